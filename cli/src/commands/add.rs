@@ -1,0 +1,142 @@
+//! `add`: items from a file, all of them or none.
+
+use affinis::Collection;
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::{At, expected};
+use crate::failure::Failure;
+use crate::input::{self, Input, InputError, Opened, Parsed};
+use crate::output::{self, Out, count, plain, plural};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Formats:
+  jsonl   {\"id\": \"a1\", \"text\": \"...\", \"vector\": [..], \"meta\": {..}} a line; the id may be left out (then the line's
+          number from 0), a text or a vector is needed
+  tsv     label<TAB>text a line; the label goes to meta.label
+  csv     a header; the columns of numbers form the vector, the last column is meta.label
+  npy     a 2-D array of f16, f32 or f64, a vector a row; ids are row numbers or the lines of --ids
+
+A line that cannot be used stops the command, and nothing of it is stored. An item whose id exists is replaced.
+
+Examples:
+  affinis add notes notes.jsonl
+  affinis add images vectors.npy --ids names.txt
+  curl -s https://example.org/items | affinis add notes - --format jsonl --skip-bad")]
+pub(crate) struct Args {
+    /// The collection's name
+    name: String,
+    /// The file, or - for standard input
+    file: Input,
+    /// What the file holds [default: what its name ends in; jsonl for standard input]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Ids for the rows of an npy file, one a line
+    #[arg(long, value_name = "FILE")]
+    ids: Option<Input>,
+    /// Store what can be used and list the rest, instead of stopping at the first bad line
+    #[arg(long)]
+    skip_bad: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Jsonl,
+    Tsv,
+    Csv,
+    Npy,
+}
+
+impl Args {
+    fn format(&self) -> Result<Format, Failure> {
+        let format = match (self.format, &self.file) {
+            (Some(format), _) => format,
+            (None, Input::Stdin) => Format::Jsonl,
+            (None, file) => match file.extension().as_deref() {
+                Some("jsonl" | "ndjson" | "json") => Format::Jsonl,
+                Some("tsv") => Format::Tsv,
+                Some("csv") => Format::Csv,
+                Some("npy") => Format::Npy,
+                _ => {
+                    let message = format!("what {} holds cannot be told from its name; say it with --format", file.name());
+                    return Err(Failure::Usage(message));
+                }
+            },
+        };
+        match &self.ids {
+            Some(_) if format != Format::Npy => Err(Failure::Usage("--ids goes with npy files only".into())),
+            Some(Input::Stdin) if self.file == Input::Stdin => {
+                Err(Failure::Usage("FILE and --ids cannot both be standard input".into()))
+            }
+            _ => Ok(format),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let format = args.format()?;
+    let collection = at.collection(&args.name)?;
+    let reading = output::spinner(format!("reading {}", args.file.name()));
+    let Parsed { items, places, bad } = parse(args, format, &collection)?;
+    drop(reading);
+
+    let working = output::spinner(format!("storing {}", plural(items.len() as u64, "item", "items")));
+    let added = collection.add(items).map_err(|error| match error {
+        affinis::Error::InvalidItem { index, reason, .. } if index < places.len() => {
+            Failure::Input(InputError::new(&args.file.name(), places[index], reason))
+        }
+        other => other.into(),
+    })?;
+    drop(working);
+
+    for error in &bad {
+        output::warn(format_args!("left out: {error}"));
+    }
+    if !added.truncated.is_empty() {
+        output::warn(format_args!(
+            "{} longer than the encoder takes, so the vector stands for the text's beginning: {}",
+            plural(added.truncated.len() as u64, "text was", "texts were"),
+            first_few(&added.truncated)
+        ));
+    }
+    if out.is_json() {
+        let skipped: Vec<_> = bad.iter().map(|e| json!({"place": e.place.to_string(), "reason": e.reason})).collect();
+        let document = json!({
+            "added": added.added, "replaced": added.replaced, "skipped": skipped, "truncated": added.truncated
+        });
+        return Ok(out.json(&document)?);
+    }
+    let mut line = format!("added {} to {}", plural(added.added as u64, "item", "items"), plain(&args.name));
+    if added.replaced > 0 {
+        line += &format!(", replaced {}", count(added.replaced as u64));
+    }
+    if !bad.is_empty() {
+        line += &format!(", left out {}", count(bad.len() as u64));
+    }
+    out.line(line)?;
+    Ok(())
+}
+
+fn parse(args: &Args, format: Format, collection: &Collection) -> Result<Parsed, InputError> {
+    let expected = input::Expected { skip_bad: args.skip_bad, ..expected(collection) };
+    let Opened { name, reader } = args.file.open()?;
+    match format {
+        Format::Jsonl => input::items_jsonl(reader, &name, expected),
+        Format::Tsv => input::tsv(reader, &name, expected),
+        Format::Csv => input::csv(reader, &name, expected),
+        Format::Npy => {
+            let mut ids = args.ids.as_ref().map(Input::open).transpose()?;
+            let ids = ids.as_mut().map(|ids| (&mut ids.reader, ids.name.as_str()));
+            input::npy_items(reader, &name, ids, expected)
+        }
+    }
+}
+
+fn first_few(ids: &[String]) -> String {
+    let mut text = ids.iter().take(5).map(|id| plain(id)).collect::<Vec<_>>().join(", ");
+    if ids.len() > 5 {
+        text += &format!(" and {} more", count(ids.len() as u64 - 5));
+    }
+    text
+}

@@ -1,0 +1,110 @@
+//! `evaluate`: measures of the answers to queries whose relevant items are known.
+
+use std::collections::HashMap;
+
+use affinis::{Collection, EvaluationRow, Measure, MetricChoice, Query};
+
+use super::{At, expected, hits, metric_choice, metric_name};
+use crate::failure::Failure;
+use crate::input::{self, EvaluationInput, Input, InputError, Opened, Place};
+use crate::output::{self, Align, DIM, Out, Table, plain, plural};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The file holds JSON lines, {\"query\": \"text\" (or \"query_id\", \"query_vector\"), \"relevant\": [\"id\", ..]}, or TREC qrels,
+`topic iteration item grade`, where a grade above 0 is relevant. A query's own item is left out of its results.
+Intervals are 95 % bootstrap intervals over the queries.
+
+Examples:
+  affinis evaluate notes queries.jsonl
+  affinis evaluate notes qrels.txt --queries topics.tsv -k 20
+  affinis evaluate notes queries.jsonl --metric 3 --json")]
+pub(crate) struct Args {
+    /// The collection's name
+    name: String,
+    /// Queries with their relevant items, or - for standard input
+    file: Input,
+    /// Texts of the topics of a qrels file, topic<TAB>text a line [default: topics are ids of items]
+    #[arg(long, value_name = "FILE")]
+    queries: Option<Input>,
+    /// Measure this metric beside Euclidean: `active`, `euclidean`, or a version's number
+    #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
+    metric: MetricChoice,
+    /// How many hits are looked at, 1 to 10000
+    #[arg(short, default_value = "10", value_parser = hits)]
+    k: usize,
+}
+
+pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    if args.file == Input::Stdin && args.queries == Some(Input::Stdin) {
+        return Err(Failure::Usage("FILE and --queries cannot both be standard input".into()));
+    }
+    let collection = at.collection(&args.name)?;
+    let texts = match &args.queries {
+        None => None,
+        Some(queries) => {
+            let Opened { name, reader } = queries.open()?;
+            Some(input::queries_tsv(reader, &name)?)
+        }
+    };
+    let Opened { name, reader } = args.file.open()?;
+    let input = input::evaluation(reader, &name, expected(&collection), texts.as_ref())?;
+    check_ids(&input, &name, &collection)?;
+    if !input.without_relevant.is_empty() {
+        output::warn(format_args!(
+            "left out {} without a relevant item",
+            plural(input.without_relevant.len() as u64, "topic", "topics")
+        ));
+    }
+    let working = output::spinner(format!("asking {}", plural(input.queries.len() as u64, "query", "queries")));
+    let evaluation = collection.evaluate(&input.queries, args.k, &[MetricChoice::Euclidean, args.metric])?;
+    drop(working);
+    if out.is_json() {
+        return Ok(out.json(&evaluation)?);
+    }
+    out.line(format_args!(
+        "{} on {}",
+        plural(evaluation.queries as u64, "query", "queries"),
+        plain(&args.name)
+    ))?;
+    let mut table = Table::new([
+        ("", Align::Left),
+        ("precision", Align::Left),
+        ("recall", Align::Left),
+        ("nDCG", Align::Left),
+        ("MRR", Align::Left),
+        ("MAP", Align::Left),
+    ]);
+    for EvaluationRow { metric, precision, recall, ndcg, mrr, map, .. } in &evaluation.rows {
+        table.row([metric_name(*metric), measure(precision), measure(recall), measure(ndcg), measure(mrr), measure(map)]);
+    }
+    out.line(table.indent(2))?;
+    out.line(format_args!("  {DIM}all at k = {}, with 95 % bootstrap intervals{DIM:#}", evaluation.k))?;
+    Ok(())
+}
+
+fn measure(measure: &Measure) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", measure.mean, measure.low, measure.high)
+}
+
+/// Refuses ids that the collection does not hold, with the line where the query stands.
+fn check_ids(input: &EvaluationInput, file: &str, collection: &Collection) -> Result<(), Failure> {
+    let mut known: HashMap<&str, bool> = HashMap::new();
+    for (query, &line) in input.queries.iter().zip(&input.lines) {
+        let own = match &query.query {
+            Query::Item(id) => Some(id),
+            _ => None,
+        };
+        for id in own.into_iter().chain(&query.relevant) {
+            let known = match known.get(id.as_str()) {
+                Some(&known) => known,
+                None => *known.entry(id).or_insert(collection.contains(id)?),
+            };
+            if !known {
+                let reason = format!("the collection has no item {:?}", plain(id));
+                return Err(InputError::new(file, Place::Line(line), reason).into());
+            }
+        }
+    }
+    Ok(())
+}

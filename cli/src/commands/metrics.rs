@@ -1,0 +1,294 @@
+//! `metrics`: the versions of a collection's metric, and which of them is active.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use affinis::{Collection, Version};
+use anstyle::Style;
+use clap::Subcommand;
+use ndarray::Array2;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::refit::gate_document;
+use super::{At, metric_name};
+use crate::failure::Failure;
+use crate::input::{self, Input, InputError, Opened, Place};
+use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, count, number, plain};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Versions are immutable, and their numbers are never used again. Version 0 is Euclidean: the collection's own distance.
+
+Examples:
+  affinis metrics notes                             the versions
+  affinis metrics notes show 3
+  affinis metrics notes promote 2
+  affinis metrics notes rollback                    back to the parent of the active version
+  affinis metrics notes diff 0 3
+  affinis metrics notes export 3 metric.npy         the matrix, d x d; or metric.json
+  affinis metrics notes import metric.npy")]
+pub(crate) struct Args {
+    /// The collection's name
+    name: String,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the versions (what happens without an action)
+    List,
+    /// Show a version with all that is known of it
+    Show { version: u32 },
+    /// Answer searches under a version from now on
+    Promote { version: u32 },
+    /// Go back to a version, or to the parent of the active one
+    Rollback { version: Option<u32> },
+    /// Compare two versions
+    Diff { version: u32, with: u32 },
+    /// Write a version's matrix to a file: NumPy's format for *.npy, else JSON
+    Export { version: u32, file: PathBuf },
+    /// Make a version of a matrix in a file; `promote` makes it active
+    Import { file: Input },
+}
+
+pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    match args.action.as_ref().unwrap_or(&Action::List) {
+        Action::List => list(&collection, out),
+        Action::Show { version } => show(&collection.metric(*version)?, out),
+        Action::Promote { version } => {
+            collection.promote(*version)?;
+            active(*version, out)
+        }
+        Action::Rollback { version } => active(collection.rollback(*version)?, out),
+        Action::Diff { version, with } => diff(&collection, *version, *with, out),
+        Action::Export { version, file } => export(&collection, *version, file, out),
+        Action::Import { file } => import(&collection, file, out),
+    }
+}
+
+fn active(version: u32, out: &mut Out) -> Result<(), Failure> {
+    if out.is_json() {
+        return Ok(out.json(&json!({"active": version}))?);
+    }
+    out.line(format_args!("{} is active", metric_name(version)))?;
+    Ok(())
+}
+
+/// A version as the command line promises it. A user's version names the user.
+fn document(version: &Version) -> Value {
+    let mut document = json!({
+        "version": version.version,
+        "parent": version.parent,
+        "active": version.active,
+        "learner": version.learner,
+        "created": version.created,
+        "condition": version.condition,
+        "pairs": version.pairs,
+        "gate": version.gate.as_ref().map(gate_document),
+    });
+    if let (Some(user), Some(fields)) = (&version.user, document.as_object_mut()) {
+        fields.insert("user".to_owned(), user.as_str().into());
+    }
+    document
+}
+
+fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
+    let versions = collection.metrics()?;
+    if out.is_json() {
+        for version in &versions {
+            out.json(&document(version))?;
+        }
+        return Ok(());
+    }
+    let mut table = Table::new([
+        ("", Align::Left),
+        ("version", Align::Right),
+        ("parent", Align::Right),
+        ("learner", Align::Left),
+        ("user", Align::Left),
+        ("pairs", Align::Right),
+        ("condition", Align::Right),
+        ("gate", Align::Left),
+        ("created", Align::Left),
+    ]);
+    let plain_style = Style::new();
+    for version in versions {
+        let gate = match &version.gate {
+            None => "",
+            Some(gate) if gate.accepted => "passed",
+            Some(_) => "refused",
+        };
+        let pairs = match version.pairs.similar + version.pairs.dissimilar {
+            0 => String::new(),
+            n => count(n as u64),
+        };
+        table.styled([
+            (if version.active { "*".to_owned() } else { String::new() }, GOOD),
+            (version.version.to_string(), BOLD),
+            (version.parent.map(|p| p.to_string()).unwrap_or_default(), plain_style),
+            (version.learner, plain_style),
+            (version.user.unwrap_or_default(), plain_style),
+            (pairs, plain_style),
+            (number(version.condition), plain_style),
+            (gate.to_owned(), plain_style),
+            (version.created, plain_style),
+        ]);
+    }
+    out.line(table)?;
+    Ok(())
+}
+
+fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
+    if out.is_json() {
+        return Ok(out.json(version)?);
+    }
+    let state = if version.active { "  active" } else { "" };
+    out.line(format_args!("{BOLD}{}{BOLD:#}{GOOD}{state}{GOOD:#}", metric_name(version.version)))?;
+    let mut rows = vec![("learner", plain(&version.learner))];
+    if !version.plugin.is_empty() {
+        rows.push(("plugin", plain(&version.plugin)));
+    }
+    rows.extend(version.user.as_ref().map(|user| ("user", plain(user))));
+    rows.extend(version.parent.map(|parent| ("parent", metric_name(parent))));
+    if !version.created.is_empty() {
+        rows.push(("created", version.created.clone()));
+    }
+    rows.push(("condition", number(version.condition)));
+    if version.gate.is_some() {
+        let pairs = version.pairs;
+        rows.push(("pairs", format!("{} similar, {} dissimilar", count(pairs.similar as u64), count(pairs.dissimilar as u64))));
+        rows.push(("settings", format!("lambda {}, t {}", number(version.lambda), number(version.t))));
+    }
+    rows.extend(version.judgements.map(|(first, last)| ("judgements", format!("{} to {}", count(first), count(last)))));
+    for (name, value) in &version.parameters {
+        rows.push(("", format!("{} {}", plain(name), number(*value))));
+    }
+    if let Some(gate) = &version.gate {
+        rows.push(("gate", format!("{}, on {} held out", plain(&gate.measure), count(gate.held_out as u64))));
+        if let (Some(before), Some(after)) = (gate.before, gate.after) {
+            rows.push(("", format!("{} before, {} after", number(before), number(after))));
+        }
+        rows.push(("", plain(&gate.reason)));
+    }
+    for (name, value) in rows {
+        out.line(format_args!("  {DIM}{name:10}{DIM:#} {value}"))?;
+    }
+    Ok(())
+}
+
+fn diff(collection: &Collection, from: u32, to: u32, out: &mut Out) -> Result<(), Failure> {
+    const SHOWN: usize = 10;
+    let comparison = collection.diff(from, to)?;
+    if out.is_json() {
+        return Ok(out.json(&comparison)?);
+    }
+    out.line(format_args!(
+        "{} -> {}: distance {} between the metrics",
+        metric_name(from),
+        metric_name(to),
+        number(comparison.distance)
+    ))?;
+    let mut table = Table::new([("direction", Align::Right), ("squared length grows by", Align::Right)]).indent(2);
+    for (at, factor) in comparison.factors.iter().take(SHOWN).enumerate() {
+        table.row([(at + 1).to_string(), format!("x {}", number(*factor))]);
+    }
+    if !comparison.factors.is_empty() {
+        out.line(table)?;
+    }
+    Ok(())
+}
+
+fn export(collection: &Collection, version: u32, file: &Path, out: &mut Out) -> Result<(), Failure> {
+    let matrix = collection.metric_matrix(version)?;
+    let record = collection.metric(version)?;
+    let mut bytes = Vec::new();
+    if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
+        input::write_npy_f64(&mut bytes, matrix.view())?;
+    } else {
+        let rows: Vec<Vec<f64>> = matrix.outer_iter().map(|row| row.to_vec()).collect();
+        let document = json!({"version": version, "learner": record.learner, "created": record.created, "matrix": rows});
+        serde_json::to_writer(&mut bytes, &document).map_err(std::io::Error::from)?;
+        bytes.push(b'\n');
+    }
+    write_whole(file, &bytes)?;
+    if out.is_json() {
+        return Ok(out.json(&json!({"version": version, "file": file.display().to_string(), "dim": matrix.nrows()}))?);
+    }
+    out.line(format_args!(
+        "wrote {}, {1} x {1}, to {2}",
+        metric_name(version),
+        matrix.nrows(),
+        plain(&file.display().to_string())
+    ))?;
+    Ok(())
+}
+
+/// Writes a file so that it is there whole or not at all.
+pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let wrong = |e: std::io::Error| Failure::Failed(format!("{} cannot be written: {e}", file.display()));
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
+    temporary.write_all(bytes).and_then(|()| temporary.as_file().sync_all()).map_err(wrong)?;
+    let written = temporary.persist(file).map_err(|e| wrong(e.error))?;
+    allow_reading(&written).map_err(wrong)
+}
+
+/// Temporary files are private to their owner; a result is as readable as any other file.
+#[cfg(unix)]
+fn allow_reading(file: &fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn allow_reading(_: &fs::File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// The JSON file of `export`. What else it says is not needed.
+#[derive(Deserialize)]
+struct MatrixFile {
+    matrix: Vec<Vec<f64>>,
+}
+
+fn import(collection: &Collection, file: &Input, out: &mut Out) -> Result<(), Failure> {
+    let Opened { name, mut reader } = file.open()?;
+    let npy = reader.fill_buf().map(|start| start.first() == Some(&0x93));
+    let wrong = |reason: String| InputError::new(&name, Place::File, reason);
+    let matrix = if npy.map_err(|e| wrong(format!("cannot be read: {e}")))? {
+        input::npy_f64(reader, &name)?
+    } else {
+        json_matrix(reader).map_err(wrong)?
+    };
+    let dim = collection.dim();
+    if matrix.dim() != (dim, dim) {
+        let reason = format!("holds {} x {} numbers; a metric of this collection has {dim} x {dim}", matrix.nrows(), matrix.ncols());
+        return Err(wrong(reason).into());
+    }
+    let version = collection.import_metric(matrix.view())?;
+    if out.is_json() {
+        return Ok(out.json(&json!({"version": version}))?);
+    }
+    out.line(format_args!(
+        "made {} of {}; `affinis metrics {} promote {version}` makes it active",
+        metric_name(version),
+        plain(&name),
+        plain(collection.name())
+    ))?;
+    Ok(())
+}
+
+fn json_matrix(reader: impl std::io::Read) -> Result<Array2<f64>, String> {
+    let file: MatrixFile = serde_json::from_reader(reader)
+        .map_err(|e| format!("is neither npy nor JSON with a \"matrix\" of rows: {e}"))?;
+    let columns = file.matrix.first().map_or(0, Vec::len);
+    if let Some(row) = file.matrix.iter().position(|row| row.len() != columns) {
+        return Err(format!("row {row} of \"matrix\" has {} numbers, the first has {columns}", file.matrix[row].len()));
+    }
+    let rows = file.matrix.len();
+    Array2::from_shape_vec((rows, columns), file.matrix.into_iter().flatten().collect()).map_err(|e| e.to_string())
+}

@@ -1,0 +1,119 @@
+//! One file a command, or a few that belong together: its arguments, what it asks of the store, what it prints.
+
+pub(crate) mod add;
+pub(crate) mod create;
+pub(crate) mod evaluate;
+pub(crate) mod forget;
+pub(crate) mod items;
+pub(crate) mod judge;
+pub(crate) mod metrics;
+pub(crate) mod model;
+pub(crate) mod overview;
+pub(crate) mod refit;
+pub(crate) mod search;
+pub(crate) mod transfer;
+
+use std::path::PathBuf;
+
+use affinis::{Collection, Distance, MetricChoice, Store, StoreBuilder};
+use affinis_mahalanobis::Mahalanobis;
+
+use crate::args::{Cli, Command};
+use crate::demo;
+use crate::failure::Failure;
+use crate::input::Expected;
+use crate::output::Out;
+
+/// Runs one command.
+pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
+    let at = At(cli.store);
+    match cli.command {
+        Command::Demo(args) => demo::run(&args, out),
+        Command::Create(args) => create::run(&args, &at, out),
+        Command::Add(args) => add::run(&args, &at, out),
+        Command::Get(args) => items::get(&args, &at, out),
+        Command::Delete(args) => items::delete(&args, &at, out),
+        Command::Search(args) => search::run(&args, &at, out),
+        Command::Judge(args) => judge::run(&args, &at, out),
+        Command::Refit(args) => refit::run(&args, &at, out),
+        Command::Metrics(args) => metrics::run(&args, &at, out),
+        Command::Evaluate(args) => evaluate::run(&args, &at, out),
+        Command::Stats(args) => overview::stats(&args, &at, out),
+        Command::Collections(args) => overview::collections(&args, &at, out),
+        Command::Verify(args) => overview::verify(&args, &at, out),
+        Command::Export(args) => transfer::export(&args, &at, out),
+        Command::Import(args) => transfer::import(&args, &at, out),
+        Command::Forget(args) => forget::run(&args, &at, out),
+        Command::Model(args) => model::run(&args, out),
+    }
+}
+
+/// The store's directory. Opening locks it, so a command opens before it reads its input.
+pub(crate) struct At(PathBuf);
+
+impl At {
+    /// Opens the store that is there.
+    pub(crate) fn open(&self) -> Result<Store, Failure> {
+        if !self.0.exists() {
+            let message = format!(
+                "there is no store at {}; `affinis create NAME` makes one there, --store DIR names another",
+                self.0.display()
+            );
+            return Err(Failure::Failed(message));
+        }
+        Ok(builder().create(false).open(&self.0)?)
+    }
+
+    /// Opens the store, or makes it.
+    pub(crate) fn open_or_create(&self) -> Result<Store, Failure> {
+        Ok(builder().create(true).open(&self.0)?)
+    }
+
+    /// Opens a collection of the store that is there. The store is open as long as the collection is.
+    pub(crate) fn collection(&self, name: &str) -> Result<Collection, Failure> {
+        Ok(self.open()?.collection(name).open()?)
+    }
+}
+
+/// A store's builder with all the plugins of the workspace.
+pub(crate) fn builder() -> StoreBuilder {
+    Store::builder().plugin(Mahalanobis::default())
+}
+
+/// What a collection takes.
+pub(crate) fn expected(collection: &Collection) -> Expected {
+    let info = collection.info();
+    Expected {
+        dim: info.dim,
+        texts: info.encoder.is_some(),
+        zero_vectors: info.distance != Distance::Cosine,
+        skip_bad: false,
+    }
+}
+
+/// Reads `active`, `euclidean` or a version's number.
+pub(crate) fn metric_choice(text: &str) -> Result<MetricChoice, String> {
+    match text {
+        "active" => Ok(MetricChoice::Active),
+        "euclidean" => Ok(MetricChoice::Euclidean),
+        number => number.parse().map(MetricChoice::Version).map_err(|_| {
+            "a metric is `active`, `euclidean`, or a version's number as `affinis metrics` lists it".to_owned()
+        }),
+    }
+}
+
+/// Reads a count of results.
+pub(crate) fn hits(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(k) if (1..=affinis::MAX_K).contains(&k) => Ok(k),
+        _ => Err(format!("k is a whole number from 1 to {}", affinis::MAX_K)),
+    }
+}
+
+/// A metric's version as people read it.
+pub(crate) fn metric_name(version: u32) -> String {
+    match version {
+        0 => "Euclidean".to_owned(),
+        v => format!("metric {v}"),
+    }
+}

@@ -1,0 +1,128 @@
+//! `stats`, `collections` and `verify`: the state of what is stored.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{At, metric_name};
+use crate::failure::Failure;
+use crate::output::{self, Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, plain, plural};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  affinis stats notes
+  affinis stats notes --json")]
+pub(crate) struct StatsArgs {
+    /// The collection's name
+    name: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  affinis collections
+  affinis collections --store other.store --json")]
+pub(crate) struct CollectionsArgs {}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exits 1 when anything is damaged, and names each part.
+
+Examples:
+  affinis verify")]
+pub(crate) struct VerifyArgs {}
+
+/// A setting's name, as it is written in arguments and JSON.
+pub(crate) fn name_of(setting: &impl Serialize) -> String {
+    match serde_json::to_value(setting) {
+        Ok(Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    let stats = collection.stats()?;
+    if out.is_json() {
+        return Ok(out.json(&stats)?);
+    }
+    let info = collection.info();
+    let encoder = info.encoder.map_or_else(|| "none".to_owned(), |e| plain(&e.name));
+    out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&args.name)))?;
+    for (name, value) in [
+        ("items", format!("{} of dimension {}", count(stats.items as u64), stats.dim)),
+        ("deleted", format!("{} whose place is not yet taken back", count(stats.deleted as u64))),
+        ("settings", format!("{} distance, {} numbers, encoder {encoder}", name_of(&info.distance), name_of(&info.precision))),
+        ("metric", format!("{} is active", metric_name(stats.active_metric))),
+        ("judgements", count(stats.judgements as u64)),
+        ("index", format!("{} in the head, {}", count(stats.head as u64), plural(stats.segments.len() as u64, "segment", "segments"))),
+        ("size", format!("{} in memory, {} on disk", bytes(stats.memory_bytes), bytes(stats.disk_bytes))),
+    ] {
+        out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
+    }
+    if !stats.segments.is_empty() {
+        let mut table = Table::new([("segment", Align::Right), ("items", Align::Right), ("size", Align::Right), ("linked under", Align::Left)]);
+        for (at, segment) in stats.segments.iter().enumerate() {
+            table.row([at.to_string(), count(segment.items as u64), bytes(segment.bytes), metric_name(segment.metric)]);
+        }
+        out.line(table.indent(2))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collections = at.open()?.collections()?;
+    if out.is_json() {
+        for info in &collections {
+            out.json(info)?;
+        }
+        return Ok(());
+    }
+    if collections.is_empty() {
+        return Ok(out.line("the store has no collections yet; `affinis create NAME` makes one")?);
+    }
+    let mut table = Table::new([
+        ("name", Align::Left),
+        ("items", Align::Right),
+        ("dim", Align::Right),
+        ("distance", Align::Left),
+        ("numbers", Align::Left),
+        ("encoder", Align::Left),
+    ]);
+    for info in collections {
+        let encoder = info.encoder.map_or_else(|| "none".to_owned(), |e| e.name);
+        let (distance, precision) = (name_of(&info.distance), name_of(&info.precision));
+        table.row([info.name, count(info.items), info.dim.to_string(), distance, precision, encoder]);
+    }
+    out.line(table)?;
+    Ok(())
+}
+
+pub(crate) fn verify(_: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let store = at.open()?;
+    let working = output::spinner("reading everything that is stored");
+    let report = store.verify()?;
+    drop(working);
+    if out.is_json() {
+        let problems: Vec<_> =
+            report.problems.iter().map(|p| json!({"part": p.part, "message": p.message})).collect();
+        out.json(&json!({"checked": report.checked, "problems": problems}))?;
+    } else {
+        for problem in &report.problems {
+            out.line(format_args!("{BAD}{}{BAD:#}: {}", plain(&problem.part), plain(&problem.message)))?;
+        }
+    }
+    let checked = plural(report.checked, "part", "parts");
+    if let Some(first) = report.problems.first() {
+        return Err(Failure::Failed(format!(
+            "the store is damaged: {} of {checked} checked, the first in {}: {}; restore it from a copy",
+            plural(report.problems.len() as u64, "problem", "problems"),
+            plain(&first.part),
+            plain(&first.message)
+        )));
+    }
+    if !out.is_json() {
+        out.line(format_args!("{GOOD}sound{GOOD:#}: {checked} checked"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! `refit`: learns a metric from the judgements and puts it through the gate.
+
+use affinis::{Gate, RefitReport};
+use serde_json::{Value, json};
+
+use super::At;
+use crate::failure::Failure;
+use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plain};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A part of the judged queries is held out. A metric that does not help there is kept as a candidate and not promoted, and
+the report says so; that is no failure. The graph is not rebuilt: the next query is answered under the new metric.
+
+Examples:
+  affinis refit notes
+  affinis refit notes --dry-run                     say what would happen, and store nothing
+  affinis refit notes --user ann                    a metric of ann's own, for searches with --user ann
+  affinis refit notes --learner diagonal --force    promote it whatever the gate says")]
+pub(crate) struct Args {
+    /// The collection's name
+    name: String,
+    /// Which learner makes the metric, such as gmml, diagonal or contrastive [default: the plugin chooses]
+    #[arg(long, value_name = "LEARNER")]
+    learner: Option<String>,
+    /// Learn a metric for this user, from this user's judgements
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Learn and test, but store nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Promote whatever the gate says
+    #[arg(long, conflicts_with = "dry_run")]
+    force: bool,
+    /// Fixes every random choice [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    let mut refit = collection.refit().dry_run(args.dry_run).force(args.force);
+    if let Some(learner) = &args.learner {
+        refit = refit.learner(learner);
+    }
+    if let Some(user) = &args.user {
+        refit = refit.user(user);
+    }
+    if let Some(seed) = args.seed {
+        refit = refit.seed(seed);
+    }
+    let working = output::spinner("learning");
+    let report = refit.run()?;
+    drop(working);
+    if out.is_json() {
+        return Ok(out.json(&document(&report))?);
+    }
+    print(&report, args.dry_run, out)
+}
+
+/// The report as the command line promises it.
+pub(crate) fn document(report: &RefitReport) -> Value {
+    json!({
+        "promoted": report.promoted,
+        "version": report.version,
+        "parent": report.parent,
+        "learner": report.learner,
+        "pairs": {"similar": report.pairs.similar, "dissimilar": report.pairs.dissimilar},
+        "lambda": report.lambda,
+        "t": report.t,
+        "condition": report.condition,
+        "gate": gate_document(&report.gate),
+        "millis": report.millis,
+    })
+}
+
+/// A gate's verdict as the command line promises it.
+pub(crate) fn gate_document(gate: &Gate) -> Value {
+    json!({
+        "measure": gate.measure,
+        "before": gate.before,
+        "after": gate.after,
+        "lower_bound": gate.lower_bound,
+        "held_out": gate.held_out,
+        "reason": gate.reason,
+    })
+}
+
+/// The report for people.
+pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Result<(), Failure> {
+    let what = match (report.version, dry_run) {
+        (Some(version), _) => format!("metric {version}"),
+        (None, true) => "the metric".to_owned(),
+        (None, false) => "the candidate".to_owned(),
+    };
+    match (report.promoted, dry_run) {
+        (true, _) => out.line(format_args!("{GOOD}promoted{GOOD:#} {what}, learned by {}", plain(&report.learner)))?,
+        (false, true) => out.line(format_args!(
+            "{BOLD}dry run{BOLD:#}: {what} of {} would {}be promoted; nothing is stored",
+            plain(&report.learner),
+            if report.gate.accepted { "" } else { "not " }
+        ))?,
+        (false, false) => {
+            out.line(format_args!("{BAD}not promoted{BAD:#}: {what}, learned by {}, stays a candidate", plain(&report.learner)))?;
+        }
+    }
+    let gate = &report.gate;
+    let mut rows = vec![
+        ("pairs", format!("{} similar, {} dissimilar", count(report.pairs.similar as u64), count(report.pairs.dissimilar as u64))),
+        ("settings", format!("lambda {}, t {}, condition {}", number(report.lambda), number(report.t), number(report.condition))),
+        ("gate", format!("{}, on {} held out", plain(&gate.measure), count(gate.held_out as u64))),
+    ];
+    if let (Some(before), Some(after)) = (gate.before, gate.after) {
+        let bound = gate.lower_bound.map(|b| format!("; the gain is at least {}", number(b))).unwrap_or_default();
+        rows.push(("", format!("{} before, {} after{bound}", number(before), number(after))));
+    }
+    rows.push(("", plain(&gate.reason)));
+    let spent = &report.millis;
+    rows.push((
+        "time",
+        format!(
+            "collect {}, fit {}, gate {}, swap {}",
+            millis(spent.collect),
+            millis(spent.fit),
+            millis(spent.gate),
+            millis(spent.swap)
+        ),
+    ));
+    for (name, value) in rows {
+        out.line(format_args!("  {DIM}{name:9}{DIM:#} {value}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! `search`: the nearest items, a line of JSON or a table a query.
+
+use affinis::{Collection, Filter, Hit, Hits, MetricChoice, Query};
+use anstyle::Style;
+use clap::ArgGroup;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{At, expected, hits, metric_choice, metric_name};
+use crate::failure::Failure;
+use crate::input::{self, Input, InputError, Opened, Place};
+use crate::output::{Align, BOLD, DIM, Out, Table, count, millis, plain};
+
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("asked").required(true).args(["text", "vectors", "like"]))]
+#[command(after_help = "\
+Filters look at the items' metadata: $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not; dots reach into objects,
+and an array matches when any of its elements does.
+
+Examples:
+  affinis search notes \"fruit tree care\"
+  affinis search notes --like a1 -k 5
+  affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": {\"$in\": [\"en\", \"de\"]}}'
+  affinis search notes \"fruit tree care\" --metric euclidean
+  affinis search images --vectors queries.npy --json > answers.jsonl")]
+pub(crate) struct Args {
+    /// The collection's name
+    name: String,
+    /// The text to search for
+    text: Option<String>,
+    /// Search for each row of a 2-D npy array; - for standard input
+    #[arg(long, value_name = "FILE.npy")]
+    vectors: Option<Input>,
+    /// Search for what is like a stored item, which is left out of the answer
+    #[arg(long, value_name = "ID")]
+    like: Option<String>,
+    /// How many hits, 1 to 10000
+    #[arg(short, default_value = "10", value_parser = hits)]
+    k: usize,
+    /// Only items whose metadata match
+    #[arg(long, value_name = "JSON", value_parser = Filter::parse)]
+    filter: Option<Filter>,
+    /// How far to look, instead of a recall target
+    #[arg(long, value_name = "N", value_parser = ef, conflicts_with = "recall")]
+    ef: Option<usize>,
+    /// The share of the true nearest that should be found, above 0, at most 1 [default: 0.95]
+    #[arg(long, value_name = "R", value_parser = recall)]
+    recall: Option<f64>,
+    /// Rank by `active`, `euclidean`, or a version's number
+    #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
+    metric: MetricChoice,
+    /// Rank by this user's metric where there is one
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Say how the answer was found
+    #[arg(long)]
+    explain_search: bool,
+}
+
+fn ef(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(ef) if ef >= 1 => Ok(ef),
+        _ => Err("ef is a whole number of at least 1".into()),
+    }
+}
+
+fn recall(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(recall) if recall > 0.0 && recall <= 1.0 => Ok(recall),
+        _ => Err("a recall target is a number above 0 and at most 1".into()),
+    }
+}
+
+/// One answer, as JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    query: &'a Value,
+    metric: u32,
+    hits: &'a [Hit],
+    #[serde(flatten)]
+    plan: Option<Plan<'a>>,
+}
+
+#[derive(Serialize)]
+struct Plan<'a> {
+    visited: usize,
+    ef: usize,
+    micros: u64,
+    plan: &'a str,
+}
+
+pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    if let Some(text) = &args.text {
+        return answer(args, &collection, text.as_str().into(), &text.as_str().into(), out);
+    }
+    if let Some(id) = &args.like {
+        return answer(args, &collection, Query::like(id), &id.as_str().into(), out);
+    }
+    let Some(file) = &args.vectors else { return Ok(()) };
+    let Opened { name, reader } = file.open()?;
+    let vectors = input::npy_f32(reader, &name)?;
+    let wanted = expected(&collection);
+    if vectors.ncols() != wanted.dim {
+        let reason = format!("has {} columns, but the collection's dimension is {}", vectors.ncols(), wanted.dim);
+        return Err(InputError::new(&name, Place::File, reason).into());
+    }
+    for (row, vector) in vectors.outer_iter().enumerate() {
+        if !out.is_json() && row > 0 {
+            out.line("")?;
+        }
+        answer(args, &collection, vector.into(), &row.into(), out)?;
+    }
+    Ok(())
+}
+
+fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out: &mut Out) -> Result<(), Failure> {
+    let mut search = collection.search(query).k(args.k).metric(args.metric).with_text().with_meta();
+    if let Some(filter) = &args.filter {
+        search = search.filter(filter.clone());
+    }
+    if let Some(ef) = args.ef {
+        search = search.ef(ef);
+    }
+    if let Some(recall) = args.recall {
+        search = search.recall(recall);
+    }
+    if let Some(user) = &args.user {
+        search = search.user(user);
+    }
+    let hits = search.run()?;
+    if out.is_json() {
+        let plan = args.explain_search.then(|| Plan {
+            visited: hits.plan.visited,
+            ef: hits.plan.ef,
+            micros: hits.plan.micros,
+            plan: &hits.plan.plan,
+        });
+        return Ok(out.json(&Answer { query: name, metric: hits.metric, hits: &hits, plan })?);
+    }
+    let asked = match name {
+        Value::String(text) if args.like.is_some() => format!("like {}", plain(text)),
+        Value::String(text) => format!("\"{}\"", plain(text)),
+        row => format!("row {row}"),
+    };
+    out.line(format_args!("{BOLD}{asked}{BOLD:#}  {DIM}{}{DIM:#}", metric_name(hits.metric)))?;
+    if hits.is_empty() {
+        out.line(if args.filter.is_some() { "  nothing matches the filter" } else { "  the collection is empty" })?;
+    } else {
+        out.line(table(&hits))?;
+    }
+    if args.explain_search {
+        let plan = &hits.plan;
+        out.line(format_args!(
+            "  {DIM}{} of {} distances computed, ef {}, {}, {}{DIM:#}",
+            count(plan.visited as u64),
+            count(collection.len() as u64),
+            plan.ef,
+            millis(plan.micros as f64 / 1000.0),
+            plain(&plan.plan)
+        ))?;
+    }
+    Ok(())
+}
+
+/// Hits for people: what they say and what is known of them, as far as the terminal goes.
+fn table(hits: &Hits) -> Table {
+    let mut table =
+        Table::new([("", Align::Right), ("distance", Align::Right), ("id", Align::Left), ("", Align::Left)]).indent(2);
+    for hit in hits.iter() {
+        let meta = hit.meta.as_ref().filter(|meta| !meta.is_null()).map(Value::to_string);
+        let said = match (&hit.text, meta) {
+            (Some(text), Some(meta)) => format!("{text}  {meta}"),
+            (Some(text), None) => text.clone(),
+            (None, meta) => meta.unwrap_or_default(),
+        };
+        table.styled([
+            (hit.rank.to_string(), DIM),
+            (format!("{:.4}", hit.distance), Style::new()),
+            (hit.id.clone(), BOLD),
+            (said, Style::new()),
+        ]);
+    }
+    table
+}

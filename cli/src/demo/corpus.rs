@@ -1,0 +1,91 @@
+//! The demo's texts, and which of them are asked, judged and measured.
+
+use std::collections::HashMap;
+
+use crate::failure::Failure;
+
+/// 6,000 glosses of WordNet 3.0 with the lexicographer file they stand in, `label<TAB>text`. Licence: LICENSE-WORDNET.
+const WORDNET: &str = include_str!("../../data/wordnet-6000.tsv");
+
+/// Fixes which glosses become queries, so that every run asks the same.
+const SEED: u64 = 7;
+
+/// A question in somebody's own words, and the category its answers should be of.
+pub(super) struct Question {
+    pub(super) text: &'static str,
+    pub(super) wanted: &'static str,
+}
+
+pub(super) const QUESTIONS: [Question; 3] = [
+    Question { text: "someone who looks after sick animals", wanted: "noun.person" },
+    Question { text: "the feeling of being very happy", wanted: "noun.feeling" },
+    Question { text: "a sweet dish served after dinner", wanted: "noun.food" },
+];
+
+/// One definition.
+pub(super) struct Gloss {
+    pub(super) id: String,
+    pub(super) label: &'static str,
+    pub(super) text: &'static str,
+}
+
+/// The definitions, and disjoint choices of them as queries.
+pub(super) struct Corpus {
+    pub(super) glosses: Vec<Gloss>,
+    /// Positions of the queries whose answers are judged.
+    pub(super) judged: Vec<usize>,
+    /// Positions of the queries on which the metric is measured.
+    pub(super) measured: Vec<usize>,
+    by_id: HashMap<String, usize>,
+}
+
+impl Corpus {
+    pub(super) fn load(judged: usize, measured: usize) -> Result<Self, Failure> {
+        let glosses: Vec<Gloss> = WORDNET
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .enumerate()
+            .map(|(at, (label, text))| Gloss { id: format!("w{at:04}"), label, text })
+            .collect();
+        if glosses.len() < judged + measured {
+            return Err(Failure::Failed("the program was built without the demo's texts".into()));
+        }
+        let mut order: Vec<usize> = (0..glosses.len()).collect();
+        fastrand::Rng::with_seed(SEED).shuffle(&mut order);
+        let by_id = glosses.iter().enumerate().map(|(at, gloss)| (gloss.id.clone(), at)).collect();
+        Ok(Self {
+            glosses,
+            judged: order[..judged].to_vec(),
+            measured: order[judged..judged + measured].to_vec(),
+            by_id,
+        })
+    }
+
+    pub(super) fn gloss(&self, id: &str) -> Option<&Gloss> {
+        self.by_id.get(id).map(|&at| &self.glosses[at])
+    }
+
+    pub(super) fn label(&self, id: &str) -> Option<&'static str> {
+        self.gloss(id).map(|gloss| gloss.label)
+    }
+
+    pub(super) fn categories(&self) -> usize {
+        let mut labels: Vec<&str> = self.glosses.iter().map(|gloss| gloss.label).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_texts_are_whole_and_no_measured_query_is_judged() {
+        let corpus = Corpus::load(100, 500).unwrap();
+        assert_eq!((corpus.glosses.len(), corpus.categories()), (6000, 41));
+        assert!(corpus.measured.iter().all(|at| !corpus.judged.contains(at)));
+        assert!(QUESTIONS.iter().all(|q| corpus.glosses.iter().any(|g| g.label == q.wanted)));
+    }
+}

@@ -1,0 +1,237 @@
+//! `demo`: the main job, end to end, on real text that ships with the program.
+//!
+//! Glosses of WordNet are encoded, stored and searched; the answers to some of them are judged by whether their category
+//! agrees, as a user would judge them; the metric is refitted, and measured on queries that nobody judged. Every number
+//! that is shown is computed in the run.
+
+mod corpus;
+mod narrate;
+mod report;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use affinis::{Collection, EvalQuery, Hits, Item, Judgement, MetricChoice, Onnx, Query, RefitReport, Source, Store};
+use serde_json::json;
+
+use crate::commands::builder;
+use crate::failure::Failure;
+use crate::output::{self, Out};
+use corpus::{Corpus, QUESTIONS};
+use narrate::Narrator;
+use report::{Asked, Judged, Report, Same, Sizes};
+
+/// Hits that are looked at and measured.
+const K: usize = 10;
+/// How deep the first answers are remembered, to say where an item came from.
+const DEPTH: usize = 100;
+/// Simulated users' queries whose answers are judged.
+const JUDGED: usize = 100;
+/// Queries that nobody judges, on which the metric is measured.
+const MEASURED: usize = 500;
+const NAME: &str = "wordnet";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The texts are 6,000 definitions from WordNet 3.0, which are inside the program, as is the encoder: the demo needs no
+file and no network. Its store is made in a temporary directory and removed at the end.
+
+Examples:
+  affinis demo
+  affinis demo --keep demo.store                    then: affinis search wordnet \"a small boat\" --store demo.store
+  affinis demo --json                               the same as one JSON document")]
+pub(crate) struct Args {
+    /// Keep the store in this directory, which must not exist yet
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
+    let folder = tempfile::tempdir().map_err(|e| Failure::Failed(format!("no temporary directory can be made: {e}")))?;
+    let path = match &args.keep {
+        Some(dir) if dir.exists() => {
+            let message = format!("{} exists; --keep makes a new store, so name a directory that does not", dir.display());
+            return Err(Failure::Failed(message));
+        }
+        Some(dir) => dir.clone(),
+        None => folder.path().join("demo.store"),
+    };
+    let report = tell(&path, &mut Narrator::new(out, args.keep.as_deref()))?;
+    if out.is_json() {
+        out.json(&report)?;
+    }
+    Ok(())
+}
+
+/// Runs the whole story, telling it step by step.
+fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
+    let start = Instant::now();
+    let corpus = Corpus::load(JUDGED, MEASURED)?;
+    narrator.opening(&corpus)?;
+
+    let mut clock = Clock(Instant::now());
+    let store = builder().open(path)?;
+    let collection = fill(&store, &corpus)?;
+    let store_millis = clock.lap();
+    let sizes = Sizes::of(&collection, &corpus)?;
+    narrator.stored(&sizes, store_millis)?;
+
+    let before = ask(&collection, MetricChoice::Active)?;
+    narrator.first_answers(&corpus, &before)?;
+
+    let _ = clock.lap();
+    let judged = judge(&collection, &corpus)?;
+    let judge_millis = clock.lap();
+    narrator.judged(&judged, judge_millis)?;
+
+    let working = output::spinner("learning");
+    let refit = collection.refit().run()?;
+    let refit_millis = clock.lap();
+    drop(working);
+    narrator.refitted(&refit, refit_millis)?;
+
+    let learned = refit.version.map_or(MetricChoice::Active, MetricChoice::Version);
+    let after = ask(&collection, learned)?;
+    narrator.second_answers(&corpus, &before, &after, &refit)?;
+
+    let _ = clock.lap();
+    let working = output::spinner("measuring");
+    let evaluation = collection.evaluate(&measured(&corpus), K, &[MetricChoice::Euclidean, learned])?;
+    let measure_millis = clock.lap();
+    drop(working);
+    narrator.measured(&evaluation, measure_millis)?;
+
+    let known = answers(&collection, &corpus, learned)?;
+    let _ = clock.lap();
+    drop((collection, store));
+    let collection = builder().create(false).open(path)?.collection(NAME).open()?;
+    let reopen_millis = clock.lap();
+    let same = compare(&known, &answers(&collection, &corpus, learned)?, judged.micros);
+    narrator.reopened(&same, reopen_millis)?;
+    let total = start.elapsed().as_secs_f64() * 1000.0;
+    narrator.closing(total)?;
+
+    Ok(Report {
+        items: sizes.items,
+        dim: sizes.dim,
+        encoder: sizes.encoder.clone(),
+        categories: sizes.categories,
+        disk_bytes: sizes.disk_bytes,
+        queries: QUESTIONS.iter().zip(before.iter().zip(&after)).map(|(q, (b, a))| Asked::of(q, b, a, &corpus)).collect(),
+        judged,
+        refit: crate::commands::refit::document(&refit),
+        evaluation,
+        reopened: same,
+        millis: json!({
+            "encode_and_store": store_millis, "judge": judge_millis, "refit": refit_millis,
+            "measure": measure_millis, "reopen": reopen_millis, "total": total
+        }),
+    })
+}
+
+/// Milliseconds from one lap to the next.
+struct Clock(Instant);
+
+impl Clock {
+    fn lap(&mut self) -> f64 {
+        let millis = self.0.elapsed().as_secs_f64() * 1000.0;
+        self.0 = Instant::now();
+        millis
+    }
+}
+
+fn fill(store: &Store, corpus: &Corpus) -> Result<Collection, Failure> {
+    const BATCH: usize = 250;
+    let encoder = Onnx::embedded().map_err(affinis::Error::from)?;
+    let collection = store.collection(NAME).encoder(encoder).create()?;
+    let items: Vec<Item> = corpus
+        .glosses
+        .iter()
+        .map(|gloss| Item::text(&gloss.id, gloss.text).meta(json!({"label": gloss.label})))
+        .collect();
+    let bar = output::bar(items.len() as u64, "encoding");
+    let mut encoded = Vec::with_capacity(items.len());
+    for batch in items.chunks(BATCH) {
+        encoded.extend(collection.prepare(batch.to_vec())?);
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+    collection.add(encoded)?;
+    Ok(collection)
+}
+
+/// The answers to the three questions, remembered deeper than they are shown.
+fn ask(collection: &Collection, metric: MetricChoice) -> Result<Vec<Hits>, Failure> {
+    let ask = |question: &corpus::Question| collection.search(question.text).k(DEPTH).metric(metric).run();
+    Ok(QUESTIONS.iter().map(ask).collect::<Result<_, _>>()?)
+}
+
+/// Shows each simulated query its answers and judges them: relevant is what is of the query's own category.
+fn judge(collection: &Collection, corpus: &Corpus) -> Result<Judged, Failure> {
+    let mut judgements = Vec::with_capacity(corpus.judged.len() * K);
+    let mut relevant = 0;
+    let mut micros = 0;
+    for query in corpus.judged.iter().map(|&at| &corpus.glosses[at]) {
+        let hits = collection.search(Query::like(&query.id)).k(K).run()?;
+        micros += hits.plan.micros;
+        let shown: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+        for &id in &shown {
+            let good = corpus.label(id) == Some(query.label);
+            relevant += usize::from(good);
+            let judgement = Judgement::graded(Query::like(&query.id), id, if good { 1.0 } else { -1.0 });
+            judgements.push(judgement.source(Source::Proxy).shown(shown.iter().copied()));
+        }
+    }
+    let stored = collection.judge_all(judgements)?;
+    Ok(Judged {
+        queries: corpus.judged.len(),
+        judgements: (stored.end - stored.start) as usize,
+        relevant,
+        micros: micros as f64 / corpus.judged.len().max(1) as f64,
+    })
+}
+
+/// Queries that nobody judged; relevant is everything of the query's category.
+fn measured(corpus: &Corpus) -> Vec<EvalQuery> {
+    let mut of_category: HashMap<&str, Vec<&str>> = HashMap::new();
+    for gloss in &corpus.glosses {
+        of_category.entry(gloss.label).or_default().push(&gloss.id);
+    }
+    corpus
+        .measured
+        .iter()
+        .map(|&at| {
+            let gloss = &corpus.glosses[at];
+            let others = of_category[gloss.label].iter().filter(|id| **id != gloss.id);
+            EvalQuery { query: Query::like(&gloss.id), relevant: others.map(|&id| id.to_owned()).collect() }
+        })
+        .collect()
+}
+
+/// The answers to everything the demo asked: the questions, the judged and the measured queries.
+fn answers(collection: &Collection, corpus: &Corpus, metric: MetricChoice) -> Result<Vec<Hits>, Failure> {
+    let mut answers = ask(collection, metric)?;
+    for &at in corpus.judged.iter().chain(&corpus.measured) {
+        answers.push(collection.search(Query::like(&corpus.glosses[at].id)).k(K).metric(metric).run()?);
+    }
+    Ok(answers)
+}
+
+fn compare(known: &[Hits], again: &[Hits], micros_euclidean: f64) -> Same {
+    let equal = known.iter().zip(again).filter(|(a, b)| a.metric == b.metric && a.hits == b.hits).count();
+    let micros: u64 = again.iter().map(|hits| hits.plan.micros).sum();
+    Same {
+        queries: known.len(),
+        answers: known.iter().map(|hits| hits.hits.len()).sum(),
+        equal_queries: equal,
+        same: equal == known.len() && known.len() == again.len(),
+        micros_euclidean,
+        micros_learned: micros as f64 / again.len().max(1) as f64,
+    }
+}
+
+/// Whether the gate let the metric through, for the texts that depend on it.
+fn passed(refit: &RefitReport) -> bool {
+    refit.promoted
+}

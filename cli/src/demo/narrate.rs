@@ -1,0 +1,223 @@
+//! The demo as a story for people; for programs nothing is told.
+
+use std::path::Path;
+
+use affinis::{Evaluation, Hits, Measure, RefitReport};
+use anstyle::Style;
+
+use super::corpus::{Corpus, QUESTIONS, Question};
+use super::passed;
+use super::report::{Judged, Same, Sizes, rank_of};
+use crate::failure::Failure;
+use crate::output::{Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, millis, number, plain};
+
+/// How many answers of a question are shown.
+const SHOWN: usize = 5;
+
+pub(super) struct Narrator<'a> {
+    out: &'a mut Out,
+    keep: Option<&'a Path>,
+}
+
+type Told = Result<(), Failure>;
+
+impl<'a> Narrator<'a> {
+    pub(super) fn new(out: &'a mut Out, keep: Option<&'a Path>) -> Self {
+        Self { out, keep }
+    }
+
+    /// Prints a line at once, so that the story goes on while the machine works.
+    fn say(&mut self, text: impl std::fmt::Display) -> Told {
+        if !self.out.is_json() {
+            self.out.line(text)?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, number: usize, title: &str) -> Told {
+        self.say(format_args!("\n{BOLD}{number}. {title}{BOLD:#}"))
+    }
+
+    pub(super) fn opening(&mut self, corpus: &Corpus) -> Told {
+        self.say(format_args!(
+            "{BOLD}affinis{BOLD:#} learns what \"similar\" means from feedback. Here: {} dictionary definitions from WordNet,\n\
+             and users who want answers of the same category ({} of them: noun.food, verb.motion, ..).",
+            count(corpus.glosses.len() as u64),
+            corpus.categories()
+        ))
+    }
+
+    pub(super) fn stored(&mut self, sizes: &Sizes, spent: f64) -> Told {
+        self.step(1, "Encode and store")?;
+        self.say(format_args!(
+            "   {} texts encoded by {} ({} numbers each) and stored durably: {}, {} on disk",
+            count(sizes.items as u64),
+            plain(&sizes.encoder),
+            sizes.dim,
+            millis(spent),
+            bytes(sizes.disk_bytes)
+        ))
+    }
+
+    pub(super) fn first_answers(&mut self, corpus: &Corpus, answers: &[Hits]) -> Told {
+        self.step(2, "Ask, under the Euclidean metric")?;
+        for (question, hits) in QUESTIONS.iter().zip(answers) {
+            self.answers(question, hits, None, corpus)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn judged(&mut self, judged: &Judged, spent: f64) -> Told {
+        self.step(3, "Judge")?;
+        self.say(format_args!(
+            "   {} other definitions were asked as queries, and their answers judged by category:\n   \
+             {} judgements, {} of them relevant, stored in {}",
+            count(judged.queries as u64),
+            count(judged.judgements as u64),
+            count(judged.relevant as u64),
+            millis(spent)
+        ))
+    }
+
+    pub(super) fn refitted(&mut self, refit: &RefitReport, spent: f64) -> Told {
+        self.step(4, "Refit the metric")?;
+        let verdict = if passed(refit) {
+            format!("{GOOD}promoted{GOOD:#}")
+        } else {
+            format!("{BAD}not promoted{BAD:#}")
+        };
+        self.say(format_args!(
+            "   {} of {} similar and {} dissimilar pairs in {} (condition number {})",
+            plain(&refit.learner),
+            count(refit.pairs.similar as u64),
+            count(refit.pairs.dissimilar as u64),
+            millis(spent),
+            number(refit.condition)
+        ))?;
+        let gate = &refit.gate;
+        let figures = match (gate.before, gate.after) {
+            (Some(before), Some(after)) => format!(": {} before, {} after", number(before), number(after)),
+            _ => String::new(),
+        };
+        self.say(format_args!(
+            "   the gate, on {} held out ({}){figures}\n   {verdict}: {}",
+            count(gate.held_out as u64),
+            plain(&gate.measure),
+            plain(&gate.reason)
+        ))
+    }
+
+    pub(super) fn second_answers(&mut self, corpus: &Corpus, before: &[Hits], after: &[Hits], refit: &RefitReport) -> Told {
+        let title = match passed(refit) {
+            true => "Ask again: the learned metric, the same index, nothing rebuilt",
+            false => "Ask again, under the candidate that was not promoted",
+        };
+        self.step(5, title)?;
+        for (question, (before, after)) in QUESTIONS.iter().zip(before.iter().zip(after)) {
+            self.answers(question, after, Some(before), corpus)?;
+        }
+        Ok(())
+    }
+
+    fn answers(&mut self, question: &Question, hits: &Hits, before: Option<&Hits>, corpus: &Corpus) -> Told {
+        if self.out.is_json() {
+            return Ok(());
+        }
+        let good = |hits: &Hits| hits.iter().take(SHOWN).filter(|h| corpus.label(&h.id) == Some(question.wanted)).count();
+        let change = before.map(|before| format!(", {} before", good(before))).unwrap_or_default();
+        self.say(format_args!(
+            "\n   {BOLD}\"{}\"{BOLD:#}  {DIM}{} of {SHOWN} are {}{change}{DIM:#}",
+            question.text,
+            good(hits),
+            question.wanted
+        ))?;
+        let mut table = Table::new([("", Align::Right), ("", Align::Left), ("", Align::Left), ("", Align::Left)]).indent(5);
+        for hit in hits.iter().take(SHOWN) {
+            let Some(gloss) = corpus.gloss(&hit.id) else { continue };
+            let style = if gloss.label == question.wanted { GOOD } else { DIM };
+            table.styled([
+                (hit.rank.to_string(), DIM),
+                moved(&hit.id, hit.rank, before),
+                (gloss.label.to_owned(), style),
+                (gloss.text.to_owned(), Style::new()),
+            ]);
+        }
+        self.say(table)
+    }
+
+    pub(super) fn measured(&mut self, evaluation: &Evaluation, spent: f64) -> Told {
+        self.step(6, "Measure, on queries that nobody judged")?;
+        let mut table =
+            Table::new([("", Align::Left), ("precision@10", Align::Left), ("nDCG@10", Align::Left)]).indent(3);
+        let names = ["Euclidean", "learned"];
+        for (name, row) in names.iter().zip(&evaluation.rows) {
+            table.row([(*name).to_owned(), interval(&row.precision), interval(&row.ndcg)]);
+        }
+        if let [euclidean, learned] = &evaluation.rows[..] {
+            let gain = |from: &Measure, to: &Measure| {
+                let style = if to.mean > from.mean { GOOD } else { BAD };
+                (format!("{:+.3} ({:+.0} %)", to.mean - from.mean, (to.mean / from.mean - 1.0) * 100.0), style)
+            };
+            table.styled([
+                ("gain".to_owned(), Style::new()),
+                gain(&euclidean.precision, &learned.precision),
+                gain(&euclidean.ndcg, &learned.ndcg),
+            ]);
+        }
+        self.say(table)?;
+        self.say(format_args!(
+            "   {DIM}{} queries, 95 % bootstrap intervals, {}{DIM:#}",
+            count(evaluation.queries as u64),
+            millis(spent)
+        ))
+    }
+
+    pub(super) fn reopened(&mut self, same: &Same, spent: f64) -> Told {
+        self.step(7, "Close the store and open it again")?;
+        let verdict =
+            if same.same { format!("{GOOD}all the same{GOOD:#}") } else { format!("{BAD}not all the same{BAD:#}") };
+        self.say(format_args!(
+            "   opened in {}; {} of {} queries, {} answers with their distances: {verdict}",
+            millis(spent),
+            count(same.equal_queries as u64),
+            count(same.queries as u64),
+            count(same.answers as u64)
+        ))?;
+        self.say(format_args!(
+            "   a query takes {} under the Euclidean metric and {} under the learned one",
+            millis(same.micros_euclidean / 1000.0),
+            millis(same.micros_learned / 1000.0)
+        ))
+    }
+
+    pub(super) fn closing(&mut self, total: f64) -> Told {
+        match self.keep {
+            Some(dir) => {
+                let dir = plain(&dir.display().to_string());
+                self.say(format_args!(
+                    "\nDone in {}. The store is kept: affinis search {} \"a small boat\" --store {dir}",
+                    millis(total),
+                    super::NAME
+                ))
+            }
+            None => self.say(format_args!("\nDone in {}; the store is removed (--keep DIR keeps it).", millis(total))),
+        }
+    }
+}
+
+/// Where an answer came from.
+fn moved(id: &str, rank: usize, before: Option<&Hits>) -> (String, Style) {
+    let Some(before) = before else { return (String::new(), DIM) };
+    match rank_of(id, before) {
+        Some(was) if was > SHOWN => (format!("new, was {was}"), GOOD),
+        Some(was) if was > rank => (format!("up {}", was - rank), GOOD),
+        Some(was) if was < rank => (format!("down {}", rank - was), DIM),
+        Some(_) => ("=".to_owned(), DIM),
+        None => ("new".to_owned(), GOOD),
+    }
+}
+
+fn interval(measure: &Measure) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", measure.mean, measure.low, measure.high)
+}

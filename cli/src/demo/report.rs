@@ -1,0 +1,120 @@
+//! What the demo found, as it is printed for programs.
+
+use affinis::{Collection, Evaluation, Hits};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::K;
+use super::corpus::{Corpus, Question};
+use crate::failure::Failure;
+
+/// The whole demo.
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) items: usize,
+    pub(super) dim: usize,
+    pub(super) encoder: String,
+    pub(super) categories: usize,
+    pub(super) disk_bytes: u64,
+    pub(super) queries: Vec<Asked>,
+    pub(super) judged: Judged,
+    pub(super) refit: Value,
+    pub(super) evaluation: Evaluation,
+    pub(super) reopened: Same,
+    pub(super) millis: Value,
+}
+
+/// The sizes of what was stored.
+pub(super) struct Sizes {
+    pub(super) items: usize,
+    pub(super) dim: usize,
+    pub(super) encoder: String,
+    pub(super) categories: usize,
+    pub(super) disk_bytes: u64,
+}
+
+impl Sizes {
+    pub(super) fn of(collection: &Collection, corpus: &Corpus) -> Result<Self, Failure> {
+        Ok(Self {
+            items: collection.len(),
+            dim: collection.dim(),
+            encoder: collection.info().encoder.map(|e| e.name).unwrap_or_default(),
+            categories: corpus.categories(),
+            disk_bytes: collection.stats()?.disk_bytes,
+        })
+    }
+}
+
+/// A question and its answers before and after the refit.
+#[derive(Serialize)]
+pub(super) struct Asked {
+    query: &'static str,
+    wanted: &'static str,
+    euclidean: Vec<Answer>,
+    learned: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    id: String,
+    distance: f32,
+    label: &'static str,
+    text: &'static str,
+    wanted: bool,
+    /// The rank it had before, where it was among the first hundred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    was: Option<usize>,
+}
+
+impl Asked {
+    pub(super) fn of(question: &Question, before: &Hits, after: &Hits, corpus: &Corpus) -> Self {
+        let answers = |hits: &Hits, before: Option<&Hits>| {
+            let hits = hits.iter().take(K);
+            hits.filter_map(|hit| {
+                let gloss = corpus.gloss(&hit.id)?;
+                Some(Answer {
+                    id: hit.id.clone(),
+                    distance: hit.distance,
+                    label: gloss.label,
+                    text: gloss.text,
+                    wanted: gloss.label == question.wanted,
+                    was: before.and_then(|before| rank_of(&hit.id, before)),
+                })
+            })
+            .collect()
+        };
+        Self {
+            query: question.text,
+            wanted: question.wanted,
+            euclidean: answers(before, None),
+            learned: answers(after, Some(before)),
+        }
+    }
+}
+
+/// An item's rank in an answer.
+pub(super) fn rank_of(id: &str, hits: &Hits) -> Option<usize> {
+    hits.iter().find(|hit| hit.id == id).map(|hit| hit.rank)
+}
+
+/// What was judged.
+#[derive(Serialize)]
+pub(super) struct Judged {
+    pub(super) queries: usize,
+    pub(super) judgements: usize,
+    pub(super) relevant: usize,
+    /// Mean time of a query in the index.
+    #[serde(skip)]
+    pub(super) micros: f64,
+}
+
+/// Whether the store answers the same after it was closed and opened again.
+#[derive(Serialize)]
+pub(super) struct Same {
+    pub(super) queries: usize,
+    pub(super) answers: usize,
+    pub(super) equal_queries: usize,
+    pub(super) same: bool,
+    pub(super) micros_euclidean: f64,
+    pub(super) micros_learned: f64,
+}

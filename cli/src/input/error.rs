@@ -1,0 +1,67 @@
+//! Where an input is wrong, and why.
+
+use std::fmt;
+
+/// The part of an input that an error speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The file as a whole.
+    File,
+    /// A line of text, from 1.
+    Line(u64),
+    /// A row of an array, from 0, as rows are numbered in ids.
+    Row(u64),
+}
+
+/// An input that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputError {
+    /// The file's name as the user gave it.
+    pub file: String,
+    /// Where in it.
+    pub place: Place,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+impl InputError {
+    /// An error at a place.
+    pub fn new(file: &str, place: Place, reason: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), place, reason: reason.into() }
+    }
+
+    /// Whether the rest of the input can be read when this part is left out.
+    pub fn skippable(&self) -> bool {
+        self.place != Place::File
+    }
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Place::File => write!(f, "{}: {}", self.file, self.reason),
+            place => write!(f, "{}, {place}: {}", self.file, self.reason),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => f.write_str("the file"),
+            Self::Line(n) => write!(f, "line {n}"),
+            Self::Row(n) => write!(f, "row {n}"),
+        }
+    }
+}
+
+impl std::error::Error for InputError {}
+
+/// A text cut to what fits in a message.
+pub(crate) fn cut(text: &str) -> String {
+    const MOST: usize = 60;
+    if text.chars().nth(MOST).is_none() {
+        return text.to_owned();
+    }
+    text.chars().take(MOST).chain("...".chars()).collect()
+}

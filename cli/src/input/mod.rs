@@ -1,0 +1,24 @@
+//! What comes in from files and standard input.
+//!
+//! Every parser is a pure function from a reader to values, knows no store, and can be fuzzed alone. What it refuses it
+//! refuses with the file, the line (or row) and the reason; it never allocates by a number that the input merely claims.
+
+mod check;
+mod delimited;
+mod error;
+mod items;
+mod judgements;
+mod lines;
+mod npy;
+mod queries;
+mod source;
+
+pub use check::{Expected, Parsed};
+pub use delimited::{csv, tsv};
+pub use error::{InputError, Place};
+pub use items::{items_jsonl, json_line};
+pub use judgements::{Defaults, judgements_jsonl, source_name};
+pub use lines::Lines;
+pub use npy::{npy_f32, npy_f64, npy_items, write_npy_f64};
+pub use queries::{EvaluationInput, evaluation, queries_tsv};
+pub use source::{Input, Opened};

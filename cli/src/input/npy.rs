@@ -1,0 +1,436 @@
+//! NumPy's `.npy` files: a 2-D array of f16, f32 or f64, C order, little-endian, header versions 1 to 3.
+//!
+//! The header is not trusted: its length is bounded, and rows are read one after another, so that memory grows with the
+//! data that is there and not with the shape that is claimed. Format: NEP 1, `numpy.lib.format`.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, ErrorKind, Read, Write};
+
+use affinis::Item;
+use half::f16;
+use ndarray::{Array2, ArrayView2};
+
+use super::check::{Collector, Expected, Parsed, check_id};
+use super::error::{InputError, Place, cut};
+use super::lines::Lines;
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+/// The longest header: NumPy's own limit for files that are not trusted.
+const MAX_HEADER_BYTES: usize = 10_000;
+
+/// Reads an array as f32.
+///
+/// # Errors
+/// [`InputError`] when it is no such array, when its data end early or go on, or at a number that is not finite.
+pub fn npy_f32(reader: impl BufRead, file: &str) -> Result<Array2<f32>, InputError> {
+    let mut reader = Array::open(reader, file)?;
+    let mut numbers: Vec<f32> = Vec::new();
+    for row in 0..reader.rows {
+        reader.read_row(row)?;
+        for (column, value) in reader.numbers().enumerate() {
+            let narrow = value as f32;
+            if !narrow.is_finite() {
+                return Err(not_finite(file, row, column, value));
+            }
+            numbers.push(narrow);
+        }
+    }
+    reader.finish(numbers)
+}
+
+/// Reads an array as f64.
+///
+/// # Errors
+/// As [`npy_f32`].
+pub fn npy_f64(reader: impl BufRead, file: &str) -> Result<Array2<f64>, InputError> {
+    let mut reader = Array::open(reader, file)?;
+    let mut numbers: Vec<f64> = Vec::new();
+    for row in 0..reader.rows {
+        reader.read_row(row)?;
+        for (column, value) in reader.numbers().enumerate() {
+            if !value.is_finite() {
+                return Err(not_finite(file, row, column, value));
+            }
+            numbers.push(value);
+        }
+    }
+    reader.finish(numbers)
+}
+
+/// Reads items, one a row, named by their row numbers or by the lines of `ids`.
+///
+/// # Errors
+/// [`InputError`] at the first row that cannot be used (unless they are skipped), and when there are not as many ids as
+/// rows.
+pub fn npy_items<I: BufRead>(
+    reader: impl BufRead,
+    file: &str,
+    ids: Option<(I, &str)>,
+    expected: Expected,
+) -> Result<Parsed, InputError> {
+    let ids = ids.map(|(reader, name)| read_ids(reader, name).map(|ids| (ids, name))).transpose()?;
+    let mut array = Array::open(reader, file)?;
+    if let Some((ids, name)) = &ids
+        && ids.len() as u64 != array.rows
+    {
+        let reason = format!("{} ids for the {} rows of {file}; there must be one a row", ids.len(), array.rows);
+        return Err(InputError::new(name, Place::File, reason));
+    }
+    let mut collector = Collector::new(file, expected);
+    for row in 0..array.rows {
+        array.read_row(row)?;
+        let id = match &ids {
+            Some((ids, _)) => ids.get(row as usize).cloned().unwrap_or_default(),
+            None => row.to_string(),
+        };
+        let wrong = array.numbers().enumerate().find(|(_, v)| !(*v as f32).is_finite());
+        let item = match wrong {
+            Some((column, value)) => Err(not_finite(file, row, column, value).reason),
+            None => Ok(Item::vector(id, array.numbers().map(|v| v as f32).collect::<Vec<f32>>())),
+        };
+        collector.push(Place::Row(row), item)?;
+    }
+    array.check_end()?;
+    collector.finish()
+}
+
+/// The ids of a file, one a line. An id that stands twice is refused, both lines named.
+fn read_ids(reader: impl BufRead, file: &str) -> Result<Vec<String>, InputError> {
+    let mut ids = Vec::new();
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    for line in Lines::new(reader, file) {
+        let (number, id) = line?;
+        let wrong = |reason| InputError::new(file, Place::Line(number), reason);
+        check_id(&id).map_err(wrong)?;
+        if let Some(first) = seen.insert(id.clone(), number) {
+            return Err(wrong(format!("the id {:?} stands already in line {first}; an id may stand once", cut(&id))));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// An array whose header has been read.
+struct Array<'a, R> {
+    reader: R,
+    file: &'a str,
+    rows: u64,
+    columns: usize,
+    number: Number,
+    /// The bytes of one row.
+    row: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Number {
+    F16,
+    F32,
+    F64,
+}
+
+impl Number {
+    fn bytes(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
+impl<'a, R: BufRead> Array<'a, R> {
+    fn open(mut reader: R, file: &'a str) -> Result<Self, InputError> {
+        let wrong = |reason: String| InputError::new(file, Place::File, reason);
+        let header = read_header(&mut reader).map_err(wrong)?;
+        let number = match header.descr.as_str() {
+            "<f2" => Number::F16,
+            "<f4" => Number::F32,
+            "<f8" => Number::F64,
+            other if other.starts_with('>') => {
+                return Err(wrong(format!("holds big-endian numbers ({other}); save it with .astype('<f4')")));
+            }
+            other => {
+                return Err(wrong(format!("holds {:?}, not f16, f32 or f64; save it with .astype('<f4')", cut(other))));
+            }
+        };
+        if header.fortran_order {
+            return Err(wrong("is in Fortran order; save numpy.ascontiguousarray(..) of it".into()));
+        }
+        let [rows, columns] = header.shape[..] else {
+            return Err(wrong(format!("has {} dimensions; a 2-D array, one vector a row, is needed", header.shape.len())));
+        };
+        let columns = usize::try_from(columns)
+            .ok()
+            .filter(|c| (1..=affinis::MAX_DIM).contains(c))
+            .ok_or_else(|| wrong(format!("has {columns} columns; a vector has 1 to {} numbers", affinis::MAX_DIM)))?;
+        Ok(Self { reader, file, rows, columns, number, row: vec![0; columns * number.bytes()] })
+    }
+
+    fn read_row(&mut self, row: u64) -> Result<(), InputError> {
+        self.reader.read_exact(&mut self.row).map_err(|e| {
+            let reason = match e.kind() {
+                ErrorKind::UnexpectedEof => {
+                    format!("is cut short: the header promises {} rows and the data end in row {row}", self.rows)
+                }
+                _ => format!("cannot be read: {e}"),
+            };
+            InputError::new(self.file, Place::File, reason)
+        })
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
+        let number = self.number;
+        self.row.chunks_exact(number.bytes()).map(move |bytes| match (number, bytes) {
+            (Number::F16, &[a, b]) => f64::from(f16::from_le_bytes([a, b])),
+            (Number::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+            (_, bytes) => bytes.try_into().map_or(f64::NAN, f64::from_le_bytes),
+        })
+    }
+
+    fn check_end(&mut self) -> Result<(), InputError> {
+        let wrong = |reason: String| Err(InputError::new(self.file, Place::File, reason));
+        match self.reader.fill_buf() {
+            Ok([]) => Ok(()),
+            Ok(_) => wrong(format!("goes on behind the {} rows that its header promises", self.rows)),
+            Err(e) => wrong(format!("cannot be read: {e}")),
+        }
+    }
+
+    fn finish<T>(mut self, numbers: Vec<T>) -> Result<Array2<T>, InputError> {
+        self.check_end()?;
+        let wrong = |reason: String| InputError::new(self.file, Place::File, reason);
+        if numbers.is_empty() {
+            return Err(wrong("the input is empty: it holds no rows".into()));
+        }
+        Array2::from_shape_vec((numbers.len() / self.columns, self.columns), numbers).map_err(|e| wrong(e.to_string()))
+    }
+}
+
+fn not_finite(file: &str, row: u64, column: usize, value: f64) -> InputError {
+    let reason = if value.is_finite() {
+        format!("{value:e} in column {column} is too large for a 32-bit float")
+    } else {
+        format!("{value} in column {column}; only finite numbers can be used")
+    };
+    InputError::new(file, Place::Row(row), reason)
+}
+
+/// What the header's Python dictionary says.
+#[derive(Debug, Default, PartialEq)]
+struct Header {
+    descr: String,
+    fortran_order: bool,
+    shape: Vec<u64>,
+}
+
+fn read_header(reader: &mut impl Read) -> Result<Header, String> {
+    let short = |e: io::Error| match e.kind() {
+        ErrorKind::UnexpectedEof => "is cut short inside the npy header".to_owned(),
+        _ => format!("cannot be read: {e}"),
+    };
+    let mut magic = [0; 8];
+    let mut start = Vec::new();
+    reader.by_ref().take(8).read_to_end(&mut start).map_err(short)?;
+    if start.is_empty() {
+        return Err("the input is empty".into());
+    }
+    if start.len() < 8 || !start.starts_with(MAGIC) {
+        return Err("is no npy file: it does not begin with \\x93NUMPY".into());
+    }
+    magic.copy_from_slice(&start);
+    let length = match magic[6] {
+        1 => {
+            let mut bytes = [0; 2];
+            reader.read_exact(&mut bytes).map_err(short)?;
+            usize::from(u16::from_le_bytes(bytes))
+        }
+        2 | 3 => {
+            let mut bytes = [0; 4];
+            reader.read_exact(&mut bytes).map_err(short)?;
+            u32::from_le_bytes(bytes) as usize
+        }
+        version => return Err(format!("has npy format {version}; 1 to 3 are known")),
+    };
+    if length > MAX_HEADER_BYTES {
+        return Err(format!("claims an npy header of {length} bytes; the most is {MAX_HEADER_BYTES}"));
+    }
+    let mut header = vec![0; length];
+    reader.read_exact(&mut header).map_err(short)?;
+    let text = std::str::from_utf8(&header).map_err(|_| "has an npy header that is not text")?;
+    parse_header(text).ok_or_else(|| format!("has an npy header that is not understood: {:?}", cut(text.trim_end())))
+}
+
+/// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, the keys in any order.
+fn parse_header(text: &str) -> Option<Header> {
+    let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+    let (mut descr, mut order, mut shape) = (None, None, None);
+    while !rest.is_empty() {
+        let (key, after) = quoted(rest)?;
+        rest = after.trim_start().strip_prefix(':')?.trim_start();
+        let after = match key {
+            "descr" if descr.is_none() => {
+                // A structured type is a list; it is kept as text, so that the message can show it.
+                let (value, after) = quoted(rest).or_else(|| rest.split_once(']'))?;
+                descr = Some(value.to_owned());
+                after
+            }
+            "fortran_order" if order.is_none() => {
+                order = Some(rest.starts_with("True"));
+                rest.strip_prefix("True").or_else(|| rest.strip_prefix("False"))?
+            }
+            "shape" if shape.is_none() => {
+                let (inside, after) = rest.strip_prefix('(')?.split_once(')')?;
+                let inside = inside.trim();
+                let numbers = inside.strip_suffix(',').unwrap_or(inside);
+                let parsed: Option<Vec<u64>> = match numbers {
+                    "" => Some(Vec::new()),
+                    _ => numbers.split(',').map(|n| n.trim().trim_end_matches('L').parse().ok()).collect(),
+                };
+                shape = Some(parsed?);
+                after
+            }
+            _ => return None,
+        };
+        let after = after.trim_start();
+        rest = match after.strip_prefix(',') {
+            Some(next) => next.trim_start(),
+            None if after.is_empty() => after,
+            None => return None,
+        };
+    }
+    Some(Header { descr: descr?, fortran_order: order?, shape: shape? })
+}
+
+/// A Python string at the start of a text, and what follows it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    text[1..].split_once(quote)
+}
+
+/// Writes a matrix as npy: f64, C order, little-endian, format 1.0, the data aligned to 64 bytes.
+///
+/// # Errors
+/// What the writer says.
+pub fn write_npy_f64(mut writer: impl Write, matrix: ArrayView2<'_, f64>) -> io::Result<()> {
+    let (rows, columns) = matrix.dim();
+    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let unpadded = MAGIC.len() + 4 + header.len() + 1;
+    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
+    header.push('\n');
+    writer.write_all(MAGIC)?;
+    writer.write_all(&[1, 0])?;
+    writer.write_all(&(header.len() as u16).to_le_bytes())?;
+    writer.write_all(header.as_bytes())?;
+    for value in matrix {
+        writer.write_all(&value.to_le_bytes())?;
+    }
+    writer.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    const TWO: Expected = Expected { dim: 2, texts: false, zero_vectors: true, skip_bad: false };
+
+    fn npy(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = [MAGIC, &[version, 0][..]].concat();
+        match version {
+            1 => bytes.extend((header.len() as u16).to_le_bytes()),
+            _ => bytes.extend((header.len() as u32).to_le_bytes()),
+        }
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn header(descr: &str, shape: &str) -> String {
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n")
+    }
+
+    fn refused(bytes: &[u8], with: &str) {
+        let error = npy_f32(bytes, "in.npy").unwrap_err().to_string();
+        assert!(error.starts_with("in.npy") && error.contains(with), "{error:?} does not say {with:?}");
+    }
+
+    #[test]
+    fn three_number_types_and_three_versions_are_read() {
+        let wanted = array![[1.0, -2.5], [0.5, 4.0]];
+        let numbers = [1.0, -2.5, 0.5, 4.0_f64];
+        let f16s: Vec<u8> = numbers.iter().flat_map(|&v| f16::from_f64(v).to_le_bytes()).collect();
+        let f32s: Vec<u8> = numbers.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
+        let f64s: Vec<u8> = numbers.iter().flat_map(|&v| v.to_le_bytes()).collect();
+        for (descr, data) in [("<f2", f16s), ("<f4", f32s), ("<f8", f64s)] {
+            for version in 1..=3 {
+                assert_eq!(npy_f64(&npy(version, &header(descr, "(2, 2)"), &data)[..], "f").unwrap(), wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_bit_for_bit_and_aligned() {
+        let matrix = array![[0.1, 1e-300], [f64::MAX, -0.0], [std::f64::consts::PI, 3.0]];
+        let mut bytes = Vec::new();
+        write_npy_f64(&mut bytes, matrix.view()).unwrap();
+        assert_eq!((bytes.len() - 6 * 8) % 64, 0);
+        let read = npy_f64(&bytes[..], "f").unwrap();
+        assert!(read.iter().zip(&matrix).all(|(a, b)| a.to_bits() == b.to_bits()));
+    }
+
+    #[test]
+    fn every_truncation_is_refused_and_so_is_what_follows_the_data() {
+        let mut bytes = Vec::new();
+        write_npy_f64(&mut bytes, array![[1.0, 2.0], [3.0, 4.0]].view()).unwrap();
+        for end in 0..bytes.len() {
+            assert!(npy_f32(&bytes[..end], "f").is_err(), "cut at {end}");
+        }
+        refused(&bytes[..bytes.len() - 1], "is cut short: the header promises 2 rows and the data end in row 1");
+        bytes.push(0);
+        refused(&bytes, "goes on behind the 2 rows");
+    }
+
+    #[test]
+    fn claims_of_the_header_allocate_nothing() {
+        refused(&npy(1, &header("<f4", "(18446744073709551615, 4096)"), &[0; 64]), "cut short");
+        refused(&npy(1, &header("<f4", "(1, 4097)"), &[]), "has 4097 columns");
+        refused(&npy(1, &header("<f4", "(1, 99999999999999999999999)"), &[]), "not understood");
+        let mut huge = [MAGIC, &[2, 0][..]].concat();
+        huge.extend(u32::MAX.to_le_bytes());
+        refused(&huge, "claims an npy header of 4294967295 bytes");
+    }
+
+    #[test]
+    fn other_arrays_are_refused_with_what_to_do() {
+        refused(&npy(1, &header("|u1", "(1, 2)"), &[1, 2]), "holds \"|u1\"");
+        refused(&npy(1, &header(">f4", "(1, 1)"), &[0; 4]), "big-endian");
+        refused(&npy(1, &header("<f4", "(2,)"), &[0; 8]), "has 1 dimensions");
+        refused(&npy(1, &header("<f4", "(0, 2)"), &[]), "the input is empty");
+        refused(&npy(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1)}", &[0; 4]), "Fortran");
+        refused(&npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", &[0; 4]), "not f16, f32 or f64");
+        refused(&npy(1, "{'descr': '<f4', 'shape': (1, 1)}", &[0; 4]), "not understood");
+        refused(&npy(9, "", &[]), "npy format 9");
+        refused(b"PK\x03\x04zip archive", "is no npy file");
+        refused(b"", "the input is empty");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_named_by_row_and_column() {
+        let data: Vec<u8> = [1.0, 2.0, 3.0, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
+        refused(&npy(1, &header("<f4", "(2, 2)"), &data), "row 1: NaN in column 1");
+        refused(&npy(1, &header("<f8", "(1, 1)"), &1e300_f64.to_le_bytes()), "row 0: 1e300 in column 0 is too large");
+    }
+
+    #[test]
+    fn rows_become_items_named_by_number_or_by_the_ids_file() {
+        let mut bytes = Vec::new();
+        write_npy_f64(&mut bytes, array![[1.0, 2.0], [3.0, 4.0]].view()).unwrap();
+        let items = |ids: Option<&str>| npy_items(&bytes[..], "x.npy", ids.map(|i| (i.as_bytes(), "ids.txt")), TWO);
+        assert_eq!(items(None).unwrap().items[1], Item::vector("1", vec![3.0, 4.0]));
+        assert_eq!(items(Some("a\nb\n")).unwrap().items[1].id, "b");
+        let message = |ids| items(Some(ids)).unwrap_err().to_string();
+        assert_eq!(message("a\na\n"), "ids.txt, line 2: the id \"a\" stands already in line 1; an id may stand once");
+        assert!(message("a\n").contains("ids.txt: 1 ids for the 2 rows"));
+        assert!(message("a\n\n").contains("ids.txt, line 2: the id is empty"));
+    }
+}

@@ -1,0 +1,71 @@
+//! A file or standard input, named for messages.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::error::{InputError, Place};
+
+/// Where an input comes from; `-` is standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+/// An input that is open, with the name that messages call it by.
+pub struct Opened {
+    /// The file's name, or `standard input`.
+    pub name: String,
+    /// Its bytes.
+    pub reader: Box<dyn BufRead>,
+}
+
+impl Input {
+    /// The name that messages call it by.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Stdin => "standard input".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// The file name's extension in lower case; none for standard input.
+    pub fn extension(&self) -> Option<String> {
+        match self {
+            Self::Stdin => None,
+            Self::File(path) => Some(path.extension()?.to_str()?.to_lowercase()),
+        }
+    }
+
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// [`InputError`] when the file cannot be opened or is a directory.
+    pub fn open(&self) -> Result<Opened, InputError> {
+        let name = self.name();
+        let wrong = |e: io::Error| InputError::new(&name, Place::File, format!("cannot be read: {e}"));
+        let reader: Box<dyn BufRead> = match self {
+            Self::Stdin => Box::new(io::stdin().lock()),
+            Self::File(path) => {
+                let file = File::open(path).map_err(wrong)?;
+                if file.metadata().map_err(wrong)?.is_dir() {
+                    return Err(InputError::new(&name, Place::File, "is a directory, not a file"));
+                }
+                Box::new(BufReader::with_capacity(1 << 16, file))
+            }
+        };
+        Ok(Opened { name, reader })
+    }
+}
+
+impl FromStr for Input {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "-" { Self::Stdin } else { Self::File(text.into()) })
+    }
+}

@@ -1,0 +1,63 @@
+//! How things are printed: JSON documents for programs, aligned tables for people.
+
+mod progress;
+mod style;
+mod table;
+
+pub(crate) use progress::{bar, spinner};
+pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, millis, number, plain, plural};
+pub(crate) use table::{Align, Table};
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, Stdout, Write};
+
+use anstream::AutoStream;
+use serde::Serialize;
+
+/// Standard output, for one kind of reader.
+pub(crate) struct Out {
+    json: bool,
+    stdout: BufWriter<AutoStream<Stdout>>,
+}
+
+impl Out {
+    pub(crate) fn new(json: bool) -> Self {
+        // Colours are dropped where standard output is no terminal and where NO_COLOR is set.
+        Self { json, stdout: BufWriter::new(AutoStream::auto(io::stdout())) }
+    }
+
+    /// Whether a program reads.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a JSON document on a line of its own.
+    pub(crate) fn json(&mut self, document: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.stdout, document).map_err(io::Error::from)?;
+        self.stdout.write_all(b"\n")
+    }
+
+    /// Prints a line for people.
+    pub(crate) fn line(&mut self, text: impl Display) -> io::Result<()> {
+        writeln!(self.stdout, "{text}")
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush()
+    }
+}
+
+/// Says something beside the output, on standard error.
+pub(crate) fn note(text: impl Display) {
+    anstream::eprintln!("{text}");
+}
+
+/// Warns on standard error.
+pub(crate) fn warn(text: impl Display) {
+    anstream::eprintln!("{0}warning:{0:#} {text}", style::WARN);
+}
+
+/// Says on standard error why the command failed.
+pub(crate) fn error(text: &impl Display) {
+    anstream::eprintln!("{BAD}error:{BAD:#} {text}");
+}

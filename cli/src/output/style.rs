@@ -1,0 +1,91 @@
+//! Colours, and numbers with units as people read them.
+
+use anstyle::{AnsiColor, Style};
+
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default().bold();
+
+/// A count with its thousands apart: `12,345`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count with its noun: `1 item`, `2,000 items`.
+pub(crate) fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// A size: `12.3 MB`.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if n < 1000 {
+        return format!("{n} B");
+    }
+    let mut size = n as f64 / 1000.0;
+    let mut unit = 0;
+    while size >= 999.95 && unit + 1 < UNITS.len() {
+        size /= 1000.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+/// A time given in milliseconds: `350 us`, `12 ms`, `3.2 s`.
+pub(crate) fn millis(millis: f64) -> String {
+    match millis {
+        m if m < 0.9995 => format!("{:.0} us", m * 1000.0),
+        m if m < 10.0 => format!("{m:.1} ms"),
+        m if m < 999.5 => format!("{m:.0} ms"),
+        m => format!("{:.1} s", m / 1000.0),
+    }
+}
+
+/// A number with four significant digits, without an exponent where it can be read without.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        v if !(1e-4..1e7).contains(&v) => format!("{value:.3e}"),
+        v => {
+            let digits = (3 - v.log10().floor() as i32).clamp(0, 7) as usize;
+            format!("{value:.digits$}")
+        }
+    }
+}
+
+/// A text as it may stand on a terminal: one line, without control characters.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [999, 1000, 999_949, 999_950, 4_608_128].map(bytes),
+            ["999 B", "1.0 kB", "999.9 kB", "1.0 MB", "4.6 MB"]
+        );
+        assert_eq!([0.05, 0.9994, 0.9996, 9.94, 41.2, 999.6].map(millis), ["50 us", "999 us", "1.0 ms", "9.9 ms", "41 ms", "1.0 s"]);
+        assert_eq!([0.0, 1.0, 0.012_345, 1234.5, -7.25].map(number), ["0", "1.000", "0.01234", "1234", "-7.250"]);
+        assert_eq!(number(1e-9), "1.000e-9");
+    }
+
+    #[test]
+    fn control_characters_never_reach_a_terminal() {
+        assert_eq!(plain("a\n\u{1b}[31mred\u{9b}"), "a  [31mred ");
+    }
+}

@@ -1,0 +1,135 @@
+//! Tables whose columns line up, and whose last column is cut where the terminal ends.
+
+use std::fmt;
+
+use anstyle::Style;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::style::{DIM, plain};
+
+/// On which side a column's cells stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// A table under construction.
+pub(crate) struct Table {
+    columns: Vec<(&'static str, Align)>,
+    rows: Vec<Vec<(String, Style)>>,
+    indent: usize,
+    /// How wide a line may be; `None` where nobody's terminal ends.
+    width: Option<usize>,
+}
+
+impl Table {
+    pub(crate) fn new<const N: usize>(columns: [(&'static str, Align); N]) -> Self {
+        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        Self { columns: columns.to_vec(), rows: Vec::new(), indent: 0, width }
+    }
+
+    /// Spaces before each line.
+    pub(crate) fn indent(mut self, indent: usize) -> Self {
+        self.indent = indent;
+        self
+    }
+
+    /// Adds a row, a cell a column.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.styled(cells.map(|cell| (cell, Style::new())));
+    }
+
+    /// Adds a row whose cells have styles of their own.
+    pub(crate) fn styled<const N: usize>(&mut self, cells: [(String, Style); N]) {
+        debug_assert_eq!(N, self.columns.len());
+        self.rows.push(cells.map(|(text, style)| (plain(&text), style)).to_vec());
+    }
+
+    fn write_row(&self, f: &mut fmt::Formatter<'_>, cells: &[(&str, Style)], widths: &[usize]) -> fmt::Result {
+        write!(f, "{:1$}", "", self.indent)?;
+        let mut used = self.indent;
+        let last = cells.iter().rposition(|(text, _)| !text.is_empty()).unwrap_or(0);
+        for (at, ((text, style), width)) in cells.iter().zip(widths).enumerate().take(last + 1) {
+            if at > 0 {
+                f.write_str("  ")?;
+                used += 2;
+            }
+            let text = match self.width {
+                Some(most) if at + 1 == cells.len() => shorten(text, most.saturating_sub(used)),
+                _ => (*text).to_owned(),
+            };
+            let padding = width.saturating_sub(text.width());
+            let (before, after) = match self.columns[at].1 {
+                Align::Left if at == last => (0, 0),
+                Align::Left => (0, padding),
+                Align::Right => (padding, 0),
+            };
+            write!(f, "{:before$}{style}{text}{style:#}{:after$}", "", "")?;
+            used += width;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|at| {
+                let cells = self.rows.iter().map(|row| row[at].0.width());
+                cells.chain([self.columns[at].0.width()]).max().unwrap_or(0)
+            })
+            .collect();
+        let header: Vec<_> = self.columns.iter().map(|(name, _)| (*name, DIM)).collect();
+        let headed = header.iter().any(|(name, _)| !name.is_empty());
+        if headed {
+            self.write_row(f, &header, &widths)?;
+        }
+        for (at, row) in self.rows.iter().enumerate() {
+            if headed || at > 0 {
+                f.write_str("\n")?;
+            }
+            let cells: Vec<_> = row.iter().map(|(text, style)| (text.as_str(), *style)).collect();
+            self.write_row(f, &cells, &widths)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text cut to a width on the terminal, ending in `...` where it was cut; never shorter than ten columns.
+fn shorten(text: &str, most: usize) -> String {
+    let most = most.max(10);
+    if text.width() <= most {
+        return text.to_owned();
+    }
+    let mut width = 0;
+    let kept = text.chars().take_while(|c| {
+        width += c.width().unwrap_or(0);
+        width <= most - 3
+    });
+    kept.chain("...".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_the_last_is_cut() {
+        let mut table = Table::new([("n", Align::Right), ("id", Align::Left), ("text", Align::Left)]).indent(2);
+        table.width = Some(24);
+        table.row(["1".into(), "日本".into(), "short".into()]);
+        table.row(["10".into(), "b".into(), "much\ntoo long for the line".into()]);
+        let text = anstream::adapter::strip_str(&table.to_string()).to_string();
+        assert_eq!(text, "   n  id    text\n   1  日本  short\n  10  b     much too...");
+    }
+
+    #[test]
+    fn empty_cells_at_the_end_leave_no_spaces() {
+        let mut table = Table::new([("", Align::Left), ("", Align::Left)]);
+        table.width = None;
+        table.row(["long".into(), "x".into()]);
+        table.row(["a".into(), String::new()]);
+        assert_eq!(anstream::adapter::strip_str(&table.to_string()).to_string(), "long  x\na");
+    }
+}

@@ -1,0 +1,179 @@
+//! A refit from judgements to a candidate with its verdict: evidence, prior, cross-fitting, selection, candidate, gate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use affinis::{FitReport, Fitted, Gate, LearnError, PairCounts, Task};
+
+use crate::codec;
+use crate::evidence::Evidence;
+use crate::folds::{FOLDS, Folds};
+use crate::gate::{self, Baselines};
+use crate::learner::{Learner, Training, Variant};
+use crate::metric::{MAX_DIM, MahalanobisMetric};
+use crate::prior::Prior;
+use crate::scatter::{self, Scatters};
+use crate::score::{Euclid, Scores};
+use crate::seen::Seen;
+use crate::select;
+use crate::shape::{Shaped, shaped};
+
+/// One refit under way.
+struct Fit<'a> {
+    task: &'a Task<'a>,
+    learner: &'a dyn Learner,
+    condition_cap: f64,
+    evidence: &'a Evidence<'a>,
+    prior: Prior,
+    folds: Folds,
+    /// The scatters of each fold alone.
+    parts: Vec<Scatters>,
+}
+
+/// Fits a candidate and judges it.
+pub(crate) fn fit(task: &Task<'_>, learner: &dyn Learner, condition_cap: f64) -> Result<Fitted, LearnError> {
+    let start = Instant::now();
+    if task.dim == 0 || task.dim > MAX_DIM {
+        return Err(LearnError::Numerical(format!("dimension {} is not between 1 and {MAX_DIM}", task.dim)));
+    }
+    if let Some(incumbent) = task.incumbent.filter(|m| m.dim() != task.dim) {
+        let (theirs, ours) = (incumbent.dim(), task.dim);
+        return Err(LearnError::Numerical(format!("the active metric has dimension {theirs}, the task {ours}")));
+    }
+    let evidence = Evidence::new(task.dim, task.examples)?;
+    let (similar, dissimilar) = evidence.counts();
+    if similar + dissimilar == 0 {
+        return Err(LearnError::NotEnough(
+            "no judgement says which items belong together or apart: there are none, or they cancel each other, have \
+             grade 0, or judge an item against itself"
+                .into(),
+        ));
+    }
+    let fit = Fit::new(task, learner, condition_cap, &evidence)?;
+
+    let measurable = gate::can_measure(&evidence);
+    let selecting = measurable && similar + dissimilar >= select::MIN_JUDGEMENTS;
+    let variants = if selecting { learner.variants() } else { &learner.variants()[..1] };
+    let crossing = Instant::now();
+    let scores = if measurable { fit.cross_fit(variants)? } else { Vec::new() };
+    let crossed = crossing.elapsed();
+    let chosen = select::select(&evidence, &scores, &|_| true, &|_| true);
+
+    let mut total = Scatters::zero(task.dim);
+    fit.parts.iter().for_each(|part| total.add(part));
+    let found = fit.train(None, &total, &variants[chosen..=chosen])?;
+    let Some(found) = found.into_iter().next() else {
+        return Err(LearnError::Numerical("the learner has no variants".into()));
+    };
+    // Cross-fitting is part of the gate, unless it also serves the selection.
+    let fitted = if selecting { start.elapsed() } else { start.elapsed() - crossed };
+    let gate = if measurable { fit.gate(&scores)? } else { gate::not_measured(&evidence) };
+
+    let mut parameters = learner.parameters();
+    parameters.extend(BTreeMap::from([
+        ("condition_cap".into(), condition_cap),
+        ("effective_dissimilar".into(), total.dissimilar.effective()),
+        ("effective_similar".into(), total.similar.effective()),
+        ("variants_tried".into(), variants.len() as f64),
+    ]));
+    let metric = MahalanobisMetric::from_factor(&found.factor, found.condition)
+        .with_seen(Seen::new(evidence.fingerprints()));
+    Ok(Fitted {
+        report: FitReport {
+            learner: learner.name().into(),
+            pairs: PairCounts { similar, dissimilar },
+            lambda: learner.lambda(),
+            t: variants[chosen].t,
+            condition: metric.condition(),
+            parameters,
+            gate,
+            fit_millis: fitted.as_secs_f64() * 1e3,
+            gate_millis: (start.elapsed() - fitted).as_secs_f64() * 1e3,
+        },
+        metric: Arc::new(metric),
+    })
+}
+
+impl<'a> Fit<'a> {
+    fn new(
+        task: &'a Task<'a>,
+        learner: &'a dyn Learner,
+        condition_cap: f64,
+        evidence: &'a Evidence<'a>,
+    ) -> Result<Self, LearnError> {
+        poll(task)?;
+        let prior = Prior::new(task.dim, task.sample)?;
+        let folds = Folds::new(evidence, task.seed);
+        let chunklets = scatter::as_chunklets(evidence);
+        let mut parts = Vec::with_capacity(FOLDS);
+        for fold in 0..FOLDS {
+            poll(task)?;
+            let query_in = |i: usize| folds.queries[i] == fold;
+            parts.push(scatter::scatters(evidence, chunklets, query_in, |i| folds.links[i] == fold));
+        }
+        Ok(Self { task, learner, condition_cap, evidence, prior, folds, parts })
+    }
+
+    /// What the learner finds without a fold, for each of some variants.
+    fn train(
+        &self,
+        held_out: Option<usize>,
+        scatters: &Scatters,
+        variants: &[Variant],
+    ) -> Result<Vec<Shaped>, LearnError> {
+        poll(self.task)?;
+        let held_out = held_out.map(|fold| (&self.folds, fold));
+        let family =
+            self.learner.fit(&Training { evidence: self.evidence, held_out, scatters, prior: &self.prior })?;
+        let of_variant = |variant: &Variant| {
+            poll(self.task)?;
+            shaped(family.matrix(*variant)?, self.condition_cap)
+        };
+        variants.iter().map(of_variant).collect()
+    }
+
+    /// Each variant's scores, every fold's under a metric fitted on the others.
+    fn cross_fit(&self, variants: &[Variant]) -> Result<Vec<Scores>, LearnError> {
+        let mut scores = vec![Scores::none(self.evidence); variants.len()];
+        for fold in 0..FOLDS {
+            let mut rest = Scatters::zero(self.task.dim);
+            self.parts.iter().enumerate().filter(|(i, _)| *i != fold).for_each(|(_, part)| rest.add(part));
+            for (scores, metric) in scores.iter_mut().zip(self.train(Some(fold), &rest, variants)?) {
+                scores.score_fold(self.evidence, &self.folds, fold, &metric);
+            }
+        }
+        Ok(scores)
+    }
+
+    /// The verdict on the whole procedure: for each fold the variant is selected on the other folds' scores.
+    fn gate(&self, scores: &[Scores]) -> Result<Gate, LearnError> {
+        let (of_query, of_link) = (&self.folds.queries, &self.folds.links);
+        let chosen: Vec<&Scores> = (0..FOLDS)
+            .map(|fold| {
+                let query_in = |i: usize| of_query[i] != fold;
+                &scores[select::select(self.evidence, scores, &query_in, &|i| of_link[i] != fold)]
+            })
+            .collect();
+        let candidate = Scores {
+            margins: of_query.iter().enumerate().map(|(i, fold)| chosen[*fold].margins[i]).collect(),
+            placements: of_link.iter().enumerate().map(|(i, fold)| chosen[*fold].placements[i]).collect(),
+        };
+        let poll = || poll(self.task);
+        let euclid = Scores::under(self.evidence, &self.folds, &Euclid, poll)?;
+        let incumbent = match self.task.incumbent {
+            Some(metric) => Some((
+                Scores::under(self.evidence, &self.folds, &metric, poll)?,
+                // Another plugin's metric does not say what it has seen.
+                codec::peek_seen(&metric.encode()).unwrap_or_else(|| Seen::new(self.evidence.fingerprints())),
+            )),
+            None => None,
+        };
+        let incumbent = incumbent.as_ref().map(|(scores, seen)| (scores, seen));
+        Ok(gate::judge(self.evidence, &candidate, &Baselines { euclid: &euclid, incumbent }))
+    }
+}
+
+fn poll(task: &Task<'_>) -> Result<(), LearnError> {
+    if (task.cancel)() { Err(LearnError::Cancelled) } else { Ok(()) }
+}

@@ -1,0 +1,218 @@
+//! The gate: a held-out test that a candidate must pass before it may be promoted.
+//!
+//! **Cross-fitted.** Each fold of queries is scored under a metric fitted, in the same way, on the other folds; the
+//! candidate itself is fitted on everything. So the test speaks of the procedure, spends no judgement, and never scores
+//! a query under a metric that has seen it.
+//!
+//! **Against both.** The mean gain, less 1.64 standard errors, must be above 0 over Euclid and over the incumbent, on at
+//! least 8 queries that have both kinds of results. Where there are fewer, pairs decide by the area under the ROC curve,
+//! with at least 10 of each kind. Where both can be measured, queries decide and pairs may veto: when they lose by more
+//! than 1.64 standard errors.
+//!
+//! **Fair to both.** An incumbent that was fitted to the same judgements has seen the held-out ones. Metrics of this
+//! plugin say what they have seen (module `seen`); when 8 queries (or 10 pairs of each kind) are new to the incumbent,
+//! it is compared on those, where neither side has an advantage. Otherwise all are used, which errs on the incumbent's
+//! side: a refit on next to no new judgements has to be clearly better to be promoted, and can do no harm.
+
+use affinis::Gate;
+
+use crate::evidence::Evidence;
+use crate::score::Scores;
+use crate::seen::Seen;
+
+/// Queries with both kinds of results that the gate needs.
+pub(crate) const MIN_QUERIES: usize = 8;
+/// Pairs of each kind that the gate needs when queries do not suffice.
+pub(crate) const MIN_PAIRS: usize = 10;
+/// Standard errors below the mean gain: one-sided 95 %.
+const Z: f64 = 1.64;
+
+/// A baseline's scores on all evidence.
+pub(crate) struct Baselines<'a> {
+    pub(crate) euclid: &'a Scores,
+    /// The active metric's, with what it has seen; `None` when Euclid is active.
+    pub(crate) incumbent: Option<(&'a Scores, &'a Seen)>,
+}
+
+/// Whether there is enough evidence to measure a gain at all.
+pub(crate) fn can_measure(evidence: &Evidence<'_>) -> bool {
+    let queries = evidence.queries.iter().filter(|q| q.has_both_kinds()).count();
+    let similar = evidence.links.iter().filter(|l| l.similar).count();
+    queries >= MIN_QUERIES || (similar >= MIN_PAIRS && evidence.links.len() - similar >= MIN_PAIRS)
+}
+
+/// The verdict on cross-fitted scores.
+pub(crate) fn judge(evidence: &Evidence<'_>, candidate: &Scores, baselines: &Baselines<'_>) -> Gate {
+    let by_queries = Verdict::new(Kind::Queries, evidence, candidate, baselines);
+    let by_pairs = Verdict::new(Kind::Pairs, evidence, candidate, baselines);
+    match (by_queries, by_pairs) {
+        (Some(queries), Some(pairs)) => {
+            let mut gate = queries.gate();
+            if gate.accepted && pairs.worst().upper < 0.0 {
+                gate.accepted = false;
+                gate.reason = format!("{}; but {}", gate.reason, pairs.sentence());
+            }
+            gate
+        }
+        (Some(verdict), None) | (None, Some(verdict)) => verdict.gate(),
+        (None, None) => not_measured(evidence),
+    }
+}
+
+/// The verdict where too little is held out to measure a gain.
+pub(crate) fn not_measured(evidence: &Evidence<'_>) -> Gate {
+    let queries = evidence.queries.iter().filter(|q| q.has_both_kinds()).count();
+    let similar = evidence.links.iter().filter(|l| l.similar).count();
+    Gate {
+        accepted: false,
+        measure: Kind::Queries.measure().into(),
+        before: None,
+        after: None,
+        lower_bound: None,
+        held_out: queries,
+        reason: format!(
+            "not promoted: too few judgements to test it on; the gate needs {MIN_QUERIES} queries judged with both \
+             relevant and irrelevant results (there are {queries}), or {MIN_PAIRS} similar and {MIN_PAIRS} dissimilar \
+             pairs (there are {similar} and {})",
+            evidence.links.len() - similar
+        ),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    Queries,
+    Pairs,
+}
+
+impl Kind {
+    fn measure(self) -> &'static str {
+        match self {
+            Self::Queries => "mean over held-out queries of (mean distance of irrelevant - of relevant results) / standard deviation",
+            Self::Pairs => "area under the ROC curve of held-out pairs",
+        }
+    }
+}
+
+/// A paired comparison.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Test {
+    pub(crate) before: f64,
+    pub(crate) after: f64,
+    pub(crate) gain: f64,
+    pub(crate) error: f64,
+    lower: f64,
+    upper: f64,
+    count: usize,
+}
+
+/// Compares on the queries or links that `include` admits (asked by fingerprint's index); `None` when they are too few.
+pub(crate) fn compare(
+    kind: Kind,
+    evidence: &Evidence<'_>,
+    (before, after): (&Scores, &Scores),
+    include: &dyn Fn(usize) -> bool,
+) -> Option<Test> {
+    let paired = |before: &[Option<f64>], after: &[Option<f64>], of: &dyn Fn(usize) -> bool| -> Vec<(f64, f64)> {
+        let scores = before.iter().zip(after).enumerate().filter(|(i, _)| of(*i) && include(*i));
+        scores.filter_map(|(_, (b, a))| Some(((*b)?, (*a)?))).collect()
+    };
+    let samples = match kind {
+        Kind::Queries => vec![paired(&before.margins, &after.margins, &|_| true)],
+        Kind::Pairs => [true, false]
+            .map(|kind| paired(&before.placements, &after.placements, &|i| evidence.links[i].similar == kind))
+            .into(),
+    };
+    let least = if kind == Kind::Queries { MIN_QUERIES } else { MIN_PAIRS };
+    if samples.iter().any(|s| s.len() < least) {
+        return None;
+    }
+    // Both kinds of pairs have the same mean placement within a fold; their variances add (DeLong et al., 1988).
+    let parts = samples.len() as f64;
+    let (mut mean_before, mut mean_after, mut square_error) = (0.0, 0.0, 0.0);
+    for sample in &samples {
+        let n = sample.len() as f64;
+        let (b, a) = sample.iter().fold((0.0, 0.0), |(b, a), s| (b + s.0 / n, a + s.1 / n));
+        let variance = sample.iter().map(|s| (s.1 - s.0 - (a - b)).powi(2)).sum::<f64>() / (n - 1.0);
+        mean_before += b / parts;
+        mean_after += a / parts;
+        square_error += variance / n;
+    }
+    let (gain, error) = (mean_after - mean_before, square_error.sqrt());
+    Some(Test {
+        before: mean_before,
+        after: mean_after,
+        gain,
+        error,
+        lower: gain - Z * error,
+        upper: gain + Z * error,
+        count: samples.iter().map(Vec::len).sum(),
+    })
+}
+
+/// One kind's comparisons with all baselines.
+struct Verdict {
+    kind: Kind,
+    euclid: Test,
+    incumbent: Option<Test>,
+    /// The incumbent was compared on evidence that it has not seen.
+    fresh: bool,
+}
+
+impl Verdict {
+    fn new(kind: Kind, evidence: &Evidence<'_>, candidate: &Scores, baselines: &Baselines<'_>) -> Option<Self> {
+        let euclid = compare(kind, evidence, (baselines.euclid, candidate), &|_| true)?;
+        let Some((scores, seen)) = baselines.incumbent else {
+            return Some(Self { kind, euclid, incumbent: None, fresh: false });
+        };
+        let new = |i: usize| {
+            !seen.contains(match kind {
+                Kind::Queries => evidence.queries[i].fingerprint,
+                Kind::Pairs => evidence.links[i].fingerprint,
+            })
+        };
+        let on_new = compare(kind, evidence, (scores, candidate), &new);
+        let fresh = on_new.is_some();
+        let incumbent = on_new.or_else(|| compare(kind, evidence, (scores, candidate), &|_| true));
+        Some(Self { kind, euclid, incumbent, fresh })
+    }
+
+    /// The comparison with the lower bound.
+    fn worst(&self) -> Test {
+        self.incumbent.filter(|i| i.lower < self.euclid.lower).unwrap_or(self.euclid)
+    }
+
+    fn gate(&self) -> Gate {
+        let shown = self.incumbent.unwrap_or(self.euclid);
+        Gate {
+            accepted: self.worst().lower > 0.0,
+            measure: self.kind.measure().into(),
+            before: Some(shown.before),
+            after: Some(shown.after),
+            lower_bound: Some(self.worst().lower),
+            held_out: shown.count,
+            reason: self.sentence(),
+        }
+    }
+
+    fn sentence(&self) -> String {
+        let (what, unit) = match self.kind {
+            Kind::Queries => ("the margin between irrelevant and relevant results", " standard deviations"),
+            Kind::Pairs => ("the chance that a dissimilar pair is farther apart than a similar one", ""),
+        };
+        let against = |test: &Test, whom: &str, over: &str| {
+            format!(
+                "{:.3} against {:.3} under {whom} (gain at least {:+.3} with 95 % confidence, over {} held-out {over})",
+                test.after, test.before, test.lower, test.count
+            )
+        };
+        let over = if self.kind == Kind::Queries { "queries" } else { "pairs" };
+        let mut figures = against(&self.euclid, "Euclid", over);
+        if let Some(test) = &self.incumbent {
+            let over = if self.fresh { format!("{over} new to it") } else { format!("{over}, seen by it") };
+            figures = format!("{figures} and {}", against(test, "the active metric", &over));
+        }
+        let decision = if self.worst().lower > 0.0 { "passed" } else { "not promoted, no certain gain" };
+        format!("{decision}: {what} is {figures}{}", if unit.is_empty() { String::new() } else { format!(", in{unit}") })
+    }
+}

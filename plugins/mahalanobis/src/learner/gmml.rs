@@ -1,0 +1,48 @@
+//! `gmml`: geometric mean metric learning (Zadeh, Hosseini and Sra, ICML 2016) between posterior scatters.
+//!
+//! `A = S^^-1 #_t D^`: the closed form of a metric that makes similar pairs near and dissimilar ones far. One eigenproblem
+//! serves every `t`.
+
+use std::collections::BTreeMap;
+
+use affinis::LearnError;
+use ndarray::Array2;
+
+use super::posterior::PseudoCounts;
+use super::{Family, Learner, Training, Variant};
+use crate::spd::GeneralizedEigen;
+
+const PRIOR: PseudoCounts = PseudoCounts { similar: 100.0, dissimilar: 1000.0 };
+
+/// The closed form over full matrices.
+#[derive(Debug)]
+pub(crate) struct Gmml;
+
+impl Learner for Gmml {
+    fn name(&self) -> &'static str {
+        "gmml"
+    }
+
+    fn variants(&self) -> &'static [Variant] {
+        &[Variant { t: 0.6 }, Variant { t: 0.5 }, Variant { t: 0.7 }]
+    }
+
+    fn lambda(&self) -> f64 {
+        PRIOR.similar
+    }
+
+    fn parameters(&self) -> BTreeMap<String, f64> {
+        BTreeMap::from([("prior_dissimilar".into(), PRIOR.dissimilar), ("prior_similar".into(), PRIOR.similar)])
+    }
+
+    fn fit(&self, training: &Training<'_>) -> Result<Box<dyn Family>, LearnError> {
+        let (similar, dissimilar) = PRIOR.posterior(training);
+        Ok(Box::new(GeneralizedEigen::of_scatters(similar.view(), dissimilar.view())?))
+    }
+}
+
+impl Family for GeneralizedEigen {
+    fn matrix(&self, variant: Variant) -> Result<Array2<f64>, LearnError> {
+        Ok(self.at(variant.t))
+    }
+}

@@ -1,0 +1,35 @@
+//! The posterior scatters: what was judged, with the collection's geometry as so many judgements more.
+//!
+//! `S^ = (n_s tr(S) + l_s W) / (n_s + l_s)` and `D^ = (n_d tr(D) + l_d U) / (n_d + l_d)`, where `tr(M)` is `M` scaled to
+//! trace `d`. `U` in `D^` is the idea of debiased negatives (Chuang et al., 2020) in closed form: pairs nobody judged are
+//! nearly all dissimilar.
+
+use ndarray::Array2;
+
+use super::Training;
+use crate::scatter::Scatter;
+
+/// How many judged pairs each prior matrix stands for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PseudoCounts {
+    pub(crate) similar: f64,
+    pub(crate) dissimilar: f64,
+}
+
+impl PseudoCounts {
+    /// `(S^, D^)`.
+    pub(crate) fn posterior(self, training: &Training<'_>) -> (Array2<f64>, Array2<f64>) {
+        (
+            mixed(&training.scatters.similar, &training.prior.similar, self.similar),
+            mixed(&training.scatters.dissimilar, &training.prior.dissimilar, self.dissimilar),
+        )
+    }
+}
+
+fn mixed(judged: &Scatter, prior: &Array2<f64>, count: f64) -> Array2<f64> {
+    let n = judged.effective();
+    match judged.to_trace_dim() {
+        Some(scatter) if count.is_finite() => (scatter * n + prior * count) / (n + count),
+        _ => prior.clone(),
+    }
+}

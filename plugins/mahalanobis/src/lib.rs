@@ -1,0 +1,61 @@
+//! Learns what "similar" means: a Mahalanobis metric refitted from judgements, for the [`affinis`] vector store.
+//!
+//! - **Closed form.** `A = S^-1 #_t D`, the weighted geometric mean of the scatters of similar and dissimilar pairs
+//!   (Zadeh, Hosseini and Sra, *Geometric Mean Metric Learning*, ICML 2016): milliseconds, no steps, no rates.
+//! - **A prior from the collection itself**, so that thirty judgements do not wreck what the encoder knows.
+//! - **A gate.** A candidate that does not beat both Euclid and the active metric on held-out judgements says so.
+//!
+//! ```
+//! use affinis::{Examples, Graded, Metric, MetricLearner, Sample, Task};
+//! use affinis_mahalanobis::Mahalanobis;
+//! use ndarray::array;
+//!
+//! // For the query (row 0), what differs in the first coordinate is relevant, in the second it is not.
+//! let examples = Examples {
+//!     vectors: array![[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]],
+//!     graded: [(1, 1.0), (2, 1.0), (3, -1.0), (4, -1.0)]
+//!         .map(|(item, grade)| Graded { query: 0, item, grade, weight: 1.0 })
+//!         .into(),
+//!     pairs: vec![],
+//! };
+//! let fitted = Mahalanobis::default().fit(&Task {
+//!     dim: 2,
+//!     learner: None,
+//!     seed: 0,
+//!     examples: &examples,
+//!     incumbent: None,
+//!     sample: &Sample::default(),
+//!     cancel: &|| false,
+//! })?;
+//! let d = |y: [f32; 2]| fitted.metric.distance(&[0.0, 0.0], &y);
+//! assert!(d([1.0, 0.0]) < d([0.0, 1.0]));
+//! assert!(!fitted.report.gate.accepted, "one query is too little to promote a metric on");
+//! # Ok::<(), affinis::LearnError>(())
+//! ```
+//!
+//! The rooms: `evidence` (judgements made ready), `scatter`, `prior`, `learner` (one room each), `shape` (scale and
+//! condition cap), `folds`, `score`, `select`, `gate`; `fit` leads through them. [`spd`] is the algebra, `packed` the
+//! kernels, `codec` the bytes of a metric.
+
+#![deny(unsafe_code)]
+
+mod codec;
+mod compare;
+mod evidence;
+mod fit;
+mod folds;
+mod gate;
+mod learner;
+mod metric;
+mod packed;
+mod plugin;
+mod prior;
+mod scatter;
+mod score;
+mod seen;
+mod select;
+mod shape;
+pub mod spd;
+
+pub use metric::MahalanobisMetric;
+pub use plugin::Mahalanobis;

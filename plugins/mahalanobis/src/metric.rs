@@ -1,0 +1,136 @@
+//! [`MahalanobisMetric`]: `d_A(x, y) = (x-y)' A (x-y)`, held as the triangular factor of `A`.
+
+use affinis::{LearnError, Metric, Rewritten};
+use ndarray::{Array2, ArrayView2};
+
+use crate::codec;
+use crate::packed::Packed;
+use crate::seen::Seen;
+use crate::spd;
+
+/// The largest dimension that a store has.
+pub(crate) const MAX_DIM: usize = 4096;
+
+/// The largest condition number that an imported matrix may have: beyond it distances in f32 are noise.
+const MAX_CONDITION: f64 = 1e10;
+
+/// A learned metric `A = R'R`, scaled to trace `d`.
+///
+/// `R` is upper triangular, so items are mapped and weighed with half of the products that a full matrix would take.
+/// Queries are rewritten and distances computed in f64; items' biases and images in f32 with their squares summed in
+/// f64. The result is the same to the bit for any batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MahalanobisMetric {
+    factor: Packed<f64>,
+    single: Packed<f32>,
+    condition: f64,
+    seen: Seen,
+}
+
+impl MahalanobisMetric {
+    /// Makes a metric of a symmetric positive definite matrix, which is scaled to trace `d`.
+    ///
+    /// # Errors
+    /// [`LearnError::NotAMetric`] when the matrix is not square with 1 to 4,096 rows, not finite, not symmetric to 1e-8
+    /// of its largest number, not positive definite, or worse conditioned than 1e10.
+    pub fn new(matrix: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
+        let d = matrix.nrows();
+        if d == 0 || d > MAX_DIM || matrix.ncols() != d {
+            return refuse(format!("{d} x {} numbers; it takes a square of 1 to {MAX_DIM} rows", matrix.ncols()));
+        }
+        if let Some(((i, j), v)) = matrix.indexed_iter().find(|(_, v)| !v.is_finite()) {
+            return refuse(format!("row {i}, column {j} is {v}"));
+        }
+        let largest = matrix.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        if largest == 0.0 {
+            return refuse("the matrix is zero".into());
+        }
+        let mut a = matrix.mapv(|v| v / largest).as_standard_layout().into_owned();
+        if let Some(((i, j), _)) = a.indexed_iter().find(|((i, j), v)| (**v - a[[*j, *i]]).abs() > 1e-8) {
+            return refuse(format!("row {i}, column {j} differs from row {j}, column {i}; it must be symmetric"));
+        }
+        spd::symmetrise(&mut a);
+        let trace = a.diag().sum();
+        if trace <= 0.0 {
+            return refuse("its trace is not above 0".into());
+        }
+        a.mapv_inplace(|v| v * (d as f64 / trace));
+        let (least, greatest) = spd::extreme_eigenvalues(a.view())?;
+        if least <= 0.0 || greatest / least > MAX_CONDITION {
+            return refuse(format!(
+                "its eigenvalues run from {least:.3e} to {greatest:.3e} (trace scaled to {d}); they must be above 0 \
+                 and at most a factor {MAX_CONDITION:.0e} apart"
+            ));
+        }
+        let factor = spd::cholesky(a.view())?;
+        Ok(Self::from_factor(&factor, greatest / least))
+    }
+
+    /// `R` (upper triangular, positive diagonal) of a matrix of trace `d`, and the matrix's condition number.
+    pub(crate) fn from_factor(factor: &Array2<f64>, condition: f64) -> Self {
+        Self::from_packed(Packed::from_fn(factor.nrows(), |i, j| factor[[i, j]]), condition, Seen::default())
+    }
+
+    pub(crate) fn from_packed(factor: Packed<f64>, condition: f64, seen: Seen) -> Self {
+        let single = factor.to_single();
+        Self { factor, single, condition: condition.max(1.0), seen }
+    }
+
+    /// The same metric with the fingerprints of the judgements that it was fitted to.
+    pub(crate) fn with_seen(mut self, seen: Seen) -> Self {
+        self.seen = seen;
+        self
+    }
+
+    /// `cond A`.
+    pub fn condition(&self) -> f64 {
+        self.condition
+    }
+
+    pub(crate) fn packed(&self) -> &Packed<f64> {
+        &self.factor
+    }
+
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+}
+
+impl Metric for MahalanobisMetric {
+    fn dim(&self) -> usize {
+        self.factor.dim()
+    }
+
+    fn rewrite(&self, query: &[f32]) -> Rewritten {
+        let (direction, offset) = self.factor.quadratic(query.iter().map(|v| f64::from(*v)));
+        Rewritten { direction: direction.into_iter().map(|v| v as f32).collect(), offset: offset as f32 }
+    }
+
+    fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
+        self.single.squares(items, out);
+    }
+
+    fn distance(&self, x: &[f32], y: &[f32]) -> f64 {
+        self.factor.square(x.iter().zip(y).map(|(a, b)| f64::from(*a) - f64::from(*b)))
+    }
+
+    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+        self.single.images(items)
+    }
+
+    fn distortion(&self) -> f64 {
+        self.condition.sqrt()
+    }
+
+    fn matrix(&self) -> Option<Array2<f64>> {
+        Some(spd::gram_of_upper(&self.factor.to_array()))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+}
+
+fn refuse<T>(why: String) -> Result<T, LearnError> {
+    Err(LearnError::NotAMetric(why))
+}

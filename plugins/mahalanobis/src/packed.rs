@@ -1,0 +1,305 @@
+//! An upper triangular factor packed for its kernels: `R x` for many items in f32, `R'R x` for one query in f64.
+//!
+//! Rows lie in chunks of eight numbers, from the chunk of the diagonal on, and every sum runs over eight lanes in one
+//! fixed order. So the compiler makes vector code of it for whatever the machine has (`pulp` picks the instruction set
+//! at run time; multiplications and additions are never fused), and the bits that come out are the same on every
+//! machine and for every batch an item comes in.
+
+use ndarray::{Array2, ArrayView2};
+use pulp::{Arch, Simd, WithSimd};
+
+const LANES: usize = 8;
+/// Rows whose dot products with an item are taken together; divides [`LANES`].
+const ROWS: usize = 4;
+/// Items that a pass over the factor serves.
+const BLOCK: usize = 32;
+
+/// An upper triangular `d x d` matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Packed<T> {
+    dim: usize,
+    chunks: Vec<[T; LANES]>,
+}
+
+impl<T: Copy + Default> Packed<T> {
+    /// Packs the upper triangle that `at(row, column)` gives (asked for `column >= row` only).
+    pub(crate) fn from_fn(dim: usize, mut at: impl FnMut(usize, usize) -> T) -> Self {
+        let width = dim.div_ceil(LANES);
+        let mut chunks = Vec::with_capacity(row_start(width, dim));
+        for row in 0..width * LANES {
+            for chunk in row / LANES..width {
+                let mut lanes = [T::default(); LANES];
+                for (lane, value) in lanes.iter_mut().enumerate() {
+                    let column = chunk * LANES + lane;
+                    if row < dim && (row..dim).contains(&column) {
+                        *value = at(row, column);
+                    }
+                }
+                chunks.push(lanes);
+            }
+        }
+        Self { dim, chunks }
+    }
+
+    pub(crate) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The number at `(row, column)`, both below the dimension and `column >= row`.
+    pub(crate) fn get(&self, row: usize, column: usize) -> T {
+        self.row(row)[column / LANES - row / LANES][column % LANES]
+    }
+
+    fn width(&self) -> usize {
+        self.dim.div_ceil(LANES)
+    }
+
+    /// Row `k` from the chunk of its diagonal on.
+    fn row(&self, k: usize) -> &[[T; LANES]] {
+        let start = row_start(self.width(), k);
+        &self.chunks[start..start + self.width() - k / LANES]
+    }
+}
+
+/// Where row `k` starts: eight rows at a time, each group one chunk shorter than the one before.
+fn row_start(width: usize, k: usize) -> usize {
+    let group = k / LANES;
+    LANES * (group * width - group * group.saturating_sub(1) / 2) + (k % LANES) * (width - group)
+}
+
+impl Packed<f64> {
+    /// `(R'R x, |R x|^2)`, in f64.
+    pub(crate) fn quadratic(&self, x: impl Iterator<Item = f64>) -> (Vec<f64>, f64) {
+        let x = chunked(self.width(), x);
+        let mut direction = vec![[0.0; LANES]; self.width()];
+        let square = Arch::new().dispatch(Quadratic { factor: self, x: &x, direction: &mut direction });
+        let mut direction = direction.into_flattened();
+        direction.truncate(self.dim);
+        (direction, square)
+    }
+
+    /// `|R x|^2`, in f64.
+    pub(crate) fn square(&self, x: impl Iterator<Item = f64>) -> f64 {
+        let x = chunked(self.width(), x);
+        Arch::new().dispatch(Square { factor: self, x: &x })
+    }
+
+    /// The same factor in single precision, for the item kernels.
+    pub(crate) fn to_single(&self) -> Packed<f32> {
+        Packed { dim: self.dim, chunks: self.chunks.iter().map(|chunk| chunk.map(|v| v as f32)).collect() }
+    }
+
+    /// The factor as a matrix, zeros below the diagonal.
+    pub(crate) fn to_array(&self) -> Array2<f64> {
+        Array2::from_shape_fn((self.dim, self.dim), |(i, j)| if j >= i { self.get(i, j) } else { 0.0 })
+    }
+}
+
+impl Packed<f32> {
+    /// `|R x|^2` of each item (`n x d`), squares summed in f64.
+    pub(crate) fn squares(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
+        self.project(items, |item, image| {
+            if let Some(slot) = out.get_mut(item) {
+                *slot = image.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>() as f32;
+            }
+        });
+    }
+
+    /// `R x` of each item (`n x d`), one row each.
+    pub(crate) fn images(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+        let mut out = Array2::zeros((items.nrows(), self.dim));
+        self.project(items, |item, image| {
+            out.row_mut(item).iter_mut().zip(image).for_each(|(to, from)| *to = *from);
+        });
+        out
+    }
+
+    fn project(&self, items: ArrayView2<'_, f32>, mut each: impl FnMut(usize, &[f32])) {
+        let width = self.width();
+        let padded = width * LANES;
+        let mut block = vec![[0.0_f32; LANES]; width * BLOCK.min(items.nrows())];
+        let mut images = vec![0.0_f32; padded * BLOCK.min(items.nrows())];
+        let mut done = 0;
+        while done < items.nrows() {
+            let count = BLOCK.min(items.nrows() - done);
+            for (slot, item) in block.chunks_exact_mut(width).zip(items.rows().into_iter().skip(done).take(count)) {
+                slot.as_flattened_mut().iter_mut().zip(item).for_each(|(to, from)| *to = *from);
+            }
+            Arch::new().dispatch(Project {
+                factor: self,
+                items: &block[..width * count],
+                images: &mut images[..padded * count],
+            });
+            for (i, image) in images.chunks_exact(padded).take(count).enumerate() {
+                each(done + i, &image[..self.dim]);
+            }
+            done += count;
+        }
+    }
+}
+
+fn chunked(width: usize, x: impl Iterator<Item = f64>) -> Vec<[f64; LANES]> {
+    let mut chunks = vec![[0.0; LANES]; width];
+    chunks.as_flattened_mut().iter_mut().zip(x).for_each(|(to, from)| *to = from);
+    chunks
+}
+
+/// The lanes' sum, always in this order.
+#[inline(always)]
+fn total<T: Copy + std::ops::Add<Output = T>>(v: [T; LANES]) -> T {
+    ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+}
+
+#[inline(always)]
+fn dot(a: &[[f64; LANES]], b: &[[f64; LANES]]) -> f64 {
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    total(sums)
+}
+
+struct Quadratic<'a> {
+    factor: &'a Packed<f64>,
+    x: &'a [[f64; LANES]],
+    direction: &'a mut [[f64; LANES]],
+}
+
+impl WithSimd for Quadratic<'_> {
+    type Output = f64;
+
+    /// One pass over the factor: row `k` gives `y_k = r_k . x` and at once its share `y_k r_k` of `R'y`.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let mut square = 0.0;
+        for k in 0..self.factor.dim {
+            let row = self.factor.row(k);
+            let from = k / LANES;
+            let y = dot(row, &self.x[from..]);
+            square += y * y;
+            for (to, r) in self.direction[from..].iter_mut().zip(row) {
+                for lane in 0..LANES {
+                    to[lane] += y * r[lane];
+                }
+            }
+        }
+        square
+    }
+}
+
+struct Square<'a> {
+    factor: &'a Packed<f64>,
+    x: &'a [[f64; LANES]],
+}
+
+impl WithSimd for Square<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        (0..self.factor.dim).map(|k| dot(self.factor.row(k), &self.x[k / LANES..]).powi(2)).sum()
+    }
+}
+
+struct Project<'a> {
+    factor: &'a Packed<f32>,
+    /// `width` chunks an item.
+    items: &'a [[f32; LANES]],
+    /// `width * LANES` numbers an item.
+    images: &'a mut [f32],
+}
+
+impl WithSimd for Project<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let width = self.factor.width();
+        let mut pairs = self.items.chunks_exact(2 * width);
+        let mut images = self.images.chunks_exact_mut(2 * width * LANES);
+        for (items, images) in pairs.by_ref().zip(images.by_ref()) {
+            let (x, y) = items.split_at(width);
+            let (of_x, of_y) = images.split_at_mut(width * LANES);
+            project_tile(self.factor, [x, y], [of_x, of_y]);
+        }
+        if !pairs.remainder().is_empty() {
+            project_tile(self.factor, [pairs.remainder()], [images.into_remainder()]);
+        }
+    }
+}
+
+/// Images of `M` items; each item's sums are its own, so the bits do not depend on `M`.
+#[inline(always)]
+fn project_tile<const M: usize>(factor: &Packed<f32>, items: [&[[f32; LANES]]; M], images: [&mut [f32]; M]) {
+    let width = factor.width();
+    for group in 0..width {
+        let length = width - group;
+        let start = row_start(width, group * LANES);
+        for (half, rows) in factor.chunks[start..start + LANES * length].chunks_exact(ROWS * length).enumerate() {
+            let mut sums = [[[0.0_f32; LANES]; ROWS]; M];
+            let rows: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
+            let items: [&[[f32; LANES]]; M] = std::array::from_fn(|m| &items[m][group..group + length]);
+            for chunk in 0..length {
+                for m in 0..M {
+                    let x = items[m][chunk];
+                    for r in 0..ROWS {
+                        let row = rows[r][chunk];
+                        for lane in 0..LANES {
+                            sums[m][r][lane] += row[lane] * x[lane];
+                        }
+                    }
+                }
+            }
+            for m in 0..M {
+                for r in 0..ROWS {
+                    images[m][group * LANES + half * ROWS + r] = total(sums[m][r]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(d: usize) -> Packed<f64> {
+        Packed::from_fn(d, |i, j| ((i * 31 + j * 17) % 23) as f64 / 7.0 - 1.5)
+    }
+
+    #[test]
+    fn packing_keeps_every_number() {
+        for d in [1, 2, 7, 8, 9, 16, 33] {
+            let packed = example(d);
+            for i in 0..d {
+                for j in i..d {
+                    assert_eq!(packed.get(i, j), ((i * 31 + j * 17) % 23) as f64 / 7.0 - 1.5, "d {d}, ({i}, {j})");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_agree_with_the_plain_product() {
+        for d in [1, 3, 8, 21, 40] {
+            let packed = example(d);
+            let dense = packed.to_array();
+            let x = ndarray::Array1::from_shape_fn(d, |i| (i as f64 * 0.37).sin());
+            let image = dense.dot(&x);
+            let direction = dense.t().dot(&image);
+            let (got, square) = packed.quadratic(x.iter().copied());
+            assert!(got.iter().zip(&direction).all(|(a, b)| (a - b).abs() <= 1e-12 * d as f64));
+            assert!((square - image.dot(&image)).abs() <= 1e-12 * d as f64);
+            assert!((packed.square(x.iter().copied()) - square).abs() <= 1e-12 * d as f64);
+            let items = Array2::from_shape_fn((5, d), |(n, i)| (x[i] * (n + 1) as f64) as f32);
+            let images = packed.to_single().images(items.view());
+            for n in 0..5 {
+                for i in 0..d {
+                    assert!((f64::from(images[[n, i]]) - image[i] * (n + 1) as f64).abs() < 1e-4);
+                }
+            }
+        }
+    }
+}

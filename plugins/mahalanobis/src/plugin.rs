@@ -1,0 +1,70 @@
+//! [`Mahalanobis`]: the plugin that a store registers.
+
+use std::sync::Arc;
+
+use affinis::{Comparison, Fitted, LearnError, Metric, MetricLearner, Task};
+use ndarray::ArrayView2;
+
+use crate::learner::{self, Learner};
+use crate::metric::MahalanobisMetric;
+use crate::{codec, compare, fit};
+
+/// Learns Mahalanobis metrics; registered with a store by `Store::builder().plugin(Mahalanobis::default())`.
+///
+/// Learners: `gmml`, the closed form over full matrices, which is also what the automatic choice takes, and `diagonal`.
+/// In a report, `lambda` is the number of judged similar pairs that the prior from the collection's neighbourhoods stands
+/// for; `prior_dissimilar` among the parameters is the same for dissimilar pairs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mahalanobis {
+    condition_cap: f64,
+}
+
+impl Default for Mahalanobis {
+    fn default() -> Self {
+        Self { condition_cap: 16.0 }
+    }
+}
+
+impl Mahalanobis {
+    /// Bounds `cond A` of learned metrics; 16 unless set, and at least 1.01 and at most 1e6.
+    ///
+    /// The square root of it is how far the order under the metric can differ from the Euclidean one, which is what an
+    /// index that was linked under Euclid has to make up for.
+    pub fn condition_cap(mut self, cap: f64) -> Self {
+        self.condition_cap = if cap.is_nan() { self.condition_cap } else { cap.clamp(1.01, 1e6) };
+        self
+    }
+}
+
+impl MetricLearner for Mahalanobis {
+    fn name(&self) -> &'static str {
+        "mahalanobis"
+    }
+
+    fn learners(&self) -> &'static [&'static str] {
+        learner::NAMES
+    }
+
+    fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
+        let [automatic, ..] = learner::ALL;
+        let chosen: &dyn Learner = match task.learner {
+            None => automatic,
+            Some(name) => learner::ALL.into_iter().find(|l| l.name() == name).ok_or_else(|| {
+                LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") }
+            })?,
+        };
+        fit::fit(task, chosen, self.condition_cap)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError> {
+        Ok(Arc::new(codec::decode(bytes)?))
+    }
+
+    fn from_matrix(&self, matrix: ArrayView2<'_, f64>) -> Result<Arc<dyn Metric>, LearnError> {
+        Ok(Arc::new(MahalanobisMetric::new(matrix)?))
+    }
+
+    fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError> {
+        compare::compare(a, b)
+    }
+}

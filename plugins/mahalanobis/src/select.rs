@@ -1,0 +1,30 @@
+//! Which of a learner's variants is used: the default, unless the held-out scores say clearly otherwise.
+//!
+//! The one standard error rule (Breiman et al., 1984), by query: another variant is taken when its mean gain over the
+//! default exceeds the standard error of that gain.
+
+use crate::evidence::Evidence;
+use crate::gate::{Kind, compare};
+use crate::score::Scores;
+
+/// Judgements from which on there is anything to select by.
+pub(crate) const MIN_JUDGEMENTS: usize = 300;
+
+/// The index of the variant to use, judged on the queries and links that are admitted. `scores[0]` is the default's.
+pub(crate) fn select(
+    evidence: &Evidence<'_>,
+    scores: &[Scores],
+    query_in: &dyn Fn(usize) -> bool,
+    link_in: &dyn Fn(usize) -> bool,
+) -> usize {
+    let Some((default, others)) = scores.split_first() else { return 0 };
+    let mut best = (0, 0.0);
+    for (i, other) in others.iter().enumerate() {
+        let test = compare(Kind::Queries, evidence, (default, other), query_in)
+            .or_else(|| compare(Kind::Pairs, evidence, (default, other), link_in));
+        if let Some(test) = test.filter(|t| t.gain > t.error && t.gain > best.1) {
+            best = (i + 1, test.gain);
+        }
+    }
+    best.0
+}

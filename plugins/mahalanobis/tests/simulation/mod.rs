@@ -1,0 +1,210 @@
+//! Simulated users over labelled texts: a stored item is the query, and results of the current ranking are judged
+//! relevant when their label is the query's.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use affinis::{Examples, Graded, Metric, MetricLearner, Pair, Sample, Task};
+use affinis_mahalanobis::Mahalanobis;
+use ndarray::{Array2, Axis, s};
+
+/// Vectors with labels.
+pub struct Corpus {
+    pub name: &'static str,
+    pub vectors: Array2<f32>,
+    pub labels: Vec<String>,
+    pub sample: Sample,
+}
+
+/// The splitmix64 generator.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let v = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let v = (v ^ (v >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        v ^ (v >> 31)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// About normal, by the sum of twelve.
+    pub fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0
+    }
+
+    /// `k` different numbers below `n`.
+    pub fn choose(&mut self, n: usize, k: usize) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..n).collect();
+        for i in 0..k.min(n) {
+            let j = i + self.below(n - i);
+            all.swap(i, j);
+        }
+        all.truncate(k);
+        all
+    }
+}
+
+/// A labelled set of MiniLM vectors, or nothing (with a message) where the data is missing.
+pub fn corpus(name: &'static str) -> Option<Corpus> {
+    let root = std::env::var_os("AFFINIS_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let vectors = root.join(format!("text/{name}.minilm384.f16.npy"));
+    let (Ok(bytes), Ok(text)) = (std::fs::read(&vectors), std::fs::read_to_string(root.join(format!("text/{name}.tsv"))))
+    else {
+        eprintln!("skipped: {} is not there; set AFFINIS_DATA to the data directory", vectors.display());
+        return None;
+    };
+    let vectors = f16_npy(&bytes, 384);
+    let labels: Vec<String> = text.lines().map(|l| l.split('\t').next().unwrap_or_default().to_owned()).collect();
+    assert_eq!(labels.len(), vectors.nrows());
+    let sample = sample_of(&vectors, 7);
+    Some(Corpus { name, vectors, labels, sample })
+}
+
+/// Rows of `columns` numbers from the data of a version 1 npy file.
+fn f16_npy(bytes: &[u8], columns: usize) -> Array2<f32> {
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    assert!(bytes.starts_with(b"\x93NUMPY\x01") && String::from_utf8_lossy(&bytes[..header]).contains("<f2"));
+    let numbers: Vec<f32> = bytes[header..]
+        .chunks_exact(2)
+        .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+        .collect();
+    Array2::from_shape_vec((numbers.len() / columns, columns), numbers).expect("the file holds whole rows")
+}
+
+/// What a store would give: 2,000 items, and 1,000 items' differences to their 10 nearest.
+pub fn sample_of(vectors: &Array2<f32>, seed: u64) -> Sample {
+    let mut random = Random(seed);
+    let items = vectors.select(Axis(0), &random.choose(vectors.nrows(), 2000));
+    let centres = random.choose(vectors.nrows(), 1000);
+    let mut differences = Array2::zeros((centres.len() * 10, vectors.ncols()));
+    for (i, near) in nearest(vectors, vectors, &centres, 10).into_iter().enumerate() {
+        for (j, item) in near.into_iter().enumerate() {
+            differences.row_mut(i * 10 + j).assign(&(&vectors.row(item) - &vectors.row(centres[i])));
+        }
+    }
+    Sample { items, neighbour_differences: differences }
+}
+
+/// The `k` nearest of `items` to each of the rows `queries` of `from`, the query's own row left out.
+pub fn nearest(items: &Array2<f32>, from: &Array2<f32>, queries: &[usize], k: usize) -> Vec<Vec<usize>> {
+    let squares: Vec<f32> = items.rows().into_iter().map(|r| r.dot(&r)).collect();
+    let mut found = Vec::with_capacity(queries.len());
+    for block in queries.chunks(100) {
+        let dots = from.select(Axis(0), block).dot(&items.t());
+        for (row, &query) in dots.rows().into_iter().zip(block) {
+            let mut order: Vec<(f32, usize)> =
+                row.iter().zip(&squares).map(|(dot, square)| square - 2.0 * dot).zip(0..).collect();
+            order[query].0 = f32::INFINITY;
+            order.select_nth_unstable_by(k, |a, b| a.0.total_cmp(&b.0));
+            order.truncate(k);
+            order.sort_by(|a, b| a.0.total_cmp(&b.0));
+            found.push(order.into_iter().map(|(_, i)| i).collect());
+        }
+    }
+    found
+}
+
+impl Corpus {
+    /// Ranks under a metric: `k` nearest items of each query row.
+    pub fn ranked(&self, metric: Option<&dyn Metric>, queries: &[usize], k: usize) -> Vec<Vec<usize>> {
+        match metric {
+            None => nearest(&self.vectors, &self.vectors, queries, k),
+            Some(metric) => {
+                let images = metric.embed(self.vectors.view());
+                nearest(&images, &images, queries, k)
+            }
+        }
+    }
+
+    /// Precision at 10 by label, mean over queries.
+    pub fn precision(&self, metric: Option<&dyn Metric>, queries: &[usize]) -> f64 {
+        let ranked = self.ranked(metric, queries, 10);
+        let hits = |(near, q): (&Vec<usize>, &usize)| near.iter().filter(|i| self.labels[**i] == self.labels[*q]).count();
+        ranked.iter().zip(queries).map(hits).sum::<usize>() as f64 / (10 * queries.len()) as f64
+    }
+
+    /// R1: the top 10 of the current ranking judged for each of some queries.
+    pub fn judged(&self, metric: Option<&dyn Metric>, queries: &[usize], judge: impl FnMut(usize, usize) -> bool) -> Examples {
+        self.graded(queries, &self.ranked(metric, queries, 10), judge)
+    }
+
+    fn graded(&self, queries: &[usize], shown: &[Vec<usize>], mut judge: impl FnMut(usize, usize) -> bool) -> Examples {
+        let graded = queries.iter().zip(shown).flat_map(|(q, near)| near.iter().map(move |i| (*q, *i)));
+        let graded = graded
+            .map(|(query, item)| Graded { query, item, grade: if judge(query, item) { 1.0 } else { -1.0 }, weight: 1.0 })
+            .collect();
+        // Rows as they are in the corpus: a store would send the distinct ones only.
+        Examples { vectors: self.vectors.clone(), graded, pairs: Vec::new() }
+    }
+
+    /// R2: random pairs, half of them of one label.
+    pub fn paired(&self, n: usize, random: &mut Random) -> Examples {
+        let mut pairs = Vec::new();
+        while pairs.len() < n {
+            let (a, b) = (random.below(self.labels.len()), random.below(self.labels.len()));
+            let similar = self.labels[a] == self.labels[b];
+            if a != b && similar == (pairs.len() % 2 == 0) {
+                pairs.push(Pair { a, b, similar, weight: 1.0 });
+            }
+        }
+        Examples { vectors: self.vectors.clone(), graded: Vec::new(), pairs }
+    }
+
+    /// Queries for judging and others for measuring.
+    pub fn queries(&self, judged: usize, unseen: usize, random: &mut Random) -> (Vec<usize>, Vec<usize>) {
+        let mut all = random.choose(self.labels.len(), judged + unseen);
+        let unseen = all.split_off(judged);
+        (all, unseen)
+    }
+
+    pub fn same_label(&self, a: usize, b: usize) -> bool {
+        self.labels[a] == self.labels[b]
+    }
+
+    pub fn fit(&self, examples: &Examples, incumbent: Option<&dyn Metric>, seed: u64) -> affinis::Fitted {
+        let examples = compact(examples);
+        Mahalanobis::default()
+            .fit(&Task {
+                dim: self.vectors.ncols(),
+                learner: None,
+                seed,
+                examples: &examples,
+                incumbent,
+                sample: &self.sample,
+                cancel: &|| false,
+            })
+            .expect("the simulation gives sound judgements")
+    }
+}
+
+/// Only the rows that judgements speak of, as a store would send them.
+pub fn compact(examples: &Examples) -> Examples {
+    let mut used: Vec<usize> = examples
+        .graded
+        .iter()
+        .flat_map(|g| [g.query, g.item])
+        .chain(examples.pairs.iter().flat_map(|p| [p.a, p.b]))
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .collect();
+    used.sort_unstable();
+    let at = |row: usize| used.binary_search(&row).expect("every row was collected");
+    Examples {
+        vectors: examples.vectors.select(Axis(0), &used),
+        graded: examples.graded.iter().map(|g| Graded { query: at(g.query), item: at(g.item), ..*g }).collect(),
+        pairs: examples.pairs.iter().map(|p| Pair { a: at(p.a), b: at(p.b), ..*p }).collect(),
+    }
+}
+
+/// The first so many judgements.
+pub fn first(examples: &Examples, n: usize) -> Examples {
+    Examples { vectors: examples.vectors.slice(s![.., ..]).to_owned(), graded: examples.graded[..n].to_vec(), pairs: vec![] }
+}

@@ -1,0 +1,208 @@
+//! Making and opening collections.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Collection, CollectionInfo, EncoderInfo, Inner};
+use crate::encode::Encoder;
+use crate::error::{Error, Result};
+use crate::item::{MAX_DIM, MAX_ID_BYTES};
+use crate::metric::Distance;
+use crate::persist::{CollectionRecord, Precision};
+use crate::store::Store;
+
+/// Collections that are open, by name.
+type Opened = HashMap<String, Arc<Inner>>;
+
+/// Settings of a collection that is to be made, or expectations of one that is to be opened.
+///
+/// A new collection needs an encoder or a dimension. An existing one is opened with its own settings; those that are
+/// named here must agree with them.
+#[must_use = "end with `create`, `open` or `open_or_create`"]
+pub struct CollectionBuilder {
+    store: Store,
+    name: String,
+    encoder: Option<Arc<dyn Encoder>>,
+    dim: Option<usize>,
+    distance: Option<Distance>,
+    precision: Option<Precision>,
+}
+
+impl std::fmt::Debug for CollectionBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CollectionBuilder").field("name", &self.name).field("dim", &self.dim).finish_non_exhaustive()
+    }
+}
+
+impl CollectionBuilder {
+    pub(crate) fn new(store: Store, name: &str) -> Self {
+        Self { store, name: name.to_owned(), encoder: None, dim: None, distance: None, precision: None }
+    }
+
+    /// The encoder of its texts; the dimension follows from it.
+    pub fn encoder(self, encoder: impl Encoder + 'static) -> Self {
+        self.encoder_arc(Arc::new(encoder))
+    }
+
+    /// The encoder of its texts, shared with others.
+    pub fn encoder_arc(mut self, encoder: Arc<dyn Encoder>) -> Self {
+        self.encoder = Some(encoder);
+        self
+    }
+
+    /// The dimension of its vectors, 1 to 4,096, where there is no encoder.
+    pub fn dim(mut self, dim: usize) -> Self {
+        self.dim = Some(dim);
+        self
+    }
+
+    /// The built-in distance, squared Euclidean where none is named.
+    pub fn distance(mut self, distance: Distance) -> Self {
+        self.distance = Some(distance);
+        self
+    }
+
+    /// How numbers are kept, `f32` where nothing is said.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = Some(precision);
+        self
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// [`Error::CollectionExists`]; [`Error::Invalid`] for a bad name or dimension; or when it cannot be stored.
+    pub fn create(self) -> Result<Collection> {
+        let store = self.store.clone();
+        let mut open = store.lock_collections();
+        if store.database().collection(&self.name)?.is_some() {
+            return Err(Error::CollectionExists(self.name));
+        }
+        self.make(&mut open)
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`Error::CollectionMissing`]; [`Error::EncoderMismatch`] or [`Error::SettingMismatch`] when it was made with other
+    /// settings than those named here; or when what is stored is damaged.
+    pub fn open(self) -> Result<Collection> {
+        let store = self.store.clone();
+        let mut open = store.lock_collections();
+        match store.database().collection(&self.name)? {
+            Some(record) => self.take(&mut open, &record),
+            None => {
+                let known = store.database().collections()?.into_iter().map(|(name, _)| name).collect();
+                Err(Error::CollectionMissing { name: self.name, known })
+            }
+        }
+    }
+
+    /// Opens it, or makes it where there is none.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`] and [`Self::create`].
+    pub fn open_or_create(self) -> Result<Collection> {
+        let store = self.store.clone();
+        let mut open = store.lock_collections();
+        match store.database().collection(&self.name)? {
+            Some(record) => self.take(&mut open, &record),
+            None => self.make(&mut open),
+        }
+    }
+
+    fn make(self, open: &mut Opened) -> Result<Collection> {
+        check_name(&self.name)?;
+        let dim = match (&self.encoder, self.dim) {
+            (Some(encoder), Some(dim)) if encoder.dim() != dim => {
+                return Err(Error::Invalid(format!(
+                    "the encoder {} gives vectors of dimension {}, not {dim}; leave the dimension out",
+                    encoder.name(),
+                    encoder.dim()
+                )));
+            }
+            (Some(encoder), _) => encoder.dim(),
+            (None, Some(dim)) => dim,
+            (None, None) => {
+                return Err(Error::Invalid(format!(
+                    "collection {:?} needs an encoder or a dimension to be made",
+                    self.name
+                )));
+            }
+        };
+        if !(1..=MAX_DIM).contains(&dim) {
+            return Err(Error::Invalid(format!("the dimension {dim} is not between 1 and {MAX_DIM}")));
+        }
+        let encoder =
+            self.encoder.as_ref().map(|e| (e.name().to_owned(), e.fingerprint().to_owned(), e.source()));
+        let record = CollectionRecord {
+            number: 0,
+            dim: dim as u32,
+            distance: self.distance.unwrap_or_default().name().to_owned(),
+            precision: self.precision.unwrap_or_default().name().to_owned(),
+            encoder,
+        };
+        let record = self.store.database().create_collection(&self.name, record)?;
+        self.store.open_collection(open, &self.name, &record, self.encoder)
+    }
+
+    fn take(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {
+        let info = CollectionInfo::read(&self.name, record, 0)?;
+        let mismatch = |what, made: &str, given: &str| Error::SettingMismatch {
+            name: self.name.clone(),
+            what,
+            made: made.to_owned(),
+            given: given.to_owned(),
+        };
+        if let Some(dim) = self.dim
+            && dim != info.dim
+        {
+            return Err(mismatch("dimension", &info.dim.to_string(), &dim.to_string()));
+        }
+        if let Some(distance) = self.distance
+            && distance != info.distance
+        {
+            return Err(mismatch("distance", info.distance.name(), distance.name()));
+        }
+        if let Some(precision) = self.precision
+            && precision != info.precision
+        {
+            return Err(mismatch("precision", info.precision.name(), precision.name()));
+        }
+        if let Some(encoder) = &self.encoder {
+            check_encoder(&self.name, info.encoder.as_ref(), &**encoder)?;
+        }
+        self.store.open_collection(open, &self.name, record, self.encoder)
+    }
+}
+
+/// Refuses an encoder other than the collection's.
+pub(super) fn check_encoder(name: &str, made: Option<&EncoderInfo>, given: &dyn Encoder) -> Result<()> {
+    let label = |name: &str, fingerprint: &str| format!("{name} (fingerprint {fingerprint})");
+    match made {
+        Some(made) if made.fingerprint == given.fingerprint() => Ok(()),
+        Some(made) => Err(Error::EncoderMismatch {
+            name: name.to_owned(),
+            made: label(&made.name, &made.fingerprint),
+            given: label(given.name(), given.fingerprint()),
+        }),
+        None => Err(Error::EncoderMismatch {
+            name: name.to_owned(),
+            made: "no encoder (its vectors were given)".to_owned(),
+            given: label(given.name(), given.fingerprint()),
+        }),
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let fault = if name.is_empty() {
+        "is empty"
+    } else if name.len() > MAX_ID_BYTES {
+        "is longer than 512 bytes"
+    } else if name.chars().any(char::is_control) {
+        "has control characters"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Invalid(format!("the collection's name {name:?} {fault}")))
+}

@@ -1,0 +1,210 @@
+//! How good answers are, measured against known relevant items.
+
+use std::collections::HashSet;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{Collection, Inner};
+use crate::error::{Error, Result, cut};
+use crate::index::Versioned;
+use crate::query::{MAX_K, MetricChoice, Query};
+
+/// Answers looked at for MRR and MAP, as `trec_eval` does.
+const DEPTH: usize = 1_000;
+/// Resamples of the queries for an interval.
+const RESAMPLES: usize = 1_000;
+
+/// A query with the items that are right answers to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvalQuery {
+    /// The query.
+    pub query: Query,
+    /// Ids of the relevant items; a query's own item does not count.
+    pub relevant: Vec<String>,
+}
+
+/// Measures of several metrics on the same queries.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The cut of precision, recall and nDCG.
+    pub k: usize,
+    /// Number of queries.
+    pub queries: usize,
+    /// One row a metric, in the order asked.
+    pub rows: Vec<EvaluationRow>,
+}
+
+/// The measures under one metric, means over queries.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EvaluationRow {
+    /// The metric's version.
+    pub metric: u32,
+    /// Share of the first k answers that are relevant.
+    pub precision: Measure,
+    /// Share of the relevant items among the first k answers.
+    pub recall: Measure,
+    /// Discounted cumulative gain of the first k answers over the best possible (Järvelin & Kekäläinen 2002).
+    pub ndcg: Measure,
+    /// One over the rank of the first relevant answer, 0 beyond rank 1,000.
+    pub mrr: Measure,
+    /// Mean over the relevant items of the precision at their rank, 0 beyond rank 1,000.
+    pub map: Measure,
+}
+
+/// A mean with its 95 % interval, by bootstrap over queries.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Measure {
+    /// The mean.
+    pub mean: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// One query's precision, recall, nDCG, reciprocal rank and average precision.
+type Scores = [f64; 5];
+
+impl Collection {
+    /// Measures how well queries are answered under metrics. A query's own item is left out of its answers.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] for `k` out of range or a query without relevant items; [`Error::UnknownId`] for relevant
+    /// items that are not there; and those of a search.
+    pub fn evaluate(&self, queries: &[EvalQuery], k: usize, metrics: &[MetricChoice]) -> Result<Evaluation> {
+        let inner = &self.inner;
+        if !(1..=MAX_K).contains(&k) {
+            return Err(Error::InvalidQuery(format!("k is {k}, not between 1 and {MAX_K}")));
+        }
+        if queries.is_empty() {
+            return Err(Error::InvalidQuery("there are no queries to evaluate".into()));
+        }
+        let prepared = inner.prepare_evaluation(queries)?;
+        let mut rows = Vec::with_capacity(metrics.len());
+        for choice in metrics {
+            let metric = inner.choose(*choice, None)?;
+            let scores: Vec<Scores> =
+                prepared.par_iter().map(|q| inner.score_query(q, k, &metric)).collect::<Result<_>>()?;
+            let measure = |i: usize| bootstrap(&scores.iter().map(|s| s[i]).collect::<Vec<_>>());
+            rows.push(EvaluationRow {
+                metric: metric.version,
+                precision: measure(0),
+                recall: measure(1),
+                ndcg: measure(2),
+                mrr: measure(3),
+                map: measure(4),
+            });
+        }
+        Ok(Evaluation { k, queries: queries.len(), rows })
+    }
+}
+
+struct Prepared {
+    vector: Vec<f32>,
+    own: Option<u32>,
+    relevant: HashSet<u32>,
+}
+
+impl Inner {
+    fn prepare_evaluation(&self, queries: &[EvalQuery]) -> Result<Vec<Prepared>> {
+        let texts: Vec<&str> = queries
+            .iter()
+            .filter_map(|q| if let Query::Text(text) = &q.query { Some(text.as_str()) } else { None })
+            .collect();
+        let encoded = if texts.is_empty() { None } else { Some(self.encoder()?.encode(&texts)?) };
+        let mut rows = encoded.iter().flat_map(|e| e.vectors.rows());
+        let mut prepared = Vec::with_capacity(queries.len());
+        for (number, query) in queries.iter().enumerate() {
+            let (vector, own) = match &query.query {
+                Query::Text(_) => {
+                    let row = rows.next().map(|r| r.to_vec()).unwrap_or_default();
+                    (self.query_vector(&Query::Vector(row))?, None)
+                }
+                Query::Vector(_) => (self.query_vector(&query.query)?, None),
+                Query::Item(id) => (self.query_vector(&query.query)?, self.slots_of(&[id])?.first().copied()),
+            };
+            let mut relevant: HashSet<u32> = self.slots_of(&query.relevant)?.into_iter().collect();
+            if let Some(own) = own {
+                relevant.remove(&own);
+            }
+            if relevant.is_empty() {
+                let name = match &query.query {
+                    Query::Text(text) | Query::Item(text) => format!(" ({:?})", cut(text)),
+                    Query::Vector(_) => String::new(),
+                };
+                return Err(Error::InvalidQuery(format!("query number {number}{name} has no relevant items to find")));
+            }
+            prepared.push(Prepared { vector, own, relevant });
+        }
+        Ok(prepared)
+    }
+
+    fn score_query(&self, query: &Prepared, k: usize, metric: &Versioned) -> Result<Scores> {
+        let depth = k.max(DEPTH) + usize::from(query.own.is_some());
+        let found = self.find(metric, &query.vector, depth, (None, None), None)?;
+        let ranked = found.hits.iter().map(|n| n.slot).filter(|slot| Some(*slot) != query.own);
+        Ok(scores(&ranked.map(|slot| query.relevant.contains(&slot)).collect::<Vec<_>>(), query.relevant.len(), k))
+    }
+}
+
+/// Measures of one ranking: whether each answer is relevant, and how many items are.
+fn scores(ranked: &[bool], relevant: usize, k: usize) -> Scores {
+    let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
+    let top = &ranked[..k.min(ranked.len())];
+    let found = top.iter().filter(|r| **r).count() as f64;
+    let dcg: f64 = top.iter().enumerate().filter(|(_, r)| **r).map(|(i, _)| gain(i)).sum();
+    let ideal: f64 = (0..relevant.min(k)).map(gain).sum();
+    let mut seen = 0.0;
+    let mut precision_sum = 0.0;
+    let mut reciprocal = 0.0;
+    for (i, _) in ranked.iter().take(DEPTH.max(k)).enumerate().filter(|(_, r)| **r) {
+        seen += 1.0;
+        precision_sum += seen / (i as f64 + 1.0);
+        if seen == 1.0 {
+            reciprocal = 1.0 / (i as f64 + 1.0);
+        }
+    }
+    [found / k as f64, found / relevant as f64, dcg / ideal, reciprocal, precision_sum / relevant as f64]
+}
+
+/// The mean and the 2.5 % and 97.5 % points of the means of resamples (Efron 1979). The same values give the same interval.
+fn bootstrap(values: &[f64]) -> Measure {
+    let n = values.len();
+    let mean = values.iter().sum::<f64>() / n as f64;
+    let mut random = fastrand::Rng::with_seed(0xb007);
+    let mut means: Vec<f64> =
+        (0..RESAMPLES).map(|_| (0..n).map(|_| values[random.usize(..n)]).sum::<f64>() / n as f64).collect();
+    means.sort_by(f64::total_cmp);
+    Measure { mean, low: means[RESAMPLES / 40], high: means[RESAMPLES - 1 - RESAMPLES / 40] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_of_a_ranking_worked_by_hand() {
+        // Relevant at ranks 1, 3 and 6; four relevant in all; k = 5.
+        let [precision, recall, ndcg, mrr, map] = scores(&[true, false, true, false, false, true], 4, 5);
+        assert_eq!(precision, 0.4);
+        assert_eq!(recall, 0.5);
+        assert_eq!(mrr, 1.0);
+        let log = |r: f64| 1.0 / (r + 1.0).log2();
+        assert!((ndcg - (log(1.0) + log(3.0)) / (log(1.0) + log(2.0) + log(3.0) + log(4.0))).abs() < 1e-12);
+        assert!((map - (1.0 + 2.0 / 3.0 + 3.0 / 6.0) / 4.0).abs() < 1e-12);
+        assert_eq!(scores(&[], 4, 5), [0.0; 5]);
+    }
+
+    #[test]
+    fn the_interval_holds_the_mean_and_narrows() {
+        let few: Vec<f64> = (0..20).map(|i| f64::from(i % 2)).collect();
+        let many: Vec<f64> = (0..2000).map(|i| f64::from(i % 2)).collect();
+        let (few, many) = (bootstrap(&few), bootstrap(&many));
+        assert_eq!((few.mean, many.mean), (0.5, 0.5));
+        assert!(few.low < 0.5 && few.high > 0.5);
+        assert!(many.high - many.low < (few.high - few.low) / 5.0);
+        // The normal approximation of the interval of 2,000 coin flips.
+        assert!((many.high - many.low - 2.0 * 1.96 * (0.25_f64 / 2000.0).sqrt()).abs() < 0.01);
+    }
+}

@@ -1,0 +1,110 @@
+//! The linked graph on the shelf: written when the index has linked, read when the collection is opened.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Inner, prepare};
+use crate::error::{Error, Result};
+use crate::index::{Config, Index, IndexError, SegmentRecord, Versioned};
+use crate::metric::Distance;
+use crate::persist::Shelf;
+
+/// Which segments of the index are on the shelf.
+pub(super) struct SavedGraph {
+    shelf: Arc<Shelf>,
+    saved: Mutex<Vec<u64>>,
+}
+
+impl SavedGraph {
+    pub(super) fn new(shelf: Arc<Shelf>) -> Self {
+        Self { shelf, saved: Mutex::new(Vec::new()) }
+    }
+
+    /// Brings the shelf up to date with the index's segments, in one transaction.
+    pub(super) fn save(&self, segments: &[u64], export: impl Fn(u64) -> Option<SegmentRecord>) -> Result<()> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if *saved == segments {
+            return Ok(());
+        }
+        let mut writes = self.shelf.write();
+        writes.retain_segments(segments)?;
+        for id in segments.iter().filter(|id| !saved.contains(id)) {
+            // A segment that was replaced meanwhile is saved by the change that replaced it.
+            let Some(record) = export(*id) else { return Ok(()) };
+            writes.put_segment(*id, &record.chunks);
+        }
+        writes.commit()?;
+        *saved = segments.to_vec();
+        Ok(())
+    }
+}
+
+/// The prepared vectors of the live slots, in slot order; every live slot must have one.
+pub(super) fn live_vectors(shelf: &Shelf, live: &[(u32, String)], distance: Distance) -> Result<Vec<(u32, Vec<f32>)>> {
+    let mut vectors = Vec::with_capacity(live.len());
+    let mut wanted = live.iter().peekable();
+    for entry in shelf.vectors() {
+        let (slot, vector) = entry?;
+        match wanted.peek() {
+            Some((next, _)) if *next == slot => {
+                wanted.next();
+                vectors.push((slot, prepare(distance, vector)));
+            }
+            Some((next, id)) if *next < slot => return Err(no_vector(*next, id)),
+            _ => {}
+        }
+    }
+    match wanted.next() {
+        Some((slot, id)) => Err(no_vector(*slot, id)),
+        None => Ok(vectors),
+    }
+}
+
+fn no_vector(slot: u32, id: &str) -> Error {
+    Error::Damaged { part: format!("the vector of item {id:?} (slot {slot})"), reason: "it is missing".into() }
+}
+
+/// Opens the index with the stored graph; what the graph does not cover is linked again in the background.
+pub(super) fn restore(
+    graph: &Arc<SavedGraph>,
+    dim: usize,
+    base: &Versioned,
+    next_slot: u32,
+    vectors: Vec<(u32, Vec<f32>)>,
+) -> Result<Index> {
+    let records: Vec<SegmentRecord> =
+        graph.shelf.graph()?.into_iter().map(|(id, chunks)| SegmentRecord { id, chunks }).collect();
+    let stored: Vec<u64> = records.iter().map(|r| r.id).collect();
+    let config = Config::new(Arc::clone(&base.metric));
+    let restored = Index::restore(dim, config, &records, next_slot, vectors).map_err(from_index)?;
+    for (id, error) in &restored.refused {
+        tracing::warn!(segment = id, %error, "a stored segment is damaged; its items are linked again");
+    }
+    let refused: Vec<u64> = restored.refused.iter().map(|(id, _)| *id).collect();
+    *graph.saved.lock().unwrap_or_else(PoisonError::into_inner) =
+        stored.into_iter().filter(|id| !refused.contains(id)).collect();
+    Ok(restored.index)
+}
+
+impl Inner {
+    /// Stores the graph as it is now.
+    pub(super) fn save_graph(&self) -> Result<()> {
+        self.graph.save(&self.index.segment_ids(), |id| self.index.export(id))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // What was linked is kept for the next opening; failing that, it is linked again then.
+        if let Err(error) = self.save_graph() {
+            tracing::warn!(%error, "the linked graph could not be stored on closing");
+        }
+    }
+}
+
+/// The index's errors as the crate's.
+pub(super) fn from_index(error: IndexError) -> Error {
+    match error {
+        IndexError::Cancelled => Error::Cancelled,
+        error => Error::Invalid(error.to_string()),
+    }
+}

@@ -1,0 +1,79 @@
+//! Reading items.
+
+use serde_json::Value;
+
+use super::{Collection, Inner};
+use crate::error::{Error, Result};
+use crate::item::Item;
+
+impl Collection {
+    /// The item of an id, with its vector; `None` when there is none.
+    ///
+    /// # Errors
+    /// When what is stored is damaged or cannot be read.
+    pub fn get(&self, id: &str) -> Result<Option<Item>> {
+        self.inner.shelf.slot(id)?.map(|slot| self.inner.read(slot, id)).transpose()
+    }
+
+    /// The items of ids that must all be there, in the order asked.
+    ///
+    /// # Errors
+    /// [`Error::UnknownId`] naming those that are not there.
+    pub fn get_many(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Item>> {
+        let slots = self.inner.slots_of(ids)?;
+        ids.iter().zip(slots).map(|(id, slot)| self.inner.read(slot, id.as_ref())).collect()
+    }
+
+    /// Whether an id is there.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn contains(&self, id: &str) -> Result<bool> {
+        Ok(self.inner.shelf.slot(id)?.is_some())
+    }
+
+    /// Every item that was there when it was called, oldest first, with its vector. Items that are removed meanwhile are
+    /// left out.
+    ///
+    /// # Errors
+    /// Each item can be damaged on its own; the call itself fails when the ids cannot be read.
+    pub fn iter(&self) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
+        let mut live: Vec<(u32, String)> =
+            self.inner.shelf.ids().map(|e| e.map(|(id, slot)| (slot, id))).collect::<Result<_>>()?;
+        live.sort_unstable();
+        let inner = self.inner.clone();
+        Ok(live.into_iter().filter_map(move |(slot, id)| match inner.read(slot, &id) {
+            Err(_) if inner.shelf.slot(&id).is_ok_and(|now| now != Some(slot)) => None,
+            result => Some(result),
+        }))
+    }
+}
+
+impl Inner {
+    /// The item in a slot that an id stands for.
+    pub(super) fn read(&self, slot: u32, id: &str) -> Result<Item> {
+        let missing = |what: &str| Error::Damaged {
+            part: format!("item {id:?} (slot {slot})"),
+            reason: format!("its {what} is missing"),
+        };
+        let record = self.shelf.item(slot)?.ok_or_else(|| missing("record"))?;
+        if record.id != id {
+            let reason = format!("its record belongs to the id {:?}", record.id);
+            return Err(Error::Damaged { part: format!("item {id:?} (slot {slot})"), reason });
+        }
+        let vector = self.shelf.vector(slot)?.ok_or_else(|| missing("vector"))?;
+        let meta = parse_meta(&record.meta, slot)?;
+        Ok(Item { id: record.id, text: record.text, vector: Some(vector), meta, truncated: record.truncated })
+    }
+}
+
+/// Metadata as it is stored: compact JSON, or nothing for null.
+pub(super) fn parse_meta(text: &str, slot: u32) -> Result<Value> {
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(text).map_err(|e| Error::Damaged {
+        part: format!("the metadata of slot {slot}"),
+        reason: format!("it is not JSON: {e}"),
+    })
+}

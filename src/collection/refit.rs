@@ -1,0 +1,244 @@
+//! Learning a metric from the judgements so far.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::sample::rows;
+use super::{Collection, Inner, prepare};
+use crate::error::{Error, Result};
+use crate::feedback::hash_text;
+use crate::metric::learned;
+use crate::persist::{JudgementRecord, QueryRecord};
+use crate::plugin::{Examples, FitReport, Gate, Graded, Pair, PairCounts, Task};
+
+/// A refit to be run; made by [`Collection::refit`].
+#[must_use = "end with `run`"]
+#[derive(Debug, Clone)]
+pub struct Refit {
+    collection: Collection,
+    learner: Option<String>,
+    user: Option<String>,
+    seed: u64,
+    dry_run: bool,
+    force: bool,
+}
+
+/// What a refit did and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RefitReport {
+    /// Whether the candidate is active now.
+    pub promoted: bool,
+    /// The candidate's number; `None` after a dry run.
+    pub version: Option<u32>,
+    /// The version that was active before.
+    pub parent: u32,
+    /// What made the candidate.
+    pub learner: String,
+    /// Pairs it learned from.
+    pub pairs: PairCounts,
+    /// The weight of the prior.
+    pub lambda: f64,
+    /// Position on the geodesic.
+    pub t: f64,
+    /// `cond A`.
+    pub condition: f64,
+    /// The held-out test.
+    pub gate: Gate,
+    /// Where the time went.
+    pub millis: RefitMillis,
+}
+
+/// Milliseconds of each part of a refit.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct RefitMillis {
+    /// Reading judgements and sampling the collection.
+    pub collect: f64,
+    /// Fitting, selection included.
+    pub fit: f64,
+    /// The held-out test.
+    pub gate: f64,
+    /// Storing the version and making it seen.
+    pub swap: f64,
+}
+
+/// Judgements as a learner takes them, and which they were.
+pub(super) struct Collected {
+    pub(super) examples: Examples,
+    /// First and last sequence number of those used.
+    pub(super) range: Option<(u64, u64)>,
+}
+
+impl Collection {
+    /// Learns a metric from the judgements so far. The candidate becomes a version; it is promoted when the gate finds that
+    /// it answers held-out judgements better. Searches go on meanwhile, and the next one after a promotion is answered under
+    /// it: nothing is rebuilt.
+    pub fn refit(&self) -> Refit {
+        Refit { collection: self.clone(), learner: None, user: None, seed: 0, dry_run: false, force: false }
+    }
+}
+
+impl Refit {
+    /// Which learner; by default the plugin chooses.
+    pub fn learner(mut self, learner: impl Into<String>) -> Self {
+        self.learner = Some(learner.into());
+        self
+    }
+
+    /// Learns a metric for one user, from their judgements alone.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Fixes every random choice; 0 by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Fits and judges a candidate, and stores nothing.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Promotes the candidate whatever the gate says.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Runs it. Refits of one collection run one at a time.
+    ///
+    /// # Errors
+    /// [`Error::NoJudgements`]; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not determine a metric; storage
+    /// errors. The active metric is unchanged then.
+    pub fn run(self) -> Result<RefitReport> {
+        let inner = &self.collection.inner;
+        let _refitting = inner.refit.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.refit(&self)
+    }
+}
+
+impl Inner {
+    fn refit(&self, request: &Refit) -> Result<RefitReport> {
+        let started = Instant::now();
+        let user = request.user.as_deref();
+        let learner = self.learner(request.learner.as_deref())?;
+        let collected = self.collect(user)?;
+        if collected.range.is_none() {
+            return Err(Error::NoJudgements(user.map(|u| format!(" by user {u:?}")).unwrap_or_default()));
+        }
+        let sample = self.sample()?;
+        let incumbent = self.load(self.metrics.active(user))?;
+        let collect = millis(started);
+        let task = Task {
+            dim: self.dim,
+            learner: request.learner.as_deref(),
+            seed: request.seed,
+            examples: &collected.examples,
+            incumbent: (incumbent.version > 0).then_some(&*incumbent.metric),
+            sample: &sample,
+            cancel: &|| false,
+        };
+        let fitted = learner.fit(&task)?;
+        let promoted = !request.dry_run && (request.force || fitted.report.gate.accepted);
+        let swapping = Instant::now();
+        let mut version = None;
+        if !request.dry_run {
+            let record = learned(&fitted.report, learner.name(), incumbent.version, user, collected.range);
+            let _writing = self.lock_writer();
+            let mut writes = self.shelf.write();
+            let metric = self.put_version(&mut writes, &record, fitted.metric)?;
+            version = Some(metric.version);
+            if promoted {
+                self.activate(writes, user, &metric)?;
+            } else {
+                writes.commit()?;
+                self.keep_version(&metric);
+            }
+        }
+        let FitReport { learner, pairs, lambda, t, condition, gate, fit_millis, gate_millis, .. } = fitted.report;
+        let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap: millis(swapping) };
+        let parent = incumbent.version;
+        Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis })
+    }
+
+    /// Resolves judgements to vectors. Those whose items are gone say nothing any more and are passed over.
+    pub(super) fn collect(&self, user: Option<&str>) -> Result<Collected> {
+        let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
+        let mut examples = Examples::default();
+        let mut range: Option<(u64, u64)> = None;
+        for entry in self.shelf.judgements() {
+            let (sequence, record) = entry?;
+            if user.is_some() && record.user.as_deref() != user {
+                continue;
+            }
+            let (Some(query), Some(item)) = (rows_of.query(&record)?, rows_of.item(&record.item)?) else { continue };
+            let JudgementRecord { grade, weight, pair, .. } = record;
+            if pair {
+                examples.pairs.push(Pair { a: query, b: item, similar: grade > 0.0, weight });
+            } else {
+                examples.graded.push(Graded { query, item, grade, weight });
+            }
+            range = Some((range.map_or(sequence, |(first, _)| first), sequence));
+        }
+        examples.vectors = rows(rows_of.numbers, self.dim)?;
+        Ok(Collected { examples, range })
+    }
+}
+
+/// Gives each distinct vector one row.
+struct Rows<'a> {
+    inner: &'a Inner,
+    known: HashMap<Key, Option<usize>>,
+    numbers: Vec<f32>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Query([u8; 16]),
+    Item(String),
+}
+
+impl Rows<'_> {
+    fn query(&mut self, record: &JudgementRecord) -> Result<Option<usize>> {
+        let hash = match &record.query {
+            QueryRecord::Item(id) => return self.item(id),
+            QueryRecord::Text(text) => hash_text(text),
+            QueryRecord::Vector(hash) => *hash,
+        };
+        self.row(Key::Query(hash), |inner| {
+            let vector = inner.shelf.query(hash)?.ok_or_else(|| Error::Damaged {
+                part: "a judged query".into(),
+                reason: "its vector is missing".into(),
+            })?;
+            Ok(Some(prepare(inner.distance, vector)))
+        })
+    }
+
+    fn item(&mut self, id: &str) -> Result<Option<usize>> {
+        self.row(Key::Item(id.to_owned()), |inner| {
+            Ok(inner.shelf.slot(id)?.and_then(|slot| inner.index.vector(slot)))
+        })
+    }
+
+    fn row(&mut self, key: Key, read: impl FnOnce(&Inner) -> Result<Option<Vec<f32>>>) -> Result<Option<usize>> {
+        if let Some(row) = self.known.get(&key) {
+            return Ok(*row);
+        }
+        let row = read(self.inner)?.map(|vector| {
+            self.numbers.extend(vector);
+            self.numbers.len() / self.inner.dim - 1
+        });
+        self.known.insert(key, row);
+        Ok(row)
+    }
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}

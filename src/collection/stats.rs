@@ -1,0 +1,66 @@
+//! Figures about a collection.
+
+use serde::Serialize;
+
+use super::Collection;
+use crate::error::Result;
+
+/// How large a collection is and what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Live items.
+    pub items: usize,
+    /// Dimension.
+    pub dim: usize,
+    /// Removed or replaced items that linked segments still route through.
+    pub deleted: usize,
+    /// The linked parts of the index.
+    pub segments: Vec<SegmentStats>,
+    /// Items in the part of the index that is not linked yet.
+    pub head: usize,
+    /// Judgements.
+    pub judgements: usize,
+    /// The version that answers everybody who has none of their own.
+    pub active_metric: u32,
+    /// Bytes of memory that the collection's index takes, about.
+    pub memory_bytes: usize,
+    /// Bytes that the whole store takes on disk.
+    pub disk_bytes: u64,
+}
+
+/// One linked part of the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SegmentStats {
+    /// Items in it, deleted ones included.
+    pub items: usize,
+    /// Bytes of memory.
+    pub bytes: usize,
+    /// The version of the metric it was linked under.
+    pub metric: u32,
+}
+
+impl Collection {
+    /// Figures about it.
+    ///
+    /// # Errors
+    /// When the store cannot be measured.
+    pub fn stats(&self) -> Result<Stats> {
+        let inner = &self.inner;
+        let index = inner.index.stats();
+        Ok(Stats {
+            items: self.len(),
+            dim: inner.dim,
+            deleted: index.deleted,
+            segments: index
+                .segments
+                .iter()
+                .map(|s| SegmentStats { items: s.items, bytes: s.bytes, metric: s.metric })
+                .collect(),
+            head: index.head,
+            judgements: self.judgement_count(),
+            active_metric: self.active_metric(None),
+            memory_bytes: index.memory_bytes + inner.ids.memory_bytes(),
+            disk_bytes: inner.shelf.database().disk_bytes()?,
+        })
+    }
+}

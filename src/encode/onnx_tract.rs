@@ -1,0 +1,165 @@
+//! Runs the graph in pure Rust with tract: nothing to install, the same numbers on every machine of one kind.
+//!
+//! The graph is optimised once with symbolic batch and sequence lengths, so that one plan and one copy of the weights
+//! serve every shape and every thread. A graph that tract can only prepare for known lengths gets plans for rounded
+//! shapes instead, the last few of which are kept.
+//!
+//! tract is used directly and not through `ort-tract`: there, a panic inside tract (a token id beyond the embedding
+//! table is enough) crosses an `extern` boundary and aborts the process, and each thread would need a session with its
+//! own copy of the weights.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ndarray::{Array2, ArrayD, IxDyn};
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::{
+    Datum, DatumExt, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TVec, Tensor, ToDim,
+    TractResult, TypedSimplePlan, tvec,
+};
+
+use super::batch::Batch;
+use super::onnx::Engine;
+use super::signature::{Feed, Signature};
+use super::tokens::guard;
+
+type Plan = Arc<TypedSimplePlan>;
+
+/// A plan for one shape holds its own packed weights, so few are kept.
+const FIXED_PLANS: usize = 6;
+
+/// A prepared graph.
+pub(super) struct Tract {
+    plans: Plans,
+    feeds: Vec<Feed>,
+}
+
+enum Plans {
+    /// One plan for all shapes.
+    Symbolic(Plan),
+    /// A plan a rounded shape, most recently used last.
+    Fixed { graph: Box<InferenceModel>, recent: Mutex<Vec<((usize, usize), Plan)>> },
+}
+
+impl Tract {
+    /// Prepares a graph. The error is what tract said.
+    pub(super) fn new(model: &ModelProto, signature: &Signature) -> Result<Self, String> {
+        let feeds = signature.inputs.iter().map(|(_, feed)| *feed).collect();
+        let graph = guard(|| parse(model, signature))?;
+        let plans = match guard(|| symbolic(graph.clone())) {
+            Ok(plan) => Plans::Symbolic(plan),
+            Err(_) => Plans::Fixed { graph: Box::new(graph), recent: Mutex::default() },
+        };
+        Ok(Self { plans, feeds })
+    }
+
+    /// The plan for a batch of this shape, and the shape to pad the batch to.
+    fn plan(&self, shape: (usize, usize)) -> Result<(Plan, (usize, usize)), String> {
+        match &self.plans {
+            Plans::Symbolic(plan) => Ok((plan.clone(), shape)),
+            Plans::Fixed { graph, recent } => {
+                let shape = (shape.0.next_power_of_two(), shape.1.next_multiple_of(8));
+                let find = |recent: &mut Vec<((usize, usize), Plan)>| {
+                    let at = recent.iter().position(|(known, _)| *known == shape)?;
+                    let found = recent.remove(at);
+                    let plan = found.1.clone();
+                    recent.push(found);
+                    Some(plan)
+                };
+                // A poisoned list is still a list of plans: nothing that can panic runs while it is being changed.
+                if let Some(plan) = find(&mut recent.lock().unwrap_or_else(PoisonError::into_inner)) {
+                    return Ok((plan, shape));
+                }
+                let plan = guard(|| fixed((**graph).clone(), shape))?;
+                let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+                if recent.len() >= FIXED_PLANS {
+                    recent.remove(0);
+                }
+                recent.push((shape, plan.clone()));
+                Ok((plan, shape))
+            }
+        }
+    }
+}
+
+impl Engine for Tract {
+    fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String> {
+        let (plan, shape) = self.plan(batch.ids.dim())?;
+        // A panic in a kernel leaves nothing behind: the state of a run is its own.
+        let output = guard(|| {
+            let inputs: TractResult<TVec<_>> = self
+                .feeds
+                .iter()
+                .map(|feed| {
+                    Ok(match feed {
+                        Feed::Ids => tensor(&batch.ids, shape)?,
+                        Feed::Mask => tensor(&batch.mask, shape)?,
+                        Feed::Types => tensor(&batch.types, shape)?,
+                    }
+                    .into_tvalue())
+                })
+                .collect();
+            plan.run(inputs?)
+        })?;
+        let output = output.first().ok_or("the graph gave no output")?;
+        let view = guard(|| output.to_plain_array_view::<f32>())?;
+        Ok(cut(view.into_owned(), batch.ids.dim(), shape))
+    }
+
+    fn parallel(&self) -> bool {
+        true
+    }
+}
+
+fn parse(model: &ModelProto, signature: &Signature) -> TractResult<InferenceModel> {
+    let parsed = tract_onnx::onnx().parse(model, None)?;
+    let output = parsed.outlets_by_name.get(&signature.output).copied();
+    let output = output.ok_or_else(|| tract_onnx::prelude::TractError::msg("the output is not computed by any node"))?;
+    let mut graph = parsed.model;
+    graph.select_output_outlets(&[output])?;
+    Ok(graph)
+}
+
+fn symbolic(mut graph: InferenceModel) -> TractResult<Plan> {
+    let (batch, sequence) = (graph.symbols.sym("affinis_batch"), graph.symbols.sym("affinis_sequence"));
+    for input in 0..graph.inputs.len() {
+        let shape = tvec![batch.to_dim(), sequence.to_dim()];
+        graph.set_input_fact(input, InferenceFact::dt_shape(i64::datum_type(), shape))?;
+    }
+    graph.into_optimized()?.into_runnable()
+}
+
+fn fixed(mut graph: InferenceModel, shape: (usize, usize)) -> TractResult<Plan> {
+    for input in 0..graph.inputs.len() {
+        graph.set_input_fact(input, InferenceFact::dt_shape(i64::datum_type(), tvec![shape.0, shape.1]))?;
+    }
+    graph.into_optimized()?.into_runnable()
+}
+
+/// An input padded to `shape` with zeros: rows and positions that no mask admits.
+fn tensor(values: &Array2<i64>, shape: (usize, usize)) -> TractResult<Tensor> {
+    let (b, s) = values.dim();
+    if (b, s) == shape
+        && let Some(slice) = values.as_slice()
+    {
+        return Tensor::from_shape(&[b, s], slice);
+    }
+    let mut padded = Array2::zeros(shape);
+    padded.slice_mut(ndarray::s![..b, ..s]).assign(values);
+    Tensor::from_shape(&[shape.0, shape.1], padded.as_slice().unwrap_or_default())
+}
+
+/// Takes the padding of [`tensor`] off an output.
+fn cut(output: ArrayD<f32>, wanted: (usize, usize), padded: (usize, usize)) -> ArrayD<f32> {
+    if wanted == padded {
+        return output;
+    }
+    let mut view = output.view();
+    for (axis, (want, pad)) in [(wanted.0, padded.0), (wanted.1, padded.1)].into_iter().enumerate() {
+        // A pooled output has no axis of positions.
+        let positions = axis == 0 || output.ndim() == 3;
+        if positions && output.shape().get(axis) == Some(&pad) {
+            view.slice_axis_inplace(ndarray::Axis(axis), (0..want).into());
+        }
+    }
+    view.to_owned().into_shape_with_order(IxDyn(view.shape())).unwrap_or_else(|_| view.to_owned())
+}

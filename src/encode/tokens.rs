@@ -1,0 +1,80 @@
+//! How a text becomes token ids: the model's own `tokenizer.json`, cut at the model's limit.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use super::error::EncodeError;
+
+/// One text's tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tokens {
+    /// Token ids, special tokens included.
+    pub(super) ids: Vec<u32>,
+    /// Segment ids, one a token.
+    pub(super) types: Vec<u32>,
+    /// Whether the text had more tokens than the limit.
+    pub(super) truncated: bool,
+}
+
+/// A tokenizer that cuts at a limit and never pads.
+pub(super) struct Cutter {
+    tokenizer: Tokenizer,
+    pad: Option<u32>,
+}
+
+impl Cutter {
+    /// Reads the bytes of a `tokenizer.json`; texts will be cut at `max_length` tokens, special tokens included.
+    /// `path` is named in errors.
+    pub(super) fn new(bytes: &[u8], max_length: usize, path: &Path) -> Result<Self, EncodeError> {
+        let wrong = |reason: String| EncodeError::Tokenizer { path: path.to_path_buf(), reason };
+        // The file is untrusted and the tokenizers crate unwraps in places.
+        let mut tokenizer = guard(|| Tokenizer::from_bytes(bytes)).map_err(wrong)?;
+        let pad = tokenizer.get_padding().map(|padding| padding.pad_id);
+        tokenizer.with_padding(None);
+        let special = tokenizer.get_post_processor().map_or(0, |p| p.added_tokens(false));
+        if max_length <= special {
+            return Err(EncodeError::Option {
+                option: "max_length",
+                value: max_length,
+                allowed: format!("at least {}: the tokenizer adds {special} special tokens to every text", special + 1),
+            });
+        }
+        let truncation = TruncationParams {
+            direction: TruncationDirection::Right,
+            max_length,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+        };
+        guard(|| tokenizer.with_truncation(Some(truncation)).map(|_| ())).map_err(wrong)?;
+        Ok(Self { tokenizer, pad })
+    }
+
+    /// The id that pads, when the tokenizer's file says.
+    pub(super) fn pad(&self) -> Option<u32> {
+        self.pad
+    }
+
+    /// Cuts one text. The error is what the tokenizer said.
+    pub(super) fn cut(&self, text: &str) -> Result<Tokens, String> {
+        let encoding = guard(|| self.tokenizer.encode_fast(text, true))?;
+        Ok(Tokens {
+            ids: encoding.get_ids().to_vec(),
+            types: encoding.get_type_ids().to_vec(),
+            truncated: !encoding.get_overflowing().is_empty(),
+        })
+    }
+}
+
+/// Runs code of another crate on untrusted input: an error or a panic becomes a message.
+pub(super) fn guard<T, E: std::fmt::Display>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|e| format!("{e:#}")),
+        Err(panic) => Err(panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+            .unwrap_or_else(|| "internal failure".into())),
+    }
+}

@@ -1,0 +1,177 @@
+//! The index's own thread: it links full heads, extends the head's graph, fills biases and calibrates.
+//!
+//! It sleeps until something is asked, does one bounded step after another, and ends when the index is dropped.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::link::Watch;
+use super::write::{Shared, lock};
+
+/// Items inserted into the head's graph in one step.
+const GRAPH_STEP: usize = 256;
+
+/// The thread and how to talk to it.
+#[derive(Debug)]
+pub(crate) struct Background {
+    signal: Arc<Signal>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    state: Mutex<State>,
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wake: bool,
+    busy: bool,
+    ended: bool,
+}
+
+/// Says that the thread ended, however it ended, so that nobody waits for it.
+struct Ended<'a>(&'a Signal);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Background {
+    /// Starts the thread, if the configuration wants one and the system gives one.
+    pub(crate) fn start(shared: &Arc<Shared>) -> Self {
+        let signal = Arc::<Signal>::default();
+        let thread = shared.config.background.then(|| {
+            let (shared, signal) = (Arc::clone(shared), Arc::clone(&signal));
+            std::thread::Builder::new().name("affinis-index".to_owned()).spawn(move || signal.run(&shared))
+        });
+        Self { signal, thread: thread.and_then(Result::ok) }
+    }
+
+    /// Tells the thread that there may be something to do.
+    pub(crate) fn wake(&self, shared: &Shared) {
+        if self.thread.is_some() && shared.has_work() {
+            lock(&self.signal.state).wake = true;
+            self.signal.changed.notify_all();
+        }
+    }
+
+    /// Waits until nothing is left to do; without a thread, does it.
+    pub(crate) fn settle(&self, shared: &Shared) {
+        if self.thread.is_none() {
+            while shared.step(&|| false) {}
+            return;
+        }
+        self.wake(shared);
+        let mut state = lock(&self.signal.state);
+        while (state.wake || state.busy) && !state.ended {
+            state = self.signal.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.signal.stop.store(true, Ordering::Release);
+        lock(&self.signal.state).wake = true;
+        self.signal.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by the panic hook; the index's answers do not depend on the thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Signal {
+    fn run(&self, shared: &Shared) {
+        let _ended = Ended(self);
+        let stopped = || self.stop.load(Ordering::Acquire);
+        loop {
+            let mut state = lock(&self.state);
+            state.busy = false;
+            self.changed.notify_all();
+            while !state.wake {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.wake = false;
+            state.busy = true;
+            drop(state);
+            while !stopped() && shared.step(&stopped) {}
+            if stopped() {
+                return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Whether a step would find something to do.
+    fn has_work(&self) -> bool {
+        let asked = lock(&self.asked);
+        if !asked.fill.is_empty() || !asked.calibrate.is_empty() {
+            return true;
+        }
+        drop(asked);
+        let view = self.view.load();
+        view.heads.iter().any(|head| {
+            head.frozen || head.len >= self.config.graph_from && head.head.covered() < head.len
+        })
+    }
+
+    /// Does one bounded piece of work, the most urgent first; false if there was none.
+    fn step(&self, cancel: &(dyn Fn() -> bool + Sync)) -> bool {
+        let fill = lock(&self.asked).fill.pop();
+        if let Some(metric) = fill {
+            self.fill_biases(&metric, cancel);
+            return true;
+        }
+        let view = self.view.load_full();
+        if view.heads.iter().any(|head| head.frozen) {
+            return self.link_heads(false, Watch { progress: &|_| (), cancel }).is_ok();
+        }
+        if let Some(open) = view.heads.last()
+            && open.len >= self.config.graph_from
+            && open.head.covered() < open.len
+        {
+            open.head.extend_graph(open.len, GRAPH_STEP);
+            return true;
+        }
+        let calibrate = lock(&self.asked).calibrate.pop();
+        if let Some(metric) = calibrate {
+            self.calibrate(&metric, cancel);
+            return true;
+        }
+        false
+    }
+
+    /// Computes all biases under a metric that are not known.
+    pub(crate) fn fill_biases(&self, metric: &super::Versioned, cancel: &(dyn Fn() -> bool + Sync)) {
+        const STEP: u32 = 1024;
+        let view = self.view.load_full();
+        let ranges = |len: usize| (0..len as u32).step_by(STEP as usize).map(move |a| a..(a + STEP).min(len as u32));
+        for part in &view.segments {
+            let biases = self.biases.of(metric.version, part.segment.id, part.segment.len());
+            for range in ranges(part.segment.len()) {
+                if cancel() {
+                    return;
+                }
+                biases.ensure(&range.collect::<Vec<_>>(), &*part.segment, &*metric.metric);
+            }
+        }
+        for part in &view.heads {
+            let biases = self.biases.of(metric.version, part.head.id, part.head.capacity());
+            for range in ranges(part.len) {
+                if cancel() {
+                    return;
+                }
+                biases.ensure(&range.collect::<Vec<_>>(), &*part.head, &*metric.metric);
+            }
+        }
+    }
+}

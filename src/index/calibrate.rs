@@ -1,0 +1,97 @@
+//! Recall as a promise: the beam width that reaches the recall target, measured on the collection itself.
+//!
+//! Sampled items, each moved a fifth of the way to another, are searched for with growing beams and compared with the
+//! exact answer. The narrowest beam that reaches the target is used for that metric from then on.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::query::Query;
+use super::search::{PartBiases, Searcher};
+use super::write::{Shared, lock};
+use super::{Versioned, view::View};
+
+/// Recall that the default beam width is to reach.
+pub(crate) const TARGET: f64 = 0.95;
+const QUERIES: usize = 64;
+const K: usize = 10;
+const WIDTHS: [usize; 11] = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
+
+/// Beam widths by metric version.
+#[derive(Debug, Default)]
+pub(crate) struct Calibrations(Mutex<HashMap<u32, usize>>);
+
+impl Calibrations {
+    /// The width for a metric, if it was measured.
+    pub(crate) fn get(&self, version: u32) -> Option<usize> {
+        lock(&self.0).get(&version).copied()
+    }
+
+    fn set(&self, version: u32, ef: usize) {
+        lock(&self.0).insert(version, ef);
+    }
+}
+
+/// A width to be safe with until the metric is calibrated, from how far the graph's order can be wrong under it.
+pub(crate) fn uncalibrated(view: &View, metric: &Versioned) -> usize {
+    // Heads are linked under version 0, whatever is active.
+    if metric.version == 0 || view.segments.iter().all(|part| part.segment.linked_under == metric.version) {
+        return 128;
+    }
+    match metric.metric.distortion() {
+        c if c <= 1.5 => 128,
+        c if c <= 4.0 => 256,
+        _ => 512,
+    }
+}
+
+impl Shared {
+    /// Measures the width for a metric. Does nothing while no part is large enough for a graph.
+    pub(crate) fn calibrate(&self, metric: &Versioned, cancel: &(dyn Fn() -> bool + Sync)) {
+        let view = self.view.load_full();
+        if self.check_metric(metric).is_err() || view.segments.is_empty() {
+            return;
+        }
+        let queries = self.sample(&view);
+        let biases = PartBiases::of(&view, &self.biases, metric.version);
+        let find = |query: &[f32], ef: usize| -> Vec<u32> {
+            let query = Query::new(metric, query);
+            let searcher = Searcher {
+                view: &view,
+                query: &query,
+                biases: &biases,
+                k: K,
+                ef,
+                allowed: None,
+                cancel: Some(cancel),
+            };
+            searcher.run().hits.iter().map(|hit| hit.slot).collect()
+        };
+        // A beam as wide as the collection is a scan.
+        let exact: Vec<Vec<u32>> = queries.iter().map(|query| find(query, usize::MAX / 64)).collect();
+        let possible: usize = exact.iter().map(Vec::len).sum();
+        for ef in WIDTHS {
+            let found: usize = queries
+                .iter()
+                .zip(&exact)
+                .map(|(query, exact)| find(query, ef).iter().filter(|slot| exact.contains(slot)).count())
+                .sum();
+            if cancel() {
+                return;
+            }
+            if found as f64 >= TARGET * possible as f64 || ef == WIDTHS[WIDTHS.len() - 1] {
+                self.calibrations.set(metric.version, ef);
+                return;
+            }
+        }
+    }
+
+    /// Vectors between items of the view, always the same ones for the same items.
+    fn sample(&self, view: &View) -> Vec<Vec<f32>> {
+        let step = (u64::from(view.next_slot) / (2 * QUERIES as u64)).max(1);
+        let slots = (0..2 * QUERIES as u64).map(|i| (i * step + step / 2) as u32);
+        let found: Vec<Vec<f32>> = slots.filter_map(|slot| self.vector(slot)).collect();
+        let (pairs, _) = found.as_chunks::<2>();
+        pairs.iter().map(|[x, y]| x.iter().zip(y).map(|(x, y)| 0.8 * x + 0.2 * y).collect()).collect()
+    }
+}

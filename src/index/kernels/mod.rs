@@ -1,0 +1,58 @@
+//! Dot products of padded rows, by the widest instructions the machine has.
+//!
+//! The choice is made once, at first use. Every kernel computes the same sum in another order, so results agree to
+//! rounding; what is *reported* never comes from here but from [`exact`](super::query), which has one order everywhere.
+//! This is the only place of the index with `unsafe` code.
+
+mod portable;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::sync::OnceLock;
+
+use super::rows::Block;
+
+/// The kernels of one instruction set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernels {
+    /// What they are written in.
+    pub(crate) name: &'static str,
+    /// Dot product of two rows of one length.
+    pub(crate) dot: fn(&[Block], &[Block]) -> f32,
+    /// Dot products of one row with four others of its length.
+    pub(crate) dot4: fn(&[Block], [&[Block]; 4]) -> [f32; 4],
+}
+
+/// The best kernels of this machine.
+pub(crate) fn kernels() -> &'static Kernels {
+    static CHOSEN: OnceLock<Kernels> = OnceLock::new();
+    CHOSEN.get_or_init(|| available()[0])
+}
+
+/// All kernels this machine can run, best first; the last is portable.
+pub(crate) fn available() -> Vec<Kernels> {
+    let mut found = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        found.extend(x86::avx512());
+        found.extend(x86::avx2());
+    }
+    #[cfg(target_arch = "aarch64")]
+    found.extend(neon::neon());
+    found.push(portable::KERNELS);
+    found
+}
+
+/// Asks the processor to load the start of a row that is read soon.
+#[inline]
+pub(crate) fn prefetch(row: &[Block]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(row);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
+}
+
+#[cfg(test)]
+mod tests;

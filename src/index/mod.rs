@@ -1,0 +1,269 @@
+//! What answers a search: a snapshot of heads and linked segments, under whatever metric the query names.
+//!
+//! Fresh items go to a [`head`], which is scanned, or searched through an `hnsw_rs` graph when it is large. Full heads
+//! are turned into [`segment`]s in the background by the batch [linker](link). A search takes one snapshot ([`view`]),
+//! asks every part and merges; it never waits for writers or the background, and nothing outside this room knows which
+//! part answered. The metric reaches the index only as a rewritten query and the items' biases (see
+//! [`Metric`](crate::plugin::Metric)); items are linked in the space that `Metric::embed` maps to.
+//!
+//! The index takes and gives vectors and bytes; it knows nothing of files, ids or text.
+
+mod background;
+mod beam;
+mod bias;
+mod calibrate;
+mod error;
+mod head;
+mod kernels;
+mod link;
+mod merge;
+mod prune;
+mod query;
+mod record;
+mod refine;
+mod restore;
+mod rows;
+mod search;
+mod segment;
+mod stats;
+mod tombstones;
+mod view;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::plugin::Metric;
+
+pub(crate) use error::IndexError;
+pub(crate) use record::SegmentRecord;
+pub(crate) use restore::Restored;
+pub(crate) use search::{Found, Neighbour, SearchParams};
+pub(crate) use stats::{IndexStats, SegmentStats};
+
+use background::Background;
+use query::Query;
+use search::{PartBiases, Searcher};
+use write::Shared;
+
+/// Largest dimension.
+pub(crate) const MAX_DIM: usize = 4096;
+
+/// A metric and the number that names it: equal numbers mean equal metrics. Number 0 is [`Config::base`].
+#[derive(Debug, Clone)]
+pub(crate) struct Versioned {
+    /// The name.
+    pub(crate) version: u32,
+    /// The metric.
+    pub(crate) metric: Arc<dyn Metric>,
+}
+
+/// How an index behaves.
+#[derive(Clone)]
+pub(crate) struct Config {
+    /// The built-in metric, version 0; its `embed` maps vectors to themselves.
+    pub(crate) base: Arc<dyn Metric>,
+    /// Items in a head before it is frozen and linked.
+    pub(crate) head_capacity: usize,
+    /// Items in a head above which it gets an `hnsw_rs` graph.
+    pub(crate) graph_from: usize,
+    /// Most bytes of biases that are kept.
+    pub(crate) bias_bytes: usize,
+    /// Threads that linking uses.
+    pub(crate) threads: usize,
+    /// Whether a thread of the index's own does what is to be done; otherwise [`Index::settle`] does it.
+    pub(crate) background: bool,
+    /// Called after the set of segments changed, from the thread that changed it.
+    pub(crate) on_change: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Config {
+    /// The defaults.
+    pub(crate) fn new(base: Arc<dyn Metric>) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            base,
+            head_capacity: 8192,
+            graph_from: 2048,
+            bias_bytes: 256 << 20,
+            threads: threads.div_ceil(2),
+            background: true,
+            on_change: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("base", &self.base)
+            .field("head_capacity", &self.head_capacity)
+            .field("graph_from", &self.graph_from)
+            .field("bias_bytes", &self.bias_bytes)
+            .field("threads", &self.threads)
+            .field("background", &self.background)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An index over vectors of one dimension, named by slots.
+///
+/// Slots are given by the caller, in increasing order, and never again. All methods take `&self`; searches run at the
+/// same time as each other and as everything else.
+#[derive(Debug)]
+pub(crate) struct Index {
+    shared: Arc<Shared>,
+    background: Background,
+}
+
+impl Index {
+    /// An empty index.
+    ///
+    /// # Errors
+    /// [`IndexError::DimensionLimit`] unless `dim` is 1 to 4,096.
+    pub(crate) fn new(dim: usize, config: Config) -> Result<Self, IndexError> {
+        if dim == 0 || dim > MAX_DIM {
+            return Err(IndexError::DimensionLimit { dim });
+        }
+        Ok(Self::over(Arc::new(Shared::new(dim, config))))
+    }
+
+    fn over(shared: Arc<Shared>) -> Self {
+        let background = Background::start(&shared);
+        Self { shared, background }
+    }
+
+    /// Adds and removes items; both become visible together, in the next search.
+    ///
+    /// `add` is (slot, vector), slots increasing and above all slots given before. Removing a slot that is not live does
+    /// nothing. An upsert is a new slot in `add` and the old one in `remove`.
+    ///
+    /// # Errors
+    /// [`IndexError::Dimension`], [`IndexError::NotFinite`], [`IndexError::SlotOrder`]; nothing is changed then.
+    pub(crate) fn apply(&self, add: &[(u32, &[f32])], remove: &[u32]) -> Result<(), IndexError> {
+        self.shared.apply(add, remove)?;
+        self.background.wake(&self.shared);
+        Ok(())
+    }
+
+    /// The nearest items to `query` under `metric`.
+    ///
+    /// # Errors
+    /// [`IndexError::Dimension`], [`IndexError::MetricDimension`], [`IndexError::NotFinite`].
+    pub(crate) fn search(
+        &self,
+        metric: &Versioned,
+        query: &[f32],
+        params: &SearchParams<'_>,
+    ) -> Result<Found, IndexError> {
+        self.shared.search(metric, query, params)
+    }
+
+    /// Makes `metric` the one that new links are made under, fills its biases and calibrates it in the background.
+    /// Searches do not wait for any of it.
+    pub(crate) fn activate(&self, metric: &Versioned) {
+        self.shared.activate(metric);
+        self.background.wake(&self.shared);
+    }
+
+    /// Fills the biases of a metric in the background.
+    pub(crate) fn fill(&self, metric: &Versioned) {
+        self.shared.ask_to_fill(metric);
+        self.background.wake(&self.shared);
+    }
+
+    /// Waits until the background has nothing left to do. Without a background thread, does it here.
+    pub(crate) fn settle(&self) {
+        self.background.settle(&self.shared);
+    }
+
+    /// Links all heads into segments now.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`]; the parts are then as they were.
+    pub(crate) fn link_now(
+        &self,
+        progress: &(dyn Fn(f32) + Sync),
+        cancel: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), IndexError> {
+        Ok(self.shared.link_heads(true, link::Watch { progress, cancel })?)
+    }
+
+    /// Makes one segment of everything that is live and refines it under the active metric.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`]; the parts are then as they were.
+    pub(crate) fn relink(
+        &self,
+        progress: &(dyn Fn(f32) + Sync),
+        cancel: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), IndexError> {
+        Ok(self.shared.relink(link::Watch { progress, cancel })?)
+    }
+
+    /// Counts up whenever the set of segments changes.
+    pub(crate) fn generation(&self) -> u64 {
+        self.shared.generation()
+    }
+
+    /// The segments that there are now.
+    pub(crate) fn segment_ids(&self) -> Vec<u64> {
+        self.shared.view.load().segments.iter().map(|s| s.segment.id).collect()
+    }
+
+    /// The graph of a segment as bytes; `None` if there is no such segment (any more).
+    pub(crate) fn export(&self, id: u64) -> Option<SegmentRecord> {
+        let view = self.shared.view.load();
+        let part = view.segments.iter().find(|s| s.segment.id == id)?;
+        Some(SegmentRecord::of(&part.segment))
+    }
+
+    /// Live items.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.view.load().live
+    }
+
+    /// The lowest slot that may be given next.
+    pub(crate) fn next_slot(&self) -> u32 {
+        self.shared.view.load().next_slot
+    }
+
+    /// The vector of a live item.
+    pub(crate) fn vector(&self, slot: u32) -> Option<Vec<f32>> {
+        self.shared.vector(slot)
+    }
+
+    /// The beam width that reaches the recall target under a metric, where it is calibrated.
+    pub(crate) fn ef_for(&self, version: u32) -> Option<usize> {
+        self.shared.calibrations.get(version)
+    }
+
+    /// Sizes.
+    pub(crate) fn stats(&self) -> IndexStats {
+        self.shared.stats()
+    }
+}
+
+impl Shared {
+    /// See [`Index::search`].
+    fn search(&self, metric: &Versioned, query: &[f32], params: &SearchParams<'_>) -> Result<Found, IndexError> {
+        self.check_vector(query)?;
+        self.check_metric(metric)?;
+        let view = self.view.load_full();
+        let ef = params.ef.or_else(|| self.calibrations.get(metric.version)).unwrap_or_else(|| calibrate::uncalibrated(&view, metric));
+        let query = Query::new(metric, query);
+        let biases = PartBiases::of(&view, &self.biases, metric.version);
+        let searcher = Searcher {
+            view: &view,
+            query: &query,
+            biases: &biases,
+            k: params.k,
+            ef: ef.max(params.k).max(1),
+            allowed: params.allowed,
+            cancel: params.cancel,
+        };
+        Ok(searcher.run())
+    }
+}

@@ -1,0 +1,80 @@
+//! A query as the parts of the index see it, and the one place where reported distances are computed.
+
+use super::Versioned;
+use super::bias::{Biases, RowSource};
+use super::kernels::{Kernels, kernels, prefetch};
+use super::rows::{Block, LANES, pack, unpack_into};
+
+/// Distances below this share of `offset + bias` have lost so many digits to cancellation that they are computed
+/// directly: above it, the terms' rounding (a few `2^-24`) stays below 1e-4 of the distance.
+const CANCELLED: f64 = 1.0 / 256.0;
+
+/// A query rewritten for one metric.
+#[derive(Debug)]
+pub(crate) struct Query<'a> {
+    /// The metric that it was rewritten for.
+    pub(crate) metric: &'a Versioned,
+    /// The query as given.
+    pub(crate) raw: &'a [f32],
+    /// The rewritten query's direction, padded.
+    pub(crate) direction: Box<[Block]>,
+    /// The term equal for all items.
+    pub(crate) offset: f32,
+    kernels: &'static Kernels,
+}
+
+impl<'a> Query<'a> {
+    /// Rewrites `raw` for `metric`.
+    pub(crate) fn new(metric: &'a Versioned, raw: &'a [f32]) -> Self {
+        let rewritten = metric.metric.rewrite(raw);
+        let direction = pack(&rewritten.direction);
+        Self { metric, raw, direction, offset: rewritten.offset, kernels: kernels() }
+    }
+
+    /// The distance to an item for traversal: one dot product in f32. Not a number counts as infinitely far.
+    #[inline]
+    pub(crate) fn estimate(&self, row: &[Block], bias: f32) -> f32 {
+        order_safe(self.offset - 2.0 * (self.kernels.dot)(&self.direction, row) + bias)
+    }
+
+    /// Appends the estimates of `locals` to `out`, with biases computed where they are not known yet.
+    pub(crate) fn estimates(&self, locals: &[u32], rows: &impl RowSource, biases: &Biases, out: &mut Vec<f32>) {
+        biases.ensure(locals, rows, &*self.metric.metric);
+        for &local in locals {
+            prefetch(rows.row(local));
+        }
+        let (fours, rest) = locals.as_chunks::<4>();
+        for four in fours {
+            let dots = (self.kernels.dot4)(&self.direction, four.map(|local| rows.row(local)));
+            out.extend(four.iter().zip(dots).map(|(&l, dot)| order_safe(self.offset - 2.0 * dot + biases.get(l))));
+        }
+        out.extend(rest.iter().map(|&local| self.estimate(rows.row(local), biases.get(local))));
+    }
+
+    /// The distance that is reported: the same bits whichever part and kernel found the item.
+    ///
+    /// `scratch` is room for the unpadded row where it has to be compared directly.
+    pub(crate) fn exact(&self, row: &[Block], bias: f32, scratch: &mut Vec<f32>) -> f32 {
+        let mut sums = [0.0f64; LANES];
+        for (direction, row) in self.direction.iter().zip(row) {
+            for ((sum, a), x) in sums.iter_mut().zip(&direction.0).zip(&row.0) {
+                *sum += f64::from(*a) * f64::from(*x);
+            }
+        }
+        let dot: f64 = sums.iter().sum();
+        let (offset, bias) = (f64::from(self.offset), f64::from(bias));
+        let distance = offset - 2.0 * dot + bias;
+        // Written so that a distance that is no number is computed directly too.
+        if distance >= (offset.abs() + bias.abs()) * CANCELLED {
+            return distance as f32;
+        }
+        scratch.resize(self.raw.len(), 0.0);
+        unpack_into(row, scratch);
+        self.metric.metric.distance(self.raw, scratch) as f32
+    }
+}
+
+#[inline]
+fn order_safe(distance: f32) -> f32 {
+    if distance.is_nan() { f32::INFINITY } else { distance }
+}

@@ -1,0 +1,159 @@
+//! Making a linked graph better: refining, repairing after deletions, and seeing that every item can be reached.
+
+use rayon::prelude::*;
+
+use super::beam::{Edges, NONE, Scored, search, with_scratch};
+use super::link::{Cancelled, Graph, SpaceScore, Watch, reversed};
+use super::prune::{Neighbours, Space, prune};
+
+/// Width of the refining searches.
+pub(crate) const EF_REFINE: usize = 128;
+const BLOCKS: usize = 20;
+
+/// One pass in which every node searches from itself and prunes what it finds with what it has; the passes of one
+/// block of nodes see the blocks before them.
+///
+/// # Errors
+/// [`Cancelled`]; the graph is whole, but partly refined.
+pub(crate) fn refine(space: &Space<'_>, graph: &mut Graph, ef: usize, watch: Watch<'_>) -> Result<(), Cancelled> {
+    let total = graph.edges.len();
+    let block = total.div_ceil(BLOCKS).max(1);
+    for from in (0..total).step_by(block) {
+        watch.step(from as f32 / total as f32)?;
+        let nodes = from as u32..(from + block).min(total) as u32;
+        let refined: Vec<(u32, Neighbours)> = nodes
+            .into_par_iter()
+            .map(|node| {
+                let mut score = SpaceScore::from_item(space, node);
+                let mut candidates: Vec<Scored> = with_scratch(|scratch| {
+                    search(&graph.edges, &[node], ef, &mut score, |id| id != node, None, scratch);
+                    scratch.pool.clone()
+                });
+                candidates.extend(graph.neighbours[node as usize].scored());
+                candidates.sort_unstable();
+                candidates.dedup_by_key(|candidate| candidate.id);
+                (node, prune(space, &candidates, super::beam::DEGREE, |_| false))
+            })
+            .collect();
+        for (node, neighbours) in &refined {
+            graph.set(*node, *neighbours);
+        }
+        graph.reverse(space, reversed(&refined));
+    }
+    watch.step(1.0)
+}
+
+/// The item nearest to the mean.
+pub(crate) fn medoid(space: &Space<'_>) -> u32 {
+    let mut mean = vec![0.0f64; space.dim()];
+    let mut row = vec![0.0f32; space.dim()];
+    for id in 0..space.len() as u32 {
+        super::rows::unpack_into(space.row(id), &mut row);
+        for (sum, x) in mean.iter_mut().zip(&row) {
+            *sum += f64::from(*x);
+        }
+    }
+    let count = space.len().max(1) as f64;
+    let mean: Vec<f32> = mean.iter().map(|sum| (sum / count) as f32).collect();
+    let norm = mean.iter().map(|x| x * x).sum();
+    let mean = super::rows::pack(&mean);
+    let ids: Vec<u32> = (0..space.len() as u32).collect();
+    let mut distances = Vec::with_capacity(ids.len());
+    space.distances(&mean, norm, &ids, &mut distances);
+    let scored = ids.iter().zip(distances).map(|(&id, distance)| Scored { distance, id });
+    scored.min().map_or(0, |nearest| nearest.id)
+}
+
+/// The nodes that the entry reaches, in breadth-first order.
+pub(crate) fn reachable(edges: &[Edges], entry: u32) -> Vec<u32> {
+    let mut seen = vec![false; edges.len()];
+    let mut order = Vec::with_capacity(edges.len());
+    if let Some(first) = seen.get_mut(entry as usize) {
+        *first = true;
+        order.push(entry);
+    }
+    let mut next = 0;
+    while let Some(&node) = order.get(next) {
+        next += 1;
+        for &id in edges[node as usize].iter().take_while(|id| **id != NONE) {
+            if !std::mem::replace(&mut seen[id as usize], true) {
+                order.push(id);
+            }
+        }
+    }
+    order
+}
+
+/// Gives every node that the entry does not reach an edge from the nearest node that it does.
+///
+/// Giving an edge to a full node takes its longest one away, which may cut off another node: hence the rounds.
+pub(crate) fn attach(space: &Space<'_>, graph: &mut Graph) {
+    const ROUNDS: usize = 16;
+    for _ in 0..ROUNDS {
+        let order = reachable(&graph.edges, graph.entry);
+        if order.len() == graph.edges.len() {
+            return;
+        }
+        let mut reached = vec![false; graph.edges.len()];
+        for &node in &order {
+            reached[node as usize] = true;
+        }
+        // One node a round would be slow where many are lost; what a lost node reaches comes with it.
+        for node in 0..graph.edges.len() as u32 {
+            if reached[node as usize] {
+                continue;
+            }
+            let mut score = SpaceScore::from_item(space, node);
+            let found = with_scratch(|scratch| {
+                search(&graph.edges, &[graph.entry], super::link::EF_LINK, &mut score, |id| id != node, None, scratch);
+                let roomy = |near: &&Scored| graph.neighbours[near.id as usize].has_room();
+                scratch.pool.iter().find(roomy).or(scratch.pool.first()).copied()
+            });
+            let Some(near) = found else { continue };
+            let mut neighbours = graph.neighbours[near.id as usize];
+            if !neighbours.has_room() {
+                neighbours.pop();
+            }
+            neighbours.push(Scored { distance: near.distance, id: node });
+            graph.set(near.id, neighbours);
+            for id in reachable(&graph.edges, node) {
+                reached[id as usize] = true;
+            }
+        }
+    }
+}
+
+/// Edges over the living: each edge to a dead node is replaced by the edges of that node, dead ones followed further.
+///
+/// `alive[node]` is the node's new number, or [`NONE`]. Distances are not needed: nodes keep the first that fit.
+pub(crate) fn bridge(edges: &[Edges], alive: &[u32]) -> Vec<Edges> {
+    const WIDTH: usize = 256;
+    let living: Vec<u32> = (0..edges.len() as u32).filter(|node| alive[*node as usize] != NONE).collect();
+    living
+        .par_iter()
+        .map(|&node| {
+            let mut out = [NONE; super::beam::DEGREE];
+            let mut count = 0;
+            let mut queue: Vec<u32> = edges[node as usize].iter().copied().take_while(|id| *id != NONE).collect();
+            let mut next = 0;
+            while let Some(&id) = queue.get(next) {
+                next += 1;
+                if count == out.len() {
+                    break;
+                }
+                let target = alive[id as usize];
+                if target == NONE {
+                    for &further in edges[id as usize].iter().take_while(|id| **id != NONE) {
+                        if queue.len() < WIDTH && further != node && !queue.contains(&further) {
+                            queue.push(further);
+                        }
+                    }
+                } else if id != node {
+                    out[count] = target;
+                    count += 1;
+                }
+            }
+            out
+        })
+        .collect()
+}

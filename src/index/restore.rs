@@ -1,0 +1,148 @@
+//! Opening an index again: stored graphs and the vectors of the live items become segments without linking.
+//!
+//! A graph that cannot be used is refused and said so; its items go to heads, so that answers are complete at once, and
+//! are linked again in the background. Dead items whose vectors the store no longer has are cut out of the graph.
+
+use std::sync::Arc;
+
+use super::beam::NONE;
+use super::prune::Space;
+use super::record::Graph;
+use super::refine::{attach, bridge};
+use super::rows::{Rows, pack_into};
+use super::segment::{Parts, Segment};
+use super::view::{SegmentView, View};
+use super::write::Shared;
+use super::{Config, Index, IndexError, MAX_DIM, SegmentRecord, link};
+
+/// An index that was opened again.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    /// The index; complete whatever was refused.
+    pub(crate) index: Index,
+    /// Records that could not be used, by segment, and why.
+    pub(crate) refused: Vec<(u64, IndexError)>,
+}
+
+/// A segment that waits for its vectors.
+struct Waiting {
+    id: u64,
+    graph: Graph,
+    rows: Rows,
+    present: Vec<bool>,
+}
+
+impl Index {
+    /// Opens an index from stored graphs and live items.
+    ///
+    /// `items` are exactly the live items, slots increasing and below `next_slot`.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the items themselves are not what [`Index::apply`] would take. A damaged graph is no error.
+    pub(crate) fn restore<V: AsRef<[f32]>>(
+        dim: usize,
+        config: Config,
+        records: &[SegmentRecord],
+        next_slot: u32,
+        items: impl IntoIterator<Item = (u32, V)>,
+    ) -> Result<Restored, IndexError> {
+        if dim == 0 || dim > MAX_DIM {
+            return Err(IndexError::DimensionLimit { dim });
+        }
+        let shared = Shared::new(dim, config);
+        let mut refused = Vec::new();
+        let mut waiting: Vec<Waiting> = Vec::new();
+        // Where the item of a slot goes: (waiting segment, item), by slot.
+        let mut homes: Vec<(u32, u32)> = Vec::new();
+        for record in records {
+            shared.reserve_part(record.id);
+            let graph = record.read(next_slot).and_then(|graph| claim(record.id, graph, waiting.len(), &mut homes));
+            match graph {
+                Ok(graph) => {
+                    let (rows, present) = (Rows::zeros(dim, graph.slots.len()), vec![false; graph.slots.len()]);
+                    waiting.push(Waiting { id: record.id, graph, rows, present });
+                }
+                Err(error) => refused.push((record.id, error)),
+            }
+        }
+        let mut view = View::default();
+        for (slot, vector) in items {
+            let vector = vector.as_ref();
+            shared.check_vector(vector)?;
+            if slot < view.next_slot || slot >= next_slot {
+                return Err(IndexError::SlotOrder { slot, next: view.next_slot.min(next_slot) });
+            }
+            match homes.get(slot as usize) {
+                Some(&(at, item)) if at != NONE => {
+                    let home = &mut waiting[at as usize];
+                    pack_into(vector, home.rows.row_mut(item as usize));
+                    home.present[item as usize] = true;
+                    for gap in view.next_slot..slot {
+                        view.dead.insert(gap);
+                    }
+                    view.next_slot = slot + 1;
+                    view.live += 1;
+                }
+                _ => shared.put(&mut view, slot, vector),
+            }
+        }
+        for gap in view.next_slot..next_slot {
+            view.dead.insert(gap);
+        }
+        view.next_slot = next_slot;
+        view.segments = waiting.into_iter().filter_map(Waiting::finish).collect();
+        view.segments.sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
+        shared.view.store(Arc::new(view));
+        let index = Self::over(Arc::new(shared));
+        index.background.wake(&index.shared);
+        Ok(Restored { index, refused })
+    }
+}
+
+/// Notes where the items of a graph go, unless another segment has one of them.
+fn claim(id: u64, graph: Graph, at: usize, homes: &mut Vec<(u32, u32)>) -> Result<Graph, IndexError> {
+    let taken = |slot: &&u32| homes.get(**slot as usize).is_some_and(|home| home.0 != NONE);
+    if let Some(slot) = graph.slots.iter().find(taken) {
+        return Err(IndexError::Graph { segment: id, reason: format!("slot {slot} is in another segment too") });
+    }
+    let end = graph.slots.iter().max().map_or(0, |last| *last as usize + 1);
+    if homes.len() < end {
+        homes.resize(end, (NONE, 0));
+    }
+    for (item, slot) in graph.slots.iter().enumerate() {
+        homes[*slot as usize] = (at as u32, item as u32);
+    }
+    Ok(graph)
+}
+
+impl Waiting {
+    /// The segment of the items that came; `None` if none did.
+    fn finish(self) -> Option<SegmentView> {
+        let Self { id, graph, rows, present } = self;
+        let Graph { slots, edges, entry, linked_under, unrefined } = graph;
+        if present.iter().all(|present| *present) {
+            let parts = Parts { id, slots, rows, edges, entry, linked_under, unrefined };
+            return Some(SegmentView { segment: Arc::new(Segment::new(parts)), dead: 0 });
+        }
+        let order: Vec<u32> = (0..slots.len() as u32).filter(|item| present[*item as usize]).collect();
+        let mut alive = vec![NONE; slots.len()];
+        for (new, old) in order.iter().enumerate() {
+            alive[*old as usize] = new as u32;
+        }
+        if order.is_empty() {
+            return None;
+        }
+        let slots = order.iter().map(|old| slots[*old as usize]).collect();
+        let rows = rows.permuted(&order);
+        let entry = if alive[entry as usize] == NONE { 0 } else { alive[entry as usize] };
+        let (edges, entry) = {
+            let space = Space::new(&rows);
+            let mut graph = link::Graph::resume(&space, bridge(&edges, &alive), entry);
+            attach(&space, &mut graph);
+            (graph.edges, graph.entry)
+        };
+        let unrefined = unrefined.min(rows.len());
+        let parts = Parts { id, slots, rows, edges, entry, linked_under, unrefined };
+        Some(SegmentView { segment: Arc::new(Segment::new(parts)), dead: 0 })
+    }
+}

@@ -1,0 +1,325 @@
+//! One search over all parts: a plan for each, candidates merged, the best computed again for reporting.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::beam::{self, Scored, Scratch, with_scratch};
+use super::bias::{BiasCache, Biases, RowSource};
+use super::head::HeadQuery;
+use super::query::Query;
+use super::segment::SegmentScore;
+use super::view::{HeadView, Place, SegmentView, View};
+
+/// What a search may be told.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SearchParams<'a> {
+    /// Hits wanted.
+    pub(crate) k: usize,
+    /// Width of the beam; `None` takes the calibrated one.
+    pub(crate) ef: Option<usize>,
+    /// Slots that may be found; `None` allows all.
+    pub(crate) allowed: Option<&'a RoaringBitmap>,
+    /// Asked now and then whether to stop; the hits so far are returned as not complete.
+    pub(crate) cancel: Option<&'a (dyn Fn() -> bool + Sync)>,
+}
+
+/// A hit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Neighbour {
+    /// The item's slot.
+    pub(crate) slot: u32,
+    /// Its distance to the query.
+    pub(crate) distance: f32,
+}
+
+/// What a search found and how.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    /// Sorted by distance, then slot. More than `k` where further hits tie with the `k`-th.
+    pub(crate) hits: Vec<Neighbour>,
+    /// Distances computed.
+    pub(crate) evaluations: usize,
+    /// Width of the beam.
+    pub(crate) ef: usize,
+    /// Which way it went: `empty`, `scan`, `filter scan`, `graph` or `filter graph`.
+    pub(crate) plan: &'static str,
+    /// False when it was cancelled before it was done.
+    pub(crate) complete: bool,
+}
+
+/// An item found, with what is needed to compute its distance again.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    estimate: f32,
+    slot: u32,
+    place: Place,
+}
+
+/// Evaluations that a beam of width `ef` needs among `len` items, roughly: measured 9 to 14 times `ef` at 100,000.
+pub(crate) fn expected_evaluations(ef: usize, len: usize) -> usize {
+    (12 * ef + 400).min(len)
+}
+
+/// Reading rows in order is about this much faster than walking a graph, for one evaluation.
+const SCAN_ADVANTAGE: usize = 3;
+
+/// The biases of a view's parts under one metric, held so that the cache may forget them meanwhile.
+#[derive(Debug)]
+pub(crate) struct PartBiases {
+    segments: Vec<Arc<Biases>>,
+    heads: Vec<Arc<Biases>>,
+}
+
+impl PartBiases {
+    /// Those of `view` under metric `version`.
+    pub(crate) fn of(view: &View, cache: &BiasCache, version: u32) -> Self {
+        let segments = view.segments.iter().map(|s| cache.of(version, s.segment.id, s.segment.len())).collect();
+        let heads = view.heads.iter().map(|h| cache.of(version, h.head.id, h.head.capacity())).collect();
+        Self { segments, heads }
+    }
+}
+
+/// One search on one view.
+pub(crate) struct Searcher<'a> {
+    /// The snapshot.
+    pub(crate) view: &'a View,
+    /// The query.
+    pub(crate) query: &'a Query<'a>,
+    /// The biases of the view's segments and heads, in the view's order.
+    pub(crate) biases: &'a PartBiases,
+    /// Hits wanted.
+    pub(crate) k: usize,
+    /// Width of the beam, at least `k`.
+    pub(crate) ef: usize,
+    /// The filter.
+    pub(crate) allowed: Option<&'a RoaringBitmap>,
+    /// Whether to stop.
+    pub(crate) cancel: Option<&'a (dyn Fn() -> bool + Sync)>,
+}
+
+/// What is gathered while the parts are searched.
+struct Gathered {
+    candidates: Vec<Candidate>,
+    evaluations: usize,
+    complete: bool,
+    walked: bool,
+}
+
+impl Searcher<'_> {
+    /// Searches all parts.
+    pub(crate) fn run(&self) -> Found {
+        let mut got = Gathered { candidates: Vec::new(), evaluations: 0, complete: true, walked: false };
+        let plan = with_scratch(|scratch| {
+            if self.view.live == 0 || self.k == 0 {
+                return "empty";
+            }
+            match self.allowed {
+                Some(allowed) if self.scan_pays(allowed) => {
+                    self.scan_allowed(allowed, &mut got);
+                    "filter scan"
+                }
+                _ => {
+                    for (at, part) in self.view.segments.iter().enumerate() {
+                        self.segment(at, part, scratch, &mut got);
+                    }
+                    for (at, part) in self.view.heads.iter().enumerate() {
+                        self.head(at, part, scratch, &mut got);
+                    }
+                    match (got.walked, self.allowed) {
+                        (false, _) => "scan",
+                        (true, None) => "graph",
+                        (true, Some(_)) => "filter graph",
+                    }
+                }
+            }
+        });
+        let Gathered { candidates, evaluations, complete, .. } = got;
+        Found { hits: self.report(candidates), evaluations, ef: self.ef, plan, complete }
+    }
+
+    /// Candidates that are computed again: the estimates' rounding may swap neighbours around the `k`-th.
+    fn wanted(&self) -> usize {
+        self.k + self.k / 8 + 16
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.is_some_and(|cancel| cancel())
+    }
+
+    fn counts(&self, slot: u32) -> bool {
+        !self.view.dead.contains(slot) && self.allowed.is_none_or(|allowed| allowed.contains(slot))
+    }
+
+    /// Whether scanning the allowed items costs less than finding them with a beam.
+    fn scan_pays(&self, allowed: &RoaringBitmap) -> bool {
+        let graph: usize =
+            self.view.segments.iter().map(|s| expected_evaluations(self.ef, s.segment.len())).sum::<usize>()
+                + self.view.heads.iter().map(|h| h.len).sum::<usize>();
+        allowed.len() <= 4 * graph as u64
+    }
+
+    fn scan_allowed(&self, allowed: &RoaringBitmap, got: &mut Gathered) {
+        let mut in_segments: Vec<Vec<u32>> = vec![Vec::new(); self.view.segments.len()];
+        let mut in_heads: Vec<Vec<u32>> = vec![Vec::new(); self.view.heads.len()];
+        for slot in allowed {
+            if self.view.dead.contains(slot) {
+                continue;
+            }
+            match self.view.locate(slot) {
+                Some(Place::Segment(at, local)) => in_segments[at].push(local),
+                Some(Place::Head(at, local)) => in_heads[at].push(local),
+                None => {}
+            }
+        }
+        for (at, locals) in in_segments.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
+            let segment = &*self.view.segments[at].segment;
+            let biases = &self.biases.segments[at];
+            let found = self.scan(segment, biases, locals, |l| segment.slots[l as usize], got);
+            self.keep(found, |l| (segment.slots[l as usize], Place::Segment(at, l)), got);
+        }
+        for (at, locals) in in_heads.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
+            let head = &*self.view.heads[at].head;
+            let biases = &self.biases.heads[at];
+            let found = self.scan(head, biases, locals, |l| head.slot(l), got);
+            self.keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
+        }
+    }
+
+    fn segment(&self, at: usize, part: &SegmentView, scratch: &mut Scratch, got: &mut Gathered) {
+        let segment = &*part.segment;
+        let biases = &*self.biases.segments[at];
+        let slot = |local: u32| segment.slots[local as usize];
+        let place = |local: u32| (slot(local), Place::Segment(at, local));
+        if SCAN_ADVANTAGE * expected_evaluations(self.ef, segment.len()) >= segment.len() {
+            let locals: Vec<u32> = (0..segment.len() as u32).filter(|&local| self.counts(slot(local))).collect();
+            let found = self.scan(segment, biases, &locals, slot, got);
+            self.keep(found, place, got);
+            return;
+        }
+        got.walked = true;
+        let mut score = SegmentScore { segment, query: self.query, biases };
+        let entries = [segment.entry];
+        let walk = if part.dead == 0 && self.allowed.is_none() {
+            beam::search(&segment.edges, &entries, self.ef, &mut score, |_| true, self.cancel, scratch)
+        } else {
+            let counts = |local| self.counts(slot(local));
+            beam::search(&segment.edges, &entries, self.ef, &mut score, counts, self.cancel, scratch)
+        };
+        got.evaluations += walk.evaluations;
+        got.complete &= walk.complete;
+        let mut found = std::mem::take(&mut scratch.pool);
+        found.truncate(self.wanted());
+        self.keep(found.iter().copied(), place, got);
+        scratch.pool = found;
+    }
+
+    fn head(&self, at: usize, part: &HeadView, scratch: &mut Scratch, got: &mut Gathered) {
+        let head = &*part.head;
+        let biases = &self.biases.heads[at];
+        let mut covered = head.covered();
+        // A filter, many dead items or a wide beam would leave the graph with too few that count.
+        let graph_pays = 2 * expected_evaluations(self.ef, covered) < covered;
+        if self.allowed.is_some() || part.dead * 4 > part.len || !graph_pays {
+            covered = 0;
+        }
+        let mut locals: Vec<u32> = (covered.min(part.len) as u32..part.len as u32).collect();
+        if covered > 0 {
+            got.walked = true;
+            let query = HeadQuery {
+                direction: self.query.direction.clone(),
+                offset: self.query.offset,
+                metric: self.query.metric.clone(),
+                biases: Arc::clone(biases),
+            };
+            let (found, evaluations) = head.search_graph(query, self.ef, covered);
+            got.evaluations += evaluations;
+            locals.extend(found.into_iter().filter(|&local| (local as usize) < part.len));
+        }
+        locals.retain(|&local| self.counts(head.slot(local)));
+        let found = self.scan(head, biases, &locals, |l| head.slot(l), got);
+        self.keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
+        scratch.pool.clear();
+    }
+
+    /// The best of `locals`, by estimate and slot.
+    fn scan(
+        &self,
+        rows: &impl RowSource,
+        biases: &Biases,
+        locals: &[u32],
+        slot: impl Fn(u32) -> u32,
+        got: &mut Gathered,
+    ) -> Vec<Scored> {
+        const STEP: usize = 1024;
+        let wanted = self.wanted();
+        let mut best: Vec<(Scored, u32)> = Vec::with_capacity(2 * wanted.min(locals.len()));
+        let mut estimates = Vec::with_capacity(STEP.min(locals.len()));
+        let order = |a: &(Scored, u32), b: &(Scored, u32)| a.0.cmp(&b.0);
+        let mut bound = f32::INFINITY;
+        for locals in locals.chunks(STEP) {
+            if self.cancelled() {
+                got.complete = false;
+                break;
+            }
+            estimates.clear();
+            self.query.estimates(locals, rows, biases, &mut estimates);
+            got.evaluations += locals.len();
+            for (&local, &distance) in locals.iter().zip(&estimates) {
+                if distance <= bound {
+                    best.push((Scored { distance, id: slot(local) }, local));
+                    if best.len() >= 2 * wanted {
+                        best.select_nth_unstable_by(wanted - 1, order);
+                        best.truncate(wanted);
+                        bound = best.iter().map(|b| b.0.distance).fold(f32::NEG_INFINITY, f32::max);
+                    }
+                }
+            }
+        }
+        best.sort_unstable_by(order);
+        best.truncate(wanted);
+        best.into_iter().map(|(scored, id)| Scored { distance: scored.distance, id }).collect()
+    }
+
+    fn keep(
+        &self,
+        found: impl IntoIterator<Item = Scored>,
+        place: impl Fn(u32) -> (u32, Place),
+        got: &mut Gathered,
+    ) {
+        got.candidates.extend(found.into_iter().map(|scored| {
+            let (slot, place) = place(scored.id);
+            Candidate { estimate: scored.distance, slot, place }
+        }));
+    }
+
+    /// Computes the distances of the best candidates again and sorts by them.
+    fn report(&self, mut candidates: Vec<Candidate>) -> Vec<Neighbour> {
+        candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.slot.cmp(&b.slot)));
+        candidates.truncate(self.wanted());
+        let mut scratch = Vec::new();
+        let mut hits: Vec<Neighbour> = candidates
+            .iter()
+            .map(|candidate| {
+                let distance = match candidate.place {
+                    Place::Segment(at, local) => {
+                        let segment = &*self.view.segments[at].segment;
+                        let bias = self.biases.segments[at].get(local);
+                        self.query.exact(segment.row(local), bias, &mut scratch)
+                    }
+                    Place::Head(at, local) => {
+                        let head = &*self.view.heads[at].head;
+                        let bias = self.biases.heads[at].get(local);
+                        self.query.exact(head.row(local), bias, &mut scratch)
+                    }
+                };
+                Neighbour { slot: candidate.slot, distance }
+            })
+            .collect();
+        hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));
+        if let Some(last) = self.k.checked_sub(1).and_then(|last| hits.get(last)).map(|hit| hit.distance) {
+            hits.truncate(hits.partition_point(|hit| hit.distance <= last));
+        }
+        hits
+    }
+}

@@ -1,0 +1,148 @@
+//! Segments: immutable parts with a linked graph, searched by the beam.
+//!
+//! Items are numbered in breadth-first order from the entry, so that what is walked together lies together. Rows, slots
+//! and edges are indexed by that number.
+
+use super::beam::Edges;
+use super::bias::{Biases, RowSource};
+use super::beam::Score;
+use super::query::Query;
+use super::rows::{Block, Rows};
+
+/// An immutable, linked part of the index.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Names the segment in its store, and the part in the bias cache.
+    pub(crate) id: u64,
+    /// The slot of each item.
+    pub(crate) slots: Vec<u32>,
+    /// The vector of each item.
+    pub(crate) rows: Rows,
+    /// The out-edges of each item.
+    pub(crate) edges: Vec<Edges>,
+    /// Where searches begin: the medoid.
+    pub(crate) entry: u32,
+    /// The version of the metric that the graph was linked under.
+    pub(crate) linked_under: u32,
+    /// Items linked since the last refinement of the whole graph.
+    pub(crate) unrefined: usize,
+    locate: Locate,
+}
+
+/// From slots to items.
+#[derive(Debug)]
+enum Locate {
+    /// `items[slot - first]`, or [`NONE`](super::beam::NONE).
+    Dense { first: u32, items: Vec<u32> },
+    /// (slot, item), sorted, where slots are scattered.
+    Sorted(Vec<(u32, u32)>),
+}
+
+impl Locate {
+    fn new(slots: &[u32]) -> Self {
+        let first = slots.iter().copied().min().unwrap_or(0);
+        let last = slots.iter().copied().max().unwrap_or(0);
+        let range = (last - first) as usize + 1;
+        if range <= slots.len().saturating_mul(3) {
+            let mut items = vec![super::beam::NONE; range];
+            for (item, slot) in slots.iter().enumerate() {
+                items[(slot - first) as usize] = item as u32;
+            }
+            return Self::Dense { first, items };
+        }
+        let mut pairs: Vec<(u32, u32)> = slots.iter().enumerate().map(|(item, slot)| (*slot, item as u32)).collect();
+        pairs.sort_unstable();
+        Self::Sorted(pairs)
+    }
+
+    fn get(&self, slot: u32) -> Option<u32> {
+        match self {
+            Self::Dense { first, items } => {
+                let item = *items.get(slot.checked_sub(*first)? as usize)?;
+                (item != super::beam::NONE).then_some(item)
+            }
+            Self::Sorted(pairs) => {
+                let at = pairs.binary_search_by_key(&slot, |pair| pair.0).ok()?;
+                Some(pairs[at].1)
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Dense { items, .. } => items.len() * 4,
+            Self::Sorted(pairs) => pairs.len() * 8,
+        }
+    }
+}
+
+/// What a segment is made of.
+pub(crate) struct Parts {
+    /// See [`Segment::id`].
+    pub(crate) id: u64,
+    /// See [`Segment::slots`].
+    pub(crate) slots: Vec<u32>,
+    /// See [`Segment::rows`].
+    pub(crate) rows: Rows,
+    /// See [`Segment::edges`].
+    pub(crate) edges: Vec<Edges>,
+    /// See [`Segment::entry`].
+    pub(crate) entry: u32,
+    /// See [`Segment::linked_under`].
+    pub(crate) linked_under: u32,
+    /// See [`Segment::unrefined`].
+    pub(crate) unrefined: usize,
+}
+
+impl Segment {
+    /// A segment of parts whose lengths agree and whose edges and entry name its items.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { id, slots, rows, edges, entry, linked_under, unrefined } = parts;
+        debug_assert!(slots.len() == rows.len() && slots.len() == edges.len());
+        let locate = Locate::new(&slots);
+        Self { id, slots, rows, edges, entry, linked_under, unrefined, locate }
+    }
+
+    /// Items, dead ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The item of `slot`.
+    pub(crate) fn locate(&self, slot: u32) -> Option<u32> {
+        self.locate.get(slot)
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.bytes() + self.slots.len() * 4 + self.edges.len() * size_of::<Edges>() + self.locate.bytes()
+    }
+}
+
+impl RowSource for Segment {
+    #[inline]
+    fn row(&self, local: u32) -> &[Block] {
+        self.rows.row(local as usize)
+    }
+
+    fn dim(&self) -> usize {
+        self.rows.dim()
+    }
+}
+
+/// Distances from a query to the items of a segment.
+pub(crate) struct SegmentScore<'a> {
+    /// The segment.
+    pub(crate) segment: &'a Segment,
+    /// The query.
+    pub(crate) query: &'a Query<'a>,
+    /// The segment's biases under the query's metric.
+    pub(crate) biases: &'a Biases,
+}
+
+impl Score for SegmentScore<'_> {
+    #[inline]
+    fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
+        self.query.estimates(ids, self.segment, self.biases, out);
+    }
+}

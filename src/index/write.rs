@@ -1,0 +1,207 @@
+//! Changing the index: one writer at a time builds the next [`View`] and publishes it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::bias::{BiasCache, RowSource};
+use super::calibrate::Calibrations;
+use super::head::Head;
+use super::rows::unpack_into;
+use super::view::{HeadView, Place, View};
+use super::{Config, IndexError, Versioned};
+
+/// What the handle and the background thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Numbers in a vector.
+    pub(crate) dim: usize,
+    /// How it behaves.
+    pub(crate) config: Config,
+    /// The state that the next search sees.
+    pub(crate) view: ArcSwap<View>,
+    /// Biases by metric and part.
+    pub(crate) biases: BiasCache,
+    /// Beam widths by metric.
+    pub(crate) calibrations: Calibrations,
+    /// What the background was asked to do beyond what the view shows.
+    pub(crate) asked: Mutex<Asked>,
+    /// Held while a view is derived from the last and published.
+    writer: Mutex<()>,
+    /// Held while parts are linked: one at a time.
+    pub(crate) linking: Mutex<()>,
+    generation: AtomicU64,
+    next_part: AtomicU64,
+}
+
+/// Work that was asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The metric that links are made under.
+    pub(crate) active: Versioned,
+    /// Metrics whose biases are to be filled.
+    pub(crate) fill: Vec<Versioned>,
+    /// Metrics that are to be calibrated.
+    pub(crate) calibrate: Vec<Versioned>,
+}
+
+/// Locks, whether or not a thread panicked while it held the lock: every state behind our locks is valid at all times.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// An empty index.
+    pub(crate) fn new(dim: usize, config: Config) -> Self {
+        let active = Versioned { version: 0, metric: Arc::clone(&config.base) };
+        Self {
+            dim,
+            view: ArcSwap::from_pointee(View::default()),
+            biases: BiasCache::new(config.bias_bytes),
+            calibrations: Calibrations::default(),
+            asked: Mutex::new(Asked { active, fill: Vec::new(), calibrate: Vec::new() }),
+            writer: Mutex::new(()),
+            linking: Mutex::new(()),
+            generation: AtomicU64::new(0),
+            next_part: AtomicU64::new(1),
+            config,
+        }
+    }
+
+    /// A name for a new part.
+    pub(crate) fn new_part(&self) -> u64 {
+        self.next_part.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sees to it that names up to `id` are not given again.
+    pub(crate) fn reserve_part(&self, id: u64) {
+        self.next_part.fetch_max(id.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// See [`Index::generation`](super::Index::generation).
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Refuses vectors of another dimension and numbers that are not finite.
+    pub(crate) fn check_vector(&self, vector: &[f32]) -> Result<(), IndexError> {
+        if vector.len() != self.dim {
+            return Err(IndexError::Dimension { expected: self.dim, found: vector.len() });
+        }
+        match vector.iter().position(|x| !x.is_finite()) {
+            Some(position) => Err(IndexError::NotFinite { position }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses metrics of another dimension.
+    pub(crate) fn check_metric(&self, metric: &Versioned) -> Result<(), IndexError> {
+        let found = metric.metric.dim();
+        if found == self.dim {
+            return Ok(());
+        }
+        Err(IndexError::MetricDimension { version: metric.version, expected: self.dim, found })
+    }
+
+    /// See [`Index::apply`](super::Index::apply).
+    pub(crate) fn apply(&self, add: &[(u32, &[f32])], remove: &[u32]) -> Result<(), IndexError> {
+        let _writer = lock(&self.writer);
+        let mut view = View::clone(&self.view.load());
+        let mut next = view.next_slot;
+        for &(slot, vector) in add {
+            self.check_vector(vector)?;
+            if slot < next || slot == u32::MAX {
+                return Err(IndexError::SlotOrder { slot, next });
+            }
+            next = slot + 1;
+        }
+        for &(slot, vector) in add {
+            self.put(&mut view, slot, vector);
+        }
+        for &slot in remove {
+            view.kill(slot);
+        }
+        self.view.store(Arc::new(view));
+        Ok(())
+    }
+
+    /// Puts an item into the open head of a view that is not published yet.
+    pub(crate) fn put(&self, view: &mut View, slot: u32, vector: &[f32]) {
+        let open = view.heads.last().is_some_and(|head| !head.frozen);
+        if !open {
+            let head = Arc::new(Head::new(self.new_part(), self.dim, self.config.head_capacity.max(1)));
+            view.heads.push(HeadView { head, len: 0, dead: 0, frozen: false });
+        }
+        for gap in view.next_slot..slot {
+            view.dead.insert(gap);
+        }
+        view.next_slot = slot + 1;
+        if let Some(open) = view.heads.last_mut() {
+            let written = open.head.put(open.len, slot, vector);
+            debug_assert!(written, "the open head has room, and only the writer writes");
+            open.len += 1;
+            open.frozen = open.len == open.head.capacity();
+            view.live += 1;
+        }
+    }
+
+    /// Publishes a change of the parts, then lets go of what only the old parts needed.
+    pub(crate) fn replace_parts(&self, change: impl FnOnce(&mut View)) {
+        {
+            let _writer = lock(&self.writer);
+            let mut view = View::clone(&self.view.load());
+            change(&mut view);
+            self.biases.retain(&view.parts());
+            self.view.store(Arc::new(view));
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        if let Some(on_change) = &self.config.on_change {
+            on_change();
+        }
+    }
+
+    /// Publishes a view in which the open head takes no more items.
+    pub(crate) fn freeze(&self) {
+        let _writer = lock(&self.writer);
+        let mut view = View::clone(&self.view.load());
+        for head in &mut view.heads {
+            head.frozen = true;
+        }
+        self.view.store(Arc::new(view));
+    }
+
+    /// See [`Index::activate`](super::Index::activate).
+    pub(crate) fn activate(&self, metric: &Versioned) {
+        let mut asked = lock(&self.asked);
+        asked.active = metric.clone();
+        asked.fill.push(metric.clone());
+        asked.calibrate.push(metric.clone());
+    }
+
+    /// See [`Index::fill`](super::Index::fill).
+    pub(crate) fn ask_to_fill(&self, metric: &Versioned) {
+        let mut asked = lock(&self.asked);
+        asked.fill.push(metric.clone());
+        asked.calibrate.push(metric.clone());
+    }
+
+    /// The metric that links are made under.
+    pub(crate) fn active(&self) -> Versioned {
+        lock(&self.asked).active.clone()
+    }
+
+    /// See [`Index::vector`](super::Index::vector).
+    pub(crate) fn vector(&self, slot: u32) -> Option<Vec<f32>> {
+        let view = self.view.load();
+        if slot >= view.next_slot || view.dead.contains(slot) {
+            return None;
+        }
+        let mut out = vec![0.0; self.dim];
+        match view.locate(slot)? {
+            Place::Segment(at, local) => unpack_into(view.segments[at].segment.row(local), &mut out),
+            Place::Head(at, local) => unpack_into(view.heads[at].head.row(local), &mut out),
+        }
+        Some(out)
+    }
+}

@@ -1,0 +1,74 @@
+//! An embedded vector store that learns what "similar" means from the people who use it.
+//!
+//! - Encodes texts with an ONNX model inside the program: no server, no network, nothing to install.
+//! - Keeps items durably in sled and answers from an HNSW graph; every acknowledged write is on disk.
+//! - Takes judgements of its answers and refits a Mahalanobis metric from them in closed form.
+//! - Answers under the new metric at once: one rewritten query and one cached number an item, on the graph that is there.
+//! - Refuses a refit that does not help on held-out judgements, keeps every version, and rolls back.
+//!
+//! ```
+//! # #[cfg(feature = "embedded-model")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("notes.affinis");
+//! use affinis::{Item, Judgement, Onnx, Store};
+//! use serde_json::json;
+//!
+//! // With `affinis_mahalanobis::Mahalanobis` as a plugin it learns: `Store::builder().plugin(Mahalanobis::default())`.
+//! let store = Store::builder().open(path)?;
+//! let notes = store.collection("notes").encoder(Onnx::embedded()?).open_or_create()?;
+//! notes.add([
+//!     Item::text("a1", "how to prune apple trees").meta(json!({"lang": "en"})),
+//!     Item::text("a2", "sharpening a kitchen knife"),
+//!     Item::text("a3", "watering a vegetable garden"),
+//! ])?;
+//!
+//! let hits = notes.search("fruit tree care").k(2).run()?;
+//! assert_eq!(hits[0].id, "a1");
+//!
+//! notes.judge(Judgement::relevant("fruit tree care", &hits[0].id))?;
+//! notes.judge(Judgement::irrelevant("fruit tree care", "a2"))?;
+//! // let report = notes.refit().run()?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "embedded-model"))]
+//! # fn main() {}
+//! ```
+//!
+//! A [`Store`] is a directory of [`Collection`]s. A collection holds [`Item`]s of one dimension and one [`Encoder`],
+//! the [`Judgement`]s people gave, and the [`Version`]s of its metric; version 0 is the distance it was made with.
+//! Learning comes as a plugin: [`Metric`] and [`MetricLearner`] say what one implements.
+//!
+//! It is one process's store: a second one is refused. It is not a server, and it does not shard.
+
+mod collection;
+mod encode;
+mod error;
+mod feedback;
+mod filter;
+mod index;
+mod item;
+mod metric;
+mod persist;
+pub mod plugin;
+mod query;
+mod store;
+mod time;
+
+pub use collection::{
+    Added, Collection, CollectionBuilder, CollectionInfo, EncoderInfo, EvalQuery, Evaluation, EvaluationRow, Forget,
+    Forgotten, Measure, Problem, Refit, RefitMillis, RefitReport, Search, SegmentStats, Stats,
+};
+pub use encode::*;
+pub use error::{Error, Result};
+pub use feedback::{Judgement, Source, StoredJudgement, Subject};
+pub use filter::Filter;
+pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
+pub use metric::{Distance, Version};
+pub use persist::{Durability, Precision};
+pub use plugin::{
+    Comparison, Examples, FitReport, Fitted, Gate, Graded, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten,
+    Sample, Task,
+};
+pub use query::{Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+pub use store::{Store, StoreBuilder, VerifyReport};

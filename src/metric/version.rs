@@ -1,0 +1,151 @@
+//! Versions: immutable, numbered, with where they came from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::persist::{GateRecord, VersionRecord};
+use crate::plugin::{FitReport, Gate, PairCounts};
+use crate::time;
+
+/// One version of a collection's metric. Version 0 is the built-in distance; learned versions are numbered from 1, and a
+/// number is never used again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Version {
+    /// Its number.
+    pub version: u32,
+    /// The version that was active when it was learned.
+    pub parent: Option<u32>,
+    /// Whether searches that name no metric are answered under it (for a user's version: that user's searches).
+    pub active: bool,
+    /// The user it was learned for; `None` for everybody.
+    pub user: Option<String>,
+    /// What made it: a learner, `import`, or the built-in distance.
+    pub learner: String,
+    /// When, as RFC 3339; empty for version 0.
+    pub created: String,
+    /// `cond A`.
+    pub condition: f64,
+    /// Pairs it learned from.
+    pub pairs: PairCounts,
+    /// First and last judgement it learned from.
+    pub judgements: Option<(u64, u64)>,
+    /// The weight of the prior.
+    pub lambda: f64,
+    /// Position on the geodesic.
+    pub t: f64,
+    /// Further parameters of its learner.
+    pub parameters: BTreeMap<String, f64>,
+    /// The held-out test; `None` for version 0 and imports.
+    pub gate: Option<Gate>,
+    /// The plugin that reads its matrix.
+    pub plugin: String,
+    /// Whether it was withdrawn because judgements it had learned from were forgotten.
+    pub withdrawn: bool,
+}
+
+impl Version {
+    /// Version 0.
+    pub(crate) fn builtin(distance: &str, active: bool) -> Self {
+        Self {
+            version: 0,
+            parent: None,
+            active,
+            user: None,
+            learner: distance.to_owned(),
+            created: String::new(),
+            condition: 1.0,
+            pairs: PairCounts::default(),
+            judgements: None,
+            lambda: 0.0,
+            t: 0.0,
+            parameters: BTreeMap::new(),
+            gate: None,
+            plugin: String::new(),
+            withdrawn: false,
+        }
+    }
+
+    /// A stored version.
+    pub(crate) fn read(version: u32, record: VersionRecord, active: bool) -> Self {
+        Self {
+            version,
+            parent: Some(record.parent),
+            active,
+            user: record.user,
+            learner: record.learner,
+            created: time::rfc3339(record.created),
+            condition: record.condition,
+            pairs: PairCounts { similar: record.similar as usize, dissimilar: record.dissimilar as usize },
+            judgements: record.judgements,
+            lambda: record.lambda,
+            t: record.t,
+            parameters: record.parameters,
+            gate: record.gate.map(|g| Gate {
+                accepted: g.accepted,
+                measure: g.measure,
+                before: g.before,
+                after: g.after,
+                lower_bound: g.lower_bound,
+                held_out: g.held_out as usize,
+                reason: g.reason,
+            }),
+            plugin: record.plugin,
+            withdrawn: record.withdrawn,
+        }
+    }
+}
+
+/// The record of a version that a learner made.
+pub(crate) fn learned(
+    report: &FitReport,
+    plugin: &str,
+    parent: u32,
+    user: Option<&str>,
+    judgements: Option<(u64, u64)>,
+) -> VersionRecord {
+    VersionRecord {
+        parent,
+        user: user.map(str::to_owned),
+        plugin: plugin.to_owned(),
+        learner: report.learner.clone(),
+        created: time::now_millis(),
+        condition: report.condition,
+        similar: report.pairs.similar as u64,
+        dissimilar: report.pairs.dissimilar as u64,
+        lambda: report.lambda,
+        t: report.t,
+        parameters: report.parameters.clone(),
+        judgements,
+        gate: Some(GateRecord {
+            accepted: report.gate.accepted,
+            measure: report.gate.measure.clone(),
+            before: report.gate.before,
+            after: report.gate.after,
+            lower_bound: report.gate.lower_bound,
+            held_out: report.gate.held_out as u64,
+            reason: report.gate.reason.clone(),
+        }),
+        withdrawn: false,
+    }
+}
+
+/// The record of a version that was brought from outside.
+pub(crate) fn imported(plugin: &str, parent: u32, condition: f64) -> VersionRecord {
+    VersionRecord {
+        parent,
+        user: None,
+        plugin: plugin.to_owned(),
+        learner: "import".to_owned(),
+        created: time::now_millis(),
+        condition,
+        similar: 0,
+        dissimilar: 0,
+        lambda: 0.0,
+        t: 0.0,
+        parameters: BTreeMap::new(),
+        judgements: None,
+        gate: None,
+        withdrawn: false,
+    }
+}

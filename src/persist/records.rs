@@ -1,0 +1,118 @@
+//! The records themselves: what each holds, and its format number.
+//!
+//! Postcard is not self-describing, so the order of fields is the format: a change to any struct here needs a new
+//! format number and a reader for the old one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::codec;
+use crate::error::Result;
+
+/// One collection's settings, in the catalogue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CollectionRecord {
+    /// Names its trees; never used again after the collection is dropped.
+    pub(crate) number: u32,
+    pub(crate) dim: u32,
+    /// [`Distance`](crate::Distance) by its name.
+    pub(crate) distance: String,
+    /// [`Precision`](crate::Precision) by its name.
+    pub(crate) precision: String,
+    /// Name, fingerprint and source of the encoder.
+    pub(crate) encoder: Option<(String, String, Option<String>)>,
+}
+
+/// An item without its vector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ItemRecord {
+    pub(crate) id: String,
+    pub(crate) text: Option<String>,
+    /// Compact JSON; empty for null.
+    pub(crate) meta: String,
+    pub(crate) truncated: bool,
+}
+
+/// What a judgement's query was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum QueryRecord {
+    /// A text, whose vector is in the queries tree under the hash of the text.
+    Text(String),
+    /// A vector, in the queries tree under this hash of its numbers.
+    Vector([u8; 16]),
+    /// A stored item.
+    Item(String),
+}
+
+/// One judgement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JudgementRecord {
+    pub(crate) query: QueryRecord,
+    pub(crate) item: String,
+    pub(crate) grade: f32,
+    /// An (item, item) judgement: `query` is an item and neither of the two was the question.
+    pub(crate) pair: bool,
+    pub(crate) weight: f32,
+    pub(crate) source: u8,
+    pub(crate) user: Option<String>,
+    /// Milliseconds since 1970 in UTC.
+    pub(crate) at: i64,
+    pub(crate) shown: Vec<String>,
+}
+
+/// A metric version without its matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VersionRecord {
+    pub(crate) parent: u32,
+    pub(crate) user: Option<String>,
+    pub(crate) plugin: String,
+    pub(crate) learner: String,
+    /// Milliseconds since 1970 in UTC.
+    pub(crate) created: i64,
+    pub(crate) condition: f64,
+    pub(crate) similar: u64,
+    pub(crate) dissimilar: u64,
+    pub(crate) lambda: f64,
+    pub(crate) t: f64,
+    pub(crate) parameters: BTreeMap<String, f64>,
+    /// First and last sequence number of the judgements it learned from.
+    pub(crate) judgements: Option<(u64, u64)>,
+    pub(crate) gate: Option<GateRecord>,
+    /// Set when judgements it had learned from were forgotten; its matrix is gone.
+    pub(crate) withdrawn: bool,
+}
+
+/// The gate's verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GateRecord {
+    pub(crate) accepted: bool,
+    pub(crate) measure: String,
+    pub(crate) before: Option<f64>,
+    pub(crate) after: Option<f64>,
+    pub(crate) lower_bound: Option<f64>,
+    pub(crate) held_out: u64,
+    pub(crate) reason: String,
+}
+
+/// Gives each record `encode` and `decode` with its one format number and its name in messages.
+macro_rules! sealed {
+    ($($record:ty, $format:literal, $what:literal);* $(;)?) => {$(
+        impl $record {
+            pub(super) fn encode(&self) -> Result<Vec<u8>> {
+                codec::encode($format, self)
+            }
+
+            pub(super) fn decode(bytes: &[u8], key: impl std::fmt::Display) -> Result<Self> {
+                codec::decode($format, bytes, &|| format!(concat!($what, " {}"), key))
+            }
+        }
+    )*};
+}
+
+sealed! {
+    CollectionRecord, 1, "the catalogue's entry for collection";
+    ItemRecord, 1, "the record of slot";
+    JudgementRecord, 1, "judgement";
+    VersionRecord, 1, "metric version";
+}

@@ -1,0 +1,267 @@
+//! The seams that plugins implement: [`Metric`] and [`MetricLearner`].
+//!
+//! The store knows learning only through this file. A [`Metric`] is what the index traverses under; a [`MetricLearner`]
+//! turns judgements into a candidate metric and says whether it may be promoted. The third seam, [`Encoder`], turns
+//! texts into vectors. Plugins are crates that depend on this one, never the other way round.
+//!
+//! [`Encoder`]: crate::Encoder
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
+
+/// A query rewritten for a metric: `d(q, x) = offset - 2 direction . x + bias(x)`.
+///
+/// For a Mahalanobis metric `direction = A q` and `offset = q' A q`. The rewriting is exact for every symmetric positive
+/// definite `A`; without the items' biases it would not give the Mahalanobis ranking.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rewritten {
+    /// The vector whose dot product with an item is taken: `d` numbers.
+    pub direction: Vec<f32>,
+    /// The query's own term, equal for all items.
+    pub offset: f32,
+}
+
+/// A distance that is answered by one dot product and one cached scalar an item.
+///
+/// Implementations must be deterministic: the same input gives the same bits, whatever the batch it comes in, because
+/// biases are computed one item at a time on first touch and many at a time in the background.
+pub trait Metric: Send + Sync + Debug {
+    /// The dimension `d` of the vectors it measures.
+    fn dim(&self) -> usize;
+
+    /// Rewrites a query of `d` numbers.
+    fn rewrite(&self, query: &[f32]) -> Rewritten;
+
+    /// The biases of items, one row each (`n x d`, standard layout), written to `out` (`n`): `x' A x`.
+    fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]);
+
+    /// The distance between two vectors computed directly, without the rewriting's cancellation: `(x-y)' A (x-y)`.
+    fn distance(&self, x: &[f32], y: &[f32]) -> f64;
+
+    /// Maps items (`n x d`) to a space in which this metric is the squared Euclidean distance: `L x` with `A = L' L`.
+    ///
+    /// The result has `n` rows; graphs are linked in it. A distance that is no metric maps to the nearest thing.
+    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32>;
+
+    /// `sqrt(cond A)`: how far the Euclidean order can be wrong under this metric; 1 for Euclid.
+    fn distortion(&self) -> f64;
+
+    /// `A` itself, `d x d`, symmetric; `None` for a distance that is not a Mahalanobis metric.
+    fn matrix(&self) -> Option<Array2<f64>>;
+
+    /// A stable encoding that [`MetricLearner::decode`] of the same plugin reads back to a bit-equal metric.
+    fn encode(&self) -> Vec<u8>;
+}
+
+/// Judgements resolved to vectors, as a learner sees them.
+#[derive(Debug, Clone, Default)]
+pub struct Examples {
+    /// The distinct vectors that judgements speak of, one row each (`n x d`).
+    pub vectors: Array2<f32>,
+    /// Graded (query, item) judgements.
+    pub graded: Vec<Graded>,
+    /// (item, item) judgements without a query.
+    pub pairs: Vec<Pair>,
+}
+
+/// One graded judgement of an item for a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Graded {
+    /// Row of the query in [`Examples::vectors`]. Judgements of one query share the row.
+    pub query: usize,
+    /// Row of the item in [`Examples::vectors`].
+    pub item: usize,
+    /// From -1 (irrelevant) to 1 (relevant).
+    pub grade: f32,
+    /// Above 0; 1 unless the judge said otherwise.
+    pub weight: f32,
+}
+
+/// One judgement of two items.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pair {
+    /// Row of one item in [`Examples::vectors`].
+    pub a: usize,
+    /// Row of the other.
+    pub b: usize,
+    /// Whether they belong together.
+    pub similar: bool,
+    /// Above 0; 1 unless the judge said otherwise.
+    pub weight: f32,
+}
+
+/// What the collection itself says of its geometry, without labels.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// A uniform sample of the collection's items (`n x d`).
+    pub items: Array2<f32>,
+    /// `neighbour - item` for up to 1,000 sampled items and their 10 nearest neighbours (`m x d`).
+    pub neighbour_differences: Array2<f32>,
+}
+
+/// What a learner is asked.
+pub struct Task<'a> {
+    /// The dimension `d`.
+    pub dim: usize,
+    /// Which of the plugin's learners; `None` lets it choose.
+    pub learner: Option<&'a str>,
+    /// Fixes every random choice: the same task gives the same metric.
+    pub seed: u64,
+    /// The judgements.
+    pub examples: &'a Examples,
+    /// The metric that is active now; `None` is Euclid. The gate compares with both.
+    pub incumbent: Option<&'a dyn Metric>,
+    /// The collection's geometry.
+    pub sample: &'a Sample,
+    /// Asked between steps; `true` ends the fit with [`LearnError::Cancelled`].
+    pub cancel: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Debug for Task<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task")
+            .field("dim", &self.dim)
+            .field("learner", &self.learner)
+            .field("seed", &self.seed)
+            .field("graded", &self.examples.graded.len())
+            .field("pairs", &self.examples.pairs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A candidate metric and how it came to be.
+#[derive(Debug, Clone)]
+pub struct Fitted {
+    /// The candidate.
+    pub metric: Arc<dyn Metric>,
+    /// Parameters, figures and the gate's verdict.
+    pub report: FitReport,
+}
+
+/// How a candidate was made and judged; stored with the version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FitReport {
+    /// The learner that made it, such as `gmml`.
+    pub learner: String,
+    /// Numbers of pairs that entered the scatters.
+    pub pairs: PairCounts,
+    /// The weight of the prior (learner's own unit, see its documentation).
+    pub lambda: f64,
+    /// Position on the geodesic between the two scatters, 0 to 1.
+    pub t: f64,
+    /// `cond A`.
+    pub condition: f64,
+    /// Any further parameters worth keeping.
+    pub parameters: BTreeMap<String, f64>,
+    /// The held-out test.
+    pub gate: Gate,
+    /// Milliseconds spent fitting (selection included).
+    pub fit_millis: f64,
+    /// Milliseconds spent in the gate.
+    pub gate_millis: f64,
+}
+
+/// Numbers of similar and dissimilar pairs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairCounts {
+    /// Pairs judged similar.
+    pub similar: usize,
+    /// Pairs judged dissimilar.
+    pub dissimilar: usize,
+}
+
+/// The verdict of the held-out test that a candidate must pass before it is promoted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Whether the candidate may be promoted.
+    pub accepted: bool,
+    /// What was measured on the held-out judgements, in words.
+    pub measure: String,
+    /// The measure under the incumbent; `None` when too little was held out to measure.
+    pub before: Option<f64>,
+    /// The measure under the candidate.
+    pub after: Option<f64>,
+    /// Lower confidence bound of the gain; the candidate passes when it is above 0.
+    pub lower_bound: Option<f64>,
+    /// Number of held-out queries (or pairs) that the measure rests on.
+    pub held_out: usize,
+    /// The decision in a sentence.
+    pub reason: String,
+}
+
+/// How two metrics differ.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Affine-invariant Riemannian distance `|log(A^-1/2 B A^-1/2)|_F` after both are scaled to trace `d`.
+    pub distance: f64,
+    /// The most changed directions, largest change first: the factor by which squared length along it grows from the
+    /// first metric to the second.
+    pub factors: Vec<f64>,
+}
+
+/// Learns metrics from judgements.
+pub trait MetricLearner: Send + Sync + Debug {
+    /// The plugin's name, stored with every version it makes; `decode` is asked of the plugin of that name.
+    fn name(&self) -> &'static str;
+
+    /// Names accepted in [`Task::learner`].
+    fn learners(&self) -> &'static [&'static str];
+
+    /// Fits a candidate and puts it through the gate. Never promotes: the store does.
+    ///
+    /// # Errors
+    /// [`LearnError`] when the judgements cannot determine a metric, when the learner is unknown, or on cancellation.
+    fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError>;
+
+    /// Reads what [`Metric::encode`] wrote. The bytes are untrusted.
+    ///
+    /// # Errors
+    /// [`LearnError::Damaged`] when they are not a metric of this plugin.
+    fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError>;
+
+    /// Makes a metric of a given matrix (for import).
+    ///
+    /// # Errors
+    /// [`LearnError::NotAMetric`] when it is not square, finite, symmetric and positive definite.
+    fn from_matrix(&self, matrix: ArrayView2<'_, f64>) -> Result<Arc<dyn Metric>, LearnError>;
+
+    /// Compares two metrics of one dimension.
+    ///
+    /// # Errors
+    /// [`LearnError::NotAMetric`] when either has no matrix.
+    fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError>;
+}
+
+/// Why a learner gave no metric.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnError {
+    /// The judgements are too few or one-sided for this learner.
+    #[error("{0}")]
+    NotEnough(String),
+    /// No learner of this name.
+    #[error("no learner is called {name:?}; this plugin has {known}")]
+    UnknownLearner {
+        /// What was asked for.
+        name: String,
+        /// What there is, comma separated.
+        known: String,
+    },
+    /// A matrix that is not symmetric positive definite.
+    #[error("not a metric: {0}")]
+    NotAMetric(String),
+    /// Bytes that no metric of this plugin wrote.
+    #[error("the metric's bytes are damaged: {0}")]
+    Damaged(String),
+    /// The caller asked to stop.
+    #[error("the fit was cancelled")]
+    Cancelled,
+    /// The numbers did not allow it (a factorisation broke down).
+    #[error("numerical breakdown: {0}")]
+    Numerical(String),
+}
+
