@@ -1,6 +1,6 @@
 //! `add`: items from a file, all of them or none.
 
-use affinis::Collection;
+use affinis::{Collection, Item};
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -81,7 +81,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let Parsed { items, places, bad } = parse(args, format, &collection)?;
     drop(reading);
 
-    let working = output::spinner(format!("storing {}", plural(items.len() as u64, "item", "items")));
+    let total = items.len() as u64;
+    let items = encode(items, &collection)?;
+    let working = output::spinner(format!("storing {}", plural(total, "item", "items")));
     let added = collection.add(items).map_err(|error| match error {
         affinis::Error::InvalidItem { index, reason, .. } if index < places.len() => {
             Failure::Input(InputError::new(&args.file.name(), places[index], reason))
@@ -107,7 +109,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         });
         return Ok(out.json(&document)?);
     }
-    let mut line = format!("added {} to {}", plural(added.added as u64, "item", "items"), plain(&args.name));
+    let mut line = format!("{}: added {}", plain(&args.name), plural(added.added as u64, "item", "items"));
     if added.replaced > 0 {
         line += &format!(", replaced {}", count(added.replaced as u64));
     }
@@ -116,6 +118,28 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     out.line(line)?;
     Ok(())
+}
+
+/// Gives every item its vector, a batch after another, so that it can be seen how far the work is.
+fn encode(items: Vec<Item>, collection: &Collection) -> Result<Vec<Item>, Failure> {
+    const BATCH: usize = 256;
+    if items.iter().all(|item| item.vector.is_some()) {
+        return Ok(items);
+    }
+    let bar = output::bar(items.len() as u64, "encoding");
+    let mut encoded = Vec::with_capacity(items.len());
+    let mut rest = items.into_iter();
+    loop {
+        let batch: Vec<Item> = rest.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            break;
+        }
+        let length = batch.len() as u64;
+        encoded.extend(collection.prepare(batch)?);
+        bar.inc(length);
+    }
+    bar.finish_and_clear();
+    Ok(encoded)
 }
 
 fn parse(args: &Args, format: Format, collection: &Collection) -> Result<Parsed, InputError> {

@@ -27,9 +27,9 @@ pub(crate) struct Args {
     /// Hold vectors of N numbers, and no encoder
     #[arg(long, value_name = "N", value_parser = dim)]
     dim: Option<usize>,
-    /// How vectors are compared [default: cosine with an encoder, l2 with --dim]
-    #[arg(long, value_name = "DISTANCE")]
-    distance: Option<DistanceName>,
+    /// How vectors are compared
+    #[arg(long, value_name = "DISTANCE", default_value = "l2")]
+    distance: DistanceName,
     /// How vectors are stored
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     precision: PrecisionName,
@@ -69,17 +69,17 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         (None, None) => Some(Onnx::embedded().map_err(affinis::Error::from)?),
     };
     let store = at.open_or_create()?;
-    let mut builder = store.collection(&args.name).precision(match args.precision {
+    let distance = match args.distance {
+        DistanceName::L2 => Distance::L2,
+        DistanceName::Cosine => Distance::Cosine,
+        DistanceName::Dot => Distance::Dot,
+    };
+    let precision = match args.precision {
         PrecisionName::F32 => Precision::F32,
         PrecisionName::F16 => Precision::F16,
         PrecisionName::I8 => Precision::I8,
-    });
-    builder = match args.distance {
-        None => builder,
-        Some(DistanceName::L2) => builder.distance(Distance::L2),
-        Some(DistanceName::Cosine) => builder.distance(Distance::Cosine),
-        Some(DistanceName::Dot) => builder.distance(Distance::Dot),
     };
+    let mut builder = store.collection(&args.name).distance(distance).precision(precision);
     if let Some(dim) = args.dim {
         builder = builder.dim(dim);
     }

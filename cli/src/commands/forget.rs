@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         _ => return Err(Failure::Usage("one of --user and --item is needed".into())),
     };
     let working = output::spinner("forgetting, and learning anew");
-    let forgotten = collection.forget(what)?;
+    let forgotten = collection.forget(&what)?;
     drop(working);
     if out.is_json() {
         let document = json!({

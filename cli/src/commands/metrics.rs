@@ -1,7 +1,6 @@
 //! `metrics`: the versions of a collection's metric, and which of them is active.
 
-use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use affinis::{Collection, Version};
@@ -15,7 +14,7 @@ use super::refit::gate_document;
 use super::{At, metric_name};
 use crate::failure::Failure;
 use crate::input::{self, Input, InputError, Opened, Place};
-use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, count, number, plain};
+use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number, plain};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -41,17 +40,39 @@ enum Action {
     /// List the versions (what happens without an action)
     List,
     /// Show a version with all that is known of it
-    Show { version: u32 },
+    Show {
+        /// The version's number
+        version: u32,
+    },
     /// Answer searches under a version from now on
-    Promote { version: u32 },
+    Promote {
+        /// The version's number
+        version: u32,
+    },
     /// Go back to a version, or to the parent of the active one
-    Rollback { version: Option<u32> },
+    Rollback {
+        /// The version's number [default: the active version's parent]
+        version: Option<u32>,
+    },
     /// Compare two versions
-    Diff { version: u32, with: u32 },
+    Diff {
+        /// The version to start from
+        version: u32,
+        /// The version to compare with it
+        with: u32,
+    },
     /// Write a version's matrix to a file: NumPy's format for *.npy, else JSON
-    Export { version: u32, file: PathBuf },
+    Export {
+        /// The version's number
+        version: u32,
+        /// The file
+        file: PathBuf,
+    },
     /// Make a version of a matrix in a file; `promote` makes it active
-    Import { file: Input },
+    Import {
+        /// The file, npy or JSON, or - for standard input
+        file: Input,
+    },
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
@@ -78,7 +99,7 @@ fn active(version: u32, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A version as the command line promises it. A user's version names the user.
+/// A version as the command line promises it. A user's version names the user besides, and a withdrawn one says so.
 fn document(version: &Version) -> Value {
     let mut document = json!({
         "version": version.version,
@@ -90,8 +111,12 @@ fn document(version: &Version) -> Value {
         "pairs": version.pairs,
         "gate": version.gate.as_ref().map(gate_document),
     });
-    if let (Some(user), Some(fields)) = (&version.user, document.as_object_mut()) {
-        fields.insert("user".to_owned(), user.as_str().into());
+    let more = [
+        version.user.as_ref().map(|user| ("user", json!(user))),
+        version.withdrawn.then(|| ("withdrawn", json!(true))),
+    ];
+    if let Some(fields) = document.as_object_mut() {
+        fields.extend(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
     }
     document
 }
@@ -118,6 +143,7 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
     let plain_style = Style::new();
     for version in versions {
         let gate = match &version.gate {
+            _ if version.withdrawn => "withdrawn",
             None => "",
             Some(gate) if gate.accepted => "passed",
             Some(_) => "refused",
@@ -146,7 +172,11 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
         return Ok(out.json(version)?);
     }
-    let state = if version.active { "  active" } else { "" };
+    let state = match version {
+        Version { active: true, .. } => "  active",
+        Version { withdrawn: true, .. } => "  withdrawn: judgements it had learned from were forgotten",
+        _ => "",
+    };
     out.line(format_args!("{BOLD}{}{BOLD:#}{GOOD}{state}{GOOD:#}", metric_name(version.version)))?;
     let mut rows = vec![("learner", plain(&version.learner))];
     if !version.plugin.is_empty() {
@@ -205,16 +235,16 @@ fn diff(collection: &Collection, from: u32, to: u32, out: &mut Out) -> Result<()
 fn export(collection: &Collection, version: u32, file: &Path, out: &mut Out) -> Result<(), Failure> {
     let matrix = collection.metric_matrix(version)?;
     let record = collection.metric(version)?;
-    let mut bytes = Vec::new();
-    if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
-        input::write_npy_f64(&mut bytes, matrix.view())?;
+    let mut whole = WholeFile::create(file)?;
+    let writer = whole.writer();
+    let written = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
+        input::write_npy_f64(writer, matrix.view())
     } else {
         let rows: Vec<Vec<f64>> = matrix.outer_iter().map(|row| row.to_vec()).collect();
         let document = json!({"version": version, "learner": record.learner, "created": record.created, "matrix": rows});
-        serde_json::to_writer(&mut bytes, &document).map_err(std::io::Error::from)?;
-        bytes.push(b'\n');
-    }
-    write_whole(file, &bytes)?;
+        serde_json::to_writer(&mut *writer, &document).map_err(io::Error::from).and_then(|()| writer.write_all(b"\n"))
+    };
+    whole.finish(written)?;
     if out.is_json() {
         return Ok(out.json(&json!({"version": version, "file": file.display().to_string(), "dim": matrix.nrows()}))?);
     }
@@ -224,28 +254,6 @@ fn export(collection: &Collection, version: u32, file: &Path, out: &mut Out) -> 
         matrix.nrows(),
         plain(&file.display().to_string())
     ))?;
-    Ok(())
-}
-
-/// Writes a file so that it is there whole or not at all.
-pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let wrong = |e: std::io::Error| Failure::Failed(format!("{} cannot be written: {e}", file.display()));
-    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
-    temporary.write_all(bytes).and_then(|()| temporary.as_file().sync_all()).map_err(wrong)?;
-    let written = temporary.persist(file).map_err(|e| wrong(e.error))?;
-    allow_reading(&written).map_err(wrong)
-}
-
-/// Temporary files are private to their owner; a result is as readable as any other file.
-#[cfg(unix)]
-fn allow_reading(file: &fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn allow_reading(_: &fs::File) -> std::io::Result<()> {
     Ok(())
 }
 

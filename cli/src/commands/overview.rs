@@ -56,14 +56,14 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
         ("metric", format!("{} is active", metric_name(stats.active_metric))),
         ("judgements", count(stats.judgements as u64)),
         ("index", format!("{} in the head, {}", count(stats.head as u64), plural(stats.segments.len() as u64, "segment", "segments"))),
-        ("size", format!("{} in memory, {} on disk", bytes(stats.memory_bytes), bytes(stats.disk_bytes))),
+        ("size", format!("{} in memory, {} on disk", bytes(stats.memory_bytes as u64), bytes(stats.disk_bytes))),
     ] {
         out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
     }
     if !stats.segments.is_empty() {
         let mut table = Table::new([("segment", Align::Right), ("items", Align::Right), ("size", Align::Right), ("linked under", Align::Left)]);
         for (at, segment) in stats.segments.iter().enumerate() {
-            table.row([at.to_string(), count(segment.items as u64), bytes(segment.bytes), metric_name(segment.metric)]);
+            table.row([at.to_string(), count(segment.items as u64), bytes(segment.bytes as u64), metric_name(segment.metric)]);
         }
         out.line(table.indent(2))?;
     }

@@ -6,20 +6,18 @@
 //! `{"metric": {"version", .., "bytes"}}`, a version as `metrics show --json` prints it with what its plugin keeps of it,
 //! in base64. Numbers are written so that they are read back bit for bit.
 
-use std::io::{BufRead, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, CollectionInfo, Encoder, EncoderInfo, History, Onnx, StoredVersion};
+use affinis::{Collection, Encoder, EncoderInfo, History, Onnx, StoredVersion};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::At;
-use super::metrics::WholeFile;
+use super::{At, metric_name};
 use crate::failure::Failure;
-use crate::input::{Archive, Input, InputError, Opened, Place, archive};
-use crate::output::{self, Out, count, plain, plural};
+use crate::input::{self, Archive, FORMAT, FORMAT_VERSION, Header, Input, Opened};
+use crate::output::{self, Out, WholeFile, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -52,4 +50,168 @@ pub(crate) struct ImportArgs {
     /// Directory of the collection's encoder, where it is another than on the exporting machine
     #[arg(long, value_name = "DIR")]
     encoder: Option<PathBuf>,
+}
+
+pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    let history = collection.history()?;
+    let settings = collection.info();
+    let header = Header {
+        format: FORMAT.to_owned(),
+        format_version: FORMAT_VERSION,
+        texts: history.texts.len(),
+        judgements: history.judgements.len(),
+        metrics: history.versions.len(),
+        active: history.active,
+        active_users: history.active_users.clone(),
+        next_judgement: history.next_judgement,
+        next_version: history.next_version,
+        settings,
+    };
+    let items = header.settings.items;
+    if args.file.as_os_str() == "-" {
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        write(&collection, &header, &history, &mut stdout)??;
+        stdout.flush()?;
+    } else {
+        let mut whole = WholeFile::create(&args.file)?;
+        let written = write(&collection, &header, &history, whole.writer())?;
+        whole.finish(written)?;
+    }
+    let file = args.file.display().to_string();
+    let said = format!(
+        "{}: exported {}, {} and {} to {}",
+        plain(&args.name),
+        plural(items, "item", "items"),
+        plural(header.judgements as u64, "judgement", "judgements"),
+        plural(header.metrics as u64, "metric", "metrics"),
+        plain(&file)
+    );
+    match (args.file.as_os_str() == "-", out.is_json()) {
+        (true, _) => output::note(said),
+        (false, true) => out.json(&json!({
+            "collection": args.name, "file": file, "items": items,
+            "judgements": header.judgements, "metrics": header.metrics
+        }))?,
+        (false, false) => out.line(said)?,
+    }
+    Ok(())
+}
+
+/// Writes all lines. The outer error is the store's, the inner one the writer's.
+fn write(
+    collection: &Collection,
+    header: &Header,
+    history: &History,
+    out: &mut impl Write,
+) -> Result<io::Result<()>, Failure> {
+    let bar = output::bar(header.settings.items, "exporting");
+    let mut lines = JsonLines { out, result: Ok(()) };
+    lines.put(&json!({"collection": header}));
+    for item in collection.iter()? {
+        lines.put(&json!({"item": item?}));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    for (text, vector) in &history.texts {
+        lines.put(&json!({"text": {"text": text, "vector": vector}}));
+    }
+    for judgement in &history.judgements {
+        lines.put(&json!({"judgement": judgement}));
+    }
+    for StoredVersion { version, metric } in &history.versions {
+        let mut line = json!({"metric": version});
+        line["metric"]["bytes"] = BASE64.encode(metric).into();
+        lines.put(&line);
+    }
+    Ok(lines.result)
+}
+
+/// A writer of JSON lines that stops at its first error.
+struct JsonLines<'a, W> {
+    out: &'a mut W,
+    result: io::Result<()>,
+}
+
+impl<W: Write> JsonLines<'_, W> {
+    fn put(&mut self, line: &Value) {
+        if self.result.is_ok() {
+            self.result = writeln!(self.out, "{line}");
+        }
+    }
+}
+
+pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let store = at.open_or_create()?;
+    if store.collections()?.iter().any(|info| info.name == args.name) {
+        return Err(affinis::Error::CollectionExists(args.name.clone()).into());
+    }
+    let reading = output::spinner(format!("reading {}", args.file.name()));
+    let Opened { name, reader } = args.file.open()?;
+    let Archive { settings, items, history } = input::archive(reader, &name)?;
+    drop(reading);
+
+    let working = output::spinner(format!("storing {}", plural(items.len() as u64, "item", "items")));
+    let mut builder =
+        store.collection(&args.name).dim(settings.dim).distance(settings.distance).precision(settings.precision);
+    if let Some(info) = &settings.encoder {
+        builder = builder.encoder(encoder(info, args.encoder.as_deref(), &name)?);
+    } else if args.encoder.is_some() {
+        return Err(Failure::Usage("the exported collection has no encoder; leave --encoder out".into()));
+    }
+    let counts = (items.len(), history.judgements.len(), history.versions.len());
+    let collection = builder.create()?;
+    let filled = collection.add(items).and_then(|_| collection.restore(&history));
+    if let Err(error) = filled {
+        // Nothing half-done: what was begun goes away again.
+        drop(collection);
+        store.drop_collection(&args.name)?;
+        return Err(error.into());
+    }
+    drop(working);
+    if out.is_json() {
+        return Ok(out.json(&json!({
+            "collection": args.name, "items": counts.0, "judgements": counts.1, "metrics": counts.2
+        }))?);
+    }
+    out.line(format_args!(
+        "{}: imported {}, {} and {}; {} is active",
+        plain(&args.name),
+        plural(counts.0 as u64, "item", "items"),
+        plural(counts.1 as u64, "judgement", "judgements"),
+        plural(counts.2 as u64, "metric", "metrics"),
+        metric_name(history.active)
+    ))?;
+    Ok(())
+}
+
+/// The encoder that an exported collection names.
+fn encoder(info: &EncoderInfo, dir: Option<&Path>, file: &str) -> Result<Onnx, Failure> {
+    let loaded = match (dir, info.source.as_deref()) {
+        (Some(dir), _) => Onnx::from_dir(dir),
+        (None, Some("embedded")) => Onnx::embedded(),
+        (None, Some(source)) => Onnx::from_dir(source),
+        (None, None) => {
+            return Err(Failure::Failed(format!(
+                "{file} was encoded by {:?}, which only the program that made it can load; if it lies in a directory, \
+                 name that with --encoder DIR",
+                plain(&info.name)
+            )));
+        }
+    };
+    let encoder = loaded.map_err(|error| match dir {
+        Some(_) => Failure::Store(error.into()),
+        None => Failure::Failed(format!("{error}\nthe collection's encoder is {:?}; --encoder DIR names where it lies", info.name)),
+    })?;
+    if encoder.fingerprint() != info.fingerprint {
+        return Err(Failure::Failed(format!(
+            "{file} was encoded by {:?} (fingerprint {}), and this is {:?} (fingerprint {}): their vectors cannot be \
+             compared; name the right one with --encoder DIR",
+            plain(&info.name),
+            plain(&info.fingerprint),
+            plain(encoder.name()),
+            plain(encoder.fingerprint())
+        )));
+    }
+    Ok(encoder)
 }

@@ -133,6 +133,11 @@ pub(crate) fn check_vector(vector: &[f32], what: &str, expected: Expected) -> Re
     if let Some((at, value)) = vector.iter().enumerate().find(|(_, v)| !v.is_finite()) {
         return Err(format!("{what} has {value} at position {at}; only finite numbers can be stored"));
     }
+    // The store's own bound: distances are sums of squares, which must stay finite in f32.
+    let length = vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    if length * length > f64::from(f32::MAX) / 1e4 {
+        return Err(format!("{what} is too long ({length:.3e}): its distances would overflow"));
+    }
     if !expected.zero_vectors && vector.iter().all(|&v| v == 0.0) {
         return Err(format!("{what} is zero, which has no direction; a cosine collection cannot use it"));
     }

@@ -23,7 +23,7 @@ pub struct Defaults {
 /// One line, before its form is checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct JudgementLine {
+pub(crate) struct JudgementLine {
     query: Option<String>,
     query_id: Option<String>,
     query_vector: Option<Vec<f64>>,
@@ -65,6 +65,11 @@ pub fn judgements_jsonl(
         return Err(InputError::new(file, Place::File, "the input is empty: it holds no judgements"));
     }
     Ok(judgements)
+}
+
+/// The judgement of a line that says all of it itself.
+pub(crate) fn judgement_of(line: JudgementLine, expected: Expected) -> Result<Judgement, String> {
+    line.judgement(expected, &Defaults::default())
 }
 
 impl JudgementLine {

@@ -3,6 +3,7 @@
 //! Every parser is a pure function from a reader to values, knows no store, and can be fuzzed alone. What it refuses it
 //! refuses with the file, the line (or row) and the reason; it never allocates by a number that the input merely claims.
 
+mod archive;
 mod check;
 mod delimited;
 mod error;
@@ -13,6 +14,7 @@ mod npy;
 mod queries;
 mod source;
 
+pub use archive::{Archive, FORMAT, FORMAT_VERSION, Header, archive};
 pub use check::{Expected, Parsed};
 pub use delimited::{csv, tsv};
 pub use error::{InputError, Place};

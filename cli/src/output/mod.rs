@@ -3,10 +3,12 @@
 mod progress;
 mod style;
 mod table;
+mod whole;
 
 pub(crate) use progress::{bar, spinner};
 pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, millis, number, plain, plural};
 pub(crate) use table::{Align, Table};
+pub(crate) use whole::WholeFile;
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, Stdout, Write};

@@ -77,8 +77,8 @@ pub(crate) fn fit(task: &Task<'_>, learner: &dyn Learner, condition_cap: f64) ->
         ("effective_similar".into(), total.similar.effective()),
         ("variants_tried".into(), variants.len() as f64),
     ]));
-    let metric = MahalanobisMetric::from_factor(&found.factor, found.condition)
-        .with_seen(Seen::new(evidence.fingerprints()));
+    let metric =
+        MahalanobisMetric::from_factor(&found.factor, found.condition).with_seen(Seen::new(evidence.fingerprints()));
     Ok(Fitted {
         report: FitReport {
             learner: learner.name().into(),
@@ -124,8 +124,7 @@ impl<'a> Fit<'a> {
     ) -> Result<Vec<Shaped>, LearnError> {
         poll(self.task)?;
         let held_out = held_out.map(|fold| (&self.folds, fold));
-        let family =
-            self.learner.fit(&Training { evidence: self.evidence, held_out, scatters, prior: &self.prior })?;
+        let family = self.learner.fit(&Training { evidence: self.evidence, held_out, scatters, prior: &self.prior })?;
         let of_variant = |variant: &Variant| {
             poll(self.task)?;
             shaped(family.matrix(*variant)?, self.condition_cap)

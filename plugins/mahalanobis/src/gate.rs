@@ -88,7 +88,9 @@ pub(crate) enum Kind {
 impl Kind {
     fn measure(self) -> &'static str {
         match self {
-            Self::Queries => "mean over held-out queries of (mean distance of irrelevant - of relevant results) / standard deviation",
+            Self::Queries => {
+                "mean over held-out queries of (mean distance of irrelevant - of relevant results) / standard deviation"
+            }
             Self::Pairs => "area under the ROC curve of held-out pairs",
         }
     }
@@ -213,6 +215,9 @@ impl Verdict {
             figures = format!("{figures} and {}", against(test, "the active metric", &over));
         }
         let decision = if self.worst().lower > 0.0 { "passed" } else { "not promoted, no certain gain" };
-        format!("{decision}: {what} is {figures}{}", if unit.is_empty() { String::new() } else { format!(", in{unit}") })
+        format!(
+            "{decision}: {what} is {figures}{}",
+            if unit.is_empty() { String::new() } else { format!(", in{unit}") }
+        )
     }
 }

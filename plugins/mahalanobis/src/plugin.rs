@@ -49,9 +49,10 @@ impl MetricLearner for Mahalanobis {
         let [automatic, ..] = learner::ALL;
         let chosen: &dyn Learner = match task.learner {
             None => automatic,
-            Some(name) => learner::ALL.into_iter().find(|l| l.name() == name).ok_or_else(|| {
-                LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") }
-            })?,
+            Some(name) => learner::ALL
+                .into_iter()
+                .find(|l| l.name() == name)
+                .ok_or_else(|| LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") })?,
         };
         fit::fit(task, chosen, self.condition_cap)
     }

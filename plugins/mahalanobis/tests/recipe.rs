@@ -65,7 +65,11 @@ fn table() {
             }
             eprintln!(
                 "{} {} judgements: ungated {ungated:.1}, gated {gated:.1}, promoted {promoted}/{seeds}, fit {:.0} ms, gate {:.0} ms [{}]",
-                corpus.name, judged * 10, millis.0, millis.1, each.join(" ")
+                corpus.name,
+                judged * 10,
+                millis.0,
+                millis.1,
+                each.join(" ")
             );
         }
     }

@@ -71,7 +71,10 @@ impl GeneralizedEigen {
         // R = L' is upper: L'dL = R (R d)' = R (d R').
         let r = factor::<F>(s, "the scatter of similar pairs")?;
         let rd = dense::product((&r, Shape::Upper, false), (&d.as_standard_layout().into_owned(), Shape::Full));
-        let inner = dense::symmetric_product((&r, Shape::Upper, false), (&rd.reversed_axes().as_standard_layout().into_owned(), Shape::Full));
+        let inner = dense::symmetric_product(
+            (&r, Shape::Upper, false),
+            (&rd.reversed_axes().as_standard_layout().into_owned(), Shape::Full),
+        );
         let (values, vectors) = F::eigen(inner)?;
         if values.first().is_some_and(|w| *w < -1e-9 * values.last().copied().unwrap_or(0.0).abs()) {
             return Err(LearnError::NotAMetric("the scatter of dissimilar pairs is not positive definite".into()));

@@ -51,12 +51,11 @@ impl Random {
 
 /// A labelled set of MiniLM vectors, or nothing (with a message) where the data is missing.
 pub fn corpus(name: &'static str) -> Option<Corpus> {
-    let root = std::env::var_os("AFFINIS_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("AFFINIS_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     let vectors = root.join(format!("text/{name}.minilm384.f16.npy"));
-    let (Ok(bytes), Ok(text)) = (std::fs::read(&vectors), std::fs::read_to_string(root.join(format!("text/{name}.tsv"))))
+    let (Ok(bytes), Ok(text)) =
+        (std::fs::read(&vectors), std::fs::read_to_string(root.join(format!("text/{name}.tsv"))))
     else {
         eprintln!("skipped: {} is not there; set AFFINIS_DATA to the data directory", vectors.display());
         return None;
@@ -72,10 +71,8 @@ pub fn corpus(name: &'static str) -> Option<Corpus> {
 fn f16_npy(bytes: &[u8], columns: usize) -> Array2<f32> {
     let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     assert!(bytes.starts_with(b"\x93NUMPY\x01") && String::from_utf8_lossy(&bytes[..header]).contains("<f2"));
-    let numbers: Vec<f32> = bytes[header..]
-        .chunks_exact(2)
-        .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
-        .collect();
+    let numbers: Vec<f32> =
+        bytes[header..].chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
     Array2::from_shape_vec((numbers.len() / columns, columns), numbers).expect("the file holds whole rows")
 }
 
@@ -127,19 +124,30 @@ impl Corpus {
     /// Precision at 10 by label, mean over queries.
     pub fn precision(&self, metric: Option<&dyn Metric>, queries: &[usize]) -> f64 {
         let ranked = self.ranked(metric, queries, 10);
-        let hits = |(near, q): (&Vec<usize>, &usize)| near.iter().filter(|i| self.labels[**i] == self.labels[*q]).count();
+        let hits =
+            |(near, q): (&Vec<usize>, &usize)| near.iter().filter(|i| self.labels[**i] == self.labels[*q]).count();
         ranked.iter().zip(queries).map(hits).sum::<usize>() as f64 / (10 * queries.len()) as f64
     }
 
     /// R1: the top 10 of the current ranking judged for each of some queries.
-    pub fn judged(&self, metric: Option<&dyn Metric>, queries: &[usize], judge: impl FnMut(usize, usize) -> bool) -> Examples {
+    pub fn judged(
+        &self,
+        metric: Option<&dyn Metric>,
+        queries: &[usize],
+        judge: impl FnMut(usize, usize) -> bool,
+    ) -> Examples {
         self.graded(queries, &self.ranked(metric, queries, 10), judge)
     }
 
     fn graded(&self, queries: &[usize], shown: &[Vec<usize>], mut judge: impl FnMut(usize, usize) -> bool) -> Examples {
         let graded = queries.iter().zip(shown).flat_map(|(q, near)| near.iter().map(move |i| (*q, *i)));
         let graded = graded
-            .map(|(query, item)| Graded { query, item, grade: if judge(query, item) { 1.0 } else { -1.0 }, weight: 1.0 })
+            .map(|(query, item)| Graded {
+                query,
+                item,
+                grade: if judge(query, item) { 1.0 } else { -1.0 },
+                weight: 1.0,
+            })
             .collect();
         // Rows as they are in the corpus: a store would send the distinct ones only.
         Examples { vectors: self.vectors.clone(), graded, pairs: Vec::new() }
@@ -206,5 +214,9 @@ pub fn compact(examples: &Examples) -> Examples {
 
 /// The first so many judgements.
 pub fn first(examples: &Examples, n: usize) -> Examples {
-    Examples { vectors: examples.vectors.slice(s![.., ..]).to_owned(), graded: examples.graded[..n].to_vec(), pairs: vec![] }
+    Examples {
+        vectors: examples.vectors.slice(s![.., ..]).to_owned(),
+        graded: examples.graded[..n].to_vec(),
+        pairs: vec![],
+    }
 }

@@ -1,0 +1,125 @@
+//! Our own figures, for regressions: search, add, refit, encode. `benches/run.sh` runs them and prints a table.
+//!
+//! 6,000 points in 384 dimensions: the `MiniLM` vectors of `wordnet-6000` where `../shared/data` is there, else clustered
+//! synthetic points, which the first line says.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use affinis::{Collection, Encoder, Item, Judgement, MetricChoice, Onnx, Query, Store};
+use affinis_mahalanobis::Mahalanobis;
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+
+const DIM: usize = 384;
+
+fn main() {
+    let (items, source) = &*POINTS;
+    println!("{} points x {DIM}: {source}", items.len());
+    divan::main();
+}
+
+fn data(path: &str) -> PathBuf {
+    let root = std::env::var_os("AFFINIS_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    root.join(path)
+}
+
+/// Points with a label each, and where they come from.
+static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
+    let vectors = std::fs::read(data("text/wordnet-6000.minilm384.f16.npy"));
+    let labels = std::fs::read_to_string(data("text/wordnet-6000.tsv"));
+    if let (Ok(bytes), Ok(labels)) = (vectors, labels) {
+        let numbers = &bytes[bytes.len() - labels.lines().count() * DIM * 2..];
+        let items = numbers.chunks_exact(DIM * 2).zip(labels.lines()).enumerate().map(|(i, (row, line))| {
+            let row: Vec<f32> =
+                row.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
+            Item::vector(i.to_string(), row).meta(line.split('\t').next().unwrap_or_default().into())
+        });
+        return (items.collect(), "MiniLM vectors of wordnet-6000");
+    }
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut point = move || -> Vec<f32> { (0..DIM).map(|_| random.f32() - 0.5).collect() };
+    let centres: Vec<Vec<f32>> = (0..40).map(|_| point()).collect();
+    let items = (0..6_000).map(|i| {
+        let vector: Vec<f32> = point().iter().zip(&centres[i % 40]).map(|(x, c)| x + c).collect();
+        Item::vector(i.to_string(), vector).meta((i % 40).into())
+    });
+    (items.collect(), "synthetic clusters")
+});
+
+/// A collection of all points, linked, with 1,000 judgements and a learned metric as version 1.
+static LEARNED: LazyLock<Collection> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().expect("a temporary directory").keep();
+    let store = Store::builder().plugin(Mahalanobis::default()).open(dir).expect("a store");
+    let points = store.collection("points").dim(DIM).create().expect("a collection");
+    let (items, _) = &*POINTS;
+    points.add(items.clone()).expect("added");
+    for query in 0..100 {
+        let hits = points.search(Query::like(query.to_string())).run().expect("hits");
+        let label = |id: &str| &items[id.parse::<usize>().expect("a number")].meta;
+        let own = query.to_string();
+        let judged = hits.iter().map(|hit| {
+            let grade = if label(&hit.id) == label(&own) { 1.0 } else { -1.0 };
+            Judgement::graded(Query::like(&own), &hit.id, grade)
+        });
+        points.judge_all(judged).expect("judged");
+    }
+    points.refit().force(true).run().expect("a metric");
+    points.settle().expect("settled");
+    points
+});
+
+fn search(bencher: Bencher<'_, '_>, metric: MetricChoice) {
+    let points = &*LEARNED;
+    let (items, _) = &*POINTS;
+    let mut at = 0;
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        at = (at + 1) % items.len();
+        let query = items[at].vector.clone().expect("a vector");
+        black_box(points.search(query).metric(metric).run().expect("hits"))
+    });
+}
+
+#[divan::bench(min_time = 1)]
+fn search_euclidean(bencher: Bencher<'_, '_>) {
+    search(bencher, MetricChoice::Euclidean);
+}
+
+#[divan::bench(min_time = 1)]
+fn search_learned(bencher: Bencher<'_, '_>) {
+    search(bencher, MetricChoice::Version(1));
+}
+
+/// Durable batches, linking in the background not included.
+#[divan::bench(sample_count = 5, sample_size = 1, args = [1, 100, 1000])]
+fn add(bencher: Bencher<'_, '_>, batch: usize) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::open(dir.path()).expect("a store");
+    let points = store.collection("points").dim(DIM).create().expect("a collection");
+    let (items, _) = &*POINTS;
+    let mut round = 0;
+    bencher.counter(ItemsCount::new(batch)).bench_local(|| {
+        let fresh = items[..batch].iter().cloned().map(|mut item| {
+            item.id = format!("{round}-{}", item.id);
+            item
+        });
+        round += 1;
+        points.add(fresh).expect("added")
+    });
+}
+
+/// The closed form, its selection and the gate, from 1,000 judgements.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn refit(bencher: Bencher<'_, '_>) {
+    let points = &*LEARNED;
+    bencher.bench_local(|| points.refit().dry_run(true).run().expect("a report"));
+}
+
+/// The shipped model on the text of WordNet glosses.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn encode(bencher: Bencher<'_, '_>) {
+    let texts: Vec<&str> =
+        include_str!("../cli/data/wordnet-6000.tsv").lines().filter_map(|l| Some(l.split_once('\t')?.1)).collect();
+    let encoder = Onnx::embedded().expect("the shipped model");
+    bencher.counter(ItemsCount::new(texts.len())).bench_local(|| encoder.encode(&texts).expect("vectors"));
+}

@@ -1,0 +1,200 @@
+//! An exported collection: JSON lines, a header first. `commands::transfer` writes them; its page says what they hold.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
+use affinis::{CollectionInfo, Distance, History, Item, StoredJudgement, StoredVersion, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::check::{Collector, Expected, check_vector, narrow};
+use super::error::{InputError, Place};
+use super::items::json_line;
+use super::judgements::judgement_of;
+use super::lines::Lines;
+
+/// The name that the first line gives.
+pub const FORMAT: &str = "affinis-collection";
+/// The newest version of the format that is written and read.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The first line: what the collection is, and how many lines of each kind follow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: String,
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Name, settings, and the number of items.
+    pub settings: CollectionInfo,
+    /// Number of texts that judgements ask.
+    pub texts: usize,
+    /// Number of judgements.
+    pub judgements: usize,
+    /// Number of learned metrics.
+    pub metrics: usize,
+    /// The metric that answers everybody.
+    pub active: u32,
+    /// The metrics that answer users who have one of their own.
+    pub active_users: BTreeMap<String, u32>,
+    /// The number of the next judgement.
+    pub next_judgement: u64,
+    /// The number of the next metric.
+    pub next_version: u32,
+}
+
+/// An exported collection, read and checked.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// Its settings.
+    pub settings: CollectionInfo,
+    /// Its items.
+    pub items: Vec<Item>,
+    /// What it has learned.
+    pub history: History,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ItemLine {
+    id: String,
+    text: Option<String>,
+    vector: Vec<f64>,
+    #[serde(default)]
+    meta: Value,
+    #[serde(default)]
+    truncated: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TextLine {
+    text: String,
+    vector: Vec<f64>,
+}
+
+/// Reads an exported collection.
+///
+/// # Errors
+/// [`InputError`] at the first line that cannot be used, and for a file that is cut short.
+pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> {
+    let mut lines = Lines::new(reader, file);
+    let whole = |reason: String| InputError::new(file, Place::File, reason);
+    let (number, first) = lines.next().ok_or_else(|| whole("the input is empty".into()))??;
+    let header = header(&first).map_err(|reason| InputError::new(file, Place::Line(number), reason))?;
+    let expected = Expected {
+        dim: header.settings.dim,
+        texts: header.settings.encoder.is_some(),
+        zero_vectors: header.settings.distance != Distance::Cosine,
+        skip_bad: false,
+    };
+    let mut collector = Collector::new(file, expected);
+    let mut items = 0;
+    let mut history = History {
+        active: header.active,
+        active_users: header.active_users.clone(),
+        next_judgement: header.next_judgement,
+        next_version: header.next_version,
+        ..History::default()
+    };
+    for line in lines {
+        let (number, text) = line?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        let place = Place::Line(number);
+        let wrong = |reason| InputError::new(file, place, reason);
+        let (kind, value) = tagged(&text).map_err(wrong)?;
+        match kind.as_str() {
+            "item" => {
+                items += 1;
+                collector.push(place, item(value))?;
+            }
+            "text" => {
+                let (text, vector) = text_line(value, expected).map_err(wrong)?;
+                history.texts.insert(text, vector);
+            }
+            "judgement" => history.judgements.push(judgement(value, expected).map_err(wrong)?),
+            "metric" => history.versions.push(metric(value).map_err(wrong)?),
+            other => return Err(wrong(format!("{other:?} is no kind of line; there are item, text, judgement and metric"))),
+        }
+    }
+    let counts = [
+        ("items", header.settings.items, items),
+        ("texts", header.texts as u64, history.texts.len() as u64),
+        ("judgements", header.judgements as u64, history.judgements.len() as u64),
+        ("metrics", header.metrics as u64, history.versions.len() as u64),
+    ];
+    for (what, promised, found) in counts {
+        if promised != found {
+            return Err(whole(format!("is not whole: its first line promises {promised} {what}, and {found} are there")));
+        }
+    }
+    let items = if items == 0 { Vec::new() } else { collector.finish()?.items };
+    Ok(Archive { settings: header.settings, items, history })
+}
+
+fn header(line: &str) -> Result<Header, String> {
+    const NOT_ONE: &str = "not an exported collection; `affinis export` writes one";
+    let (kind, value) = tagged(line).map_err(|_| NOT_ONE)?;
+    if kind != "collection" || value.get("format").and_then(Value::as_str) != Some(FORMAT) {
+        return Err(NOT_ONE.to_owned());
+    }
+    match value.get("format_version").and_then(Value::as_u64) {
+        Some(version) if version == u64::from(FORMAT_VERSION) => {}
+        Some(version) => {
+            return Err(format!("has format version {version}, and this affinis reads {FORMAT_VERSION}; use a newer affinis"));
+        }
+        None => return Err("has no format version".to_owned()),
+    }
+    let header: Header = read(value)?;
+    if !(1..=affinis::MAX_DIM).contains(&header.settings.dim) {
+        return Err(format!("has dimension {}; it lies between 1 and {}", header.settings.dim, affinis::MAX_DIM));
+    }
+    Ok(header)
+}
+
+/// A line's kind, its one key, and what it holds.
+fn tagged(line: &str) -> Result<(String, Value), String> {
+    let map: Map<String, Value> = json_line(line)?;
+    let mut entries = map.into_iter();
+    match (entries.next(), entries.next()) {
+        (Some(entry), None) => Ok(entry),
+        _ => Err("a line has one key, its kind: {\"item\": {..}}".into()),
+    }
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
+fn item(value: Value) -> Result<Item, String> {
+    let line: ItemLine = read(value)?;
+    let vector = Some(narrow(&line.vector, "the vector")?);
+    Ok(Item { id: line.id, text: line.text, vector, meta: line.meta, truncated: line.truncated })
+}
+
+fn text_line(value: Value, expected: Expected) -> Result<(String, Vec<f32>), String> {
+    let line: TextLine = read(value)?;
+    let vector = narrow(&line.vector, "the vector")?;
+    check_vector(&vector, "the vector", expected)?;
+    Ok((line.text, vector))
+}
+
+fn judgement(mut value: Value, expected: Expected) -> Result<StoredJudgement, String> {
+    let sequence = value.as_object_mut().and_then(|fields| fields.remove("sequence"));
+    let sequence = sequence.as_ref().and_then(Value::as_u64).ok_or("a judgement needs its number, \"sequence\"")?;
+    Ok(StoredJudgement { sequence, judgement: judgement_of(read(value)?, expected)? })
+}
+
+fn metric(mut value: Value) -> Result<StoredVersion, String> {
+    let bytes = value.as_object_mut().and_then(|fields| fields.remove("bytes"));
+    let bytes = bytes.as_ref().and_then(Value::as_str).ok_or("a metric needs \"bytes\"")?;
+    let metric = BASE64.decode(bytes).map_err(|e| format!("\"bytes\" are no base64: {e}"))?;
+    let version: Version = read(value)?;
+    Ok(StoredVersion { version, metric })
+}

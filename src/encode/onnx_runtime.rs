@@ -1,0 +1,71 @@
+//! Runs the graph with the ONNX Runtime library, through `ort`.
+
+use std::sync::{Mutex, PoisonError};
+
+use ndarray::{ArrayD, IxDyn};
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
+use ort::value::TensorRef;
+
+use super::batch::Batch;
+use super::error::EncodeError;
+use super::layout::Layout;
+use super::onnx::Engine;
+use super::onnx_library;
+use super::signature::{Feed, Signature};
+
+/// A session. `ort` allows one run at a time on each; the runtime spreads a run over its own threads.
+pub(super) struct Runtime {
+    session: Mutex<Session>,
+    inputs: Vec<(String, Feed)>,
+    output: String,
+}
+
+impl Runtime {
+    /// Prepares a graph to run on `threads` threads.
+    pub(super) fn new(layout: &Layout, signature: &Signature, threads: usize) -> Result<Self, EncodeError> {
+        let environment = onnx_library::environment()?;
+        let session = session(&environment, &layout.model, threads)
+            .map_err(|reason| EncodeError::Model { path: layout.model_path.clone(), reason })?;
+        Ok(Self { session: Mutex::new(session), inputs: signature.inputs.clone(), output: signature.output.clone() })
+    }
+}
+
+fn session(environment: &ort::environment::Environment, model: &[u8], threads: usize) -> Result<Session, String> {
+    Session::builder(environment)
+        .map_err(|e| e.to_string())?
+        .with_optimization_level(GraphOptimizationLevel::Level3)
+        .map_err(|e| e.to_string())?
+        .with_intra_threads(threads)
+        .map_err(|e| e.to_string())?
+        .commit_from_memory(model)
+        .map_err(|e| e.to_string())
+}
+
+impl Engine for Runtime {
+    fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String> {
+        let (b, s) = batch.ids.dim();
+        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(self.inputs.len());
+        for (name, feed) in &self.inputs {
+            let values = match feed {
+                Feed::Ids => &batch.ids,
+                Feed::Mask => &batch.mask,
+                Feed::Types => &batch.types,
+            };
+            let values = values.as_slice().ok_or("a batch is not in standard layout")?;
+            let tensor = TensorRef::from_array_view(([b, s], values)).map_err(|e| e.to_string())?;
+            inputs.push((name, tensor.into()));
+        }
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let outputs = session.run(inputs).map_err(|e| e.to_string())?;
+        let output = outputs.get(self.output.as_str()).ok_or("the graph did not give its output")?;
+        let (shape, values) = output.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
+        let shape: Option<Vec<usize>> = shape.iter().map(|&n| usize::try_from(n).ok()).collect();
+        let shape = shape.ok_or("an output dimension is negative")?;
+        ArrayD::from_shape_vec(IxDyn(&shape), values.to_vec()).map_err(|e| e.to_string())
+    }
+
+    fn parallel(&self) -> bool {
+        false
+    }
+}
