@@ -57,7 +57,7 @@ mod time;
 
 pub use collection::{
     Added, Collection, CollectionBuilder, CollectionInfo, EncoderInfo, EvalQuery, Evaluation, EvaluationRow, Forget,
-    Forgotten, Measure, Problem, Refit, RefitMillis, RefitReport, Search, SegmentStats, Stats,
+    Forgotten, History, Measure, Problem, Refit, RefitMillis, RefitReport, Search, SegmentStats, Stats, StoredVersion,
 };
 pub use encode::*;
 pub use error::{Error, Result};

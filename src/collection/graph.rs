@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Inner, prepare};
 use crate::error::{Error, Result};
-use crate::index::{Config, Index, IndexError, SegmentRecord, Versioned};
+use crate::index::{Config, Index, IndexError, SegmentRecord, Segments, Versioned};
 use crate::metric::Distance;
 use crate::persist::Shelf;
 
@@ -20,20 +20,21 @@ impl SavedGraph {
     }
 
     /// Brings the shelf up to date with the index's segments, in one transaction.
-    pub(super) fn save(&self, segments: &[u64], export: impl Fn(u64) -> Option<SegmentRecord>) -> Result<()> {
+    pub(super) fn save(&self, segments: &Segments<'_>) -> Result<()> {
+        let ids = segments.ids();
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        if *saved == segments {
+        if *saved == ids {
             return Ok(());
         }
         let mut writes = self.shelf.write();
-        writes.retain_segments(segments)?;
-        for id in segments.iter().filter(|id| !saved.contains(id)) {
-            // A segment that was replaced meanwhile is saved by the change that replaced it.
-            let Some(record) = export(*id) else { return Ok(()) };
-            writes.put_segment(*id, &record.chunks);
+        writes.retain_segments(&ids)?;
+        for id in ids.iter().filter(|id| !saved.contains(id)) {
+            if let Some(record) = segments.export(*id) {
+                writes.put_segment(*id, &record.chunks);
+            }
         }
         writes.commit()?;
-        *saved = segments.to_vec();
+        *saved = ids;
         Ok(())
     }
 }
@@ -74,7 +75,13 @@ pub(super) fn restore(
     let records: Vec<SegmentRecord> =
         graph.shelf.graph()?.into_iter().map(|(id, chunks)| SegmentRecord { id, chunks }).collect();
     let stored: Vec<u64> = records.iter().map(|r| r.id).collect();
-    let config = Config::new(Arc::clone(&base.metric));
+    let mut config = Config::new(Arc::clone(&base.metric));
+    let saver = Arc::clone(graph);
+    config.on_change = Some(Arc::new(move |segments| {
+        if let Err(error) = saver.save(segments) {
+            tracing::warn!(%error, "the linked graph could not be stored; it will be linked again at the next opening");
+        }
+    }));
     let restored = Index::restore(dim, config, &records, next_slot, vectors).map_err(from_index)?;
     for (id, error) in &restored.refused {
         tracing::warn!(segment = id, %error, "a stored segment is damaged; its items are linked again");
@@ -88,7 +95,7 @@ pub(super) fn restore(
 impl Inner {
     /// Stores the graph as it is now.
     pub(super) fn save_graph(&self) -> Result<()> {
-        self.graph.save(&self.index.segment_ids(), |id| self.index.export(id))
+        self.index.with_segments(|segments| self.graph.save(segments))
     }
 }
 

@@ -38,8 +38,7 @@ impl Inner {
     }
 
     fn draw_sample(&self) -> Result<Sample> {
-        let mut slots: Vec<u32> = self.shelf.ids().map(|e| e.map(|(_, slot)| slot)).collect::<Result<_>>()?;
-        slots.sort_unstable();
+        let mut slots = self.index.live_slots();
         let mut random = fastrand::Rng::with_seed(0x5eed);
         let wanted = ITEMS.min(slots.len());
         for i in 0..wanted {

@@ -194,8 +194,7 @@ impl Inner {
         (ef, recall): (Option<usize>, Option<f64>),
         allowed: Option<&RoaringBitmap>,
     ) -> Result<Found> {
-        let ef = ef.or_else(|| (recall == Some(1.0)).then(|| self.index.len()));
-        let params = SearchParams { k, ef, allowed, cancel: None };
+        let params = SearchParams { k, ef, recall, allowed, cancel: None };
         self.index.search(metric, query, &params).map_err(from_index)
     }
 

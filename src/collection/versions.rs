@@ -29,6 +29,12 @@ impl Metrics {
         Ok(Self { base, active: ArcSwap::from_pointee(shelf.active()?), loaded: Mutex::default() })
     }
 
+    /// Reads again which versions are active.
+    pub(super) fn reload(&self, shelf: &Shelf) -> Result<()> {
+        self.active.store(Arc::new(shelf.active()?));
+        Ok(())
+    }
+
     pub(super) fn base(&self) -> &Versioned {
         &self.base
     }

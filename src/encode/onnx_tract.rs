@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ndarray::{Array2, ArrayD, IxDyn};
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
-    Datum, DatumExt, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TVec, Tensor, ToDim,
+    Datum, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TVec, Tensor, ToDim,
     TractResult, TypedSimplePlan, tvec,
 };
 

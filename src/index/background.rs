@@ -119,9 +119,9 @@ impl Shared {
         }
         drop(asked);
         let view = self.view.load();
-        view.heads.iter().any(|head| {
-            head.frozen || head.len >= self.config.graph_from && head.head.covered() < head.len
-        })
+        view.heads
+            .iter()
+            .any(|head| head.frozen || head.len >= self.config.graph_from && head.head.covered() < head.len)
     }
 
     /// Does one bounded piece of work, the most urgent first; false if there was none.

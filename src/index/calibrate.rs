@@ -1,7 +1,7 @@
 //! Recall as a promise: the beam width that reaches the recall target, measured on the collection itself.
 //!
 //! Sampled items, each moved a fifth of the way to another, are searched for with growing beams and compared with the
-//! exact answer. The narrowest beam that reaches the target is used for that metric from then on.
+//! exact answer. The recall of each beam is kept; a search takes the narrowest that reaches the recall it wants.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -17,31 +17,42 @@ const QUERIES: usize = 64;
 const K: usize = 10;
 const WIDTHS: [usize; 11] = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 
-/// Beam widths by metric version.
+/// Recall beyond which no wider beam is measured.
+const ENOUGH: f64 = 0.995;
+
+/// The recall of beam widths, narrowest first.
+type Curve = Vec<(usize, f64)>;
+
+/// Curves by metric version.
 #[derive(Debug, Default)]
-pub(crate) struct Calibrations(Mutex<HashMap<u32, usize>>);
+pub(crate) struct Calibrations(Mutex<HashMap<u32, Curve>>);
 
 impl Calibrations {
-    /// The width for a metric, if it was measured.
-    pub(crate) fn get(&self, version: u32) -> Option<usize> {
-        lock(&self.0).get(&version).copied()
+    /// The width for a metric and a recall, if it was measured.
+    pub(crate) fn get(&self, version: u32, recall: f64) -> Option<usize> {
+        let curves = lock(&self.0);
+        let curve = curves.get(&version)?;
+        let reached = curve.iter().find(|(_, found)| *found >= recall).map(|(ef, _)| *ef);
+        // Beyond what was measured: four times the widest.
+        reached.or_else(|| curve.last().map(|(ef, _)| 4 * ef))
     }
 
-    fn set(&self, version: u32, ef: usize) {
-        lock(&self.0).insert(version, ef);
+    fn set(&self, version: u32, curve: Curve) {
+        lock(&self.0).insert(version, curve);
     }
 }
 
 /// A width to be safe with until the metric is calibrated, from how far the graph's order can be wrong under it.
-pub(crate) fn uncalibrated(view: &View, metric: &Versioned) -> usize {
+pub(crate) fn uncalibrated(view: &View, metric: &Versioned, recall: f64) -> usize {
+    let width = if recall > TARGET { 4 } else { 1 };
     // Heads are linked under version 0, whatever is active.
     if metric.version == 0 || view.segments.iter().all(|part| part.segment.linked_under == metric.version) {
-        return 128;
+        return 128 * width;
     }
     match metric.metric.distortion() {
-        c if c <= 1.5 => 128,
-        c if c <= 4.0 => 256,
-        _ => 512,
+        c if c <= 1.5 => 128 * width,
+        c if c <= 4.0 => 256 * width,
+        _ => 512 * width,
     }
 }
 
@@ -56,20 +67,14 @@ impl Shared {
         let biases = PartBiases::of(&view, &self.biases, metric.version);
         let find = |query: &[f32], ef: usize| -> Vec<u32> {
             let query = Query::new(metric, query);
-            let searcher = Searcher {
-                view: &view,
-                query: &query,
-                biases: &biases,
-                k: K,
-                ef,
-                allowed: None,
-                cancel: Some(cancel),
-            };
+            let searcher =
+                Searcher { view: &view, query: &query, biases: &biases, k: K, ef, allowed: None, cancel: Some(cancel) };
             searcher.run().hits.iter().map(|hit| hit.slot).collect()
         };
         // A beam as wide as the collection is a scan.
         let exact: Vec<Vec<u32>> = queries.iter().map(|query| find(query, usize::MAX / 64)).collect();
         let possible: usize = exact.iter().map(Vec::len).sum();
+        let mut curve = Curve::new();
         for ef in WIDTHS {
             let found: usize = queries
                 .iter()
@@ -79,11 +84,12 @@ impl Shared {
             if cancel() {
                 return;
             }
-            if found as f64 >= TARGET * possible as f64 || ef == WIDTHS[WIDTHS.len() - 1] {
-                self.calibrations.set(metric.version, ef);
-                return;
+            curve.push((ef, found as f64 / possible.max(1) as f64));
+            if found as f64 >= ENOUGH * possible as f64 {
+                break;
             }
         }
+        self.calibrations.set(metric.version, curve);
     }
 
     /// Vectors between items of the view, always the same ones for the same items.

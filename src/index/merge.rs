@@ -88,9 +88,7 @@ impl Shared {
                 Err(_) => build()?,
             }))
         };
-        let gone = |part: u64| {
-            segments.iter().any(|s| s.segment.id == part) || heads.iter().any(|h| h.head.id == part)
-        };
+        let gone = |part: u64| segments.iter().any(|s| s.segment.id == part) || heads.iter().any(|h| h.head.id == part);
         self.replace_parts(|view| {
             view.segments.retain(|part| !gone(part.segment.id));
             view.heads.retain(|part| !gone(part.head.id));

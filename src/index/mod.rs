@@ -46,6 +46,7 @@ pub(crate) use stats::{IndexStats, SegmentStats};
 use background::Background;
 use query::Query;
 use search::{PartBiases, Searcher};
+use view::View;
 use write::Shared;
 
 /// Largest dimension.
@@ -59,6 +60,9 @@ pub(crate) struct Versioned {
     /// The metric.
     pub(crate) metric: Arc<dyn Metric>,
 }
+
+/// Told of the segments after their set changed.
+pub(crate) type OnChange = dyn Fn(&Segments<'_>) + Send + Sync;
 
 /// How an index behaves.
 #[derive(Clone)]
@@ -76,7 +80,7 @@ pub(crate) struct Config {
     /// Whether a thread of the index's own does what is to be done; otherwise [`Index::settle`] does it.
     pub(crate) background: bool,
     /// Called after the set of segments changed, from the thread that changed it.
-    pub(crate) on_change: Option<Arc<dyn Fn() + Send + Sync>>,
+    pub(crate) on_change: Option<Arc<OnChange>>,
 }
 
 impl Config {
@@ -208,16 +212,15 @@ impl Index {
         self.shared.generation()
     }
 
-    /// The segments that there are now.
-    pub(crate) fn segment_ids(&self) -> Vec<u64> {
-        self.shared.view.load().segments.iter().map(|s| s.segment.id).collect()
+    /// Shows the segments that there are now.
+    pub(crate) fn with_segments<T>(&self, look: impl FnOnce(&Segments<'_>) -> T) -> T {
+        look(&Segments(&self.shared.view.load()))
     }
 
-    /// The graph of a segment as bytes; `None` if there is no such segment (any more).
-    pub(crate) fn export(&self, id: u64) -> Option<SegmentRecord> {
+    /// The slots of the live items, increasing.
+    pub(crate) fn live_slots(&self) -> Vec<u32> {
         let view = self.shared.view.load();
-        let part = view.segments.iter().find(|s| s.segment.id == id)?;
-        Some(SegmentRecord::of(&part.segment))
+        (0..view.next_slot).filter(|slot| !view.dead.contains(*slot)).collect()
     }
 
     /// Live items.
@@ -237,12 +240,28 @@ impl Index {
 
     /// The beam width that reaches the recall target under a metric, where it is calibrated.
     pub(crate) fn ef_for(&self, version: u32) -> Option<usize> {
-        self.shared.calibrations.get(version)
+        self.shared.calibrations.get(version, calibrate::TARGET)
     }
 
     /// Sizes.
     pub(crate) fn stats(&self) -> IndexStats {
         self.shared.stats()
+    }
+}
+
+/// The segments of one state of the index, as a store keeps them.
+pub(crate) struct Segments<'a>(&'a View);
+
+impl Segments<'_> {
+    /// Their names.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.0.segments.iter().map(|s| s.segment.id).collect()
+    }
+
+    /// The graph of one as bytes.
+    pub(crate) fn export(&self, id: u64) -> Option<SegmentRecord> {
+        let part = self.0.segments.iter().find(|s| s.segment.id == id)?;
+        Some(SegmentRecord::of(&part.segment))
     }
 }
 
@@ -252,7 +271,16 @@ impl Shared {
         self.check_vector(query)?;
         self.check_metric(metric)?;
         let view = self.view.load_full();
-        let ef = params.ef.or_else(|| self.calibrations.get(metric.version)).unwrap_or_else(|| calibrate::uncalibrated(&view, metric));
+        let recall = params.recall.unwrap_or(calibrate::TARGET);
+        let ef = match params.ef {
+            Some(ef) => ef,
+            // Only a scan finds everything.
+            None if recall >= 1.0 => view.held().max(1),
+            None => self
+                .calibrations
+                .get(metric.version, recall)
+                .unwrap_or_else(|| calibrate::uncalibrated(&view, metric, recall)),
+        };
         let query = Query::new(metric, query);
         let biases = PartBiases::of(&view, &self.biases, metric.version);
         let searcher = Searcher {

@@ -132,7 +132,12 @@ impl Neighbours {
 /// Keeps at most `most` of `candidates` (nearest first, without the node itself or repetitions).
 ///
 /// `trusted` says of a candidate's position whether it is of a group whose members are known not to occlude each other.
-pub(crate) fn prune(space: &Space<'_>, candidates: &[Scored], most: usize, trusted: impl Fn(u32) -> bool) -> Neighbours {
+pub(crate) fn prune(
+    space: &Space<'_>,
+    candidates: &[Scored],
+    most: usize,
+    trusted: impl Fn(u32) -> bool,
+) -> Neighbours {
     let mut kept = Neighbours::EMPTY;
     let mut kept_trusted = [false; DEGREE];
     for candidate in candidates {
@@ -140,9 +145,8 @@ pub(crate) fn prune(space: &Space<'_>, candidates: &[Scored], most: usize, trust
             break;
         }
         let trust = trusted(candidate.id);
-        let occluded = (0..kept.len as usize).any(|i| {
-            !(trust && kept_trusted[i]) && space.distance(candidate.id, kept.ids[i]) < candidate.distance
-        });
+        let occluded = (0..kept.len as usize)
+            .any(|i| !(trust && kept_trusted[i]) && space.distance(candidate.id, kept.ids[i]) < candidate.distance);
         if !occluded {
             kept_trusted[kept.len as usize] = trust;
             kept.push(*candidate);
@@ -182,8 +186,7 @@ mod tests {
             crate::index::rows::pack_into(&random.vector(6), rows.row_mut(i));
         }
         let space = Space::new(&rows);
-        let mut candidates: Vec<Scored> =
-            (1..80).map(|id| Scored { distance: space.distance(0, id), id }).collect();
+        let mut candidates: Vec<Scored> = (1..80).map(|id| Scored { distance: space.distance(0, id), id }).collect();
         candidates.sort_unstable();
         let kept = prune(&space, &candidates, DEGREE, |_| false);
         assert_eq!(kept.ids()[0], candidates[0].id);

@@ -16,8 +16,10 @@ use super::view::{HeadView, Place, SegmentView, View};
 pub(crate) struct SearchParams<'a> {
     /// Hits wanted.
     pub(crate) k: usize,
-    /// Width of the beam; `None` takes the calibrated one.
+    /// Width of the beam; `None` takes the one calibrated for `recall`.
     pub(crate) ef: Option<usize>,
+    /// Recall to aim at, above 0 and at most 1; `None` is the default target.
+    pub(crate) recall: Option<f64>,
     /// Slots that may be found; `None` allows all.
     pub(crate) allowed: Option<&'a RoaringBitmap>,
     /// Asked now and then whether to stop; the hits so far are returned as not complete.
@@ -281,12 +283,7 @@ impl Searcher<'_> {
         best.into_iter().map(|(scored, id)| Scored { distance: scored.distance, id }).collect()
     }
 
-    fn keep(
-        &self,
-        found: impl IntoIterator<Item = Scored>,
-        place: impl Fn(u32) -> (u32, Place),
-        got: &mut Gathered,
-    ) {
+    fn keep(&self, found: impl IntoIterator<Item = Scored>, place: impl Fn(u32) -> (u32, Place), got: &mut Gathered) {
         got.candidates.extend(found.into_iter().map(|scored| {
             let (slot, place) = place(scored.id);
             Candidate { estimate: scored.distance, slot, place }

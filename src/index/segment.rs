@@ -4,8 +4,8 @@
 //! and edges are indexed by that number.
 
 use super::beam::Edges;
-use super::bias::{Biases, RowSource};
 use super::beam::Score;
+use super::bias::{Biases, RowSource};
 use super::query::Query;
 use super::rows::{Block, Rows};
 

@@ -10,7 +10,7 @@ use super::calibrate::Calibrations;
 use super::head::Head;
 use super::rows::unpack_into;
 use super::view::{HeadView, Place, View};
-use super::{Config, IndexError, Versioned};
+use super::{Config, IndexError, Segments, Versioned};
 
 /// What the handle and the background thread share.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ impl Shared {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
         if let Some(on_change) = &self.config.on_change {
-            on_change();
+            on_change(&Segments(&self.view.load()));
         }
     }
 

@@ -5,4 +5,4 @@ mod version;
 
 pub use builtin::Distance;
 pub use version::Version;
-pub(crate) use version::{imported, learned};
+pub(crate) use version::{imported, learned, record_of};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::persist::{GateRecord, VersionRecord};
 use crate::plugin::{FitReport, Gate, PairCounts};
@@ -10,7 +10,7 @@ use crate::time;
 
 /// One version of a collection's metric. Version 0 is the built-in distance; learned versions are numbered from 1, and a
 /// number is never used again.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Version {
     /// Its number.
     pub version: u32,
@@ -94,6 +94,40 @@ impl Version {
             withdrawn: record.withdrawn,
         }
     }
+}
+
+/// The record of a version that was read elsewhere.
+pub(crate) fn record_of(version: &Version) -> Result<VersionRecord, String> {
+    let created = time::parse_rfc3339(&version.created)
+        .ok_or_else(|| format!("{:?} is no time as RFC 3339 has it", version.created))?;
+    let numbers = [version.condition, version.lambda, version.t];
+    if numbers.iter().chain(version.parameters.values()).any(|v| !v.is_finite()) {
+        return Err("it has a number that is not finite".to_owned());
+    }
+    Ok(VersionRecord {
+        parent: version.parent.unwrap_or(0),
+        user: version.user.clone(),
+        plugin: version.plugin.clone(),
+        learner: version.learner.clone(),
+        created,
+        condition: version.condition,
+        similar: version.pairs.similar as u64,
+        dissimilar: version.pairs.dissimilar as u64,
+        lambda: version.lambda,
+        t: version.t,
+        parameters: version.parameters.clone(),
+        judgements: version.judgements,
+        gate: version.gate.as_ref().map(|gate| GateRecord {
+            accepted: gate.accepted,
+            measure: gate.measure.clone(),
+            before: gate.before,
+            after: gate.after,
+            lower_bound: gate.lower_bound,
+            held_out: gate.held_out as u64,
+            reason: gate.reason.clone(),
+        }),
+        withdrawn: version.withdrawn,
+    })
 }
 
 /// The record of a version that a learner made.

@@ -59,7 +59,8 @@ impl Args {
                 Some("csv") => Format::Csv,
                 Some("npy") => Format::Npy,
                 _ => {
-                    let message = format!("what {} holds cannot be told from its name; say it with --format", file.name());
+                    let message =
+                        format!("what {} holds cannot be told from its name; say it with --format", file.name());
                     return Err(Failure::Usage(message));
                 }
             },
@@ -109,14 +110,17 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         });
         return Ok(out.json(&document)?);
     }
-    let mut line = format!("{}: added {}", plain(&args.name), plural(added.added as u64, "item", "items"));
-    if added.replaced > 0 {
-        line += &format!(", replaced {}", count(added.replaced as u64));
-    }
-    if !bad.is_empty() {
-        line += &format!(", left out {}", count(bad.len() as u64));
-    }
-    out.line(line)?;
+    let or_nothing = |verb: &str, n: usize| match n {
+        0 => String::new(),
+        n => format!(", {verb} {}", count(n as u64)),
+    };
+    out.line(format_args!(
+        "{}: added {}{}{}",
+        plain(&args.name),
+        plural(added.added as u64, "item", "items"),
+        or_nothing("replaced", added.replaced),
+        or_nothing("left out", bad.len())
+    ))?;
     Ok(())
 }
 
@@ -158,9 +162,10 @@ fn parse(args: &Args, format: Format, collection: &Collection) -> Result<Parsed,
 }
 
 fn first_few(ids: &[String]) -> String {
-    let mut text = ids.iter().take(5).map(|id| plain(id)).collect::<Vec<_>>().join(", ");
-    if ids.len() > 5 {
-        text += &format!(" and {} more", count(ids.len() as u64 - 5));
+    const SHOWN: usize = 5;
+    let text = ids.iter().take(SHOWN).map(|id| plain(id)).collect::<Vec<_>>().join(", ");
+    match ids.len().saturating_sub(SHOWN) {
+        0 => text,
+        more => format!("{text} and {} more", count(more as u64)),
     }
-    text
 }

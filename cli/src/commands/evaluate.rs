@@ -62,11 +62,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
         return Ok(out.json(&evaluation)?);
     }
-    out.line(format_args!(
-        "{} on {}",
-        plural(evaluation.queries as u64, "query", "queries"),
-        plain(&args.name)
-    ))?;
+    out.line(format_args!("{} on {}", plural(evaluation.queries as u64, "query", "queries"), plain(&args.name)))?;
     let mut table = Table::new([
         ("", Align::Left),
         ("precision", Align::Left),
@@ -76,7 +72,14 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ("MAP", Align::Left),
     ]);
     for EvaluationRow { metric, precision, recall, ndcg, mrr, map, .. } in &evaluation.rows {
-        table.row([metric_name(*metric), measure(precision), measure(recall), measure(ndcg), measure(mrr), measure(map)]);
+        table.row([
+            metric_name(*metric),
+            measure(precision),
+            measure(recall),
+            measure(ndcg),
+            measure(mrr),
+            measure(map),
+        ]);
     }
     out.line(table.indent(2))?;
     out.line(format_args!("  {DIM}all at k = {}, with 95 % bootstrap intervals{DIM:#}", evaluation.k))?;

@@ -50,7 +50,8 @@ fn print(item: &Item, out: &mut Out) -> Result<(), Failure> {
     const SHOWN: usize = 6;
     out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&item.id)))?;
     if let Some(text) = &item.text {
-        let cut = if item.truncated { "  (longer than the encoder takes: the vector stands for its beginning)" } else { "" };
+        let cut =
+            if item.truncated { "  (longer than the encoder takes: the vector stands for its beginning)" } else { "" };
         out.line(format_args!("  {DIM}text{DIM:#}    {}{DIM}{cut}{DIM:#}", plain(text)))?;
     }
     if !item.meta.is_null() {

@@ -61,7 +61,7 @@ enum Action {
         /// The version to compare with it
         with: u32,
     },
-    /// Write a version's matrix to a file: NumPy's format for *.npy, else JSON
+    /// Write a version's matrix to a file: npy where its name ends so, else JSON
     Export {
         /// The version's number
         version: u32,
@@ -190,7 +190,10 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
     rows.push(("condition", number(version.condition)));
     if version.gate.is_some() {
         let pairs = version.pairs;
-        rows.push(("pairs", format!("{} similar, {} dissimilar", count(pairs.similar as u64), count(pairs.dissimilar as u64))));
+        rows.push((
+            "pairs",
+            format!("{} similar, {} dissimilar", count(pairs.similar as u64), count(pairs.dissimilar as u64)),
+        ));
         rows.push(("settings", format!("lambda {}, t {}", number(version.lambda), number(version.t))));
     }
     rows.extend(version.judgements.map(|(first, last)| ("judgements", format!("{} to {}", count(first), count(last)))));
@@ -238,10 +241,11 @@ fn export(collection: &Collection, version: u32, file: &Path, out: &mut Out) -> 
     let mut whole = WholeFile::create(file)?;
     let writer = whole.writer();
     let written = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
-        input::write_npy_f64(writer, matrix.view())
+        input::write_npy_f64(writer, &matrix.view())
     } else {
         let rows: Vec<Vec<f64>> = matrix.outer_iter().map(|row| row.to_vec()).collect();
-        let document = json!({"version": version, "learner": record.learner, "created": record.created, "matrix": rows});
+        let document =
+            json!({"version": version, "learner": record.learner, "created": record.created, "matrix": rows});
         serde_json::to_writer(&mut *writer, &document).map_err(io::Error::from).and_then(|()| writer.write_all(b"\n"))
     };
     whole.finish(written)?;
@@ -274,7 +278,11 @@ fn import(collection: &Collection, file: &Input, out: &mut Out) -> Result<(), Fa
     };
     let dim = collection.dim();
     if matrix.dim() != (dim, dim) {
-        let reason = format!("holds {} x {} numbers; a metric of this collection has {dim} x {dim}", matrix.nrows(), matrix.ncols());
+        let reason = format!(
+            "holds {} x {} numbers; a metric of this collection has {dim} x {dim}",
+            matrix.nrows(),
+            matrix.ncols()
+        );
         return Err(wrong(reason).into());
     }
     let version = collection.import_metric(matrix.view())?;

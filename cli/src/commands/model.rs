@@ -2,12 +2,18 @@
 
 use std::path::PathBuf;
 
+use affinis::{PullOptions, Pulled, pull};
 use clap::Subcommand;
+use serde_json::{Map, json};
 
 use crate::failure::Failure;
-use crate::output::Out;
+use crate::output::{self, Align, Out, Table, bytes, plain};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  affinis model pull sentence-transformers/all-MiniLM-L6-v2 --to models/minilm
+  affinis create notes --encoder models/minilm")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -15,11 +21,61 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Get a model
-    Pull { repo: String, #[arg(long)] to: Option<PathBuf> },
+    /// Get an ONNX model from the Hugging Face hub, complete or not at all
+    Pull(PullArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The repository needs model.onnx or onnx/model.onnx, and tokenizer.json. HF_ENDPOINT names another hub, HF_TOKEN opens
+private repositories.
+
+Examples:
+  affinis model pull sentence-transformers/all-MiniLM-L6-v2
+  affinis model pull BAAI/bge-small-en-v1.5 --to models/bge --revision main")]
+struct PullArgs {
+    /// The repository, owner/model
+    repo: String,
+    /// The new directory of the model [default: the repository's last name]
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+    /// A branch, tag or commit
+    #[arg(long, value_name = "REVISION", default_value = "main")]
+    revision: String,
+    /// Another ONNX file of the repository than model.onnx
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
-    let _ = (args, out);
+    let Action::Pull(args) = &args.action;
+    let dir = args.to.clone().unwrap_or_else(|| args.repo.rsplit('/').next().unwrap_or("model").into());
+    let bar = output::download();
+    let shown = bar.clone();
+    let mut options = PullOptions::new().revision(&args.revision).progress(move |file, done, total| {
+        if shown.message() != file {
+            shown.set_message(file.to_owned());
+        }
+        shown.set_length(total);
+        shown.set_position(done);
+    });
+    if let Some(file) = &args.file {
+        options = options.model(file);
+    }
+    let pulled = pull(&args.repo, &dir, &options).map_err(affinis::Error::from);
+    bar.finish_and_clear();
+    let Pulled { dir, commit, files, .. } = pulled?;
+    let dir = plain(&dir.display().to_string());
+    if out.is_json() {
+        let files: Map<_, _> = files.iter().map(|(name, size)| (name.clone(), json!(size))).collect();
+        return Ok(out.json(&json!({"repo": args.repo, "commit": commit, "dir": dir, "files": files}))?);
+    }
+    let mut table = Table::new([("", Align::Left), ("", Align::Right)]).indent(2);
+    for (name, size) in files {
+        table.row([name, bytes(size)]);
+    }
+    out.line(format_args!("{} at {commit} is in {dir}", plain(&args.repo)))?;
+    out.line(table)?;
+    out.line(format_args!("`affinis create NAME --encoder {dir}` makes a collection of it"))?;
     Ok(())
 }

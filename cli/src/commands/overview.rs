@@ -52,18 +52,38 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
     for (name, value) in [
         ("items", format!("{} of dimension {}", count(stats.items as u64), stats.dim)),
         ("deleted", format!("{} whose place is not yet taken back", count(stats.deleted as u64))),
-        ("settings", format!("{} distance, {} numbers, encoder {encoder}", name_of(&info.distance), name_of(&info.precision))),
+        (
+            "settings",
+            format!("{} distance, {} numbers, encoder {encoder}", name_of(&info.distance), name_of(&info.precision)),
+        ),
         ("metric", format!("{} is active", metric_name(stats.active_metric))),
         ("judgements", count(stats.judgements as u64)),
-        ("index", format!("{} in the head, {}", count(stats.head as u64), plural(stats.segments.len() as u64, "segment", "segments"))),
+        (
+            "index",
+            format!(
+                "{} in the head, {}",
+                count(stats.head as u64),
+                plural(stats.segments.len() as u64, "segment", "segments")
+            ),
+        ),
         ("size", format!("{} in memory, {} on disk", bytes(stats.memory_bytes as u64), bytes(stats.disk_bytes))),
     ] {
         out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
     }
     if !stats.segments.is_empty() {
-        let mut table = Table::new([("segment", Align::Right), ("items", Align::Right), ("size", Align::Right), ("linked under", Align::Left)]);
+        let mut table = Table::new([
+            ("segment", Align::Right),
+            ("items", Align::Right),
+            ("size", Align::Right),
+            ("linked under", Align::Left),
+        ]);
         for (at, segment) in stats.segments.iter().enumerate() {
-            table.row([at.to_string(), count(segment.items as u64), bytes(segment.bytes as u64), metric_name(segment.metric)]);
+            table.row([
+                at.to_string(),
+                count(segment.items as u64),
+                bytes(segment.bytes as u64),
+                metric_name(segment.metric),
+            ]);
         }
         out.line(table.indent(2))?;
     }
@@ -104,8 +124,7 @@ pub(crate) fn verify(_: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Failu
     let report = store.verify()?;
     drop(working);
     if out.is_json() {
-        let problems: Vec<_> =
-            report.problems.iter().map(|p| json!({"part": p.part, "message": p.message})).collect();
+        let problems: Vec<_> = report.problems.iter().map(|p| json!({"part": p.part, "message": p.message})).collect();
         out.json(&json!({"checked": report.checked, "problems": problems}))?;
     } else {
         for problem in &report.problems {

@@ -101,13 +101,26 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             if report.gate.accepted { "" } else { "not " }
         ))?,
         (false, false) => {
-            out.line(format_args!("{BAD}not promoted{BAD:#}: {what}, learned by {}, stays a candidate", plain(&report.learner)))?;
+            out.line(format_args!(
+                "{BAD}not promoted{BAD:#}: {what}, learned by {}, stays a candidate",
+                plain(&report.learner)
+            ))?;
         }
     }
     let gate = &report.gate;
     let mut rows = vec![
-        ("pairs", format!("{} similar, {} dissimilar", count(report.pairs.similar as u64), count(report.pairs.dissimilar as u64))),
-        ("settings", format!("lambda {}, t {}, condition {}", number(report.lambda), number(report.t), number(report.condition))),
+        (
+            "pairs",
+            format!(
+                "{} similar, {} dissimilar",
+                count(report.pairs.similar as u64),
+                count(report.pairs.dissimilar as u64)
+            ),
+        ),
+        (
+            "settings",
+            format!("lambda {}, t {}, condition {}", number(report.lambda), number(report.t), number(report.condition)),
+        ),
         ("gate", format!("{}, on {} held out", plain(&gate.measure), count(gate.held_out as u64))),
     ];
     if let (Some(before), Some(after)) = (gate.before, gate.after) {

@@ -78,11 +78,11 @@ struct Answer<'a> {
     metric: u32,
     hits: &'a [Hit],
     #[serde(flatten)]
-    plan: Option<Plan<'a>>,
+    found: Option<Found<'a>>,
 }
 
 #[derive(Serialize)]
-struct Plan<'a> {
+struct Found<'a> {
     visited: usize,
     ef: usize,
     micros: u64,
@@ -130,13 +130,13 @@ fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out:
     }
     let hits = search.run()?;
     if out.is_json() {
-        let plan = args.explain_search.then(|| Plan {
+        let found = args.explain_search.then(|| Found {
             visited: hits.plan.visited,
             ef: hits.plan.ef,
             micros: hits.plan.micros,
             plan: &hits.plan.plan,
         });
-        return Ok(out.json(&Answer { query: name, metric: hits.metric, hits: &hits, plan })?);
+        return Ok(out.json(&Answer { query: name, metric: hits.metric, hits: &hits, found })?);
     }
     let asked = match name {
         Value::String(text) if args.like.is_some() => format!("like {}", plain(text)),
@@ -167,7 +167,7 @@ fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out:
 fn table(hits: &Hits) -> Table {
     let mut table =
         Table::new([("", Align::Right), ("distance", Align::Right), ("id", Align::Left), ("", Align::Left)]).indent(2);
-    for hit in hits.iter() {
+    for hit in hits {
         let meta = hit.meta.as_ref().filter(|meta| !meta.is_null()).map(Value::to_string);
         let said = match (&hit.text, meta) {
             (Some(text), Some(meta)) => format!("{text}  {meta}"),

@@ -201,7 +201,10 @@ fn encoder(info: &EncoderInfo, dir: Option<&Path>, file: &str) -> Result<Onnx, F
     };
     let encoder = loaded.map_err(|error| match dir {
         Some(_) => Failure::Store(error.into()),
-        None => Failure::Failed(format!("{error}\nthe collection's encoder is {:?}; --encoder DIR names where it lies", info.name)),
+        None => Failure::Failed(format!(
+            "{error}\nthe collection's encoder is {:?}; --encoder DIR names where it lies",
+            info.name
+        )),
     })?;
     if encoder.fingerprint() != info.fingerprint {
         return Err(Failure::Failed(format!(

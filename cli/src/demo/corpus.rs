@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::failure::Failure;
 
-/// 6,000 glosses of WordNet 3.0 with the lexicographer file they stand in, `label<TAB>text`. Licence: LICENSE-WORDNET.
+/// 6,000 glosses of `WordNet` 3.0 with the lexicographer file they stand in, `label<TAB>text`. Licence: LICENSE-WORDNET.
 const WORDNET: &str = include_str!("../../data/wordnet-6000.tsv");
 
 /// Fixes which glosses become queries, so that every run asks the same.

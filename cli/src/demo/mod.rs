@@ -1,6 +1,6 @@
 //! `demo`: the main job, end to end, on real text that ships with the program.
 //!
-//! Glosses of WordNet are encoded, stored and searched; the answers to some of them are judged by whether their category
+//! Glosses of `WordNet` are encoded, stored and searched; the answers to some of them are judged by whether their category
 //! agrees, as a user would judge them; the metric is refitted, and measured on queries that nobody judged. Every number
 //! that is shown is computed in the run.
 
@@ -48,10 +48,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
-    let folder = tempfile::tempdir().map_err(|e| Failure::Failed(format!("no temporary directory can be made: {e}")))?;
+    let folder =
+        tempfile::tempdir().map_err(|e| Failure::Failed(format!("no temporary directory can be made: {e}")))?;
     let path = match &args.keep {
         Some(dir) if dir.exists() => {
-            let message = format!("{} exists; --keep makes a new store, so name a directory that does not", dir.display());
+            let message =
+                format!("{} exists; --keep makes a new store, so name a directory that does not", dir.display());
             return Err(Failure::Failed(message));
         }
         Some(dir) => dir.clone(),
@@ -118,7 +120,11 @@ fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
         encoder: sizes.encoder.clone(),
         categories: sizes.categories,
         disk_bytes: sizes.disk_bytes,
-        queries: QUESTIONS.iter().zip(before.iter().zip(&after)).map(|(q, (b, a))| Asked::of(q, b, a, &corpus)).collect(),
+        queries: QUESTIONS
+            .iter()
+            .zip(before.iter().zip(&after))
+            .map(|(q, (b, a))| Asked::of(q, b, a, &corpus))
+            .collect(),
         judged,
         refit: crate::commands::refit::document(&refit),
         evaluation,
@@ -225,7 +231,7 @@ fn compare(known: &[Hits], again: &[Hits], micros_euclidean: f64) -> Same {
         queries: known.len(),
         answers: known.iter().map(|hits| hits.hits.len()).sum(),
         equal_queries: equal,
-        same: equal == known.len() && known.len() == again.len(),
+        all_equal: equal == known.len() && known.len() == again.len(),
         micros_euclidean,
         micros_learned: micros as f64 / again.len().max(1) as f64,
     }

@@ -82,11 +82,8 @@ impl<'a> Narrator<'a> {
 
     pub(super) fn refitted(&mut self, refit: &RefitReport, spent: f64) -> Told {
         self.step(4, "Refit the metric")?;
-        let verdict = if passed(refit) {
-            format!("{GOOD}promoted{GOOD:#}")
-        } else {
-            format!("{BAD}not promoted{BAD:#}")
-        };
+        let verdict =
+            if passed(refit) { format!("{GOOD}promoted{GOOD:#}") } else { format!("{BAD}not promoted{BAD:#}") };
         self.say(format_args!(
             "   {} of {} similar and {} dissimilar pairs in {} (condition number {})",
             plain(&refit.learner),
@@ -108,10 +105,17 @@ impl<'a> Narrator<'a> {
         ))
     }
 
-    pub(super) fn second_answers(&mut self, corpus: &Corpus, before: &[Hits], after: &[Hits], refit: &RefitReport) -> Told {
-        let title = match passed(refit) {
-            true => "Ask again: the learned metric, the same index, nothing rebuilt",
-            false => "Ask again, under the candidate that was not promoted",
+    pub(super) fn second_answers(
+        &mut self,
+        corpus: &Corpus,
+        before: &[Hits],
+        after: &[Hits],
+        refit: &RefitReport,
+    ) -> Told {
+        let title = if passed(refit) {
+            "Ask again: the learned metric, the same index, nothing rebuilt"
+        } else {
+            "Ask again, under the candidate that was not promoted"
         };
         self.step(5, title)?;
         for (question, (before, after)) in QUESTIONS.iter().zip(before.iter().zip(after)) {
@@ -124,7 +128,8 @@ impl<'a> Narrator<'a> {
         if self.out.is_json() {
             return Ok(());
         }
-        let good = |hits: &Hits| hits.iter().take(SHOWN).filter(|h| corpus.label(&h.id) == Some(question.wanted)).count();
+        let good =
+            |hits: &Hits| hits.iter().take(SHOWN).filter(|h| corpus.label(&h.id) == Some(question.wanted)).count();
         let change = before.map(|before| format!(", {} before", good(before))).unwrap_or_default();
         self.say(format_args!(
             "\n   {BOLD}\"{}\"{BOLD:#}  {DIM}{} of {SHOWN} are {}{change}{DIM:#}",
@@ -132,7 +137,8 @@ impl<'a> Narrator<'a> {
             good(hits),
             question.wanted
         ))?;
-        let mut table = Table::new([("", Align::Right), ("", Align::Left), ("", Align::Left), ("", Align::Left)]).indent(5);
+        let mut table =
+            Table::new([("", Align::Right), ("", Align::Left), ("", Align::Left), ("", Align::Left)]).indent(5);
         for hit in hits.iter().take(SHOWN) {
             let Some(gloss) = corpus.gloss(&hit.id) else { continue };
             let style = if gloss.label == question.wanted { GOOD } else { DIM };
@@ -175,8 +181,11 @@ impl<'a> Narrator<'a> {
 
     pub(super) fn reopened(&mut self, same: &Same, spent: f64) -> Told {
         self.step(7, "Close the store and open it again")?;
-        let verdict =
-            if same.same { format!("{GOOD}all the same{GOOD:#}") } else { format!("{BAD}not all the same{BAD:#}") };
+        let verdict = if same.all_equal {
+            format!("{GOOD}all the same{GOOD:#}")
+        } else {
+            format!("{BAD}not all the same{BAD:#}")
+        };
         self.say(format_args!(
             "   opened in {}; {} of {} queries, {} answers with their distances: {verdict}",
             millis(spent),

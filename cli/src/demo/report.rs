@@ -114,7 +114,7 @@ pub(super) struct Same {
     pub(super) queries: usize,
     pub(super) answers: usize,
     pub(super) equal_queries: usize,
-    pub(super) same: bool,
+    pub(super) all_equal: bool,
     pub(super) micros_euclidean: f64,
     pub(super) micros_learned: f64,
 }

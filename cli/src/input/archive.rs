@@ -120,7 +120,9 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
             }
             "judgement" => history.judgements.push(judgement(value, expected).map_err(wrong)?),
             "metric" => history.versions.push(metric(value).map_err(wrong)?),
-            other => return Err(wrong(format!("{other:?} is no kind of line; there are item, text, judgement and metric"))),
+            other => {
+                return Err(wrong(format!("{other:?} is no kind of line; there are item, text, judgement and metric")));
+            }
         }
     }
     let counts = [
@@ -131,7 +133,9 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
     ];
     for (what, promised, found) in counts {
         if promised != found {
-            return Err(whole(format!("is not whole: its first line promises {promised} {what}, and {found} are there")));
+            return Err(whole(format!(
+                "is not whole: its first line promises {promised} {what}, and {found} are there"
+            )));
         }
     }
     let items = if items == 0 { Vec::new() } else { collector.finish()?.items };
@@ -147,7 +151,9 @@ fn header(line: &str) -> Result<Header, String> {
     match value.get("format_version").and_then(Value::as_u64) {
         Some(version) if version == u64::from(FORMAT_VERSION) => {}
         Some(version) => {
-            return Err(format!("has format version {version}, and this affinis reads {FORMAT_VERSION}; use a newer affinis"));
+            return Err(format!(
+                "has format version {version}, and this affinis reads {FORMAT_VERSION}; use a newer affinis"
+            ));
         }
         None => return Err("has no format version".to_owned()),
     }

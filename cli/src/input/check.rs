@@ -74,7 +74,12 @@ impl<'a> Collector<'a> {
         let reason = match self.parsed.bad.first() {
             None => "the input is empty: it holds no items".to_owned(),
             Some(first) => {
-                format!("none of its {} items can be used; the first stands in {}: {}", self.parsed.bad.len(), first.place, first.reason)
+                format!(
+                    "none of its {} items can be used; the first stands in {}: {}",
+                    self.parsed.bad.len(),
+                    first.place,
+                    first.reason
+                )
             }
         };
         Err(InputError::new(self.file, Place::File, reason))

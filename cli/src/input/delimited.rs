@@ -1,5 +1,6 @@
 //! Items as tables of text: `label<TAB>text`, and csv with a header.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
 
 use affinis::Item;
@@ -142,10 +143,9 @@ fn columns_of(header: &csv::StringRecord, first: &csv::StringRecord, file: &str)
     if !columns.iter().any(|c| matches!(c, Column::Number(_))) {
         return Err(wrong("no column but the last holds a number in the first record".into()));
     }
-    let mut names: Vec<&str> = columns.iter().filter_map(Column::meta_name).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(wrong(format!("two columns would be \"meta.{}\"; rename one in the header", twice[0])));
+    let mut seen = HashSet::new();
+    if let Some(twice) = columns.iter().filter_map(Column::meta_name).find(|name| !seen.insert(*name)) {
+        return Err(wrong(format!("two columns would be \"meta.{twice}\"; rename one in the header")));
     }
     Ok(columns)
 }

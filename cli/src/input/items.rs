@@ -83,10 +83,7 @@ mod tests {
     #[test]
     fn ids_default_to_line_numbers_from_0_with_blank_lines_counted() {
         let parsed = parse("{\"text\": \"x\"}\n\n{\"vector\": [1, 2.5], \"meta\": {\"a\": 1}}\n").unwrap();
-        assert_eq!(
-            parsed.items,
-            [Item::text("0", "x"), Item::vector("2", vec![1.0, 2.5]).meta(json!({"a": 1}))]
-        );
+        assert_eq!(parsed.items, [Item::text("0", "x"), Item::vector("2", vec![1.0, 2.5]).meta(json!({"a": 1}))]);
         assert_eq!(parsed.places, [Place::Line(1), Place::Line(3)]);
     }
 

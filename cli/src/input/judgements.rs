@@ -82,9 +82,14 @@ impl JudgementLine {
             || self.relevant.is_some()
             || self.grade.is_some();
         let mut judgement = match (pair, graded) {
-            (true, true) => return Err("mixes the forms {\"a\", \"b\", \"similar\"} and {\"query\", \"item\", ..}".into()),
+            (true, true) => {
+                return Err("mixes the forms {\"a\", \"b\", \"similar\"} and {\"query\", \"item\", ..}".into());
+            }
             (false, false) => {
-                return Err("no judgement; a line has \"query\", \"item\" and \"relevant\", or \"a\", \"b\" and \"similar\"".into());
+                return Err(
+                    "no judgement; a line has \"query\", \"item\" and \"relevant\", or \"a\", \"b\" and \"similar\""
+                        .into(),
+                );
             }
             (true, false) => self.pair()?,
             (false, true) => self.graded(expected)?,
@@ -132,7 +137,10 @@ impl JudgementLine {
         check_id(item).map_err(|e| format!("\"item\": {e}"))?;
         let query = query(self.query.as_ref(), self.query_id.as_ref(), self.query_vector.as_deref(), expected)?;
         if self.query_id.as_ref() == Some(item) {
-            return Err(format!("\"query_id\" and \"item\" are both {:?}; an item is not judged against itself", cut(item)));
+            return Err(format!(
+                "\"query_id\" and \"item\" are both {:?}; an item is not judged against itself",
+                cut(item)
+            ));
         }
         let grade = match (self.relevant, self.grade) {
             (Some(relevant), None) => {
@@ -192,8 +200,9 @@ pub fn source_name(name: &str) -> Result<Source, String> {
 }
 
 fn time(text: &str) -> Result<SystemTime, String> {
-    let wrong = || format!("\"at\" is {:?}, not a time as RFC 3339 has it, such as \"2026-03-01T09:30:00Z\"", cut(text));
-    text.parse::<jiff::Timestamp>().map_err(|_| wrong()).and_then(|t| SystemTime::try_from(t).map_err(|_| wrong()))
+    let wrong =
+        || format!("\"at\" is {:?}, not a time as RFC 3339 has it, such as \"2026-03-01T09:30:00Z\"", cut(text));
+    text.parse::<jiff::Timestamp>().map(SystemTime::from).map_err(|_| wrong())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! NumPy's `.npy` files: a 2-D array of f16, f32 or f64, C order, little-endian, header versions 1 to 3.
+//! The `.npy` files of `NumPy`: a 2-D array of f16, f32 or f64, C order, little-endian, header versions 1 to 3.
 //!
 //! The header is not trusted: its length is bounded, and rows are read one after another, so that memory grows with the
 //! data that is there and not with the shape that is claimed. Format: NEP 1, `numpy.lib.format`.
@@ -15,7 +15,7 @@ use super::error::{InputError, Place, cut};
 use super::lines::Lines;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-/// The longest header: NumPy's own limit for files that are not trusted.
+/// The longest header: `NumPy`'s own limit for files that are not trusted.
 const MAX_HEADER_BYTES: usize = 10_000;
 
 /// Reads an array as f32.
@@ -157,7 +157,10 @@ impl<'a, R: BufRead> Array<'a, R> {
             return Err(wrong("is in Fortran order; save numpy.ascontiguousarray(..) of it".into()));
         }
         let [rows, columns] = header.shape[..] else {
-            return Err(wrong(format!("has {} dimensions; a 2-D array, one vector a row, is needed", header.shape.len())));
+            return Err(wrong(format!(
+                "has {} dimensions; a 2-D array, one vector a row, is needed",
+                header.shape.len()
+            )));
         };
         let columns = usize::try_from(columns)
             .ok()
@@ -311,7 +314,7 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
 ///
 /// # Errors
 /// What the writer says.
-pub fn write_npy_f64(mut writer: impl Write, matrix: ArrayView2<'_, f64>) -> io::Result<()> {
+pub fn write_npy_f64(mut writer: impl Write, matrix: &ArrayView2<'_, f64>) -> io::Result<()> {
     let (rows, columns) = matrix.dim();
     let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
@@ -372,7 +375,7 @@ mod tests {
     fn what_is_written_is_read_back_bit_for_bit_and_aligned() {
         let matrix = array![[0.1, 1e-300], [f64::MAX, -0.0], [std::f64::consts::PI, 3.0]];
         let mut bytes = Vec::new();
-        write_npy_f64(&mut bytes, matrix.view()).unwrap();
+        write_npy_f64(&mut bytes, &matrix.view()).unwrap();
         assert_eq!((bytes.len() - 6 * 8) % 64, 0);
         let read = npy_f64(&bytes[..], "f").unwrap();
         assert!(read.iter().zip(&matrix).all(|(a, b)| a.to_bits() == b.to_bits()));
@@ -381,7 +384,7 @@ mod tests {
     #[test]
     fn every_truncation_is_refused_and_so_is_what_follows_the_data() {
         let mut bytes = Vec::new();
-        write_npy_f64(&mut bytes, array![[1.0, 2.0], [3.0, 4.0]].view()).unwrap();
+        write_npy_f64(&mut bytes, &array![[1.0, 2.0], [3.0, 4.0]].view()).unwrap();
         for end in 0..bytes.len() {
             assert!(npy_f32(&bytes[..end], "f").is_err(), "cut at {end}");
         }
@@ -407,7 +410,10 @@ mod tests {
         refused(&npy(1, &header("<f4", "(2,)"), &[0; 8]), "has 1 dimensions");
         refused(&npy(1, &header("<f4", "(0, 2)"), &[]), "the input is empty");
         refused(&npy(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1)}", &[0; 4]), "Fortran");
-        refused(&npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", &[0; 4]), "not f16, f32 or f64");
+        refused(
+            &npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", &[0; 4]),
+            "not f16, f32 or f64",
+        );
         refused(&npy(1, "{'descr': '<f4', 'shape': (1, 1)}", &[0; 4]), "not understood");
         refused(&npy(9, "", &[]), "npy format 9");
         refused(b"PK\x03\x04zip archive", "is no npy file");
@@ -424,7 +430,7 @@ mod tests {
     #[test]
     fn rows_become_items_named_by_number_or_by_the_ids_file() {
         let mut bytes = Vec::new();
-        write_npy_f64(&mut bytes, array![[1.0, 2.0], [3.0, 4.0]].view()).unwrap();
+        write_npy_f64(&mut bytes, &array![[1.0, 2.0], [3.0, 4.0]].view()).unwrap();
         let items = |ids: Option<&str>| npy_items(&bytes[..], "x.npy", ids.map(|i| (i.as_bytes(), "ids.txt")), TWO);
         assert_eq!(items(None).unwrap().items[1], Item::vector("1", vec![3.0, 4.0]));
         assert_eq!(items(Some("a\nb\n")).unwrap().items[1].id, "b");

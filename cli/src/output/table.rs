@@ -103,11 +103,12 @@ fn shorten(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     let mut width = 0;
-    let kept = text.chars().take_while(|c| {
+    let fits = |c: &char| {
         width += c.width().unwrap_or(0);
         width <= most - 3
-    });
-    kept.chain("...".chars()).collect()
+    };
+    let kept: String = text.chars().take_while(fits).collect();
+    format!("{}...", kept.trim_end())
 }
 
 #[cfg(test)]

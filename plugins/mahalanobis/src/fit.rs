@@ -155,7 +155,7 @@ impl<'a> Fit<'a> {
             })
             .collect();
         let candidate = Scores {
-            margins: of_query.iter().enumerate().map(|(i, fold)| chosen[*fold].margins[i]).collect(),
+            contrasts: of_query.iter().enumerate().map(|(i, fold)| chosen[*fold].contrasts[i]).collect(),
             placements: of_link.iter().enumerate().map(|(i, fold)| chosen[*fold].placements[i]).collect(),
         };
         let poll = || poll(self.task);

@@ -1,8 +1,9 @@
 //! How well distances agree with judgements, one number a query and one a pair.
 //!
-//! A query's **margin** is `(mean d(irrelevant) - mean d(relevant)) / std d` over its judged results; it has no scale, so
-//! metrics compare. A pair's **placement** is the share of pairs of the other kind, held out with it, that lie on the
-//! right side of it; the mean of placements is the area under the ROC curve (DeLong et al., 1988).
+//! A query's **contrast** is `(mean d(irrelevant) - mean d(relevant)) / mean d` over its judged results. Metrics compare
+//! by it once it is divided by their own relative spread of distances, pooled over queries (see `gate`). A pair's
+//! **placement** is the share of pairs of the other kind, held out with it, that lie on the right side of it; the mean of
+//! placements is the area under the ROC curve (DeLong et al., 1988).
 
 use affinis::{LearnError, Metric};
 use ndarray::Array2;
@@ -18,8 +19,17 @@ const BLOCK: usize = 256;
 /// A score for each query and link of the evidence; `None` where nothing can be measured.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scores {
-    pub(crate) margins: Vec<Option<f64>>,
+    pub(crate) contrasts: Vec<Option<Contrast>>,
     pub(crate) placements: Vec<Option<f64>>,
+}
+
+/// What the distances of a query's judged results say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Contrast {
+    /// `(mean d(irrelevant) - mean d(relevant)) / mean d`.
+    pub(crate) difference: f64,
+    /// `var d / (mean d)^2`.
+    pub(crate) spread: f64,
 }
 
 /// Squared distances between rows of the evidence.
@@ -61,7 +71,7 @@ impl Distances for Shaped {
 impl Scores {
     /// No scores for so much evidence.
     pub(crate) fn none(evidence: &Evidence<'_>) -> Self {
-        Self { margins: vec![None; evidence.queries.len()], placements: vec![None; evidence.links.len()] }
+        Self { contrasts: vec![None; evidence.queries.len()], placements: vec![None; evidence.links.len()] }
     }
 
     /// Scores everything under one distance. Placements are within folds, to be comparable with those of
@@ -101,7 +111,7 @@ impl Scores {
             let q = &evidence.queries[i];
             let (relevant, others) = rest.split_at(q.relevant.len());
             let (irrelevant, others) = others.split_at(q.irrelevant.len());
-            self.margins[i] = Some(margin((&q.relevant, relevant), (&q.irrelevant, irrelevant)));
+            self.contrasts[i] = contrast((&q.relevant, relevant), (&q.irrelevant, irrelevant));
             rest = others;
         }
 
@@ -132,19 +142,17 @@ fn share_below(sorted: &[f64], v: f64) -> Option<f64> {
     (!sorted.is_empty()).then(|| 0.5 * (below + up_to) as f64 / sorted.len() as f64)
 }
 
-fn margin(relevant: (&[Judged], &[f64]), irrelevant: (&[Judged], &[f64])) -> f64 {
+/// `None` when all distances are zero.
+fn contrast(relevant: (&[Judged], &[f64]), irrelevant: (&[Judged], &[f64])) -> Option<Contrast> {
     let weights = || relevant.0.iter().chain(irrelevant.0).map(|j| j.weight);
     let distances = || relevant.1.iter().chain(irrelevant.1).copied();
     let mean = mean_of(weights().zip(distances()));
     let variance = mean_of(weights().zip(distances().map(|d| (d - mean).powi(2))));
-    // Distances that differ by rounding only say nothing.
-    if variance.sqrt() <= 1e-9 * mean.abs() {
-        return 0.0;
-    }
     let of_kind = |(judged, distances): (&[Judged], &[f64])| {
         mean_of(judged.iter().map(|j| j.weight).zip(distances.iter().copied()))
     };
-    (of_kind(irrelevant) - of_kind(relevant)) / variance.sqrt()
+    let difference = of_kind(irrelevant) - of_kind(relevant);
+    (mean > 0.0).then(|| Contrast { difference: difference / mean, spread: variance / (mean * mean) })
 }
 
 /// The weighted mean of (weight, value), weights above 0.

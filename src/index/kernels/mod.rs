@@ -4,9 +4,9 @@
 //! rounding; what is *reported* never comes from here but from [`exact`](super::query), which has one order everywhere.
 //! This is the only place of the index with `unsafe` code.
 
-mod portable;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -30,12 +30,16 @@ fn curve(index: &Index, metric: &Versioned, queries: &[Vec<f32>], truth: &[Vec<u
 
 fn truth(index: &Index, metric: &Versioned, queries: &[Vec<f32>]) -> Vec<Vec<u32>> {
     let scan = SearchParams { ef: Some(1 << 20), ..params(10) };
-    queries.iter().map(|q| index.search(metric, q, &scan).unwrap().hits.iter().take(10).map(|h| h.slot).collect()).collect()
+    queries
+        .iter()
+        .map(|q| index.search(metric, q, &scan).unwrap().hits.iter().take(10).map(|h| h.slot).collect())
+        .collect()
 }
 
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> = stat.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
+    let fields: Vec<f64> =
+        stat.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
     (fields.get(10).unwrap_or(&0.0) + fields.get(11).unwrap_or(&0.0)) / 100.0
 }
 
@@ -44,7 +48,7 @@ fn cpu_seconds() -> f64 {
 fn figures_glove_100k() {
     let Some(mut all) = npy("ann/wink_glove_341k_x100.f16.npy") else { return };
     normalise(&mut all);
-    let step = all.len() / 1000;
+    let step = (all.len() - 1000) / 1000;
     let queries: Vec<Vec<f32>> = (0..1000).map(|i| all.swap_remove(i * step)).collect();
     all.truncate(100_000);
     let index = Index::new(100, small(100, 1 << 17, 1 << 20)).unwrap();
@@ -79,7 +83,7 @@ fn figures_glove_100k() {
 fn figures_growth_by_batches() {
     let Some(mut all) = npy("ann/wink_glove_341k_x100.f16.npy") else { return };
     normalise(&mut all);
-    let step = all.len() / 1000;
+    let step = (all.len() - 1000) / 1000;
     let queries: Vec<Vec<f32>> = (0..1000).map(|i| all.swap_remove(i * step)).collect();
     all.truncate(100_000);
     let mut config = small(100, 8192, 2048);
@@ -91,7 +95,12 @@ fn figures_growth_by_batches() {
     }
     eprintln!("added in {:.2} s", start.elapsed().as_secs_f64());
     index.settle();
-    eprintln!("settled in {:.1} s, {:.1} cpu-s; {:?}", start.elapsed().as_secs_f64(), cpu_seconds() - cpu, index.stats());
+    eprintln!(
+        "settled in {:.1} s, {:.1} cpu-s; {:?}",
+        start.elapsed().as_secs_f64(),
+        cpu_seconds() - cpu,
+        index.stats()
+    );
     let expected = truth(&index, &euclid(100), &queries);
     curve(&index, &euclid(100), &queries, &expected);
     eprintln!("calibrated ef {:?}", index.ef_for(0));

@@ -99,8 +99,7 @@ impl Mahalanobis {
             let norm = basis.row(i).dot(&basis.row(i)).sqrt();
             basis.row_mut(i).mapv_inplace(|x| x / norm);
         }
-        let mut values: Vec<f64> =
-            (0..dim).map(|i| condition.powf(i as f64 / (dim.max(2) - 1) as f64)).collect();
+        let mut values: Vec<f64> = (0..dim).map(|i| condition.powf(i as f64 / (dim.max(2) - 1) as f64)).collect();
         let trace: f64 = values.iter().sum();
         values.iter_mut().for_each(|v| *v *= dim as f64 / trace);
         let factor = Array2::from_shape_fn((dim, dim), |(i, j)| values[i].sqrt() * basis[(i, j)]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use roaring::RoaringBitmap;
 
 use super::{Dot, Random, add, euclid, exact, mahalanobis, params, small};
-use crate::index::{Index, IndexError, SearchParams, SegmentRecord, Versioned};
+use crate::index::{Config, Index, IndexError, SearchParams, SegmentRecord, Segments, Versioned};
 
 fn never() -> bool {
     false
@@ -74,7 +74,8 @@ fn any_sequence_of_operations_answers_like_a_map() {
                             None => random.vector(dim),
                         })
                         .collect();
-                    let remove: Vec<u32> = (0..random.below(5)).filter_map(|_| live.get(random.below(live.len() + 1)).copied()).collect();
+                    let remove: Vec<u32> =
+                        (0..random.below(5)).filter_map(|_| live.get(random.below(live.len() + 1)).copied()).collect();
                     let items: Vec<(u32, &[f32])> =
                         vectors.iter().enumerate().map(|(i, v)| (first + i as u32, &v[..])).collect();
                     index.apply(&items, &remove).unwrap();
@@ -92,7 +93,7 @@ fn any_sequence_of_operations_answers_like_a_map() {
                 7 => index.activate(&metrics[random.below(2)]),
                 8 => {
                     let records: Vec<SegmentRecord> =
-                        index.segment_ids().into_iter().filter_map(|id| index.export(id)).collect();
+                        index.with_segments(Segments::ids).into_iter().filter_map(|id| index.with_segments(|s| s.export(id))).collect();
                     let items = model.iter().map(|(slot, v)| (*slot, v.clone()));
                     let opened = Index::restore(dim, config.clone(), &records, index.next_slot(), items).unwrap();
                     assert_eq!(opened.refused, []);
@@ -136,7 +137,10 @@ fn scanned_answers_are_exact_and_ties_are_all_there() {
         // One of eight equal items in k asks for all eight.
         let found = index.search(&metric, &vectors[7], &params(1)).unwrap();
         if metric.version < 2 {
-            assert_eq!(found.hits.iter().map(|h| h.slot).collect::<Vec<_>>(), (0..8).map(|i| 50 * i + 7).collect::<Vec<_>>());
+            assert_eq!(
+                found.hits.iter().map(|h| h.slot).collect::<Vec<_>>(),
+                (0..8).map(|i| 50 * i + 7).collect::<Vec<_>>()
+            );
             assert!(found.hits.iter().all(|h| h.distance == 0.0));
         }
     }
@@ -169,9 +173,8 @@ fn the_same_bits_whichever_part_finds_an_item() {
             assert!(all.iter().all(|other| other.get(slot).is_none_or(|b| b == bits)));
         }
     }
-    let plan = |index: &Index| {
-        index.search(&metric, &vectors[0], &SearchParams { ef: Some(30), ..params(5) }).unwrap().plan
-    };
+    let plan =
+        |index: &Index| index.search(&metric, &vectors[0], &SearchParams { ef: Some(30), ..params(5) }).unwrap().plan;
     assert_eq!((plan(&scanned), plan(&graphed), plan(&linked)), ("scan", "graph", "graph"));
 }
 
@@ -287,4 +290,25 @@ fn a_cancelled_search_says_so_and_a_cancelled_link_changes_nothing() {
     let shares = shares.into_inner().unwrap();
     assert!(shares.is_sorted() && shares.last() == Some(&1.0));
     assert_eq!((index.stats().head, index.stats().segments.len()), (0, 1));
+}
+
+#[test]
+fn the_graph_is_the_same_whatever_the_number_of_threads() {
+    let dim = 16;
+    let mut random = Random::new(12);
+    let vectors: Vec<Vec<f32>> = (0..3000).map(|_| random.vector(dim)).collect();
+    let graphs = [1, 2, 5].map(|threads| {
+        let index = Index::new(dim, Config { threads, ..small(dim, 1000, 10_000) }).unwrap();
+        index.activate(&mahalanobis(dim, 20.0, 1));
+        add(&index, 0, &vectors[..2500]);
+        index.link_now(&|_| (), &never).unwrap();
+        index.apply(&[], &(0..600).collect::<Vec<u32>>()).unwrap();
+        // Appended to what is there, the dead cut out, and refined.
+        add(&index, 2500, &vectors[2500..]);
+        index.relink(&|_| (), &never).unwrap();
+        let ids = index.with_segments(Segments::ids);
+        assert_eq!(ids.len(), 1);
+        index.with_segments(|s| s.export(ids[0])).unwrap().chunks
+    });
+    assert!(graphs[0] == graphs[1] && graphs[0] == graphs[2]);
 }

@@ -73,7 +73,10 @@ fn graphs_reach_the_recall_target_on_text() {
                 let with = SearchParams { ef: Some(ef), ..params(10) };
                 let reached = recall(&index, &metric, &items, &queries, &with);
                 let found = index.search(&metric, &queries[0], &with).unwrap();
-                eprintln!("{name}, metric {}, ef {ef}: {reached:.4}, {} evaluations", metric.version, found.evaluations);
+                eprintln!(
+                    "{name}, metric {}, ef {ef}: {reached:.4}, {} evaluations",
+                    metric.version, found.evaluations
+                );
                 assert_eq!(found.plan, "graph");
                 assert!(reached >= 0.95);
             }

@@ -1,0 +1,83 @@
+//! `judge` and `forget`.
+
+use serde_json::json;
+
+use crate::home::{Home, failed};
+
+fn judgements(home: &Home) -> u64 {
+    home.json(["stats", "c"])["judgements"].as_u64().unwrap()
+}
+
+#[test]
+fn the_four_forms_are_stored() {
+    let home = Home::with_points();
+    home.write(
+        "j.jsonl",
+        r#"{"query_id": "a", "item": "b", "relevant": true, "shown": ["b", "c"], "weight": 2}
+{"query_vector": [1, 1], "item": "c", "grade": 0.5, "at": "2026-01-02T03:04:05Z"}
+
+{"a": "a", "b": "d", "similar": false, "source": "click", "user": "ann"}
+"#,
+    );
+    let stored = home.json(["judge", "c", "j.jsonl"]);
+    assert_eq!(stored, json!({"judgements": 3, "first": 0, "last": 2}));
+    let piped =
+        home.run_with(["judge", "c", "-", "--user", "bob"], b"{\"a\": \"a\", \"b\": \"b\", \"similar\": true}\n");
+    assert_eq!(piped.status, Some(0), "{piped:?}");
+    assert_eq!(judgements(&home), 4);
+}
+
+#[test]
+fn texts_are_judged_where_there_is_an_encoder() {
+    let home = Home::new();
+    home.ok(["create", "c"]);
+    home.write("c.jsonl", "{\"id\": \"a1\", \"text\": \"how to prune apple trees\"}\n");
+    home.ok(["add", "c", "c.jsonl"]);
+    home.write("j.jsonl", "{\"query\": \"fruit tree care\", \"item\": \"a1\", \"relevant\": true}\n");
+    home.ok(["judge", "c", "j.jsonl"]);
+    assert_eq!(judgements(&home), 1);
+}
+
+#[test]
+fn judgements_of_one_command_are_all_stored_or_none() {
+    let home = Home::with_points();
+    let good = "{\"query_id\": \"a\", \"item\": \"b\", \"relevant\": true}\n";
+    for (bad, words) in [
+        (r#"{"query_id": "a", "item": "nobody", "relevant": true}"#, &["line 2", "nobody"][..]),
+        (r#"{"query_id": "nobody", "item": "a", "relevant": true}"#, &["line 2", "nobody"]),
+        (r#"{"a": "a", "b": "nobody", "similar": true}"#, &["line 2", "nobody"]),
+        (r#"{"query_id": "a", "item": "a", "relevant": true}"#, &["line 2", "itself"]),
+        (r#"{"a": "a", "b": "a", "similar": true}"#, &["line 2", "itself"]),
+        (r#"{"query_id": "a", "item": "b", "grade": 1.5}"#, &["line 2", "between -1 and 1"]),
+        (r#"{"query_id": "a", "item": "b", "grade": -1.01}"#, &["line 2", "between -1 and 1"]),
+        (r#"{"query_id": "a", "item": "b", "relevent": true}"#, &["line 2", "relevent"]),
+        (r#"{"query_vector": [1], "item": "b", "relevant": true}"#, &["line 2", "dimension"]),
+        (r#"{"query": "a text", "item": "b", "relevant": true}"#, &["line 2", "encoder"]),
+        (r#"{"query_id": "a", "item": "b", "relevant": true, "weight": -1}"#, &["line 2", "weight"]),
+        ("nonsense", &["line 2"]),
+    ] {
+        home.write("j.jsonl", format!("{good}{bad}\n"));
+        home.fails(["judge", "c", "j.jsonl"], 1, &[&["j.jsonl"], words].concat());
+        assert_eq!(judgements(&home), 0, "{bad}");
+    }
+    failed(&home.run_with(["judge", "c", "-"], b""), 1, &["standard input", "empty"]);
+}
+
+#[test]
+fn forgetting_removes_judgements_for_good_and_withdraws_what_learned_from_them() {
+    let home = Home::with_judgements();
+    let ann = home.run_with(
+        ["judge", "c", "-", "--user", "ann"],
+        b"{\"query_id\": \"0\", \"item\": \"40\", \"relevant\": true}\n{\"query_id\": \"1\", \"item\": \"40\", \"relevant\": false}\n",
+    );
+    assert_eq!(ann.status, Some(0));
+    home.ok(["refit", "c", "--force"]);
+    let forgotten = home.json(["forget", "c", "--user", "ann"]);
+    assert_eq!((&forgotten["removed"], &forgotten["withdrawn"]), (&json!(2), &json!([1])));
+    assert_eq!(judgements(&home), 120);
+    assert_ne!(forgotten["active"], 1);
+    home.fails(["metrics", "c", "promote", "1"], 1, &["withdrawn"]);
+    let of_item = home.json(["forget", "c", "--item", "20"]);
+    assert_eq!(of_item["removed"], 12);
+    assert_eq!(judgements(&home), 108);
+}

@@ -1,0 +1,13 @@
+//! The binary `affinis`, driven as its users drive it. Each test states a point that the page of the command line makes.
+
+mod home;
+
+mod bad_input;
+mod demo;
+mod evaluation;
+mod items;
+mod judgements;
+mod metrics;
+mod search;
+mod store;
+mod transfer;

@@ -1,0 +1,158 @@
+//! Where the store is, who may open it, and what the exit status says.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use crate::home::{Home, failed, keys};
+
+#[test]
+fn store_and_json_stand_before_or_after_the_command() {
+    let home = Home::new();
+    home.ok(["--store", "s", "--json", "create", "c", "--dim", "2"]);
+    let before = home.ok(["--store", "s", "--json", "stats", "c"]).json();
+    let after = home.ok(["stats", "c", "--json", "--store", "s"]).json();
+    assert_eq!(before, after);
+    assert!(home.path("s").is_dir() && !home.path("affinis.store").exists());
+}
+
+#[test]
+fn the_store_is_affinis_store_unless_the_environment_or_the_arguments_name_another() {
+    let home = Home::new();
+    home.ok(["create", "c", "--dim", "2"]);
+    assert!(home.path("affinis.store").is_dir());
+    let in_environment = |args: &[&str]| home.command(args.iter().copied()).env("AFFINIS_STORE", "e").output().unwrap();
+    assert!(in_environment(&["create", "other", "--dim", "3"]).status.success());
+    assert!(home.path("e").is_dir());
+    assert_eq!(home.json(["collections", "--store", "e"])["name"], "other");
+    assert!(!in_environment(&["stats", "c"]).status.success());
+    assert!(in_environment(&["stats", "c", "--store", "affinis.store"]).status.success());
+}
+
+#[test]
+fn a_store_that_is_not_there_is_said_and_not_made() {
+    let home = Home::new();
+    for args in [&["stats", "c"][..], &["search", "c", "text"], &["collections"], &["verify"], &["metrics", "c"]] {
+        home.fails(args.iter().copied(), 1, &["affinis.store", "affinis create"]);
+        assert!(!home.path("affinis.store").exists());
+    }
+}
+
+#[test]
+fn wrong_arguments_are_status_2() {
+    let home = Home::with_points();
+    for args in [
+        &["search", "c"][..],
+        &["search", "c", "text", "--like", "a"],
+        &["search", "c", "--like", "a", "-k", "0"],
+        &["search", "c", "--like", "a", "-k", "10001"],
+        &["search", "c", "--like", "a", "--ef", "0"],
+        &["search", "c", "--like", "a", "--recall", "1.5"],
+        &["search", "c", "--like", "a", "--recall", "0"],
+        &["search", "c", "--like", "a", "--ef", "10", "--recall", "0.9"],
+        &["search", "c", "--like", "a", "--metric", "best"],
+        &["search", "c", "--like", "a", "--filter", "{\"a\": "],
+        &["search", "c", "--like", "a", "--filter", "{\"a\": {\"$near\": 1}}"],
+        &["create", "x", "--dim", "0"],
+        &["create", "x", "--dim", "4097"],
+        &["create", "x", "--dim", "2", "--distance", "l1"],
+        &["create", "x", "--dim", "2", "--encoder", "dir"],
+        &["add", "c", "points.unknown"],
+        &["add", "c", "points.jsonl", "--ids", "ids.txt"],
+        &["get", "c"],
+        &["forget", "c"],
+        &["forget", "c", "--user", "u", "--item", "a"],
+        &["judge", "c", "points.jsonl", "--source", "guess"],
+        &["nonsense"],
+        &[],
+    ] {
+        failed(&home.run(args.iter().copied()), 2, &[]);
+    }
+    assert!(home.ok(["--help"]).stdout.contains("Examples:"));
+}
+
+#[test]
+fn commands_that_are_not_there_yet_are_not_listed() {
+    let help = Home::new().ok(["--help"]).stdout;
+    for command in ["relink", "explain", "backup", "restore"] {
+        assert!(!help.contains(&format!("  {command} ")), "{help}");
+    }
+    for command in [
+        "demo",
+        "create",
+        "add",
+        "get",
+        "delete",
+        "search",
+        "judge",
+        "refit",
+        "metrics",
+        "evaluate",
+        "stats",
+        "collections",
+        "verify",
+        "export",
+        "import",
+        "forget",
+        "model",
+    ] {
+        assert!(help.contains(&format!("  {command} ")), "{command}: {help}");
+        assert!(Home::new().ok([command, "--help"]).stdout.contains("Examples:"), "{command}");
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_at_once_with_the_holders_pid() {
+    let home = Home::with_points();
+    // A command locks before it reads its input: this one waits for it.
+    let mut holder = home.command(["add", "c", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = holder.id().to_string();
+    let refused = loop {
+        let ran = home.run(["stats", "c"]);
+        if ran.status == Some(1) {
+            break ran;
+        }
+        assert!(holder.try_wait().unwrap().is_none());
+    };
+    failed(&refused, 1, &[&pid, "affinis.store"]);
+    holder.stdin.take().unwrap().write_all(b"{\"id\": \"e\", \"vector\": [5, 5]}\n").unwrap();
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(holder.wait().unwrap().success());
+    assert!(said.contains("added 1 item"), "{said}");
+    assert_eq!(home.items(), 5);
+}
+
+#[test]
+fn collections_and_stats_are_as_promised() {
+    let home = Home::with_points();
+    home.ok(["create", "half", "--dim", "3", "--distance", "cosine", "--precision", "f16"]);
+    let collections = home.all_json(["collections"]);
+    assert_eq!(collections.len(), 2);
+    assert_eq!(collections[0]["items"], 4);
+    assert_eq!((&collections[1]["distance"], &collections[1]["precision"]), (&"cosine".into(), &"f16".into()));
+    let stats = home.json(["stats", "c"]);
+    let wanted =
+        ["items", "dim", "deleted", "segments", "head", "judgements", "active_metric", "memory_bytes", "disk_bytes"];
+    assert_eq!(keys(&stats), wanted);
+    assert_eq!((&stats["items"], &stats["dim"], &stats["active_metric"]), (&4.into(), &2.into(), &0.into()));
+    home.ok(["delete", "c", "a"]);
+    assert_eq!(home.items(), 3);
+    home.fails(["stats", "nobody"], 1, &["nobody", "half"]);
+    home.fails(["create", "c", "--dim", "2"], 1, &["exists"]);
+}
+
+#[test]
+fn a_sound_store_verifies() {
+    let home = Home::with_points();
+    assert!(home.ok(["verify"]).stdout.contains("sound"));
+    assert_eq!(home.json(["verify"])["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn no_escape_codes_reach_a_pipe() {
+    let home = Home::with_points();
+    for args in [&["search", "c", "--like", "a"][..], &["stats", "c"], &["metrics", "c"], &["get", "c", "b"]] {
+        let ran = home.ok(args.iter().copied());
+        assert!(!ran.stdout.contains('\u{1b}') && ran.stderr.is_empty(), "{ran:?}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Recall at default settings on real vectors, against an exact scan, under Euclid and under a learned metric.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use affinis::{Collection, Item, Judgement, MetricChoice, Query, Store};
+use affinis_mahalanobis::Mahalanobis;
+use ndarray::{Array1, Array2, Axis};
+
+const DIM: usize = 384;
+
+/// Vectors and labels of a set, where the data is there.
+fn read(name: &str) -> Option<(Vec<Item>, Vec<String>)> {
+    let data = std::env::var_os("AFFINIS_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let labels = std::fs::read_to_string(data.join(format!("text/{name}.tsv"))).ok()?;
+    let labels: Vec<String> = labels.lines().map(|l| l.split('\t').next().unwrap_or_default().to_owned()).collect();
+    let bytes = std::fs::read(data.join(format!("text/{name}.minilm384.f16.npy"))).ok()?;
+    let numbers = &bytes[bytes.len() - labels.len() * DIM * 2..];
+    let row = |row: &[u8]| -> Vec<f32> {
+        row.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+    };
+    let items = numbers.chunks_exact(DIM * 2).enumerate().map(|(i, r)| Item::vector(i.to_string(), row(r)));
+    Some((items.collect(), labels))
+}
+
+/// The squared distance of two items under `A`, in f64, from `X A` and the diagonal of `X A X'`.
+struct Exact {
+    x: Array2<f64>,
+    xa: Array2<f64>,
+    own: Array1<f64>,
+}
+
+impl Exact {
+    fn new(items: &[Item], a: &Array2<f64>) -> Self {
+        let numbers = items.iter().flat_map(|i| i.vector.iter().flatten().map(|x| f64::from(*x))).collect();
+        let x = Array2::from_shape_vec((items.len(), DIM), numbers).expect("whole rows");
+        let xa = x.dot(a);
+        let own = (&xa * &x).sum_axis(Axis(1));
+        Self { x, xa, own }
+    }
+
+    /// Row numbers of the ten nearest to an item.
+    fn nearest(&self, i: usize) -> HashSet<String> {
+        let products = self.x.dot(&self.xa.row(i));
+        let distance = |j: &usize| self.own[i] - 2.0 * products[*j] + self.own[*j];
+        let mut order: Vec<usize> = (0..self.own.len()).collect();
+        order.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
+        order[..10].iter().map(ToString::to_string).collect()
+    }
+}
+
+fn recall(points: &Collection, items: &[Item], metric: MetricChoice, exact: &Exact) -> f64 {
+    let queries: Vec<usize> = (0..items.len()).step_by(items.len() / 200).collect();
+    let mut found = 0;
+    for i in &queries {
+        let expected = exact.nearest(*i);
+        let query = items[*i].vector.as_deref().expect("a vector");
+        let hits = points.search(query).metric(metric).run().expect("hits");
+        assert!(hits.plan.visited < items.len() / 2, "the graph answers, not a scan: {:?}", hits.plan);
+        found += hits.iter().filter(|h| expected.contains(&h.id)).count();
+    }
+    found as f64 / (10 * queries.len()) as f64
+}
+
+#[test]
+fn recall_is_at_least_95_percent_under_euclid_and_under_a_learned_metric() {
+    for name in ["debian-6000", "wordnet-6000"] {
+        let Some((items, labels)) = read(name) else {
+            eprintln!("skipped: ../shared/data/text/{name} is not there");
+            return;
+        };
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::builder().plugin(Mahalanobis::default()).open(dir.path()).expect("a store");
+        let points = store.collection("points").dim(DIM).create().expect("created");
+        points.add(items.clone()).expect("added");
+        points.settle().expect("linked");
+        let euclid = recall(&points, &items, MetricChoice::Euclidean, &Exact::new(&items, &Array2::eye(DIM)));
+        for query in 0..100 {
+            let hits = points.search(Query::like(query.to_string())).run().expect("hits");
+            let judged = hits.iter().map(|hit| {
+                let relevant = labels[hit.id.parse::<usize>().expect("a row")] == labels[query];
+                Judgement::graded(Query::like(query.to_string()), &hit.id, if relevant { 1.0 } else { -1.0 })
+            });
+            points.judge_all(judged).expect("judged");
+        }
+        let report = points.refit().run().expect("a report");
+        assert!(report.promoted, "{name}: {report:?}");
+        points.settle().expect("calibrated");
+        let a = points.metric_matrix(1).expect("a matrix");
+        let learned = recall(&points, &items, MetricChoice::Active, &Exact::new(&items, &a));
+        println!("{name}: recall@10 {euclid:.4} under Euclid, {learned:.4} under the learned metric");
+        assert!(euclid >= 0.95 && learned >= 0.95, "{name}: {euclid} {learned}");
+    }
+}
