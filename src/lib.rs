@@ -42,7 +42,7 @@
 //! It is one process's store: a second one is refused. It is not a server, and it does not shard.
 
 mod collection;
-mod encode;
+pub mod encode;
 mod error;
 mod feedback;
 mod filter;
@@ -59,7 +59,9 @@ pub use collection::{
     Added, Collection, CollectionBuilder, CollectionInfo, EncoderInfo, EvalQuery, Evaluation, EvaluationRow, Forget,
     Forgotten, History, Measure, Problem, Refit, RefitMillis, RefitReport, Search, SegmentStats, Stats, StoredVersion,
 };
-pub use encode::*;
+pub use encode::{EncodeError, Encoded, Encoder};
+#[cfg(feature = "onnx")]
+pub use encode::{Onnx, OnnxOptions};
 pub use error::{Error, Result};
 pub use feedback::{Judgement, Source, StoredJudgement, Subject};
 pub use filter::Filter;

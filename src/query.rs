@@ -110,7 +110,7 @@ pub struct Hits {
 pub struct Plan {
     /// Distance evaluations.
     pub visited: usize,
-    /// The beam's width; 0 when every item was looked at.
+    /// The width of the beam, where one was used.
     pub ef: usize,
     /// Microseconds inside the index.
     pub micros: u64,

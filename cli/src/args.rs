@@ -21,11 +21,14 @@ Examples:
   affinis create notes                              a collection with the built-in text encoder
   affinis add notes notes.jsonl                     {\"id\": \"a1\", \"text\": \"how to prune apple trees\"}
   affinis search notes \"fruit tree care\"
-  affinis judge notes judgements.jsonl              {\"query\": \"fruit tree care\", \"item\": \"a1\", \"relevant\": true}
-  affinis refit notes                               learn the metric; promoted only if it helps on held-out judgements
-  affinis evaluate notes queries.jsonl              Euclidean against learned, with confidence intervals
+  affinis judge notes judgements.jsonl              {\"query\": \"fruit trees\", \"item\": \"a1\", \"relevant\": true}
+  affinis refit notes                               learn the metric, promoted only if it helps
+  affinis evaluate notes queries.jsonl              Euclidean against learned, with intervals
 
 Exit status: 0 done, 1 the operation failed and nothing was half-done, 2 the arguments were wrong.";
+
+/// The heading of what every command understands.
+const EVERYWHERE: &str = "With every command";
 
 /// An embedded vector store that learns what "similar" means from feedback.
 #[derive(Debug, Parser)]
@@ -33,11 +36,11 @@ Exit status: 0 done, 1 the operation failed and nothing was half-done, 2 the arg
 #[command(arg_required_else_help = true, subcommand_required = true)]
 pub struct Cli {
     /// The store's directory
-    #[arg(long, global = true, value_name = "DIR", env = "AFFINIS_STORE", default_value = "affinis.store")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", env = "AFFINIS_STORE", default_value = "affinis.store")]
     pub(crate) store: PathBuf,
 
     /// Print JSON, one document a line, and nothing else on standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
 
     #[command(subcommand)]

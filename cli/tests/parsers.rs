@@ -32,7 +32,7 @@ fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
         input::queries_tsv(reader(), "the-file").err(),
         input::archive(reader(), "the-file").err(),
     ];
-    let lines = bytes.iter().filter(|b| **b == b'\n').count() as u64 + 1;
+    let lines = bytes.split(|b| *b == b'\n').count() as u64;
     for error in errors.into_iter().flatten() {
         prop_assert!(error.file == "the-file" || error.file == "other", "{error}");
         prop_assert!(!error.reason.is_empty());
@@ -76,7 +76,7 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         "\u{93}NUMPY\u{1}\u{0}v\u{0}{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }",
     ];
     prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40)
-        .prop_map(|chosen| chosen.concat().chars().flat_map(|c| u8::try_from(c as u32).ok()).collect())
+        .prop_map(|chosen| chosen.concat().chars().filter_map(|c| u8::try_from(c as u32).ok()).collect())
 }
 
 proptest! {

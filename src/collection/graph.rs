@@ -1,40 +1,49 @@
 //! The linked graph on the shelf: written when the index has linked, read when the collection is opened.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Inner, prepare};
+use super::{Collection, Inner, prepare};
 use crate::error::{Error, Result};
-use crate::index::{Config, Index, IndexError, SegmentRecord, Segments, Versioned};
+use crate::index::{Config, Curve, Index, IndexError, SegmentRecord, Segments, Versioned};
 use crate::metric::Distance;
 use crate::persist::Shelf;
 
-/// Which segments of the index are on the shelf.
+/// Which segments and calibrations of the index are on the shelf.
 pub(super) struct SavedGraph {
     shelf: Arc<Shelf>,
-    saved: Mutex<Vec<u64>>,
+    saved: Mutex<(Vec<u64>, BTreeMap<u32, Curve>)>,
 }
 
 impl SavedGraph {
     pub(super) fn new(shelf: Arc<Shelf>) -> Self {
-        Self { shelf, saved: Mutex::new(Vec::new()) }
+        Self { shelf, saved: Mutex::default() }
     }
 
-    /// Brings the shelf up to date with the index's segments, in one transaction.
+    /// Brings the shelf up to date with the index's segments and calibrations, in one transaction.
     pub(super) fn save(&self, segments: &Segments<'_>) -> Result<()> {
-        let ids = segments.ids();
+        let (ids, curves) = (segments.ids(), segments.calibrations());
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        if *saved == ids {
+        if saved.0 == ids && saved.1 == curves {
             return Ok(());
         }
         let mut writes = self.shelf.write();
-        writes.retain_segments(&ids)?;
-        for id in ids.iter().filter(|id| !saved.contains(id)) {
+        if saved.0 != ids {
+            writes.retain_segments(&ids)?;
+        }
+        for id in ids.iter().filter(|id| !saved.0.contains(id)) {
             if let Some(record) = segments.export(*id) {
                 writes.put_segment(*id, &record.chunks);
             }
         }
+        for (version, curve) in curves.iter().filter(|(version, curve)| saved.1.get(version) != Some(curve)) {
+            writes.put_calibration(*version, curve)?;
+        }
+        for version in saved.1.keys().filter(|version| !curves.contains_key(version)) {
+            writes.remove_calibration(*version);
+        }
         writes.commit()?;
-        *saved = ids;
+        *saved = (ids, curves);
         Ok(())
     }
 }
@@ -76,6 +85,8 @@ pub(super) fn restore(
         graph.shelf.graph()?.into_iter().map(|(id, chunks)| SegmentRecord { id, chunks }).collect();
     let stored: Vec<u64> = records.iter().map(|r| r.id).collect();
     let mut config = Config::new(Arc::clone(&base.metric));
+    let curves = graph.shelf.calibrations()?;
+    config.calibrations.clone_from(&curves);
     let saver = Arc::clone(graph);
     config.on_change = Some(Arc::new(move |segments| {
         if let Err(error) = saver.save(segments) {
@@ -87,9 +98,21 @@ pub(super) fn restore(
         tracing::warn!(segment = id, %error, "a stored segment is damaged; its items are linked again");
     }
     let refused: Vec<u64> = restored.refused.iter().map(|(id, _)| *id).collect();
-    *graph.saved.lock().unwrap_or_else(PoisonError::into_inner) =
-        stored.into_iter().filter(|id| !refused.contains(id)).collect();
+    let usable = stored.into_iter().filter(|id| !refused.contains(id)).collect();
+    *graph.saved.lock().unwrap_or_else(PoisonError::into_inner) = (usable, curves);
     Ok(restored.index)
+}
+
+impl Collection {
+    /// Links all items into one graph and refines it under the active metric, without those that were removed. Searches
+    /// and writes go on meanwhile. The background does what is needed without being asked; this does all of it now.
+    ///
+    /// # Errors
+    /// When the graph cannot be stored.
+    pub fn relink(&self) -> Result<()> {
+        self.inner.index.relink(&|_| (), &|| false).map_err(from_index)?;
+        self.inner.save_graph()
+    }
 }
 
 impl Inner {
@@ -101,8 +124,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // What was linked is kept for the next opening; failing that, it is linked again then.
-        if let Err(error) = self.save_graph() {
+        // A large head is linked and kept for the next opening; failing that, it is linked again then.
+        let linked = self.index.close().map_err(from_index);
+        if let Err(error) = linked.and_then(|()| self.save_graph()) {
             tracing::warn!(%error, "the linked graph could not be stored on closing");
         }
     }

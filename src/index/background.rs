@@ -119,9 +119,7 @@ impl Shared {
         }
         drop(asked);
         let view = self.view.load();
-        view.heads
-            .iter()
-            .any(|head| head.frozen || head.len >= self.config.graph_from && head.head.covered() < head.len)
+        view.heads.iter().any(|head| head.frozen || head.len >= self.config.graph_from)
     }
 
     /// Does one bounded piece of work, the most urgent first; false if there was none.
@@ -137,14 +135,19 @@ impl Shared {
         }
         if let Some(open) = view.heads.last()
             && open.len >= self.config.graph_from
-            && open.head.covered() < open.len
         {
-            open.head.extend_graph(open.len, GRAPH_STEP);
-            return true;
+            // The head's graph serves until the items are linked. What is left in a head is scanned, so that a quiet index
+            // gives the same answers after it was opened again.
+            if open.head.covered() < open.len && open.len < self.config.head_capacity / 2 {
+                open.head.extend_graph(open.len, GRAPH_STEP);
+                return true;
+            }
+            return self.link_heads(true, Watch { progress: &|_| (), cancel }).is_ok();
         }
         let calibrate = lock(&self.asked).calibrate.pop();
         if let Some(metric) = calibrate {
             self.calibrate(&metric, cancel);
+            self.tell();
             return true;
         }
         false

@@ -64,8 +64,6 @@ pub(crate) struct Scratch {
     visited: Visited,
     fresh: Vec<u32>,
     distances: Vec<f32>,
-    /// Room for one unpadded vector.
-    pub(crate) numbers: Vec<f32>,
 }
 
 /// A set that is emptied by counting up.

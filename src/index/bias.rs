@@ -123,6 +123,7 @@ impl BiasCache {
     }
 
     /// Metric versions that have biases here.
+    #[cfg(test)]
     pub(crate) fn versions(&self) -> Vec<u32> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.versions.keys().copied().collect()

@@ -3,7 +3,7 @@
 //! Sampled items, each moved a fifth of the way to another, are searched for with growing beams and compared with the
 //! exact answer. The recall of each beam is kept; a search takes the narrowest that reaches the recall it wants.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::query::Query;
@@ -21,11 +21,11 @@ const WIDTHS: [usize; 11] = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
 const ENOUGH: f64 = 0.995;
 
 /// The recall of beam widths, narrowest first.
-type Curve = Vec<(usize, f64)>;
+pub(crate) type Curve = Vec<(usize, f64)>;
 
 /// Curves by metric version.
 #[derive(Debug, Default)]
-pub(crate) struct Calibrations(Mutex<HashMap<u32, Curve>>);
+pub(crate) struct Calibrations(Mutex<BTreeMap<u32, Curve>>);
 
 impl Calibrations {
     /// The width for a metric and a recall, if it was measured.
@@ -35,6 +35,26 @@ impl Calibrations {
         let reached = curve.iter().find(|(_, found)| *found >= recall).map(|(ef, _)| *ef);
         // Beyond what was measured: four times the widest.
         reached.or_else(|| curve.last().map(|(ef, _)| 4 * ef))
+    }
+
+    /// Starts with what an earlier session measured.
+    pub(crate) fn new(known: BTreeMap<u32, Curve>) -> Self {
+        Self(Mutex::new(known))
+    }
+
+    /// Whether a metric was measured.
+    pub(crate) fn knows(&self, version: u32) -> bool {
+        lock(&self.0).contains_key(&version)
+    }
+
+    /// Everything that was measured.
+    pub(crate) fn all(&self) -> BTreeMap<u32, Curve> {
+        lock(&self.0).clone()
+    }
+
+    /// Forgets everything that was measured.
+    pub(crate) fn clear(&self) {
+        lock(&self.0).clear();
     }
 
     fn set(&self, version: u32, curve: Curve) {

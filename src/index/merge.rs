@@ -98,6 +98,8 @@ impl Shared {
                 view.segments.sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
             }
         });
+        // What was measured on the old parts says little of the new ones.
+        self.calibrations.clear();
         write::lock(&self.asked).calibrate.push(active);
         Ok(())
     }
@@ -190,7 +192,8 @@ impl Gathered {
     fn build(self, id: u64, metric: &Versioned, anew: bool, watch: Watch<'_>) -> Result<Segment, Cancelled> {
         let Self { mut slots, rows, edges, entry, mut linked_under, mut unrefined, cut, .. } = self;
         let Some(mut rows) = rows else { return Err(Cancelled) };
-        let mut embedded = (metric.version != 0).then(|| embed(&rows, &*metric.metric));
+        let maps = metric.version != 0 || metric.metric.matrix().is_none();
+        let mut embedded = maps.then(|| embed(&rows, &*metric.metric));
         let fresh = edges.is_empty();
         let mut graph;
         if fresh {
@@ -228,12 +231,13 @@ impl Gathered {
 
 /// The rows in the space where `metric` is squared Euclid.
 fn embed(rows: &Rows, metric: &dyn Metric) -> Rows {
-    const STEP: usize = 1024;
-    let starts: Vec<usize> = (0..rows.len()).step_by(STEP).collect();
+    // A distance that is no metric maps items by what they have in common, so it must see them all at once.
+    let step = if metric.matrix().is_some() { 1024 } else { rows.len().max(1) };
+    let starts: Vec<usize> = (0..rows.len()).step_by(step).collect();
     let pieces: Vec<ndarray::Array2<f32>> = starts
         .into_par_iter()
         .map(|from| {
-            let to = (from + STEP).min(rows.len());
+            let to = (from + step).min(rows.len());
             let numbers = rows.unpadded(from..to);
             match ndarray::ArrayView2::from_shape((to - from, rows.dim()), &numbers) {
                 Ok(items) => metric.embed(items),

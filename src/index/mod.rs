@@ -33,18 +33,20 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::plugin::Metric;
 
+pub(crate) use calibrate::Curve;
 pub(crate) use error::IndexError;
 pub(crate) use record::SegmentRecord;
-pub(crate) use restore::Restored;
-pub(crate) use search::{Found, Neighbour, SearchParams};
-pub(crate) use stats::{IndexStats, SegmentStats};
+pub(crate) use search::{Found, SearchParams};
+pub(crate) use stats::IndexStats;
 
 use background::Background;
 use query::Query;
+use calibrate::Calibrations;
 use search::{PartBiases, Searcher};
 use view::View;
 use write::Shared;
@@ -61,7 +63,7 @@ pub(crate) struct Versioned {
     pub(crate) metric: Arc<dyn Metric>,
 }
 
-/// Told of the segments after their set changed.
+/// Told of the segments and calibrations after they changed.
 pub(crate) type OnChange = dyn Fn(&Segments<'_>) + Send + Sync;
 
 /// How an index behaves.
@@ -79,7 +81,9 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     /// Whether a thread of the index's own does what is to be done; otherwise [`Index::settle`] does it.
     pub(crate) background: bool,
-    /// Called after the set of segments changed, from the thread that changed it.
+    /// Calibrations of an earlier session, which hold for the segments that are restored.
+    pub(crate) calibrations: BTreeMap<u32, Curve>,
+    /// Called after the set of segments or a calibration changed, from the thread that changed it.
     pub(crate) on_change: Option<Arc<OnChange>>,
 }
 
@@ -94,6 +98,7 @@ impl Config {
             bias_bytes: 256 << 20,
             threads: threads.div_ceil(2),
             background: true,
+            calibrations: BTreeMap::new(),
             on_change: None,
         }
     }
@@ -127,6 +132,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::DimensionLimit`] unless `dim` is 1 to 4,096.
+    #[cfg(test)]
     pub(crate) fn new(dim: usize, config: Config) -> Result<Self, IndexError> {
         if dim == 0 || dim > MAX_DIM {
             return Err(IndexError::DimensionLimit { dim });
@@ -172,15 +178,19 @@ impl Index {
         self.background.wake(&self.shared);
     }
 
-    /// Fills the biases of a metric in the background.
-    pub(crate) fn fill(&self, metric: &Versioned) {
-        self.shared.ask_to_fill(metric);
-        self.background.wake(&self.shared);
-    }
-
     /// Waits until the background has nothing left to do. Without a background thread, does it here.
     pub(crate) fn settle(&self) {
         self.background.settle(&self.shared);
+    }
+
+    /// Links the heads that are too large to be scanned, as the background would.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`].
+    pub(crate) fn close(&self) -> Result<(), IndexError> {
+        let view = self.shared.view.load_full();
+        let large = |head: &view::HeadView| head.frozen || head.len >= self.shared.config.graph_from;
+        if view.heads.iter().any(large) { self.link_now(&|_| (), &|| false) } else { Ok(()) }
     }
 
     /// Links all heads into segments now.
@@ -208,13 +218,14 @@ impl Index {
     }
 
     /// Counts up whenever the set of segments changes.
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> u64 {
         self.shared.generation()
     }
 
     /// Shows the segments that there are now.
     pub(crate) fn with_segments<T>(&self, look: impl FnOnce(&Segments<'_>) -> T) -> T {
-        look(&Segments(&self.shared.view.load()))
+        look(&Segments { view: &self.shared.view.load(), calibrations: &self.shared.calibrations })
     }
 
     /// The slots of the live items, increasing.
@@ -229,6 +240,7 @@ impl Index {
     }
 
     /// The lowest slot that may be given next.
+    #[cfg(test)]
     pub(crate) fn next_slot(&self) -> u32 {
         self.shared.view.load().next_slot
     }
@@ -239,6 +251,7 @@ impl Index {
     }
 
     /// The beam width that reaches the recall target under a metric, where it is calibrated.
+    #[cfg(test)]
     pub(crate) fn ef_for(&self, version: u32) -> Option<usize> {
         self.shared.calibrations.get(version, calibrate::TARGET)
     }
@@ -249,19 +262,27 @@ impl Index {
     }
 }
 
-/// The segments of one state of the index, as a store keeps them.
-pub(crate) struct Segments<'a>(&'a View);
+/// What a store keeps of one state of the index, to open it again as it was.
+pub(crate) struct Segments<'a> {
+    view: &'a View,
+    calibrations: &'a Calibrations,
+}
 
 impl Segments<'_> {
     /// Their names.
     pub(crate) fn ids(&self) -> Vec<u64> {
-        self.0.segments.iter().map(|s| s.segment.id).collect()
+        self.view.segments.iter().map(|s| s.segment.id).collect()
     }
 
     /// The graph of one as bytes.
     pub(crate) fn export(&self, id: u64) -> Option<SegmentRecord> {
-        let part = self.0.segments.iter().find(|s| s.segment.id == id)?;
+        let part = self.view.segments.iter().find(|s| s.segment.id == id)?;
         Some(SegmentRecord::of(&part.segment))
+    }
+
+    /// The measured recall of beam widths, by metric version.
+    pub(crate) fn calibrations(&self) -> BTreeMap<u32, Curve> {
+        self.calibrations.all()
     }
 }
 

@@ -53,13 +53,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// An empty index.
-    pub(crate) fn new(dim: usize, config: Config) -> Self {
+    pub(crate) fn new(dim: usize, mut config: Config) -> Self {
         let active = Versioned { version: 0, metric: Arc::clone(&config.base) };
         Self {
             dim,
             view: ArcSwap::from_pointee(View::default()),
             biases: BiasCache::new(config.bias_bytes),
-            calibrations: Calibrations::default(),
+            calibrations: Calibrations::new(std::mem::take(&mut config.calibrations)),
             asked: Mutex::new(Asked { active, fill: Vec::new(), calibrate: Vec::new() }),
             writer: Mutex::new(()),
             linking: Mutex::new(()),
@@ -80,6 +80,7 @@ impl Shared {
     }
 
     /// See [`Index::generation`](super::Index::generation).
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -156,8 +157,13 @@ impl Shared {
             self.view.store(Arc::new(view));
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
+        self.tell();
+    }
+
+    /// Tells of a change that a store may want to keep.
+    pub(crate) fn tell(&self) {
         if let Some(on_change) = &self.config.on_change {
-            on_change(&Segments(&self.view.load()));
+            on_change(&Segments { view: &self.view.load(), calibrations: &self.calibrations });
         }
     }
 
@@ -176,14 +182,9 @@ impl Shared {
         let mut asked = lock(&self.asked);
         asked.active = metric.clone();
         asked.fill.push(metric.clone());
-        asked.calibrate.push(metric.clone());
-    }
-
-    /// See [`Index::fill`](super::Index::fill).
-    pub(crate) fn ask_to_fill(&self, metric: &Versioned) {
-        let mut asked = lock(&self.asked);
-        asked.fill.push(metric.clone());
-        asked.calibrate.push(metric.clone());
+        if !self.calibrations.knows(metric.version) {
+            asked.calibrate.push(metric.clone());
+        }
     }
 
     /// The metric that links are made under.

@@ -41,6 +41,7 @@ const NEXT_SLOT: &str = "next_slot";
 const NEXT_JUDGEMENT: &str = "next_judgement";
 const NEXT_VERSION: &str = "next_version";
 const ACTIVE: &str = "active";
+const CALIBRATION: &str = "calibration/";
 
 /// The active metrics: the collection's, and those of users who have their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -229,6 +230,20 @@ impl Shelf {
         Ok(segments)
     }
 
+    /// The measured recall of beam widths, by metric version. It can be measured again, so damage is no error.
+    pub(crate) fn calibrations(&self) -> Result<BTreeMap<u32, Vec<(usize, f64)>>> {
+        let mut all = BTreeMap::new();
+        for entry in self.trees[META].scan_prefix(CALIBRATION) {
+            let (key, value) = entry.map_err(storage("read the calibrations"))?;
+            let key = String::from_utf8_lossy(&key[CALIBRATION.len()..]).into_owned();
+            let curve = codec::decode::<Vec<(usize, f64)>>(FORMAT, &value, &|| format!("calibration {key}"));
+            if let (Ok(version), Ok(curve)) = (key.parse(), curve) {
+                all.insert(version, curve);
+            }
+        }
+        Ok(all)
+    }
+
     /// Puts the parts of one record together, from part number `first` on.
     fn parts(&self, tree: usize, number: u32, first: u16) -> Result<Option<Vec<u8>>> {
         let Some(head) = self.get(tree, &part_key(number, first))? else { return Ok(None) };
@@ -347,6 +362,18 @@ impl Writes<'_> {
             let key = [segment.to_be_bytes().as_slice(), &(number as u32).to_be_bytes()].concat();
             self.batch(GRAPH).insert(key, chunk.as_slice());
         }
+    }
+
+    /// Stores the measured recall of beam widths under a metric.
+    pub(crate) fn put_calibration(&mut self, version: u32, curve: &[(usize, f64)]) -> Result<()> {
+        let key = format!("{CALIBRATION}{version}");
+        self.batch(META).insert(key.as_bytes(), codec::encode(FORMAT, &curve)?);
+        Ok(())
+    }
+
+    /// Removes what was measured under a metric.
+    pub(crate) fn remove_calibration(&mut self, version: u32) {
+        self.batch(META).remove(format!("{CALIBRATION}{version}").as_bytes());
     }
 
     /// Removes the stored segments that are not in `keep`.

@@ -12,13 +12,14 @@ use crate::output::{self, Out, count, plain, plural};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Formats:
-  jsonl   {\"id\": \"a1\", \"text\": \"...\", \"vector\": [..], \"meta\": {..}} a line; the id may be left out (then the line's
-          number from 0), a text or a vector is needed
+  jsonl   {\"id\": \"a1\", \"text\": \"...\", \"vector\": [..], \"meta\": {..}} a line;
+          the id may be left out (then the line's number from 0), a text or a vector is needed
   tsv     label<TAB>text a line; the label goes to meta.label
   csv     a header; the columns of numbers form the vector, the last column is meta.label
   npy     a 2-D array of f16, f32 or f64, a vector a row; ids are row numbers or the lines of --ids
 
-A line that cannot be used stops the command, and nothing of it is stored. An item whose id exists is replaced.
+A line that cannot be used stops the command, and nothing of it is stored. An item whose id
+exists is replaced.
 
 Examples:
   affinis add notes notes.jsonl

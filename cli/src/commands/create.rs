@@ -16,8 +16,8 @@ Examples:
   affinis create papers --encoder models/minilm     texts, by an ONNX model in a directory
   affinis create images --dim 512 --distance cosine vectors of your own
 
-A model's directory has model.onnx or onnx/model.onnx, tokenizer.json and config.json, as sentence-transformers and
-Hugging Face export them; `affinis model pull` gets one.")]
+A model's directory has model.onnx or onnx/model.onnx, tokenizer.json and config.json, as
+sentence-transformers and Hugging Face export them; `affinis model pull` gets one.")]
 pub(crate) struct Args {
     /// The collection's name
     name: String,

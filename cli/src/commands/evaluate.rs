@@ -11,9 +11,9 @@ use crate::output::{self, Align, DIM, Out, Table, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The file holds JSON lines, {\"query\": \"text\" (or \"query_id\", \"query_vector\"), \"relevant\": [\"id\", ..]}, or TREC qrels,
-`topic iteration item grade`, where a grade above 0 is relevant. A query's own item is left out of its results.
-Intervals are 95 % bootstrap intervals over the queries.
+The file holds JSON lines, {\"query\": \"text\" (or \"query_id\", \"query_vector\"), \"relevant\": [\"id\",
+..]}, or TREC qrels, `topic iteration item grade`, where a grade above 0 is relevant. A query's
+own item is left out of its results. Intervals are 95 % bootstrap intervals over the queries.
 
 Examples:
   affinis evaluate notes queries.jsonl

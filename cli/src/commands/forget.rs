@@ -11,7 +11,8 @@ use crate::output::{self, Out, plain, plural};
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("whose").required(true).args(["user", "item"]))]
 #[command(after_help = "\
-Metrics that had learned from the judgements are withdrawn, and a new one is learned from what is left.
+Metrics that had learned from the judgements are withdrawn, and a new one is learned from what
+is left.
 
 Examples:
   affinis forget notes --user ann                   all that ann judged

@@ -23,7 +23,7 @@ pub(crate) struct GetArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  affinis delete notes a1 a2                        an unknown id stops the command, and nothing is deleted")]
+  affinis delete notes a1 a2                        both or, if one is unknown, none")]
 pub(crate) struct DeleteArgs {
     /// The collection's name
     name: String,

@@ -15,12 +15,13 @@ A line is one of
   {\"query_id\": \"id\", \"item\": \"id\", \"relevant\": false}
   {\"query_vector\": [..], \"item\": \"id\", \"grade\": 0.5}      from -1 (irrelevant) to 1 (relevant)
   {\"a\": \"id\", \"b\": \"id\", \"similar\": true}
-and may have \"user\", \"source\", \"weight\" (above 0), \"at\" (a time as RFC 3339 has it) and \"shown\" (the ids that were
-shown beside it, in order). --user and --source hold for lines that do not say it themselves.
+and may have \"user\", \"source\", \"weight\" (above 0), \"at\" (a time as RFC 3339 has it) and \"shown\"
+(the ids that were shown beside it, in order). --user and --source hold for lines that do not
+say it themselves.
 
 Examples:
   affinis judge notes judgements.jsonl
-  echo '{\"query\": \"fruit tree care\", \"item\": \"a1\", \"relevant\": true}' | affinis judge notes - --user ann")]
+  echo '{\"a\": \"a1\", \"b\": \"a2\", \"similar\": true}' | affinis judge notes - --user ann")]
 pub(crate) struct Args {
     /// The collection's name
     name: String,

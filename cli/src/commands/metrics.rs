@@ -18,7 +18,8 @@ use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Versions are immutable, and their numbers are never used again. Version 0 is Euclidean: the collection's own distance.
+Versions are immutable, and their numbers are never used again. Version 0 is Euclidean: the
+collection's own distance.
 
 Examples:
   affinis metrics notes                             the versions

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use affinis::{PullOptions, Pulled, pull};
+use affinis::encode::{PullOptions, Pulled, pull};
 use clap::Subcommand;
 use serde_json::{Map, json};
 
@@ -27,8 +27,8 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The repository needs model.onnx or onnx/model.onnx, and tokenizer.json. HF_ENDPOINT names another hub, HF_TOKEN opens
-private repositories.
+The repository needs model.onnx or onnx/model.onnx, and tokenizer.json. HF_ENDPOINT names
+another hub, HF_TOKEN opens private repositories.
 
 Examples:
   affinis model pull sentence-transformers/all-MiniLM-L6-v2

@@ -9,13 +9,14 @@ use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plai
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A part of the judged queries is held out. A metric that does not help there is kept as a candidate and not promoted, and
-the report says so; that is no failure. The graph is not rebuilt: the next query is answered under the new metric.
+A part of the judged queries is held out. A metric that does not help there is kept as a
+candidate and not promoted, and the report says so; that is no failure. The graph is not
+rebuilt: the next query is answered under the new metric.
 
 Examples:
   affinis refit notes
   affinis refit notes --dry-run                     say what would happen, and store nothing
-  affinis refit notes --user ann                    a metric of ann's own, for searches with --user ann
+  affinis refit notes --user ann                    a metric for searches with --user ann
   affinis refit notes --learner diagonal --force    promote it whatever the gate says")]
 pub(crate) struct Args {
     /// The collection's name

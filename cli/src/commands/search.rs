@@ -13,14 +13,15 @@ use crate::output::{Align, BOLD, DIM, Out, Table, count, millis, plain};
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("asked").required(true).args(["text", "vectors", "like"]))]
+#[command(override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID>")]
 #[command(after_help = "\
-Filters look at the items' metadata: $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not; dots reach into objects,
-and an array matches when any of its elements does.
+Filters look at the items' metadata: $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not;
+dots reach into objects, and an array matches when any of its elements does.
 
 Examples:
   affinis search notes \"fruit tree care\"
   affinis search notes --like a1 -k 5
-  affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": {\"$in\": [\"en\", \"de\"]}}'
+  affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": \"en\"}'
   affinis search notes \"fruit tree care\" --metric euclidean
   affinis search images --vectors queries.npy --json > answers.jsonl")]
 pub(crate) struct Args {

@@ -21,8 +21,8 @@ use crate::output::{self, Out, WholeFile, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The file holds all there is: settings, items with their vectors, judgements, and every version of the metric. It is text,
-a JSON object a line, and can be compressed well.
+The file holds all there is: settings, items with their vectors, judgements, and every version
+of the metric. It is text, a JSON object a line, and can be compressed well.
 
 Examples:
   affinis export notes notes.affinis.jsonl
@@ -41,7 +41,7 @@ The collection must not exist yet; it answers exactly as the exported one did.
 Examples:
   affinis import notes notes.affinis.jsonl
   zcat notes.affinis.jsonl.gz | affinis import notes2 -
-  affinis import notes notes.affinis.jsonl --encoder models/minilm     where the model lies on this machine")]
+  affinis import notes notes.affinis.jsonl --encoder models/minilm")]
 pub(crate) struct ImportArgs {
     /// The new collection's name
     name: String,

@@ -34,12 +34,13 @@ const NAME: &str = "wordnet";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The texts are 6,000 definitions from WordNet 3.0, which are inside the program, as is the encoder: the demo needs no
-file and no network. Its store is made in a temporary directory and removed at the end.
+The texts are 6,000 definitions from WordNet 3.0, which are inside the program, as is the
+encoder: the demo needs no file and no network. Its store is made in a temporary directory and
+removed at the end.
 
 Examples:
   affinis demo
-  affinis demo --keep demo.store                    then: affinis search wordnet \"a small boat\" --store demo.store
+  affinis demo --keep demo.store                    to search it afterwards with --store demo.store
   affinis demo --json                               the same as one JSON document")]
 pub(crate) struct Args {
     /// Keep the store in this directory, which must not exist yet
@@ -104,6 +105,7 @@ fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
     drop(working);
     narrator.measured(&evaluation, measure_millis)?;
 
+    collection.settle()?;
     let known = answers(&collection, &corpus, learned)?;
     let _ = clock.lap();
     drop((collection, store));
@@ -164,6 +166,8 @@ fn fill(store: &Store, corpus: &Corpus) -> Result<Collection, Failure> {
     }
     bar.finish_and_clear();
     collection.add(encoded)?;
+    // Background work that is still under way could change how an answer is found between two of the steps.
+    collection.settle()?;
     Ok(collection)
 }
 

@@ -61,7 +61,7 @@ impl<'a> Narrator<'a> {
     }
 
     pub(super) fn first_answers(&mut self, corpus: &Corpus, answers: &[Hits]) -> Told {
-        self.step(2, "Ask, under the Euclidean metric")?;
+        self.step(2, "Ask three questions, under the Euclidean metric")?;
         for (question, hits) in QUESTIONS.iter().zip(answers) {
             self.answers(question, hits, None, corpus)?;
         }
@@ -153,7 +153,7 @@ impl<'a> Narrator<'a> {
     }
 
     pub(super) fn measured(&mut self, evaluation: &Evaluation, spent: f64) -> Told {
-        self.step(6, "Measure, on queries that nobody judged")?;
+        self.step(6, "Measure, on queries that nobody judged or chose")?;
         let mut table =
             Table::new([("", Align::Left), ("precision@10", Align::Left), ("nDCG@10", Align::Left)]).indent(3);
         let names = ["Euclidean", "learned"];
@@ -205,9 +205,10 @@ impl<'a> Narrator<'a> {
             Some(dir) => {
                 let dir = plain(&dir.display().to_string());
                 self.say(format_args!(
-                    "\nDone in {}. The store is kept: affinis search {} \"a small boat\" --store {dir}",
+                    "\nDone in {}. The store is kept: affinis search {} \"{}\" --store {dir}",
                     millis(total),
-                    super::NAME
+                    super::NAME,
+                    QUESTIONS[0].text
                 ))
             }
             None => self.say(format_args!("\nDone in {}; the store is removed (--keep DIR keeps it).", millis(total))),

@@ -47,14 +47,14 @@ impl Home {
     }
 
     /// A home with a collection `c` of 80 points in four dimensions whose first tells two classes apart, and whose others
-    /// are noise that is ten times larger; and 120 judgements that say so.
+    /// are noise that is larger; and 120 judgements that say so.
     pub(crate) fn with_judgements() -> Self {
         let home = Self::new();
         home.ok(["create", "c", "--dim", "4"]);
         let mut state = 1_u32;
         let mut noise = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            f64::from(state >> 8) / f64::from(1 << 24) * 10.0 - 5.0
+            f64::from(state >> 8) / f64::from(1 << 24) * 3.6 - 1.8
         };
         let items: Vec<_> = (0..80)
             .map(|i| json!({"id": i.to_string(), "vector": [f64::from(i % 2), noise(), noise(), noise()], "meta": {"class": i % 2}}))

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::home::{Home, keys};
+use crate::home::{Home, keys, lines};
 
 fn active(home: &Home) -> Value {
     home.json(["stats", "c"])["active_metric"].clone()
@@ -37,7 +37,15 @@ fn refit_reports_as_promised_and_force_promotes() {
 #[test]
 fn the_learned_metric_finds_the_class_that_euclid_does_not() {
     let home = Home::with_judgements();
-    home.ok(["refit", "c", "--force"]);
+    let judgements: Vec<_> = (0..30)
+        .flat_map(|query| (1..=20).map(move |step| (query, (query + 3 * step) % 80)))
+        .map(|(query, item)| {
+            json!({"query_id": query.to_string(), "item": item.to_string(), "relevant": query % 2 == item % 2})
+        })
+        .collect();
+    home.write("more.jsonl", lines(&judgements));
+    home.ok(["judge", "c", "more.jsonl"]);
+    assert_eq!(home.json(["refit", "c"])["promoted"], true);
     let right = |metric| {
         let queries = 30..80;
         let total = queries.len() * 10;
@@ -69,7 +77,7 @@ fn a_refit_without_judgements_fails_and_one_that_the_gate_refuses_does_not() {
             json!({"query_id": (i / 10).to_string(), "item": (40 + i % 10).to_string(), "relevant": hash % 2 == 0})
         })
         .collect();
-    home.write("noise.jsonl", crate::home::lines(&judgements));
+    home.write("noise.jsonl", lines(&judgements));
     home.ok(["judge", "noise", "noise.jsonl"]);
     let report = home.json(["refit", "noise"]);
     assert_eq!(report["promoted"], false, "{report}");

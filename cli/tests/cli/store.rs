@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::home::{Home, failed, keys};
 
@@ -106,14 +107,12 @@ fn a_second_process_is_refused_at_once_with_the_holders_pid() {
     // A command locks before it reads its input: this one waits for it.
     let mut holder = home.command(["add", "c", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let pid = holder.id().to_string();
-    let refused = loop {
-        let ran = home.run(["stats", "c"]);
-        if ran.status == Some(1) {
-            break ran;
-        }
-        assert!(holder.try_wait().unwrap().is_none());
-    };
-    failed(&refused, 1, &[&pid, "affinis.store"]);
+    let lock = home.path("affinis.store/lock");
+    while !std::fs::read_to_string(&lock).is_ok_and(|held| held.trim() == pid) {
+        assert!(holder.try_wait().unwrap().is_none(), "the holder ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    failed(&home.run(["stats", "c"]), 1, &[&pid, "affinis.store"]);
     holder.stdin.take().unwrap().write_all(b"{\"id\": \"e\", \"vector\": [5, 5]}\n").unwrap();
     let mut said = String::new();
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();

@@ -18,6 +18,7 @@ use super::rows::Block;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kernels {
     /// What they are written in.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests say which kernels failed"))]
     pub(crate) name: &'static str,
     /// Dot product of two rows of one length.
     pub(crate) dot: fn(&[Block], &[Block]) -> f32,

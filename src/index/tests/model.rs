@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use roaring::RoaringBitmap;
 
 use super::{Dot, Random, add, euclid, exact, mahalanobis, params, small};
-use crate::index::{Config, Index, IndexError, SearchParams, SegmentRecord, Segments, Versioned};
+use crate::index::{Config, Index, IndexError, SearchParams, SegmentRecord, Versioned};
 
 fn never() -> bool {
     false
@@ -93,7 +93,7 @@ fn any_sequence_of_operations_answers_like_a_map() {
                 7 => index.activate(&metrics[random.below(2)]),
                 8 => {
                     let records: Vec<SegmentRecord> =
-                        index.with_segments(Segments::ids).into_iter().filter_map(|id| index.with_segments(|s| s.export(id))).collect();
+                        index.with_segments(|s| s.ids()).into_iter().filter_map(|id| index.with_segments(|s| s.export(id))).collect();
                     let items = model.iter().map(|(slot, v)| (*slot, v.clone()));
                     let opened = Index::restore(dim, config.clone(), &records, index.next_slot(), items).unwrap();
                     assert_eq!(opened.refused, []);
@@ -306,7 +306,7 @@ fn the_graph_is_the_same_whatever_the_number_of_threads() {
         // Appended to what is there, the dead cut out, and refined.
         add(&index, 2500, &vectors[2500..]);
         index.relink(&|_| (), &never).unwrap();
-        let ids = index.with_segments(Segments::ids);
+        let ids = index.with_segments(|s| s.ids());
         assert_eq!(ids.len(), 1);
         index.with_segments(|s| s.export(ids[0])).unwrap().chunks
     });

@@ -1,7 +1,7 @@
 //! Graphs as bytes: what was written is read back bit for bit, and hostile bytes are refused, never followed.
 
 use super::{Random, add, euclid, params, small};
-use crate::index::{Index, IndexError, SearchParams, SegmentRecord, Segments};
+use crate::index::{Index, IndexError, SearchParams, SegmentRecord};
 
 fn linked(dim: usize, count: usize) -> (Index, Vec<Vec<f32>>, Vec<SegmentRecord>) {
     let mut random = Random::new(21);
@@ -9,7 +9,7 @@ fn linked(dim: usize, count: usize) -> (Index, Vec<Vec<f32>>, Vec<SegmentRecord>
     let index = Index::new(dim, small(dim, 500, 10_000)).unwrap();
     add(&index, 0, &vectors);
     index.link_now(&|_| (), &|| false).unwrap();
-    let records = index.with_segments(Segments::ids).into_iter().filter_map(|id| index.with_segments(|s| s.export(id))).collect();
+    let records = index.with_segments(|s| s.ids()).into_iter().filter_map(|id| index.with_segments(|s| s.export(id))).collect();
     (index, vectors, records)
 }
 
@@ -24,10 +24,10 @@ fn a_restored_index_answers_bit_for_bit_the_same_without_linking() {
     assert!(records[0].chunks.len() > 1);
     let opened = Index::restore(12, small(12, 500, 10_000), &records, 3000, items(&vectors)).unwrap();
     assert_eq!(opened.refused, []);
-    assert_eq!(opened.index.with_segments(Segments::ids), index.with_segments(Segments::ids));
+    assert_eq!(opened.index.with_segments(|s| s.ids()), index.with_segments(|s| s.ids()));
     assert_eq!(opened.index.stats().head, 0);
     let again: Vec<SegmentRecord> =
-        opened.index.with_segments(Segments::ids).into_iter().filter_map(|id| opened.index.with_segments(|s| s.export(id))).collect();
+        opened.index.with_segments(|s| s.ids()).into_iter().filter_map(|id| opened.index.with_segments(|s| s.export(id))).collect();
     assert_eq!(again, records);
     let mut random = Random::new(5);
     for _ in 0..50 {
