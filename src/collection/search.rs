@@ -36,7 +36,7 @@ impl Collection {
     /// # Examples
     /// ```
     /// # use affinis::{Item, Query, Store};
-    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = tempfile::tempdir().expect("a directory");
     /// # let store = Store::open(dir.path())?;
     /// let points = store.collection("points").dim(2).open_or_create()?;
     /// points.add([Item::vector("a", [0.0, 0.0]), Item::vector("b", [1.0, 0.0]), Item::vector("c", [5.0, 5.0])])?;

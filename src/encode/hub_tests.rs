@@ -65,8 +65,8 @@ fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>, broken: &str
     let etag = name.replace('/', "-");
     let head = format!("ETag: \"{etag}\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Range: bytes {from}-{}/{}\r\n", to - 1, bytes.len());
     let body = &bytes[from..to];
-    // The announced length stays, so the client can tell that something is missing.
-    let sent = if name == broken && body.len() > 1 { &body[..body.len() - 1] } else { body };
+    // The announced length stays, so the client can tell that something is missing; a resumed transfer misses it too.
+    let sent = if name == broken { &bytes[from..to.min(bytes.len() - 1)] } else { body };
     reply(&mut stream, "206 Partial Content", &head, sent, body.len());
 }
 

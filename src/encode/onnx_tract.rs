@@ -163,3 +163,57 @@ fn cut(output: ArrayD<f32>, wanted: (usize, usize), padded: (usize, usize)) -> A
     }
     view.to_owned().into_shape_with_order(IxDyn(view.shape())).unwrap_or_else(|_| view.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tract_onnx::prelude::Framework;
+
+    use super::*;
+
+    fn fixture(name: &str) -> (ModelProto, Signature) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name);
+        let model = tract_onnx::onnx().proto_model_for_path(&path).unwrap();
+        let signature = Signature::of(&model, &path).unwrap();
+        (model, signature)
+    }
+
+    fn batch(b: usize, s: usize) -> Batch {
+        let mask = Array2::from_shape_fn((b, s), |(i, j)| i64::from(j < 1 + (i * 3 + s / 2) % s));
+        let ids = Array2::from_shape_fn((b, s), |(i, j)| mask[[i, j]] * ((i * 5 + j * 3) % 10) as i64);
+        Batch { types: Array2::zeros((b, s)), ids, mask }
+    }
+
+    #[test]
+    fn exported_transformers_need_one_plan_for_all_shapes() {
+        for name in ["bert.onnx", "traced.onnx"] {
+            let (model, signature) = fixture(name);
+            let engine = Tract::new(&model, &signature).unwrap();
+            assert!(matches!(engine.plans, Plans::Symbolic(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn plans_of_rounded_shapes_give_the_same_and_are_few() {
+        for name in ["bert.onnx", "traced.onnx", "pooler.onnx"] {
+            let (model, signature) = fixture(name);
+            let symbolic = Tract::new(&model, &signature).unwrap();
+            let graph = Box::new(parse(&model, &signature).unwrap());
+            let fixed =
+                Tract { plans: Plans::Fixed { graph, recent: Mutex::default() }, feeds: symbolic.feeds.clone() };
+            for (b, s) in [(1, 1), (3, 5), (8, 8), (5, 17), (2, 31), (1, 9), (9, 3), (16, 1), (3, 5)] {
+                let batch = batch(b, s);
+                let (one, other) = (symbolic.run(&batch).unwrap(), fixed.run(&batch).unwrap());
+                assert_eq!(one.shape(), other.shape());
+                // What stands at padded positions is the model's own affair; no pooling reads it.
+                for ((at, x), y) in one.indexed_iter().zip(&other) {
+                    let read = one.ndim() == 2 || batch.mask[[at[0], at[1]]] == 1;
+                    assert!(!read || (x - y).abs() < 1e-5, "{name} {b}x{s} {at:?}: {x} {y}");
+                }
+            }
+            let Plans::Fixed { recent, .. } = &fixed.plans else { panic!("not fixed") };
+            assert_eq!(recent.lock().unwrap().len(), FIXED_PLANS);
+        }
+    }
+}

@@ -1,16 +1,24 @@
 //! The index's own thread: it links full heads, extends the head's graph, fills biases and calibrates.
 //!
-//! It sleeps until something is asked, does one bounded step after another, and ends when the index is dropped.
+//! It sleeps until something is asked, does one bounded step after another, and ends when the index is dropped. A large head
+//! is linked when it has been left alone for a while, or when somebody waits for it: what stays in a quiet head is few
+//! enough to be scanned, so that the index gives the same answers after it was opened again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::link::Watch;
 use super::write::{Shared, lock};
 
 /// Items inserted into the head's graph in one step.
 const GRAPH_STEP: usize = 256;
+
+/// Items in a head that its graph does not cover and that are too many to insert: they are linked at once.
+const BULK: usize = 2048;
+/// How long nothing may be asked before a large head is linked.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// The thread and how to talk to it.
 #[derive(Debug)]
@@ -29,6 +37,8 @@ struct Signal {
 #[derive(Debug, Default)]
 struct State {
     wake: bool,
+    /// Somebody waits until all is done.
+    settling: bool,
     busy: bool,
     ended: bool,
 }
@@ -65,11 +75,12 @@ impl Background {
     /// Waits until nothing is left to do; without a thread, does it.
     pub(crate) fn settle(&self, shared: &Shared) {
         if self.thread.is_none() {
-            while shared.step(&|| false) {}
+            while shared.step(&|| false) || shared.link_large_head(&|| false) {}
             return;
         }
-        self.wake(shared);
         let mut state = lock(&self.signal.state);
+        (state.wake, state.settling) = (true, true);
+        self.signal.changed.notify_all();
         while (state.wake || state.busy) && !state.ended {
             state = self.signal.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -96,13 +107,20 @@ impl Signal {
             let mut state = lock(&self.state);
             state.busy = false;
             self.changed.notify_all();
-            while !state.wake {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let mut quiet = false;
+            while !state.wake && !quiet {
+                if shared.has_large_head() {
+                    let (waited, timeout) =
+                        self.changed.wait_timeout(state, QUIET).unwrap_or_else(PoisonError::into_inner);
+                    (state, quiet) = (waited, timeout.timed_out());
+                } else {
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
             }
-            state.wake = false;
-            state.busy = true;
+            let link = quiet || state.settling;
+            (state.wake, state.settling, state.busy) = (false, false, true);
             drop(state);
-            while !stopped() && shared.step(&stopped) {}
+            while !stopped() && (shared.step(&stopped) || link && shared.link_large_head(&stopped)) {}
             if stopped() {
                 return;
             }
@@ -119,7 +137,19 @@ impl Shared {
         }
         drop(asked);
         let view = self.view.load();
-        view.heads.iter().any(|head| head.frozen || head.len >= self.config.graph_from)
+        view.heads
+            .iter()
+            .any(|head| head.frozen || head.len >= self.config.graph_from && head.head.covered() < head.len)
+    }
+
+    /// Whether a head holds more than should be scanned for good.
+    fn has_large_head(&self) -> bool {
+        self.view.load().heads.iter().any(|head| head.len >= self.config.link_from)
+    }
+
+    /// Links the heads if one is large; false if there was nothing to link.
+    fn link_large_head(&self, cancel: &(dyn Fn() -> bool + Sync)) -> bool {
+        self.has_large_head() && self.link_heads(true, Watch { progress: &|_| (), cancel }).is_ok()
     }
 
     /// Does one bounded piece of work, the most urgent first; false if there was none.
@@ -135,14 +165,13 @@ impl Shared {
         }
         if let Some(open) = view.heads.last()
             && open.len >= self.config.graph_from
+            && open.head.covered() < open.len
         {
-            // The head's graph serves until the items are linked. What is left in a head is scanned, so that a quiet index
-            // gives the same answers after it was opened again.
-            if open.head.covered() < open.len && open.len < self.config.head_capacity / 2 {
-                open.head.extend_graph(open.len, GRAPH_STEP);
-                return true;
+            if open.len - open.head.covered() >= BULK && self.has_large_head() {
+                return self.link_large_head(cancel);
             }
-            return self.link_heads(true, Watch { progress: &|_| (), cancel }).is_ok();
+            open.head.extend_graph(open.len, GRAPH_STEP);
+            return true;
         }
         let calibrate = lock(&self.asked).calibrate.pop();
         if let Some(metric) = calibrate {

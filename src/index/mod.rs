@@ -75,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) head_capacity: usize,
     /// Items in a head above which it gets an `hnsw_rs` graph.
     pub(crate) graph_from: usize,
+    /// Items in a head above which it is linked when it is left alone.
+    pub(crate) link_from: usize,
     /// Most bytes of biases that are kept.
     pub(crate) bias_bytes: usize,
     /// Threads that linking uses.
@@ -94,7 +96,8 @@ impl Config {
         Self {
             base,
             head_capacity: 8192,
-            graph_from: 2048,
+            graph_from: 1024,
+            link_from: 2048,
             bias_bytes: 256 << 20,
             threads: threads.div_ceil(2),
             background: true,
@@ -110,6 +113,7 @@ impl std::fmt::Debug for Config {
             .field("base", &self.base)
             .field("head_capacity", &self.head_capacity)
             .field("graph_from", &self.graph_from)
+            .field("link_from", &self.link_from)
             .field("bias_bytes", &self.bias_bytes)
             .field("threads", &self.threads)
             .field("background", &self.background)
@@ -189,7 +193,7 @@ impl Index {
     /// [`IndexError::Cancelled`].
     pub(crate) fn close(&self) -> Result<(), IndexError> {
         let view = self.shared.view.load_full();
-        let large = |head: &view::HeadView| head.frozen || head.len >= self.shared.config.graph_from;
+        let large = |head: &view::HeadView| head.frozen || head.len >= self.shared.config.link_from;
         if view.heads.iter().any(large) { self.link_now(&|_| (), &|| false) } else { Ok(()) }
     }
 

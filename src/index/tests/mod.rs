@@ -156,7 +156,7 @@ pub(crate) fn mahalanobis(dim: usize, condition: f64, version: u32) -> Versioned
 
 /// A configuration with small parts, so that every path is walked, and no thread of its own.
 pub(crate) fn small(dim: usize, head_capacity: usize, graph_from: usize) -> Config {
-    Config { head_capacity, graph_from, background: false, ..Config::new(Arc::new(Euclid(dim))) }
+    Config { head_capacity, graph_from, link_from: usize::MAX, background: false, ..Config::new(Arc::new(Euclid(dim))) }
 }
 
 pub(crate) fn params(k: usize) -> SearchParams<'static> {
