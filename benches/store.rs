@@ -31,8 +31,7 @@ static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
     if let (Ok(bytes), Ok(labels)) = (vectors, labels) {
         let numbers = &bytes[bytes.len() - labels.lines().count() * DIM * 2..];
         let items = numbers.chunks_exact(DIM * 2).zip(labels.lines()).enumerate().map(|(i, (row, line))| {
-            let row: Vec<f32> =
-                row.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
+            let row: Vec<f32> = row.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
             Item::vector(i.to_string(), row).meta(line.split('\t').next().unwrap_or_default().into())
         });
         return (items.collect(), "MiniLM vectors of wordnet-6000");
@@ -99,11 +98,11 @@ fn add(bencher: Bencher<'_, '_>, batch: usize) {
     let (items, _) = &*POINTS;
     let mut round = 0;
     bencher.counter(ItemsCount::new(batch)).bench_local(|| {
+        round += 1;
         let fresh = items[..batch].iter().cloned().map(|mut item| {
             item.id = format!("{round}-{}", item.id);
             item
         });
-        round += 1;
         points.add(fresh).expect("added")
     });
 }

@@ -1,5 +1,6 @@
 //! One error type at the front, classed by who must act: the caller, whoever runs the machine, or nobody but us.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use crate::encode::EncodeError;
@@ -120,7 +121,9 @@ pub enum Error {
         known: Vec<String>,
     },
     /// Opened with settings other than it was made with.
-    #[error("collection {name:?} was made with {what} {made:?}, not {given:?}; open it without naming one, or make a new collection")]
+    #[error(
+        "collection {name:?} was made with {what} {made:?}, not {given:?}; open it without naming one, or make a new collection"
+    )]
     SettingMismatch {
         /// The collection's name.
         name: String,
@@ -132,7 +135,9 @@ pub enum Error {
         given: String,
     },
     /// The encoder differs from the one that encoded the collection's items.
-    #[error("collection {name:?} was encoded by {made}, and this is {given}: their vectors cannot be compared; open it with its own encoder, or encode its texts into a new collection")]
+    #[error(
+        "collection {name:?} was encoded by {made}, and this is {given}: their vectors cannot be compared; open it with its own encoder, or encode its texts into a new collection"
+    )]
     EncoderMismatch {
         /// The collection's name.
         name: String,
@@ -213,7 +218,9 @@ pub enum Error {
         reason: String,
     },
     /// An earlier write could not be made durable.
-    #[error("an earlier write could not be made durable ({0}), so this handle takes no more writes; close the store and open it again: everything acknowledged is there")]
+    #[error(
+        "an earlier write could not be made durable ({0}), so this handle takes no more writes; close the store and open it again: everything acknowledged is there"
+    )]
     Poisoned(String),
     /// The caller asked to stop.
     #[error("cancelled")]
@@ -225,7 +232,7 @@ pub(crate) fn list(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let mut text = names.iter().take(SHOWN).map(|n| format!("{:?}", cut(n))).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
 }

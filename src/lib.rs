@@ -69,8 +69,8 @@ pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_
 pub use metric::{Distance, Version};
 pub use persist::{Durability, Precision};
 pub use plugin::{
-    Comparison, Examples, FitReport, Fitted, Gate, Graded, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten,
-    Sample, Task,
+    Comparison, Examples, FitReport, Fitted, Gate, Graded, LearnError, Metric, MetricLearner, Pair, PairCounts,
+    Rewritten, Sample, Task,
 };
 pub use query::{Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub use store::{Store, StoreBuilder, VerifyReport};

@@ -227,6 +227,7 @@ pub trait MetricLearner: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`LearnError::NotAMetric`] when it is not square, finite, symmetric and positive definite.
+    #[expect(clippy::wrong_self_convention, reason = "a plugin makes metrics; it does not become one")]
     fn from_matrix(&self, matrix: ArrayView2<'_, f64>) -> Result<Arc<dyn Metric>, LearnError>;
 
     /// Compares two metrics of one dimension.
@@ -264,4 +265,3 @@ pub enum LearnError {
     #[error("numerical breakdown: {0}")]
     Numerical(String),
 }
-

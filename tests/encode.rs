@@ -64,7 +64,8 @@ fn close(a: &Array2<f32>, b: &Array2<f32>, tolerance: f32) {
     assert!(worst <= tolerance, "{worst} apart:\n{a}\n{b}");
 }
 
-const TEXTS: [&str; 4] = ["red apple", "green pear blue plum red", "", "apple apple apple apple apple apple apple apple"];
+const TEXTS: [&str; 4] =
+    ["red apple", "green pear blue plum red", "", "apple apple apple apple apple apple apple apple"];
 
 #[test]
 fn mean_cls_and_max_pooling_give_what_their_names_say() {
@@ -135,9 +136,8 @@ fn a_row_does_not_depend_on_the_texts_beside_it() {
 
 #[test]
 fn rows_come_in_the_order_of_the_texts_whatever_batches_and_threads() {
-    let texts: Vec<String> = (0..150)
-        .map(|i| (0..1 + (i * 7) % 11).map(|j| WORDS[(i + j * 5) % 6].0).collect::<Vec<_>>().join(" "))
-        .collect();
+    let texts: Vec<String> =
+        (0..150).map(|i| (0..=(i * 7) % 11).map(|j| WORDS[(i + j * 5) % 6].0).collect::<Vec<_>>().join(" ")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let dir = model("bert.onnx", &[]);
     let one = Onnx::options().batch(1).threads(1).from_dir(dir.path()).unwrap().encode(&texts).unwrap();
@@ -219,6 +219,22 @@ fn a_directory_without_its_files_is_refused_by_name() {
     assert!(matches!(folder, Err(EncodeError::Io { .. })), "{folder:?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_without_waiting() {
+    for name in ["model.onnx", "tokenizer.json", "config.json"] {
+        let dir = model("tokens.onnx", &[]);
+        let path = dir.path().join(name);
+        let _ = fs::remove_file(&path);
+        if !std::process::Command::new("mkfifo").arg(&path).status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no mkfifo here");
+            return;
+        }
+        let result = Onnx::from_dir(dir.path());
+        assert!(matches!(result, Err(EncodeError::Io { .. })), "{name}: {result:?}");
+    }
+}
+
 #[test]
 fn settings_that_are_damaged_or_ask_for_the_impossible_are_refused() {
     let outside = r#"[{"type": "sentence_transformers.models.Pooling", "path": "../../elsewhere"}]"#;
@@ -280,7 +296,10 @@ fn damaged_graphs_are_refused_wherever_they_are_cut_or_changed() {
     for cut in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
         fs::write(&path, &whole[..cut]).unwrap();
         let result = Onnx::from_dir(dir.path());
-        assert!(matches!(result, Err(EncodeError::Model { .. } | EncodeError::Unsupported { .. })), "{cut}: {result:?}");
+        assert!(
+            matches!(result, Err(EncodeError::Model { .. } | EncodeError::Unsupported { .. })),
+            "{cut}: {result:?}"
+        );
     }
     fs::write(&path, b"these are words, not a graph").unwrap();
     let result = Onnx::from_dir(dir.path());
@@ -378,8 +397,8 @@ fn an_encoder_serves_many_threads() {
 
 /// all-MiniLM-L6-v2 as `tools/get-minilm.sh` makes it.
 fn minilm() -> Option<PathBuf> {
-    let dir = std::env::var_os("AFFINIS_MINILM")
-        .map_or_else(|| root().join("target/models/all-MiniLM-L6-v2"), PathBuf::from);
+    let dir =
+        std::env::var_os("AFFINIS_MINILM").map_or_else(|| root().join("target/models/all-MiniLM-L6-v2"), PathBuf::from);
     if dir.join("model.onnx").exists() {
         return Some(dir);
     }
@@ -389,11 +408,11 @@ fn minilm() -> Option<PathBuf> {
 
 /// Texts of a data set and the vectors that sentence-transformers gave them.
 fn reference(set: &str, n: usize) -> Option<(Vec<String>, Array2<f32>)> {
-    let data = std::env::var_os("AFFINIS_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from).join("text");
-    let (Ok(tsv), Ok(npy)) = (
-        fs::read_to_string(data.join(format!("{set}.tsv"))),
-        fs::read(data.join(format!("{set}.minilm384.f16.npy"))),
-    ) else {
+    let data =
+        std::env::var_os("AFFINIS_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from).join("text");
+    let (Ok(tsv), Ok(npy)) =
+        (fs::read_to_string(data.join(format!("{set}.tsv"))), fs::read(data.join(format!("{set}.minilm384.f16.npy"))))
+    else {
         eprintln!("skipped: no {set} in {}; set AFFINIS_DATA", data.display());
         return None;
     };
@@ -453,7 +472,8 @@ mod onnxruntime {
         if !library() {
             return;
         }
-        for name in ["tokens.onnx", "types.onnx", "sentence_embedding.onnx", "pooler.onnx", "bert.onnx", "traced.onnx"] {
+        for name in ["tokens.onnx", "types.onnx", "sentence_embedding.onnx", "pooler.onnx", "bert.onnx", "traced.onnx"]
+        {
             let dir = model(name, &[]);
             let tract = Onnx::options().backend(Backend::Tract).from_dir(dir.path()).unwrap();
             let runtime = Onnx::from_dir(dir.path()).unwrap();
@@ -484,7 +504,12 @@ mod onnxruntime {
         }
         let text = tempfile::NamedTempFile::new().unwrap();
         fs::write(text.path(), "OrtGetApiBase").unwrap();
-        let wrong = [Path::new("/nowhere/libonnxruntime.so"), Path::new("/tmp"), text.path(), &std::env::current_exe().unwrap()];
+        let wrong = [
+            Path::new("/nowhere/libonnxruntime.so"),
+            Path::new("/tmp"),
+            text.path(),
+            &std::env::current_exe().unwrap(),
+        ];
         for path in wrong {
             let started = std::time::Instant::now();
             let child = std::process::Command::new(std::env::current_exe().unwrap())

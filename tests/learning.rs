@@ -3,7 +3,8 @@
 mod common;
 
 use affinis::{
-    Collection, Distance, Error, EvalQuery, Forget, Item, Judgement, LearnError, MetricChoice, Query, Source, Store, Subject,
+    Collection, Distance, Error, EvalQuery, Forget, Item, Judgement, LearnError, MetricChoice, Query, Source, Store,
+    Subject,
 };
 use affinis_mahalanobis::Mahalanobis;
 use common::{Random, WordCounts, exact, items, l2};
@@ -177,7 +178,10 @@ fn a_store_without_its_plugin_opens_and_says_so() {
     assert!(matches!(points.refit().run(), Err(Error::NoPlugin(_))));
     drop((store, points));
     let store = open(dir.path());
-    assert_eq!(store.collection("points").open().expect("opened").search(Query::like("0")).run().expect("hits").metric, 1);
+    assert_eq!(
+        store.collection("points").open().expect("opened").search(Query::like("0")).run().expect("hits").metric,
+        1
+    );
 }
 
 #[test]
@@ -218,7 +222,9 @@ fn forgetting_equals_never_having_seen() {
             let refit = forgotten.refit.expect("a refit");
             assert!(refit.promoted && forgotten.active == 2, "{refit:?}");
             assert!(matches!(points.promote(1), Err(Error::WithdrawnVersion(1))));
-            assert!(points.judgements().expect("judgements").iter().all(|j| j.judgement.user.as_deref() == Some("stays")));
+            assert!(
+                points.judgements().expect("judgements").iter().all(|j| j.judgement.user.as_deref() == Some("stays"))
+            );
             assert_eq!(points.forget(&Forget::User("gone".into())).expect("nothing").removed, 0);
             assert!(store.verify().expect("verified").problems.is_empty());
         } else {
@@ -243,7 +249,9 @@ fn judgements_of_every_form_are_read_back_and_bad_ones_leave_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path());
     let notes = store.collection("notes").encoder(WordCounts::new(8, "w")).create().expect("created");
-    notes.add([Item::text("a", "red apple"), Item::text("b", "green pear"), Item::text("c", "blue car")]).expect("added");
+    notes
+        .add([Item::text("a", "red apple"), Item::text("b", "green pear"), Item::text("c", "blue car")])
+        .expect("added");
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
     let given = [
         Judgement::relevant("fruit", "a").user("ann").source(Source::Click).weight(0.5).at(at).shown(["b", "a"]),

@@ -46,7 +46,7 @@ fn what_is_added_is_read_back_and_survives_reopening() {
     assert_eq!(notes.get_many(&["c", "a", "b"]).expect("read"), before);
     let again = notes.search("pear").k(3).with_text().with_meta().run().expect("hits");
     assert_eq!(again.hits, hits.hits);
-    assert_eq!(notes.iter().expect("ids").collect::<Result<Vec<_>, _>>().expect("items").len(), 3);
+    assert_eq!(notes.items().expect("ids").collect::<Result<Vec<_>, _>>().expect("items").len(), 3);
     assert!(store.verify().expect("verified").problems.is_empty());
 }
 
@@ -85,7 +85,7 @@ fn answers_equal_a_brute_force_scan_for_every_distance_and_precision() {
             let points =
                 store.collection(&name).dim(13).distance(distance).precision(precision).create().expect("created");
             points.add(data.clone()).expect("added");
-            let stored: Vec<Item> = points.iter().expect("ids").collect::<Result<_, _>>().expect("items");
+            let stored: Vec<Item> = points.items().expect("ids").collect::<Result<_, _>>().expect("items");
             let mut random = Random(7);
             for k in [1, 10, 699, 10_000] {
                 let query = random.vector(13);
@@ -93,7 +93,10 @@ fn answers_equal_a_brute_force_scan_for_every_distance_and_precision() {
                 let hits = points.search(query).k(k).run().expect("hits");
                 assert_eq!(hits.len(), expected.len(), "{name}, k = {k}");
                 for (hit, (id, distance)) in hits.iter().zip(&expected) {
-                    assert!((f64::from(hit.distance) - distance).abs() <= 1e-4 * distance.abs() + 2e-6, "{name}: {hit:?} for {id} at {distance}");
+                    assert!(
+                        (f64::from(hit.distance) - distance).abs() <= 1e-4 * distance.abs() + 2e-6,
+                        "{name}: {hit:?} for {id} at {distance}"
+                    );
                 }
                 let same = ids(&hits).iter().zip(&expected).filter(|(a, b)| **a == b.0).count();
                 assert!(same + 4 >= expected.len(), "{name}, k = {k}: {same} of {} in place", expected.len());
@@ -136,7 +139,9 @@ fn nothing_of_a_refused_input_is_stored() {
         (good(), |e| matches!(e, Error::DuplicateId { first: 0, second: 1, .. })),
         (Item::vector("x", [1.0, 1.0]).meta(deep), |e| matches!(e, Error::InvalidItem { .. })),
         (Item::vector("x", [1.0, 1.0]).meta(json!("m".repeat(70_000))), |e| matches!(e, Error::InvalidItem { .. })),
-        (Item::vector("x", [1.0, 1.0]).with_text("t".repeat((1 << 20) + 1)), |e| matches!(e, Error::InvalidItem { .. })),
+        (Item::vector("x", [1.0, 1.0]).with_text("t".repeat((1 << 20) + 1)), |e| {
+            matches!(e, Error::InvalidItem { .. })
+        }),
         (Item::text("x", "a text"), |e| matches!(e, Error::NoEncoder { .. })),
         (Item { id: "x".into(), ..Item::default() }, |e| matches!(e, Error::InvalidItem { .. })),
     ];
@@ -192,9 +197,15 @@ fn collections_keep_their_settings_and_do_not_mix() {
         store.collection("b").encoder(WordCounts::new(8, "two")).open(),
         Err(Error::EncoderMismatch { .. })
     ));
-    assert!(matches!(store.collection("a").encoder(WordCounts::new(2, "one")).open(), Err(Error::EncoderMismatch { .. })));
+    assert!(matches!(
+        store.collection("a").encoder(WordCounts::new(2, "one")).open(),
+        Err(Error::EncoderMismatch { .. })
+    ));
     let listed = store.collections().expect("listed");
-    assert_eq!(listed.iter().map(|c| (c.name.as_str(), c.dim, c.items)).collect::<Vec<_>>(), [("a", 2, 5), ("b", 8, 0)]);
+    assert_eq!(
+        listed.iter().map(|c| (c.name.as_str(), c.dim, c.items)).collect::<Vec<_>>(),
+        [("a", 2, 5), ("b", 8, 0)]
+    );
     // Without its encoder it opens, and says what it misses when a text comes.
     let b = store.collection("b").open().expect("opened");
     assert!(matches!(b.search("text").run(), Err(Error::NoEncoder { .. })));

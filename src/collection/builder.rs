@@ -89,13 +89,11 @@ impl CollectionBuilder {
     pub fn open(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
-        match store.database().collection(&self.name)? {
-            Some(record) => self.take(&mut open, &record),
-            None => {
-                let known = store.database().collections()?.into_iter().map(|(name, _)| name).collect();
-                Err(Error::CollectionMissing { name: self.name, known })
-            }
+        if let Some(record) = store.database().collection(&self.name)? {
+            return self.take(&mut open, &record);
         }
+        let known = store.database().collections()?.into_iter().map(|(name, _)| name).collect();
+        Err(Error::CollectionMissing { name: self.name, known })
     }
 
     /// Opens it, or makes it where there is none.
@@ -133,8 +131,7 @@ impl CollectionBuilder {
         if !(1..=MAX_DIM).contains(&dim) {
             return Err(Error::Invalid(format!("the dimension {dim} is not between 1 and {MAX_DIM}")));
         }
-        let encoder =
-            self.encoder.as_ref().map(|e| (e.name().to_owned(), e.fingerprint().to_owned(), e.source()));
+        let encoder = self.encoder.as_ref().map(|e| (e.name().to_owned(), e.fingerprint().to_owned(), e.source()));
         let record = CollectionRecord {
             number: 0,
             dim: dim as u32,

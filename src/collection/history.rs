@@ -76,9 +76,10 @@ impl Collection {
                 (Some(metric), false) => metric,
                 (None, false) => return Err(damaged(format!("metric version {number}"), "its matrix is missing")),
             };
-            let active = record.user.as_deref().map_or(history.active == number, |user| {
-                history.active_users.get(user) == Some(&number)
-            });
+            let active = record
+                .user
+                .as_deref()
+                .map_or(history.active == number, |user| history.active_users.get(user) == Some(&number));
             history.versions.push(StoredVersion { version: Version::read(number, record, active), metric });
         }
         Ok(history)
@@ -95,7 +96,8 @@ impl Collection {
         inner.check_history(history)?;
         let _writing = inner.lock_writer();
         if inner.shelf.judgement_count() > 0 || !inner.shelf.versions()?.is_empty() {
-            let message = "a history can be restored only where there is none: the collection has judgements or metrics";
+            let message =
+                "a history can be restored only where there is none: the collection has judgements or metrics";
             return Err(Error::Invalid(message.to_owned()));
         }
         let mut writes = inner.shelf.write();

@@ -35,10 +35,9 @@ impl Collection {
     pub fn judgements(&self) -> Result<Vec<StoredJudgement>> {
         let shelf = &self.inner.shelf;
         let vector = |hash| {
-            shelf.query(hash)?.ok_or_else(|| Error::Damaged {
-                part: "a judged query".into(),
-                reason: "its vector is missing".into(),
-            })
+            shelf
+                .query(hash)?
+                .ok_or_else(|| Error::Damaged { part: "a judged query".into(), reason: "its vector is missing".into() })
         };
         shelf
             .judgements()
@@ -67,7 +66,10 @@ impl Inner {
             for id in judgement.ids() {
                 if !known.contains(id) {
                     if self.shelf.slot(id)?.is_none() {
-                        return Err(invalid(format!("the collection has no item with the id {}", list(&[id.to_owned()]))));
+                        return Err(invalid(format!(
+                            "the collection has no item with the id {}",
+                            list(&[id.to_owned()])
+                        )));
                     }
                     known.insert(id);
                 }

@@ -36,9 +36,9 @@ use crate::plugin::MetricLearner;
 pub use builder::CollectionBuilder;
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
 pub use forget::{Forget, Forgotten};
+pub use history::{History, StoredVersion};
 pub use refit::{Refit, RefitMillis, RefitReport};
 pub use search::Search;
-pub use history::{History, StoredVersion};
 pub use stats::{SegmentStats, Stats};
 pub use verify::Problem;
 pub use write::Added;
@@ -57,7 +57,10 @@ pub struct Collection {
 
 impl std::fmt::Debug for Collection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Collection").field("name", &self.inner.name).field("dim", &self.inner.dim).finish_non_exhaustive()
+        f.debug_struct("Collection")
+            .field("name", &self.inner.name)
+            .field("dim", &self.inner.dim)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,8 +107,13 @@ impl CollectionInfo {
             name: name.to_owned(),
             dim,
             distance: Distance::from_name(&record.distance).ok_or_else(|| damaged("distance", &record.distance))?,
-            precision: Precision::from_name(&record.precision).ok_or_else(|| damaged("precision", &record.precision))?,
-            encoder: record.encoder.clone().map(|(name, fingerprint, source)| EncoderInfo { name, fingerprint, source }),
+            precision: Precision::from_name(&record.precision)
+                .ok_or_else(|| damaged("precision", &record.precision))?,
+            encoder: record.encoder.clone().map(|(name, fingerprint, source)| EncoderInfo {
+                name,
+                fingerprint,
+                source,
+            }),
             items,
         })
     }

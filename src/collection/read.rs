@@ -37,7 +37,7 @@ impl Collection {
     ///
     /// # Errors
     /// Each item can be damaged on its own; the call itself fails when the ids cannot be read.
-    pub fn iter(&self) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
+    pub fn items(&self) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
         let mut live: Vec<(u32, String)> =
             self.inner.shelf.ids().map(|e| e.map(|(id, slot)| (slot, id))).collect::<Result<_>>()?;
         live.sort_unstable();

@@ -221,9 +221,7 @@ impl Rows<'_> {
     }
 
     fn item(&mut self, id: &str) -> Result<Option<usize>> {
-        self.row(Key::Item(id.to_owned()), |inner| {
-            Ok(inner.shelf.slot(id)?.and_then(|slot| inner.index.vector(slot)))
-        })
+        self.row(Key::Item(id.to_owned()), |inner| Ok(inner.shelf.slot(id)?.and_then(|slot| inner.index.vector(slot))))
     }
 
     fn row(&mut self, key: Key, read: impl FnOnce(&Inner) -> Result<Option<Vec<f32>>>) -> Result<Option<usize>> {

@@ -88,7 +88,8 @@ impl Inner {
             inspection.note("vectors", format!("{} of {} are missing", slots.len() - vectors, slots.len()));
         }
         if self.index.len() != slots.len() {
-            let counts = format!("the index answers for {} items and the store holds {}", self.index.len(), slots.len());
+            let counts =
+                format!("the index answers for {} items and the store holds {}", self.index.len(), slots.len());
             inspection.note("index", counts);
         }
     }
@@ -116,7 +117,8 @@ impl Inner {
         let known: Vec<u32> = std::iter::once(0).chain(versions.iter().map(|(version, _)| *version)).collect();
         for (version, record) in &versions {
             if record.parent >= *version || !known.contains(&record.parent) {
-                inspection.note(format!("metric version {version}"), format!("its parent {} is missing", record.parent));
+                inspection
+                    .note(format!("metric version {version}"), format!("its parent {} is missing", record.parent));
             }
             let readable = self.plugins.iter().any(|p| p.name() == record.plugin);
             if !record.withdrawn && readable {

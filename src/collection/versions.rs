@@ -167,7 +167,10 @@ impl Collection {
     /// [`Error::UnknownVersion`], [`Error::NoPlugin`], or [`Error::Invalid`] for the dot product, which has none.
     pub fn metric_matrix(&self, version: u32) -> Result<Array2<f64>> {
         self.inner.load(version)?.metric.matrix().ok_or_else(|| {
-            Error::Invalid(format!("version {version} is the built-in distance {:?}, which has no matrix", self.inner.distance.name()))
+            Error::Invalid(format!(
+                "version {version} is the built-in distance {:?}, which has no matrix",
+                self.inner.distance.name()
+            ))
         })
     }
 

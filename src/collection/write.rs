@@ -96,7 +96,9 @@ impl Inner {
         }
         let refuse = |reason: String| Error::NoEncoder { name: self.name.clone(), reason };
         let Some(info) = &self.encoder_info else {
-            return Err(refuse("it holds given vectors; give a vector instead, or make a collection with an encoder".into()));
+            return Err(refuse(
+                "it holds given vectors; give a vector instead, or make a collection with an encoder".into(),
+            ));
         };
         let Some(source) = &info.source else {
             return Err(refuse(format!("its encoder {} must be given when it is opened", info.name)));
@@ -117,7 +119,11 @@ impl Inner {
         // Squares must stay finite in f32: distances are sums of them.
         let square: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
         if square > f64::from(f32::MAX) / 1e4 {
-            return Err(Error::Invalid(format!("{} is too long ({:.3e}): its distances would overflow", what(), square.sqrt())));
+            return Err(Error::Invalid(format!(
+                "{} is too long ({:.3e}): its distances would overflow",
+                what(),
+                square.sqrt()
+            )));
         }
         if self.distance == Distance::Cosine && square == 0.0 {
             return Err(Error::ZeroVector { what: what() });
@@ -223,6 +229,10 @@ impl Inner {
                 None => unknown.push(id.as_ref().to_owned()),
             }
         }
-        if unknown.is_empty() { Ok(slots) } else { Err(Error::UnknownId { collection: self.name.clone(), ids: unknown }) }
+        if unknown.is_empty() {
+            Ok(slots)
+        } else {
+            Err(Error::UnknownId { collection: self.name.clone(), ids: unknown })
+        }
     }
 }

@@ -176,7 +176,9 @@ fn choose<'a>(names: &[&'a str], model: Option<&str>) -> Result<Vec<(&'a str, &'
         )?,
     };
     if names.iter().any(|name| *name == format!("{onnx}_data") || *name == format!("{onnx}.data")) {
-        return Err(format!("the weights of {onnx} are in a second file, which is not supported; choose a smaller model"));
+        return Err(format!(
+            "the weights of {onnx} are in a second file, which is not supported; choose a smaller model"
+        ));
     }
     let tokenizer = find("tokenizer.json").ok_or("it has no tokenizer.json")?;
     let mut files = vec![(onnx, "model.onnx"), (tokenizer, tokenizer)];

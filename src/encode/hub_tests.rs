@@ -63,7 +63,11 @@ fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>, broken: &str
     let from: usize = from.parse().unwrap();
     let to = to.parse().map_or(bytes.len(), |last: usize| (last + 1).min(bytes.len()));
     let etag = name.replace('/', "-");
-    let head = format!("ETag: \"{etag}\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Range: bytes {from}-{}/{}\r\n", to - 1, bytes.len());
+    let head = format!(
+        "ETag: \"{etag}\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Range: bytes {from}-{}/{}\r\n",
+        to - 1,
+        bytes.len()
+    );
     let body = &bytes[from..to];
     // The announced length stays, so the client can tell that something is missing; a resumed transfer misses it too.
     let sent = if name == broken { &bytes[from..to.min(bytes.len() - 1)] } else { body };

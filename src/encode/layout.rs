@@ -131,11 +131,12 @@ impl Layout {
 /// Reads a whole file of at most `limit` bytes.
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, EncodeError> {
     let io = |source| EncodeError::Io { path: path.to_path_buf(), source };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    // Asked before opening: to open a pipe is to wait for its other end.
+    let metadata = std::fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
         return Err(io(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
     }
+    let file = File::open(path).map_err(io)?;
     let mut bytes = Vec::new();
     // One byte more than allowed, so that a file that grows meanwhile is noticed too.
     if metadata.len() <= limit {
@@ -205,6 +206,7 @@ impl Modules {
 /// `1_Pooling/config.json`, in the form with one flag a mode and in the newer one with a single name.
 #[derive(Deserialize, Default)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, clippy::struct_excessive_bools, reason = "the fields are the file's own")]
 struct PoolingConfig {
     pooling_mode: Option<String>,
     pooling_mode_cls_token: bool,

@@ -46,9 +46,9 @@ pub use error::EncodeError;
 #[cfg(feature = "hub")]
 pub use hub::{PullOptions, Pulled, pull};
 #[cfg(feature = "onnx")]
-pub use onnx::{Onnx, OnnxOptions};
-#[cfg(feature = "onnx")]
 pub use onnx::Backend;
+#[cfg(feature = "onnx")]
+pub use onnx::{Onnx, OnnxOptions};
 #[cfg(feature = "onnx")]
 pub use pool::Pooling;
 

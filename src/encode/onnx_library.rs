@@ -68,14 +68,15 @@ fn load(path: PathBuf, patience: Duration) -> Result<Environment, String> {
 
 /// Says what is wrong with a file that cannot be ONNX Runtime for this machine.
 fn examine(path: &Path) -> Result<(), String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    let metadata = file.metadata().map_err(|e| e.to_string())?;
+    // Asked before opening: to open a pipe is to wait for its other end.
+    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
     if !metadata.is_file() {
         return Err("it is not a file".into());
     }
     if metadata.len() > LIBRARY_LIMIT {
         return Err(format!("it has {} bytes, more than any build of ONNX Runtime", metadata.len()));
     }
+    let file = File::open(path).map_err(|e| e.to_string())?;
     let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
     let mut head = Vec::new();
     reader.by_ref().take(64).read_to_end(&mut head).map_err(|e| e.to_string())?;

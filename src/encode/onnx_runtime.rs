@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use ndarray::{ArrayD, IxDyn};
+use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
@@ -37,6 +38,9 @@ fn session(environment: &ort::environment::Environment, model: &[u8], threads: u
         .with_optimization_level(GraphOptimizationLevel::Level3)
         .map_err(|e| e.to_string())?
         .with_intra_threads(threads)
+        .map_err(|e| e.to_string())?
+        // What goes wrong is returned; a library does not print.
+        .with_log_level(LogLevel::Fatal)
         .map_err(|e| e.to_string())?
         .commit_from_memory(model)
         .map_err(|e| e.to_string())

@@ -113,7 +113,8 @@ impl Engine for Tract {
 fn parse(model: &ModelProto, signature: &Signature) -> TractResult<InferenceModel> {
     let parsed = tract_onnx::onnx().parse(model, None)?;
     let output = parsed.outlets_by_name.get(&signature.output).copied();
-    let output = output.ok_or_else(|| tract_onnx::prelude::TractError::msg("the output is not computed by any node"))?;
+    let output =
+        output.ok_or_else(|| tract_onnx::prelude::TractError::msg("the output is not computed by any node"))?;
     let mut graph = parsed.model;
     graph.select_output_outlets(&[output])?;
     Ok(graph)

@@ -50,7 +50,13 @@ impl Pooling {
                 if let Some(first) = kept.next() {
                     out.assign(&first);
                     // `f32::max` drops NaN; a damaged model must not pass for a sound one.
-                    kept.for_each(|row| out.zip_mut_with(&row, |a, b| if *b > *a || b.is_nan() { *a = *b }));
+                    kept.for_each(|row| {
+                        out.zip_mut_with(&row, |a, b| {
+                            if *b > *a || b.is_nan() {
+                                *a = *b;
+                            }
+                        });
+                    });
                 }
             }
         }
@@ -114,7 +120,8 @@ mod tests {
     use ndarray::{Array2, array};
 
     fn pooled(pooling: Pooling, normalise: bool) -> Array2<f32> {
-        let tokens = array![[[3.0, -1.0], [1.0, -5.0], [100.0, 100.0]], [[0.0, 2.0], [7.0, 7.0], [7.0, 7.0]]].into_dyn();
+        let tokens =
+            array![[[3.0, -1.0], [1.0, -5.0], [100.0, 100.0]], [[0.0, 2.0], [7.0, 7.0], [7.0, 7.0]]].into_dyn();
         let mask = array![[1, 1, 0], [1, 0, 0]];
         let mut out = Array2::zeros((2, 2));
         assert!(pool(&tokens.view(), mask.view(), pooling, normalise, out.rows_mut().into_iter()));

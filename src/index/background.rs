@@ -35,6 +35,7 @@ struct Signal {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is set and cleared on its own")]
 struct State {
     wake: bool,
     /// Somebody waits until all is done.

@@ -130,11 +130,11 @@ impl Head {
     /// it computed.
     pub(crate) fn search_graph(&self, query: HeadQuery, ef: usize, covered: usize) -> (Vec<u32>, usize) {
         let Some(graph) = self.graph.get() else { return (Vec::new(), 0) };
-        let seat = Seat::take(query);
+        let _seat = Seat::take(query);
         let found = graph.hnsw.search(&[QUERY], ef, ef);
         // An item that is being inserted may turn up here and again in the scan of what the graph does not cover.
         let locals = found.iter().map(|n| n.d_id).filter(|&local| local < covered).map(|local| local as u32).collect();
-        (locals, seat.evaluations())
+        (locals, Seat::evaluations())
     }
 
     /// Bytes held by the first `len` items and the graph, estimated where `hnsw_rs` does not say.
@@ -174,7 +174,7 @@ impl Seat {
         Self { before: SEAT.replace(Some(Rc::new(query))), evaluations_before: EVALUATIONS.replace(0) }
     }
 
-    fn evaluations(&self) -> usize {
+    fn evaluations() -> usize {
         EVALUATIONS.get()
     }
 }

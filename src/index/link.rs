@@ -60,6 +60,7 @@ impl Graph {
     }
 
     /// Replaces the edges of a node.
+    #[expect(clippy::large_types_passed_by_value, reason = "it is moved into its place")]
     pub(crate) fn set(&mut self, node: u32, neighbours: Neighbours) {
         self.edges[node as usize] = *neighbours.edges();
         self.neighbours[node as usize] = neighbours;

@@ -45,8 +45,8 @@ pub(crate) use search::{Found, SearchParams};
 pub(crate) use stats::IndexStats;
 
 use background::Background;
-use query::Query;
 use calibrate::Calibrations;
+use query::Query;
 use search::{PartBiases, Searcher};
 use view::View;
 use write::Shared;

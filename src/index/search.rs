@@ -178,13 +178,13 @@ impl Searcher<'_> {
             let segment = &*self.view.segments[at].segment;
             let biases = &self.biases.segments[at];
             let found = self.scan(segment, biases, locals, |l| segment.slots[l as usize], got);
-            self.keep(found, |l| (segment.slots[l as usize], Place::Segment(at, l)), got);
+            Self::keep(found, |l| (segment.slots[l as usize], Place::Segment(at, l)), got);
         }
         for (at, locals) in in_heads.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
             let head = &*self.view.heads[at].head;
             let biases = &self.biases.heads[at];
             let found = self.scan(head, biases, locals, |l| head.slot(l), got);
-            self.keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
+            Self::keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
         }
     }
 
@@ -196,7 +196,7 @@ impl Searcher<'_> {
         if SCAN_ADVANTAGE * expected_evaluations(self.ef, segment.len()) >= segment.len() {
             let locals: Vec<u32> = (0..segment.len() as u32).filter(|&local| self.counts(slot(local))).collect();
             let found = self.scan(segment, biases, &locals, slot, got);
-            self.keep(found, place, got);
+            Self::keep(found, place, got);
             return;
         }
         got.walked = true;
@@ -212,7 +212,7 @@ impl Searcher<'_> {
         got.complete &= walk.complete;
         let mut found = std::mem::take(&mut scratch.pool);
         found.truncate(self.wanted());
-        self.keep(found.iter().copied(), place, got);
+        Self::keep(found.iter().copied(), place, got);
         scratch.pool = found;
     }
 
@@ -240,7 +240,7 @@ impl Searcher<'_> {
         }
         locals.retain(|&local| self.counts(head.slot(local)));
         let found = self.scan(head, biases, &locals, |l| head.slot(l), got);
-        self.keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
+        Self::keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
         scratch.pool.clear();
     }
 
@@ -283,7 +283,7 @@ impl Searcher<'_> {
         best.into_iter().map(|(scored, id)| Scored { distance: scored.distance, id }).collect()
     }
 
-    fn keep(&self, found: impl IntoIterator<Item = Scored>, place: impl Fn(u32) -> (u32, Place), got: &mut Gathered) {
+    fn keep(found: impl IntoIterator<Item = Scored>, place: impl Fn(u32) -> (u32, Place), got: &mut Gathered) {
         got.candidates.extend(found.into_iter().map(|scored| {
             let (slot, place) = place(scored.id);
             Candidate { estimate: scored.distance, slot, place }

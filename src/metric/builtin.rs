@@ -166,7 +166,8 @@ mod tests {
             metric.biases(items.view(), &mut biases);
             for (row, bias) in items.rows().into_iter().zip(biases) {
                 let row = row.to_vec();
-                let by_rewriting = f64::from(rewritten.offset) - 2.0 * dot(&rewritten.direction, &row) + f64::from(bias);
+                let by_rewriting =
+                    f64::from(rewritten.offset) - 2.0 * dot(&rewritten.direction, &row) + f64::from(bias);
                 assert!((by_rewriting - metric.distance(&query, &row)).abs() < 1e-6);
             }
         }

@@ -3,12 +3,26 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
 /// Held as long as the store is open; the operating system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct StoreLock(#[expect(dead_code, reason = "keeps the file locked until it is dropped")] File);
+
+/// The pid in the file. The holder may be between locking and writing, so an empty file is read again for a moment.
+fn holder(file: &mut File) -> Option<u32> {
+    for _ in 0..20 {
+        let mut text = String::new();
+        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(32).read_to_string(&mut text));
+        match text.trim().parse() {
+            Ok(pid) if read.is_ok() => return Some(pid),
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    None
+}
 
 impl StoreLock {
     /// Takes the lock at once or says who has it.
@@ -20,10 +34,7 @@ impl StoreLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // The holder may be between locking and writing; then its pid is just not known.
-                let _ = (&mut file).take(32).read_to_string(&mut text);
-                return Err(Error::Locked { path: store.to_owned(), pid: text.trim().parse().ok() });
+                return Err(Error::Locked { path: store.to_owned(), pid: holder(&mut file) });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }

@@ -12,13 +12,14 @@ mod shelf;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sled::transaction::Transactional;
 
 use crate::error::{Error, Result};
 
 pub use precision::Precision;
-pub(crate) use records::{GateRecord, CollectionRecord, ItemRecord, JudgementRecord, QueryRecord, VersionRecord};
+pub(crate) use records::{CollectionRecord, GateRecord, ItemRecord, JudgementRecord, QueryRecord, VersionRecord};
 pub(crate) use shelf::{Active, Shelf, Writes};
 
 /// The store's own format; raised when the layout of trees changes.
@@ -87,12 +88,22 @@ impl Database {
             .flush_every_ms(flush_every)
             .mode(sled::Mode::HighThroughput);
         // sled asserts some of what it reads; a damaged file must be an error, never the end of the program.
-        let sled = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|_| Error::Damaged {
+        let open = || {
+            catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| Error::Damaged {
                 part: "the sled database".into(),
                 reason: "sled could not make sense of its files".into(),
-            })?
-            .map_err(storage("open its files"))?;
+            })
+        };
+        let mut opened = open()?;
+        // The last holder's sled may still be tidying up files that it listed; they are gone when it is asked again.
+        for _ in 0..5 {
+            if !matches!(&opened, Err(sled::Error::Io(e)) if e.kind() == std::io::ErrorKind::NotFound) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            opened = open()?;
+        }
+        let sled = opened.map_err(storage("open its files"))?;
         let catalog = sled.open_tree("catalog").map_err(storage("open its catalogue"))?;
         let database = Self { sled, catalog, root: root.to_owned(), durability, poison: OnceLock::new(), _lock: lock };
         database.check_format()?;

@@ -52,8 +52,9 @@ pub(crate) struct Active {
 
 /// Reads and writes one collection's records.
 pub(crate) struct Shelf {
-    database: Arc<Database>,
+    // Declared first: sled must be let go of before the database gives the lock back.
     trees: [Tree; NAMES.len()],
+    database: Arc<Database>,
     dim: usize,
     precision: Precision,
 }
@@ -131,7 +132,8 @@ impl Shelf {
     pub(crate) fn ids(&self) -> impl Iterator<Item = Result<(String, u32)>> {
         self.trees[IDS].iter().map(|entry| {
             let (key, value) = entry.map_err(storage("read the ids"))?;
-            let id = std::str::from_utf8(&key).map_err(|_| damaged("the tree of ids", "an id is not UTF-8"))?.to_owned();
+            let id =
+                std::str::from_utf8(&key).map_err(|_| damaged("the tree of ids", "an id is not UTF-8"))?.to_owned();
             let slot = read_slot(&value, &id)?;
             Ok((id, slot))
         })
@@ -146,7 +148,9 @@ impl Shelf {
     /// The numbers of a slot.
     pub(crate) fn vector(&self, slot: u32) -> Result<Option<Vec<f32>>> {
         let bytes = self.get(VECTORS, &slot.to_be_bytes())?;
-        bytes.map(|bytes| self.read_vector(&bytes, self.precision, &|| format!("the vector of slot {slot}"))).transpose()
+        bytes
+            .map(|bytes| self.read_vector(&bytes, self.precision, &|| format!("the vector of slot {slot}")))
+            .transpose()
     }
 
     /// All vectors in slot order.
@@ -203,7 +207,7 @@ impl Shelf {
     /// All versions' numbers and headers.
     pub(crate) fn versions(&self) -> Result<Vec<(u32, VersionRecord)>> {
         let mut all = Vec::new();
-        for entry in self.trees[METRICS].iter() {
+        for entry in &self.trees[METRICS] {
             let (key, value) = entry.map_err(storage("read the metric versions"))?;
             let (version, part) = split_key(&key)?;
             if part == 0 {
@@ -223,7 +227,7 @@ impl Shelf {
     /// The stored graph: each segment's number and chunks, in order. Chunks carry checksums of their own.
     pub(crate) fn graph(&self) -> Result<BTreeMap<u64, Vec<Vec<u8>>>> {
         let mut segments: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
-        for entry in self.trees[GRAPH].iter() {
+        for entry in &self.trees[GRAPH] {
             let (key, value) = entry.map_err(storage("read the graph"))?;
             segments.entry(segment_of(&key)?).or_default().push(value.to_vec());
         }
@@ -253,7 +257,10 @@ impl Shelf {
         while last == CHUNK {
             part = part.checked_add(1).ok_or_else(|| damaged("a record", "it has too many parts"))?;
             let Some(next) = self.get(tree, &part_key(number, part))? else {
-                return Err(damaged(&format!("record {number} of the tree {}", NAMES[tree]), "a part of it is missing"));
+                return Err(damaged(
+                    &format!("record {number} of the tree {}", NAMES[tree]),
+                    "a part of it is missing",
+                ));
             };
             last = next.len();
             bytes.extend_from_slice(&next);

@@ -66,9 +66,9 @@ impl Encoder for WordCounts {
         let mut vectors = Array2::zeros((texts.len(), self.dim));
         for (mut row, text) in vectors.rows_mut().into_iter().zip(texts) {
             for word in text.split_whitespace() {
-                let hash = word.bytes().fold(14_695_981_039_346_656_037_u64, |h, b| {
-                    (h ^ u64::from(b)).wrapping_mul(1_099_511_628_211)
-                });
+                let hash = word
+                    .bytes()
+                    .fold(14_695_981_039_346_656_037_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(1_099_511_628_211));
                 row[(hash % self.dim as u64) as usize] += 1.0;
             }
         }
@@ -78,10 +78,8 @@ impl Encoder for WordCounts {
 
 /// Exact answers in f64: ids with their distances, nearest first, ties by id.
 pub(crate) fn exact(items: &[Item], k: usize, distance: impl Fn(&[f32]) -> f64) -> Vec<(String, f64)> {
-    let mut all: Vec<(String, f64)> = items
-        .iter()
-        .map(|item| (item.id.clone(), distance(item.vector.as_deref().expect("a vector"))))
-        .collect();
+    let mut all: Vec<(String, f64)> =
+        items.iter().map(|item| (item.id.clone(), distance(item.vector.as_deref().expect("a vector")))).collect();
     all.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
     all.truncate(k);
     all

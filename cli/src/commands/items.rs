@@ -1,7 +1,8 @@
 //! `get` and `delete`: items by their ids, all of them or none.
 
 use affinis::Item;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::At;
 use crate::failure::Failure;
@@ -32,10 +33,19 @@ pub(crate) struct DeleteArgs {
     ids: Vec<String>,
 }
 
+/// An item as JSON. Serialised as it is, so that numbers keep their shortest form.
+#[derive(Serialize)]
+struct Printed<'a> {
+    id: &'a str,
+    text: &'a Option<String>,
+    vector: &'a Option<Vec<f32>>,
+    meta: &'a Value,
+}
+
 pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     for (place, item) in at.collection(&args.name)?.get_many(&args.ids)?.iter().enumerate() {
         if out.is_json() {
-            out.json(&json!({"id": item.id, "text": item.text, "vector": item.vector, "meta": item.meta}))?;
+            out.json(&Printed { id: &item.id, text: &item.text, vector: &item.vector, meta: &item.meta })?;
             continue;
         }
         if place > 0 {

@@ -108,7 +108,7 @@ fn write(
     let bar = output::bar(header.settings.items, "exporting");
     let mut lines = JsonLines { out, result: Ok(()) };
     lines.put(&json!({"collection": header}));
-    for item in collection.iter()? {
+    for item in collection.items()? {
         lines.put(&json!({"item": item?}));
         bar.inc(1);
     }

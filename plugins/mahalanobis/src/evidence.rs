@@ -148,7 +148,7 @@ fn check(dim: usize, examples: &Examples) -> Result<(), LearnError> {
         if g.query >= rows || g.item >= rows {
             return refuse(format!("judgement {i} speaks of rows {} and {}; there are {rows}", g.query, g.item));
         }
-        if !(-1.0..=1.0).contains(&g.grade) || !(g.weight > 0.0 && g.weight.is_finite()) {
+        if !((-1.0..=1.0).contains(&g.grade) && g.weight > 0.0 && g.weight.is_finite()) {
             return refuse(format!("judgement {i} has grade {} and weight {}", g.grade, g.weight));
         }
     }

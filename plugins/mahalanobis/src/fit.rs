@@ -14,7 +14,7 @@ use crate::learner::{Learner, Training, Variant};
 use crate::metric::{MAX_DIM, MahalanobisMetric};
 use crate::prior::Prior;
 use crate::scatter::{self, Scatters};
-use crate::score::{Euclid, Scores};
+use crate::score::{Euclid, Scores, Scoring};
 use crate::seen::Seen;
 use crate::select;
 use crate::shape::{Shaped, shaped};
@@ -58,7 +58,7 @@ pub(crate) fn fit(task: &Task<'_>, learner: &dyn Learner, condition_cap: f64) ->
     let crossing = Instant::now();
     let scores = if measurable { fit.cross_fit(variants)? } else { Vec::new() };
     let crossed = crossing.elapsed();
-    let chosen = select::select(&evidence, &scores, &|_| true, &|_| true);
+    let chosen = select::select(&evidence, &scores);
 
     let mut total = Scatters::zero(task.dim);
     fit.parts.iter().for_each(|part| total.add(part));
@@ -67,8 +67,11 @@ pub(crate) fn fit(task: &Task<'_>, learner: &dyn Learner, condition_cap: f64) ->
         return Err(LearnError::Numerical("the learner has no variants".into()));
     };
     // Cross-fitting is part of the gate, unless it also serves the selection.
-    let fitted = if selecting { start.elapsed() } else { start.elapsed() - crossed };
-    let gate = if measurable { fit.gate(&scores)? } else { gate::not_measured(&evidence) };
+    let fitted = if selecting { start.elapsed() } else { start.elapsed().saturating_sub(crossed) };
+    let gate = match scores.first() {
+        Some(default) => fit.gate(default)?,
+        None => gate::not_measured(&evidence),
+    };
 
     let mut parameters = learner.parameters();
     parameters.extend(BTreeMap::from([
@@ -89,7 +92,7 @@ pub(crate) fn fit(task: &Task<'_>, learner: &dyn Learner, condition_cap: f64) ->
             parameters,
             gate,
             fit_millis: fitted.as_secs_f64() * 1e3,
-            gate_millis: (start.elapsed() - fitted).as_secs_f64() * 1e3,
+            gate_millis: start.elapsed().saturating_sub(fitted).as_secs_f64() * 1e3,
         },
         metric: Arc::new(metric),
     })
@@ -134,30 +137,19 @@ impl<'a> Fit<'a> {
 
     /// Each variant's scores, every fold's under a metric fitted on the others.
     fn cross_fit(&self, variants: &[Variant]) -> Result<Vec<Scores>, LearnError> {
-        let mut scores = vec![Scores::none(self.evidence); variants.len()];
+        let mut scorings = vec![Scoring::new(self.evidence, &self.folds); variants.len()];
         for fold in 0..FOLDS {
             let mut rest = Scatters::zero(self.task.dim);
             self.parts.iter().enumerate().filter(|(i, _)| *i != fold).for_each(|(_, part)| rest.add(part));
-            for (scores, metric) in scores.iter_mut().zip(self.train(Some(fold), &rest, variants)?) {
-                scores.score_fold(self.evidence, &self.folds, fold, &metric);
+            for (scoring, metric) in scorings.iter_mut().zip(self.train(Some(fold), &rest, variants)?) {
+                scoring.add_fold(fold, &metric);
             }
         }
-        Ok(scores)
+        Ok(scorings.into_iter().map(Scoring::finish).collect())
     }
 
-    /// The verdict on the whole procedure: for each fold the variant is selected on the other folds' scores.
-    fn gate(&self, scores: &[Scores]) -> Result<Gate, LearnError> {
-        let (of_query, of_link) = (&self.folds.queries, &self.folds.links);
-        let chosen: Vec<&Scores> = (0..FOLDS)
-            .map(|fold| {
-                let query_in = |i: usize| of_query[i] != fold;
-                &scores[select::select(self.evidence, scores, &query_in, &|i| of_link[i] != fold)]
-            })
-            .collect();
-        let candidate = Scores {
-            contrasts: of_query.iter().enumerate().map(|(i, fold)| chosen[*fold].contrasts[i]).collect(),
-            placements: of_link.iter().enumerate().map(|(i, fold)| chosen[*fold].placements[i]).collect(),
-        };
+    /// The verdict, given the cross-fitted scores of the learner's default variant.
+    fn gate(&self, candidate: &Scores) -> Result<Gate, LearnError> {
         let poll = || poll(self.task);
         let euclid = Scores::under(self.evidence, &self.folds, &Euclid, poll)?;
         let incumbent = match self.task.incumbent {
@@ -169,7 +161,7 @@ impl<'a> Fit<'a> {
             None => None,
         };
         let incumbent = incumbent.as_ref().map(|(scores, seen)| (scores, seen));
-        Ok(gate::judge(self.evidence, &candidate, &Baselines { euclid: &euclid, incumbent }))
+        Ok(gate::judge(self.evidence, candidate, &Baselines { euclid: &euclid, incumbent }))
     }
 }
 

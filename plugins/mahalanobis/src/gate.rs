@@ -4,11 +4,12 @@
 //! candidate itself is fitted on everything. So the test speaks of the procedure, spends no judgement, and never scores
 //! a query under a metric that has seen it.
 //!
-//! **Measured.** A query's contrast between irrelevant and relevant results (see `score`) is divided by the metric's own
-//! relative spread, the root mean square over the queries, so that a metric gains nothing by spreading distances more;
-//! then it counts standard deviations between the two kinds. Dividing by each query's own deviation instead, which rests
-//! on ten distances, was measured to need half as many queries again. Queries weigh `sqrt(r i / (r + i))` by their numbers
-//! of relevant and irrelevant results, the inverse standard error of a difference of two means.
+//! The test is of the learner's default variant. Another one is chosen only where the same scores put it above the
+//! default by more than a standard error, so the candidate is at least as good as what was tested, and the choice,
+//! which has seen those scores, does not flatter the test.
+//!
+//! **Measured** by separation (see `score`). Queries weigh `sqrt(r i / (r + i))` by their numbers of relevant and
+//! irrelevant results: the inverse standard error of a difference of two means.
 //!
 //! **Against both.** The mean gain, less 1.64 standard errors, must be above 0 over Euclid and over the incumbent, on at
 //! least 8 queries that have both kinds of results. Where there are fewer, pairs decide by the area under the ROC curve,
@@ -23,7 +24,7 @@
 use affinis::Gate;
 
 use crate::evidence::Evidence;
-use crate::score::{Contrast, Scores};
+use crate::score::Scores;
 use crate::seen::Seen;
 
 /// Queries with both kinds of results that the gate needs.
@@ -114,7 +115,7 @@ pub(crate) struct Test {
     count: usize,
 }
 
-/// Compares on the queries or links that `include` admits (asked by fingerprint's index); `None` when they are too few.
+/// Compares on the queries or links that `include` admits (asked by their index); `None` when they are too few.
 pub(crate) fn compare(
     kind: Kind,
     evidence: &Evidence<'_>,
@@ -129,7 +130,7 @@ pub(crate) fn compare(
     if samples.iter().any(|s| s.len() < least) {
         return None;
     }
-    // Both kinds of pairs have the same mean placement within a fold; their variances add (DeLong et al., 1988).
+    // Both kinds of pairs have the same mean placement within a fold; their variances add (`DeLong` et al., 1988).
     let parts = samples.len() as f64;
     let (mut mean_before, mut mean_after, mut square_error) = (0.0, 0.0, 0.0);
     for sample in &samples {
@@ -174,24 +175,12 @@ fn query_sample(
     after: &Scores,
     include: &dyn Fn(usize) -> bool,
 ) -> Vec<Paired> {
-    let included: Vec<(f64, Contrast, Contrast)> = evidence
-        .queries
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| include(*i))
-        .filter_map(|(i, q)| {
-            let (r, n) = (q.relevant.len() as f64, q.irrelevant.len() as f64);
-            Some(((r * n / (r + n)).sqrt(), before.contrasts[i]?, after.contrasts[i]?))
-        })
-        .collect();
-    let spread = |of: &dyn Fn(&(f64, Contrast, Contrast)) -> f64| {
-        (included.iter().map(of).sum::<f64>() / included.len() as f64).sqrt().max(f64::MIN_POSITIVE)
-    };
-    let (spread_before, spread_after) = (spread(&|s| s.1.spread), spread(&|s| s.2.spread));
-    included
-        .iter()
-        .map(|(weight, b, a)| Paired::new(b.difference / spread_before, a.difference / spread_after, *weight))
-        .collect()
+    let included = evidence.queries.iter().enumerate().filter(|(i, _)| include(*i));
+    let scored = included.filter_map(|(i, q)| {
+        let (r, n) = (q.relevant.len() as f64, q.irrelevant.len() as f64);
+        Some(Paired::new(before.separations[i]?, after.separations[i]?, (r * n / (r + n)).sqrt()))
+    });
+    scored.collect()
 }
 
 fn pair_sample(

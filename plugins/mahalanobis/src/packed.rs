@@ -5,6 +5,10 @@
 //! at run time; multiplications and additions are never fused), and the bits that come out are the same on every
 //! machine and for every batch an item comes in.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into the dispatch is not compiled for its instruction set"
+)]
 use ndarray::{Array2, ArrayView2};
 use pulp::{Arch, Simd, WithSimd};
 

@@ -45,7 +45,7 @@ impl Prior {
     }
 }
 
-/// `sh(M)` of the scatter of given rows. Ten rows a dimension pair halve nothing: the share is `.9 n / (n + d / 10)`.
+/// `sh(M)` of the scatter of given rows, with the share `.9 n / (n + d / 10)` of `n` rows.
 fn shrunk(dim: usize, rows: &Array2<f32>) -> Array2<f64> {
     let identity = Array2::eye(dim);
     let n = rows.nrows() as f64;

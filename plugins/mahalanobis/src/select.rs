@@ -10,18 +10,13 @@ use crate::score::Scores;
 /// Judgements from which on there is anything to select by.
 pub(crate) const MIN_JUDGEMENTS: usize = 300;
 
-/// The index of the variant to use, judged on the queries and links that are admitted. `scores[0]` is the default's.
-pub(crate) fn select(
-    evidence: &Evidence<'_>,
-    scores: &[Scores],
-    query_in: &dyn Fn(usize) -> bool,
-    link_in: &dyn Fn(usize) -> bool,
-) -> usize {
+/// The index of the variant to use, by their cross-fitted scores. `scores[0]` is the default's.
+pub(crate) fn select(evidence: &Evidence<'_>, scores: &[Scores]) -> usize {
     let Some((default, others)) = scores.split_first() else { return 0 };
     let mut best = (0, 0.0);
     for (i, other) in others.iter().enumerate() {
-        let test = compare(Kind::Queries, evidence, (default, other), query_in)
-            .or_else(|| compare(Kind::Pairs, evidence, (default, other), link_in));
+        let test = compare(Kind::Queries, evidence, (default, other), &|_| true)
+            .or_else(|| compare(Kind::Pairs, evidence, (default, other), &|_| true));
         if let Some(test) = test.filter(|t| t.gain > t.error && t.gain > best.1) {
             best = (i + 1, test.gain);
         }

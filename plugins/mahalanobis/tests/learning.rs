@@ -36,8 +36,7 @@ fn world(d: usize, queries: usize, seed: u64) -> World {
 
 fn pairs_of(world: &World) -> Examples {
     let pairs = world.examples.graded.iter();
-    let pairs =
-        pairs.map(|g| Pair { a: g.query, b: g.item, similar: g.grade > 0.0, weight: g.weight }).collect();
+    let pairs = pairs.map(|g| Pair { a: g.query, b: g.item, similar: g.grade > 0.0, weight: g.weight }).collect();
     Examples { vectors: world.examples.vectors.clone(), graded: Vec::new(), pairs }
 }
 
@@ -160,8 +159,14 @@ fn degenerate_vectors_give_a_sound_metric() {
         let sample = Sample { items: examples.vectors.clone(), neighbour_differences: examples.vectors.clone() };
         (examples, sample)
     };
-    let cases: [(&str, &dyn Fn(&mut Array2<f32>)); 5] = [
-        ("rank one", &|v| v.rows_mut().into_iter().for_each(|mut r| { let x = r[0]; r.fill(x) })),
+    type Change<'a> = &'a dyn Fn(&mut Array2<f32>);
+    let cases: [(&str, Change<'_>); 5] = [
+        ("rank one", &|v| {
+            v.rows_mut().into_iter().for_each(|mut r| {
+                let x = r[0];
+                r.fill(x);
+            });
+        }),
         ("a constant coordinate", &|v| v.column_mut(3).fill(2.0)),
         ("huge", &|v| *v *= 1e18),
         ("tiny", &|v| *v *= 1e-18),

@@ -60,6 +60,7 @@ fn bits_do_not_depend_on_the_batch() {
         let mut together = vec![0.0; 67];
         metric.biases(items.view(), &mut together);
         let images = metric.embed(items.view());
+        #[expect(clippy::needless_range_loop, reason = "the row is cut by its number too")]
         for n in 0..67 {
             let one = items.slice(s![n..=n, ..]);
             let mut alone = [0.0];
@@ -125,7 +126,8 @@ fn headers_that_lie_are_refused_even_with_a_right_checksum() {
         Mahalanobis::default().decode(&bytes)
     };
     assert!(sealed(&|_| {}).is_ok());
-    let changes: [&dyn Fn(&mut Vec<u8>); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let changes: [Change<'_>; 8] = [
         &|b| b[8..12].copy_from_slice(&u32::MAX.to_le_bytes()),
         &|b| b[8..12].copy_from_slice(&0_u32.to_le_bytes()),
         &|b| b[12..16].copy_from_slice(&60_000_u32.to_le_bytes()),

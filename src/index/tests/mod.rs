@@ -1,5 +1,13 @@
 //! Properties of the whole index, and what the tests of its rooms share.
 
+#![allow(
+    clippy::cast_lossless,
+    clippy::needless_for_each,
+    clippy::redundant_closure_for_method_calls,
+    clippy::type_complexity,
+    reason = "tests are read once, from top to bottom"
+)]
+
 mod figures;
 mod model;
 mod persistence;

@@ -9,7 +9,8 @@ fn linked(dim: usize, count: usize) -> (Index, Vec<Vec<f32>>, Vec<SegmentRecord>
     let index = Index::new(dim, small(dim, 500, 10_000)).unwrap();
     add(&index, 0, &vectors);
     index.link_now(&|_| (), &|| false).unwrap();
-    let records = index.with_segments(|s| s.ids()).into_iter().filter_map(|id| index.with_segments(|s| s.export(id))).collect();
+    let records =
+        index.with_segments(|s| s.ids()).into_iter().filter_map(|id| index.with_segments(|s| s.export(id))).collect();
     (index, vectors, records)
 }
 
@@ -26,8 +27,12 @@ fn a_restored_index_answers_bit_for_bit_the_same_without_linking() {
     assert_eq!(opened.refused, []);
     assert_eq!(opened.index.with_segments(|s| s.ids()), index.with_segments(|s| s.ids()));
     assert_eq!(opened.index.stats().head, 0);
-    let again: Vec<SegmentRecord> =
-        opened.index.with_segments(|s| s.ids()).into_iter().filter_map(|id| opened.index.with_segments(|s| s.export(id))).collect();
+    let again: Vec<SegmentRecord> = opened
+        .index
+        .with_segments(|s| s.ids())
+        .into_iter()
+        .filter_map(|id| opened.index.with_segments(|s| s.export(id)))
+        .collect();
     assert_eq!(again, records);
     let mut random = Random::new(5);
     for _ in 0..50 {

@@ -1,6 +1,6 @@
 //! The two factorisations that everything rests on, Cholesky and the symmetric eigenproblem, by faer or by LAPACK.
 //!
-//! faer is pure Rust and was the faster of the two; LAPACK (through the system's OpenBLAS) comes with the feature
+//! faer is pure Rust and was the faster of the two; LAPACK (through the system's `OpenBLAS`) comes with the feature
 //! `lapack` and is then what [`Default`] means. Both stay compiled, and the tests hold them to each other.
 
 use affinis::LearnError;

@@ -1,4 +1,4 @@
-//! The factorisations by LAPACK (`potrf`, `syev`), through ndarray-linalg and the system's OpenBLAS.
+//! The factorisations by LAPACK (`potrf`, `syev`), through ndarray-linalg and the system's `OpenBLAS`.
 
 use affinis::LearnError;
 use ndarray::Array2;
@@ -6,7 +6,7 @@ use ndarray_linalg::{Cholesky, EigValsh, Eigh, UPLO};
 
 use super::backend::{Backend, Eigen};
 
-/// The system's OpenBLAS.
+/// The system's `OpenBLAS`.
 #[derive(Debug)]
 pub(crate) struct Lapack;
 

@@ -173,6 +173,8 @@ fn pivot_ratio(r: &Array2<f64>) -> f64 {
 /// Lifts eigenvalues that rounding has put at or below zero to the smallest one that the precision can tell from it.
 fn positive(mut values: Vec<f64>) -> Vec<f64> {
     let floor = values.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE) * f64::EPSILON;
-    values.iter_mut().for_each(|w| *w = w.max(floor));
+    for w in &mut values {
+        *w = w.max(floor);
+    }
     values
 }

@@ -1,6 +1,6 @@
 //! Simulated users over labelled texts: a stored item is the query, and results of the current ranking are judged
 //! relevant when their label is the query's.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -10,35 +10,35 @@ use affinis_mahalanobis::Mahalanobis;
 use ndarray::{Array2, Axis, s};
 
 /// Vectors with labels.
-pub struct Corpus {
-    pub name: &'static str,
-    pub vectors: Array2<f32>,
-    pub labels: Vec<String>,
-    pub sample: Sample,
+pub(crate) struct Corpus {
+    pub(crate) name: &'static str,
+    pub(crate) vectors: Array2<f32>,
+    pub(crate) labels: Vec<String>,
+    pub(crate) sample: Sample,
 }
 
 /// The splitmix64 generator.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let v = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let v = (v ^ (v >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         v ^ (v >> 31)
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
     /// About normal, by the sum of twelve.
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0
     }
 
     /// `k` different numbers below `n`.
-    pub fn choose(&mut self, n: usize, k: usize) -> Vec<usize> {
+    pub(crate) fn choose(&mut self, n: usize, k: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..n).collect();
         for i in 0..k.min(n) {
             let j = i + self.below(n - i);
@@ -50,7 +50,7 @@ impl Random {
 }
 
 /// A labelled set of MiniLM vectors, or nothing (with a message) where the data is missing.
-pub fn corpus(name: &'static str) -> Option<Corpus> {
+pub(crate) fn corpus(name: &'static str) -> Option<Corpus> {
     let root = std::env::var_os("AFFINIS_DATA")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     let vectors = root.join(format!("text/{name}.minilm384.f16.npy"));
@@ -77,7 +77,7 @@ fn f16_npy(bytes: &[u8], columns: usize) -> Array2<f32> {
 }
 
 /// What a store would give: 2,000 items, and 1,000 items' differences to their 10 nearest.
-pub fn sample_of(vectors: &Array2<f32>, seed: u64) -> Sample {
+pub(crate) fn sample_of(vectors: &Array2<f32>, seed: u64) -> Sample {
     let mut random = Random(seed);
     let items = vectors.select(Axis(0), &random.choose(vectors.nrows(), 2000));
     let centres = random.choose(vectors.nrows(), 1000);
@@ -91,7 +91,7 @@ pub fn sample_of(vectors: &Array2<f32>, seed: u64) -> Sample {
 }
 
 /// The `k` nearest of `items` to each of the rows `queries` of `from`, the query's own row left out.
-pub fn nearest(items: &Array2<f32>, from: &Array2<f32>, queries: &[usize], k: usize) -> Vec<Vec<usize>> {
+pub(crate) fn nearest(items: &Array2<f32>, from: &Array2<f32>, queries: &[usize], k: usize) -> Vec<Vec<usize>> {
     let squares: Vec<f32> = items.rows().into_iter().map(|r| r.dot(&r)).collect();
     let mut found = Vec::with_capacity(queries.len());
     for block in queries.chunks(100) {
@@ -111,7 +111,7 @@ pub fn nearest(items: &Array2<f32>, from: &Array2<f32>, queries: &[usize], k: us
 
 impl Corpus {
     /// Ranks under a metric: `k` nearest items of each query row.
-    pub fn ranked(&self, metric: Option<&dyn Metric>, queries: &[usize], k: usize) -> Vec<Vec<usize>> {
+    pub(crate) fn ranked(&self, metric: Option<&dyn Metric>, queries: &[usize], k: usize) -> Vec<Vec<usize>> {
         match metric {
             None => nearest(&self.vectors, &self.vectors, queries, k),
             Some(metric) => {
@@ -122,7 +122,7 @@ impl Corpus {
     }
 
     /// Precision at 10 by label, mean over queries.
-    pub fn precision(&self, metric: Option<&dyn Metric>, queries: &[usize]) -> f64 {
+    pub(crate) fn precision(&self, metric: Option<&dyn Metric>, queries: &[usize]) -> f64 {
         let ranked = self.ranked(metric, queries, 10);
         let hits =
             |(near, q): (&Vec<usize>, &usize)| near.iter().filter(|i| self.labels[**i] == self.labels[*q]).count();
@@ -130,7 +130,7 @@ impl Corpus {
     }
 
     /// R1: the top 10 of the current ranking judged for each of some queries.
-    pub fn judged(
+    pub(crate) fn judged(
         &self,
         metric: Option<&dyn Metric>,
         queries: &[usize],
@@ -154,7 +154,7 @@ impl Corpus {
     }
 
     /// R2: random pairs, half of them of one label.
-    pub fn paired(&self, n: usize, random: &mut Random) -> Examples {
+    pub(crate) fn paired(&self, n: usize, random: &mut Random) -> Examples {
         let mut pairs = Vec::new();
         while pairs.len() < n {
             let (a, b) = (random.below(self.labels.len()), random.below(self.labels.len()));
@@ -167,17 +167,17 @@ impl Corpus {
     }
 
     /// Queries for judging and others for measuring.
-    pub fn queries(&self, judged: usize, unseen: usize, random: &mut Random) -> (Vec<usize>, Vec<usize>) {
+    pub(crate) fn queries(&self, judged: usize, unseen: usize, random: &mut Random) -> (Vec<usize>, Vec<usize>) {
         let mut all = random.choose(self.labels.len(), judged + unseen);
         let unseen = all.split_off(judged);
         (all, unseen)
     }
 
-    pub fn same_label(&self, a: usize, b: usize) -> bool {
+    pub(crate) fn same_label(&self, a: usize, b: usize) -> bool {
         self.labels[a] == self.labels[b]
     }
 
-    pub fn fit(&self, examples: &Examples, incumbent: Option<&dyn Metric>, seed: u64) -> affinis::Fitted {
+    pub(crate) fn fit(&self, examples: &Examples, incumbent: Option<&dyn Metric>, seed: u64) -> affinis::Fitted {
         let examples = compact(examples);
         Mahalanobis::default()
             .fit(&Task {
@@ -194,7 +194,7 @@ impl Corpus {
 }
 
 /// Only the rows that judgements speak of, as a store would send them.
-pub fn compact(examples: &Examples) -> Examples {
+pub(crate) fn compact(examples: &Examples) -> Examples {
     let mut used: Vec<usize> = examples
         .graded
         .iter()
@@ -213,7 +213,7 @@ pub fn compact(examples: &Examples) -> Examples {
 }
 
 /// The first so many judgements.
-pub fn first(examples: &Examples, n: usize) -> Examples {
+pub(crate) fn first(examples: &Examples, n: usize) -> Examples {
     Examples {
         vectors: examples.vectors.slice(s![.., ..]).to_owned(),
         graded: examples.graded[..n].to_vec(),
