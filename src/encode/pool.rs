@@ -28,7 +28,7 @@ impl Pooling {
     }
 
     /// Reduces `tokens` (`s x d`) to `out` (`d`), over the positions whose `mask` (`s`) is not 0.
-    fn reduce(self, tokens: ArrayView2<'_, f32>, mask: &[i64], mut out: ArrayViewMut1<'_, f32>) {
+    fn reduce(self, tokens: &ArrayView2<'_, f32>, mask: &[i64], mut out: ArrayViewMut1<'_, f32>) {
         let mut kept = tokens.rows().into_iter().zip(mask).filter(|(_, m)| **m != 0).map(|(row, _)| row);
         match self {
             Self::Cls => {
@@ -69,7 +69,7 @@ impl Pooling {
 /// `b x s`. Returns `false` when the shape is neither, or does not agree with the batch and with the rows' length.
 pub(super) fn pool<'a>(
     output: &ArrayViewD<'_, f32>,
-    mask: ArrayView2<'_, i64>,
+    mask: &ArrayView2<'_, i64>,
     pooling: Pooling,
     normalise: bool,
     rows: impl ExactSizeIterator<Item = ArrayViewMut1<'a, f32>>,
@@ -92,7 +92,7 @@ pub(super) fn pool<'a>(
             }
             let Some(mask) = mask.row(i).to_slice() else { return false };
             row.fill(0.0);
-            pooling.reduce(tokens, mask, row.view_mut());
+            pooling.reduce(&tokens, mask, row.view_mut());
         } else {
             return false;
         }
@@ -124,7 +124,7 @@ mod tests {
             array![[[3.0, -1.0], [1.0, -5.0], [100.0, 100.0]], [[0.0, 2.0], [7.0, 7.0], [7.0, 7.0]]].into_dyn();
         let mask = array![[1, 1, 0], [1, 0, 0]];
         let mut out = Array2::zeros((2, 2));
-        assert!(pool(&tokens.view(), mask.view(), pooling, normalise, out.rows_mut().into_iter()));
+        assert!(pool(&tokens.view(), &mask.view(), pooling, normalise, out.rows_mut().into_iter()));
         out
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let tokens = array![[[1.0, f32::NAN], [2.0, 2.0]]].into_dyn();
         for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Max] {
             let mut out = Array2::zeros((1, 2));
-            assert!(pool(&tokens.view(), array![[1, 1]].view(), pooling, false, out.rows_mut().into_iter()));
+            assert!(pool(&tokens.view(), &array![[1, 1]].view(), pooling, false, out.rows_mut().into_iter()));
             assert!(out[[0, 1]].is_nan(), "{pooling:?}");
         }
     }
@@ -158,7 +158,7 @@ mod tests {
         for shape in [vec![1, 3, 2], vec![1, 2, 3], vec![2, 2, 2], vec![1, 3], vec![1], vec![1, 2, 2, 1]] {
             let output = ndarray::ArrayD::<f32>::zeros(shape.clone());
             let mut out = Array2::zeros((1, 2));
-            let fits = pool(&output.view(), mask.view(), Pooling::Mean, true, out.rows_mut().into_iter());
+            let fits = pool(&output.view(), &mask.view(), Pooling::Mean, true, out.rows_mut().into_iter());
             assert!(!fits, "{shape:?}");
         }
     }
