@@ -63,7 +63,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(f64::from(u32::try_from(right).unwrap_or(u32::MAX)) / 1_000.0)
         };
         let (own, shared) = (share(Some(user))?, share(None)?);
-        println!("{user}: {own:.2} of ten answers fit under their own metric, {shared:.2} under the shared one");
+        println!(
+            "{user}: {:.0} % of answers fit under their own metric, {:.0} % under the shared one",
+            own * 1e2,
+            shared * 1e2
+        );
         assert!(own > shared);
     }
     Ok(())
