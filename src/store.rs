@@ -137,8 +137,7 @@ impl Store {
     pub fn drop_collection(&self, name: &str) -> Result<()> {
         let mut open = self.lock_collections();
         let Some(record) = self.database().collection(name)? else {
-            let known = self.database().collections()?.into_iter().map(|(name, _)| name).collect();
-            return Err(Error::CollectionMissing { name: name.to_owned(), known });
+            return Err(self.missing(name)?);
         };
         if let Some(inner) = open.remove(name)
             && let Err(inner) = Arc::try_unwrap(inner).map(drop)
@@ -192,6 +191,12 @@ impl Store {
 
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.shared.database
+    }
+
+    /// The error for a collection that is not there, which names those that are.
+    pub(crate) fn missing(&self, name: &str) -> Result<Error> {
+        let known = self.database().collections()?.into_iter().map(|(name, _)| name).collect();
+        Ok(Error::CollectionMissing { name: name.to_owned(), known })
     }
 
     /// Held while collections are made, opened or removed, so that one is never opened twice.

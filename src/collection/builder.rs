@@ -92,8 +92,7 @@ impl CollectionBuilder {
         if let Some(record) = store.database().collection(&self.name)? {
             return self.take(&mut open, &record);
         }
-        let known = store.database().collections()?.into_iter().map(|(name, _)| name).collect();
-        Err(Error::CollectionMissing { name: self.name, known })
+        Err(store.missing(&self.name)?)
     }
 
     /// Opens it, or makes it where there is none.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Collection, Inner, RefitReport};
 use crate::error::{Error, Result};
-use crate::feedback::hash_text;
+use crate::feedback::query_hash;
 use crate::persist::{JudgementRecord, QueryRecord};
 
 /// Whose judgements are to be forgotten.
@@ -107,14 +107,5 @@ impl Forget {
                     || matches!(&record.query, QueryRecord::Item(query) if query == item)
             }
         }
-    }
-}
-
-/// The key of a query whose numbers are kept beside the judgements.
-fn query_hash(query: &QueryRecord) -> Option<[u8; 16]> {
-    match query {
-        QueryRecord::Text(text) => Some(hash_text(text)),
-        QueryRecord::Vector(hash) => Some(*hash),
-        QueryRecord::Item(_) => None,
     }
 }

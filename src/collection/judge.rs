@@ -34,16 +34,11 @@ impl Collection {
     /// When what is stored is damaged or cannot be read.
     pub fn judgements(&self) -> Result<Vec<StoredJudgement>> {
         let shelf = &self.inner.shelf;
-        let vector = |hash| {
-            shelf
-                .query(hash)?
-                .ok_or_else(|| Error::Damaged { part: "a judged query".into(), reason: "its vector is missing".into() })
-        };
         shelf
             .judgements()
             .map(|entry| {
                 let (sequence, record) = entry?;
-                Ok(StoredJudgement { sequence, judgement: from_record(record, vector)? })
+                Ok(StoredJudgement { sequence, judgement: from_record(record, |hash| shelf.judged_query(hash))? })
             })
             .collect()
     }

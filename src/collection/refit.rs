@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::sample::rows;
 use super::{Collection, Inner, prepare};
 use crate::error::{Error, Result};
-use crate::feedback::hash_text;
+use crate::feedback::query_hash;
 use crate::metric::learned;
 use crate::persist::{JudgementRecord, QueryRecord};
 use crate::plugin::{Examples, FitReport, Gate, Graded, Pair, PairCounts, Task};
@@ -206,18 +206,11 @@ enum Key {
 
 impl Rows<'_> {
     fn query(&mut self, record: &JudgementRecord) -> Result<Option<usize>> {
-        let hash = match &record.query {
-            QueryRecord::Item(id) => return self.item(id),
-            QueryRecord::Text(text) => hash_text(text),
-            QueryRecord::Vector(hash) => *hash,
-        };
-        self.row(Key::Query(hash), |inner| {
-            let vector = inner.shelf.query(hash)?.ok_or_else(|| Error::Damaged {
-                part: "a judged query".into(),
-                reason: "its vector is missing".into(),
-            })?;
-            Ok(Some(prepare(inner.distance, vector)))
-        })
+        if let QueryRecord::Item(id) = &record.query {
+            return self.item(id);
+        }
+        let Some(hash) = query_hash(&record.query) else { return Ok(None) };
+        self.row(Key::Query(hash), |inner| Ok(Some(prepare(inner.distance, inner.shelf.judged_query(hash)?))))
     }
 
     fn item(&mut self, id: &str) -> Result<Option<usize>> {

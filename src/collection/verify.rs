@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
-use crate::persist::QueryRecord;
+use crate::feedback::query_hash;
 
 /// One thing that is wrong with what is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -101,11 +101,7 @@ impl Inner {
             if sequence >= next {
                 inspection.note(format!("judgement {sequence}"), "its number was never given out (damaged counter)");
             }
-            let hash = match &record.query {
-                QueryRecord::Item(_) => continue,
-                QueryRecord::Text(text) => crate::feedback::hash_text(text),
-                QueryRecord::Vector(hash) => *hash,
-            };
+            let Some(hash) = query_hash(&record.query) else { continue };
             if let Some(None) = inspection.look("judged queries", self.shelf.query(hash)) {
                 inspection.note(format!("judgement {sequence}"), "its query's vector is missing");
             }

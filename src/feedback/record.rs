@@ -19,6 +19,15 @@ pub(crate) fn hash_vector(vector: &[f32]) -> [u8; 16] {
     xxhash_rust::xxh3::xxh3_128_with_seed(&bytes, 2).to_be_bytes()
 }
 
+/// The key under which a query's numbers are kept; a stored item's are with the item.
+pub(crate) fn query_hash(query: &QueryRecord) -> Option<[u8; 16]> {
+    match query {
+        QueryRecord::Text(text) => Some(hash_text(text)),
+        QueryRecord::Vector(hash) => Some(*hash),
+        QueryRecord::Item(_) => None,
+    }
+}
+
 /// The record of a judgement.
 pub(crate) fn to_record(judgement: &Judgement) -> JudgementRecord {
     let (query, item, grade, pair) = match &judgement.subject {

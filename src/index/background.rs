@@ -76,7 +76,7 @@ impl Background {
     /// Waits until nothing is left to do; without a thread, does it.
     pub(crate) fn settle(&self, shared: &Shared) {
         if self.thread.is_none() {
-            while shared.step(&|| false) || shared.link_large_head(&|| false) {}
+            while shared.step(&|| false) || shared.link_large_heads(&|| false) {}
             return;
         }
         let mut state = lock(&self.signal.state);
@@ -110,7 +110,7 @@ impl Signal {
             self.changed.notify_all();
             let mut quiet = false;
             while !state.wake && !quiet {
-                if shared.has_large_head() {
+                if shared.has_head_to_link() {
                     let (waited, timeout) =
                         self.changed.wait_timeout(state, QUIET).unwrap_or_else(PoisonError::into_inner);
                     (state, quiet) = (waited, timeout.timed_out());
@@ -121,7 +121,7 @@ impl Signal {
             let link = quiet || state.settling;
             (state.wake, state.settling, state.busy) = (false, false, true);
             drop(state);
-            while !stopped() && (shared.step(&stopped) || link && shared.link_large_head(&stopped)) {}
+            while !stopped() && (shared.step(&stopped) || link && shared.link_large_heads(&stopped)) {}
             if stopped() {
                 return;
             }
@@ -143,14 +143,14 @@ impl Shared {
             .any(|head| head.frozen || head.len >= self.config.graph_from && head.head.covered() < head.len)
     }
 
-    /// Whether a head holds more than should be scanned for good.
-    fn has_large_head(&self) -> bool {
-        self.view.load().heads.iter().any(|head| head.len >= self.config.link_from)
+    /// Whether a head is full, or holds more than should be scanned for good.
+    pub(crate) fn has_head_to_link(&self) -> bool {
+        self.view.load().heads.iter().any(|head| head.frozen || head.len >= self.config.link_from)
     }
 
-    /// Links the heads if one is large; false if there was nothing to link.
-    fn link_large_head(&self, cancel: &(dyn Fn() -> bool + Sync)) -> bool {
-        self.has_large_head() && self.link_heads(true, Watch { progress: &|_| (), cancel }).is_ok()
+    /// Links the heads if one is to be linked; false if there was nothing to link.
+    fn link_large_heads(&self, cancel: &(dyn Fn() -> bool + Sync)) -> bool {
+        self.has_head_to_link() && self.link_heads(true, Watch { progress: &|_| (), cancel }).is_ok()
     }
 
     /// Does one bounded piece of work, the most urgent first; false if there was none.
@@ -168,8 +168,8 @@ impl Shared {
             && open.len >= self.config.graph_from
             && open.head.covered() < open.len
         {
-            if open.len - open.head.covered() >= BULK && self.has_large_head() {
-                return self.link_large_head(cancel);
+            if open.len - open.head.covered() >= BULK && self.has_head_to_link() {
+                return self.link_large_heads(cancel);
             }
             open.head.extend_graph(open.len, GRAPH_STEP);
             return true;

@@ -192,9 +192,7 @@ impl Index {
     /// # Errors
     /// [`IndexError::Cancelled`].
     pub(crate) fn close(&self) -> Result<(), IndexError> {
-        let view = self.shared.view.load_full();
-        let large = |head: &view::HeadView| head.frozen || head.len >= self.shared.config.link_from;
-        if view.heads.iter().any(large) { self.link_now(&|_| (), &|| false) } else { Ok(()) }
+        if self.shared.has_head_to_link() { self.link_now(&|_| (), &|| false) } else { Ok(()) }
     }
 
     /// Links all heads into segments now.

@@ -81,19 +81,23 @@ impl Version {
             lambda: record.lambda,
             t: record.t,
             parameters: record.parameters,
-            gate: record.gate.map(|g| Gate {
-                accepted: g.accepted,
-                measure: g.measure,
-                before: g.before,
-                after: g.after,
-                lower_bound: g.lower_bound,
-                held_out: g.held_out as usize,
-                reason: g.reason,
-            }),
+            gate: record.gate.map(gate),
             plugin: record.plugin,
             withdrawn: record.withdrawn,
         }
     }
+}
+
+/// A stored verdict.
+fn gate(record: GateRecord) -> Gate {
+    let GateRecord { accepted, measure, before, after, lower_bound, held_out, reason } = record;
+    Gate { accepted, measure, before, after, lower_bound, held_out: held_out as usize, reason }
+}
+
+/// The record of a verdict.
+fn gate_record(gate: &Gate) -> GateRecord {
+    let Gate { accepted, measure, before, after, lower_bound, held_out, reason } = gate.clone();
+    GateRecord { accepted, measure, before, after, lower_bound, held_out: held_out as u64, reason }
 }
 
 /// The record of a version that was read elsewhere.
@@ -117,15 +121,7 @@ pub(crate) fn record_of(version: &Version) -> Result<VersionRecord, String> {
         t: version.t,
         parameters: version.parameters.clone(),
         judgements: version.judgements,
-        gate: version.gate.as_ref().map(|gate| GateRecord {
-            accepted: gate.accepted,
-            measure: gate.measure.clone(),
-            before: gate.before,
-            after: gate.after,
-            lower_bound: gate.lower_bound,
-            held_out: gate.held_out as u64,
-            reason: gate.reason.clone(),
-        }),
+        gate: version.gate.as_ref().map(gate_record),
         withdrawn: version.withdrawn,
     })
 }
@@ -151,15 +147,7 @@ pub(crate) fn learned(
         t: report.t,
         parameters: report.parameters.clone(),
         judgements,
-        gate: Some(GateRecord {
-            accepted: report.gate.accepted,
-            measure: report.gate.measure.clone(),
-            before: report.gate.before,
-            after: report.gate.after,
-            lower_bound: report.gate.lower_bound,
-            held_out: report.gate.held_out as u64,
-            reason: report.gate.reason.clone(),
-        }),
+        gate: Some(gate_record(&report.gate)),
         withdrawn: false,
     }
 }

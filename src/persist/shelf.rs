@@ -174,6 +174,11 @@ impl Shelf {
         bytes.map(|bytes| self.read_vector(&bytes, Precision::F32, &|| "a judged query".to_owned())).transpose()
     }
 
+    /// The numbers of a query that a judgement speaks of.
+    pub(crate) fn judged_query(&self, hash: [u8; 16]) -> Result<Vec<f32>> {
+        self.query(hash)?.ok_or_else(|| damaged("a judged query", "its vector is missing"))
+    }
+
     /// The hashes of all stored queries.
     pub(crate) fn query_hashes(&self) -> impl Iterator<Item = Result<[u8; 16]>> {
         self.trees[QUERIES].iter().keys().map(|key| {
