@@ -72,5 +72,5 @@ pub use plugin::{
     Comparison, Examples, FitReport, Fitted, Gate, Graded, LearnError, Metric, MetricLearner, Pair, PairCounts,
     Rewritten, Sample, Task,
 };
-pub use query::{Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+pub use query::{DEFAULT_RECALL, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub use store::{Store, StoreBuilder, VerifyReport};

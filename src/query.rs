@@ -9,6 +9,9 @@ use serde_json::Value;
 /// The most hits one search may ask for.
 pub const MAX_K: usize = 10_000;
 
+/// The recall that a search aims at unless it names one.
+pub const DEFAULT_RECALL: f64 = crate::index::TARGET;
+
 /// A query: a text, a vector, or an item that is already stored.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -25,6 +28,14 @@ impl Query {
     /// Asks for what is like a stored item.
     pub fn like(id: impl Into<String>) -> Self {
         Self::Item(id.into())
+    }
+
+    /// The text of a query by text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Vector(_) | Self::Item(_) => None,
+        }
     }
 }
 

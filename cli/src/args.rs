@@ -6,7 +6,9 @@ use anstyle::AnsiColor;
 use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{add, create, evaluate, forget, items, judge, metrics, model, overview, refit, search, transfer};
+use crate::commands::{
+    add, create, evaluate, forget, items, judge, metrics, model, overview, refit, relink, search, transfer,
+};
 use crate::demo;
 
 const STYLES: Styles = Styles::styled()
@@ -70,6 +72,8 @@ pub(crate) enum Command {
     Metrics(metrics::Args),
     /// Measure answers against known relevant items, Euclidean beside learned
     Evaluate(evaluate::Args),
+    /// Link everything into one graph now, under the active metric
+    Relink(relink::Args),
     /// Show a collection's size and state
     Stats(overview::StatsArgs),
     /// List the collections

@@ -110,7 +110,16 @@ impl Collection {
     /// # Errors
     /// When the graph cannot be stored.
     pub fn relink(&self) -> Result<()> {
-        self.inner.index.relink(&|_| (), &|| false).map_err(from_index)?;
+        self.relink_with(|_| (), || false)
+    }
+
+    /// The same, telling `progress` the share that is done, 0 to 1, and asking `cancel` now and then whether to stop.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; the graph is then what it was. Otherwise when the graph cannot be stored.
+    pub fn relink_with(&self, progress: impl Fn(f32) + Sync, cancel: impl Fn() -> bool + Sync) -> Result<()> {
+        self.inner.index.relink(&progress, &cancel).map_err(from_index)?;
+        self.inner.index.settle();
         self.inner.save_graph()
     }
 }
@@ -125,8 +134,8 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // A large head is linked and kept for the next opening; failing that, it is linked again then.
-        let linked = self.index.close().map_err(from_index);
-        if let Err(error) = linked.and_then(|()| self.save_graph()) {
+        self.index.close();
+        if let Err(error) = self.save_graph() {
             tracing::warn!(%error, "the linked graph could not be stored on closing");
         }
     }

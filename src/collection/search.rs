@@ -1,10 +1,10 @@
 //! Asking.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
+use rayon::prelude::*;
 use roaring::RoaringBitmap;
-use serde_json::Value;
 
 use super::graph::from_index;
 use super::read::parse_meta;
@@ -14,12 +14,12 @@ use crate::filter::Filter;
 use crate::index::{Found, SearchParams, Versioned};
 use crate::query::{Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 
-/// A search to be run; made by [`Collection::search`].
+/// A search to be run; made by [`Collection::search`] for one query, or [`Collection::search_many`] for a list of them.
 #[must_use = "end with `run`"]
 #[derive(Debug, Clone)]
-pub struct Search {
+pub struct Search<Q = Query> {
     collection: Collection,
-    query: Query,
+    query: Q,
     k: usize,
     ef: Option<usize>,
     recall: Option<f64>,
@@ -28,6 +28,17 @@ pub struct Search {
     user: Option<String>,
     with_text: bool,
     with_meta: bool,
+    cancel: Option<Cancel>,
+}
+
+/// Asked now and then whether to stop.
+#[derive(Clone)]
+struct Cancel(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cancel")
+    }
 }
 
 impl Collection {
@@ -47,9 +58,30 @@ impl Collection {
     /// # Ok::<(), affinis::Error>(())
     /// ```
     pub fn search(&self, query: impl Into<Query>) -> Search {
+        self.searching(query.into())
+    }
+
+    /// Asks many queries at once: their texts are encoded together, and they are searched on all processors.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Item, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// let points = store.collection("points").dim(1).open_or_create()?;
+    /// points.add((0..100).map(|i| Item::vector(i.to_string(), [i as f32])))?;
+    /// let answers = points.search_many([vec![3.2], vec![71.9]]).k(1).run()?;
+    /// assert_eq!((answers[0][0].id.as_str(), answers[1][0].id.as_str()), ("3", "72"));
+    /// # Ok::<(), affinis::Error>(())
+    /// ```
+    pub fn search_many(&self, queries: impl IntoIterator<Item = impl Into<Query>>) -> Search<Vec<Query>> {
+        self.searching(queries.into_iter().map(Into::into).collect())
+    }
+
+    fn searching<Q>(&self, query: Q) -> Search<Q> {
         Search {
             collection: self.clone(),
-            query: query.into(),
+            query,
             k: 10,
             ef: None,
             recall: None,
@@ -58,11 +90,12 @@ impl Collection {
             user: None,
             with_text: false,
             with_meta: false,
+            cancel: None,
         }
     }
 }
 
-impl Search {
+impl<Q> Search<Q> {
     /// How many hits at most: 1 to 10,000, by default 10.
     pub fn k(mut self, k: usize) -> Self {
         self.k = k;
@@ -111,14 +144,15 @@ impl Search {
         self
     }
 
-    /// Runs it. A collection without items gives no hits.
-    ///
-    /// # Errors
-    /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownId`] for a query by id;
-    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for a vector; [`Error::UnknownVersion`],
-    /// [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the metric; encoder and storage errors.
-    pub fn run(self) -> Result<Hits> {
-        let inner = &self.collection.inner;
+    /// Stops early once `cancel` says so, which it is asked every few dozen steps; what was found by then is returned, and
+    /// [`Plan::complete`] is false.
+    pub fn cancel(mut self, cancel: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.cancel = Some(Cancel(Arc::new(cancel)));
+        self
+    }
+
+    /// What is the same for all queries: checks the parameters, chooses the metric, asks the filter.
+    fn prepare(&self) -> Result<(Versioned, Option<RoaringBitmap>)> {
         if !(1..=MAX_K).contains(&self.k) {
             return Err(Error::InvalidQuery(format!("k is {}, not between 1 and {MAX_K}", self.k)));
         }
@@ -130,16 +164,29 @@ impl Search {
         {
             return Err(Error::InvalidQuery(format!("the recall {recall} is not above 0 and at most 1")));
         }
+        let inner = &self.collection.inner;
         let metric = inner.choose(self.metric, self.user.as_deref())?;
-        let query = inner.query_vector(&self.query)?;
         let allowed = self.filter.as_ref().map(|filter| inner.matching(filter)).transpose()?;
+        Ok((metric, allowed))
+    }
+
+    fn answer(
+        &self,
+        query: &Query,
+        vector: &[f32],
+        metric: &Versioned,
+        allowed: Option<&RoaringBitmap>,
+    ) -> Result<Hits> {
+        let inner = &self.collection.inner;
         let started = Instant::now();
-        let own = match &self.query {
+        let own = match query {
             Query::Item(id) => Some(id.as_str()),
             _ => None,
         };
         let k = self.k + usize::from(own.is_some());
-        let found = inner.find(&metric, &query, k, (self.ef, self.recall), allowed.as_ref())?;
+        let cancel = self.cancel.as_ref().map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync));
+        let params = SearchParams { k, ef: self.ef, recall: self.recall, allowed, cancel };
+        let found = inner.index.search(metric, vector, &params).map_err(from_index)?;
         let micros = started.elapsed().as_micros() as u64;
         let plan = Plan {
             visited: found.evaluations,
@@ -148,7 +195,7 @@ impl Search {
             plan: found.plan.to_owned(),
             complete: found.complete,
         };
-        let mut hits = inner.name_hits(&metric, &found, own, self.k);
+        let mut hits = inner.name_hits(metric, &found, own, self.k);
         if self.with_text || self.with_meta {
             for (hit, slot) in &mut hits {
                 let Some(record) = inner.shelf.item(*slot)? else { continue };
@@ -164,14 +211,47 @@ impl Search {
     }
 }
 
+impl Search {
+    /// Runs it. A collection without items gives no hits.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownId`] for a query by id;
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for a vector; [`Error::UnknownVersion`],
+    /// [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the metric; encoder and storage errors.
+    pub fn run(self) -> Result<Hits> {
+        let (metric, allowed) = self.prepare()?;
+        let vector = self.collection.inner.query_vector(&self.query)?;
+        self.answer(&self.query, &vector, &metric, allowed.as_ref())
+    }
+}
+
+impl Search<Vec<Query>> {
+    /// Runs it; the answers come in the queries' order.
+    ///
+    /// # Errors
+    /// As for one query; an error of any query is the error of all.
+    pub fn run(self) -> Result<Vec<Hits>> {
+        let (metric, allowed) = self.prepare()?;
+        let inner = &self.collection.inner;
+        let texts: Vec<&str> = self.query.iter().filter_map(Query::text).collect();
+        let mut encoded = if texts.is_empty() { Vec::new() } else { inner.encode_queries(&texts)? }.into_iter();
+        let mut vectors = Vec::with_capacity(self.query.len());
+        for query in &self.query {
+            vectors.push(match query.text().and_then(|_| encoded.next()) {
+                Some(vector) => vector,
+                None => inner.query_vector(query)?,
+            });
+        }
+        let asked = self.query.par_iter().zip(&vectors);
+        asked.map(|(query, vector)| self.answer(query, vector, &metric, allowed.as_ref())).collect()
+    }
+}
+
 impl Inner {
     /// A query's numbers as the index takes them.
     pub(super) fn query_vector(&self, query: &Query) -> Result<Vec<f32>> {
         let vector = match query {
-            Query::Text(text) => {
-                let encoded = self.encoder()?.encode(&[text])?;
-                encoded.vectors.into_raw_vec_and_offset().0
-            }
+            Query::Text(text) => return Ok(self.encode_queries(&[text])?.pop().unwrap_or_default()),
             Query::Vector(vector) => vector.clone(),
             Query::Item(id) => {
                 let slot = self.slots_of(&[id])?;
@@ -184,6 +264,17 @@ impl Inner {
         };
         self.check_vector(&vector, &|| "the query's vector".to_owned())?;
         Ok(prepare(self.distance, vector))
+    }
+
+    fn encode_queries(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let encoded = self.encoder()?.encode(texts)?;
+        let vectors = encoded.vectors.rows().into_iter().map(|row| row.to_vec());
+        vectors
+            .map(|vector| {
+                self.check_vector(&vector, &|| "the query's vector".to_owned())?;
+                Ok(prepare(self.distance, vector))
+            })
+            .collect()
     }
 
     pub(super) fn find(
@@ -212,21 +303,5 @@ impl Inner {
             (Hit { id: id.to_owned(), distance, score, rank: rank + 1, text: None, meta: None }, slot)
         };
         named.into_iter().take(k).enumerate().map(hit).collect()
-    }
-
-    /// The slots whose metadata passes a filter.
-    fn matching(&self, filter: &Filter) -> Result<RoaringBitmap> {
-        self.metadata.matching(filter, || self.load_metadata())
-    }
-
-    fn load_metadata(&self) -> Result<BTreeMap<u32, Value>> {
-        let mut all = BTreeMap::new();
-        for entry in self.shelf.ids() {
-            let (_, slot) = entry?;
-            if let Some(record) = self.shelf.item(slot)? {
-                all.insert(slot, parse_meta(&record.meta, slot)?);
-            }
-        }
-        Ok(all)
     }
 }

@@ -6,7 +6,7 @@ use super::Collection;
 use crate::error::Result;
 
 /// How large a collection is and what it is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stats {
     /// Live items.
     pub items: usize,
@@ -22,6 +22,10 @@ pub struct Stats {
     pub judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: u32,
+    /// Beam widths and the recall that they reach under the active metric, measured on the collection itself, narrowest
+    /// first; empty while the collection is small enough to be scanned or is not measured yet.
+    #[serde(skip)]
+    pub calibration: Vec<(usize, f64)>,
     /// Bytes of memory that the collection's index takes, about.
     pub memory_bytes: usize,
     /// Bytes that the whole store takes on disk.
@@ -47,6 +51,8 @@ impl Collection {
     pub fn stats(&self) -> Result<Stats> {
         let inner = &self.inner;
         let index = inner.index.stats();
+        let active_metric = self.active_metric(None);
+        let curve = inner.index.with_segments(|segments| segments.calibrations().remove(&active_metric));
         Ok(Stats {
             items: self.len(),
             dim: inner.dim,
@@ -58,7 +64,8 @@ impl Collection {
                 .collect(),
             head: index.head,
             judgements: self.judgement_count(),
-            active_metric: self.active_metric(None),
+            active_metric,
+            calibration: curve.unwrap_or_default(),
             memory_bytes: index.memory_bytes + inner.ids.memory_bytes(),
             disk_bytes: inner.shelf.database().disk_bytes()?,
         })

@@ -7,6 +7,8 @@ use std::cell::RefCell;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use super::kernels::prefetch;
+
 /// Edges of a node; unused places hold [`NONE`] and come last.
 pub(crate) const DEGREE: usize = 32;
 /// No neighbour.
@@ -44,6 +46,9 @@ pub(crate) trait Score {
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>);
 }
 
+/// Nodes to come whose edges are fetched early.
+const AHEAD: usize = 2;
+
 /// What one search did.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walk {
@@ -66,11 +71,11 @@ pub(crate) struct Scratch {
     distances: Vec<f32>,
 }
 
-/// A set that is emptied by counting up.
+/// A set that is emptied by counting up. One byte an item, so that the set of a large graph stays in the cache.
 #[derive(Debug, Default)]
 struct Visited {
-    stamps: Vec<u32>,
-    now: u32,
+    stamps: Vec<u8>,
+    now: u8,
 }
 
 impl Visited {
@@ -155,6 +160,9 @@ pub(crate) fn search(
         let counted = pool.get(next).copied();
         let routed = routing.peek().map(|item| item.0);
         let bound = if pool.len() == ef { pool.last().copied() } else { None };
+        for ahead in pool.iter().skip(next + 1).take(AHEAD) {
+            prefetch(&graph[ahead.id as usize]);
+        }
         let node = match (counted, routed) {
             (Some(counted), Some(routed)) if routed < counted => {
                 routing.pop();

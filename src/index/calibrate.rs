@@ -1,7 +1,9 @@
 //! Recall as a promise: the beam width that reaches the recall target, measured on the collection itself.
 //!
-//! Sampled items, each moved a fifth of the way to another, are searched for with growing beams and compared with the
-//! exact answer. The recall of each beam is kept; a search takes the narrowest that reaches the recall it wants.
+//! What is asked is rarely an item, so items would be too easy as queries: the beam walks straight to them. Each query of
+//! the sample lies between two items, as far from one of them as that one is from its nearest neighbour. They are searched
+//! for with growing beams and compared with the exact answer. The recall of each beam is kept; a search takes the
+//! narrowest that reaches the recall it wants.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,6 +17,8 @@ use super::{Versioned, view::View};
 pub(crate) const TARGET: f64 = 0.95;
 const QUERIES: usize = 64;
 const K: usize = 10;
+/// Share of the way from one item to another, at most.
+const MOST: f64 = 0.5;
 const WIDTHS: [usize; 11] = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 
 /// Recall beyond which no wider beam is measured.
@@ -83,7 +87,6 @@ impl Shared {
         if self.check_metric(metric).is_err() || view.segments.is_empty() {
             return;
         }
-        let queries = self.sample(&view);
         let biases = PartBiases::of(&view, &self.biases, metric.version);
         let find = |query: &[f32], ef: usize| -> Vec<u32> {
             let query = Query::new(metric, query);
@@ -91,6 +94,7 @@ impl Shared {
                 Searcher { view: &view, query: &query, biases: &biases, k: K, ef, allowed: None, cancel: Some(cancel) };
             searcher.run().hits.iter().map(|hit| hit.slot).collect()
         };
+        let queries = self.sample(&view, |query| find(query, WIDTHS[0]));
         // A beam as wide as the collection is a scan.
         let exact: Vec<Vec<u32>> = queries.iter().map(|query| find(query, usize::MAX / 64)).collect();
         let possible: usize = exact.iter().map(Vec::len).sum();
@@ -113,11 +117,23 @@ impl Shared {
     }
 
     /// Vectors between items of the view, always the same ones for the same items.
-    fn sample(&self, view: &View) -> Vec<Vec<f32>> {
+    fn sample(&self, view: &View, find: impl Fn(&[f32]) -> Vec<u32>) -> Vec<Vec<f32>> {
         let step = (u64::from(view.next_slot) / (2 * QUERIES as u64)).max(1);
         let slots = (0..2 * QUERIES as u64).map(|i| (i * step + step / 2) as u32);
-        let found: Vec<Vec<f32>> = slots.filter_map(|slot| self.vector(slot)).collect();
+        let found: Vec<(u32, Vec<f32>)> = slots.filter_map(|slot| Some((slot, self.vector(slot)?))).collect();
         let (pairs, _) = found.as_chunks::<2>();
-        pairs.iter().map(|[x, y]| x.iter().zip(y).map(|(x, y)| 0.8 * x + 0.2 * y).collect()).collect()
+        let between = |[(slot, x), (_, y)]: &[(u32, Vec<f32>); 2]| {
+            let nearest = find(x).into_iter().filter(|other| other != slot).find_map(|other| self.vector(other));
+            let own = nearest.map_or(0.0, |nearest| square(x, &nearest));
+            let way = (own / square(x, y)).sqrt();
+            let share = if way.is_finite() { way.min(MOST) as f32 } else { MOST as f32 };
+            x.iter().zip(y).map(|(x, y)| x + share * (y - x)).collect()
+        };
+        pairs.iter().map(between).collect()
     }
+}
+
+/// Squared Euclidean distance.
+fn square(x: &[f32], y: &[f32]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
 }

@@ -7,8 +7,10 @@
 use rayon::prelude::*;
 
 use super::beam::{Edges, NONE, Score, Scored, search, with_scratch};
+use super::codes::CodedQuery;
+use super::kernels::prefetch;
 use super::prune::{Neighbours, Space, extend, prune};
-use super::rows::Block;
+use super::rows::unpack_into;
 
 /// Width of the search that finds a new node's neighbours.
 pub(crate) const EF_LINK: usize = 64;
@@ -95,24 +97,43 @@ fn known(space: &Space<'_>, node: u32, edges: &Edges) -> Neighbours {
     out
 }
 
-/// Distances from one item of the space to others.
-pub(crate) struct SpaceScore<'a> {
-    space: &'a Space<'a>,
-    row: &'a [Block],
-    norm: f32,
+/// The items nearest to item `node`, without itself, found on the graph `ef` wide: walked on codes, then computed again.
+pub(crate) fn nearest(space: &Space<'_>, edges: &[Edges], entry: u32, node: u32, ef: usize) -> Vec<Scored> {
+    let mut numbers = vec![0.0; space.dim()];
+    unpack_into(space.row(node), &mut numbers);
+    let mut score = SpaceScore { space, query: space.codes().query(&numbers), norm: space.norm(node) };
+    let ids: Vec<u32> = with_scratch(|scratch| {
+        search(edges, &[entry], ef, &mut score, |id| id != node, None, scratch);
+        scratch.pool.iter().map(|found| found.id).collect()
+    });
+    let mut distances = Vec::with_capacity(ids.len());
+    space.distances(space.row(node), space.norm(node), &ids, &mut distances);
+    let mut found: Vec<Scored> = ids.iter().zip(distances).map(|(&id, distance)| Scored { distance, id }).collect();
+    found.sort_unstable();
+    found
 }
 
-impl<'a> SpaceScore<'a> {
-    /// From item `id`.
-    pub(crate) fn from_item(space: &'a Space<'a>, id: u32) -> Self {
-        Self { space, row: space.row(id), norm: space.norm(id) }
-    }
+/// Distances from one item of the space to others, which are read in codes.
+struct SpaceScore<'a> {
+    space: &'a Space<'a>,
+    query: CodedQuery,
+    norm: f32,
 }
 
 impl Score for SpaceScore<'_> {
     #[inline]
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
-        self.space.distances(self.row, self.norm, ids, out);
+        let codes = self.space.codes();
+        for &id in ids {
+            prefetch(codes.row(id));
+        }
+        let finish = |id: u32, dot: f32| Space::finish(self.norm + self.space.norm(id), dot);
+        let (fours, rest) = ids.as_chunks::<4>();
+        for four in fours {
+            let dots = self.query.dot4(four.map(|id| codes.row(id)));
+            out.extend(four.iter().zip(dots).map(|(&id, dot)| finish(id, dot)));
+        }
+        out.extend(rest.iter().map(|&id| finish(id, self.query.dot(codes.row(id)))));
     }
 }
 
@@ -169,12 +190,8 @@ pub(crate) fn append(space: &Space<'_>, graph: &mut Graph, ef: usize, watch: Wat
         let linked: Vec<(u32, Neighbours)> = nodes
             .into_par_iter()
             .map(|node| {
-                let mut score = SpaceScore::from_item(space, node);
-                let found = with_scratch(|scratch| {
-                    search(&graph.edges, &[graph.entry], ef, &mut score, |_| true, None, scratch);
-                    prune(space, &scratch.pool, M, |_| false)
-                });
-                (node, found)
+                let found = nearest(space, &graph.edges, graph.entry, node, ef);
+                (node, prune(space, &found, M, |_| false))
             })
             .collect();
         for (_, neighbours) in &linked {

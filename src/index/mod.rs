@@ -12,6 +12,7 @@ mod background;
 mod beam;
 mod bias;
 mod calibrate;
+mod codes;
 mod error;
 mod head;
 mod kernels;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 
 use crate::plugin::Metric;
 
-pub(crate) use calibrate::Curve;
+pub(crate) use calibrate::{Curve, TARGET};
 pub(crate) use error::IndexError;
 pub(crate) use record::SegmentRecord;
 pub(crate) use search::{Found, SearchParams};
@@ -187,18 +188,19 @@ impl Index {
         self.background.settle(&self.shared);
     }
 
-    /// Links the heads that are too large to be scanned, as the background would.
-    ///
-    /// # Errors
-    /// [`IndexError::Cancelled`].
-    pub(crate) fn close(&self) -> Result<(), IndexError> {
-        if self.shared.has_head_to_link() { self.link_now(&|_| (), &|| false) } else { Ok(()) }
+    /// Links the heads that are too large to be scanned and calibrates the active metric, so that the index gives the
+    /// same answers when it is opened again.
+    pub(crate) fn close(&self) {
+        // Biases are not kept: computing more of them would be for nothing.
+        write::lock(&self.shared.asked).fill.clear();
+        self.settle();
     }
 
     /// Links all heads into segments now.
     ///
     /// # Errors
     /// [`IndexError::Cancelled`]; the parts are then as they were.
+    #[cfg(test)]
     pub(crate) fn link_now(
         &self,
         progress: &(dyn Fn(f32) + Sync),
@@ -255,7 +257,7 @@ impl Index {
     /// The beam width that reaches the recall target under a metric, where it is calibrated.
     #[cfg(test)]
     pub(crate) fn ef_for(&self, version: u32) -> Option<usize> {
-        self.shared.calibrations.get(version, calibrate::TARGET)
+        self.shared.calibrations.get(version, TARGET)
     }
 
     /// Sizes.
@@ -294,7 +296,7 @@ impl Shared {
         self.check_vector(query)?;
         self.check_metric(metric)?;
         let view = self.view.load_full();
-        let recall = params.recall.unwrap_or(calibrate::TARGET);
+        let recall = params.recall.unwrap_or(TARGET);
         let ef = match params.ef {
             Some(ef) => ef,
             // Only a scan finds everything.

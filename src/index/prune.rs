@@ -4,6 +4,7 @@
 //! A candidate is kept when no neighbour kept before it is nearer to it than the node is.
 
 use super::beam::{DEGREE, Edges, NONE, Scored};
+use super::codes::Codes;
 use super::kernels::{Kernels, kernels};
 use super::rows::{Block, Rows};
 
@@ -11,6 +12,7 @@ use super::rows::{Block, Rows};
 #[derive(Debug)]
 pub(crate) struct Space<'a> {
     rows: &'a Rows,
+    codes: Codes,
     norms: Vec<f32>,
     kernels: &'static Kernels,
 }
@@ -20,7 +22,7 @@ impl<'a> Space<'a> {
     pub(crate) fn new(rows: &'a Rows) -> Self {
         let kernels = kernels();
         let norms = (0..rows.len()).map(|i| (kernels.dot)(rows.row(i), rows.row(i))).collect();
-        Self { rows, norms, kernels }
+        Self { rows, codes: Codes::of(rows), norms, kernels }
     }
 
     /// Items.
@@ -34,13 +36,19 @@ impl<'a> Space<'a> {
         self.rows.row(id as usize)
     }
 
+    /// The codes of all rows.
+    pub(crate) fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
     /// Numbers in a row.
     pub(crate) fn dim(&self) -> usize {
         self.rows.dim()
     }
 
+    /// The squared distance of two items from the sum of their squared norms and their dot product.
     #[inline]
-    fn finish(norms: f32, dot: f32) -> f32 {
+    pub(crate) fn finish(norms: f32, dot: f32) -> f32 {
         let distance = norms - 2.0 * dot;
         if distance.is_nan() { f32::INFINITY } else { distance.max(0.0) }
     }

@@ -17,9 +17,10 @@ pub(crate) struct Query<'a> {
     /// The query as given.
     pub(crate) raw: &'a [f32],
     /// The rewritten query's direction, padded.
-    pub(crate) direction: Box<[Block]>,
+    pub(crate) padded: Box<[Block]>,
     /// The term equal for all items.
     pub(crate) offset: f32,
+    direction: Vec<f32>,
     kernels: &'static Kernels,
 }
 
@@ -27,14 +28,19 @@ impl<'a> Query<'a> {
     /// Rewrites `raw` for `metric`.
     pub(crate) fn new(metric: &'a Versioned, raw: &'a [f32]) -> Self {
         let rewritten = metric.metric.rewrite(raw);
-        let direction = pack(&rewritten.direction);
-        Self { metric, raw, direction, offset: rewritten.offset, kernels: kernels() }
+        let (direction, offset) = (rewritten.direction, rewritten.offset);
+        Self { metric, raw, padded: pack(&direction), offset, direction, kernels: kernels() }
     }
 
-    /// The distance to an item for traversal: one dot product in f32. Not a number counts as infinitely far.
+    /// The rewritten query's direction.
+    pub(crate) fn direction(&self) -> &[f32] {
+        &self.direction
+    }
+
+    /// The distance to an item before it is computed exactly: one dot product in f32.
     #[inline]
     pub(crate) fn estimate(&self, row: &[Block], bias: f32) -> f32 {
-        order_safe(self.offset - 2.0 * (self.kernels.dot)(&self.direction, row) + bias)
+        order_safe(self.offset - 2.0 * (self.kernels.dot)(&self.padded, row) + bias)
     }
 
     /// Appends the estimates of `locals` to `out`, with biases computed where they are not known yet.
@@ -45,7 +51,7 @@ impl<'a> Query<'a> {
         }
         let (fours, rest) = locals.as_chunks::<4>();
         for four in fours {
-            let dots = (self.kernels.dot4)(&self.direction, four.map(|local| rows.row(local)));
+            let dots = (self.kernels.dot4)(&self.padded, four.map(|local| rows.row(local)));
             out.extend(four.iter().zip(dots).map(|(&l, dot)| order_safe(self.offset - 2.0 * dot + biases.get(l))));
         }
         out.extend(rest.iter().map(|&local| self.estimate(rows.row(local), biases.get(local))));
@@ -56,7 +62,7 @@ impl<'a> Query<'a> {
     /// `scratch` is room for the unpadded row where it has to be compared directly.
     pub(crate) fn exact(&self, row: &[Block], bias: f32, scratch: &mut Vec<f32>) -> f32 {
         let mut sums = [0.0f64; LANES];
-        for (direction, row) in self.direction.iter().zip(row) {
+        for (direction, row) in self.padded.iter().zip(row) {
             for ((sum, a), x) in sums.iter_mut().zip(&direction.0).zip(&row.0) {
                 *sum += f64::from(*a) * f64::from(*x);
             }
@@ -74,7 +80,8 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Not a number counts as infinitely far.
 #[inline]
-fn order_safe(distance: f32) -> f32 {
+pub(crate) fn order_safe(distance: f32) -> f32 {
     if distance.is_nan() { f32::INFINITY } else { distance }
 }

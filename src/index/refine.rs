@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::beam::{Edges, NONE, Scored, search, with_scratch};
-use super::link::{Cancelled, Graph, SpaceScore, Watch, reversed};
+use super::beam::{Edges, NONE, Scored};
+use super::link::{Cancelled, EF_LINK, Graph, Watch, nearest, reversed};
 use super::prune::{Neighbours, Space, prune};
 
 /// Width of the refining searches.
@@ -24,11 +24,7 @@ pub(crate) fn refine(space: &Space<'_>, graph: &mut Graph, ef: usize, watch: Wat
         let refined: Vec<(u32, Neighbours)> = nodes
             .into_par_iter()
             .map(|node| {
-                let mut score = SpaceScore::from_item(space, node);
-                let mut candidates: Vec<Scored> = with_scratch(|scratch| {
-                    search(&graph.edges, &[node], ef, &mut score, |id| id != node, None, scratch);
-                    scratch.pool.clone()
-                });
+                let mut candidates = nearest(space, &graph.edges, node, node, ef);
                 candidates.extend(graph.neighbours[node as usize].scored());
                 candidates.sort_unstable();
                 candidates.dedup_by_key(|candidate| candidate.id);
@@ -103,13 +99,9 @@ pub(crate) fn attach(space: &Space<'_>, graph: &mut Graph) {
             if reached[node as usize] {
                 continue;
             }
-            let mut score = SpaceScore::from_item(space, node);
-            let found = with_scratch(|scratch| {
-                search(&graph.edges, &[graph.entry], super::link::EF_LINK, &mut score, |id| id != node, None, scratch);
-                let roomy = |near: &&Scored| graph.neighbours[near.id as usize].has_room();
-                scratch.pool.iter().find(roomy).or(scratch.pool.first()).copied()
-            });
-            let Some(near) = found else { continue };
+            let found = nearest(space, &graph.edges, graph.entry, node, EF_LINK);
+            let roomy = |near: &&Scored| graph.neighbours[near.id as usize].has_room();
+            let Some(near) = found.iter().find(roomy).or(found.first()).copied() else { continue };
             let mut neighbours = graph.neighbours[near.id as usize];
             if !neighbours.has_room() {
                 neighbours.pop();

@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use super::beam::{self, Scored, Scratch, with_scratch};
 use super::bias::{BiasCache, Biases, RowSource};
 use super::head::HeadQuery;
+use super::kernels::prefetch;
 use super::query::Query;
 use super::segment::SegmentScore;
 use super::view::{HeadView, Place, SegmentView, View};
@@ -140,9 +141,9 @@ impl Searcher<'_> {
         Found { hits: self.report(candidates), evaluations, ef: self.ef, plan, complete }
     }
 
-    /// Candidates that are computed again: the estimates' rounding may swap neighbours around the `k`-th.
+    /// Candidates that are computed again: the rounding of estimates and codes may swap neighbours around the `k`-th.
     fn wanted(&self) -> usize {
-        self.k + self.k / 8 + 16
+        self.k + self.k / 4 + 20
     }
 
     fn cancelled(&self) -> bool {
@@ -200,7 +201,7 @@ impl Searcher<'_> {
             return;
         }
         got.walked = true;
-        let mut score = SegmentScore { segment, query: self.query, biases };
+        let mut score = SegmentScore::new(segment, self.query, biases);
         let entries = [segment.entry];
         let walk = if part.dead == 0 && self.allowed.is_none() {
             beam::search(&segment.edges, &entries, self.ef, &mut score, |_| true, self.cancel, scratch)
@@ -229,7 +230,7 @@ impl Searcher<'_> {
         if covered > 0 {
             got.walked = true;
             let query = HeadQuery {
-                direction: self.query.direction.clone(),
+                direction: self.query.padded.clone(),
                 offset: self.query.offset,
                 metric: self.query.metric.clone(),
                 biases: Arc::clone(biases),
@@ -294,23 +295,21 @@ impl Searcher<'_> {
     fn report(&self, mut candidates: Vec<Candidate>) -> Vec<Neighbour> {
         candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.slot.cmp(&b.slot)));
         candidates.truncate(self.wanted());
+        let row = |place: Place| match place {
+            Place::Segment(at, local) => {
+                (self.view.segments[at].segment.row(local), self.biases.segments[at].get(local))
+            }
+            Place::Head(at, local) => (self.view.heads[at].head.row(local), self.biases.heads[at].get(local)),
+        };
+        for candidate in &candidates {
+            prefetch(row(candidate.place).0);
+        }
         let mut scratch = Vec::new();
         let mut hits: Vec<Neighbour> = candidates
             .iter()
             .map(|candidate| {
-                let distance = match candidate.place {
-                    Place::Segment(at, local) => {
-                        let segment = &*self.view.segments[at].segment;
-                        let bias = self.biases.segments[at].get(local);
-                        self.query.exact(segment.row(local), bias, &mut scratch)
-                    }
-                    Place::Head(at, local) => {
-                        let head = &*self.view.heads[at].head;
-                        let bias = self.biases.heads[at].get(local);
-                        self.query.exact(head.row(local), bias, &mut scratch)
-                    }
-                };
-                Neighbour { slot: candidate.slot, distance }
+                let (row, bias) = row(candidate.place);
+                Neighbour { slot: candidate.slot, distance: self.query.exact(row, bias, &mut scratch) }
             })
             .collect();
         hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));

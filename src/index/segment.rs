@@ -6,7 +6,9 @@
 use super::beam::Edges;
 use super::beam::Score;
 use super::bias::{Biases, RowSource};
-use super::query::Query;
+use super::codes::{CodedQuery, Codes};
+use super::kernels::prefetch;
+use super::query::{Query, order_safe};
 use super::rows::{Block, Rows};
 
 /// An immutable, linked part of the index.
@@ -18,6 +20,8 @@ pub(crate) struct Segment {
     pub(crate) slots: Vec<u32>,
     /// The vector of each item.
     pub(crate) rows: Rows,
+    /// The vectors in codes, which searches walk on.
+    pub(crate) codes: Codes,
     /// The out-edges of each item.
     pub(crate) edges: Vec<Edges>,
     /// Where searches begin: the medoid.
@@ -100,7 +104,8 @@ impl Segment {
         let Parts { id, slots, rows, edges, entry, linked_under, unrefined } = parts;
         debug_assert!(slots.len() == rows.len() && slots.len() == edges.len());
         let locate = Locate::new(&slots);
-        Self { id, slots, rows, edges, entry, linked_under, unrefined, locate }
+        let codes = Codes::of(&rows);
+        Self { id, slots, rows, codes, edges, entry, linked_under, unrefined, locate }
     }
 
     /// Items, dead ones included.
@@ -115,7 +120,11 @@ impl Segment {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows.bytes() + self.slots.len() * 4 + self.edges.len() * size_of::<Edges>() + self.locate.bytes()
+        self.rows.bytes()
+            + self.codes.bytes()
+            + self.slots.len() * size_of::<u32>()
+            + self.edges.len() * size_of::<Edges>()
+            + self.locate.bytes()
     }
 }
 
@@ -130,19 +139,35 @@ impl RowSource for Segment {
     }
 }
 
-/// Distances from a query to the items of a segment.
+/// Distances from a query to the items of a segment, for walking: the items in codes, their biases exact.
 pub(crate) struct SegmentScore<'a> {
-    /// The segment.
-    pub(crate) segment: &'a Segment,
-    /// The query.
-    pub(crate) query: &'a Query<'a>,
-    /// The segment's biases under the query's metric.
-    pub(crate) biases: &'a Biases,
+    segment: &'a Segment,
+    query: &'a Query<'a>,
+    coded: CodedQuery,
+    biases: &'a Biases,
+}
+
+impl<'a> SegmentScore<'a> {
+    /// `biases` are the segment's under the query's metric.
+    pub(crate) fn new(segment: &'a Segment, query: &'a Query<'a>, biases: &'a Biases) -> Self {
+        Self { segment, query, coded: segment.codes.query(query.direction()), biases }
+    }
 }
 
 impl Score for SegmentScore<'_> {
     #[inline]
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
-        self.query.estimates(ids, self.segment, self.biases, out);
+        let codes = &self.segment.codes;
+        for &id in ids {
+            prefetch(codes.row(id));
+        }
+        self.biases.ensure(ids, self.segment, &*self.query.metric.metric);
+        let finish = |id: u32, dot: f32| order_safe(self.query.offset - 2.0 * dot + self.biases.get(id));
+        let (fours, rest) = ids.as_chunks::<4>();
+        for four in fours {
+            let dots = self.coded.dot4(four.map(|id| codes.row(id)));
+            out.extend(four.iter().zip(dots).map(|(&id, dot)| finish(id, dot)));
+        }
+        out.extend(rest.iter().map(|&id| finish(id, self.coded.dot(codes.row(id)))));
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod overview;
 pub(crate) mod refit;
+pub(crate) mod relink;
 pub(crate) mod search;
 pub(crate) mod transfer;
 
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Refit(args) => refit::run(&args, &at, out),
         Command::Metrics(args) => metrics::run(&args, &at, out),
         Command::Evaluate(args) => evaluate::run(&args, &at, out),
+        Command::Relink(args) => relink::run(&args, &at, out),
         Command::Stats(args) => overview::stats(&args, &at, out),
         Command::Collections(args) => overview::collections(&args, &at, out),
         Command::Verify(args) => overview::verify(&args, &at, out),

@@ -66,6 +66,7 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
                 plural(stats.segments.len() as u64, "segment", "segments")
             ),
         ),
+        ("recall", recall(&stats)),
         ("size", format!("{} in memory, {} on disk", bytes(stats.memory_bytes as u64), bytes(stats.disk_bytes))),
     ] {
         out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
@@ -88,6 +89,19 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
         out.line(table.indent(2))?;
     }
     Ok(())
+}
+
+/// What beam a search takes by default, and why.
+fn recall(stats: &affinis::Stats) -> String {
+    if stats.segments.is_empty() {
+        return "exact: few enough items to look at all of them".to_owned();
+    }
+    match stats.calibration.iter().find(|(_, recall)| *recall >= affinis::DEFAULT_RECALL).or(stats.calibration.last()) {
+        Some((ef, recall)) => {
+            format!("{:.1} % of the true nearest 10 with a beam of {ef}, measured here", 100.0 * recall)
+        }
+        None => "not measured yet; a wide beam is used until it is".to_owned(),
+    }
 }
 
 pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
-//! Dot products of padded rows, by the widest instructions the machine has.
+//! Dot products of padded rows, in `f32` or in codes, by the widest instructions the machine has.
 //!
-//! The choice is made once, at first use. Every kernel computes the same sum in another order, so results agree to
-//! rounding; what is *reported* never comes from here but from [`exact`](super::query), which has one order everywhere.
+//! The choice is made once, at first use. Every kernel computes the same sum in another order, so results in `f32` agree
+//! to rounding, and results in codes to the bit; what is *reported* never comes from here but from [`exact`](super::query), which has one order everywhere.
 //! This is the only place of the index with `unsafe` code.
 
 #[cfg(target_arch = "aarch64")]
@@ -12,6 +12,7 @@ mod x86;
 
 use std::sync::OnceLock;
 
+use super::codes::{CodeBlock, WeightBlock};
 use super::rows::Block;
 
 /// The kernels of one instruction set.
@@ -24,7 +25,15 @@ pub(crate) struct Kernels {
     pub(crate) dot: fn(&[Block], &[Block]) -> f32,
     /// Dot products of one row with four others of its length.
     pub(crate) dot4: fn(&[Block], [&[Block]; 4]) -> [f32; 4],
+    /// Sum of products of weights and codes. The codes are at least as many as the weights, and the absolute weights
+    /// sum to less than `i32::MAX / 255`.
+    pub(crate) codes: fn(&[WeightBlock], &[CodeBlock]) -> i32,
+    /// The same for four items.
+    pub(crate) codes4: fn(&[WeightBlock], [&[CodeBlock]; 4]) -> [i32; 4],
 }
+
+/// Weight blocks that meet one code block.
+const WEIGHTS_TO_CODES: usize = super::codes::CODE_LANES / super::codes::WEIGHT_LANES;
 
 /// The best kernels of this machine.
 pub(crate) fn kernels() -> &'static Kernels {
@@ -46,9 +55,9 @@ pub(crate) fn available() -> Vec<Kernels> {
     found
 }
 
-/// Asks the processor to load the start of a row that is read soon.
+/// Asks the processor to load the first lines of what is read soon.
 #[inline]
-pub(crate) fn prefetch(row: &[Block]) {
+pub(crate) fn prefetch<T>(row: &[T]) {
     #[cfg(target_arch = "x86_64")]
     x86::prefetch(row);
     #[cfg(not(target_arch = "x86_64"))]

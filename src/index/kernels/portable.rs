@@ -1,9 +1,10 @@
 //! The kernels in plain Rust: sixteen running sums, which compilers turn into whatever vectors the target has.
 
 use super::Kernels;
+use crate::index::codes::{CODE_LANES, CodeBlock, WEIGHT_LANES, WeightBlock};
 use crate::index::rows::{Block, LANES};
 
-pub(super) const KERNELS: Kernels = Kernels { name: "portable", dot, dot4 };
+pub(super) const KERNELS: Kernels = Kernels { name: "portable", dot, dot4, codes, codes4 };
 
 fn dot(a: &[Block], b: &[Block]) -> f32 {
     let mut sums = [0.0f32; LANES];
@@ -17,4 +18,20 @@ fn dot(a: &[Block], b: &[Block]) -> f32 {
 
 fn dot4(q: &[Block], rows: [&[Block]; 4]) -> [f32; 4] {
     rows.map(|row| dot(q, row))
+}
+
+fn codes(weights: &[WeightBlock], codes: &[CodeBlock]) -> i32 {
+    let mut sums = [0i32; WEIGHT_LANES];
+    for (weights, codes) in weights.chunks(CODE_LANES / WEIGHT_LANES).zip(codes) {
+        for (weights, codes) in weights.iter().zip(codes.0.as_chunks::<WEIGHT_LANES>().0) {
+            for ((sum, w), c) in sums.iter_mut().zip(&weights.0).zip(codes) {
+                *sum += i32::from(*w) * i32::from(*c);
+            }
+        }
+    }
+    sums.iter().sum()
+}
+
+fn codes4(weights: &[WeightBlock], rows: [&[CodeBlock]; 4]) -> [i32; 4] {
+    rows.map(|row| codes(weights, row))
 }

@@ -1,4 +1,5 @@
 use super::available;
+use crate::index::codes::{CODE_LANES, CodeBlock, WEIGHT_LANES, WeightBlock};
 use crate::index::rows::pack;
 use crate::index::tests::Random;
 
@@ -39,4 +40,38 @@ fn kernels_agree_with_f64_on_adversarial_values() {
         check(&vec![f32::MIN_POSITIVE / 4.0; n], &vec![1.0; n]);
         check(&vec![-0.0; n], &vec![1e30; n]);
     }
+}
+
+#[test]
+fn code_kernels_agree_to_the_bit() {
+    let mut random = Random::new(9);
+    for n in (1..=200).chain([255, 256, 257, 384, 1000, 1024, 4096]) {
+        // The largest weights whose products fit: all of one sign, all codes 255, and random ones.
+        let most = (i32::MAX / 256 / n as i32).min(i32::from(i16::MAX)) as i16;
+        for kind in 0..4 {
+            let weight = |random: &mut Random| match kind {
+                0 => most,
+                1 => -most,
+                _ => (random.normal() * f32::from(most) / 3.0).clamp(-f32::from(most), f32::from(most)) as i16,
+            };
+            let weights: Vec<i16> = (0..n).map(|_| weight(&mut random)).collect();
+            let code = |random: &mut Random| if kind < 3 { 255 } else { random.next() as u8 };
+            let rows: [Vec<u8>; 4] = std::array::from_fn(|_| (0..n).map(|_| code(&mut random)).collect());
+            let exact = rows
+                .clone()
+                .map(|row| row.iter().zip(&weights).map(|(c, w)| i64::from(*c) * i64::from(*w)).sum::<i64>() as i32);
+            let weights: Vec<WeightBlock> = weights.chunks(WEIGHT_LANES).map(|w| WeightBlock(padded(w))).collect();
+            let rows = rows.map(|row| row.chunks(CODE_LANES).map(|c| CodeBlock(padded(c))).collect::<Vec<_>>());
+            for kernels in available() {
+                let four = (kernels.codes4)(&weights, rows.each_ref().map(|row| &**row));
+                assert_eq!(four, exact, "{} codes4 at {n}", kernels.name);
+                let one = rows.each_ref().map(|row| (kernels.codes)(&weights, row));
+                assert_eq!(one, exact, "{} codes at {n}", kernels.name);
+            }
+        }
+    }
+}
+
+fn padded<T: Copy + Default, const N: usize>(values: &[T]) -> [T; N] {
+    std::array::from_fn(|i| values.get(i).copied().unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use super::{add, euclid, mahalanobis, normalise, npy, params, small};
 use crate::index::{Index, SearchParams, Versioned};
 
 fn curve(index: &Index, metric: &Versioned, queries: &[Vec<f32>], truth: &[Vec<u32>]) {
-    for ef in [64, 128, 256] {
+    for ef in [32, 48, 64, 96, 128, 256] {
         let with = SearchParams { ef: Some(ef), ..params(10) };
         let start = Instant::now();
         let found: Vec<_> = queries.iter().map(|q| index.search(metric, q, &with).unwrap()).collect();
@@ -48,7 +48,7 @@ fn cpu_seconds() -> f64 {
 fn figures_glove_100k() {
     let Some(mut all) = npy("ann/wink_glove_341k_x100.f16.npy") else { return };
     normalise(&mut all);
-    let step = (all.len() - 1000) / 1000;
+    let step = (all.len() - 2000) / 1000;
     let queries: Vec<Vec<f32>> = (0..1000).map(|i| all.swap_remove(i * step)).collect();
     all.truncate(100_000);
     let index = Index::new(100, small(100, 1 << 17, 1 << 20)).unwrap();
@@ -59,6 +59,9 @@ fn figures_glove_100k() {
     index.link_now(&|_| (), &|| false).unwrap();
     eprintln!("link + refine: {:.1} s, {:.1} cpu-s", start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     curve(&index, &metric, &queries, &expected);
+    index.activate(&metric);
+    index.settle();
+    eprintln!("calibrated: {:?}", index.with_segments(|s| s.calibrations()));
     for condition in [10.0, 100.0] {
         let learned = mahalanobis(100, condition, condition as u32);
         let expected = truth(&index, &learned, &queries);
@@ -69,13 +72,13 @@ fn figures_glove_100k() {
     let expected = truth(&index, &learned, &queries);
     index.activate(&learned);
     index.settle();
-    eprintln!("calibrated ef: {:?}", index.ef_for(100));
+    eprintln!("calibrated: {:?}", index.with_segments(|s| s.calibrations()));
     let cpu = cpu_seconds();
     index.relink(&|_| (), &|| false).unwrap();
     eprintln!("condition 100, relinked in {:.1} cpu-s:", cpu_seconds() - cpu);
     curve(&index, &learned, &queries, &expected);
     index.settle();
-    eprintln!("calibrated ef: {:?}; {:?}", index.ef_for(100), index.stats());
+    eprintln!("calibrated: {:?}; {:?}", index.with_segments(|s| s.calibrations()), index.stats());
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn figures_glove_100k() {
 fn figures_growth_by_batches() {
     let Some(mut all) = npy("ann/wink_glove_341k_x100.f16.npy") else { return };
     normalise(&mut all);
-    let step = (all.len() - 1000) / 1000;
+    let step = (all.len() - 2000) / 1000;
     let queries: Vec<Vec<f32>> = (0..1000).map(|i| all.swap_remove(i * step)).collect();
     all.truncate(100_000);
     let mut config = small(100, 8192, 2048);

@@ -1,6 +1,8 @@
-//! Filters on metadata: parsed once, then asked of each item.
+//! Filters on metadata: parsed once, then answered from [`postings`], or asked of one item.
 //!
 //! The language is a small part of MongoDB's: `{"year": {"$gte": 2020}, "lang": {"$in": ["en", "de"]}}`.
+
+pub(crate) mod postings;
 
 use std::cmp::Ordering;
 

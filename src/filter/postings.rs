@@ -1,0 +1,356 @@
+//! Which items hold which values of a field: a bitmap a value, in the values' order.
+//!
+//! A field's postings are built when a filter first names the field and kept up to date from then on. Equality is one
+//! bitmap, a range is the union of a run of them. What they cannot tell (equality with lists and objects, integers beyond
+//! 2^53) is read from the metadata of the items that have the field.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+
+use roaring::{MultiOps, RoaringBitmap};
+use serde_json::Value;
+
+use super::{Filter, Node, Test, reach};
+use crate::error::Result;
+
+/// Postings of the fields that filters have named, over the live slots.
+#[derive(Debug, Default)]
+pub(crate) struct Postings {
+    live: RoaringBitmap,
+    fields: HashMap<String, Field>,
+}
+
+/// The postings of one field.
+#[derive(Debug, Default)]
+struct Field {
+    /// Items in which the field is there.
+    exists: RoaringBitmap,
+    values: BTreeMap<Key, RoaringBitmap>,
+    /// Whether some number has more digits than a [`Key`].
+    inexact: bool,
+}
+
+/// A value that has its own bitmap. Numbers are ordered as numbers, texts as texts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Null,
+    Bool(bool),
+    Number(Ordered),
+    Text(Box<str>),
+}
+
+/// A finite number, with one zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Ordered(f64);
+
+impl Eq for Ordered {}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// What a value is to postings.
+enum Known {
+    Key(Key),
+    /// A number with more digits than a key.
+    Inexact,
+    /// A list or an object.
+    Compound,
+}
+
+impl Known {
+    fn of(value: &Value) -> Self {
+        const EXACT: i128 = 1 << f64::MANTISSA_DIGITS;
+        Self::Key(match value {
+            Value::Null => Key::Null,
+            Value::Bool(b) => Key::Bool(*b),
+            Value::String(text) => Key::Text(text.as_str().into()),
+            Value::Number(number) => {
+                let exact = number.as_i128().is_none_or(|i| (-EXACT..=EXACT).contains(&i));
+                match number.as_f64() {
+                    // Adding zero makes one zero of two.
+                    Some(x) if exact => Key::Number(Ordered(x + 0.0)),
+                    _ => return Self::Inexact,
+                }
+            }
+            Value::Array(_) | Value::Object(_) => return Self::Compound,
+        })
+    }
+}
+
+impl Postings {
+    /// No postings yet, over these slots.
+    pub(crate) fn new(live: RoaringBitmap) -> Self {
+        Self { live, fields: HashMap::new() }
+    }
+
+    /// The fields of a filter that have no postings yet.
+    pub(crate) fn missing(&self, filter: &Filter) -> HashSet<String> {
+        let mut fields = HashSet::new();
+        filter.0.fields(&mut fields);
+        fields.retain(|field| !self.fields.contains_key(field));
+        fields
+    }
+
+    /// Begins postings of these fields; [`fill`](Self::fill) is to be called with every live item.
+    pub(crate) fn begin(&mut self, fields: &HashSet<String>) {
+        for field in fields {
+            self.fields.entry(field.clone()).or_default();
+        }
+    }
+
+    /// Enters an item's values of `fields`.
+    pub(crate) fn fill(&mut self, slot: u32, meta: &Value, fields: &HashSet<String>) {
+        for name in fields {
+            if let Some(field) = self.fields.get_mut(name) {
+                let path: Vec<&str> = name.split('.').collect();
+                field.enter(slot, meta, &path);
+            }
+        }
+    }
+
+    /// Forgets fields whose postings could not be filled.
+    pub(crate) fn abandon(&mut self, fields: &HashSet<String>) {
+        self.fields.retain(|name, _| !fields.contains(name));
+    }
+
+    /// Follows the addition of an item.
+    pub(crate) fn add(&mut self, slot: u32, meta: &Value) {
+        self.live.insert(slot);
+        for (name, field) in &mut self.fields {
+            let path: Vec<&str> = name.split('.').collect();
+            field.enter(slot, meta, &path);
+        }
+    }
+
+    /// Follows the removal of an item. Its values stay in the bitmaps, which are only read together with the live slots.
+    pub(crate) fn remove(&mut self, slot: u32) {
+        self.live.remove(slot);
+    }
+
+    /// The live slots that pass `filter`, all of whose fields must have postings. `read` gives an item's metadata.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(crate) fn matching(&self, filter: &Filter, read: &dyn Fn(u32) -> Result<Value>) -> Result<RoaringBitmap> {
+        self.node(&filter.0, read)
+    }
+
+    fn node(&self, node: &Node, read: &dyn Fn(u32) -> Result<Value>) -> Result<RoaringBitmap> {
+        Ok(match node {
+            Node::All(nodes) => {
+                let mut all = self.live.clone();
+                for node in nodes {
+                    if all.is_empty() {
+                        break;
+                    }
+                    all &= self.node(node, read)?;
+                }
+                all
+            }
+            Node::Any(nodes) => {
+                let each = nodes.iter().map(|node| self.node(node, read)).collect::<Result<Vec<_>>>()?;
+                each.union()
+            }
+            Node::Not(node) => &self.live - self.node(node, read)?,
+            Node::Field { path, test } => {
+                let Some(field) = self.fields.get(&path.join(".")) else { return Ok(RoaringBitmap::new()) };
+                if let Some(found) = field.holding(test) {
+                    return Ok(found & &self.live);
+                }
+                let mut found = RoaringBitmap::new();
+                for slot in &field.exists & &self.live {
+                    if reach(&read(slot)?, path, test) {
+                        found.insert(slot);
+                    }
+                }
+                found
+            }
+        })
+    }
+}
+
+impl Field {
+    /// Enters what a path reaches; arrays on the way are entered element by element, as `reach` follows them.
+    fn enter(&mut self, slot: u32, value: &Value, path: &[&str]) {
+        match (path.split_first(), value) {
+            (Some((first, rest)), Value::Object(map)) => {
+                if let Some(value) = map.get(*first) {
+                    self.enter(slot, value, rest);
+                }
+            }
+            (Some(_), Value::Array(values)) => {
+                for value in values {
+                    self.enter(slot, value, path);
+                }
+            }
+            (Some(_), _) => {}
+            (None, value) => {
+                self.exists.insert(slot);
+                self.value(slot, value);
+                for value in value.as_array().into_iter().flatten() {
+                    self.value(slot, value);
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, slot: u32, value: &Value) {
+        match Known::of(value) {
+            Known::Key(key) => {
+                self.values.entry(key).or_default().insert(slot);
+            }
+            Known::Inexact => self.inexact = true,
+            Known::Compound => {}
+        }
+    }
+
+    /// The slots for which a test holds; `None` where postings cannot tell.
+    fn holding(&self, test: &Test) -> Option<RoaringBitmap> {
+        use std::cmp::Ordering::{Equal, Greater};
+        match test {
+            Test::Exists => Some(self.exists.clone()),
+            Test::Equal(value) => Some(self.values.get(&self.key(value)?).cloned().unwrap_or_default()),
+            Test::In(values) => {
+                let keys = values.iter().map(|value| self.key(value)).collect::<Option<Vec<Key>>>()?;
+                Some(keys.iter().filter_map(|key| self.values.get(key)).union())
+            }
+            Test::Order(value, orderings) => {
+                let key = self.key(value)?;
+                let edge = if orderings.contains(&Equal) { Bound::Included } else { Bound::Excluded }(key.clone());
+                // The ends of the values of one kind.
+                let (first, last) = match key {
+                    Key::Number(_) => (Key::Number(Ordered(f64::NEG_INFINITY)), Bound::Excluded(Key::Text("".into()))),
+                    Key::Text(_) => (Key::Text("".into()), Bound::Unbounded),
+                    Key::Null | Key::Bool(_) => return None,
+                };
+                let range = if orderings.contains(&Greater) { (edge, last) } else { (Bound::Included(first), edge) };
+                Some(self.values.range(range).map(|(_, slots)| slots).union())
+            }
+        }
+    }
+
+    /// The key that a value of a test is looked up by; `None` where it must be compared with the metadata itself.
+    fn key(&self, value: &Value) -> Option<Key> {
+        match Known::of(value) {
+            Known::Key(Key::Number(_)) if self.inexact => None,
+            Known::Key(key) => Some(key),
+            Known::Inexact | Known::Compound => None,
+        }
+    }
+}
+
+impl Node {
+    fn fields(&self, into: &mut HashSet<String>) {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) => {
+                for node in nodes {
+                    node.fields(into);
+                }
+            }
+            Self::Not(node) => node.fields(into),
+            Self::Field { path, .. } => {
+                into.insert(path.join("."));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn scalar() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-3i64..4).prop_map(Value::from),
+            (-3i64..4).prop_map(|i| Value::from(i as f64 / 2.0)),
+            Just(json!(-0.0)),
+            prop_oneof![Just(9_007_199_254_740_992_i64), Just(9_007_199_254_740_993)].prop_map(Value::from),
+            "[ab]{0,2}".prop_map(Value::from),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        scalar().prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map(prop_oneof![Just("x"), Just("y")], inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+            ]
+        })
+    }
+
+    fn meta() -> impl Strategy<Value = Value> {
+        prop::collection::btree_map(prop_oneof![Just("a"), Just("b")], value(), 0..3)
+            .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()))
+    }
+
+    fn condition() -> impl Strategy<Value = Value> {
+        let field = prop_oneof![Just("a"), Just("b"), Just("a.x"), Just("b.x.y")];
+        let ordered = prop_oneof![Just("$gt"), Just("$gte"), Just("$lt"), Just("$lte")];
+        let comparable = scalar().prop_filter("in an order", |v| v.is_number() || v.is_string());
+        let test = prop_oneof![
+            value().prop_map(|v| json!({"$eq": v})),
+            value().prop_map(|v| json!({"$ne": v})),
+            (ordered, comparable).prop_map(|(operator, v)| json!({operator: v})),
+            prop::collection::vec(scalar(), 0..4).prop_map(|v| json!({"$in": v})),
+            any::<bool>().prop_map(|b| json!({"$exists": b})),
+        ];
+        (field, test).prop_map(|(field, test)| json!({field: test})).prop_recursive(2, 8, 3, |inner| {
+            let list = prop::collection::vec(inner.clone(), 1..3);
+            prop_oneof![
+                list.clone().prop_map(|l| json!({"$and": l})),
+                list.prop_map(|l| json!({"$or": l})),
+                inner.prop_map(|f| json!({"$not": f})),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn postings_find_what_the_filter_passes(
+            before in prop::collection::vec(meta(), 0..20),
+            after in prop::collection::vec(meta(), 0..8),
+            removed in prop::collection::vec(0u32..20, 0..6),
+            filters in prop::collection::vec(condition(), 1..4),
+        ) {
+            let mut all: BTreeMap<u32, Value> = (0..).zip(before).collect();
+            let mut postings = Postings::new(all.keys().copied().collect());
+            for (round, filter) in filters.iter().enumerate() {
+                let filter = Filter::from_json(filter).expect("a valid filter");
+                let missing = postings.missing(&filter);
+                postings.begin(&missing);
+                for (slot, meta) in &all {
+                    postings.fill(*slot, meta, &missing);
+                }
+                if round == 1 {
+                    for (slot, meta) in (100..).zip(&after) {
+                        postings.add(slot, meta);
+                        all.insert(slot, meta.clone());
+                    }
+                    for slot in &removed {
+                        postings.remove(*slot);
+                        all.remove(slot);
+                    }
+                }
+                let found = postings.matching(&filter, &|slot| Ok(all[&slot].clone())).expect("matches");
+                let expected: RoaringBitmap =
+                    all.iter().filter(|(_, meta)| filter.matches(meta)).map(|(slot, _)| *slot).collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}
