@@ -1,0 +1,296 @@
+//! The Rust side of `benches/peers/run.py`: affinis through its public interface, and `hnsw_rs`, on given vectors.
+//!
+//! `peers CONFIG.json` reads what to do from a file that `run.py` writes and prints one JSON document. Vectors are files of
+//! little-endian `f32`, row after row; ids of the true neighbours are little-endian `u32`. Searches run on one thread; their
+//! rate is per second of that thread's CPU time, so that what else the machine does counts little.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use affinis::{Collection, Encoder, Item, Judgement, MetricChoice, Onnx, Query, Store};
+use affinis_mahalanobis::Mahalanobis;
+use hnsw_rs::prelude::{DistL2, Hnsw};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+type Failure = Box<dyn std::error::Error>;
+
+#[derive(Deserialize)]
+struct Config {
+    who: String,
+    dim: usize,
+    base: PathBuf,
+    queries: PathBuf,
+    truth: PathBuf,
+    k: usize,
+    widths: Vec<usize>,
+    /// A metric's matrix (`f64`, row after row) and the true neighbours under it.
+    matrix: Option<PathBuf>,
+    truth_learned: Option<PathBuf>,
+    /// For `learn`: a label an item, `u32`.
+    labels: Option<PathBuf>,
+    /// Whether a fifth of the items is deleted and added again at the end.
+    churn: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    // `cargo bench` gives `--bench` too.
+    let Some(path) = std::env::args().skip(1).find(|argument| !argument.starts_with('-')) else {
+        println!("run benches/peers/run.py, which calls this");
+        return Ok(());
+    };
+    let task: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+    if let (Some(texts), Some(out)) = (task["encode"].as_str(), task["out"].as_str()) {
+        return encode(texts, out);
+    }
+    let config: Config = serde_json::from_value(task)?;
+    let base = floats(&config.base)?;
+    let queries = floats(&config.queries)?;
+    let document = match config.who.as_str() {
+        "hnsw_rs" => peer(&config, &base, &queries)?,
+        "learn" => learn(&config, &base)?,
+        _ => ours(&config, &base, &queries)?,
+    };
+    println!("{document}");
+    Ok(())
+}
+
+/// Encodes the lines of a file with the shipped model.
+fn encode(texts: &str, out: &str) -> Result<(), Failure> {
+    let texts = std::fs::read_to_string(texts)?;
+    let lines: Vec<&str> = texts.lines().collect();
+    let vectors = Onnx::embedded()?.encode(&lines)?.vectors;
+    std::fs::write(out, vectors.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
+    println!("{}", json!({"rows": vectors.nrows(), "dim": vectors.ncols()}));
+    Ok(())
+}
+
+fn floats(path: &Path) -> Result<Vec<f32>, Failure> {
+    let bytes = std::fs::read(path)?;
+    Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+fn words(path: &Path) -> Result<Vec<u32>, Failure> {
+    let bytes = std::fs::read(path)?;
+    Ok(bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect())
+}
+
+fn status(key: &str) -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0)
+}
+
+/// CPU seconds of all threads so far.
+fn process_cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<f64> =
+        stat.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
+    (fields.get(10).unwrap_or(&0.0) + fields.get(11).unwrap_or(&0.0)) / 100.0
+}
+
+/// CPU seconds of this thread so far.
+fn thread_cpu() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
+/// Recall and rate at each width; `find` gives the ids found.
+fn curve(
+    config: &Config,
+    widths: &[usize],
+    queries: &[f32],
+    truth: &[u32],
+    mut find: impl FnMut(&[f32], usize) -> Result<(Vec<u32>, usize), Failure>,
+) -> Result<Value, Failure> {
+    let mut points = Vec::new();
+    for &width in widths {
+        let (mut best, mut recall, mut visited) = (f64::INFINITY, 0.0, 0);
+        for _ in 0..3 {
+            let (mut found, mut seen) = (Vec::new(), 0);
+            let start = thread_cpu();
+            for query in queries.chunks_exact(config.dim) {
+                let (ids, evaluations) = find(query, width)?;
+                found.push(ids);
+                seen += evaluations;
+            }
+            best = best.min(thread_cpu() - start);
+            let right = found.iter().zip(truth.chunks_exact(config.k));
+            let hits: usize = right.map(|(ids, truth)| ids.iter().filter(|id| truth.contains(id)).count()).sum();
+            recall = hits as f64 / truth.len() as f64;
+            visited = seen / found.len().max(1);
+        }
+        let rate = (queries.len() / config.dim) as f64 / best;
+        points.push(json!({"ef": width, "recall": recall, "qps": rate, "visited": visited}));
+    }
+    Ok(points.into())
+}
+
+fn search(
+    collection: &Collection,
+    config: &Config,
+    metric: MetricChoice,
+) -> impl FnMut(&[f32], usize) -> Result<(Vec<u32>, usize), Failure> {
+    let (collection, k) = (collection.clone(), config.k);
+    move |query, width| {
+        let mut search = collection.search(query).k(k).metric(metric);
+        if width > 0 {
+            search = search.ef(width);
+        }
+        let hits = search.run()?;
+        let ids = hits.iter().map(|hit| hit.id.parse()).collect::<Result<_, _>>()?;
+        Ok((ids, hits.plan.visited))
+    }
+}
+
+fn items(base: &[f32], dim: usize, rows: std::ops::Range<usize>) -> impl Iterator<Item = Item> {
+    rows.map(move |i| Item::vector(i.to_string(), base[i * dim..(i + 1) * dim].to_vec()))
+}
+
+fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure> {
+    const BATCH: usize = 1000;
+    let (dim, total) = (config.dim, base.len() / config.dim);
+    let dir = tempfile::tempdir()?;
+    let open = || Store::builder().plugin(Mahalanobis::default()).open(dir.path());
+    let before = status("VmRSS:");
+    let store = open()?;
+    let collection = store.collection("points").dim(dim).create()?;
+    let (start, cpu) = (Instant::now(), process_cpu());
+    for from in (0..total).step_by(BATCH) {
+        collection.add(items(base, dim, from..(from + BATCH).min(total)))?;
+    }
+    let (add_wall, add_cpu) = (start.elapsed().as_secs_f64(), process_cpu() - cpu);
+    collection.settle()?;
+    collection.relink()?;
+    let (build_wall, build_cpu) = (start.elapsed().as_secs_f64(), process_cpu() - cpu);
+    let memory = status("VmRSS:") - before;
+    let truth = words(&config.truth)?;
+    let euclid = curve(config, &config.widths, queries, &truth, search(&collection, config, MetricChoice::Euclidean))?;
+    let default = curve(config, &[0], queries, &truth, search(&collection, config, MetricChoice::Active))?;
+    let mut document = json!({
+        "name": "affinis", "add_items_per_s": total as f64 / add_wall, "add_cpu": add_cpu, "build_cpu": build_cpu,
+        "build_wall": build_wall, "rss_mib": memory / 1024.0, "curve": euclid, "default": default,
+        "stats": collection.stats()?,
+    });
+    if let (Some(matrix), Some(truth)) = (&config.matrix, &config.truth_learned) {
+        let bytes = std::fs::read(matrix)?;
+        let numbers = bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        let matrix = ndarray::Array2::from_shape_vec((dim, dim), numbers)?;
+        let version = collection.import_metric(matrix.view())?;
+        let truth = words(truth)?;
+        let start = Instant::now();
+        collection.promote(version)?;
+        collection.search(&queries[..dim]).run()?;
+        document["first_answer_ms"] = (start.elapsed().as_secs_f64() * 1000.0).into();
+        collection.settle()?;
+        document["learned_old_graph"] = curve(
+            config,
+            &config.widths,
+            queries,
+            &truth,
+            search(&collection, config, MetricChoice::Version(version)),
+        )?;
+        document["learned_default"] =
+            curve(config, &[0], queries, &truth, search(&collection, config, MetricChoice::Active))?;
+        let cpu = process_cpu();
+        collection.relink()?;
+        document["relink_cpu"] = (process_cpu() - cpu).into();
+        document["learned_relinked"] = curve(
+            config,
+            &config.widths,
+            queries,
+            &truth,
+            search(&collection, config, MetricChoice::Version(version)),
+        )?;
+    }
+    if config.churn {
+        document["churn"] = churn(config, base, queries, &collection)?;
+    }
+    drop((collection, store));
+    let start = Instant::now();
+    let store = open()?;
+    let collection = store.collection("points").open()?;
+    collection.search(&queries[..dim]).run()?;
+    document["open_ms"] = (start.elapsed().as_secs_f64() * 1000.0).into();
+    document["disk_mib"] = (collection.stats()?.disk_bytes as f64 / 1048576.0).into();
+    Ok(document)
+}
+
+/// A metric from 2,000 judgements of answers to 100 items as queries, right where the labels agree. Writes its matrix.
+fn learn(config: &Config, base: &[f32]) -> Result<Value, Failure> {
+    const ITEMS: usize = 20_000;
+    let (Some(labels), Some(matrix)) = (&config.labels, &config.matrix) else { return Err("labels and matrix".into()) };
+    let labels = words(labels)?;
+    let dir = tempfile::tempdir()?;
+    let store = Store::builder().plugin(Mahalanobis::default()).open(dir.path())?;
+    let collection = store.collection("points").dim(config.dim).create()?;
+    let count = (base.len() / config.dim).min(ITEMS);
+    collection.add(items(base, config.dim, 0..count))?;
+    for query in (0..count).step_by(count / 100) {
+        let own = query.to_string();
+        let hits = collection.search(Query::like(&own)).k(20).run()?;
+        let mut judged = Vec::new();
+        for hit in &hits {
+            let grade = if labels[hit.id.parse::<usize>()?] == labels[query] { 1.0 } else { -1.0 };
+            judged.push(Judgement::graded(Query::like(&own), &hit.id, grade));
+        }
+        collection.judge_all(judged)?;
+    }
+    let report = collection.refit().force(true).run()?;
+    let version = report.version.ok_or("no metric")?;
+    let numbers: Vec<u8> = collection.metric_matrix(version)?.iter().flat_map(|x| x.to_le_bytes()).collect();
+    std::fs::write(matrix, numbers)?;
+    Ok(json!({"condition": collection.metric(version)?.condition, "judgements": count / (count / 100) * 20}))
+}
+
+/// A fifth of the items deleted, then added again, then relinked: recall at each step against a scan.
+fn churn(config: &Config, base: &[f32], queries: &[f32], collection: &Collection) -> Result<Value, Failure> {
+    let (dim, total) = (config.dim, base.len() / config.dim);
+    let queries = &queries[..queries.len().min(200 * dim)];
+    let step = |name: &str| -> Result<Value, Failure> {
+        let (mut right, mut all, mut visited) = (0, 0, 0);
+        for query in queries.chunks_exact(dim) {
+            let truth = collection.search(query).k(config.k).recall(1.0).run()?;
+            let found = collection.search(query).k(config.k).run()?;
+            right += found.iter().filter(|hit| truth.iter().any(|t| t.id == hit.id)).count();
+            all += truth.len();
+            visited += found.plan.visited;
+        }
+        let stats = collection.stats()?;
+        Ok(json!({"step": name, "recall": f64::from(right as u32) / f64::from(all as u32), "items": stats.items,
+            "deleted": stats.deleted, "segments": stats.segments.len(), "visited": visited / (queries.len() / dim)}))
+    };
+    let mut steps = vec![step("linked")?];
+    let gone: Vec<String> = (0..total).filter(|i| i % 5 == 0).map(|i| i.to_string()).collect();
+    for ids in gone.chunks(1000) {
+        collection.delete(ids)?;
+    }
+    steps.push(step("20 % deleted")?);
+    for ids in gone.chunks(1000) {
+        let rows = ids.iter().map(|id| id.parse::<usize>()).collect::<Result<Vec<_>, _>>()?;
+        collection.add(rows.into_iter().map(|i| Item::vector(i.to_string(), base[i * dim..(i + 1) * dim].to_vec())))?;
+    }
+    collection.settle()?;
+    steps.push(step("added again")?);
+    collection.relink()?;
+    steps.push(step("relinked")?);
+    Ok(steps.into())
+}
+
+fn peer(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure> {
+    let total = base.len() / config.dim;
+    let before = status("VmRSS:");
+    let cpu = process_cpu();
+    let graph: Hnsw<'_, f32, DistL2> = Hnsw::new(16, total, 16, 200, DistL2);
+    let rows: Vec<Vec<f32>> = base.chunks_exact(config.dim).map(<[f32]>::to_vec).collect();
+    let numbered: Vec<(&Vec<f32>, usize)> = rows.iter().zip(0..).collect();
+    graph.parallel_insert(&numbered);
+    let build_cpu = process_cpu() - cpu;
+    let memory = status("VmRSS:") - before;
+    let truth = words(&config.truth)?;
+    let found = curve(config, &config.widths, queries, &truth, |query, width| {
+        let found = graph.search(query, config.k, width.max(config.k));
+        Ok((found.iter().map(|n| n.d_id as u32).collect(), 0))
+    })?;
+    Ok(json!({"name": "hnsw_rs", "build_cpu": build_cpu, "rss_mib": memory / 1024.0, "curve": found}))
+}
