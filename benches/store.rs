@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use affinis::encode::Backend;
 use affinis::{Collection, Encoder, Item, Judgement, MetricChoice, Onnx, Query, Store};
 use affinis_mahalanobis::Mahalanobis;
 use divan::counter::ItemsCount;
@@ -121,4 +122,29 @@ fn encode(bencher: Bencher<'_, '_>) {
         include_str!("../cli/data/wordnet-6000.tsv").lines().filter_map(|l| Some(l.split_once('\t')?.1)).collect();
     let encoder = Onnx::embedded().expect("the shipped model");
     bencher.counter(ItemsCount::new(texts.len())).bench_local(|| encoder.encode(&texts).expect("vectors"));
+}
+
+/// all-MiniLM-L6-v2 on the same texts, 1,000 of them; needs `tools/get-minilm.sh`, and ONNX Runtime `ORT_DYLIB_PATH`.
+#[divan::bench(sample_count = 3, sample_size = 1, args = ["tract", "onnxruntime"])]
+fn encode_minilm(bencher: Bencher<'_, '_>, backend: &str) {
+    let encoder = match backend {
+        "tract" => minilm(Backend::Tract),
+        #[cfg(feature = "onnxruntime")]
+        _ => minilm(Backend::OnnxRuntime),
+        #[cfg(not(feature = "onnxruntime"))]
+        _ => None,
+    };
+    let Some(encoder) = encoder else { return };
+    let texts: Vec<&str> = include_str!("../cli/data/wordnet-6000.tsv")
+        .lines()
+        .step_by(6)
+        .filter_map(|line| Some(line.split_once('\t')?.1))
+        .collect();
+    bencher.counter(ItemsCount::new(texts.len())).bench_local(|| encoder.encode(&texts).expect("vectors"));
+}
+
+fn minilm(backend: Backend) -> Option<Onnx> {
+    let dir = std::env::var_os("AFFINIS_MINILM")
+        .map_or_else(|| PathBuf::from("target/models/all-MiniLM-L6-v2"), PathBuf::from);
+    Onnx::options().backend(backend).from_dir(dir).ok()
 }
