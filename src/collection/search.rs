@@ -151,7 +151,7 @@ impl Search {
         let mut hits = inner.name_hits(&metric, &found, own, self.k);
         if self.with_text || self.with_meta {
             for (hit, slot) in &mut hits {
-                let Some(record) = inner.shelf.item(*slot)? else { continue };
+                let Some(record) = inner.record_of(&hit.id, *slot)? else { continue };
                 if self.with_meta {
                     hit.meta = Some(parse_meta(&record.meta, *slot)?);
                 }
@@ -222,8 +222,8 @@ impl Inner {
     fn load_metadata(&self) -> Result<BTreeMap<u32, Value>> {
         let mut all = BTreeMap::new();
         for entry in self.shelf.ids() {
-            let (_, slot) = entry?;
-            if let Some(record) = self.shelf.item(slot)? {
+            let (id, slot) = entry?;
+            if let Some(record) = self.record_of(&id, slot)? {
                 all.insert(slot, parse_meta(&record.meta, slot)?);
             }
         }
