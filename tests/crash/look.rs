@@ -35,7 +35,7 @@ pub(crate) fn content(collection: &Collection) -> Content {
     }
 }
 
-fn model_of(store: &Store) -> Model {
+pub(crate) fn model_of(store: &Store) -> Model {
     let mut model = Model::default();
     for info in store.collections().expect("the collections are listed") {
         let collection = store.collection(&info.name).open().expect("a collection opens");
@@ -50,16 +50,25 @@ fn model_of(store: &Store) -> Model {
     model
 }
 
-/// The youngest backup and what it holds. Opening it as a store would change it, so it is restored beside it.
-pub(crate) fn last_backup(dir: &Path) -> Option<(String, Box<Model>)> {
+/// The name of the youngest backup. Those before it are removed.
+pub(crate) fn last_backup(dir: &Path) -> Option<String> {
     let names = std::fs::read_dir(dir).expect("the directory is read").flatten().map(|e| e.file_name());
     let numbers = names.filter_map(|name| name.to_str()?.strip_prefix("backup-")?.parse::<u64>().ok());
-    let name = format!("backup-{}", numbers.max()?);
+    let mut numbers: Vec<u64> = numbers.collect();
+    numbers.sort_unstable();
+    let last = numbers.pop()?;
+    for old in numbers {
+        std::fs::remove_dir_all(dir.join(format!("backup-{old}"))).expect("removed");
+    }
+    Some(format!("backup-{last}"))
+}
+
+/// What a backup holds. Opening it as a store would change it, so it is restored beside it.
+fn backed_up(dir: &Path, name: &str) -> Model {
     let copy = dir.join("looked-at");
     let _ = std::fs::remove_dir_all(&copy);
-    builder().restore(dir.join(&name), &copy).expect("a backup that is there is whole");
-    let store = builder().open(&copy).expect("a restored backup opens");
-    Some((name, Box::new(model_of(&store))))
+    builder().restore(dir.join(name), &copy).expect("a backup that is there is whole");
+    model_of(&builder().open(&copy).expect("a restored backup opens"))
 }
 
 /// Checks answers against an exact scan under the built-in and the active metric.
@@ -79,8 +88,11 @@ fn answers(collection: &Collection, content: &Content) {
                     (0..DIM).flat_map(|i| (0..DIM).map(move |j| (i, j))).map(|(i, j)| z[i] * a[[i, j]] * z[j]).sum()
                 }
             };
-            let exact: BTreeMap<&str, f64> =
-                content.items.values().map(|i| (i.id.as_str(), distance(i.vector.as_deref().expect("given")))).collect();
+            let exact: BTreeMap<&str, f64> = content
+                .items
+                .values()
+                .map(|i| (i.id.as_str(), distance(i.vector.as_deref().expect("given"))))
+                .collect();
             let hits = collection.search(query.clone()).k(k).recall(1.0).metric(choice).run().expect("answered");
             assert_eq!(hits.len(), k.min(exact.len()));
             let mut sorted: Vec<f64> = exact.values().copied().collect();
@@ -107,7 +119,11 @@ pub(crate) fn after_a_kill(dir: &Path, model: &Model, under_way: Option<&Op>, co
     for leftover in ["store/sled.next", "store/sled.last"] {
         assert!(!dir.join(leftover).exists(), "{context}: {leftover} is left");
     }
-    found.backup = last_backup(dir);
+    // One that was looked at before is not looked at again.
+    found.backup = last_backup(dir).map(|name| match &model.backup {
+        Some((known, content)) if *known == name => (name, content.clone()),
+        _ => (name.clone(), Box::new(backed_up(dir, &name))),
+    });
     let mut allowed = vec![model.clone()];
     if let Some(op) = under_way {
         let mut after = model.after(op);
@@ -147,8 +163,14 @@ fn differences(allowed: &[Model], found: &Model) -> String {
     let brief = |m: &Model| {
         let of = |c: &Content| {
             let ids: Vec<&String> = c.items.keys().collect();
-            format!("{} items {ids:?}, judgements to {}, {} of them, versions {:?}, active {}",
-                c.items.len(), c.next_judgement, c.judgements.len(), c.versions, c.active)
+            format!(
+                "{} items {ids:?}, judgements to {}, {} of them, versions {:?}, active {}",
+                c.items.len(),
+                c.next_judgement,
+                c.judgements.len(),
+                c.versions,
+                c.active
+            )
         };
         format!("main {}; copies {:?}; backup {:?}", of(&m.main), m.copies.keys(), m.backup.as_ref().map(|b| &b.0))
     };

@@ -35,14 +35,12 @@ pub(crate) fn judgement((user, query, item, relevant): &Judged) -> Judgement {
 /// Works from operation `from` on.
 pub(crate) fn work(dir: &Path, seed: u64, from: u64) {
     let (store, main) = open(dir);
-    let mut model = Model { main: look::content(&main), ..Model::default() };
-    for info in store.collections().expect("listed") {
-        if info.name != "main" {
-            let copy = store.collection(&info.name).open().expect("the copy opens");
-            model.copies.insert(info.name, look::content(&copy));
-        }
-    }
-    model.backup = look::last_backup(dir);
+    let known = |store: &Store| {
+        // What a backup holds is not known here, and read from the store when it was restored.
+        let backup = look::last_backup(dir).map(|name| (name, Box::default()));
+        Model { backup, ..look::model_of(store) }
+    };
+    let mut model = known(&store);
     let mut opened = Some((store, main));
     for number in from.. {
         let op = model.operation(seed, number);
@@ -50,6 +48,9 @@ pub(crate) fn work(dir: &Path, seed: u64, from: u64) {
         let words = run(dir, &mut opened, &op);
         say(&format!("done {number}{}{words}", if words.is_empty() { "" } else { " " }));
         model.done(&op, &format!("{words} .").split(' ').map(str::to_owned).collect::<Vec<_>>());
+        if let (Op::Restore(_), Some((store, _))) = (&op, &opened) {
+            model = known(store);
+        }
     }
 }
 

@@ -92,6 +92,7 @@ fn watched<T: Send + 'static>(context: &str, work: impl FnOnce() -> T + Send + '
 #[test]
 fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
     let (trials, seed) = (setting("AFFINIS_DAMAGES", 60), setting("AFFINIS_SEED", 1));
+    let verbose = setting("AFFINIS_VERBOSE", 0) > 0;
     let home = tempfile::tempdir().expect("a directory");
     let whole = home.path().join("whole");
     filled(&whole);
@@ -121,6 +122,9 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
                         | Error::Io { .. }
                 );
                 assert!(typed && !error.to_string().is_empty(), "{context}: {error:?}");
+                if verbose {
+                    println!("{context}: {error}");
+                }
                 refused += 1;
                 let path = dir.clone();
                 let repair = move || {

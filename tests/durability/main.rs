@@ -1,8 +1,8 @@
 //! What docs/durability.md promises, apart from kills (`tests/crash`).
 
+mod backup;
 #[path = "../common/mod.rs"]
 mod common;
-mod backup;
 mod damage;
 mod faults;
 mod properties;

@@ -97,8 +97,8 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
     let (stop, ended) = (AtomicBool::new(false), AtomicBool::new(false));
     let busy: Mutex<Vec<Duration>> = Mutex::default();
     let (writes, refits, relinks) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let running = || !stop.load(Ordering::Acquire);
     std::thread::scope(|scope| {
-        let running = || !stop.load(Ordering::Acquire);
         scope.spawn(|| watchdog(&ended, Duration::from_secs(seconds * 4 + 240)));
         let workers = [
             scope.spawn(|| {
