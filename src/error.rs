@@ -194,7 +194,9 @@ pub enum Error {
         known: u32,
     },
     /// Stored bytes that are not what was written.
-    #[error("{part} is damaged: {reason}; run `verify` to see all of it, and restore the store from a copy")]
+    #[error(
+        "{part} is damaged: {reason}; `verify` shows all of it and `verify --repair` rebuilds what can be rebuilt; the rest must come from a backup"
+    )]
     Damaged {
         /// Which record or file.
         part: String,
@@ -217,9 +219,10 @@ pub enum Error {
         /// Its word.
         reason: String,
     },
-    /// An earlier write could not be made durable.
+    /// An earlier write could not be made durable, or sled broke down. Nothing is written or read any more, because memory
+    /// may be ahead of the disk; searches that need neither texts nor metadata are answered from what was acknowledged.
     #[error(
-        "an earlier write could not be made durable ({0}), so this handle takes no more writes; close the store and open it again: everything acknowledged is there"
+        "an earlier operation left it open what is on disk ({0}), so this handle neither writes nor reads; close the store and open it again: everything acknowledged is there"
     )]
     Poisoned(String),
     /// The caller asked to stop.

@@ -48,6 +48,7 @@ mod feedback;
 mod filter;
 mod index;
 mod item;
+mod maintain;
 mod metric;
 mod persist;
 pub mod plugin;
@@ -66,8 +67,9 @@ pub use error::{Error, Result};
 pub use feedback::{Judgement, Source, StoredJudgement, Subject};
 pub use filter::Filter;
 pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
+pub use maintain::{Compacted, RepairReport};
 pub use metric::{Distance, Version};
-pub use persist::{Durability, Precision};
+pub use persist::{DiskOp, Durability, Fault, Faults, Precision};
 pub use plugin::{
     Comparison, Examples, FitReport, Fitted, Gate, Graded, LearnError, Metric, MetricLearner, Pair, PairCounts,
     Rewritten, Sample, Task,

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::collection::{Collection, CollectionBuilder, CollectionInfo, Inner, Plugins, Problem};
+use crate::collection::{Collection, CollectionBuilder, CollectionInfo, Inner, Plugins, Problem, inspect};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
-use crate::persist::{CollectionRecord, Database, Durability, Shelf};
+use crate::persist::{CollectionRecord, Database, Durability, Faults, Opening, Shelf};
 use crate::plugin::MetricLearner;
 
 /// sled's page cache when nothing is said. Vectors and ids are in the index, so it serves texts and metadata.
@@ -44,6 +44,7 @@ pub struct StoreBuilder {
     plugins: Vec<Arc<dyn MetricLearner>>,
     durability: Durability,
     cache_bytes: Option<u64>,
+    faults: Option<Faults>,
     must_exist: bool,
 }
 
@@ -81,16 +82,37 @@ impl StoreBuilder {
         self
     }
 
+    /// Lets operations on the disk fail as planned, to test what a program does then.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
+    /// How the database is opened.
+    pub(crate) fn opening(&self) -> Opening {
+        Opening {
+            create: !self.must_exist,
+            durability: self.durability,
+            cache_bytes: self.cache_bytes.unwrap_or(CACHE_BYTES),
+            faults: self.faults.clone(),
+            lenient: false,
+        }
+    }
+
+    /// The store over an open database.
+    pub(crate) fn over(self, database: Arc<Database>) -> Store {
+        let shared = Shared { collections: Mutex::default(), plugins: self.plugins.into(), database };
+        Store { shared: Arc::new(shared) }
+    }
+
     /// Opens the store.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process, or another handle in this one, has it; [`Error::NotAStore`] when the
     /// directory holds something else; [`Error::NewerFormat`]; [`Error::Damaged`]; [`Error::Io`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        let cache = self.cache_bytes.unwrap_or(CACHE_BYTES);
-        let database = Database::open(path.as_ref(), !self.must_exist, self.durability, cache)?;
-        let shared = Shared { collections: Mutex::default(), plugins: self.plugins.into(), database };
-        Ok(Store { shared: Arc::new(shared) })
+        let database = Database::open(path.as_ref(), &self.opening())?;
+        Ok(self.over(database))
     }
 }
 
@@ -123,7 +145,7 @@ impl Store {
         for (name, record) in self.database().collections()? {
             let items = match open.get(&name) {
                 Some(inner) => Collection::new(Arc::clone(inner)).len() as u64,
-                None => Shelf::open(Arc::clone(self.database()), &record)?.ids().count() as u64,
+                None => Shelf::open(Arc::clone(self.database()), &record)?.id_count(),
             };
             all.push(CollectionInfo::read(&name, &record, items)?);
         }
@@ -166,17 +188,17 @@ impl Store {
         self.database().flush()
     }
 
-    /// Reads everything that is stored and checks it.
+    /// Reads everything that is stored and checks it: every checksum, every reference from one record to another, counts,
+    /// stored graphs, and that metrics are symmetric positive definite. Writers wait, searches go on.
     ///
     /// # Errors
     /// When the catalogue itself cannot be read; all else becomes a problem of the report.
     pub fn verify(&self) -> Result<VerifyReport> {
         let mut report = VerifyReport { checked: 0, problems: Vec::new() };
-        for (name, _) in self.database().collections()? {
+        for (name, record) in self.database().collections()? {
             report.checked += 1;
-            match self.collection(&name).open() {
-                Ok(collection) => {
-                    let (checked, problems) = collection.verify();
+            match self.verify_collection(&name, &record) {
+                Ok((checked, problems)) => {
                     report.checked += checked;
                     report.problems.extend(problems);
                 }
@@ -189,6 +211,22 @@ impl Store {
         Ok(report)
     }
 
+    fn verify_collection(&self, name: &str, record: &CollectionRecord) -> Result<(u64, Vec<Problem>)> {
+        let mut open = self.lock_collections();
+        if !open.contains_key(name) {
+            // Its records first: one that is damaged may not open.
+            CollectionInfo::read(name, record, 0)?;
+            let shelf = Shelf::open(Arc::clone(self.database()), record)?;
+            let found = inspect(name, record, &shelf, &self.shared.plugins);
+            if !found.problems.is_empty() {
+                return Ok((found.checked, found.problems));
+            }
+        }
+        let collection = self.open_collection(&mut open, name, record, None)?;
+        drop(open);
+        Ok(collection.inner().verify(record))
+    }
+
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.shared.database
     }
@@ -197,6 +235,10 @@ impl Store {
     pub(crate) fn missing(&self, name: &str) -> Result<Error> {
         let known = self.database().collections()?.into_iter().map(|(name, _)| name).collect();
         Ok(Error::CollectionMissing { name: name.to_owned(), known })
+    }
+
+    pub(crate) fn registered(&self) -> &Plugins {
+        &self.shared.plugins
     }
 
     /// Held while collections are made, opened or removed, so that one is never opened twice.

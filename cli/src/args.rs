@@ -7,7 +7,7 @@ use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, create, evaluate, forget, items, judge, metrics, model, overview, refit, relink, search, transfer,
+    add, backup, create, evaluate, forget, items, judge, metrics, model, overview, refit, relink, search, transfer,
 };
 use crate::demo;
 
@@ -80,6 +80,12 @@ pub(crate) enum Command {
     Collections(overview::CollectionsArgs),
     /// Read everything that is stored and check it
     Verify(overview::VerifyArgs),
+    /// Write the whole store to a directory, as it is at one moment
+    Backup(backup::BackupArgs),
+    /// Put a backup in the store's place, once it is verified
+    Restore(backup::RestoreArgs),
+    /// Write the store anew, without what was overwritten, removed and forgotten
+    Compact(backup::CompactArgs),
     /// Write a collection, with judgements and metrics, to a file
     Export(transfer::ExportArgs),
     /// Make a collection of an exported file

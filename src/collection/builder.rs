@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Collection, CollectionInfo, EncoderInfo, Inner};
+use super::{Collection, CollectionInfo, EncoderInfo, History, Inner};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
-use crate::item::{MAX_DIM, MAX_ID_BYTES};
+use crate::item::{Item, MAX_DIM, MAX_ID_BYTES};
 use crate::metric::Distance;
 use crate::persist::{CollectionRecord, Precision};
 use crate::store::Store;
@@ -78,7 +78,23 @@ impl CollectionBuilder {
         if store.database().collection(&self.name)?.is_some() {
             return Err(Error::CollectionExists(self.name));
         }
-        self.make(&mut open)
+        self.make(&mut open, |_| Ok(()))
+    }
+
+    /// Makes it with items and a [`History`], as an export has them: all of it, durably, or nothing.
+    ///
+    /// # Errors
+    /// Those of [`Self::create`], [`Collection::add`] and [`Collection::restore`]; there is no collection then.
+    pub fn create_with(self, items: impl IntoIterator<Item = Item>, history: &History) -> Result<Collection> {
+        let store = self.store.clone();
+        let mut open = store.lock_collections();
+        if store.database().collection(&self.name)?.is_some() {
+            return Err(Error::CollectionExists(self.name));
+        }
+        self.make(&mut open, |collection| {
+            collection.add(items)?;
+            collection.restore(history)
+        })
     }
 
     /// Opens it.
@@ -104,11 +120,12 @@ impl CollectionBuilder {
         let mut open = store.lock_collections();
         match store.database().collection(&self.name)? {
             Some(record) => self.take(&mut open, &record),
-            None => self.make(&mut open),
+            None => self.make(&mut open, |_| Ok(())),
         }
     }
 
-    fn make(self, open: &mut Opened) -> Result<Collection> {
+    /// Makes a collection and fills it before it is entered into the catalogue: until then a crash leaves nothing of it.
+    fn make(self, open: &mut Opened, fill: impl FnOnce(&Collection) -> Result<()>) -> Result<Collection> {
         check_name(&self.name)?;
         let dim = match (&self.encoder, self.dim) {
             (Some(encoder), Some(dim)) if encoder.dim() != dim => {
@@ -138,8 +155,18 @@ impl CollectionBuilder {
             precision: self.precision.unwrap_or_default().name().to_owned(),
             encoder,
         };
-        let record = self.store.database().create_collection(&self.name, record)?;
-        self.store.open_collection(open, &self.name, &record, self.encoder)
+        let database = self.store.database();
+        let record = database.reserve(record)?;
+        let made = self.store.open_collection(open, &self.name, &record, self.encoder);
+        let entered =
+            made.and_then(|made| fill(&made).and_then(|()| database.enter(&self.name, &record)).map(|()| made));
+        if entered.is_err() {
+            open.remove(&self.name);
+            if let Err(error) = database.sweep(record.number) {
+                tracing::warn!(%error, "what was begun of a collection is removed at the next opening");
+            }
+        }
+        entered
     }
 
     fn take(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {

@@ -71,12 +71,12 @@ impl Inner {
         }
         let mut writes = self.shelf.write();
         for sequence in &gone {
-            writes.remove_judgement(*sequence);
+            writes.remove_judgement(*sequence)?;
         }
         for hash in self.shelf.query_hashes() {
             let hash = hash?;
             if !kept_queries.contains(&hash) {
-                writes.remove_query(hash);
+                writes.remove_query(hash)?;
             }
         }
         let mut withdrawn = Vec::new();

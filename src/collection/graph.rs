@@ -20,6 +20,12 @@ impl SavedGraph {
         Self { shelf, saved: Mutex::default() }
     }
 
+    /// Runs something while the graph on the shelf does not change.
+    pub(super) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+
     /// Brings the shelf up to date with the index's segments and calibrations, in one transaction.
     pub(super) fn save(&self, segments: &Segments<'_>) -> Result<()> {
         let (ids, curves) = (segments.ids(), segments.calibrations());

@@ -102,11 +102,11 @@ impl Collection {
         }
         let mut writes = inner.shelf.write();
         for (text, vector) in &history.texts {
-            writes.put_query(hash_text(text), vector);
+            writes.put_query(hash_text(text), vector)?;
         }
         for StoredJudgement { sequence, judgement } in &history.judgements {
             if let Subject::Graded { query: Query::Vector(vector), .. } = &judgement.subject {
-                writes.put_query(hash_vector(vector), vector);
+                writes.put_query(hash_vector(vector), vector)?;
             }
             writes.put_judgement(*sequence, &to_record(judgement))?;
         }

@@ -75,7 +75,7 @@ impl Inner {
         let first = self.shelf.next_judgement()?;
         let mut writes = self.shelf.write();
         for (hash, vector) in queries {
-            writes.put_query(hash, &vector);
+            writes.put_query(hash, &vector)?;
         }
         for (sequence, judgement) in (first..).zip(judgements) {
             writes.put_judgement(sequence, &to_record(judgement))?;

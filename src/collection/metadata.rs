@@ -34,7 +34,7 @@ impl Metadata {
 impl Inner {
     /// The slots whose metadata passes a filter.
     pub(super) fn matching(&self, filter: &Filter) -> Result<RoaringBitmap> {
-        let read = |slot: u32| match self.shelf.item(slot)? {
+        let read = |slot: u32| match self.record_of(self.ids.get(slot).unwrap_or_default(), slot)? {
             Some(record) => parse_meta(&record.meta, slot),
             // It was removed a moment ago.
             None => Ok(Value::Null),

@@ -13,6 +13,7 @@ mod judge;
 mod metadata;
 mod read;
 mod refit;
+mod repair;
 mod sample;
 mod search;
 mod stats;
@@ -38,9 +39,11 @@ pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
 pub use forget::{Forget, Forgotten};
 pub use history::{History, StoredVersion};
 pub use refit::{Refit, RefitMillis, RefitReport};
+pub(crate) use repair::repair;
 pub use search::Search;
 pub use stats::{SegmentStats, Stats};
 pub use verify::Problem;
+pub(crate) use verify::inspect;
 pub use write::Added;
 
 /// The registered plugins, in the order they were given.
@@ -191,6 +194,12 @@ impl Inner {
         });
         inner.announce_active();
         Ok(inner)
+    }
+
+    /// Runs something while nobody writes to the collection, its graph included.
+    pub(crate) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _writing = self.lock_writer();
+        self.graph.while_still(work)
     }
 
     /// The lock that orders writes. A writer that panicked left nothing half-done: the shelf commits whole transactions.

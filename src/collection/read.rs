@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::item::Item;
+use crate::persist::{ItemRecord, Shelf};
 
 impl Collection {
     /// The item of an id, with its vector; `None` when there is none.
@@ -50,21 +51,33 @@ impl Collection {
 }
 
 impl Inner {
+    /// The record of an item that was live a moment ago; `None` when it was removed or replaced since.
+    pub(super) fn record_of(&self, id: &str, slot: u32) -> Result<Option<ItemRecord>> {
+        match self.shelf.item(slot)? {
+            None if self.shelf.slot(id)? == Some(slot) => Err(Error::Damaged {
+                part: format!("item {id:?} (slot {slot})"),
+                reason: "its record is missing".into(),
+            }),
+            record => Ok(record),
+        }
+    }
+
     /// The item in a slot that an id stands for.
     pub(super) fn read(&self, slot: u32, id: &str) -> Result<Item> {
-        let missing = |what: &str| Error::Damaged {
-            part: format!("item {id:?} (slot {slot})"),
-            reason: format!("its {what} is missing"),
-        };
-        let record = self.shelf.item(slot)?.ok_or_else(|| missing("record"))?;
-        if record.id != id {
-            let reason = format!("its record belongs to the id {:?}", record.id);
-            return Err(Error::Damaged { part: format!("item {id:?} (slot {slot})"), reason });
-        }
-        let vector = self.shelf.vector(slot)?.ok_or_else(|| missing("vector"))?;
-        let meta = parse_meta(&record.meta, slot)?;
-        Ok(Item { id: record.id, text: record.text, vector: Some(vector), meta, truncated: record.truncated })
+        read_item(&self.shelf, slot, id)
     }
+}
+
+/// The item in a slot that an id stands for.
+pub(super) fn read_item(shelf: &Shelf, slot: u32, id: &str) -> Result<Item> {
+    let damaged = |reason: String| Error::Damaged { part: format!("item {id:?} (slot {slot})"), reason };
+    let record = shelf.item(slot)?.ok_or_else(|| damaged("its record is missing".into()))?;
+    if record.id != id {
+        return Err(damaged(format!("its record belongs to the id {:?}", record.id)));
+    }
+    let vector = shelf.vector(slot)?.ok_or_else(|| damaged("its vector is missing".into()))?;
+    let meta = parse_meta(&record.meta, slot)?;
+    Ok(Item { id: record.id, text: record.text, vector: Some(vector), meta, truncated: record.truncated })
 }
 
 /// Metadata as it is stored: compact JSON, or nothing for null.

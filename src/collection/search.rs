@@ -198,7 +198,7 @@ impl<Q> Search<Q> {
         let mut hits = inner.name_hits(metric, &found, own, self.k);
         if self.with_text || self.with_meta {
             for (hit, slot) in &mut hits {
-                let Some(record) = inner.shelf.item(*slot)? else { continue };
+                let Some(record) = inner.record_of(&hit.id, *slot)? else { continue };
                 if self.with_meta {
                     hit.meta = Some(parse_meta(&record.meta, *slot)?);
                 }

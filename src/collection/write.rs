@@ -1,6 +1,6 @@
 //! Adding and deleting items.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -177,7 +177,7 @@ impl Inner {
         for (slot, item) in (first..).zip(&items) {
             match self.shelf.slot(&item.record.id)? {
                 Some(old) => {
-                    writes.remove_item(old)?;
+                    writes.remove_item(&item.record.id, old)?;
                     replaced.push(old);
                 }
                 None => added.added += 1,
@@ -203,17 +203,15 @@ impl Inner {
 
     fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
         let _writing = self.lock_writer();
-        let slots = self.slots_of(ids)?;
+        // An id that stands twice is removed once.
+        let gone: BTreeMap<u32, &str> = self.slots_of(ids)?.into_iter().zip(ids.iter().map(AsRef::as_ref)).collect();
         let mut writes = self.shelf.write();
-        for (id, slot) in ids.iter().zip(&slots) {
-            writes.remove_item(*slot)?;
-            writes.remove_id(id.as_ref());
+        for (slot, id) in &gone {
+            writes.remove_item(id, *slot)?;
         }
         writes.commit()?;
-        self.metadata.update(std::iter::empty(), &slots);
-        let mut distinct = slots;
-        distinct.sort_unstable();
-        distinct.dedup();
+        let distinct: Vec<u32> = gone.into_keys().collect();
+        self.metadata.update(std::iter::empty(), &distinct);
         self.index.apply(&[], &distinct).map_err(from_index)?;
         self.writes.fetch_add(1, Ordering::AcqRel);
         Ok(distinct.len())

@@ -46,8 +46,8 @@ pub(crate) trait Score {
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>);
 }
 
-/// Nodes to come whose edges are fetched early.
-const AHEAD: usize = 2;
+/// Edges of what comes this near to the front of the pool are fetched early.
+const AHEAD: usize = 4;
 
 /// What one search did.
 #[derive(Debug, Clone, Copy)]
@@ -147,6 +147,10 @@ pub(crate) fn search(
                     pool.pop();
                     expanded.pop();
                 }
+                if at < next + AHEAD {
+                    // It is likely to be walked to next.
+                    prefetch(&graph[id as usize]);
+                }
                 pool.insert(at, found);
                 expanded.insert(at, false);
                 next = next.min(at);
@@ -160,9 +164,6 @@ pub(crate) fn search(
         let counted = pool.get(next).copied();
         let routed = routing.peek().map(|item| item.0);
         let bound = if pool.len() == ef { pool.last().copied() } else { None };
-        for ahead in pool.iter().skip(next + 1).take(AHEAD) {
-            prefetch(&graph[ahead.id as usize]);
-        }
         let node = match (counted, routed) {
             (Some(counted), Some(routed)) if routed < counted => {
                 routing.pop();

@@ -182,6 +182,8 @@ pub(crate) fn link(space: &Space<'_>, watch: Watch<'_>) -> Result<Graph, Cancell
 /// [`Cancelled`]; the graph is then half grown and of no use.
 pub(crate) fn append(space: &Space<'_>, graph: &mut Graph, ef: usize, watch: Watch<'_>) -> Result<(), Cancelled> {
     let (first, total) = (graph.edges.len(), space.len());
+    graph.edges.reserve(total - first);
+    graph.neighbours.reserve(total - first);
     while graph.edges.len() < total {
         let from = graph.edges.len();
         watch.step((from - first) as f32 / (total - first) as f32)?;

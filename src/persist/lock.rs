@@ -43,4 +43,21 @@ impl StoreLock {
         writeln!(file, "{}", std::process::id()).map_err(io)?;
         Ok(Self(file))
     }
+
+    /// Keeps a backup from being opened as a store while it is read; the backup itself is not changed. `None` where it was
+    /// never opened.
+    pub(super) fn share(backup: &Path) -> Result<Option<Self>> {
+        let path = backup.join("lock");
+        let io = |source| Error::Io { path: path.clone(), source };
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io(e)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: backup.to_owned(), pid: holder(&mut file) }),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
 }

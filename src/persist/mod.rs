@@ -1,29 +1,41 @@
 //! What is on disk. The only room that knows sled.
 //!
-//! A store is a directory: `lock` (the holder's pid), `sled/` (the database). [`Database`] opens it, keeps the catalogue
-//! of collections and commits; [`Shelf`] is one collection's trees with their records.
+//! A store is a directory: `lock` (the holder's pid), `sled/` (the database, with its [witness](witness)). [`Database`]
+//! opens it, keeps the catalogue of collections and commits; [`Shelf`] is one collection's trees with their records. All
+//! that reaches the disk goes through [`disk`].
 
+mod catalog;
 mod codec;
+mod copy;
+mod disk;
 mod lock;
 mod precision;
 mod records;
+mod repair;
 mod shelf;
+mod swap;
+mod tally;
+mod witness;
+mod writes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sled::transaction::Transactional;
+use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
 use crate::error::{Error, Result};
+use disk::Disk;
+use lock::StoreLock;
+use witness::Witness;
 
+pub use disk::{DiskOp, Fault, Faults};
 pub use precision::Precision;
 pub(crate) use records::{CollectionRecord, GateRecord, ItemRecord, JudgementRecord, QueryRecord, VersionRecord};
-pub(crate) use shelf::{Active, Shelf, Writes};
-
-/// The store's own format; raised when the layout of trees changes.
-const FORMAT: u32 = 1;
+pub(crate) use repair::{Judges, Repairs};
+pub(crate) use shelf::{Active, Shelf};
+pub(crate) use writes::Writes;
 
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,93 +49,87 @@ pub enum Durability {
     Relaxed,
 }
 
+/// How a store is opened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Opening {
+    /// Whether the directory is made where there is none.
+    pub(crate) create: bool,
+    pub(crate) durability: Durability,
+    pub(crate) cache_bytes: u64,
+    pub(crate) faults: Option<Faults>,
+    /// Whether damage that can be set right is: for a repair. What was, is in [`Database::mended`].
+    pub(crate) lenient: bool,
+}
+
 /// An open store directory.
 pub(crate) struct Database {
     // Declared first: sled must be closed before the lock is given back.
     sled: sled::Db,
     catalog: sled::Tree,
     root: PathBuf,
+    dir: PathBuf,
     durability: Durability,
-    poison: OnceLock<String>,
-    _lock: lock::StoreLock,
+    disk: Disk,
+    /// Commits so far. Held while one is applied.
+    commits: Mutex<u64>,
+    witness: Mutex<Witness>,
+    mended: Vec<String>,
+    _lock: Arc<StoreLock>,
 }
 
-/// sled's word as ours.
-fn storage(action: &'static str) -> impl Fn(sled::Error) -> Error {
-    move |e| match e {
-        sled::Error::Corruption { at, .. } => Error::Damaged {
-            part: "the sled database".into(),
-            reason: format!("sled found corruption while asked to {action} (at {at:?})"),
-        },
-        e => Error::Storage { action, reason: e.to_string() },
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens sled on a directory.
+fn open_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
+    let flush_every = (opening.durability == Durability::Relaxed).then_some(500);
+    let config = sled::Config::default()
+        .path(dir)
+        .cache_capacity(opening.cache_bytes)
+        .flush_every_ms(flush_every)
+        .mode(sled::Mode::HighThroughput);
+    // sled asserts some of what it reads; a damaged file must be an error, never the end of the program.
+    let open = || catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| disk.senseless());
+    let mut opened = open()?;
+    // The last holder's sled may still be tidying up files that it listed; they are gone when it is asked again.
+    for _ in 0..5 {
+        if !matches!(&opened, Err(sled::Error::Io(e)) if e.kind() == std::io::ErrorKind::NotFound) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        opened = open()?;
     }
+    disk.run(DiskOp::Read, "open its files", || opened)
 }
 
 impl Database {
-    /// Opens a store directory, making it where `create` allows.
-    pub(crate) fn open(root: &Path, create: bool, durability: Durability, cache_bytes: u64) -> Result<Arc<Self>> {
-        let io = |source| Error::Io { path: root.to_owned(), source };
-        let not = |reason: &str| Error::NotAStore { path: root.to_owned(), reason: reason.to_owned() };
-        match std::fs::metadata(root) {
-            Ok(meta) if !meta.is_dir() => return Err(not("it is a file, not a directory")),
-            Ok(_) => {
-                let occupied = !root.join("sled").exists()
-                    && std::fs::read_dir(root).map_err(io)?.any(|e| e.is_ok_and(|e| e.file_name() != "lock"));
-                if occupied {
-                    return Err(not("the directory holds other files; choose an empty one or a new name"));
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(io(e)),
-        }
-        if !create && !root.join("sled").exists() {
-            return Err(not("there is none yet; create a collection to make it"));
-        }
-        std::fs::create_dir_all(root).map_err(io)?;
-        let lock = lock::StoreLock::take(root)?;
-        let flush_every = (durability == Durability::Relaxed).then_some(500);
-        let config = sled::Config::default()
-            .path(root.join("sled"))
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(flush_every)
-            .mode(sled::Mode::HighThroughput);
-        // sled asserts some of what it reads; a damaged file must be an error, never the end of the program.
-        let open = || {
-            catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| Error::Damaged {
-                part: "the sled database".into(),
-                reason: "sled could not make sense of its files".into(),
-            })
-        };
-        let mut opened = open()?;
-        // The last holder's sled may still be tidying up files that it listed; they are gone when it is asked again.
-        for _ in 0..5 {
-            if !matches!(&opened, Err(sled::Error::Io(e)) if e.kind() == std::io::ErrorKind::NotFound) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-            opened = open()?;
-        }
-        let sled = opened.map_err(storage("open its files"))?;
-        let catalog = sled.open_tree("catalog").map_err(storage("open its catalogue"))?;
-        let database = Self { sled, catalog, root: root.to_owned(), durability, poison: OnceLock::new(), _lock: lock };
-        database.check_format()?;
-        Ok(Arc::new(database))
+    /// Opens a store directory.
+    pub(crate) fn open(root: &Path, opening: &Opening) -> Result<Arc<Self>> {
+        let lock = Arc::new(claim(root, opening.create, opening.faults.clone())?);
+        Self::open_at(root, &root.join(swap::CURRENT), lock, opening)
     }
 
-    fn check_format(&self) -> Result<()> {
-        const KEY: &[u8] = b"\0format";
-        match self.catalog.get(KEY).map_err(storage("read its format"))? {
-            None if self.catalog.is_empty() => {
-                self.catalog.insert(KEY, &FORMAT.to_le_bytes()).map_err(storage("write its format"))?;
-                self.flush()
-            }
-            Some(bytes) => match <[u8; 4]>::try_from(&*bytes).map(u32::from_le_bytes) {
-                Ok(1..=FORMAT) => Ok(()),
-                Ok(found) => Err(Error::NewerFormat { part: "the store".into(), found, known: FORMAT }),
-                Err(_) => Err(damaged_format()),
-            },
-            None => Err(damaged_format()),
-        }
+    /// Opens a database of a store whose lock is held: the current one, or one that is to take its place.
+    fn open_at(root: &Path, dir: &Path, lock: Arc<StoreLock>, opening: &Opening) -> Result<Arc<Self>> {
+        let disk = Disk::new(dir, opening.faults.clone());
+        let sled = open_sled(dir, &disk, opening)?;
+        let catalog = disk.run(DiskOp::Read, "open its catalogue", || sled.open_tree(catalog::TREE))?;
+        let witness = Mutex::new(Witness::open(dir, &disk)?);
+        let mut database = Self {
+            sled,
+            catalog,
+            root: root.to_owned(),
+            dir: dir.to_owned(),
+            durability: opening.durability,
+            disk,
+            commits: Mutex::new(0),
+            witness,
+            mended: Vec::new(),
+            _lock: lock,
+        };
+        database.prepare(opening.lenient)?;
+        Ok(Arc::new(database))
     }
 
     /// The directory.
@@ -131,102 +137,93 @@ impl Database {
         &self.root
     }
 
-    /// All collections by name.
-    pub(crate) fn collections(&self) -> Result<Vec<(String, CollectionRecord)>> {
-        let mut all = Vec::new();
-        for entry in self.catalog.scan_prefix(b"c/") {
-            let (key, value) = entry.map_err(storage("read its catalogue"))?;
-            let name = String::from_utf8_lossy(&key[2..]).into_owned();
-            let record = CollectionRecord::decode(&value, &name)?;
-            all.push((name, record));
-        }
-        Ok(all)
-    }
-
-    /// One collection's settings.
-    pub(crate) fn collection(&self, name: &str) -> Result<Option<CollectionRecord>> {
-        let found = self.catalog.get(catalog_key(name)).map_err(storage("read its catalogue"))?;
-        found.map(|bytes| CollectionRecord::decode(&bytes, name)).transpose()
-    }
-
-    /// Enters a new collection, giving it a number that was never used.
-    pub(crate) fn create_collection(&self, name: &str, mut record: CollectionRecord) -> Result<CollectionRecord> {
-        const NEXT: &[u8] = b"\0next";
-        let used = self.catalog.get(NEXT).map_err(storage("read its catalogue"))?;
-        record.number = used.and_then(|b| <[u8; 4]>::try_from(&*b).ok()).map_or(0, u32::from_le_bytes);
-        let mut batch = sled::Batch::default();
-        batch.insert(NEXT, &(record.number + 1).to_le_bytes());
-        batch.insert(catalog_key(name), record.encode()?);
-        self.commit(&[(&self.catalog, batch)])?;
-        Ok(record)
-    }
-
-    /// Removes a collection: first from the catalogue, then its trees, so that a crash between leaves only garbage.
-    pub(crate) fn drop_collection(&self, name: &str, number: u32) -> Result<()> {
-        let mut batch = sled::Batch::default();
-        batch.remove(catalog_key(name));
-        self.commit(&[(&self.catalog, batch)])?;
-        for tree in Shelf::tree_names(number) {
-            self.sled.drop_tree(tree).map_err(storage("remove a collection's trees"))?;
-        }
-        self.flush()
+    /// What a lenient opening had to set right.
+    pub(crate) fn mended(&self) -> &[String] {
+        &self.mended
     }
 
     fn tree(&self, name: &str) -> Result<sled::Tree> {
-        self.sled.open_tree(name).map_err(storage("open a collection's trees"))
+        self.disk.run(DiskOp::Read, "open a collection's trees", || self.sled.open_tree(name))
     }
 
-    /// Applies batches to several trees in one transaction and, when durability is strict, waits until they are on disk.
-    ///
-    /// A failure poisons the handle: what is in memory may then be ahead of the disk, so no later write may build on it.
-    fn commit(&self, batches: &[(&sled::Tree, sled::Batch)]) -> Result<()> {
-        self.check_poison()?;
-        let trees: Vec<&sled::Tree> = batches.iter().map(|(tree, _)| *tree).collect();
-        let done = trees.as_slice().transaction(|views| {
-            for (view, (_, batch)) in views.iter().zip(batches) {
-                view.apply_batch(batch)?;
-            }
-            Ok::<(), sled::transaction::ConflictableTransactionError<()>>(())
-        });
-        if let Err(e) = done {
-            let reason = match e {
-                sled::transaction::TransactionError::Storage(e) => e.to_string(),
-                sled::transaction::TransactionError::Abort(()) => "the transaction was aborted".to_owned(),
+    /// Applies batches to several trees and the catalogue in one transaction and, when durability is strict, waits until
+    /// they are on disk.
+    fn commit(&self, batches: &[(&sled::Tree, sled::Batch)], mut catalog: sled::Batch) -> Result<()> {
+        let number = {
+            let mut commits = lock(&self.commits);
+            let number = *commits + 1;
+            catalog.insert(catalog::COMMITS, &number.to_le_bytes());
+            let trees: Vec<&sled::Tree> = batches.iter().map(|(tree, _)| *tree).chain([&self.catalog]).collect();
+            let apply = || {
+                trees.as_slice().transaction(|views| {
+                    for (view, batch) in views.iter().zip(batches.iter().map(|(_, batch)| batch).chain([&catalog])) {
+                        view.apply_batch(batch)?;
+                    }
+                    Ok::<(), ConflictableTransactionError<()>>(())
+                })
             };
-            self.poison(&reason);
-            return Err(Error::Storage { action: "commit a write", reason });
-        }
-        if self.durability == Durability::Strict { self.flush() } else { Ok(()) }
+            self.disk.run(DiskOp::Commit, "commit a write", || {
+                apply().map_err(|e| match e {
+                    TransactionError::Storage(e) => e,
+                    TransactionError::Abort(()) => sled::Error::Unsupported("the transaction was aborted".into()),
+                })
+            })?;
+            *commits = number;
+            number
+        };
+        if self.durability == Durability::Strict { self.sync(number) } else { Ok(()) }
     }
 
     /// Waits until every write so far is on disk.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.check_poison()?;
-        self.sled.flush().map(|_| ()).map_err(|e| {
-            self.poison(&e.to_string());
-            Error::Storage { action: "make a write durable", reason: e.to_string() }
-        })
+        let number = *lock(&self.commits);
+        self.sync(number)
     }
 
-    fn poison(&self, reason: &str) {
-        let _ = self.poison.set(reason.to_owned());
-        tracing::error!(reason, "a write could not be made durable; the store takes no more writes");
-    }
-
-    fn check_poison(&self) -> Result<()> {
-        self.poison.get().map_or(Ok(()), |reason| Err(Error::Poisoned(reason.clone())))
+    /// Waits until so many commits are on disk.
+    fn sync(&self, number: u64) -> Result<()> {
+        self.disk.run(DiskOp::Flush, "make a write durable", || self.sled.flush().map(|_| ()))?;
+        // The write is durable whatever comes of this: a witness that counts too little notices less, and says nothing false.
+        if let Err(error) = lock(&self.witness).note(number, &self.disk) {
+            tracing::warn!(%error, "the database's witness could not be written");
+        }
+        Ok(())
     }
 
     /// Bytes that the database takes on disk.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
-        self.sled.size_on_disk().map_err(storage("measure its files"))
+        self.disk.run(DiskOp::Read, "measure its files", || self.sled.size_on_disk())
     }
 }
 
-fn damaged_format() -> Error {
-    Error::Damaged { part: "the store's format number".into(), reason: "it is missing or unreadable".into() }
+/// Takes the lock of a store's directory, which is made where that is allowed, and ends what a crash left half-done.
+fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock> {
+    const OURS: [&str; 4] = ["lock", swap::CURRENT, swap::NEXT, swap::LAST];
+    let io = |source| Error::Io { path: root.to_owned(), source };
+    let not = |reason: &str| Error::NotAStore { path: root.to_owned(), reason: reason.to_owned() };
+    let there = swap::is_store(root);
+    match std::fs::metadata(root) {
+        Ok(meta) if !meta.is_dir() => return Err(not("it is a file, not a directory")),
+        Ok(_) => {
+            let ours = |name: std::ffi::OsString| OURS.iter().any(|ours| name == *ours);
+            let occupied =
+                !there && std::fs::read_dir(root).map_err(io)?.any(|e| e.is_ok_and(|e| !ours(e.file_name())));
+            if occupied {
+                return Err(not("the directory holds other files; choose an empty one or a new name"));
+            }
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(io(e)),
+    }
+    if !create && !there {
+        return Err(not("there is none yet; create a collection to make it"));
+    }
+    std::fs::create_dir_all(root).map_err(io)?;
+    let lock = StoreLock::take(root)?;
+    swap::finish(root, &Disk::new(root, faults))?;
+    Ok(lock)
 }
 
-fn catalog_key(name: &str) -> Vec<u8> {
-    [b"c/", name.as_bytes()].concat()
+fn damaged(part: impl Into<String>, reason: impl Into<String>) -> Error {
+    Error::Damaged { part: part.into(), reason: reason.into() }
 }

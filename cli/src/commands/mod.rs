@@ -1,6 +1,7 @@
 //! One file a command, or a few that belong together: its arguments, what it asks of the store, what it prints.
 
 pub(crate) mod add;
+pub(crate) mod backup;
 pub(crate) mod create;
 pub(crate) mod evaluate;
 pub(crate) mod forget;
@@ -14,7 +15,7 @@ pub(crate) mod relink;
 pub(crate) mod search;
 pub(crate) mod transfer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use affinis::{Collection, Distance, MetricChoice, Store, StoreBuilder};
 use affinis_mahalanobis::Mahalanobis;
@@ -43,6 +44,9 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Stats(args) => overview::stats(&args, &at, out),
         Command::Collections(args) => overview::collections(&args, &at, out),
         Command::Verify(args) => overview::verify(&args, &at, out),
+        Command::Backup(args) => backup::backup(&args, &at, out),
+        Command::Restore(args) => backup::restore(&args, &at, out),
+        Command::Compact(args) => backup::compact(&args, &at, out),
         Command::Export(args) => transfer::export(&args, &at, out),
         Command::Import(args) => transfer::import(&args, &at, out),
         Command::Forget(args) => forget::run(&args, &at, out),
@@ -54,16 +58,25 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
 pub(crate) struct At(PathBuf);
 
 impl At {
+    /// The directory of a store that must be there.
+    pub(crate) fn existing(&self) -> Result<&Path, Failure> {
+        if self.0.exists() {
+            return Ok(&self.0);
+        }
+        Err(Failure::Failed(format!(
+            "there is no store at {}; `affinis create NAME` makes one there, --store DIR names another",
+            self.0.display()
+        )))
+    }
+
+    /// The directory of a store that may be there.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Opens the store that is there.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
-        if !self.0.exists() {
-            let message = format!(
-                "there is no store at {}; `affinis create NAME` makes one there, --store DIR names another",
-                self.0.display()
-            );
-            return Err(Failure::Failed(message));
-        }
-        Ok(builder().create(false).open(&self.0)?)
+        Ok(builder().create(false).open(self.existing()?)?)
     }
 
     /// Opens the store, or makes it.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{At, metric_name};
+use super::{At, builder, metric_name};
 use crate::failure::Failure;
 use crate::output::{self, Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, plain, plural};
 
@@ -26,11 +26,18 @@ pub(crate) struct CollectionsArgs {}
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exits 1 when anything is damaged, and names each part.
+Exits 1 when anything is damaged, and names each part. With --repair, ids, counters, counts and
+graphs are made again from the records; what cannot be read is removed and listed, so that the
+rest can be used. Copy the directory first if you may want to look at it.
 
 Examples:
-  affinis verify")]
-pub(crate) struct VerifyArgs {}
+  affinis verify
+  affinis verify --repair")]
+pub(crate) struct VerifyArgs {
+    /// Rebuild what can be rebuilt, and list what is lost
+    #[arg(long)]
+    repair: bool,
+}
 
 /// A setting's name, as it is written in arguments and JSON.
 pub(crate) fn name_of(setting: &impl Serialize) -> String {
@@ -132,7 +139,10 @@ pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result
     Ok(())
 }
 
-pub(crate) fn verify(_: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    if args.repair {
+        return repair(at, out);
+    }
     let store = at.open()?;
     let working = output::spinner("reading everything that is stored");
     let report = store.verify()?;
@@ -148,13 +158,51 @@ pub(crate) fn verify(_: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Failu
     let checked = plural(report.checked, "part", "parts");
     if let Some(first) = report.problems.first() {
         return Err(Failure::Failed(format!(
-            "the store is damaged: {} of {checked} checked, the first in {}: {}; restore it from a copy",
+            "the store is damaged: {} of {checked} checked, the first in {}: {}; `affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` \
+             takes a backup",
             plural(report.problems.len() as u64, "problem", "problems"),
             plain(&first.part),
             plain(&first.message)
         )));
     }
     if !out.is_json() {
+        out.line(format_args!("{GOOD}sound{GOOD:#}: {checked} checked"))?;
+    }
+    Ok(())
+}
+
+fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
+    let working = output::spinner("reading everything that is stored, and setting it right");
+    let report = builder().repair(at.existing()?)?;
+    drop(working);
+    if out.is_json() {
+        let problems: Vec<_> =
+            report.verified.problems.iter().map(|p| json!({"part": p.part, "message": p.message})).collect();
+        out.json(&json!({
+            "checked": report.verified.checked, "problems": problems, "rebuilt": report.rebuilt, "lost": report.lost
+        }))?;
+    } else {
+        for what in &report.rebuilt {
+            out.line(format_args!("{GOOD}rebuilt{GOOD:#}  {}", plain(what)))?;
+        }
+        for what in &report.lost {
+            out.line(format_args!("{BAD}lost{BAD:#}     {}", plain(what)))?;
+        }
+        for problem in &report.verified.problems {
+            out.line(format_args!("{BAD}{}{BAD:#}: {}", plain(&problem.part), plain(&problem.message)))?;
+        }
+    }
+    if let Some(first) = report.verified.problems.first() {
+        return Err(Failure::Failed(format!("the store is still damaged: {}", plain(&first.message))));
+    }
+    if !report.lost.is_empty() {
+        return Err(Failure::Failed(format!(
+            "the store is sound now, without {} that could not be read; a backup may have it",
+            plural(report.lost.len() as u64, "part", "parts")
+        )));
+    }
+    if !out.is_json() {
+        let checked = plural(report.verified.checked, "part", "parts");
         out.line(format_args!("{GOOD}sound{GOOD:#}: {checked} checked"))?;
     }
     Ok(())

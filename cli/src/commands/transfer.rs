@@ -160,14 +160,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         return Err(Failure::Usage("the exported collection has no encoder; leave --encoder out".into()));
     }
     let counts = (items.len(), history.judgements.len(), history.versions.len());
-    let collection = builder.create()?;
-    let filled = collection.add(items).and_then(|_| collection.restore(&history));
-    if let Err(error) = filled {
-        // Nothing half-done: what was begun goes away again.
-        drop(collection);
-        store.drop_collection(&args.name)?;
-        return Err(error.into());
-    }
+    builder.create_with(items, &history)?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&json!({

@@ -8,6 +8,7 @@ mod evaluation;
 mod items;
 mod judgements;
 mod metrics;
+mod safety;
 mod search;
 mod store;
 mod transfer;

@@ -1,0 +1,25 @@
+//! Setting right what is stored of a collection, before it is opened.
+
+use super::read::parse_meta;
+use super::verify::{check_segment, check_version};
+use super::{CollectionInfo, Plugins};
+use crate::error::{Error, Result};
+use crate::feedback::query_hash;
+use crate::persist::{CollectionRecord, ItemRecord, Judges, Repairs, Shelf, VersionRecord};
+
+/// Rebuilds what follows from other records, and removes what cannot be used.
+pub(crate) fn repair(name: &str, record: &CollectionRecord, shelf: &Shelf, plugins: &Plugins) -> Result<Repairs> {
+    let dim = CollectionInfo::read(name, record, 0)?.dim;
+    let reason = |error: Error| match error {
+        Error::Damaged { reason, .. } => reason,
+        error => error.to_string(),
+    };
+    shelf.repair(&Judges {
+        item: &|record: &ItemRecord, slot| parse_meta(&record.meta, slot).err().map(reason),
+        version: &|version, record: &VersionRecord| {
+            check_version(shelf, plugins, dim, version, record).err().map(reason)
+        },
+        segment: &check_segment,
+        hash: &query_hash,
+    })
+}

@@ -1,0 +1,230 @@
+//! The catalogue: which collections there are, and what the database should hold.
+//!
+//! | key | value |
+//! |---|---|
+//! | `\0format` | the store's format, u32 |
+//! | `\0next` | the number of the next collection, u32 |
+//! | `\0commits` | commits so far, u64 |
+//! | `\0gone/NUMBER` | trees that are to be removed: of a collection that was dropped, or that is not whole yet |
+//! | `c/NAME` | a collection's settings |
+//! | `t/NUMBER` | a collection's tally |
+
+use std::collections::BTreeSet;
+
+use sled::Batch;
+
+use super::disk::DiskOp;
+use super::tally::Tally;
+use super::{CollectionRecord, Database, Shelf, codec, damaged, lock};
+use crate::error::{Error, Result};
+
+pub(super) const TREE: &str = "catalog";
+pub(super) const COMMITS: &[u8] = b"\0commits";
+/// The store's own format; raised when the layout of trees changes. Format 1 had neither tallies nor a count of commits.
+const FORMAT: u32 = 2;
+const TALLY_FORMAT: u8 = 1;
+const FORMAT_KEY: &[u8] = b"\0format";
+const NEXT: &[u8] = b"\0next";
+const GONE: &str = "\0gone/";
+const COLLECTION: &str = "c/";
+
+/// The key of a collection's tally.
+fn tally_key(number: u32) -> String {
+    format!("t/{number}")
+}
+
+/// Enters a collection's tally.
+pub(super) fn put_tally(batch: &mut Batch, number: u32, tally: &Tally) -> Result<()> {
+    batch.insert(tally_key(number).as_bytes(), codec::encode(TALLY_FORMAT, tally)?);
+    Ok(())
+}
+
+/// Whether an entry belongs in a copy that has these collections.
+pub(super) fn is_kept(key: &[u8], numbers: &BTreeSet<u32>) -> bool {
+    let tally = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix("t/")).map(str::parse::<u32>);
+    match tally {
+        Some(number) => number.is_ok_and(|number| numbers.contains(&number)),
+        None => !key.starts_with(GONE.as_bytes()),
+    }
+}
+
+fn entry(prefix: &str, name: &str) -> Vec<u8> {
+    [prefix, name].concat().into_bytes()
+}
+
+impl Database {
+    /// Checks, brings up to date and tidies what was opened.
+    pub(super) fn prepare(&mut self, lenient: bool) -> Result<()> {
+        let format = self.number(FORMAT_KEY)?;
+        let noted = lock(&self.witness).count();
+        match format {
+            Some(0) => return Err(damaged("the store's format number", "it is 0")),
+            Some(found @ ..=FORMAT) => self.check_trees(found)?,
+            Some(found) => return Err(Error::NewerFormat { part: "the store".into(), found, known: FORMAT }),
+            None if noted.is_none() && self.tree_numbers().is_empty() && self.is_fresh()? => self.begin()?,
+            None => return Err(damaged("the store's format number", "it is missing")),
+        }
+        if format == Some(1) {
+            self.add_tallies()?;
+        }
+        self.check_commits(noted, lenient)?;
+        for number in self.gone()? {
+            self.sweep(number)?;
+        }
+        Ok(())
+    }
+
+    fn is_fresh(&self) -> Result<bool> {
+        self.disk.run(DiskOp::Read, "read its catalogue", || Ok(self.catalog.is_empty()))
+    }
+
+    /// Makes the catalogue of a new store.
+    fn begin(&self) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
+        self.commit(&[], batch)?;
+        self.flush()
+    }
+
+    /// Brings a store of format 1 to this one.
+    fn add_tallies(&self) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
+        for (_, record) in self.collections()? {
+            put_tally(&mut batch, record.number, &Shelf::count_trees(self, record.number)?)?;
+        }
+        self.commit(&[], batch)?;
+        self.flush()
+    }
+
+    /// Compares the commits that the database holds with those that the witness saw.
+    fn check_commits(&mut self, noted: Option<u64>, lenient: bool) -> Result<()> {
+        let held = self.get(COMMITS)?.ok_or_else(|| damaged(self.disk.name(), "its count of commits is missing"))?;
+        let held = u64::from_le_bytes(
+            (&*held).try_into().map_err(|_| damaged(self.disk.name(), "its count of commits has a wrong length"))?,
+        );
+        *lock(&self.commits) = held;
+        match noted.unwrap_or(0) {
+            noted if noted > held => {
+                let missing = format!("its last {} commits are missing: it holds {held} of {noted}", noted - held);
+                if !lenient {
+                    return Err(damaged(self.disk.name(), missing));
+                }
+                self.mended.push(format!("{}: {missing}; they cannot be brought back", self.disk.name()));
+                lock(&self.witness).set(held, &self.disk)
+            }
+            _ => lock(&self.witness).note(held, &self.disk),
+        }
+    }
+
+    /// Refuses a database with trees of collections that the catalogue does not know.
+    fn check_trees(&self, format: u32) -> Result<()> {
+        let mut known: BTreeSet<u32> = self.collections()?.iter().map(|(_, record)| record.number).collect();
+        known.extend(self.gone()?);
+        // Format 1 removed the trees after the entry, and a crash between left them.
+        match self.tree_numbers().difference(&known).next() {
+            Some(lost) if format > 1 => Err(damaged(
+                "the catalogue",
+                format!("the entry of collection number {lost} is missing, and its trees are there"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The numbers of the collections that have trees.
+    fn tree_numbers(&self) -> BTreeSet<u32> {
+        let number = |name: &[u8]| std::str::from_utf8(name).ok()?.split_once('/')?.0.parse().ok();
+        self.sled.tree_names().iter().filter_map(|name| number(name)).collect()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>> {
+        self.disk.run(DiskOp::Read, "read its catalogue", || self.catalog.get(key))
+    }
+
+    fn number(&self, key: &[u8]) -> Result<Option<u32>> {
+        let part = || format!("the catalogue's entry {:?}", String::from_utf8_lossy(&key[1..]));
+        let read = |bytes: sled::IVec| {
+            (&*bytes).try_into().map(u32::from_le_bytes).map_err(|_| damaged(part(), "it has a wrong length"))
+        };
+        self.get(key)?.map(read).transpose()
+    }
+
+    /// The entries of a kind: what follows the prefix in their keys, and their values.
+    fn entries(&self, prefix: &str) -> impl Iterator<Item = Result<(String, sled::IVec)>> {
+        let length = prefix.len();
+        self.disk.walk("read its catalogue", self.catalog.scan_prefix(prefix)).map(move |entry| {
+            let (key, value) = entry?;
+            Ok((String::from_utf8_lossy(&key[length..]).into_owned(), value))
+        })
+    }
+
+    /// All collections by name.
+    pub(crate) fn collections(&self) -> Result<Vec<(String, CollectionRecord)>> {
+        self.entries(COLLECTION)
+            .map(|entry| {
+                let (name, value) = entry?;
+                let record = CollectionRecord::decode(&value, &name)?;
+                Ok((name, record))
+            })
+            .collect()
+    }
+
+    /// One collection's settings.
+    pub(crate) fn collection(&self, name: &str) -> Result<Option<CollectionRecord>> {
+        self.get(&entry(COLLECTION, name))?.map(|bytes| CollectionRecord::decode(&bytes, name)).transpose()
+    }
+
+    /// A collection's tally.
+    pub(super) fn tally(&self, number: u32) -> Result<Tally> {
+        let part = || format!("the tally of collection number {number}");
+        let bytes = self.get(tally_key(number).as_bytes())?.ok_or_else(|| damaged(part(), "it is missing"))?;
+        codec::decode(TALLY_FORMAT, &bytes, &part)
+    }
+
+    /// Gives a collection that is to be made a number that was never used. Until it is [entered](Self::enter), what is
+    /// stored of it is removed at the next opening.
+    pub(crate) fn reserve(&self, mut record: CollectionRecord) -> Result<CollectionRecord> {
+        record.number = self.number(NEXT)?.unwrap_or(0);
+        let next = record.number.checked_add(1).ok_or_else(|| Error::Invalid("the store is out of numbers".into()))?;
+        let mut batch = Batch::default();
+        batch.insert(NEXT, &next.to_le_bytes());
+        batch.insert(entry(GONE, &record.number.to_string()), &[]);
+        put_tally(&mut batch, record.number, &Tally::default())?;
+        self.commit(&[], batch)?;
+        Ok(record)
+    }
+
+    /// Makes a collection with a reserved number one of the store's, with all that was stored of it.
+    pub(crate) fn enter(&self, name: &str, record: &CollectionRecord) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.remove(entry(GONE, &record.number.to_string()));
+        batch.insert(entry(COLLECTION, name), record.encode()?);
+        self.commit(&[], batch)
+    }
+
+    /// Removes a collection: first from the catalogue, then its trees. A crash between is made good at the next opening.
+    pub(crate) fn drop_collection(&self, name: &str, number: u32) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.remove(entry(COLLECTION, name));
+        batch.insert(entry(GONE, &number.to_string()), &[]);
+        self.commit(&[], batch)?;
+        self.sweep(number)
+    }
+
+    /// Numbers whose trees are to be removed.
+    fn gone(&self) -> Result<Vec<u32>> {
+        let read = |name: String| name.parse().map_err(|_| damaged("the catalogue", format!("{name:?} is no number")));
+        self.entries(GONE).map(|entry| read(entry?.0)).collect()
+    }
+
+    /// Removes the trees of a number that is marked as gone.
+    pub(crate) fn sweep(&self, number: u32) -> Result<()> {
+        for tree in Shelf::tree_names(number) {
+            self.disk.run(DiskOp::Commit, "remove a collection's trees", || self.sled.drop_tree(&tree))?;
+        }
+        let mut batch = Batch::default();
+        batch.remove(entry(GONE, &number.to_string()));
+        batch.remove(tally_key(number).as_bytes());
+        self.commit(&[], batch)
+    }
+}

@@ -1,0 +1,209 @@
+//! Databases that are written anew or taken from elsewhere: backup, restore, compaction.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use sled::Batch;
+
+use super::disk::{Disk, DiskOp};
+use super::shelf::{Shelf, entry_hash};
+use super::tally::{Count, TALLIED};
+use super::witness::{self, Witness};
+use super::{Database, Opening, catalog, claim, damaged, lock, open_sled, swap};
+use crate::error::{Error, Result};
+
+/// Bytes of a batch when a database is written anew.
+const BATCH: usize = 4 << 20;
+/// Page cache of a database that is only written.
+const CACHE: u64 = 16 << 20;
+
+impl Database {
+    /// Writes all that is live to a new store in `target`, which must not be there yet. Nobody may write meanwhile.
+    pub(crate) fn backup(&self, target: &Path) -> Result<()> {
+        if fs::read_dir(target).is_ok_and(|mut d| d.next().is_some()) || target.is_file() {
+            return Err(Error::Invalid(format!(
+                "{} is there already; name a directory that is empty or not there, so that no backup is overwritten",
+                target.display()
+            )));
+        }
+        let name = target.file_name().ok_or_else(|| Error::Invalid("a backup needs a directory's name".into()))?;
+        let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut partial = name.to_owned();
+        partial.push(".partial");
+        let partial = parent.join(partial);
+        fs::create_dir_all(parent).map_err(io(parent))?;
+        swap::remove(&partial, &self.disk)?;
+        let written = self.disk.file(DiskOp::Write, &partial, || fs::create_dir(&partial)).and_then(|()| {
+            self.copy_to(&partial.join(swap::CURRENT))?;
+            swap::sync_dir(&partial, &self.disk)?;
+            self.disk.file(DiskOp::Rename, target, || fs::rename(&partial, target))?;
+            swap::sync_dir(parent, &self.disk)
+        });
+        if written.is_err() {
+            let _ = fs::remove_dir_all(&partial);
+        }
+        written
+    }
+
+    /// Writes all that is live to a new database, durably.
+    fn copy_to(&self, dir: &Path) -> Result<()> {
+        let opening = Opening { cache_bytes: CACHE, ..Opening::default() };
+        let disk = Disk::new(dir, self.disk.faults().cloned());
+        let sled = open_sled(dir, &disk, &opening)?;
+        let numbers: BTreeSet<u32> = self.collections()?.iter().map(|(_, record)| record.number).collect();
+        let kept = |key: &[u8]| catalog::is_kept(key, &numbers);
+        self.copy_tree(catalog::TREE, &sled, &disk, kept, None)?;
+        for number in numbers {
+            let tally = self.tally(number)?;
+            for (tree, name) in Shelf::tree_names(number).enumerate() {
+                let should = (tree < TALLIED).then(|| (tree, tally[tree]));
+                self.copy_tree(&name, &sled, &disk, |_| true, should)?;
+            }
+        }
+        disk.run(DiskOp::Flush, "make a copy durable", || sled.flush().map(|_| ()))?;
+        drop(sled);
+        Witness::open(dir, &disk)?.note(*lock(&self.commits), &disk)?;
+        for entry in fs::read_dir(dir).map_err(io(dir))?.flatten() {
+            let path = entry.path();
+            if path.is_file() {
+                disk.file(DiskOp::Sync, &path, || fs::File::open(&path)?.sync_all())?;
+            }
+        }
+        swap::sync_dir(dir, &disk)
+    }
+
+    /// Copies a tree's entries, and compares them with what should be there.
+    fn copy_tree(
+        &self,
+        name: &str,
+        to: &sled::Db,
+        disk: &Disk,
+        kept: impl Fn(&[u8]) -> bool,
+        should: Option<(usize, Count)>,
+    ) -> Result<()> {
+        let from = self.tree(name)?;
+        let to = disk.run(DiskOp::Write, "make a copy's tree", || to.open_tree(name))?;
+        let apply = |batch| disk.run(DiskOp::Commit, "write a copy", || to.apply_batch(batch));
+        let (mut batch, mut bytes, mut found) = (Batch::default(), 0, Count::default());
+        for entry in self.disk.walk("read what is to be copied", from.iter()) {
+            let (key, value) = entry?;
+            if let Some((tree, _)) = should {
+                found.add(entry_hash(tree, &key, &value));
+            }
+            if kept(&key) {
+                bytes += key.len() + value.len();
+                batch.insert(key, value);
+            }
+            if bytes > BATCH {
+                apply(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        apply(batch)?;
+        match should.and_then(|(_, should)| found.differs(should)) {
+            Some(reason) => Err(damaged(format!("the tree {name}"), reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a closed store's database anew, without what was overwritten and removed. Gives its bytes before and after.
+    pub(crate) fn compact(root: &Path, opening: &Opening) -> Result<(u64, u64)> {
+        let held = Arc::new(claim(root, false, opening.faults.clone())?);
+        let disk = Disk::new(root, opening.faults.clone());
+        let next = root.join(swap::NEXT);
+        let done = (|| {
+            let database = Self::open_at(root, &root.join(swap::CURRENT), Arc::clone(&held), opening)?;
+            database.copy_to(&next)?;
+            let before = directory_bytes(&database.dir);
+            drop(database);
+            let after = directory_bytes(&next);
+            swap::install(root, &disk)?;
+            Ok((before, after))
+        })();
+        if done.is_err() && root.join(swap::CURRENT).exists() {
+            let _ = fs::remove_dir_all(&next);
+        }
+        done
+    }
+
+    /// Puts the database of a backup in the place of a closed store's own, or makes a store of it, once `check` has
+    /// accepted it. The backup is only read.
+    pub(crate) fn restore(
+        backup: &Path,
+        root: &Path,
+        opening: &Opening,
+        check: impl FnOnce(Arc<Self>) -> Result<()>,
+    ) -> Result<()> {
+        let not = |reason: &str| Error::NotAStore { path: backup.to_owned(), reason: reason.to_owned() };
+        let from = backup.join(swap::CURRENT);
+        if !from.is_dir() {
+            return Err(not("it holds no database; name a directory that `backup` made"));
+        }
+        let _still = super::lock::StoreLock::share(backup)?;
+        let held = Arc::new(claim(root, true, opening.faults.clone())?);
+        let disk = Disk::new(root, opening.faults.clone());
+        let next = root.join(swap::NEXT);
+        let done = copy_files(&from, &next, &disk).and_then(|()| {
+            check(Self::open_at(root, &next, Arc::clone(&held), opening)?)?;
+            swap::install(root, &disk)
+        });
+        if done.is_err() && (root.join(swap::CURRENT).exists() || !root.join(swap::LAST).exists()) {
+            let _ = fs::remove_dir_all(&next);
+        }
+        done
+    }
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Io { path: path.to_owned(), source }
+}
+
+/// The files that sled and we put into a database's directory. Nothing else is taken from a backup, and no link is followed.
+fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
+    disk.file(DiskOp::Write, to, || fs::create_dir(to))?;
+    for entry in fs::read_dir(from).map_err(io(from))? {
+        let path = entry.map_err(io(from))?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let kind = fs::symlink_metadata(&path).map_err(io(&path))?.file_type();
+        let target = to.join(name);
+        match name {
+            "blobs" if kind.is_dir() => copy_blobs(&path, &target, disk)?,
+            "db" | "conf" | witness::NAME if kind.is_file() => copy_file(&path, &target, disk)?,
+            name if name.starts_with("snap.") && kind.is_file() => copy_file(&path, &target, disk)?,
+            _ => return Err(damaged(format!("{}", path.display()), "no such file belongs in a backup")),
+        }
+    }
+    swap::sync_dir(to, disk)
+}
+
+fn copy_blobs(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
+    disk.file(DiskOp::Write, to, || fs::create_dir(to))?;
+    for entry in fs::read_dir(from).map_err(io(from))? {
+        let entry = entry.map_err(io(from))?;
+        if !entry.file_type().map_err(io(from))?.is_file() {
+            return Err(damaged(format!("{}", entry.path().display()), "it is no plain file"));
+        }
+        copy_file(&entry.path(), &to.join(entry.file_name()), disk)?;
+    }
+    swap::sync_dir(to, disk)
+}
+
+fn copy_file(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
+    disk.file(DiskOp::Write, to, || fs::copy(from, to))?;
+    disk.file(DiskOp::Sync, to, || fs::File::open(to)?.sync_all())
+}
+
+/// Bytes of the files in a directory.
+fn directory_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => directory_bytes(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}

@@ -1,0 +1,287 @@
+//! The border to the disk: every operation on sled and on the files of a store passes through here.
+//!
+//! It is the one place where an operation can be made to fail ([`Faults`]), where a panic inside sled becomes an error, and
+//! where a failure that leaves memory ahead of the disk poisons the handle.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// A kind of operation on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DiskOp {
+    /// A record is read.
+    Read,
+    /// A transaction is applied.
+    Commit,
+    /// What was committed is made durable.
+    Flush,
+    /// A file is written.
+    Write,
+    /// A file or directory is made durable.
+    Sync,
+    /// A file or directory gets another name.
+    Rename,
+    /// A file or directory is removed.
+    Remove,
+}
+
+/// How an operation fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It is not done, and says so.
+    Refused,
+    /// It is done, and says that it was not.
+    Unacknowledged,
+    /// A file gets the first half of what is written to it; any other operation is not done.
+    Short,
+}
+
+/// Lets operations on the disk fail, so that a program can be tested against disks that are full or broken.
+///
+/// Given to [`StoreBuilder::faults`](crate::StoreBuilder::faults); a clone plans for the store that has the other.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    operations: AtomicU64,
+    plan: Mutex<Option<Plan>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    fault: Fault,
+    only: Option<DiskOp>,
+    /// Operations of the kind that still succeed.
+    after: u64,
+    lasting: bool,
+    struck: bool,
+}
+
+impl Faults {
+    /// Nothing fails until [`Self::fail`] is called.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets one operation fail after `after` others, of the kind `only` where one is named; a `lasting` fault fails all
+    /// that follow too. Counting starts anew.
+    pub fn fail(&self, after: u64, fault: Fault, only: Option<DiskOp>, lasting: bool) {
+        self.0.operations.store(0, Ordering::SeqCst);
+        *self.plan() = Some(Plan { fault, only, after, lasting, struck: false });
+    }
+
+    /// Lets everything succeed again, and says whether anything failed since [`Self::fail`].
+    pub fn clear(&self) -> bool {
+        self.plan().take().is_some_and(|plan| plan.struck)
+    }
+
+    /// Operations since the last [`Self::fail`].
+    pub fn operations(&self) -> u64 {
+        self.0.operations.load(Ordering::SeqCst)
+    }
+
+    fn plan(&self) -> std::sync::MutexGuard<'_, Option<Plan>> {
+        self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an operation and says how it fails, if it does.
+    fn strike(&self, op: DiskOp) -> Option<Fault> {
+        self.0.operations.fetch_add(1, Ordering::SeqCst);
+        let mut plan = self.plan();
+        let plan = plan.as_mut().filter(|plan| plan.only.is_none_or(|only| only == op))?;
+        if plan.after > 0 {
+            plan.after -= 1;
+            return None;
+        }
+        if plan.struck && !plan.lasting {
+            return None;
+        }
+        plan.struck = true;
+        Some(plan.fault)
+    }
+}
+
+fn planned() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "no space left on the device (a planned fault)")
+}
+
+/// The disk under one open store.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    /// The database's directory, for messages.
+    dir: PathBuf,
+    faults: Option<Faults>,
+    poison: OnceLock<String>,
+}
+
+impl Disk {
+    pub(super) fn new(dir: &Path, faults: Option<Faults>) -> Self {
+        Self { dir: dir.to_owned(), faults, poison: OnceLock::new() }
+    }
+
+    /// What the files of the database are called in messages.
+    pub(super) fn name(&self) -> String {
+        format!("the database in {}", self.dir.display())
+    }
+
+    pub(super) fn faults(&self) -> Option<&Faults> {
+        self.faults.as_ref()
+    }
+
+    fn strike(&self, op: DiskOp) -> Option<Fault> {
+        self.faults.as_ref()?.strike(op)
+    }
+
+    /// Asks sled for something.
+    ///
+    /// A commit or flush that fails poisons the handle, because memory may then be ahead of the disk; so does a panic
+    /// inside sled, because nobody knows what it left behind.
+    pub(super) fn run<T>(&self, op: DiskOp, action: &'static str, work: impl FnOnce() -> sled::Result<T>) -> Result<T> {
+        self.check_poison()?;
+        let fault = self.strike(op);
+        if matches!(fault, Some(Fault::Refused | Fault::Short)) {
+            return Err(self.failed(op, action, planned().into()));
+        }
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Err(_) => {
+                self.poison(&format!("sled panicked when asked to {action}"));
+                Err(self.senseless())
+            }
+            Ok(Err(error)) => Err(self.failed(op, action, error)),
+            Ok(Ok(_)) if fault.is_some() => Err(self.failed(op, action, planned().into())),
+            Ok(Ok(done)) => Ok(done),
+        }
+    }
+
+    /// The entries of a tree. It ends after an error of sled's, which would come again and again.
+    pub(super) fn walk(
+        &self,
+        action: &'static str,
+        mut entries: sled::Iter,
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec)>> {
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let next = self.run(DiskOp::Read, action, || entries.next().transpose()).transpose();
+            ended = !matches!(next, Some(Ok(_)));
+            next
+        })
+    }
+
+    fn failed(&self, op: DiskOp, action: &'static str, error: sled::Error) -> Error {
+        if matches!(op, DiskOp::Commit | DiskOp::Flush) {
+            self.poison(&format!("the database could not {action}: {error}"));
+        }
+        match error {
+            sled::Error::Corruption { at, .. } => Error::Damaged {
+                part: self.name(),
+                reason: format!("sled found corruption while asked to {action} (at {at:?})"),
+            },
+            e => Error::Storage { action, reason: e.to_string() },
+        }
+    }
+
+    /// The error for files that sled cannot read.
+    pub(super) fn senseless(&self) -> Error {
+        Error::Damaged { part: self.name(), reason: "sled could not make sense of its files".into() }
+    }
+
+    /// Does something with a file or directory.
+    pub(super) fn file<T>(&self, op: DiskOp, path: &Path, work: impl FnOnce() -> io::Result<T>) -> Result<T> {
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        match self.strike(op) {
+            Some(Fault::Refused | Fault::Short) => Err(io(planned())),
+            Some(Fault::Unacknowledged) => work().and_then(|_| Err(planned())).map_err(io),
+            None => work().map_err(io),
+        }
+    }
+
+    /// Writes bytes to a file, all or, where that is planned, the first half.
+    pub(super) fn write(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        mut write: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<()> {
+        let done = match self.strike(DiskOp::Write) {
+            None => write(bytes),
+            Some(Fault::Refused) => Err(planned()),
+            Some(Fault::Short) => write(&bytes[..bytes.len() / 2]).and_then(|()| Err(planned())),
+            Some(Fault::Unacknowledged) => write(bytes).and_then(|()| Err(planned())),
+        };
+        done.map_err(|source| Error::Io { path: path.to_owned(), source })
+    }
+
+    fn poison(&self, reason: &str) {
+        if self.poison.set(reason.to_owned()).is_ok() {
+            tracing::error!(reason, "the store's handle is poisoned: it must be opened again");
+        }
+    }
+
+    /// Refuses everything after a failure that left memory ahead of the disk.
+    pub(super) fn check_poison(&self) -> Result<()> {
+        self.poison.get().map_or(Ok(()), |reason| Err(Error::Poisoned(reason.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (Faults, Disk) {
+        let faults = Faults::new();
+        (faults.clone(), Disk::new(Path::new("d"), Some(faults)))
+    }
+
+    #[test]
+    fn the_planned_operation_fails_and_no_other() {
+        let (faults, disk) = disk();
+        faults.fail(1, Fault::Refused, Some(DiskOp::Read), false);
+        let mut done = 0;
+        let results: Vec<bool> = [DiskOp::Read, DiskOp::Write, DiskOp::Read, DiskOp::Read]
+            .into_iter()
+            .map(|op| disk.file(op, Path::new("f"), || Ok(done += 1)).is_ok())
+            .collect();
+        assert_eq!((results, done, faults.operations()), (vec![true, true, false, true], 3, 4));
+        assert!(faults.clear() && !faults.clear());
+    }
+
+    #[test]
+    fn a_failed_flush_and_a_panic_poison_but_a_failed_read_does_not() {
+        let (faults, disk) = disk();
+        faults.fail(0, Fault::Refused, None, false);
+        assert!(matches!(disk.run(DiskOp::Read, "read", || Ok(1)), Err(Error::Storage { .. })));
+        assert_eq!(disk.run(DiskOp::Read, "read", || Ok(1)).expect("not poisoned"), 1);
+        faults.fail(0, Fault::Unacknowledged, Some(DiskOp::Flush), false);
+        assert!(disk.run(DiskOp::Flush, "flush", || Ok(())).is_err());
+        assert!(matches!(disk.run(DiskOp::Read, "read", || Ok(1)), Err(Error::Poisoned(_))));
+
+        let (_, disk) = self::disk();
+        let panicking: fn() -> sled::Result<()> = || panic!("as sled does on damaged files");
+        assert!(matches!(disk.run(DiskOp::Read, "read", panicking), Err(Error::Damaged { .. })));
+        assert!(matches!(disk.check_poison(), Err(Error::Poisoned(_))));
+    }
+
+    #[test]
+    fn a_short_write_writes_half() {
+        let (faults, disk) = disk();
+        faults.fail(0, Fault::Short, None, false);
+        let mut file = Vec::<u8>::new();
+        let written = disk.write(Path::new("f"), &[1, 2, 3, 4], |bytes| {
+            file.extend(bytes);
+            Ok(())
+        });
+        assert!(written.is_err());
+        assert_eq!(file, [1, 2]);
+    }
+}

@@ -1,0 +1,114 @@
+//! Putting another database in a store's place, whole or not at all.
+//!
+//! ```text
+//! sled        the database
+//! sled.next   one that is being written; it takes the place when it is whole and durable
+//! sled.last   the one before, until it is removed
+//! ```
+//!
+//! The names change in this order: `sled` to `sled.last`, `sled.next` to `sled`, `sled.last` away. So a store without
+//! `sled` that has the two others stopped between, and its `sled.next` is whole; a `sled.next` beside a `sled` is not.
+
+use std::path::Path;
+
+use super::disk::{Disk, DiskOp};
+use crate::error::Result;
+
+pub(super) const CURRENT: &str = "sled";
+pub(super) const NEXT: &str = "sled.next";
+pub(super) const LAST: &str = "sled.last";
+
+/// Whether a directory holds a store.
+pub(super) fn is_store(root: &Path) -> bool {
+    root.join(CURRENT).exists() || root.join(NEXT).exists() && root.join(LAST).exists()
+}
+
+/// Ends what a crash left half-done.
+pub(super) fn finish(root: &Path, disk: &Disk) -> Result<()> {
+    if !root.join(CURRENT).exists() && root.join(LAST).exists() {
+        let whole = if root.join(NEXT).exists() { NEXT } else { LAST };
+        rename(root, whole, CURRENT, disk)?;
+    }
+    remove(&root.join(NEXT), disk)?;
+    remove(&root.join(LAST), disk)
+}
+
+/// Puts the next database in the place of the current one, which is closed.
+pub(super) fn install(root: &Path, disk: &Disk) -> Result<()> {
+    if root.join(CURRENT).exists() {
+        rename(root, CURRENT, LAST, disk)?;
+    }
+    rename(root, NEXT, CURRENT, disk)?;
+    remove(&root.join(LAST), disk)
+}
+
+fn rename(root: &Path, from: &str, to: &str, disk: &Disk) -> Result<()> {
+    let from = root.join(from);
+    disk.file(DiskOp::Rename, &from, || std::fs::rename(&from, root.join(to)))?;
+    sync_dir(root, disk)
+}
+
+/// Removes a directory with all that is in it, if it is there.
+pub(super) fn remove(dir: &Path, disk: &Disk) -> Result<()> {
+    if dir.exists() {
+        disk.file(DiskOp::Remove, dir, || std::fs::remove_dir_all(dir))?;
+    }
+    Ok(())
+}
+
+/// Makes the names in a directory durable, where the system can.
+pub(super) fn sync_dir(dir: &Path, disk: &Disk) -> Result<()> {
+    if cfg!(unix) { disk.file(DiskOp::Sync, dir, || std::fs::File::open(dir)?.sync_all()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::{Fault, Faults};
+    use super::*;
+
+    /// A store's directory whose databases hold a word each.
+    fn store(databases: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, word) in databases {
+            std::fs::create_dir(dir.path().join(name)).expect("made");
+            std::fs::write(dir.path().join(name).join("word"), word).expect("written");
+        }
+        dir
+    }
+
+    fn current(root: &Path) -> String {
+        std::fs::read_to_string(root.join(CURRENT).join("word")).expect("a current database")
+    }
+
+    #[test]
+    fn a_swap_that_stops_anywhere_leaves_the_old_or_the_new() {
+        let faults = Faults::new();
+        let mut stopped = 0;
+        for (fault, after) in (0..8).flat_map(|n| [(Fault::Refused, n), (Fault::Unacknowledged, n)]) {
+            let dir = store(&[(CURRENT, "old"), (NEXT, "new")]);
+            let root = dir.path();
+            faults.fail(after, fault, None, true);
+            let done = install(root, &Disk::new(root, Some(faults.clone())));
+            faults.clear();
+            stopped += usize::from(done.is_err());
+            assert!(is_store(root), "{fault:?} {after}");
+            finish(root, &Disk::new(root, None)).expect("finished");
+            let word = current(root);
+            assert!(
+                if done.is_ok() { word == "new" } else { word == "new" || word == "old" },
+                "{fault:?} {after}: {word}"
+            );
+            assert!(!root.join(NEXT).exists() && !root.join(LAST).exists());
+        }
+        assert!(stopped >= 8, "only {stopped} swaps were stopped");
+    }
+
+    #[test]
+    fn what_was_not_installed_is_not_believed() {
+        let dir = store(&[(CURRENT, "old"), (NEXT, "half")]);
+        finish(dir.path(), &Disk::new(dir.path(), None)).expect("finished");
+        assert_eq!(current(dir.path()), "old");
+        let dir = store(&[(NEXT, "half")]);
+        assert!(!is_store(dir.path()));
+    }
+}

@@ -1,0 +1,204 @@
+//! What the store should hold, and which operation comes next. Both follow from the seed and the state alone, so that the
+//! child and the parent agree without telling each other.
+
+use std::collections::BTreeMap;
+
+use affinis::Item;
+use serde_json::json;
+
+use crate::common::Random;
+
+pub(crate) const DIM: usize = 6;
+pub(crate) const IDS: usize = 60;
+
+/// A judgement: user, query's id, item's id, whether it was relevant.
+pub(crate) type Judged = (String, String, String, bool);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) parent: u32,
+    pub(crate) withdrawn: bool,
+}
+
+/// One collection.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Content {
+    pub(crate) items: BTreeMap<String, Item>,
+    pub(crate) judgements: BTreeMap<u64, Judged>,
+    pub(crate) next_judgement: u64,
+    pub(crate) versions: BTreeMap<u32, Version>,
+    pub(crate) next_version: u32,
+    pub(crate) active: u32,
+}
+
+/// The store: the collection that is worked on, copies of it as they were imported, and the last backup.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Model {
+    pub(crate) main: Content,
+    pub(crate) copies: BTreeMap<String, Content>,
+    pub(crate) backup: Option<(String, Box<Model>)>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    Add(Vec<Item>),
+    Delete(Vec<String>),
+    Judge(Vec<Judged>),
+    Refit(u64),
+    Promote(u32),
+    Rollback,
+    Forget(String),
+    Relink,
+    Export,
+    Import(String),
+    Drop(String),
+    Backup(String),
+    Restore(String),
+    Compact,
+    Reopen,
+}
+
+impl Content {
+    fn live(&self, random: &mut Random) -> Option<String> {
+        let skip = if self.items.is_empty() { return None } else { random.below(self.items.len()) };
+        self.items.keys().nth(skip).cloned()
+    }
+
+    /// Where a rollback leads; `None` from version 0.
+    pub(crate) fn rollback(&self) -> Option<u32> {
+        let mut to = self.versions.get(&self.active)?.parent;
+        while let Some(version) = self.versions.get(&to).filter(|version| version.withdrawn) {
+            to = version.parent;
+        }
+        Some(to)
+    }
+}
+
+impl Model {
+    /// Operation `number` in this state.
+    pub(crate) fn operation(&self, seed: u64, number: u64) -> Op {
+        let mut random = Random(seed.wrapping_mul(0x1_0000_0001) ^ number.wrapping_mul(0x9e37_79b9));
+        let main = &self.main;
+        match random.below(100) {
+            0..35 => {
+                let count = [1, 1, 3, 25][random.below(4)];
+                let mut items: BTreeMap<String, Item> = BTreeMap::new();
+                for _ in 0..count {
+                    let id = format!("i{}", random.below(IDS));
+                    let mut item = Item::vector(id.clone(), random.vector(DIM));
+                    if random.below(3) == 0 {
+                        item = item.meta(json!({"n": number, "tags": [random.below(5)]}));
+                    }
+                    if random.below(6) == 0 {
+                        item = item.with_text(format!("{number} ").repeat(1 + random.below(40_000)));
+                    }
+                    items.insert(id, item);
+                }
+                Op::Add(items.into_values().collect())
+            }
+            35..45 => {
+                let mut ids: Vec<String> = (0..1 + random.below(3)).filter_map(|_| main.live(&mut random)).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                Op::Delete(ids)
+            }
+            45..60 => {
+                let mut judged = Vec::new();
+                for _ in 0..12 {
+                    let user = format!("u{}", random.below(3));
+                    if let (Some(a), Some(b)) = (main.live(&mut random), main.live(&mut random))
+                        && a != b
+                    {
+                        // What is alike is told by the first number, so that there is something to learn.
+                        let sign = |id: &str| main.items[id].vector.as_ref().is_some_and(|v| v[0] > 0.0);
+                        let relevant = sign(&a) == sign(&b);
+                        judged.push((user, a, b, relevant));
+                    }
+                }
+                Op::Judge(judged)
+            }
+            60..68 => Op::Refit(number),
+            68..71 => {
+                let usable: Vec<u32> =
+                    main.versions.iter().filter(|(_, v)| !v.withdrawn).map(|(number, _)| *number).chain([0]).collect();
+                Op::Promote(usable[random.below(usable.len())])
+            }
+            71..75 => Op::Rollback,
+            75..78 => Op::Forget(format!("u{}", random.below(3))),
+            78..82 => Op::Relink,
+            82..84 => Op::Export,
+            84..88 => Op::Import(format!("copy{}", random.below(2))),
+            88..90 => Op::Drop(format!("copy{}", random.below(2))),
+            90..93 => Op::Backup(format!("backup-{number}")),
+            93..95 => match &self.backup {
+                Some((name, _)) => Op::Restore(name.clone()),
+                None => Op::Reopen,
+            },
+            95..98 => Op::Compact,
+            _ => Op::Reopen,
+        }
+    }
+
+    /// The state after an operation, as far as it follows without the answer.
+    pub(crate) fn after(&self, op: &Op) -> Self {
+        let mut model = self.clone();
+        let main = &mut model.main;
+        match op {
+            Op::Add(items) => main.items.extend(items.iter().map(|item| (item.id.clone(), item.clone()))),
+            Op::Delete(ids) => main.items.retain(|id, _| !ids.contains(id)),
+            Op::Judge(judged) => {
+                for judged in judged {
+                    main.judgements.insert(main.next_judgement, judged.clone());
+                    main.next_judgement += 1;
+                }
+            }
+            Op::Promote(version) => main.active = *version,
+            Op::Rollback => main.active = main.rollback().unwrap_or(main.active),
+            Op::Forget(user) => main.judgements.retain(|_, judged| judged.0 != *user),
+            Op::Import(name) if !model.copies.contains_key(name) => {
+                model.copies.insert(name.clone(), self.main.clone());
+            }
+            Op::Drop(name) => drop(model.copies.remove(name)),
+            Op::Backup(name) => model.backup = Some((name.clone(), Box::new(Model { backup: None, ..self.clone() }))),
+            Op::Restore(_) => {
+                if let Some((_, backup)) = self.backup.clone() {
+                    model = Model { backup: self.backup.clone(), ..*backup };
+                }
+            }
+            // A refit's outcome is the learner's to say.
+            Op::Refit(_) | Op::Import(_) | Op::Relink | Op::Export | Op::Compact | Op::Reopen => {}
+        }
+        model
+    }
+
+    /// Follows an acknowledged operation with what the child said of it.
+    pub(crate) fn done(&mut self, op: &Op, words: &[String]) {
+        *self = self.after(op);
+        let number = |at: usize| words[at].parse::<u32>().expect("a number");
+        match op {
+            Op::Refit(_) if words[0] == "version" => self.main.learned(number(1)),
+            Op::Forget(_) => {
+                let (active, refitted) = (number(0), number(1));
+                for withdrawn in &words[2..words.len() - 1] {
+                    let version = withdrawn.parse().expect("a version");
+                    self.main.versions.get_mut(&version).expect("it was there").withdrawn = true;
+                }
+                if refitted > 0 {
+                    self.main.active = 0;
+                    self.main.learned(refitted);
+                }
+                self.main.active = active;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Content {
+    /// A version that was learned and promoted.
+    pub(crate) fn learned(&mut self, version: u32) {
+        assert!(version >= self.next_version.max(1), "version {version} was given before");
+        self.versions.insert(version, Version { parent: self.active, withdrawn: false });
+        (self.active, self.next_version) = (version, version + 1);
+    }
+}

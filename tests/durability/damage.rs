@@ -1,0 +1,181 @@
+//! Damaged files: right answers or a typed error, never a panic, an endless loop or a silently smaller collection.
+//!
+//! `AFFINIS_DAMAGES` says how many damaged stores are tried (60), `AFFINIS_SEED` from which seed (1):
+//! `AFFINIS_DAMAGES=2000 cargo test --workspace --test durability damage -- --nocapture`
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use affinis::Error;
+
+use crate::common::Random;
+use crate::scene::{builder, copy_dir, filled, look, seen_store};
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("read").flatten() {
+        if entry.file_type().expect("known").is_dir() {
+            all.extend(files(&entry.path()));
+        } else {
+            all.push(entry.path());
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Damages one file and says how.
+fn damage(dir: &Path, random: &mut Random) -> String {
+    let files = files(dir);
+    // The database is most of a store, and most of the trials.
+    let file = match random.below(3) {
+        0 => &files[random.below(files.len())],
+        _ => files.iter().find(|f| f.ends_with("sled/db")).expect("a database"),
+    };
+    let mut bytes = std::fs::read(file).expect("read");
+    let what = match random.below(10) {
+        0..6 if !bytes.is_empty() => {
+            let mut places = Vec::new();
+            for _ in 0..1 + random.below(3) {
+                // Where something is written, rather than in the padding.
+                let mut at = random.below(bytes.len());
+                for _ in 0..50 {
+                    if bytes[at] != 0 {
+                        break;
+                    }
+                    at = random.below(bytes.len());
+                }
+                bytes[at] ^= 1 << random.below(8);
+                places.push(at);
+            }
+            format!("bits flipped at {places:?}")
+        }
+        6 | 7 => {
+            let length = random.below(bytes.len() + 1);
+            bytes.truncate(length);
+            format!("cut to {length} bytes")
+        }
+        8 => {
+            let (at, length) = (random.below(bytes.len() + 1), random.below(5000));
+            let end = (at + length).min(bytes.len());
+            bytes[at..end].fill(0);
+            format!("{at}..{end} zeroed")
+        }
+        _ => {
+            std::fs::remove_file(file).expect("removed");
+            return format!("{} removed", file.display());
+        }
+    };
+    std::fs::write(file, bytes).expect("written");
+    format!("{}: {what}", file.display())
+}
+
+/// Looks at a store with a watchdog: an endless loop is a failure too.
+fn watched<T: Send + 'static>(context: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, waiting) = mpsc::channel();
+    let thread = std::thread::spawn(move || drop(done.send(work())));
+    match waiting.recv_timeout(Duration::from_secs(120)) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{context}: no end"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => panic!("{context}: no result"),
+        },
+    }
+}
+
+#[test]
+fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
+    let (trials, seed) = (setting("AFFINIS_DAMAGES", 60), setting("AFFINIS_SEED", 1));
+    let verbose = setting("AFFINIS_VERBOSE", 0) > 0;
+    let home = tempfile::tempdir().expect("a directory");
+    let whole = home.path().join("whole");
+    filled(&whole);
+    let expected = look(&whole).expect("whole");
+    let (mut right, mut refused, mut repaired) = (0, 0, 0);
+    for trial in 0..trials {
+        let mut random = Random(seed.wrapping_mul(1_000_003) + trial);
+        let dir = home.path().join("damaged");
+        let _ = std::fs::remove_dir_all(&dir);
+        copy_dir(&whole, &dir);
+        let what = damage(&dir, &mut random);
+        let context = format!("seed {seed}, trial {trial}, {what}");
+        let path = dir.clone();
+        match watched(&context, move || look(&path)) {
+            Ok(found) => {
+                assert!(found == expected, "{context}: another answer, and nothing was said");
+                right += 1;
+            }
+            Err(error) => {
+                let typed = matches!(
+                    error,
+                    Error::Damaged { .. }
+                        | Error::Storage { .. }
+                        | Error::Poisoned(_)
+                        | Error::NotAStore { .. }
+                        | Error::NewerFormat { .. }
+                        | Error::Io { .. }
+                );
+                assert!(typed && !error.to_string().is_empty(), "{context}: {error:?}");
+                if verbose {
+                    println!("{context}: {error}");
+                }
+                refused += 1;
+                let path = dir.clone();
+                let repair = move || {
+                    let report = builder().repair(&path)?;
+                    let store = builder().create(false).open(&path)?;
+                    Ok::<_, Error>((report, store.verify()?.problems, seen_store(&store)?))
+                };
+                if let Ok((report, problems, found)) = watched(&context, repair) {
+                    assert_eq!(problems, [], "{context}: repaired, and not sound");
+                    assert!(found == expected || !report.lost.is_empty(), "{context}: lost, and nothing was said");
+                    repaired += 1;
+                }
+            }
+        }
+    }
+    println!("{trials} damaged stores: {right} answered rightly, {refused} refused, {repaired} of these repaired");
+    assert!(refused > 0 && right > 0, "{refused} refused, {right} right: the damage is too much or too little");
+}
+
+#[test]
+fn a_database_that_lost_its_end_is_noticed() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    filled(&path);
+    let old = home.path().join("old");
+    copy_dir(&path, &old);
+    let store = builder().open(&path).expect("opened");
+    let main = store.collection("main").open().expect("opened");
+    main.add(crate::scene::items(80, 3)).expect("acknowledged");
+    drop((store, main));
+    // An older database beside the witness of the younger: as if the end of sled's log was gone.
+    for file in files(&old) {
+        let name = file.file_name().expect("a name");
+        if name != "witness" && name != "lock" {
+            let target = path.join("sled").join(name);
+            let _ = std::fs::remove_file(&target);
+            std::fs::copy(&file, target).expect("copied");
+        }
+    }
+    for stale in files(&path.join("sled")) {
+        let known = old.join("sled").join(stale.file_name().expect("a name"));
+        if !known.exists() {
+            std::fs::remove_file(stale).expect("removed");
+        }
+    }
+    match builder().open(&path) {
+        Err(Error::Damaged { reason, .. }) => assert!(reason.contains("commits are missing"), "{reason}"),
+        other => panic!("an older database was taken for the last: {other:?}"),
+    }
+    let report = builder().repair(&path).expect("repaired");
+    assert!(report.lost[0].contains("cannot be brought back"), "{report:?}");
+    assert_eq!(report.verified.problems, []);
+    builder().open(&path).expect("what is left can be used");
+}

@@ -1,0 +1,194 @@
+//! Every operation on the disk fails once: no panic, no lie, and reopening finds one of the two states.
+
+use std::path::Path;
+
+use affinis::{Collection, DiskOp, Error, Fault, Faults, Forget, Result, Store};
+
+use crate::scene::{builder, copy_dir, fill, items, judgements, look, seen, seen_store};
+
+type Work = fn(&Store, &Collection, &Path) -> Result<()>;
+
+/// The operations whose every step is made to fail.
+const WORKS: [(&str, Work); 9] = [
+    ("add", |_, main, _| main.add(items(55, 10)).map(drop)),
+    ("delete", |_, main, _| main.delete(&["p1", "p7"]).map(drop)),
+    ("judge", |_, main, _| main.judge_all(judgements("cat", 2)).map(drop)),
+    ("refit", |_, main, _| main.refit().force(true).run().map(drop)),
+    ("relink", |_, main, _| main.add(items(55, 10)).and_then(|_| main.relink())),
+    ("rollback", |_, main, _| main.rollback(None).map(drop)),
+    ("forget", |_, main, _| main.forget(&Forget::User("ann".into())).map(drop)),
+    ("import", |store, main, _| {
+        let items = main.items()?.collect::<Result<Vec<_>>>()?;
+        store.collection("copy").dim(main.dim()).create_with(items, &main.history()?).map(drop)
+    }),
+    ("backup", |store, _, dir| store.backup(dir.join("backup"))),
+];
+
+/// The states that may be found after an operation was cut short: the one before, the one after, and between the two
+/// transactions of those that have two.
+fn allowed(work: Work, name: &str, filled: &Path) -> Vec<String> {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    copy_dir(filled, &path);
+    let mut states = vec![look(&path).expect("whole")];
+    if name == "relink" {
+        let store = builder().open(&path).expect("opened");
+        store.collection("main").open().expect("opened").add(items(55, 10)).expect("added");
+        drop(store);
+        states.push(look(&path).expect("whole"));
+    }
+    let store = builder().open(&path).expect("opened");
+    let main = store.collection("main").open().expect("opened");
+    work(&store, &main, home.path()).expect("nothing fails");
+    drop((store, main));
+    states.push(look(&path).expect("whole"));
+    states
+}
+
+/// Times differ from run to run.
+fn timeless(state: &str) -> String {
+    let mut out = String::new();
+    for (at, piece) in state.split("created: \"").enumerate() {
+        out.push_str(if at == 0 { piece } else { piece.split_once('"').map_or(piece, |(_, rest)| rest) });
+    }
+    let mut rest = out.as_str();
+    let mut plain = String::new();
+    while let Some((before, after)) = rest.split_once("at: Some(") {
+        plain.push_str(before);
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    plain + rest
+}
+
+#[test]
+fn no_operation_that_fails_anywhere_panics_lies_or_leaves_a_half() {
+    let home = tempfile::tempdir().expect("a directory");
+    let filled = home.path().join("filled");
+    drop(fill(&builder().open(&filled).expect("opened")).expect("filled"));
+    let mut tried = 0;
+    for (name, work) in WORKS {
+        let allowed: Vec<String> = allowed(work, name, &filled).iter().map(|state| timeless(state)).collect();
+        for (only, fault) in [
+            (None, Fault::Refused),
+            (Some(DiskOp::Commit), Fault::Unacknowledged),
+            (Some(DiskOp::Flush), Fault::Refused),
+            (Some(DiskOp::Flush), Fault::Unacknowledged),
+            (Some(DiskOp::Write), Fault::Short),
+        ] {
+            // Reads are many and alike: every one of the first, then fewer.
+            let mut after = 0;
+            loop {
+                let context = format!("{name}, {fault:?} of {only:?} after {after}");
+                if !try_once(&context, &filled, work, (after, fault, only), &allowed, name) {
+                    break;
+                }
+                tried += 1;
+                after += 1 + after / 12;
+            }
+        }
+    }
+    println!("{tried} crash points tried");
+    assert!(tried > 100, "only {tried} crash points were tried");
+}
+
+/// Lets one operation on the disk fail while the work is done; false when there was none to fail.
+fn try_once(
+    context: &str,
+    filled: &Path,
+    work: Work,
+    (after, fault, only): (u64, Fault, Option<DiskOp>),
+    allowed: &[String],
+    name: &str,
+) -> bool {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    copy_dir(filled, &path);
+    let faults = Faults::new();
+    let store = builder().faults(faults.clone()).open(&path).expect("opened");
+    let main = store.collection("main").open().expect("opened");
+    main.settle().expect("settled");
+    let before = main.search(vec![0.25; 5]).k(100).recall(1.0).run().expect("answered");
+    faults.fail(after, fault, only, false);
+    let done = work(&store, &main, home.path());
+    let struck = faults.clear();
+    // A kill now leaves these files; nobody writes to them while they are copied.
+    drop(main.settle());
+    let killed = home.path().join("killed");
+    copy_dir(&path, &killed);
+    if let Err(error) = &done {
+        assert!(struck, "{context}: {error}");
+        let expected = matches!(error, Error::Storage { .. } | Error::Io { .. } | Error::Poisoned(_));
+        assert!(expected, "{context}: {error:?}");
+        // Searches go on, from what was acknowledged before or within the operation.
+        main.search(vec![0.25; 5]).k(100).run().unwrap_or_else(|e| panic!("{context}: {e}"));
+        match main.add(items(90, 1)) {
+            Err(Error::Poisoned(said)) => {
+                assert!(said.contains("no space left"), "{context}: {said}");
+                assert!(matches!(seen(&main), Err(Error::Poisoned(_))), "{context}: a poisoned handle reads");
+                if name != "relink" && name != "forget" {
+                    let now = main.search(vec![0.25; 5]).k(100).recall(1.0).run().expect("answered");
+                    assert_eq!(now.hits, before.hits, "{context}: what was not acknowledged is seen");
+                }
+            }
+            // A read or a file that failed leaves nothing unknown.
+            Ok(_) => drop(main.delete(&["p90"]).expect("deleted")),
+            Err(error) => panic!("{context}: then {error}"),
+        }
+    } else if name != "backup" && name != "relink" {
+        match seen_store(&store) {
+            Ok(state) => {
+                let last = allowed.last().expect("the state after");
+                assert!(timeless(&state) == *last, "{context}: acknowledged, and not there");
+            }
+            // The fault met the background, which stores what it measured.
+            Err(error) => assert!(struck && matches!(error, Error::Poisoned(_)), "{context}: {error}"),
+        }
+    }
+    drop((store, main));
+    for (which, found) in [("closed", &path), ("killed", &killed)] {
+        let state = timeless(&look(found).unwrap_or_else(|e| panic!("{context}, {which}: {e}")));
+        let at = allowed.iter().position(|allowed| *allowed == state);
+        let between = name == "forget" && is_between(&state);
+        assert!(at.is_some() || between, "{context}, {which}: neither of the states");
+        if done.is_ok() && name != "backup" {
+            assert!(Some(&state) == allowed.last(), "{context}, {which}: acknowledged, and lost");
+        }
+    }
+    let backup = home.path().join("backup");
+    if name == "backup" && (done.is_ok() || backup.exists()) {
+        let copy = home.path().join("restored");
+        builder().restore(&backup, &copy).unwrap_or_else(|e| panic!("{context}: {e}"));
+        assert_eq!(timeless(&look(&copy).expect("whole")), allowed[0], "{context}");
+    }
+    struck
+}
+
+/// The judgements are gone and the metric is the built-in one: the refit that follows was not reached.
+fn is_between(state: &str) -> bool {
+    !state.contains("user: Some(\"ann\")") && state.contains("active: 0, ")
+}
+
+#[test]
+fn a_failed_flush_poisons_the_handle_until_it_is_opened_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let faults = Faults::new();
+    let store = builder().faults(faults.clone()).open(home.path().join("s")).expect("opened");
+    let main = fill(&store).expect("filled");
+    faults.fail(0, Fault::Refused, Some(DiskOp::Flush), false);
+    assert!(matches!(main.add(items(70, 1)), Err(Error::Storage { .. })));
+    faults.clear();
+    for refused in
+        [main.add(items(71, 1)).map(drop), main.delete(&["p1"]).map(drop), store.flush(), main.rollback(None).map(drop)]
+    {
+        let message = refused.expect_err("refused").to_string();
+        assert!(message.contains("open it again"), "{message}");
+    }
+    assert!(matches!(main.get("p70"), Err(Error::Poisoned(_))), "what may not be durable is not shown");
+    assert_eq!(main.len(), 58);
+    drop((store, main));
+    let store = builder().open(home.path().join("s")).expect("opened again");
+    let main = store.collection("main").open().expect("opened");
+    assert!([58, 59].contains(&main.len()));
+    main.add(items(71, 1)).expect("writes again");
+    assert_eq!(store.verify().expect("verified").problems, []);
+}
