@@ -46,6 +46,9 @@ pub mod encode;
 mod error;
 mod feedback;
 mod filter;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod index;
 mod item;
 mod maintain;

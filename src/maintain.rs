@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::collection::{Inner, repair};
 use crate::error::{Error, Result};
-use crate::persist::{Database, Opening, Shelf};
+use crate::persist::{Database, Opening, Repairs, Shelf};
 use crate::store::{Store, StoreBuilder, VerifyReport};
 
 /// What compacting a store did.
@@ -99,8 +99,7 @@ impl StoreBuilder {
     pub fn repair(self, path: impl AsRef<Path>) -> Result<RepairReport> {
         let opening = Opening { create: false, lenient: true, ..self.opening() };
         let database = Database::open(path.as_ref(), &opening)?;
-        let mut lost = database.mended().to_vec();
-        let mut rebuilt = Vec::new();
+        let Repairs { mut rebuilt, mut lost } = database.mended().clone();
         let store = self.over(Arc::clone(&database));
         for (name, record) in database.collections()? {
             let shelf = Shelf::open(Arc::clone(&database), &record)?;

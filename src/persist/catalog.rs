@@ -110,7 +110,7 @@ impl Database {
                 if !lenient {
                     return Err(damaged(self.disk.name(), missing));
                 }
-                self.mended.push(format!("{}: {missing}; they cannot be brought back", self.disk.name()));
+                self.mended.lost.push(format!("{}: {missing}; they cannot be brought back", self.disk.name()));
                 lock(&self.witness).set(held, &self.disk)
             }
             _ => lock(&self.witness).note(held, &self.disk),

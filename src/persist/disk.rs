@@ -276,7 +276,7 @@ mod tests {
     fn a_short_write_writes_half() {
         let (faults, disk) = disk();
         faults.fail(0, Fault::Short, None, false);
-        let mut file = Vec::<u8>::new();
+        let mut file: Vec<u8> = Vec::new();
         let written = disk.write(Path::new("f"), &[1, 2, 3, 4], |bytes| {
             file.extend(bytes);
             Ok(())

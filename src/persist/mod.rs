@@ -32,6 +32,10 @@ use witness::Witness;
 
 pub use disk::{DiskOp, Fault, Faults};
 pub use precision::Precision;
+#[cfg(any(test, fuzzing))]
+pub(crate) use records::read_any_record;
+#[cfg(test)]
+pub(crate) use records::some_records;
 pub(crate) use records::{CollectionRecord, GateRecord, ItemRecord, JudgementRecord, QueryRecord, VersionRecord};
 pub(crate) use repair::{Judges, Repairs};
 pub(crate) use shelf::{Active, Shelf};
@@ -73,7 +77,7 @@ pub(crate) struct Database {
     /// Commits so far. Held while one is applied.
     commits: Mutex<u64>,
     witness: Mutex<Witness>,
-    mended: Vec<String>,
+    mended: Repairs,
     _lock: Arc<StoreLock>,
 }
 
@@ -92,15 +96,49 @@ fn open_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
     // sled asserts some of what it reads; a damaged file must be an error, never the end of the program.
     let open = || catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| disk.senseless());
     let mut opened = open()?;
-    // The last holder's sled may still be tidying up files that it listed; they are gone when it is asked again.
-    for _ in 0..5 {
-        if !matches!(&opened, Err(sled::Error::Io(e)) if e.kind() == std::io::ErrorKind::NotFound) {
+    // The last holder in this process may still be tidying up, although it let go of the store's lock: files that sled listed
+    // are gone when it is asked again, and so is its own lock.
+    for _ in 0..150 {
+        if !opened.as_ref().is_err_and(is_passing) {
             break;
         }
         std::thread::sleep(Duration::from_millis(20));
         opened = open()?;
     }
     disk.run(DiskOp::Read, "open its files", || opened)
+}
+
+/// Whether an opening failed for a reason that goes away.
+fn is_passing(error: &sled::Error) -> bool {
+    match error {
+        sled::Error::Io(e) => {
+            e.kind() == std::io::ErrorKind::NotFound || e.to_string().contains("could not acquire lock")
+        }
+        _ => false,
+    }
+}
+
+/// Opens sled without what it can do without: its settings and its snapshots, which follow from the log. What it could not
+/// do without stays as it was.
+fn salvage_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
+    let io = |source| Error::Io { path: dir.to_owned(), source };
+    let mut aside = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "conf" || name.starts_with("snap.") {
+            let kept = dir.join(format!("aside.{name}"));
+            std::fs::rename(entry.path(), &kept).map_err(io)?;
+            aside.push((kept, entry.path()));
+        }
+    }
+    let opened = open_sled(dir, disk, opening);
+    for (kept, path) in aside {
+        match opened {
+            Ok(_) => std::fs::remove_file(kept).map_err(io)?,
+            Err(_) => std::fs::rename(kept, path).map_err(io)?,
+        }
+    }
+    opened
 }
 
 impl Database {
@@ -113,7 +151,17 @@ impl Database {
     /// Opens a database of a store whose lock is held: the current one, or one that is to take its place.
     fn open_at(root: &Path, dir: &Path, lock: Arc<StoreLock>, opening: &Opening) -> Result<Arc<Self>> {
         let disk = Disk::new(dir, opening.faults.clone());
-        let sled = open_sled(dir, &disk, opening)?;
+        let mut mended = Repairs::default();
+        let sled = match open_sled(dir, &disk, opening) {
+            Err(error @ (Error::Damaged { .. } | Error::Storage { .. })) if opening.lenient => {
+                // The disk is poisoned after a panic: a fresh one for a fresh try.
+                let sled = salvage_sled(dir, &Disk::new(dir, opening.faults.clone()), opening).map_err(|_| error)?;
+                mended.rebuilt.push(format!("the settings and snapshots of {}, from its log", disk.name()));
+                sled
+            }
+            opened => opened?,
+        };
+        let disk = Disk::new(dir, opening.faults.clone());
         let catalog = disk.run(DiskOp::Read, "open its catalogue", || sled.open_tree(catalog::TREE))?;
         let witness = Mutex::new(Witness::open(dir, &disk)?);
         let mut database = Self {
@@ -125,7 +173,7 @@ impl Database {
             disk,
             commits: Mutex::new(0),
             witness,
-            mended: Vec::new(),
+            mended,
             _lock: lock,
         };
         database.prepare(opening.lenient)?;
@@ -138,7 +186,7 @@ impl Database {
     }
 
     /// What a lenient opening had to set right.
-    pub(crate) fn mended(&self) -> &[String] {
+    pub(crate) fn mended(&self) -> &Repairs {
         &self.mended
     }
 

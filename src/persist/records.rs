@@ -116,3 +116,66 @@ sealed! {
     JudgementRecord, 1, "judgement";
     VersionRecord, 1, "metric version";
 }
+
+/// Reads bytes as each kind of record, as a fuzz target; gives how many kinds they were.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_any_record(bytes: &[u8]) -> usize {
+    // As they are, and sealed, so that a mutation gets past the checksum.
+    let kinds = |bytes: &[u8]| {
+        usize::from(CollectionRecord::decode(bytes, "").is_ok())
+            + usize::from(ItemRecord::decode(bytes, "").is_ok())
+            + usize::from(JudgementRecord::decode(bytes, "").is_ok())
+            + usize::from(VersionRecord::decode(bytes, "").is_ok())
+    };
+    kinds(bytes) + kinds(&codec::seal(1, bytes.get(5..).unwrap_or_default()))
+}
+
+/// A record of each kind.
+#[cfg(test)]
+pub(crate) fn some_records() -> Vec<Vec<u8>> {
+    let gate = GateRecord {
+        accepted: true,
+        measure: "nDCG@10".into(),
+        before: Some(0.5),
+        after: Some(0.75),
+        lower_bound: None,
+        held_out: 9,
+        reason: "it helps".into(),
+    };
+    let version = VersionRecord {
+        parent: 1,
+        user: Some("ann".into()),
+        plugin: "p".into(),
+        learner: "l".into(),
+        created: 1,
+        condition: 2.0,
+        similar: 3,
+        dissimilar: 4,
+        lambda: 0.5,
+        t: 0.5,
+        parameters: BTreeMap::from([("x".to_owned(), 1.0)]),
+        judgements: Some((0, 9)),
+        gate: Some(gate),
+        withdrawn: false,
+    };
+    let judgement = JudgementRecord {
+        query: QueryRecord::Vector([7; 16]),
+        item: "i".into(),
+        grade: 0.5,
+        pair: false,
+        weight: 1.0,
+        source: 0,
+        user: None,
+        at: 1,
+        shown: vec!["a".into(), "b".into()],
+    };
+    let item = ItemRecord { id: "i".into(), text: Some("t".into()), meta: "{}".into(), truncated: false };
+    let collection = CollectionRecord {
+        number: 1,
+        dim: 3,
+        distance: "l2".into(),
+        precision: "f32".into(),
+        encoder: Some(("e".into(), "f".into(), None)),
+    };
+    [collection.encode(), item.encode(), judgement.encode(), version.encode()].into_iter().flatten().collect()
+}
