@@ -6,7 +6,9 @@ use anstyle::AnsiColor;
 use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{add, create, evaluate, forget, items, judge, metrics, model, overview, refit, search, transfer};
+use crate::commands::{
+    add, create, evaluate, explain, forget, items, judge, metrics, model, overview, refit, search, transfer,
+};
 use crate::demo;
 
 const STYLES: Styles = Styles::styled()
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     Refit(refit::Args),
     /// List the versions of the metric, promote one, go back, compare, export, import
     Metrics(metrics::Args),
+    /// Say why an item is at its rank: the metric's directions, and the judgements behind it
+    Explain(explain::Args),
     /// Measure answers against known relevant items, Euclidean beside learned
     Evaluate(evaluate::Args),
     /// Show a collection's size and state

@@ -4,7 +4,9 @@
 //! to the shelf, then publish in the index. So nothing is seen that is not durable, and a search never waits for a write.
 
 mod builder;
+mod collect;
 mod evaluate;
+mod explain;
 mod forget;
 mod graph;
 mod history;
@@ -35,6 +37,7 @@ use crate::plugin::MetricLearner;
 
 pub use builder::CollectionBuilder;
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
+pub use explain::{Explain, Explanation, Influence};
 pub use forget::{Forget, Forgotten};
 pub use history::{History, StoredVersion};
 pub use refit::{Refit, RefitMillis, RefitReport};

@@ -1,18 +1,16 @@
 //! Learning a metric from the judgements so far.
 
-use std::collections::HashMap;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::sample::rows;
-use super::{Collection, Inner, prepare};
+use super::collect::{Selection, Whose};
+use super::explain::HALF_LIFE_DAYS;
+use super::{Collection, Inner};
 use crate::error::{Error, Result};
-use crate::feedback::query_hash;
 use crate::metric::learned;
-use crate::persist::{JudgementRecord, QueryRecord};
-use crate::plugin::{Examples, FitReport, Gate, Graded, Pair, PairCounts, Task};
+use crate::plugin::{FitReport, Gate, PairCounts, Task};
 
 /// A refit to be run; made by [`Collection::refit`].
 #[must_use = "end with `run`"]
@@ -24,6 +22,7 @@ pub struct Refit {
     seed: u64,
     dry_run: bool,
     force: bool,
+    half_life: Option<Duration>,
 }
 
 /// What a refit did and why.
@@ -64,19 +63,20 @@ pub struct RefitMillis {
     pub swap: f64,
 }
 
-/// Judgements as a learner takes them, and which they were.
-pub(super) struct Collected {
-    pub(super) examples: Examples,
-    /// First and last sequence number of those used.
-    pub(super) range: Option<(u64, u64)>,
-}
-
 impl Collection {
     /// Learns a metric from the judgements so far. The candidate becomes a version; it is promoted when the gate finds that
     /// it answers held-out judgements better. Searches go on meanwhile, and the next one after a promotion is answered under
     /// it: nothing is rebuilt.
     pub fn refit(&self) -> Refit {
-        Refit { collection: self.clone(), learner: None, user: None, seed: 0, dry_run: false, force: false }
+        Refit {
+            collection: self.clone(),
+            learner: None,
+            user: None,
+            seed: 0,
+            dry_run: false,
+            force: false,
+            half_life: None,
+        }
     }
 }
 
@@ -111,6 +111,13 @@ impl Refit {
         self
     }
 
+    /// Lets a judgement's weight halve over so much time, counted back from the newest judgement. By default they all keep
+    /// theirs.
+    pub fn half_life(mut self, half_life: Duration) -> Self {
+        self.half_life = Some(half_life);
+        self
+    }
+
     /// Runs it. Refits of one collection run one at a time.
     ///
     /// # Errors
@@ -128,8 +135,13 @@ impl Inner {
         let started = Instant::now();
         let user = request.user.as_deref();
         let learner = self.learner(request.learner.as_deref())?;
-        let collected = self.collect(user)?;
-        if collected.range.is_none() {
+        if request.half_life.is_some_and(|h| h.is_zero()) {
+            return Err(Error::Invalid("the half-life is 0; it is a time above 0".into()));
+        }
+        let selection = Selection::of(Whose::only(user)).half_life(request.half_life);
+        let collected = self.collect(&selection)?;
+        let range = collected.range();
+        if range.is_none() {
             return Err(Error::NoJudgements(user.map(|u| format!(" by user {u:?}")).unwrap_or_default()));
         }
         let sample = self.sample()?;
@@ -144,12 +156,15 @@ impl Inner {
             sample: &sample,
             cancel: &|| false,
         };
-        let fitted = learner.fit(&task)?;
+        let mut fitted = learner.fit(&task)?;
+        if let Some(half_life) = request.half_life {
+            fitted.report.parameters.insert(HALF_LIFE_DAYS.to_owned(), half_life.as_secs_f64() / 86_400.0);
+        }
         let promoted = !request.dry_run && (request.force || fitted.report.gate.accepted);
         let swapping = Instant::now();
         let mut version = None;
         if !request.dry_run {
-            let record = learned(&fitted.report, learner.name(), incumbent.version, user, collected.range);
+            let record = learned(&fitted.report, learner.name(), incumbent.version, user, range);
             let _writing = self.lock_writer();
             let mut writes = self.shelf.write();
             let metric = self.put_version(&mut writes, &record, fitted.metric)?;
@@ -165,68 +180,6 @@ impl Inner {
         let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap: millis(swapping) };
         let parent = incumbent.version;
         Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis })
-    }
-
-    /// Resolves judgements to vectors. Those whose items are gone say nothing any more and are passed over.
-    pub(super) fn collect(&self, user: Option<&str>) -> Result<Collected> {
-        let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
-        let mut examples = Examples::default();
-        let mut range: Option<(u64, u64)> = None;
-        for entry in self.shelf.judgements() {
-            let (sequence, record) = entry?;
-            if user.is_some() && record.user.as_deref() != user {
-                continue;
-            }
-            let (Some(query), Some(item)) = (rows_of.query(&record)?, rows_of.item(&record.item)?) else { continue };
-            let JudgementRecord { grade, weight, pair, .. } = record;
-            if pair {
-                examples.pairs.push(Pair { a: query, b: item, similar: grade > 0.0, weight });
-            } else {
-                examples.graded.push(Graded { query, item, grade, weight });
-            }
-            range = Some((range.map_or(sequence, |(first, _)| first), sequence));
-        }
-        examples.vectors = rows(rows_of.numbers, self.dim)?;
-        Ok(Collected { examples, range })
-    }
-}
-
-/// Gives each distinct vector one row.
-struct Rows<'a> {
-    inner: &'a Inner,
-    known: HashMap<Key, Option<usize>>,
-    numbers: Vec<f32>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-enum Key {
-    Query([u8; 16]),
-    Item(String),
-}
-
-impl Rows<'_> {
-    fn query(&mut self, record: &JudgementRecord) -> Result<Option<usize>> {
-        if let QueryRecord::Item(id) = &record.query {
-            return self.item(id);
-        }
-        let Some(hash) = query_hash(&record.query) else { return Ok(None) };
-        self.row(Key::Query(hash), |inner| Ok(Some(prepare(inner.distance, inner.shelf.judged_query(hash)?))))
-    }
-
-    fn item(&mut self, id: &str) -> Result<Option<usize>> {
-        self.row(Key::Item(id.to_owned()), |inner| Ok(inner.shelf.slot(id)?.and_then(|slot| inner.index.vector(slot))))
-    }
-
-    fn row(&mut self, key: Key, read: impl FnOnce(&Inner) -> Result<Option<Vec<f32>>>) -> Result<Option<usize>> {
-        if let Some(row) = self.known.get(&key) {
-            return Ok(*row);
-        }
-        let row = read(self.inner)?.map(|vector| {
-            self.numbers.extend(vector);
-            self.numbers.len() / self.inner.dim - 1
-        });
-        self.known.insert(key, row);
-        Ok(row)
     }
 }
 

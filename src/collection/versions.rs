@@ -304,7 +304,7 @@ impl Inner {
         if record.withdrawn {
             return Err(Error::WithdrawnVersion(version));
         }
-        let Some(plugin) = self.plugins.iter().find(|p| p.name() == record.plugin) else {
+        let Ok(plugin) = self.learner_of(&record.plugin) else {
             return Err(Error::NoPlugin(format!(
                 "metric version {version} was made by the plugin {:?}, which is not registered; \
                  searches can still be asked under the Euclidean metric",
@@ -335,6 +335,14 @@ impl Inner {
             version = record.parent;
         }
         Ok(version)
+    }
+
+    /// The plugin of this name.
+    pub(super) fn learner_of(&self, plugin: &str) -> Result<&Arc<dyn MetricLearner>> {
+        self.plugins
+            .iter()
+            .find(|p| p.name() == plugin)
+            .ok_or_else(|| Error::NoPlugin(format!("the plugin {plugin:?} is not registered")))
     }
 
     /// The plugin that has a learner of this name; the first plugin where none is named.

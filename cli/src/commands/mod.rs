@@ -3,6 +3,7 @@
 pub(crate) mod add;
 pub(crate) mod create;
 pub(crate) mod evaluate;
+pub(crate) mod explain;
 pub(crate) mod forget;
 pub(crate) mod items;
 pub(crate) mod judge;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Judge(args) => judge::run(&args, &at, out),
         Command::Refit(args) => refit::run(&args, &at, out),
         Command::Metrics(args) => metrics::run(&args, &at, out),
+        Command::Explain(args) => explain::run(&args, &at, out),
         Command::Evaluate(args) => evaluate::run(&args, &at, out),
         Command::Stats(args) => overview::stats(&args, &at, out),
         Command::Collections(args) => overview::collections(&args, &at, out),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use affinis::{Comparison, Fitted, LearnError, Metric, MetricLearner, Task};
+use affinis::{Comparison, Fitted, Influences, LearnError, Metric, MetricLearner, Task, Version};
 use ndarray::ArrayView2;
 
 use crate::learner::{self, Learner};
 use crate::metric::MahalanobisMetric;
-use crate::{codec, compare, fit};
+use crate::{codec, compare, fit, influence};
 
 /// Learns Mahalanobis metrics; registered with a store by `Store::builder().plugin(Mahalanobis::default())`.
 ///
@@ -67,5 +67,14 @@ impl MetricLearner for Mahalanobis {
 
     fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError> {
         compare::compare(a, b)
+    }
+
+    fn influences(
+        &self,
+        task: &Task<'_>,
+        version: &Version,
+        between: (&[f32], &[f32]),
+    ) -> Result<Option<Influences>, LearnError> {
+        influence::influences(task, version, between)
     }
 }

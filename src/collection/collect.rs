@@ -1,0 +1,161 @@
+//! Judgements as learners take them: which are used, what each weighs, and their vectors.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::sample::rows;
+use super::{Inner, prepare};
+use crate::error::Result;
+use crate::feedback::query_hash;
+use crate::persist::{JudgementRecord, QueryRecord};
+use crate::plugin::{Examples, Graded, Pair};
+
+/// Whose judgements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    Everybody,
+    Only(&'a str),
+}
+
+impl<'a> Whose<'a> {
+    /// One user's where one is named, else everybody's.
+    pub(super) fn only(user: Option<&'a str>) -> Self {
+        user.map_or(Self::Everybody, Self::Only)
+    }
+
+    fn includes(self, user: Option<&str>) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Only(one) => user == Some(one),
+        }
+    }
+}
+
+/// Which judgements, and what they weigh.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Selection<'a> {
+    whose: Whose<'a>,
+    /// First and last sequence number.
+    range: (u64, u64),
+    /// Over which a judgement's weight halves, counted back from the newest one: so equal judgements weigh the same
+    /// whenever they are asked for.
+    half_life: Option<Duration>,
+}
+
+impl<'a> Selection<'a> {
+    /// All of somebody's judgements as they were given.
+    pub(super) fn of(whose: Whose<'a>) -> Self {
+        Self { whose, range: (0, u64::MAX), half_life: None }
+    }
+
+    /// Only those numbered so.
+    pub(super) fn within(mut self, (first, last): (u64, u64)) -> Self {
+        self.range = (first, last);
+        self
+    }
+
+    pub(super) fn half_life(mut self, half_life: Option<Duration>) -> Self {
+        self.half_life = half_life;
+        self
+    }
+}
+
+/// Judgements as a learner takes them, and which they were.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub(super) examples: Examples,
+    /// Sequence numbers of the examples' graded judgements.
+    pub(super) graded: Vec<u64>,
+    /// Sequence numbers of the examples' pairs.
+    pub(super) pairs: Vec<u64>,
+}
+
+impl Collected {
+    /// First and last sequence number; `None` when there are none.
+    pub(super) fn range(&self) -> Option<(u64, u64)> {
+        let all = || self.graded.iter().chain(&self.pairs);
+        Some((*all().min()?, *all().max()?))
+    }
+}
+
+impl Inner {
+    /// Resolves judgements to vectors. Those whose items are gone say nothing any more and are passed over.
+    pub(super) fn collect(&self, selection: &Selection<'_>) -> Result<Collected> {
+        let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
+        let mut collected = Collected::default();
+        let (mut graded_at, mut pairs_at) = (Vec::new(), Vec::new());
+        let (first, last) = selection.range;
+        for entry in self.shelf.judgements() {
+            let (sequence, record) = entry?;
+            if !(first..=last).contains(&sequence) || !selection.whose.includes(record.user.as_deref()) {
+                continue;
+            }
+            let (Some(query), Some(item)) = (rows_of.query(&record)?, rows_of.item(&record.item)?) else { continue };
+            let JudgementRecord { grade, weight, pair, at, .. } = record;
+            let examples = &mut collected.examples;
+            if pair {
+                examples.pairs.push(Pair { a: query, b: item, similar: grade > 0.0, weight });
+                collected.pairs.push(sequence);
+                pairs_at.push(at);
+            } else {
+                examples.graded.push(Graded { query, item, grade, weight });
+                collected.graded.push(sequence);
+                graded_at.push(at);
+            }
+        }
+        collected.examples.vectors = rows(rows_of.numbers, self.dim)?;
+        if let Some(half_life) = selection.half_life {
+            let newest = graded_at.iter().chain(&pairs_at).copied().max().unwrap_or(0);
+            let decay = |at: i64| decayed(newest.saturating_sub(at), half_life);
+            collected.examples.graded.iter_mut().zip(&graded_at).for_each(|(g, at)| g.weight *= decay(*at));
+            collected.examples.pairs.iter_mut().zip(&pairs_at).for_each(|(p, at)| p.weight *= decay(*at));
+        }
+        Ok(collected)
+    }
+}
+
+/// The share of its weight that a judgement has left after so many milliseconds; never nothing, so that the weight stays
+/// one that learners take.
+fn decayed(age: i64, half_life: Duration) -> f32 {
+    let halvings = age.max(0) as f64 / (half_life.as_secs_f64() * 1e3).max(1.0);
+    (-halvings.min(60.0)).exp2() as f32
+}
+
+/// Gives each distinct vector one row.
+struct Rows<'a> {
+    inner: &'a Inner,
+    known: HashMap<Key, Option<usize>>,
+    numbers: Vec<f32>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Query([u8; 16]),
+    Item(String),
+}
+
+impl Rows<'_> {
+    fn query(&mut self, record: &JudgementRecord) -> Result<Option<usize>> {
+        if let QueryRecord::Item(id) = &record.query {
+            return self.item(id);
+        }
+        let Some(hash) = query_hash(&record.query) else { return Ok(None) };
+        self.row(Key::Query(hash), |inner| Ok(Some(prepare(inner.distance, inner.shelf.judged_query(hash)?))))
+    }
+
+    fn item(&mut self, id: &str) -> Result<Option<usize>> {
+        self.row(Key::Item(id.to_owned()), |inner| Ok(inner.shelf.slot(id)?.and_then(|slot| inner.index.vector(slot))))
+    }
+
+    fn row(&mut self, key: Key, read: impl FnOnce(&Inner) -> Result<Option<Vec<f32>>>) -> Result<Option<usize>> {
+        if let Some(row) = self.known.get(&key) {
+            return Ok(*row);
+        }
+        let row = read(self.inner)?.map(|vector| {
+            self.numbers.extend(vector);
+            self.numbers.len() / self.inner.dim - 1
+        });
+        self.known.insert(key, row);
+        Ok(row)
+    }
+}
