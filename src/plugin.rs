@@ -243,6 +243,16 @@ pub struct Influences {
     pub pairs: Vec<f64>,
 }
 
+/// Metrics that were each fitted without a part of the judged queries, so that each query can be answered under one that
+/// has not seen its judgements.
+#[derive(Debug, Clone, Default)]
+pub struct HeldOut {
+    /// One a part.
+    pub metrics: Vec<Arc<dyn Metric>>,
+    /// The judged queries' rows in [`Examples::vectors`], of equal rows the first, and which of the metrics has not seen it.
+    pub queries: Vec<(usize, usize)>,
+}
+
 /// Learns metrics from judgements.
 pub trait MetricLearner: Send + Sync + Debug {
     /// The plugin's name, stored with every version it makes; `decode` is asked of the plugin of that name.
@@ -275,6 +285,16 @@ pub trait MetricLearner: Send + Sync + Debug {
     /// # Errors
     /// [`LearnError::NotAMetric`] when either has no matrix.
     fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError>;
+
+    /// Fits as [`MetricLearner::fit`] does, but without a part of the queries at a time. `None`, the default, where the plugin
+    /// cannot: then judgements cannot be asked for.
+    ///
+    /// # Errors
+    /// Those of [`MetricLearner::fit`].
+    fn held_out(&self, task: &Task<'_>) -> Result<Option<HeldOut>, LearnError> {
+        let _ = task;
+        Ok(None)
+    }
 
     /// How much each of a task's judgements, those that a version was learned from, changed the distance between two
     /// vectors. `None` where the plugin cannot say, which is the default.

@@ -92,7 +92,11 @@ impl Inner {
                 withdrawn.push(version);
             }
         }
+        let trial_ends = self.forget_trial(&mut writes, &gone, &withdrawn)?;
         let reset = self.withdraw(writes, &withdrawn)?;
+        if trial_ends {
+            self.clear_trial();
+        }
         Ok((gone.len(), withdrawn, reset))
     }
 }

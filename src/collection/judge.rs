@@ -19,6 +19,9 @@ impl Collection {
 
     /// Stores judgements, all or none, durably; gives their sequence numbers.
     ///
+    /// Clicks (judgements of [`Source::Click`](crate::Source::Click) with what was shown) on an answer of the running trial
+    /// count for it, and may decide it: see [`Self::start_trial`].
+    ///
     /// A text that was judged is encoded once and its numbers kept, so that a refit does not wait for the encoder.
     ///
     /// # Errors
@@ -82,7 +85,12 @@ impl Inner {
         }
         let next = first + judgements.len() as u64;
         writes.set_next_judgement(next);
-        writes.commit()?;
+        let counted = self.count_clicks(judgements, &mut writes)?;
+        match &counted.promoted {
+            Some(challenger) => self.activate(writes, None, challenger)?,
+            None => writes.commit()?,
+        }
+        self.counted(counted);
         Ok(first..next)
     }
 

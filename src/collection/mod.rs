@@ -18,6 +18,7 @@ mod refit;
 mod sample;
 mod search;
 mod stats;
+mod trial;
 mod verify;
 mod versions;
 mod write;
@@ -43,6 +44,7 @@ pub use history::{History, StoredVersion};
 pub use refit::{Refit, RefitMillis, RefitReport};
 pub use search::Search;
 pub use stats::{SegmentStats, Stats};
+pub use trial::{Interleaved, Team, Trial, Verdict};
 pub use verify::Problem;
 pub use write::Added;
 
@@ -136,6 +138,7 @@ pub(crate) struct Inner {
     ids: ids::Ids,
     metadata: metadata::Metadata,
     metrics: versions::Metrics,
+    trials: trial::Trials,
     plugins: Plugins,
     /// Held from reading counters until a write is published: commits and the index see writes in one order.
     writer: Mutex<()>,
@@ -173,6 +176,7 @@ impl Inner {
         let base = index::Versioned { version: 0, metric: info.distance.metric(info.dim) };
         let index = graph::restore(&graph, info.dim, &base, next_slot, vectors)?;
         let metrics = versions::Metrics::open(&shelf, base)?;
+        let trials = trial::Trials::open(&shelf)?;
         let inner = Arc::new(Self {
             name: name.to_owned(),
             dim: info.dim,
@@ -186,6 +190,7 @@ impl Inner {
             ids,
             metadata: metadata::Metadata::default(),
             metrics,
+            trials,
             plugins,
             writer: Mutex::new(()),
             refit: Mutex::new(()),

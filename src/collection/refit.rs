@@ -170,7 +170,7 @@ impl Inner {
             let metric = self.put_version(&mut writes, &record, fitted.metric)?;
             version = Some(metric.version);
             if promoted {
-                self.activate(writes, user, &metric)?;
+                self.make_active(writes, user, &metric)?;
             } else {
                 writes.commit()?;
                 self.keep_version(&metric);

@@ -108,7 +108,7 @@ impl Collection {
     }
 
     /// Makes a version the active one: for its user where it was learned for one, else for everybody. The next search is
-    /// answered under it; nothing is rebuilt.
+    /// answered under it; nothing is rebuilt. A trial that is running ends when everybody's metric changes.
     ///
     /// # Errors
     /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`], or [`Error::NoPlugin`] when nobody can read it.
@@ -117,7 +117,7 @@ impl Collection {
         let metric = inner.load(version)?;
         let user = if version == 0 { None } else { inner.version_record(version)?.user };
         let _writing = inner.lock_writer();
-        inner.activate(inner.shelf.write(), user.as_deref(), &metric)
+        inner.make_active(inner.shelf.write(), user.as_deref(), &metric)
     }
 
     /// Goes back to a version, by default to the active one's parent. Gives the version that is active now.
@@ -212,6 +212,18 @@ impl Inner {
         writes.put_version(version, record, &metric.encode())?;
         writes.set_next_version(version + 1);
         Ok(Versioned { version, metric })
+    }
+
+    /// Promotes a version by decision of somebody else than a trial, which thereby ends.
+    pub(super) fn make_active(&self, mut writes: Writes<'_>, user: Option<&str>, metric: &Versioned) -> Result<()> {
+        if user.is_none() {
+            self.supersede_trial(&mut writes)?;
+        }
+        self.activate(writes, user, metric)?;
+        if user.is_none() {
+            self.clear_trial();
+        }
+        Ok(())
     }
 
     /// Commits a transaction together with a promotion, and makes it seen; the writer's lock is held.

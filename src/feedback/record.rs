@@ -28,6 +28,28 @@ pub(crate) fn query_hash(query: &QueryRecord) -> Option<[u8; 16]> {
     }
 }
 
+/// What tells a query from others: equal for equal queries and, but for chance, for no others.
+pub(crate) fn query_key(query: &Query) -> Vec<u8> {
+    match query {
+        Query::Text(text) => hash_text(text).to_vec(),
+        Query::Vector(vector) => hash_vector(vector).to_vec(),
+        Query::Item(id) => item_key(id),
+    }
+}
+
+/// The same for a stored judgement's query.
+pub(crate) fn record_key(query: &QueryRecord) -> Vec<u8> {
+    match query {
+        QueryRecord::Text(text) => hash_text(text).to_vec(),
+        QueryRecord::Vector(hash) => hash.to_vec(),
+        QueryRecord::Item(id) => item_key(id),
+    }
+}
+
+fn item_key(id: &str) -> Vec<u8> {
+    [b"item ", id.as_bytes()].concat()
+}
+
 /// The record of a judgement.
 pub(crate) fn to_record(judgement: &Judgement) -> JudgementRecord {
     let (query, item, grade, pair) = match &judgement.subject {

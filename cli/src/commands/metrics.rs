@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::refit::gate_document;
-use super::{At, metric_name};
+use super::{At, metric_name, trial};
 use crate::failure::Failure;
 use crate::input::{self, Input, InputError, Opened, Place};
 use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number, plain};
@@ -27,6 +27,7 @@ Examples:
   affinis metrics notes promote 2
   affinis metrics notes rollback                    back to the parent of the active version
   affinis metrics notes diff 0 3
+  affinis metrics notes trial start 4               4 against the active one, decided by clicks
   affinis metrics notes export 3 metric.npy         the matrix, d x d; or metric.json
   affinis metrics notes import metric.npy")]
 pub(crate) struct Args {
@@ -54,6 +55,11 @@ enum Action {
     Rollback {
         /// The version's number [default: the active version's parent]
         version: Option<u32>,
+    },
+    /// Try a version against the active one in live answers
+    Trial {
+        #[command(subcommand)]
+        action: Option<trial::Action>,
     },
     /// Compare two versions
     Diff {
@@ -86,6 +92,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             active(*version, out)
         }
         Action::Rollback { version } => active(collection.rollback(*version)?, out),
+        Action::Trial { action } => trial::run(&collection, action.as_ref().unwrap_or(&trial::Action::Status), out),
         Action::Diff { version, with } => diff(&collection, *version, *with, out),
         Action::Export { version, file } => export(&collection, *version, file, out),
         Action::Import { file } => import(&collection, file, out),

@@ -13,6 +13,7 @@ pub(crate) mod overview;
 pub(crate) mod refit;
 pub(crate) mod search;
 pub(crate) mod transfer;
+pub(crate) mod trial;
 
 use std::path::PathBuf;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinis::{Comparison, Fitted, Influences, LearnError, Metric, MetricLearner, Task, Version};
+use affinis::{Comparison, Fitted, HeldOut, Influences, LearnError, Metric, MetricLearner, Task, Version};
 use ndarray::ArrayView2;
 
 use crate::learner::{self, Learner};
@@ -46,15 +46,11 @@ impl MetricLearner for Mahalanobis {
     }
 
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
-        let [automatic, ..] = learner::ALL;
-        let chosen: &dyn Learner = match task.learner {
-            None => automatic,
-            Some(name) => learner::ALL
-                .into_iter()
-                .find(|l| l.name() == name)
-                .ok_or_else(|| LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") })?,
-        };
-        fit::fit(task, chosen, self.condition_cap)
+        fit::fit(task, chosen(task)?, self.condition_cap)
+    }
+
+    fn held_out(&self, task: &Task<'_>) -> Result<Option<HeldOut>, LearnError> {
+        fit::held_out(task, chosen(task)?, self.condition_cap).map(Some)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError> {
@@ -77,4 +73,12 @@ impl MetricLearner for Mahalanobis {
     ) -> Result<Option<Influences>, LearnError> {
         influence::influences(task, version, between)
     }
+}
+
+/// The learner that a task asks for.
+fn chosen(task: &Task<'_>) -> Result<&'static dyn Learner, LearnError> {
+    let [automatic, ..] = learner::ALL;
+    let Some(name) = task.learner else { return Ok(automatic) };
+    let known = || LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") };
+    learner::ALL.into_iter().find(|l| l.name() == name).ok_or_else(known)
 }
