@@ -286,28 +286,40 @@ pub trait MetricLearner: Send + Sync + Debug {
     /// [`LearnError::NotAMetric`] when either has no matrix.
     fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError>;
 
-    /// Fits as [`MetricLearner::fit`] does, but without a part of the queries at a time. `None`, the default, where the plugin
-    /// cannot: then judgements cannot be asked for.
+    /// Fits one person's metric: from the judgements of the task, which are theirs, with what everybody else judged as its
+    /// prior. The gate tests it on their own judgements. By default the others' judgements are not used.
     ///
     /// # Errors
     /// Those of [`MetricLearner::fit`].
-    fn held_out(&self, task: &Task<'_>) -> Result<Option<HeldOut>, LearnError> {
-        let _ = task;
+    fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
+        let _ = others;
+        self.fit(task)
+    }
+
+    /// Fits as [`MetricLearner::fit`] does (with others' judgements: as [`MetricLearner::fit_personal`]), but without a part
+    /// of the queries at a time. `None`, the default, where the plugin cannot: then judgements cannot be asked for.
+    ///
+    /// # Errors
+    /// Those of [`MetricLearner::fit`].
+    fn held_out(&self, task: &Task<'_>, others: Option<&Examples>) -> Result<Option<HeldOut>, LearnError> {
+        let _ = (task, others);
         Ok(None)
     }
 
     /// How much each of a task's judgements, those that a version was learned from, changed the distance between two
-    /// vectors. `None` where the plugin cannot say, which is the default.
+    /// vectors; of a person's metric, with what others judged as its prior. `None` where the plugin cannot say, which is the
+    /// default.
     ///
     /// # Errors
     /// Those of [`MetricLearner::fit`].
     fn influences(
         &self,
         task: &Task<'_>,
+        others: Option<&Examples>,
         version: &Version,
         between: (&[f32], &[f32]),
     ) -> Result<Option<Influences>, LearnError> {
-        let _ = (task, version, between);
+        let _ = (task, others, version, between);
         Ok(None)
     }
 }

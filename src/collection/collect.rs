@@ -15,6 +15,8 @@ use crate::plugin::{Examples, Graded, Pair};
 pub(super) enum Whose<'a> {
     Everybody,
     Only(&'a str),
+    /// Everybody's but one user's.
+    Besides(&'a str),
 }
 
 impl<'a> Whose<'a> {
@@ -27,6 +29,7 @@ impl<'a> Whose<'a> {
         match self {
             Self::Everybody => true,
             Self::Only(one) => user == Some(one),
+            Self::Besides(one) => user != Some(one),
         }
     }
 }
@@ -54,6 +57,14 @@ impl<'a> Selection<'a> {
         self
     }
 
+    /// The same of everybody else, where it is one user's judgements.
+    pub(super) fn of_others(self) -> Option<Self> {
+        match self.whose {
+            Whose::Only(user) => Some(Self { whose: Whose::Besides(user), ..self }),
+            _ => None,
+        }
+    }
+
     pub(super) fn half_life(mut self, half_life: Option<Duration>) -> Self {
         self.half_life = half_life;
         self
@@ -71,6 +82,11 @@ pub(super) struct Collected {
 }
 
 impl Collected {
+    /// Number of judgements.
+    pub(super) fn len(&self) -> usize {
+        self.graded.len() + self.pairs.len()
+    }
+
     /// First and last sequence number; `None` when there are none.
     pub(super) fn range(&self) -> Option<(u64, u64)> {
         let all = || self.graded.iter().chain(&self.pairs);
@@ -79,6 +95,13 @@ impl Collected {
 }
 
 impl Inner {
+    /// What everybody else judged, where the selection is one user's; `None` when they judged nothing.
+    pub(super) fn collect_others(&self, selection: &Selection<'_>) -> Result<Option<Collected>> {
+        let Some(others) = selection.of_others() else { return Ok(None) };
+        let collected = self.collect(&others)?;
+        Ok(collected.range().is_some().then_some(collected))
+    }
+
     /// Resolves judgements to vectors. Those whose items are gone say nothing any more and are passed over.
     pub(super) fn collect(&self, selection: &Selection<'_>) -> Result<Collected> {
         let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };

@@ -145,6 +145,7 @@ impl Inner {
         let user = record.user.clone();
         let selection = Selection::of(Whose::only(user.as_deref())).within(range).half_life(half_life);
         let collected = self.collect(&selection)?;
+        let others = self.collect_others(&selection)?;
         let learner = self.learner_of(&record.plugin)?;
         let sample = self.sample()?;
         let version = crate::metric::Version::read(metric.version, record, false);
@@ -157,7 +158,9 @@ impl Inner {
             sample: &sample,
             cancel: &|| false,
         };
-        let Some(found) = learner.influences(&task, &version, between)? else { return Ok(Vec::new()) };
+        let Some(found) = learner.influences(&task, others.as_ref().map(|o| &o.examples), &version, between)? else {
+            return Ok(Vec::new());
+        };
         let graded = collected.graded.iter().zip(found.graded);
         let mut influences: Vec<Influence> = graded
             .chain(collected.pairs.iter().zip(found.pairs))

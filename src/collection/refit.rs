@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::collect::{Selection, Whose};
+use super::collect::{Collected, Selection, Whose};
 use super::explain::HALF_LIFE_DAYS;
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
@@ -87,7 +87,8 @@ impl Refit {
         self
     }
 
-    /// Learns a metric for one user, from their judgements alone.
+    /// Learns a metric for one user: from their judgements, with everybody else's as the prior. The gate tests it on theirs
+    /// alone. Users without a metric of their own are answered under everybody's.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
@@ -130,6 +131,9 @@ impl Refit {
     }
 }
 
+/// The name under which a user's version says how many judgements of others its prior was made of.
+pub(super) const OTHERS: &str = "judgements_of_others";
+
 impl Inner {
     fn refit(&self, request: &Refit) -> Result<RefitReport> {
         let started = Instant::now();
@@ -144,6 +148,7 @@ impl Inner {
         if range.is_none() {
             return Err(Error::NoJudgements(user.map(|u| format!(" by user {u:?}")).unwrap_or_default()));
         }
+        let others = self.collect_others(&selection)?;
         let sample = self.sample()?;
         let incumbent = self.load(self.metrics.active(user))?;
         let collect = millis(started);
@@ -156,7 +161,13 @@ impl Inner {
             sample: &sample,
             cancel: &|| false,
         };
-        let mut fitted = learner.fit(&task)?;
+        let mut fitted = match &others {
+            Some(others) => learner.fit_personal(&task, &others.examples)?,
+            None => learner.fit(&task)?,
+        };
+        if let Some(others) = &others {
+            fitted.report.parameters.insert(OTHERS.to_owned(), others.len() as f64);
+        }
         if let Some(half_life) = request.half_life {
             fitted.report.parameters.insert(HALF_LIFE_DAYS.to_owned(), half_life.as_secs_f64() / 86_400.0);
         }
@@ -164,6 +175,7 @@ impl Inner {
         let swapping = Instant::now();
         let mut version = None;
         if !request.dry_run {
+            let range = hull(range, others.as_ref().and_then(Collected::range));
             let record = learned(&fitted.report, learner.name(), incumbent.version, user, range);
             let _writing = self.lock_writer();
             let mut writes = self.shelf.write();
@@ -180,6 +192,14 @@ impl Inner {
         let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap: millis(swapping) };
         let parent = incumbent.version;
         Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis })
+    }
+}
+
+/// The least range that holds both.
+fn hull(a: Option<(u64, u64)>, b: Option<(u64, u64)>) -> Option<(u64, u64)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (one, other) => one.or(other),
     }
 }
 

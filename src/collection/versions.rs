@@ -248,18 +248,20 @@ impl Inner {
     }
 
     /// Commits a transaction that withdraws versions: whoever was answered under one is answered under version 0, or under
-    /// the shared metric where it was a user's own. Says whether the shared metric was among them.
-    pub(super) fn withdraw(&self, mut writes: Writes<'_>, versions: &[u32]) -> Result<bool> {
+    /// the shared metric where it was a user's own. Says whether the shared metric was among them, and whose own were.
+    pub(super) fn withdraw(&self, mut writes: Writes<'_>, versions: &[u32]) -> Result<(bool, Vec<String>)> {
         let mut active = (**self.metrics.active.load()).clone();
         let reset = versions.contains(&active.shared);
         if reset {
             active.shared = 0;
             writes.set_active(None, 0);
         }
+        let mut users = Vec::new();
         active.users.retain(|user, version| {
             let keep = !versions.contains(version);
             if !keep {
                 writes.clear_active(user);
+                users.push(user.clone());
             }
             keep
         });
@@ -271,7 +273,7 @@ impl Inner {
         if reset {
             self.index.activate(&self.metrics.base);
         }
-        Ok(reset)
+        Ok((reset, users))
     }
 
     /// Keeps a version that was just stored at hand.

@@ -21,6 +21,7 @@ use crate::spd::{self, GeneralizedEigen};
 /// them; `None` for a version that was not learned by a geometric mean.
 pub(crate) fn influences(
     task: &Task<'_>,
+    others: Option<&Examples>,
     version: &Version,
     between: (&[f32], &[f32]),
 ) -> Result<Option<Influences>, LearnError> {
@@ -31,15 +32,11 @@ pub(crate) fn influences(
         return Ok(None);
     };
     let evidence = Evidence::new(task.dim, task.examples)?;
-    let prior = Prior::new(task.dim, task.sample)?;
+    let prior = Prior::of(task, others, &version.parameters)?;
     let chunklets = scatter::as_chunklets(&evidence);
     let total = scatter::scatters(&evidence, chunklets, |_| true, |_| true);
-    let mixed = |judged: &scatter::Scatter, prior: &Array2<f64>, count: f64| match judged.to_trace_dim() {
-        Some(m) => (m * judged.effective() + prior * count) / (judged.effective() + count),
-        None => prior.clone(),
-    };
-    let s = mixed(&total.similar, &prior.similar, similar);
-    let d = mixed(&total.dissimilar, &prior.dissimilar, dissimilar);
+    let s = total.similar.posterior(&prior.similar, similar);
+    let d = total.dissimilar.posterior(&prior.dissimilar, dissimilar);
     let z: Array1<f64> = between.0.iter().zip(between.1).map(|(x, y)| f64::from(*x) - f64::from(*y)).collect();
     let (in_s, in_d) = if version.learner == "diagonal" {
         diagonal_gradients((&s, &d), version.t, cap, &z)?

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinis::{Comparison, Fitted, HeldOut, Influences, LearnError, Metric, MetricLearner, Task, Version};
+use affinis::{Comparison, Examples, Fitted, HeldOut, Influences, LearnError, Metric, MetricLearner, Task, Version};
 use ndarray::ArrayView2;
 
 use crate::learner::{self, Learner};
@@ -46,11 +46,15 @@ impl MetricLearner for Mahalanobis {
     }
 
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
-        fit::fit(task, chosen(task)?, self.condition_cap)
+        fit::fit(task, None, chosen(task)?, self.condition_cap)
     }
 
-    fn held_out(&self, task: &Task<'_>) -> Result<Option<HeldOut>, LearnError> {
-        fit::held_out(task, chosen(task)?, self.condition_cap).map(Some)
+    fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
+        fit::fit(task, Some(others), chosen(task)?, self.condition_cap)
+    }
+
+    fn held_out(&self, task: &Task<'_>, others: Option<&Examples>) -> Result<Option<HeldOut>, LearnError> {
+        fit::held_out(task, others, chosen(task)?, self.condition_cap).map(Some)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError> {
@@ -68,10 +72,11 @@ impl MetricLearner for Mahalanobis {
     fn influences(
         &self,
         task: &Task<'_>,
+        others: Option<&Examples>,
         version: &Version,
         between: (&[f32], &[f32]),
     ) -> Result<Option<Influences>, LearnError> {
-        influence::influences(task, version, between)
+        influence::influences(task, others, version, between)
     }
 }
 

@@ -90,7 +90,7 @@ fn influences_agree_with_refits_without_each_judgement() {
         assert!(cap > 2.0 || (fitted.report.condition - cap).abs() < 1e-9, "the cap is at work");
         let (x, y) = (examples.vectors.row(0).to_vec(), examples.vectors.row(9).to_vec());
         let found = plugin
-            .influences(&task(&examples, &sample, learner), &version(&fitted.report), (&x, &y))
+            .influences(&task(&examples, &sample, learner), None, &version(&fitted.report), (&x, &y))
             .unwrap()
             .expect("a geometric mean can be differentiated");
         assert_eq!((found.graded.len(), found.pairs.len()), (examples.graded.len(), examples.pairs.len()));
@@ -126,8 +126,10 @@ fn judgements_of_one_pair_share_its_influence() {
     let plugin = Mahalanobis::default();
     let fitted = plugin.fit(&task(&examples, &sample, "gmml")).unwrap();
     let (x, y) = (examples.vectors.row(1).to_vec(), examples.vectors.row(10).to_vec());
-    let found =
-        plugin.influences(&task(&examples, &sample, "gmml"), &version(&fitted.report), (&x, &y)).unwrap().unwrap();
+    let found = plugin
+        .influences(&task(&examples, &sample, "gmml"), None, &version(&fitted.report), (&x, &y))
+        .unwrap()
+        .unwrap();
     let (first, twice) = (found.graded[3], *found.graded.last().unwrap());
     let ratio = f64::from(examples.graded[3].weight) / 0.25;
     assert!((first - ratio * twice).abs() < 1e-9 * first.abs(), "{first} and {twice}");
@@ -138,7 +140,8 @@ fn an_imported_metric_has_no_influences() {
     let (examples, sample) = examples(4, true, 2);
     let mut version = version(&Mahalanobis::default().fit(&task(&examples, &sample, "gmml")).unwrap().report);
     version.parameters.clear();
-    let found = Mahalanobis::default().influences(&task(&examples, &sample, "gmml"), &version, (&[0.0; 4], &[1.0; 4]));
+    let found =
+        Mahalanobis::default().influences(&task(&examples, &sample, "gmml"), None, &version, (&[0.0; 4], &[1.0; 4]));
     assert_eq!(found.unwrap(), None);
 }
 

@@ -108,20 +108,80 @@ fn one(
     );
 }
 
+fn rank_of(order: &[usize], item: usize) -> usize {
+    order.iter().position(|x| *x == item).unwrap_or(order.len())
+}
+
+fn pool(corpus: &Corpus, seed: u64, kind: usize, budget: usize) {
+    let (queries, unseen) = corpus.queries(10, 1000, &mut Random(seed));
+    let mut coin = Random(seed + 77);
+    let same = |q: usize, i: usize| corpus.same_label(q, i);
+    let examples = corpus.judged(None, &queries, |q, i| match kind {
+        0 => same(q, i),
+        1 => coin.next() & 1 == 1,
+        _ => !same(q, i),
+    });
+    let fitted = corpus.fit(&examples, None, seed);
+    let gain = corpus.precision(Some(&*fitted.metric), &unseen) - corpus.precision(None, &unseen);
+    let pool = &unseen[..300];
+    let depth = 100;
+    let images = fitted.metric.embed(corpus.vectors.view());
+    let e = simulation::nearest(&corpus.vectors, &corpus.vectors, pool, depth);
+    let c = simulation::nearest(&images, &images, pool, depth);
+    let mut line = String::new();
+    // one pair a query: largest gaps
+    for (name, each) in [("1+1", 1), ("2+2", 2), ("rand1+1", 1)] {
+        let mut all: Vec<(f64, usize, Vec<usize>, Vec<usize>)> = vec![];
+        for (i, q) in pool.iter().enumerate() {
+            let mut new: Vec<(usize, usize)> =
+                c[i][..10].iter().filter(|x| !e[i][..10].contains(x)).map(|x| (rank_of(&e[i], *x), *x)).collect();
+            let mut old: Vec<(usize, usize)> =
+                e[i][..10].iter().filter(|x| !c[i][..10].contains(x)).map(|x| (rank_of(&c[i], *x), *x)).collect();
+            if new.len() < each {
+                continue;
+            }
+            new.sort_by(|a, b| b.cmp(a));
+            old.sort_by(|a, b| b.cmp(a));
+            new.truncate(each);
+            old.truncate(each);
+            let score: f64 = if name == "rand1+1" {
+                (i * 7919 % 300) as f64
+            } else {
+                new.iter().chain(&old).map(|x| (x.0 as f64 + 1.0).ln()).sum()
+            };
+            all.push((score, *q, new.iter().map(|x| x.1).collect(), old.iter().map(|x| x.1).collect()));
+        }
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        all.truncate(budget / (2 * each));
+        for truth in [true, false] {
+            if !truth && kind != 2 {
+                continue;
+            }
+            let d: Vec<f64> = all
+                .iter()
+                .map(|(_, q, n, o)| {
+                    let r = |v: &Vec<usize>| v.iter().filter(|x| same(*q, **x) == truth).count() as f64;
+                    (r(n) - r(o)) / each as f64
+                })
+                .collect();
+            let (mean, z) = t(&d);
+            line += &format!(" {name}{}: {mean:+.2} z {z:+.2};", if truth { "" } else { " inv" });
+        }
+    }
+    eprintln!(
+        "{} kind {kind} seed {seed}: z1 {:+.2} gain {:+.1}{line}",
+        corpus.name,
+        z(&fitted.report.gate),
+        gain * 1e3
+    );
+}
+
 #[test]
-fn table() {
+fn pools() {
     for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
-        for (kind, what) in ["true", "noise", "inverted, true answers", "inverted"].into_iter().enumerate() {
-            eprintln!("-- {what}");
+        for kind in 0..3 {
             for seed in 1..=(if kind == 0 { 10 } else { 5 }) {
-                let (mut a, mut b) = (Random(seed + 77), Random(seed + 99));
-                let same = |q, i| corpus.same_label(q, i);
-                match kind {
-                    0 => one(&corpus, 10, 35, seed, same, same),
-                    1 => one(&corpus, 10, 35, seed, |_, _| a.next() & 1 == 1, |_, _| b.next() & 1 == 1),
-                    2 => one(&corpus, 10, 35, seed, |q, i| !same(q, i), same),
-                    _ => one(&corpus, 10, 35, seed, |q, i| !same(q, i), |q, i| !same(q, i)),
-                }
+                pool(&corpus, seed, kind, 30);
             }
         }
     }
