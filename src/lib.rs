@@ -57,8 +57,8 @@ mod time;
 
 pub use collection::{
     Added, Collection, CollectionBuilder, CollectionInfo, EncoderInfo, EvalQuery, Evaluation, EvaluationRow, Explain,
-    Explanation, Forget, Forgotten, History, Influence, Interleaved, Measure, Problem, Refit, RefitMillis, RefitReport,
-    Search, SegmentStats, Stats, StoredVersion, Team, Trial, Verdict,
+    Explanation, Forget, Forgotten, History, Influence, Interleaved, Measure, Problem, Question, Refit, RefitMillis,
+    RefitReport, Search, SegmentStats, Stats, StoredVersion, Team, Trial, Verdict,
 };
 pub use encode::{EncodeError, Encoded, Encoder};
 #[cfg(feature = "onnx")]
@@ -70,8 +70,8 @@ pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_
 pub use metric::{Distance, Version};
 pub use persist::{Durability, Precision};
 pub use plugin::{
-    Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, HeldOut, Influences, LearnError, Metric,
-    MetricLearner, Pair, PairCounts, Rewritten, Sample, Task,
+    Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, Influences, LearnError, Metric, MetricLearner,
+    Pair, PairCounts, Rewritten, Sample, Task,
 };
 pub use query::{Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub use store::{Store, StoreBuilder, VerifyReport};

@@ -243,16 +243,6 @@ pub struct Influences {
     pub pairs: Vec<f64>,
 }
 
-/// Metrics that were each fitted without a part of the judged queries, so that each query can be answered under one that
-/// has not seen its judgements.
-#[derive(Debug, Clone, Default)]
-pub struct HeldOut {
-    /// One a part.
-    pub metrics: Vec<Arc<dyn Metric>>,
-    /// The judged queries' rows in [`Examples::vectors`], of equal rows the first, and which of the metrics has not seen it.
-    pub queries: Vec<(usize, usize)>,
-}
-
 /// Learns metrics from judgements.
 pub trait MetricLearner: Send + Sync + Debug {
     /// The plugin's name, stored with every version it makes; `decode` is asked of the plugin of that name.
@@ -294,16 +284,6 @@ pub trait MetricLearner: Send + Sync + Debug {
     fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
         let _ = others;
         self.fit(task)
-    }
-
-    /// Fits as [`MetricLearner::fit`] does (with others' judgements: as [`MetricLearner::fit_personal`]), but without a part
-    /// of the queries at a time. `None`, the default, where the plugin cannot: then judgements cannot be asked for.
-    ///
-    /// # Errors
-    /// Those of [`MetricLearner::fit`].
-    fn held_out(&self, task: &Task<'_>, others: Option<&Examples>) -> Result<Option<HeldOut>, LearnError> {
-        let _ = (task, others);
-        Ok(None)
     }
 
     /// How much each of a task's judgements, those that a version was learned from, changed the distance between two

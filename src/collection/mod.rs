@@ -3,6 +3,7 @@
 //! One file an activity; this one opens a collection and holds what they share. Writes go one way: check, encode, commit
 //! to the shelf, then publish in the index. So nothing is seen that is not durable, and a search never waits for a write.
 
+mod ask;
 mod builder;
 mod collect;
 mod evaluate;
@@ -36,6 +37,7 @@ use crate::metric::Distance;
 use crate::persist::{CollectionRecord, Database, Precision, Shelf};
 use crate::plugin::MetricLearner;
 
+pub use ask::Question;
 pub use builder::CollectionBuilder;
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
 pub use explain::{Explain, Explanation, Influence};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::ask::{self, ASKED, Question};
 use super::collect::{Collected, Selection, Whose};
 use super::explain::HALF_LIFE_DAYS;
 use super::{Collection, Inner};
@@ -23,6 +24,7 @@ pub struct Refit {
     dry_run: bool,
     force: bool,
     half_life: Option<Duration>,
+    ask: Option<usize>,
 }
 
 /// What a refit did and why.
@@ -48,6 +50,9 @@ pub struct RefitReport {
     pub gate: Gate,
     /// Where the time went.
     pub millis: RefitMillis,
+    /// Judgements that would decide, where they were asked for and the candidate was not promoted. They come in twos of one
+    /// query.
+    pub questions: Vec<Question>,
 }
 
 /// Milliseconds of each part of a refit.
@@ -76,6 +81,7 @@ impl Collection {
             dry_run: false,
             force: false,
             half_life: None,
+            ask: None,
         }
     }
 }
@@ -112,6 +118,14 @@ impl Refit {
         self
     }
 
+    /// Asks for so many judgements (2 to 1,000; 30 decide most cases) when the gate does not let the candidate pass. Answer
+    /// them as [explicit](crate::Source::Explicit) judgements and refit again: they decide where they speak clearly for or
+    /// against the candidate, and are learned from besides.
+    pub fn ask(mut self, questions: usize) -> Self {
+        self.ask = Some(questions);
+        self
+    }
+
     /// Lets a judgement's weight halve over so much time, counted back from the newest judgement. By default they all keep
     /// theirs.
     pub fn half_life(mut self, half_life: Duration) -> Self {
@@ -139,6 +153,12 @@ impl Inner {
         let started = Instant::now();
         let user = request.user.as_deref();
         let learner = self.learner(request.learner.as_deref())?;
+        if let Some(n) = request.ask {
+            ask::check(n)?;
+            if request.dry_run {
+                return Err(Error::Invalid("a dry run stores no candidate that judgements could be asked for".into()));
+            }
+        }
         if request.half_life.is_some_and(|h| h.is_zero()) {
             return Err(Error::Invalid("the half-life is 0; it is a time above 0".into()));
         }
@@ -168,12 +188,19 @@ impl Inner {
         if let Some(others) = &others {
             fitted.report.parameters.insert(OTHERS.to_owned(), others.len() as f64);
         }
+        if let Some(n) = request.ask {
+            fitted.report.parameters.insert(ASKED.to_owned(), n as f64);
+        }
         if let Some(half_life) = request.half_life {
             fitted.report.parameters.insert(HALF_LIFE_DAYS.to_owned(), half_life.as_secs_f64() / 86_400.0);
+        }
+        if let Some(tally) = self.answers(&incumbent, user, fitted.report.pairs)? {
+            tally.decide(&mut fitted.report.gate);
         }
         let promoted = !request.dry_run && (request.force || fitted.report.gate.accepted);
         let swapping = Instant::now();
         let mut version = None;
+        let mut candidate = None;
         if !request.dry_run {
             let range = hull(range, others.as_ref().and_then(Collected::range));
             let record = learned(&fitted.report, learner.name(), incumbent.version, user, range);
@@ -186,12 +213,18 @@ impl Inner {
             } else {
                 writes.commit()?;
                 self.keep_version(&metric);
+                candidate = Some(metric);
             }
         }
+        let swap = millis(swapping);
+        let questions = match (request.ask, candidate) {
+            (Some(n), Some(candidate)) => self.questions(&candidate, &incumbent, n, user)?,
+            _ => Vec::new(),
+        };
         let FitReport { learner, pairs, lambda, t, condition, gate, fit_millis, gate_millis, .. } = fitted.report;
-        let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap: millis(swapping) };
+        let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap };
         let parent = incumbent.version;
-        Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis })
+        Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis, questions })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::item::check_id;
 use crate::query::Query;
 use crate::time;
 
-pub(crate) use record::{from_record, hash_text, hash_vector, query_hash, query_key, record_key, to_record};
+pub(crate) use record::{from_record, hash_text, hash_vector, query_hash, query_key, record_key, source_of, to_record};
 
 /// The most ids that may be given as shown beside a judged item.
 const MAX_SHOWN: usize = 10_000;

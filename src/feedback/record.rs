@@ -80,6 +80,15 @@ pub(crate) fn to_record(judgement: &Judgement) -> JudgementRecord {
     }
 }
 
+/// The source of a record.
+pub(crate) fn source_of(code: u8) -> Source {
+    match code {
+        1 => Source::Click,
+        2 => Source::Proxy,
+        _ => Source::Explicit,
+    }
+}
+
 /// The judgement of a record; `vector` gives the numbers of a judged vector by its hash.
 pub(crate) fn from_record<E>(
     record: JudgementRecord,
@@ -101,11 +110,7 @@ pub(crate) fn from_record<E>(
     Ok(Judgement {
         subject,
         user: record.user,
-        source: match record.source {
-            1 => Source::Click,
-            2 => Source::Proxy,
-            _ => Source::Explicit,
-        },
+        source: source_of(record.source),
         weight: record.weight,
         at,
         shown: record.shown,

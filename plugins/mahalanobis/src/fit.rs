@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use affinis::{Examples, FitReport, Fitted, Gate, HeldOut, LearnError, Metric, PairCounts, Task};
+use affinis::{Examples, FitReport, Fitted, Gate, LearnError, PairCounts, Task};
 
 use crate::codec;
 use crate::evidence::Evidence;
@@ -173,25 +173,4 @@ impl<'a> Fit<'a> {
 
 fn poll(task: &Task<'_>) -> Result<(), LearnError> {
     if (task.cancel)() { Err(LearnError::Cancelled) } else { Ok(()) }
-}
-
-/// The learner's default metric without each fold, and each judged query's fold.
-pub(crate) fn held_out(
-    task: &Task<'_>,
-    others: Option<&Examples>,
-    learner: &dyn Learner,
-    condition_cap: f64,
-) -> Result<HeldOut, LearnError> {
-    let evidence = Evidence::new(task.dim, task.examples)?;
-    let fit = Fit::new(task, others, learner, condition_cap, &evidence)?;
-    let mut metrics: Vec<Arc<dyn Metric>> = Vec::with_capacity(FOLDS);
-    for fold in 0..FOLDS {
-        let mut rest = Scatters::zero(task.dim);
-        fit.parts.iter().enumerate().filter(|(i, _)| *i != fold).for_each(|(_, part)| rest.add(part));
-        for found in fit.train(Some(fold), &rest, &learner.variants()[..1])? {
-            metrics.push(Arc::new(MahalanobisMetric::from_factor(&found.factor, found.condition)));
-        }
-    }
-    let queries = evidence.queries.iter().zip(&fit.folds.queries).map(|(q, fold)| (q.row, *fold)).collect();
-    Ok(HeldOut { metrics, queries })
 }

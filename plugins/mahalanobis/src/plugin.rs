@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinis::{Comparison, Examples, Fitted, HeldOut, Influences, LearnError, Metric, MetricLearner, Task, Version};
+use affinis::{Comparison, Examples, Fitted, Influences, LearnError, Metric, MetricLearner, Task, Version};
 use ndarray::ArrayView2;
 
 use crate::learner::{self, Learner};
@@ -51,10 +51,6 @@ impl MetricLearner for Mahalanobis {
 
     fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
         fit::fit(task, Some(others), chosen(task)?, self.condition_cap)
-    }
-
-    fn held_out(&self, task: &Task<'_>, others: Option<&Examples>) -> Result<Option<HeldOut>, LearnError> {
-        fit::held_out(task, others, chosen(task)?, self.condition_cap).map(Some)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError> {
