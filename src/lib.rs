@@ -56,9 +56,10 @@ mod store;
 mod time;
 
 pub use collection::{
-    Added, Collection, CollectionBuilder, CollectionInfo, EncoderInfo, EvalQuery, Evaluation, EvaluationRow, Explain,
-    Explanation, Forget, Forgotten, History, Influence, Interleaved, Measure, Problem, Question, Refit, RefitMillis,
-    RefitReport, Search, SegmentStats, Stats, StoredVersion, Team, Trial, Verdict,
+    Added, Collection, CollectionBuilder, CollectionInfo, Drift, EncoderInfo, EvalQuery, Evaluation, EvaluationRow,
+    Explain, Explanation, Forget, Forgotten, History, Influence, Interleaved, Measure, NeighbourChange,
+    NeighbourChanges, Problem, Question, Refit, RefitMillis, RefitReport, Search, SegmentStats, Stats, Step,
+    StoredVersion, Team, Trial, Verdict, Weak,
 };
 pub use encode::{EncodeError, Encoded, Encoder};
 #[cfg(feature = "onnx")]

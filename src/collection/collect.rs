@@ -1,12 +1,12 @@
 //! Judgements as learners take them: which are used, what each weighs, and their vectors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::sample::rows;
-use super::{Inner, prepare};
+use super::{Inner, prepare, signals};
 use crate::error::Result;
-use crate::feedback::query_hash;
+use crate::feedback::{Source, query_hash, source_of};
 use crate::persist::{JudgementRecord, QueryRecord};
 use crate::plugin::{Examples, Graded, Pair};
 
@@ -75,10 +75,12 @@ impl<'a> Selection<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     pub(super) examples: Examples,
-    /// Sequence numbers of the examples' graded judgements.
+    /// Sequence numbers of the examples' graded judgements; what a click says of other answers has the click's.
     pub(super) graded: Vec<u64>,
     /// Sequence numbers of the examples' pairs.
     pub(super) pairs: Vec<u64>,
+    /// What each source weighed.
+    pub(super) weights: BTreeMap<Source, f32>,
 }
 
 impl Collected {
@@ -102,37 +104,43 @@ impl Inner {
         Ok(collected.range().is_some().then_some(collected))
     }
 
-    /// Resolves judgements to vectors. Those whose items are gone say nothing any more and are passed over.
+    /// Resolves judgements to vectors, with what clicks say of the answers above them. Those whose items are gone say
+    /// nothing any more and are passed over.
     pub(super) fn collect(&self, selection: &Selection<'_>) -> Result<Collected> {
-        let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
-        let mut collected = Collected::default();
-        let (mut graded_at, mut pairs_at) = (Vec::new(), Vec::new());
         let (first, last) = selection.range;
+        let mut judgements = Vec::new();
         for entry in self.shelf.judgements() {
             let (sequence, record) = entry?;
-            if !(first..=last).contains(&sequence) || !selection.whose.includes(record.user.as_deref()) {
+            if (first..=last).contains(&sequence) && selection.whose.includes(record.user.as_deref()) {
+                judgements.push((sequence, record));
+            }
+        }
+        let weights = signals::source_weights(&judgements);
+        let newest = judgements.iter().map(|(_, r)| r.at).max().unwrap_or(0);
+        let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
+        let mut collected = Collected::default();
+        let skipped = signals::skips(&judgements);
+        for (sequence, record) in judgements.into_iter().chain(skipped) {
+            let decay = selection.half_life.map_or(1.0, |time| decayed(newest.saturating_sub(record.at), time));
+            let source = weights.get(&source_of(record.source)).copied().unwrap_or(1.0);
+            let weight = record.weight * decay * source * signals::place_weight(&record);
+            let (Some(query), Some(item)) = (rows_of.query(&record)?, rows_of.item(&record.item)?) else { continue };
+            // A source that was found to be worthless weighs nothing, and learners take no weight of 0.
+            if weight < f32::MIN_POSITIVE {
                 continue;
             }
-            let (Some(query), Some(item)) = (rows_of.query(&record)?, rows_of.item(&record.item)?) else { continue };
-            let JudgementRecord { grade, weight, pair, at, .. } = record;
+            let JudgementRecord { grade, pair, .. } = record;
             let examples = &mut collected.examples;
             if pair {
                 examples.pairs.push(Pair { a: query, b: item, similar: grade > 0.0, weight });
                 collected.pairs.push(sequence);
-                pairs_at.push(at);
             } else {
                 examples.graded.push(Graded { query, item, grade, weight });
                 collected.graded.push(sequence);
-                graded_at.push(at);
             }
         }
         collected.examples.vectors = rows(rows_of.numbers, self.dim)?;
-        if let Some(half_life) = selection.half_life {
-            let newest = graded_at.iter().chain(&pairs_at).copied().max().unwrap_or(0);
-            let decay = |at: i64| decayed(newest.saturating_sub(at), half_life);
-            collected.examples.graded.iter_mut().zip(&graded_at).for_each(|(g, at)| g.weight *= decay(*at));
-            collected.examples.pairs.iter_mut().zip(&pairs_at).for_each(|(p, at)| p.weight *= decay(*at));
-        }
+        collected.weights = weights;
         Ok(collected)
     }
 }

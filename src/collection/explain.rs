@@ -1,5 +1,6 @@
 //! Why an item stands where it stands: its distance split over the metric's directions and over judgements.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -161,11 +162,13 @@ impl Inner {
         let Some(found) = learner.influences(&task, others.as_ref().map(|o| &o.examples), &version, between)? else {
             return Ok(Vec::new());
         };
+        let mut by_judgement: BTreeMap<u64, f64> = BTreeMap::new();
         let graded = collected.graded.iter().zip(found.graded);
-        let mut influences: Vec<Influence> = graded
-            .chain(collected.pairs.iter().zip(found.pairs))
-            .map(|(sequence, influence)| Influence { judgement: *sequence, influence })
-            .collect();
+        for (sequence, influence) in graded.chain(collected.pairs.iter().zip(found.pairs)) {
+            *by_judgement.entry(*sequence).or_default() += influence;
+        }
+        let mut influences: Vec<Influence> =
+            by_judgement.into_iter().map(|(judgement, influence)| Influence { judgement, influence }).collect();
         influences.sort_by(|a, b| {
             b.influence.abs().total_cmp(&a.influence.abs()).then_with(|| a.judgement.cmp(&b.judgement))
         });

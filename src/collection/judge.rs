@@ -28,7 +28,9 @@ impl Collection {
     /// [`Error::InvalidJudgement`] with its position for a grade, weight, user, vector or id that cannot be; encoder and
     /// storage errors.
     pub fn judge_all(&self, judgements: impl IntoIterator<Item = Judgement>) -> Result<Range<u64>> {
-        self.inner.judge(&judgements.into_iter().collect::<Vec<_>>())
+        let stored = self.inner.judge(&judgements.into_iter().collect::<Vec<_>>())?;
+        self.count_for_refit((stored.end - stored.start) as usize);
+        Ok(stored)
     }
 
     /// Every judgement, in the order they were given.

@@ -4,8 +4,10 @@
 //! to the shelf, then publish in the index. So nothing is seen that is not durable, and a search never waits for a write.
 
 mod ask;
+mod background;
 mod builder;
 mod collect;
+mod drift;
 mod evaluate;
 mod explain;
 mod forget;
@@ -14,14 +16,17 @@ mod history;
 mod ids;
 mod judge;
 mod metadata;
+mod neighbours;
 mod read;
 mod refit;
 mod sample;
 mod search;
+mod signals;
 mod stats;
 mod trial;
 mod verify;
 mod versions;
+mod weak;
 mod write;
 
 use std::sync::atomic::AtomicU64;
@@ -39,15 +44,18 @@ use crate::plugin::MetricLearner;
 
 pub use ask::Question;
 pub use builder::CollectionBuilder;
+pub use drift::{Drift, Step};
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
 pub use explain::{Explain, Explanation, Influence};
 pub use forget::{Forget, Forgotten};
 pub use history::{History, StoredVersion};
+pub use neighbours::{NeighbourChange, NeighbourChanges};
 pub use refit::{Refit, RefitMillis, RefitReport};
 pub use search::Search;
 pub use stats::{SegmentStats, Stats};
 pub use trial::{Interleaved, Team, Trial, Verdict};
 pub use verify::Problem;
+pub use weak::Weak;
 pub use write::Added;
 
 /// The registered plugins, in the order they were given.
@@ -141,6 +149,7 @@ pub(crate) struct Inner {
     metadata: metadata::Metadata,
     metrics: versions::Metrics,
     trials: trial::Trials,
+    background: background::Background,
     plugins: Plugins,
     /// Held from reading counters until a write is published: commits and the index see writes in one order.
     writer: Mutex<()>,
@@ -193,6 +202,7 @@ impl Inner {
             metadata: metadata::Metadata::default(),
             metrics,
             trials,
+            background: background::Background::default(),
             plugins,
             writer: Mutex::new(()),
             refit: Mutex::new(()),
@@ -246,11 +256,12 @@ impl Collection {
         }
     }
 
-    /// Waits until background work (linking, caches of biases) that is under way is done. For measurements.
+    /// Waits until background work (refits, linking, caches of biases) that is under way is done. For measurements.
     ///
     /// # Errors
     /// When the linked graph cannot be stored.
     pub fn settle(&self) -> Result<()> {
+        self.inner.background.settle();
         self.inner.index.settle();
         self.inner.save_graph()
     }

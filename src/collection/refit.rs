@@ -1,15 +1,17 @@
 //! Learning a metric from the judgements so far.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::ask::{self, ASKED, Question};
 use super::collect::{Collected, Selection, Whose};
+use super::drift::MOVED;
 use super::explain::HALF_LIFE_DAYS;
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
+use crate::feedback::Source;
 use crate::metric::learned;
 use crate::plugin::{FitReport, Gate, PairCounts, Task};
 
@@ -25,6 +27,8 @@ pub struct Refit {
     force: bool,
     half_life: Option<Duration>,
     ask: Option<usize>,
+    /// Give up when no handle but this one and the caller's is left.
+    until_alone: bool,
 }
 
 /// What a refit did and why.
@@ -82,6 +86,7 @@ impl Collection {
             force: false,
             half_life: None,
             ask: None,
+            until_alone: false,
         }
     }
 }
@@ -133,6 +138,12 @@ impl Refit {
         self
     }
 
+    /// Gives up when the caller's handle is the last one.
+    pub(super) fn until_alone(mut self) -> Self {
+        self.until_alone = true;
+        self
+    }
+
     /// Runs it. Refits of one collection run one at a time.
     ///
     /// # Errors
@@ -179,12 +190,19 @@ impl Inner {
             examples: &collected.examples,
             incumbent: (incumbent.version > 0).then_some(&*incumbent.metric),
             sample: &sample,
-            cancel: &|| false,
+            cancel: &|| request.until_alone && Arc::strong_count(&request.collection.inner) <= 2,
         };
         let mut fitted = match &others {
             Some(others) => learner.fit_personal(&task, &others.examples)?,
             None => learner.fit(&task)?,
         };
+        if let Ok(comparison) = learner.compare(&*incumbent.metric, &*fitted.metric) {
+            fitted.report.parameters.insert(MOVED.to_owned(), comparison.distance);
+        }
+        for (source, weight) in collected.weights.iter().filter(|(source, _)| **source != Source::Explicit) {
+            let name = format!("weight_of_{}", source.name());
+            fitted.report.parameters.insert(name, f64::from(*weight));
+        }
         if let Some(others) = &others {
             fitted.report.parameters.insert(OTHERS.to_owned(), others.len() as f64);
         }

@@ -58,7 +58,7 @@ pub enum Subject {
 }
 
 /// How a judgement came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Source {
@@ -69,6 +69,17 @@ pub enum Source {
     Click,
     /// Derived from something else, such as a shared label.
     Proxy,
+}
+
+impl Source {
+    /// Its name in the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Explicit => "explicit",
+            Self::Click => "click",
+            Self::Proxy => "proxy",
+        }
+    }
 }
 
 impl Judgement {
