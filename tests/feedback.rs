@@ -208,3 +208,49 @@ fn a_trial_ends_with_its_metrics_and_with_its_clicks() {
     assert_eq!(points.end_trial().expect("ended").expect("it").verdict, Verdict::Ended);
     assert_eq!(points.end_trial().expect("nothing"), None);
 }
+
+#[test]
+fn a_refit_in_the_background_comes_by_itself_and_ends_with_the_store() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let points = store.collection("points").dim(8).refit_after(200).create().expect("created");
+    points.add(kinds(1_000)).expect("added");
+    judge_answers(&points, 0..19, None);
+    points.settle().expect("settled");
+    assert!(points.background_refit().is_none() && points.metrics().expect("versions").len() == 1);
+    assert_eq!(points.unlearned().expect("counted"), 190);
+    judge_answers(&points, 19..60, None);
+    assert!(!points.search(Query::like("3")).run().expect("hits").is_empty());
+    points.settle().expect("settled");
+    let report = points.background_refit().expect("a refit").expect("that went well");
+    assert_eq!(points.metrics().expect("versions").last().map(|v| v.version), report.version);
+    assert!(points.unlearned().expect("counted") < 200);
+    judge_answers(&points, 60..100, None);
+    drop((store, points));
+    // Whether it had ended or was given up, the store is free soon.
+    let reopened = (0..600).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        Store::builder().plugin(affinis_mahalanobis::Mahalanobis::default()).open(dir.path()).ok()
+    });
+    let store = reopened.expect("the store is not held for good");
+    assert!(store.verify().expect("verified").problems.is_empty());
+}
+
+#[test]
+fn neighbours_that_change_are_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points) = points(dir.path());
+    judge_answers(&points, 0..60, None);
+    points.refit().run().expect("version 1");
+    let changes = points.diff_neighbours(0, 1, 20, 10).expect("compared");
+    assert_eq!(changes.queries.len(), 20);
+    let gone: usize = changes.queries.iter().map(|c| c.gone.len()).sum();
+    assert!((changes.kept - (1.0 - gone as f64 / 200.0)).abs() < 1e-12);
+    let first = &changes.queries[0];
+    let now = points.search(Query::like(&first.query)).run().expect("hits");
+    assert!(!first.come.is_empty() && first.come.iter().all(|id| now.iter().any(|hit| hit.id == *id)));
+    assert!(first.gone.iter().all(|id| now.iter().all(|hit| hit.id != *id)));
+    assert_eq!(points.diff_neighbours(1, 1, 20, 10).expect("compared").kept, 1.0);
+    assert!(matches!(points.diff_neighbours(0, 9, 20, 10), Err(Error::UnknownVersion { .. })));
+    assert!(matches!(points.diff_neighbours(0, 1, 20, 0), Err(Error::InvalidQuery(_))));
+}

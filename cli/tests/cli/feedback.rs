@@ -78,3 +78,90 @@ fn clicks_decide_a_trial_and_promote_the_better_metric() {
     );
     assert_eq!(home.json(["stats", "c"])["active_metric"], 1);
 }
+
+#[test]
+fn what_refit_asks_can_be_completed_and_judged() {
+    let home = Home::with_points();
+    let items: Vec<_> = (0..60)
+        .map(|i| json!({"id": i.to_string(), "vector": [f64::from(i % 2), f64::from(i * 37 % 60) / 15.0]}))
+        .collect();
+    home.write("more.jsonl", lines(&items));
+    home.ok(["add", "c", "more.jsonl"]);
+    let judgements: Vec<_> = (0..5)
+        .flat_map(|query| (20..30).map(move |item| (query, item)))
+        .map(|(query, item)| json!({"query_id": query.to_string(), "item": item.to_string(), "relevant": query % 2 == item % 2}))
+        .collect();
+    home.write("judgements.jsonl", lines(&judgements));
+    home.ok(["judge", "c", "judgements.jsonl"]);
+    let report = home.json(["refit", "c", "--ask", "8"]);
+    assert_eq!(report["promoted"], false);
+    let asked = report["ask"].as_array().unwrap();
+    assert_eq!((asked.len(), keys(&asked[0])), (8, vec!["query_id", "item"]));
+    let answers: Vec<Value> = asked
+        .iter()
+        .map(|question| {
+            let mut answer = question.clone();
+            let parity = |id: &Value| id.as_str().unwrap().parse::<u32>().unwrap_or(0) % 2;
+            answer["relevant"] = json!(parity(&question["query_id"]) == parity(&question["item"]));
+            answer
+        })
+        .collect();
+    home.write("answers.jsonl", lines(&answers));
+    home.ok(["judge", "c", "answers.jsonl"]);
+    let report = home.json(["refit", "c"]);
+    assert!(report["gate"]["reason"].as_str().unwrap().contains("asked for"), "{report}");
+    assert_eq!(report.get("ask"), None);
+
+    // For people: lines that lack nothing but the answer.
+    let said = home.ok(["refit", "c", "--ask", "2"]).stdout;
+    let unanswered: Vec<&str> = said.lines().filter(|line| line.starts_with('{')).collect();
+    assert!(
+        report["promoted"] == true || (unanswered.len() == 2 && unanswered[0].contains("\"relevant\":null")),
+        "{said}"
+    );
+    home.fails(["refit", "c", "--ask", "1"], 2, &["ask"]);
+    home.fails(["refit", "c", "--ask", "--dry-run"], 2, &["--dry-run"]);
+    home.fails(["refit", "c", "--half-life", "0"], 2, &["half-life"]);
+}
+
+#[test]
+fn versions_are_compared_by_their_neighbours_and_watched() {
+    let home = Home::with_judgements();
+    home.ok(["refit", "c", "--force"]);
+    let diff = home.json(["metrics", "c", "diff", "0", "1"]);
+    assert_eq!(keys(&diff), ["distance", "factors", "neighbours"]);
+    let kept = diff["neighbours"]["kept"].as_f64().unwrap();
+    assert!(kept > 0.0 && kept < 1.0, "{diff}");
+    let most = &diff["neighbours"]["queries"][0];
+    assert_eq!(most["gone"].as_array().unwrap().len(), most["come"].as_array().unwrap().len());
+    assert_eq!(home.json(["metrics", "c", "diff", "1", "1"])["neighbours"]["kept"], 1.0);
+
+    let drift = home.json(["metrics", "c", "drift"]);
+    assert_eq!(drift["steps"].as_array().unwrap().len(), 1);
+    let moved = drift["steps"][0]["distance"].as_f64().unwrap();
+    assert!((moved - diff["distance"].as_f64().unwrap()).abs() < 1e-9, "{drift}");
+    for _ in 0..3 {
+        home.ok(["refit", "c"]);
+    }
+    assert_eq!(home.json(["metrics", "c", "drift"])["steps"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn metadata_and_clicks_teach_a_little() {
+    let home = Home::with_judgements();
+    let made = home.json(["judge", "c", "--by-field", "class", "--number", "40"])["judgements"].as_u64().unwrap();
+    assert!((30..=50).contains(&made), "{made}");
+    home.fails(["judge", "c", "--by-field", "nothing"], 1, &["nothing"]);
+    home.fails(["judge", "c", "--by-halves"], 1, &["text"]);
+    home.fails(["judge", "c"], 2, &["FILE"]);
+    let click = json!({"query_id": "0", "item": "42", "relevant": true, "source": "click", "shown": ["41", "42"]});
+    home.write("click.jsonl", lines(&[click]));
+    let judged = home.json(["judge", "c", "click.jsonl", "--refit-after", "1000"]);
+    assert_eq!(judged.get("refit"), None);
+    let judged = home.json(["judge", "c", "click.jsonl", "--refit-after", "100"]);
+    assert_eq!(judged["refit"]["version"], 1);
+    let parameters = home.json(["metrics", "c", "show", "1"])["parameters"].clone();
+    // The field says what was judged, so it is worth more than it was taken for.
+    assert!(parameters["weight_of_proxy"].as_f64().unwrap() > 0.4, "{parameters}");
+    assert_eq!(parameters["weight_of_click"], 0.5);
+}
