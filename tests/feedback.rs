@@ -113,7 +113,7 @@ fn a_persons_metric_starts_from_what_others_judged_and_goes_its_own_way() {
 fn old_judgements_fade() {
     let dir = tempfile::tempdir().expect("a directory");
     let (_store, points) = points(dir.path());
-    let day = Duration::from_secs(86_400);
+    let day = Duration::from_hours(24);
     let now = SystemTime::now();
     // An old judge who looks at the third coordinate, a new one who looks at kinds.
     for (age, by_kind) in [(100, false), (0, true)] {

@@ -6,7 +6,7 @@ use affinis::{
     Collection, Distance, Error, EvalQuery, Forget, Item, Judgement, LearnError, MetricChoice, Query, Source, Store,
     Subject,
 };
-use common::kinds::{KINDS, judge_answers, kind, kinds, open};
+use common::kinds::{KINDS, judge_answers, kinds, open};
 use common::{Random, WordCounts, exact, items, l2};
 use ndarray::{Array1, Array2};
 use std::path::Path;

@@ -11,6 +11,10 @@
 //! test decides. The candidate has not seen the answers, and questions are chosen without any label. What is promoted is
 //! the refit on all judgements, the answers among them: the key tests what made the candidate, as the cross-fitted gate
 //! does.
+//!
+//! Whoever judged is also who answers, so wrong judgements would be backed by wrong answers. Judgements that say the
+//! *opposite* of the active metric, the near irrelevant and the far relevant, are nobody's notion of similar: on them no
+//! answer is believed.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -31,6 +35,8 @@ const TOP: usize = 10;
 const POOL: usize = 2_000;
 /// The chance of letting a candidate pass that is no better.
 const ALPHA: f64 = 0.05;
+/// Standard errors of one-sided 95 %.
+const Z: f64 = 1.64;
 /// The most questions that are asked at a time.
 pub(super) const MOST: usize = 1_000;
 /// The name under which a version's parameters say how many judgements were asked for.
@@ -65,6 +71,8 @@ pub(super) struct Tally {
     pub(super) wins: usize,
     pub(super) losses: usize,
     pub(super) ties: usize,
+    /// Before anything was asked, the judgements called the near irrelevant and the far relevant, beyond chance.
+    pub(super) upside_down: bool,
 }
 
 /// What only one of two lists holds.
@@ -177,7 +185,12 @@ impl Inner {
             }
         }
         let candidate = self.load(version)?;
-        let mut tally = Tally::default();
+        // The separation counts standard deviations a query, so its mean over n queries errs by about 1 / sqrt(n).
+        let upside_down = record
+            .gate
+            .as_ref()
+            .is_some_and(|gate| gate.before.is_some_and(|before| before < -Z / (gate.held_out.max(1) as f64).sqrt()));
+        let mut tally = Tally { upside_down, ..Tally::default() };
         for (query, answers) in after.into_iter().filter(|(query, _)| !before.contains(query)) {
             match self.outcome(&query, &answers, &candidate, incumbent)? {
                 Some(gain) if gain > 0.0 => tally.wins += 1,
@@ -186,7 +199,7 @@ impl Inner {
                 None => {}
             }
         }
-        Ok((tally != Tally::default()).then_some(tally))
+        Ok((tally.wins + tally.losses + tally.ties > 0).then_some(tally))
     }
 
     /// By how much the candidate's own items were judged better; `None` when those of one side were not judged.
@@ -217,7 +230,7 @@ impl Inner {
 impl Tally {
     /// Turns the key in a verdict of the held-out test.
     pub(super) fn decide(self, gate: &mut Gate) {
-        let Self { wins, losses, ties } = self;
+        let Self { wins, losses, ties, upside_down } = self;
         let said = format!(
             "of the judgements asked for, {wins} pairs speak for the candidate, {losses} for the active metric, {ties} for \
              neither"
@@ -228,7 +241,14 @@ impl Tally {
             (Some(before), Some(after), Some(lower)) => 2.0 * (after - before) < lower,
             _ => false,
         };
-        if worse <= ALPHA {
+        if upside_down {
+            gate.accepted = false;
+            gate.reason = format!(
+                "not promoted: before anything was asked, irrelevant results were nearer than relevant ones, beyond chance, \
+                 so answers are not believed; {said}; {}",
+                gate.reason
+            );
+        } else if worse <= ALPHA {
             gate.accepted = false;
             gate.reason = format!("not promoted: {said} (p {worse:.3}); {}", gate.reason);
         } else if better <= ALPHA && !refuted && !gate.accepted {
@@ -308,7 +328,7 @@ mod tests {
             reason: "said".into(),
         };
         let decided = |wins, losses, mut gate: Gate| {
-            Tally { wins, losses, ties: 3 }.decide(&mut gate);
+            Tally { wins, losses, ties: 3, upside_down: false }.decide(&mut gate);
             assert!(gate.reason.contains("said") && gate.reason.contains(&format!("{wins} pairs")), "{}", gate.reason);
             gate
         };
@@ -320,5 +340,8 @@ mod tests {
         assert!(!decided(8, 1, gate(1.0, 0.5, -0.8)).accepted, "the held-out test finds it worse: at most -.2");
         assert!(!decided(1, 8, gate(1.0, 1.5, 0.2)).accepted, "what was asked speaks against it");
         assert!(decided(2, 3, gate(1.0, 1.5, 0.2)).accepted, "what was asked does not decide");
+        let mut opposite = gate(-0.5, 0.5, 0.2);
+        Tally { wins: 9, losses: 0, ties: 0, upside_down: true }.decide(&mut opposite);
+        assert!(!opposite.accepted && opposite.reason.contains("not believed"));
     }
 }

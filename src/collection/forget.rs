@@ -42,7 +42,7 @@ impl Collection {
     /// # Errors
     /// Storage errors. When the refit fails the judgements are gone all the same, and the metric is Euclidean.
     pub fn forget(&self, what: &Forget) -> Result<Forgotten> {
-        let Removed { removed, withdrawn, reset, users } = self.inner.forget(what)?;
+        let Removed { judgements: removed, withdrawn, reset, users } = self.inner.forget(what)?;
         let anew = |refit: Refit| match refit.run() {
             Ok(report) => Ok(Some(report)),
             Err(Error::NoJudgements(_) | Error::Learn(_)) => Ok(None),
@@ -59,7 +59,7 @@ impl Collection {
 /// What went.
 #[derive(Default)]
 struct Removed {
-    removed: usize,
+    judgements: usize,
     withdrawn: Vec<u32>,
     /// The shared metric went back to version 0.
     reset: bool,
@@ -115,7 +115,7 @@ impl Inner {
         if trial_ends {
             self.clear_trial();
         }
-        Ok(Removed { removed: gone.len(), withdrawn, reset, users })
+        Ok(Removed { judgements: gone.len(), withdrawn, reset, users })
     }
 }
 

@@ -40,7 +40,9 @@ impl Collection {
             return Err(Error::InvalidQuery(format!("k is {k}, not between 1 and {MAX_K}")));
         }
         let inner = &self.inner;
-        (inner.load(a)?, inner.load(b)?);
+        for version in [a, b] {
+            inner.load(version)?;
+        }
         let mut slots = inner.index.live_slots();
         fastrand::Rng::with_seed(0x5eed).shuffle(&mut slots);
         slots.truncate(sample);
