@@ -60,8 +60,10 @@ mod store;
 mod time;
 
 pub use collection::{
-    Added, Collection, CollectionBuilder, CollectionInfo, EncoderInfo, EvalQuery, Evaluation, EvaluationRow, Forget,
-    Forgotten, History, Measure, Problem, Refit, RefitMillis, RefitReport, Search, SegmentStats, Stats, StoredVersion,
+    Added, Collection, CollectionBuilder, CollectionInfo, Drift, EncoderInfo, EvalQuery, Evaluation, EvaluationRow,
+    Explain, Explanation, Forget, Forgotten, History, Influence, Interleaved, Measure, NeighbourChange,
+    NeighbourChanges, Problem, Question, Refit, RefitMillis, RefitReport, Search, SegmentStats, Stats, Step,
+    StoredVersion, Team, Trial, Verdict, Weak,
 };
 pub use encode::{EncodeError, Encoded, Encoder};
 #[cfg(feature = "onnx")]
@@ -74,8 +76,8 @@ pub use maintain::{Compacted, RepairReport};
 pub use metric::{Distance, Version};
 pub use persist::{DiskOp, Durability, Fault, Faults, Precision};
 pub use plugin::{
-    Comparison, Examples, FitReport, Fitted, Gate, Graded, LearnError, Metric, MetricLearner, Pair, PairCounts,
-    Rewritten, Sample, Task,
+    Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, Influences, LearnError, Metric, MetricLearner,
+    Pair, PairCounts, Rewritten, Sample, Task,
 };
 pub use query::{DEFAULT_RECALL, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub use store::{Store, StoreBuilder, VerifyReport};

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use crate::metric::Version;
+
 /// A query rewritten for a metric: `d(q, x) = offset - 2 direction . x + bias(x)`.
 ///
 /// For a Mahalanobis metric `direction = A q` and `offset = q' A q`. The rewriting is exact for every symmetric positive
@@ -55,6 +57,34 @@ pub trait Metric: Send + Sync + Debug {
 
     /// A stable encoding that [`MetricLearner::decode`] of the same plugin reads back to a bit-equal metric.
     fn encode(&self) -> Vec<u8>;
+
+    /// Splits the distance between two vectors over directions that do not mix, the largest part first.
+    ///
+    /// A Mahalanobis metric has the eigenvectors `v` of `A` with weights `w`: the parts are `w (v . (x - y))^2`. By default
+    /// the one direction `x - y`, of the weight `distance / |x - y|^2`; nothing between equal vectors, or where there is
+    /// no matrix.
+    ///
+    /// # Errors
+    /// [`LearnError::Numerical`] when the eigenproblem does not converge.
+    fn directions(&self, x: &[f32], y: &[f32]) -> Result<Vec<Direction>, LearnError> {
+        let euclidean: f64 = x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
+        if euclidean <= 0.0 || self.matrix().is_none() {
+            return Ok(Vec::new());
+        }
+        let contribution = self.distance(x, y);
+        Ok(vec![Direction { weight: contribution / euclidean, contribution, share: 1.0 }])
+    }
+}
+
+/// One direction's part of a distance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Direction {
+    /// What the metric multiplies squared lengths along it by; Euclid's is 1.
+    pub weight: f64,
+    /// Its part of the distance. Divided by the weight it is its part of the squared Euclidean distance.
+    pub contribution: f64,
+    /// The contribution over the distance.
+    pub share: f64,
 }
 
 /// Judgements resolved to vectors, as a learner sees them.
@@ -203,6 +233,16 @@ pub struct Comparison {
     pub factors: Vec<f64>,
 }
 
+/// How much each judgement of a task changed one distance: about the distance as it is, less what it would be had that
+/// judgement not been given. Below 0: it brought the two nearer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Influences {
+    /// One a judgement of [`Examples::graded`].
+    pub graded: Vec<f64>,
+    /// One a judgement of [`Examples::pairs`].
+    pub pairs: Vec<f64>,
+}
+
 /// Learns metrics from judgements.
 pub trait MetricLearner: Send + Sync + Debug {
     /// The plugin's name, stored with every version it makes; `decode` is asked of the plugin of that name.
@@ -235,6 +275,33 @@ pub trait MetricLearner: Send + Sync + Debug {
     /// # Errors
     /// [`LearnError::NotAMetric`] when either has no matrix.
     fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError>;
+
+    /// Fits one person's metric: from the judgements of the task, which are theirs, with what everybody else judged as its
+    /// prior. The gate tests it on their own judgements. By default the others' judgements are not used.
+    ///
+    /// # Errors
+    /// Those of [`MetricLearner::fit`].
+    fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
+        let _ = others;
+        self.fit(task)
+    }
+
+    /// How much each of a task's judgements, those that a version was learned from, changed the distance between two
+    /// vectors; of a person's metric, with what others judged as its prior. `None` where the plugin cannot say, which is the
+    /// default.
+    ///
+    /// # Errors
+    /// Those of [`MetricLearner::fit`].
+    fn influences(
+        &self,
+        task: &Task<'_>,
+        others: Option<&Examples>,
+        version: &Version,
+        between: (&[f32], &[f32]),
+    ) -> Result<Option<Influences>, LearnError> {
+        let _ = (task, others, version, between);
+        Ok(None)
+    }
 }
 
 /// Why a learner gave no metric.

@@ -7,7 +7,8 @@ use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, create, evaluate, forget, items, judge, metrics, model, overview, refit, relink, search, transfer,
+    add, backup, create, evaluate, explain, forget, items, judge, metrics, model, overview, refit, relink, search,
+    transfer,
 };
 use crate::demo;
 
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Refit(refit::Args),
     /// List the versions of the metric, promote one, go back, compare, export, import
     Metrics(metrics::Args),
+    /// Say why an item is at its rank: the metric's directions, and the judgements behind it
+    Explain(explain::Args),
     /// Measure answers against known relevant items, Euclidean beside learned
     Evaluate(evaluate::Args),
     /// Link everything into one graph now, under the active metric

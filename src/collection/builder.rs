@@ -26,6 +26,7 @@ pub struct CollectionBuilder {
     dim: Option<usize>,
     distance: Option<Distance>,
     precision: Option<Precision>,
+    refit_after: Option<usize>,
 }
 
 impl std::fmt::Debug for CollectionBuilder {
@@ -36,7 +37,15 @@ impl std::fmt::Debug for CollectionBuilder {
 
 impl CollectionBuilder {
     pub(crate) fn new(store: Store, name: &str) -> Self {
-        Self { store, name: name.to_owned(), encoder: None, dim: None, distance: None, precision: None }
+        Self {
+            store,
+            name: name.to_owned(),
+            encoder: None,
+            dim: None,
+            distance: None,
+            precision: None,
+            refit_after: None,
+        }
     }
 
     /// The encoder of its texts; the dimension follows from it.
@@ -65,6 +74,14 @@ impl CollectionBuilder {
     /// How numbers are kept, `f32` where nothing is said.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
+        self
+    }
+
+    /// Refits by itself, in the background, whenever so many judgements have been given since the last time; 0 for never,
+    /// which is the default. It holds for the open collection and is not stored. Searches never wait for it, one refit
+    /// runs at a time, and it ends with the last handle. [`Collection::background_refit`] says what came of it.
+    pub fn refit_after(mut self, judgements: usize) -> Self {
+        self.refit_after = Some(judgements);
         self
     }
 
@@ -166,7 +183,7 @@ impl CollectionBuilder {
                 tracing::warn!(%error, "what was begun of a collection is removed at the next opening");
             }
         }
-        entered
+        entered.inspect(|c| refit_after(c, self.refit_after))
     }
 
     fn take(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {
@@ -195,7 +212,14 @@ impl CollectionBuilder {
         if let Some(encoder) = &self.encoder {
             check_encoder(&self.name, info.encoder.as_ref(), &**encoder)?;
         }
-        self.store.open_collection(open, &self.name, record, self.encoder)
+        self.store.open_collection(open, &self.name, record, self.encoder).inspect(|c| refit_after(c, self.refit_after))
+    }
+}
+
+/// Sets when a collection is refitted by itself, where something was said of it.
+fn refit_after(collection: &Collection, judgements: Option<usize>) {
+    if let Some(judgements) = judgements {
+        collection.inner.background.set(judgements);
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Collection, Inner, RefitReport};
+use super::refit::OTHERS;
+use super::{Collection, Inner, Refit, RefitReport};
 use crate::error::{Error, Result};
 use crate::feedback::query_hash;
 use crate::persist::{JudgementRecord, QueryRecord};
@@ -24,6 +25,8 @@ pub enum Forget {
 pub struct Forgotten {
     /// Judgements removed.
     pub removed: usize,
+    /// Users whose own metric was withdrawn, and learned anew where they have judgements left.
+    pub users: Vec<String>,
     /// Versions withdrawn because they may have learned from them: their matrices are gone.
     pub withdrawn: Vec<u32>,
     /// The refit without them, when the active metric was withdrawn and judgements are left.
@@ -39,19 +42,34 @@ impl Collection {
     /// # Errors
     /// Storage errors. When the refit fails the judgements are gone all the same, and the metric is Euclidean.
     pub fn forget(&self, what: &Forget) -> Result<Forgotten> {
-        let (removed, withdrawn, reset) = self.inner.forget(what)?;
-        let refit = match reset.then(|| self.refit().run()) {
-            Some(Ok(report)) => Some(report),
-            None | Some(Err(Error::NoJudgements(_) | Error::Learn(_))) => None,
-            Some(Err(error)) => return Err(error),
+        let Removed { judgements: removed, withdrawn, reset, users } = self.inner.forget(what)?;
+        let anew = |refit: Refit| match refit.run() {
+            Ok(report) => Ok(Some(report)),
+            Err(Error::NoJudgements(_) | Error::Learn(_)) => Ok(None),
+            Err(error) => Err(error),
         };
-        Ok(Forgotten { removed, withdrawn, refit, active: self.active_metric(None) })
+        let refit = if reset { anew(self.refit())? } else { None };
+        for user in &users {
+            anew(self.refit().user(user))?;
+        }
+        Ok(Forgotten { removed, users, withdrawn, refit, active: self.active_metric(None) })
     }
 }
 
+/// What went.
+#[derive(Default)]
+struct Removed {
+    judgements: usize,
+    withdrawn: Vec<u32>,
+    /// The shared metric went back to version 0.
+    reset: bool,
+    /// Users who went back to the shared metric.
+    users: Vec<String>,
+}
+
 impl Inner {
-    /// Removes and withdraws in one transaction; says whether the shared metric went back to version 0.
-    fn forget(&self, what: &Forget) -> Result<(usize, Vec<u32>, bool)> {
+    /// Removes and withdraws in one transaction.
+    fn forget(&self, what: &Forget) -> Result<Removed> {
         let _refitting = self.refit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _writing = self.lock_writer();
         let mut gone = Vec::new();
@@ -67,7 +85,7 @@ impl Inner {
             }
         }
         if gone.is_empty() {
-            return Ok((0, Vec::new(), false));
+            return Ok(Removed::default());
         }
         let mut writes = self.shelf.write();
         for sequence in &gone {
@@ -83,7 +101,7 @@ impl Inner {
         for (version, mut record) in self.shelf.versions()? {
             let learned_from = record.judgements.is_some_and(|(first, last)| {
                 gone.iter().any(|s| (first..=last).contains(s))
-                    && (record.user.is_none() || users.contains(&record.user))
+                    && (record.user.is_none() || users.contains(&record.user) || record.parameters.contains_key(OTHERS))
             });
             if learned_from && !record.withdrawn {
                 record.withdrawn = true;
@@ -92,8 +110,12 @@ impl Inner {
                 withdrawn.push(version);
             }
         }
-        let reset = self.withdraw(writes, &withdrawn)?;
-        Ok((gone.len(), withdrawn, reset))
+        let trial_ends = self.forget_trial(&mut writes, &gone, &withdrawn)?;
+        let (reset, users) = self.withdraw(writes, &withdrawn)?;
+        if trial_ends {
+            self.clear_trial();
+        }
+        Ok(Removed { judgements: gone.len(), withdrawn, reset, users })
     }
 }
 

@@ -19,13 +19,18 @@ impl Collection {
 
     /// Stores judgements, all or none, durably; gives their sequence numbers.
     ///
+    /// Clicks (judgements of [`Source::Click`](crate::Source::Click) with what was shown) on an answer of the running trial
+    /// count for it, and may decide it: see [`Self::start_trial`].
+    ///
     /// A text that was judged is encoded once and its numbers kept, so that a refit does not wait for the encoder.
     ///
     /// # Errors
     /// [`Error::InvalidJudgement`] with its position for a grade, weight, user, vector or id that cannot be; encoder and
     /// storage errors.
     pub fn judge_all(&self, judgements: impl IntoIterator<Item = Judgement>) -> Result<Range<u64>> {
-        self.inner.judge(&judgements.into_iter().collect::<Vec<_>>())
+        let stored = self.inner.judge(&judgements.into_iter().collect::<Vec<_>>())?;
+        self.count_for_refit((stored.end - stored.start) as usize);
+        Ok(stored)
     }
 
     /// Every judgement, in the order they were given.
@@ -82,7 +87,12 @@ impl Inner {
         }
         let next = first + judgements.len() as u64;
         writes.set_next_judgement(next);
-        writes.commit()?;
+        let counted = self.count_clicks(judgements, &mut writes)?;
+        match &counted.promoted {
+            Some(challenger) => self.activate(writes, None, challenger)?,
+            None => writes.commit()?,
+        }
+        self.counted(counted);
         Ok(first..next)
     }
 

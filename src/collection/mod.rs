@@ -3,22 +3,31 @@
 //! One file an activity; this one opens a collection and holds what they share. Writes go one way: check, encode, commit
 //! to the shelf, then publish in the index. So nothing is seen that is not durable, and a search never waits for a write.
 
+mod ask;
+mod background;
 mod builder;
+mod collect;
+mod drift;
 mod evaluate;
+mod explain;
 mod forget;
 mod graph;
 mod history;
 mod ids;
 mod judge;
 mod metadata;
+mod neighbours;
 mod read;
 mod refit;
 mod repair;
 mod sample;
 mod search;
+mod signals;
 mod stats;
+mod trial;
 mod verify;
 mod versions;
+mod weak;
 mod write;
 
 use std::sync::atomic::AtomicU64;
@@ -34,16 +43,22 @@ use crate::metric::Distance;
 use crate::persist::{CollectionRecord, Database, Precision, Shelf};
 use crate::plugin::MetricLearner;
 
+pub use ask::Question;
 pub use builder::CollectionBuilder;
+pub use drift::{Drift, Step};
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
+pub use explain::{Explain, Explanation, Influence};
 pub use forget::{Forget, Forgotten};
 pub use history::{History, StoredVersion};
+pub use neighbours::{NeighbourChange, NeighbourChanges};
 pub use refit::{Refit, RefitMillis, RefitReport};
 pub(crate) use repair::repair;
 pub use search::Search;
 pub use stats::{SegmentStats, Stats};
+pub use trial::{Interleaved, Team, Trial, Verdict};
 pub use verify::Problem;
 pub(crate) use verify::inspect;
+pub use weak::Weak;
 pub use write::Added;
 
 /// The registered plugins, in the order they were given.
@@ -136,6 +151,8 @@ pub(crate) struct Inner {
     ids: ids::Ids,
     metadata: metadata::Metadata,
     metrics: versions::Metrics,
+    trials: trial::Trials,
+    background: background::Background,
     plugins: Plugins,
     /// Held from reading counters until a write is published: commits and the index see writes in one order.
     writer: Mutex<()>,
@@ -173,6 +190,7 @@ impl Inner {
         let base = index::Versioned { version: 0, metric: info.distance.metric(info.dim) };
         let index = graph::restore(&graph, info.dim, &base, next_slot, vectors)?;
         let metrics = versions::Metrics::open(&shelf, base)?;
+        let trials = trial::Trials::open(&shelf)?;
         let inner = Arc::new(Self {
             name: name.to_owned(),
             dim: info.dim,
@@ -186,6 +204,8 @@ impl Inner {
             ids,
             metadata: metadata::Metadata::default(),
             metrics,
+            trials,
+            background: background::Background::default(),
             plugins,
             writer: Mutex::new(()),
             refit: Mutex::new(()),
@@ -245,11 +265,12 @@ impl Collection {
         }
     }
 
-    /// Waits until background work (linking, caches of biases) that is under way is done. For measurements.
+    /// Waits until background work (refits, linking, caches of biases) that is under way is done. For measurements.
     ///
     /// # Errors
     /// When the linked graph cannot be stored.
     pub fn settle(&self) -> Result<()> {
+        self.inner.background.settle();
         self.inner.index.settle();
         self.inner.save_graph()
     }

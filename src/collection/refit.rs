@@ -1,18 +1,19 @@
 //! Learning a metric from the judgements so far.
 
-use std::collections::HashMap;
-use std::sync::PoisonError;
-use std::time::Instant;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::sample::rows;
-use super::{Collection, Inner, prepare};
+use super::ask::{self, ASKED, Question};
+use super::collect::{Collected, Selection, Whose};
+use super::drift::MOVED;
+use super::explain::HALF_LIFE_DAYS;
+use super::{Collection, Inner};
 use crate::error::{Error, Result};
-use crate::feedback::query_hash;
+use crate::feedback::Source;
 use crate::metric::learned;
-use crate::persist::{JudgementRecord, QueryRecord};
-use crate::plugin::{Examples, FitReport, Gate, Graded, Pair, PairCounts, Task};
+use crate::plugin::{FitReport, Gate, PairCounts, Task};
 
 /// A refit to be run; made by [`Collection::refit`].
 #[must_use = "end with `run`"]
@@ -24,6 +25,10 @@ pub struct Refit {
     seed: u64,
     dry_run: bool,
     force: bool,
+    half_life: Option<Duration>,
+    ask: Option<usize>,
+    /// Give up when no handle but this one and the caller's is left.
+    until_alone: bool,
 }
 
 /// What a refit did and why.
@@ -49,6 +54,9 @@ pub struct RefitReport {
     pub gate: Gate,
     /// Where the time went.
     pub millis: RefitMillis,
+    /// Judgements that would decide, where they were asked for and the candidate was not promoted. They come in twos of one
+    /// query.
+    pub questions: Vec<Question>,
 }
 
 /// Milliseconds of each part of a refit.
@@ -64,19 +72,22 @@ pub struct RefitMillis {
     pub swap: f64,
 }
 
-/// Judgements as a learner takes them, and which they were.
-pub(super) struct Collected {
-    pub(super) examples: Examples,
-    /// First and last sequence number of those used.
-    pub(super) range: Option<(u64, u64)>,
-}
-
 impl Collection {
     /// Learns a metric from the judgements so far. The candidate becomes a version; it is promoted when the gate finds that
     /// it answers held-out judgements better. Searches go on meanwhile, and the next one after a promotion is answered under
     /// it: nothing is rebuilt.
     pub fn refit(&self) -> Refit {
-        Refit { collection: self.clone(), learner: None, user: None, seed: 0, dry_run: false, force: false }
+        Refit {
+            collection: self.clone(),
+            learner: None,
+            user: None,
+            seed: 0,
+            dry_run: false,
+            force: false,
+            half_life: None,
+            ask: None,
+            until_alone: false,
+        }
     }
 }
 
@@ -87,7 +98,8 @@ impl Refit {
         self
     }
 
-    /// Learns a metric for one user, from their judgements alone.
+    /// Learns a metric for one user: from their judgements, with everybody else's as the prior. The gate tests it on theirs
+    /// alone. Users without a metric of their own are answered under everybody's.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
@@ -111,6 +123,27 @@ impl Refit {
         self
     }
 
+    /// Asks for so many judgements (2 to 1,000; 30 decide most cases) when the gate does not let the candidate pass. Answer
+    /// them as [explicit](crate::Source::Explicit) judgements and refit again: they decide where they speak clearly for or
+    /// against the candidate, and are learned from besides.
+    pub fn ask(mut self, questions: usize) -> Self {
+        self.ask = Some(questions);
+        self
+    }
+
+    /// Lets a judgement's weight halve over so much time, counted back from the newest judgement. By default they all keep
+    /// theirs.
+    pub fn half_life(mut self, half_life: Duration) -> Self {
+        self.half_life = Some(half_life);
+        self
+    }
+
+    /// Gives up when the caller's handle is the last one.
+    pub(super) fn until_alone(mut self) -> Self {
+        self.until_alone = true;
+        self
+    }
+
     /// Runs it. Refits of one collection run one at a time.
     ///
     /// # Errors
@@ -123,15 +156,30 @@ impl Refit {
     }
 }
 
+/// The name under which a user's version says how many judgements of others its prior was made of.
+pub(super) const OTHERS: &str = "judgements_of_others";
+
 impl Inner {
     fn refit(&self, request: &Refit) -> Result<RefitReport> {
         let started = Instant::now();
         let user = request.user.as_deref();
         let learner = self.learner(request.learner.as_deref())?;
-        let collected = self.collect(user)?;
-        if collected.range.is_none() {
+        if let Some(n) = request.ask {
+            ask::check(n)?;
+            if request.dry_run {
+                return Err(Error::Invalid("a dry run stores no candidate that judgements could be asked for".into()));
+            }
+        }
+        if request.half_life.is_some_and(|h| h.is_zero()) {
+            return Err(Error::Invalid("the half-life is 0; it is a time above 0".into()));
+        }
+        let selection = Selection::of(Whose::only(user)).half_life(request.half_life);
+        let collected = self.collect(&selection)?;
+        let range = collected.range();
+        if range.is_none() {
             return Err(Error::NoJudgements(user.map(|u| format!(" by user {u:?}")).unwrap_or_default()));
         }
+        let others = self.collect_others(&selection)?;
         let sample = self.sample()?;
         let incumbent = self.load(self.metrics.active(user))?;
         let collect = millis(started);
@@ -142,91 +190,67 @@ impl Inner {
             examples: &collected.examples,
             incumbent: (incumbent.version > 0).then_some(&*incumbent.metric),
             sample: &sample,
-            cancel: &|| false,
+            cancel: &|| request.until_alone && Arc::strong_count(&request.collection.inner) <= 2,
         };
-        let fitted = learner.fit(&task)?;
+        let mut fitted = match &others {
+            Some(others) => learner.fit_personal(&task, &others.examples)?,
+            None => learner.fit(&task)?,
+        };
+        if let Ok(comparison) = learner.compare(&*incumbent.metric, &*fitted.metric) {
+            fitted.report.parameters.insert(MOVED.to_owned(), comparison.distance);
+        }
+        for (source, weight) in collected.weights.iter().filter(|(source, _)| **source != Source::Explicit) {
+            let name = format!("weight_of_{}", source.name());
+            fitted.report.parameters.insert(name, f64::from(*weight));
+        }
+        if let Some(others) = &others {
+            fitted.report.parameters.insert(OTHERS.to_owned(), others.len() as f64);
+        }
+        if let Some(n) = request.ask {
+            fitted.report.parameters.insert(ASKED.to_owned(), n as f64);
+        }
+        if let Some(half_life) = request.half_life {
+            fitted.report.parameters.insert(HALF_LIFE_DAYS.to_owned(), half_life.as_secs_f64() / 86_400.0);
+        }
+        if let Some(tally) = self.answers(&incumbent, user, fitted.report.pairs)? {
+            tally.decide(&mut fitted.report.gate);
+        }
         let promoted = !request.dry_run && (request.force || fitted.report.gate.accepted);
         let swapping = Instant::now();
         let mut version = None;
+        let mut candidate = None;
         if !request.dry_run {
-            let record = learned(&fitted.report, learner.name(), incumbent.version, user, collected.range);
+            let range = hull(range, others.as_ref().and_then(Collected::range));
+            let record = learned(&fitted.report, learner.name(), incumbent.version, user, range);
             let _writing = self.lock_writer();
             let mut writes = self.shelf.write();
             let metric = self.put_version(&mut writes, &record, fitted.metric)?;
             version = Some(metric.version);
             if promoted {
-                self.activate(writes, user, &metric)?;
+                self.make_active(writes, user, &metric)?;
             } else {
                 writes.commit()?;
                 self.keep_version(&metric);
+                candidate = Some(metric);
             }
         }
+        let swap = millis(swapping);
+        let questions = match (request.ask, candidate) {
+            (Some(n), Some(candidate)) => self.questions(&candidate, &incumbent, n, user)?,
+            _ => Vec::new(),
+        };
         let FitReport { learner, pairs, lambda, t, condition, gate, fit_millis, gate_millis, .. } = fitted.report;
-        let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap: millis(swapping) };
+        let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap };
         let parent = incumbent.version;
-        Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis })
-    }
-
-    /// Resolves judgements to vectors. Those whose items are gone say nothing any more and are passed over.
-    pub(super) fn collect(&self, user: Option<&str>) -> Result<Collected> {
-        let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
-        let mut examples = Examples::default();
-        let mut range: Option<(u64, u64)> = None;
-        for entry in self.shelf.judgements() {
-            let (sequence, record) = entry?;
-            if user.is_some() && record.user.as_deref() != user {
-                continue;
-            }
-            let (Some(query), Some(item)) = (rows_of.query(&record)?, rows_of.item(&record.item)?) else { continue };
-            let JudgementRecord { grade, weight, pair, .. } = record;
-            if pair {
-                examples.pairs.push(Pair { a: query, b: item, similar: grade > 0.0, weight });
-            } else {
-                examples.graded.push(Graded { query, item, grade, weight });
-            }
-            range = Some((range.map_or(sequence, |(first, _)| first), sequence));
-        }
-        examples.vectors = rows(rows_of.numbers, self.dim)?;
-        Ok(Collected { examples, range })
+        Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis, questions })
     }
 }
 
-/// Gives each distinct vector one row.
-struct Rows<'a> {
-    inner: &'a Inner,
-    known: HashMap<Key, Option<usize>>,
-    numbers: Vec<f32>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-enum Key {
-    Query([u8; 16]),
-    Item(String),
-}
-
-impl Rows<'_> {
-    fn query(&mut self, record: &JudgementRecord) -> Result<Option<usize>> {
-        if let QueryRecord::Item(id) = &record.query {
-            return self.item(id);
-        }
-        let Some(hash) = query_hash(&record.query) else { return Ok(None) };
-        self.row(Key::Query(hash), |inner| Ok(Some(prepare(inner.distance, inner.shelf.judged_query(hash)?))))
-    }
-
-    fn item(&mut self, id: &str) -> Result<Option<usize>> {
-        self.row(Key::Item(id.to_owned()), |inner| Ok(inner.shelf.slot(id)?.and_then(|slot| inner.index.vector(slot))))
-    }
-
-    fn row(&mut self, key: Key, read: impl FnOnce(&Inner) -> Result<Option<Vec<f32>>>) -> Result<Option<usize>> {
-        if let Some(row) = self.known.get(&key) {
-            return Ok(*row);
-        }
-        let row = read(self.inner)?.map(|vector| {
-            self.numbers.extend(vector);
-            self.numbers.len() / self.inner.dim - 1
-        });
-        self.known.insert(key, row);
-        Ok(row)
+/// The least range that holds both.
+fn hull(a: Option<(u64, u64)>, b: Option<(u64, u64)>) -> Option<(u64, u64)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (one, other) => one.or(other),
     }
 }
 

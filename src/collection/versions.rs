@@ -108,7 +108,7 @@ impl Collection {
     }
 
     /// Makes a version the active one: for its user where it was learned for one, else for everybody. The next search is
-    /// answered under it; nothing is rebuilt.
+    /// answered under it; nothing is rebuilt. A trial that is running ends when everybody's metric changes.
     ///
     /// # Errors
     /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`], or [`Error::NoPlugin`] when nobody can read it.
@@ -117,7 +117,7 @@ impl Collection {
         let metric = inner.load(version)?;
         let user = if version == 0 { None } else { inner.version_record(version)?.user };
         let _writing = inner.lock_writer();
-        inner.activate(inner.shelf.write(), user.as_deref(), &metric)
+        inner.make_active(inner.shelf.write(), user.as_deref(), &metric)
     }
 
     /// Goes back to a version, by default to the active one's parent. Gives the version that is active now.
@@ -214,6 +214,18 @@ impl Inner {
         Ok(Versioned { version, metric })
     }
 
+    /// Promotes a version by decision of somebody else than a trial, which thereby ends.
+    pub(super) fn make_active(&self, mut writes: Writes<'_>, user: Option<&str>, metric: &Versioned) -> Result<()> {
+        if user.is_none() {
+            self.supersede_trial(&mut writes)?;
+        }
+        self.activate(writes, user, metric)?;
+        if user.is_none() {
+            self.clear_trial();
+        }
+        Ok(())
+    }
+
     /// Commits a transaction together with a promotion, and makes it seen; the writer's lock is held.
     pub(super) fn activate(&self, mut writes: Writes<'_>, user: Option<&str>, metric: &Versioned) -> Result<()> {
         let mut active = (**self.metrics.active.load()).clone();
@@ -236,18 +248,20 @@ impl Inner {
     }
 
     /// Commits a transaction that withdraws versions: whoever was answered under one is answered under version 0, or under
-    /// the shared metric where it was a user's own. Says whether the shared metric was among them.
-    pub(super) fn withdraw(&self, mut writes: Writes<'_>, versions: &[u32]) -> Result<bool> {
+    /// the shared metric where it was a user's own. Says whether the shared metric was among them, and whose own were.
+    pub(super) fn withdraw(&self, mut writes: Writes<'_>, versions: &[u32]) -> Result<(bool, Vec<String>)> {
         let mut active = (**self.metrics.active.load()).clone();
         let reset = versions.contains(&active.shared);
         if reset {
             active.shared = 0;
             writes.set_active(None, 0);
         }
+        let mut users = Vec::new();
         active.users.retain(|user, version| {
             let keep = !versions.contains(version);
             if !keep {
                 writes.clear_active(user);
+                users.push(user.clone());
             }
             keep
         });
@@ -259,7 +273,7 @@ impl Inner {
         if reset {
             self.index.activate(&self.metrics.base);
         }
-        Ok(reset)
+        Ok((reset, users))
     }
 
     /// Keeps a version that was just stored at hand.
@@ -304,7 +318,7 @@ impl Inner {
         if record.withdrawn {
             return Err(Error::WithdrawnVersion(version));
         }
-        let Some(plugin) = self.plugins.iter().find(|p| p.name() == record.plugin) else {
+        let Ok(plugin) = self.learner_of(&record.plugin) else {
             return Err(Error::NoPlugin(format!(
                 "metric version {version} was made by the plugin {:?}, which is not registered; \
                  searches can still be asked under the Euclidean metric",
@@ -335,6 +349,14 @@ impl Inner {
             version = record.parent;
         }
         Ok(version)
+    }
+
+    /// The plugin of this name.
+    pub(super) fn learner_of(&self, plugin: &str) -> Result<&Arc<dyn MetricLearner>> {
+        self.plugins
+            .iter()
+            .find(|p| p.name() == plugin)
+            .ok_or_else(|| Error::NoPlugin(format!("the plugin {plugin:?} is not registered")))
     }
 
     /// The plugin that has a learner of this name; the first plugin where none is named.

@@ -11,7 +11,7 @@ use crate::item::check_id;
 use crate::query::Query;
 use crate::time;
 
-pub(crate) use record::{from_record, hash_text, hash_vector, query_hash, to_record};
+pub(crate) use record::{from_record, hash_text, hash_vector, query_hash, query_key, record_key, source_of, to_record};
 
 /// The most ids that may be given as shown beside a judged item.
 const MAX_SHOWN: usize = 10_000;
@@ -58,7 +58,7 @@ pub enum Subject {
 }
 
 /// How a judgement came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Source {
@@ -69,6 +69,17 @@ pub enum Source {
     Click,
     /// Derived from something else, such as a shared label.
     Proxy,
+}
+
+impl Source {
+    /// Its name in the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Explicit => "explicit",
+            Self::Click => "click",
+            Self::Proxy => "proxy",
+        }
+    }
 }
 
 impl Judgement {

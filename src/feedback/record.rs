@@ -28,6 +28,28 @@ pub(crate) fn query_hash(query: &QueryRecord) -> Option<[u8; 16]> {
     }
 }
 
+/// What tells a query from others: equal for equal queries and, but for chance, for no others.
+pub(crate) fn query_key(query: &Query) -> Vec<u8> {
+    match query {
+        Query::Text(text) => hash_text(text).to_vec(),
+        Query::Vector(vector) => hash_vector(vector).to_vec(),
+        Query::Item(id) => item_key(id),
+    }
+}
+
+/// The same for a stored judgement's query.
+pub(crate) fn record_key(query: &QueryRecord) -> Vec<u8> {
+    match query {
+        QueryRecord::Text(text) => hash_text(text).to_vec(),
+        QueryRecord::Vector(hash) => hash.to_vec(),
+        QueryRecord::Item(id) => item_key(id),
+    }
+}
+
+fn item_key(id: &str) -> Vec<u8> {
+    [b"item ", id.as_bytes()].concat()
+}
+
 /// The record of a judgement.
 pub(crate) fn to_record(judgement: &Judgement) -> JudgementRecord {
     let (query, item, grade, pair) = match &judgement.subject {
@@ -58,6 +80,15 @@ pub(crate) fn to_record(judgement: &Judgement) -> JudgementRecord {
     }
 }
 
+/// The source of a record.
+pub(crate) fn source_of(code: u8) -> Source {
+    match code {
+        1 => Source::Click,
+        2 => Source::Proxy,
+        _ => Source::Explicit,
+    }
+}
+
 /// The judgement of a record; `vector` gives the numbers of a judged vector by its hash.
 pub(crate) fn from_record<E>(
     record: JudgementRecord,
@@ -79,11 +110,7 @@ pub(crate) fn from_record<E>(
     Ok(Judgement {
         subject,
         user: record.user,
-        source: match record.source {
-            1 => Source::Click,
-            2 => Source::Proxy,
-            _ => Source::Explicit,
-        },
+        source: source_of(record.source),
         weight: record.weight,
         at,
         shown: record.shown,

@@ -1,6 +1,8 @@
 //! What several test programs share.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod kinds;
+
 use affinis::{EncodeError, Encoded, Encoder, Item};
 use ndarray::Array2;
 

@@ -1,12 +1,14 @@
 //! `judge`: judgements from a file, all of them or none.
 
-use affinis::Source;
+use std::ops::Range;
+
+use affinis::{Collection, RefitReport, Source, Weak};
 use serde_json::json;
 
-use super::{At, expected};
+use super::{At, expected, refit};
 use crate::failure::Failure;
 use crate::input::{self, Defaults, Input, InputError, Opened, Place, source_name};
-use crate::output::{Out, plain, plural};
+use crate::output::{self, Out, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -16,40 +18,59 @@ A line is one of
   {\"query_vector\": [..], \"item\": \"id\", \"grade\": 0.5}      from -1 (irrelevant) to 1 (relevant)
   {\"a\": \"id\", \"b\": \"id\", \"similar\": true}
 and may have \"user\", \"source\", \"weight\" (above 0), \"at\" (a time as RFC 3339 has it) and \"shown\"
-(the ids that were shown beside it, in order). --user and --source hold for lines that do not
+(the ids that were shown beside it, in order). A click weighs more the farther down it was, and
+answers above it that were not clicked count a little against them. --user and --source hold for lines that do not
 say it themselves.
 
 Examples:
   affinis judge notes judgements.jsonl
+  affinis judge notes --by-field lang --number 500
+  affinis judge notes clicks.jsonl --source click --refit-after 200
   echo '{\"a\": \"a1\", \"b\": \"a2\", \"similar\": true}' | affinis judge notes - --user ann")]
 pub(crate) struct Args {
     /// The collection's name
     name: String,
     /// The file of JSON lines, or - for standard input
-    file: Input,
+    #[arg(required_unless_present = "weak")]
+    file: Option<Input>,
+    /// Make proxy judgements: two items are similar when this field of their metadata is the same
+    #[arg(long, value_name = "FIELD", group = "weak", conflicts_with_all = ["file", "source", "user"])]
+    by_field: Option<String>,
+    /// Make proxy judgements: the first half of a text is a query for its item
+    #[arg(long, group = "weak", conflicts_with_all = ["file", "source", "user", "by_field"])]
+    by_halves: bool,
+    /// How many proxy judgements to make
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count, requires = "weak")]
+    number: usize,
     /// Who judged
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// How the judgements came about: explicit, click or proxy [default: explicit]
     #[arg(long, value_name = "SOURCE", value_parser = source_name)]
     source: Option<Source>,
+    /// Refit when at least N judgements have come since the last time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    refit_after: Option<u64>,
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
-    let defaults = Defaults { user: args.user.clone(), source: args.source };
-    let Opened { name, reader } = args.file.open()?;
-    let (lines, judgements): (Vec<u64>, Vec<_>) =
-        input::judgements_jsonl(reader, &name, expected(&collection), &defaults)?.into_iter().unzip();
-    let stored = collection.judge_all(judgements).map_err(|error| match error {
-        affinis::Error::InvalidJudgement { index, reason } if index < lines.len() => {
-            Failure::Input(InputError::new(&name, Place::Line(lines[index]), reason))
-        }
-        other => other.into(),
-    })?;
+    let stored = match (&args.file, &args.by_field) {
+        (Some(file), _) => given(args, file, &collection)?,
+        (None, Some(field)) => collection.judge_weakly(&Weak::Field(field.clone()), args.number, 0)?,
+        (None, None) => collection.judge_weakly(&Weak::Halves, args.number, 0)?,
+    };
     let number = stored.end - stored.start;
+    let due = match args.refit_after {
+        Some(n) => collection.unlearned()? as u64 >= n,
+        None => false,
+    };
+    let report = if due { learn(&collection) } else { None };
     if out.is_json() {
-        let document = json!({"judgements": number, "first": stored.start, "last": stored.end.saturating_sub(1)});
+        let mut document = json!({"judgements": number, "first": stored.start, "last": stored.end.saturating_sub(1)});
+        if let Some(report) = &report {
+            document["refit"] = refit::document(report);
+        }
         return Ok(out.json(&document)?);
     }
     out.line(format_args!(
@@ -58,5 +79,37 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         plain(&args.name),
         plural(collection.judgement_count() as u64, "judgement", "judgements")
     ))?;
+    if let Some(report) = &report {
+        refit::print(report, false, out)?;
+    }
     Ok(())
+}
+
+/// Refits. What was judged is stored in any case, so a refit that cannot be made is a warning.
+fn learn(collection: &Collection) -> Option<RefitReport> {
+    let working = output::spinner("learning");
+    let report = collection.refit().run();
+    drop(working);
+    report.inspect_err(|error| output::warn(format_args!("no refit: {error}"))).ok()
+}
+
+/// Stores a file's judgements.
+fn given(args: &Args, file: &Input, collection: &Collection) -> Result<Range<u64>, Failure> {
+    let defaults = Defaults { user: args.user.clone(), source: args.source };
+    let Opened { name, reader } = file.open()?;
+    let (lines, judgements): (Vec<u64>, Vec<_>) =
+        input::judgements_jsonl(reader, &name, expected(collection), &defaults)?.into_iter().unzip();
+    collection.judge_all(judgements).map_err(|error| match error {
+        affinis::Error::InvalidJudgement { index, reason } if index < lines.len() => {
+            Failure::Input(InputError::new(&name, Place::Line(lines[index]), reason))
+        }
+        other => other.into(),
+    })
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=1_000_000).contains(&n) => Ok(n),
+        _ => Err("make 1 to 1000000 judgements".into()),
+    }
 }

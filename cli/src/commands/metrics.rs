@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Version};
+use affinis::{Collection, Drift, Version};
 use anstyle::Style;
 use clap::Subcommand;
 use ndarray::Array2;
@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::refit::gate_document;
-use super::{At, metric_name};
+use super::{At, metric_name, trial};
 use crate::failure::Failure;
 use crate::input::{self, Input, InputError, Opened, Place};
-use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number, plain};
+use crate::output::{Align, BAD, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number, plain};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -27,6 +27,8 @@ Examples:
   affinis metrics notes promote 2
   affinis metrics notes rollback                    back to the parent of the active version
   affinis metrics notes diff 0 3
+  affinis metrics notes drift                       how far each refit moved, and what should alarm
+  affinis metrics notes trial start 4               4 against the active one, decided by clicks
   affinis metrics notes export 3 metric.npy         the matrix, d x d; or metric.json
   affinis metrics notes import metric.npy")]
 pub(crate) struct Args {
@@ -54,6 +56,13 @@ enum Action {
     Rollback {
         /// The version's number [default: the active version's parent]
         version: Option<u32>,
+    },
+    /// Show how far each refit moved the metric, what the gate measured, and what should alarm
+    Drift,
+    /// Try a version against the active one in live answers
+    Trial {
+        #[command(subcommand)]
+        action: Option<trial::Action>,
     },
     /// Compare two versions
     Diff {
@@ -86,6 +95,8 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             active(*version, out)
         }
         Action::Rollback { version } => active(collection.rollback(*version)?, out),
+        Action::Drift => drift(&collection, out),
+        Action::Trial { action } => trial::run(&collection, action.as_ref().unwrap_or(&trial::Action::Status), out),
         Action::Diff { version, with } => diff(&collection, *version, *with, out),
         Action::Export { version, file } => export(&collection, *version, file, out),
         Action::Import { file } => import(&collection, file, out),
@@ -166,7 +177,7 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
         ]);
     }
     out.line(table)?;
-    Ok(())
+    alarms(&collection.drift()?, out)
 }
 
 fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
@@ -216,9 +227,13 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
 
 fn diff(collection: &Collection, from: u32, to: u32, out: &mut Out) -> Result<(), Failure> {
     const SHOWN: usize = 10;
+    const SAMPLE: usize = 100;
+    const NEIGHBOURS: usize = 10;
     let comparison = collection.diff(from, to)?;
+    let changes = collection.diff_neighbours(from, to, SAMPLE, NEIGHBOURS)?;
     if out.is_json() {
-        return Ok(out.json(&comparison)?);
+        let document = json!({"distance": comparison.distance, "factors": comparison.factors, "neighbours": changes});
+        return Ok(out.json(&document)?);
     }
     out.line(format_args!(
         "{} -> {}: distance {} between the metrics",
@@ -232,6 +247,61 @@ fn diff(collection: &Collection, from: u32, to: u32, out: &mut Out) -> Result<()
     }
     if !comparison.factors.is_empty() {
         out.line(table)?;
+    }
+    out.line(format_args!(
+        "of the nearest {NEIGHBOURS} of {} items, {:.0} % stay",
+        count(changes.queries.len() as u64),
+        changes.kept * 100.0
+    ))?;
+    let mut table = Table::new([("most changed", Align::Left), ("gone", Align::Left), ("come", Align::Left)]).indent(2);
+    let changed: Vec<_> = changes.queries.into_iter().filter(|c| !c.gone.is_empty()).take(SHOWN / 2).collect();
+    for change in &changed {
+        table.row([change.query.clone(), change.gone.join(" "), change.come.join(" ")]);
+    }
+    if !changed.is_empty() {
+        out.line(table)?;
+    }
+    Ok(())
+}
+
+fn drift(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
+    let drift = collection.drift()?;
+    if out.is_json() {
+        return Ok(out.json(&drift)?);
+    }
+    let mut table = Table::new([
+        ("version", Align::Right),
+        ("from", Align::Right),
+        ("moved by", Align::Right),
+        ("before", Align::Right),
+        ("after", Align::Right),
+        ("gain at least", Align::Right),
+        ("gate", Align::Left),
+    ]);
+    let optional = |value: Option<f64>| value.map(number).unwrap_or_default();
+    for step in &drift.steps {
+        table.row([
+            step.version.to_string(),
+            step.parent.to_string(),
+            optional(step.distance),
+            optional(step.before),
+            optional(step.after),
+            optional(step.lower_bound),
+            if step.accepted { "passed" } else { "refused" }.to_owned(),
+        ]);
+    }
+    if drift.steps.is_empty() {
+        out.line("no metric has been learned yet")?;
+    } else {
+        out.line(table)?;
+    }
+    alarms(&drift, out)
+}
+
+/// What should alarm about a collection's metric, a line each.
+pub(crate) fn alarms(drift: &Drift, out: &mut Out) -> Result<(), Failure> {
+    for alarm in &drift.alarms {
+        out.line(format_args!("{BAD}alarm{BAD:#} {}", plain(alarm)))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ pub(crate) mod add;
 pub(crate) mod backup;
 pub(crate) mod create;
 pub(crate) mod evaluate;
+pub(crate) mod explain;
 pub(crate) mod forget;
 pub(crate) mod items;
 pub(crate) mod judge;
@@ -14,6 +15,7 @@ pub(crate) mod refit;
 pub(crate) mod relink;
 pub(crate) mod search;
 pub(crate) mod transfer;
+pub(crate) mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -39,6 +41,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Judge(args) => judge::run(&args, &at, out),
         Command::Refit(args) => refit::run(&args, &at, out),
         Command::Metrics(args) => metrics::run(&args, &at, out),
+        Command::Explain(args) => explain::run(&args, &at, out),
         Command::Evaluate(args) => evaluate::run(&args, &at, out),
         Command::Relink(args) => relink::run(&args, &at, out),
         Command::Stats(args) => overview::stats(&args, &at, out),

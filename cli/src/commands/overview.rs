@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{At, builder, metric_name};
+use super::{At, builder, metric_name, metrics};
 use crate::failure::Failure;
 use crate::output::{self, Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, plain, plural};
 
@@ -95,7 +95,7 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
         }
         out.line(table.indent(2))?;
     }
-    Ok(())
+    metrics::alarms(&collection.drift()?, out)
 }
 
 /// What beam a search takes by default, and why.

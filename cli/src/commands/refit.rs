@@ -1,11 +1,13 @@
 //! `refit`: learns a metric from the judgements and puts it through the gate.
 
-use affinis::{Gate, RefitReport};
+use std::time::Duration;
+
+use affinis::{Collection, Gate, Query, RefitReport};
 use serde_json::{Value, json};
 
 use super::At;
 use crate::failure::Failure;
-use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plain};
+use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -17,6 +19,7 @@ Examples:
   affinis refit notes
   affinis refit notes --dry-run                     say what would happen, and store nothing
   affinis refit notes --user ann                    a metric for searches with --user ann
+  affinis refit notes --ask | grep '^{' > q.jsonl   30 judgements that would decide, to be answered
   affinis refit notes --learner diagonal --force    promote it whatever the gate says")]
 pub(crate) struct Args {
     /// The collection's name
@@ -33,6 +36,12 @@ pub(crate) struct Args {
     /// Promote whatever the gate says
     #[arg(long, conflicts_with = "dry_run")]
     force: bool,
+    /// Where the gate does not pass it, ask for N judgements that would decide [default N: 30]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30", value_parser = questions, conflicts_with_all = ["dry_run", "force"])]
+    ask: Option<usize>,
+    /// Let a judgement's weight halve over so many days, counted back from the newest
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    half_life: Option<Duration>,
     /// Fixes every random choice [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -47,6 +56,12 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if let Some(user) = &args.user {
         refit = refit.user(user);
     }
+    if let Some(n) = args.ask {
+        refit = refit.ask(n);
+    }
+    if let Some(half_life) = args.half_life {
+        refit = refit.half_life(half_life);
+    }
     if let Some(seed) = args.seed {
         refit = refit.seed(seed);
     }
@@ -56,12 +71,56 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
         return Ok(out.json(&document(&report))?);
     }
-    print(&report, args.dry_run, out)
+    print(&report, args.dry_run, out)?;
+    if args.ask.is_some() && !report.promoted {
+        ask(&report, &collection, out)?;
+    }
+    Ok(())
+}
+
+fn questions(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (2..=1000).contains(&n) => Ok(n),
+        _ => Err("ask for 2 to 1000 judgements".into()),
+    }
+}
+
+fn days(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|days: f64| Duration::try_from_secs_f64(days * 86_400.0).ok())
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "a half-life is a number of days above 0".into())
+}
+
+/// The questions as lines to be completed and given to `judge`, with what the ids stand for beside them.
+fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(), Failure> {
+    if report.questions.is_empty() {
+        out.line("there is nothing to ask: both metrics answer alike")?;
+        return Ok(());
+    }
+    out.line(format_args!(
+        "{BOLD}{} would decide{BOLD:#}: complete the lines, give them to `affinis judge {}`, and refit",
+        plural(report.questions.len() as u64, "judgement", "judgements"),
+        plain(collection.name())
+    ))?;
+    let text = |id: &str| -> Result<Option<String>, Failure> { Ok(collection.get(id)?.and_then(|item| item.text)) };
+    for question in &report.questions {
+        if let Query::Item(query) = &question.query
+            && let (Some(query), Some(item)) = (text(query)?, text(&question.item)?)
+        {
+            output::note(format_args!("{DIM}{} -> {}{DIM:#}", plain(&query), plain(&item)));
+        }
+        let mut line = json!(question);
+        line["relevant"] = Value::Null;
+        out.line(line)?;
+    }
+    Ok(())
 }
 
 /// The report as the command line promises it.
 pub(crate) fn document(report: &RefitReport) -> Value {
-    json!({
+    let mut document = json!({
         "promoted": report.promoted,
         "version": report.version,
         "parent": report.parent,
@@ -72,7 +131,11 @@ pub(crate) fn document(report: &RefitReport) -> Value {
         "condition": report.condition,
         "gate": gate_document(&report.gate),
         "millis": report.millis,
-    })
+    });
+    if !report.questions.is_empty() {
+        document["ask"] = json!(report.questions);
+    }
+    document
 }
 
 /// A gate's verdict as the command line promises it.

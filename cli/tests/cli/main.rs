@@ -5,6 +5,7 @@ mod home;
 mod bad_input;
 mod demo;
 mod evaluation;
+mod feedback;
 mod items;
 mod judgements;
 mod metrics;

@@ -72,11 +72,8 @@ fn wrong_arguments_are_status_2() {
 }
 
 #[test]
-fn commands_that_are_not_there_yet_are_not_listed() {
+fn every_command_is_listed() {
     let help = Home::new().ok(["--help"]).stdout;
-    for command in ["explain"] {
-        assert!(!help.contains(&format!("  {command} ")), "{help}");
-    }
     for command in [
         "demo",
         "create",
@@ -89,6 +86,7 @@ fn commands_that_are_not_there_yet_are_not_listed() {
         "metrics",
         "evaluate",
         "relink",
+        "explain",
         "stats",
         "collections",
         "verify",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use affinis::{FitReport, Fitted, Gate, LearnError, PairCounts, Task};
+use affinis::{Examples, FitReport, Fitted, Gate, LearnError, PairCounts, Task};
 
 use crate::codec;
 use crate::evidence::Evidence;
@@ -31,8 +31,13 @@ struct Fit<'a> {
     parts: Vec<Scatters>,
 }
 
-/// Fits a candidate and judges it.
-pub(crate) fn fit(task: &Task<'_>, learner: &dyn Learner, condition_cap: f64) -> Result<Fitted, LearnError> {
+/// Fits a candidate and judges it. Others' judgements, where there are any, are its prior.
+pub(crate) fn fit(
+    task: &Task<'_>,
+    others: Option<&Examples>,
+    learner: &dyn Learner,
+    condition_cap: f64,
+) -> Result<Fitted, LearnError> {
     let start = Instant::now();
     if task.dim == 0 || task.dim > MAX_DIM {
         return Err(LearnError::Numerical(format!("dimension {} is not between 1 and {MAX_DIM}", task.dim)));
@@ -50,7 +55,7 @@ pub(crate) fn fit(task: &Task<'_>, learner: &dyn Learner, condition_cap: f64) ->
                 .into(),
         ));
     }
-    let fit = Fit::new(task, learner, condition_cap, &evidence)?;
+    let fit = Fit::new(task, others, learner, condition_cap, &evidence)?;
 
     let measurable = gate::can_measure(&evidence);
     let selecting = measurable && similar + dissimilar >= select::MIN_JUDGEMENTS;
@@ -101,12 +106,13 @@ pub(crate) fn fit(task: &Task<'_>, learner: &dyn Learner, condition_cap: f64) ->
 impl<'a> Fit<'a> {
     fn new(
         task: &'a Task<'a>,
+        others: Option<&Examples>,
         learner: &'a dyn Learner,
         condition_cap: f64,
         evidence: &'a Evidence<'a>,
     ) -> Result<Self, LearnError> {
         poll(task)?;
-        let prior = Prior::new(task.dim, task.sample)?;
+        let prior = Prior::of(task, others, &learner.parameters())?;
         let folds = Folds::new(evidence, task.seed);
         let chunklets = scatter::as_chunklets(evidence);
         let mut parts = Vec::with_capacity(FOLDS);

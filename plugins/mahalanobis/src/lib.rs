@@ -34,7 +34,8 @@
 //! ```
 //!
 //! The rooms: `evidence` (judgements made ready), `scatter`, `prior`, `learner` (one room each), `shape` (scale and
-//! condition cap), `folds`, `score`, `select`, `gate`; `fit` leads through them. [`spd`] is the algebra, `packed` the
+//! condition cap), `folds`, `score`, `select`, `gate`; `fit` leads through them. `explain` splits a distance over directions, `influence` over
+//! judgements. [`spd`] is the algebra, `packed` the
 //! kernels, `codec` the bytes of a metric.
 
 #![deny(unsafe_code)]
@@ -42,9 +43,11 @@
 mod codec;
 mod compare;
 mod evidence;
+mod explain;
 mod fit;
 mod folds;
 mod gate;
+mod influence;
 mod learner;
 mod metric;
 mod packed;

@@ -1,12 +1,12 @@
 //! [`MahalanobisMetric`]: `d_A(x, y) = (x-y)' A (x-y)`, held as the triangular factor of `A`.
 
-use affinis::{LearnError, Metric, Rewritten};
+use affinis::{Direction, LearnError, Metric, Rewritten};
 use ndarray::{Array2, ArrayView2};
 
-use crate::codec;
 use crate::packed::Packed;
 use crate::seen::Seen;
 use crate::spd;
+use crate::{codec, explain};
 
 /// The largest dimension that a store has.
 pub(crate) const MAX_DIM: usize = 4096;
@@ -128,6 +128,10 @@ impl Metric for MahalanobisMetric {
 
     fn encode(&self) -> Vec<u8> {
         codec::encode(self)
+    }
+
+    fn directions(&self, x: &[f32], y: &[f32]) -> Result<Vec<Direction>, LearnError> {
+        explain::directions(&spd::gram_of_upper(&self.factor.to_array()), x, y)
     }
 }
 

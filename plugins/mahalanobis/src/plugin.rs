@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use affinis::{Comparison, Fitted, LearnError, Metric, MetricLearner, Task};
+use affinis::{Comparison, Examples, Fitted, Influences, LearnError, Metric, MetricLearner, Task, Version};
 use ndarray::ArrayView2;
 
 use crate::learner::{self, Learner};
 use crate::metric::MahalanobisMetric;
-use crate::{codec, compare, fit};
+use crate::{codec, compare, fit, influence};
 
 /// Learns Mahalanobis metrics; registered with a store by `Store::builder().plugin(Mahalanobis::default())`.
 ///
@@ -46,15 +46,11 @@ impl MetricLearner for Mahalanobis {
     }
 
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
-        let [automatic, ..] = learner::ALL;
-        let chosen: &dyn Learner = match task.learner {
-            None => automatic,
-            Some(name) => learner::ALL
-                .into_iter()
-                .find(|l| l.name() == name)
-                .ok_or_else(|| LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") })?,
-        };
-        fit::fit(task, chosen, self.condition_cap)
+        fit::fit(task, None, chosen(task)?, self.condition_cap)
+    }
+
+    fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
+        fit::fit(task, Some(others), chosen(task)?, self.condition_cap)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError> {
@@ -68,4 +64,22 @@ impl MetricLearner for Mahalanobis {
     fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError> {
         compare::compare(a, b)
     }
+
+    fn influences(
+        &self,
+        task: &Task<'_>,
+        others: Option<&Examples>,
+        version: &Version,
+        between: (&[f32], &[f32]),
+    ) -> Result<Option<Influences>, LearnError> {
+        influence::influences(task, others, version, between)
+    }
+}
+
+/// The learner that a task asks for.
+fn chosen(task: &Task<'_>) -> Result<&'static dyn Learner, LearnError> {
+    let [automatic, ..] = learner::ALL;
+    let Some(name) = task.learner else { return Ok(automatic) };
+    let known = || LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") };
+    learner::ALL.into_iter().find(|l| l.name() == name).ok_or_else(known)
 }

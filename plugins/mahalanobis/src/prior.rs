@@ -4,10 +4,17 @@
 //! pairs are dissimilar. `W` is the scatter of items to their nearest neighbours: how similar ones differ. Both are
 //! scaled to trace `d` and shrunk towards the identity, `.9 M + .1 I`; the share of `M` falls further when it rests on
 //! few vectors, so that a tiny, degenerate or empty sample gives the identity and not a singular matrix.
+//!
+//! Where one person's metric is learned, the prior is what everybody else's judgements have made of it: their posterior
+//! scatters, with the weight that the prior has anyway. The person's own judgements are not among them, so nothing is
+//! counted twice, and what others said is outweighed as soon as what the collection says would be.
 
-use affinis::{LearnError, Sample};
+use std::collections::BTreeMap;
+
+use affinis::{Examples, LearnError, Sample, Task};
 use ndarray::{Array2, Axis};
 
+use crate::evidence::Evidence;
 use crate::scatter;
 
 /// How much of a well sampled matrix is kept.
@@ -23,6 +30,27 @@ pub(crate) struct Prior {
 }
 
 impl Prior {
+    /// The prior of a task: the collection's geometry, with what others judged where one person's metric is learned.
+    /// `parameters` are the learner's.
+    ///
+    /// # Errors
+    /// As [`Prior::new`], and for judgements that are out of range.
+    pub(crate) fn of(
+        task: &Task<'_>,
+        others: Option<&Examples>,
+        parameters: &BTreeMap<String, f64>,
+    ) -> Result<Self, LearnError> {
+        let prior = Self::new(task.dim, task.sample)?;
+        let Some(others) = others else { return Ok(prior) };
+        let evidence = Evidence::new(task.dim, others)?;
+        let judged = scatter::scatters(&evidence, scatter::as_chunklets(&evidence), |_| true, |_| true);
+        let count = |name: &str| parameters.get(name).copied().unwrap_or(0.0);
+        Ok(Self {
+            similar: judged.similar.posterior(&prior.similar, count("prior_similar")),
+            dissimilar: judged.dissimilar.posterior(&prior.dissimilar, count("prior_dissimilar")),
+        })
+    }
+
     /// # Errors
     /// [`LearnError::Numerical`] when the sample is of another dimension or not finite.
     pub(crate) fn new(dim: usize, sample: &Sample) -> Result<Self, LearnError> {

@@ -39,6 +39,15 @@ impl Scatter {
         if self.weight > 0.0 { self.weight.min(self.weight * (self.weight / self.square_weight)) } else { 0.0 }
     }
 
+    /// `(n tr(M) + count prior) / (n + count)` with `n` the effective number of pairs; the prior where nothing was judged.
+    pub(crate) fn posterior(&self, prior: &Array2<f64>, count: f64) -> Array2<f64> {
+        let n = self.effective();
+        match self.to_trace_dim() {
+            Some(scatter) if count.is_finite() && n + count > 0.0 => (scatter * n + prior * count) / (n + count),
+            _ => prior.clone(),
+        }
+    }
+
     /// The matrix scaled to trace `d`; `None` when nothing was added, or only differences of zero.
     pub(crate) fn to_trace_dim(&self) -> Option<Array2<f64>> {
         scaled(&self.sum)

@@ -7,7 +7,6 @@
 use ndarray::Array2;
 
 use super::Training;
-use crate::scatter::Scatter;
 
 /// How many judged pairs each prior matrix stands for.
 #[derive(Debug, Clone, Copy)]
@@ -20,16 +19,8 @@ impl PseudoCounts {
     /// `(S^, D^)`.
     pub(crate) fn posterior(self, training: &Training<'_>) -> (Array2<f64>, Array2<f64>) {
         (
-            mixed(&training.scatters.similar, &training.prior.similar, self.similar),
-            mixed(&training.scatters.dissimilar, &training.prior.dissimilar, self.dissimilar),
+            training.scatters.similar.posterior(&training.prior.similar, self.similar),
+            training.scatters.dissimilar.posterior(&training.prior.dissimilar, self.dissimilar),
         )
-    }
-}
-
-fn mixed(judged: &Scatter, prior: &Array2<f64>, count: f64) -> Array2<f64> {
-    let n = judged.effective();
-    match judged.to_trace_dim() {
-        Some(scatter) if count.is_finite() => (scatter * n + prior * count) / (n + count),
-        _ => prior.clone(),
     }
 }

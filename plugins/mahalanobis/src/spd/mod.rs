@@ -6,6 +6,7 @@
 
 mod backend;
 mod dense;
+mod derivative;
 #[cfg(feature = "lapack")]
 mod lapack;
 #[cfg(test)]
@@ -140,6 +141,14 @@ pub fn extreme_eigenvalues(a: ArrayView2<'_, f64>) -> Result<(f64, f64), LearnEr
         (Some(&least), Some(&greatest)) => Ok((least, greatest)),
         _ => Err(LearnError::Numerical("a matrix without rows has no eigenvalues".into())),
     }
+}
+
+/// The eigenvalues of a symmetric matrix, ascending, and its eigenvectors as rows in the same order.
+///
+/// # Errors
+/// [`LearnError::Numerical`] when the eigenproblem does not converge.
+pub fn eigen(a: ArrayView2<'_, f64>) -> Result<(Vec<f64>, Array2<f64>), LearnError> {
+    backend::Default::eigen(a.as_standard_layout().into_owned())
 }
 
 /// `R'R` of an upper triangular `R`, symmetric to the bit.

@@ -14,6 +14,7 @@ pub(crate) struct Corpus {
     pub(crate) name: &'static str,
     pub(crate) vectors: Array2<f32>,
     pub(crate) labels: Vec<String>,
+    pub(crate) texts: Vec<String>,
     pub(crate) sample: Sample,
 }
 
@@ -62,9 +63,10 @@ pub(crate) fn corpus(name: &'static str) -> Option<Corpus> {
     };
     let vectors = f16_npy(&bytes, 384);
     let labels: Vec<String> = text.lines().map(|l| l.split('\t').next().unwrap_or_default().to_owned()).collect();
+    let texts = text.lines().map(|l| l.split('\t').nth(1).unwrap_or_default().to_owned()).collect();
     assert_eq!(labels.len(), vectors.nrows());
     let sample = sample_of(&vectors, 7);
-    Some(Corpus { name, vectors, labels, sample })
+    Some(Corpus { name, vectors, labels, texts, sample })
 }
 
 /// Rows of `columns` numbers from the data of a version 1 npy file.

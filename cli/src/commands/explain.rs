@@ -1,0 +1,188 @@
+//! `explain`: why an item is at its rank, in the metric's directions and in judgements.
+
+use std::collections::HashMap;
+
+use affinis::{Collection, Explanation, Judgement, MetricChoice, Query, Subject};
+use clap::ArgGroup;
+use serde_json::json;
+
+use super::{At, metric_choice, metric_name};
+use crate::failure::Failure;
+use crate::output::{Align, BOLD, DIM, Out, Table, count, number, plain, plural};
+
+/// How many directions and judgements people are shown.
+const SHOWN: usize = 5;
+
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("asked").required(true).args(["text", "like"]))]
+#[command(override_usage = "affinis explain [OPTIONS] <NAME> <TEXT | --like ID> --item ID")]
+#[command(after_help = "\
+The distance is split over the metric's own directions, which do not mix, and over the judgements
+that the metric was learned from: an influence below zero brought the item nearer.
+
+Examples:
+  affinis explain notes \"fruit tree care\" --item a1
+  affinis explain notes --like a1 --item a7 --json")]
+pub(crate) struct Args {
+    /// The collection's name
+    name: String,
+    /// The text that was searched for
+    text: Option<String>,
+    /// The stored item that was searched for
+    #[arg(long, value_name = "ID")]
+    like: Option<String>,
+    /// The item to be explained
+    #[arg(long, value_name = "ID")]
+    item: String,
+    /// Under `active`, `euclidean`, or a version's number
+    #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
+    metric: MetricChoice,
+    /// Under this user's metric where there is one
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    let (query, asked) = match (&args.text, &args.like) {
+        (_, Some(id)) => (Query::like(id), format!("like {}", plain(id))),
+        (text, None) => {
+            let text = text.as_deref().unwrap_or_default();
+            (Query::from(text), format!("\"{}\"", plain(text)))
+        }
+    };
+    let mut explain = collection.explain(query, &args.item).metric(args.metric);
+    if let Some(user) = &args.user {
+        explain = explain.user(user);
+    }
+    let why = explain.run()?;
+    if out.is_json() {
+        return Ok(out.json(&json!({
+            "distance": why.distance,
+            "euclidean": why.euclidean,
+            "directions": why.directions,
+            "judgements": why.judgements,
+        }))?);
+    }
+    let rank = |rank: Option<usize>| rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"));
+    out.line(format_args!(
+        "{BOLD}{asked} -> {}{BOLD:#}: {} under {}, {} under {}",
+        plain(&args.item),
+        rank(why.rank),
+        metric_name(why.metric),
+        rank(why.euclidean_rank),
+        metric_name(0),
+    ))?;
+    out.line(format_args!("  {}", comparison(&why)))?;
+    if why.metric > 0 {
+        directions(&why, out)?;
+        judgements(&collection, &why, out)?;
+    }
+    Ok(())
+}
+
+/// The two distances in words.
+fn comparison(why: &Explanation) -> String {
+    let change = if why.euclidean > 0.0 { why.distance / why.euclidean - 1.0 } else { 0.0 };
+    let words = match (change.abs() * 100.0).round() {
+        _ if why.metric == 0 => String::new(),
+        p if p < 1.0 => ": as far as before".to_owned(),
+        p if change < 0.0 => format!(": {p} % nearer"),
+        p => format!(": {p} % farther"),
+    };
+    format!("distance {:.4}, Euclidean {:.4}{words}", why.distance, why.euclidean)
+}
+
+/// How many of the greatest parts make up half of all.
+fn half(mut parts: Vec<f64>) -> usize {
+    parts.sort_by(|a, b| b.total_cmp(a));
+    let total: f64 = parts.iter().sum();
+    let mut seen = 0.0;
+    parts.iter().take_while(|part| (seen < total / 2.0, seen += *part).0).count()
+}
+
+fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
+    let learned = half(why.directions.iter().map(|d| d.contribution).collect());
+    let euclidean = half(why.directions.iter().map(|d| d.contribution / d.weight).collect());
+    out.line(format_args!(
+        "  half of it lies along {learned} of the metric's {} (Euclidean: {euclidean})",
+        plural(why.directions.len() as u64, "direction", "directions")
+    ))?;
+    let mut moved: Vec<_> = why.directions.iter().filter(|d| d.weight > 0.0).collect();
+    let change = |d: &affinis::Direction| d.contribution - d.contribution / d.weight;
+    moved.sort_by(|a, b| change(b).abs().total_cmp(&change(a).abs()));
+    let mut table = Table::new([
+        ("directions that changed it most", Align::Left),
+        ("weight", Align::Right),
+        ("Euclidean", Align::Right),
+        ("learned", Align::Right),
+        ("share", Align::Right),
+    ])
+    .indent(2);
+    for direction in moved.into_iter().take(SHOWN) {
+        let word = if direction.weight < 1.0 { "counts for less" } else { "counts for more" };
+        table.row([
+            word.to_owned(),
+            format!("x {}", number(direction.weight)),
+            format!("{:.4}", direction.contribution / direction.weight),
+            format!("{:.4}", direction.contribution),
+            format!("{:.1} %", direction.share * 100.0),
+        ]);
+    }
+    if !why.directions.is_empty() {
+        out.line(table)?;
+    }
+    Ok(())
+}
+
+fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Result<(), Failure> {
+    if why.judgements.is_empty() {
+        out.line(format_args!("  {DIM}which judgements moved it is not known for this metric{DIM:#}"))?;
+        return Ok(());
+    }
+    let stored: HashMap<u64, Judgement> =
+        collection.judgements()?.into_iter().map(|s| (s.sequence, s.judgement)).collect();
+    let mut table = Table::new([
+        ("judgements that moved it most", Align::Left),
+        ("by", Align::Right),
+        ("number", Align::Right),
+        ("", Align::Left),
+    ])
+    .indent(2);
+    for influence in why.judgements.iter().take(SHOWN) {
+        let word = if influence.influence < 0.0 { "nearer" } else { "farther" };
+        table.row([
+            word.to_owned(),
+            format!("{:+.2e}", influence.influence),
+            count(influence.judgement),
+            stored.get(&influence.judgement).map(said).unwrap_or_default(),
+        ]);
+    }
+    out.line(table)?;
+    Ok(())
+}
+
+/// A judgement in words.
+fn said(judgement: &Judgement) -> String {
+    let who = judgement.user.as_ref().map(|user| format!(", says {user}")).unwrap_or_default();
+    let what = match &judgement.subject {
+        Subject::Graded { query, item, grade } => {
+            let query = match query {
+                Query::Text(text) => format!("\"{text}\""),
+                Query::Item(id) => format!("like {id}"),
+                _ => "a vector".to_owned(),
+            };
+            let grade = match grade {
+                g if *g >= 1.0 => "relevant".to_owned(),
+                g if *g <= -1.0 => "irrelevant".to_owned(),
+                g => format!("grade {g}"),
+            };
+            format!("{query} -> {item}: {grade}")
+        }
+        Subject::Pair { a, b, similar } => {
+            format!("{a} and {b} are {}", if *similar { "similar" } else { "dissimilar" })
+        }
+        _ => String::new(),
+    };
+    format!("{what}{who}")
+}

@@ -1,0 +1,119 @@
+//! `metrics NAME trial`: a metric against the active one in live answers.
+
+use affinis::{Collection, Query, Team, Trial, Verdict};
+use clap::{ArgGroup, Subcommand};
+use serde_json::json;
+
+use super::{hits, metric_name};
+use crate::failure::Failure;
+use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, count, number, plain};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Say how the trial stands (what happens without an action)
+    Status,
+    /// Begin a trial of a version against the active one
+    Start {
+        /// The version's number
+        version: u32,
+        /// Bounds the chance of a wrong decision, above 0 and below 1 [default: 0.05]
+        #[arg(long, value_name = "A", value_parser = share)]
+        alpha: Option<f64>,
+    },
+    /// Answer a query from both metrics; judge clicks with `"source": "click"` and these ids as `"shown"`
+    Search(Search),
+    /// End the trial undecided
+    End,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("asked").required(true).args(["text", "like"]))]
+pub(crate) struct Search {
+    /// The text to search for
+    text: Option<String>,
+    /// Search for what is like a stored item
+    #[arg(long, value_name = "ID")]
+    like: Option<String>,
+    /// How many hits, 1 to 10000
+    #[arg(short, default_value = "10", value_parser = hits)]
+    k: usize,
+    /// Who asks
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(alpha) if alpha > 0.0 && alpha < 1.0 => Ok(alpha),
+        _ => Err("alpha is a number above 0 and below 1".into()),
+    }
+}
+
+pub(crate) fn run(collection: &Collection, action: &Action, out: &mut Out) -> Result<(), Failure> {
+    match action {
+        Action::Status => status(collection.trial()?.as_ref(), out),
+        Action::Start { version, alpha } => status(Some(&collection.start_trial(*version, *alpha)?), out),
+        Action::Search(search) => answer(collection, search, out),
+        Action::End => status(collection.end_trial()?.as_ref(), out),
+    }
+}
+
+fn status(trial: Option<&Trial>, out: &mut Out) -> Result<(), Failure> {
+    if out.is_json() {
+        return Ok(out.json(&json!({"trial": trial}))?);
+    }
+    let Some(trial) = trial else {
+        out.line("there is no trial; `affinis metrics NAME trial start V` begins one")?;
+        return Ok(());
+    };
+    out.line(format_args!("{BOLD}{}{BOLD:#}", sentence(trial)))?;
+    let needed = number(1.0 / trial.alpha);
+    for (name, value) in [
+        (
+            "contests",
+            format!("{} won, {} lost, {} undecided", count(trial.wins), count(trial.losses), count(trial.ties)),
+        ),
+        ("evidence", format!("{} that it is better, {needed} promotes it", number(trial.evidence))),
+        ("", format!("{} that it is worse, {needed} turns it down", number(trial.evidence_against))),
+        ("error", format!("at most {} for either decision, whenever it is looked at", number(trial.alpha))),
+    ] {
+        out.line(format_args!("  {DIM}{name:9}{DIM:#} {value}"))?;
+    }
+    Ok(())
+}
+
+/// How a trial stands, in words.
+pub(crate) fn sentence(trial: &Trial) -> String {
+    let (challenger, champion) = (metric_name(trial.challenger), metric_name(trial.champion));
+    match trial.verdict {
+        Verdict::Running => format!("{challenger} is on trial against {champion}"),
+        Verdict::Promoted => format!("{challenger} was better than {champion}, and was promoted"),
+        Verdict::Refused => format!("{challenger} was worse than {champion}, and was turned down"),
+        _ => format!("the trial of {challenger} against {champion} was ended undecided"),
+    }
+}
+
+fn answer(collection: &Collection, search: &Search, out: &mut Out) -> Result<(), Failure> {
+    let query = match (&search.text, &search.like) {
+        (_, Some(id)) => Query::like(id),
+        (text, None) => Query::from(text.as_deref().unwrap_or_default()),
+    };
+    let answer = collection.interleave(query, search.k, search.user.as_deref())?;
+    if out.is_json() {
+        return Ok(out.json(&answer)?);
+    }
+    let mut table = Table::new([("", Align::Right), ("id", Align::Left), ("from", Align::Left)]).indent(2);
+    for (rank, (id, team)) in answer.ids.iter().zip(&answer.teams).enumerate() {
+        let (name, style) = match team {
+            Team::Champion => ("the active metric", DIM),
+            Team::Challenger => ("the challenger", GOOD),
+        };
+        table.styled([((rank + 1).to_string(), DIM), (plain(id), BOLD), (name.to_owned(), style)]);
+    }
+    if answer.ids.is_empty() {
+        out.line("  the collection is empty")?;
+    } else {
+        out.line(table)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Two people with different notions of similar: what one judged is a prior for the other, not a verdict.
+
+mod simulation;
+
+use affinis::{Examples, Fitted, MetricLearner, Task};
+use affinis_mahalanobis::Mahalanobis;
+use simulation::{Corpus, Random, compact, corpus};
+
+/// The names of two notions, and what each says of an item.
+fn notions(corpus: &Corpus) -> [(&'static str, Vec<String>); 2] {
+    if corpus.name.starts_with("wordnet") {
+        let part = |label: &String| label.split('.').next().unwrap_or_default().to_owned();
+        [("file", corpus.labels.clone()), ("part of speech", corpus.labels.iter().map(part).collect())]
+    } else {
+        let kind = |text: &String| {
+            let name = text.split(':').next().unwrap_or_default();
+            let ends = [("-dev", "dev"), ("-doc", "doc"), ("-data", "data"), ("-common", "data"), ("-perl", "lib")];
+            let by_end = ends.iter().find(|(end, _)| name.ends_with(end)).map(|(_, kind)| *kind);
+            by_end
+                .unwrap_or(if name.starts_with("lib") || name.starts_with("python") { "lib" } else { "program" })
+                .to_owned()
+        };
+        [("section", corpus.labels.clone()), ("package kind", corpus.texts.iter().map(kind).collect())]
+    }
+}
+
+fn fit(corpus: &Corpus, examples: &Examples, others: Option<&Examples>, seed: u64) -> Fitted {
+    let (examples, others) = (compact(examples), others.map(compact));
+    let task = Task {
+        dim: corpus.vectors.ncols(),
+        learner: None,
+        seed,
+        examples: &examples,
+        incumbent: None,
+        sample: &corpus.sample,
+        cancel: &|| false,
+    };
+    match others {
+        Some(others) => Mahalanobis::default().fit_personal(&task, &others).unwrap(),
+        None => Mahalanobis::default().fit(&task).unwrap(),
+    }
+}
+
+/// Gains in P@10 x 1000 by one person's notion: of a metric of all judgements together, of their own, and of their own with
+/// the other's as its prior; and whether the gate let the last one pass.
+fn gains(corpus: &Corpus, of: usize, own: usize, others: usize, seed: u64) -> ([f64; 3], bool) {
+    let notions = notions(corpus);
+    let (queries, unseen) = corpus.queries(own + others, 1000, &mut Random(seed));
+    let judged = |queries: &[usize], notion: usize| {
+        corpus.judged(None, queries, |q, i| notions[notion].1[q] == notions[notion].1[i])
+    };
+    let (mine, theirs) = (judged(&queries[..own], of), judged(&queries[own..], 1 - of));
+    let mut both = mine.clone();
+    both.graded.extend(&theirs.graded);
+    let precision = |fitted: Option<&Fitted>| {
+        let ranked = corpus.ranked(fitted.map(|f| &*f.metric), &unseen, 10);
+        let right = ranked.iter().zip(&unseen).flat_map(|(near, q)| near.iter().map(move |i| (*q, *i)));
+        right.filter(|(q, i)| notions[of].1[*q] == notions[of].1[*i]).count() as f64 / (10 * unseen.len()) as f64
+    };
+    let before = precision(None);
+    let fits =
+        [fit(corpus, &both, None, seed), fit(corpus, &mine, None, seed), fit(corpus, &mine, Some(&theirs), seed)];
+    let passed = fits[2].report.gate.accepted;
+    (fits.map(|fitted| (precision(Some(&fitted)) - before) * 1e3), passed)
+}
+
+#[test]
+fn others_judgements_are_a_prior_and_no_verdict() {
+    for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
+        for of in 0..2 {
+            let ([shared, own, personal], _) = gains(&corpus, of, 30, 100, 1);
+            let what = format!("{}, {of}: shared {shared:.1}, own {own:.1}, personal {personal:.1}", corpus.name);
+            assert!(personal > own - 3.0 && personal > 0.0, "{what}");
+        }
+    }
+}
+
+/// Prints the table of `docs/feedback.md` when `AFFINIS_TABLE` is set; asserts nothing.
+#[test]
+fn table() {
+    if std::env::var_os("AFFINIS_TABLE").is_none() {
+        eprintln!("skipped: set AFFINIS_TABLE to print the table");
+        return;
+    }
+    for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
+        for (own, others) in [(10, 100), (30, 100), (100, 100)] {
+            for of in 0..2 {
+                let seeds = 3;
+                let rounds: Vec<_> = (1..=seeds).map(|seed| gains(&corpus, of, own, others, seed)).collect();
+                let mean = |i: usize| rounds.iter().map(|r| r.0[i]).sum::<f64>() / seeds as f64;
+                eprintln!(
+                    "{} {}, {} judgements and {} of the other: shared {:.1}, own {:.1}, personal {:.1}, passed {}/{seeds}",
+                    corpus.name,
+                    notions(&corpus)[of].0,
+                    own * 10,
+                    others * 10,
+                    mean(0),
+                    mean(1),
+                    mean(2),
+                    rounds.iter().filter(|r| r.1).count()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The gate's second key: a few judgements that decide, and what they decided.
+//!
+//! Judgements of answers that were shown say nothing of the items that a new metric would show instead. So a candidate
+//! that the held-out test cannot decide on is tried where it disagrees with the active metric. For sampled items as
+//! queries, none of them judged before, the two lists of ten are compared. What only the candidate lists and what only the
+//! active metric lists make a *contest*: one item of each, those that the other metric puts farthest behind its tenth, by
+//! the ratio of the distances. The queries of the greatest disagreement are asked.
+//!
+//! A contest is won when the candidate's item is relevant and the other is not, lost when it is the other way round.
+//! Under the hypothesis that the candidate is no better, it wins at most half of those that are won or lost, so the sign
+//! test decides. The candidate has not seen the answers, and questions are chosen without any label. What is promoted is
+//! the refit on all judgements, the answers among them: the key tests what made the candidate, as the cross-fitted gate
+//! does.
+//!
+//! Whoever judged is also who answers, so wrong judgements would be backed by wrong answers. Judgements that say the
+//! *opposite* of the active metric, the near irrelevant and the far relevant, are nobody's notion of similar: on them no
+//! answer is believed.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::Inner;
+use crate::error::{Error, Result};
+use crate::feedback::{Source, source_of};
+use crate::index::Versioned;
+use crate::persist::{JudgementRecord, QueryRecord, VersionRecord};
+use crate::plugin::{Gate, PairCounts};
+use crate::query::Query;
+
+/// Length of the lists that are compared.
+const TOP: usize = 10;
+/// Items that are tried as queries.
+const POOL: usize = 2_000;
+/// The chance of letting a candidate pass that is no better.
+const ALPHA: f64 = 0.05;
+/// Standard errors of one-sided 95 %.
+const Z: f64 = 1.64;
+/// The most questions that are asked at a time.
+pub(super) const MOST: usize = 1_000;
+/// The name under which a version's parameters say how many judgements were asked for.
+pub(super) const ASKED: &str = "asked";
+
+/// A judgement that would help to decide: whether the item is a good answer to the query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// The query: a stored item.
+    pub query: Query,
+    /// The item to be judged.
+    pub item: String,
+}
+
+impl Serialize for Question {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(None)?;
+        match &self.query {
+            Query::Text(text) => map.serialize_entry("query", text)?,
+            Query::Vector(vector) => map.serialize_entry("query_vector", vector)?,
+            Query::Item(id) => map.serialize_entry("query_id", id)?,
+        }
+        map.serialize_entry("item", &self.item)?;
+        map.end()
+    }
+}
+
+/// How the contests of a candidate ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) wins: usize,
+    pub(super) losses: usize,
+    pub(super) ties: usize,
+    /// Before anything was asked, the judgements called the near irrelevant and the far relevant, beyond chance.
+    pub(super) upside_down: bool,
+}
+
+/// What only one of two lists holds.
+struct Contest {
+    query: u32,
+    /// Only in the candidate's list.
+    new: u32,
+    /// Only in the other list.
+    old: u32,
+    disagreement: f64,
+}
+
+impl Inner {
+    /// The questions on a candidate, in pairs of one query.
+    pub(super) fn questions(
+        &self,
+        candidate: &Versioned,
+        incumbent: &Versioned,
+        n: usize,
+        user: Option<&str>,
+    ) -> Result<Vec<Question>> {
+        let mut judged = HashSet::new();
+        for entry in self.shelf.judgements() {
+            let (_, record) = entry?;
+            if let (QueryRecord::Item(id), true) = (record.query, user.is_none() || record.user.as_deref() == user) {
+                judged.insert(id);
+            }
+        }
+        let mut slots = self.index.live_slots();
+        let mut random = fastrand::Rng::with_seed(u64::from(candidate.version));
+        random.shuffle(&mut slots);
+        slots.retain(|slot| self.ids.get(*slot).is_some_and(|id| !judged.contains(id)));
+        slots.truncate(POOL);
+        let contests: Vec<Option<Contest>> =
+            slots.par_iter().map(|slot| self.contest(*slot, candidate, incumbent)).collect::<Result<_>>()?;
+        let mut contests: Vec<Contest> = contests.into_iter().flatten().collect();
+        contests.sort_by(|a, b| b.disagreement.total_cmp(&a.disagreement).then_with(|| a.query.cmp(&b.query)));
+        contests.truncate(n.div_ceil(2));
+        let mut questions = Vec::with_capacity(2 * contests.len());
+        for contest in contests {
+            // In either order, so that the place does not tell which metric an item comes from.
+            let items = if random.bool() { [contest.new, contest.old] } else { [contest.old, contest.new] };
+            let Some(query) = self.ids.get(contest.query) else { continue };
+            let named = items.iter().filter_map(|slot| self.ids.get(*slot));
+            questions.extend(named.map(|item| Question { query: Query::like(query), item: item.to_owned() }));
+        }
+        questions.truncate(n);
+        Ok(questions)
+    }
+
+    /// The first ten answers to a stored item, itself left out.
+    fn top(&self, metric: &Versioned, query: &[f32], own: u32) -> Result<Vec<u32>> {
+        let found = self.find(metric, query, TOP + 1, (None, None), None)?;
+        Ok(found.hits.iter().map(|n| n.slot).filter(|slot| *slot != own).take(TOP).collect())
+    }
+
+    fn contest(&self, query: u32, candidate: &Versioned, incumbent: &Versioned) -> Result<Option<Contest>> {
+        let Some(vector) = self.index.vector(query) else { return Ok(None) };
+        let (news, olds) = (self.top(candidate, &vector, query)?, self.top(incumbent, &vector, query)?);
+        // How far a metric puts what only the other lists behind the last of its own list.
+        let farthest = |metric: &Versioned, list: &[u32], others: &[u32]| -> Option<(u32, f64)> {
+            let distance = |slot: u32| Some(metric.metric.distance(&vector, &self.index.vector(slot)?));
+            let last = distance(*list.last()?).filter(|d| *d > 0.0)?;
+            let behind = others.iter().filter(|slot| !list.contains(slot));
+            behind
+                .filter_map(|slot| Some((*slot, (distance(*slot)? / last).max(1.0).ln())))
+                .max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)))
+        };
+        let (new, old) = (farthest(incumbent, &olds, &news), farthest(candidate, &news, &olds));
+        Ok(new.zip(old).map(|((new, a), (old, b))| Contest { query, new, old, disagreement: a + b }))
+    }
+
+    /// What the answers to the last questions say: `None` where nothing was asked of a candidate to the incumbent, or
+    /// nothing was answered. A refit on more than twice the judgements that the candidate had is another matter: the answers
+    /// say nothing of it.
+    pub(super) fn answers(
+        &self,
+        incumbent: &Versioned,
+        user: Option<&str>,
+        pairs: PairCounts,
+    ) -> Result<Option<Tally>> {
+        let asked = |record: &VersionRecord| {
+            record.parameters.contains_key(ASKED) && !record.withdrawn && record.user.as_deref() == user
+        };
+        let last = self.shelf.versions()?.into_iter().rfind(|(_, record)| asked(record));
+        let Some((version, record)) = last.filter(|(_, record)| record.parent == incumbent.version) else {
+            return Ok(None);
+        };
+        let Some((_, seen)) = record.judgements else { return Ok(None) };
+        if 2 * (record.similar + record.dissimilar) < (pairs.similar + pairs.dissimilar) as u64 {
+            return Ok(None);
+        }
+        let mut before = HashSet::new();
+        let mut after: BTreeMap<String, Vec<(String, f32)>> = BTreeMap::new();
+        for entry in self.shelf.judgements() {
+            let (sequence, record) = entry?;
+            let JudgementRecord {
+                query: QueryRecord::Item(query), item, grade, pair: false, source, user: who, ..
+            } = record
+            else {
+                continue;
+            };
+            if user.is_some() && who.as_deref() != user {
+                continue;
+            }
+            if sequence <= seen {
+                before.insert(query);
+            } else if source_of(source) == Source::Explicit {
+                after.entry(query).or_default().push((item, grade));
+            }
+        }
+        let candidate = self.load(version)?;
+        // The separation counts standard deviations a query, so its mean over n queries errs by about 1 / sqrt(n).
+        let upside_down = record
+            .gate
+            .as_ref()
+            .is_some_and(|gate| gate.before.is_some_and(|before| before < -Z / (gate.held_out.max(1) as f64).sqrt()));
+        let mut tally = Tally { upside_down, ..Tally::default() };
+        for (query, answers) in after.into_iter().filter(|(query, _)| !before.contains(query)) {
+            match self.outcome(&query, &answers, &candidate, incumbent)? {
+                Some(gain) if gain > 0.0 => tally.wins += 1,
+                Some(gain) if gain < 0.0 => tally.losses += 1,
+                Some(_) => tally.ties += 1,
+                None => {}
+            }
+        }
+        Ok((tally.wins + tally.losses + tally.ties > 0).then_some(tally))
+    }
+
+    /// By how much the candidate's own items were judged better; `None` when those of one side were not judged.
+    fn outcome(
+        &self,
+        query: &str,
+        answers: &[(String, f32)],
+        candidate: &Versioned,
+        incumbent: &Versioned,
+    ) -> Result<Option<f64>> {
+        let slot = self.shelf.slot(query)?;
+        let Some((slot, vector)) = slot.and_then(|slot| Some((slot, self.index.vector(slot)?))) else {
+            return Ok(None);
+        };
+        let (news, olds) = (self.top(candidate, &vector, slot)?, self.top(incumbent, &vector, slot)?);
+        let mean = |list: &[u32], other: &[u32]| -> Option<f64> {
+            let own = answers.iter().filter(|(item, _)| {
+                let slot = self.shelf.slot(item).ok().flatten();
+                slot.is_some_and(|slot| list.contains(&slot) && !other.contains(&slot))
+            });
+            let relevant: Vec<f64> = own.map(|(_, grade)| f64::from(u8::from(*grade > 0.0))).collect();
+            (!relevant.is_empty()).then(|| relevant.iter().sum::<f64>() / relevant.len() as f64)
+        };
+        Ok(mean(&news, &olds).zip(mean(&olds, &news)).map(|(new, old)| new - old))
+    }
+}
+
+impl Tally {
+    /// Turns the key in a verdict of the held-out test.
+    pub(super) fn decide(self, gate: &mut Gate) {
+        let Self { wins, losses, ties, upside_down } = self;
+        let said = format!(
+            "of the judgements asked for, {wins} pairs speak for the candidate, {losses} for the active metric, {ties} for \
+             neither"
+        );
+        let (better, worse) = (chance(wins, losses, 0.5), chance(losses, wins, 0.5));
+        // The held-out test may refuse what it finds clearly worse: an upper bound of the gain below 0.
+        let refuted = match (gate.before, gate.after, gate.lower_bound) {
+            (Some(before), Some(after), Some(lower)) => 2.0 * (after - before) < lower,
+            _ => false,
+        };
+        if upside_down {
+            gate.accepted = false;
+            gate.reason = format!(
+                "not promoted: before anything was asked, irrelevant results were nearer than relevant ones, beyond chance, \
+                 so answers are not believed; {said}; {}",
+                gate.reason
+            );
+        } else if worse <= ALPHA {
+            gate.accepted = false;
+            gate.reason = format!("not promoted: {said} (p {worse:.3}); {}", gate.reason);
+        } else if better <= ALPHA && !refuted && !gate.accepted {
+            let n = (wins + losses) as f64;
+            let share = wins as f64 / n;
+            *gate = Gate {
+                accepted: true,
+                measure: "share of the decided pairs asked for in which the metric's own item is the relevant one"
+                    .into(),
+                before: Some(1.0 - share),
+                after: Some(share),
+                // The share of wins that is just not refuted, as a gain over a half on either side.
+                lower_bound: Some(2.0 * lower_share(wins, losses) - 1.0),
+                held_out: wins + losses + ties,
+                reason: format!("passed: {said} (p {better:.3}); the held-out test alone says {}", gate.reason),
+            };
+        } else {
+            gate.reason = format!("{}; {said} (p {better:.3})", gate.reason);
+        }
+    }
+}
+
+/// The chance of so many wins, or more, when each is won with probability `p`: the sign test at a half. The outcome itself
+/// counts half (Lancaster 1961), since with so few contests the exact test errs far on the safe side.
+fn chance(wins: usize, losses: usize, p: f64) -> f64 {
+    let n = wins + losses;
+    let (mut sum, mut choose) = (0.0, 1.0);
+    for k in (wins..=n).rev() {
+        let term = choose * p.powi(k as i32) * (1.0 - p).powi((n - k) as i32);
+        sum += if k == wins { 0.5 * term } else { term };
+        choose *= k as f64 / (n - k + 1) as f64;
+    }
+    sum
+}
+
+/// The least share of wins that the outcome does not refute.
+fn lower_share(wins: usize, losses: usize) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if chance(wins, losses, middle) < ALPHA { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// A number of questions that can be asked.
+pub(super) fn check(n: usize) -> Result<()> {
+    if (2..=MOST).contains(&n) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{n} judgements cannot be asked for; ask for 2 to {MOST}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sign_test_counts_the_outcome_half() {
+        assert_eq!(chance(0, 0, 0.5), 0.5);
+        assert_eq!(chance(4, 0, 0.5), 0.5 / 16.0);
+        assert_eq!(chance(5, 1, 0.5), (1.0 + 0.5 * 6.0) / 64.0);
+        assert_eq!(chance(1, 5, 0.5), 1.0 - chance(5, 1, 0.5));
+        let low = lower_share(9, 1);
+        assert!((chance(9, 1, low) - ALPHA).abs() < 1e-9 && low > 0.5 && low < 0.9, "{low}");
+    }
+
+    #[test]
+    fn the_key_turns_both_ways_and_never_against_a_refutation() {
+        let gate = |before: f64, after: f64, lower: f64| Gate {
+            accepted: lower > 0.0,
+            measure: "separation".into(),
+            before: Some(before),
+            after: Some(after),
+            lower_bound: Some(lower),
+            held_out: 10,
+            reason: "said".into(),
+        };
+        let decided = |wins, losses, mut gate: Gate| {
+            Tally { wins, losses, ties: 3, upside_down: false }.decide(&mut gate);
+            assert!(gate.reason.contains("said") && gate.reason.contains(&format!("{wins} pairs")), "{}", gate.reason);
+            gate
+        };
+        let undecided = gate(1.0, 1.1, -0.2);
+        let passed = decided(8, 1, undecided.clone());
+        assert!(passed.accepted && passed.held_out == 12 && passed.lower_bound.is_some_and(|b| b > 0.0));
+        assert!(!decided(5, 2, undecided.clone()).accepted, "too few");
+        assert!(!decided(0, 0, undecided).accepted);
+        assert!(!decided(8, 1, gate(1.0, 0.5, -0.8)).accepted, "the held-out test finds it worse: at most -.2");
+        assert!(!decided(1, 8, gate(1.0, 1.5, 0.2)).accepted, "what was asked speaks against it");
+        assert!(decided(2, 3, gate(1.0, 1.5, 0.2)).accepted, "what was asked does not decide");
+        let mut opposite = gate(-0.5, 0.5, 0.2);
+        Tally { wins: 9, losses: 0, ties: 0, upside_down: true }.decide(&mut opposite);
+        assert!(!opposite.accepted && opposite.reason.contains("not believed"));
+    }
+}

@@ -1,0 +1,146 @@
+//! How a collection's metric has moved from version to version, and what of it should alarm.
+
+use serde::Serialize;
+
+use super::Collection;
+use crate::error::Result;
+use crate::metric::Version;
+
+/// The name under which a version's parameters say how far it is from its parent.
+pub(super) const MOVED: &str = "moved";
+/// A step this many times the median of those before it is alarming.
+const LEAP: f64 = 3.0;
+/// Earlier steps that a leap is measured by, at least.
+const STEPS: usize = 3;
+/// So many refits refused one after the other are alarming.
+const REFUSED: usize = 3;
+
+/// The steps of everybody's metric, oldest first, and what is alarming about them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Drift {
+    /// A step a refit.
+    pub steps: Vec<Step>,
+    /// Sentences; empty when all is well.
+    pub alarms: Vec<String>,
+}
+
+/// One refit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// The version it made.
+    pub version: u32,
+    /// The version that was active then.
+    pub parent: u32,
+    /// The affine-invariant Riemannian distance between the two; `None` where the plugin could not say.
+    pub distance: Option<f64>,
+    /// What the gate measured.
+    pub measure: String,
+    /// Under the version that was active.
+    pub before: Option<f64>,
+    /// Under the new one.
+    pub after: Option<f64>,
+    /// Lower confidence bound of the gain.
+    pub lower_bound: Option<f64>,
+    /// Whether the gate let it pass.
+    pub accepted: bool,
+}
+
+impl Collection {
+    /// How everybody's metric has moved, refit by refit, with alarms: a step far longer than those before it, refits
+    /// refused in a row, and an active metric that does no better any more than what it had replaced.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn drift(&self) -> Result<Drift> {
+        let versions = self.metrics()?;
+        let steps: Vec<Step> = versions.iter().filter_map(step).collect();
+        let active = versions.iter().find(|v| v.active && v.user.is_none()).map_or(0, |v| v.version);
+        let alarms = [leap(&steps), refused(&steps), worn(&steps, active)].into_iter().flatten().collect();
+        Ok(Drift { steps, alarms })
+    }
+}
+
+fn step(version: &Version) -> Option<Step> {
+    let gate = version.gate.as_ref().filter(|_| version.user.is_none() && !version.withdrawn)?;
+    Some(Step {
+        version: version.version,
+        parent: version.parent.unwrap_or(0),
+        distance: version.parameters.get(MOVED).copied(),
+        measure: gate.measure.clone(),
+        before: gate.before,
+        after: gate.after,
+        lower_bound: gate.lower_bound,
+        accepted: gate.accepted,
+    })
+}
+
+/// The last step is far longer than those before it.
+fn leap(steps: &[Step]) -> Option<String> {
+    let (last, before) = steps.split_last()?;
+    let distance = last.distance?;
+    let mut earlier: Vec<f64> = before.iter().filter_map(|s| s.distance).collect();
+    earlier.sort_by(f64::total_cmp);
+    let median = *earlier.get(earlier.len() / 2).filter(|_| earlier.len() >= STEPS)?;
+    (distance > LEAP * median).then(|| {
+        format!(
+            "metric {} lies {distance:.2} from its parent, {:.1} times as far as refits usually move: look at the newest \
+             judgements",
+            last.version,
+            distance / median
+        )
+    })
+}
+
+/// The last refits were refused, one after the other.
+fn refused(steps: &[Step]) -> Option<String> {
+    let row = steps.iter().rev().take_while(|s| !s.accepted && s.lower_bound.is_some()).count();
+    (row >= REFUSED).then(|| {
+        format!("the last {row} refits were refused: new judgements bring no gain, or contradict the old ones")
+    })
+}
+
+/// What is active is measured today below what it replaced.
+fn worn(steps: &[Step], active: u32) -> Option<String> {
+    let promoted = steps.iter().find(|s| s.version == active)?;
+    let today = steps.iter().rfind(|s| s.parent == active && s.measure == promoted.measure)?;
+    let (then, now) = (promoted.before?, today.before?);
+    (now < then).then(|| {
+        format!(
+            "metric {active} is active, and on the judgements of today it measures {now:.3}, less than the {then:.3} of what \
+             it replaced: what people look for may have changed"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(distances: &[f64], accepted: &[bool]) -> Vec<Step> {
+        let of = |(i, (distance, accepted)): (usize, (&f64, &bool))| Step {
+            version: i as u32 + 1,
+            parent: i as u32,
+            distance: Some(*distance),
+            measure: "m".into(),
+            before: Some(1.0),
+            after: Some(1.2),
+            lower_bound: Some(if *accepted { 0.1 } else { -0.1 }),
+            accepted: *accepted,
+        };
+        distances.iter().zip(accepted).enumerate().map(of).collect()
+    }
+
+    #[test]
+    fn only_what_is_unusual_alarms() {
+        let calm = steps(&[1.0, 1.2, 0.9, 2.0], &[true, true, false, false]);
+        assert_eq!((leap(&calm), refused(&calm), worn(&calm, 2)), (None, None, None));
+        let wild = steps(&[1.0, 1.2, 0.9, 4.0], &[true, false, false, false]);
+        assert!(leap(&wild).is_some_and(|a| a.contains("metric 4") && a.contains("4.0 times")), "{:?}", leap(&wild));
+        assert!(refused(&wild).is_some_and(|a| a.contains('3')));
+        assert_eq!(leap(&wild[2..]), None, "too few to know what is usual");
+        let mut worse = calm;
+        worse[2].before = Some(0.8);
+        assert!(worn(&worse, 2).is_some_and(|a| a.contains("metric 2")));
+        assert_eq!(worn(&worse, 3), None);
+    }
+}
