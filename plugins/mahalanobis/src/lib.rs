@@ -45,6 +45,7 @@ mod evidence;
 mod fit;
 mod folds;
 mod gate;
+mod hinge;
 mod learner;
 mod metric;
 mod packed;

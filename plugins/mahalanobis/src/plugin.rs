@@ -5,7 +5,7 @@ use std::sync::Arc;
 use affinis::{Comparison, Fitted, LearnError, Metric, MetricLearner, Task};
 use ndarray::ArrayView2;
 
-use crate::learner::{self, Learner};
+use crate::learner;
 use crate::metric::MahalanobisMetric;
 use crate::{codec, compare, fit};
 
@@ -46,14 +46,7 @@ impl MetricLearner for Mahalanobis {
     }
 
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
-        let [automatic, ..] = learner::ALL;
-        let chosen: &dyn Learner = match task.learner {
-            None => automatic,
-            Some(name) => learner::ALL
-                .into_iter()
-                .find(|l| l.name() == name)
-                .ok_or_else(|| LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") })?,
-        };
+        let chosen = learner::named(task.learner)?;
         fit::fit(task, chosen, self.condition_cap)
     }
 

@@ -18,7 +18,7 @@ use backend::Backend;
 use dense::Shape;
 
 pub(crate) use backend::symmetrise;
-pub(crate) use dense::{add_gram, mirror};
+pub(crate) use dense::{add_gram, gram, mirror};
 
 /// The geodesic between two symmetric positive definite matrices, factored once for every point on it.
 ///
@@ -140,6 +140,11 @@ pub fn extreme_eigenvalues(a: ArrayView2<'_, f64>) -> Result<(f64, f64), LearnEr
         (Some(&least), Some(&greatest)) => Ok((least, greatest)),
         _ => Err(LearnError::Numerical("a matrix without rows has no eigenvalues".into())),
     }
+}
+
+/// The eigenvectors of a symmetric matrix as rows, by ascending eigenvalue.
+pub(crate) fn eigenvectors(a: Array2<f64>) -> Result<Array2<f64>, LearnError> {
+    Ok(backend::Default::eigen(a)?.1)
 }
 
 /// `R'R` of an upper triangular `R`, symmetric to the bit.
