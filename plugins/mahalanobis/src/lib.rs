@@ -46,6 +46,7 @@ mod fit;
 mod folds;
 mod gate;
 mod hinge;
+mod labelled;
 mod learner;
 mod metric;
 mod packed;
@@ -58,5 +59,6 @@ mod select;
 mod shape;
 pub mod spd;
 
+pub use labelled::{Labelled, LabelledFit};
 pub use metric::MahalanobisMetric;
 pub use plugin::Mahalanobis;
