@@ -26,7 +26,7 @@ const MAX_RANK: usize = 192;
 
 const COURSE: Course = Course {
     steps: 60,
-    passes: 50,
+    passes: 20,
     rate: 1e-3,
     objective: Objective { temperature: 0.3, positive_share: 0.02, hardness: 1.0 },
 };
