@@ -11,9 +11,9 @@ use crate::learner::Training;
 use crate::learner::anchors::Anchor;
 
 /// Random items among the negatives of a batch, for each anchor.
-const RANDOM: usize = 3;
+const RANDOM: usize = 1;
 /// Judged negatives of an anchor in a batch, at most.
-const JUDGED: usize = 4;
+const JUDGED: usize = 10;
 /// Random items that a fit draws from.
 const MAX_ITEMS: usize = 1_000;
 
