@@ -164,7 +164,7 @@ fn check(dim: usize, examples: &Examples) -> Result<(), LearnError> {
 }
 
 /// A number that stands for a vector's content; both zeros are one.
-fn fingerprint(vector: ArrayView1<'_, f32>) -> u64 {
+pub(crate) fn fingerprint(vector: ArrayView1<'_, f32>) -> u64 {
     vector.iter().fold(vector.len() as u64, |hash, v| mix(hash ^ u64::from((v + 0.0).to_bits())))
 }
 

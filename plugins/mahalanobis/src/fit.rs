@@ -59,9 +59,15 @@ pub(crate) fn fit(
 
     let measurable = gate::can_measure(&evidence);
     let selecting = measurable && similar + dissimilar >= select::MIN_JUDGEMENTS;
-    let variants = if selecting { learner.variants() } else { &learner.variants()[..1] };
+    let mut variants = learner.variants().to_vec();
+    if !selecting {
+        variants.truncate(1);
+    } else if similar < select::MIN_POSITIVES {
+        let [default, ..] = variants[..] else { return Err(no_variants()) };
+        variants.retain(|v| *v == default || !v.refined);
+    }
     let crossing = Instant::now();
-    let scores = if measurable { fit.cross_fit(variants)? } else { Vec::new() };
+    let scores = if measurable { fit.cross_fit(&variants)? } else { Vec::new() };
     let crossed = crossing.elapsed();
     let chosen = select::select(&evidence, &scores);
 
@@ -69,7 +75,7 @@ pub(crate) fn fit(
     fit.parts.iter().for_each(|part| total.add(part));
     let found = fit.train(None, &total, &variants[chosen..=chosen])?;
     let Some(found) = found.into_iter().next() else {
-        return Err(LearnError::Numerical("the learner has no variants".into()));
+        return Err(no_variants());
     };
     // Cross-fitting is part of the gate, unless it also serves the selection.
     let fitted = if selecting { start.elapsed() } else { start.elapsed().saturating_sub(crossed) };
@@ -78,7 +84,7 @@ pub(crate) fn fit(
         None => gate::not_measured(&evidence),
     };
 
-    let mut parameters = learner.parameters();
+    let mut parameters = learner.parameters(variants[chosen]);
     parameters.extend(BTreeMap::from([
         ("condition_cap".into(), condition_cap),
         ("effective_dissimilar".into(), total.dissimilar.effective()),
@@ -89,7 +95,7 @@ pub(crate) fn fit(
         MahalanobisMetric::from_factor(&found.factor, found.condition).with_seen(Seen::new(evidence.fingerprints()));
     Ok(Fitted {
         report: FitReport {
-            learner: learner.name().into(),
+            learner: variants[chosen].learner.into(),
             pairs: PairCounts { similar, dissimilar },
             lambda: learner.lambda(),
             t: variants[chosen].t,
@@ -112,7 +118,8 @@ impl<'a> Fit<'a> {
         evidence: &'a Evidence<'a>,
     ) -> Result<Self, LearnError> {
         poll(task)?;
-        let prior = Prior::of(task, others, &learner.parameters())?;
+        let default = learner.variants().first().copied().ok_or_else(no_variants)?;
+        let prior = Prior::of(task, others, &learner.parameters(default))?;
         let folds = Folds::new(evidence, task.seed);
         let chunklets = scatter::as_chunklets(evidence);
         let mut parts = Vec::with_capacity(FOLDS);
@@ -133,7 +140,16 @@ impl<'a> Fit<'a> {
     ) -> Result<Vec<Shaped>, LearnError> {
         poll(self.task)?;
         let held_out = held_out.map(|fold| (&self.folds, fold));
-        let family = self.learner.fit(&Training { evidence: self.evidence, held_out, scatters, prior: &self.prior })?;
+        let training = Training {
+            evidence: self.evidence,
+            held_out,
+            scatters,
+            prior: &self.prior,
+            sample: self.task.sample,
+            seed: self.task.seed,
+            cancel: self.task.cancel,
+        };
+        let family = self.learner.fit(&training)?;
         let of_variant = |variant: &Variant| {
             poll(self.task)?;
             shaped(family.matrix(*variant)?, self.condition_cap)
@@ -141,14 +157,18 @@ impl<'a> Fit<'a> {
         variants.iter().map(of_variant).collect()
     }
 
-    /// Each variant's scores, every fold's under a metric fitted on the others.
+    /// Each variant's scores, every fold's under a metric fitted on the others. Of refined variants that compete with
+    /// a default only some folds are scored, which is enough to choose by.
     fn cross_fit(&self, variants: &[Variant]) -> Result<Vec<Scores>, LearnError> {
         let mut scorings = vec![Scoring::new(self.evidence, &self.folds); variants.len()];
         for fold in 0..FOLDS {
             let mut rest = Scatters::zero(self.task.dim);
             self.parts.iter().enumerate().filter(|(i, _)| *i != fold).for_each(|(_, part)| rest.add(part));
-            for (scoring, metric) in scorings.iter_mut().zip(self.train(Some(fold), &rest, variants)?) {
-                scoring.add_fold(fold, &metric);
+            let tried = |i: usize| i == 0 || !variants[i].refined || fold < select::REFINED_FOLDS;
+            let tried: Vec<usize> = (0..variants.len()).filter(|i| tried(*i)).collect();
+            let variants: Vec<Variant> = tried.iter().map(|i| variants[*i]).collect();
+            for (i, metric) in tried.into_iter().zip(self.train(Some(fold), &rest, &variants)?) {
+                scorings[i].add_fold(fold, &metric);
             }
         }
         Ok(scorings.into_iter().map(Scoring::finish).collect())
@@ -169,6 +189,10 @@ impl<'a> Fit<'a> {
         let incumbent = incumbent.as_ref().map(|(scores, seen)| (scores, seen));
         Ok(gate::judge(self.evidence, candidate, &Baselines { euclid: &euclid, incumbent }))
     }
+}
+
+fn no_variants() -> LearnError {
+    LearnError::Numerical("the learner has no variants".into())
 }
 
 fn poll(task: &Task<'_>) -> Result<(), LearnError> {

@@ -47,7 +47,9 @@ mod explain;
 mod fit;
 mod folds;
 mod gate;
+mod hinge;
 mod influence;
+mod labelled;
 mod learner;
 mod metric;
 mod packed;
@@ -60,5 +62,6 @@ mod select;
 mod shape;
 pub mod spd;
 
+pub use labelled::{Labelled, LabelledFit};
 pub use metric::MahalanobisMetric;
 pub use plugin::Mahalanobis;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use affinis::{Comparison, Examples, Fitted, Influences, LearnError, Metric, MetricLearner, Task, Version};
 use ndarray::ArrayView2;
 
-use crate::learner::{self, Learner};
+use crate::learner;
 use crate::metric::MahalanobisMetric;
 use crate::{codec, compare, fit, influence};
 
@@ -46,11 +46,11 @@ impl MetricLearner for Mahalanobis {
     }
 
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
-        fit::fit(task, None, chosen(task)?, self.condition_cap)
+        fit::fit(task, None, learner::named(task.learner)?, self.condition_cap)
     }
 
     fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
-        fit::fit(task, Some(others), chosen(task)?, self.condition_cap)
+        fit::fit(task, Some(others), learner::named(task.learner)?, self.condition_cap)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError> {
@@ -74,12 +74,4 @@ impl MetricLearner for Mahalanobis {
     ) -> Result<Option<Influences>, LearnError> {
         influence::influences(task, others, version, between)
     }
-}
-
-/// The learner that a task asks for.
-fn chosen(task: &Task<'_>) -> Result<&'static dyn Learner, LearnError> {
-    let [automatic, ..] = learner::ALL;
-    let Some(name) = task.learner else { return Ok(automatic) };
-    let known = || LearnError::UnknownLearner { name: name.into(), known: learner::NAMES.join(", ") };
-    learner::ALL.into_iter().find(|l| l.name() == name).ok_or_else(known)
 }

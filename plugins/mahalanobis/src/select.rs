@@ -9,6 +9,10 @@ use crate::score::Scores;
 
 /// Judgements from which on there is anything to select by.
 pub(crate) const MIN_JUDGEMENTS: usize = 300;
+/// Similar pairs from which on refining is tried.
+pub(crate) const MIN_POSITIVES: usize = 50;
+/// Folds on which refining is compared with the default: a refinement costs as much as many closed forms.
+pub(crate) const REFINED_FOLDS: usize = 2;
 
 /// The index of the variant to use, by their cross-fitted scores. `scores[0]` is the default's.
 pub(crate) fn select(evidence: &Evidence<'_>, scores: &[Scores]) -> usize {

@@ -49,14 +49,23 @@ fn table() {
         return;
     }
     for corpus in CORPORA.into_iter().filter_map(corpus) {
-        for judged in [3, 10, 30, 100, 500] {
+        let wanted = std::env::var("AFFINIS_TABLE").unwrap_or_default();
+        let only: Vec<usize> = wanted.split(',').filter_map(|n| n.parse().ok()).filter(|n| *n > 1).collect();
+        for judged in [3, 10, 30, 100, 500].into_iter().filter(|n| only.is_empty() || only.contains(n)) {
             let (mut ungated, mut gated, mut promoted, mut millis) = (0.0, 0.0, 0, (0.0, 0.0));
             let mut each = Vec::new();
             let seeds = 5;
             for seed in 1..=seeds {
                 let (fitted, gain) = gain(&corpus, judged, seed, |q, i| corpus.same_label(q, i));
                 let accepted = fitted.report.gate.accepted;
-                each.push(format!("{:.0}{}@{}", gain * 1e3, if accepted { "+" } else { "" }, fitted.report.t));
+                eprintln!("{} {judged}: {}", corpus.name, fitted.report.gate.reason);
+                each.push(format!(
+                    "{:.0}{}@{}{:.1}",
+                    gain * 1e3,
+                    if accepted { "+" } else { "" },
+                    fitted.report.learner,
+                    fitted.report.t
+                ));
                 ungated += gain * 1e3 / seeds as f64;
                 gated += if accepted { gain * 1e3 / seeds as f64 } else { 0.0 };
                 promoted += u32::from(accepted);

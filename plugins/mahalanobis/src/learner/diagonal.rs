@@ -23,18 +23,21 @@ impl Learner for Diagonal {
     }
 
     fn variants(&self) -> &'static [Variant] {
-        &[Variant { t: 0.6 }, Variant { t: 0.5 }, Variant { t: 0.7 }]
+        const fn at(t: f64) -> Variant {
+            Variant { learner: "diagonal", t, refined: false }
+        }
+        const { &[at(0.6), at(0.5), at(0.7)] }
     }
 
     fn lambda(&self) -> f64 {
         PRIOR.similar
     }
 
-    fn parameters(&self) -> BTreeMap<String, f64> {
-        BTreeMap::from([("prior_dissimilar".into(), PRIOR.dissimilar), ("prior_similar".into(), PRIOR.similar)])
+    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
+        PRIOR.parameters()
     }
 
-    fn fit(&self, training: &Training<'_>) -> Result<Box<dyn Family>, LearnError> {
+    fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
         let (similar, dissimilar) = PRIOR.posterior(training);
         Ok(Box::new(Diagonals { similar: similar.diag().to_owned(), dissimilar: dissimilar.diag().to_owned() }))
     }

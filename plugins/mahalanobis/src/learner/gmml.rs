@@ -12,7 +12,8 @@ use super::posterior::PseudoCounts;
 use super::{Family, Learner, Training, Variant};
 use crate::spd::GeneralizedEigen;
 
-const PRIOR: PseudoCounts = PseudoCounts { similar: 100.0, dissimilar: 1000.0 };
+/// The prior's weight, for learners over second moments of full matrices.
+pub(super) const PRIOR: PseudoCounts = PseudoCounts { similar: 100.0, dissimilar: 1000.0 };
 
 /// The closed form over full matrices.
 #[derive(Debug)]
@@ -24,20 +25,27 @@ impl Learner for Gmml {
     }
 
     fn variants(&self) -> &'static [Variant] {
-        &[Variant { t: 0.6 }, Variant { t: 0.5 }, Variant { t: 0.7 }]
+        const { &[Variant::gmml(0.6), Variant::gmml(0.5), Variant::gmml(0.7)] }
     }
 
     fn lambda(&self) -> f64 {
         PRIOR.similar
     }
 
-    fn parameters(&self) -> BTreeMap<String, f64> {
-        BTreeMap::from([("prior_dissimilar".into(), PRIOR.dissimilar), ("prior_similar".into(), PRIOR.similar)])
+    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
+        PRIOR.parameters()
     }
 
-    fn fit(&self, training: &Training<'_>) -> Result<Box<dyn Family>, LearnError> {
+    fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
+        Ok(Box::new(Self::geodesic(training)?))
+    }
+}
+
+impl Gmml {
+    /// Every `S^^-1 #_t D^`.
+    pub(crate) fn geodesic(training: &Training<'_>) -> Result<GeneralizedEigen, LearnError> {
         let (similar, dissimilar) = PRIOR.posterior(training);
-        Ok(Box::new(GeneralizedEigen::of_scatters(similar.view(), dissimilar.view())?))
+        GeneralizedEigen::of_scatters(similar.view(), dissimilar.view())
     }
 }
 

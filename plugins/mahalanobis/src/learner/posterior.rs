@@ -4,6 +4,8 @@
 //! trace `d`. `U` in `D^` is the idea of debiased negatives (Chuang et al., 2020) in closed form: pairs nobody judged are
 //! nearly all dissimilar.
 
+use std::collections::BTreeMap;
+
 use ndarray::Array2;
 
 use super::Training;
@@ -16,6 +18,11 @@ pub(crate) struct PseudoCounts {
 }
 
 impl PseudoCounts {
+    /// For the report.
+    pub(crate) fn parameters(self) -> BTreeMap<String, f64> {
+        BTreeMap::from([("prior_dissimilar".into(), self.dissimilar), ("prior_similar".into(), self.similar)])
+    }
+
     /// `(S^, D^)`.
     pub(crate) fn posterior(self, training: &Training<'_>) -> (Array2<f64>, Array2<f64>) {
         (

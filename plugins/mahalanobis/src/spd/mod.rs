@@ -19,7 +19,7 @@ use backend::Backend;
 use dense::Shape;
 
 pub(crate) use backend::symmetrise;
-pub(crate) use dense::{add_gram, mirror};
+pub(crate) use dense::{add_gram, gram, mirror};
 
 /// The geodesic between two symmetric positive definite matrices, factored once for every point on it.
 ///
@@ -149,6 +149,11 @@ pub fn extreme_eigenvalues(a: ArrayView2<'_, f64>) -> Result<(f64, f64), LearnEr
 /// [`LearnError::Numerical`] when the eigenproblem does not converge.
 pub fn eigen(a: ArrayView2<'_, f64>) -> Result<(Vec<f64>, Array2<f64>), LearnError> {
     backend::Default::eigen(a.as_standard_layout().into_owned())
+}
+
+/// The eigenvectors of a symmetric matrix as rows, by ascending eigenvalue.
+pub(crate) fn eigenvectors(a: Array2<f64>) -> Result<Array2<f64>, LearnError> {
+    Ok(backend::Default::eigen(a)?.1)
 }
 
 /// `R'R` of an upper triangular `R`, symmetric to the bit.

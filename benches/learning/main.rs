@@ -1,0 +1,69 @@
+//! Measures what learning gains, in two ways.
+//!
+//! - `--tables DIR --splits FILE.npz --out RESULT.json`: 5-NN errors on labelled tables, on given splits.
+//! - `--report DIR`: every table and plot of `docs/learning.md`, from simulated users over labelled texts.
+//!
+//! `cargo bench --bench learning -- ...` at the root, or, without optimising everything,
+//! `cargo test --workspace --bench learning -- ...`. The text corpora are looked for where the tests look for them.
+
+mod feedback;
+mod npy;
+mod plot;
+mod report;
+mod rivals;
+#[path = "../../plugins/mahalanobis/tests/simulation/mod.rs"]
+mod simulation;
+mod tables;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+const USAGE: &str = "\
+learning --tables DIR --splits FILE.npz --out RESULT.json [--only NAME,NAME] [--closed-form]
+learning --report DIR [--seeds N] [--only SECTION,SECTION]";
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+struct Arguments {
+    tables: Option<PathBuf>,
+    splits: Option<PathBuf>,
+    out: Option<PathBuf>,
+    report: Option<PathBuf>,
+    only: Vec<String>,
+    closed_form: bool,
+    seeds: Option<u64>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let given = arguments(std::env::args().skip(1))?;
+    match given {
+        Arguments { tables: Some(tables), splits: Some(splits), out: Some(out), .. } => {
+            tables::run(&tables, &splits, &out, &given.only, given.closed_form)
+        }
+        Arguments { report: Some(report), .. } => report::run(&report, given.seeds.unwrap_or(5), &given.only),
+        _ => {
+            eprintln!("{USAGE}");
+            Ok(())
+        }
+    }
+}
+
+fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
+    let mut parsed = Arguments::default();
+    while let Some(name) = given.next() {
+        let mut value = || given.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"));
+        match name.as_str() {
+            "--tables" => parsed.tables = Some(value()?.into()),
+            "--splits" => parsed.splits = Some(value()?.into()),
+            "--out" => parsed.out = Some(value()?.into()),
+            "--report" => parsed.report = Some(value()?.into()),
+            "--only" => parsed.only = value()?.split(',').map(str::to_owned).collect(),
+            "--closed-form" => parsed.closed_form = true,
+            "--seeds" => parsed.seeds = Some(value()?.parse()?),
+            // What cargo adds.
+            "--bench" => {}
+            _ => return Err(format!("{name} is not understood\n{USAGE}").into()),
+        }
+    }
+    Ok(parsed)
+}

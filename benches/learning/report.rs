@@ -1,0 +1,78 @@
+//! The tables and plots of `docs/learning.md`, written between its markers and beside it.
+
+mod sections;
+mod speed;
+
+use std::error::Error;
+use std::path::Path;
+
+use crate::simulation::{Corpus, corpus};
+
+const CORPORA: [(&str, &str); 2] = [("debian-6000", "Debian"), ("wordnet-6000", "WordNet")];
+
+/// A part of the report: its name in the markers, and what makes it.
+type Section = (&'static str, fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>);
+
+const SECTIONS: [Section; 6] = [
+    ("budgets", sections::budgets),
+    ("learners", sections::learners),
+    ("noise", sections::noise),
+    ("pairs", sections::pairs),
+    ("rounds", sections::rounds),
+    ("speed", speed::speed),
+];
+
+/// Makes the sections (those of `only`, or all), and puts them into `directory/learning.md`.
+pub(crate) fn run(directory: &Path, seeds: u64, only: &[String]) -> Result<(), Box<dyn Error>> {
+    if let Some(unknown) = only.iter().find(|o| SECTIONS.iter().all(|(name, _)| name != o)) {
+        return Err(format!("no section is called {unknown}; there are {:?}", SECTIONS.map(|(name, _)| name)).into());
+    }
+    let corpora: Vec<Corpus> = CORPORA.into_iter().filter_map(|(name, _)| corpus(name)).collect();
+    if corpora.is_empty() {
+        return Err("no corpus is there to measure on".into());
+    }
+    let page = directory.join("learning.md");
+    for (name, make) in SECTIONS.into_iter().filter(|(n, _)| only.is_empty() || only.iter().any(|o| o == n)) {
+        let made = make(&corpora, seeds, directory)?;
+        eprintln!("{made}");
+        let text = std::fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
+        std::fs::write(&page, replaced(&text, name, &made)?)?;
+    }
+    Ok(())
+}
+
+/// A page with what stands between a section's markers replaced.
+fn replaced(page: &str, section: &str, by: &str) -> Result<String, String> {
+    let (from, to) = (format!("<!-- {section} -->\n"), format!("<!-- end of {section} -->"));
+    let missing = || format!("the page has no {from:?} with {to:?} after it");
+    let (head, rest) = page.split_once(&from).ok_or_else(missing)?;
+    let (_, tail) = rest.split_once(&to).ok_or_else(missing)?;
+    Ok(format!("{head}{from}{by}{to}{tail}"))
+}
+
+/// What a corpus is called in tables.
+fn title(corpus: &Corpus) -> &'static str {
+    CORPORA.into_iter().find(|(name, _)| *name == corpus.name).map_or(corpus.name, |(_, title)| title)
+}
+
+/// Means of some gains.
+#[derive(Debug, Clone, Default)]
+struct Gains(Vec<f64>);
+
+impl Gains {
+    fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len().max(1) as f64
+    }
+
+    fn least(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// A Markdown table with a head.
+fn table(head: &[String], rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let rule = format!("|{}\n", "---|".repeat(head.len()));
+    let body: String = rows.iter().map(|r| line(r)).collect();
+    format!("{}{rule}{body}", line(head))
+}

@@ -1,0 +1,199 @@
+//! What is measured by simulated users.
+
+use std::error::Error;
+use std::path::Path;
+
+use affinis::{MetricLearner, Task};
+use affinis_mahalanobis::Mahalanobis;
+
+use super::{Gains, table, title};
+use crate::feedback::{self, Trial, User};
+use crate::plot::{self, Line};
+use crate::rivals;
+use crate::simulation::{Corpus, compact};
+
+const BUDGETS: [usize; 5] = [30, 100, 300, 1_000, 5_000];
+
+/// Gains with and without the gate, the number promoted, and how many of those lost more than 2.
+#[derive(Default)]
+struct Recipe {
+    gated: Gains,
+    ungated: Gains,
+    promoted: usize,
+}
+
+impl Recipe {
+    fn add(&mut self, trial: &Trial<'_>) {
+        let fitted = trial.fit();
+        let gain = trial.gain(&*fitted.metric);
+        self.ungated.0.push(gain);
+        self.gated.0.push(if fitted.report.gate.accepted { gain } else { 0.0 });
+        self.promoted += usize::from(fitted.report.gate.accepted);
+    }
+
+    fn gated(&self) -> String {
+        format!("{:.0} ({})", self.gated.mean(), self.promoted)
+    }
+}
+
+fn head(first: &str, budgets: &[usize]) -> Vec<String> {
+    std::iter::once(first.to_owned()).chain(budgets.iter().map(ToString::to_string)).collect()
+}
+
+/// The recipe and its rivals at each budget, R1.
+pub(super) fn budgets(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+    let mut text = String::new();
+    for corpus in corpora {
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        let mut lines = Vec::new();
+        let mut recipes: Vec<Recipe> = Vec::new();
+        let mut others = vec![vec![Gains::default(); BUDGETS.len()]; rivals::ALL.len()];
+        let mut ceiling = Gains::default();
+        let mut euclid = Gains::default();
+        for (at, budget) in BUDGETS.into_iter().enumerate() {
+            let mut recipe = Recipe::default();
+            for seed in 1..=seeds {
+                let trial = Trial::new(corpus, User::Shown, budget, seed);
+                recipe.add(&trial);
+                for ((_, rival), gains) in rivals::ALL.into_iter().zip(&mut others) {
+                    gains[at].0.push(rival(&trial));
+                }
+                if at == 0 {
+                    ceiling.0.push(rivals::all_labels(&trial));
+                    euclid.0.push(1e3 * trial.before);
+                }
+            }
+            eprintln!("{} at {budget}: gated {}, least {:.0}", title(corpus), recipe.gated(), recipe.gated.least());
+            recipes.push(recipe);
+        }
+        let mut add = |name: &str, cells: Vec<String>, means: Vec<f64>| {
+            rows.push(std::iter::once(name.to_owned()).chain(cells).collect());
+            lines.push(Line {
+                name: name.to_owned(),
+                points: BUDGETS.map(|b| b as f64).into_iter().zip(means).collect(),
+            });
+        };
+        let of = |gains: &dyn Fn(&Recipe) -> f64| recipes.iter().map(gains).collect::<Vec<f64>>();
+        add("affinis, gated", recipes.iter().map(Recipe::gated).collect(), of(&|r| r.gated.mean()));
+        let least = of(&|r| r.gated.least());
+        let ungated = of(&|r| r.ungated.mean());
+        add("affinis, ungated", ungated.iter().map(|v| format!("{v:.0}")).collect(), ungated);
+        for ((name, _), gains) in rivals::ALL.into_iter().zip(&others) {
+            let means: Vec<f64> = gains.iter().map(Gains::mean).collect();
+            add(name, means.iter().map(|v| format!("{v:.0}")).collect(), means);
+        }
+        rows.insert(
+            1,
+            std::iter::once("the worst seed of it".to_owned()).chain(least.iter().map(|v| format!("{v:.0}"))).collect(),
+        );
+        text += &format!(
+            "{}: Euclid's P@10 is {:.3}; all labels at once (linear discriminant analysis) gain {:.0}.\n\n{}\n![{} judgements]({})\n\n",
+            title(corpus),
+            euclid.mean() / 1e3,
+            ceiling.mean(),
+            table(&head("judgements", &BUDGETS), &rows),
+            title(corpus),
+            plot::write(directory, &format!("learning-{}", corpus.name), "judgements", &lines)?,
+        );
+    }
+    Ok(text)
+}
+
+/// Every learner at 1,000 judgements, ungated.
+pub(super) fn learners(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, Box<dyn Error>> {
+    let mut rows = Vec::new();
+    let plugin = Mahalanobis::default();
+    for learner in plugin.learners() {
+        let mut row = vec![format!("`{learner}`")];
+        for corpus in corpora {
+            let mut gains = Gains::default();
+            for seed in 1..=seeds {
+                let trial = Trial::new(corpus, User::Shown, 1_000, seed);
+                let examples = compact(&trial.examples);
+                let fitted = plugin.fit(&Task {
+                    dim: corpus.vectors.ncols(),
+                    learner: Some(learner),
+                    seed,
+                    examples: &examples,
+                    incumbent: None,
+                    sample: &corpus.sample,
+                    cancel: &|| false,
+                })?;
+                gains.0.push(trial.gain(&*fitted.metric));
+            }
+            row.push(format!("{:.0}", gains.mean()));
+        }
+        rows.push(row);
+    }
+    let head: Vec<String> = std::iter::once("learner".into()).chain(corpora.iter().map(|c| title(c).into())).collect();
+    Ok(table(&head, &rows))
+}
+
+/// Judgements that are partly or wholly wrong.
+pub(super) fn noise(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, Box<dyn Error>> {
+    let budgets = [100, 300, 1_000];
+    let users = [
+        ("10 % flipped", User::Flipped(0.1)),
+        ("20 % flipped", User::Flipped(0.2)),
+        ("a coin", User::Coin),
+        ("the reverse of the label", User::Reversed),
+    ];
+    let mut text = String::new();
+    for corpus in corpora {
+        let mut rows = Vec::new();
+        for (name, user) in users {
+            let mut row = vec![name.to_owned()];
+            for budget in budgets {
+                let mut recipe = Recipe::default();
+                (1..=seeds).for_each(|seed| recipe.add(&Trial::new(corpus, user, budget, seed)));
+                row.push(format!(
+                    "{}, worst {:.0}; {:.0}",
+                    recipe.gated(),
+                    recipe.gated.least(),
+                    recipe.ungated.mean()
+                ));
+            }
+            rows.push(row);
+        }
+        text += &format!("{}\n\n", table(&head(title(corpus), &budgets), &rows).trim_end());
+    }
+    Ok(text)
+}
+
+/// R2: random pairs.
+pub(super) fn pairs(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, Box<dyn Error>> {
+    let budgets = [100, 300, 1_000];
+    let mut rows = Vec::new();
+    for corpus in corpora {
+        let mut row = vec![title(corpus).to_owned()];
+        for budget in budgets {
+            let mut recipe = Recipe::default();
+            (1..=seeds).for_each(|seed| recipe.add(&Trial::new(corpus, User::Pairs, budget, seed)));
+            row.push(format!("{}; {:.0}", recipe.gated(), recipe.ungated.mean()));
+        }
+        rows.push(row);
+    }
+    Ok(table(&head("pairs", &budgets), &rows))
+}
+
+/// Ten rounds of 30 judgements, each of answers under the metric of the rounds before.
+pub(super) fn rounds(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+    let (count, each) = (10, 30);
+    let mut lines = Vec::new();
+    let mut rows = Vec::new();
+    for corpus in corpora {
+        let mut gains = vec![Gains::default(); count];
+        for seed in 1..=seeds {
+            for (gains, gain) in gains.iter_mut().zip(feedback::rounds(corpus, count, each, seed)) {
+                gains.0.push(gain);
+            }
+        }
+        let means: Vec<f64> = gains.iter().map(Gains::mean).collect();
+        rows.push(std::iter::once(title(corpus).to_owned()).chain(means.iter().map(|v| format!("{v:.0}"))).collect());
+        let points = means.into_iter().zip(1..).map(|(v, i)| (f64::from(i * each as i32), v)).collect();
+        lines.push(Line { name: title(corpus).to_owned(), points });
+    }
+    let judged: Vec<usize> = (1..=count).map(|i| i * each).collect();
+    let picture = plot::write(directory, "learning-rounds", "judgements", &lines)?;
+    Ok(format!("{}\n![rounds]({picture})\n\n", table(&head("judgements so far", &judged), &rows)))
+}

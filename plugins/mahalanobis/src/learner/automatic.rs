@@ -1,0 +1,36 @@
+//! What is learned when nobody asks for a learner: `gmml`, and from enough judgements on `contrastive` where held-out
+//! judgements say clearly that it is better.
+
+use std::collections::BTreeMap;
+
+use affinis::LearnError;
+
+use super::contrastive::{Contrastive, REFINED};
+use super::gmml::Gmml;
+use super::{Family, Learner, Training, Variant};
+
+/// The automatic choice.
+#[derive(Debug)]
+pub(crate) struct Automatic;
+
+impl Learner for Automatic {
+    fn name(&self) -> &'static str {
+        Gmml.name()
+    }
+
+    fn variants(&self) -> &'static [Variant] {
+        const { &[Variant::gmml(0.6), Variant::gmml(0.5), Variant::gmml(0.7), REFINED] }
+    }
+
+    fn lambda(&self) -> f64 {
+        Gmml.lambda()
+    }
+
+    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64> {
+        Contrastive.parameters(variant)
+    }
+
+    fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
+        Contrastive.fit(training)
+    }
+}
