@@ -161,7 +161,6 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     }
     let (add_wall, add_cpu) = (start.elapsed().as_secs_f64(), process_cpu() - cpu);
     collection.settle()?;
-    collection.relink()?;
     let (build_wall, build_cpu) = (start.elapsed().as_secs_f64(), process_cpu() - cpu);
     let memory = status("VmRSS:") - before;
     let truth = words(&config.truth)?;

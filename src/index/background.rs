@@ -16,7 +16,7 @@ use super::write::{Shared, lock};
 const GRAPH_STEP: usize = 256;
 
 /// Items in a head that its graph does not cover and that are too many to insert: they are linked at once.
-const BULK: usize = 2048;
+const BULK: usize = 4096;
 /// How long nothing may be asked before a large head is linked.
 const QUIET: Duration = Duration::from_millis(200);
 

@@ -97,8 +97,8 @@ impl Config {
         Self {
             base,
             head_capacity: 8192,
-            graph_from: 1024,
-            link_from: 2048,
+            graph_from: 2048,
+            link_from: 1024,
             bias_bytes: 256 << 20,
             threads: threads.div_ceil(2),
             background: true,
