@@ -1,8 +1,10 @@
 //! The index's own thread: it links full heads, extends the head's graph, fills biases and calibrates.
 //!
-//! It sleeps until something is asked, does one bounded step after another, and ends when the index is dropped. A large head
-//! is linked when it has been left alone for a while, or when somebody waits for it: what stays in a quiet head is few
-//! enough to be scanned, so that the index gives the same answers after it was opened again.
+//! It sleeps until something is asked, does one bounded step after another, and ends when the index is dropped. When it has
+//! been left alone for a while, or somebody waits for it, it also puts things in order: a large head is linked (what stays
+//! in a quiet head is few enough to be scanned, so that the index gives the same answers after it was opened again), dead
+//! items are cut out of a segment that has many, and a graph under which the active metric needs a beam of twice the width
+//! is linked anew.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,7 +19,9 @@ const GRAPH_STEP: usize = 256;
 
 /// Items in a head that its graph does not cover and that are too many to insert: they are linked at once.
 const BULK: usize = 4096;
-/// How long nothing may be asked before a large head is linked.
+/// The graph is linked anew when the active metric needs a beam this many times as wide.
+const WIDER: usize = 2;
+/// How long nothing may be asked before things are put in order.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// The thread and how to talk to it.
@@ -76,7 +80,7 @@ impl Background {
     /// Waits until nothing is left to do; without a thread, does it.
     pub(crate) fn settle(&self, shared: &Shared) {
         if self.thread.is_none() {
-            while shared.step(&|| false) || shared.link_large_heads(&|| false) {}
+            while shared.step(&|| false) || shared.tidy(&|| false) {}
             return;
         }
         let mut state = lock(&self.signal.state);
@@ -110,7 +114,7 @@ impl Signal {
             self.changed.notify_all();
             let mut quiet = false;
             while !state.wake && !quiet {
-                if shared.has_head_to_link() {
+                if shared.untidy() {
                     let (waited, timeout) =
                         self.changed.wait_timeout(state, QUIET).unwrap_or_else(PoisonError::into_inner);
                     (state, quiet) = (waited, timeout.timed_out());
@@ -118,10 +122,10 @@ impl Signal {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
             }
-            let link = quiet || state.settling;
+            let tidy = quiet || state.settling;
             (state.wake, state.settling, state.busy) = (false, false, true);
             drop(state);
-            while !stopped() && (shared.step(&stopped) || link && shared.link_large_heads(&stopped)) {}
+            while !stopped() && (shared.step(&stopped) || tidy && shared.tidy(&stopped)) {}
             if stopped() {
                 return;
             }
@@ -146,6 +150,37 @@ impl Shared {
     /// Whether a head is full, or holds more than should be scanned for good.
     pub(crate) fn has_head_to_link(&self) -> bool {
         self.view.load().heads.iter().any(|head| head.frozen || head.len >= self.config.link_from)
+    }
+
+    /// Whether [`tidy`](Self::tidy) would find something to do.
+    fn untidy(&self) -> bool {
+        self.has_head_to_link() || self.segment_to_cut().is_some() || self.needs_relink()
+    }
+
+    /// Does one piece of the work that can wait; false if there was none.
+    fn tidy(&self, cancel: &(dyn Fn() -> bool + Sync)) -> bool {
+        if self.has_head_to_link() {
+            return self.link_large_heads(cancel);
+        }
+        // Whoever closes the index waits for large heads, but for nothing that only saves time later.
+        let cancel = || cancel() || self.closing.load(Ordering::Acquire);
+        let watch = Watch { progress: &|_| (), cancel: &cancel };
+        if cancel() {
+            return false;
+        }
+        match self.segment_to_cut() {
+            Some(segment) => self.cut(segment, watch).is_ok(),
+            None => self.needs_relink() && self.relink(watch).is_ok(),
+        }
+    }
+
+    /// Whether the active metric needs a beam twice as wide as the metric that the graph was linked under.
+    fn needs_relink(&self) -> bool {
+        let view = self.view.load();
+        let Some(largest) = view.segments.iter().max_by_key(|part| part.segment.len()) else { return false };
+        let (linked, active) = (largest.segment.linked_under, self.active().version);
+        let width = |version| self.calibrations.get(version, super::TARGET);
+        linked != active && width(active).zip(width(linked)).is_some_and(|(active, linked)| active >= WIDER * linked)
     }
 
     /// Links the heads if one is to be linked; false if there was nothing to link.

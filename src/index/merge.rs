@@ -55,6 +55,18 @@ impl Shared {
         self.merge(&view, &absorbed, &heads, false, watch)
     }
 
+    /// A segment with so many dead items that they are to be cut out.
+    pub(crate) fn segment_to_cut(&self) -> Option<SegmentView> {
+        let view = self.view.load();
+        view.segments.iter().find(|part| part.dead * DEAD_SHARE > part.segment.len()).cloned()
+    }
+
+    /// Cuts the dead items out of a segment and refines what is left.
+    pub(crate) fn cut(&self, segment: SegmentView, watch: Watch<'_>) -> Result<(), Cancelled> {
+        let _linking = lock(&self.linking);
+        self.merge(&self.view.load_full(), &[segment], &[], false, watch)
+    }
+
     /// Makes one refined segment of everything.
     pub(crate) fn relink(&self, watch: Watch<'_>) -> Result<(), Cancelled> {
         let _linking = lock(&self.linking);

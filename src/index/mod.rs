@@ -191,6 +191,7 @@ impl Index {
     /// Links the heads that are too large to be scanned and calibrates the active metric, so that the index gives the
     /// same answers when it is opened again.
     pub(crate) fn close(&self) {
+        self.shared.closing.store(true, std::sync::atomic::Ordering::Release);
         // Biases are not kept: computing more of them would be for nothing.
         write::lock(&self.shared.asked).fill.clear();
         self.settle();

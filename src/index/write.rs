@@ -1,6 +1,6 @@
 //! Changing the index: one writer at a time builds the next [`View`] and publishes it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) linking: Mutex<()>,
     generation: AtomicU64,
     next_part: AtomicU64,
+    /// Whether the index is being closed: what only saves time later is left undone.
+    pub(crate) closing: AtomicBool,
 }
 
 /// Work that was asked for.
@@ -65,6 +67,7 @@ impl Shared {
             linking: Mutex::new(()),
             generation: AtomicU64::new(0),
             next_part: AtomicU64::new(1),
+            closing: AtomicBool::new(false),
             config,
         }
     }

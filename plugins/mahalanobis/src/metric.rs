@@ -17,8 +17,8 @@ const MAX_CONDITION: f64 = 1e10;
 /// A learned metric `A = R'R`, scaled to trace `d`.
 ///
 /// `R` is upper triangular, so items are mapped and weighed with half of the products that a full matrix would take.
-/// Queries are rewritten and distances computed in f64; items' biases and images in f32 with their squares summed in
-/// f64. The result is the same to the bit for any batch.
+/// Distances are computed in f64; queries are rewritten, and items' biases and images computed, in f32 with squares summed
+/// in f64. The result is the same to the bit for any batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MahalanobisMetric {
     factor: Packed<f64>,
@@ -102,8 +102,8 @@ impl Metric for MahalanobisMetric {
     }
 
     fn rewrite(&self, query: &[f32]) -> Rewritten {
-        let (direction, offset) = self.factor.quadratic(query.iter().map(|v| f64::from(*v)));
-        Rewritten { direction: direction.into_iter().map(|v| v as f32).collect(), offset: offset as f32 }
+        let (direction, offset) = self.single.quadratic(query);
+        Rewritten { direction, offset: offset as f32 }
     }
 
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {

@@ -1,4 +1,4 @@
-//! An upper triangular factor packed for its kernels: `R x` for many items in f32, `R'R x` for one query in f64.
+//! An upper triangular factor packed for its kernels: `R x` for many items and `R'R x` for one query in f32, `|R x|` in f64.
 //!
 //! Rows lie in chunks of eight numbers, from the chunk of the diagonal on, and every sum runs over eight lanes in one
 //! fixed order. So the compiler makes vector code of it for whatever the machine has (`pulp` picks the instruction set
@@ -72,16 +72,6 @@ fn row_start(width: usize, k: usize) -> usize {
 }
 
 impl Packed<f64> {
-    /// `(R'R x, |R x|^2)`, in f64.
-    pub(crate) fn quadratic(&self, x: impl Iterator<Item = f64>) -> (Vec<f64>, f64) {
-        let x = chunked(self.width(), x);
-        let mut direction = vec![[0.0; LANES]; self.width()];
-        let square = Arch::new().dispatch(Quadratic { factor: self, x: &x, direction: &mut direction });
-        let mut direction = direction.into_flattened();
-        direction.truncate(self.dim);
-        (direction, square)
-    }
-
     /// `|R x|^2`, in f64.
     pub(crate) fn square(&self, x: impl Iterator<Item = f64>) -> f64 {
         let x = chunked(self.width(), x);
@@ -100,6 +90,17 @@ impl Packed<f64> {
 }
 
 impl Packed<f32> {
+    /// `(R'R x, |R x|^2)`; squares are summed in f64.
+    pub(crate) fn quadratic(&self, x: &[f32]) -> (Vec<f32>, f64) {
+        let mut chunks = vec![[0.0; LANES]; self.width()];
+        chunks.as_flattened_mut().iter_mut().zip(x).for_each(|(to, from)| *to = *from);
+        let mut direction = vec![[0.0; LANES]; self.width()];
+        let square = Arch::new().dispatch(Quadratic { factor: self, x: &chunks, direction: &mut direction });
+        let mut direction = direction.into_flattened();
+        direction.truncate(self.dim);
+        (direction, square)
+    }
+
     /// `|R x|^2` of each item (`n x d`), squares summed in f64.
     pub(crate) fn squares(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
         self.project(items, |item, image| {
@@ -166,26 +167,42 @@ fn dot(a: &[[f64; LANES]], b: &[[f64; LANES]]) -> f64 {
 }
 
 struct Quadratic<'a> {
-    factor: &'a Packed<f64>,
-    x: &'a [[f64; LANES]],
-    direction: &'a mut [[f64; LANES]],
+    factor: &'a Packed<f32>,
+    x: &'a [[f32; LANES]],
+    direction: &'a mut [[f32; LANES]],
 }
 
 impl WithSimd for Quadratic<'_> {
     type Output = f64;
 
-    /// One pass over the factor: row `k` gives `y_k = r_k . x` and at once its share `y_k r_k` of `R'y`.
+    /// One pass over the factor, a few rows at a time: row `k` gives `y_k = r_k . x` and at once its share `y_k r_k` of
+    /// `R'y`.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let width = self.factor.width();
         let mut square = 0.0;
-        for k in 0..self.factor.dim {
-            let row = self.factor.row(k);
-            let from = k / LANES;
-            let y = dot(row, &self.x[from..]);
-            square += y * y;
-            for (to, r) in self.direction[from..].iter_mut().zip(row) {
-                for lane in 0..LANES {
-                    to[lane] += y * r[lane];
+        for group in 0..width {
+            let length = width - group;
+            let start = row_start(width, group * LANES);
+            let (x, direction) = (&self.x[group..], &mut self.direction[group..]);
+            for rows in self.factor.chunks[start..start + LANES * length].chunks_exact(ROWS * length) {
+                let rows: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
+                let mut sums = [[0.0_f32; LANES]; ROWS];
+                for (chunk, x) in x.iter().enumerate() {
+                    for r in 0..ROWS {
+                        for lane in 0..LANES {
+                            sums[r][lane] += rows[r][chunk][lane] * x[lane];
+                        }
+                    }
+                }
+                let y = sums.map(total);
+                square += y.iter().map(|y| f64::from(*y) * f64::from(*y)).sum::<f64>();
+                for (chunk, to) in direction.iter_mut().enumerate() {
+                    for r in 0..ROWS {
+                        for lane in 0..LANES {
+                            to[lane] += y[r] * rows[r][chunk][lane];
+                        }
+                    }
                 }
             }
         }
@@ -293,10 +310,13 @@ mod tests {
             let x = ndarray::Array1::from_shape_fn(d, |i| (i as f64 * 0.37).sin());
             let image = dense.dot(&x);
             let direction = dense.t().dot(&image);
-            let (got, square) = packed.quadratic(x.iter().copied());
-            assert!(got.iter().zip(&direction).all(|(a, b)| (a - b).abs() <= 1e-12 * d as f64));
-            assert!((square - image.dot(&image)).abs() <= 1e-12 * d as f64);
-            assert!((packed.square(x.iter().copied()) - square).abs() <= 1e-12 * d as f64);
+            let exact = image.dot(&image);
+            assert!((packed.square(x.iter().copied()) - exact).abs() <= 1e-12 * d as f64);
+            let query: Vec<f32> = x.iter().map(|v| *v as f32).collect();
+            let (got, square) = packed.to_single().quadratic(&query);
+            let size = direction.dot(&direction).sqrt();
+            assert!(got.iter().zip(&direction).all(|(a, b)| (f64::from(*a) - b).abs() <= 2e-6 * size));
+            assert!((square - exact).abs() <= 2e-6 * exact);
             let items = Array2::from_shape_fn((5, d), |(n, i)| (x[i] * (n + 1) as f64) as f32);
             let images = packed.to_single().images(items.view());
             for n in 0..5 {

@@ -123,3 +123,32 @@ fn deletions_upserts_and_filters_keep_the_recall() {
     assert!(reached >= 0.95);
     assert_eq!(index.stats().deleted, 0);
 }
+
+#[test]
+fn many_dead_items_are_cut_out_and_a_distant_metric_gets_a_graph_of_its_own() {
+    let mut random = Random::new(31);
+    let centres: Vec<Vec<f32>> = (0..60).map(|_| random.vector(24)).collect();
+    let vectors: Vec<Vec<f32>> =
+        (0..6000).map(|i| random.vector(24).iter().zip(&centres[i % 60]).map(|(x, c)| 0.4 * x + c).collect()).collect();
+    let index = Index::new(24, small(24, 8192, 1 << 20)).unwrap();
+    add(&index, 0, &vectors);
+    index.link_now(&|_| (), &|| false).unwrap();
+    index.settle();
+    let narrow = index.ef_for(0).unwrap();
+    let dead: Vec<u32> = (0..6000).filter(|slot| slot % 4 == 0).collect();
+    index.apply(&[], &dead).unwrap();
+    assert_eq!(index.stats().deleted, 1500);
+    index.settle();
+    assert_eq!((index.stats().deleted, index.len()), (0, 4500));
+    assert!(index.ef_for(0).unwrap() <= 4 * narrow);
+
+    let distant = mahalanobis(24, 1e6, 9);
+    index.activate(&distant);
+    index.settle();
+    let width = index.ef_for(9).unwrap();
+    let linked = index.stats().segments[0].metric;
+    // Either the old graph serves the metric, or it has been linked anew.
+    let old = index.ef_for(0);
+    assert!(linked == 9 || old.is_some_and(|old| width < 2 * old), "linked under {linked}, {width} against {old:?}");
+    assert_eq!(linked, 9, "condition 1e6 is far enough");
+}
