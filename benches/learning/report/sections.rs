@@ -14,7 +14,7 @@ use crate::simulation::{Corpus, compact};
 
 const BUDGETS: [usize; 5] = [30, 100, 300, 1_000, 5_000];
 
-/// Gains with and without the gate, the number promoted, and how many of those lost more than 2.
+/// Gains with and without the gate, and how many candidates were promoted.
 #[derive(Default)]
 struct Recipe {
     gated: Gains,
@@ -156,7 +156,9 @@ pub(super) fn noise(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
             let mut row = vec![name.to_owned()];
             for budget in budgets {
                 let mut recipe = Recipe::default();
-                (1..=seeds).for_each(|seed| recipe.add(&Trial::new(corpus, user, budget, seed)));
+                for seed in 1..=seeds {
+                    recipe.add(&Trial::new(corpus, user, budget, seed));
+                }
                 row.push(format!(
                     "{}, worst {:.0}; {:.0}",
                     recipe.gated(),
@@ -179,7 +181,9 @@ pub(super) fn pairs(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
         let mut row = vec![title(corpus).to_owned()];
         for budget in budgets {
             let mut recipe = Recipe::default();
-            (1..=seeds).for_each(|seed| recipe.add(&Trial::new(corpus, User::Pairs, budget, seed)));
+            for seed in 1..=seeds {
+                recipe.add(&Trial::new(corpus, User::Pairs, budget, seed));
+            }
             row.push(format!("{}; {:.0}", recipe.gated(), recipe.ungated.mean()));
         }
         rows.push(row);
