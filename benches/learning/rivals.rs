@@ -9,8 +9,11 @@ use ndarray::{Array1, Array2, Axis, s};
 use crate::feedback::Trial;
 use crate::simulation::{Random, nearest};
 
+/// A name, and the gain in P@10 x 1000 of what it makes of a trial.
+type Rival = (&'static str, fn(&Trial<'_>) -> f64);
+
 /// Rivals, in the order of the tables.
-pub(crate) const ALL: [(&str, fn(&Trial<'_>) -> f64); 4] =
+pub(crate) const ALL: [Rival; 4] =
     [("plain GMML", plain_gmml), ("InfoNCE from the identity", info_nce), ("RCA", rca), ("Rocchio", rocchio)];
 
 /// Relevant and irrelevant rows of each judged query.

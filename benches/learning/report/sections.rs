@@ -1,6 +1,7 @@
 //! What is measured by simulated users.
 
 use std::error::Error;
+use std::fmt::Write;
 use std::path::Path;
 
 use affinis::{MetricLearner, Task};
@@ -99,13 +100,14 @@ pub(super) fn others(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result
                 points: BUDGETS.map(|b| b as f64).into_iter().zip(means).collect(),
             });
         }
-        text += &format!(
+        write!(
+            text,
             "{}\nAll labels at once (linear discriminant analysis): {:.0}.\n\n![{}]({})\n\n",
             table(&head(title(corpus), &BUDGETS), &rows),
             ceiling.mean(),
             title(corpus),
             plot::write(directory, &format!("learning-others-{}", corpus.name), "judgements", &lines)?,
-        );
+        )?;
     }
     Ok(text)
 }
@@ -168,12 +170,13 @@ pub(super) fn noise(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
             }
             rows.push(row);
         }
-        text += &format!("{}\n\n", table(&head(title(corpus), &budgets), &rows).trim_end());
+        write!(text, "{}\n\n", table(&head(title(corpus), &budgets), &rows).trim_end())?;
     }
     Ok(text)
 }
 
 /// R2: random pairs.
+#[expect(clippy::unnecessary_wraps, reason = "sections are called alike")]
 pub(super) fn pairs(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, Box<dyn Error>> {
     let budgets = [100, 300, 1_000];
     let mut rows = Vec::new();
