@@ -13,8 +13,9 @@ const CORPORA: [(&str, &str); 2] = [("debian-6000", "Debian"), ("wordnet-6000", 
 /// A part of the report: its name in the markers, and what makes it.
 type Section = (&'static str, fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>);
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     ("budgets", sections::budgets),
+    ("others", sections::others),
     ("learners", sections::learners),
     ("noise", sections::noise),
     ("pairs", sections::pairs),

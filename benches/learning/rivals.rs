@@ -9,8 +9,11 @@ use ndarray::{Array1, Array2, Axis, s};
 use crate::feedback::Trial;
 use crate::simulation::{Random, nearest};
 
+/// A name, and the gain in P@10 x 1000 of what it makes of a trial.
+type Rival = (&'static str, fn(&Trial<'_>) -> f64);
+
 /// Rivals, in the order of the tables.
-pub(crate) const ALL: [(&str, fn(&Trial<'_>) -> f64); 4] =
+pub(crate) const ALL: [Rival; 4] =
     [("plain GMML", plain_gmml), ("InfoNCE from the identity", info_nce), ("RCA", rca), ("Rocchio", rocchio)];
 
 /// Relevant and irrelevant rows of each judged query.
@@ -117,7 +120,7 @@ fn rocchio(trial: &Trial<'_>) -> f64 {
     precision_gain(trial, &nearest(vectors, &moved, &trial.unseen, 10))
 }
 
-/// InfoNCE over full matrices from the identity: temperature .3, 100 steps of Adam at 5e-4, 64 queries a step, each with
+/// `InfoNCE` over full matrices from the identity: temperature .3, 100 steps of Adam at 5e-4, 64 queries a step, each with
 /// a relevant result, its irrelevant ones and the other queries' relevant ones.
 fn info_nce(trial: &Trial<'_>) -> f64 {
     let (temperature, rate, steps, size) = (0.3_f32, 5e-4_f32, 100, 64);
@@ -176,7 +179,9 @@ fn info_nce(trial: &Trial<'_>) -> f64 {
 pub(crate) fn all_labels(trial: &Trial<'_>) -> f64 {
     let corpus = trial.corpus;
     let mut members = BTreeMap::<&str, Vec<usize>>::new();
-    corpus.labels.iter().enumerate().for_each(|(i, l)| members.entry(l).or_default().push(i));
+    for (i, label) in corpus.labels.iter().enumerate() {
+        members.entry(label).or_default().push(i);
+    }
     let d = corpus.vectors.ncols();
     let mut within = Array2::<f64>::zeros((d, d));
     for rows in members.values() {

@@ -1,6 +1,7 @@
 //! What is measured by simulated users.
 
 use std::error::Error;
+use std::fmt::Write;
 use std::path::Path;
 
 use affinis::{MetricLearner, Task};
@@ -14,7 +15,7 @@ use crate::simulation::{Corpus, compact};
 
 const BUDGETS: [usize; 5] = [30, 100, 300, 1_000, 5_000];
 
-/// Gains with and without the gate, the number promoted, and how many of those lost more than 2.
+/// Gains with and without the gate, and how many candidates were promoted.
 #[derive(Default)]
 struct Recipe {
     gated: Gains,
@@ -40,61 +41,73 @@ fn head(first: &str, budgets: &[usize]) -> Vec<String> {
     std::iter::once(first.to_owned()).chain(budgets.iter().map(ToString::to_string)).collect()
 }
 
-/// The recipe and its rivals at each budget, R1.
+/// Euclid's P@10, and the recipe at each budget, R1.
 pub(super) fn budgets(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
-    let mut text = String::new();
+    let mut lines = Vec::new();
+    let mut rows = Vec::new();
     for corpus in corpora {
-        let mut rows: Vec<Vec<String>> = Vec::new();
-        let mut lines = Vec::new();
-        let mut recipes: Vec<Recipe> = Vec::new();
-        let mut others = vec![vec![Gains::default(); BUDGETS.len()]; rivals::ALL.len()];
-        let mut ceiling = Gains::default();
         let mut euclid = Gains::default();
-        for (at, budget) in BUDGETS.into_iter().enumerate() {
+        let mut recipes: Vec<Recipe> = Vec::new();
+        for budget in BUDGETS {
             let mut recipe = Recipe::default();
             for seed in 1..=seeds {
                 let trial = Trial::new(corpus, User::Shown, budget, seed);
                 recipe.add(&trial);
-                for ((_, rival), gains) in rivals::ALL.into_iter().zip(&mut others) {
+                euclid.0.push(trial.before);
+            }
+            eprintln!("{} at {budget}: gated {}, worst {:.0}", title(corpus), recipe.gated(), recipe.gated.least());
+            recipes.push(recipe);
+        }
+        let name = title(corpus);
+        let mut add = |what: String, cells: Vec<String>| rows.push(std::iter::once(what).chain(cells).collect());
+        let rounded = |of: fn(&Recipe) -> f64| recipes.iter().map(|r| format!("{:.0}", of(r))).collect();
+        add(format!("{name} (Euclid {:.3}), gated", euclid.mean()), recipes.iter().map(Recipe::gated).collect());
+        add("its worst seed".into(), rounded(|r| r.gated.least()));
+        add("ungated".into(), rounded(|r| r.ungated.mean()));
+        for (what, of) in [("gated", (|r| r.gated.mean()) as fn(&Recipe) -> f64), ("ungated", |r| r.ungated.mean())] {
+            let points = BUDGETS.map(|b| b as f64).into_iter().zip(recipes.iter().map(of)).collect();
+            lines.push(Line { name: format!("{name}, {what}"), points });
+        }
+    }
+    let picture = plot::write(directory, "learning-budgets", "judgements", &lines)?;
+    Ok(format!("{}\n![budgets]({picture})\n\n", table(&head("judgements", &BUDGETS), &rows)))
+}
+
+/// What others make of the same judgements.
+pub(super) fn others(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+    let mut text = String::new();
+    for corpus in corpora {
+        let mut gains = vec![vec![Gains::default(); BUDGETS.len()]; rivals::ALL.len()];
+        let mut ceiling = Gains::default();
+        for (at, budget) in BUDGETS.into_iter().enumerate() {
+            for seed in 1..=seeds {
+                let trial = Trial::new(corpus, User::Shown, budget, seed);
+                for ((_, rival), gains) in rivals::ALL.into_iter().zip(&mut gains) {
                     gains[at].0.push(rival(&trial));
                 }
                 if at == 0 {
                     ceiling.0.push(rivals::all_labels(&trial));
-                    euclid.0.push(1e3 * trial.before);
                 }
             }
-            eprintln!("{} at {budget}: gated {}, least {:.0}", title(corpus), recipe.gated(), recipe.gated.least());
-            recipes.push(recipe);
         }
-        let mut add = |name: &str, cells: Vec<String>, means: Vec<f64>| {
-            rows.push(std::iter::once(name.to_owned()).chain(cells).collect());
+        let mut rows = Vec::new();
+        let mut lines = Vec::new();
+        for ((name, _), gains) in rivals::ALL.into_iter().zip(&gains) {
+            let means: Vec<f64> = gains.iter().map(Gains::mean).collect();
+            rows.push(std::iter::once(name.to_owned()).chain(means.iter().map(|v| format!("{v:.0}"))).collect());
             lines.push(Line {
                 name: name.to_owned(),
                 points: BUDGETS.map(|b| b as f64).into_iter().zip(means).collect(),
             });
-        };
-        let of = |gains: &dyn Fn(&Recipe) -> f64| recipes.iter().map(gains).collect::<Vec<f64>>();
-        add("affinis, gated", recipes.iter().map(Recipe::gated).collect(), of(&|r| r.gated.mean()));
-        let least = of(&|r| r.gated.least());
-        let ungated = of(&|r| r.ungated.mean());
-        add("affinis, ungated", ungated.iter().map(|v| format!("{v:.0}")).collect(), ungated);
-        for ((name, _), gains) in rivals::ALL.into_iter().zip(&others) {
-            let means: Vec<f64> = gains.iter().map(Gains::mean).collect();
-            add(name, means.iter().map(|v| format!("{v:.0}")).collect(), means);
         }
-        rows.insert(
-            1,
-            std::iter::once("the worst seed of it".to_owned()).chain(least.iter().map(|v| format!("{v:.0}"))).collect(),
-        );
-        text += &format!(
-            "{}: Euclid's P@10 is {:.3}; all labels at once (linear discriminant analysis) gain {:.0}.\n\n{}\n![{} judgements]({})\n\n",
-            title(corpus),
-            euclid.mean() / 1e3,
+        write!(
+            text,
+            "{}\nAll labels at once (linear discriminant analysis): {:.0}.\n\n![{}]({})\n\n",
+            table(&head(title(corpus), &BUDGETS), &rows),
             ceiling.mean(),
-            table(&head("judgements", &BUDGETS), &rows),
             title(corpus),
-            plot::write(directory, &format!("learning-{}", corpus.name), "judgements", &lines)?,
-        );
+            plot::write(directory, &format!("learning-others-{}", corpus.name), "judgements", &lines)?,
+        )?;
     }
     Ok(text)
 }
@@ -145,7 +158,9 @@ pub(super) fn noise(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
             let mut row = vec![name.to_owned()];
             for budget in budgets {
                 let mut recipe = Recipe::default();
-                (1..=seeds).for_each(|seed| recipe.add(&Trial::new(corpus, user, budget, seed)));
+                for seed in 1..=seeds {
+                    recipe.add(&Trial::new(corpus, user, budget, seed));
+                }
                 row.push(format!(
                     "{}, worst {:.0}; {:.0}",
                     recipe.gated(),
@@ -155,12 +170,13 @@ pub(super) fn noise(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
             }
             rows.push(row);
         }
-        text += &format!("{}\n\n", table(&head(title(corpus), &budgets), &rows).trim_end());
+        write!(text, "{}\n\n", table(&head(title(corpus), &budgets), &rows).trim_end())?;
     }
     Ok(text)
 }
 
 /// R2: random pairs.
+#[expect(clippy::unnecessary_wraps, reason = "sections are called alike")]
 pub(super) fn pairs(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, Box<dyn Error>> {
     let budgets = [100, 300, 1_000];
     let mut rows = Vec::new();
@@ -168,7 +184,9 @@ pub(super) fn pairs(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
         let mut row = vec![title(corpus).to_owned()];
         for budget in budgets {
             let mut recipe = Recipe::default();
-            (1..=seeds).for_each(|seed| recipe.add(&Trial::new(corpus, User::Pairs, budget, seed)));
+            for seed in 1..=seeds {
+                recipe.add(&Trial::new(corpus, User::Pairs, budget, seed));
+            }
             row.push(format!("{}; {:.0}", recipe.gated(), recipe.ungated.mean()));
         }
         rows.push(row);

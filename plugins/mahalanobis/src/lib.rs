@@ -34,8 +34,9 @@
 //! ```
 //!
 //! The rooms: `evidence` (judgements made ready), `scatter`, `prior`, `learner` (one room each), `shape` (scale and
-//! condition cap), `folds`, `score`, `select`, `gate`; `fit` leads through them. `explain` splits a distance over directions, `influence` over
-//! judgements. [`spd`] is the algebra, `packed` the
+//! condition cap), `folds`, `score`, `select`, `gate`; `fit` leads through them. `hinge` is a loss over triplets and
+//! its descent, `labelled` the metrics for labelled tables. `explain` splits a distance over directions, `influence`
+//! over judgements. [`spd`] is the algebra, `packed` the
 //! kernels, `codec` the bytes of a metric.
 
 #![deny(unsafe_code)]

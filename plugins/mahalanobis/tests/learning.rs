@@ -9,6 +9,9 @@ use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use ndarray::{Array2, Axis};
 use simulation::Random;
 
+/// Every learner that is meant for use.
+const LEARNERS: [&str; 5] = ["gmml", "diagonal", "low-rank", "contrastive", "hinge"];
+
 /// Judges of a world in which the first half of the coordinates matters and the second half is noise.
 struct World {
     examples: Examples,
@@ -75,7 +78,7 @@ fn assert_sound(fitted: &Fitted, what: &str) {
 fn what_matters_is_learned_and_promoted() {
     let world = world(8, 60, 1);
     for (what, examples) in [("graded", world.examples.clone()), ("pairs", pairs_of(&world))] {
-        for learner in ["gmml", "diagonal"] {
+        for learner in LEARNERS {
             let fitted = fit_with(&examples, &world.sample, Some(learner), None).unwrap();
             assert_sound(&fitted, learner);
             let gate = &fitted.report.gate;
@@ -118,9 +121,53 @@ fn the_order_of_judgements_and_rows_does_not_matter() {
 #[test]
 fn the_same_task_gives_the_same_bits() {
     let world = world(5, 30, 3);
-    let [a, b] = [(), ()].map(|()| fit(&world.examples, &world.sample).unwrap());
-    assert_eq!(a.metric.encode(), b.metric.encode());
-    assert_eq!(a.report.gate, b.report.gate);
+    for learner in LEARNERS {
+        let [a, b] = [(), ()].map(|()| fit_with(&world.examples, &world.sample, Some(learner), None).unwrap());
+        assert_eq!(a.metric.encode(), b.metric.encode(), "{learner}");
+        assert_eq!(a.report.gate, b.report.gate, "{learner}");
+    }
+}
+
+#[test]
+fn the_seed_decides_what_is_drawn() {
+    let world = world(5, 30, 3);
+    let under = |seed: u64| {
+        let (examples, sample) = (&world.examples, &world.sample);
+        let learner = Some("contrastive");
+        let task = Task { dim: 5, learner, seed, examples, incumbent: None, sample, cancel: &|| false };
+        Mahalanobis::default().fit(&task).unwrap().metric.encode()
+    };
+    assert_ne!(under(1), under(2));
+}
+
+#[test]
+fn the_naive_objective_sees_one_direction_only() {
+    let world = world(8, 60, 1);
+    let of = |learner: &str| fit_with(&world.examples, &world.sample, Some(learner), None).unwrap();
+    let (naive, sound) = (of("naive"), of("gmml"));
+    assert_sound(&naive, "naive");
+    // All that keeps it from rank one is the cap on the condition number.
+    assert!((naive.report.condition - 16.0).abs() < 1e-6, "{}", naive.report.condition);
+    let trace_of_square: f64 = naive.metric.matrix().unwrap().iter().map(|v| v * v).sum();
+    let (d, cap) = (8.0, 16.0);
+    let unit = d / (d - 1.0 + cap);
+    let rank_one_capped = unit * unit * (d - 1.0 + cap * cap);
+    assert!((trace_of_square - rank_one_capped).abs() < 1e-6, "all eigenvalues but one are equal");
+    assert!(naive.report.gate.after < sound.report.gate.after);
+}
+
+#[test]
+fn refining_is_named_where_it_was_taken() {
+    let world = world(8, 60, 1);
+    let fitted = fit(&world.examples, &world.sample).unwrap();
+    let refined = fitted.report.parameters.contains_key("refining_steps");
+    assert_eq!(refined, fitted.report.learner == "contrastive", "{:?}", fitted.report);
+    assert!(["gmml", "contrastive"].contains(&&*fitted.report.learner));
+    assert_eq!(fitted.report.parameters["variants_tried"], 4.0);
+    let few = world.examples.graded[..160].to_vec();
+    let few = Examples { vectors: world.examples.vectors.clone(), graded: few, pairs: Vec::new() };
+    let fitted = fit(&few, &world.sample).unwrap();
+    assert_eq!(fitted.report.parameters["variants_tried"], 1.0, "too little to choose by");
 }
 
 #[test]
@@ -139,7 +186,7 @@ fn one_sided_and_tiny_judgements_give_a_sound_metric_that_is_not_promoted() {
         ("one judgement", only(&|g| g.query == 0 && g.item == 1)),
     ];
     for (what, examples) in cases {
-        for learner in ["gmml", "diagonal"] {
+        for learner in LEARNERS {
             for sample in [&world.sample, &Sample::default()] {
                 let fitted = fit_with(&examples, sample, Some(learner), None).unwrap();
                 assert_sound(&fitted, what);
@@ -174,8 +221,9 @@ fn degenerate_vectors_give_a_sound_metric() {
     ];
     for (what, change) in cases {
         let (examples, sample) = with(change);
-        for learner in ["gmml", "diagonal"] {
-            assert_sound(&fit_with(&examples, &sample, Some(learner), None).unwrap(), what);
+        for learner in LEARNERS {
+            let fitted = fit_with(&examples, &sample, Some(learner), None);
+            assert_sound(&fitted.unwrap_or_else(|e| panic!("{what}, {learner}: {e}")), what);
         }
     }
     let (equal, sample) = with(&|v| v.fill(0.25));
@@ -185,15 +233,20 @@ fn degenerate_vectors_give_a_sound_metric() {
 #[test]
 fn one_dimension_is_euclid_and_is_not_promoted() {
     let world = world(1, 20, 6);
-    let fitted = fit(&world.examples, &world.sample).unwrap();
-    assert_sound(&fitted, "d = 1");
-    assert!(!fitted.report.gate.accepted, "there is nothing to gain");
+    for learner in LEARNERS {
+        let fitted = fit_with(&world.examples, &world.sample, Some(learner), None).unwrap();
+        assert_sound(&fitted, "d = 1");
+        assert!(!fitted.report.gate.accepted, "{learner}: there is nothing to gain");
+    }
 }
 
 #[test]
 fn more_dimensions_than_judgements_are_fine() {
-    let world = world(120, 4, 7);
-    assert_sound(&fit(&world.examples, &Sample::default()).unwrap(), "d = 120");
+    let world = world(250, 4, 7);
+    for learner in LEARNERS {
+        let fitted = fit_with(&world.examples, &Sample::default(), Some(learner), None).unwrap();
+        assert_sound(&fitted, learner);
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Labelled {
         check(rows, classes)?;
         let rows = rows.as_standard_layout().into_owned();
         let all: Vec<usize> = (0..rows.nrows()).collect();
-        let (pairs, t) = self.select(&rows, classes)?;
+        let (pairs, t) = self.select(&rows, classes);
         let factor = closed_form(&rows, classes, &all, pairs)?.factor(t);
         let factor = if self.closed_form_only { factor } else { on_hinge(factor, &rows, classes)? };
         let shaped = crate::shape::shaped(spd::gram(&factor), CONDITION_CAP)?;
@@ -103,7 +103,7 @@ impl Labelled {
     }
 
     /// The scatters and the `t` of least error on held-out rows; the first of equals.
-    fn select(&self, rows: &Array2<f32>, classes: &[usize]) -> Result<(Pairs, f64), LearnError> {
+    fn select(&self, rows: &Array2<f32>, classes: &[usize]) -> (Pairs, f64) {
         let fold_of = self.deal(classes);
         let mut errors = [[0_usize; POSITIONS.len()]; 2];
         for fold in 0..FOLDS {
@@ -125,7 +125,7 @@ impl Labelled {
         let all = [Pairs::All, Pairs::Nearest].into_iter().zip(errors);
         let each = all.flat_map(|(pairs, errors)| POSITIONS.into_iter().zip(errors).map(move |(t, e)| (e, pairs, t)));
         let best = each.min_by_key(|(e, ..)| *e);
-        Ok(best.map_or((Pairs::All, POSITIONS[0]), |(_, pairs, t)| (pairs, t)))
+        best.map_or((Pairs::All, POSITIONS[0]), |(_, pairs, t)| (pairs, t))
     }
 
     /// Which fold each row is in, each class spread evenly.
@@ -199,7 +199,9 @@ fn check(rows: ArrayView2<'_, f32>, classes: &[usize]) -> Result<(), LearnError>
         return Err(LearnError::Numerical(format!("row {i}, column {k} is {v}")));
     }
     let mut counts = std::collections::BTreeMap::<_, usize>::new();
-    classes.iter().for_each(|c| *counts.entry(*c).or_default() += 1);
+    for class in classes {
+        *counts.entry(*class).or_default() += 1;
+    }
     if counts.len() < 2 || counts.values().all(|n| *n < 2) {
         return Err(LearnError::NotEnough(format!(
             "{n} rows of {} classes: a metric needs two classes, and two rows of one of them",

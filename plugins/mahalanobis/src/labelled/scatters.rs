@@ -24,7 +24,9 @@ pub(super) enum Pairs {
 /// Rows by class, classes in ascending order.
 pub(super) fn by_class(classes: &[usize], of: &[usize]) -> Vec<Vec<usize>> {
     let mut members = BTreeMap::<_, Vec<usize>>::new();
-    of.iter().for_each(|i| members.entry(classes[*i]).or_default().push(*i));
+    for i in of {
+        members.entry(classes[*i]).or_default().push(*i);
+    }
     members.into_values().collect()
 }
 

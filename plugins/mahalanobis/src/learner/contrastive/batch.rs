@@ -4,7 +4,9 @@
 //! irrelevant to it (hard, for it was shown), random items of the collection, and the other anchors' positives
 //! (nearly all irrelevant to it; the loss allows for the rest).
 
-use ndarray::{Array2, ArrayView1, Axis};
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, Axis, concatenate, s};
 
 use crate::evidence::{Judged, fingerprint, mix};
 use crate::learner::Training;
@@ -54,19 +56,31 @@ impl Pool {
         if anchors.is_empty() {
             return None;
         }
-        let items = &training.sample.items;
-        let items = items.slice(ndarray::s![..items.nrows().min(MAX_ITEMS), ..]);
-        let parts = [training.evidence.vectors.view(), items];
-        let vectors = ndarray::concatenate(Axis(0), &parts[..1 + usize::from(items.nrows() > 0)]).ok()?;
-        let prints: Vec<u64> = vectors.rows().into_iter().map(|row: ArrayView1<'_, f32>| fingerprint(row)).collect();
+        // Only what anchors speak of, ordered by content, so that sums over rows do not depend on how rows came.
+        let of_anchor = |a: &Anchor| [a.row].into_iter().chain(a.positives.iter().map(|j| j.row)).collect::<Vec<_>>();
+        let mut used: Vec<usize> =
+            anchors.iter().flat_map(|a| of_anchor(a).into_iter().chain(a.negatives.clone())).collect();
+        let print = |row: usize| fingerprint(training.evidence.vectors.row(row));
+        used.sort_by_cached_key(|row| (print(*row), *row));
+        used.dedup();
+        let place: BTreeMap<usize, usize> = used.iter().copied().zip(0..).collect();
+        for anchor in &mut anchors {
+            anchor.row = place[&anchor.row];
+            anchor.positives.iter_mut().for_each(|j| j.row = place[&j.row]);
+            anchor.negatives.iter_mut().for_each(|row| *row = place[row]);
+        }
+        let items = training.sample.items.slice(s![..training.sample.items.nrows().min(MAX_ITEMS), ..]);
+        let judged = training.evidence.vectors.select(Axis(0), &used);
+        // A sample without items may be of any width.
+        let vectors = if items.is_empty() { judged } else { concatenate(Axis(0), &[judged.view(), items]).ok()? };
+        let prints: Vec<u64> = vectors.rows().into_iter().map(fingerprint).collect();
         let member = |anchor: Anchor| {
-            let mut own: Vec<u64> =
-                anchor.positives.iter().map(|j| prints[j.row]).chain([prints[anchor.row]]).collect();
+            let mut own: Vec<u64> = of_anchor(&anchor).into_iter().map(|row| prints[row]).collect();
             own.sort_unstable();
             Member { anchor, own }
         };
         let members = anchors.into_iter().map(member).collect();
-        Some(Self { vectors, prints, members, items: training.evidence.vectors.nrows() })
+        Some(Self { vectors, prints, members, items: used.len() })
     }
 
     /// Anchors there are.

@@ -1,4 +1,4 @@
-//! `contrastive`: the closed form refined by descent on a contrastive loss (InfoNCE, debiased, with hard negatives).
+//! `contrastive`: the closed form refined by descent on a contrastive loss (`InfoNCE`, debiased, with hard negatives).
 //!
 //! The closed form sees second moments only: it cannot tell a pair that is hard to get right from one that already is.
 //! From `A0 = L0'L0`, found by `gmml`, the descent goes on over `L = M P L0`, where the rows of `P` span the directions in

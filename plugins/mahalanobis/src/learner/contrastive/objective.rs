@@ -1,11 +1,11 @@
 //! What one anchor costs: the contrastive loss of its positive against its negatives, and the loss's gradient.
 //!
 //! With `r_i = e^{(s_i - s+) / T}` for the similarities `s_i` of `K` negatives and `s+` of the positive, the loss is
-//! `ln(1 + K g)`. InfoNCE (van den Oord et al., 2018) takes `g = mean_i r_i`. **Debiased** (Chuang et al., 2020), since a
+//! `ln(1 + K g)`. `InfoNCE` (van den Oord et al., 2018) takes `g = mean_i r_i`. **Debiased** (Chuang et al., 2020), since a
 //! share `tau+` of unlabelled negatives is positive: `g = max{ (mean_i r_i - tau+) / (1 - tau+), e^{(s_min - s+) / T} }`,
 //! where `s_min` is the least value that a similarity can have: -1, for similarities here are cosines. **Hard negatives**
 //! (Robinson et al., 2021): the mean weighs negative `i` by `e^{beta s_i}`. `beta = 0` is the debiased loss, `tau+ = 0`
-//! too is InfoNCE.
+//! too is `InfoNCE`.
 
 /// The least cosine.
 const LEAST: f64 = -1.0;
