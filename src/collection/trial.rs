@@ -493,11 +493,9 @@ mod tests {
         let mut run = |rate: f64| {
             let (mut wins, mut losses) = (0, 0);
             for _ in 0..500 {
-                if random.f64() < rate {
-                    wins += 1
-                } else {
-                    losses += 1
-                }
+                let won = u64::from(random.f64() < rate);
+                wins += won;
+                losses += 1 - won;
                 if evidence(wins, losses) >= 20.0 {
                     return (true, wins + losses);
                 }
