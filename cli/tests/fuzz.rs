@@ -101,7 +101,7 @@ fn filter() {
 
 #[test]
 fn metric() {
-    use affinis::{Metric, MetricLearner};
+    use affinis::MetricLearner;
     let matrices = [ndarray::array![[1.5, 0.25], [0.25, 0.5]], ndarray::array![[1.0, 0.0], [0.0, 1.0]]];
     let mut corpus = Vec::new();
     for matrix in matrices {

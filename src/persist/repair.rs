@@ -425,5 +425,8 @@ mod tests {
         damage(&path, |shelf| drop(shelf.database().catalog.remove(b"c/c")));
         let refused = Store::open(&path).expect_err("refused");
         assert!(matches!(&refused, Error::Damaged { part, .. } if part == "the catalogue"), "{refused}");
+        let report = Store::builder().repair(&path).expect("repaired");
+        assert!(report.lost[0].contains("collection number 0"), "{report:?}");
+        assert_eq!(Store::open(&path).expect("opened").collections().expect("listed"), []);
     }
 }
