@@ -65,9 +65,9 @@ impl Shelf {
             let missing = tally.iter().zip(found).any(|(should, found)| found.entries < should.entries);
             let said = differs.collect::<Vec<_>>().join("; ");
             if missing {
-                done.lost.push(said)
+                done.lost.push(said);
             } else {
-                done.rebuilt.push(format!("the tally ({said})"))
+                done.rebuilt.push(format!("the tally ({said})"));
             }
             let mut catalog = Batch::default();
             put_tally(&mut catalog, self.number, &found)?;
@@ -377,7 +377,7 @@ mod tests {
             store(&path);
             damage(&path, harm);
             let problems = Store::open(&path).expect("opened").verify().expect("verified").problems;
-            let text = problems.iter().map(|p| format!("{}: {}; ", p.part, p.message)).collect::<String>();
+            let text = problems.iter().map(|p| format!("{}: {}", p.part, p.message)).collect::<Vec<_>>().join("; ");
             assert!(text.contains(said), "case {number}: verify says {text:?}, not {said:?}");
 
             let report = Store::builder().repair(&path).expect("repaired");
