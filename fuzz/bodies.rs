@@ -12,7 +12,7 @@ use affinis_mahalanobis::Mahalanobis;
 use serde_json::{Value, json};
 
 /// Every parser of the command line ends with a value or an error that names the file.
-pub fn parsers(data: &[u8]) {
+pub(crate) fn parsers(data: &[u8]) {
     let skip_bad = data.first().is_some_and(|b| b % 2 == 1);
     let bytes = data.get(1..).unwrap_or_default();
     let reader = || BufReader::with_capacity(7, bytes);
@@ -38,7 +38,7 @@ pub fn parsers(data: &[u8]) {
 }
 
 /// A filter is refused with a place, or is a condition whose opposite holds where it does not.
-pub fn filter(data: &[u8]) {
+pub(crate) fn filter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Filter::parse(text) {
         Err(Error::InvalidFilter { at, reason }) => assert!(!at.is_empty() && !reason.is_empty()),
@@ -58,7 +58,7 @@ pub fn filter(data: &[u8]) {
 }
 
 /// The bytes of a metric are refused, or are a metric that is written again to the same bytes.
-pub fn metric(data: &[u8]) {
+pub(crate) fn metric(data: &[u8]) {
     let plugin = Mahalanobis::default();
     let mut sealed = data.to_vec();
     sealed.extend(crc(data).to_le_bytes());
@@ -103,7 +103,7 @@ fn builder() -> StoreBuilder {
 }
 
 /// A sequence of operations, with reopens and faults, leaves what a map in memory says.
-pub fn operations(data: &[u8]) {
+pub(crate) fn operations(data: &[u8]) {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     let faults = Faults::new();
@@ -191,7 +191,7 @@ fn contents(points: &affinis::Collection) -> BTreeMap<String, [f32; 2]> {
 }
 
 /// Whatever is judged, a metric that is learned is symmetric positive definite, finite, and within its cap.
-pub fn judgements(data: &[u8]) {
+pub(crate) fn judgements(data: &[u8]) {
     const DIM: usize = 3;
     let home = tempfile::tempdir().expect("a directory");
     let store = builder().open(home.path().join("s")).expect("opened");

@@ -65,16 +65,14 @@ impl StoreBuilder {
         let mut report = None;
         Database::restore(backup.as_ref(), path.as_ref(), &opening, |database| {
             let found = self.over(database).verify()?;
-            match found.problems.first() {
-                Some(problem) => Err(Error::Damaged {
+            if let Some(problem) = found.problems.first() {
+                return Err(Error::Damaged {
                     part: format!("the backup {}, in {}", backup.as_ref().display(), problem.part),
                     reason: problem.message.clone(),
-                }),
-                None => {
-                    report = Some(found);
-                    Ok(())
-                }
+                });
             }
+            report = Some(found);
+            Ok(())
         })?;
         Ok(report.unwrap_or(VerifyReport { checked: 0, problems: Vec::new() }))
     }

@@ -56,7 +56,7 @@ fn drive(name: &str, body: fn(&[u8]), corpus: &[Vec<u8>]) {
             None => mutated(&mut random, corpus),
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(&input))) {
-            let hex: String = input.iter().map(|b| format!("{b:02x}")).collect();
+            let hex = input.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
             eprintln!("{name}, seed {seed}, input {inputs}: {hex}");
             std::panic::resume_unwind(panic);
         }
@@ -101,7 +101,7 @@ fn filter() {
 
 #[test]
 fn metric() {
-    use affinis::{Metric, MetricLearner};
+    use affinis::MetricLearner;
     let matrices = [ndarray::array![[1.5, 0.25], [0.25, 0.5]], ndarray::array![[1.0, 0.0], [0.0, 1.0]]];
     let mut corpus = Vec::new();
     for matrix in matrices {

@@ -55,19 +55,17 @@ fn entry(prefix: &str, name: &str) -> Vec<u8> {
 impl Database {
     /// Checks, brings up to date and tidies what was opened.
     pub(super) fn prepare(&mut self, lenient: bool) -> Result<()> {
-        let format = self.number(FORMAT_KEY)?;
         let noted = lock(&self.witness).count();
-        match format {
+        match self.number(FORMAT_KEY)? {
             Some(0) => return Err(damaged("the store's format number", "it is 0")),
-            Some(found @ ..=FORMAT) => self.check_trees(found)?,
+            Some(1) => self.add_tallies()?,
+            Some(FORMAT) => {}
             Some(found) => return Err(Error::NewerFormat { part: "the store".into(), found, known: FORMAT }),
             None if noted.is_none() && self.tree_numbers().is_empty() && self.is_fresh()? => self.begin()?,
             None => return Err(damaged("the store's format number", "it is missing")),
         }
-        if format == Some(1) {
-            self.add_tallies()?;
-        }
         self.check_commits(noted, lenient)?;
+        self.check_trees(lenient)?;
         for number in self.gone()? {
             self.sweep(number)?;
         }
@@ -90,6 +88,10 @@ impl Database {
     fn add_tallies(&self) -> Result<()> {
         let mut batch = Batch::default();
         batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
+        // That format removed the trees after the entry, and a crash between left them.
+        for number in self.orphans()? {
+            batch.insert(entry(GONE, &number.to_string()), &[]);
+        }
         for (_, record) in self.collections()? {
             put_tally(&mut batch, record.number, &Shelf::count_trees(self, record.number)?)?;
         }
@@ -117,18 +119,26 @@ impl Database {
         }
     }
 
-    /// Refuses a database with trees of collections that the catalogue does not know.
-    fn check_trees(&self, format: u32) -> Result<()> {
+    /// Refuses a database with trees of collections that the catalogue does not know; a lenient opening removes them, because
+    /// nothing says any more what they mean.
+    fn check_trees(&mut self, lenient: bool) -> Result<()> {
+        let mut batch = Batch::default();
+        for number in self.orphans()? {
+            let reason = format!("the entry of collection number {number} is missing, and its trees are there");
+            if !lenient {
+                return Err(damaged("the catalogue", reason));
+            }
+            batch.insert(entry(GONE, &number.to_string()), &[]);
+            self.mended.lost.push(format!("the catalogue: {reason}"));
+        }
+        if self.mended.lost.is_empty() { Ok(()) } else { self.commit(&[], batch) }
+    }
+
+    /// Numbers that have trees, and are neither a collection's nor marked as gone.
+    fn orphans(&self) -> Result<BTreeSet<u32>> {
         let mut known: BTreeSet<u32> = self.collections()?.iter().map(|(_, record)| record.number).collect();
         known.extend(self.gone()?);
-        // Format 1 removed the trees after the entry, and a crash between left them.
-        match self.tree_numbers().difference(&known).next() {
-            Some(lost) if format > 1 => Err(damaged(
-                "the catalogue",
-                format!("the entry of collection number {lost} is missing, and its trees are there"),
-            )),
-            _ => Ok(()),
-        }
+        Ok(self.tree_numbers().difference(&known).copied().collect())
     }
 
     /// The numbers of the collections that have trees.

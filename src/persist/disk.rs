@@ -250,7 +250,13 @@ mod tests {
         let mut done = 0;
         let results: Vec<bool> = [DiskOp::Read, DiskOp::Write, DiskOp::Read, DiskOp::Read]
             .into_iter()
-            .map(|op| disk.file(op, Path::new("f"), || Ok(done += 1)).is_ok())
+            .map(|op| {
+                let count = || {
+                    done += 1;
+                    Ok(())
+                };
+                disk.file(op, Path::new("f"), count).is_ok()
+            })
             .collect();
         assert_eq!((results, done, faults.operations()), (vec![true, true, false, true], 3, 4));
         assert!(faults.clear() && !faults.clear());

@@ -65,9 +65,9 @@ impl Shelf {
             let missing = tally.iter().zip(found).any(|(should, found)| found.entries < should.entries);
             let said = differs.collect::<Vec<_>>().join("; ");
             if missing {
-                done.lost.push(said)
+                done.lost.push(said);
             } else {
-                done.rebuilt.push(format!("the tally ({said})"))
+                done.rebuilt.push(format!("the tally ({said})"));
             }
             let mut catalog = Batch::default();
             put_tally(&mut catalog, self.number, &found)?;
@@ -377,7 +377,7 @@ mod tests {
             store(&path);
             damage(&path, harm);
             let problems = Store::open(&path).expect("opened").verify().expect("verified").problems;
-            let text = problems.iter().map(|p| format!("{}: {}; ", p.part, p.message)).collect::<String>();
+            let text = problems.iter().map(|p| format!("{}: {}", p.part, p.message)).collect::<Vec<_>>().join("; ");
             assert!(text.contains(said), "case {number}: verify says {text:?}, not {said:?}");
 
             let report = Store::builder().repair(&path).expect("repaired");
@@ -425,5 +425,8 @@ mod tests {
         damage(&path, |shelf| drop(shelf.database().catalog.remove(b"c/c")));
         let refused = Store::open(&path).expect_err("refused");
         assert!(matches!(&refused, Error::Damaged { part, .. } if part == "the catalogue"), "{refused}");
+        let report = Store::builder().repair(&path).expect("repaired");
+        assert!(report.lost[0].contains("collection number 0"), "{report:?}");
+        assert_eq!(Store::open(&path).expect("opened").collections().expect("listed"), []);
     }
 }

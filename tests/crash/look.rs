@@ -73,7 +73,7 @@ fn backed_up(dir: &Path, name: &str) -> Model {
 
 /// Checks answers against an exact scan under the built-in and the active metric.
 fn answers(collection: &Collection, content: &Content) {
-    let mut random = Random(content.next_judgement ^ 77);
+    let mut random = Random(content.next_judgement + 77);
     for choice in [MetricChoice::Euclidean, MetricChoice::Active] {
         let matrix = match choice {
             MetricChoice::Active if content.active > 0 => Some(collection.metric_matrix(content.active).expect("read")),
@@ -175,6 +175,6 @@ fn differences(allowed: &[Model], found: &Model) -> String {
         format!("main {}; copies {:?}; backup {:?}", of(&m.main), m.copies.keys(), m.backup.as_ref().map(|b| &b.0))
     };
     let same: Vec<bool> = allowed.iter().map(|a| a.main == found.main && a.copies == found.copies).collect();
-    let allowed: String = allowed.iter().map(|a| format!("allowed: {}\n", brief(a))).collect();
+    let allowed = allowed.iter().map(|a| format!("allowed: {}\n", brief(a))).collect::<Vec<_>>().concat();
     format!("{allowed}found:   {}\nequal but for the backup: {same:?}", brief(found))
 }

@@ -97,7 +97,7 @@ impl Model {
                 Op::Add(items.into_values().collect())
             }
             35..45 => {
-                let mut ids: Vec<String> = (0..1 + random.below(3)).filter_map(|_| main.live(&mut random)).collect();
+                let mut ids: Vec<String> = (0..=random.below(3)).filter_map(|_| main.live(&mut random)).collect();
                 ids.sort_unstable();
                 ids.dedup();
                 Op::Delete(ids)

@@ -78,7 +78,7 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
         Op::Forget(user) => {
             let forgotten = main.forget(&Forget::User(user.clone())).expect("forgotten");
             let refitted = forgotten.refit.and_then(|report| report.version).unwrap_or(0);
-            let withdrawn: String = forgotten.withdrawn.iter().map(|v| format!(" {v}")).collect();
+            let withdrawn = forgotten.withdrawn.iter().map(|v| format!(" {v}")).collect::<Vec<_>>().concat();
             let words = format!("{} {refitted}{withdrawn}", forgotten.active);
             *opened = Some((store, main));
             return words;
@@ -86,7 +86,8 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
         Op::Relink => main.relink().expect("relinked"),
         Op::Export => {
             main.history().expect("read");
-            assert_eq!(main.items().expect("listed").filter(Result::is_ok).count(), main.len());
+            let items = main.items().expect("listed").collect::<Result<Vec<_>, _>>().expect("read");
+            assert_eq!(items.len(), main.len());
         }
         Op::Import(name) => {
             let items = main.items().expect("listed").collect::<Result<Vec<_>, _>>().expect("read");

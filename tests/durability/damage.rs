@@ -41,7 +41,7 @@ fn damage(dir: &Path, random: &mut Random) -> String {
     let what = match random.below(10) {
         0..6 if !bytes.is_empty() => {
             let mut places = Vec::new();
-            for _ in 0..1 + random.below(3) {
+            for _ in 0..=random.below(3) {
                 // Where something is written, rather than in the padding.
                 let mut at = random.below(bytes.len());
                 for _ in 0..50 {
@@ -85,7 +85,7 @@ fn look_at_copy(store: &Path) -> String {
 fn watched<T: Send + 'static>(context: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, waiting) = mpsc::channel();
     let thread = std::thread::spawn(move || drop(done.send(work())));
-    match waiting.recv_timeout(Duration::from_secs(120)) {
+    match waiting.recv_timeout(Duration::from_mins(2)) {
         Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("{context}: no end"),
         Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {

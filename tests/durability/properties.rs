@@ -49,8 +49,10 @@ fn meta(random: &mut Random) -> Value {
     }
 }
 
+type Passes = fn(&Value) -> bool;
+
 /// A filter and the same by hand.
-fn filters() -> [(Value, fn(&Value) -> bool); 6] {
+fn filters() -> [(Value, Passes); 6] {
     [
         (json!({"year": {"$gte": 2002}}), |m| m["year"].as_f64().is_some_and(|y| y >= 2002.0)),
         (json!({"year": {"$ne": 2001}}), |m| m["year"].as_f64() != Some(2001.0)),

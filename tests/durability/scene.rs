@@ -81,7 +81,7 @@ pub(crate) fn seen_store(store: &Store) -> Result<String> {
     let mut all = String::new();
     for info in store.collections()? {
         let collection = store.collection(&info.name).open()?;
-        all.push_str(&format!("{info:?}\n{}\n", seen(&collection)?));
+        all.extend([format!("{info:?}\n"), seen(&collection)?]);
     }
     Ok(all)
 }

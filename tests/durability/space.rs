@@ -72,7 +72,7 @@ fn rewrites_refits_and_relinks_leave_a_bounded_store() {
     rewrite();
     main.judge_all(judgements("ann", 0)).expect("judged");
     for round in 0..20 {
-        for _ in 0..rewrites / batch / 20 + 1 {
+        for _ in 0..=rewrites / batch / 20 {
             rewrite();
         }
         main.refit().force(true).run().expect("learned");

@@ -30,8 +30,7 @@ fn a_backup_is_restored_and_a_damaged_one_changes_nothing() {
 
     let db = home.path("b/monday/sled/db");
     let whole = fs::read(&db).unwrap();
-    // The log is allocated in large pieces: what is written stands at its beginning.
-    fs::write(&db, &whole[..1000]).unwrap();
+    fs::write(&db, &whole[..600]).unwrap();
     home.fails(["restore", "b/monday"], 1, &["damaged"]);
     assert_eq!(home.items(), 2);
     home.fails(["restore", "b/tuesday"], 1, &["b/tuesday"]);
