@@ -211,7 +211,7 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     let collection = store.collection("points").open()?;
     collection.search(&queries[..dim]).run()?;
     document["open_ms"] = (start.elapsed().as_secs_f64() * 1000.0).into();
-    document["disk_mib"] = (collection.stats()?.disk_bytes as f64 / 1048576.0).into();
+    document["disk_mib"] = (collection.stats()?.disk_bytes as f64 / 1_048_576.0).into();
     Ok(document)
 }
 

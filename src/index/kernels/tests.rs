@@ -47,7 +47,7 @@ fn code_kernels_agree_to_the_bit() {
     let mut random = Random::new(9);
     for n in (1..=200).chain([255, 256, 257, 384, 1000, 1024, 4096]) {
         // The largest weights whose products fit: all of one sign, all codes 255, and random ones.
-        let most = (i32::MAX / 256 / n as i32).min(i32::from(i16::MAX)) as i16;
+        let most = (i32::MAX / 256 / n).min(i32::from(i16::MAX)) as i16;
         for kind in 0..4 {
             let weight = |random: &mut Random| match kind {
                 0 => most,
