@@ -57,8 +57,9 @@ pub struct LabelledFit {
 ///
 /// // The class is the sign of the first column; the second is noise ten times as wide.
 /// let rows = Array2::from_shape_fn((60, 2), |(i, k)| {
-///     let noise = ((i * 37 % 60) as f32 - 30.0) / 30.0;
-///     if k == 0 { if i % 2 == 0 { 1.0 } else { -1.0 } + 0.5 * noise } else { 10.0 * ((i * 53 % 60) as f32 / 30.0 - 1.0) }
+///     let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
+///     let noise = |step: usize| (i * step % 60) as f32 / 30.0 - 1.0;
+///     if k == 0 { sign + 0.5 * noise(37) } else { 10.0 * noise(53) }
 /// });
 /// let classes: Vec<usize> = (0..60).map(|i| i % 2).collect();
 /// let fit = Labelled::default().fit(rows.view(), &classes)?;
