@@ -83,9 +83,9 @@ def number(labels):
 
 
 def hold_out(x, labels, rows):
-    """Queries are rows that are not in the base."""
+    """Queries are rows that are not in the base, drawn like it."""
     order = np.random.default_rng(7).permutation(len(x))
-    queries, base = order[:QUERIES], np.sort(order[QUERIES:])[:rows] if rows < len(x) else np.sort(order[QUERIES:])
+    queries, base = order[:QUERIES], np.sort(order[QUERIES:QUERIES + rows])
     return x[base], labels[base], x[queries]
 
 

@@ -54,24 +54,26 @@ impl SavedGraph {
     }
 }
 
-/// The prepared vectors of the live slots, in slot order; every live slot must have one.
-pub(super) fn live_vectors(shelf: &Shelf, live: &[(u32, String)], distance: Distance) -> Result<Vec<(u32, Vec<f32>)>> {
-    let mut vectors = Vec::with_capacity(live.len());
-    let mut wanted = live.iter().peekable();
-    for entry in shelf.vectors() {
-        let (slot, vector) = entry?;
-        match wanted.peek() {
-            Some((next, _)) if *next == slot => {
-                wanted.next();
-                vectors.push((slot, prepare(distance, vector)));
-            }
-            Some((next, id)) if *next < slot => return Err(no_vector(*next, id)),
-            _ => {}
-        }
-    }
+/// The live slots, in their order.
+pub(super) struct Live {
+    pub(super) ids: Vec<(u32, String)>,
+    /// The vectors as the index takes them, one a slot.
+    pub(super) vectors: Vec<(u32, Vec<f32>)>,
+}
+
+/// Reads the live slots; each must have a vector.
+pub(super) fn live(shelf: &Shelf, distance: Distance) -> Result<Live> {
+    let ids = || shelf.ids().map(|entry| entry.map(|(id, slot)| (slot, id))).collect::<Result<Vec<_>>>();
+    let prepared = |entry: Result<(u32, Vec<f32>)>| entry.map(|(slot, vector)| (slot, prepare(distance, vector)));
+    let vectors = || shelf.vectors().map(prepared).collect::<Result<Vec<_>>>();
+    let (ids, vectors) = rayon::join(ids, vectors);
+    let (mut ids, mut vectors) = (ids?, vectors?);
+    ids.sort_unstable();
+    let mut wanted = ids.iter().peekable();
+    vectors.retain(|(slot, _)| wanted.next_if(|(next, _)| next == slot).is_some());
     match wanted.next() {
         Some((slot, id)) => Err(no_vector(*slot, id)),
-        None => Ok(vectors),
+        None => Ok(Live { ids, vectors }),
     }
 }
 

@@ -175,20 +175,14 @@ impl Inner {
         let info = CollectionInfo::read(name, record, 0)?;
         let shelf = Arc::new(Shelf::open(database, record)?);
         let ids = ids::Ids::default();
-        let mut live = Vec::new();
-        for entry in shelf.ids() {
-            let (id, slot) = entry?;
-            live.push((slot, id));
-        }
-        live.sort_unstable();
+        let live = graph::live(&shelf, info.distance)?;
         let next_slot = shelf.next_slot()?;
-        for (slot, id) in &live {
+        for (slot, id) in &live.ids {
             ids.set(*slot, id);
         }
-        let vectors = graph::live_vectors(&shelf, &live, info.distance)?;
         let graph = Arc::new(graph::SavedGraph::new(Arc::clone(&shelf)));
         let base = index::Versioned { version: 0, metric: info.distance.metric(info.dim) };
-        let index = graph::restore(&graph, info.dim, &base, next_slot, vectors)?;
+        let index = graph::restore(&graph, info.dim, &base, next_slot, live.vectors)?;
         let metrics = versions::Metrics::open(&shelf, base)?;
         let trials = trial::Trials::open(&shelf)?;
         let inner = Arc::new(Self {
