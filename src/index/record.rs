@@ -76,7 +76,8 @@ impl SegmentRecord {
     fn parse(&self, next_slot: u32) -> Result<Graph, String> {
         let mut body = Vec::new();
         for (number, chunk) in self.chunks.iter().enumerate() {
-            let (head, rest) = chunk.split_first_chunk::<4>().ok_or(format!("chunk {number} has no checksum"))?;
+            let (head, rest) =
+                chunk.split_first_chunk::<4>().ok_or_else(|| format!("chunk {number} has no checksum"))?;
             if crc32fast::hash(rest) != u32::from_le_bytes(*head) {
                 return Err(format!("the checksum of chunk {number} does not fit"));
             }
@@ -146,13 +147,13 @@ impl Reader<'_> {
     fn edges(&mut self, node: usize, items: u32) -> Result<Edges, String> {
         let [count] = self.bytes()?;
         let mut out = [NONE; DEGREE];
-        let room = out.get_mut(..count as usize).ok_or(format!("item {node} has {count} edges"))?;
+        let room = out.get_mut(..count as usize).ok_or_else(|| format!("item {node} has {count} edges"))?;
         for edge in room {
             let target = (node as i64).checked_add(self.varint()?);
             *edge = target
                 .and_then(|target| u32::try_from(target).ok())
                 .filter(|target| *target < items)
-                .ok_or(format!("an edge of item {node} leads nowhere"))?;
+                .ok_or_else(|| format!("an edge of item {node} leads nowhere"))?;
         }
         Ok(out)
     }
