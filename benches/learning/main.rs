@@ -48,15 +48,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Cargo runs a bench in its package's directory; paths are meant from the root of the repository.
+fn from_root(path: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
+}
+
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
     let mut parsed = Arguments::default();
     while let Some(name) = given.next() {
         let mut value = || given.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"));
         match name.as_str() {
-            "--tables" => parsed.tables = Some(value()?.into()),
-            "--splits" => parsed.splits = Some(value()?.into()),
-            "--out" => parsed.out = Some(value()?.into()),
-            "--report" => parsed.report = Some(value()?.into()),
+            "--tables" => parsed.tables = Some(from_root(&value()?)),
+            "--splits" => parsed.splits = Some(from_root(&value()?)),
+            "--out" => parsed.out = Some(from_root(&value()?)),
+            "--report" => parsed.report = Some(from_root(&value()?)),
             "--only" => parsed.only = value()?.split(',').map(str::to_owned).collect(),
             "--closed-form" => parsed.closed_form = true,
             "--seeds" => parsed.seeds = Some(value()?.parse()?),

@@ -35,6 +35,7 @@ pub(crate) type Default = super::lapack::Lapack;
 
 /// Pure Rust, one thread.
 #[derive(Debug)]
+#[cfg_attr(all(feature = "lapack", not(test)), allow(dead_code, reason = "tests hold it against LAPACK"))]
 pub(crate) struct Faer;
 
 impl Backend for Faer {
@@ -72,6 +73,7 @@ impl Backend for Faer {
     }
 }
 
+#[cfg_attr(all(feature = "lapack", not(test)), allow(dead_code, reason = "tests hold it against LAPACK"))]
 fn faer_evd(a: &Array2<f64>, vectors: Option<&mut Array2<f64>>) -> Result<Vec<f64>, LearnError> {
     let d = a.nrows();
     let mut values = vec![0.0; d];
