@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::beam::{self, Scored, Scratch, with_scratch};
+use super::beam::{self, Score, Scored, Scratch, with_scratch};
 use super::bias::{BiasCache, Biases, RowSource};
 use super::head::HeadQuery;
 use super::kernels::prefetch;
@@ -80,6 +80,19 @@ impl PartBiases {
         let segments = view.segments.iter().map(|s| cache.of(version, s.segment.id, s.segment.len())).collect();
         let heads = view.heads.iter().map(|h| cache.of(version, h.head.id, h.head.capacity())).collect();
         Self { segments, heads }
+    }
+}
+
+/// Distances from a query to the rows of a part, from the numbers themselves.
+struct RowScore<'a, R> {
+    query: &'a Query<'a>,
+    rows: &'a R,
+    biases: &'a Biases,
+}
+
+impl<R: RowSource> Score for RowScore<'_, R> {
+    fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
+        self.query.estimates(ids, self.rows, self.biases, out);
     }
 }
 
@@ -178,13 +191,15 @@ impl Searcher<'_> {
         for (at, locals) in in_segments.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
             let segment = &*self.view.segments[at].segment;
             let biases = &self.biases.segments[at];
-            let found = self.scan(segment, biases, locals, |l| segment.slots[l as usize], got);
+            let mut score = RowScore { query: self.query, rows: segment, biases };
+            let found = self.scan(&mut score, locals, |l| segment.slots[l as usize], got);
             Self::keep(found, |l| (segment.slots[l as usize], Place::Segment(at, l)), got);
         }
         for (at, locals) in in_heads.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
             let head = &*self.view.heads[at].head;
             let biases = &self.biases.heads[at];
-            let found = self.scan(head, biases, locals, |l| head.slot(l), got);
+            let mut score = RowScore { query: self.query, rows: head, biases };
+            let found = self.scan(&mut score, locals, |l| head.slot(l), got);
             Self::keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
         }
     }
@@ -196,7 +211,11 @@ impl Searcher<'_> {
         let place = |local: u32| (slot(local), Place::Segment(at, local));
         if SCAN_ADVANTAGE * expected_evaluations(self.ef, segment.len()) >= segment.len() {
             let locals: Vec<u32> = (0..segment.len() as u32).filter(|&local| self.counts(slot(local))).collect();
-            let found = self.scan(segment, biases, &locals, slot, got);
+            let found = if self.ef >= segment.len() {
+                self.scan(&mut RowScore { query: self.query, rows: segment, biases }, &locals, slot, got)
+            } else {
+                self.scan(&mut SegmentScore::new(segment, self.query, biases), &locals, slot, got)
+            };
             Self::keep(found, place, got);
             return;
         }
@@ -240,7 +259,8 @@ impl Searcher<'_> {
             locals.extend(found.into_iter().filter(|&local| (local as usize) < part.len));
         }
         locals.retain(|&local| self.counts(head.slot(local)));
-        let found = self.scan(head, biases, &locals, |l| head.slot(l), got);
+        let mut score = RowScore { query: self.query, rows: head, biases };
+        let found = self.scan(&mut score, &locals, |l| head.slot(l), got);
         Self::keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
         scratch.pool.clear();
     }
@@ -248,8 +268,7 @@ impl Searcher<'_> {
     /// The best of `locals`, by estimate and slot.
     fn scan(
         &self,
-        rows: &impl RowSource,
-        biases: &Biases,
+        score: &mut impl Score,
         locals: &[u32],
         slot: impl Fn(u32) -> u32,
         got: &mut Gathered,
@@ -266,7 +285,7 @@ impl Searcher<'_> {
                 break;
             }
             estimates.clear();
-            self.query.estimates(locals, rows, biases, &mut estimates);
+            score.score(locals, &mut estimates);
             got.evaluations += locals.len();
             for (&local, &distance) in locals.iter().zip(&estimates) {
                 if distance <= bound {
