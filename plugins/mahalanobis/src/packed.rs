@@ -186,22 +186,22 @@ impl WithSimd for Quadratic<'_> {
             let start = row_start(width, group * LANES);
             let (x, direction) = (&self.x[group..], &mut self.direction[group..]);
             for rows in self.factor.chunks[start..start + LANES * length].chunks_exact(ROWS * length) {
-                let rows: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
+                let [r0, r1, r2, r3]: [&[[f32; LANES]]; ROWS] =
+                    std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
                 let mut sums = [[0.0_f32; LANES]; ROWS];
-                for (chunk, x) in x.iter().enumerate() {
-                    for r in 0..ROWS {
-                        for lane in 0..LANES {
-                            sums[r][lane] += rows[r][chunk][lane] * x[lane];
-                        }
+                for ((((x, r0), r1), r2), r3) in x.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+                    for lane in 0..LANES {
+                        sums[0][lane] += r0[lane] * x[lane];
+                        sums[1][lane] += r1[lane] * x[lane];
+                        sums[2][lane] += r2[lane] * x[lane];
+                        sums[3][lane] += r3[lane] * x[lane];
                     }
                 }
                 let y = sums.map(total);
                 square += y.iter().map(|y| f64::from(*y) * f64::from(*y)).sum::<f64>();
-                for (chunk, to) in direction.iter_mut().enumerate() {
-                    for r in 0..ROWS {
-                        for lane in 0..LANES {
-                            to[lane] += y[r] * rows[r][chunk][lane];
-                        }
+                for ((((to, r0), r1), r2), r3) in direction.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
+                    for lane in 0..LANES {
+                        to[lane] = to[lane] + y[0] * r0[lane] + y[1] * r1[lane] + y[2] * r2[lane] + y[3] * r3[lane];
                     }
                 }
             }
