@@ -182,25 +182,17 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
         collection.search(&queries[..dim]).run()?;
         document["first_answer_ms"] = (start.elapsed().as_secs_f64() * 1000.0).into();
         collection.settle()?;
-        document["learned_old_graph"] = curve(
-            config,
-            &config.widths,
-            queries,
-            &truth,
-            search(&collection, config, MetricChoice::Version(version)),
-        )?;
+        let under = || {
+            let find = search(&collection, config, MetricChoice::Version(version));
+            curve(config, &config.widths, queries, &truth, find)
+        };
+        document["learned_old_graph"] = under()?;
         document["learned_default"] =
             curve(config, &[0], queries, &truth, search(&collection, config, MetricChoice::Active))?;
         let cpu = process_cpu();
         collection.relink()?;
         document["relink_cpu"] = (process_cpu() - cpu).into();
-        document["learned_relinked"] = curve(
-            config,
-            &config.widths,
-            queries,
-            &truth,
-            search(&collection, config, MetricChoice::Version(version)),
-        )?;
+        document["learned_relinked"] = under()?;
     }
     if config.churn {
         document["churn"] = churn(config, base, queries, &collection)?;

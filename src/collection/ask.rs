@@ -125,7 +125,7 @@ impl Inner {
 
     /// The first ten answers to a stored item, itself left out.
     fn top(&self, metric: &Versioned, query: &[f32], own: u32) -> Result<Vec<u32>> {
-        let found = self.find(metric, query, TOP + 1, (None, None), None)?;
+        let found = self.find(metric, query, TOP + 1)?;
         Ok(found.hits.iter().map(|n| n.slot).filter(|slot| *slot != own).take(TOP).collect())
     }
 

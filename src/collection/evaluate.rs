@@ -142,7 +142,7 @@ impl Inner {
 
     fn score_query(&self, query: &Prepared, k: usize, metric: &Versioned) -> Result<Scores> {
         let depth = k.max(DEPTH) + usize::from(query.own.is_some());
-        let found = self.find(metric, &query.vector, depth, (None, None), None)?;
+        let found = self.find(metric, &query.vector, depth)?;
         let ranked = found.hits.iter().map(|n| n.slot).filter(|slot| Some(*slot) != query.own);
         Ok(scores(&ranked.map(|slot| query.relevant.contains(&slot)).collect::<Vec<_>>(), query.relevant.len(), k))
     }

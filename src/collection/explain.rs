@@ -130,7 +130,7 @@ impl Explain {
 impl Inner {
     /// The rank of an item, from 1; `None` when it is too far down.
     fn rank(&self, metric: &Versioned, query: &[f32], item: u32, own: Option<u32>) -> Result<Option<usize>> {
-        let found = self.find(metric, query, DEPTH + 1, (None, None), None)?;
+        let found = self.find(metric, query, DEPTH + 1)?;
         let place = found.hits.iter().filter(|n| Some(n.slot) != own).position(|n| n.slot == item);
         Ok(place.map(|p| p + 1).filter(|rank| *rank <= DEPTH))
     }

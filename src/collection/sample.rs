@@ -52,7 +52,7 @@ impl Inner {
         let differences: Vec<Vec<f32>> = vectors[..ANCHORS.min(vectors.len())]
             .par_iter()
             .map(|(slot, item)| {
-                let found = self.find(base, item, NEIGHBOURS + 1, (None, None), None)?;
+                let found = self.find(base, item, NEIGHBOURS + 1)?;
                 let mut rows = Vec::with_capacity(NEIGHBOURS * self.dim);
                 let others = found.hits.iter().filter(|n| n.slot != *slot).take(NEIGHBOURS);
                 for neighbour in others.filter_map(|n| self.index.vector(n.slot)) {

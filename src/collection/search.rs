@@ -277,15 +277,8 @@ impl Inner {
             .collect()
     }
 
-    pub(super) fn find(
-        &self,
-        metric: &Versioned,
-        query: &[f32],
-        k: usize,
-        (ef, recall): (Option<usize>, Option<f64>),
-        allowed: Option<&RoaringBitmap>,
-    ) -> Result<Found> {
-        let params = SearchParams { k, ef, recall, allowed, cancel: None };
+    pub(super) fn find(&self, metric: &Versioned, query: &[f32], k: usize) -> Result<Found> {
+        let params = SearchParams { k, ..SearchParams::default() };
         self.index.search(metric, query, &params).map_err(from_index)
     }
 

@@ -304,7 +304,7 @@ impl Inner {
         };
         let ranked = |version: u32| -> Result<Vec<u32>> {
             let metric = self.load(version)?;
-            let found = self.find(&metric, &vector, k + 1, (None, None), None)?;
+            let found = self.find(&metric, &vector, k + 1)?;
             Ok(found.hits.iter().map(|n| n.slot).filter(|slot| Some(*slot) != own).take(k).collect())
         };
         let coin = contest(&query_key(query), user, state.start);
