@@ -1,23 +1,59 @@
-//! The linked graph on the shelf: written when the index has linked, read when the collection is opened.
+//! The linked graph on the shelf: written when the index has linked, read when the collection is opened. It is there twice:
+//! as records of the database, and, once the index has come to rest, with the vectors and ids as images, which are opened
+//! in place. Images are believed only if they are whole and hold exactly the ids that the database holds; otherwise the
+//! records are read.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ids::{Ids, StoredIds};
 use super::{Collection, Inner, prepare};
 use crate::error::{Error, Result};
-use crate::index::{Config, Curve, Index, IndexError, SegmentRecord, Segments, Versioned};
+use crate::index::{self, Config, Curve, Index, IndexError, Part, SegmentRecord, Segments, Versioned};
 use crate::metric::Distance;
-use crate::persist::Shelf;
+use crate::persist::{Image, Images, ImagesRecord, Shelf, Stamp};
 
-/// Which segments and calibrations of the index are on the shelf.
+/// What of the index is on the shelf.
+#[derive(Default)]
+struct Saved {
+    segments: Vec<u64>,
+    calibrations: BTreeMap<u32, Curve>,
+    images: BTreeMap<u64, Stamp>,
+}
+
+/// Keeps the shelf up to date with the index's segments and calibrations.
 pub(super) struct SavedGraph {
     shelf: Arc<Shelf>,
-    saved: Mutex<(Vec<u64>, BTreeMap<u32, Curve>)>,
+    ids: Arc<Ids>,
+    saved: Mutex<Saved>,
+}
+
+/// A segment's image as the index reads it.
+#[derive(Debug)]
+struct SegmentImage(Image);
+
+impl index::Image for SegmentImage {
+    fn part(&self, part: Part) -> &[u8] {
+        self.0.part(part as usize)
+    }
+
+    fn verify(&self, part: Part, range: Range<usize>) -> bool {
+        self.0.verify(part as usize, range)
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.0.is_damaged()
+    }
+}
+
+fn for_index(image: Image) -> Arc<dyn index::Image> {
+    Arc::new(SegmentImage(image))
 }
 
 impl SavedGraph {
-    pub(super) fn new(shelf: Arc<Shelf>) -> Self {
-        Self { shelf, saved: Mutex::default() }
+    fn new(shelf: &Arc<Shelf>, ids: &Arc<Ids>, saved: Saved) -> Arc<Self> {
+        Arc::new(Self { shelf: Arc::clone(shelf), ids: Arc::clone(ids), saved: Mutex::new(saved) })
     }
 
     /// Runs something while the graph on the shelf does not change.
@@ -30,39 +66,172 @@ impl SavedGraph {
     pub(super) fn save(&self, segments: &Segments<'_>) -> Result<()> {
         let (ids, curves) = (segments.ids(), segments.calibrations());
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        if saved.0 == ids && saved.1 == curves {
+        if saved.segments == ids && saved.calibrations == curves {
             return Ok(());
         }
         let mut writes = self.shelf.write();
-        if saved.0 != ids {
+        if saved.segments != ids {
             writes.retain_segments(&ids)?;
+            writes.remove_images();
         }
-        for id in ids.iter().filter(|id| !saved.0.contains(id)) {
+        for id in ids.iter().filter(|id| !saved.segments.contains(id)) {
             if let Some(record) = segments.export(*id) {
                 writes.put_segment(*id, &record.chunks);
             }
         }
-        for (version, curve) in curves.iter().filter(|(version, curve)| saved.1.get(version) != Some(curve)) {
+        for (version, curve) in curves.iter().filter(|(version, curve)| saved.calibrations.get(version) != Some(curve)) {
             writes.put_calibration(*version, curve)?;
         }
-        for version in saved.1.keys().filter(|version| !curves.contains_key(version)) {
+        for version in saved.calibrations.keys().filter(|version| !curves.contains_key(version)) {
             writes.remove_calibration(*version);
         }
         writes.commit()?;
-        *saved = (ids, curves);
+        (saved.segments, saved.calibrations) = (ids, curves);
         Ok(())
+    }
+
+    /// Gives every segment an image, and the database the record of them. Gives the images that are new.
+    fn save_images(&self, segments: &Segments<'_>) -> Result<Vec<(u64, Arc<dyn index::Image>)>> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if saved.segments != segments.ids() {
+            return Ok(Vec::new());
+        }
+        let mut slots: Vec<u32> = segments.slots().collect();
+        slots.sort_unstable();
+        let ids = slots.iter().filter_map(|slot| Some((*slot, self.ids.get(*slot)?)));
+        let Some(parts) = StoredIds::parts(ids) else { return Ok(Vec::new()) };
+        let ids = self.shelf.write_ids_image(&parts.each_ref().map(Vec::as_slice))?;
+        let mut fresh = Vec::new();
+        let mut images = BTreeMap::new();
+        for id in saved.segments.clone() {
+            let known = saved.images.get(&id).copied().filter(|_| segments.is_mapped(id));
+            let stamp = match (known, segments.image(id)) {
+                (Some(stamp), _) => stamp,
+                (None, None) => continue,
+                (None, Some(parts)) => {
+                    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+                    let stamp = self.shelf.write_segment_image(id, &parts)?;
+                    fresh.push((id, for_index(self.shelf.segment_image(id, stamp)?)));
+                    stamp
+                }
+            };
+            images.insert(id, stamp);
+        }
+        let record = ImagesRecord { ids, segments: images, unlinked_from: segments.unlinked_from() };
+        let mut writes = self.shelf.write();
+        writes.put_images(&record, |slot| slots.binary_search(&slot).is_ok())?;
+        writes.commit()?;
+        self.shelf.sweep_images(Some(&record))?;
+        saved.images = record.segments;
+        Ok(fresh)
+    }
+
+    fn config(self: &Arc<Self>, base: &Versioned) -> Config {
+        let mut config = Config::new(Arc::clone(&base.metric));
+        config.calibrations.clone_from(&self.saved.lock().unwrap_or_else(PoisonError::into_inner).calibrations);
+        let saver = Arc::clone(self);
+        config.on_change = Some(Arc::new(move |segments| {
+            if let Err(error) = saver.save(segments) {
+                tracing::warn!(%error, "the linked graph could not be stored; it will be linked again at the next opening");
+            }
+        }));
+        let saver = Arc::clone(self);
+        config.on_calm = Some(Arc::new(move |segments| {
+            saver.save_images(segments).unwrap_or_else(|error| {
+                tracing::warn!(%error, "images could not be written; the next opening reads the database");
+                Vec::new()
+            })
+        }));
+        config
     }
 }
 
+/// A collection's index as it was opened.
+pub(super) struct Opened {
+    pub(super) ids: Arc<Ids>,
+    pub(super) graph: Arc<SavedGraph>,
+    pub(super) index: Index,
+}
+
+/// Opens the index: from images where they can be used, else from the records.
+pub(super) fn open(shelf: &Arc<Shelf>, dim: usize, distance: Distance, base: &Versioned) -> Result<Opened> {
+    match shelf.images().and_then(|images| images.map(|images| map(shelf, images, dim, distance, base)).transpose()) {
+        Ok(Some(opened)) => return Ok(opened),
+        Ok(None) => {}
+        Err(error @ Error::Poisoned(_)) => return Err(error),
+        Err(error) => tracing::warn!(%error, "images of the collection cannot be used; its records are read instead"),
+    }
+    let opened = restore(shelf, dim, distance, base)?;
+    Ok(opened)
+}
+
+/// Opens the index from images.
+fn map(shelf: &Arc<Shelf>, images: Images, dim: usize, distance: Distance, base: &Versioned) -> Result<Opened> {
+    let Images { record, ids, segments, removed } = images;
+    let stored = StoredIds::open(ids)?;
+    let segments: Vec<_> = segments.into_iter().map(|(id, image)| (id, for_index(image))).collect();
+    let fresh: Vec<(u32, Vec<f32>)> = shelf
+        .vectors_from(record.unlinked_from)
+        .filter(|entry| entry.as_ref().map_or(true, |(slot, _)| !stored.holds(*slot)))
+        .collect::<Result<_>>()?;
+    let names: Vec<(u32, String)> = fresh
+        .iter()
+        .map(|(slot, _)| match shelf.item(*slot)? {
+            Some(record) => Ok((*slot, record.id)),
+            None => Err(Error::Damaged { part: format!("the record of slot {slot}"), reason: "it is missing".into() }),
+        })
+        .collect::<Result<_>>()?;
+    let linked = stored.iter().filter(|(slot, _)| removed.binary_search(slot).is_err()).map(|(slot, id)| (id, slot));
+    if !shelf.are_all_ids(linked.chain(names.iter().map(|(slot, id)| (id.as_str(), *slot)))) {
+        let reason = "they hold other items than the database".to_owned();
+        return Err(Error::Damaged { part: "the images of the collection".to_owned(), reason });
+    }
+    let ids = Ids::stored(stored);
+    for (slot, id) in &names {
+        ids.set(*slot, id);
+    }
+    let ids = Arc::new(ids);
+    let calibrations = shelf.calibrations()?;
+    let known = segments.iter().map(|(id, _)| *id).collect();
+    let graph = SavedGraph::new(shelf, &ids, Saved { segments: known, calibrations, images: record.segments });
+    let items = fresh.into_iter().map(|(slot, vector)| (slot, prepare(distance, vector)));
+    let index = Index::open(dim, graph.config(base), &segments, shelf.next_slot()?, &removed, items).map_err(from_index)?;
+    if index.len() as u64 != shelf.id_count() {
+        let reason = format!("they hold {} items, and the database {}", index.len(), shelf.id_count());
+        return Err(Error::Damaged { part: "the images of the collection".to_owned(), reason });
+    }
+    Ok(Opened { ids, graph, index })
+}
+
+/// What is wrong with the images, part by part.
+pub(super) fn check_images(shelf: &Shelf, dim: usize, distance: Distance, next_slot: u32) -> Vec<(String, String)> {
+    let images = match shelf.images() {
+        Ok(None) => return Vec::new(),
+        Ok(Some(images)) => images,
+        Err(error) => return vec![("images".to_owned(), error.to_string())],
+    };
+    let mut wrong = Vec::new();
+    if let Err(error) = StoredIds::open(images.ids) {
+        wrong.push(("the image of ids".to_owned(), error.to_string()));
+    }
+    for (id, image) in images.segments {
+        let vector = |slot| shelf.vector(slot).ok().flatten().map(|vector| prepare(distance, vector));
+        if let Err(error) = index::check_image(id, &for_index(image), dim, next_slot, vector) {
+            wrong.push((format!("the image of segment {id}"), error.to_string()));
+        }
+    }
+    wrong
+}
+
 /// The live slots, in their order.
-pub(super) struct Live {
-    pub(super) ids: Vec<(u32, String)>,
+struct Live {
+    ids: Vec<(u32, String)>,
     /// The vectors as the index takes them, one a slot.
-    pub(super) vectors: Vec<(u32, Vec<f32>)>,
+    vectors: Vec<(u32, Vec<f32>)>,
 }
 
 /// Reads the live slots; each must have a vector.
-pub(super) fn live(shelf: &Shelf, distance: Distance) -> Result<Live> {
+fn live(shelf: &Shelf, distance: Distance) -> Result<Live> {
     let ids = || shelf.ids().map(|entry| entry.map(|(id, slot)| (slot, id))).collect::<Result<Vec<_>>>();
     let prepared = |entry: Result<(u32, Vec<f32>)>| entry.map(|(slot, vector)| (slot, prepare(distance, vector)));
     let vectors = || shelf.vectors().map(prepared).collect::<Result<Vec<_>>>();
@@ -82,33 +251,27 @@ fn no_vector(slot: u32, id: &str) -> Error {
 }
 
 /// Opens the index with the stored graph; what the graph does not cover is linked again in the background.
-pub(super) fn restore(
-    graph: &Arc<SavedGraph>,
-    dim: usize,
-    base: &Versioned,
-    next_slot: u32,
-    vectors: Vec<(u32, Vec<f32>)>,
-) -> Result<Index> {
+fn restore(shelf: &Arc<Shelf>, dim: usize, distance: Distance, base: &Versioned) -> Result<Opened> {
+    let live = live(shelf, distance)?;
+    let ids = Ids::default();
+    for (slot, id) in &live.ids {
+        ids.set(*slot, id);
+    }
+    let ids = Arc::new(ids);
     let records: Vec<SegmentRecord> =
-        graph.shelf.graph()?.into_iter().map(|(id, chunks)| SegmentRecord { id, chunks }).collect();
-    let stored: Vec<u64> = records.iter().map(|r| r.id).collect();
-    let mut config = Config::new(Arc::clone(&base.metric));
-    let curves = graph.shelf.calibrations()?;
-    config.calibrations.clone_from(&curves);
-    let saver = Arc::clone(graph);
-    config.on_change = Some(Arc::new(move |segments| {
-        if let Err(error) = saver.save(segments) {
-            tracing::warn!(%error, "the linked graph could not be stored; it will be linked again at the next opening");
-        }
-    }));
-    let restored = Index::restore(dim, config, &records, next_slot, vectors).map_err(from_index)?;
+        shelf.graph()?.into_iter().map(|(id, chunks)| SegmentRecord { id, chunks }).collect();
+    let mut known: Vec<u64> = records.iter().map(|r| r.id).collect();
+    let calibrations = shelf.calibrations()?;
+    let saved = Saved { segments: known.clone(), calibrations, images: BTreeMap::new() };
+    let graph = SavedGraph::new(shelf, &ids, saved);
+    let restored = Index::restore(dim, graph.config(base), &records, shelf.next_slot()?, live.vectors);
+    let restored = restored.map_err(from_index)?;
     for (id, error) in &restored.refused {
         tracing::warn!(segment = id, %error, "a stored segment is damaged; its items are linked again");
+        known.retain(|known| known != id);
     }
-    let refused: Vec<u64> = restored.refused.iter().map(|(id, _)| *id).collect();
-    let usable = stored.into_iter().filter(|id| !refused.contains(id)).collect();
-    *graph.saved.lock().unwrap_or_else(PoisonError::into_inner) = (usable, curves);
-    Ok(restored.index)
+    graph.saved.lock().unwrap_or_else(PoisonError::into_inner).segments = known;
+    Ok(Opened { ids, graph, index: restored.index })
 }
 
 impl Collection {
@@ -126,13 +289,23 @@ impl Collection {
     /// # Errors
     /// [`Error::Cancelled`]; the graph is then what it was. Otherwise when the graph cannot be stored.
     pub fn relink_with(&self, progress: impl Fn(f32) + Sync, cancel: impl Fn() -> bool + Sync) -> Result<()> {
-        self.inner.index.relink(&progress, &cancel).map_err(from_index)?;
+        self.inner.index.relink(&progress, &cancel).map_err(|e| self.inner.from_index(e))?;
         self.inner.index.settle();
         self.inner.save_graph()
     }
 }
 
 impl Inner {
+    /// The index's errors as the crate's. A damaged image is given up.
+    pub(super) fn from_index(&self, error: IndexError) -> Error {
+        if let IndexError::DamagedImage { segment } = error
+            && let Err(error) = self.shelf.drop_images()
+        {
+            tracing::warn!(segment, %error, "a damaged image could not be removed");
+        }
+        from_index(error)
+    }
+
     /// Stores the graph as it is now.
     pub(super) fn save_graph(&self) -> Result<()> {
         self.index.with_segments(|segments| self.graph.save(segments))
@@ -153,6 +326,10 @@ impl Drop for Inner {
 pub(super) fn from_index(error: IndexError) -> Error {
     match error {
         IndexError::Cancelled => Error::Cancelled,
+        IndexError::DamagedImage { segment } => Error::Damaged {
+            part: format!("the image of segment {segment}"),
+            reason: "a checksum does not fit; open the store again: the image is made anew from the database".to_owned(),
+        },
         error => Error::Invalid(error.to_string()),
     }
 }

@@ -148,7 +148,7 @@ pub(crate) struct Inner {
     shelf: Arc<Shelf>,
     index: Index,
     graph: Arc<graph::SavedGraph>,
-    ids: ids::Ids,
+    ids: Arc<ids::Ids>,
     metadata: metadata::Metadata,
     metrics: versions::Metrics,
     trials: trial::Trials,
@@ -174,15 +174,8 @@ impl Inner {
     ) -> Result<Arc<Self>> {
         let info = CollectionInfo::read(name, record, 0)?;
         let shelf = Arc::new(Shelf::open(database, record)?);
-        let ids = ids::Ids::default();
-        let live = graph::live(&shelf, info.distance)?;
-        let next_slot = shelf.next_slot()?;
-        for (slot, id) in &live.ids {
-            ids.set(*slot, id);
-        }
-        let graph = Arc::new(graph::SavedGraph::new(Arc::clone(&shelf)));
         let base = index::Versioned { version: 0, metric: info.distance.metric(info.dim) };
-        let index = graph::restore(&graph, info.dim, &base, next_slot, live.vectors)?;
+        let graph::Opened { ids, graph, index } = graph::open(&shelf, info.dim, info.distance, &base)?;
         let metrics = versions::Metrics::open(&shelf, base)?;
         let trials = trial::Trials::open(&shelf)?;
         let inner = Arc::new(Self {

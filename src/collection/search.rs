@@ -6,7 +6,6 @@ use std::time::Instant;
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
-use super::graph::from_index;
 use super::read::parse_meta;
 use super::{Collection, Inner, prepare};
 use crate::error::{Error, Result};
@@ -186,7 +185,7 @@ impl<Q> Search<Q> {
         let k = self.k + usize::from(own.is_some());
         let cancel = self.cancel.as_ref().map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync));
         let params = SearchParams { k, ef: self.ef, recall: self.recall, allowed, cancel };
-        let found = inner.index.search(metric, vector, &params).map_err(from_index)?;
+        let found = inner.index.search(metric, vector, &params).map_err(|e| inner.from_index(e))?;
         let micros = started.elapsed().as_micros() as u64;
         let plan = Plan {
             visited: found.evaluations,
@@ -257,8 +256,11 @@ impl Inner {
                 let slot = self.slots_of(&[id])?;
                 match slot.first().and_then(|slot| self.index.vector(*slot)) {
                     Some(vector) => return Ok(vector),
-                    // The item was replaced or removed between the two looks.
-                    None => return Err(Error::UnknownId { collection: self.name.clone(), ids: vec![id.clone()] }),
+                    None => {
+                        self.index.check_images().map_err(|e| self.from_index(e))?;
+                        // The item was replaced or removed between the two looks.
+                        return Err(Error::UnknownId { collection: self.name.clone(), ids: vec![id.clone()] });
+                    }
                 }
             }
         };
@@ -279,7 +281,7 @@ impl Inner {
 
     pub(super) fn find(&self, metric: &Versioned, query: &[f32], k: usize) -> Result<Found> {
         let params = SearchParams { k, ..SearchParams::default() };
-        self.index.search(metric, query, &params).map_err(from_index)
+        self.index.search(metric, query, &params).map_err(|e| self.from_index(e))
     }
 
     /// Slots become ids; ties are put in the order of ids and the rest is cut off.

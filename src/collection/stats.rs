@@ -28,6 +28,9 @@ pub struct Stats {
     pub calibration: Vec<(usize, f64)>,
     /// Bytes of memory that the collection's index takes, about.
     pub memory_bytes: usize,
+    /// Bytes of files that are mapped into memory. The system keeps of them what is used, and lets go of it when memory is
+    /// short.
+    pub mapped_bytes: usize,
     /// Bytes that the whole store takes on disk.
     pub disk_bytes: u64,
 }
@@ -37,7 +40,7 @@ pub struct Stats {
 pub struct SegmentStats {
     /// Items in it, deleted ones included.
     pub items: usize,
-    /// Bytes of memory.
+    /// Bytes, in memory or in a mapped file.
     pub bytes: usize,
     /// The version of the metric it was linked under.
     pub metric: u32,
@@ -67,6 +70,7 @@ impl Collection {
             active_metric,
             calibration: curve.unwrap_or_default(),
             memory_bytes: index.memory_bytes + inner.ids.memory_bytes(),
+            mapped_bytes: index.mapped_bytes + inner.ids.mapped_bytes(),
             disk_bytes: inner.shelf.database().disk_bytes()?,
         })
     }

@@ -5,11 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use ndarray::Array2;
 use serde::Serialize;
 
+use super::graph::check_images;
 use super::read::read_item;
-use super::{Collection, Inner, Plugins};
+use super::{Collection, CollectionInfo, Inner, Plugins};
 use crate::error::{Error, Result};
 use crate::feedback::query_hash;
 use crate::index::SegmentRecord;
+use crate::metric::Distance;
 use crate::persist::{CollectionRecord, Shelf, VersionRecord};
 use crate::plugin::Metric;
 
@@ -47,6 +49,10 @@ pub(crate) fn inspect<'a>(
     inspection.judgements();
     inspection.versions();
     inspection.graph(next);
+    match CollectionInfo::read(collection, record, 0) {
+        Ok(info) => inspection.images(info.distance, next),
+        Err(error) => inspection.note("settings", error.to_string()),
+    }
     inspection
 }
 
@@ -157,6 +163,12 @@ impl Inspection<'_> {
             if let Some(reason) = check_segment(id, chunks, next) {
                 self.note(format!("graph of segment {id}"), format!("damaged: {reason}; it can be rebuilt"));
             }
+        }
+    }
+
+    fn images(&mut self, distance: Distance, next: u32) {
+        for (part, reason) in check_images(self.shelf, self.dim, distance, next) {
+            self.note(part, format!("damaged: {reason}; it can be rebuilt"));
         }
     }
 }

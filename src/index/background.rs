@@ -3,8 +3,8 @@
 //! It sleeps until something is asked, does one bounded step after another, and ends when the index is dropped. When it has
 //! been left alone for a while, or somebody waits for it, it also puts things in order: a large head is linked (what stays
 //! in a quiet head is few enough to be scanned, so that the index gives the same answers after it was opened again), dead
-//! items are cut out of a segment that has many, and a graph under which the active metric needs a beam of twice the width
-//! is linked anew.
+//! items are cut out of a segment that has many, a graph under which the active metric needs a beam of twice the width is
+//! linked anew, and at last segments get images.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -154,7 +154,11 @@ impl Shared {
 
     /// Whether [`tidy`](Self::tidy) would find something to do.
     fn untidy(&self) -> bool {
-        self.has_head_to_link() || self.segment_to_cut().is_some() || self.needs_relink()
+        self.has_head_to_link()
+            || self.segment_to_cut().is_some()
+            || self.has_segments_to_merge()
+            || self.needs_relink()
+            || self.wants_images()
     }
 
     /// Does one piece of the work that can wait; false if there was none.
@@ -163,15 +167,19 @@ impl Shared {
             return self.link_large_heads(cancel);
         }
         // Whoever closes the index waits for large heads, but for nothing that only saves time later.
-        let cancel = || cancel() || self.closing.load(Ordering::Acquire);
-        let watch = Watch { progress: &|_| (), cancel: &cancel };
-        if cancel() {
-            return false;
+        let cancelled = || cancel() || self.closing.load(Ordering::Acquire);
+        let watch = Watch { progress: &|_| (), cancel: &cancelled };
+        if !cancelled() {
+            let done = match self.segment_to_cut() {
+                Some(segment) => self.cut(segment, watch).is_ok(),
+                None if self.has_segments_to_merge() => self.merge_segments(watch).is_ok(),
+                None => self.needs_relink() && self.relink(watch).is_ok(),
+            };
+            if done {
+                return true;
+            }
         }
-        match self.segment_to_cut() {
-            Some(segment) => self.cut(segment, watch).is_ok(),
-            None => self.needs_relink() && self.relink(watch).is_ok(),
-        }
+        !cancel() && self.make_images()
     }
 
     /// Whether the active metric needs a beam twice as wide as the metric that the graph was linked under.

@@ -53,6 +53,13 @@ impl Biases {
         }
     }
 
+    /// Sets all, where they are known from elsewhere.
+    pub(crate) fn set_all(&self, biases: &[f32]) {
+        for (known, bias) in self.0.iter().zip(biases) {
+            known.store(bias.to_bits(), Ordering::Relaxed);
+        }
+    }
+
     fn compute(&self, missing: &[u32], rows: &impl RowSource, metric: &dyn Metric) {
         const BATCH: usize = 256;
         let dim = rows.dim();

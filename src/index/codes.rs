@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::column::Column;
 use super::kernels::{Kernels, kernels};
 use super::rows::{Rows, unpack_into};
 
@@ -16,7 +17,7 @@ pub(crate) const CODE_LANES: usize = 64;
 pub(crate) const WEIGHT_LANES: usize = 16;
 
 /// 64 codes on one cache line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct CodeBlock(pub(crate) [u8; CODE_LANES]);
 
@@ -31,10 +32,36 @@ pub(crate) struct Codes {
     low: Vec<f32>,
     step: Vec<f32>,
     stride: usize,
-    blocks: Vec<CodeBlock>,
+    blocks: Column<CodeBlock>,
+}
+
+/// [`Codes`] as loops read them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CodeRows<'a> {
+    stride: usize,
+    blocks: &'a [CodeBlock],
+}
+
+impl<'a> CodeRows<'a> {
+    /// The codes of item `i`, padded with zeros.
+    #[inline]
+    pub(crate) fn row(&self, i: u32) -> &'a [CodeBlock] {
+        &self.blocks[i as usize * self.stride..(i as usize + 1) * self.stride]
+    }
 }
 
 impl Codes {
+    /// Codes that were stored: the least value of each number, the step of each, and the codes.
+    pub(crate) fn mapped(ranges: &[f32], blocks: Column<CodeBlock>) -> Self {
+        let (low, step) = ranges.split_at(ranges.len() / 2);
+        Self { low: low.to_vec(), step: step.to_vec(), stride: low.len().div_ceil(CODE_LANES), blocks }
+    }
+
+    /// What [`Self::mapped`] takes.
+    pub(crate) fn parts(&self) -> (Vec<f32>, &[CodeBlock]) {
+        ([&*self.low, &*self.step].concat(), &self.blocks)
+    }
+
     /// Codes of all rows. Each number has its own range, that of the rows.
     pub(crate) fn of(rows: &Rows) -> Self {
         let dim = rows.dim();
@@ -54,18 +81,17 @@ impl Codes {
                 }
             },
         );
-        Self { low, step, stride, blocks }
+        Self { low, step, stride, blocks: Column::Held(blocks) }
     }
 
-    /// The codes of item `i`, padded with zeros.
-    #[inline]
-    pub(crate) fn row(&self, i: u32) -> &[CodeBlock] {
-        &self.blocks[i as usize * self.stride..(i as usize + 1) * self.stride]
+    /// The codes by item.
+    pub(crate) fn rows(&self) -> CodeRows<'_> {
+        CodeRows { stride: self.stride, blocks: &self.blocks }
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<CodeBlock>() + (self.low.len() + self.step.len()) * size_of::<f32>()
+        self.blocks.bytes() + (self.low.len() + self.step.len()) * size_of::<f32>()
     }
 
     /// A direction as it meets these codes.
@@ -170,9 +196,9 @@ mod tests {
             let weights: f64 = f64::from(query.unit) * 255.0 * dim as f64;
             for i in (0..40).step_by(4) {
                 let four = [i, i + 1, i + 2, i + 3];
-                let dots = query.dot4(four.map(|i| codes.row(i)));
+                let dots = query.dot4(four.map(|i| codes.rows().row(i)));
                 for (i, dot) in four.into_iter().zip(dots) {
-                    assert_eq!(dot, query.dot(codes.row(i)));
+                    assert_eq!(dot, query.dot(codes.rows().row(i)));
                     let error = (f64::from(dot) - exact(&direction, &vectors[i as usize])).abs();
                     assert!(error <= half_steps * 1.001 + weights + 1e-4, "dim {dim}: {error} > {half_steps}");
                 }
@@ -184,13 +210,13 @@ mod tests {
     fn extreme_numbers_give_finite_products() {
         for (dim, big) in [(1, 1e30), (64, 1e36), (4096, 1e34)] {
             let codes = Codes::of(&rows(dim, 2, |i| vec![if i == 0 { -big } else { big }; dim]));
-            let dots = |w: f32| codes.query(&vec![w; dim]).dot(codes.row(1));
+            let dots = |w: f32| codes.query(&vec![w; dim]).dot(codes.rows().row(1));
             assert!(dots(1.0).is_finite());
             assert_eq!(dots(0.0), 0.0);
             assert!((dots(1.0) / (big * dim as f32) - 1.0).abs() < 1e-3);
         }
         let equal = Codes::of(&rows(5, 3, |_| vec![0.25; 5]));
-        assert!((equal.query(&[1.0; 5]).dot(equal.row(2)) - 1.25).abs() < 1e-6);
+        assert!((equal.query(&[1.0; 5]).dot(equal.rows().row(2)) - 1.25).abs() < 1e-6);
         assert_eq!(Codes::of(&Rows::zeros(7, 0)).blocks.len(), 0);
     }
 }

@@ -50,6 +50,12 @@ pub(crate) enum IndexError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A row in a segment's image is not what was written. The items are not lost: the store has them.
+    #[error("the image of segment {segment} is damaged")]
+    DamagedImage {
+        /// The segment.
+        segment: u64,
+    },
     /// The caller asked to stop.
     #[error("cancelled; nothing was changed")]
     Cancelled,

@@ -123,7 +123,7 @@ struct SpaceScore<'a> {
 impl Score for SpaceScore<'_> {
     #[inline]
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
-        let codes = self.space.codes();
+        let codes = self.space.codes().rows();
         for &id in ids {
             prefetch(codes.row(id));
         }

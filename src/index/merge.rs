@@ -11,11 +11,13 @@ use rayon::prelude::*;
 
 use super::beam::{Edges, NONE};
 use super::bias::RowSource;
+use super::codes::Codes;
+use super::column::Column;
 use super::link::{Cancelled, Graph, Watch, append, link};
 use super::prune::Space;
 use super::refine::{EF_REFINE, attach, bridge, medoid, reachable, refine};
 use super::rows::{Rows, pack_into};
-use super::segment::{Parts, Segment};
+use super::segment::{Parts, Segment, SegmentRows};
 use super::tombstones::Tombstones;
 use super::view::{HeadView, SegmentView, View};
 use super::write::{Shared, lock};
@@ -26,6 +28,8 @@ use crate::plugin::Metric;
 const ABSORB: usize = 8;
 /// A segment loses its dead items when one in this many is dead.
 const DEAD_SHARE: usize = 5;
+/// When the index is left alone, small segments are put to the largest if they hold one item in this many of its.
+const SMALL_SHARE: usize = 32;
 /// Width of the search that finds an appended item's neighbours.
 const EF_APPEND: usize = 128;
 
@@ -67,6 +71,21 @@ impl Shared {
         self.merge(&self.view.load_full(), &[segment], &[], false, watch)
     }
 
+    /// Whether small segments beside the largest are worth making one of them all: each is searched on its own.
+    pub(crate) fn has_segments_to_merge(&self) -> bool {
+        let view = self.view.load();
+        let mut sizes = view.segments.iter().map(|part| part.segment.len());
+        let Some(largest) = sizes.next() else { return false };
+        sizes.sum::<usize>() * SMALL_SHARE >= largest && view.segments.len() > 1
+    }
+
+    /// Makes one segment of all.
+    pub(crate) fn merge_segments(&self, watch: Watch<'_>) -> Result<(), Cancelled> {
+        let _linking = lock(&self.linking);
+        let view = self.view.load_full();
+        self.merge(&view, &view.segments, &[], false, watch)
+    }
+
     /// Makes one refined segment of everything.
     pub(crate) fn relink(&self, watch: Watch<'_>) -> Result<(), Cancelled> {
         let _linking = lock(&self.linking);
@@ -100,6 +119,10 @@ impl Shared {
                 Err(_) => build()?,
             }))
         };
+        if segments.iter().any(|part| part.segment.is_damaged()) {
+            // What was made of it must not be believed.
+            return Err(Cancelled);
+        }
         let gone = |part: u64| segments.iter().any(|s| s.segment.id == part) || heads.iter().any(|h| h.head.id == part);
         self.replace_parts(|view| {
             view.segments.retain(|part| !gone(part.segment.id));
@@ -142,7 +165,7 @@ impl Shared {
         let mut rows = Rows::with_capacity(self.dim, gathered.slots.len() + others.len());
         if let Some(seed) = seed {
             for &local in &gathered.from_seed {
-                rows.push(seed.rows.row(local as usize));
+                rows.push(seed.row(local));
             }
         }
         for (slot, part, local) in others {
@@ -196,7 +219,7 @@ impl Gathered {
             // Items are in breadth-first order: the first living one is nearest to the old entry.
             self.entry = if alive[seed.entry as usize] == NONE { 0 } else { alive[seed.entry as usize] };
         } else {
-            self.edges.clone_from(&seed.edges);
+            self.edges = seed.edges.to_vec();
             self.entry = seed.entry;
         }
     }
@@ -236,8 +259,10 @@ impl Gathered {
         attach(&space, &mut graph);
         let entry = graph.entry;
         let (order, edges) = breadth_first(&graph.edges, entry);
-        let slots = order.iter().map(|&i| slots[i as usize]).collect();
-        Ok(Segment::new(Parts { id, slots, rows: rows.permuted(&order), edges, entry: 0, linked_under, unrefined }))
+        let slots = Column::Held(order.iter().map(|&i| slots[i as usize]).collect());
+        let rows = rows.permuted(&order);
+        let (codes, rows, edges) = (Codes::of(&rows), SegmentRows::Held(rows), Column::Held(edges));
+        Ok(Segment::new(Parts { id, slots, rows, codes, edges, entry: 0, linked_under, unrefined }))
     }
 }
 

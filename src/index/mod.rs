@@ -13,8 +13,10 @@ mod beam;
 mod bias;
 mod calibrate;
 mod codes;
+mod column;
 mod error;
 mod head;
+mod image;
 mod kernels;
 mod link;
 mod merge;
@@ -41,12 +43,12 @@ use crate::plugin::Metric;
 
 pub(crate) use calibrate::{Curve, TARGET};
 pub(crate) use error::IndexError;
+pub(crate) use image::{Image, Part, check as check_image};
 pub(crate) use record::SegmentRecord;
 pub(crate) use search::{Found, SearchParams};
 pub(crate) use stats::IndexStats;
 
 use background::Background;
-use calibrate::Calibrations;
 use query::Query;
 use search::{PartBiases, Searcher};
 use view::View;
@@ -66,6 +68,9 @@ pub(crate) struct Versioned {
 
 /// Told of the segments and calibrations after they changed.
 pub(crate) type OnChange = dyn Fn(&Segments<'_>) + Send + Sync;
+
+/// Asked for images of the segments when nothing else is left to do; those that it gives are used from then on.
+pub(crate) type OnCalm = dyn Fn(&Segments<'_>) -> Vec<(u64, Arc<dyn Image>)> + Send + Sync;
 
 /// How an index behaves.
 #[derive(Clone)]
@@ -88,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) calibrations: BTreeMap<u32, Curve>,
     /// Called after the set of segments or a calibration changed, from the thread that changed it.
     pub(crate) on_change: Option<Arc<OnChange>>,
+    /// Called by the background when it has nothing else to do and the set of segments changed.
+    pub(crate) on_calm: Option<Arc<OnCalm>>,
 }
 
 impl Config {
@@ -104,6 +111,7 @@ impl Config {
             background: true,
             calibrations: BTreeMap::new(),
             on_change: None,
+            on_calm: None,
         }
     }
 }
@@ -219,7 +227,17 @@ impl Index {
         progress: &(dyn Fn(f32) + Sync),
         cancel: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), IndexError> {
-        Ok(self.shared.relink(link::Watch { progress, cancel })?)
+        let done = self.shared.relink(link::Watch { progress, cancel });
+        self.check_images()?;
+        Ok(done?)
+    }
+
+    /// Says whether a damaged row of an image was read.
+    ///
+    /// # Errors
+    /// [`IndexError::DamagedImage`].
+    pub(crate) fn check_images(&self) -> Result<(), IndexError> {
+        self.shared.check_images(&self.shared.view.load())
     }
 
     /// Counts up whenever the set of segments changes.
@@ -230,7 +248,7 @@ impl Index {
 
     /// Shows the segments that there are now.
     pub(crate) fn with_segments<T>(&self, look: impl FnOnce(&Segments<'_>) -> T) -> T {
-        look(&Segments { view: &self.shared.view.load(), calibrations: &self.shared.calibrations })
+        look(&self.shared.segments(&self.shared.view.load()))
     }
 
     /// The slots of the live items, increasing.
@@ -270,7 +288,7 @@ impl Index {
 /// What a store keeps of one state of the index, to open it again as it was.
 pub(crate) struct Segments<'a> {
     view: &'a View,
-    calibrations: &'a Calibrations,
+    shared: &'a Shared,
 }
 
 impl Segments<'_> {
@@ -287,11 +305,46 @@ impl Segments<'_> {
 
     /// The measured recall of beam widths, by metric version.
     pub(crate) fn calibrations(&self) -> BTreeMap<u32, Curve> {
-        self.calibrations.all()
+        self.shared.calibrations.all()
+    }
+
+    /// One as the parts of an image.
+    pub(crate) fn image(&self, id: u64) -> Option<Vec<Vec<u8>>> {
+        let segment = &*self.view.segments.iter().find(|s| s.segment.id == id)?.segment;
+        let base = &self.shared.config.base;
+        let biases = self.shared.biases.of(0, id, segment.len());
+        let items: Vec<u32> = (0..segment.len() as u32).collect();
+        biases.ensure(&items, segment, &**base);
+        let biases: Vec<f32> = items.iter().map(|item| biases.get(*item)).collect();
+        Some(image::parts(segment, &biases))
+    }
+
+    /// Whether one lies in an image already.
+    pub(crate) fn is_mapped(&self, id: u64) -> bool {
+        self.view.segments.iter().any(|s| s.segment.id == id && s.segment.is_mapped())
+    }
+
+    /// The slots that segments hold, dead ones included.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
+        self.view.segments.iter().flat_map(|s| s.segment.slots.iter().copied())
+    }
+
+    /// Items in slots from here on may be in no segment.
+    pub(crate) fn unlinked_from(&self) -> u32 {
+        let first = |head: &view::HeadView| (head.len > 0).then(|| head.head.slot(0));
+        self.view.heads.iter().filter_map(first).min().unwrap_or(self.view.next_slot)
     }
 }
 
 impl Shared {
+    /// Refuses what came from a view after a damaged row was read.
+    pub(crate) fn check_images(&self, view: &View) -> Result<(), IndexError> {
+        match view.segments.iter().find(|part| part.segment.is_damaged()) {
+            Some(part) => Err(IndexError::DamagedImage { segment: part.segment.id }),
+            None => Ok(()),
+        }
+    }
+
     /// See [`Index::search`].
     fn search(&self, metric: &Versioned, query: &[f32], params: &SearchParams<'_>) -> Result<Found, IndexError> {
         self.check_vector(query)?;
@@ -318,6 +371,8 @@ impl Shared {
             allowed: params.allowed,
             cancel: params.cancel,
         };
-        Ok(searcher.run())
+        let found = searcher.run();
+        self.check_images(&view)?;
+        Ok(found)
     }
 }

@@ -43,7 +43,7 @@ impl SegmentRecord {
         for word in [segment.len() as u32, segment.entry, segment.linked_under, segment.unrefined as u32] {
             body.extend(word.to_le_bytes());
         }
-        for slot in &segment.slots {
+        for slot in &*segment.slots {
             body.extend(slot.to_le_bytes());
         }
         for (node, edges) in segment.edges.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Opening an index again: stored graphs and the vectors of the live items become segments without linking.
+//! Opening an index again: images are used as they lie; without them, stored graphs and the vectors of the live items become
+//! segments without linking.
 //!
 //! A graph that cannot be used is refused and said so; its items go to heads, so that answers are complete at once, and
 //! are linked again in the background. Dead items whose vectors the store no longer has are cut out of the graph.
@@ -6,11 +7,15 @@
 use std::sync::Arc;
 
 use super::beam::NONE;
+use super::codes::Codes;
+use super::column::Column;
+use super::image::{self, Image};
 use super::prune::Space;
 use super::record::Graph;
 use super::refine::{attach, bridge};
 use super::rows::{Rows, pack_into};
-use super::segment::{Parts, Segment};
+use super::segment::{Parts, Segment, SegmentRows};
+use super::tombstones::Tombstones;
 use super::view::{SegmentView, View};
 use super::write::Shared;
 use super::{Config, Index, IndexError, MAX_DIM, SegmentRecord, link};
@@ -99,6 +104,71 @@ impl Index {
     }
 }
 
+impl Index {
+    /// Opens an index from the images of its segments, which hold every item but `items`.
+    ///
+    /// `removed` are the slots of theirs that are not live any more, among others. `items` are the live items in no segment,
+    /// slots increasing and below `next_slot`; those that are in a segment are passed over.
+    ///
+    /// # Errors
+    /// [`IndexError`] when an image is damaged, when two have the same slot, or when an item is not what [`Index::apply`]
+    /// would take.
+    pub(crate) fn open<V: AsRef<[f32]>>(
+        dim: usize,
+        config: Config,
+        images: &[(u64, Arc<dyn Image>)],
+        next_slot: u32,
+        removed: &[u32],
+        items: impl IntoIterator<Item = (u32, V)>,
+    ) -> Result<Self, IndexError> {
+        let shared = Shared::new(dim, config);
+        let mut view = View::default();
+        let (mut placed, mut gone) = (Tombstones::default(), Tombstones::default());
+        for (id, image) in images {
+            shared.reserve_part(*id);
+            let (segment, biases) = image::open(*id, image, dim, next_slot)?;
+            for slot in &*segment.slots {
+                if !placed.insert(*slot) {
+                    return Err(IndexError::Graph { segment: *id, reason: format!("slot {slot} is in two segments") });
+                }
+            }
+            shared.biases.of(0, *id, segment.len()).set_all(&biases);
+            view.segments.push(SegmentView { segment: Arc::new(segment), dead: 0 });
+        }
+        for slot in removed {
+            gone.insert(*slot);
+        }
+        let mut fresh = Vec::new();
+        for (slot, vector) in items {
+            shared.check_vector(vector.as_ref())?;
+            if slot >= next_slot {
+                return Err(IndexError::SlotOrder { slot, next: next_slot });
+            }
+            if placed.insert(slot) {
+                fresh.push((slot, vector));
+            }
+        }
+        for part in &mut view.segments {
+            part.dead = part.segment.slots.iter().filter(|slot| gone.contains(**slot)).count();
+            view.live += part.segment.len() - part.dead;
+        }
+        for slot in (0..next_slot).filter(|slot| gone.contains(*slot) || !placed.contains(*slot)) {
+            view.dead.insert(slot);
+        }
+        for (slot, vector) in &fresh {
+            view.next_slot = *slot;
+            shared.put(&mut view, *slot, vector.as_ref());
+        }
+        view.next_slot = next_slot;
+        view.segments.sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
+        shared.view.store(Arc::new(view));
+        shared.is_imaged();
+        let index = Self::over(Arc::new(shared));
+        index.background.wake(&index.shared);
+        Ok(index)
+    }
+}
+
 /// Notes where the items of a graph go, unless another segment has one of them.
 fn claim(id: u64, graph: Graph, at: usize, homes: &mut Vec<(u32, u32)>) -> Result<Graph, IndexError> {
     let taken = |slot: &&u32| homes.get(**slot as usize).is_some_and(|home| home.0 != NONE);
@@ -119,30 +189,28 @@ impl Waiting {
     /// The segment of the items that came; `None` if none did.
     fn finish(self) -> Option<SegmentView> {
         let Self { id, graph, rows, present } = self;
-        let Graph { slots, edges, entry, linked_under, unrefined } = graph;
-        if present.iter().all(|present| *present) {
-            let parts = Parts { id, slots, rows, edges, entry, linked_under, unrefined };
-            return Some(SegmentView { segment: Arc::new(Segment::new(parts)), dead: 0 });
-        }
-        let order: Vec<u32> = (0..slots.len() as u32).filter(|item| present[*item as usize]).collect();
-        let mut alive = vec![NONE; slots.len()];
-        for (new, old) in order.iter().enumerate() {
-            alive[*old as usize] = new as u32;
-        }
-        if order.is_empty() {
-            return None;
-        }
-        let slots = order.iter().map(|old| slots[*old as usize]).collect();
-        let rows = rows.permuted(&order);
-        let entry = if alive[entry as usize] == NONE { 0 } else { alive[entry as usize] };
-        let (edges, entry) = {
-            let space = Space::new(&rows);
+        let Graph { mut slots, mut edges, mut entry, linked_under, unrefined } = graph;
+        let mut all = rows;
+        if !present.iter().all(|present| *present) {
+            let order: Vec<u32> = (0..slots.len() as u32).filter(|item| present[*item as usize]).collect();
+            let mut alive = vec![NONE; slots.len()];
+            for (new, old) in order.iter().enumerate() {
+                alive[*old as usize] = new as u32;
+            }
+            if order.is_empty() {
+                return None;
+            }
+            slots = order.iter().map(|old| slots[*old as usize]).collect();
+            all = all.permuted(&order);
+            entry = if alive[entry as usize] == NONE { 0 } else { alive[entry as usize] };
+            let space = Space::new(&all);
             let mut graph = link::Graph::resume(&space, bridge(&edges, &alive), entry);
             attach(&space, &mut graph);
-            (graph.edges, graph.entry)
-        };
-        let unrefined = unrefined.min(rows.len());
-        let parts = Parts { id, slots, rows, edges, entry, linked_under, unrefined };
+            (edges, entry) = (graph.edges, graph.entry);
+        }
+        let unrefined = unrefined.min(all.len());
+        let (slots, edges, codes) = (Column::Held(slots), Column::Held(edges), Codes::of(&all));
+        let parts = Parts { id, slots, rows: SegmentRows::Held(all), codes, edges, entry, linked_under, unrefined };
         Some(SegmentView { segment: Arc::new(Segment::new(parts)), dead: 0 })
     }
 }

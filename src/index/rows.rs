@@ -8,7 +8,7 @@ use rayon::prelude::*;
 pub(crate) const LANES: usize = 16;
 
 /// Sixteen numbers on one cache line.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block(pub(crate) [f32; LANES]);
 

@@ -3,13 +3,17 @@
 //! Items are numbered in breadth-first order from the entry, so that what is walked together lies together. Rows, slots
 //! and edges are indexed by that number.
 
+use std::sync::Arc;
+
 use super::beam::Edges;
 use super::beam::Score;
 use super::bias::{Biases, RowSource};
-use super::codes::{CodedQuery, Codes};
+use super::codes::{CodeRows, CodedQuery, Codes};
+use super::column::Column;
+use super::image::{Image, Part};
 use super::kernels::prefetch;
 use super::query::{Query, order_safe};
-use super::rows::{Block, Rows};
+use super::rows::{Block, Rows, blocks_for};
 
 /// An immutable, linked part of the index.
 #[derive(Debug)]
@@ -17,13 +21,13 @@ pub(crate) struct Segment {
     /// Names the segment in its store, and the part in the bias cache.
     pub(crate) id: u64,
     /// The slot of each item.
-    pub(crate) slots: Vec<u32>,
+    pub(crate) slots: Column<u32>,
     /// The vector of each item.
-    pub(crate) rows: Rows,
+    pub(crate) rows: SegmentRows,
     /// The vectors in codes, which searches walk on.
     pub(crate) codes: Codes,
     /// The out-edges of each item.
-    pub(crate) edges: Vec<Edges>,
+    pub(crate) edges: Column<Edges>,
     /// Where searches begin: the medoid.
     pub(crate) entry: u32,
     /// The version of the metric that the graph was linked under.
@@ -80,16 +84,72 @@ impl Locate {
     }
 }
 
+/// The vectors of a segment.
+#[derive(Debug)]
+pub(crate) enum SegmentRows {
+    /// In memory.
+    Held(Rows),
+    /// In an image; each is verified when it is first read.
+    Mapped {
+        /// Where they lie.
+        image: Arc<dyn Image>,
+        /// All rows.
+        rows: Column<Block>,
+        /// Numbers in a row.
+        dim: usize,
+    },
+}
+
+impl SegmentRows {
+    /// Row `item`. What a damaged image gives is noted there: whoever used it must ask.
+    #[inline]
+    pub(crate) fn row(&self, item: u32) -> &[Block] {
+        match self {
+            Self::Held(rows) => rows.row(item as usize),
+            Self::Mapped { image, rows, dim } => {
+                let stride = blocks_for(*dim);
+                let (from, to) = (item as usize * stride, (item as usize + 1) * stride);
+                image.verify(Part::Rows, from * size_of::<Block>()..to * size_of::<Block>());
+                &rows[from..to]
+            }
+        }
+    }
+
+    /// Numbers in a row.
+    pub(crate) fn dim(&self) -> usize {
+        match self {
+            Self::Held(rows) => rows.dim(),
+            Self::Mapped { dim, .. } => *dim,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Held(rows) => rows.len(),
+            Self::Mapped { rows, dim, .. } => rows.len() / blocks_for(*dim),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Held(rows) => rows.bytes(),
+            Self::Mapped { .. } => 0,
+        }
+    }
+}
+
 /// What a segment is made of.
 pub(crate) struct Parts {
     /// See [`Segment::id`].
     pub(crate) id: u64,
     /// See [`Segment::slots`].
-    pub(crate) slots: Vec<u32>,
+    pub(crate) slots: Column<u32>,
     /// See [`Segment::rows`].
-    pub(crate) rows: Rows,
+    pub(crate) rows: SegmentRows,
+    /// See [`Segment::codes`].
+    pub(crate) codes: Codes,
     /// See [`Segment::edges`].
-    pub(crate) edges: Vec<Edges>,
+    pub(crate) edges: Column<Edges>,
     /// See [`Segment::entry`].
     pub(crate) entry: u32,
     /// See [`Segment::linked_under`].
@@ -101,10 +161,9 @@ pub(crate) struct Parts {
 impl Segment {
     /// A segment of parts whose lengths agree and whose edges and entry name its items.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, slots, rows, edges, entry, linked_under, unrefined } = parts;
+        let Parts { id, slots, rows, codes, edges, entry, linked_under, unrefined } = parts;
         debug_assert!(slots.len() == rows.len() && slots.len() == edges.len());
         let locate = Locate::new(&slots);
-        let codes = Codes::of(&rows);
         Self { id, slots, rows, codes, edges, entry, linked_under, unrefined, locate }
     }
 
@@ -118,20 +177,40 @@ impl Segment {
         self.locate.get(slot)
     }
 
-    /// Bytes held.
+    /// Whether each item has a slot of its own, below `next_slot`.
+    pub(crate) fn has_distinct_slots(&self, next_slot: u32) -> bool {
+        let own = |(item, slot): (usize, &u32)| *slot < next_slot && self.locate(*slot) == Some(item as u32);
+        self.slots.iter().enumerate().all(own)
+    }
+
+    /// Whether its rows lie in an image.
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(self.rows, SegmentRows::Mapped { .. })
+    }
+
+    /// Whether a row was read that is not what was written.
+    pub(crate) fn is_damaged(&self) -> bool {
+        matches!(&self.rows, SegmentRows::Mapped { image, .. } if image.is_damaged())
+    }
+
+    /// Bytes of its image.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        match &self.rows {
+            SegmentRows::Held(_) => 0,
+            SegmentRows::Mapped { image, .. } => Part::ALL.iter().map(|part| image.part(*part).len()).sum(),
+        }
+    }
+
+    /// Bytes of memory of our own.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows.bytes()
-            + self.codes.bytes()
-            + self.slots.len() * size_of::<u32>()
-            + self.edges.len() * size_of::<Edges>()
-            + self.locate.bytes()
+        self.rows.bytes() + self.codes.bytes() + self.slots.bytes() + self.edges.bytes() + self.locate.bytes()
     }
 }
 
 impl RowSource for Segment {
     #[inline]
     fn row(&self, local: u32) -> &[Block] {
-        self.rows.row(local as usize)
+        self.rows.row(local)
     }
 
     fn dim(&self) -> usize {
@@ -143,6 +222,7 @@ impl RowSource for Segment {
 pub(crate) struct SegmentScore<'a> {
     segment: &'a Segment,
     query: &'a Query<'a>,
+    codes: CodeRows<'a>,
     coded: CodedQuery,
     biases: &'a Biases,
 }
@@ -150,14 +230,14 @@ pub(crate) struct SegmentScore<'a> {
 impl<'a> SegmentScore<'a> {
     /// `biases` are the segment's under the query's metric.
     pub(crate) fn new(segment: &'a Segment, query: &'a Query<'a>, biases: &'a Biases) -> Self {
-        Self { segment, query, coded: segment.codes.query(query.direction()), biases }
+        Self { segment, query, codes: segment.codes.rows(), coded: segment.codes.query(query.direction()), biases }
     }
 }
 
 impl Score for SegmentScore<'_> {
     #[inline]
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
-        let codes = &self.segment.codes;
+        let codes = self.codes;
         for &id in ids {
             prefetch(codes.row(id));
         }

@@ -15,6 +15,8 @@ pub(crate) struct IndexStats {
     pub(crate) deleted: usize,
     /// Bytes of memory held.
     pub(crate) memory_bytes: usize,
+    /// Bytes of mapped images, of which the system keeps in memory what is used.
+    pub(crate) mapped_bytes: usize,
 }
 
 /// Sizes of one linked part.
@@ -22,7 +24,7 @@ pub(crate) struct IndexStats {
 pub(crate) struct SegmentStats {
     /// Items, dead ones included.
     pub(crate) items: usize,
-    /// Bytes of memory held.
+    /// Bytes, in memory of our own or mapped.
     pub(crate) bytes: usize,
     /// The metric that it was linked under.
     pub(crate) metric: u32,
@@ -37,16 +39,17 @@ impl Shared {
             .iter()
             .map(|part| SegmentStats {
                 items: part.segment.len(),
-                bytes: part.segment.bytes(),
+                bytes: part.segment.bytes() + part.segment.mapped_bytes(),
                 metric: part.segment.linked_under,
             })
             .collect();
-        let linked: usize = segments.iter().map(|s| s.bytes).sum();
+        let linked: usize = view.segments.iter().map(|part| part.segment.bytes()).sum();
         let heads: usize = view.heads.iter().map(|h| h.head.bytes(h.len)).sum();
         IndexStats {
             head: view.heads.iter().map(|h| h.len).sum(),
             deleted: view.held() - view.live,
             memory_bytes: linked + heads + view.dead.bytes() + self.biases.bytes(),
+            mapped_bytes: view.segments.iter().map(|part| part.segment.mapped_bytes()).sum(),
             segments,
         }
     }

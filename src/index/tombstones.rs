@@ -1,4 +1,4 @@
-//! Which slots are dead: a bitmap in chunks that snapshots share until one of them changes.
+//! Which slots are dead, or other sets of slots: a bitmap in chunks that snapshots share until one of them changes.
 
 use std::sync::Arc;
 

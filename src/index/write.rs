@@ -8,7 +8,9 @@ use arc_swap::ArcSwap;
 use super::bias::{BiasCache, RowSource};
 use super::calibrate::Calibrations;
 use super::head::Head;
+use super::image;
 use super::rows::unpack_into;
+use super::segment::Segment;
 use super::view::{HeadView, Place, View};
 use super::{Config, IndexError, Segments, Versioned};
 
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     /// Held while parts are linked: one at a time.
     pub(crate) linking: Mutex<()>,
     generation: AtomicU64,
+    /// The generation that images were last made of, or tried to.
+    imaged: AtomicU64,
     next_part: AtomicU64,
     /// Whether the index is being closed: what only saves time later is left undone.
     pub(crate) closing: AtomicBool,
@@ -66,6 +70,7 @@ impl Shared {
             writer: Mutex::new(()),
             linking: Mutex::new(()),
             generation: AtomicU64::new(0),
+            imaged: AtomicU64::new(u64::MAX),
             next_part: AtomicU64::new(1),
             closing: AtomicBool::new(false),
             config,
@@ -166,8 +171,49 @@ impl Shared {
     /// Tells of a change that a store may want to keep.
     pub(crate) fn tell(&self) {
         if let Some(on_change) = &self.config.on_change {
-            on_change(&Segments { view: &self.view.load(), calibrations: &self.calibrations });
+            on_change(&self.segments(&self.view.load()));
         }
+    }
+
+    /// Notes that the segments as they are have images.
+    pub(crate) fn is_imaged(&self) {
+        self.imaged.store(self.generation.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    /// Whether the segments changed since images were last asked for.
+    pub(crate) fn wants_images(&self) -> bool {
+        self.config.on_calm.is_some()
+            && self.imaged.load(Ordering::Acquire) != self.generation.load(Ordering::Acquire)
+            && !self.view.load().segments.is_empty()
+    }
+
+    /// Asks for images of the segments, and uses those instead of the memory they take. False if it was asked before.
+    pub(crate) fn make_images(&self) -> bool {
+        let Some(on_calm) = self.config.on_calm.as_ref().filter(|_| self.wants_images()) else { return false };
+        let _linking = lock(&self.linking);
+        let view = self.view.load_full();
+        self.is_imaged();
+        let images = on_calm(&self.segments(&view));
+        let mapped: Vec<Arc<Segment>> = images
+            .iter()
+            .filter_map(|(id, image)| image::open(*id, image, self.dim, view.next_slot).ok())
+            .map(|(segment, _)| Arc::new(segment))
+            .collect();
+        let _writer = lock(&self.writer);
+        let mut view = View::clone(&self.view.load());
+        for part in &mut view.segments {
+            // The number of dead items is the view's; the image has the same items in the same places.
+            if let Some(mapped) = mapped.iter().find(|mapped| mapped.id == part.segment.id) {
+                part.segment = Arc::clone(mapped);
+            }
+        }
+        self.view.store(Arc::new(view));
+        true
+    }
+
+    /// What a store may keep of a view.
+    pub(crate) fn segments<'a>(&'a self, view: &'a View) -> Segments<'a> {
+        Segments { view, shared: self }
     }
 
     /// Publishes a view in which the open head takes no more items.
@@ -203,7 +249,13 @@ impl Shared {
         }
         let mut out = vec![0.0; self.dim];
         match view.locate(slot)? {
-            Place::Segment(at, local) => unpack_into(view.segments[at].segment.row(local), &mut out),
+            Place::Segment(at, local) => {
+                let segment = &view.segments[at].segment;
+                unpack_into(segment.row(local), &mut out);
+                if segment.is_damaged() {
+                    return None;
+                }
+            }
             Place::Head(at, local) => unpack_into(view.heads[at].head.row(local), &mut out),
         }
         Some(out)

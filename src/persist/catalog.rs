@@ -15,13 +15,14 @@ use sled::Batch;
 
 use super::disk::DiskOp;
 use super::tally::Tally;
-use super::{CollectionRecord, Database, Shelf, codec, damaged, lock};
+use super::{CollectionRecord, Database, Shelf, codec, damaged, image, lock};
 use crate::error::{Error, Result};
 
 pub(super) const TREE: &str = "catalog";
 pub(super) const COMMITS: &[u8] = b"\0commits";
-/// The store's own format; raised when the layout of trees changes. Format 1 had neither tallies nor a count of commits.
-const FORMAT: u32 = 2;
+/// The store's own format; raised when the layout of trees changes. Format 1 had neither tallies nor a count of commits,
+/// format 2 did not say which slots were removed.
+const FORMAT: u32 = 3;
 const TALLY_FORMAT: u8 = 1;
 const FORMAT_KEY: &[u8] = b"\0format";
 const NEXT: &[u8] = b"\0next";
@@ -59,6 +60,12 @@ impl Database {
         match self.number(FORMAT_KEY)? {
             Some(0) => return Err(damaged("the store's format number", "it is 0")),
             Some(1) => self.add_tallies()?,
+            // It had no images either, so nobody asks what was removed before.
+            Some(2) => {
+                let mut batch = Batch::default();
+                batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
+                self.commit(&[], batch)?;
+            }
             Some(FORMAT) => {}
             Some(found) => return Err(Error::NewerFormat { part: "the store".into(), found, known: FORMAT }),
             None if noted.is_none() && self.tree_numbers().is_empty() && self.is_fresh()? => self.begin()?,
@@ -232,6 +239,7 @@ impl Database {
         for tree in Shelf::tree_names(number) {
             self.disk.run(DiskOp::Commit, "remove a collection's trees", || self.sled.drop_tree(&tree))?;
         }
+        image::sweep(&self.images_dir(), &format!("{number}-"), &[], &self.disk)?;
         let mut batch = Batch::default();
         batch.remove(entry(GONE, &number.to_string()));
         batch.remove(tally_key(number).as_bytes());

@@ -11,7 +11,7 @@ use super::disk::{Disk, DiskOp};
 use super::shelf::{Shelf, entry_hash};
 use super::tally::{Count, TALLIED};
 use super::witness::{self, Witness};
-use super::{Database, Opening, catalog, claim, damaged, lock, open_sled, swap};
+use super::{Database, Opening, catalog, claim, damaged, images, lock, open_sled, swap};
 use crate::error::{Error, Result};
 
 /// Bytes of a batch when a database is written anew.
@@ -170,6 +170,8 @@ fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
         let target = to.join(name);
         match name {
             "blobs" if kind.is_dir() => copy_blobs(&path, &target, disk)?,
+            // They follow from the database.
+            images::DIR if kind.is_dir() => {}
             "db" | "conf" | witness::NAME if kind.is_file() => copy_file(&path, &target, disk)?,
             name if name.starts_with("snap.") && kind.is_file() => copy_file(&path, &target, disk)?,
             _ => return Err(damaged(format!("{}", path.display()), "no such file belongs in a backup")),
@@ -196,7 +198,7 @@ fn copy_file(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
 }
 
 /// Bytes of the files in a directory.
-fn directory_bytes(dir: &Path) -> u64 {
+pub(super) fn directory_bytes(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     entries
         .flatten()

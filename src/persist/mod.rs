@@ -1,6 +1,7 @@
 //! What is on disk. The only room that knows sled.
 //!
-//! A store is a directory: `lock` (the holder's pid), `sled/` (the database, with its [witness](witness)). [`Database`]
+//! A store is a directory: `lock` (the holder's pid), `sled/` (the database, with its [witness](witness) and the
+//! [images](images) of collections). [`Database`]
 //! opens it, keeps the catalogue of collections and commits; [`Shelf`] is one collection's trees with their records. All
 //! that reaches the disk goes through [`disk`].
 
@@ -8,6 +9,8 @@ mod catalog;
 mod codec;
 mod copy;
 mod disk;
+mod image;
+mod images;
 mod lock;
 mod precision;
 mod records;
@@ -36,6 +39,10 @@ pub use precision::Precision;
 pub(crate) use records::read_any_record;
 #[cfg(test)]
 pub(crate) use records::some_records;
+#[cfg(any(test, fuzzing))]
+pub(crate) use image::image_bytes;
+pub(crate) use image::{Image, Stamp};
+pub(crate) use images::{Images, ImagesRecord};
 pub(crate) use records::{CollectionRecord, GateRecord, ItemRecord, JudgementRecord, QueryRecord, VersionRecord};
 pub(crate) use repair::{Judges, Repairs};
 pub(crate) use shelf::{Active, Shelf};
@@ -238,9 +245,15 @@ impl Database {
         Ok(())
     }
 
-    /// Bytes that the database takes on disk.
+    /// Where images of collections are.
+    fn images_dir(&self) -> PathBuf {
+        self.dir.join(images::DIR)
+    }
+
+    /// Bytes that the database takes on disk, with the images of its collections.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
-        self.disk.run(DiskOp::Read, "measure its files", || self.sled.size_on_disk())
+        let sled = self.disk.run(DiskOp::Read, "measure its files", || self.sled.size_on_disk())?;
+        Ok(sled + copy::directory_bytes(&self.images_dir()))
     }
 }
 

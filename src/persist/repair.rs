@@ -402,6 +402,14 @@ mod tests {
             let path = home.path().join("s");
             store(&path);
             damage(&path, |shelf| drop(shelf.trees[tree].remove(&key)));
+            {
+                // Images still have all of it.
+                let store = Store::open(&path).expect("opened");
+                let points = store.collection("c").open().expect("opened");
+                assert_eq!(points.search(vec![0.0, 0.0]).k(100).run().expect("answered").len(), points.len());
+                assert_ne!(store.verify().expect("verified").problems, []);
+            }
+            damage(&path, |shelf| shelf.drop_images().expect("dropped"));
             let refused = Store::open(&path).expect("opened").collection("c").open();
             assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
         }

@@ -9,7 +9,8 @@
 //! | queries | hash of a text or vector | the query's numbers |
 //! | metrics | version, part | part 0: header; from 1: the encoded metric |
 //! | graph | segment, chunk | adjacency of a linked segment |
-//! | meta | name | counters and active metrics |
+//! | meta | name | counters, active metrics, which images there are |
+//! | removed | slot | nothing: its item was removed, and an image may still have it |
 //!
 //! Numbers in keys are big-endian, so that trees iterate in their order. A record longer than [`CHUNK`] is cut into parts:
 //! all but the last are exactly that long, and the last is shorter (perhaps empty).
@@ -31,7 +32,8 @@ use crate::error::Result;
 /// The longest value given to sled. Larger ones would go to files of their own beside its log.
 pub(super) const CHUNK: usize = 32 << 10;
 pub(super) const FORMAT: u8 = 1;
-pub(super) const NAMES: [&str; 8] = ["items", "ids", "vectors", "judgements", "queries", "metrics", "graph", "meta"];
+pub(super) const NAMES: [&str; 9] =
+    ["items", "ids", "vectors", "judgements", "queries", "metrics", "graph", "meta", "removed"];
 pub(super) const ITEMS: usize = 0;
 pub(super) const IDS: usize = 1;
 pub(super) const VECTORS: usize = 2;
@@ -40,6 +42,7 @@ pub(super) const QUERIES: usize = 4;
 pub(super) const METRICS: usize = 5;
 pub(super) const GRAPH: usize = 6;
 pub(super) const META: usize = 7;
+pub(super) const REMOVED: usize = 8;
 
 pub(super) const NEXT_SLOT: &str = "next_slot";
 pub(super) const NEXT_JUDGEMENT: &str = "next_judgement";
@@ -235,12 +238,19 @@ impl Shelf {
 
     /// All vectors in slot order.
     pub(crate) fn vectors(&self) -> impl Iterator<Item = Result<(u32, Vec<f32>)>> {
-        self.walk(VECTORS).map(|entry| {
-            let (key, value) = entry?;
-            let slot = read_be(&key, "the tree of vectors")?;
-            let vector = self.read_vector(&value, self.precision, &|| format!("the vector of slot {slot}"))?;
-            Ok((slot, vector))
-        })
+        self.walk(VECTORS).map(|entry| self.read_slot_vector(entry?))
+    }
+
+    /// The vectors of the slots from `first` on, in slot order.
+    pub(crate) fn vectors_from(&self, first: u32) -> impl Iterator<Item = Result<(u32, Vec<f32>)>> {
+        let range = self.trees[VECTORS].range(first.to_be_bytes()..);
+        self.database.disk.walk(ACTIONS[VECTORS], range).map(|entry| self.read_slot_vector(entry?))
+    }
+
+    fn read_slot_vector(&self, (key, value): (IVec, IVec)) -> Result<(u32, Vec<f32>)> {
+        let slot = read_be(&key, "the tree of vectors")?;
+        let vector = self.read_vector(&value, self.precision, &|| format!("the vector of slot {slot}"))?;
+        Ok((slot, vector))
     }
 
     fn read_vector(&self, bytes: &[u8], precision: Precision, part: &dyn Fn() -> String) -> Result<Vec<f32>> {
@@ -370,6 +380,7 @@ const ACTIONS: [&str; NAMES.len()] = [
     "read the metric versions",
     "read the graph",
     "read the counters",
+    "read the removed slots",
 ];
 
 /// The hash of an entry in a tally: an id's slot has no checksum of its own.
@@ -405,7 +416,7 @@ fn read_number(bytes: &[u8], name: &str) -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn read_be(bytes: &[u8], part: &str) -> Result<u32> {
+pub(super) fn read_be(bytes: &[u8], part: &str) -> Result<u32> {
     Ok(u32::from_be_bytes(bytes.try_into().map_err(|_| damaged(part, "a slot number has a wrong length"))?))
 }
 

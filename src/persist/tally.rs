@@ -46,5 +46,15 @@ impl Count {
 
 /// The hash of an entry: of its key, and of its value where that has no checksum of its own.
 pub(super) fn hash(key: &[u8], value: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(&[key, value, &(key.len() as u64).to_le_bytes()].concat())
+    let length = (key.len() as u64).to_le_bytes();
+    let mut short = [0; 64];
+    match short.get_mut(..key.len() + value.len() + length.len()) {
+        Some(bytes) => {
+            bytes[..key.len()].copy_from_slice(key);
+            bytes[key.len()..key.len() + value.len()].copy_from_slice(value);
+            bytes[key.len() + value.len()..].copy_from_slice(&length);
+            xxhash_rust::xxh3::xxh3_64(bytes)
+        }
+        None => xxhash_rust::xxh3::xxh3_64(&[key, value, &length].concat()),
+    }
 }

@@ -10,7 +10,7 @@ use super::precision::Precision;
 use super::records::{ItemRecord, JudgementRecord, VersionRecord};
 use super::shelf::{
     ACTIVE, CALIBRATION, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META, METRICS, NAMES, NEXT_JUDGEMENT, NEXT_SLOT,
-    NEXT_VERSION, QUERIES, Shelf, VECTORS, entry_hash, part_key, segment_of,
+    NEXT_VERSION, QUERIES, REMOVED, Shelf, VECTORS, entry_hash, part_key, segment_of,
 };
 use super::tally::Delta;
 use super::{codec, damaged, lock};
@@ -31,8 +31,12 @@ impl<'a> Writes<'a> {
         Self { shelf, batches: Default::default(), delta: Delta::default(), touched: HashMap::new() }
     }
 
-    fn batch(&mut self, tree: usize) -> &mut Batch {
+    pub(super) fn batch(&mut self, tree: usize) -> &mut Batch {
         self.batches[tree].get_or_insert_default()
+    }
+
+    pub(super) fn shelf(&self) -> &'a Shelf {
+        self.shelf
     }
 
     /// Counts an entry in (1) or out (-1).
@@ -97,6 +101,7 @@ impl<'a> Writes<'a> {
         self.remove(VECTORS, &slot.to_be_bytes())?;
         self.count(IDS, -1, id.as_bytes(), &slot.to_be_bytes());
         self.batch(IDS).remove(id.as_bytes());
+        self.batch(REMOVED).insert(&slot.to_be_bytes(), &[]);
         self.remove_parts(ITEMS, slot, 0)
     }
 

@@ -9,6 +9,7 @@
 )]
 
 mod figures;
+mod images;
 mod model;
 mod persistence;
 mod recall;

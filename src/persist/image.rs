@@ -1,0 +1,326 @@
+//! Image files: what an open collection reads in place, mapped into memory.
+//!
+//! An image repeats what the database holds, laid out so that it can be used as it lies. It is never trusted: its header is
+//! named by a stamp in the database, every block has a checksum, and a part is verified before it is used. One that is
+//! missing or damaged costs the time to read the database instead.
+//!
+//! A file is a header and parts, all little-endian. The header: the letters `AFFIMAGE`, format 1, parts (u32 each), the
+//! file's length (u64), the header's length, the CRC-32 of the rest of the header (u32 each); for every part its offset
+//! and length (u64 each); for every part, in order, the CRC-32 of each of its blocks of 4 KiB (u32). Parts begin at
+//! multiples of 4 KiB.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::damaged;
+use super::disk::{Disk, DiskOp};
+use super::swap::sync_dir;
+use crate::error::{Error, Result};
+
+const MAGIC: [u8; 8] = *b"AFFIMAGE";
+const FORMAT: u32 = 1;
+const BLOCK: usize = 4096;
+const FIXED: usize = 32;
+/// Ends the name of a file that is being written.
+const PARTIAL: &str = ".partial";
+
+/// What the database remembers of an image: a file with another header is not that image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    length: u64,
+    header: u32,
+}
+
+/// An image that was opened. Its header is verified; its parts are when asked for.
+pub(crate) struct Image {
+    path: PathBuf,
+    bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
+    parts: Vec<Part>,
+    damaged: AtomicBool,
+}
+
+struct Part {
+    range: Range<usize>,
+    /// Where the checksums of its blocks are.
+    sums: usize,
+    /// A bit for every block that was verified.
+    verified: Vec<AtomicU64>,
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Image").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    /// Maps a file and checks its header.
+    pub(super) fn open(path: &Path, stamp: Stamp, disk: &Disk) -> Result<Self> {
+        let map = disk.file(DiskOp::Read, path, || {
+            let file = File::open(path)?;
+            // SAFETY: the file stands in the store's own directory, whose lock this process holds, and is never changed
+            // once it has its name: it is written under another, and removed whole. Whoever changes it nevertheless, past
+            // the lock, can change what is read (each block is verified once) or end the program with a bus error; the
+            // documentation says so. Bytes have no invalid values.
+            #[expect(unsafe_code, reason = "mapping a file is unsafe: see above")]
+            unsafe {
+                memmap2::Mmap::map(&file)
+            }
+        })?;
+        Self::over(path, Box::new(map), Some(stamp))
+    }
+
+    /// Reads the header of an image in memory.
+    pub(crate) fn over(path: &Path, bytes: Box<dyn AsRef<[u8]> + Send + Sync>, stamp: Option<Stamp>) -> Result<Self> {
+        let parts = read_header((*bytes).as_ref(), stamp).map_err(|reason| damaged(path.display().to_string(), reason))?;
+        Ok(Self { path: path.to_owned(), bytes, parts, damaged: AtomicBool::new(false) })
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        (*self.bytes).as_ref()
+    }
+
+    /// A part as it lies there; empty if there is none.
+    pub(crate) fn part(&self, part: usize) -> &[u8] {
+        self.parts.get(part).map_or(&[], |part| &self.bytes()[part.range.clone()])
+    }
+
+    /// Whether a range of a part is there and agrees with its checksums. Each block is read once.
+    pub(crate) fn verify(&self, part: usize, range: Range<usize>) -> bool {
+        let Some(found) = self.parts.get(part).filter(|found| range.end <= found.range.len()) else {
+            return range.is_empty();
+        };
+        let sound = (range.start / BLOCK..range.end.div_ceil(BLOCK)).all(|block| {
+            let (word, bit) = (&found.verified[block / 64], 1 << (block % 64));
+            if word.load(Ordering::Relaxed) & bit != 0 {
+                return true;
+            }
+            let bytes = self.bytes();
+            let from = found.range.start + block * BLOCK;
+            let sum = crc32fast::hash(&bytes[from..found.range.end.min(from + BLOCK)]);
+            let at = found.sums + block * 4;
+            let sound = bytes[at..at + 4] == sum.to_le_bytes();
+            if sound {
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
+            sound
+        });
+        if !sound && !self.damaged.swap(true, Ordering::AcqRel) {
+            tracing::error!(file = %self.path.display(), part, "an image's checksum does not fit");
+        }
+        sound
+    }
+
+    /// Whether a checksum did not fit so far.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+}
+
+/// Checks all that a header says. Nothing is allocated beyond the size of the file.
+fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Part>, String> {
+    let word = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let long = |at: usize| Some(u64::from(word(at)?) | u64::from(word(at + 4)?) << 32);
+    let short = || "it ends too early".to_owned();
+    if bytes.get(..8) != Some(&MAGIC) {
+        return Err("it is not an image".to_owned());
+    }
+    let format = word(8).ok_or_else(short)?;
+    if format != FORMAT {
+        return Err(format!("its format is {format}, and this version reads {FORMAT}"));
+    }
+    let (count, length) = (word(12).ok_or_else(short)? as usize, long(16).ok_or_else(short)?);
+    let (header, sum) = (word(24).ok_or_else(short)? as usize, word(28).ok_or_else(short)?);
+    if length != bytes.len() as u64 {
+        return Err(format!("it has {} bytes, and {length} were written", bytes.len()));
+    }
+    let rest = bytes.get(FIXED..header).ok_or_else(short)?;
+    if header_sum(&bytes[..FIXED - 4], rest) != sum {
+        return Err("the checksum of its header does not fit".to_owned());
+    }
+    if stamp.is_some_and(|stamp| stamp != Stamp { length, header: sum }) {
+        return Err("it is another image than the database names".to_owned());
+    }
+    let mut sums = count.checked_mul(16).and_then(|table| table.checked_add(FIXED)).ok_or_else(short)?;
+    let mut parts = Vec::new();
+    for part in 0..count {
+        let at = FIXED + part * 16;
+        let (offset, len) = (long(at).ok_or_else(short)?, long(at + 8).ok_or_else(short)?);
+        let end = offset.checked_add(len).filter(|end| *end <= length && offset % BLOCK as u64 == 0);
+        let end = end.ok_or_else(|| format!("part {part} lies outside of it"))? as usize;
+        let blocks = (len as usize).div_ceil(BLOCK);
+        let verified = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        parts.push(Part { range: offset as usize..end, sums, verified });
+        sums += blocks * 4;
+        if sums > header {
+            return Err(short());
+        }
+    }
+    Ok(parts)
+}
+
+fn header_sum(fixed: &[u8], rest: &[u8]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(fixed);
+    sum.update(rest);
+    sum.finalize()
+}
+
+/// The header of an image of these parts, padded to where the first part begins, and the parts' offsets.
+fn header_of(parts: &[&[u8]]) -> (Vec<u8>, Stamp) {
+    let blocks: usize = parts.iter().map(|part| part.len().div_ceil(BLOCK)).sum();
+    let header = FIXED + parts.len() * 16 + blocks * 4;
+    let mut end = header.next_multiple_of(BLOCK);
+    let mut table = Vec::with_capacity(header - FIXED);
+    for part in parts {
+        table.extend((end as u64).to_le_bytes());
+        table.extend((part.len() as u64).to_le_bytes());
+        end += part.len().next_multiple_of(BLOCK);
+    }
+    for block in parts.iter().flat_map(|part| part.chunks(BLOCK)) {
+        table.extend(crc32fast::hash(block).to_le_bytes());
+    }
+    let mut bytes = Vec::with_capacity(header.next_multiple_of(BLOCK));
+    bytes.extend(MAGIC);
+    bytes.extend(FORMAT.to_le_bytes());
+    bytes.extend((parts.len() as u32).to_le_bytes());
+    bytes.extend((end as u64).to_le_bytes());
+    bytes.extend((header as u32).to_le_bytes());
+    let sum = header_sum(&bytes, &table);
+    bytes.extend(sum.to_le_bytes());
+    bytes.extend(table);
+    bytes.resize(header.next_multiple_of(BLOCK), 0);
+    (bytes, Stamp { length: end as u64, header: sum })
+}
+
+/// Writes parts to a file, durably: it has its name only once it is whole.
+pub(super) fn write(path: &Path, parts: &[&[u8]], disk: &Disk) -> Result<Stamp> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(PARTIAL);
+    let partial = PathBuf::from(partial);
+    let (header, stamp) = header_of(parts);
+    let written = disk.file(DiskOp::Write, &partial, || File::create(&partial)).and_then(|mut file| {
+        disk.write(&partial, &header, |bytes| file.write_all(bytes))?;
+        for part in parts {
+            disk.write(&partial, part, |bytes| file.write_all(bytes))?;
+            let padding = part.len().next_multiple_of(BLOCK) - part.len();
+            disk.write(&partial, &[0; BLOCK][..padding], |bytes| file.write_all(bytes))?;
+        }
+        disk.file(DiskOp::Sync, &partial, || file.sync_all())?;
+        drop(file);
+        disk.file(DiskOp::Rename, path, || fs::rename(&partial, path))?;
+        sync_dir(path.parent().unwrap_or(Path::new(".")), disk)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written.map(|()| stamp)
+}
+
+/// An image of these parts in memory.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn image_bytes(parts: &[&[u8]]) -> Vec<u8> {
+    let (mut bytes, _) = header_of(parts);
+    for part in parts {
+        bytes.extend_from_slice(part);
+        bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    }
+    bytes
+}
+
+/// Removes the files of a directory whose names begin so, except those that are to be kept.
+pub(super) fn sweep(dir: &Path, prefix: &str, keep: &[PathBuf], disk: &Disk) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(Error::Io { path: dir.to_owned(), source }),
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(prefix) && !keep.contains(&path) {
+            disk.file(DiskOp::Remove, &path, || fs::remove_file(&path))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts() -> Vec<Vec<u8>> {
+        vec![vec![], vec![7; 10], (0..10_000).map(|i| (i % 251) as u8).collect(), vec![1; BLOCK]]
+    }
+
+    fn written(dir: &Path) -> (PathBuf, Stamp, Disk) {
+        let disk = Disk::new(dir, None);
+        let path = dir.join("3-1");
+        let parts = parts();
+        let stamp = write(&path, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), &disk).expect("written");
+        (path, stamp, disk)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, stamp, disk) = written(dir.path());
+        let image = Image::open(&path, stamp, &disk).expect("opens");
+        for (i, part) in parts().iter().enumerate() {
+            assert!(image.verify(i, 0..part.len()));
+            assert_eq!(image.part(i), part);
+            assert!(!image.verify(i, 0..part.len() + 1), "what is not there is not verified");
+        }
+        assert!(image.part(9).is_empty() && image.verify(9, 0..0) && !image.is_damaged());
+        let bytes = parts();
+        assert_eq!(image_bytes(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>()), fs::read(&path).expect("read"));
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_length_is_noticed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, stamp, disk) = written(dir.path());
+        let whole = fs::read(&path).expect("read");
+        let used: usize = parts().iter().map(Vec::len).sum();
+        let mut noticed = 0;
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            let sound = Image::over(&path, Box::new(bytes), Some(stamp))
+                .is_ok_and(|image| parts().iter().enumerate().all(|(i, part)| image.verify(i, 0..part.len())));
+            noticed += usize::from(!sound);
+        }
+        // Padding has no meaning.
+        let header = FIXED + 4 * 16 + 4 * 5;
+        assert_eq!(noticed, used + header);
+        for length in (0..whole.len()).step_by(37) {
+            fs::write(&path, &whole[..length]).expect("written");
+            assert!(matches!(Image::open(&path, stamp, &disk), Err(Error::Damaged { .. })), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn an_image_with_another_stamp_is_refused_and_others_are_swept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, stamp, disk) = written(dir.path());
+        let other = Stamp { header: stamp.header ^ 1, ..stamp };
+        assert!(Image::open(&path, other, &disk).is_err());
+        for name in ["3-2", "3-2.partial", "30-1"] {
+            fs::write(dir.path().join(name), "x").expect("written");
+        }
+        sweep(dir.path(), "3-", std::slice::from_ref(&path), &disk).expect("swept");
+        let mut left: Vec<_> = fs::read_dir(dir.path()).expect("read").flatten().map(|e| e.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["3-1", "30-1"]);
+        sweep(&dir.path().join("nowhere"), "3-", &[], &disk).expect("nothing to sweep");
+    }
+}
