@@ -79,7 +79,8 @@ impl SavedGraph {
                 writes.put_segment(*id, &record.chunks);
             }
         }
-        for (version, curve) in curves.iter().filter(|(version, curve)| saved.calibrations.get(version) != Some(curve)) {
+        for (version, curve) in curves.iter().filter(|(version, curve)| saved.calibrations.get(version) != Some(curve))
+        {
             writes.put_calibration(*version, curve)?;
         }
         for version in saved.calibrations.keys().filter(|version| !curves.contains_key(version)) {
@@ -159,10 +160,12 @@ pub(super) fn open(shelf: &Arc<Shelf>, dim: usize, distance: Distance, base: &Ve
         Ok(Some(opened)) => return Ok(opened),
         Ok(None) => {}
         Err(error @ Error::Poisoned(_)) => return Err(error),
-        Err(error) => tracing::warn!(%error, "images of the collection cannot be used; its records are read instead"),
+        Err(error) => {
+            tracing::warn!(%error, "images of the collection cannot be used; its records are read instead");
+            shelf.drop_images()?;
+        }
     }
-    let opened = restore(shelf, dim, distance, base)?;
-    Ok(opened)
+    restore(shelf, dim, distance, base)
 }
 
 /// Opens the index from images.
@@ -195,7 +198,8 @@ fn map(shelf: &Arc<Shelf>, images: Images, dim: usize, distance: Distance, base:
     let known = segments.iter().map(|(id, _)| *id).collect();
     let graph = SavedGraph::new(shelf, &ids, Saved { segments: known, calibrations, images: record.segments });
     let items = fresh.into_iter().map(|(slot, vector)| (slot, prepare(distance, vector)));
-    let index = Index::open(dim, graph.config(base), &segments, shelf.next_slot()?, &removed, items).map_err(from_index)?;
+    let index =
+        Index::open(dim, graph.config(base), &segments, shelf.next_slot()?, &removed, items).map_err(from_index)?;
     if index.len() as u64 != shelf.id_count() {
         let reason = format!("they hold {} items, and the database {}", index.len(), shelf.id_count());
         return Err(Error::Damaged { part: "the images of the collection".to_owned(), reason });
@@ -328,7 +332,8 @@ pub(super) fn from_index(error: IndexError) -> Error {
         IndexError::Cancelled => Error::Cancelled,
         IndexError::DamagedImage { segment } => Error::Damaged {
             part: format!("the image of segment {segment}"),
-            reason: "a checksum does not fit; open the store again: the image is made anew from the database".to_owned(),
+            reason: "a checksum does not fit; open the store again: the image is made anew from the database"
+                .to_owned(),
         },
         error => Error::Invalid(error.to_string()),
     }

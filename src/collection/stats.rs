@@ -30,6 +30,7 @@ pub struct Stats {
     pub memory_bytes: usize,
     /// Bytes of files that are mapped into memory. The system keeps of them what is used, and lets go of it when memory is
     /// short.
+    #[serde(skip)]
     pub mapped_bytes: usize,
     /// Bytes that the whole store takes on disk.
     pub disk_bytes: u64,

@@ -136,11 +136,9 @@ impl Signal {
 impl Shared {
     /// Whether a step would find something to do.
     fn has_work(&self) -> bool {
-        let asked = lock(&self.asked);
-        if !asked.fill.is_empty() || !asked.calibrate.is_empty() {
+        if !lock(&self.asked).fill.is_empty() || self.calibration_presses() {
             return true;
         }
-        drop(asked);
         let view = self.view.load();
         view.heads
             .iter()
@@ -158,6 +156,7 @@ impl Shared {
             || self.segment_to_cut().is_some()
             || self.has_segments_to_merge()
             || self.needs_relink()
+            || !lock(&self.asked).calibrate.is_empty()
             || self.wants_images()
     }
 
@@ -178,6 +177,9 @@ impl Shared {
             if done {
                 return true;
             }
+        }
+        if self.calibrate_next(cancel) {
+            return true;
         }
         !cancel() && self.make_images()
     }
@@ -217,13 +219,23 @@ impl Shared {
             open.head.extend_graph(open.len, GRAPH_STEP);
             return true;
         }
-        let calibrate = lock(&self.asked).calibrate.pop();
-        if let Some(metric) = calibrate {
-            self.calibrate(&metric, cancel);
-            self.tell();
-            return true;
-        }
-        false
+        self.calibration_presses() && self.calibrate_next(cancel)
+    }
+
+    /// Whether a calibration should not wait until the index is left alone: there are twice as many items as at the last.
+    /// (While items come, every merge asks for one.)
+    fn calibration_presses(&self) -> bool {
+        !lock(&self.asked).calibrate.is_empty()
+            && self.view.load().held() >= 2 * self.calibrated.load(Ordering::Acquire).max(1)
+    }
+
+    /// Calibrates the metric that was asked for last; false if none was.
+    fn calibrate_next(&self, cancel: &(dyn Fn() -> bool + Sync)) -> bool {
+        let Some(metric) = lock(&self.asked).calibrate.pop() else { return false };
+        self.calibrated.store(self.view.load().held(), Ordering::Release);
+        self.calibrate(&metric, cancel);
+        self.tell();
+        true
     }
 
     /// Computes all biases under a metric that are not known.

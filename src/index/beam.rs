@@ -63,12 +63,32 @@ pub(crate) struct Walk {
 pub(crate) struct Scratch {
     /// The best items found, best first.
     pub(crate) pool: Vec<Scored>,
-    /// Whether the item at this place of the pool was expanded.
-    expanded: Vec<bool>,
-    routing: BinaryHeap<Reverse<Scored>>,
+    /// The pool while it grows.
+    keys: Vec<u64>,
+    routing: BinaryHeap<Reverse<u64>>,
     visited: Visited,
-    fresh: Vec<u32>,
     distances: Vec<f32>,
+}
+
+/// Set in the key of an item that was expanded.
+const EXPANDED: u64 = 1;
+
+/// A distance and an item, of which there are fewer than 2^31, in one number of the order of [`Scored`].
+#[inline]
+fn key(distance: f32, id: u32) -> u64 {
+    let bits = distance.to_bits();
+    let ordered = bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31);
+    u64::from(ordered) << 32 | u64::from(id) << 1
+}
+
+fn id_of(key: u64) -> u32 {
+    (key as u32) >> 1
+}
+
+fn scored(key: u64) -> Scored {
+    let ordered = (key >> 32) as u32;
+    let bits = if ordered >> 31 == 1 { ordered ^ 1 << 31 } else { !ordered };
+    Scored { distance: f32::from_bits(bits), id: id_of(key) }
 }
 
 /// A set that is emptied by counting up. One byte an item, so that the set of a large graph stays in the cache.
@@ -121,77 +141,105 @@ pub(crate) fn search(
     cancel: Option<&(dyn Fn() -> bool + Sync)>,
     scratch: &mut Scratch,
 ) -> Walk {
-    let Scratch { pool, expanded, routing, visited, fresh, distances, .. } = scratch;
+    let Scratch { pool, keys, routing, visited, distances } = scratch;
     pool.clear();
-    expanded.clear();
+    keys.clear();
     routing.clear();
     visited.clear(graph.len());
-    fresh.clear();
-    fresh.extend(entries.iter().copied().filter(|&entry| visited.insert(entry)));
+    // The items that are met for the first time.
+    let (mut met, mut count) = ([0; DEGREE], 0);
+    for &entry in entries.iter().take(DEGREE) {
+        met[count] = entry;
+        count += usize::from(visited.insert(entry));
+    }
     let mut walk = Walk { evaluations: 0, complete: true };
     // The first place of the pool that may hold an unexpanded item.
     let mut next = 0;
+    // The last of a full pool.
+    let mut worst = u64::MAX;
     let mut steps = 0usize;
     loop {
         distances.clear();
-        score.score(fresh, distances);
-        walk.evaluations += fresh.len();
-        for (&id, &distance) in fresh.iter().zip(distances.iter()) {
-            let found = Scored { distance, id };
-            if pool.len() == ef && pool.last().is_some_and(|worst| found >= *worst) {
+        score.score(&met[..count], distances);
+        walk.evaluations += count;
+        for (&id, &distance) in met[..count].iter().zip(distances.iter()) {
+            let found = key(distance, id);
+            if found > worst {
                 continue;
             }
             if counts(id) {
-                let at = pool.partition_point(|item| *item < found);
-                if pool.len() == ef {
-                    pool.pop();
-                    expanded.pop();
+                let at = keys.partition_point(|item| *item < found);
+                if keys.len() == ef {
+                    keys.pop();
                 }
                 if at < next + AHEAD {
                     // It is likely to be walked to next.
                     prefetch(&graph[id as usize]);
                 }
-                pool.insert(at, found);
-                expanded.insert(at, false);
+                keys.insert(at, found);
+                if keys.len() == ef {
+                    worst = keys.last().copied().unwrap_or(worst);
+                }
                 next = next.min(at);
             } else {
                 routing.push(Reverse(found));
             }
         }
-        while next < pool.len() && expanded[next] {
+        while keys.get(next).is_some_and(|key| key & EXPANDED != 0) {
             next += 1;
         }
-        let counted = pool.get(next).copied();
+        let counted = keys.get(next).copied();
         let routed = routing.peek().map(|item| item.0);
-        let bound = if pool.len() == ef { pool.last().copied() } else { None };
         let node = match (counted, routed) {
             (Some(counted), Some(routed)) if routed < counted => {
                 routing.pop();
-                routed.id
+                routed
             }
             (Some(counted), _) => {
-                expanded[next] = true;
-                counted.id
+                keys[next] |= EXPANDED;
+                counted
             }
-            (None, Some(routed)) if bound.is_none_or(|bound| routed < bound) => {
+            (None, Some(routed)) if routed < worst => {
                 routing.pop();
-                routed.id
+                routed
             }
-            (None, _) => return walk,
+            (None, _) => break,
         };
         steps += 1;
         if steps.is_multiple_of(64) && cancel.is_some_and(|cancel| cancel()) {
             walk.complete = false;
-            return walk;
+            break;
         }
-        fresh.clear();
-        for &id in &graph[node as usize] {
+        count = 0;
+        for &id in &graph[id_of(node) as usize] {
             if id == NONE {
                 break;
             }
-            if visited.insert(id) {
-                fresh.push(id);
-            }
+            // Whether it was met before cannot be guessed: no branch.
+            met[count] = id;
+            count += usize::from(visited.insert(id));
+        }
+    }
+    pool.extend(keys.iter().map(|key| scored(*key)));
+    walk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_the_order_of_what_they_stand_for() {
+        let mut all: Vec<Scored> = [0.0, -0.0, 1.5, -1.5, f32::MAX, f32::MIN, f32::INFINITY, 1e-40, f32::NEG_INFINITY]
+            .into_iter()
+            .flat_map(|distance| [0, 1, 7, u32::MAX / 2].map(|id| Scored { distance, id }))
+            .collect();
+        all.sort_unstable();
+        let keys: Vec<u64> = all.iter().map(|item| key(item.distance, item.id)).collect();
+        assert!(keys.is_sorted_by(|a, b| a < b));
+        for (item, key) in all.iter().zip(keys) {
+            assert_eq!(scored(key | EXPANDED), *item);
+            assert_eq!(scored(key).distance.to_bits(), item.distance.to_bits());
         }
     }
 }

@@ -20,6 +20,7 @@ use rayon::prelude::*;
 
 use super::IndexError;
 use super::beam::{Edges, NONE};
+use super::bias::RowSource;
 use super::codes::{CODE_LANES, CodeBlock, Codes};
 use super::column::Column;
 use super::rows::{Block, blocks_for, unpack_into};
@@ -70,7 +71,8 @@ pub(crate) fn parts(segment: &Segment, biases: &[f32]) -> Vec<Vec<u8>> {
         segment.unrefined as u32,
     ];
     let (ranges, codes) = segment.codes.parts();
-    let rows = (0..segment.len() as u32).flat_map(|item| segment.rows.row(item)).copied().collect::<Vec<Block>>();
+    let view = segment.rows.view();
+    let rows = (0..segment.len() as u32).flat_map(|item| view.row(item)).copied().collect::<Vec<Block>>();
     vec![
         bytemuck::cast_slice(&words).to_vec(),
         bytemuck::cast_slice(&segment.slots).to_vec(),
@@ -117,7 +119,8 @@ fn read(id: u64, image: &Arc<dyn Image>, dim: usize, next_slot: u32) -> Result<(
     }
     let len = items as usize;
     let slots: Column<u32> = Column::mapped(image, Part::Slots).filter(|slots| slots.len() == len).ok_or_else(short)?;
-    let edges: Column<Edges> = Column::mapped(image, Part::Edges).filter(|edges| edges.len() == len).ok_or_else(short)?;
+    let edges: Column<Edges> =
+        Column::mapped(image, Part::Edges).filter(|edges| edges.len() == len).ok_or_else(short)?;
     let ranges: Column<f32> = Column::mapped(image, Part::Ranges).filter(|r| r.len() == 2 * dim).ok_or_else(short)?;
     let codes: Column<CodeBlock> = Column::mapped(image, Part::Codes)
         .filter(|codes| codes.len() == len * dim.div_ceil(CODE_LANES))

@@ -2,8 +2,8 @@
 //!
 //! The largest part absorbed lends its graph, the others' items are appended to it. Segments are absorbed while they are
 //! at most [`ABSORB`] times as large as what is put to them, so their sizes grow geometrically and their number stays
-//! logarithmic. A graph is refined as a whole when more than half of it was appended since the last time, and when dead
-//! items are cut out of it.
+//! logarithmic. A graph is refined as a whole when dead items are cut out of it, and when the index is left alone after a
+//! good part of it was appended: refining while items still come would be done again and again.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::beam::{Edges, NONE};
 use super::bias::RowSource;
 use super::codes::Codes;
 use super::column::Column;
-use super::link::{Cancelled, Graph, Watch, append, link};
+use super::link::{Cancelled, EF_LINK, Graph, Watch, append, link};
 use super::prune::Space;
 use super::refine::{EF_REFINE, attach, bridge, medoid, reachable, refine};
 use super::rows::{Rows, pack_into};
@@ -30,8 +30,16 @@ const ABSORB: usize = 8;
 const DEAD_SHARE: usize = 5;
 /// When the index is left alone, small segments are put to the largest if they hold one item in this many of its.
 const SMALL_SHARE: usize = 32;
-/// Width of the search that finds an appended item's neighbours.
-const EF_APPEND: usize = 128;
+/// When the index is left alone, a graph of which one item in this many was appended is refined as a whole.
+const UNREFINED_SHARE: usize = 4;
+
+/// Whether a graph that items were appended to is refined as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refining {
+    NotYet,
+    WhereItPays,
+    Always,
+}
 
 impl Shared {
     /// Links the frozen heads (or `all`), together with the segments that are small beside them.
@@ -56,7 +64,7 @@ impl Shared {
             total += part.segment.len() - part.dead;
             absorbed.push(part.clone());
         }
-        self.merge(&view, &absorbed, &heads, false, watch)
+        self.merge(&view, &absorbed, &heads, Refining::NotYet, watch)
     }
 
     /// A segment with so many dead items that they are to be cut out.
@@ -68,22 +76,23 @@ impl Shared {
     /// Cuts the dead items out of a segment and refines what is left.
     pub(crate) fn cut(&self, segment: SegmentView, watch: Watch<'_>) -> Result<(), Cancelled> {
         let _linking = lock(&self.linking);
-        self.merge(&self.view.load_full(), &[segment], &[], false, watch)
+        self.merge(&self.view.load_full(), &[segment], &[], Refining::WhereItPays, watch)
     }
 
-    /// Whether small segments beside the largest are worth making one of them all: each is searched on its own.
+    /// Whether small segments beside the largest are worth making one of them all, since each is searched on its own, or
+    /// much of the largest was never refined.
     pub(crate) fn has_segments_to_merge(&self) -> bool {
         let view = self.view.load();
-        let mut sizes = view.segments.iter().map(|part| part.segment.len());
-        let Some(largest) = sizes.next() else { return false };
-        sizes.sum::<usize>() * SMALL_SHARE >= largest && view.segments.len() > 1
+        let Some(largest) = view.segments.first().map(|part| &part.segment) else { return false };
+        let others: usize = view.segments.iter().skip(1).map(|part| part.segment.len()).sum();
+        others > 0 && others * SMALL_SHARE >= largest.len() || largest.unrefined * UNREFINED_SHARE > largest.len()
     }
 
-    /// Makes one segment of all.
+    /// Makes one segment of all, refined where that pays.
     pub(crate) fn merge_segments(&self, watch: Watch<'_>) -> Result<(), Cancelled> {
         let _linking = lock(&self.linking);
         let view = self.view.load_full();
-        self.merge(&view, &view.segments, &[], false, watch)
+        self.merge(&view, &view.segments, &[], Refining::WhereItPays, watch)
     }
 
     /// Makes one refined segment of everything.
@@ -91,7 +100,7 @@ impl Shared {
         let _linking = lock(&self.linking);
         self.freeze();
         let view = self.view.load_full();
-        self.merge(&view, &view.segments, &view.heads, true, watch)
+        self.merge(&view, &view.segments, &view.heads, Refining::Always, watch)
     }
 
     fn merge(
@@ -99,16 +108,16 @@ impl Shared {
         view: &View,
         segments: &[SegmentView],
         heads: &[HeadView],
-        anew: bool,
+        refining: Refining,
         watch: Watch<'_>,
     ) -> Result<(), Cancelled> {
         let active = self.active();
-        let gathered = self.gather(&view.dead, segments, heads, anew);
+        let gathered = self.gather(&view.dead, segments, heads, refining == Refining::Always);
         let made = if gathered.slots.is_empty() {
             None
         } else {
             let id = self.new_part();
-            let build = || gathered.build(id, &active, anew, watch);
+            let build = || gathered.build(id, &active, refining, watch);
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(self.config.threads.max(1))
                 .thread_name(|i| format!("affinis-link-{i}"))
@@ -224,7 +233,7 @@ impl Gathered {
         }
     }
 
-    fn build(self, id: u64, metric: &Versioned, anew: bool, watch: Watch<'_>) -> Result<Segment, Cancelled> {
+    fn build(self, id: u64, metric: &Versioned, refining: Refining, watch: Watch<'_>) -> Result<Segment, Cancelled> {
         let Self { mut slots, rows, edges, entry, mut linked_under, mut unrefined, cut, .. } = self;
         let Some(mut rows) = rows else { return Err(Cancelled) };
         let maps = metric.version != 0 || metric.metric.matrix().is_none();
@@ -239,14 +248,20 @@ impl Gathered {
         }
         let space = Space::new(embedded.as_ref().unwrap_or(&rows));
         unrefined += slots.len() - edges.len();
-        let refining = fresh || anew || cut || unrefined * 2 > slots.len();
+        let refining = fresh
+            || cut
+            || match refining {
+                Refining::NotYet => false,
+                Refining::WhereItPays => unrefined * UNREFINED_SHARE > slots.len(),
+                Refining::Always => true,
+            };
         let share = if refining { 0.6 } else { 1.0 };
         let first = Watch { progress: &|done| (watch.progress)(done * share), ..watch };
         if fresh {
             graph = link(&space, first)?;
         } else {
             graph = Graph::resume(&space, edges, entry);
-            append(&space, &mut graph, EF_APPEND, first)?;
+            append(&space, &mut graph, EF_LINK, first)?;
         }
         if refining {
             let second = Watch { progress: &|done| (watch.progress)(share + done * (1.0 - share)), ..watch };

@@ -80,6 +80,11 @@ impl Rows {
         self.blocks.capacity() * size_of::<Block>()
     }
 
+    /// All rows, one after the other.
+    pub(crate) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// Row `i`.
     #[inline]
     pub(crate) fn row(&self, i: usize) -> &[Block] {

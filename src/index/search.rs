@@ -191,7 +191,7 @@ impl Searcher<'_> {
         for (at, locals) in in_segments.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
             let segment = &*self.view.segments[at].segment;
             let biases = &self.biases.segments[at];
-            let mut score = RowScore { query: self.query, rows: segment, biases };
+            let mut score = RowScore { query: self.query, rows: &segment.rows.view(), biases };
             let found = self.scan(&mut score, locals, |l| segment.slots[l as usize], got);
             Self::keep(found, |l| (segment.slots[l as usize], Place::Segment(at, l)), got);
         }
@@ -207,12 +207,13 @@ impl Searcher<'_> {
     fn segment(&self, at: usize, part: &SegmentView, scratch: &mut Scratch, got: &mut Gathered) {
         let segment = &*part.segment;
         let biases = &*self.biases.segments[at];
-        let slot = |local: u32| segment.slots[local as usize];
+        let slots = &*segment.slots;
+        let slot = |local: u32| slots[local as usize];
         let place = |local: u32| (slot(local), Place::Segment(at, local));
         if SCAN_ADVANTAGE * expected_evaluations(self.ef, segment.len()) >= segment.len() {
             let locals: Vec<u32> = (0..segment.len() as u32).filter(|&local| self.counts(slot(local))).collect();
             let found = if self.ef >= segment.len() {
-                self.scan(&mut RowScore { query: self.query, rows: segment, biases }, &locals, slot, got)
+                self.scan(&mut RowScore { query: self.query, rows: &segment.rows.view(), biases }, &locals, slot, got)
             } else {
                 self.scan(&mut SegmentScore::new(segment, self.query, biases), &locals, slot, got)
             };

@@ -100,7 +100,39 @@ pub(crate) enum SegmentRows {
     },
 }
 
+/// The vectors of a segment as loops read them.
+pub(crate) struct RowsView<'a> {
+    blocks: &'a [Block],
+    /// Where they must be verified.
+    image: Option<&'a dyn Image>,
+    dim: usize,
+}
+
+impl RowSource for RowsView<'_> {
+    #[inline]
+    fn row(&self, local: u32) -> &[Block] {
+        let stride = blocks_for(self.dim);
+        let (from, to) = (local as usize * stride, (local as usize + 1) * stride);
+        if let Some(image) = self.image {
+            image.verify(Part::Rows, from * size_of::<Block>()..to * size_of::<Block>());
+        }
+        &self.blocks[from..to]
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+}
+
 impl SegmentRows {
+    /// All rows. What a damaged image gives is noted there: whoever used it must ask.
+    pub(crate) fn view(&self) -> RowsView<'_> {
+        match self {
+            Self::Held(rows) => RowsView { blocks: rows.blocks(), image: None, dim: rows.dim() },
+            Self::Mapped { image, rows, dim } => RowsView { blocks: rows, image: Some(&**image), dim: *dim },
+        }
+    }
+
     /// Row `item`. What a damaged image gives is noted there: whoever used it must ask.
     #[inline]
     pub(crate) fn row(&self, item: u32) -> &[Block] {

@@ -1,6 +1,6 @@
 //! Changing the index: one writer at a time builds the next [`View`] and publishes it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// The generation that images were last made of, or tried to.
     imaged: AtomicU64,
     next_part: AtomicU64,
+    /// Items held when a metric was last calibrated.
+    pub(crate) calibrated: AtomicUsize,
     /// Whether the index is being closed: what only saves time later is left undone.
     pub(crate) closing: AtomicBool,
 }
@@ -72,6 +74,7 @@ impl Shared {
             generation: AtomicU64::new(0),
             imaged: AtomicU64::new(u64::MAX),
             next_part: AtomicU64::new(1),
+            calibrated: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             config,
         }

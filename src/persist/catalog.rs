@@ -60,18 +60,18 @@ impl Database {
         match self.number(FORMAT_KEY)? {
             Some(0) => return Err(damaged("the store's format number", "it is 0")),
             Some(1) => self.add_tallies()?,
-            // It had no images either, so nobody asks what was removed before.
-            Some(2) => {
-                let mut batch = Batch::default();
-                batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
-                self.commit(&[], batch)?;
-            }
-            Some(FORMAT) => {}
+            Some(2 | FORMAT) => {}
             Some(found) => return Err(Error::NewerFormat { part: "the store".into(), found, known: FORMAT }),
             None if noted.is_none() && self.tree_numbers().is_empty() && self.is_fresh()? => self.begin()?,
             None => return Err(damaged("the store's format number", "it is missing")),
         }
         self.check_commits(noted, lenient)?;
+        if self.number(FORMAT_KEY)? == Some(2) {
+            // It had no images either, so nobody asks what was removed before.
+            let mut batch = Batch::default();
+            batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
+            self.commit(&[], batch)?;
+        }
         self.check_trees(lenient)?;
         for number in self.gone()? {
             self.sweep(number)?;
@@ -244,5 +244,49 @@ impl Database {
         batch.remove(entry(GONE, &number.to_string()));
         batch.remove(tally_key(number).as_bytes());
         self.commit(&[], batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Opening;
+    use super::*;
+    use crate::{Item, Store};
+
+    #[test]
+    fn a_store_of_format_2_is_opened_and_then_remembers_what_was_removed() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("s");
+        let ids = |store: &Store| {
+            let points = store.collection("c").open().expect("opened");
+            let hits = points.search(vec![0.0, 0.0]).k(100).run().expect("answered");
+            hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>()
+        };
+        {
+            let store = Store::open(&path).expect("opened");
+            let points = store.collection("c").dim(2).create().expect("made");
+            points.add((0..9).map(|i| Item::vector(format!("i{i}"), [i as f32, 1.0]))).expect("added");
+            points.delete(&["i3"]).expect("deleted");
+            points.relink().expect("linked");
+        }
+        {
+            // As that format had it: no images, nothing about slots that were removed.
+            let opening = Opening { cache_bytes: 1 << 20, ..Opening::default() };
+            let database = Database::open(&path, &opening).expect("opened");
+            let record = database.collection("c").expect("read").expect("there");
+            Shelf::open(database.clone(), &record).expect("opened").drop_images().expect("dropped");
+            database.sled.drop_tree("0/removed").expect("dropped");
+            database.catalog.insert(FORMAT_KEY, &2_u32.to_le_bytes()).expect("set");
+            database.flush().expect("flushed");
+        }
+        let expected: Vec<String> = [0, 1, 2, 4, 5, 6, 7, 8].map(|i| format!("i{i}")).into();
+        assert_eq!(ids(&Store::open(&path).expect("brought to this format")), expected);
+        let store = Store::open(&path).expect("opened");
+        store.collection("c").open().expect("opened").delete(&["i0"]).expect("deleted");
+        drop(store);
+        let store = Store::open(&path).expect("opened");
+        assert_eq!(ids(&store), expected[1..]);
+        assert_eq!(store.verify().expect("verified").problems, []);
+        assert!(store.collection("c").open().expect("opened").stats().expect("measured").mapped_bytes > 0);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sled::Batch;
 
 use super::disk::{Disk, DiskOp};
-use super::shelf::{Shelf, entry_hash};
+use super::shelf::{META, Shelf, entry_hash};
 use super::tally::{Count, TALLIED};
 use super::witness::{self, Witness};
 use super::{Database, Opening, catalog, claim, damaged, images, lock, open_sled, swap};
@@ -59,7 +59,8 @@ impl Database {
             let tally = self.tally(number)?;
             for (tree, name) in Shelf::tree_names(number).enumerate() {
                 let should = (tree < TALLIED).then(|| (tree, tally[tree]));
-                self.copy_tree(&name, &sled, &disk, |_| true, should)?;
+                // Images stay behind.
+                self.copy_tree(&name, &sled, &disk, |key| tree != META || key != images::RECORD.as_bytes(), should)?;
             }
         }
         disk.run(DiskOp::Flush, "make a copy durable", || sled.flush().map(|_| ()))?;

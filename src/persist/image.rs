@@ -36,6 +36,13 @@ pub(crate) struct Stamp {
     header: u32,
 }
 
+impl Stamp {
+    /// The checksum in the header, which no other image of the collection is likely to have.
+    pub(super) fn header(self) -> u32 {
+        self.header
+    }
+}
+
 /// An image that was opened. Its header is verified; its parts are when asked for.
 pub(crate) struct Image {
     path: PathBuf,
@@ -77,7 +84,8 @@ impl Image {
 
     /// Reads the header of an image in memory.
     pub(crate) fn over(path: &Path, bytes: Box<dyn AsRef<[u8]> + Send + Sync>, stamp: Option<Stamp>) -> Result<Self> {
-        let parts = read_header((*bytes).as_ref(), stamp).map_err(|reason| damaged(path.display().to_string(), reason))?;
+        let parts =
+            read_header((*bytes).as_ref(), stamp).map_err(|reason| damaged(path.display().to_string(), reason))?;
         Ok(Self { path: path.to_owned(), bytes, parts, damaged: AtomicBool::new(false) })
     }
 
@@ -204,11 +212,12 @@ fn header_of(parts: &[&[u8]]) -> (Vec<u8>, Stamp) {
 }
 
 /// Writes parts to a file, durably: it has its name only once it is whole.
-pub(super) fn write(path: &Path, parts: &[&[u8]], disk: &Disk) -> Result<Stamp> {
+pub(super) fn write(path: impl Fn(Stamp) -> PathBuf, parts: &[&[u8]], disk: &Disk) -> Result<Stamp> {
+    let (header, stamp) = header_of(parts);
+    let path = &path(stamp);
     let mut partial = path.as_os_str().to_owned();
     partial.push(PARTIAL);
     let partial = PathBuf::from(partial);
-    let (header, stamp) = header_of(parts);
     let written = disk.file(DiskOp::Write, &partial, || File::create(&partial)).and_then(|mut file| {
         disk.write(&partial, &header, |bytes| file.write_all(bytes))?;
         for part in parts {
@@ -266,7 +275,8 @@ mod tests {
         let disk = Disk::new(dir, None);
         let path = dir.join("3-1");
         let parts = parts();
-        let stamp = write(&path, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), &disk).expect("written");
+        let stamp =
+            write(|_| path.clone(), &parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), &disk).expect("written");
         (path, stamp, disk)
     }
 

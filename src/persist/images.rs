@@ -19,8 +19,8 @@ use crate::error::Result;
 
 /// Where images are, beside sled's files.
 pub(super) const DIR: &str = "images";
-const RECORD: &str = "images";
-const IDS_IMAGE: &str = "ids";
+/// The key of the record in the tree `meta`.
+pub(super) const RECORD: &str = "images";
 
 /// The images of a state of the graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,11 @@ pub(crate) struct Images {
     pub(crate) removed: Vec<u32>,
 }
 
+/// The file of an image of ids. Each has a name of its own: the record may yet name the one before.
+fn ids_name(stamp: Stamp) -> String {
+    format!("ids-{:08x}", stamp.header())
+}
+
 impl Shelf {
     fn image_path(&self, name: &str) -> PathBuf {
         self.database().images_dir().join(format!("{}-{name}", self.number))
@@ -54,7 +59,7 @@ impl Shelf {
     pub(crate) fn images(&self) -> Result<Option<Images>> {
         let Some(bytes) = self.get(META, RECORD.as_bytes())? else { return Ok(None) };
         let record: ImagesRecord = codec::decode(FORMAT, &bytes, &|| "the record of images".to_owned())?;
-        let ids = self.open_image(IDS_IMAGE, record.ids)?;
+        let ids = self.open_image(&ids_name(record.ids), record.ids)?;
         let segment = |(id, stamp): (&u64, &Stamp)| Ok((*id, self.segment_image(*id, *stamp)?));
         let segments = record.segments.iter().map(segment).collect::<Result<_>>()?;
         let removed = self.removed().collect::<Result<_>>()?;
@@ -69,10 +74,10 @@ impl Shelf {
         Image::open(&self.image_path(name), stamp, &self.database().disk)
     }
 
-    fn write_image(&self, name: &str, parts: &[&[u8]]) -> Result<Stamp> {
+    fn write_image(&self, name: impl Fn(Stamp) -> String, parts: &[&[u8]]) -> Result<Stamp> {
         let dir = self.database().images_dir();
         self.database().disk.file(DiskOp::Write, &dir, || std::fs::create_dir_all(&dir))?;
-        image::write(&self.image_path(name), parts, &self.database().disk)
+        image::write(|stamp| self.image_path(&name(stamp)), parts, &self.database().disk)
     }
 
     /// Opens a segment's image.
@@ -82,19 +87,19 @@ impl Shelf {
 
     /// Writes a segment's image. It counts once a record names it.
     pub(crate) fn write_segment_image(&self, segment: u64, parts: &[&[u8]]) -> Result<Stamp> {
-        self.write_image(&segment.to_string(), parts)
+        self.write_image(|_| segment.to_string(), parts)
     }
 
     /// Writes the image of the segments' ids. It counts once a record names it.
     pub(crate) fn write_ids_image(&self, parts: &[&[u8]]) -> Result<Stamp> {
-        self.write_image(IDS_IMAGE, parts)
+        self.write_image(ids_name, parts)
     }
 
     /// Removes the files of images that the record does not name.
     pub(crate) fn sweep_images(&self, record: Option<&ImagesRecord>) -> Result<()> {
         let names = record.into_iter().flat_map(|record| {
             let segments = record.segments.keys().map(u64::to_string);
-            segments.chain([IDS_IMAGE.to_owned()])
+            segments.chain([ids_name(record.ids)])
         });
         let keep: Vec<PathBuf> = names.map(|name| self.image_path(&name)).collect();
         let database = self.database();

@@ -34,15 +34,15 @@ use lock::StoreLock;
 use witness::Witness;
 
 pub use disk::{DiskOp, Fault, Faults};
+#[cfg(any(test, fuzzing))]
+pub(crate) use image::image_bytes;
+pub(crate) use image::{Image, Stamp};
+pub(crate) use images::{Images, ImagesRecord};
 pub use precision::Precision;
 #[cfg(any(test, fuzzing))]
 pub(crate) use records::read_any_record;
 #[cfg(test)]
 pub(crate) use records::some_records;
-#[cfg(any(test, fuzzing))]
-pub(crate) use image::image_bytes;
-pub(crate) use image::{Image, Stamp};
-pub(crate) use images::{Images, ImagesRecord};
 pub(crate) use records::{CollectionRecord, GateRecord, ItemRecord, JudgementRecord, QueryRecord, VersionRecord};
 pub(crate) use repair::{Judges, Repairs};
 pub(crate) use shelf::{Active, Shelf};

@@ -33,8 +33,11 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn damage(dir: &Path, random: &mut Random) -> String {
     let files = files(dir);
     // The database is most of a store, and most of the trials.
-    let file = match random.below(3) {
+    let images: Vec<&PathBuf> =
+        files.iter().filter(|f| f.parent().is_some_and(|dir| dir.ends_with("images"))).collect();
+    let file = match random.below(5) {
         0 => &files[random.below(files.len())],
+        1 if !images.is_empty() => images[random.below(images.len())],
         _ => files.iter().find(|f| f.ends_with("sled/db")).expect("a database"),
     };
     let mut bytes = std::fs::read(file).expect("read");

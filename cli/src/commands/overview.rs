@@ -74,7 +74,15 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
             ),
         ),
         ("recall", recall(&stats)),
-        ("size", format!("{} in memory, {} on disk", bytes(stats.memory_bytes as u64), bytes(stats.disk_bytes))),
+        (
+            "size",
+            format!(
+                "{} in memory, {} mapped, {} on disk",
+                bytes(stats.memory_bytes as u64),
+                bytes(stats.mapped_bytes as u64),
+                bytes(stats.disk_bytes)
+            ),
+        ),
     ] {
         out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
     }

@@ -144,9 +144,12 @@ fn hostile_images_are_refused() {
         ("a slot twice", hostile(Part::Slots, &|bytes| bytes.copy_within(0..4, 4))),
         ("a slot that was never given", hostile(Part::Slots, &word(3, 700))),
         ("an edge to nowhere", hostile(Part::Edges, &word(0, 700))),
-        ("an edge after the end", hostile(Part::Edges, &|bytes| {
-            bytes[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
-        })),
+        (
+            "an edge after the end",
+            hostile(Part::Edges, &|bytes| {
+                bytes[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
+            }),
+        ),
         ("a range that is no number", hostile(Part::Ranges, &word(1, f32::NAN.to_bits()))),
     ] {
         assert!(matches!(opened, Err(IndexError::Graph { .. })), "{what}: {opened:?}");
