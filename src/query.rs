@@ -125,8 +125,14 @@ pub struct Plan {
     pub ef: usize,
     /// Microseconds inside the index.
     pub micros: u64,
-    /// `scan`, `beam`, ...: which way the index went.
+    /// Which way the index went: `empty`, `scan`, `filter scan`, `graph` or `filter graph`.
     pub plan: String,
+    /// Distance evaluations that the way was expected to take.
+    #[serde(skip)]
+    pub expected: usize,
+    /// Items that pass the filter, where there is one.
+    #[serde(skip)]
+    pub matching: Option<usize>,
     /// Whether the search ran to its end.
     pub complete: bool,
 }

@@ -192,6 +192,8 @@ impl<Q> Search<Q> {
             ef: found.ef,
             micros,
             plan: found.plan.to_owned(),
+            expected: found.expected,
+            matching: allowed.map(|allowed| allowed.len() as usize),
             complete: found.complete,
         };
         let mut hits = inner.name_hits(metric, &found, own, self.k);

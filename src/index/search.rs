@@ -43,6 +43,8 @@ pub(crate) struct Found {
     pub(crate) hits: Vec<Neighbour>,
     /// Distances computed.
     pub(crate) evaluations: usize,
+    /// Distances that it was expected to compute.
+    pub(crate) expected: usize,
     /// Width of the beam.
     pub(crate) ef: usize,
     /// Which way it went: `empty`, `scan`, `filter scan`, `graph` or `filter graph`.
@@ -151,7 +153,12 @@ impl Searcher<'_> {
             }
         });
         let Gathered { candidates, evaluations, complete, .. } = got;
-        Found { hits: self.report(candidates), evaluations, ef: self.ef, plan, complete }
+        let expected = match (plan, self.allowed) {
+            ("filter scan", Some(allowed)) => allowed.len() as usize,
+            ("empty", _) => 0,
+            _ => self.expected(),
+        };
+        Found { hits: self.report(candidates), evaluations, expected, ef: self.ef, plan, complete }
     }
 
     /// Candidates that are computed again: the rounding of estimates and codes may swap neighbours around the `k`-th.
@@ -169,10 +176,19 @@ impl Searcher<'_> {
 
     /// Whether scanning the allowed items costs less than finding them with a beam.
     fn scan_pays(&self, allowed: &RoaringBitmap) -> bool {
-        let graph: usize =
-            self.view.segments.iter().map(|s| expected_evaluations(self.ef, s.segment.len())).sum::<usize>()
-                + self.view.heads.iter().map(|h| h.len).sum::<usize>();
-        allowed.len() <= 4 * graph as u64
+        allowed.len() <= 4 * self.expected() as u64
+    }
+
+    /// Whether a segment of `len` items is scanned rather than walked.
+    fn is_scanned(&self, len: usize) -> bool {
+        SCAN_ADVANTAGE * expected_evaluations(self.ef, len) >= len
+    }
+
+    /// Evaluations to be expected without scanning what a filter allows.
+    fn expected(&self) -> usize {
+        let segment = |len: usize| if self.is_scanned(len) { len } else { expected_evaluations(self.ef, len) };
+        self.view.segments.iter().map(|s| segment(s.segment.len())).sum::<usize>()
+            + self.view.heads.iter().map(|h| h.len).sum::<usize>()
     }
 
     fn scan_allowed(&self, allowed: &RoaringBitmap, got: &mut Gathered) {
@@ -210,7 +226,7 @@ impl Searcher<'_> {
         let slots = &*segment.slots;
         let slot = |local: u32| slots[local as usize];
         let place = |local: u32| (slot(local), Place::Segment(at, local));
-        if SCAN_ADVANTAGE * expected_evaluations(self.ef, segment.len()) >= segment.len() {
+        if self.is_scanned(segment.len()) {
             let locals: Vec<u32> = (0..segment.len() as u32).filter(|&local| self.counts(slot(local))).collect();
             let found = if self.ef >= segment.len() {
                 self.scan(&mut RowScore { query: self.query, rows: &segment.rows.view(), biases }, &locals, slot, got)

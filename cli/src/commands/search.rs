@@ -153,9 +153,11 @@ fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out:
     if args.explain_search {
         let plan = &hits.plan;
         out.line(format_args!(
-            "  {DIM}{} of {} distances computed, ef {}, {}, {}{DIM:#}",
+            "  {DIM}{} of {} distances computed ({} expected{}), ef {}, {}, {}{DIM:#}",
             count(plan.visited as u64),
             count(collection.len() as u64),
+            count(plan.expected as u64),
+            plan.matching.map_or_else(String::new, |n| format!(", {} pass the filter", count(n as u64))),
             plan.ef,
             millis(plan.micros as f64 / 1000.0),
             plain(&plan.plan)
