@@ -1,6 +1,11 @@
-//! Entries for the fuzz targets of what no program can reach: the bytes of records and of stored graphs.
+//! Entries for the fuzz targets of what no program can reach: the bytes of records, of stored graphs and of images.
 
-use crate::persist::read_any_record;
+use std::sync::OnceLock;
+
+use crate::collection::for_index;
+use crate::index::{Config, Index, SearchParams, Versioned};
+use crate::metric::Distance;
+use crate::persist::{Image, image_bytes, read_any_record};
 
 /// A record's bytes are refused, or read.
 pub fn record(data: &[u8]) {
@@ -25,6 +30,61 @@ pub fn segment(data: &[u8]) {
             assert!((graph.entry as usize) < items && graph.edges.len() == items && graph.unrefined <= items);
             let inside = |edge: &u32| *edge == u32::MAX || (*edge as usize) < items;
             assert!(graph.edges.iter().all(|edges| edges.iter().all(inside)));
+        }
+    }
+}
+
+/// An image's bytes are refused, or are opened and searched without leaving them.
+///
+/// Input is taken as a whole image, and as changes of a sound one (part, place, value; four bytes each, and a length to cut
+/// the part to in the last), whose checksums are then made to fit.
+pub fn image(data: &[u8]) {
+    look_into(data);
+    let mut parts = sound_parts();
+    for change in data.as_chunks::<4>().0 {
+        let count = parts.len();
+        let part = &mut parts[change[0] as usize % count];
+        let at = u16::from_le_bytes([change[1], change[2]]) as usize;
+        match part.len() {
+            0 => {}
+            length if change[0] >= 250 => part.truncate(at % length),
+            length => part[at % length] = change[3],
+        }
+    }
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    look_into(&image_bytes(&parts));
+}
+
+const IMAGED: u32 = 60;
+
+/// The parts of the image of a small segment.
+fn sound_parts() -> Vec<Vec<u8>> {
+    static PARTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let make = || {
+        let vectors = (0..IMAGED).map(|i| (i, [f32::from(i as u16 % 7), f32::from(i as u16 % 11), 1.0]));
+        let base = Distance::default().metric(3);
+        let config = Config { background: false, ..Config::new(base) };
+        let index = Index::restore(3, config, &[], IMAGED, vectors).expect("sound items").index;
+        index.relink(&|_| (), &|| false).expect("linked");
+        index.with_segments(|segments| segments.image(segments.ids()[0])).expect("an image")
+    };
+    PARTS.get_or_init(make).clone()
+}
+
+fn look_into(bytes: &[u8]) {
+    let Ok(image) = Image::in_memory(bytes) else { return };
+    let base = Distance::default().metric(3);
+    let config = Config { background: false, ..Config::new(base.clone()) };
+    let header: Vec<u8> = image.part(0).to_vec();
+    let id = header.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id));
+    let images = [(id, for_index(image))];
+    let none: [(u32, [f32; 3]); 0] = [];
+    let Ok(index) = Index::open(3, config, &images, IMAGED, &[3, 5], none) else { return };
+    let metric = Versioned { version: 0, metric: base };
+    for ef in [1, 8, 1000] {
+        let params = SearchParams { k: 5, ef: Some(ef), ..SearchParams::default() };
+        if let Ok(found) = index.search(&metric, &[1.0, 2.0, 1.0], &params) {
+            assert!(found.hits.iter().all(|hit| hit.slot < IMAGED && hit.slot != 3 && hit.slot != 5));
         }
     }
 }
@@ -62,6 +122,13 @@ mod tests {
         let records = some_records();
         assert!(records.iter().all(|bytes| read_any_record(bytes) > 0), "a valid record is read");
         drive(&records, record);
+    }
+
+    #[test]
+    fn hostile_images_are_refused_or_stay_within_themselves() {
+        let parts = sound_parts();
+        let whole = image_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        drive(&[whole, vec![0; 8], vec![2, 0, 0, 1], vec![0, 8, 0, 60], vec![251, 9, 0, 0, 252, 9, 0, 0]], image);
     }
 
     #[test]

@@ -80,9 +80,8 @@ fn filtered_searches_keep_their_recall_at_every_selectivity() {
     }
     // Whole clusters: most queries are far from all that passes, or from half of it.
     for clusters in [1, 2, 4, 8, 12, 20, 30, 39] {
-        let (recall, plans) = recall(&all, &points, &format!("{{\"cluster\": {{\"$lt\": {clusters}}}}}"), |i| {
-            i % CLUSTERS < clusters
-        });
+        let (recall, plans) =
+            recall(&all, &points, &format!("{{\"cluster\": {{\"$lt\": {clusters}}}}}"), |i| i % CLUSTERS < clusters);
         println!("{clusters} of {CLUSTERS} clusters: {recall:.4} by {plans:?}");
         assert!(recall >= 0.95, "{recall} where {clusters} clusters pass, by {plans:?}");
         used.extend(plans);

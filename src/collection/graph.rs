@@ -47,7 +47,7 @@ impl index::Image for SegmentImage {
     }
 }
 
-fn for_index(image: Image) -> Arc<dyn index::Image> {
+pub(crate) fn for_index(image: Image) -> Arc<dyn index::Image> {
     Arc::new(SegmentImage(image))
 }
 

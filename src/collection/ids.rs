@@ -129,17 +129,7 @@ mod tests {
 
     fn stored(parts: &[Vec<u8>; 3]) -> Result<StoredIds> {
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        // An image is mapped at the beginning of a page.
-        let bytes = image_bytes(&parts);
-        let mut aligned = vec![0_u64; bytes.len().div_ceil(8)];
-        bytemuck::cast_slice_mut(&mut aligned)[..bytes.len()].copy_from_slice(&bytes);
-        struct Aligned(Vec<u64>);
-        impl AsRef<[u8]> for Aligned {
-            fn as_ref(&self) -> &[u8] {
-                bytemuck::cast_slice(&self.0)
-            }
-        }
-        StoredIds::open(Image::over(std::path::Path::new("ids"), Box::new(Aligned(aligned)), None)?)
+        StoredIds::open(Image::in_memory(&image_bytes(&parts))?)
     }
 
     #[test]

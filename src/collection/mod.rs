@@ -49,6 +49,8 @@ pub use drift::{Drift, Step};
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
 pub use explain::{Explain, Explanation, Influence};
 pub use forget::{Forget, Forgotten};
+#[cfg(any(test, fuzzing))]
+pub(crate) use graph::for_index;
 pub use history::{History, StoredVersion};
 pub use neighbours::{NeighbourChange, NeighbourChanges};
 pub use refit::{Refit, RefitMillis, RefitReport};

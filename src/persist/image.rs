@@ -83,7 +83,7 @@ impl Image {
     }
 
     /// Reads the header of an image in memory.
-    pub(crate) fn over(path: &Path, bytes: Box<dyn AsRef<[u8]> + Send + Sync>, stamp: Option<Stamp>) -> Result<Self> {
+    fn over(path: &Path, bytes: Box<dyn AsRef<[u8]> + Send + Sync>, stamp: Option<Stamp>) -> Result<Self> {
         let parts =
             read_header((*bytes).as_ref(), stamp).map_err(|reason| damaged(path.display().to_string(), reason))?;
         Ok(Self { path: path.to_owned(), bytes, parts, damaged: AtomicBool::new(false) })
@@ -245,6 +245,32 @@ pub(crate) fn image_bytes(parts: &[&[u8]]) -> Vec<u8> {
         bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
     }
     bytes
+}
+
+/// Bytes that begin where a mapped file would.
+#[cfg(any(test, fuzzing))]
+struct Aligned(Vec<Line>, usize);
+
+#[cfg(any(test, fuzzing))]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+#[cfg(any(test, fuzzing))]
+impl AsRef<[u8]> for Aligned {
+    fn as_ref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.0)[..self.1]
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Image {
+    /// Reads an image from memory.
+    pub(crate) fn in_memory(bytes: &[u8]) -> Result<Self> {
+        let mut lines = vec![Line([0; 64]); bytes.len().div_ceil(64)];
+        bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(bytes);
+        Self::over(Path::new("image"), Box::new(Aligned(lines, bytes.len())), None)
+    }
 }
 
 /// Removes the files of a directory whose names begin so, except those that are to be kept.
