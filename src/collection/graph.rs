@@ -293,7 +293,7 @@ impl Collection {
     /// # Errors
     /// [`Error::Cancelled`]; the graph is then what it was. Otherwise when the graph cannot be stored.
     pub fn relink_with(&self, progress: impl Fn(f32) + Sync, cancel: impl Fn() -> bool + Sync) -> Result<()> {
-        self.inner.index.relink(&progress, &cancel).map_err(|e| self.inner.from_index(e))?;
+        self.inner.index.relink(&progress, &cancel).map_err(|e| self.inner.index_error(e))?;
         self.inner.index.settle();
         self.inner.save_graph()
     }
@@ -301,7 +301,7 @@ impl Collection {
 
 impl Inner {
     /// The index's errors as the crate's. A damaged image is given up.
-    pub(super) fn from_index(&self, error: IndexError) -> Error {
+    pub(super) fn index_error(&self, error: IndexError) -> Error {
         if let IndexError::DamagedImage { segment } = error
             && let Err(error) = self.shelf.drop_images()
         {

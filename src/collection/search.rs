@@ -185,7 +185,7 @@ impl<Q> Search<Q> {
         let k = self.k + usize::from(own.is_some());
         let cancel = self.cancel.as_ref().map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync));
         let params = SearchParams { k, ef: self.ef, recall: self.recall, allowed, cancel };
-        let found = inner.index.search(metric, vector, &params).map_err(|e| inner.from_index(e))?;
+        let found = inner.index.search(metric, vector, &params).map_err(|e| inner.index_error(e))?;
         let micros = started.elapsed().as_micros() as u64;
         let plan = Plan {
             visited: found.evaluations,
@@ -256,14 +256,12 @@ impl Inner {
             Query::Vector(vector) => vector.clone(),
             Query::Item(id) => {
                 let slot = self.slots_of(&[id])?;
-                match slot.first().and_then(|slot| self.index.vector(*slot)) {
-                    Some(vector) => return Ok(vector),
-                    None => {
-                        self.index.check_images().map_err(|e| self.from_index(e))?;
-                        // The item was replaced or removed between the two looks.
-                        return Err(Error::UnknownId { collection: self.name.clone(), ids: vec![id.clone()] });
-                    }
+                if let Some(vector) = slot.first().and_then(|slot| self.index.vector(*slot)) {
+                    return Ok(vector);
                 }
+                self.index.check_images().map_err(|e| self.index_error(e))?;
+                // The item was replaced or removed between the two looks.
+                return Err(Error::UnknownId { collection: self.name.clone(), ids: vec![id.clone()] });
             }
         };
         self.check_vector(&vector, &|| "the query's vector".to_owned())?;
@@ -283,7 +281,7 @@ impl Inner {
 
     pub(super) fn find(&self, metric: &Versioned, query: &[f32], k: usize) -> Result<Found> {
         let params = SearchParams { k, ..SearchParams::default() };
-        self.index.search(metric, query, &params).map_err(|e| self.from_index(e))
+        self.index.search(metric, query, &params).map_err(|e| self.index_error(e))
     }
 
     /// Slots become ids; ties are put in the order of ids and the rest is cut off.

@@ -237,7 +237,7 @@ impl Index {
     /// # Errors
     /// [`IndexError::DamagedImage`].
     pub(crate) fn check_images(&self) -> Result<(), IndexError> {
-        self.shared.check_images(&self.shared.view.load())
+        self.shared.view.load().check_images()
     }
 
     /// Counts up whenever the set of segments changes.
@@ -337,14 +337,6 @@ impl Segments<'_> {
 }
 
 impl Shared {
-    /// Refuses what came from a view after a damaged row was read.
-    pub(crate) fn check_images(&self, view: &View) -> Result<(), IndexError> {
-        match view.segments.iter().find(|part| part.segment.is_damaged()) {
-            Some(part) => Err(IndexError::DamagedImage { segment: part.segment.id }),
-            None => Ok(()),
-        }
-    }
-
     /// See [`Index::search`].
     fn search(&self, metric: &Versioned, query: &[f32], params: &SearchParams<'_>) -> Result<Found, IndexError> {
         self.check_vector(query)?;
@@ -372,7 +364,7 @@ impl Shared {
             cancel: params.cancel,
         };
         let found = searcher.run();
-        self.check_images(&view)?;
+        view.check_images()?;
         Ok(found)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::IndexError;
 use super::head::Head;
 use super::segment::Segment;
 use super::tombstones::Tombstones;
@@ -79,6 +80,14 @@ impl View {
             None => return,
         }
         self.live -= 1;
+    }
+
+    /// Refuses what was made of a view after a damaged row was read.
+    pub(crate) fn check_images(&self) -> Result<(), IndexError> {
+        match self.segments.iter().find(|part| part.segment.is_damaged()) {
+            Some(part) => Err(IndexError::DamagedImage { segment: part.segment.id }),
+            None => Ok(()),
+        }
     }
 
     /// Items held, dead ones included.
