@@ -66,7 +66,10 @@ fn sound_parts() -> Vec<Vec<u8>> {
         let config = Config { background: false, ..Config::new(base) };
         let index = Index::restore(3, config, &[], IMAGED, vectors).expect("sound items").index;
         index.relink(&|_| (), &|| false).expect("linked");
-        index.with_segments(|segments| segments.image(segments.ids()[0])).expect("an image")
+        index.with_segments(|segments| {
+            let parts = segments.image(segments.ids()[0]).expect("an image");
+            parts.into_iter().map(std::borrow::Cow::into_owned).collect()
+        })
     };
     PARTS.get_or_init(make).clone()
 }

@@ -91,6 +91,15 @@ impl SavedGraph {
         Ok(())
     }
 
+    /// Gives the images up: the next opening reads the records.
+    fn drop_images(&self) -> Result<()> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut saved.images).is_empty() {
+            return Ok(());
+        }
+        self.shelf.drop_images()
+    }
+
     /// Gives every segment an image, and the database the record of them. Gives the images that are new.
     fn save_images(&self, segments: &Segments<'_>) -> Result<Vec<(u64, Arc<dyn index::Image>)>> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,15 +115,15 @@ impl SavedGraph {
         let mut images = BTreeMap::new();
         for id in saved.segments.clone() {
             let known = saved.images.get(&id).copied().filter(|_| segments.is_mapped(id));
-            let stamp = match (known, segments.image(id)) {
-                (Some(stamp), _) => stamp,
-                (None, None) => continue,
-                (None, Some(parts)) => {
-                    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-                    let stamp = self.shelf.write_segment_image(id, &parts)?;
-                    fresh.push((id, for_index(self.shelf.segment_image(id, stamp)?)));
-                    stamp
-                }
+            let stamp = if let Some(stamp) = known {
+                stamp
+            } else {
+                // What a damaged image has must not get checksums that fit.
+                let Some(parts) = segments.image(id) else { return Ok(Vec::new()) };
+                let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
+                let stamp = self.shelf.write_segment_image(id, &parts)?;
+                fresh.push((id, for_index(self.shelf.segment_image(id, stamp)?)));
+                stamp
             };
             images.insert(id, stamp);
         }
@@ -303,7 +312,7 @@ impl Inner {
     /// The index's errors as the crate's. A damaged image is given up.
     pub(super) fn index_error(&self, error: IndexError) -> Error {
         if let IndexError::DamagedImage { segment } = error
-            && let Err(error) = self.shelf.drop_images()
+            && let Err(error) = self.graph.drop_images()
         {
             tracing::warn!(segment, %error, "a damaged image could not be removed");
         }

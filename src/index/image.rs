@@ -14,13 +14,13 @@
 //!
 //! All but the rows are verified when the image is opened; a row is when it is first read.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::IndexError;
 use super::beam::{Edges, NONE};
-use super::bias::RowSource;
 use super::codes::{CODE_LANES, CodeBlock, Codes};
 use super::column::Column;
 use super::rows::{Block, blocks_for, unpack_into};
@@ -59,8 +59,10 @@ pub(crate) trait Image: Send + Sync + std::fmt::Debug {
 /// Words in the header.
 const HEADER: usize = 7;
 
-/// A segment as the parts of an image; `biases` are those of its items under the built-in metric.
-pub(crate) fn parts(segment: &Segment, biases: &[f32]) -> Vec<Vec<u8>> {
+/// A segment as the parts of an image; `biases` are those of its items under the built-in metric. `None` for what is itself
+/// in an image that is damaged.
+pub(crate) fn parts<'a>(segment: &'a Segment, biases: &[f32]) -> Option<Vec<Cow<'a, [u8]>>> {
+    let rows = segment.rows.all()?;
     let words = [
         segment.id as u32,
         (segment.id >> 32) as u32,
@@ -71,17 +73,21 @@ pub(crate) fn parts(segment: &Segment, biases: &[f32]) -> Vec<Vec<u8>> {
         segment.unrefined as u32,
     ];
     let (ranges, codes) = segment.codes.parts();
-    let view = segment.rows.view();
-    let rows = (0..segment.len() as u32).flat_map(|item| view.row(item)).copied().collect::<Vec<Block>>();
-    vec![
-        bytemuck::cast_slice(&words).to_vec(),
-        bytemuck::cast_slice(&segment.slots).to_vec(),
-        bytemuck::cast_slice(&segment.edges).to_vec(),
-        bytemuck::cast_slice(&ranges).to_vec(),
-        bytemuck::cast_slice(codes).to_vec(),
-        bytemuck::cast_slice(biases).to_vec(),
-        bytemuck::cast_slice(&rows).to_vec(),
-    ]
+    fn held<'a, T: bytemuck::NoUninit>(numbers: &[T]) -> Cow<'a, [u8]> {
+        Cow::Owned(bytemuck::cast_slice(numbers).to_vec())
+    }
+    fn lent<T: bytemuck::NoUninit>(numbers: &[T]) -> Cow<'_, [u8]> {
+        Cow::Borrowed(bytemuck::cast_slice(numbers))
+    }
+    Some(vec![
+        held(&words),
+        lent(&segment.slots),
+        lent(&segment.edges),
+        held(&ranges),
+        lent(codes),
+        held(biases),
+        lent(rows),
+    ])
 }
 
 /// Opens a segment of vectors of `dim` numbers in slots below `next_slot`, and its items' biases under the built-in metric.

@@ -36,6 +36,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -308,15 +309,15 @@ impl Segments<'_> {
         self.shared.calibrations.all()
     }
 
-    /// One as the parts of an image.
-    pub(crate) fn image(&self, id: u64) -> Option<Vec<Vec<u8>>> {
+    /// One as the parts of an image; `None` where there is no such segment, or a damaged image has it.
+    pub(crate) fn image(&self, id: u64) -> Option<Vec<Cow<'_, [u8]>>> {
         let segment = &*self.view.segments.iter().find(|s| s.segment.id == id)?.segment;
         let base = &self.shared.config.base;
         let biases = self.shared.biases.of(0, id, segment.len());
         let items: Vec<u32> = (0..segment.len() as u32).collect();
         biases.ensure(&items, segment, &**base);
         let biases: Vec<f32> = items.iter().map(|item| biases.get(*item)).collect();
-        Some(image::parts(segment, &biases))
+        image::parts(segment, &biases)
     }
 
     /// Whether one lies in an image already.

@@ -133,6 +133,14 @@ impl SegmentRows {
         }
     }
 
+    /// All rows; `None` if they lie in an image that is damaged.
+    pub(crate) fn all(&self) -> Option<&[Block]> {
+        match self {
+            Self::Held(rows) => Some(rows.blocks()),
+            Self::Mapped { image, rows, .. } => image.verify(Part::Rows, 0..size_of_val(&**rows)).then_some(rows),
+        }
+    }
+
     /// Row `item`. What a damaged image gives is noted there: whoever used it must ask.
     #[inline]
     pub(crate) fn row(&self, item: u32) -> &[Block] {

@@ -198,3 +198,40 @@ fn a_database_that_lost_its_end_is_noticed() {
     assert_eq!(report.verified.problems, []);
     builder().open(&path).expect("what is left can be used");
 }
+
+#[test]
+fn a_damaged_vector_in_an_image_ends_the_search_and_the_next_opening_makes_it_good() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    filled(&path);
+    let expected = look(&path).expect("whole");
+    let segments = || {
+        let of_main = |file: &PathBuf| file.parent().is_some_and(|dir| dir.ends_with("images"));
+        let name = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("0-"));
+        let ids = |file: &PathBuf| file.to_string_lossy().contains("ids");
+        files(&path).into_iter().filter(|f| of_main(f) && name(f) && !ids(f)).collect::<Vec<_>>()
+    };
+    let image = segments().pop().expect("an image");
+    let mut bytes = std::fs::read(&image).expect("read");
+    // The vectors come last, in blocks of 4 KiB.
+    let at = bytes.len() - 4096 + 10;
+    bytes[at] ^= 4;
+    std::fs::write(&image, bytes).expect("written");
+    {
+        let store = builder().open(&path).expect("opened");
+        let main = store.collection("main").open().expect("nobody has looked at the vector yet");
+        assert!(main.stats().expect("measured").mapped_bytes > 0);
+        for recall in [1.0, 0.5] {
+            let refused = main.search(vec![0.0; main.dim()]).k(100).recall(recall).run();
+            assert!(matches!(&refused, Err(Error::Damaged { part, .. }) if part.contains("image")), "{refused:?}");
+        }
+        assert_eq!(segments(), [] as [PathBuf; 0], "it is given up");
+        main.add([]).expect("the records are whole");
+    }
+    assert!(look(&path).expect("read from the records") == expected);
+    let store = builder().open(&path).expect("opened");
+    let main = store.collection("main").open().expect("opened");
+    main.settle().expect("settled");
+    assert!(main.stats().expect("measured").mapped_bytes > 0 && segments().len() == 1);
+    assert_eq!(store.verify().expect("verified").problems, []);
+}

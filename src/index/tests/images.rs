@@ -1,5 +1,6 @@
 //! Segments in images: used in place they answer bit for bit the same, and hostile ones are refused, never followed.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -49,6 +50,10 @@ impl Image for InMemory {
     }
 }
 
+fn owned(parts: Vec<Cow<'_, [u8]>>) -> Vec<Vec<u8>> {
+    parts.into_iter().map(Cow::into_owned).collect()
+}
+
 /// An index whose background makes images in memory, and where they are found.
 fn imaged(dim: usize, base: Config) -> (Config, Arc<Mutex<Vec<(u64, Vec<Vec<u8>>)>>>) {
     let kept = Arc::<Mutex<Vec<(u64, Vec<Vec<u8>>)>>>::default();
@@ -56,7 +61,7 @@ fn imaged(dim: usize, base: Config) -> (Config, Arc<Mutex<Vec<(u64, Vec<Vec<u8>>
     let mut config = base;
     assert_eq!(config.base.dim(), dim);
     config.on_calm = Some(Arc::new(move |segments| {
-        let made: Vec<_> = segments.ids().into_iter().filter_map(|id| Some((id, segments.image(id)?))).collect();
+        let made: Vec<_> = segments.ids().into_iter().filter_map(|id| Some((id, owned(segments.image(id)?)))).collect();
         let images = made.iter().map(|(id, parts)| (*id, Arc::new(InMemory::new(parts)) as Arc<dyn Image>)).collect();
         *keep.lock().unwrap() = made;
         images
