@@ -62,11 +62,16 @@ pub(crate) fn medoid(space: &Space<'_>) -> u32 {
 
 /// The nodes that the entry reaches, in breadth-first order.
 pub(crate) fn reachable(edges: &[Edges], entry: u32) -> Vec<u32> {
-    let mut seen = vec![false; edges.len()];
-    let mut order = Vec::with_capacity(edges.len());
-    if let Some(first) = seen.get_mut(entry as usize) {
+    spread(edges, entry, &mut vec![false; edges.len()])
+}
+
+/// Marks the nodes that `from` reaches as seen, and gives those that were not, in breadth-first order. It does not go on
+/// from nodes that were seen before: what they reach was seen with them.
+fn spread(edges: &[Edges], from: u32, seen: &mut [bool]) -> Vec<u32> {
+    let mut order = Vec::new();
+    if let Some(first) = seen.get_mut(from as usize) {
         *first = true;
-        order.push(entry);
+        order.push(from);
     }
     let mut next = 0;
     while let Some(&node) = order.get(next) {
@@ -86,13 +91,9 @@ pub(crate) fn reachable(edges: &[Edges], entry: u32) -> Vec<u32> {
 pub(crate) fn attach(space: &Space<'_>, graph: &mut Graph) {
     const ROUNDS: usize = 16;
     for _ in 0..ROUNDS {
-        let order = reachable(&graph.edges, graph.entry);
-        if order.len() == graph.edges.len() {
-            return;
-        }
         let mut reached = vec![false; graph.edges.len()];
-        for &node in &order {
-            reached[node as usize] = true;
+        if spread(&graph.edges, graph.entry, &mut reached).len() == graph.edges.len() {
+            return;
         }
         // One node a round would be slow where many are lost; what a lost node reaches comes with it.
         for node in 0..graph.edges.len() as u32 {
@@ -108,9 +109,7 @@ pub(crate) fn attach(space: &Space<'_>, graph: &mut Graph) {
             }
             neighbours.push(Scored { distance: near.distance, id: node });
             graph.set(near.id, neighbours);
-            for id in reachable(&graph.edges, node) {
-                reached[id as usize] = true;
-            }
+            spread(&graph.edges, node, &mut reached);
         }
     }
 }
