@@ -108,15 +108,22 @@ pub(crate) struct RowsView<'a> {
     dim: usize,
 }
 
-impl RowSource for RowsView<'_> {
+impl<'a> RowsView<'a> {
     #[inline]
-    fn row(&self, local: u32) -> &[Block] {
+    fn get(&self, item: u32) -> &'a [Block] {
         let stride = blocks_for(self.dim);
-        let (from, to) = (local as usize * stride, (local as usize + 1) * stride);
+        let (from, to) = (item as usize * stride, (item as usize + 1) * stride);
         if let Some(image) = self.image {
             image.verify(Part::Rows, from * size_of::<Block>()..to * size_of::<Block>());
         }
         &self.blocks[from..to]
+    }
+}
+
+impl RowSource for RowsView<'_> {
+    #[inline]
+    fn row(&self, local: u32) -> &[Block] {
+        self.get(local)
     }
 
     fn dim(&self) -> usize {
@@ -144,15 +151,7 @@ impl SegmentRows {
     /// Row `item`. What a damaged image gives is noted there: whoever used it must ask.
     #[inline]
     pub(crate) fn row(&self, item: u32) -> &[Block] {
-        match self {
-            Self::Held(rows) => rows.row(item as usize),
-            Self::Mapped { image, rows, dim } => {
-                let stride = blocks_for(*dim);
-                let (from, to) = (item as usize * stride, (item as usize + 1) * stride);
-                image.verify(Part::Rows, from * size_of::<Block>()..to * size_of::<Block>());
-                &rows[from..to]
-            }
-        }
+        self.view().get(item)
     }
 
     /// Numbers in a row.
