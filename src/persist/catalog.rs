@@ -56,7 +56,7 @@ fn entry(prefix: &str, name: &str) -> Vec<u8> {
 impl Database {
     /// Checks, brings up to date and tidies what was opened.
     pub(super) fn prepare(&mut self, lenient: bool) -> Result<()> {
-        let noted = lock(&self.witness).count();
+        let noted = lock(&self.durable).witness.count();
         match self.number(FORMAT_KEY)? {
             Some(0) => return Err(damaged("the store's format number", "it is 0")),
             Some(1) => self.add_tallies()?,
@@ -120,9 +120,10 @@ impl Database {
                     return Err(damaged(self.disk.name(), missing));
                 }
                 self.mended.lost.push(format!("{}: {missing}; they cannot be brought back", self.disk.name()));
-                lock(&self.witness).set(held, &self.disk)
+                lock(&self.durable).witness.set(held, &self.disk)
             }
-            _ => lock(&self.witness).note(held, &self.disk),
+            noted if noted < held => self.sync(held),
+            _ => Ok(()),
         }
     }
 

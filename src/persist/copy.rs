@@ -8,9 +8,10 @@ use std::sync::Arc;
 use sled::Batch;
 
 use super::disk::{Disk, DiskOp};
+use super::durable::Durable;
 use super::shelf::{META, Shelf, entry_hash};
 use super::tally::{Count, TALLIED};
-use super::witness::{self, Witness};
+use super::witness;
 use super::{Database, Opening, catalog, claim, damaged, images, lock, open_sled, swap};
 use crate::error::{Error, Result};
 
@@ -65,7 +66,9 @@ impl Database {
         }
         disk.run(DiskOp::Flush, "make a copy durable", || sled.flush().map(|_| ()))?;
         drop(sled);
-        Witness::open(dir, &disk)?.note(*lock(&self.commits), &disk)?;
+        let mut durable = Durable::open(dir.parent().unwrap_or(dir), dir, &disk)?;
+        disk.file(DiskOp::Sync, dir, || durable.sync())?;
+        durable.witness.note(*lock(&self.commits), &disk)?;
         for entry in fs::read_dir(dir).map_err(io(dir))?.flatten() {
             let path = entry.path();
             if path.is_file() {

@@ -9,6 +9,7 @@ mod catalog;
 mod codec;
 mod copy;
 mod disk;
+mod durable;
 mod image;
 mod images;
 mod lock;
@@ -30,8 +31,8 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 
 use crate::error::{Error, Result};
 use disk::Disk;
+use durable::Durable;
 use lock::StoreLock;
-use witness::Witness;
 
 pub use disk::{DiskOp, Fault, Faults};
 #[cfg(any(test, fuzzing))]
@@ -83,7 +84,8 @@ pub(crate) struct Database {
     disk: Disk,
     /// Commits so far. Held while one is applied.
     commits: Mutex<u64>,
-    witness: Mutex<Witness>,
+    /// Taken before `commits` where both are held.
+    durable: Mutex<Durable>,
     mended: Repairs,
     _lock: Arc<StoreLock>,
 }
@@ -92,8 +94,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens sled on a directory.
+/// Removes snapshots that sled had not finished when it was killed. It would take one for its newest, and refuse the database
+/// for being cut short; the one before is there until the new one has its name.
+fn remove_unfinished_snapshots(dir: &Path, disk: &Disk) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            disk.file(DiskOp::Remove, &path, || std::fs::remove_file(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens sled on a directory, whose lock is held.
 fn open_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
+    remove_unfinished_snapshots(dir, disk)?;
     let flush_every = (opening.durability == Durability::Relaxed).then_some(500);
     let config = sled::Config::default()
         .path(dir)
@@ -170,7 +186,7 @@ impl Database {
         };
         let disk = Disk::new(dir, opening.faults.clone());
         let catalog = disk.run(DiskOp::Read, "open its catalogue", || sled.open_tree(catalog::TREE))?;
-        let witness = Mutex::new(Witness::open(dir, &disk)?);
+        let durable = Mutex::new(Durable::open(root, dir, &disk)?);
         let mut database = Self {
             sled,
             catalog,
@@ -179,7 +195,7 @@ impl Database {
             durability: opening.durability,
             disk,
             commits: Mutex::new(0),
-            witness,
+            durable,
             mended,
             _lock: lock,
         };
@@ -237,9 +253,20 @@ impl Database {
 
     /// Waits until so many commits are on disk.
     fn sync(&self, number: u64) -> Result<()> {
-        self.disk.run(DiskOp::Flush, "make a write durable", || self.sled.flush().map(|_| ()))?;
+        let mut durable = lock(&self.durable);
+        self.disk.check_poison()?;
+        if durable.commits >= number {
+            return Ok(());
+        }
+        // One sync serves all that were applied while this one waited for its turn.
+        let reached = *lock(&self.commits);
+        self.disk.run(DiskOp::Flush, "make a write durable", || {
+            self.sled.flush()?;
+            durable.sync().map_err(sled::Error::Io)
+        })?;
+        durable.commits = reached;
         // The write is durable whatever comes of this: a witness that counts too little notices less, and says nothing false.
-        if let Err(error) = lock(&self.witness).note(number, &self.disk) {
+        if let Err(error) = durable.witness.note(reached, &self.disk) {
             tracing::warn!(%error, "the database's witness could not be written");
         }
         Ok(())

@@ -79,10 +79,16 @@ fn what_was_acknowledged_survives_kills_and_nothing_is_half_there() {
     let (mut next, mut acknowledged, mut torn, started) = (0_u64, 0_u64, 0_u64, Instant::now());
     for kill in 0..kills {
         let mut worker = Worker::start(dir, seed, next);
-        let last = 1 + random.below(25);
+        // One in four is killed while it opens the store, or soon after.
+        let opening = random.below(4) == 0;
+        let last = if opening { 0 } else { 1 + random.below(25) };
         let wait = Duration::from_micros(random.next() % [300, 3_000, 20_000][random.below(3)]);
         let mut under_way: Option<Op> = None;
         let mut begun = 0;
+        if opening {
+            std::thread::sleep(Duration::from_micros(random.next() % 30_000));
+            worker.child.kill().expect("killed");
+        }
         while let Some(said) = worker.next() {
             match said {
                 Said::Begin(number) => {
@@ -105,7 +111,7 @@ fn what_was_acknowledged_survives_kills_and_nothing_is_half_there() {
         let status = worker.child.wait().expect("the child ended");
         assert!(begun >= last, "kill {kill}: the child ended by itself ({status}), seed {seed}, operation {next}");
         torn += u64::from(under_way.is_some());
-        let context = format!("seed {seed}, kill {kill}, operation {} {under_way:?}", next - 1);
+        let context = format!("seed {seed}, kill {kill}, operation {} {under_way:?}", next.saturating_sub(1));
         model = look::after_a_kill(dir, &model, under_way.as_ref(), &context);
     }
     println!(

@@ -12,11 +12,11 @@ use affinis::Error;
 use crate::common::Random;
 use crate::scene::{builder, copy_dir, fill, filled, look, seen_store};
 
-fn setting(name: &str, otherwise: u64) -> u64 {
+pub(crate) fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir).expect("read").flatten() {
         if entry.file_type().expect("known").is_dir() {
@@ -197,6 +197,24 @@ fn a_database_that_lost_its_end_is_noticed() {
     assert!(report.lost[0].contains("cannot be brought back"), "{report:?}");
     assert_eq!(report.verified.problems, []);
     builder().open(&path).expect("what is left can be used");
+}
+
+#[test]
+fn a_snapshot_that_a_kill_cut_short_is_not_believed() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    filled(&path);
+    let expected = look(&path).expect("whole");
+    let snapshot = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap."));
+    let newest = files(&path).into_iter().rfind(snapshot).expect("sled left a snapshot");
+    let bytes = std::fs::read(&newest).expect("read");
+    // What sled is writing when it opens a database, later than the one before and without an end.
+    let unfinished = path.join("sled").join("snap.7FFFFFFFFFFFFFFF.generating");
+    for length in [0, 11, bytes.len() / 2, bytes.len()] {
+        std::fs::write(&unfinished, &bytes[..length]).expect("written");
+        assert!(look(&path).unwrap_or_else(|e| panic!("{length} bytes: {e}")) == expected, "{length} bytes");
+        assert!(!unfinished.exists());
+    }
 }
 
 #[test]

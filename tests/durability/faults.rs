@@ -10,10 +10,10 @@ use affinis::{Collection, DiskOp, Error, Fault, Faults, Forget, Result, Store};
 
 use crate::scene::{builder, copy_dir, fill, items, judgements, look, seen, seen_store};
 
-type Work = fn(&Store, &Collection, &Path) -> Result<()>;
+pub(crate) type Work = fn(&Store, &Collection, &Path) -> Result<()>;
 
 /// The operations whose every step is made to fail.
-const WORKS: [(&str, Work); 9] = [
+pub(crate) const WORKS: [(&str, Work); 9] = [
     ("add", |_, main, _| main.add(items(55, 10)).map(drop)),
     ("delete", |_, main, _| main.delete(&["p1", "p7"]).map(drop)),
     ("judge", |_, main, _| main.judge_all(judgements("cat", 2)).map(drop)),
@@ -30,7 +30,7 @@ const WORKS: [(&str, Work); 9] = [
 
 /// The states that may be found after an operation was cut short: the one before, the one after, and between the two
 /// transactions of those that have two.
-fn allowed(work: Work, name: &str, filled: &Path) -> Vec<String> {
+pub(crate) fn allowed(work: Work, name: &str, filled: &Path) -> Vec<String> {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     copy_dir(filled, &path);
@@ -50,7 +50,7 @@ fn allowed(work: Work, name: &str, filled: &Path) -> Vec<String> {
 }
 
 /// Times differ from run to run.
-fn timeless(state: &str) -> String {
+pub(crate) fn timeless(state: &str) -> String {
     let mut out = String::new();
     for (at, piece) in state.split("created: \"").enumerate() {
         out.push_str(if at == 0 { piece } else { piece.split_once('"').map_or(piece, |(_, rest)| rest) });
@@ -169,7 +169,7 @@ fn try_once(
 }
 
 /// The judgements are gone and the metric is the built-in one: the refit that follows was not reached.
-fn is_between(state: &str) -> bool {
+pub(crate) fn is_between(state: &str) -> bool {
     !state.contains("user: Some(\"ann\")") && state.contains("active: 0, ")
 }
 

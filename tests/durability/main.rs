@@ -5,6 +5,7 @@ mod backup;
 mod common;
 mod damage;
 mod faults;
+mod power;
 mod properties;
 mod scene;
 mod space;

@@ -1,0 +1,124 @@
+//! What sled calls flushed, made durable.
+//!
+//! On Linux sled ends a flush with `sync_file_range`, which leaves the file's length and the drive's cache to chance, and it
+//! never syncs the files that it writes large values to. What is acknowledged must outlive a loss of power, so both are
+//! synced here, and only then the [witness](super::witness) counts.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk::{Disk, DiskOp};
+use super::swap::sync_dir;
+use super::witness::Witness;
+use crate::error::Result;
+
+/// sled's log.
+const LOG: &str = "db";
+/// Where sled puts values that are too large for its log.
+const BLOBS: &str = "blobs";
+
+/// A database's way to the disk.
+#[derive(Debug)]
+pub(super) struct Durable {
+    log: File,
+    blobs: PathBuf,
+    /// The lengths of the files of large values when they were last synced.
+    synced: HashMap<OsString, u64>,
+    pub(super) witness: Witness,
+    /// Commits that are known to be durable.
+    pub(super) commits: u64,
+}
+
+impl Durable {
+    /// Opens it for a database that sled has open. The names of a new one are made durable, up to the store's own in `root`.
+    pub(super) fn open(root: &Path, dir: &Path, disk: &Disk) -> Result<Self> {
+        let path = dir.join(LOG);
+        let log = disk.file(DiskOp::Read, &path, || OpenOptions::new().write(true).open(&path))?;
+        let witness = Witness::open(dir, disk)?;
+        if witness.count().is_none() {
+            let conf = dir.join("conf");
+            disk.file(DiskOp::Sync, &conf, || OpenOptions::new().write(true).open(&conf)?.sync_all())?;
+            sync_dir(dir, disk)?;
+            sync_dir(root, disk)?;
+            if let Some(parent) = root.parent() {
+                sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, disk)?;
+            }
+        }
+        Ok(Self { log, blobs: dir.join(BLOBS), synced: HashMap::new(), witness, commits: 0 })
+    }
+
+    /// Makes durable what sled has written.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        // A large value first: sled ends its log before the first one that it cannot read.
+        self.sync_blobs()?;
+        self.log.sync_data()
+    }
+
+    /// Syncs the files of large values that are new or longer than they were; gives their number.
+    fn sync_blobs(&mut self) -> io::Result<usize> {
+        let mut there = HashMap::new();
+        let mut written = 0;
+        for entry in fs::read_dir(&self.blobs)? {
+            let entry = entry?;
+            // sled removes them in the background.
+            let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+            let bytes = match entry.metadata() {
+                Err(e) if gone(&e) => continue,
+                meta => meta?.len(),
+            };
+            let name = entry.file_name();
+            if self.synced.get(&name) != Some(&bytes) {
+                match OpenOptions::new().write(true).open(entry.path()).and_then(|file| file.sync_all()) {
+                    Err(e) if gone(&e) => continue,
+                    done => done?,
+                }
+                written += 1;
+            }
+            there.insert(name, bytes);
+        }
+        self.synced = there;
+        if written > 0 && cfg!(unix) {
+            File::open(&self.blobs)?.sync_all()?;
+        }
+        Ok(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_values_are_synced_once_and_again_when_they_grew() {
+        let home = tempfile::tempdir().expect("a directory");
+        let dir = home.path();
+        fs::create_dir(dir.join(BLOBS)).expect("made");
+        for name in [LOG, "conf", "blobs/10", "blobs/20"] {
+            fs::write(dir.join(name), b"ab").expect("written");
+        }
+        let mut durable = Durable::open(dir, dir, &Disk::new(dir, None)).expect("opened");
+        assert_eq!([2, 0], [(); 2].map(|()| durable.sync_blobs().expect("synced")));
+        fs::write(dir.join("blobs/10"), b"abc").expect("written");
+        fs::write(dir.join("blobs/30"), b"").expect("written");
+        fs::remove_file(dir.join("blobs/20")).expect("removed");
+        assert_eq!([2, 0], [(); 2].map(|()| durable.sync_blobs().expect("synced")));
+        fs::remove_dir_all(dir.join(BLOBS)).expect("removed");
+        assert!(durable.sync().is_err());
+    }
+
+    /// sled's files are called what this module takes them for, and values of this length leave the log.
+    #[test]
+    fn the_files_are_where_sled_has_them() {
+        let home = tempfile::tempdir().expect("a directory");
+        let dir = home.path();
+        let sled = sled::Config::default().path(dir).flush_every_ms(None).open().expect("opened");
+        let mut durable = Durable::open(dir, dir, &Disk::new(dir, None)).expect("opened");
+        assert_eq!(durable.sync_blobs().expect("synced"), 0);
+        sled.insert("large", vec![7; 1 << 20]).expect("inserted");
+        sled.flush().expect("flushed");
+        assert!(durable.sync_blobs().expect("synced") > 0);
+    }
+}
