@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::io::BufReader;
 
 use affinis::{
-    DiskOp, Error, Fault, Faults, Filter, Item, Judgement, Metric, MetricLearner, Query, Store, StoreBuilder,
+    DiskOp, Encoder, Error, Fault, Faults, Filter, Item, Judgement, Metric, MetricLearner, Onnx, Query, Store,
+    StoreBuilder,
 };
 use affinis_cli::input::{self, Defaults, Expected, InputError};
 use affinis_mahalanobis::Mahalanobis;
@@ -75,6 +76,66 @@ fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
     })
+}
+
+/// Small models, each of another shape, and the tokenizer that fits them.
+const MODELS: [&[u8]; 7] = [
+    include_bytes!("../tests/fixtures/models/tokens.onnx"),
+    include_bytes!("../tests/fixtures/models/bert.onnx"),
+    include_bytes!("../tests/fixtures/models/sentence_embedding.onnx"),
+    include_bytes!("../tests/fixtures/models/pooler.onnx"),
+    include_bytes!("../tests/fixtures/models/traced.onnx"),
+    include_bytes!("../tests/fixtures/models/types.onnx"),
+    include_bytes!("../tests/fixtures/models/scores.onnx"),
+];
+const TOKENIZER: &[u8] = include_bytes!("../tests/fixtures/models/tokenizer.json");
+/// Files of a model directory that say how it is used.
+const SETTINGS: [&str; 6] = [
+    "config.json",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    "tokenizer_config.json",
+    "onnx/model.onnx",
+];
+
+/// A model directory that lies is refused with its file named, or gives finite rows of the dimension that it states.
+///
+/// The first two bytes say which model, and which file is changed: the graph and the tokenizer by changes of three bytes
+/// each (place, value), any other is what follows.
+pub(crate) fn model(data: &[u8]) {
+    let [which, file, rest @ ..] = data else { return };
+    let mut graph = MODELS[usize::from(*which) % MODELS.len()].to_vec();
+    let mut tokenizer = TOKENIZER.to_vec();
+    let home = tempfile::tempdir().expect("a directory");
+    let changes = rest.as_chunks::<3>().0.iter().map(|[a, b, value]| (u16::from_le_bytes([*a, *b]), *value));
+    let change = |bytes: &mut Vec<u8>| {
+        for (at, value) in changes {
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = value;
+        }
+    };
+    match usize::from(*file) % 16 {
+        0..8 => change(&mut graph),
+        8..10 => change(&mut tokenizer),
+        other => {
+            let path = home.path().join(SETTINGS[other - 10]);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+            std::fs::write(path, rest).expect("written");
+        }
+    }
+    std::fs::write(home.path().join("model.onnx"), graph).expect("written");
+    std::fs::write(home.path().join("tokenizer.json"), tokenizer).expect("written");
+    let encoded = Onnx::options().threads(1).from_dir(home.path()).and_then(|model| {
+        assert!((1..=4096).contains(&model.dim()));
+        let encoded = model.encode(&["plum", "", "a longer text, with plums"])?;
+        assert_eq!(encoded.vectors.dim(), (3, model.dim()));
+        Ok(encoded)
+    });
+    match encoded {
+        Ok(encoded) => assert!(encoded.vectors.iter().all(|v| v.is_finite())),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
 }
 
 /// Finite, symmetric, and positive in many directions.
@@ -190,42 +251,61 @@ fn contents(points: &affinis::Collection) -> BTreeMap<String, [f32; 2]> {
     points.items().expect("listed").map(|item| read(item.expect("read"))).collect()
 }
 
-/// Whatever is judged, a metric that is learned is symmetric positive definite, finite, and within its cap.
+/// Whatever is judged, a metric that is learned is symmetric positive definite, finite, and within its cap; and it does not
+/// depend on the order of the judgements.
 pub(crate) fn judgements(data: &[u8]) {
     const DIM: usize = 3;
-    let home = tempfile::tempdir().expect("a directory");
-    let store = builder().open(home.path().join("s")).expect("opened");
-    let points = store.collection("c").dim(DIM).create().expect("made");
     let (head, rest) = data.split_at(data.len().min(36));
-    let items = head.chunks_exact(DIM).enumerate().map(|(i, v)| {
+    let numbers = |v: &[u8]| -> Vec<f32> {
         // From equal vectors to lengths that differ by many orders.
-        let number = |b: u8| (f32::from(b % 16) - 8.0) * 10_f32.powi(i32::from(b / 16) % 7 - 3);
-        Item::vector(format!("i{i}"), v.iter().map(|b| number(*b)).collect::<Vec<_>>())
-    });
-    points.add(items).expect("added");
-    for step in rest.chunks_exact(4).take(100) {
+        v.iter().map(|b| (f32::from(b % 16) - 8.0) * 10_f32.powi(i32::from(b / 16) % 7 - 3)).collect()
+    };
+    let judged = rest.chunks_exact(4).take(100).map(|step| {
         let (a, b) = (format!("i{}", step[0] % 12), format!("i{}", step[1] % 12));
         let judgement = match step[2] % 4 {
             0 => Judgement::similar(&a, &b),
             1 => Judgement::dissimilar(&a, &b),
             _ => Judgement::graded(Query::like(&a), &b, f32::from(step[2]) / 127.5 - 1.0),
         };
-        let weight = 10_f32.powi(i32::from(step[3] % 13) - 6);
-        match points.judge(judgement.weight(weight).user(format!("u{}", step[3] % 3))) {
-            Ok(_) | Err(Error::InvalidJudgement { .. }) => {}
+        judgement.weight(10_f32.powi(i32::from(step[3] % 13) - 6)).user(format!("u{}", step[3] % 3))
+    });
+    let mut judged: Vec<Judgement> = judged.collect();
+    let learned = |judged: &[Judgement]| {
+        let home = tempfile::tempdir().expect("a directory");
+        let store = builder().open(home.path().join("s")).expect("opened");
+        let points = store.collection("c").dim(DIM).create().expect("made");
+        let items = head.chunks_exact(DIM).enumerate().map(|(i, v)| Item::vector(format!("i{i}"), numbers(v)));
+        points.add(items).expect("added");
+        for judgement in judged {
+            match points.judge(judgement.clone()) {
+                Ok(_) | Err(Error::InvalidJudgement { .. }) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        let matrix = match points.refit().seed(u64::from(head.first().copied().unwrap_or(0))).force(true).run() {
+            Ok(report) => {
+                let version = report.version.expect("it was stored");
+                assert!(report.condition.is_finite() && report.condition >= 1.0, "{report:?}");
+                let stored = points.history().expect("read").versions;
+                let bytes = &stored.iter().find(|v| v.version.version == version).expect("stored").metric;
+                let metric = Mahalanobis::default().decode(bytes).expect("it can be read");
+                check_metric(&*metric);
+                Some(metric.matrix().expect("a matrix"))
+            }
+            Err(Error::NoJudgements(_) | Error::Learn(_)) => None,
             Err(other) => panic!("{other:?}"),
+        };
+        assert!(store.verify().expect("verified").problems.is_empty());
+        matrix
+    };
+    let forwards = learned(&judged);
+    judged.reverse();
+    match (forwards, learned(&judged)) {
+        (Some(a), Some(b)) => {
+            let largest = a.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+            assert!((&a - &b).iter().all(|x| x.abs() <= 1e-10 * largest), "{a} and {b}");
         }
+        (None, None) => {}
+        (one, other) => panic!("{one:?} in one order, {other:?} in the other"),
     }
-    match points.refit().seed(u64::from(data.first().copied().unwrap_or(0))).force(true).run() {
-        Ok(report) => {
-            let version = report.version.expect("it was stored");
-            assert!(report.condition.is_finite() && report.condition >= 1.0, "{report:?}");
-            let stored = points.history().expect("read").versions;
-            let bytes = &stored.iter().find(|v| v.version.version == version).expect("stored").metric;
-            check_metric(&*Mahalanobis::default().decode(bytes).expect("it can be read"));
-        }
-        Err(Error::NoJudgements(_) | Error::Learn(_)) => {}
-        Err(other) => panic!("{other:?}"),
-    }
-    assert!(store.verify().expect("verified").problems.is_empty());
 }

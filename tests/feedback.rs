@@ -137,6 +137,41 @@ fn old_judgements_fade() {
     assert_eq!(points.metric(2).expect("version 2").parameters["half_life_days"], 10.0);
 }
 
+/// A user who judges with great weight by what nobody else looks at.
+#[test]
+fn one_user_does_not_outweigh_the_others() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, points) = points(dir.path());
+    for user in ["ann", "bob", "cat"] {
+        let from = usize::from(user.as_bytes()[0] - b'a') * 10;
+        judge_answers(&points, from..from + 10, Some(user));
+    }
+    let honest = points.refit().force(true).run().expect("version 1").version.expect("stored");
+    for query in (100..160).map(|q: usize| q.to_string()) {
+        let vector = points.get(&query).expect("read").expect("there").vector.expect("a vector");
+        for hit in &points.search(Query::like(&query)).run().expect("hits") {
+            let other = points.get(&hit.id).expect("read").expect("there").vector.expect("a vector");
+            let grade = if (other[2] - vector[2]).abs() < 0.2 { 1.0 } else { -1.0 };
+            points
+                .judge(Judgement::graded(Query::like(&query), &hit.id, grade).user("eve").weight(50.0))
+                .expect("judged");
+        }
+    }
+    let third = |version: u32| points.metric_matrix(version).expect("a matrix")[(2, 2)];
+    let learn = |refit: affinis::Refit| refit.force(true).run().expect("learned").version.expect("stored");
+    let poisoned = learn(points.refit());
+    let limited = learn(points.refit().user_share(0.25));
+    assert!(third(poisoned) > third(honest) + 0.5, "{} and {}", third(poisoned), third(honest));
+    assert!(third(limited) < third(poisoned) - 0.2, "{:?}", [honest, limited, poisoned].map(third));
+    assert_eq!(points.metric(limited).expect("a version").parameters["user_share"], 0.25);
+    let weights = || points.metric_matrix(limited).expect("a matrix");
+    let same = store.collection("points").user_share(0.25).open().expect("opened");
+    assert_eq!(points.metric_matrix(learn(same.refit())).expect("a matrix"), weights());
+    for share in [0.0, -1.0, 1.5, f64::NAN] {
+        assert!(matches!(points.refit().user_share(share).run(), Err(Error::Invalid(_))), "{share}");
+    }
+}
+
 /// Asks the trial and clicks: on what is of the query's kind.
 fn click(points: &Collection, query: usize) {
     let query = query.to_string();

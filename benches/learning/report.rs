@@ -1,5 +1,6 @@
 //! The tables and plots of `docs/learning.md`, written between its markers and beside it.
 
+mod hostile;
 mod sections;
 mod speed;
 
@@ -13,11 +14,12 @@ const CORPORA: [(&str, &str); 2] = [("debian-6000", "Debian"), ("wordnet-6000", 
 /// A part of the report: its name in the markers, and what makes it.
 type Section = (&'static str, fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>);
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("budgets", sections::budgets),
     ("others", sections::others),
     ("learners", sections::learners),
     ("noise", sections::noise),
+    ("hostile", hostile::hostile),
     ("pairs", sections::pairs),
     ("rounds", sections::rounds),
     ("speed", speed::speed),

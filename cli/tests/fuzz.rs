@@ -115,6 +115,19 @@ fn metric() {
 }
 
 #[test]
+fn model() {
+    let settings = texts(&[
+        "\0\x0a{\"max_position_embeddings\": 512, \"pad_token_id\": 0, \"model_type\": \"bert\"}",
+        "\0\x0b[{\"idx\": 1, \"type\": \"sentence_transformers.models.Pooling\", \"path\": \"1_Pooling\"}]",
+        "\0\x0c{\"word_embedding_dimension\": 4, \"pooling_mode_cls_token\": true, \"pooling_mode_max_tokens\": true}",
+        "\0\x0d{\"max_seq_length\": 4}",
+        "\0\x0e{\"model_max_length\": 1e30}",
+    ]);
+    let graphs = (0..7).flat_map(|which| (0..9).map(move |file| vec![which, file, 200, 0, 0, 40, 1, 255]));
+    drive("model", bodies::model, &settings.into_iter().chain(graphs).collect::<Vec<_>>());
+}
+
+#[test]
 fn operations() {
     let mut random = fastrand::Rng::with_seed(9);
     let corpus: Vec<Vec<u8>> = (0..4).map(|_| (0..120).map(|_| random.u8(..)).collect()).collect();

@@ -2,7 +2,7 @@
 //!
 //! At most one runs, and judgements that come meanwhile are counted for the next. Searches and judgements never wait for it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Collection, RefitReport};
@@ -13,6 +13,8 @@ use crate::error::Result;
 pub(super) struct Background {
     /// After how many judgements; 0 for never.
     after: AtomicUsize,
+    /// The bits of the greatest share of one user; 0 for none.
+    user_share: AtomicU64,
     state: Mutex<State>,
     idle: Condvar,
 }
@@ -28,6 +30,15 @@ struct State {
 impl Background {
     pub(super) fn set(&self, after: usize) {
         self.after.store(after, Ordering::Relaxed);
+    }
+
+    /// Sets what one user's judgements may make up in refits of which nothing else is said.
+    pub(super) fn set_user_share(&self, share: f64) {
+        self.user_share.store(share.to_bits(), Ordering::Relaxed);
+    }
+
+    pub(super) fn user_share(&self) -> Option<f64> {
+        Some(self.user_share.load(Ordering::Relaxed)).filter(|bits| *bits != 0).map(f64::from_bits)
     }
 
     /// Waits until no refit is running.

@@ -27,6 +27,7 @@ pub struct CollectionBuilder {
     distance: Option<Distance>,
     precision: Option<Precision>,
     refit_after: Option<usize>,
+    user_share: Option<f64>,
 }
 
 impl std::fmt::Debug for CollectionBuilder {
@@ -45,6 +46,7 @@ impl CollectionBuilder {
             distance: None,
             precision: None,
             refit_after: None,
+            user_share: None,
         }
     }
 
@@ -82,6 +84,13 @@ impl CollectionBuilder {
     /// runs at a time, and it ends with the last handle. [`Collection::background_refit`] says what came of it.
     pub fn refit_after(mut self, judgements: usize) -> Self {
         self.refit_after = Some(judgements);
+        self
+    }
+
+    /// The [share of one user](crate::Refit::user_share) in refits of which nothing else is said, those in the background and
+    /// after forgetting among them. It holds for the open collection and is not stored.
+    pub fn user_share(mut self, share: f64) -> Self {
+        self.user_share = Some(share);
         self
     }
 
@@ -183,7 +192,7 @@ impl CollectionBuilder {
                 tracing::warn!(%error, "what was begun of a collection is removed at the next opening");
             }
         }
-        entered.inspect(|c| refit_after(c, self.refit_after))
+        entered.inspect(|c| set_refits(c, self.refit_after, self.user_share))
     }
 
     fn take(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {
@@ -212,14 +221,19 @@ impl CollectionBuilder {
         if let Some(encoder) = &self.encoder {
             check_encoder(&self.name, info.encoder.as_ref(), &**encoder)?;
         }
-        self.store.open_collection(open, &self.name, record, self.encoder).inspect(|c| refit_after(c, self.refit_after))
+        let (after, share) = (self.refit_after, self.user_share);
+        self.store.open_collection(open, &self.name, record, self.encoder).inspect(|c| set_refits(c, after, share))
     }
 }
 
-/// Sets when a collection is refitted by itself, where something was said of it.
-fn refit_after(collection: &Collection, judgements: Option<usize>) {
-    if let Some(judgements) = judgements {
-        collection.inner.background.set(judgements);
+/// Sets when a collection is refitted by itself and how, where something was said of it.
+fn set_refits(collection: &Collection, after: Option<usize>, user_share: Option<f64>) {
+    let background = &collection.inner.background;
+    if let Some(judgements) = after {
+        background.set(judgements);
+    }
+    if let Some(share) = user_share {
+        background.set_user_share(share);
     }
 }
 

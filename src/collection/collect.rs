@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::sample::rows;
-use super::{Inner, prepare, signals};
+use super::{Inner, prepare, share, signals};
 use crate::error::Result;
 use crate::feedback::{Source, query_hash, source_of};
 use crate::persist::{JudgementRecord, QueryRecord};
@@ -43,12 +43,14 @@ pub(super) struct Selection<'a> {
     /// Over which a judgement's weight halves, counted back from the newest one: so equal judgements weigh the same
     /// whenever they are asked for.
     half_life: Option<Duration>,
+    /// What one user's judgements may make up of all.
+    user_share: Option<f64>,
 }
 
 impl<'a> Selection<'a> {
     /// All of somebody's judgements as they were given.
     pub(super) fn of(whose: Whose<'a>) -> Self {
-        Self { whose, range: (0, u64::MAX), half_life: None }
+        Self { whose, range: (0, u64::MAX), half_life: None, user_share: None }
     }
 
     /// Only those numbered so.
@@ -67,6 +69,11 @@ impl<'a> Selection<'a> {
 
     pub(super) fn half_life(mut self, half_life: Option<Duration>) -> Self {
         self.half_life = half_life;
+        self
+    }
+
+    pub(super) fn user_share(mut self, share: Option<f64>) -> Self {
+        self.user_share = share;
         self
     }
 }
@@ -117,13 +124,22 @@ impl Inner {
         }
         let weights = signals::source_weights(&judgements);
         let newest = judgements.iter().map(|(_, r)| r.at).max().unwrap_or(0);
-        let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
-        let mut collected = Collected::default();
         let skipped = signals::skips(&judgements);
-        for (sequence, record) in judgements.into_iter().chain(skipped) {
+        judgements.extend(skipped);
+        let mut weighed = Vec::with_capacity(judgements.len());
+        for (_, record) in &judgements {
             let decay = selection.half_life.map_or(1.0, |time| decayed(newest.saturating_sub(record.at), time));
             let source = weights.get(&source_of(record.source)).copied().unwrap_or(1.0);
-            let weight = record.weight * decay * source * signals::place_weight(&record);
+            weighed.push(record.weight * decay * source * signals::place_weight(record));
+        }
+        if let (Some(share), Whose::Everybody | Whose::Besides(_)) = (selection.user_share, selection.whose) {
+            let users = || judgements.iter().map(|(_, record)| record.user.as_deref());
+            let scales = share::scales(users().zip(weighed.iter().copied()), share);
+            weighed.iter_mut().zip(users()).for_each(|(weight, user)| *weight *= scales[&user]);
+        }
+        let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
+        let mut collected = Collected::default();
+        for ((sequence, record), weight) in judgements.into_iter().zip(weighed) {
             let (Some(query), Some(item)) = (rows_of.query(&record)?, rows_of.item(&record.item)?) else { continue };
             // A source that was found to be worthless weighs nothing, and learners take no weight of 0.
             if weight < f32::MIN_POSITIVE {

@@ -144,7 +144,9 @@ impl Inner {
         let Some(range) = record.judgements else { return Ok(Vec::new()) };
         let half_life = record.parameters.get(HALF_LIFE_DAYS).and_then(|days| days_to_duration(*days));
         let user = record.user.clone();
-        let selection = Selection::of(Whose::only(user.as_deref())).within(range).half_life(half_life);
+        let share = record.parameters.get(USER_SHARE).copied().filter(|share| *share > 0.0 && *share <= 1.0);
+        let selection =
+            Selection::of(Whose::only(user.as_deref())).within(range).half_life(half_life).user_share(share);
         let collected = self.collect(&selection)?;
         let others = self.collect_others(&selection)?;
         let learner = self.learner_of(&record.plugin)?;
@@ -178,6 +180,9 @@ impl Inner {
 
 /// The name under which a version's parameters say the half-life of its judgements, in days.
 pub(super) const HALF_LIFE_DAYS: &str = "half_life_days";
+
+/// The name under which a version's parameters say the greatest share of one user.
+pub(super) const USER_SHARE: &str = "user_share";
 
 /// A half-life as a version says it; `None` where it is no time.
 fn days_to_duration(days: f64) -> Option<Duration> {

@@ -22,6 +22,7 @@ mod refit;
 mod repair;
 mod sample;
 mod search;
+mod share;
 mod signals;
 mod stats;
 mod trial;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::ask::{self, ASKED, Question};
 use super::collect::{Collected, Selection, Whose};
 use super::drift::MOVED;
-use super::explain::HALF_LIFE_DAYS;
+use super::explain::{HALF_LIFE_DAYS, USER_SHARE};
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::feedback::Source;
@@ -26,6 +26,7 @@ pub struct Refit {
     dry_run: bool,
     force: bool,
     half_life: Option<Duration>,
+    user_share: Option<f64>,
     ask: Option<usize>,
     /// Give up when no handle but this one and the caller's is left.
     until_alone: bool,
@@ -85,6 +86,7 @@ impl Collection {
             dry_run: false,
             force: false,
             half_life: None,
+            user_share: self.inner.background.user_share(),
             ask: None,
             until_alone: false,
         }
@@ -138,6 +140,16 @@ impl Refit {
         self
     }
 
+    /// Lets no user's judgements make up more than this share of the weight of all that the shared metric is learned from,
+    /// above 0 and at most 1: whoever judges much, or with great weight, is scaled down. Where there are too few users for it,
+    /// nobody weighs more than the one who weighs least. Judgements without a user are the program's own and are not
+    /// scaled. By default nobody is, unless the
+    /// [collection was opened](crate::CollectionBuilder::user_share) so.
+    pub fn user_share(mut self, share: f64) -> Self {
+        self.user_share = Some(share);
+        self
+    }
+
     /// Gives up when the caller's handle is the last one.
     pub(super) fn until_alone(mut self) -> Self {
         self.until_alone = true;
@@ -173,7 +185,12 @@ impl Inner {
         if request.half_life.is_some_and(|h| h.is_zero()) {
             return Err(Error::Invalid("the half-life is 0; it is a time above 0".into()));
         }
-        let selection = Selection::of(Whose::only(user)).half_life(request.half_life);
+        if let Some(share) = request.user_share.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+            return Err(Error::Invalid(format!(
+                "a user's share of the judgements is above 0 and at most 1, not {share}"
+            )));
+        }
+        let selection = Selection::of(Whose::only(user)).half_life(request.half_life).user_share(request.user_share);
         let collected = self.collect(&selection)?;
         let range = collected.range();
         if range.is_none() {
@@ -211,6 +228,9 @@ impl Inner {
         }
         if let Some(half_life) = request.half_life {
             fitted.report.parameters.insert(HALF_LIFE_DAYS.to_owned(), half_life.as_secs_f64() / 86_400.0);
+        }
+        if let Some(share) = request.user_share {
+            fitted.report.parameters.insert(USER_SHARE.to_owned(), share);
         }
         if let Some(tally) = self.answers(&incumbent, user, fitted.report.pairs)? {
             tally.decide(&mut fitted.report.gate);

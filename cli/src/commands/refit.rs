@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Let a judgement's weight halve over so many days, counted back from the newest
     #[arg(long, value_name = "DAYS", value_parser = days)]
     half_life: Option<Duration>,
+    /// Let no user's judgements make up more than this share of all that is learned from, such as 0.2
+    #[arg(long, value_name = "SHARE")]
+    user_share: Option<f64>,
     /// Fixes every random choice [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -61,6 +64,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     if let Some(half_life) = args.half_life {
         refit = refit.half_life(half_life);
+    }
+    if let Some(share) = args.user_share {
+        refit = refit.user_share(share);
     }
     if let Some(seed) = args.seed {
         refit = refit.seed(seed);

@@ -70,15 +70,16 @@ impl<'a> Evidence<'a> {
         };
         let key = |row: usize| (prints[row], row);
 
-        let mut graded: BTreeMap<_, f64> = BTreeMap::new();
+        let mut graded: BTreeMap<_, Vec<f64>> = BTreeMap::new();
         for g in &examples.graded {
             let (query, item) = (row_of(g.query), row_of(g.item));
             if query != item {
-                *graded.entry((key(query), key(item))).or_default() += f64::from(g.weight) * f64::from(g.grade);
+                graded.entry((key(query), key(item))).or_default().push(f64::from(g.weight) * f64::from(g.grade));
             }
         }
         let mut queries: Vec<Query> = Vec::new();
-        for (((print, query), (_, row)), sum) in graded {
+        for (((print, query), (_, row)), said) in graded {
+            let sum = sum(said);
             if queries.last().is_none_or(|q| q.row != query) {
                 queries.push(Query { row: query, fingerprint: print, relevant: Vec::new(), irrelevant: Vec::new() });
             }
@@ -93,16 +94,17 @@ impl<'a> Evidence<'a> {
         }
         queries.retain(|q| !q.relevant.is_empty() || !q.irrelevant.is_empty());
 
-        let mut paired: BTreeMap<_, f64> = BTreeMap::new();
+        let mut paired: BTreeMap<_, Vec<f64>> = BTreeMap::new();
         for p in &examples.pairs {
             let (a, b) = (key(row_of(p.a)), key(row_of(p.b)));
             if a != b {
                 let weight = f64::from(p.weight);
-                *paired.entry((a.min(b), a.max(b))).or_default() += if p.similar { weight } else { -weight };
+                paired.entry((a.min(b), a.max(b))).or_default().push(if p.similar { weight } else { -weight });
             }
         }
         let links = paired
             .into_iter()
+            .map(|(pair, said)| (pair, sum(said)))
             .filter(|(_, sum)| *sum != 0.0)
             .map(|(((pa, a), (pb, b)), sum)| Link {
                 a,
@@ -133,6 +135,12 @@ impl<'a> Evidence<'a> {
     pub(crate) fn fingerprints(&self) -> impl Iterator<Item = u64> {
         self.queries.iter().map(|q| q.fingerprint).chain(self.links.iter().map(|l| l.fingerprint))
     }
+}
+
+/// The sum, the same in whatever order the numbers come.
+fn sum(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.into_iter().sum()
 }
 
 fn check(dim: usize, examples: &Examples) -> Result<(), LearnError> {
