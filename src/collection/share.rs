@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn nobody_makes_up_more_than_the_share() {
-        let cases: [(&[(Option<&str>, f32)], f64, &[f32]); 6] = [
+        type Given<'a> = &'a [(Option<&'a str>, f32)];
+        let cases: [(Given<'_>, f64, &[f32]); 6] = [
             // One of three is too heavy: 1 of (1 + 1 + 1) is a third, and of a half each may have 2 of 4.
             (&[(Some("a"), 90.0), (Some("b"), 1.0), (Some("c"), 1.0)], 0.5, &[2.0, 1.0, 1.0]),
             (&[(Some("a"), 2.0), (Some("b"), 1.0), (Some("c"), 1.0)], 0.5, &[2.0, 1.0, 1.0]),

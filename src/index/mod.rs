@@ -21,6 +21,7 @@ mod kernels;
 mod link;
 mod merge;
 mod prune;
+mod published;
 mod query;
 mod record;
 mod refine;

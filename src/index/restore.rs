@@ -97,7 +97,7 @@ impl Index {
         view.next_slot = next_slot;
         view.segments = waiting.into_iter().filter_map(Waiting::finish).collect();
         view.segments.sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
-        shared.view.store(Arc::new(view));
+        shared.view.update(|opened| *opened = view);
         let index = Self::over(Arc::new(shared));
         index.background.wake(&index.shared);
         Ok(Restored { index, refused })
@@ -161,7 +161,7 @@ impl Index {
         }
         view.next_slot = next_slot;
         view.segments.sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
-        shared.view.store(Arc::new(view));
+        shared.view.update(|opened| *opened = view);
         shared.is_imaged();
         let index = Self::over(Arc::new(shared));
         index.background.wake(&index.shared);

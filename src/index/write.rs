@@ -3,12 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
-
 use super::bias::{BiasCache, RowSource};
 use super::calibrate::Calibrations;
 use super::head::Head;
 use super::image;
+use super::published::Published;
 use super::rows::unpack_into;
 use super::segment::Segment;
 use super::view::{HeadView, Place, View};
@@ -22,15 +21,13 @@ pub(crate) struct Shared {
     /// How it behaves.
     pub(crate) config: Config,
     /// The state that the next search sees.
-    pub(crate) view: ArcSwap<View>,
+    pub(crate) view: Published<View>,
     /// Biases by metric and part.
     pub(crate) biases: BiasCache,
     /// Beam widths by metric.
     pub(crate) calibrations: Calibrations,
     /// What the background was asked to do beyond what the view shows.
     pub(crate) asked: Mutex<Asked>,
-    /// Held while a view is derived from the last and published.
-    writer: Mutex<()>,
     /// Held while parts are linked: one at a time.
     pub(crate) linking: Mutex<()>,
     generation: AtomicU64,
@@ -65,11 +62,10 @@ impl Shared {
         let active = Versioned { version: 0, metric: Arc::clone(&config.base) };
         Self {
             dim,
-            view: ArcSwap::from_pointee(View::default()),
+            view: Published::new(View::default()),
             biases: BiasCache::new(config.bias_bytes),
             calibrations: Calibrations::new(std::mem::take(&mut config.calibrations)),
             asked: Mutex::new(Asked { active, fill: Vec::new(), calibrate: Vec::new() }),
-            writer: Mutex::new(()),
             linking: Mutex::new(()),
             generation: AtomicU64::new(0),
             imaged: AtomicU64::new(u64::MAX),
@@ -118,24 +114,23 @@ impl Shared {
 
     /// See [`Index::apply`](super::Index::apply).
     pub(crate) fn apply(&self, add: &[(u32, &[f32])], remove: &[u32]) -> Result<(), IndexError> {
-        let _writer = lock(&self.writer);
-        let mut view = View::clone(&self.view.load());
-        let mut next = view.next_slot;
-        for &(slot, vector) in add {
-            self.check_vector(vector)?;
-            if slot < next || slot == u32::MAX {
-                return Err(IndexError::SlotOrder { slot, next });
+        self.view.try_update(|view| {
+            let mut next = view.next_slot;
+            for &(slot, vector) in add {
+                self.check_vector(vector)?;
+                if slot < next || slot == u32::MAX {
+                    return Err(IndexError::SlotOrder { slot, next });
+                }
+                next = slot + 1;
             }
-            next = slot + 1;
-        }
-        for &(slot, vector) in add {
-            self.put(&mut view, slot, vector);
-        }
-        for &slot in remove {
-            view.kill(slot);
-        }
-        self.view.store(Arc::new(view));
-        Ok(())
+            for &(slot, vector) in add {
+                self.put(view, slot, vector);
+            }
+            for &slot in remove {
+                view.kill(slot);
+            }
+            Ok(())
+        })
     }
 
     /// Puts an item into the open head of a view that is not published yet.
@@ -160,14 +155,11 @@ impl Shared {
 
     /// Publishes a change of the parts, then lets go of what only the old parts needed.
     pub(crate) fn replace_parts(&self, change: impl FnOnce(&mut View)) {
-        {
-            let _writer = lock(&self.writer);
-            let mut view = View::clone(&self.view.load());
-            change(&mut view);
+        self.view.update(|view| {
+            change(view);
             self.biases.retain(&view.parts());
-            self.view.store(Arc::new(view));
-            self.generation.fetch_add(1, Ordering::AcqRel);
-        }
+        });
+        self.generation.fetch_add(1, Ordering::AcqRel);
         self.tell();
     }
 
@@ -202,15 +194,14 @@ impl Shared {
             .filter_map(|(id, image)| image::open(*id, image, self.dim, view.next_slot).ok())
             .map(|(segment, _)| Arc::new(segment))
             .collect();
-        let _writer = lock(&self.writer);
-        let mut view = View::clone(&self.view.load());
-        for part in &mut view.segments {
-            // The number of dead items is the view's; the image has the same items in the same places.
-            if let Some(mapped) = mapped.iter().find(|mapped| mapped.id == part.segment.id) {
-                part.segment = Arc::clone(mapped);
+        self.view.update(|view| {
+            for part in &mut view.segments {
+                // The number of dead items is the view's; the image has the same items in the same places.
+                if let Some(mapped) = mapped.iter().find(|mapped| mapped.id == part.segment.id) {
+                    part.segment = Arc::clone(mapped);
+                }
             }
-        }
-        self.view.store(Arc::new(view));
+        });
         true
     }
 
@@ -221,12 +212,7 @@ impl Shared {
 
     /// Publishes a view in which the open head takes no more items.
     pub(crate) fn freeze(&self) {
-        let _writer = lock(&self.writer);
-        let mut view = View::clone(&self.view.load());
-        for head in &mut view.heads {
-            head.frozen = true;
-        }
-        self.view.store(Arc::new(view));
+        self.view.update(|view| view.heads.iter_mut().for_each(|head| head.frozen = true));
     }
 
     /// See [`Index::activate`](super::Index::activate).
