@@ -97,8 +97,18 @@ mod tests {
     use super::*;
     use crate::persist::some_records;
 
-    /// Mutations of valid inputs and random bytes, from a seed.
-    fn drive(corpus: &[Vec<u8>], body: fn(&[u8])) {
+    /// What the fuzzer found worth keeping for a target; nothing in a packaged crate.
+    fn kept(name: &str) -> Vec<Vec<u8>> {
+        let path = format!("{}/fuzz/corpus/{name}.hex", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let byte = |line: &str, at: usize| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal");
+        text.lines().map(|line| (0..line.len()).step_by(2).map(|at| byte(line, at)).collect()).collect()
+    }
+
+    /// The kept corpus, mutations of it and of valid inputs, and random bytes, from a seed.
+    fn drive(name: &str, corpus: &[Vec<u8>], body: fn(&[u8])) {
+        let corpus = [corpus, &kept(name)].concat();
+        corpus.iter().for_each(|input| body(input));
         let count = std::env::var("AFFINIS_FUZZ_INPUTS").ok().and_then(|v| v.parse().ok()).unwrap_or(5_000);
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..count {
@@ -124,14 +134,18 @@ mod tests {
     fn hostile_records_are_refused_or_read() {
         let records = some_records();
         assert!(records.iter().all(|bytes| read_any_record(bytes) > 0), "a valid record is read");
-        drive(&records, record);
+        drive("record", &records, record);
     }
 
     #[test]
     fn hostile_images_are_refused_or_stay_within_themselves() {
         let parts = sound_parts();
         let whole = image_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        drive(&[whole, vec![0; 8], vec![2, 0, 0, 1], vec![0, 8, 0, 60], vec![251, 9, 0, 0, 252, 9, 0, 0]], image);
+        drive(
+            "image",
+            &[whole, vec![0; 8], vec![2, 0, 0, 1], vec![0, 8, 0, 60], vec![251, 9, 0, 0, 252, 9, 0, 0]],
+            image,
+        );
     }
 
     #[test]
@@ -145,6 +159,6 @@ mod tests {
             body.extend(word.to_le_bytes());
         }
         body.extend([2, 2, 4, 2, 1, 2, 1, 3]);
-        drive(&[body, vec![2; 64]], segment);
+        drive("segment", &[body, vec![2; 64]], segment);
     }
 }

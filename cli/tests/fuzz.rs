@@ -1,4 +1,5 @@
-//! The bodies of the fuzz targets (`fuzz/`), driven on stable Rust: random bytes, and mutations of valid inputs.
+//! The bodies of the fuzz targets (`fuzz/`), driven on stable Rust: the kept corpus, random bytes, and mutations of valid
+//! inputs.
 //!
 //! `AFFINIS_FUZZ_SECONDS` says how long each target runs (1), `AFFINIS_SEED` from which seed (1):
 //! `AFFINIS_FUZZ_SECONDS=60 cargo test --workspace --test fuzz -- --nocapture`
@@ -44,13 +45,21 @@ fn mutated(random: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// Runs a target on many inputs; the first that breaks a promise is shown in hexadecimal.
+/// What the fuzzer found worth keeping for a target.
+fn kept(name: &str) -> Vec<Vec<u8>> {
+    let path = format!("{}/../fuzz/corpus/{name}.hex", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let byte = |line: &str, at: usize| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal");
+    text.lines().map(|line| (0..line.len()).step_by(2).map(|at| byte(line, at)).collect()).collect()
+}
+
+/// Runs a target on all that is known and on many inputs more; the first that breaks a promise is shown in hexadecimal.
 fn drive(name: &str, body: fn(&[u8]), corpus: &[Vec<u8>]) {
+    let corpus = &[corpus, &kept(name)].concat();
     let (seconds, seed) = (setting("AFFINIS_FUZZ_SECONDS", 1), setting("AFFINIS_SEED", 1));
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut inputs, started) = (0_u64, Instant::now());
-    // A few at least, however slow the machine.
-    while inputs < 5 || started.elapsed() < Duration::from_secs(seconds) {
+    while inputs <= corpus.len() as u64 || started.elapsed() < Duration::from_secs(seconds) {
         let input = match corpus.get(inputs as usize) {
             Some(whole) => whole.clone(),
             None => mutated(&mut random, corpus),

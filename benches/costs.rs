@@ -1,0 +1,104 @@
+//! What a store costs that is only there: opening it, and memory while it is idle and while it answers, against the number
+//! of items. Each figure comes from a process of its own.
+//!
+//! `cargo bench --workspace --bench costs -- [ITEMS ...]` (1,000, 10,000 and 100,000 by default), on Linux.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use affinis::{Durability, Item, Store};
+use serde_json::json;
+
+const DIM: usize = 100;
+const QUERIES: usize = 1_000;
+const CHILD: &str = "AFFINIS_COSTS_OF";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(store) = std::env::var_os(CHILD) {
+        return opened(Path::new(&store));
+    }
+    let given: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let sizes = if given.is_empty() { vec![1_000, 10_000, 100_000] } else { given };
+    println!(
+        "Items of {DIM} numbers with a text of 60 bytes and metadata; medians of five openings, each in a fresh process.\n\n\
+         | items | on disk, MiB | open, ms | to the first answer, ms | memory idle, MiB | after {QUERIES} searches | mapped files |\n\
+         |---|---|---|---|---|---|---|"
+    );
+    for items in sizes {
+        let home = tempfile::tempdir()?;
+        let path = home.path().join("store");
+        fill(&path, items)?;
+        // The first opening makes sled read its log.
+        let mut runs = Vec::new();
+        for run in 0..6 {
+            let output = Command::new(std::env::current_exe()?).env(CHILD, &path).output()?;
+            if !output.status.success() {
+                return Err(String::from_utf8_lossy(&output.stderr).into());
+            }
+            let figures = String::from_utf8(output.stdout)?;
+            let figures: Vec<f64> = figures.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+            if run > 0 {
+                runs.push(figures);
+            }
+        }
+        let median = |at: usize| {
+            let mut all: Vec<f64> = runs.iter().map(|run| run[at]).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        let [disk, open, first, idle, busy, mapped] = [0, 1, 2, 3, 4, 5].map(median);
+        println!("| {items} | {disk:.1} | {open:.0} | {first:.0} | {idle:.1} | {busy:.1} | {mapped:.1} |");
+    }
+    Ok(())
+}
+
+fn vector(random: &mut fastrand::Rng, centre: usize) -> Vec<f32> {
+    let mut centre = fastrand::Rng::with_seed(centre as u64);
+    (0..DIM).map(|_| centre.f32() - 0.5 + 0.6 * (random.f32() - 0.5)).collect()
+}
+
+fn fill(path: &Path, items: usize) -> affinis::Result<()> {
+    let store = Store::builder().durability(Durability::Relaxed).open(path)?;
+    let points = store.collection("points").dim(DIM).create()?;
+    let mut random = fastrand::Rng::with_seed(1);
+    for from in (0..items).step_by(5_000) {
+        points.add((from..items.min(from + 5_000)).map(|i| {
+            Item::vector(format!("item-{i}"), vector(&mut random, i % 500))
+                .with_text(format!("{i:>8}: a text of some sixty bytes, as titles often have them"))
+                .meta(json!({"class": i % 500}))
+        }))?;
+    }
+    points.settle()?;
+    store.flush()
+}
+
+/// Opens a store as a program would, and prints what that cost.
+fn opened(path: &Path) -> Result<(), Box<dyn Error>> {
+    let before = memory("RssAnon")?;
+    let start = Instant::now();
+    let store = Store::open(path)?;
+    let points = store.collection("points").open()?;
+    let open = start.elapsed();
+    let mut random = fastrand::Rng::with_seed(2);
+    points.search(vector(&mut random, 0)).run()?;
+    let first = start.elapsed();
+    points.settle()?;
+    let idle = memory("RssAnon")? - before;
+    for query in 0..QUERIES {
+        points.search(vector(&mut random, query % 500)).run()?;
+    }
+    let (busy, mapped) = (memory("RssAnon")? - before, memory("RssFile")?);
+    let disk = points.stats()?.disk_bytes as f64 / f64::from(1 << 20);
+    println!("{disk} {} {} {idle} {busy} {mapped}", open.as_secs_f64() * 1e3, first.as_secs_f64() * 1e3);
+    Ok(())
+}
+
+/// MiB of a kind that this process has in memory.
+fn memory(kind: &str) -> Result<f64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with(kind)).ok_or("no such line in /proc/self/status")?;
+    let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
+    Ok(kib / 1024.0)
+}
