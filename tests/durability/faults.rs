@@ -13,12 +13,13 @@ use crate::scene::{builder, copy_dir, fill, items, judgements, look, seen, seen_
 pub(crate) type Work = fn(&Store, &Collection, &Path) -> Result<()>;
 
 /// The operations whose every step is made to fail.
-pub(crate) const WORKS: [(&str, Work); 9] = [
+pub(crate) const WORKS: [(&str, Work); 10] = [
     ("add", |_, main, _| main.add(items(55, 10)).map(drop)),
     ("delete", |_, main, _| main.delete(&["p1", "p7"]).map(drop)),
     ("judge", |_, main, _| main.judge_all(judgements("cat", 2)).map(drop)),
     ("refit", |_, main, _| main.refit().force(true).run().map(drop)),
     ("relink", |_, main, _| main.add(items(55, 10)).and_then(|_| main.relink())),
+    ("promote", |_, main, _| main.promote(1)),
     ("rollback", |_, main, _| main.rollback(None).map(drop)),
     ("forget", |_, main, _| main.forget(&Forget::User("ann".into())).map(drop)),
     ("import", |store, main, _| {
@@ -171,6 +172,64 @@ fn try_once(
 /// The judgements are gone and the metric is the built-in one: the refit that follows was not reached.
 pub(crate) fn is_between(state: &str) -> bool {
     !state.contains("user: Some(\"ann\")") && state.contains("active: 0, ")
+}
+
+#[test]
+fn a_store_that_is_replaced_is_whole_wherever_that_fails() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (filled, backup) = (home.path().join("filled"), home.path().join("backup"));
+    let store = builder().open(&filled).expect("opened");
+    let main = fill(&store).expect("filled");
+    store.backup(&backup).expect("backed up");
+    main.delete(&["p3", "p4"]).expect("deleted");
+    drop((store, main));
+    let copy = home.path().join("copy");
+    let restored = || {
+        let _ = std::fs::remove_dir_all(&copy);
+        builder().restore(&backup, &copy).expect("restored");
+        timeless(&look(&copy).expect("whole"))
+    };
+    let (before, of_backup) = (timeless(&look(&filled).expect("whole")), restored());
+    assert_ne!(before, of_backup);
+    let path = home.path().join("s");
+    let mut tried = 0;
+    for restoring in [false, true] {
+        let after = if restoring { &of_backup } else { &before };
+        for (fault, only) in [
+            (Fault::Refused, None),
+            (Fault::Unacknowledged, Some(DiskOp::Rename)),
+            (Fault::Unacknowledged, Some(DiskOp::Sync)),
+            (Fault::Unacknowledged, Some(DiskOp::Flush)),
+            (Fault::Short, Some(DiskOp::Write)),
+        ] {
+            let mut at = 0;
+            loop {
+                let context = format!("restoring: {restoring}, {fault:?} of {only:?} after {at}");
+                let _ = std::fs::remove_dir_all(&path);
+                copy_dir(&filled, &path);
+                let faults = Faults::new();
+                faults.fail(at, fault, only, false);
+                let store = builder().faults(faults.clone());
+                let done =
+                    if restoring { store.restore(&backup, &path).map(drop) } else { store.compact(&path).map(drop) };
+                let struck = faults.clear();
+                assert!(struck || done.is_ok(), "{context}: {done:?}");
+                let state = timeless(&look(&path).unwrap_or_else(|e| panic!("{context}: {e}")));
+                assert!(state == *after || done.is_err() && state == before, "{context}: another state");
+                for left in ["sled.next", "sled.last"] {
+                    assert!(!path.join(left).exists(), "{context}: {left}");
+                }
+                if !struck {
+                    break;
+                }
+                tried += 1;
+                at += if std::env::var_os("AFFINIS_EVERY").is_some() { 1 } else { 1 + at / 2 };
+            }
+        }
+    }
+    assert_eq!(restored(), of_backup, "the backup is as it was");
+    println!("{tried} crash points of restore and compact tried");
+    assert!(tried > 50, "only {tried} crash points were tried");
 }
 
 #[test]
