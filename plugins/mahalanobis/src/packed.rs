@@ -156,6 +156,16 @@ fn total<T: Copy + std::ops::Add<Output = T>>(v: [T; LANES]) -> T {
 }
 
 #[inline(always)]
+fn plus(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|lane| a[lane] + b[lane])
+}
+
+#[inline(always)]
+fn times(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|lane| a[lane] * b[lane])
+}
+
+#[inline(always)]
 fn dot(a: &[[f64; LANES]], b: &[[f64; LANES]]) -> f64 {
     let mut sums = [0.0; LANES];
     for (a, b) in a.iter().zip(b) {
@@ -188,21 +198,22 @@ impl WithSimd for Quadratic<'_> {
             for rows in self.factor.chunks[start..start + LANES * length].chunks_exact(ROWS * length) {
                 let [r0, r1, r2, r3]: [&[[f32; LANES]]; ROWS] =
                     std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
-                let mut sums = [[0.0_f32; LANES]; ROWS];
+                let [mut s0, mut s1, mut s2, mut s3] = [[0.0_f32; LANES]; ROWS];
                 for ((((x, r0), r1), r2), r3) in x.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
-                    for lane in 0..LANES {
-                        sums[0][lane] += r0[lane] * x[lane];
-                        sums[1][lane] += r1[lane] * x[lane];
-                        sums[2][lane] += r2[lane] * x[lane];
-                        sums[3][lane] += r3[lane] * x[lane];
-                    }
+                    s0 = plus(s0, times(*r0, *x));
+                    s1 = plus(s1, times(*r1, *x));
+                    s2 = plus(s2, times(*r2, *x));
+                    s3 = plus(s3, times(*r3, *x));
                 }
-                let y = sums.map(total);
+                // Seen from here on only: knowing the sum below, the compiler would keep one lane of all rows together.
+                let y = std::hint::black_box([s0, s1, s2, s3]).map(total);
                 square += y.iter().map(|y| f64::from(*y) * f64::from(*y)).sum::<f64>();
+                let [y0, y1, y2, y3] = y.map(|y| [y; LANES]);
                 for ((((to, r0), r1), r2), r3) in direction.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
-                    for lane in 0..LANES {
-                        to[lane] = to[lane] + y[0] * r0[lane] + y[1] * r1[lane] + y[2] * r2[lane] + y[3] * r3[lane];
-                    }
+                    let first = plus(*to, times(y0, *r0));
+                    let second = plus(first, times(y1, *r1));
+                    let third = plus(second, times(y2, *r2));
+                    *to = plus(third, times(y3, *r3));
                 }
             }
         }
