@@ -94,6 +94,8 @@ fn look_into(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::persist::some_records;
 
@@ -109,9 +111,11 @@ mod tests {
     fn drive(name: &str, corpus: &[Vec<u8>], body: fn(&[u8])) {
         let corpus = [corpus, &kept(name)].concat();
         corpus.iter().for_each(|input| body(input));
-        let count = std::env::var("AFFINIS_FUZZ_INPUTS").ok().and_then(|v| v.parse().ok()).unwrap_or(5_000);
+        let seconds = std::env::var("AFFINIS_FUZZ_SECONDS").ok().and_then(|v| v.parse().ok()).unwrap_or(0);
         let mut random = fastrand::Rng::with_seed(1);
-        for _ in 0..count {
+        let (mut inputs, started) = (0_u64, Instant::now());
+        while inputs < 5_000 || started.elapsed() < Duration::from_secs(seconds) {
+            inputs += 1;
             let mut bytes = corpus[random.usize(..corpus.len())].clone();
             for _ in 0..random.usize(..5) {
                 let at = random.usize(..=bytes.len());
@@ -128,6 +132,7 @@ mod tests {
             }
             body(&bytes);
         }
+        println!("{name}: {inputs} inputs in {:.0} s", started.elapsed().as_secs_f64());
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Shared {
     fn untidy(&self) -> bool {
         self.has_head_to_link()
             || self.segment_to_cut().is_some()
-            || self.has_segments_to_merge()
+            || self.wants_one_segment()
             || self.needs_relink()
             || !lock(&self.asked).calibrate.is_empty()
             || self.wants_images()
@@ -171,7 +171,7 @@ impl Shared {
         if !cancelled() {
             let done = match self.segment_to_cut() {
                 Some(segment) => self.cut(segment, watch).is_ok(),
-                None if self.has_segments_to_merge() => self.merge_segments(watch).is_ok(),
+                None if self.wants_one_segment() => self.merge_segments(watch).is_ok(),
                 None => self.needs_relink() && self.relink(watch).is_ok(),
             };
             if done {

@@ -81,7 +81,7 @@ impl Shared {
 
     /// Whether small segments beside the largest are worth making one of them all, since each is searched on its own, or
     /// much of the largest was never refined.
-    pub(crate) fn has_segments_to_merge(&self) -> bool {
+    pub(crate) fn wants_one_segment(&self) -> bool {
         let view = self.view.load();
         let Some(largest) = view.segments.first().map(|part| &part.segment) else { return false };
         let others: usize = view.segments.iter().skip(1).map(|part| part.segment.len()).sum();

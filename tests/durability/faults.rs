@@ -238,7 +238,9 @@ fn a_failed_flush_poisons_the_handle_until_it_is_opened_again() {
     let faults = Faults::new();
     let store = builder().faults(faults.clone()).open(home.path().join("s")).expect("opened");
     let main = fill(&store).expect("filled");
+    main.settle().expect("settled");
     faults.fail(0, Fault::Refused, Some(DiskOp::Flush), false);
+    store.flush().expect("all is on disk: there is nothing to do, and nothing that could fail");
     assert!(matches!(main.add(items(70, 1)), Err(Error::Storage { .. })));
     faults.clear();
     for refused in
