@@ -3,7 +3,7 @@
 use super::Versioned;
 use super::bias::{Biases, RowSource};
 use super::kernels::{Kernels, kernels, prefetch};
-use super::rows::{Block, LANES, pack, unpack_into};
+use super::rows::{Block, pack, unpack_into};
 
 /// Distances below this share of `offset + bias` have lost so many digits to cancellation that they are computed
 /// directly: above it, the terms' rounding (a few `2^-24`) stays below 1e-4 of the distance.
@@ -61,13 +61,7 @@ impl<'a> Query<'a> {
     ///
     /// `scratch` is room for the unpadded row where it has to be compared directly.
     pub(crate) fn exact(&self, row: &[Block], bias: f32, scratch: &mut Vec<f32>) -> f32 {
-        let mut sums = [0.0f64; LANES];
-        for (direction, row) in self.padded.iter().zip(row) {
-            for ((sum, a), x) in sums.iter_mut().zip(&direction.0).zip(&row.0) {
-                *sum += f64::from(*a) * f64::from(*x);
-            }
-        }
-        let dot: f64 = sums.iter().sum();
+        let dot: f64 = (self.kernels.dot64)(&self.padded, row).iter().sum();
         let (offset, bias) = (f64::from(self.offset), f64::from(bias));
         let distance = offset - 2.0 * dot + bias;
         // Written so that a distance that is no number is computed directly too.

@@ -1,7 +1,7 @@
 //! Dot products of padded rows, in `f32` or in codes, by the widest instructions the machine has.
 //!
 //! The choice is made once, at first use. Every kernel computes the same sum in another order, so results in `f32` agree
-//! to rounding, and results in codes to the bit; what is *reported* never comes from here but from [`exact`](super::query), which has one order everywhere.
+//! to rounding, and results in codes to the bit. What is *reported* comes from `dot64`, which has one order everywhere.
 //! This is the only place of the index with `unsafe` code.
 
 #[cfg(target_arch = "aarch64")]
@@ -13,7 +13,7 @@ mod x86;
 use std::sync::OnceLock;
 
 use super::codes::{CodeBlock, WeightBlock};
-use super::rows::Block;
+use super::rows::{Block, LANES};
 
 /// The kernels of one instruction set.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,9 @@ pub(crate) struct Kernels {
     pub(crate) dot: fn(&[Block], &[Block]) -> f32,
     /// Dot products of one row with four others of its length.
     pub(crate) dot4: fn(&[Block], [&[Block]; 4]) -> [f32; 4],
+    /// Sums of products lane by lane, in `f64`: the same bits from every kernel, because the product of two `f32` is exact
+    /// there, whether or not it is fused with the addition.
+    pub(crate) dot64: fn(&[Block], &[Block]) -> [f64; LANES],
     /// Sum of products of weights and codes. The codes are at least as many as the weights, and the absolute weights
     /// sum to less than `i32::MAX / 255`.
     pub(crate) codes: fn(&[WeightBlock], &[CodeBlock]) -> i32,

@@ -20,6 +20,7 @@ pub(super) fn neon() -> Option<Kernels> {
         dot: |a, b| unsafe { dot(a, b) },
         // SAFETY: as above.
         dot4: |q, rows| unsafe { rows.map(|row| dot(q, row)) },
+        dot64: super::portable::dot64,
         // SAFETY: as above.
         codes: |w, c| unsafe { codes(w, c) },
         // SAFETY: as above.

@@ -4,7 +4,7 @@ use super::Kernels;
 use crate::index::codes::{CODE_LANES, CodeBlock, WEIGHT_LANES, WeightBlock};
 use crate::index::rows::{Block, LANES};
 
-pub(super) const KERNELS: Kernels = Kernels { name: "portable", dot, dot4, codes, codes4 };
+pub(super) const KERNELS: Kernels = Kernels { name: "portable", dot, dot4, dot64, codes, codes4 };
 
 fn dot(a: &[Block], b: &[Block]) -> f32 {
     let mut sums = [0.0f32; LANES];
@@ -18,6 +18,16 @@ fn dot(a: &[Block], b: &[Block]) -> f32 {
 
 fn dot4(q: &[Block], rows: [&[Block]; 4]) -> [f32; 4] {
     rows.map(|row| dot(q, row))
+}
+
+pub(super) fn dot64(a: &[Block], b: &[Block]) -> [f64; LANES] {
+    let mut sums = [0.0f64; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, x), y) in sums.iter_mut().zip(&a.0).zip(&b.0) {
+            *sum += f64::from(*x) * f64::from(*y);
+        }
+    }
+    sums
 }
 
 fn codes(weights: &[WeightBlock], codes: &[CodeBlock]) -> i32 {

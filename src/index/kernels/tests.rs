@@ -9,6 +9,7 @@ fn check(a: &[f32], b: &[f32]) {
     let size: f64 = a.iter().zip(b).map(|(x, y)| (f64::from(*x) * f64::from(*y)).abs()).sum();
     let bound = size * f64::from(f32::EPSILON) * (a.len() as f64 / 8.0 + 8.0) + 1e-40;
     let (a, b) = (pack(a), pack(b));
+    let lanes = (super::portable::KERNELS.dot64)(&a, &b).map(f64::to_bits);
     let zero = pack(&vec![0.0; a.len() * 16]);
     for kernels in available() {
         let error = (f64::from((kernels.dot)(&a, &b)) - exact).abs();
@@ -18,6 +19,8 @@ fn check(a: &[f32], b: &[f32]) {
             assert!((f64::from(sum) - exact).abs() <= bound, "{} dot4", kernels.name);
         }
         assert_eq!(four[1], 0.0);
+        assert_eq!((kernels.dot64)(&a, &b).map(f64::to_bits), lanes, "{} dot64", kernels.name);
+        assert!((lanes.map(f64::from_bits).iter().sum::<f64>() - exact).abs() <= size * 1e-13 + 1e-40);
     }
 }
 

@@ -3,18 +3,19 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtsi128_si32, _mm_cvtss_f32,
-    _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_epi32, _mm_shuffle_ps, _mm_storeu_si128,
+    _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_epi32, _mm_shuffle_ps, _mm_storeu_si128,
     _mm256_add_epi32, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cvtepu8_epi16,
-    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_load_ps,
-    _mm256_load_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepu8_epi16, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_load_ps,
-    _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_zextsi256_si512,
+    _mm256_cvtps_pd, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps,
+    _mm256_hadd_epi32, _mm256_load_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_setzero_pd, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_pd, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_cvtepu8_epi16, _mm512_cvtps_pd, _mm512_dpwssd_epi32, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_load_ps,
+    _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_setzero_pd, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_storeu_pd, _mm512_zextsi256_si512,
 };
 
 use super::{Kernels, WEIGHTS_TO_CODES};
 use crate::index::codes::{CodeBlock, WEIGHT_LANES, WeightBlock};
-use crate::index::rows::Block;
+use crate::index::rows::{Block, LANES};
 
 /// The AVX2 kernels, where the machine has them.
 pub(super) fn avx2() -> Option<Kernels> {
@@ -24,6 +25,8 @@ pub(super) fn avx2() -> Option<Kernels> {
         dot: |a, b| unsafe { dot_avx2(a, b) },
         // SAFETY: as above.
         dot4: |q, rows| unsafe { dot4_avx2(q, rows) },
+        // SAFETY: as above.
+        dot64: |a, b| unsafe { dot64_avx2(a, b) },
         // SAFETY: as above.
         codes: |w, c| unsafe { codes_avx2(w, c) },
         // SAFETY: as above.
@@ -44,6 +47,8 @@ pub(super) fn avx512() -> Option<Kernels> {
         // SAFETY: as above.
         dot4: |q, rows| unsafe { dot4_avx512(q, rows) },
         // SAFETY: as above.
+        dot64: |a, b| unsafe { dot64_avx512(a, b) },
+        // SAFETY: as above.
         codes: |w, c| unsafe { codes_avx512(w, c) },
         // SAFETY: as above.
         codes4: |w, rows| unsafe { codes4_avx512(w, rows) },
@@ -54,7 +59,7 @@ pub(super) fn avx512() -> Option<Kernels> {
 #[inline]
 pub(super) fn prefetch<T>(row: &[T]) {
     const LINE: usize = 64;
-    const LINES: usize = 8;
+    const LINES: usize = 32;
     let start = row.as_ptr().cast::<i8>();
     for line in 0..size_of_val(row).div_ceil(LINE).min(LINES) {
         // SAFETY: prefetching is a hint without effect on memory; the address lies within the row.
@@ -140,6 +145,42 @@ fn dot4_avx512(q: &[Block], rows: [&[Block]; 4]) -> [f32; 4] {
         }
     }
     sums.map(|sum| _mm512_reduce_add_ps(sum))
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn dot64_avx2(a: &[Block], b: &[Block]) -> [f64; LANES] {
+    let mut sums = [_mm256_setzero_pd(); 4];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, x), y) in sums.iter_mut().zip(a.0.as_chunks::<4>().0).zip(b.0.as_chunks::<4>().0) {
+            // SAFETY: four `f32` are read from arrays of four.
+            let (x, y) = unsafe { (_mm_loadu_ps(x.as_ptr()), _mm_loadu_ps(y.as_ptr())) };
+            *sum = _mm256_fmadd_pd(_mm256_cvtps_pd(x), _mm256_cvtps_pd(y), *sum);
+        }
+    }
+    let mut out = [0.0f64; LANES];
+    for (out, sum) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
+        // SAFETY: four `f64` are written to an array of four.
+        unsafe { _mm256_storeu_pd(out.as_mut_ptr(), sum) };
+    }
+    out
+}
+
+#[target_feature(enable = "avx512f")]
+fn dot64_avx512(a: &[Block], b: &[Block]) -> [f64; LANES] {
+    let mut sums = [_mm512_setzero_pd(); 2];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, x), y) in sums.iter_mut().zip(a.0.as_chunks::<8>().0).zip(b.0.as_chunks::<8>().0) {
+            // SAFETY: eight `f32` are read from arrays of eight.
+            let (x, y) = unsafe { (_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(y.as_ptr())) };
+            *sum = _mm512_fmadd_pd(_mm512_cvtps_pd(x), _mm512_cvtps_pd(y), *sum);
+        }
+    }
+    let mut out = [0.0f64; LANES];
+    for (out, sum) in out.as_chunks_mut::<8>().0.iter_mut().zip(sums) {
+        // SAFETY: eight `f64` are written to an array of eight.
+        unsafe { _mm512_storeu_pd(out.as_mut_ptr(), sum) };
+    }
+    out
 }
 
 /// Where the codes of an item begin, of which there is one for every weight.
