@@ -110,7 +110,9 @@ mod tests {
     /// The kept corpus, mutations of it and of valid inputs, and random bytes, from a seed.
     fn drive(name: &str, corpus: &[Vec<u8>], body: fn(&[u8])) {
         let corpus = [corpus, &kept(name)].concat();
-        corpus.iter().for_each(|input| body(input));
+        for input in &corpus {
+            body(input);
+        }
         let seconds = std::env::var("AFFINIS_FUZZ_SECONDS").ok().and_then(|v| v.parse().ok()).unwrap_or(0);
         let mut random = fastrand::Rng::with_seed(1);
         let (mut inputs, started) = (0_u64, Instant::now());
