@@ -19,17 +19,26 @@ pub(super) fn speed(_: &[Corpus], _: u64, _: &Path) -> Result<String, Box<dyn Er
         let mut row = vec![d.to_string(), judgements.to_string()];
         // Too few for a held-out test, so that the closed form is all that is done.
         let few = Examples { graded: examples.graded[..70].to_vec(), ..examples.clone() };
-        for (examples, learner) in [(&few, Some("gmml")), (&examples, Some("gmml")), (&examples, None)] {
+        // As a store has it: one plugin, which remembers the prior of the collection's sample.
+        let plugin = Mahalanobis::default();
+        let first = [(&few, Some("gmml")), (&few, Some("gmml"))];
+        for (examples, learner) in first.into_iter().chain([(&examples, Some("gmml")), (&examples, None)]) {
             let task = Task { dim: d, learner, seed: 1, examples, incumbent: None, sample: &sample, cancel: &|| false };
             let clock = Clock::start();
-            Mahalanobis::default().fit(&task)?;
+            plugin.fit(&task)?;
             row.push(format!("{:.0}", 1e3 * clock.seconds()));
         }
         eprintln!("{row:?}");
         rows.push(row);
     }
-    let head =
-        ["d", "judgements", "one closed form (70 judgements)", "with selection of t, and gate", "with refining too"];
+    let head = [
+        "d",
+        "judgements",
+        "the first closed form (70 judgements)",
+        "the same, the prior known",
+        "with selection of t, and gate",
+        "with refining too",
+    ];
     Ok(table(&head.map(str::to_owned), &rows))
 }
 

@@ -12,7 +12,7 @@ use crate::folds::{FOLDS, Folds};
 use crate::gate::{self, Baselines};
 use crate::learner::{Learner, Training, Variant};
 use crate::metric::{MAX_DIM, MahalanobisMetric};
-use crate::prior::Prior;
+use crate::prior::{Prior, Priors};
 use crate::scatter::{self, Scatters};
 use crate::score::{Euclid, Scores, Scoring};
 use crate::seen::Seen;
@@ -25,7 +25,7 @@ struct Fit<'a> {
     learner: &'a dyn Learner,
     condition_cap: f64,
     evidence: &'a Evidence<'a>,
-    prior: Prior,
+    prior: Arc<Prior>,
     folds: Folds,
     /// The scatters of each fold alone.
     parts: Vec<Scatters>,
@@ -37,6 +37,7 @@ pub(crate) fn fit(
     others: Option<&Examples>,
     learner: &dyn Learner,
     condition_cap: f64,
+    priors: &Priors,
 ) -> Result<Fitted, LearnError> {
     let start = Instant::now();
     if task.dim == 0 || task.dim > MAX_DIM {
@@ -55,7 +56,7 @@ pub(crate) fn fit(
                 .into(),
         ));
     }
-    let fit = Fit::new(task, others, learner, condition_cap, &evidence)?;
+    let fit = Fit::new(task, others, (learner, condition_cap), &evidence, priors)?;
 
     let measurable = gate::can_measure(&evidence);
     let selecting = measurable && similar + dissimilar >= select::MIN_JUDGEMENTS;
@@ -113,13 +114,13 @@ impl<'a> Fit<'a> {
     fn new(
         task: &'a Task<'a>,
         others: Option<&Examples>,
-        learner: &'a dyn Learner,
-        condition_cap: f64,
+        (learner, condition_cap): (&'a dyn Learner, f64),
         evidence: &'a Evidence<'a>,
+        priors: &Priors,
     ) -> Result<Self, LearnError> {
         poll(task)?;
         let default = learner.variants().first().copied().ok_or_else(no_variants)?;
-        let prior = Prior::of(task, others, &learner.parameters(default))?;
+        let prior = priors.of_task(task, others, &learner.parameters(default))?;
         let folds = Folds::new(evidence, task.seed);
         let chunklets = scatter::as_chunklets(evidence);
         let mut parts = Vec::with_capacity(FOLDS);

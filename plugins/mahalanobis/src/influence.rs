@@ -13,7 +13,7 @@ use affinis::{Examples, Influences, LearnError, Task, Version};
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::evidence::{Evidence, Judged, Query};
-use crate::prior::Prior;
+use crate::prior::Priors;
 use crate::scatter;
 use crate::spd::{self, GeneralizedEigen};
 
@@ -24,6 +24,7 @@ pub(crate) fn influences(
     others: Option<&Examples>,
     version: &Version,
     between: (&[f32], &[f32]),
+    priors: &Priors,
 ) -> Result<Option<Influences>, LearnError> {
     let parameter = |name: &str| version.parameters.get(name).copied();
     let (Some(similar), Some(dissimilar), Some(cap)) =
@@ -32,7 +33,7 @@ pub(crate) fn influences(
         return Ok(None);
     };
     let evidence = Evidence::new(task.dim, task.examples)?;
-    let prior = Prior::of(task, others, &version.parameters)?;
+    let prior = priors.of_task(task, others, &version.parameters)?;
     let chunklets = scatter::as_chunklets(&evidence);
     let total = scatter::scatters(&evidence, chunklets, |_| true, |_| true);
     let s = total.similar.posterior(&prior.similar, similar);

@@ -7,6 +7,7 @@ use ndarray::ArrayView2;
 
 use crate::learner;
 use crate::metric::MahalanobisMetric;
+use crate::prior::Priors;
 use crate::{codec, compare, fit, influence};
 
 /// Learns Mahalanobis metrics; registered with a store by `Store::builder().plugin(Mahalanobis::default())`.
@@ -20,11 +21,12 @@ use crate::{codec, compare, fit, influence};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mahalanobis {
     condition_cap: f64,
+    priors: Priors,
 }
 
 impl Default for Mahalanobis {
     fn default() -> Self {
-        Self { condition_cap: 16.0 }
+        Self { condition_cap: 16.0, priors: Priors::default() }
     }
 }
 
@@ -49,11 +51,11 @@ impl MetricLearner for Mahalanobis {
     }
 
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
-        fit::fit(task, None, learner::named(task.learner)?, self.condition_cap)
+        fit::fit(task, None, learner::named(task.learner)?, self.condition_cap, &self.priors)
     }
 
     fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
-        fit::fit(task, Some(others), learner::named(task.learner)?, self.condition_cap)
+        fit::fit(task, Some(others), learner::named(task.learner)?, self.condition_cap, &self.priors)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError> {
@@ -75,6 +77,6 @@ impl MetricLearner for Mahalanobis {
         version: &Version,
         between: (&[f32], &[f32]),
     ) -> Result<Option<Influences>, LearnError> {
-        influence::influences(task, others, version, between)
+        influence::influences(task, others, version, between, &self.priors)
     }
 }

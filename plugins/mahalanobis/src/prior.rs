@@ -9,12 +9,14 @@
 //! scatters, with the weight that the prior has anyway. The person's own judgements are not among them, so nothing is
 //! counted twice, and what others said is outweighed as soon as what the collection says would be.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use affinis::{Examples, LearnError, Sample, Task};
 use ndarray::{Array2, Axis};
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, mix};
 use crate::scatter;
 
 /// How much of a well sampled matrix is kept.
@@ -29,28 +31,84 @@ pub(crate) struct Prior {
     pub(crate) dissimilar: Array2<f64>,
 }
 
-impl Prior {
+/// The prior that was made last, with what it was made of: a store gives the same sample until many items are new, and most
+/// of a small refit would go into its scatters. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Priors(Arc<Mutex<Option<Known>>>);
+
+type Known = (Print, Arc<Prior>);
+
+/// What a sample is known by: its dimension, its numbers of rows, and two hashes of all its numbers.
+type Print = (usize, [usize; 2], [u64; 2]);
+
+impl PartialEq for Priors {
+    /// What is remembered changes nothing but time.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Priors {
+    /// The prior that a collection's geometry gives.
+    ///
+    /// # Errors
+    /// As [`Prior::new`].
+    fn of(&self, dim: usize, sample: &Sample) -> Result<Arc<Prior>, LearnError> {
+        let print = print(dim, sample);
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, prior)) = known().as_ref().filter(|(of, _)| *of == print) {
+            return Ok(Arc::clone(prior));
+        }
+        let prior = Arc::new(Prior::new(dim, sample)?);
+        *known() = Some((print, Arc::clone(&prior)));
+        Ok(prior)
+    }
+
     /// The prior of a task: the collection's geometry, with what others judged where one person's metric is learned.
     /// `parameters` are the learner's.
     ///
     /// # Errors
     /// As [`Prior::new`], and for judgements that are out of range.
-    pub(crate) fn of(
+    pub(crate) fn of_task(
+        &self,
         task: &Task<'_>,
         others: Option<&Examples>,
         parameters: &BTreeMap<String, f64>,
-    ) -> Result<Self, LearnError> {
-        let prior = Self::new(task.dim, task.sample)?;
+    ) -> Result<Arc<Prior>, LearnError> {
+        let prior = self.of(task.dim, task.sample)?;
         let Some(others) = others else { return Ok(prior) };
         let evidence = Evidence::new(task.dim, others)?;
         let judged = scatter::scatters(&evidence, scatter::as_chunklets(&evidence), |_| true, |_| true);
         let count = |name: &str| parameters.get(name).copied().unwrap_or(0.0);
-        Ok(Self {
+        Ok(Arc::new(Prior {
             similar: judged.similar.posterior(&prior.similar, count("prior_similar")),
             dissimilar: judged.dissimilar.posterior(&prior.dissimilar, count("prior_dissimilar")),
-        })
+        }))
     }
+}
 
+/// Eight lanes of multiplications and exclusive ors, mixed at the end twice.
+fn print(dim: usize, sample: &Sample) -> Print {
+    const LANES: usize = 8;
+    let parts = [&sample.items, &sample.neighbour_differences];
+    let mut lanes: [u64; LANES] = std::array::from_fn(|lane| mix(lane as u64));
+    for row in parts.iter().flat_map(|part| part.rows()) {
+        let row = row.to_slice().map_or_else(|| Cow::Owned(row.to_vec()), Cow::Borrowed);
+        let (eights, rest) = row.as_chunks::<LANES>();
+        for eight in eights {
+            for (lane, v) in lanes.iter_mut().zip(eight) {
+                *lane = (*lane ^ u64::from(v.to_bits())).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            }
+        }
+        for v in rest {
+            lanes[0] = mix(lanes[0] ^ u64::from(v.to_bits()));
+        }
+    }
+    let hash = |seed| lanes.iter().fold(seed, |hash, lane| mix(hash ^ lane));
+    (dim, parts.map(Array2::nrows), [hash(1), hash(2)])
+}
+
+impl Prior {
     /// # Errors
     /// [`LearnError::Numerical`] when the sample is of another dimension or not finite.
     pub(crate) fn new(dim: usize, sample: &Sample) -> Result<Self, LearnError> {
@@ -81,5 +139,29 @@ fn shrunk(dim: usize, rows: &Array2<f32>) -> Array2<f64> {
     match (rows.nrows() > 0).then(|| scatter::of_rows(rows.view())).flatten() {
         Some(matrix) => matrix * share + identity * (1.0 - share),
         None => identity,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_that_differs_in_one_number_has_a_prior_of_its_own() {
+        let sample = |last: f32| Sample {
+            items: Array2::from_shape_fn((40, 11), |(i, j)| if (i, j) == (39, 10) { last } else { (i * j) as f32 }),
+            neighbour_differences: Array2::from_shape_fn((40, 11), |(i, j)| (i as f32 - j as f32).sin()),
+        };
+        let priors = Priors::default();
+        for last in [0.5, 0.75, 0.5, 0.5] {
+            let (cached, new) = (priors.of(11, &sample(last)).expect("a prior"), Prior::new(11, &sample(last)));
+            let new = new.expect("a prior");
+            assert_eq!((&cached.similar, &cached.dissimilar), (&new.similar, &new.dissimilar));
+        }
+        assert!(Arc::ptr_eq(
+            &priors.of(11, &sample(0.5)).expect("known"),
+            &priors.of(11, &sample(0.5)).expect("known")
+        ));
+        assert!(priors.of(10, &sample(0.5)).is_err(), "a dimension that is not the sample's");
     }
 }
