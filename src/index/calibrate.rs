@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use super::codes;
 use super::query::Query;
 use super::search::{PartBiases, Searcher};
 use super::write::{Shared, lock};
@@ -22,10 +23,13 @@ const K: usize = 10;
 const WIDTHS: [usize; 13] = [32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024];
 
 /// Recall beyond which no wider beam is measured.
-const ENOUGH: f64 = 0.995;
+pub(crate) const ENOUGH: f64 = 0.995;
 
-/// The recall of beam widths, narrowest first.
+/// The recall of beam widths, narrowest first. Where codes lead astray, width 0 stands before the others, which are then of walks
+/// on the numbers themselves.
 pub(crate) type Curve = Vec<(usize, f64)>;
+
+const ON_NUMBERS: (usize, f64) = (0, 0.0);
 
 /// Curves by metric version.
 #[derive(Debug, Default)]
@@ -39,6 +43,13 @@ impl Calibrations {
         let reached = curve.iter().find(|(_, found)| *found >= recall).map(|(ef, _)| *ef);
         // Beyond what was measured: four times the widest.
         reached.or_else(|| curve.last().map(|(ef, _)| 4 * ef))
+    }
+
+    /// Whether walks on codes can reach a recall under a metric, as far as is known.
+    pub(crate) fn codes_reach(&self, version: u32, recall: f64) -> bool {
+        let curves = lock(&self.0);
+        let Some(curve) = curves.get(&version) else { return true };
+        curve.first() != Some(&ON_NUMBERS) && curve.iter().any(|(_, found)| *found >= recall)
     }
 
     /// Starts with what an earlier session measured.
@@ -88,30 +99,43 @@ impl Shared {
             return;
         }
         let biases = PartBiases::of(&view, &self.biases, metric.version);
-        let find = |query: &[f32], ef: usize| -> Vec<u32> {
+        let find = |query: &[f32], ef: usize, coded: bool| -> Vec<u32> {
             let query = Query::new(metric, query);
+            let (view, biases) = (&view, &biases);
             let searcher =
-                Searcher { view: &view, query: &query, biases: &biases, k: K, ef, allowed: None, cancel: Some(cancel) };
+                Searcher { view, query: &query, biases, k: K, ef, coded, allowed: None, cancel: Some(cancel) };
             searcher.run().hits.iter().map(|hit| hit.slot).collect()
         };
-        let queries = self.sample(&view, |query| find(query, WIDTHS[0]));
+        let coded = codes::are_walked(self.dim);
+        let queries = self.sample(&view, |query| find(query, WIDTHS[0], coded));
         // A beam as wide as the collection is a scan.
-        let exact: Vec<Vec<u32>> = queries.iter().map(|query| find(query, usize::MAX / 64)).collect();
+        let exact: Vec<Vec<u32>> = queries.iter().map(|query| find(query, usize::MAX / 64, false)).collect();
         let possible: usize = exact.iter().map(Vec::len).sum();
+        let measure = |coded: bool, curve: &mut Curve| {
+            for ef in WIDTHS {
+                let found: usize = queries
+                    .iter()
+                    .zip(&exact)
+                    .map(|(query, exact)| find(query, ef, coded).iter().filter(|slot| exact.contains(slot)).count())
+                    .sum();
+                if cancel() {
+                    return false;
+                }
+                curve.push((ef, found as f64 / possible.max(1) as f64));
+                if found as f64 >= ENOUGH * possible as f64 {
+                    break;
+                }
+            }
+            true
+        };
         let mut curve = Curve::new();
-        for ef in WIDTHS {
-            let found: usize = queries
-                .iter()
-                .zip(&exact)
-                .map(|(query, exact)| find(query, ef).iter().filter(|slot| exact.contains(slot)).count())
-                .sum();
-            if cancel() {
-                return;
-            }
-            curve.push((ef, found as f64 / possible.max(1) as f64));
-            if found as f64 >= ENOUGH * possible as f64 {
-                break;
-            }
+        let mut measured = measure(coded, &mut curve);
+        if measured && coded && curve.iter().all(|(_, found)| *found < TARGET) {
+            curve = vec![ON_NUMBERS];
+            measured = measure(false, &mut curve);
+        }
+        if !measured {
+            return;
         }
         self.calibrations.set(metric.version, curve);
     }

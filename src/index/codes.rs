@@ -50,6 +50,12 @@ impl<'a> CodeRows<'a> {
     }
 }
 
+/// Whether vectors of so many numbers are walked on codes. Up to 32 numbers are two cache lines, of which codes could spare one;
+/// and in few dimensions many items lie nearer to each other than the codes' steps, so that walks would go astray.
+pub(crate) fn are_walked(dim: usize) -> bool {
+    dim > 32
+}
+
 impl Codes {
     /// Codes that were stored: the least value of each number, the step of each, and the codes.
     pub(crate) fn mapped(ranges: &[f32], blocks: Column<CodeBlock>) -> Self {

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::beam::{Edges, NONE, Score, Scored, search, with_scratch};
-use super::codes::CodedQuery;
+use super::codes::{self, CodedQuery};
 use super::kernels::prefetch;
 use super::prune::{Neighbours, Space, extend, prune};
 use super::rows::unpack_into;
@@ -97,13 +97,18 @@ fn known(space: &Space<'_>, node: u32, edges: &Edges) -> Neighbours {
     out
 }
 
-/// The items nearest to item `node`, without itself, found on the graph `ef` wide: walked on codes, then computed again.
+/// The items nearest to item `node`, without itself, found on the graph `ef` wide: walked on codes
+/// where these are walked, then computed again.
 pub(crate) fn nearest(space: &Space<'_>, edges: &[Edges], entry: u32, node: u32, ef: usize) -> Vec<Scored> {
-    let mut numbers = vec![0.0; space.dim()];
-    unpack_into(space.row(node), &mut numbers);
-    let mut score = SpaceScore { space, query: space.codes().query(&numbers), norm: space.norm(node) };
     let ids: Vec<u32> = with_scratch(|scratch| {
-        search(edges, &[entry], ef, &mut score, |id| id != node, None, scratch);
+        if codes::are_walked(space.dim()) {
+            let mut numbers = vec![0.0; space.dim()];
+            unpack_into(space.row(node), &mut numbers);
+            let mut score = SpaceScore { space, query: space.codes().query(&numbers), norm: space.norm(node) };
+            search(edges, &[entry], ef, &mut score, |id| id != node, None, scratch);
+        } else {
+            search(edges, &[entry], ef, &mut ExactScore { space, node }, |id| id != node, None, scratch);
+        }
         scratch.pool.iter().map(|found| found.id).collect()
     });
     let mut distances = Vec::with_capacity(ids.len());
@@ -134,6 +139,19 @@ impl Score for SpaceScore<'_> {
             out.extend(four.iter().zip(dots).map(|(&id, dot)| finish(id, dot)));
         }
         out.extend(rest.iter().map(|&id| finish(id, self.query.dot(codes.row(id)))));
+    }
+}
+
+/// Distances from one item of the space to others.
+struct ExactScore<'a> {
+    space: &'a Space<'a>,
+    node: u32,
+}
+
+impl Score for ExactScore<'_> {
+    #[inline]
+    fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
+        self.space.distances(self.space.row(self.node), self.space.norm(self.node), ids, out);
     }
 }
 

@@ -362,6 +362,8 @@ impl Shared {
             biases: &biases,
             k: params.k,
             ef: ef.max(params.k).max(1),
+            coded: codes::are_walked(self.dim)
+                && self.calibrations.codes_reach(metric.version, recall.min(calibrate::ENOUGH)),
             allowed: params.allowed,
             cancel: params.cancel,
         };

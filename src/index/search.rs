@@ -110,6 +110,8 @@ pub(crate) struct Searcher<'a> {
     pub(crate) k: usize,
     /// Width of the beam, at least `k`.
     pub(crate) ef: usize,
+    /// Whether segments are walked, and scanned, on codes.
+    pub(crate) coded: bool,
     /// The filter.
     pub(crate) allowed: Option<&'a RoaringBitmap>,
     /// Whether to stop.
@@ -226,24 +228,38 @@ impl Searcher<'_> {
         let slots = &*segment.slots;
         let slot = |local: u32| slots[local as usize];
         let place = |local: u32| (slot(local), Place::Segment(at, local));
+        let exact = &mut RowScore { query: self.query, rows: &segment.rows.view(), biases };
         if self.is_scanned(segment.len()) {
             let locals: Vec<u32> = (0..segment.len() as u32).filter(|&local| self.counts(slot(local))).collect();
-            let found = if self.ef >= segment.len() {
-                self.scan(&mut RowScore { query: self.query, rows: &segment.rows.view(), biases }, &locals, slot, got)
-            } else {
+            let found = if self.coded && self.ef < segment.len() {
                 self.scan(&mut SegmentScore::new(segment, self.query, biases), &locals, slot, got)
+            } else {
+                self.scan(exact, &locals, slot, got)
             };
             Self::keep(found, place, got);
-            return;
-        }
-        got.walked = true;
-        let mut score = SegmentScore::new(segment, self.query, biases);
-        let entries = [segment.entry];
-        let walk = if part.dead == 0 && self.allowed.is_none() {
-            beam::search(&segment.edges, &entries, self.ef, &mut score, |_| true, self.cancel, scratch)
+        } else if self.coded {
+            self.walk(part, &mut SegmentScore::new(segment, self.query, biases), place, scratch, got);
         } else {
-            let counts = |local| self.counts(slot(local));
-            beam::search(&segment.edges, &entries, self.ef, &mut score, counts, self.cancel, scratch)
+            self.walk(part, exact, place, scratch, got);
+        }
+    }
+
+    /// Walks a segment's graph.
+    fn walk(
+        &self,
+        part: &SegmentView,
+        score: &mut impl Score,
+        place: impl Fn(u32) -> (u32, Place),
+        scratch: &mut Scratch,
+        got: &mut Gathered,
+    ) {
+        got.walked = true;
+        let (edges, entries) = (&part.segment.edges, [part.segment.entry]);
+        let walk = if part.dead == 0 && self.allowed.is_none() {
+            beam::search(edges, &entries, self.ef, score, |_| true, self.cancel, scratch)
+        } else {
+            let counts = |local| self.counts(place(local).0);
+            beam::search(edges, &entries, self.ef, score, counts, self.cancel, scratch)
         };
         got.evaluations += walk.evaluations;
         got.complete &= walk.complete;

@@ -152,3 +152,27 @@ fn many_dead_items_are_cut_out_and_a_distant_metric_gets_a_graph_of_its_own() {
     assert!(linked == 9 || old.is_some_and(|old| width < 2 * old), "linked under {linked}, {width} against {old:?}");
     assert_eq!(linked, 9, "condition 1e6 is far enough");
 }
+
+/// Points that fill few dimensions, however many numbers they have, lie nearer to each other than codes can tell.
+#[test]
+fn the_recall_target_is_reached_where_codes_lead_astray() {
+    for (dim, filled) in [(1, 1), (2, 2), (3, 3), (64, 2)] {
+        let mut random = Random::new(11);
+        let basis: Vec<Vec<f32>> = (0..filled).map(|_| random.vector(dim)).collect();
+        let mut point = || {
+            let along: Vec<f32> = (0..filled).map(|_| random.uniform() as f32).collect();
+            let number = |j: usize| along.iter().zip(&basis).map(|(a, b)| a * b[j]).sum();
+            (0..dim).map(number).collect::<Vec<f32>>()
+        };
+        let items: Vec<Vec<f32>> = (0..8_000).map(|_| point()).collect();
+        let queries: Vec<Vec<f32>> = (0..60).map(|_| point()).collect();
+        let index = Index::new(dim, Config::new(Arc::new(super::Euclid(dim)))).unwrap();
+        add(&index, 0, &items);
+        index.settle();
+        let visited = index.search(&euclid(dim), &queries[0], &params(10)).unwrap().evaluations;
+        let reached = recall(&index, &euclid(dim), &items, &queries, &params(10));
+        eprintln!("{filled} of {dim} dimensions: {reached:.4}, {visited} visited");
+        assert!(reached >= 0.95, "{filled} of {dim}: {reached}");
+        assert!(visited < 4_000, "{filled} of {dim}: {visited} visited");
+    }
+}
