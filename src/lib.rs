@@ -57,6 +57,7 @@ mod persist;
 pub mod plugin;
 mod query;
 mod store;
+mod sum;
 mod time;
 
 pub use collection::{

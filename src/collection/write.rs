@@ -14,6 +14,7 @@ use crate::error::{Error, Result, cut};
 use crate::item::{Item, MAX_META_BYTES};
 use crate::metric::Distance;
 use crate::persist::ItemRecord;
+use crate::sum::dot;
 
 /// What an `add` did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -113,11 +114,13 @@ impl Inner {
         if vector.len() != self.dim {
             return Err(Error::Dimension { what: what(), expected: self.dim, found: vector.len() });
         }
-        if let Some(position) = vector.iter().position(|x| !x.is_finite()) {
+        // Squares must stay finite in f32: distances are sums of them. In f64 they do, if the numbers are finite.
+        let square = dot(vector, vector);
+        if !square.is_finite()
+            && let Some(position) = vector.iter().position(|x| !x.is_finite())
+        {
             return Err(Error::NotFinite { what: what(), position, value: vector[position] });
         }
-        // Squares must stay finite in f32: distances are sums of them.
-        let square: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
         if square > f64::from(f32::MAX) / 1e4 {
             return Err(Error::Invalid(format!(
                 "{} is too long ({:.3e}): its distances would overflow",

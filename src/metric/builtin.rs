@@ -6,6 +6,7 @@ use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use crate::plugin::{Metric, Rewritten};
+use crate::sum::dot;
 
 /// The distance a collection is made with; its metric version 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
@@ -64,11 +65,6 @@ struct Euclidean {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Dot {
     dim: usize,
-}
-
-/// `x.y` in f64, so that neither order nor batch matters to the rounded result's last bits.
-fn dot(x: &[f32], y: &[f32]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
 }
 
 impl Metric for Euclidean {
