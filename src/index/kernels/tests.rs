@@ -75,6 +75,26 @@ fn code_kernels_agree_to_the_bit() {
     }
 }
 
+/// Not a test: what `benches/callgrind.sh` counts the instructions of.
+#[test]
+#[ignore = "run under callgrind"]
+fn loops() {
+    let calls = std::env::var("AFFINIS_CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let mut random = Random::new(1);
+    let (a, b) = (pack(&random.vector(384)), pack(&random.vector(384)));
+    let weights: Vec<WeightBlock> = (0..384 / WEIGHT_LANES).map(|_| WeightBlock([3; WEIGHT_LANES])).collect();
+    let codes: Vec<CodeBlock> = (0..384 / CODE_LANES).map(|_| CodeBlock([200; CODE_LANES])).collect();
+    let kernels = available()[0];
+    for _ in 0..calls {
+        let (a, b, codes) = std::hint::black_box((&*a, &*b, &*codes));
+        std::hint::black_box((kernels.dot)(a, b));
+        std::hint::black_box((kernels.dot4)(a, [b; 4]));
+        std::hint::black_box((kernels.dot64)(a, b));
+        std::hint::black_box((kernels.codes)(&weights, codes));
+        std::hint::black_box((kernels.codes4)(&weights, [codes; 4]));
+    }
+}
+
 fn padded<T: Copy + Default, const N: usize>(values: &[T]) -> [T; N] {
     std::array::from_fn(|i| values.get(i).copied().unwrap_or_default())
 }
