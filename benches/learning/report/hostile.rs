@@ -5,6 +5,7 @@ use std::path::Path;
 
 use affinis::{Fitted, Metric};
 
+use super::sections::Recipe;
 use super::{Gains, table, title};
 use crate::feedback::{Trial, User};
 use crate::simulation::{Corpus, Random};
@@ -71,18 +72,13 @@ impl Attack {
 /// Gains under an attack, and how many of 1,000 answers show the pushed item.
 #[derive(Default)]
 struct Outcome {
-    gated: Gains,
-    ungated: Gains,
-    promoted: usize,
+    recipe: Recipe,
     shown: Gains,
 }
 
 impl Outcome {
     fn add(&mut self, trial: &Trial<'_>, fitted: &Fitted, pushed: usize) {
-        let gain = trial.gain(&*fitted.metric);
-        self.ungated.0.push(gain);
-        self.gated.0.push(if fitted.report.gate.accepted { gain } else { 0.0 });
-        self.promoted += usize::from(fitted.report.gate.accepted);
+        self.recipe.add_fitted(trial, fitted);
         let shown = |metric: Option<&dyn Metric>| {
             let ranked = trial.corpus.ranked(metric, &trial.unseen, 10);
             1e3 * ranked.iter().filter(|near| near.contains(&pushed)).count() as f64 / ranked.len() as f64
@@ -91,13 +87,7 @@ impl Outcome {
     }
 
     fn cell(&self, aim: Aim) -> String {
-        let gains = format!(
-            "{:.0} ({}), worst {:.0}; {:.0}",
-            self.gated.mean(),
-            self.promoted,
-            self.gated.least(),
-            self.ungated.mean()
-        );
+        let gains = self.recipe.cell();
         match aim {
             Aim::Reverse => gains,
             Aim::Push => format!("{gains}; shown {:+.1}", self.shown.mean()),

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 
-use affinis::{MetricLearner, Task};
+use affinis::{Fitted, MetricLearner, Task};
 use affinis_mahalanobis::Mahalanobis;
 
 use super::{Gains, table, title};
@@ -17,7 +17,7 @@ const BUDGETS: [usize; 5] = [30, 100, 300, 1_000, 5_000];
 
 /// Gains with and without the gate, and how many candidates were promoted.
 #[derive(Default)]
-struct Recipe {
+pub(super) struct Recipe {
     gated: Gains,
     ungated: Gains,
     promoted: usize,
@@ -25,7 +25,10 @@ struct Recipe {
 
 impl Recipe {
     fn add(&mut self, trial: &Trial<'_>) {
-        let fitted = trial.fit();
+        self.add_fitted(trial, &trial.fit());
+    }
+
+    pub(super) fn add_fitted(&mut self, trial: &Trial<'_>, fitted: &Fitted) {
         let gain = trial.gain(&*fitted.metric);
         self.ungated.0.push(gain);
         self.gated.0.push(if fitted.report.gate.accepted { gain } else { 0.0 });
@@ -34,6 +37,11 @@ impl Recipe {
 
     fn gated(&self) -> String {
         format!("{:.0} ({})", self.gated.mean(), self.promoted)
+    }
+
+    /// Gated with its worst seed, and ungated.
+    pub(super) fn cell(&self) -> String {
+        format!("{}, worst {:.0}; {:.0}", self.gated(), self.gated.least(), self.ungated.mean())
     }
 }
 
@@ -161,12 +169,7 @@ pub(super) fn noise(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
                 for seed in 1..=seeds {
                     recipe.add(&Trial::new(corpus, user, budget, seed));
                 }
-                row.push(format!(
-                    "{}, worst {:.0}; {:.0}",
-                    recipe.gated(),
-                    recipe.gated.least(),
-                    recipe.ungated.mean()
-                ));
+                row.push(recipe.cell());
             }
             rows.push(row);
         }
