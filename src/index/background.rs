@@ -189,7 +189,7 @@ impl Shared {
         let view = self.view.load();
         let Some(largest) = view.segments.iter().max_by_key(|part| part.segment.len()) else { return false };
         let (linked, active) = (largest.segment.linked_under, self.active().version);
-        let width = |version| self.calibrations.get(version, super::TARGET);
+        let width = |version| self.calibrations.get(version, super::TARGET).map(|width| width.ef);
         linked != active && width(active).zip(width(linked)).is_some_and(|(active, linked)| active >= WIDER * linked)
     }
 

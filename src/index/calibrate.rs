@@ -23,7 +23,7 @@ const K: usize = 10;
 const WIDTHS: [usize; 13] = [32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024];
 
 /// Recall beyond which no wider beam is measured.
-pub(crate) const ENOUGH: f64 = 0.995;
+const ENOUGH: f64 = 0.995;
 
 /// The recall of beam widths, narrowest first. Where codes lead astray, width 0 stands before the others, which are then of walks
 /// on the numbers themselves.
@@ -31,25 +31,27 @@ pub(crate) type Curve = Vec<(usize, f64)>;
 
 const ON_NUMBERS: (usize, f64) = (0, 0.0);
 
+/// How wide a beam is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Width {
+    pub(crate) ef: usize,
+    /// Whether walks on codes reach the recall.
+    pub(crate) coded: bool,
+}
+
 /// Curves by metric version.
 #[derive(Debug, Default)]
 pub(crate) struct Calibrations(Mutex<BTreeMap<u32, Curve>>);
 
 impl Calibrations {
     /// The width for a metric and a recall, if it was measured.
-    pub(crate) fn get(&self, version: u32, recall: f64) -> Option<usize> {
+    pub(crate) fn get(&self, version: u32, recall: f64) -> Option<Width> {
         let curves = lock(&self.0);
         let curve = curves.get(&version)?;
-        let reached = curve.iter().find(|(_, found)| *found >= recall).map(|(ef, _)| *ef);
+        let reaches = |recall: f64| curve.iter().find(|(_, found)| *found >= recall).map(|(ef, _)| *ef);
         // Beyond what was measured: four times the widest.
-        reached.or_else(|| curve.last().map(|(ef, _)| 4 * ef))
-    }
-
-    /// Whether walks on codes can reach a recall under a metric, as far as is known.
-    pub(crate) fn codes_reach(&self, version: u32, recall: f64) -> bool {
-        let curves = lock(&self.0);
-        let Some(curve) = curves.get(&version) else { return true };
-        curve.first() != Some(&ON_NUMBERS) && curve.iter().any(|(_, found)| *found >= recall)
+        let ef = reaches(recall).or_else(|| curve.last().map(|(ef, _)| 4 * ef))?;
+        Some(Width { ef, coded: curve.first() != Some(&ON_NUMBERS) && reaches(recall.min(ENOUGH)).is_some() })
     }
 
     /// Starts with what an earlier session measured.

@@ -278,7 +278,7 @@ impl Index {
     /// The beam width that reaches the recall target under a metric, where it is calibrated.
     #[cfg(test)]
     pub(crate) fn ef_for(&self, version: u32) -> Option<usize> {
-        self.shared.calibrations.get(version, TARGET)
+        self.shared.calibrations.get(version, TARGET).map(|width| width.ef)
     }
 
     /// Sizes.
@@ -345,14 +345,12 @@ impl Shared {
         self.check_metric(metric)?;
         let view = self.view.load_full();
         let recall = params.recall.unwrap_or(TARGET);
+        let measured = self.calibrations.get(metric.version, recall);
         let ef = match params.ef {
             Some(ef) => ef,
             // Only a scan finds everything.
             None if recall >= 1.0 => view.held().max(1),
-            None => self
-                .calibrations
-                .get(metric.version, recall)
-                .unwrap_or_else(|| calibrate::uncalibrated(&view, metric, recall)),
+            None => measured.map_or_else(|| calibrate::uncalibrated(&view, metric, recall), |width| width.ef),
         };
         let query = Query::new(metric, query);
         let biases = PartBiases::of(&view, &self.biases, metric.version);
@@ -362,8 +360,7 @@ impl Shared {
             biases: &biases,
             k: params.k,
             ef: ef.max(params.k).max(1),
-            coded: codes::are_walked(self.dim)
-                && self.calibrations.codes_reach(metric.version, recall.min(calibrate::ENOUGH)),
+            coded: codes::are_walked(self.dim) && measured.is_none_or(|width| width.coded),
             allowed: params.allowed,
             cancel: params.cancel,
         };
