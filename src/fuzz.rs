@@ -93,57 +93,20 @@ fn look_into(bytes: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
+#[path = "../tests/common/drive.rs"]
+mod drive;
 
+#[cfg(test)]
+mod tests {
+    use super::drive::drive;
     use super::*;
     use crate::persist::some_records;
-
-    /// What the fuzzer found worth keeping for a target; nothing in a packaged crate.
-    fn kept(name: &str) -> Vec<Vec<u8>> {
-        let path = format!("{}/fuzz/corpus/{name}.hex", env!("CARGO_MANIFEST_DIR"));
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let byte = |line: &str, at: usize| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal");
-        text.lines().map(|line| (0..line.len()).step_by(2).map(|at| byte(line, at)).collect()).collect()
-    }
-
-    /// The kept corpus, mutations of it and of valid inputs, and random bytes, from a seed.
-    fn drive(name: &str, corpus: &[Vec<u8>], body: fn(&[u8])) {
-        // Miri takes a second for what otherwise takes a hundred microseconds.
-        let (kept, least) = if cfg!(miri) { (Vec::new(), 4) } else { (kept(name), 5_000) };
-        let corpus = [corpus, &kept].concat();
-        for input in &corpus {
-            body(input);
-        }
-        let seconds = std::env::var("AFFINIS_FUZZ_SECONDS").ok().and_then(|v| v.parse().ok()).unwrap_or(0);
-        let mut random = fastrand::Rng::with_seed(1);
-        let (mut inputs, started) = (0_u64, Instant::now());
-        while inputs < least || started.elapsed() < Duration::from_secs(seconds) {
-            inputs += 1;
-            let mut bytes = corpus[random.usize(..corpus.len())].clone();
-            for _ in 0..random.usize(..5) {
-                let at = random.usize(..=bytes.len());
-                match random.u8(..5) {
-                    0 if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
-                    1 if at < bytes.len() => bytes[at] = [0, 0x7f, 0x80, 0xff][random.usize(..4)],
-                    2 => bytes.insert(at, random.u8(..)),
-                    3 => bytes.truncate(at),
-                    _ => {
-                        let end = (at + random.usize(..9)).min(bytes.len());
-                        bytes[at..end].fill(random.u8(..));
-                    }
-                }
-            }
-            body(&bytes);
-        }
-        println!("{name}: {inputs} inputs in {:.0} s", started.elapsed().as_secs_f64());
-    }
 
     #[test]
     fn hostile_records_are_refused_or_read() {
         let records = some_records();
         assert!(records.iter().all(|bytes| read_any_record(bytes) > 0), "a valid record is read");
-        drive("record", &records, record);
+        drive("record", record, &records);
     }
 
     #[test]
@@ -152,8 +115,8 @@ mod tests {
         let whole = image_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
         drive(
             "image",
-            &[whole, vec![0; 8], vec![2, 0, 0, 1], vec![0, 8, 0, 60], vec![251, 9, 0, 0, 252, 9, 0, 0]],
             image,
+            &[whole, vec![0; 8], vec![2, 0, 0, 1], vec![0, 8, 0, 60], vec![251, 9, 0, 0, 252, 9, 0, 0]],
         );
     }
 
@@ -168,6 +131,6 @@ mod tests {
             body.extend(word.to_le_bytes());
         }
         body.extend([2, 2, 4, 2, 1, 2, 1, 3]);
-        drive("segment", &[body, vec![2; 64]], segment);
+        drive("segment", segment, &[body, vec![2; 64]]);
     }
 }

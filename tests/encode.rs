@@ -316,6 +316,22 @@ fn damaged_graphs_are_refused_wherever_they_are_cut_or_changed() {
 }
 
 #[test]
+fn axes_that_are_no_permutation_are_refused() {
+    // tract takes such a one apart for ever.
+    let mut graph = fs::read(fixture("bert.onnx")).unwrap();
+    let perm = b"perm\x40\x00\x40\x02\x40\x03\x40\x01";
+    let at = graph.windows(perm.len()).position(|bytes| bytes == perm).expect("a transposition");
+    graph[at + perm.len() - 3] = 1;
+    let dir = model("bert.onnx", &[]);
+    fs::write(dir.path().join("model.onnx"), graph).unwrap();
+    let result = Onnx::from_dir(dir.path());
+    assert!(
+        matches!(&result, Err(EncodeError::Model { reason, .. }) if reason.contains("l0_key_t") && reason.contains("permutation")),
+        "{result:?}"
+    );
+}
+
+#[test]
 fn graphs_that_do_not_embed_texts_are_refused() {
     for (name, mention) in [("other_input.onnx", "pixel_values"), ("no_ids.onnx", "input_ids")] {
         match Onnx::from_dir(model(name, &[]).path()) {

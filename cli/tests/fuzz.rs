@@ -1,78 +1,14 @@
-//! The bodies of the fuzz targets (`fuzz/`), driven on stable Rust: the kept corpus, random bytes, and mutations of valid
-//! inputs.
-//!
-//! `AFFINIS_FUZZ_SECONDS` says how long each target runs (1), `AFFINIS_SEED` from which seed (1):
+//! The fuzz targets (`fuzz/`) of what a program can reach:
 //! `AFFINIS_FUZZ_SECONDS=60 cargo test --workspace --test fuzz -- --nocapture`
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+#[path = "../../tests/common/drive.rs"]
+mod drive;
 
 use affinis_mahalanobis::Mahalanobis;
 
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
-}
-
-/// A mutation of one input, or a piece of one in another, or random bytes.
-fn mutated(random: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = match random.u8(..8) {
-        0 => (0..random.usize(..300)).map(|_| random.u8(..)).collect(),
-        _ => corpus[random.usize(..corpus.len())].clone(),
-    };
-    for _ in 0..random.usize(..6) {
-        let at = random.usize(..=bytes.len());
-        match random.u8(..7) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
-            1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'{', b'9', b'\n'][random.usize(..9)],
-            2 => bytes.insert(at, random.u8(..)),
-            3 if at < bytes.len() => drop(bytes.remove(at)),
-            4 => bytes.truncate(at),
-            5 => {
-                let other = &corpus[random.usize(..corpus.len())];
-                let from = random.usize(..=other.len());
-                let piece = other[from..(from + random.usize(..40)).min(other.len())].to_vec();
-                bytes.splice(at..at, piece);
-            }
-            _ => {
-                let end = (at + random.usize(..9)).min(bytes.len());
-                bytes[at..end].fill(random.u8(..));
-            }
-        }
-    }
-    bytes
-}
-
-/// What the fuzzer found worth keeping for a target.
-fn kept(name: &str) -> Vec<Vec<u8>> {
-    let path = format!("{}/../fuzz/corpus/{name}.hex", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let byte = |line: &str, at: usize| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal");
-    text.lines().map(|line| (0..line.len()).step_by(2).map(|at| byte(line, at)).collect()).collect()
-}
-
-/// Runs a target on all that is known and on many inputs more; the first that breaks a promise is shown in hexadecimal.
-fn drive(name: &str, body: fn(&[u8]), corpus: &[Vec<u8>]) {
-    let corpus = &[corpus, &kept(name)].concat();
-    let (seconds, seed) = (setting("AFFINIS_FUZZ_SECONDS", 1), setting("AFFINIS_SEED", 1));
-    let mut random = fastrand::Rng::with_seed(seed);
-    let (mut inputs, started) = (0_u64, Instant::now());
-    while inputs <= corpus.len() as u64 || started.elapsed() < Duration::from_secs(seconds) {
-        let input = match corpus.get(inputs as usize) {
-            Some(whole) => whole.clone(),
-            None => mutated(&mut random, corpus),
-        };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(&input))) {
-            let hex = input.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
-            eprintln!("{name}, seed {seed}, input {inputs}: {hex}");
-            std::panic::resume_unwind(panic);
-        }
-        inputs += 1;
-    }
-    println!("{name}: {inputs} inputs in {:.0} s", started.elapsed().as_secs_f64());
-}
+use drive::drive;
 
 fn texts(inputs: &[&str]) -> Vec<Vec<u8>> {
     inputs.iter().map(|text| text.as_bytes().to_vec()).collect()

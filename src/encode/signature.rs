@@ -34,6 +34,7 @@ impl Signature {
         let damaged = |reason: &str| EncodeError::Model { path: path.to_path_buf(), reason: reason.into() };
         let unsupported = |what: String| EncodeError::Unsupported { path: path.to_path_buf(), what };
         let graph = model.graph.as_ref().ok_or_else(|| damaged("it holds no graph"))?;
+        no_false_permutations(graph).map_err(|reason| damaged(&reason))?;
         let inputs = inputs(graph).map_err(unsupported)?;
         if !inputs.iter().any(|(_, feed)| *feed == Feed::Ids) {
             return Err(unsupported("no input is called input_ids; this is not a model of texts".into()));
@@ -48,6 +49,26 @@ impl Signature {
         }
         Ok(Self { inputs, pooled: output.name == "sentence_embedding", output: output.name.clone() })
     }
+}
+
+/// tract never ends when it takes apart a permutation that is none, and eats all memory meanwhile.
+fn no_false_permutations(graph: &GraphProto) -> Result<(), String> {
+    for node in &graph.node {
+        for attribute in &node.attribute {
+            let axes = &attribute.ints;
+            if node.op_type == "Transpose" && attribute.name == "perm" {
+                let mut sorted = axes.clone();
+                sorted.sort_unstable();
+                if !sorted.iter().copied().eq(0..axes.len() as i64) {
+                    return Err(format!("the node {} (Transpose) has axes that are no permutation", node.name));
+                }
+            }
+            for inner in attribute.graphs.iter().chain(&attribute.g) {
+                no_false_permutations(inner)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The graph's inputs with what they are fed. Old exporters list the weights among the inputs; those are left out.
