@@ -7,15 +7,18 @@ mod speed;
 use std::error::Error;
 use std::path::Path;
 
-use crate::simulation::{Corpus, corpus};
+use crate::simulation::{Corpus, corpus, corpus_in};
 
 const CORPORA: [(&str, &str); 2] = [("debian-6000", "Debian"), ("wordnet-6000", "WordNet")];
+/// Made by `benches/learning/corpora.py`; nothing was chosen by looking at them.
+const ELSEWHERE: [(&str, &str); 2] = [("banking", "Banking"), ("news", "News")];
 
 /// A part of the report: its name in the markers, and what makes it.
 type Section = (&'static str, fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>);
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ("budgets", sections::budgets),
+    ("elsewhere", sections::elsewhere),
     ("others", sections::others),
     ("learners", sections::learners),
     ("noise", sections::noise),
@@ -55,7 +58,7 @@ fn replaced(page: &str, section: &str, by: &str) -> Result<String, String> {
 
 /// What a corpus is called in tables.
 fn title(corpus: &Corpus) -> &'static str {
-    CORPORA.into_iter().find(|(name, _)| *name == corpus.name).map_or(corpus.name, |(_, title)| title)
+    CORPORA.into_iter().chain(ELSEWHERE).find(|(name, _)| *name == corpus.name).map_or(corpus.name, |(_, title)| title)
 }
 
 /// Means of some gains.
@@ -70,6 +73,13 @@ impl Gains {
     fn least(&self) -> f64 {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
     }
+}
+
+/// The corpora of another kind, where they have been made.
+fn elsewhere() -> Result<Vec<Corpus>, String> {
+    let root = crate::from_root("target/corpora");
+    let made: Vec<Corpus> = ELSEWHERE.into_iter().filter_map(|(name, _)| corpus_in(&root, name)).collect();
+    if made.is_empty() { Err("run benches/learning/corpora.py first".into()) } else { Ok(made) }
 }
 
 /// A Markdown table with a head.

@@ -22,8 +22,8 @@ pub struct Stats {
     pub judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: u32,
-    /// Beam widths and the recall that they reach under the active metric, measured on the collection itself, narrowest
-    /// first; empty while the collection is small enough to be scanned or is not measured yet.
+    /// Beam widths and the recall that they reach under the active metric, measured on the collection itself and taken
+    /// less the standard error, narrowest first; empty while the collection is small enough to be scanned or is not measured yet.
     #[serde(skip)]
     pub calibration: Vec<(usize, f64)>,
     /// Bytes of memory that the collection's index takes, about.

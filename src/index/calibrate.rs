@@ -4,8 +4,8 @@
 //! are items moved as far as their nearest neighbour is: every other one along the difference of two of its neighbours,
 //! which keeps it among the items, the rest towards an item far off, which takes it between them. (On 100,000 word vectors
 //! the first kind is found a little too well, the second too badly; real queries lie between.) They are searched for with
-//! growing beams and compared with the exact answer. The recall of each beam is kept; a search takes the narrowest that
-//! reaches the recall it wants.
+//! growing beams and compared with the exact answer. The recall of each beam is kept, less its standard error, since a sample
+//! can be lucky; a search takes the narrowest beam that reaches the recall it wants.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -18,14 +18,14 @@ use super::{Versioned, view::View};
 
 /// Recall that the default beam width is to reach.
 pub(crate) const TARGET: f64 = 0.95;
-const QUERIES: usize = 100;
+const QUERIES: usize = 200;
 const K: usize = 10;
 const WIDTHS: [usize; 13] = [32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024];
 
 /// Recall beyond which no wider beam is measured.
 const ENOUGH: f64 = 0.995;
 
-/// The recall of beam widths, narrowest first. Where codes lead astray, width 0 stands before the others, which are then of walks
+/// The recall that beam widths reach, but for bad luck, narrowest first. Where codes lead astray, width 0 stands before the others, which are then of walks
 /// on the numbers themselves.
 pub(crate) type Curve = Vec<(usize, f64)>;
 
@@ -112,19 +112,22 @@ impl Shared {
         let queries = self.sample(&view, |query| find(query, WIDTHS[0], coded));
         // A beam as wide as the collection is a scan.
         let exact: Vec<Vec<u32>> = queries.iter().map(|query| find(query, usize::MAX / 64, false)).collect();
-        let possible: usize = exact.iter().map(Vec::len).sum();
         let measure = |coded: bool, curve: &mut Curve| {
             for ef in WIDTHS {
-                let found: usize = queries
+                let recalls: Vec<f64> = queries
                     .iter()
                     .zip(&exact)
-                    .map(|(query, exact)| find(query, ef, coded).iter().filter(|slot| exact.contains(slot)).count())
-                    .sum();
+                    .map(|(query, exact)| {
+                        let found = find(query, ef, coded).iter().filter(|slot| exact.contains(slot)).count();
+                        found as f64 / exact.len().max(1) as f64
+                    })
+                    .collect();
                 if cancel() {
                     return false;
                 }
-                curve.push((ef, found as f64 / possible.max(1) as f64));
-                if found as f64 >= ENOUGH * possible as f64 {
+                let reached = less_standard_error(&recalls);
+                curve.push((ef, reached));
+                if reached >= ENOUGH {
                     break;
                 }
             }
@@ -160,6 +163,14 @@ impl Shared {
         };
         pairs.iter().enumerate().map(stranger).collect()
     }
+}
+
+/// A mean, less its standard error.
+fn less_standard_error(values: &[f64]) -> f64 {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    mean - (variance / n).sqrt()
 }
 
 /// Squared Euclidean distance.

@@ -51,6 +51,15 @@ fn head(first: &str, budgets: &[usize]) -> Vec<String> {
 
 /// Euclid's P@10, and the recipe at each budget, R1.
 pub(super) fn budgets(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+    recipe(corpora, seeds, directory, "budgets")
+}
+
+/// The same on corpora of another kind.
+pub(super) fn elsewhere(_: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+    recipe(&super::elsewhere()?, seeds, directory, "elsewhere")
+}
+
+fn recipe(corpora: &[Corpus], seeds: u64, directory: &Path, section: &str) -> Result<String, Box<dyn Error>> {
     let mut lines = Vec::new();
     let mut rows = Vec::new();
     for corpus in corpora {
@@ -77,8 +86,8 @@ pub(super) fn budgets(corpora: &[Corpus], seeds: u64, directory: &Path) -> Resul
             lines.push(Line { name: format!("{name}, {what}"), points });
         }
     }
-    let picture = plot::write(directory, "learning-budgets", "judgements", &lines)?;
-    Ok(format!("{}\n![budgets]({picture})\n\n", table(&head("judgements", &BUDGETS), &rows)))
+    let picture = plot::write(directory, &format!("learning-{section}"), "judgements", &lines)?;
+    Ok(format!("{}\n![{section}]({picture})\n\n", table(&head("judgements", &BUDGETS), &rows)))
 }
 
 /// What others make of the same judgements.

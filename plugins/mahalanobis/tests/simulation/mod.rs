@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use affinis::{Examples, Graded, Metric, MetricLearner, Pair, Sample, Task};
 use affinis_mahalanobis::Mahalanobis;
@@ -54,6 +54,11 @@ impl Random {
 pub(crate) fn corpus(name: &'static str) -> Option<Corpus> {
     let root = std::env::var_os("AFFINIS_DATA")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    corpus_in(&root, name)
+}
+
+/// The same from a directory that need not be the one of the tests.
+pub(crate) fn corpus_in(root: &Path, name: &'static str) -> Option<Corpus> {
     let vectors = root.join(format!("text/{name}.minilm384.f16.npy"));
     let (Ok(bytes), Ok(text)) =
         (std::fs::read(&vectors), std::fs::read_to_string(root.join(format!("text/{name}.tsv"))))
