@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use super::codes;
 use super::query::Query;
-use super::search::{PartBiases, Searcher};
+use super::search::{PartBiases, Searcher, scan_all};
 use super::write::{Shared, lock};
 use super::{Versioned, view::View};
 
@@ -110,15 +110,16 @@ impl Shared {
         };
         let coded = codes::are_walked(self.dim);
         let queries = self.sample(&view, |query| find(query, WIDTHS[0], coded));
-        // A beam as wide as the collection is a scan.
-        let exact: Vec<Vec<u32>> = queries.iter().map(|query| find(query, usize::MAX / 64, false)).collect();
+        let rewritten: Vec<Query<'_>> = queries.iter().map(|query| Query::new(metric, query)).collect();
+        let Some(exact) = scan_all(&view, &biases, &rewritten, K, cancel) else { return };
         let measure = |coded: bool, curve: &mut Curve| {
             for ef in WIDTHS {
                 let recalls: Vec<f64> = queries
                     .iter()
                     .zip(&exact)
                     .map(|(query, exact)| {
-                        let found = find(query, ef, coded).iter().filter(|slot| exact.contains(slot)).count();
+                        let found = find(query, ef, coded);
+                        let found = exact.iter().filter(|hit| found.contains(&hit.slot)).count();
                         found as f64 / exact.len().max(1) as f64
                     })
                     .collect();

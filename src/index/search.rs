@@ -98,6 +98,101 @@ impl<R: RowSource> Score for RowScore<'_, R> {
     }
 }
 
+/// The best of what a scan has seen, by estimate and slot.
+struct Best {
+    wanted: usize,
+    /// With the slot, which settles ties, and the local number.
+    found: Vec<(Scored, u32)>,
+    /// What is farther than this is not among the best.
+    bound: f32,
+}
+
+impl Best {
+    /// The best `wanted` of `of`.
+    fn new(wanted: usize, of: usize) -> Self {
+        Self { wanted, found: Vec::with_capacity(2 * wanted.min(of)), bound: f32::INFINITY }
+    }
+
+    fn offer(&mut self, locals: &[u32], estimates: &[f32], slot: &impl Fn(u32) -> u32) {
+        for (&local, &distance) in locals.iter().zip(estimates) {
+            if distance <= self.bound {
+                self.found.push((Scored { distance, id: slot(local) }, local));
+                if self.found.len() >= 2 * self.wanted {
+                    self.found.select_nth_unstable(self.wanted - 1);
+                    self.found.truncate(self.wanted);
+                    self.bound = self.found.iter().map(|b| b.0.distance).fold(f32::NEG_INFINITY, f32::max);
+                }
+            }
+        }
+    }
+
+    /// The best with their local numbers, nearest first.
+    fn sorted(mut self) -> Vec<Scored> {
+        self.found.sort_unstable();
+        self.found.truncate(self.wanted);
+        self.found.into_iter().map(|(scored, id)| Scored { distance: scored.distance, id }).collect()
+    }
+}
+
+/// The `k` nearest items of each query, exactly. `None` if it was cancelled.
+pub(crate) fn scan_all(
+    view: &View,
+    biases: &PartBiases,
+    queries: &[Query<'_>],
+    k: usize,
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> Option<Vec<Vec<Neighbour>>> {
+    let searchers: Vec<Searcher<'_>> = queries
+        .iter()
+        .map(|query| Searcher { view, query, biases, k, ef: k, coded: false, allowed: None, cancel: Some(cancel) })
+        .collect();
+    let mut got: Vec<Gathered> = queries.iter().map(|_| Gathered::default()).collect();
+    let living = |len: usize, slot: &dyn Fn(u32) -> u32| -> Vec<u32> {
+        (0..len as u32).filter(|&local| !view.dead.contains(slot(local))).collect()
+    };
+    for (at, part) in view.segments.iter().enumerate() {
+        let (segment, biases) = (&*part.segment, &*biases.segments[at]);
+        let slot = |local: u32| segment.slots[local as usize];
+        let best = best_of_all(&searchers, &living(segment.len(), &slot), &segment.rows.view(), biases, slot)?;
+        for (best, got) in best.into_iter().zip(&mut got) {
+            Searcher::keep(best, |local| (slot(local), Place::Segment(at, local)), got);
+        }
+    }
+    for (at, part) in view.heads.iter().enumerate() {
+        let (head, biases) = (&*part.head, &*biases.heads[at]);
+        let slot = |local: u32| head.slot(local);
+        let best = best_of_all(&searchers, &living(part.len, &slot), head, biases, slot)?;
+        for (best, got) in best.into_iter().zip(&mut got) {
+            Searcher::keep(best, |local| (slot(local), Place::Head(at, local)), got);
+        }
+    }
+    Some(searchers.iter().zip(got).map(|(searcher, got)| searcher.report(got.candidates)).collect())
+}
+
+/// The best of `locals` for each search: every block of rows meets all queries while it is in cache.
+fn best_of_all(
+    searchers: &[Searcher<'_>],
+    locals: &[u32],
+    rows: &impl RowSource,
+    biases: &Biases,
+    slot: impl Fn(u32) -> u32,
+) -> Option<Vec<Vec<Scored>>> {
+    const STEP: usize = 128;
+    let mut best: Vec<Best> = searchers.iter().map(|searcher| Best::new(searcher.wanted(), locals.len())).collect();
+    let mut estimates = Vec::with_capacity(STEP);
+    for locals in locals.chunks(STEP) {
+        for (searcher, best) in searchers.iter().zip(&mut best) {
+            if searcher.cancelled() {
+                return None;
+            }
+            estimates.clear();
+            searcher.query.estimates(locals, rows, biases, &mut estimates);
+            best.offer(locals, &estimates, &slot);
+        }
+    }
+    Some(best.into_iter().map(Best::sorted).collect())
+}
+
 /// One search on one view.
 pub(crate) struct Searcher<'a> {
     /// The snapshot.
@@ -119,17 +214,18 @@ pub(crate) struct Searcher<'a> {
 }
 
 /// What is gathered while the parts are searched.
+#[derive(Default)]
 struct Gathered {
     candidates: Vec<Candidate>,
     evaluations: usize,
-    complete: bool,
+    cut_short: bool,
     walked: bool,
 }
 
 impl Searcher<'_> {
     /// Searches all parts.
     pub(crate) fn run(&self) -> Found {
-        let mut got = Gathered { candidates: Vec::new(), evaluations: 0, complete: true, walked: false };
+        let mut got = Gathered::default();
         let plan = with_scratch(|scratch| {
             if self.view.live == 0 || self.k == 0 {
                 return "empty";
@@ -154,13 +250,13 @@ impl Searcher<'_> {
                 }
             }
         });
-        let Gathered { candidates, evaluations, complete, .. } = got;
+        let Gathered { candidates, evaluations, cut_short, .. } = got;
         let expected = match (plan, self.allowed) {
             ("filter scan", Some(allowed)) => allowed.len() as usize,
             ("empty", _) => 0,
             _ => self.expected(),
         };
-        Found { hits: self.report(candidates), evaluations, expected, ef: self.ef, plan, complete }
+        Found { hits: self.report(candidates), evaluations, expected, ef: self.ef, plan, complete: !cut_short }
     }
 
     /// Candidates that are computed again: the rounding of estimates and codes may swap neighbours around the `k`-th.
@@ -262,7 +358,7 @@ impl Searcher<'_> {
             beam::search(edges, &entries, self.ef, score, counts, self.cancel, scratch)
         };
         got.evaluations += walk.evaluations;
-        got.complete &= walk.complete;
+        got.cut_short |= !walk.complete;
         let mut found = std::mem::take(&mut scratch.pool);
         found.truncate(self.wanted());
         Self::keep(found.iter().copied(), place, got);
@@ -307,33 +403,19 @@ impl Searcher<'_> {
         got: &mut Gathered,
     ) -> Vec<Scored> {
         const STEP: usize = 1024;
-        let wanted = self.wanted();
-        let mut best: Vec<(Scored, u32)> = Vec::with_capacity(2 * wanted.min(locals.len()));
+        let mut best = Best::new(self.wanted(), locals.len());
         let mut estimates = Vec::with_capacity(STEP.min(locals.len()));
-        let order = |a: &(Scored, u32), b: &(Scored, u32)| a.0.cmp(&b.0);
-        let mut bound = f32::INFINITY;
         for locals in locals.chunks(STEP) {
             if self.cancelled() {
-                got.complete = false;
+                got.cut_short = true;
                 break;
             }
             estimates.clear();
             score.score(locals, &mut estimates);
             got.evaluations += locals.len();
-            for (&local, &distance) in locals.iter().zip(&estimates) {
-                if distance <= bound {
-                    best.push((Scored { distance, id: slot(local) }, local));
-                    if best.len() >= 2 * wanted {
-                        best.select_nth_unstable_by(wanted - 1, order);
-                        best.truncate(wanted);
-                        bound = best.iter().map(|b| b.0.distance).fold(f32::NEG_INFINITY, f32::max);
-                    }
-                }
-            }
+            best.offer(locals, &estimates, &slot);
         }
-        best.sort_unstable_by(order);
-        best.truncate(wanted);
-        best.into_iter().map(|(scored, id)| Scored { distance: scored.distance, id }).collect()
+        best.sorted()
     }
 
     fn keep(found: impl IntoIterator<Item = Scored>, place: impl Fn(u32) -> (u32, Place), got: &mut Gathered) {

@@ -56,7 +56,8 @@ pub(super) fn budgets(corpora: &[Corpus], seeds: u64, directory: &Path) -> Resul
 
 /// The same on corpora of another kind.
 pub(super) fn elsewhere(_: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
-    recipe(&super::elsewhere()?, seeds, directory, "elsewhere")
+    let corpora = super::elsewhere()?;
+    Ok(recipe(&corpora, seeds, directory, "elsewhere")? + &others(&corpora, seeds, directory)?)
 }
 
 fn recipe(corpora: &[Corpus], seeds: u64, directory: &Path, section: &str) -> Result<String, Box<dyn Error>> {
