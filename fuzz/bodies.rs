@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
+use std::sync::{Arc, OnceLock};
 
 use affinis::{
     DiskOp, Encoder, Error, Fault, Faults, Filter, Item, Judgement, Metric, MetricLearner, Onnx, Query, Store,
@@ -63,12 +64,22 @@ pub(crate) fn metric(data: &[u8]) {
     let plugin = Mahalanobis::default();
     let mut sealed = data.to_vec();
     sealed.extend(crc(data).to_le_bytes());
+    let base = metric_base();
     for bytes in [data, &sealed] {
-        if let Ok(metric) = plugin.decode(bytes) {
-            assert_eq!(metric.encode(), bytes);
-            check_metric(&*metric);
+        for base in [None, Some(&base)] {
+            if let Ok(metric) = plugin.decode(bytes, base) {
+                assert_eq!(metric.encode(), bytes);
+                check_metric(&*metric);
+            }
         }
     }
+}
+
+/// What changes are tried on.
+pub(crate) fn metric_base() -> Arc<dyn Metric> {
+    static BASE: OnceLock<Arc<dyn Metric>> = OnceLock::new();
+    let matrix = ndarray::array![[1.5, 0.25, 0.0], [0.25, 0.5, 0.0], [0.0, 0.0, 1.0]];
+    BASE.get_or_init(|| Mahalanobis::default().from_matrix(matrix.view()).expect("a metric")).clone()
 }
 
 /// CRC-32 (IEEE), bit by bit: a mutated input must get past the checksum to be worth anything.
@@ -288,7 +299,7 @@ pub(crate) fn judgements(data: &[u8]) {
                 assert!(report.condition.is_finite() && report.condition >= 1.0, "{report:?}");
                 let stored = points.history().expect("read").versions;
                 let bytes = &stored.iter().find(|v| v.version.version == version).expect("stored").metric;
-                let metric = Mahalanobis::default().decode(bytes).expect("it can be read");
+                let metric = Mahalanobis::default().decode(bytes, None).expect("it can be read");
                 check_metric(&*metric);
                 Some(metric.matrix().expect("a matrix"))
             }

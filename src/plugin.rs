@@ -147,8 +147,20 @@ pub struct Task<'a> {
     pub incumbent: Option<&'a dyn Metric>,
     /// The collection's geometry.
     pub sample: &'a Sample,
+    /// What to keep the candidate as a change of; `None` for a metric on its own. A plugin that keeps no changes makes one on
+    /// its own all the same.
+    pub change: Option<Change<'a>>,
     /// Asked between steps; `true` ends the fit with [`LearnError::Cancelled`].
     pub cancel: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// A metric may be kept as a change of another one along few directions, which takes a fraction of the bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The other metric, of the same plugin.
+    pub base: &'a Arc<dyn Metric>,
+    /// At most so many directions; 0 asks for no change.
+    pub rank: usize,
 }
 
 impl Debug for Task<'_> {
@@ -168,6 +180,8 @@ impl Debug for Task<'_> {
 pub struct Fitted {
     /// The candidate.
     pub metric: Arc<dyn Metric>,
+    /// Whether it is a change of the task's base, which [`MetricLearner::decode`] then has to be given.
+    pub of_base: bool,
     /// Parameters, figures and the gate's verdict.
     pub report: FitReport,
 }
@@ -257,11 +271,11 @@ pub trait MetricLearner: Send + Sync + Debug {
     /// [`LearnError`] when the judgements cannot determine a metric, when the learner is unknown, or on cancellation.
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError>;
 
-    /// Reads what [`Metric::encode`] wrote. The bytes are untrusted.
+    /// Reads what [`Metric::encode`] wrote, given the base of a [`Change`] where it was fitted as one. The bytes are untrusted.
     ///
     /// # Errors
-    /// [`LearnError::Damaged`] when they are not a metric of this plugin.
-    fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError>;
+    /// [`LearnError::Damaged`] when they are not a metric of this plugin, or not of that base.
+    fn decode(&self, bytes: &[u8], base: Option<&Arc<dyn Metric>>) -> Result<Arc<dyn Metric>, LearnError>;
 
     /// Makes a metric of a given matrix (for import).
     ///

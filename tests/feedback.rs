@@ -110,6 +110,54 @@ fn a_persons_metric_starts_from_what_others_judged_and_goes_its_own_way() {
 }
 
 #[test]
+fn a_persons_metric_can_be_kept_as_a_change_of_everybodys() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, points) = points(dir.path());
+    judge_answers(&points, 0..60, Some("ann"));
+    let refit = |rank| points.refit().user("bob").rank(rank).force(true).run().expect("a version").version;
+    judge_answers(&points, 60..64, Some("bob"));
+    // Everybody has the built-in metric, which nothing is a change of.
+    let alone = refit(2).expect("stored");
+    assert!(!points.metric(alone).expect("a version").parameters.contains_key("base_version"));
+    let shared = points.refit().force(true).run().expect("a version").version.expect("stored");
+    assert!(!points.metric(shared).expect("a version").parameters.contains_key("rank"));
+    let whole = refit(0).expect("stored");
+    let change = refit(2).expect("stored");
+    let parameters = points.metric(change).expect("a version").parameters;
+    assert_eq!((parameters["base_version"], parameters["rank"]), (f64::from(shared), 2.0));
+    let near = points.diff(whole, change).expect("comparable").distance;
+    assert!(near < points.diff(whole, shared).expect("comparable").distance, "{near}");
+
+    let answers = |points: &Collection| {
+        let hits = points.search(Query::like("7")).user("bob").run().expect("hits");
+        assert_eq!(hits.metric, change);
+        hits.iter().map(|hit| (hit.id.clone(), hit.distance.to_bits())).collect::<Vec<_>>()
+    };
+    let before = answers(&points);
+    drop((points, store));
+    let store = open(dir.path());
+    let points = store.collection("points").open().expect("opened");
+    assert_eq!(answers(&points), before);
+    assert_eq!(store.verify().expect("verified").problems, []);
+    // What shared metric it is a change of is not active any more, and is still there.
+    points.promote(0).expect("promoted");
+    assert_eq!(answers(&points), before);
+
+    let archive = points.history().expect("a history");
+    let other = store.collection("other").dim(8).create().expect("created");
+    other.add(kinds(1_000)).expect("added");
+    other.restore(&archive).expect("taken over");
+    assert_eq!(answers(&other), before);
+
+    // Bob's own judgements stay; the shared metric had learned from ann's.
+    points.forget(&Forget::User("ann".into())).expect("forgotten");
+    for version in [shared, whole, change] {
+        assert!(matches!(points.promote(version), Err(Error::WithdrawnVersion(v)) if v == version));
+    }
+    assert_eq!(store.verify().expect("verified").problems, []);
+}
+
+#[test]
 fn old_judgements_fade() {
     let dir = tempfile::tempdir().expect("a directory");
     let (_store, points) = points(dir.path());

@@ -40,8 +40,10 @@ fn main() -> Result<(), Failure> {
         return Ok(());
     };
     let task: Value = serde_json::from_slice(&std::fs::read(path)?)?;
-    if let (Some(texts), Some(out)) = (task["encode"].as_str(), task["out"].as_str()) {
-        return encode(texts, out);
+    if let (Some(texts), Some(model), Some(out)) =
+        (task["encode"].as_str(), task["model"].as_str(), task["out"].as_str())
+    {
+        return encode(texts, model, out);
     }
     if let (Some(store), Some(queries), Some(dim)) =
         (task["open"].as_str(), task["queries"].as_str(), task["dim"].as_u64())
@@ -61,11 +63,11 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Encodes the lines of a file with the shipped model.
-fn encode(texts: &str, out: &str) -> Result<(), Failure> {
+/// Encodes the lines of a file with the model of a directory.
+fn encode(texts: &str, model: &str, out: &str) -> Result<(), Failure> {
     let texts = std::fs::read_to_string(texts)?;
     let lines: Vec<&str> = texts.lines().collect();
-    let vectors = Onnx::embedded()?.encode(&lines)?.vectors;
+    let vectors = Onnx::from_dir(model)?.encode(&lines)?.vectors;
     std::fs::write(out, vectors.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
     println!("{}", json!({"rows": vectors.nrows(), "dim": vectors.ncols()}));
     Ok(())

@@ -71,9 +71,12 @@ def load(source):
         lines += gzip.open(DATA / f"text/{name}.tsv.gz", "rt").read().splitlines()
     lines = [line.split("\t", 1) for line in lines if "\t" in line]
     vectors = WORK / "text.f32"
-    (WORK / "text.txt").write_text("\n".join(line[1] for line in lines))
-    made = driver({"encode": WORK / "text.txt", "out": vectors})
-    return normalise(np.fromfile(vectors, np.float32).reshape(made["rows"], made["dim"])), number(line[0] for line in lines)
+    if not vectors.exists():
+        minilm = subprocess.run([ROOT / "tools/get-minilm.sh"], check=True, capture_output=True, text=True).stdout.strip()
+        (WORK / "text.txt").write_text("\n".join(line[1] for line in lines))
+        driver({"encode": WORK / "text.txt", "model": minilm, "out": WORK / "text.part"})
+        (WORK / "text.part").rename(vectors)
+    return normalise(np.fromfile(vectors, np.float32).reshape(len(lines), -1)), number(line[0] for line in lines)
 
 
 def number(labels):

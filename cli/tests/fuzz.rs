@@ -56,6 +56,24 @@ fn metric() {
         corpus.push(bytes[..bytes.len() - 4].to_vec());
         corpus.push(bytes);
     }
+    let base = bodies::metric_base();
+    let vectors = ndarray::array![[0.0, 0.0, 0.0], [1.0, 0.0, 0.1], [0.1, 1.0, 0.0]];
+    let graded = [(1, 1.0), (2, -1.0)].map(|(item, grade)| affinis::Graded { query: 0, item, grade, weight: 1.0 });
+    let examples = affinis::Examples { vectors, graded: graded.into(), pairs: vec![] };
+    for rank in [1, 2] {
+        let task = affinis::Task {
+            dim: 3,
+            learner: None,
+            seed: 1,
+            examples: &examples,
+            incumbent: None,
+            sample: &affinis::Sample::default(),
+            change: Some(affinis::Change { base: &base, rank }),
+            cancel: &|| false,
+        };
+        let bytes = Mahalanobis::default().fit(&task).expect("a change").metric.encode();
+        corpus.push(bytes[..bytes.len() - 4].to_vec());
+    }
     drive("metric", bodies::metric, &corpus);
 }
 

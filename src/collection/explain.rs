@@ -159,6 +159,7 @@ impl Inner {
             examples: &collected.examples,
             incumbent: None,
             sample: &sample,
+            change: None,
             cancel: &|| false,
         };
         let Some(found) = learner.influences(&task, others.as_ref().map(|o| &o.examples), &version, between)? else {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::refit::OTHERS;
+use super::versions::base_of;
 use super::{Collection, Inner, Refit, RefitReport};
 use crate::error::{Error, Result};
 use crate::feedback::query_hash;
@@ -103,7 +104,8 @@ impl Inner {
                 gone.iter().any(|s| (first..=last).contains(s))
                     && (record.user.is_none() || users.contains(&record.user) || record.parameters.contains_key(OTHERS))
             });
-            if learned_from && !record.withdrawn {
+            let of_withdrawn = base_of(version, &record.parameters)?.is_some_and(|base| withdrawn.contains(&base));
+            if (learned_from || of_withdrawn) && !record.withdrawn {
                 record.withdrawn = true;
                 writes.put_version_header(version, &record)?;
                 writes.remove_metric(version)?;

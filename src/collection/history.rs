@@ -1,11 +1,14 @@
 //! What a collection has learned, to be carried to another collection: its judgements and the versions of its metric.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::versions::base_of;
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::feedback::{StoredJudgement, Subject, from_record, hash_text, hash_vector, to_record};
 use crate::metric::{Version, record_of};
+use crate::plugin::Metric;
 use crate::query::Query;
 
 /// Everything a collection holds besides its settings and items.
@@ -158,6 +161,7 @@ impl Inner {
             }
         }
         let mut usable: BTreeMap<u32, Option<&str>> = BTreeMap::from([(0, None)]);
+        let mut bases: BTreeMap<u32, Arc<dyn Metric>> = BTreeMap::new();
         let mut next = 1;
         for StoredVersion { version, metric } in &history.versions {
             let number = version.version;
@@ -170,8 +174,18 @@ impl Inner {
                 let plugin = self.plugins.iter().find(|p| p.name() == version.plugin).ok_or_else(|| {
                     Error::NoPlugin(format!("metric version {number} was made by the plugin {:?}", version.plugin))
                 })?;
-                if plugin.decode(metric)?.dim() != self.dim {
+                let base = match base_of(number, &version.parameters)? {
+                    Some(base) => Some(bases.get(&base).ok_or_else(|| {
+                        invalid_version(number, "it is a change of another version, which is not there before it")
+                    })?),
+                    None => None,
+                };
+                let metric = plugin.decode(metric, base)?;
+                if metric.dim() != self.dim {
                     return Err(invalid_version(number, "its dimension is not the collection's"));
+                }
+                if base.is_none() {
+                    bases.insert(number, metric);
                 }
                 usable.insert(number, version.user.as_deref());
             }

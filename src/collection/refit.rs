@@ -9,11 +9,12 @@ use super::ask::{self, ASKED, Question};
 use super::collect::{Collected, Selection, Whose};
 use super::drift::MOVED;
 use super::explain::{HALF_LIFE_DAYS, USER_SHARE};
+use super::versions::BASE;
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::feedback::Source;
 use crate::metric::learned;
-use crate::plugin::{FitReport, Gate, PairCounts, Task};
+use crate::plugin::{Change, FitReport, Gate, PairCounts, Task};
 
 /// A refit to be run; made by [`Collection::refit`].
 #[must_use = "end with `run`"]
@@ -27,6 +28,7 @@ pub struct Refit {
     force: bool,
     half_life: Option<Duration>,
     user_share: Option<f64>,
+    rank: Option<usize>,
     ask: Option<usize>,
     /// Give up when no handle but this one and the caller's is left.
     until_alone: bool,
@@ -87,6 +89,7 @@ impl Collection {
             force: false,
             half_life: None,
             user_share: self.inner.background.user_share(),
+            rank: None,
             ask: None,
             until_alone: false,
         }
@@ -150,6 +153,14 @@ impl Refit {
         self
     }
 
+    /// Keeps a user's metric as a change of everybody's along so many directions (`4 rank d` bytes instead of `4 d^2`); 0
+    /// keeps it whole. By default 64 where there are more than 256 dimensions, and whole otherwise. The metric that everybody
+    /// has is always whole, and so is a user's where everybody has the built-in one.
+    pub fn rank(mut self, rank: usize) -> Self {
+        self.rank = Some(rank);
+        self
+    }
+
     /// Gives up when the caller's handle is the last one.
     pub(super) fn until_alone(mut self) -> Self {
         self.until_alone = true;
@@ -167,6 +178,11 @@ impl Refit {
         inner.refit(&self)
     }
 }
+
+/// Dimensions up to which a user's metric is kept whole.
+const WHOLE_UP_TO: usize = 256;
+/// Directions of a user's metric beyond that.
+const RANK: usize = 64;
 
 /// The name under which a user's version says how many judgements of others its prior was made of.
 pub(super) const OTHERS: &str = "judgements_of_others";
@@ -199,6 +215,8 @@ impl Inner {
         let others = self.collect_others(&selection)?;
         let sample = self.sample()?;
         let incumbent = self.load(self.metrics.active(user))?;
+        let base = if user.is_some() { self.base_for_users(learner.name())? } else { None };
+        let rank = request.rank.unwrap_or(if self.dim > WHOLE_UP_TO { RANK } else { 0 });
         let collect = millis(started);
         let task = Task {
             dim: self.dim,
@@ -207,6 +225,7 @@ impl Inner {
             examples: &collected.examples,
             incumbent: (incumbent.version > 0).then_some(&*incumbent.metric),
             sample: &sample,
+            change: base.as_ref().map(|base| Change { base: &base.metric, rank }),
             cancel: &|| request.until_alone && Arc::strong_count(&request.collection.inner) <= 2,
         };
         let mut fitted = match &others {
@@ -222,6 +241,9 @@ impl Inner {
         }
         if let Some(others) = &others {
             fitted.report.parameters.insert(OTHERS.to_owned(), others.len() as f64);
+        }
+        if let Some(base) = base.filter(|_| fitted.of_base) {
+            fitted.report.parameters.insert(BASE.to_owned(), f64::from(base.version));
         }
         if let Some(n) = request.ask {
             fitted.report.parameters.insert(ASKED.to_owned(), n as f64);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::graph::check_images;
 use super::read::read_item;
+use super::versions::{base_of, read_metric};
 use super::{Collection, CollectionInfo, Inner, Plugins};
 use crate::error::{Error, Result};
 use crate::feedback::query_hash;
@@ -193,12 +194,13 @@ pub(super) fn check_version(
         (None, true) => Ok(()),
         (Some(_), true) => Err(damaged("it was withdrawn, and its matrix is still there".into())),
         (None, false) => Err(damaged("its matrix is missing".into())),
-        (Some(bytes), false) => {
+        (Some(_), false) => {
             let Some(plugin) = plugins.iter().find(|p| p.name() == record.plugin) else { return Ok(()) };
-            let metric = plugin.decode(&bytes).map_err(|e| damaged(e.to_string()))?;
-            if metric.dim() != dim {
-                return Err(damaged(format!("its dimension is {}, not {dim}", metric.dim())));
-            }
+            let base = match base_of(version, &record.parameters)? {
+                Some(base) => Some(read_metric(shelf, plugin, dim, base, None)?),
+                None => None,
+            };
+            let metric = read_metric(shelf, plugin, dim, version, base.as_ref())?;
             check_metric(&*metric).map_err(|reason| damaged(reason.to_owned()))
         }
     }

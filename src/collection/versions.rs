@@ -1,5 +1,6 @@
 //! Metric versions: which is active, promotion, rollback, comparison, import.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -325,13 +326,20 @@ impl Inner {
                 record.plugin
             )));
         };
-        let damaged = |reason: String| Error::Damaged { part: format!("metric version {version}"), reason };
-        let bytes = self.shelf.metric(version)?.ok_or_else(|| damaged("its matrix is missing".into()))?;
-        let metric = plugin.decode(&bytes).map_err(|e| damaged(e.to_string()))?;
-        if metric.dim() != self.dim {
-            return Err(damaged(format!("its dimension is {}, not {}", metric.dim(), self.dim)));
+        let base = base_of(version, &record.parameters)?.map(|base| self.load(base)).transpose()?;
+        read_metric(&self.shelf, plugin, self.dim, version, base.map(|base| base.metric).as_ref())
+    }
+
+    /// What a user's candidate is kept as a change of: everybody's metric, where it is learned, on its own, and by the same
+    /// plugin.
+    pub(super) fn base_for_users(&self, plugin: &str) -> Result<Option<Versioned>> {
+        let shared = self.metrics.active(None);
+        if shared == 0 {
+            return Ok(None);
         }
-        Ok(metric)
+        let record = self.version_record(shared)?;
+        let fits = record.plugin == plugin && base_of(shared, &record.parameters)?.is_none();
+        fits.then(|| self.load(shared)).transpose()
     }
 
     pub(super) fn version_record(&self, version: u32) -> Result<VersionRecord> {
@@ -367,4 +375,36 @@ impl Inner {
         // An unknown name goes to the first plugin, whose refusal lists what it knows.
         Ok(name.and_then(|name| self.plugins.iter().find(|p| p.learners().contains(&name))).unwrap_or(first))
     }
+}
+
+/// The name under which a version says of which one it is a change.
+pub(super) const BASE: &str = "base_version";
+
+/// The version that another one is a change of, which is always an older one.
+pub(super) fn base_of(version: u32, parameters: &BTreeMap<String, f64>) -> Result<Option<u32>> {
+    let Some(base) = parameters.get(BASE).copied() else { return Ok(None) };
+    if base >= 1.0 && base < f64::from(version) && base.fract() == 0.0 {
+        return Ok(Some(base as u32));
+    }
+    Err(Error::Damaged {
+        part: format!("metric version {version}"),
+        reason: format!("it is said to be a change of version {base}, which is none before it"),
+    })
+}
+
+/// Reads a version's matrix as its plugin wrote it, given the metric that it is a change of, if it is one.
+pub(super) fn read_metric(
+    shelf: &Shelf,
+    plugin: &Arc<dyn MetricLearner>,
+    dim: usize,
+    version: u32,
+    base: Option<&Arc<dyn Metric>>,
+) -> Result<Arc<dyn Metric>> {
+    let damaged = |reason: String| Error::Damaged { part: format!("metric version {version}"), reason };
+    let bytes = shelf.metric(version)?.ok_or_else(|| damaged("its matrix is missing".into()))?;
+    let metric = plugin.decode(&bytes, base).map_err(|e| damaged(e.to_string()))?;
+    if metric.dim() != dim {
+        return Err(damaged(format!("its dimension is {}, not {dim}", metric.dim())));
+    }
+    Ok(metric)
 }

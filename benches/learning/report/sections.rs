@@ -148,6 +148,7 @@ pub(super) fn learners(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<Strin
                     examples: &examples,
                     incumbent: None,
                     sample: &corpus.sample,
+                    change: None,
                     cancel: &|| false,
                 })?;
                 gains.0.push(trial.gain(&*fitted.metric));

@@ -23,7 +23,16 @@ pub(super) fn speed(_: &[Corpus], _: u64, _: &Path) -> Result<String, Box<dyn Er
         let plugin = Mahalanobis::default();
         let first = [(&few, Some("gmml")), (&few, Some("gmml"))];
         for (examples, learner) in first.into_iter().chain([(&examples, Some("gmml")), (&examples, None)]) {
-            let task = Task { dim: d, learner, seed: 1, examples, incumbent: None, sample: &sample, cancel: &|| false };
+            let task = Task {
+                dim: d,
+                learner,
+                seed: 1,
+                examples,
+                incumbent: None,
+                sample: &sample,
+                change: None,
+                cancel: &|| false,
+            };
             let clock = Clock::start();
             plugin.fit(&task)?;
             row.push(format!("{:.0}", 1e3 * clock.seconds()));

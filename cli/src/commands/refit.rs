@@ -30,6 +30,10 @@ pub(crate) struct Args {
     /// Learn a metric for this user, from this user's judgements
     #[arg(long, value_name = "USER")]
     user: Option<String>,
+    /// Keep the user's metric as a change of everybody's along N directions, 4 N bytes a dimension; 0 keeps it whole
+    /// [default: 64 above 256 dimensions, else 0]
+    #[arg(long, value_name = "N", requires = "user")]
+    rank: Option<usize>,
     /// Learn and test, but store nothing
     #[arg(long)]
     dry_run: bool,
@@ -67,6 +71,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     if let Some(share) = args.user_share {
         refit = refit.user_share(share);
+    }
+    if let Some(rank) = args.rank {
+        refit = refit.rank(rank);
     }
     if let Some(seed) = args.seed {
         refit = refit.seed(seed);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use affinis::{Examples, FitReport, Fitted, Gate, LearnError, PairCounts, Task};
+use affinis::{Examples, FitReport, Fitted, Gate, LearnError, Metric, PairCounts, Task};
 
+use crate::change::{Base, Change};
+use crate::changed::ChangedMetric;
 use crate::codec;
 use crate::evidence::Evidence;
 use crate::folds::{FOLDS, Folds};
@@ -26,6 +28,8 @@ struct Fit<'a> {
     condition_cap: f64,
     evidence: &'a Evidence<'a>,
     prior: Arc<Prior>,
+    /// What candidates are kept as a change of, if they are.
+    base: Option<Base<'a>>,
     folds: Folds,
     /// The scatters of each fold alone.
     parts: Vec<Scatters>,
@@ -75,7 +79,7 @@ pub(crate) fn fit(
     let mut total = Scatters::zero(task.dim);
     fit.parts.iter().for_each(|part| total.add(part));
     let found = fit.train(None, &total, &variants[chosen..=chosen])?;
-    let Some(found) = found.into_iter().next() else {
+    let Some((found, change)) = found.into_iter().next() else {
         return Err(no_variants());
     };
     // Cross-fitting is part of the gate, unless it also serves the selection.
@@ -92,21 +96,29 @@ pub(crate) fn fit(
         ("effective_similar".into(), total.similar.effective()),
         ("variants_tried".into(), variants.len() as f64),
     ]));
-    let metric =
-        MahalanobisMetric::from_factor(&found.factor, found.condition).with_seen(Seen::new(evidence.fingerprints()));
+    let seen = Seen::new(evidence.fingerprints());
+    let (metric, of_base): (Arc<dyn Metric>, bool) = match (change, &fit.base) {
+        (Some(change), Some(base)) => {
+            let changed = ChangedMetric::new(base.metric().clone(), change, found.condition, seen);
+            parameters.insert("rank".into(), changed.rank() as f64);
+            (Arc::new(changed), true)
+        }
+        _ => (Arc::new(MahalanobisMetric::from_factor(&found.factor, found.condition).with_seen(seen)), false),
+    };
     Ok(Fitted {
         report: FitReport {
             learner: variants[chosen].learner.into(),
             pairs: PairCounts { similar, dissimilar },
             lambda: learner.lambda(),
             t: variants[chosen].t,
-            condition: metric.condition(),
+            condition: found.condition.max(1.0),
             parameters,
             gate,
             fit_millis: fitted.as_secs_f64() * 1e3,
             gate_millis: start.elapsed().saturating_sub(fitted).as_secs_f64() * 1e3,
         },
-        metric: Arc::new(metric),
+        metric,
+        of_base,
     })
 }
 
@@ -119,6 +131,7 @@ impl<'a> Fit<'a> {
         priors: &Priors,
     ) -> Result<Self, LearnError> {
         poll(task)?;
+        let base = Base::of(task.change.as_ref(), task.dim)?;
         let default = learner.variants().first().copied().ok_or_else(no_variants)?;
         let prior = priors.of_task(task, others, &learner.parameters(default))?;
         let folds = Folds::new(evidence, task.seed);
@@ -129,7 +142,7 @@ impl<'a> Fit<'a> {
             let query_in = |i: usize| folds.queries[i] == fold;
             parts.push(scatter::scatters(evidence, chunklets, query_in, |i| folds.links[i] == fold));
         }
-        Ok(Self { task, learner, condition_cap, evidence, prior, folds, parts })
+        Ok(Self { task, learner, condition_cap, evidence, prior, base, folds, parts })
     }
 
     /// What the learner finds without a fold, for each of some variants.
@@ -138,7 +151,7 @@ impl<'a> Fit<'a> {
         held_out: Option<usize>,
         scatters: &Scatters,
         variants: &[Variant],
-    ) -> Result<Vec<Shaped>, LearnError> {
+    ) -> Result<Vec<(Shaped, Option<Change>)>, LearnError> {
         poll(self.task)?;
         let held_out = held_out.map(|fold| (&self.folds, fold));
         let training = Training {
@@ -153,7 +166,11 @@ impl<'a> Fit<'a> {
         let family = self.learner.fit(&training)?;
         let of_variant = |variant: &Variant| {
             poll(self.task)?;
-            shaped(family.matrix(*variant)?, self.condition_cap)
+            let whole = shaped(family.matrix(*variant)?, self.condition_cap)?;
+            match &self.base {
+                Some(base) => base.reduce(&whole).map(|(change, reduced)| (reduced, Some(change))),
+                None => Ok((whole, None)),
+            }
         };
         variants.iter().map(of_variant).collect()
     }
@@ -168,7 +185,7 @@ impl<'a> Fit<'a> {
             let tried = |i: usize| i == 0 || !variants[i].refined || fold < select::REFINED_FOLDS;
             let tried: Vec<usize> = (0..variants.len()).filter(|i| tried(*i)).collect();
             let variants: Vec<Variant> = tried.iter().map(|i| variants[*i]).collect();
-            for (i, metric) in tried.into_iter().zip(self.train(Some(fold), &rest, &variants)?) {
+            for (i, (metric, _)) in tried.into_iter().zip(self.train(Some(fold), &rest, &variants)?) {
                 scorings[i].add_fold(fold, &metric);
             }
         }

@@ -25,6 +25,7 @@
 //!     examples: &examples,
 //!     incumbent: None,
 //!     sample: &Sample::default(),
+//!     change: None,
 //!     cancel: &|| false,
 //! })?;
 //! let d = |y: [f32; 2]| fitted.metric.distance(&[0.0, 0.0], &y);
@@ -35,12 +36,14 @@
 //!
 //! The rooms: `evidence` (judgements made ready), `scatter`, `prior`, `learner` (one room each), `shape` (scale and
 //! condition cap), `folds`, `score`, `select`, `gate`; `fit` leads through them. `hinge` is a loss over triplets and
-//! its descent, `labelled` the metrics for labelled tables. `explain` splits a distance over directions, `influence`
+//! its descent, `labelled` the metrics for labelled tables. `change` keeps a metric as a change of another one, in kilobytes. `explain` splits a distance over directions, `influence`
 //! over judgements. [`spd`] is the algebra, `packed` the
 //! kernels, `codec` the bytes of a metric.
 
 #![deny(unsafe_code)]
 
+mod change;
+mod changed;
 mod codec;
 mod compare;
 mod evidence;
@@ -63,6 +66,7 @@ mod select;
 mod shape;
 pub mod spd;
 
+pub use changed::ChangedMetric;
 pub use labelled::{Labelled, LabelledFit};
 pub use metric::MahalanobisMetric;
 pub use plugin::Mahalanobis;

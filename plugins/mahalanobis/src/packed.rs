@@ -12,7 +12,7 @@
 use ndarray::{Array2, ArrayView2};
 use pulp::{Arch, Simd, WithSimd};
 
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 /// Rows whose dot products with an item are taken together; divides [`LANES`].
 const ROWS: usize = 4;
 /// Items that a pass over the factor serves.
@@ -143,7 +143,7 @@ impl Packed<f32> {
     }
 }
 
-fn chunked(width: usize, x: impl Iterator<Item = f64>) -> Vec<[f64; LANES]> {
+pub(crate) fn chunked(width: usize, x: impl Iterator<Item = f64>) -> Vec<[f64; LANES]> {
     let mut chunks = vec![[0.0; LANES]; width];
     chunks.as_flattened_mut().iter_mut().zip(x).for_each(|(to, from)| *to = from);
     chunks
@@ -151,7 +151,7 @@ fn chunked(width: usize, x: impl Iterator<Item = f64>) -> Vec<[f64; LANES]> {
 
 /// The lanes' sum, always in this order.
 #[inline(always)]
-fn total<T: Copy + std::ops::Add<Output = T>>(v: [T; LANES]) -> T {
+pub(crate) fn total<T: Copy + std::ops::Add<Output = T>>(v: [T; LANES]) -> T {
     ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
 }
 

@@ -58,8 +58,8 @@ impl MetricLearner for Mahalanobis {
         fit::fit(task, Some(others), learner::named(task.learner)?, self.condition_cap, &self.priors)
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Metric>, LearnError> {
-        Ok(Arc::new(codec::decode(bytes)?))
+    fn decode(&self, bytes: &[u8], base: Option<&Arc<dyn Metric>>) -> Result<Arc<dyn Metric>, LearnError> {
+        codec::decode(bytes, base)
     }
 
     fn from_matrix(&self, matrix: ArrayView2<'_, f64>) -> Result<Arc<dyn Metric>, LearnError> {

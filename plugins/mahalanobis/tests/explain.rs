@@ -35,7 +35,7 @@ fn examples(d: usize, chunklets: bool, seed: u64) -> (Examples, Sample) {
 
 fn task<'a>(examples: &'a Examples, sample: &'a Sample, learner: &'a str) -> Task<'a> {
     let dim = examples.vectors.ncols();
-    Task { dim, learner: Some(learner), seed: 1, examples, incumbent: None, sample, cancel: &|| false }
+    Task { dim, learner: Some(learner), seed: 1, examples, incumbent: None, sample, change: None, cancel: &|| false }
 }
 
 /// The version that a store would keep of a fit.

@@ -50,7 +50,7 @@ fn fit_with(
     incumbent: Option<&dyn Metric>,
 ) -> Result<Fitted, LearnError> {
     let dim = examples.vectors.ncols();
-    let task = Task { dim, learner, seed: 5, examples, incumbent, sample, cancel: &|| false };
+    let task = Task { dim, learner, seed: 5, examples, incumbent, sample, change: None, cancel: &|| false };
     Mahalanobis::default().fit(&task)
 }
 
@@ -134,7 +134,7 @@ fn the_seed_decides_what_is_drawn() {
     let under = |seed: u64| {
         let (examples, sample) = (&world.examples, &world.sample);
         let learner = Some("contrastive");
-        let task = Task { dim: 5, learner, seed, examples, incumbent: None, sample, cancel: &|| false };
+        let task = Task { dim: 5, learner, seed, examples, incumbent: None, sample, change: None, cancel: &|| false };
         Mahalanobis::default().fit(&task).unwrap().metric.encode()
     };
     assert_ne!(under(1), under(2));
@@ -323,7 +323,8 @@ fn a_fit_can_be_cancelled_at_every_step() {
     for allowed in 0.. {
         let asked = AtomicUsize::new(0);
         let cancel = || asked.fetch_add(1, Ordering::Relaxed) >= allowed;
-        let task = Task { dim: 4, learner: None, seed: 1, examples, incumbent: None, sample, cancel: &cancel };
+        let task =
+            Task { dim: 4, learner: None, seed: 1, examples, incumbent: None, sample, change: None, cancel: &cancel };
         match Mahalanobis::default().fit(&task) {
             Err(LearnError::Cancelled) => steps = allowed + 1,
             Ok(_) => break,
@@ -362,7 +363,7 @@ fn the_incumbent_is_judged_on_what_it_has_not_seen() {
     let mut first = world.examples.clone();
     first.graded.retain(|g| g.query < 40 * 9);
     let incumbent = fit(&first, &world.sample).unwrap();
-    let decoded = Mahalanobis::default().decode(&incumbent.metric.encode()).unwrap();
+    let decoded = Mahalanobis::default().decode(&incumbent.metric.encode(), None).unwrap();
     let fitted = fit_with(&world.examples, &world.sample, None, Some(&*decoded)).unwrap();
     assert_eq!(fitted.report.gate.held_out, 20, "{}", fitted.report.gate.reason);
     let again = fit_with(&first, &world.sample, None, Some(&*decoded)).unwrap();

@@ -91,7 +91,7 @@ fn a_metric_comes_back_bit_equal() {
     for d in DIMS {
         let metric = metric(d, 7);
         let bytes = metric.encode();
-        let back = Mahalanobis::default().decode(&bytes).unwrap();
+        let back = Mahalanobis::default().decode(&bytes, None).unwrap();
         assert_eq!(back.encode(), bytes);
         assert_eq!(back.matrix(), metric.matrix());
         assert_eq!(back.distortion().to_bits(), metric.distortion().to_bits());
@@ -105,7 +105,7 @@ fn a_metric_comes_back_bit_equal() {
 #[test]
 fn every_damaged_byte_is_noticed() {
     let bytes = metric(5, 9).encode();
-    let decode = |bytes: &[u8]| Mahalanobis::default().decode(bytes);
+    let decode = |bytes: &[u8]| Mahalanobis::default().decode(bytes, None);
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x40;
@@ -123,7 +123,7 @@ fn headers_that_lie_are_refused_even_with_a_right_checksum() {
         let mut bytes = honest[..honest.len() - 4].to_vec();
         change(&mut bytes);
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        Mahalanobis::default().decode(&bytes)
+        Mahalanobis::default().decode(&bytes, None)
     };
     assert!(sealed(&|_| {}).is_ok());
     type Change<'a> = &'a dyn Fn(&mut Vec<u8>);

@@ -2,7 +2,7 @@
 
 mod simulation;
 
-use affinis::{Examples, Fitted, MetricLearner, Task};
+use affinis::{Change, Examples, Fitted, MetricLearner, Task};
 use affinis_mahalanobis::Mahalanobis;
 use simulation::{Corpus, Random, compact, corpus};
 
@@ -24,7 +24,13 @@ fn notions(corpus: &Corpus) -> [(&'static str, Vec<String>); 2] {
     }
 }
 
-fn fit(corpus: &Corpus, examples: &Examples, others: Option<&Examples>, seed: u64) -> Fitted {
+fn fit(
+    corpus: &Corpus,
+    examples: &Examples,
+    others: Option<&Examples>,
+    change: Option<Change<'_>>,
+    seed: u64,
+) -> Fitted {
     let (examples, others) = (compact(examples), others.map(compact));
     let task = Task {
         dim: corpus.vectors.ncols(),
@@ -33,6 +39,7 @@ fn fit(corpus: &Corpus, examples: &Examples, others: Option<&Examples>, seed: u6
         examples: &examples,
         incumbent: None,
         sample: &corpus.sample,
+        change,
         cancel: &|| false,
     };
     match others {
@@ -41,9 +48,12 @@ fn fit(corpus: &Corpus, examples: &Examples, others: Option<&Examples>, seed: u6
     }
 }
 
-/// Gains in P@10 x 1000 by one person's notion: of a metric of all judgements together, of their own, and of their own with
-/// the other's as its prior; and whether the gate let the last one pass.
-fn gains(corpus: &Corpus, of: usize, own: usize, others: usize, seed: u64) -> ([f64; 3], bool) {
+/// Directions of a person's metric that is kept as a change of the other's.
+const RANK: usize = 64;
+
+/// Gains in P@10 x 1000 by one person's notion: of a metric of all judgements together, of their own, of their own with
+/// the other's as its prior, and of the last as a change of the other's metric; and whether the gate let the last two pass.
+fn gains(corpus: &Corpus, of: usize, own: usize, others: usize, seed: u64) -> ([f64; 4], [bool; 2]) {
     let notions = notions(corpus);
     let (queries, unseen) = corpus.queries(own + others, 1000, &mut Random(seed));
     let judged = |queries: &[usize], notion: usize| {
@@ -58,9 +68,15 @@ fn gains(corpus: &Corpus, of: usize, own: usize, others: usize, seed: u64) -> ([
         right.filter(|(q, i)| notions[of].1[*q] == notions[of].1[*i]).count() as f64 / (10 * unseen.len()) as f64
     };
     let before = precision(None);
-    let fits =
-        [fit(corpus, &both, None, seed), fit(corpus, &mine, None, seed), fit(corpus, &mine, Some(&theirs), seed)];
-    let passed = fits[2].report.gate.accepted;
+    let other = fit(corpus, &theirs, None, None, seed).metric;
+    let change = Change { base: &other, rank: RANK };
+    let fits = [
+        fit(corpus, &both, None, None, seed),
+        fit(corpus, &mine, None, None, seed),
+        fit(corpus, &mine, Some(&theirs), None, seed),
+        fit(corpus, &mine, Some(&theirs), Some(change), seed),
+    ];
+    let passed = [2, 3].map(|i: usize| fits[i].report.gate.accepted);
     (fits.map(|fitted| (precision(Some(&fitted)) - before) * 1e3), passed)
 }
 
@@ -68,9 +84,13 @@ fn gains(corpus: &Corpus, of: usize, own: usize, others: usize, seed: u64) -> ([
 fn others_judgements_are_a_prior_and_no_verdict() {
     for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
         for of in 0..2 {
-            let ([shared, own, personal], _) = gains(&corpus, of, 30, 100, 1);
-            let what = format!("{}, {of}: shared {shared:.1}, own {own:.1}, personal {personal:.1}", corpus.name);
+            let ([shared, own, personal, change], _) = gains(&corpus, of, 30, 100, 1);
+            let what = format!(
+                "{}, {of}: shared {shared:.1}, own {own:.1}, personal {personal:.1}, a change {change:.1}",
+                corpus.name
+            );
             assert!(personal > own - 3.0 && personal > 0.0, "{what}");
+            assert!(change > personal - 8.0 && change > 0.0, "{what}");
         }
     }
 }
@@ -89,7 +109,8 @@ fn table() {
                 let rounds: Vec<_> = (1..=seeds).map(|seed| gains(&corpus, of, own, others, seed)).collect();
                 let mean = |i: usize| rounds.iter().map(|r| r.0[i]).sum::<f64>() / seeds as f64;
                 eprintln!(
-                    "{} {}, {} judgements and {} of the other: shared {:.1}, own {:.1}, personal {:.1}, passed {}/{seeds}",
+                    "{} {}, {} judgements and {} of the other: shared {:.1}, own {:.1}, personal {:.1}, a change of \
+                     {RANK} directions {:.1}; passed {}/{seeds} and {}/{seeds}",
                     corpus.name,
                     notions(&corpus)[of].0,
                     own * 10,
@@ -97,7 +118,9 @@ fn table() {
                     mean(0),
                     mean(1),
                     mean(2),
-                    rounds.iter().filter(|r| r.1).count()
+                    mean(3),
+                    rounds.iter().filter(|r| r.1[0]).count(),
+                    rounds.iter().filter(|r| r.1[1]).count()
                 );
             }
         }

@@ -194,6 +194,7 @@ impl Corpus {
                 examples: &examples,
                 incumbent,
                 sample: &self.sample,
+                change: None,
                 cancel: &|| false,
             })
             .expect("the simulation gives sound judgements")

@@ -1,0 +1,307 @@
+//! A metric as a change of another one along few directions: kilobytes for a person's own metric, where a matrix takes
+//! `4 d^2` bytes.
+//!
+//! With the base `B = R'R`, what a metric `A` changes are the eigenvalues `l_k` of `R^-T A R^-1`, along `u_k = R^-1 v_k`, `v_k`
+//! the eigenvectors: `u_k' B u_k = 1`, and squared lengths along `u_k` grow `l_k` times. The `rank` values farthest from
+//! the others (as factors) are kept, the others replaced by their geometric mean `c`:
+//!
+//! `A' = c B + sum_k (l_k - c) w_k w_k'` with `w_k = B u_k`.
+//!
+//! This is the metric of that form that is nearest to `A` by the affine-invariant Riemannian distance among those that keep
+//! its eigenvectors. It is scaled to trace `d`. What is kept are the `u_k`, from which the base itself makes the `w_k`: it
+//! rewrites them as queries. So nothing of the base has to be known but what every metric can do, and that the `u_k` are
+//! orthonormal to the base, which makes `A'` positive definite, is cheap to check.
+
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into the dispatch is not compiled for its instruction set"
+)]
+
+use std::sync::Arc;
+
+use affinis::{LearnError, Metric};
+use ndarray::{Array2, ArrayView2, Axis};
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::packed::{LANES, chunked, total};
+use crate::shape::Shaped;
+use crate::spd;
+
+/// How far the products of directions may be from orthonormal: rounding to f32 leaves some `1e-6`.
+const ORTHONORMAL: f64 = 1e-4;
+
+/// The base that changes are made of, factored once.
+#[derive(Debug)]
+pub(crate) struct Base<'a> {
+    metric: &'a Arc<dyn Metric>,
+    matrix: Array2<f64>,
+    /// Upper triangular `R` with `B = R'R`.
+    factor: Array2<f64>,
+    rank: usize,
+}
+
+impl<'a> Base<'a> {
+    /// `None` where changes of that rank would not be smaller than matrices, or the base has no matrix.
+    pub(crate) fn of(change: Option<&affinis::Change<'a>>, dim: usize) -> Result<Option<Self>, LearnError> {
+        let Some(change) = change.filter(|change| change.rank > 0 && change.rank < dim) else { return Ok(None) };
+        let Some(matrix) = change.base.matrix().filter(|matrix| matrix.nrows() == dim) else { return Ok(None) };
+        let factor = spd::cholesky(matrix.view())?;
+        Ok(Some(Self { metric: change.base, matrix, factor, rank: change.rank }))
+    }
+
+    /// The base itself.
+    pub(crate) fn metric(&self) -> &'a Arc<dyn Metric> {
+        self.metric
+    }
+
+    /// What is left of a metric when it may change the base along few directions only.
+    pub(crate) fn reduce(&self, shaped: &Shaped) -> Result<(Change, Shaped), LearnError> {
+        let d = self.factor.nrows();
+        let relative = spd::solve_upper_right(&self.factor, shaped.factor.clone());
+        let (values, vectors) = spd::eigen(spd::gram(&relative).view())?;
+        if values.first().is_none_or(|least| *least <= 0.0) {
+            return Err(LearnError::Numerical("the learned matrix is not positive definite beside its base".into()));
+        }
+        let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+        let (kept, centre) = outliers(&logs, self.rank);
+        let scale = centre.exp();
+        let directions = spd::solve_upper_rows(&self.factor, vectors.select(Axis(0), &kept));
+        let weights = kept.iter().map(|&k| values[k] - scale).collect();
+        let mut change = Change::new(&**self.metric, directions.mapv(|v| v as f32), weights, scale)?;
+        change.rescale(d as f64 / change.trace(d as f64));
+        let matrix = change.matrix(&self.matrix);
+        let (least, greatest) = spd::extreme_eigenvalues(matrix.view())?;
+        Ok((change, Shaped { factor: spd::cholesky(matrix.view())?, condition: greatest / least }))
+    }
+}
+
+/// The positions of the `rank` values farthest from the mean of all others, ascending, and that mean.
+///
+/// Values are ascending, so the kept ones are some of the least and some of the greatest.
+fn outliers(values: &[f64], rank: usize) -> (Vec<usize>, f64) {
+    let n = values.len();
+    let rest = n - rank.min(n - 1);
+    // Of all runs of `rest` neighbours the one with the least scatter.
+    let scatter = |from: usize| {
+        let run = &values[from..from + rest];
+        let mean = run.iter().sum::<f64>() / rest as f64;
+        (run.iter().map(|v| (v - mean).powi(2)).sum::<f64>(), mean)
+    };
+    let best = (0..=n - rest).map(|from| (from, scatter(from))).min_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    let (from, mean) = best.map_or((0, 0.0), |(from, (_, mean))| (from, mean));
+    ((0..from).chain(from + rest..n).collect(), mean)
+}
+
+/// `c B + sum_k weight_k w_k w_k'` without `B`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    scale: f64,
+    weights: Vec<f64>,
+    /// `u_k`, one row each.
+    directions: Array2<f32>,
+    /// `w_k = B u_k`, one row each, in whole chunks.
+    images: Vec<[f32; LANES]>,
+    dim: usize,
+}
+
+impl Change {
+    /// Of directions (`rank x d`) orthonormal to a base, the change of squared length along each, and the factor `c` on all.
+    ///
+    /// # Errors
+    /// [`LearnError::Damaged`] when the numbers are not finite, the directions are not orthonormal to the base, or what
+    /// they make is not positive definite.
+    pub(crate) fn new(
+        base: &dyn Metric,
+        directions: Array2<f32>,
+        weights: Vec<f64>,
+        scale: f64,
+    ) -> Result<Self, LearnError> {
+        let damaged = |why: &str| Err(LearnError::Damaged(why.into()));
+        let (rank, dim) = directions.dim();
+        if base.dim() != dim || weights.len() != rank {
+            return damaged("a change has other dimensions than its base");
+        }
+        if !(scale.is_finite() && scale > 0.0) || weights.iter().any(|w| !w.is_finite()) {
+            return damaged("a change has a weight that is not finite");
+        }
+        let mut images = Array2::zeros((rank, dim));
+        for (direction, mut image) in directions.rows().into_iter().zip(images.rows_mut()) {
+            let rewritten = base.rewrite(&direction.to_vec()).direction;
+            image.iter_mut().zip(rewritten).for_each(|(to, from)| *to = from);
+        }
+        let products = directions.mapv(f64::from).dot(&images.mapv(f64::from).t());
+        let orthonormal = |((i, j), v): ((usize, usize), &f64)| (v - f64::from(u8::from(i == j))).abs() <= ORTHONORMAL;
+        if !products.indexed_iter().all(orthonormal) {
+            return damaged("the directions of a change are not orthonormal to its base");
+        }
+        // As far from orthonormal as is allowed, the directions could add up to this much more.
+        let slack = 1.0 + rank as f64 * ORTHONORMAL;
+        if weights.iter().any(|w| scale + w * slack <= 0.0) {
+            return damaged("a change is not positive definite");
+        }
+        let width = dim.div_ceil(LANES);
+        let mut padded = vec![[0.0; LANES]; rank * width];
+        for (chunks, image) in padded.chunks_exact_mut(width).zip(images.rows()) {
+            chunks.as_flattened_mut().iter_mut().zip(image).for_each(|(to, from)| *to = *from);
+        }
+        Ok(Self { scale, weights, directions, images: padded, dim })
+    }
+
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    pub(crate) fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
+    pub(crate) fn directions(&self) -> ArrayView2<'_, f32> {
+        self.directions.view()
+    }
+
+    fn rescale(&mut self, factor: f64) {
+        self.scale *= factor;
+        self.weights.iter_mut().for_each(|weight| *weight *= factor);
+    }
+
+    fn width(&self) -> usize {
+        self.dim.div_ceil(LANES)
+    }
+
+    fn image(&self, k: usize) -> &[f32] {
+        &self.images[k * self.width()..(k + 1) * self.width()].as_flattened()[..self.dim]
+    }
+
+    /// The trace that it gives to a base of trace `of_base`.
+    pub(crate) fn trace(&self, of_base: f64) -> f64 {
+        let square = |k| self.image(k).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        self.scale * of_base + self.weights.iter().enumerate().map(|(k, weight)| weight * square(k)).sum::<f64>()
+    }
+
+    /// `A'`, given `B`.
+    pub(crate) fn matrix(&self, base: &Array2<f64>) -> Array2<f64> {
+        let images = Array2::from_shape_fn((self.weights.len(), self.dim), |(k, j)| f64::from(self.image(k)[j]));
+        let mut weighed = images.clone();
+        for (mut row, weight) in weighed.rows_mut().into_iter().zip(&self.weights) {
+            row.mapv_inplace(|v| v * weight);
+        }
+        let mut matrix = base * self.scale + images.t().dot(&weighed);
+        spd::symmetrise(&mut matrix);
+        matrix
+    }
+
+    /// `w_k . x` for every direction, in f32.
+    pub(crate) fn products(&self, x: &[f32]) -> Vec<f32> {
+        let mut padded = vec![[0.0; LANES]; self.width()];
+        padded.as_flattened_mut().iter_mut().zip(x).for_each(|(to, from)| *to = *from);
+        let mut out = vec![0.0; self.weights.len()];
+        Arch::new().dispatch(Products { rows: &self.images, x: &padded, out: &mut out });
+        out
+    }
+
+    /// What it adds to `c` times the base's squared length: `sum_k weight_k (w_k . x)^2`, of products.
+    pub(crate) fn added(&self, products: &[f32]) -> f64 {
+        self.weights.iter().zip(products).map(|(weight, p)| weight * f64::from(*p) * f64::from(*p)).sum()
+    }
+
+    /// The same of a vector in f64.
+    pub(crate) fn added_in_full(&self, x: impl Iterator<Item = f64>) -> f64 {
+        let width = self.width();
+        let x = chunked(width, x);
+        Arch::new().dispatch(Added { rows: &self.images, x: &x, weights: &self.weights })
+    }
+
+    /// Adds `sum_k weight_k (w_k . x) w_k`, of products, to `direction`.
+    pub(crate) fn turn(&self, products: &[f32], direction: &mut [f32]) {
+        let mut sums = vec![[0.0; LANES]; self.width()];
+        let factors: Vec<f32> =
+            self.weights.iter().zip(products).map(|(weight, p)| (*weight * f64::from(*p)) as f32).collect();
+        Arch::new().dispatch(Turn { rows: &self.images, factors: &factors, sums: &mut sums });
+        direction.iter_mut().zip(sums.as_flattened()).for_each(|(to, sum)| *to += sum);
+    }
+}
+
+struct Products<'a> {
+    rows: &'a [[f32; LANES]],
+    x: &'a [[f32; LANES]],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (row, out) in self.rows.chunks_exact(self.x.len()).zip(self.out) {
+            let mut sums = [0.0; LANES];
+            for (a, b) in row.iter().zip(self.x) {
+                for lane in 0..LANES {
+                    sums[lane] += a[lane] * b[lane];
+                }
+            }
+            *out = total(sums);
+        }
+    }
+}
+
+struct Added<'a> {
+    rows: &'a [[f32; LANES]],
+    x: &'a [[f64; LANES]],
+    weights: &'a [f64],
+}
+
+impl WithSimd for Added<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let mut all = 0.0;
+        for (row, weight) in self.rows.chunks_exact(self.x.len()).zip(self.weights) {
+            let mut sums = [0.0; LANES];
+            for (a, b) in row.iter().zip(self.x) {
+                for lane in 0..LANES {
+                    sums[lane] += f64::from(a[lane]) * b[lane];
+                }
+            }
+            let product = total(sums);
+            all += weight * product * product;
+        }
+        all
+    }
+}
+
+struct Turn<'a> {
+    rows: &'a [[f32; LANES]],
+    factors: &'a [f32],
+    sums: &'a mut [[f32; LANES]],
+}
+
+impl WithSimd for Turn<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (row, factor) in self.rows.chunks_exact(self.sums.len()).zip(self.factors) {
+            for (sum, a) in self.sums.iter_mut().zip(row) {
+                for lane in 0..LANES {
+                    sum[lane] += factor * a[lane];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::outliers;
+
+    #[test]
+    fn what_is_farthest_from_the_rest_is_kept() {
+        let values = [-3.0, -0.1, 0.0, 0.1, 0.2, 2.0, 5.0];
+        let (kept, mean) = outliers(&values, 3);
+        assert_eq!(kept, [0, 5, 6]);
+        assert!((mean - 0.05).abs() < 1e-12);
+        assert_eq!(outliers(&values, 7).0.len(), 6, "one is left to be the centre");
+        assert_eq!(outliers(&[1.0, 1.0, 1.0], 1).1, 1.0);
+    }
+}
