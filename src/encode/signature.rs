@@ -34,7 +34,7 @@ impl Signature {
         let damaged = |reason: &str| EncodeError::Model { path: path.to_path_buf(), reason: reason.into() };
         let unsupported = |what: String| EncodeError::Unsupported { path: path.to_path_buf(), what };
         let graph = model.graph.as_ref().ok_or_else(|| damaged("it holds no graph"))?;
-        no_false_permutations(graph).map_err(|reason| damaged(&reason))?;
+        sound_axes(graph).map_err(|reason| damaged(&reason))?;
         let inputs = inputs(graph).map_err(unsupported)?;
         if !inputs.iter().any(|(_, feed)| *feed == Feed::Ids) {
             return Err(unsupported("no input is called input_ids; this is not a model of texts".into()));
@@ -51,20 +51,25 @@ impl Signature {
     }
 }
 
-/// tract never ends when it takes apart a permutation that is none, and eats all memory meanwhile.
-fn no_false_permutations(graph: &GraphProto) -> Result<(), String> {
+/// No tensor has as many axes.
+const MOST_AXES: i64 = 64;
+
+/// Refuses axes that cannot be: tract counts up to one that is far off, and takes apart for ever a permutation that is none.
+fn sound_axes(graph: &GraphProto) -> Result<(), String> {
     for node in &graph.node {
         for attribute in &node.attribute {
-            let axes = &attribute.ints;
-            if node.op_type == "Transpose" && attribute.name == "perm" {
-                let mut sorted = axes.clone();
-                sorted.sort_unstable();
-                if !sorted.iter().copied().eq(0..axes.len() as i64) {
-                    return Err(format!("the node {} (Transpose) has axes that are no permutation", node.name));
-                }
+            let names_axes = ["axis", "axes", "perm"].contains(&attribute.name.as_str());
+            let named = attribute.ints.iter().chain([&attribute.i]);
+            if names_axes && named.into_iter().any(|axis| !(-MOST_AXES..MOST_AXES).contains(axis)) {
+                return Err(format!("the node {} ({}) names an axis that cannot be", node.name, node.op_type));
+            }
+            let mut axes = attribute.ints.clone();
+            axes.sort_unstable();
+            if attribute.name == "perm" && !axes.iter().copied().eq(0..axes.len() as i64) {
+                return Err(format!("the node {} ({}) has axes that are no permutation", node.name, node.op_type));
             }
             for inner in attribute.graphs.iter().chain(&attribute.g) {
-                no_false_permutations(inner)?;
+                sound_axes(inner)?;
             }
         }
     }
