@@ -253,6 +253,7 @@ impl Searcher<'_> {
         let Gathered { candidates, evaluations, cut_short, .. } = got;
         let expected = match (plan, self.allowed) {
             ("filter scan", Some(allowed)) => allowed.len() as usize,
+            (_, Some(allowed)) => self.expected_among(allowed),
             ("empty", _) => 0,
             _ => self.expected(),
         };
@@ -272,9 +273,16 @@ impl Searcher<'_> {
         !self.view.dead.contains(slot) && self.allowed.is_none_or(|allowed| allowed.contains(slot))
     }
 
-    /// Whether scanning the allowed items costs less than finding them with a beam.
+    /// Whether scanning the allowed items costs less than finding them with a beam, of which every evaluation costs as much.
     fn scan_pays(&self, allowed: &RoaringBitmap) -> bool {
-        allowed.len() <= 4 * self.expected() as u64
+        allowed.len() <= self.expected_among(allowed) as u64
+    }
+
+    /// Evaluations to be expected of a beam that only these items count for. It goes through what does not count as well:
+    /// measured, the evaluations grow a little more slowly than the share that counts falls.
+    fn expected_among(&self, allowed: &RoaringBitmap) -> usize {
+        let share = (allowed.len() as f64 / self.view.live.max(1) as f64).clamp(1e-9, 1.0);
+        ((self.expected() as f64 * share.powf(-0.8)) as usize).min(self.view.held())
     }
 
     /// Whether a segment of `len` items is scanned rather than walked.
