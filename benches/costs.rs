@@ -1,7 +1,7 @@
 //! What a store costs that is only there: opening it, and memory while it is idle and while it answers, against the number
 //! of items. Each figure comes from a process of its own.
 //!
-//! `cargo bench --workspace --bench costs -- [ITEMS ...]` (1,000, 10,000 and 100,000 by default), on Linux.
+//! `cargo bench --workspace --bench costs -- [ITEMSxDIM ...]` (1000x100, 10000x100, 100000x100 and 100000x384 by default), on Linux.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use affinis::{Durability, Item, Store};
 use serde_json::json;
 
-const DIM: usize = 100;
+const SIZES: [(usize, usize); 4] = [(1_000, 100), (10_000, 100), (100_000, 100), (100_000, 384)];
 const QUERIES: usize = 1_000;
 const CHILD: &str = "AFFINIS_COSTS_OF";
 
@@ -19,17 +19,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(store) = std::env::var_os(CHILD) {
         return opened(Path::new(&store));
     }
-    let given: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    let sizes = if given.is_empty() { vec![1_000, 10_000, 100_000] } else { given };
+    let size = |arg: String| arg.split_once('x').and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)));
+    let given: Vec<(usize, usize)> = std::env::args().filter_map(size).collect();
+    let sizes = if given.is_empty() { SIZES.into() } else { given };
     println!(
-        "Items of {DIM} numbers with a text of 60 bytes and metadata; medians of five openings, each in a fresh process.\n\n\
-         | items | on disk, MiB | open, ms | to the first answer, ms | memory idle, MiB | after {QUERIES} searches | mapped files |\n\
+        "Items with a text of 60 bytes and metadata; medians of five openings, each in a fresh process.\n\n\
+         | items x numbers | on disk, MiB | open, ms | to the first answer, ms | memory idle, MiB | after {QUERIES} searches | mapped files |\n\
          |---|---|---|---|---|---|---|"
     );
-    for items in sizes {
+    for (items, dim) in sizes {
         let home = tempfile::tempdir()?;
         let path = home.path().join("store");
-        fill(&path, items)?;
+        fill(&path, items, dim)?;
         // The first opening makes sled read its log.
         let mut runs = Vec::new();
         for run in 0..6 {
@@ -49,23 +50,23 @@ fn main() -> Result<(), Box<dyn Error>> {
             all[all.len() / 2]
         };
         let [disk, open, first, idle, busy, mapped] = [0, 1, 2, 3, 4, 5].map(median);
-        println!("| {items} | {disk:.1} | {open:.0} | {first:.0} | {idle:.1} | {busy:.1} | {mapped:.1} |");
+        println!("| {items} x {dim} | {disk:.1} | {open:.0} | {first:.0} | {idle:.1} | {busy:.1} | {mapped:.1} |");
     }
     Ok(())
 }
 
-fn vector(random: &mut fastrand::Rng, centre: usize) -> Vec<f32> {
+fn vector(random: &mut fastrand::Rng, dim: usize, centre: usize) -> Vec<f32> {
     let mut centre = fastrand::Rng::with_seed(centre as u64);
-    (0..DIM).map(|_| centre.f32() - 0.5 + 0.6 * (random.f32() - 0.5)).collect()
+    (0..dim).map(|_| centre.f32() - 0.5 + 0.6 * (random.f32() - 0.5)).collect()
 }
 
-fn fill(path: &Path, items: usize) -> affinis::Result<()> {
+fn fill(path: &Path, items: usize, dim: usize) -> affinis::Result<()> {
     let store = Store::builder().durability(Durability::Relaxed).open(path)?;
-    let points = store.collection("points").dim(DIM).create()?;
+    let points = store.collection("points").dim(dim).create()?;
     let mut random = fastrand::Rng::with_seed(1);
     for from in (0..items).step_by(5_000) {
         points.add((from..items.min(from + 5_000)).map(|i| {
-            Item::vector(format!("item-{i}"), vector(&mut random, i % 500))
+            Item::vector(format!("item-{i}"), vector(&mut random, dim, i % 500))
                 .with_text(format!("{i:>8}: a text of some sixty bytes, as titles often have them"))
                 .meta(json!({"class": i % 500}))
         }))?;
@@ -81,13 +82,13 @@ fn opened(path: &Path) -> Result<(), Box<dyn Error>> {
     let store = Store::open(path)?;
     let points = store.collection("points").open()?;
     let open = start.elapsed();
-    let mut random = fastrand::Rng::with_seed(2);
-    points.search(vector(&mut random, 0)).run()?;
+    let (dim, mut random) = (points.dim(), fastrand::Rng::with_seed(2));
+    points.search(vector(&mut random, dim, 0)).run()?;
     let first = start.elapsed();
     points.settle()?;
     let idle = memory("RssAnon")? - before;
     for query in 0..QUERIES {
-        points.search(vector(&mut random, query % 500)).run()?;
+        points.search(vector(&mut random, dim, query % 500)).run()?;
     }
     let (busy, mapped) = (memory("RssAnon")? - before, memory("RssFile")?);
     let disk = points.stats()?.disk_bytes as f64 / f64::from(1 << 20);
