@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::ArrayView2;
 
+use super::kernels::prefetch;
 use super::rows::{Block, unpack_into};
 use crate::plugin::Metric;
 
@@ -33,6 +34,12 @@ impl Biases {
     #[inline]
     pub(crate) fn get(&self, local: u32) -> f32 {
         f32::from_bits(self.0[local as usize].load(Ordering::Relaxed))
+    }
+
+    /// Asks the processor to load a bias that is read soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, local: u32) {
+        prefetch(&self.0[local as usize..=local as usize]);
     }
 
     /// The bias of one item, computed if need be.

@@ -53,6 +53,14 @@ pub(crate) struct Found {
     pub(crate) complete: bool,
 }
 
+/// Distances that are computed again at a time, and beyond the first `k`.
+const SURE: usize = 8;
+
+/// The `k`-th distance.
+fn kth(hits: &mut [Neighbour], k: usize) -> f32 {
+    hits.select_nth_unstable_by(k - 1, |a, b| a.distance.total_cmp(&b.distance)).1.distance
+}
+
 /// An item found, with what is needed to compute its distance again.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
@@ -433,7 +441,8 @@ impl Searcher<'_> {
         }));
     }
 
-    /// Computes the distances of the best candidates again and sorts by them.
+    /// Computes the distances of the best candidates again and sorts by them. It ends when what is left is farther by its
+    /// estimates than the `k`-th found, though they were twice as wrong as any so far.
     fn report(&self, mut candidates: Vec<Candidate>) -> Vec<Neighbour> {
         candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.slot.cmp(&b.slot)));
         candidates.truncate(self.wanted());
@@ -443,17 +452,27 @@ impl Searcher<'_> {
             }
             Place::Head(at, local) => (self.view.heads[at].head.row(local), self.biases.heads[at].get(local)),
         };
-        for candidate in &candidates {
-            prefetch(row(candidate.place).0);
-        }
         let mut scratch = Vec::new();
-        let mut hits: Vec<Neighbour> = candidates
-            .iter()
-            .map(|candidate| {
+        let mut hits: Vec<Neighbour> = Vec::with_capacity(candidates.len());
+        // The largest error of an estimate so far.
+        let mut error = 0.0_f32;
+        let mut rest = candidates.as_slice();
+        while let Some(next) = rest.first() {
+            let (block, later) = rest.split_at(rest.len().min(if hits.is_empty() { self.k + SURE } else { SURE }));
+            for candidate in block {
+                prefetch(row(candidate.place).0);
+            }
+            if hits.len() >= self.k && next.estimate - 2.0 * error > kth(&mut hits, self.k) {
+                break;
+            }
+            for candidate in block {
                 let (row, bias) = row(candidate.place);
-                Neighbour { slot: candidate.slot, distance: self.query.exact(row, bias, &mut scratch) }
-            })
-            .collect();
+                let distance = self.query.exact(row, bias, &mut scratch);
+                error = error.max((distance - candidate.estimate).abs());
+                hits.push(Neighbour { slot: candidate.slot, distance });
+            }
+            rest = later;
+        }
         hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));
         if let Some(last) = self.k.checked_sub(1).and_then(|last| hits.get(last)).map(|hit| hit.distance) {
             hits.truncate(hits.partition_point(|hit| hit.distance <= last));

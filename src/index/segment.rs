@@ -279,14 +279,18 @@ impl Score for SegmentScore<'_> {
         let codes = self.codes;
         for &id in ids {
             prefetch(codes.row(id));
+            self.biases.prefetch(id);
         }
-        self.biases.ensure(ids, self.segment, &*self.query.metric.metric);
-        let finish = |id: u32, dot: f32| order_safe(self.query.offset - 2.0 * dot + self.biases.get(id));
+        let first = out.len();
         let (fours, rest) = ids.as_chunks::<4>();
         for four in fours {
-            let dots = self.coded.dot4(four.map(|id| codes.row(id)));
-            out.extend(four.iter().zip(dots).map(|(&id, dot)| finish(id, dot)));
+            out.extend(self.coded.dot4(four.map(|id| codes.row(id))));
         }
-        out.extend(rest.iter().map(|&id| finish(id, self.coded.dot(codes.row(id)))));
+        out.extend(rest.iter().map(|&id| self.coded.dot(codes.row(id))));
+        // Asked for last: by now they have come.
+        self.biases.ensure(ids, self.segment, &*self.query.metric.metric);
+        for (&id, dot) in ids.iter().zip(&mut out[first..]) {
+            *dot = order_safe(self.query.offset - 2.0 * *dot + self.biases.get(id));
+        }
     }
 }
