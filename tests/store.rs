@@ -106,6 +106,59 @@ fn answers_equal_a_brute_force_scan_for_every_distance_and_precision() {
 }
 
 #[test]
+fn images_keep_of_each_number_what_its_precision_keeps_and_answer_as_before() {
+    const DIM: usize = 100;
+    let mut sizes = Vec::new();
+    for precision in [Precision::F32, Precision::F16, Precision::I8] {
+        for distance in [Distance::L2, Distance::Cosine] {
+            let (dir, store) = fresh();
+            let points = store.collection("p").dim(DIM).distance(distance).precision(precision);
+            let points = points.create().expect("created");
+            points.add(items(3_000, DIM, 5)).expect("added");
+            points.relink().expect("linked");
+            points.settle().expect("settled");
+            let filter = Filter::parse(r#"{"none": {"$exists": false}}"#).expect("a filter");
+            let answers = |points: &Collection| {
+                let mut random = Random(9);
+                let mut all = Vec::new();
+                for i in 0..40 {
+                    let search = points.search(random.vector(DIM)).k(10);
+                    let search = match i % 4 {
+                        0 => search.ef(30),
+                        1 => search.recall(1.0),
+                        2 => search.filter(filter.clone()),
+                        _ => search,
+                    };
+                    all.extend(search.run().expect("hits").iter().map(|hit| (hit.id.clone(), hit.distance.to_bits())));
+                }
+                all
+            };
+            let before = answers(&points);
+            drop((points, store));
+            let images = dir.path().join("s/sled/images");
+            let bytes: u64 = std::fs::read_dir(&images)
+                .expect("images")
+                .map(|file| file.expect("a file").metadata().expect("its size").len())
+                .sum();
+            let store = Store::open(dir.path().join("s")).expect("opened");
+            let points = store.collection("p").open().expect("opened");
+            assert_eq!(answers(&points), before, "{precision:?} {distance:?}");
+            assert_eq!(store.verify().expect("verified").problems, []);
+            // Relinked from the image.
+            points.add([Item::vector("new", Random(77).vector(DIM))]).expect("added");
+            points.relink().expect("linked");
+            points.settle().expect("settled");
+            assert_eq!(store.verify().expect("verified").problems, []);
+            sizes.push(bytes);
+        }
+    }
+    let [whole, _, half, normalised, byte, _] = sizes[..] else { panic!("{sizes:?}") };
+    let rows = (3_000 * DIM) as u64;
+    assert!(whole - half >= 2 * rows && half - byte >= rows * 9 / 10, "{sizes:?}");
+    assert!(normalised > whole - rows, "normalised vectors are not the stored ones: {sizes:?}");
+}
+
+#[test]
 fn ties_are_in_the_order_of_ids_whatever_the_order_of_adding() {
     let (_dir, store) = fresh();
     let points = vectors(&store, 3);

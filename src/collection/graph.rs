@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::ids::{Ids, StoredIds};
 use super::{Collection, Inner, prepare};
 use crate::error::{Error, Result};
-use crate::index::{self, Config, Curve, Index, IndexError, Part, SegmentRecord, Segments, Versioned};
+use crate::index::{self, Config, Curve, Index, IndexError, Part, RowFormat, SegmentRecord, Segments, Versioned};
 use crate::metric::Distance;
-use crate::persist::{Image, Images, ImagesRecord, Shelf, Stamp};
+use crate::persist::{Image, Images, ImagesRecord, Precision, Shelf, Stamp};
 
 /// What of the index is on the shelf.
 #[derive(Default)]
@@ -49,6 +49,30 @@ impl index::Image for SegmentImage {
 
 pub(crate) fn for_index(image: Image) -> Arc<dyn index::Image> {
     Arc::new(SegmentImage(image))
+}
+
+/// Images keep rows as the database does, where these take less room than numbers of four bytes.
+#[derive(Debug)]
+struct AsStored(Precision);
+
+impl RowFormat for AsStored {
+    fn bytes(&self, dim: usize) -> usize {
+        self.0.bytes(dim)
+    }
+
+    fn encode(&self, row: &[f32]) -> Option<Vec<u8>> {
+        self.0.encode_again(row)
+    }
+
+    fn decode(&self, bytes: &[u8], out: &mut [f32]) {
+        self.0.decode_into(bytes, out);
+    }
+}
+
+/// The format of a collection's images. Vectors that are normalised when they are read are kept so, in four bytes a number.
+fn row_format(precision: Precision, distance: Distance) -> Option<Arc<dyn RowFormat>> {
+    let as_stored = precision != Precision::F32 && distance != Distance::Cosine;
+    as_stored.then(|| Arc::new(AsStored(precision)) as Arc<dyn RowFormat>)
 }
 
 impl SavedGraph {
@@ -136,8 +160,9 @@ impl SavedGraph {
         Ok(fresh)
     }
 
-    fn config(self: &Arc<Self>, base: &Versioned) -> Config {
+    fn config(self: &Arc<Self>, distance: Distance, base: &Versioned) -> Config {
         let mut config = Config::new(Arc::clone(&base.metric));
+        config.format = row_format(self.shelf.precision, distance);
         config.calibrations.clone_from(&self.saved.lock().unwrap_or_else(PoisonError::into_inner).calibrations);
         let saver = Arc::clone(self);
         config.on_change = Some(Arc::new(move |segments| {
@@ -207,8 +232,8 @@ fn map(shelf: &Arc<Shelf>, images: Images, dim: usize, distance: Distance, base:
     let known = segments.iter().map(|(id, _)| *id).collect();
     let graph = SavedGraph::new(shelf, &ids, Saved { segments: known, calibrations, images: record.segments });
     let items = fresh.into_iter().map(|(slot, vector)| (slot, prepare(distance, vector)));
-    let index =
-        Index::open(dim, graph.config(base), &segments, shelf.next_slot()?, &removed, items).map_err(from_index)?;
+    let index = Index::open(dim, graph.config(distance, base), &segments, shelf.next_slot()?, &removed, items)
+        .map_err(from_index)?;
     if index.len() as u64 != shelf.id_count() {
         let reason = format!("they hold {} items, and the database {}", index.len(), shelf.id_count());
         return Err(Error::Damaged { part: "the images of the collection".to_owned(), reason });
@@ -223,13 +248,14 @@ pub(super) fn check_images(shelf: &Shelf, dim: usize, distance: Distance, next_s
         Ok(Some(images)) => images,
         Err(error) => return vec![("images".to_owned(), error.to_string())],
     };
+    let format = row_format(shelf.precision, distance);
     let mut wrong = Vec::new();
     if let Err(error) = StoredIds::open(images.ids) {
         wrong.push(("the image of ids".to_owned(), error.to_string()));
     }
     for (id, image) in images.segments {
         let vector = |slot| shelf.vector(slot).ok().flatten().map(|vector| prepare(distance, vector));
-        if let Err(error) = index::check_image(id, &for_index(image), dim, next_slot, vector) {
+        if let Err(error) = index::check_image(id, &for_index(image), dim, next_slot, format.as_ref(), vector) {
             wrong.push((format!("the image of segment {id}"), error.to_string()));
         }
     }
@@ -277,7 +303,7 @@ fn restore(shelf: &Arc<Shelf>, dim: usize, distance: Distance, base: &Versioned)
     let calibrations = shelf.calibrations()?;
     let saved = Saved { segments: known.clone(), calibrations, images: BTreeMap::new() };
     let graph = SavedGraph::new(shelf, &ids, saved);
-    let restored = Index::restore(dim, graph.config(base), &records, shelf.next_slot()?, live.vectors);
+    let restored = Index::restore(dim, graph.config(distance, base), &records, shelf.next_slot()?, live.vectors);
     let restored = restored.map_err(from_index)?;
     for (id, error) in &restored.refused {
         tracing::warn!(segment = id, %error, "a stored segment is damaged; its items are linked again");

@@ -10,13 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ndarray::ArrayView2;
 
 use super::kernels::prefetch;
-use super::rows::{Block, unpack_into};
+use super::rows::{Block, Room, unpack_into};
 use crate::plugin::Metric;
 
 /// Where rows of items are read from, by local id.
 pub(crate) trait RowSource {
-    /// The padded row of item `local`.
-    fn row(&self, local: u32) -> &[Block];
+    /// The padded row of item `local`, made in `room` where it is kept otherwise.
+    fn row<'a>(&'a self, local: u32, room: &'a mut Room) -> &'a [Block];
+    /// Asks the processor to load a row that is read soon.
+    fn prefetch(&self, local: u32);
     /// Numbers in a row.
     fn dim(&self) -> usize;
 }
@@ -72,9 +74,10 @@ impl Biases {
         let dim = rows.dim();
         let mut numbers = vec![0.0f32; dim * missing.len().min(BATCH)];
         let mut out = vec![0.0f32; missing.len().min(BATCH)];
+        let mut room = Room::new();
         for batch in missing.chunks(BATCH) {
             for (&local, numbers) in batch.iter().zip(numbers.chunks_exact_mut(dim)) {
-                unpack_into(rows.row(local), numbers);
+                unpack_into(rows.row(local, &mut room), numbers);
             }
             let items = &numbers[..dim * batch.len()];
             if let Ok(items) = ArrayView2::from_shape((batch.len(), dim), items) {

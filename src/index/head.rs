@@ -15,7 +15,8 @@ use hnsw_rs::prelude::{Distance, Hnsw};
 use super::Versioned;
 use super::bias::{Biases, RowSource};
 use super::kernels::kernels;
-use super::rows::{Block, pack};
+use super::kernels::prefetch;
+use super::rows::{Block, Room, pack};
 
 /// Neighbours of a node in the head's graph (twice as many on the lowest layer).
 const NEIGHBOURS: usize = 16;
@@ -67,8 +68,14 @@ impl std::fmt::Debug for Head {
 }
 
 impl RowSource for Head {
-    fn row(&self, local: u32) -> &[Block] {
+    fn row<'a>(&'a self, local: u32, _: &'a mut Room) -> &'a [Block] {
         self.items.get(local).map_or(&[], |item| &item.row)
+    }
+
+    fn prefetch(&self, local: u32) {
+        if let Some(item) = self.items.get(local) {
+            prefetch(&item.row);
+        }
     }
 
     fn dim(&self) -> usize {
@@ -215,8 +222,14 @@ impl ItemDistance {
 }
 
 impl RowSource for Items {
-    fn row(&self, local: u32) -> &[Block] {
+    fn row<'a>(&'a self, local: u32, _: &'a mut Room) -> &'a [Block] {
         self.get(local).map_or(&[], |item| &item.row)
+    }
+
+    fn prefetch(&self, local: u32) {
+        if let Some(item) = self.get(local) {
+            prefetch(&item.row);
+        }
     }
 
     fn dim(&self) -> usize {

@@ -10,7 +10,7 @@
 //! | ranges | the least value and the step of the codes of each number (f32): all least values, then all steps |
 //! | codes | a row of bytes an item, padded with zeros to a multiple of 64 |
 //! | biases | an f32 an item: its bias under the built-in metric |
-//! | rows | a row of f32 an item, padded with zeros to a multiple of 64 bytes |
+//! | rows | a row of f32 an item, padded with zeros to a multiple of 64 bytes; or the bytes of its [`RowFormat`], not padded |
 //!
 //! All but the rows are verified when the image is opened; a row is when it is first read.
 
@@ -23,7 +23,7 @@ use super::IndexError;
 use super::beam::{Edges, NONE};
 use super::codes::{CODE_LANES, CodeBlock, Codes};
 use super::column::Column;
-use super::rows::{Block, blocks_for, unpack_into};
+use super::rows::{Block, Room, RowFormat, blocks_for, unpack_into};
 use super::segment::{Parts, Segment, SegmentRows};
 
 /// A part of an image, by its place.
@@ -61,8 +61,12 @@ const HEADER: usize = 7;
 
 /// A segment as the parts of an image; `biases` are those of its items under the built-in metric. `None` for what is itself
 /// in an image that is damaged.
-pub(crate) fn parts<'a>(segment: &'a Segment, biases: &[f32]) -> Option<Vec<Cow<'a, [u8]>>> {
-    let rows = segment.rows.all()?;
+pub(crate) fn parts<'a>(
+    segment: &'a Segment,
+    biases: &[f32],
+    format: Option<&dyn RowFormat>,
+) -> Option<Vec<Cow<'a, [u8]>>> {
+    let rows = segment.rows.bytes_in(format)?;
     let words = [
         segment.id as u32,
         (segment.id >> 32) as u32,
@@ -79,15 +83,7 @@ pub(crate) fn parts<'a>(segment: &'a Segment, biases: &[f32]) -> Option<Vec<Cow<
     fn lent<T: bytemuck::NoUninit>(numbers: &[T]) -> Cow<'_, [u8]> {
         Cow::Borrowed(bytemuck::cast_slice(numbers))
     }
-    Some(vec![
-        held(&words),
-        lent(&segment.slots),
-        lent(&segment.edges),
-        held(&ranges),
-        lent(codes),
-        held(biases),
-        lent(rows),
-    ])
+    Some(vec![held(&words), lent(&segment.slots), lent(&segment.edges), held(&ranges), lent(codes), held(biases), rows])
 }
 
 /// Opens a segment of vectors of `dim` numbers in slots below `next_slot`, and its items' biases under the built-in metric.
@@ -99,11 +95,18 @@ pub(crate) fn open(
     image: &Arc<dyn Image>,
     dim: usize,
     next_slot: u32,
+    format: Option<&Arc<dyn RowFormat>>,
 ) -> Result<(Segment, Column<f32>), IndexError> {
-    read(id, image, dim, next_slot).map_err(|reason| IndexError::Graph { segment: id, reason })
+    read(id, image, dim, next_slot, format).map_err(|reason| IndexError::Graph { segment: id, reason })
 }
 
-fn read(id: u64, image: &Arc<dyn Image>, dim: usize, next_slot: u32) -> Result<(Segment, Column<f32>), String> {
+fn read(
+    id: u64,
+    image: &Arc<dyn Image>,
+    dim: usize,
+    next_slot: u32,
+    format: Option<&Arc<dyn RowFormat>>,
+) -> Result<(Segment, Column<f32>), String> {
     if cfg!(target_endian = "big") {
         return Err("images are used on little-endian machines only".to_owned());
     }
@@ -132,8 +135,18 @@ fn read(id: u64, image: &Arc<dyn Image>, dim: usize, next_slot: u32) -> Result<(
         .filter(|codes| codes.len() == len * dim.div_ceil(CODE_LANES))
         .ok_or_else(short)?;
     let biases: Column<f32> = Column::mapped(image, Part::Biases).filter(|b| b.len() == len).ok_or_else(short)?;
-    let rows: Column<Block> =
-        Column::mapped(image, Part::Rows).filter(|rows| rows.len() == len * blocks_for(dim)).ok_or_else(short)?;
+    let rows = match format {
+        None => {
+            let rows: Column<Block> = Column::mapped(image, Part::Rows)
+                .filter(|rows| rows.len() == len * blocks_for(dim))
+                .ok_or_else(short)?;
+            SegmentRows::Mapped { image: Arc::clone(image), rows, dim }
+        }
+        Some(format) if image.part(Part::Rows).len() == len * format.bytes(dim) => {
+            SegmentRows::Packed { image: Arc::clone(image), format: Arc::clone(format), len, dim }
+        }
+        Some(_) => return Err(short()),
+    };
     if dimension as usize != dim || entry >= items || unrefined > items || ranges.iter().any(|x| !x.is_finite()) {
         return Err(short());
     }
@@ -145,7 +158,6 @@ fn read(id: u64, image: &Arc<dyn Image>, dim: usize, next_slot: u32) -> Result<(
         return Err("an edge leads nowhere".to_owned());
     }
     let codes = Codes::mapped(&ranges, codes);
-    let rows = SegmentRows::Mapped { image: Arc::clone(image), rows, dim };
     let parts = Parts { id, slots, rows, codes, edges, entry, linked_under, unrefined: unrefined as usize };
     let segment = Segment::new(parts);
     if !segment.has_distinct_slots(next_slot) {
@@ -163,16 +175,17 @@ pub(crate) fn check(
     image: &Arc<dyn Image>,
     dim: usize,
     next_slot: u32,
+    format: Option<&Arc<dyn RowFormat>>,
     mut vector: impl FnMut(u32) -> Option<Vec<f32>>,
 ) -> Result<(), IndexError> {
-    let (segment, _) = open(id, image, dim, next_slot)?;
+    let (segment, _) = open(id, image, dim, next_slot, format)?;
     let wrong = |reason: String| Err(IndexError::Graph { segment: id, reason });
     if !image.verify(Part::Rows, 0..image.part(Part::Rows).len()) {
         return wrong("a checksum of its rows does not fit".to_owned());
     }
-    let mut row = vec![0.0; dim];
+    let (mut row, mut room) = (vec![0.0; dim], Room::new());
     for (item, slot) in segment.slots.iter().enumerate() {
-        unpack_into(segment.rows.row(item as u32), &mut row);
+        unpack_into(segment.rows.row(item as u32, &mut room), &mut row);
         if vector(*slot).is_some_and(|vector| vector != row) {
             return wrong(format!("its vector of slot {slot} is another than the store's"));
         }

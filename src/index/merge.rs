@@ -16,7 +16,7 @@ use super::column::Column;
 use super::link::{Cancelled, EF_LINK, Graph, Watch, append, link};
 use super::prune::Space;
 use super::refine::{EF_REFINE, attach, bridge, medoid, reachable, refine};
-use super::rows::{Rows, pack_into};
+use super::rows::{Room, Rows, pack_into};
 use super::segment::{Parts, Segment, SegmentRows};
 use super::tombstones::Tombstones;
 use super::view::{HeadView, SegmentView, View};
@@ -172,14 +172,15 @@ impl Shared {
         others.retain(|(slot, ..)| !dead.contains(*slot));
         others.sort_unstable_by_key(|(slot, ..)| *slot);
         let mut rows = Rows::with_capacity(self.dim, gathered.slots.len() + others.len());
+        let mut room = Room::new();
         if let Some(seed) = seed {
             for &local in &gathered.from_seed {
-                rows.push(seed.row(local));
+                rows.push(seed.row(local, &mut room));
             }
         }
         for (slot, part, local) in others {
             gathered.slots.push(slot);
-            rows.push(part.row_at(local));
+            rows.push(part.row_at(local, &mut room));
         }
         gathered.rows = Some(rows);
         gathered
@@ -188,12 +189,12 @@ impl Shared {
 
 /// [`RowSource`] for parts of different kinds in one list.
 trait RowAt {
-    fn row_at(&self, local: u32) -> &[super::rows::Block];
+    fn row_at<'a>(&'a self, local: u32, room: &'a mut Room) -> &'a [super::rows::Block];
 }
 
 impl<T: RowSource> RowAt for T {
-    fn row_at(&self, local: u32) -> &[super::rows::Block] {
-        self.row(local)
+    fn row_at<'a>(&'a self, local: u32, room: &'a mut Room) -> &'a [super::rows::Block] {
+        self.row(local, room)
     }
 }
 

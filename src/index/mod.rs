@@ -47,6 +47,7 @@ pub(crate) use calibrate::{Curve, TARGET};
 pub(crate) use error::IndexError;
 pub(crate) use image::{Image, Part, check as check_image};
 pub(crate) use record::SegmentRecord;
+pub(crate) use rows::RowFormat;
 pub(crate) use search::{Found, SearchParams};
 pub(crate) use stats::IndexStats;
 
@@ -93,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) background: bool,
     /// Calibrations of an earlier session, which hold for the segments that are restored.
     pub(crate) calibrations: BTreeMap<u32, Curve>,
+    /// How images keep rows; `None` for numbers of four bytes.
+    pub(crate) format: Option<Arc<dyn RowFormat>>,
     /// Called after the set of segments or a calibration changed, from the thread that changed it.
     pub(crate) on_change: Option<Arc<OnChange>>,
     /// Called by the background when it has nothing else to do and the set of segments changed.
@@ -112,6 +115,7 @@ impl Config {
             threads: threads.div_ceil(2),
             background: true,
             calibrations: BTreeMap::new(),
+            format: None,
             on_change: None,
             on_calm: None,
         }
@@ -318,7 +322,7 @@ impl Segments<'_> {
         let items: Vec<u32> = (0..segment.len() as u32).collect();
         biases.ensure(&items, segment, &**base);
         let biases: Vec<f32> = items.iter().map(|item| biases.get(*item)).collect();
-        image::parts(segment, &biases)
+        image::parts(segment, &biases, self.shared.config.format.as_deref())
     }
 
     /// Whether one lies in an image already.

@@ -2,8 +2,8 @@
 
 use super::Versioned;
 use super::bias::{Biases, RowSource};
-use super::kernels::{Kernels, kernels, prefetch};
-use super::rows::{Block, pack, unpack_into};
+use super::kernels::{Kernels, kernels};
+use super::rows::{Block, Room, pack, unpack_into};
 
 /// Distances below this share of `offset + bias` have lost so many digits to cancellation that they are computed
 /// directly: above it, the terms' rounding (a few `2^-24`) stays below 1e-4 of the distance.
@@ -44,17 +44,28 @@ impl<'a> Query<'a> {
     }
 
     /// Appends the estimates of `locals` to `out`, with biases computed where they are not known yet.
-    pub(crate) fn estimates(&self, locals: &[u32], rows: &impl RowSource, biases: &Biases, out: &mut Vec<f32>) {
+    pub(crate) fn estimates(
+        &self,
+        locals: &[u32],
+        rows: &impl RowSource,
+        biases: &Biases,
+        rooms: &mut [Room; 4],
+        out: &mut Vec<f32>,
+    ) {
         biases.ensure(locals, rows, &*self.metric.metric);
         for &local in locals {
-            prefetch(rows.row(local));
+            rows.prefetch(local);
         }
         let (fours, rest) = locals.as_chunks::<4>();
         for four in fours {
-            let dots = (self.kernels.dot4)(&self.padded, four.map(|local| rows.row(local)));
+            let [a, b, c, d] = &mut *rooms;
+            let four_rows = [rows.row(four[0], a), rows.row(four[1], b), rows.row(four[2], c), rows.row(four[3], d)];
+            let dots = (self.kernels.dot4)(&self.padded, four_rows);
             out.extend(four.iter().zip(dots).map(|(&l, dot)| order_safe(self.offset - 2.0 * dot + biases.get(l))));
         }
-        out.extend(rest.iter().map(|&local| self.estimate(rows.row(local), biases.get(local))));
+        for &local in rest {
+            out.push(self.estimate(rows.row(local, &mut rooms[0]), biases.get(local)));
+        }
     }
 
     /// The distance that is reported: the same bits whichever part and kernel found the item.

@@ -126,7 +126,7 @@ impl Index {
         let (mut placed, mut gone) = (Tombstones::default(), Tombstones::default());
         for (id, image) in images {
             shared.reserve_part(*id);
-            let (segment, biases) = image::open(*id, image, dim, next_slot)?;
+            let (segment, biases) = image::open(*id, image, dim, next_slot, shared.config.format.as_ref())?;
             for slot in &*segment.slots {
                 if !placed.insert(*slot) {
                     return Err(IndexError::Graph { segment: *id, reason: format!("slot {slot} is in two segments") });

@@ -44,6 +44,29 @@ pub(crate) fn unpack_into(row: &[Block], out: &mut [f32]) {
     }
 }
 
+/// How images keep rows in fewer bytes, where vectors have no more to keep.
+pub(crate) trait RowFormat: Send + Sync + std::fmt::Debug {
+    /// Bytes of a row of `dim` numbers.
+    fn bytes(&self, dim: usize) -> usize;
+
+    /// A row's bytes, from which [`Self::decode`] makes the same numbers again, to the bit; `None` where there are none such.
+    fn encode(&self, row: &[f32]) -> Option<Vec<u8>>;
+
+    /// Makes a row of its bytes, which are as many as [`Self::bytes`] says.
+    fn decode(&self, bytes: &[u8], out: &mut [f32]);
+}
+
+/// Where a row is made that is not kept padded.
+pub(crate) type Room = Vec<Block>;
+
+/// Makes a padded row in `room`.
+pub(crate) fn decode_into<'a>(format: &dyn RowFormat, bytes: &[u8], dim: usize, room: &'a mut Room) -> &'a [Block] {
+    // The padding stays zero: only the numbers before it are written.
+    room.resize(blocks_for(dim), Block::ZERO);
+    format.decode(bytes, &mut bytemuck::cast_slice_mut(room)[..dim]);
+    room
+}
+
 /// A matrix of padded rows, contiguous.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows {

@@ -7,8 +7,8 @@ use roaring::RoaringBitmap;
 use super::beam::{self, Score, Scored, Scratch, with_scratch};
 use super::bias::{BiasCache, Biases, RowSource};
 use super::head::HeadQuery;
-use super::kernels::prefetch;
 use super::query::Query;
+use super::rows::Room;
 use super::segment::SegmentScore;
 use super::view::{HeadView, Place, SegmentView, View};
 
@@ -98,11 +98,18 @@ struct RowScore<'a, R> {
     query: &'a Query<'a>,
     rows: &'a R,
     biases: &'a Biases,
+    rooms: [Room; 4],
+}
+
+impl<'a, R: RowSource> RowScore<'a, R> {
+    fn new(query: &'a Query<'a>, rows: &'a R, biases: &'a Biases) -> Self {
+        Self { query, rows, biases, rooms: Default::default() }
+    }
 }
 
 impl<R: RowSource> Score for RowScore<'_, R> {
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
-        self.query.estimates(ids, self.rows, self.biases, out);
+        self.query.estimates(ids, self.rows, self.biases, &mut self.rooms, out);
     }
 }
 
@@ -187,14 +194,14 @@ fn best_of_all(
 ) -> Option<Vec<Vec<Scored>>> {
     const STEP: usize = 128;
     let mut best: Vec<Best> = searchers.iter().map(|searcher| Best::new(searcher.wanted(), locals.len())).collect();
-    let mut estimates = Vec::with_capacity(STEP);
+    let (mut estimates, mut rooms) = (Vec::with_capacity(STEP), Default::default());
     for locals in locals.chunks(STEP) {
         for (searcher, best) in searchers.iter().zip(&mut best) {
             if searcher.cancelled() {
                 return None;
             }
             estimates.clear();
-            searcher.query.estimates(locals, rows, biases, &mut estimates);
+            searcher.query.estimates(locals, rows, biases, &mut rooms, &mut estimates);
             best.offer(locals, &estimates, &slot);
         }
     }
@@ -321,14 +328,15 @@ impl Searcher<'_> {
         for (at, locals) in in_segments.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
             let segment = &*self.view.segments[at].segment;
             let biases = &self.biases.segments[at];
-            let mut score = RowScore { query: self.query, rows: &segment.rows.view(), biases };
+            let view = segment.rows.view();
+            let mut score = RowScore::new(self.query, &view, biases);
             let found = self.scan(&mut score, locals, |l| segment.slots[l as usize], got);
             Self::keep(found, |l| (segment.slots[l as usize], Place::Segment(at, l)), got);
         }
         for (at, locals) in in_heads.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
             let head = &*self.view.heads[at].head;
             let biases = &self.biases.heads[at];
-            let mut score = RowScore { query: self.query, rows: head, biases };
+            let mut score = RowScore::new(self.query, head, biases);
             let found = self.scan(&mut score, locals, |l| head.slot(l), got);
             Self::keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
         }
@@ -340,7 +348,8 @@ impl Searcher<'_> {
         let slots = &*segment.slots;
         let slot = |local: u32| slots[local as usize];
         let place = |local: u32| (slot(local), Place::Segment(at, local));
-        let exact = &mut RowScore { query: self.query, rows: &segment.rows.view(), biases };
+        let view = segment.rows.view();
+        let exact = &mut RowScore::new(self.query, &view, biases);
         if self.is_scanned(segment.len()) {
             let locals: Vec<u32> = (0..segment.len() as u32).filter(|&local| self.counts(slot(local))).collect();
             let found = if self.coded && self.ef < segment.len() {
@@ -404,7 +413,7 @@ impl Searcher<'_> {
             locals.extend(found.into_iter().filter(|&local| (local as usize) < part.len));
         }
         locals.retain(|&local| self.counts(head.slot(local)));
-        let mut score = RowScore { query: self.query, rows: head, biases };
+        let mut score = RowScore::new(self.query, head, biases);
         let found = self.scan(&mut score, &locals, |l| head.slot(l), got);
         Self::keep(found, |l| (head.slot(l), Place::Head(at, l)), got);
         scratch.pool.clear();
@@ -446,13 +455,7 @@ impl Searcher<'_> {
     fn report(&self, mut candidates: Vec<Candidate>) -> Vec<Neighbour> {
         candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.slot.cmp(&b.slot)));
         candidates.truncate(self.wanted());
-        let row = |place: Place| match place {
-            Place::Segment(at, local) => {
-                (self.view.segments[at].segment.row(local), self.biases.segments[at].get(local))
-            }
-            Place::Head(at, local) => (self.view.heads[at].head.row(local), self.biases.heads[at].get(local)),
-        };
-        let mut scratch = Vec::new();
+        let (mut scratch, mut room) = (Vec::new(), Room::new());
         let mut hits: Vec<Neighbour> = Vec::with_capacity(candidates.len());
         // The largest error of an estimate so far.
         let mut error = 0.0_f32;
@@ -460,13 +463,24 @@ impl Searcher<'_> {
         while let Some(next) = rest.first() {
             let (block, later) = rest.split_at(rest.len().min(if hits.is_empty() { self.k + SURE } else { SURE }));
             for candidate in block {
-                prefetch(row(candidate.place).0);
+                match candidate.place {
+                    Place::Segment(at, local) => self.view.segments[at].segment.prefetch(local),
+                    Place::Head(at, local) => self.view.heads[at].head.prefetch(local),
+                }
             }
             if hits.len() >= self.k && next.estimate - 2.0 * error > kth(&mut hits, self.k) {
                 break;
             }
             for candidate in block {
-                let (row, bias) = row(candidate.place);
+                let (row, bias) = match candidate.place {
+                    Place::Segment(at, local) => {
+                        let segment = &*self.view.segments[at].segment;
+                        (segment.row(local, &mut room), self.biases.segments[at].get(local))
+                    }
+                    Place::Head(at, local) => {
+                        (self.view.heads[at].head.row(local, &mut room), self.biases.heads[at].get(local))
+                    }
+                };
                 let distance = self.query.exact(row, bias, &mut scratch);
                 error = error.max((distance - candidate.estimate).abs());
                 hits.push(Neighbour { slot: candidate.slot, distance });

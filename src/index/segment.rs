@@ -3,7 +3,10 @@
 //! Items are numbered in breadth-first order from the entry, so that what is walked together lies together. Rows, slots
 //! and edges are indexed by that number.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::beam::Edges;
 use super::beam::Score;
@@ -13,7 +16,7 @@ use super::column::Column;
 use super::image::{Image, Part};
 use super::kernels::prefetch;
 use super::query::{Query, order_safe};
-use super::rows::{Block, Rows, blocks_for};
+use super::rows::{Block, Room, RowFormat, Rows, blocks_for, decode_into};
 
 /// An immutable, linked part of the index.
 #[derive(Debug)]
@@ -98,32 +101,66 @@ pub(crate) enum SegmentRows {
         /// Numbers in a row.
         dim: usize,
     },
+    /// In an image in fewer bytes; verified likewise.
+    Packed {
+        /// Where they lie.
+        image: Arc<dyn Image>,
+        /// How.
+        format: Arc<dyn RowFormat>,
+        /// Rows.
+        len: usize,
+        /// Numbers in a row.
+        dim: usize,
+    },
 }
 
 /// The vectors of a segment as loops read them.
 pub(crate) struct RowsView<'a> {
-    blocks: &'a [Block],
+    kept: Kept<'a>,
     /// Where they must be verified.
     image: Option<&'a dyn Image>,
+    /// Bytes from row to row.
+    stride: usize,
     dim: usize,
 }
 
+#[derive(Clone, Copy)]
+enum Kept<'a> {
+    Padded(&'a [Block]),
+    Packed(&'a [u8], &'a dyn RowFormat),
+}
+
 impl<'a> RowsView<'a> {
+    fn padded(blocks: &'a [Block], image: Option<&'a dyn Image>, dim: usize) -> Self {
+        Self { kept: Kept::Padded(blocks), image, stride: blocks_for(dim) * size_of::<Block>(), dim }
+    }
+
     #[inline]
-    fn get(&self, item: u32) -> &'a [Block] {
-        let stride = blocks_for(self.dim);
-        let (from, to) = (item as usize * stride, (item as usize + 1) * stride);
+    fn get(&self, item: u32, room: &'a mut Room) -> &'a [Block] {
+        let (from, to) = (item as usize * self.stride, (item as usize + 1) * self.stride);
         if let Some(image) = self.image {
-            image.verify(Part::Rows, from * size_of::<Block>()..to * size_of::<Block>());
+            image.verify(Part::Rows, from..to);
         }
-        &self.blocks[from..to]
+        match self.kept {
+            Kept::Padded(blocks) => &blocks[from / size_of::<Block>()..to / size_of::<Block>()],
+            Kept::Packed(bytes, format) => decode_into(format, &bytes[from..to], self.dim, room),
+        }
     }
 }
 
 impl RowSource for RowsView<'_> {
     #[inline]
-    fn row(&self, local: u32) -> &[Block] {
-        self.get(local)
+    fn row<'a>(&'a self, local: u32, room: &'a mut Room) -> &'a [Block] {
+        self.get(local, room)
+    }
+
+    #[inline]
+    fn prefetch(&self, local: u32) {
+        let (from, to) = (local as usize * self.stride, (local as usize + 1) * self.stride);
+        match self.kept {
+            Kept::Padded(blocks) => prefetch(&blocks[from / size_of::<Block>()..to / size_of::<Block>()]),
+            Kept::Packed(bytes, _) => prefetch(&bytes[from..to]),
+        }
     }
 
     fn dim(&self) -> usize {
@@ -135,30 +172,41 @@ impl SegmentRows {
     /// All rows. What a damaged image gives is noted there: whoever used it must ask.
     pub(crate) fn view(&self) -> RowsView<'_> {
         match self {
-            Self::Held(rows) => RowsView { blocks: rows.blocks(), image: None, dim: rows.dim() },
-            Self::Mapped { image, rows, dim } => RowsView { blocks: rows, image: Some(&**image), dim: *dim },
+            Self::Held(rows) => RowsView::padded(rows.blocks(), None, rows.dim()),
+            Self::Mapped { image, rows, dim } => RowsView::padded(rows, Some(&**image), *dim),
+            Self::Packed { image, format, dim, .. } => RowsView {
+                kept: Kept::Packed(image.part(Part::Rows), &**format),
+                image: Some(&**image),
+                stride: format.bytes(*dim),
+                dim: *dim,
+            },
         }
     }
 
-    /// All rows; `None` if they lie in an image that is damaged.
-    pub(crate) fn all(&self) -> Option<&[Block]> {
-        match self {
-            Self::Held(rows) => Some(rows.blocks()),
-            Self::Mapped { image, rows, .. } => image.verify(Part::Rows, 0..size_of_val(&**rows)).then_some(rows),
+    /// The bytes of all rows as an image keeps them in a format; `None` if they do not fit it, or lie in an image that is damaged.
+    pub(crate) fn bytes_in(&self, format: Option<&dyn RowFormat>) -> Option<Cow<'_, [u8]>> {
+        if let Self::Mapped { image, .. } | Self::Packed { image, .. } = self {
+            let bytes = image.part(Part::Rows);
+            return image.verify(Part::Rows, 0..bytes.len()).then_some(Cow::Borrowed(bytes));
         }
+        let Self::Held(rows) = self else { return None };
+        let Some(format) = format else { return Some(Cow::Borrowed(bytemuck::cast_slice(rows.blocks()))) };
+        let encode = |i: usize| format.encode(&rows.unpadded(i..i + 1));
+        let encoded: Option<Vec<Vec<u8>>> = (0..rows.len()).into_par_iter().map(encode).collect();
+        Some(Cow::Owned(encoded?.concat()))
     }
 
     /// Row `item`. What a damaged image gives is noted there: whoever used it must ask.
     #[inline]
-    pub(crate) fn row(&self, item: u32) -> &[Block] {
-        self.view().get(item)
+    pub(crate) fn row<'a>(&'a self, item: u32, room: &'a mut Room) -> &'a [Block] {
+        self.view().get(item, room)
     }
 
     /// Numbers in a row.
     pub(crate) fn dim(&self) -> usize {
         match self {
             Self::Held(rows) => rows.dim(),
-            Self::Mapped { dim, .. } => *dim,
+            Self::Mapped { dim, .. } | Self::Packed { dim, .. } => *dim,
         }
     }
 
@@ -166,13 +214,22 @@ impl SegmentRows {
         match self {
             Self::Held(rows) => rows.len(),
             Self::Mapped { rows, dim, .. } => rows.len() / blocks_for(*dim),
+            Self::Packed { len, .. } => *len,
+        }
+    }
+
+    /// The image that they lie in.
+    fn image(&self) -> Option<&dyn Image> {
+        match self {
+            Self::Held(_) => None,
+            Self::Mapped { image, .. } | Self::Packed { image, .. } => Some(&**image),
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::Held(rows) => rows.bytes(),
-            Self::Mapped { .. } => 0,
+            Self::Mapped { .. } | Self::Packed { .. } => 0,
         }
     }
 }
@@ -224,20 +281,17 @@ impl Segment {
 
     /// Whether its rows lie in an image.
     pub(crate) fn is_mapped(&self) -> bool {
-        matches!(self.rows, SegmentRows::Mapped { .. })
+        !matches!(self.rows, SegmentRows::Held(_))
     }
 
     /// Whether a row was read that is not what was written.
     pub(crate) fn is_damaged(&self) -> bool {
-        matches!(&self.rows, SegmentRows::Mapped { image, .. } if image.is_damaged())
+        self.rows.image().is_some_and(|image| image.is_damaged())
     }
 
     /// Bytes of its image.
     pub(crate) fn mapped_bytes(&self) -> usize {
-        match &self.rows {
-            SegmentRows::Held(_) => 0,
-            SegmentRows::Mapped { image, .. } => Part::ALL.iter().map(|part| image.part(*part).len()).sum(),
-        }
+        self.rows.image().map_or(0, |image| Part::ALL.iter().map(|part| image.part(*part).len()).sum())
     }
 
     /// Bytes of memory of our own.
@@ -248,8 +302,13 @@ impl Segment {
 
 impl RowSource for Segment {
     #[inline]
-    fn row(&self, local: u32) -> &[Block] {
-        self.rows.row(local)
+    fn row<'a>(&'a self, local: u32, room: &'a mut Room) -> &'a [Block] {
+        self.rows.row(local, room)
+    }
+
+    #[inline]
+    fn prefetch(&self, local: u32) {
+        self.rows.view().prefetch(local);
     }
 
     fn dim(&self) -> usize {

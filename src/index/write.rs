@@ -8,7 +8,7 @@ use super::calibrate::Calibrations;
 use super::head::Head;
 use super::image;
 use super::published::Published;
-use super::rows::unpack_into;
+use super::rows::{Room, unpack_into};
 use super::segment::Segment;
 use super::view::{HeadView, Place, View};
 use super::{Config, IndexError, Segments, Versioned};
@@ -191,7 +191,9 @@ impl Shared {
         let images = on_calm(&self.segments(&view));
         let mapped: Vec<Arc<Segment>> = images
             .iter()
-            .filter_map(|(id, image)| image::open(*id, image, self.dim, view.next_slot).ok())
+            .filter_map(|(id, image)| {
+                image::open(*id, image, self.dim, view.next_slot, self.config.format.as_ref()).ok()
+            })
             .map(|(segment, _)| Arc::new(segment))
             .collect();
         self.view.update(|view| {
@@ -240,12 +242,12 @@ impl Shared {
         match view.locate(slot)? {
             Place::Segment(at, local) => {
                 let segment = &view.segments[at].segment;
-                unpack_into(segment.row(local), &mut out);
+                unpack_into(segment.row(local, &mut Room::new()), &mut out);
                 if segment.is_damaged() {
                     return None;
                 }
             }
-            Place::Head(at, local) => unpack_into(view.heads[at].head.row(local), &mut out),
+            Place::Head(at, local) => unpack_into(view.heads[at].head.row(local, &mut Room::new()), &mut out),
         }
         Some(out)
     }

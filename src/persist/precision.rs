@@ -1,6 +1,7 @@
 //! How a stored vector's numbers are kept.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use serde::{Deserialize, Serialize};
 
 /// How many bits of each number are kept. What is stored is what is searched and what is read back.
@@ -17,6 +18,9 @@ pub enum Precision {
     I8,
 }
 
+/// Bytes of numbers in f16 that are converted together.
+const LANES: usize = 32;
+
 impl Precision {
     /// Its name in the command line and in the catalogue.
     pub fn name(self) -> &'static str {
@@ -30,6 +34,38 @@ impl Precision {
     /// The precision of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::F32, Self::F16, Self::I8].into_iter().find(|p| p.name() == name)
+    }
+
+    /// Bytes of a vector's payload.
+    pub(crate) fn bytes(self, dim: usize) -> usize {
+        match self {
+            Self::F32 => 4 * dim,
+            Self::F16 => 2 * dim,
+            Self::I8 => 4 + dim,
+        }
+    }
+
+    /// Reads a payload without looking at it: of a wrong length, or with numbers that are not finite, it gives such numbers.
+    pub(crate) fn decode_into(self, payload: &[u8], out: &mut [f32]) {
+        match self {
+            Self::F32 => out.iter_mut().zip(payload.as_chunks::<4>().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b)),
+            Self::F16 => {
+                let (halves, rest) = (payload.as_chunks::<LANES>().0, out.as_chunks_mut::<{ LANES / 2 }>());
+                for (x, b) in rest.0.iter_mut().zip(halves) {
+                    // Sixteen at a time, by the processor's own conversion where it has one.
+                    let numbers: [f16; LANES / 2] =
+                        std::array::from_fn(|i| f16::from_le_bytes([b[2 * i], b[2 * i + 1]]));
+                    numbers.convert_to_f32_slice(x);
+                }
+                let tail = payload.get(halves.len() * LANES..).unwrap_or_default().as_chunks::<2>().0;
+                rest.1.iter_mut().zip(tail).for_each(|(x, b)| *x = f16::from_le_bytes(*b).to_f32());
+            }
+            Self::I8 => {
+                let Some((scale, codes)) = payload.split_first_chunk::<4>() else { return };
+                let scale = f32::from_le_bytes(*scale);
+                out.iter_mut().zip(codes).for_each(|(x, c)| *x = f32::from(c.cast_signed()) * scale);
+            }
+        }
     }
 
     /// A vector's payload.
@@ -49,21 +85,34 @@ impl Precision {
 
     /// Reads a payload of `dim` numbers; `None` when its length or a number does not fit.
     pub(crate) fn decode(self, payload: &[u8], dim: usize) -> Option<Vec<f32>> {
-        let vector: Vec<f32> = match self {
-            Self::F32 => payload.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Self::F16 => payload.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-            Self::I8 => {
-                let (scale, codes) = payload.split_first_chunk::<4>()?;
-                let scale = f32::from_le_bytes(*scale);
-                codes.iter().map(|c| f32::from(c.cast_signed()) * scale).collect()
+        if payload.len() != self.bytes(dim) {
+            return None;
+        }
+        let mut vector = vec![0.0; dim];
+        self.decode_into(payload, &mut vector);
+        vector.iter().all(|x| x.is_finite()).then_some(vector)
+    }
+
+    /// The payload of a vector that was read from one, to the bit; `None` if it was not.
+    pub(crate) fn encode_again(self, vector: &[f32]) -> Option<Vec<u8>> {
+        let mut payload = self.encode(vector);
+        let mut again = vec![0.0; vector.len()];
+        let mut fits = |payload: &[u8]| {
+            self.decode_into(payload, &mut again);
+            again == vector
+        };
+        if fits(&payload) {
+            return Some(payload);
+        }
+        // The largest number over 127 may be the scale's neighbour.
+        let scale = f32::from_le_bytes(*payload.first_chunk::<4>().filter(|_| self == Self::I8)?);
+        for scale in [scale.next_up(), scale.next_down()] {
+            payload[..4].copy_from_slice(&scale.to_le_bytes());
+            if fits(&payload) {
+                return Some(payload);
             }
-        };
-        let bytes = match self {
-            Self::F32 => 4 * dim,
-            Self::F16 => 2 * dim,
-            Self::I8 => 4 + dim,
-        };
-        (payload.len() == bytes && vector.iter().all(|x| x.is_finite())).then_some(vector)
+        }
+        None
     }
 
     /// The vector as it will be read back.
@@ -78,6 +127,25 @@ impl Precision {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_read_is_written_again_to_the_bit() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for precision in [Precision::F32, Precision::F16, Precision::I8] {
+            for dim in [1, 15, 16, 17, 100] {
+                for _ in 0..300 {
+                    let spread = 10.0_f32.powi(random.i32(-6..4));
+                    let vector: Vec<f32> = (0..dim).map(|_| spread * (random.f32() - 0.5)).collect();
+                    let once = precision.round(&vector).expect("in range");
+                    let payload = precision.encode_again(&once).expect("it was read from one");
+                    assert_eq!(payload.len(), precision.bytes(dim));
+                    assert_eq!(precision.decode(&payload, dim).expect("sound"), once, "{precision:?}");
+                }
+            }
+        }
+        assert_eq!(Precision::F16.encode_again(&[0.1]), None);
+        assert_eq!(Precision::I8.encode_again(&[1.0, 0.1]), None);
+    }
 
     #[test]
     fn rounding_is_what_is_read_back_and_close() {

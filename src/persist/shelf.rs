@@ -64,7 +64,7 @@ pub(crate) struct Shelf {
     database: Arc<Database>,
     pub(super) number: u32,
     dim: usize,
-    pub(super) precision: Precision,
+    pub(crate) precision: Precision,
     /// What the trees hold. Held while a transaction changes it, so that both are seen to change together.
     pub(super) tally: Mutex<Tally>,
     /// Counts the changes of the tally.
