@@ -286,7 +286,7 @@ impl Segment {
 
     /// Whether a row was read that is not what was written.
     pub(crate) fn is_damaged(&self) -> bool {
-        self.rows.image().is_some_and(|image| image.is_damaged())
+        self.rows.image().is_some_and(Image::is_damaged)
     }
 
     /// Bytes of its image.

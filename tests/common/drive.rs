@@ -56,19 +56,22 @@ fn kept(name: &str) -> Vec<Vec<u8>> {
 }
 
 fn hex(input: &[u8]) -> String {
-    input.iter().map(|b| format!("{b:02x}")).collect()
+    input.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
 }
 
-/// The input under way, and since when; shown by a thread of its own once it takes long.
+/// The input under way, and since when.
+type Current = Arc<Mutex<Option<(Instant, Vec<u8>)>>>;
+
+/// Shows the input under way, from a thread of its own, once it takes long.
 struct Watch {
-    current: Arc<Mutex<Option<(Instant, Vec<u8>)>>>,
+    current: Current,
     _end: Sender<()>,
 }
 
 impl Watch {
     fn new(name: &str) -> Self {
-        let current: Arc<Mutex<Option<(Instant, Vec<u8>)>>> = Arc::default();
-        let (_end, ended) = channel();
+        let current = Current::default();
+        let (end, ended) = channel();
         let (name, watched) = (name.to_owned(), current.clone());
         std::thread::spawn(move || {
             while ended.recv_timeout(LONG / 4) == Err(RecvTimeoutError::Timeout) {
@@ -78,7 +81,7 @@ impl Watch {
                 }
             }
         });
-        Self { current, _end }
+        Self { current, _end: end }
     }
 
     fn begin(&self, input: &[u8]) {

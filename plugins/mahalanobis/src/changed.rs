@@ -64,7 +64,9 @@ impl Metric for ChangedMetric {
     fn rewrite(&self, query: &[f32]) -> Rewritten {
         let Rewritten { mut direction, offset } = self.base.rewrite(query);
         let scale = self.change.scale();
-        direction.iter_mut().for_each(|v| *v *= scale as f32);
+        for v in &mut direction {
+            *v *= scale as f32;
+        }
         let products = self.change.products(query);
         self.change.turn(&products, &mut direction);
         Rewritten { direction, offset: (scale * f64::from(offset) + self.change.added(&products)) as f32 }
