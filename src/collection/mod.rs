@@ -14,6 +14,7 @@ mod forget;
 mod graph;
 mod history;
 mod ids;
+mod interleave;
 mod judge;
 mod metadata;
 mod neighbours;

@@ -30,7 +30,7 @@ impl Database {
             )));
         }
         let name = target.file_name().ok_or_else(|| Error::Invalid("a backup needs a directory's name".into()))?;
-        let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = swap::parent_of(target);
         let mut partial = name.to_owned();
         partial.push(".partial");
         let partial = parent.join(partial);

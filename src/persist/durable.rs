@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, DiskOp};
-use super::swap::sync_dir;
+use super::swap::{parent_of, sync_dir};
 use super::witness::Witness;
 use crate::error::Result;
 
@@ -43,9 +43,7 @@ impl Durable {
             disk.file(DiskOp::Sync, &conf, || OpenOptions::new().write(true).open(&conf)?.sync_all())?;
             sync_dir(dir, disk)?;
             sync_dir(root, disk)?;
-            if let Some(parent) = root.parent() {
-                sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, disk)?;
-            }
+            sync_dir(parent_of(root), disk)?;
         }
         Ok(Self { log, blobs: dir.join(BLOBS), synced: HashMap::new(), witness, commits: 0 })
     }

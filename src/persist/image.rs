@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::damaged;
 use super::disk::{Disk, DiskOp};
-use super::swap::sync_dir;
+use super::swap::{parent_of, sync_dir};
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"AFFIMAGE";
@@ -228,7 +228,7 @@ pub(super) fn write(path: impl Fn(Stamp) -> PathBuf, parts: &[&[u8]], disk: &Dis
         disk.file(DiskOp::Sync, &partial, || file.sync_all())?;
         drop(file);
         disk.file(DiskOp::Rename, path, || fs::rename(&partial, path))?;
-        sync_dir(path.parent().unwrap_or(Path::new(".")), disk)
+        sync_dir(parent_of(path), disk)
     });
     if written.is_err() {
         let _ = fs::remove_file(&partial);

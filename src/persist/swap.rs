@@ -56,6 +56,11 @@ pub(super) fn remove(dir: &Path, disk: &Disk) -> Result<()> {
     Ok(())
 }
 
+/// The directory that a path's last name stands in.
+pub(super) fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes the names in a directory durable, where the system can.
 pub(super) fn sync_dir(dir: &Path, disk: &Disk) -> Result<()> {
     if cfg!(unix) { disk.file(DiskOp::Sync, dir, || std::fs::File::open(dir)?.sync_all()) } else { Ok(()) }

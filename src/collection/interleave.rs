@@ -1,0 +1,101 @@
+//! The two sums of a [trial](super::trial): whose items an answer is drafted of, and what its clicks are evidence of.
+
+use std::collections::HashSet;
+
+use super::Team;
+
+/// Draws `k` items from two rankings in turn; in each round a coin says who begins.
+pub(super) fn draft(champion: &[u32], challenger: &[u32], k: usize, coin: u64) -> Vec<(u32, Team)> {
+    let mut coins = fastrand::Rng::with_seed(coin);
+    let mut chosen = HashSet::new();
+    let mut drafted = Vec::with_capacity(k);
+    let mut rankings = [champion.iter(), challenger.iter()];
+    while drafted.len() < k {
+        let first = usize::from(coins.bool());
+        let before = drafted.len();
+        for side in [first, 1 - first] {
+            if let Some(slot) = rankings[side].find(|slot| !chosen.contains(*slot))
+                && drafted.len() < k
+            {
+                chosen.insert(*slot);
+                drafted.push((*slot, if side == 0 { Team::Champion } else { Team::Challenger }));
+            }
+        }
+        if drafted.len() == before {
+            break;
+        }
+    }
+    drafted
+}
+
+/// `2 * 2^n * integral_{1/2}^1 p^w (1 - p)^l dp = sum_{i <= w} C(n + 1, i) / ((n + 1) C(n, w))`.
+pub(super) fn evidence(wins: u64, losses: u64) -> f64 {
+    let n = wins + losses;
+    // Each binomial as a multiple of C(n, w), from the greatest index down: C(n + 1, w) / C(n, w) = (n + 1) / (l + 1).
+    let mut term = 1.0 / (losses as f64 + 1.0);
+    let mut sum = term;
+    for i in (1..=wins).rev() {
+        term *= i as f64 / (n + 2 - i) as f64;
+        sum += term;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_the_mixture_of_likelihood_ratios() {
+        assert_eq!(evidence(0, 0), 1.0);
+        for (w, l) in [(1, 0), (0, 1), (5, 2), (30, 40), (60, 20)] {
+            let steps = 200_000;
+            let integral: f64 = (0..steps)
+                .map(|i| 0.5 + 0.5 * (f64::from(i) + 0.5) / f64::from(steps))
+                .map(|p| f64::from(w) * (2.0 * p).ln() + f64::from(l) * (2.0 * (1.0 - p)).ln())
+                .map(|log| log.exp() / f64::from(steps))
+                .sum();
+            let found = evidence(w as u64, l as u64);
+            assert!((found - integral).abs() < 1e-4 * integral, "{w} and {l}: {found} for {integral}");
+        }
+        assert!(evidence(100_000, 0).is_finite() || evidence(100_000, 0) == f64::INFINITY);
+    }
+
+    #[test]
+    fn a_fair_coin_is_rarely_decided_and_a_loaded_one_soon() {
+        let mut random = fastrand::Rng::with_seed(4);
+        let mut run = |rate: f64| {
+            let (mut wins, mut losses) = (0, 0);
+            for _ in 0..500 {
+                let won = u64::from(random.f64() < rate);
+                wins += won;
+                losses += 1 - won;
+                if evidence(wins, losses) >= 20.0 {
+                    return (true, wins + losses);
+                }
+            }
+            (false, wins + losses)
+        };
+        let wrong = (0..1000).filter(|_| run(0.5).0).count();
+        assert!(wrong <= 50, "alpha is .05: {wrong} of 1,000");
+        let right: Vec<u64> = (0..200).map(|_| run(0.65)).filter(|r| r.0).map(|r| r.1).collect();
+        assert!(right.len() > 190, "{}", right.len());
+    }
+
+    #[test]
+    fn both_metrics_draw_equally_and_no_item_twice() {
+        let (a, b): (Vec<u32>, Vec<u32>) = ((0..20).collect(), (10..30).rev().collect());
+        let mut first = 0;
+        for coin in 0..400 {
+            let drafted = draft(&a, &b, 10, coin);
+            let distinct: HashSet<u32> = drafted.iter().map(|d| d.0).collect();
+            assert_eq!((drafted.len(), distinct.len()), (10, 10));
+            assert_eq!(drafted.iter().filter(|d| d.1 == Team::Champion).count(), 5);
+            first += usize::from(drafted[0].1 == Team::Champion);
+            assert_eq!(drafted, draft(&a, &b, 10, coin));
+        }
+        assert!((150..250).contains(&first), "{first}");
+        assert_eq!(draft(&[1, 2], &[2, 1], 10, 3).len(), 2, "both lists end");
+        assert_eq!(draft(&[], &[5], 3, 0), [(5, Team::Challenger)]);
+    }
+}
