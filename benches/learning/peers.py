@@ -38,12 +38,14 @@ def splits(args):
     arrays = {}
     for name in args.names.split(","):
         _, classes = read(args.tables, name)
+        rows = np.sort(np.random.default_rng(99).permutation(len(classes))[: args.most])
+        classes = classes[rows]
         folds = np.zeros((args.seeds, len(classes)), dtype=np.uint8)
         for seed in range(args.seeds):
             random = np.random.default_rng(seed)
             for members in (np.flatnonzero(classes == c) for c in np.unique(classes)):
                 folds[seed, random.permutation(members)[: len(members) // 2]] = 1
-        arrays[f"{name}.rows"], arrays[f"{name}.fold"] = np.arange(len(classes)), folds
+        arrays[f"{name}.rows"], arrays[f"{name}.fold"] = rows, folds
     np.savez(args.out, **arrays)
 
 
@@ -141,6 +143,7 @@ def main():
         if command is splits:
             sub.add_argument("--names", required=True)
             sub.add_argument("--seeds", type=int, default=3)
+            sub.add_argument("--most", type=int, help="take at most so many rows of a table, drawn at random")
         else:
             sub.add_argument("--splits", required=True)
     sub = commands.add_parser("ranks")

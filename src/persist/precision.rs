@@ -104,9 +104,9 @@ impl Precision {
         if fits(&payload) {
             return Some(payload);
         }
-        // The largest number over 127 may be the scale's neighbour.
+        // The largest number over 127 may be near to the scale only.
         let scale = f32::from_le_bytes(*payload.first_chunk::<4>().filter(|_| self == Self::I8)?);
-        for scale in [scale.next_up(), scale.next_down()] {
+        for scale in [scale.next_up(), scale.next_down(), scale.next_up().next_up(), scale.next_down().next_down()] {
             payload[..4].copy_from_slice(&scale.to_le_bytes());
             if fits(&payload) {
                 return Some(payload);
@@ -134,7 +134,11 @@ mod tests {
         for precision in [Precision::F32, Precision::F16, Precision::I8] {
             for dim in [1, 15, 16, 17, 100] {
                 for _ in 0..300 {
-                    let spread = 10.0_f32.powi(random.i32(-6..4));
+                    let spread = 10.0_f32.powi(if precision == Precision::F16 {
+                        random.i32(-6..4)
+                    } else {
+                        random.i32(-44..38)
+                    });
                     let vector: Vec<f32> = (0..dim).map(|_| spread * (random.f32() - 0.5)).collect();
                     let once = precision.round(&vector).expect("in range");
                     let payload = precision.encode_again(&once).expect("it was read from one");
