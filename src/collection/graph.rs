@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::ids::{Ids, StoredIds};
 use super::{Collection, Inner, prepare};
 use crate::error::{Error, Result};
-use crate::index::{self, Config, Curve, Index, IndexError, Part, RowFormat, SegmentRecord, Segments, Versioned};
+use crate::index::{
+    self, Config, Curve, Expected, Index, IndexError, Part, RowFormat, SegmentRecord, Segments, Versioned,
+};
 use crate::metric::Distance;
 use crate::persist::{Image, Images, ImagesRecord, Precision, Shelf, Stamp};
 
@@ -249,13 +251,14 @@ pub(super) fn check_images(shelf: &Shelf, dim: usize, distance: Distance, next_s
         Err(error) => return vec![("images".to_owned(), error.to_string())],
     };
     let format = row_format(shelf.precision, distance);
+    let expected = Expected { dim, next_slot, format: format.as_ref() };
     let mut wrong = Vec::new();
     if let Err(error) = StoredIds::open(images.ids) {
         wrong.push(("the image of ids".to_owned(), error.to_string()));
     }
     for (id, image) in images.segments {
         let vector = |slot| shelf.vector(slot).ok().flatten().map(|vector| prepare(distance, vector));
-        if let Err(error) = index::check_image(id, &for_index(image), dim, next_slot, format.as_ref(), vector) {
+        if let Err(error) = index::check_image(id, &for_index(image), expected, vector) {
             wrong.push((format!("the image of segment {id}"), error.to_string()));
         }
     }

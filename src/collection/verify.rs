@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::graph::check_images;
 use super::read::read_item;
-use super::versions::{base_of, read_metric};
+use super::versions::{base_of, damaged, decode_metric, read_metric};
 use super::{Collection, CollectionInfo, Inner, Plugins};
 use crate::error::{Error, Result};
 use crate::feedback::query_hash;
@@ -188,20 +188,18 @@ pub(super) fn check_version(
     version: u32,
     record: &VersionRecord,
 ) -> Result<()> {
-    let damaged = |reason: String| Error::Damaged { part: format!("metric version {version}"), reason };
-    let bytes = shelf.metric(version)?;
-    match (bytes, record.withdrawn) {
+    match (shelf.metric(version)?, record.withdrawn) {
         (None, true) => Ok(()),
-        (Some(_), true) => Err(damaged("it was withdrawn, and its matrix is still there".into())),
-        (None, false) => Err(damaged("its matrix is missing".into())),
-        (Some(_), false) => {
+        (Some(_), true) => Err(damaged(version, "it was withdrawn, and its matrix is still there".into())),
+        (None, false) => Err(damaged(version, "its matrix is missing".into())),
+        (Some(bytes), false) => {
             let Some(plugin) = plugins.iter().find(|p| p.name() == record.plugin) else { return Ok(()) };
             let base = match base_of(version, &record.parameters)? {
                 Some(base) => Some(read_metric(shelf, plugin, dim, base, None)?),
                 None => None,
             };
-            let metric = read_metric(shelf, plugin, dim, version, base.as_ref())?;
-            check_metric(&*metric).map_err(|reason| damaged(reason.to_owned()))
+            let metric = decode_metric(&bytes, plugin, dim, version, base.as_ref())?;
+            check_metric(&*metric).map_err(|reason| damaged(version, reason.to_owned()))
         }
     }
 }

@@ -386,10 +386,12 @@ pub(super) fn base_of(version: u32, parameters: &BTreeMap<String, f64>) -> Resul
     if base >= 1.0 && base < f64::from(version) && base.fract() == 0.0 {
         return Ok(Some(base as u32));
     }
-    Err(Error::Damaged {
-        part: format!("metric version {version}"),
-        reason: format!("it is said to be a change of version {base}, which is none before it"),
-    })
+    Err(damaged(version, format!("it is said to be a change of version {base}, which is none before it")))
+}
+
+/// That a version is not what was stored.
+pub(super) fn damaged(version: u32, reason: String) -> Error {
+    Error::Damaged { part: format!("metric version {version}"), reason }
 }
 
 /// Reads a version's matrix as its plugin wrote it, given the metric that it is a change of, if it is one.
@@ -400,11 +402,21 @@ pub(super) fn read_metric(
     version: u32,
     base: Option<&Arc<dyn Metric>>,
 ) -> Result<Arc<dyn Metric>> {
-    let damaged = |reason: String| Error::Damaged { part: format!("metric version {version}"), reason };
-    let bytes = shelf.metric(version)?.ok_or_else(|| damaged("its matrix is missing".into()))?;
-    let metric = plugin.decode(&bytes, base).map_err(|e| damaged(e.to_string()))?;
+    let bytes = shelf.metric(version)?.ok_or_else(|| damaged(version, "its matrix is missing".into()))?;
+    decode_metric(&bytes, plugin, dim, version, base)
+}
+
+/// The same of bytes that were read.
+pub(super) fn decode_metric(
+    bytes: &[u8],
+    plugin: &Arc<dyn MetricLearner>,
+    dim: usize,
+    version: u32,
+    base: Option<&Arc<dyn Metric>>,
+) -> Result<Arc<dyn Metric>> {
+    let metric = plugin.decode(bytes, base).map_err(|e| damaged(version, e.to_string()))?;
     if metric.dim() != dim {
-        return Err(damaged(format!("its dimension is {}, not {dim}", metric.dim())));
+        return Err(damaged(version, format!("its dimension is {}, not {dim}", metric.dim())));
     }
     Ok(metric)
 }

@@ -25,8 +25,8 @@ const WIDTHS: [usize; 13] = [32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 7
 /// Recall beyond which no wider beam is measured.
 const ENOUGH: f64 = 0.995;
 
-/// The recall that beam widths reach, but for bad luck, narrowest first. Where codes lead astray, width 0 stands before the others, which are then of walks
-/// on the numbers themselves.
+/// The recall that beam widths reach, but for bad luck, narrowest first. Where codes lead astray, width 0 stands before the
+/// others, which are then of walks on the numbers themselves.
 pub(crate) type Curve = Vec<(usize, f64)>;
 
 const ON_NUMBERS: (usize, f64) = (0, 0.0);
@@ -101,17 +101,15 @@ impl Shared {
             return;
         }
         let biases = PartBiases::of(&view, &self.biases, metric.version);
-        let find = |query: &[f32], ef: usize, coded: bool| -> Vec<u32> {
-            let query = Query::new(metric, query);
+        let find = |query: &Query<'_>, ef: usize, coded: bool| -> Vec<u32> {
             let (view, biases) = (&view, &biases);
-            let searcher =
-                Searcher { view, query: &query, biases, k: K, ef, coded, allowed: None, cancel: Some(cancel) };
+            let searcher = Searcher { view, query, biases, k: K, ef, coded, allowed: None, cancel: Some(cancel) };
             searcher.run().hits.iter().map(|hit| hit.slot).collect()
         };
         let coded = codes::are_walked(self.dim);
-        let queries = self.sample(&view, |query| find(query, WIDTHS[0], coded));
-        let rewritten: Vec<Query<'_>> = queries.iter().map(|query| Query::new(metric, query)).collect();
-        let Some(exact) = scan_all(&view, &biases, &rewritten, K, cancel) else { return };
+        let strangers = self.sample(&view, |vector| find(&Query::new(metric, vector), WIDTHS[0], coded));
+        let queries: Vec<Query<'_>> = strangers.iter().map(|vector| Query::new(metric, vector)).collect();
+        let Some(exact) = scan_all(&view, &biases, &queries, K, cancel) else { return };
         let measure = |coded: bool, curve: &mut Curve| {
             for ef in WIDTHS {
                 let recalls: Vec<f64> = queries

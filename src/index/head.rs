@@ -14,8 +14,7 @@ use hnsw_rs::prelude::{Distance, Hnsw};
 
 use super::Versioned;
 use super::bias::{Biases, RowSource};
-use super::kernels::kernels;
-use super::kernels::prefetch;
+use super::kernels::{kernels, prefetch};
 use super::rows::{Block, Room, pack};
 
 /// Neighbours of a node in the head's graph (twice as many on the lowest layer).
@@ -68,14 +67,12 @@ impl std::fmt::Debug for Head {
 }
 
 impl RowSource for Head {
-    fn row<'a>(&'a self, local: u32, _: &'a mut Room) -> &'a [Block] {
-        self.items.get(local).map_or(&[], |item| &item.row)
+    fn row<'a>(&'a self, local: u32, room: &'a mut Room) -> &'a [Block] {
+        self.items.row(local, room)
     }
 
     fn prefetch(&self, local: u32) {
-        if let Some(item) = self.items.get(local) {
-            prefetch(&item.row);
-        }
+        self.items.prefetch(local);
     }
 
     fn dim(&self) -> usize {

@@ -86,27 +86,31 @@ pub(crate) fn parts<'a>(
     Some(vec![held(&words), lent(&segment.slots), lent(&segment.edges), held(&ranges), lent(codes), held(biases), rows])
 }
 
-/// Opens a segment of vectors of `dim` numbers in slots below `next_slot`, and its items' biases under the built-in metric.
+/// What the store knows of its segments' images.
+#[derive(Clone, Copy)]
+pub(crate) struct Expected<'a> {
+    /// Numbers in a vector.
+    pub(crate) dim: usize,
+    /// Slots lie below it.
+    pub(crate) next_slot: u32,
+    /// How rows are kept.
+    pub(crate) format: Option<&'a Arc<dyn RowFormat>>,
+}
+
+/// Opens a segment, and its items' biases under the built-in metric.
 ///
 /// # Errors
 /// [`IndexError::Graph`] when the image is damaged or says what cannot be.
 pub(crate) fn open(
     id: u64,
     image: &Arc<dyn Image>,
-    dim: usize,
-    next_slot: u32,
-    format: Option<&Arc<dyn RowFormat>>,
+    expected: Expected<'_>,
 ) -> Result<(Segment, Column<f32>), IndexError> {
-    read(id, image, dim, next_slot, format).map_err(|reason| IndexError::Graph { segment: id, reason })
+    read(id, image, expected).map_err(|reason| IndexError::Graph { segment: id, reason })
 }
 
-fn read(
-    id: u64,
-    image: &Arc<dyn Image>,
-    dim: usize,
-    next_slot: u32,
-    format: Option<&Arc<dyn RowFormat>>,
-) -> Result<(Segment, Column<f32>), String> {
+fn read(id: u64, image: &Arc<dyn Image>, expected: Expected<'_>) -> Result<(Segment, Column<f32>), String> {
+    let Expected { dim, next_slot, format } = expected;
     if cfg!(target_endian = "big") {
         return Err("images are used on little-endian machines only".to_owned());
     }
@@ -173,17 +177,15 @@ fn read(
 pub(crate) fn check(
     id: u64,
     image: &Arc<dyn Image>,
-    dim: usize,
-    next_slot: u32,
-    format: Option<&Arc<dyn RowFormat>>,
+    expected: Expected<'_>,
     mut vector: impl FnMut(u32) -> Option<Vec<f32>>,
 ) -> Result<(), IndexError> {
-    let (segment, _) = open(id, image, dim, next_slot, format)?;
+    let (segment, _) = open(id, image, expected)?;
     let wrong = |reason: String| Err(IndexError::Graph { segment: id, reason });
     if !image.verify(Part::Rows, 0..image.part(Part::Rows).len()) {
         return wrong("a checksum of its rows does not fit".to_owned());
     }
-    let (mut row, mut room) = (vec![0.0; dim], Room::new());
+    let (mut row, mut room) = (vec![0.0; expected.dim], Room::new());
     for (item, slot) in segment.slots.iter().enumerate() {
         unpack_into(segment.rows.row(item as u32, &mut room), &mut row);
         if vector(*slot).is_some_and(|vector| vector != row) {

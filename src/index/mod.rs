@@ -45,7 +45,7 @@ use crate::plugin::Metric;
 
 pub(crate) use calibrate::{Curve, TARGET};
 pub(crate) use error::IndexError;
-pub(crate) use image::{Image, Part, check as check_image};
+pub(crate) use image::{Expected, Image, Part, check as check_image};
 pub(crate) use record::SegmentRecord;
 pub(crate) use rows::RowFormat;
 pub(crate) use search::{Found, SearchParams};

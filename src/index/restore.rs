@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::beam::NONE;
 use super::codes::Codes;
 use super::column::Column;
-use super::image::{self, Image};
+use super::image::{self, Expected, Image};
 use super::prune::Space;
 use super::record::Graph;
 use super::refine::{attach, bridge};
@@ -124,9 +124,10 @@ impl Index {
         let shared = Shared::new(dim, config);
         let mut view = View::default();
         let (mut placed, mut gone) = (Tombstones::default(), Tombstones::default());
+        let expected = Expected { dim, next_slot, format: shared.config.format.as_ref() };
         for (id, image) in images {
             shared.reserve_part(*id);
-            let (segment, biases) = image::open(*id, image, dim, next_slot, shared.config.format.as_ref())?;
+            let (segment, biases) = image::open(*id, image, expected)?;
             for slot in &*segment.slots {
                 if !placed.insert(*slot) {
                     return Err(IndexError::Graph { segment: *id, reason: format!("slot {slot} is in two segments") });

@@ -461,15 +461,15 @@ impl Searcher<'_> {
         let mut error = 0.0_f32;
         let mut rest = candidates.as_slice();
         while let Some(next) = rest.first() {
+            if hits.len() >= self.k && next.estimate - 2.0 * error > kth(&mut hits, self.k) {
+                break;
+            }
             let (block, later) = rest.split_at(rest.len().min(if hits.is_empty() { self.k + SURE } else { SURE }));
             for candidate in block {
                 match candidate.place {
                     Place::Segment(at, local) => self.view.segments[at].segment.prefetch(local),
                     Place::Head(at, local) => self.view.heads[at].head.prefetch(local),
                 }
-            }
-            if hits.len() >= self.k && next.estimate - 2.0 * error > kth(&mut hits, self.k) {
-                break;
             }
             for candidate in block {
                 let (row, bias) = match candidate.place {

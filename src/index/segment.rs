@@ -4,6 +4,7 @@
 //! and edges are indexed by that number.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -130,20 +131,31 @@ enum Kept<'a> {
     Packed(&'a [u8], &'a dyn RowFormat),
 }
 
+#[inline]
+fn in_blocks(bytes: Range<usize>) -> Range<usize> {
+    bytes.start / size_of::<Block>()..bytes.end / size_of::<Block>()
+}
+
 impl<'a> RowsView<'a> {
     fn padded(blocks: &'a [Block], image: Option<&'a dyn Image>, dim: usize) -> Self {
         Self { kept: Kept::Padded(blocks), image, stride: blocks_for(dim) * size_of::<Block>(), dim }
     }
 
+    /// The bytes of a row among those of all.
+    #[inline]
+    fn range(&self, item: u32) -> Range<usize> {
+        item as usize * self.stride..(item as usize + 1) * self.stride
+    }
+
     #[inline]
     fn get(&self, item: u32, room: &'a mut Room) -> &'a [Block] {
-        let (from, to) = (item as usize * self.stride, (item as usize + 1) * self.stride);
+        let range = self.range(item);
         if let Some(image) = self.image {
-            image.verify(Part::Rows, from..to);
+            image.verify(Part::Rows, range.clone());
         }
         match self.kept {
-            Kept::Padded(blocks) => &blocks[from / size_of::<Block>()..to / size_of::<Block>()],
-            Kept::Packed(bytes, format) => decode_into(format, &bytes[from..to], self.dim, room),
+            Kept::Padded(blocks) => &blocks[in_blocks(range)],
+            Kept::Packed(bytes, format) => decode_into(format, &bytes[range], self.dim, room),
         }
     }
 }
@@ -156,10 +168,10 @@ impl RowSource for RowsView<'_> {
 
     #[inline]
     fn prefetch(&self, local: u32) {
-        let (from, to) = (local as usize * self.stride, (local as usize + 1) * self.stride);
+        let range = self.range(local);
         match self.kept {
-            Kept::Padded(blocks) => prefetch(&blocks[from / size_of::<Block>()..to / size_of::<Block>()]),
-            Kept::Packed(bytes, _) => prefetch(&bytes[from..to]),
+            Kept::Padded(blocks) => prefetch(&blocks[in_blocks(range)]),
+            Kept::Packed(bytes, _) => prefetch(&bytes[range]),
         }
     }
 
@@ -185,15 +197,22 @@ impl SegmentRows {
 
     /// The bytes of all rows as an image keeps them in a format; `None` if they do not fit it, or lie in an image that is damaged.
     pub(crate) fn bytes_in(&self, format: Option<&dyn RowFormat>) -> Option<Cow<'_, [u8]>> {
-        if let Self::Mapped { image, .. } | Self::Packed { image, .. } = self {
-            let bytes = image.part(Part::Rows);
-            return image.verify(Part::Rows, 0..bytes.len()).then_some(Cow::Borrowed(bytes));
+        match (self, format) {
+            (Self::Mapped { image, .. } | Self::Packed { image, .. }, _) => {
+                let bytes = image.part(Part::Rows);
+                image.verify(Part::Rows, 0..bytes.len()).then_some(Cow::Borrowed(bytes))
+            }
+            (Self::Held(rows), None) => Some(Cow::Borrowed(bytemuck::cast_slice(rows.blocks()))),
+            (Self::Held(rows), Some(format)) => {
+                let stride = format.bytes(rows.dim());
+                let mut bytes = vec![0; rows.len() * stride];
+                let encoded = bytes.par_chunks_mut(stride).enumerate().try_for_each(|(i, to)| {
+                    to.copy_from_slice(&format.encode(&rows.unpadded(i..i + 1))?);
+                    Some(())
+                });
+                encoded.map(|()| Cow::Owned(bytes))
+            }
         }
-        let Self::Held(rows) = self else { return None };
-        let Some(format) = format else { return Some(Cow::Borrowed(bytemuck::cast_slice(rows.blocks()))) };
-        let encode = |i: usize| format.encode(&rows.unpadded(i..i + 1));
-        let encoded: Option<Vec<Vec<u8>>> = (0..rows.len()).into_par_iter().map(encode).collect();
-        Some(Cow::Owned(encoded?.concat()))
     }
 
     /// Row `item`. What a damaged image gives is noted there: whoever used it must ask.
@@ -281,7 +300,7 @@ impl Segment {
 
     /// Whether its rows lie in an image.
     pub(crate) fn is_mapped(&self) -> bool {
-        !matches!(self.rows, SegmentRows::Held(_))
+        self.rows.image().is_some()
     }
 
     /// Whether a row was read that is not what was written.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::bias::{BiasCache, RowSource};
 use super::calibrate::Calibrations;
 use super::head::Head;
-use super::image;
+use super::image::{self, Expected};
 use super::published::Published;
 use super::rows::{Room, unpack_into};
 use super::segment::Segment;
@@ -189,11 +189,10 @@ impl Shared {
         let view = self.view.load_full();
         self.is_imaged();
         let images = on_calm(&self.segments(&view));
+        let expected = Expected { dim: self.dim, next_slot: view.next_slot, format: self.config.format.as_ref() };
         let mapped: Vec<Arc<Segment>> = images
             .iter()
-            .filter_map(|(id, image)| {
-                image::open(*id, image, self.dim, view.next_slot, self.config.format.as_ref()).ok()
-            })
+            .filter_map(|(id, image)| image::open(*id, image, expected).ok())
             .map(|(segment, _)| Arc::new(segment))
             .collect();
         self.view.update(|view| {

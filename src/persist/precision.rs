@@ -50,15 +50,16 @@ impl Precision {
         match self {
             Self::F32 => out.iter_mut().zip(payload.as_chunks::<4>().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b)),
             Self::F16 => {
-                let (halves, rest) = (payload.as_chunks::<LANES>().0, out.as_chunks_mut::<{ LANES / 2 }>());
-                for (x, b) in rest.0.iter_mut().zip(halves) {
+                let (blocks, rest) = payload.as_chunks::<LANES>();
+                let (numbers_of_blocks, numbers_of_rest) = out.as_chunks_mut::<{ LANES / 2 }>();
+                for (x, b) in numbers_of_blocks.iter_mut().zip(blocks) {
                     // Sixteen at a time, by the processor's own conversion where it has one.
                     let numbers: [f16; LANES / 2] =
                         std::array::from_fn(|i| f16::from_le_bytes([b[2 * i], b[2 * i + 1]]));
                     numbers.convert_to_f32_slice(x);
                 }
-                let tail = payload.get(halves.len() * LANES..).unwrap_or_default().as_chunks::<2>().0;
-                rest.1.iter_mut().zip(tail).for_each(|(x, b)| *x = f16::from_le_bytes(*b).to_f32());
+                let rest = rest.as_chunks::<2>().0;
+                numbers_of_rest.iter_mut().zip(rest).for_each(|(x, b)| *x = f16::from_le_bytes(*b).to_f32());
             }
             Self::I8 => {
                 let Some((scale, codes)) = payload.split_first_chunk::<4>() else { return };

@@ -23,7 +23,7 @@ use affinis::{LearnError, Metric};
 use ndarray::{Array2, ArrayView2, Axis};
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::packed::{LANES, chunked, total};
+use crate::packed::{LANES, chunked, dot};
 use crate::shape::Shaped;
 use crate::spd;
 
@@ -139,12 +139,8 @@ impl Change {
         if weights.iter().any(|w| scale + w * slack <= 0.0) {
             return damaged("a change is not positive definite");
         }
-        let width = dim.div_ceil(LANES);
-        let mut padded = vec![[0.0; LANES]; rank * width];
-        for (chunks, image) in padded.chunks_exact_mut(width).zip(images.rows()) {
-            chunks.as_flattened_mut().iter_mut().zip(image).for_each(|(to, from)| *to = *from);
-        }
-        Ok(Self { scale, weights, directions, images: padded, dim })
+        let in_chunks = images.rows().into_iter().flat_map(|image| chunked(dim.div_ceil(LANES), image.iter().copied()));
+        Ok(Self { scale, weights, directions, images: in_chunks.collect(), dim })
     }
 
     pub(crate) fn scale(&self) -> f64 {
@@ -192,10 +188,9 @@ impl Change {
 
     /// `w_k . x` for every direction, in f32.
     pub(crate) fn products(&self, x: &[f32]) -> Vec<f32> {
-        let mut padded = vec![[0.0; LANES]; self.width()];
-        padded.as_flattened_mut().iter_mut().zip(x).for_each(|(to, from)| *to = *from);
+        let x = chunked(self.width(), x.iter().copied());
         let mut out = vec![0.0; self.weights.len()];
-        Arch::new().dispatch(Products { rows: &self.images, x: &padded, out: &mut out });
+        Arch::new().dispatch(Products { rows: &self.images, x: &x, out: &mut out });
         out
     }
 
@@ -206,8 +201,7 @@ impl Change {
 
     /// The same of a vector in f64.
     pub(crate) fn added_in_full(&self, x: impl Iterator<Item = f64>) -> f64 {
-        let width = self.width();
-        let x = chunked(width, x);
+        let x = chunked(self.width(), x);
         Arch::new().dispatch(Added { rows: &self.images, x: &x, weights: &self.weights })
     }
 
@@ -233,13 +227,7 @@ impl WithSimd for Products<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (row, out) in self.rows.chunks_exact(self.x.len()).zip(self.out) {
-            let mut sums = [0.0; LANES];
-            for (a, b) in row.iter().zip(self.x) {
-                for lane in 0..LANES {
-                    sums[lane] += a[lane] * b[lane];
-                }
-            }
-            *out = total(sums);
+            *out = dot(row, self.x);
         }
     }
 }
@@ -257,13 +245,7 @@ impl WithSimd for Added<'_> {
     fn with_simd<S: Simd>(self, _: S) -> f64 {
         let mut all = 0.0;
         for (row, weight) in self.rows.chunks_exact(self.x.len()).zip(self.weights) {
-            let mut sums = [0.0; LANES];
-            for (a, b) in row.iter().zip(self.x) {
-                for lane in 0..LANES {
-                    sums[lane] += f64::from(a[lane]) * b[lane];
-                }
-            }
-            let product = total(sums);
+            let product = dot(row, self.x);
             all += weight * product * product;
         }
         all

@@ -50,10 +50,6 @@ impl ChangedMetric {
     pub(crate) fn seen(&self) -> &Seen {
         &self.seen
     }
-
-    fn dense(&self) -> Option<Array2<f64>> {
-        self.base.matrix().map(|base| self.change.matrix(&base))
-    }
 }
 
 impl Metric for ChangedMetric {
@@ -92,7 +88,7 @@ impl Metric for ChangedMetric {
 
     fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         let factor = self.factor.get_or_init(|| {
-            let factor = spd::cholesky(self.dense()?.view()).ok()?;
+            let factor = spd::cholesky(self.matrix()?.view()).ok()?;
             Some(Packed::from_fn(factor.nrows(), |i, j| factor[[i, j]]).to_single())
         });
         // A change is checked to be positive definite, so the base never has to stand for it.
@@ -104,7 +100,7 @@ impl Metric for ChangedMetric {
     }
 
     fn matrix(&self) -> Option<Array2<f64>> {
-        self.dense()
+        self.base.matrix().map(|base| self.change.matrix(&base))
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -112,6 +108,6 @@ impl Metric for ChangedMetric {
     }
 
     fn directions(&self, x: &[f32], y: &[f32]) -> Result<Vec<Direction>, LearnError> {
-        self.dense().map_or_else(|| Ok(Vec::new()), |matrix| explain::directions(&matrix, x, y))
+        self.matrix().map_or_else(|| Ok(Vec::new()), |matrix| explain::directions(&matrix, x, y))
     }
 }

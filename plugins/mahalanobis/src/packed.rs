@@ -9,6 +9,8 @@
     clippy::inline_always,
     reason = "what is not inlined into the dispatch is not compiled for its instruction set"
 )]
+use std::ops::{Add, Mul};
+
 use ndarray::{Array2, ArrayView2};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -92,8 +94,7 @@ impl Packed<f64> {
 impl Packed<f32> {
     /// `(R'R x, |R x|^2)`; squares are summed in f64.
     pub(crate) fn quadratic(&self, x: &[f32]) -> (Vec<f32>, f64) {
-        let mut chunks = vec![[0.0; LANES]; self.width()];
-        chunks.as_flattened_mut().iter_mut().zip(x).for_each(|(to, from)| *to = *from);
+        let chunks = chunked(self.width(), x.iter().copied());
         let mut direction = vec![[0.0; LANES]; self.width()];
         let square = Arch::new().dispatch(Quadratic { factor: self, x: &chunks, direction: &mut direction });
         let mut direction = direction.into_flattened();
@@ -143,15 +144,16 @@ impl Packed<f32> {
     }
 }
 
-pub(crate) fn chunked(width: usize, x: impl Iterator<Item = f64>) -> Vec<[f64; LANES]> {
-    let mut chunks = vec![[0.0; LANES]; width];
+/// Numbers in whole chunks, `width` of them, with zeros behind.
+pub(crate) fn chunked<T: Copy + Default>(width: usize, x: impl Iterator<Item = T>) -> Vec<[T; LANES]> {
+    let mut chunks = vec![[T::default(); LANES]; width];
     chunks.as_flattened_mut().iter_mut().zip(x).for_each(|(to, from)| *to = from);
     chunks
 }
 
 /// The lanes' sum, always in this order.
 #[inline(always)]
-pub(crate) fn total<T: Copy + std::ops::Add<Output = T>>(v: [T; LANES]) -> T {
+fn total<T: Copy + Add<Output = T>>(v: [T; LANES]) -> T {
     ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
 }
 
@@ -166,11 +168,15 @@ fn times(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
 }
 
 #[inline(always)]
-fn dot(a: &[[f64; LANES]], b: &[[f64; LANES]]) -> f64 {
-    let mut sums = [0.0; LANES];
+pub(crate) fn dot<A, T>(a: &[[A; LANES]], b: &[[T; LANES]]) -> T
+where
+    A: Copy + Into<T>,
+    T: Copy + Default + Add<Output = T> + Mul<Output = T>,
+{
+    let mut sums = [T::default(); LANES];
     for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+            sums[lane] = sums[lane] + a[lane].into() * b[lane];
         }
     }
     total(sums)
