@@ -49,6 +49,9 @@ pub(crate) trait Score {
 /// Edges of what comes this near to the front of the pool are fetched early.
 const AHEAD: usize = 4;
 
+/// Edges of so many items after the one that is walked to are fetched: one of them is likely to be next.
+const SOON: usize = 2;
+
 /// What one search did.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walk {
@@ -197,6 +200,9 @@ pub(crate) fn search(
             }
             (Some(counted), _) => {
                 keys[next] |= EXPANDED;
+                for soon in keys.iter().skip(next + 1).take(SOON) {
+                    prefetch(&graph[id_of(*soon) as usize]);
+                }
                 counted
             }
             (None, Some(routed)) if routed < worst => {

@@ -4,11 +4,11 @@
 //!
 //! | part | array |
 //! |---|---|
-//! | header | id (2 words), items, dimension, entry, metric version, unrefined items (u32) |
+//! | header | id (2 words), items, dimension, entry, metric version, unrefined items, bits of a code (u32) |
 //! | slots | a u32 an item |
 //! | edges | 32 u32 an item; `u32::MAX` where there are fewer |
 //! | ranges | the least value and the step of the codes of each number (f32): all least values, then all steps |
-//! | codes | a row of bytes an item, padded with zeros to a multiple of 64 |
+//! | codes | a row of codes of 4 or 8 bits an item, in order as [`CodeBlock`] says, padded with zeros to a multiple of 64 bytes |
 //! | biases | an f32 an item: its bias under the built-in metric |
 //! | rows | a row of f32 an item, padded with zeros to a multiple of 64 bytes; or the bytes of its [`RowFormat`], not padded |
 //!
@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 use super::IndexError;
 use super::beam::{Edges, NONE};
-use super::codes::{CODE_LANES, CodeBlock, Codes};
+use super::codes::{CodeBlock, Codes, Width};
 use super::column::Column;
 use super::rows::{Block, Room, RowFormat, blocks_for, unpack_into};
 use super::segment::{Parts, Segment, SegmentRows};
@@ -57,7 +57,7 @@ pub(crate) trait Image: Send + Sync + std::fmt::Debug {
 }
 
 /// Words in the header.
-const HEADER: usize = 7;
+const HEADER: usize = 8;
 
 /// A segment as the parts of an image; `biases` are those of its items under the built-in metric. `None` for what is itself
 /// in an image that is damaged.
@@ -67,6 +67,7 @@ pub(crate) fn parts<'a>(
     format: Option<&dyn RowFormat>,
 ) -> Option<Vec<Cow<'a, [u8]>>> {
     let rows = segment.rows.bytes_in(format)?;
+    let (width, ranges, codes) = segment.codes.parts();
     let words = [
         segment.id as u32,
         (segment.id >> 32) as u32,
@@ -75,8 +76,8 @@ pub(crate) fn parts<'a>(
         segment.entry,
         segment.linked_under,
         segment.unrefined as u32,
+        width.bits(),
     ];
-    let (ranges, codes) = segment.codes.parts();
     fn held<'a, T: bytemuck::NoUninit>(numbers: &[T]) -> Cow<'a, [u8]> {
         Cow::Owned(bytemuck::cast_slice(numbers).to_vec())
     }
@@ -125,7 +126,7 @@ fn read(id: u64, image: &Arc<dyn Image>, expected: Expected<'_>) -> Result<(Segm
     }
     let short = || "its image's parts do not fit together".to_owned();
     let header: Column<u32> = Column::mapped(image, Part::Header).ok_or_else(short)?;
-    let &[low, high, items, dimension, entry, linked_under, unrefined] = &*header else { return Err(short()) };
+    let &[low, high, items, dimension, entry, linked_under, unrefined, bits] = &*header else { return Err(short()) };
     debug_assert_eq!(header.len(), HEADER);
     if u64::from(low) | u64::from(high) << 32 != id {
         return Err("it is another segment's image".to_owned());
@@ -135,9 +136,9 @@ fn read(id: u64, image: &Arc<dyn Image>, expected: Expected<'_>) -> Result<(Segm
     let edges: Column<Edges> =
         Column::mapped(image, Part::Edges).filter(|edges| edges.len() == len).ok_or_else(short)?;
     let ranges: Column<f32> = Column::mapped(image, Part::Ranges).filter(|r| r.len() == 2 * dim).ok_or_else(short)?;
-    let codes: Column<CodeBlock> = Column::mapped(image, Part::Codes)
-        .filter(|codes| codes.len() == len * dim.div_ceil(CODE_LANES))
-        .ok_or_else(short)?;
+    let width = Width::of_bits(bits).ok_or_else(short)?;
+    let codes: Column<CodeBlock> =
+        Column::mapped(image, Part::Codes).filter(|codes| codes.len() == len * width.blocks(dim)).ok_or_else(short)?;
     let biases: Column<f32> = Column::mapped(image, Part::Biases).filter(|b| b.len() == len).ok_or_else(short)?;
     let rows = match format {
         None => {
@@ -161,7 +162,7 @@ fn read(id: u64, image: &Arc<dyn Image>, expected: Expected<'_>) -> Result<(Segm
     if edges.par_iter().with_min_len(4096).any(leads_nowhere) {
         return Err("an edge leads nowhere".to_owned());
     }
-    let codes = Codes::mapped(&ranges, codes);
+    let codes = Codes::mapped(width, &ranges, codes);
     let parts = Parts { id, slots, rows, codes, edges, entry, linked_under, unrefined: unrefined as usize };
     let segment = Segment::new(parts);
     if !segment.has_distinct_slots(next_slot) {

@@ -132,13 +132,11 @@ impl Score for SpaceScore<'_> {
         for &id in ids {
             prefetch(codes.row(id));
         }
-        let finish = |id: u32, dot: f32| Space::finish(self.norm + self.space.norm(id), dot);
-        let (fours, rest) = ids.as_chunks::<4>();
-        for four in fours {
-            let dots = self.query.dot4(four.map(|id| codes.row(id)));
-            out.extend(four.iter().zip(dots).map(|(&id, dot)| finish(id, dot)));
+        let first = out.len();
+        self.query.dots(codes, ids, out);
+        for (&id, dot) in ids.iter().zip(&mut out[first..]) {
+            *dot = Space::finish(self.norm + self.space.norm(id), *dot);
         }
-        out.extend(rest.iter().map(|&id| finish(id, self.query.dot(codes.row(id)))));
     }
 }
 

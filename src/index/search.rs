@@ -277,7 +277,7 @@ impl Searcher<'_> {
 
     /// Candidates that are computed again: the rounding of estimates and codes may swap neighbours around the `k`-th.
     fn wanted(&self) -> usize {
-        self.k + self.k / 4 + 20
+        self.k + self.k / 4 + 40
     }
 
     fn cancelled(&self) -> bool {

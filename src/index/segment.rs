@@ -360,11 +360,7 @@ impl Score for SegmentScore<'_> {
             self.biases.prefetch(id);
         }
         let first = out.len();
-        let (fours, rest) = ids.as_chunks::<4>();
-        for four in fours {
-            out.extend(self.coded.dot4(four.map(|id| codes.row(id))));
-        }
-        out.extend(rest.iter().map(|&id| self.coded.dot(codes.row(id))));
+        self.coded.dots(codes, ids, out);
         // Asked for last: by now they have come.
         self.biases.ensure(ids, self.segment, &*self.query.metric.metric);
         for (&id, dot) in ids.iter().zip(&mut out[first..]) {

@@ -4,7 +4,7 @@
 //! named by a stamp in the database, every block has a checksum, and a part is verified before it is used. One that is
 //! missing or damaged costs the time to read the database instead.
 //!
-//! A file is a header and parts, all little-endian. The header: the letters `AFFIMAGE`, format 1, parts (u32 each), the
+//! A file is a header and parts, all little-endian. The header: the letters `AFFIMAGE`, format 2, parts (u32 each), the
 //! file's length (u64), the header's length, the CRC-32 of the rest of the header (u32 each); for every part its offset
 //! and length (u64 each); for every part, in order, the CRC-32 of each of its blocks of 4 KiB (u32). Parts begin at
 //! multiples of 4 KiB.
@@ -23,7 +23,7 @@ use super::swap::{parent_of, sync_dir};
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"AFFIMAGE";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const BLOCK: usize = 4096;
 const FIXED: usize = 32;
 /// Ends the name of a file that is being written.

@@ -12,7 +12,7 @@ mod x86;
 
 use std::sync::OnceLock;
 
-use super::codes::{CodeBlock, WeightBlock};
+use super::codes::{CodeBlock, CodeRows, WEIGHT_LANES, WeightBlock, Width};
 use super::rows::{Block, LANES};
 
 /// The kernels of one instruction set.
@@ -28,15 +28,40 @@ pub(crate) struct Kernels {
     /// Sums of products lane by lane, in `f64`: the same bits from every kernel, because the product of two `f32` is exact
     /// there, whether or not it is fused with the addition.
     pub(crate) dot64: fn(&[Block], &[Block]) -> [f64; LANES],
-    /// Sum of products of weights and codes. The codes are at least as many as the weights, and the absolute weights
-    /// sum to less than `i32::MAX / 255`.
-    pub(crate) codes: fn(&[WeightBlock], &[CodeBlock]) -> i32,
-    /// The same for four items.
-    pub(crate) codes4: fn(&[WeightBlock], [&[CodeBlock]; 4]) -> [i32; 4],
+    /// Sums of products of weights and the codes of four bits of each of some rows.
+    pub(crate) nibbles: CodeKernel,
+    /// The same with codes of eight bits.
+    pub(crate) bytes: CodeKernel,
 }
 
-/// Weight blocks that meet one code block.
-const WEIGHTS_TO_CODES: usize = super::codes::CODE_LANES / super::codes::WEIGHT_LANES;
+/// Writes the sum of products of the weights and the codes of each row named to the place of its name. There is a weight for
+/// every code of a row, and the absolute weights sum to less than `i32::MAX / 255`.
+pub(crate) type CodeKernel = fn(&[WeightBlock], CodeRows<'_>, &[u32], &mut [i32]);
+
+/// Weight blocks that meet a block of codes of four bits.
+const TO_NIBBLES: usize = Width::Four.lanes() / WEIGHT_LANES;
+/// Weight blocks that meet a block of codes of eight bits.
+const TO_BYTES: usize = Width::Eight.lanes() / WEIGHT_LANES;
+
+/// Calls `sums` with four rows at a time; the last are met more than once where there are no four.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn by_fours<'a>(
+    rows: CodeRows<'a>,
+    ids: &[u32],
+    out: &mut [i32],
+    mut sums: impl FnMut([&'a [CodeBlock]; 4]) -> [i32; 4],
+) {
+    let (fours, rest) = ids.as_chunks::<4>();
+    let (out_fours, out_rest) = out.as_chunks_mut::<4>();
+    for (four, out) in fours.iter().zip(out_fours) {
+        *out = sums(four.map(|id| rows.row(id)));
+    }
+    if let Some(last) = rest.last() {
+        let four = std::array::from_fn(|i| rows.row(*rest.get(i).unwrap_or(last)));
+        out_rest.copy_from_slice(&sums(four)[..rest.len()]);
+    }
+}
 
 /// The best kernels of this machine.
 pub(crate) fn kernels() -> &'static Kernels {

@@ -1,10 +1,10 @@
 //! The kernels in plain Rust: sixteen running sums, which compilers turn into whatever vectors the target has.
 
-use super::Kernels;
-use crate::index::codes::{CODE_LANES, CodeBlock, WEIGHT_LANES, WeightBlock};
+use super::{Kernels, TO_BYTES, TO_NIBBLES};
+use crate::index::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
 use crate::index::rows::{Block, LANES};
 
-pub(super) const KERNELS: Kernels = Kernels { name: "portable", dot, dot4, dot64, codes, codes4 };
+pub(super) const KERNELS: Kernels = Kernels { name: "portable", dot, dot4, dot64, nibbles, bytes };
 
 fn dot(a: &[Block], b: &[Block]) -> f32 {
     let mut sums = [0.0f32; LANES];
@@ -30,18 +30,33 @@ pub(super) fn dot64(a: &[Block], b: &[Block]) -> [f64; LANES] {
     sums
 }
 
-fn codes(weights: &[WeightBlock], codes: &[CodeBlock]) -> i32 {
-    let mut sums = [0i32; WEIGHT_LANES];
-    for (weights, codes) in weights.chunks(CODE_LANES / WEIGHT_LANES).zip(codes) {
-        for (weights, codes) in weights.iter().zip(codes.0.as_chunks::<WEIGHT_LANES>().0) {
-            for ((sum, w), c) in sums.iter_mut().zip(&weights.0).zip(codes) {
-                *sum += i32::from(*w) * i32::from(*c);
+fn nibbles(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+    for (&id, out) in ids.iter().zip(out) {
+        let mut sums = [0i32; WEIGHT_LANES];
+        for (weights, codes) in weights.chunks_exact(TO_NIBBLES).zip(rows.row(id)) {
+            for (half, words) in codes.0.as_chunks::<{ 2 * WEIGHT_LANES }>().0.iter().enumerate() {
+                for ((t, sum), word) in sums.iter_mut().enumerate().zip(words.as_chunks::<2>().0) {
+                    let word = i32::from(u16::from_le_bytes(*word));
+                    for quarter in 0..4 {
+                        *sum += i32::from(weights[2 * quarter + half].0[t]) * (word >> (4 * quarter) & 15);
+                    }
+                }
             }
         }
+        *out = sums.iter().sum();
     }
-    sums.iter().sum()
 }
 
-fn codes4(weights: &[WeightBlock], rows: [&[CodeBlock]; 4]) -> [i32; 4] {
-    rows.map(|row| codes(weights, row))
+fn bytes(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+    for (&id, out) in ids.iter().zip(out) {
+        let mut sums = [0i32; WEIGHT_LANES];
+        for (weights, codes) in weights.chunks_exact(TO_BYTES).zip(rows.row(id)) {
+            for (weights, codes) in weights.iter().zip(codes.0.as_chunks::<WEIGHT_LANES>().0) {
+                for ((sum, w), c) in sums.iter_mut().zip(&weights.0).zip(codes) {
+                    *sum += i32::from(*w) * i32::from(*c);
+                }
+            }
+        }
+        *out = sums.iter().sum();
+    }
 }

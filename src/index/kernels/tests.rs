@@ -1,5 +1,5 @@
 use super::available;
-use crate::index::codes::{CODE_LANES, CodeBlock, WEIGHT_LANES, WeightBlock};
+use crate::index::codes::{CODE_BYTES, CodeBlock, CodeRows, WEIGHT_LANES, WeightBlock, Width};
 use crate::index::rows::pack;
 use crate::index::tests::Random;
 
@@ -49,28 +49,46 @@ fn kernels_agree_with_f64_on_adversarial_values() {
 fn code_kernels_agree_to_the_bit() {
     let mut random = Random::new(9);
     for n in (1..=200).chain([255, 256, 257, 384, 1000, 1024, 4096]) {
-        // The largest weights whose products fit: all of one sign, all codes 255, and random ones.
+        // The largest weights whose products fit: all of one sign, all codes as large as can be, and random ones.
         let most = (i32::MAX / 256 / n).min(i32::from(i16::MAX)) as i16;
-        for kind in 0..4 {
-            let weight = |random: &mut Random| match kind {
-                0 => most,
-                1 => -most,
-                _ => (random.normal() * f32::from(most) / 3.0).clamp(-f32::from(most), f32::from(most)) as i16,
-            };
-            let weights: Vec<i16> = (0..n).map(|_| weight(&mut random)).collect();
-            let code = |random: &mut Random| if kind < 3 { 255 } else { random.next() as u8 };
-            let rows: [Vec<u8>; 4] = std::array::from_fn(|_| (0..n).map(|_| code(&mut random)).collect());
-            let exact = rows
-                .clone()
-                .map(|row| row.iter().zip(&weights).map(|(c, w)| i64::from(*c) * i64::from(*w)).sum::<i64>() as i32);
-            let weights: Vec<WeightBlock> = weights.chunks(WEIGHT_LANES).map(|w| WeightBlock(padded(w))).collect();
-            let rows = rows.map(|row| row.chunks(CODE_LANES).map(|c| CodeBlock(padded(c))).collect::<Vec<_>>());
-            for kernels in available() {
-                let four = (kernels.codes4)(&weights, rows.each_ref().map(|row| &**row));
-                assert_eq!(four, exact, "{} codes4 at {n}", kernels.name);
-                let one = rows.each_ref().map(|row| (kernels.codes)(&weights, row));
-                assert_eq!(one, exact, "{} codes at {n}", kernels.name);
+        for (width, largest) in [(Width::Four, 15), (Width::Eight, 255)] {
+            for kind in 0..4 {
+                let weight = |random: &mut Random| match kind {
+                    0 => most,
+                    1 => -most,
+                    _ => (random.normal() * f32::from(most) / 3.0).clamp(-f32::from(most), f32::from(most)) as i16,
+                };
+                let weights: Vec<i16> = (0..n).map(|_| weight(&mut random)).collect();
+                let code = |random: &mut Random| if kind < 3 { largest } else { random.next() as u8 & largest };
+                let rows: Vec<Vec<u8>> = (0..7).map(|_| (0..n).map(|_| code(&mut random)).collect()).collect();
+                code_kernels_sum(width, &weights, &rows);
             }
+        }
+    }
+}
+
+/// Checks the kernels' sums for more rows than four at a time and for fewer, some of them twice.
+fn code_kernels_sum(width: Width, weights: &[i16], rows: &[Vec<u8>]) {
+    let exact: Vec<i32> = rows
+        .iter()
+        .map(|row| row.iter().zip(weights).map(|(c, w)| i64::from(*c) * i64::from(*w)).sum::<i64>() as i32)
+        .collect();
+    let stride = width.blocks(weights.len());
+    let mut padded = weights.to_vec();
+    padded.resize(stride * width.lanes(), 0);
+    let padded: Vec<WeightBlock> = padded.as_chunks::<WEIGHT_LANES>().0.iter().copied().map(WeightBlock).collect();
+    let mut blocks = vec![CodeBlock([0; CODE_BYTES]); stride * rows.len()];
+    for (row, blocks) in rows.iter().zip(blocks.chunks_mut(stride)) {
+        width.pack(row, blocks);
+    }
+    let ids = [6, 0, 3, 1, 2, 2, 5, 4];
+    for kernels in available() {
+        let kernel = if width == Width::Four { kernels.nibbles } else { kernels.bytes };
+        for count in 0..=ids.len() {
+            let mut sums = vec![0; count];
+            kernel(&padded, CodeRows::new(stride, &blocks), &ids[..count], &mut sums);
+            let exact: Vec<i32> = ids[..count].iter().map(|id| exact[*id as usize]).collect();
+            assert_eq!(sums, exact, "{} {width:?} at {} of {count}", kernels.name, weights.len());
         }
     }
 }
@@ -82,19 +100,19 @@ fn loops() {
     let calls = std::env::var("AFFINIS_CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let mut random = Random::new(1);
     let (a, b) = (pack(&random.vector(384)), pack(&random.vector(384)));
-    let weights: Vec<WeightBlock> = (0..384 / WEIGHT_LANES).map(|_| WeightBlock([3; WEIGHT_LANES])).collect();
-    let codes: Vec<CodeBlock> = (0..384 / CODE_LANES).map(|_| CodeBlock([200; CODE_LANES])).collect();
+    let weights = |width: Width| vec![WeightBlock([3; WEIGHT_LANES]); width.blocks(384) * width.lanes() / WEIGHT_LANES];
+    let codes = |width: Width| vec![CodeBlock([200; CODE_BYTES]); 4 * width.blocks(384)];
+    let (few, many) = (Width::Four, Width::Eight);
+    let (few_weights, many_weights, few_codes, many_codes) = (weights(few), weights(many), codes(few), codes(many));
     let kernels = available()[0];
+    let mut sums = [0; 4];
     for _ in 0..calls {
-        let (a, b, codes) = std::hint::black_box((&*a, &*b, &*codes));
+        let (a, b) = std::hint::black_box((&*a, &*b));
         std::hint::black_box((kernels.dot)(a, b));
         std::hint::black_box((kernels.dot4)(a, [b; 4]));
         std::hint::black_box((kernels.dot64)(a, b));
-        std::hint::black_box((kernels.codes)(&weights, codes));
-        std::hint::black_box((kernels.codes4)(&weights, [codes; 4]));
+        (kernels.nibbles)(&few_weights, CodeRows::new(few.blocks(384), &few_codes), &[0, 1, 2, 3], &mut sums);
+        (kernels.bytes)(&many_weights, CodeRows::new(many.blocks(384), &many_codes), &[0, 1, 2, 3], &mut sums);
+        std::hint::black_box(&sums);
     }
-}
-
-fn padded<T: Copy + Default, const N: usize>(values: &[T]) -> [T; N] {
-    std::array::from_fn(|i| values.get(i).copied().unwrap_or_default())
 }

@@ -2,19 +2,20 @@
 #![expect(unsafe_code, reason = "intrinsics: aligned loads through `Block`'s alignment, features checked at run time")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtsi128_si32, _mm_cvtss_f32,
-    _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_epi32, _mm_shuffle_ps, _mm_storeu_si128,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cvtepu8_epi16,
-    _mm256_cvtps_pd, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps,
-    _mm256_hadd_epi32, _mm256_load_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_setzero_pd, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_pd, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_cvtepu8_epi16, _mm512_cvtps_pd, _mm512_dpwssd_epi32, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_load_ps,
-    _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_setzero_pd, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_storeu_pd, _mm512_zextsi256_si512,
+    __m256, __m256i, __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_ps,
+    _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cvtepu8_epi16, _mm256_cvtps_pd,
+    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_hadd_epi32,
+    _mm256_load_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_epi16,
+    _mm256_setzero_pd, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_pd, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castsi512_si256, _mm512_cvtepu8_epi16, _mm512_cvtps_pd, _mm512_dpwssd_epi32,
+    _mm512_extracti64x4_epi64, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_loadu_si512,
+    _mm512_reduce_add_ps, _mm512_set1_epi16, _mm512_setzero_pd, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_srli_epi16, _mm512_storeu_pd,
 };
 
-use super::{Kernels, WEIGHTS_TO_CODES};
-use crate::index::codes::{CodeBlock, WEIGHT_LANES, WeightBlock};
+use super::{Kernels, TO_BYTES, TO_NIBBLES, by_fours};
+use crate::index::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
 use crate::index::rows::{Block, LANES};
 
 /// The AVX2 kernels, where the machine has them.
@@ -28,9 +29,9 @@ pub(super) fn avx2() -> Option<Kernels> {
         // SAFETY: as above.
         dot64: |a, b| unsafe { dot64_avx2(a, b) },
         // SAFETY: as above.
-        codes: |w, c| unsafe { codes_avx2(w, c) },
+        nibbles: |w, rows, ids, out| unsafe { nibbles_avx2(w, rows, ids, out) },
         // SAFETY: as above.
-        codes4: |w, rows| unsafe { codes4_avx2(w, rows) },
+        bytes: |w, rows, ids, out| unsafe { bytes_avx2(w, rows, ids, out) },
     })
 }
 
@@ -39,19 +40,20 @@ pub(super) fn avx512() -> Option<Kernels> {
     let all = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vnni")
-        && is_x86_feature_detected!("avx2");
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma");
     all.then_some(Kernels {
         name: "avx512",
-        // SAFETY: `avx512f`, `avx512bw`, `avx512vnni` and `avx2` were just detected, which is all these functions ask for.
+        // SAFETY: all these features were just detected, which is all these functions ask for.
         dot: |a, b| unsafe { dot_avx512(a, b) },
         // SAFETY: as above.
         dot4: |q, rows| unsafe { dot4_avx512(q, rows) },
         // SAFETY: as above.
         dot64: |a, b| unsafe { dot64_avx512(a, b) },
         // SAFETY: as above.
-        codes: |w, c| unsafe { codes_avx512(w, c) },
+        nibbles: |w, rows, ids, out| unsafe { nibbles_avx512(w, rows, ids, out) },
         // SAFETY: as above.
-        codes4: |w, rows| unsafe { codes4_avx512(w, rows) },
+        bytes: |w, rows, ids, out| unsafe { bytes_avx512(w, rows, ids, out) },
     })
 }
 
@@ -183,60 +185,12 @@ fn dot64_avx512(a: &[Block], b: &[Block]) -> [f64; LANES] {
     out
 }
 
-/// Where the codes of an item begin, of which there is one for every weight.
-#[inline]
-fn start(weights: &[WeightBlock], codes: &[CodeBlock]) -> *const u8 {
-    assert!(weights.len() <= codes.len() * WEIGHTS_TO_CODES, "a code for every weight");
-    codes.as_ptr().cast()
-}
-
-/// The sixteen codes from `at` on, as 16-bit numbers.
+/// Four totals of eight numbers each.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn widen(start: *const u8, at: usize) -> __m256i {
-    // SAFETY: every caller has `start` from the function of that name, and a weight block for the codes at `at`.
-    _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(start.add(at).cast()) })
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn load_weights(weights: &WeightBlock) -> __m256i {
-    // SAFETY: a `WeightBlock` is sixteen `i16` aligned to 32 bytes.
-    unsafe { _mm256_load_si256(weights.0.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn sum8_i32(v: __m256i) -> i32 {
-    let v = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
-    let v = _mm_add_epi32(v, _mm_shuffle_epi32::<0b01_00_11_10>(v));
-    _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32::<0b10_11_00_01>(v)))
-}
-
-#[target_feature(enable = "avx2,fma")]
-fn codes_avx2(weights: &[WeightBlock], codes: &[CodeBlock]) -> i32 {
-    let start = start(weights, codes);
-    let mut sums = [_mm256_setzero_si256(); 2];
-    for (i, w) in weights.iter().enumerate() {
-        let products = _mm256_madd_epi16(widen(start, i * WEIGHT_LANES), load_weights(w));
-        sums[i % 2] = _mm256_add_epi32(sums[i % 2], products);
-    }
-    sum8_i32(_mm256_add_epi32(sums[0], sums[1]))
-}
-
-#[target_feature(enable = "avx2,fma")]
-fn codes4_avx2(weights: &[WeightBlock], rows: [&[CodeBlock]; 4]) -> [i32; 4] {
-    let starts = rows.map(|row| start(weights, row));
-    let mut sums = [_mm256_setzero_si256(); 4];
-    for (i, w) in weights.iter().enumerate() {
-        let w = load_weights(w);
-        for (sum, start) in sums.iter_mut().zip(starts) {
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(widen(start, i * WEIGHT_LANES), w));
-        }
-    }
+fn totals([a, b, c, d]: [__m256i; 4]) -> [i32; 4] {
     // Two rounds of pairwise sums leave the four totals' halves in the two lanes.
-    let pairs = (_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
-    let fours = _mm256_hadd_epi32(pairs.0, pairs.1);
+    let fours = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
     let totals = _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256::<1>(fours));
     let mut out = [0i32; 4];
     // SAFETY: sixteen bytes are written to an array of sixteen.
@@ -244,47 +198,107 @@ fn codes4_avx2(weights: &[WeightBlock], rows: [&[CodeBlock]; 4]) -> [i32; 4] {
     out
 }
 
-/// The 32 codes that meet the weight blocks `2 pair` and `2 pair + 1`. A code block has room for an even number of
-/// weight blocks, so there are 32 codes even where there is only one weight block left.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2")]
-fn widen_512(start: *const u8, pair: usize) -> __m512i {
-    // SAFETY: every caller has `start` from the function of that name, and a weight block for the first of the codes.
-    _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(start.add(2 * pair * WEIGHT_LANES).cast()) })
+#[target_feature(enable = "avx2,fma")]
+fn weights_avx2(weights: &WeightBlock) -> __m256i {
+    // SAFETY: a `WeightBlock` is sixteen `i16` aligned to 32 bytes.
+    unsafe { _mm256_load_si256(weights.0.as_ptr().cast()) }
 }
 
-/// Two weight blocks; the second is zero where there is none.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2")]
-fn load_weights_512(pair: &[WeightBlock]) -> __m512i {
-    match pair {
-        // SAFETY: two `WeightBlock`s are 32 `i16`, one after the other.
-        [_, _, ..] => unsafe { _mm512_loadu_si512(pair.as_ptr().cast()) },
-        // SAFETY: a `WeightBlock` is sixteen `i16`.
-        [one] => _mm512_zextsi256_si512(unsafe { _mm256_loadu_si256(one.0.as_ptr().cast()) }),
-        [] => _mm512_setzero_si512(),
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2")]
-fn codes_avx512(weights: &[WeightBlock], codes: &[CodeBlock]) -> i32 {
-    let start = start(weights, codes);
-    let mut sums = [_mm512_setzero_si512(); 2];
-    for (i, pair) in weights.chunks(2).enumerate() {
-        sums[i % 2] = _mm512_dpwssd_epi32(sums[i % 2], widen_512(start, i), load_weights_512(pair));
-    }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2")]
-fn codes4_avx512(weights: &[WeightBlock], rows: [&[CodeBlock]; 4]) -> [i32; 4] {
-    let starts = rows.map(|row| start(weights, row));
-    let mut sums = [_mm512_setzero_si512(); 4];
-    for (i, pair) in weights.chunks(2).enumerate() {
-        let w = load_weights_512(pair);
-        for (sum, start) in sums.iter_mut().zip(starts) {
-            *sum = _mm512_dpwssd_epi32(*sum, widen_512(start, i), w);
+#[target_feature(enable = "avx2,fma")]
+fn nibbles_avx2(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+    let (weights, mask) = (weights.as_chunks::<TO_NIBBLES>().0, _mm256_set1_epi16(15));
+    by_fours(rows, ids, out, |[r0, r1, r2, r3]| {
+        let mut sums = [_mm256_setzero_si256(); 4];
+        for ((((w, r0), r1), r2), r3) in weights.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+            for half in 0..2 {
+                let w = [0, 2, 4, 6].map(|quarter: usize| weights_avx2(&w[quarter + half]));
+                for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
+                    // SAFETY: a `CodeBlock` is 64 bytes aligned to 64; this is one half of it.
+                    let words = unsafe { _mm256_load_si256(codes.0.as_ptr().add(32 * half).cast()) };
+                    let first = _mm256_madd_epi16(_mm256_and_si256(words, mask), w[0]);
+                    let second = _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(words), mask), w[1]);
+                    let third = _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi16::<8>(words), mask), w[2]);
+                    let fourth = _mm256_madd_epi16(_mm256_srli_epi16::<12>(words), w[3]);
+                    let products = _mm256_add_epi32(_mm256_add_epi32(first, second), _mm256_add_epi32(third, fourth));
+                    *sum = _mm256_add_epi32(*sum, products);
+                }
+            }
         }
-    }
-    sums.map(|sum| _mm512_reduce_add_epi32(sum))
+        totals(sums)
+    });
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn bytes_avx2(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+    let weights = weights.as_chunks::<TO_BYTES>().0;
+    by_fours(rows, ids, out, |[r0, r1, r2, r3]| {
+        let mut sums = [_mm256_setzero_si256(); 4];
+        for ((((w, r0), r1), r2), r3) in weights.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+            for (at, w) in w.iter().enumerate() {
+                let w = weights_avx2(w);
+                for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
+                    let codes = codes.0.as_chunks::<WEIGHT_LANES>().0[at];
+                    // SAFETY: sixteen codes are read.
+                    let codes = _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) });
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(codes, w));
+                }
+            }
+        }
+        totals(sums)
+    });
+}
+
+/// Four totals of sixteen numbers each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
+fn totals_512(sums: [__m512i; 4]) -> [i32; 4] {
+    totals(sums.map(|sum| _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum))))
+}
+
+/// Two weight blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
+fn weights_512(pair: &[WeightBlock; 2]) -> __m512i {
+    // SAFETY: two `WeightBlock`s are 32 `i16`, one after the other.
+    unsafe { _mm512_loadu_si512(pair.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
+fn nibbles_avx512(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+    let (weights, mask) = (weights.as_chunks::<2>().0.as_chunks::<{ TO_NIBBLES / 2 }>().0, _mm512_set1_epi16(15));
+    by_fours(rows, ids, out, |[r0, r1, r2, r3]| {
+        let mut sums = [_mm512_setzero_si512(); 4];
+        for ((((w, r0), r1), r2), r3) in weights.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+            let w = [weights_512(&w[0]), weights_512(&w[1]), weights_512(&w[2]), weights_512(&w[3])];
+            for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
+                // SAFETY: a `CodeBlock` is 64 bytes aligned to 64.
+                let words = unsafe { _mm512_load_si512(codes.0.as_ptr().cast()) };
+                *sum = _mm512_dpwssd_epi32(*sum, _mm512_and_si512(words, mask), w[0]);
+                *sum = _mm512_dpwssd_epi32(*sum, _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask), w[1]);
+                *sum = _mm512_dpwssd_epi32(*sum, _mm512_and_si512(_mm512_srli_epi16::<8>(words), mask), w[2]);
+                *sum = _mm512_dpwssd_epi32(*sum, _mm512_srli_epi16::<12>(words), w[3]);
+            }
+        }
+        totals_512(sums)
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
+fn bytes_avx512(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+    let weights = weights.as_chunks::<2>().0.as_chunks::<{ TO_BYTES / 2 }>().0;
+    by_fours(rows, ids, out, |[r0, r1, r2, r3]| {
+        let mut sums = [_mm512_setzero_si512(); 4];
+        for ((((w, r0), r1), r2), r3) in weights.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
+            for (half, w) in w.iter().enumerate() {
+                let w = weights_512(w);
+                for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
+                    // SAFETY: a `CodeBlock` is 64 bytes; this is one half of it.
+                    let codes = unsafe { _mm256_loadu_si256(codes.0.as_ptr().add(32 * half).cast()) };
+                    *sum = _mm512_dpwssd_epi32(*sum, _mm512_cvtepu8_epi16(codes), w);
+                }
+            }
+        }
+        totals_512(sums)
+    });
 }
