@@ -94,6 +94,20 @@ fn scored(key: u64) -> Scored {
     Scored { distance: f32::from_bits(bits), id: id_of(key) }
 }
 
+/// Where `key` belongs among sorted keys. The processor cannot guess the steps of a binary search, each of which waits for the one
+/// before; the comparisons here wait for nothing.
+#[inline]
+fn place(keys: &[u64], key: u64) -> usize {
+    const STEP: usize = 16;
+    const LONG: usize = 1024;
+    if keys.len() > LONG {
+        return keys.partition_point(|item| *item < key);
+    }
+    let (steps, _) = keys.as_chunks::<STEP>();
+    let before = STEP * steps.iter().map(|step| usize::from(step[STEP - 1] < key)).sum::<usize>();
+    before + keys[before..].iter().take(STEP).map(|item| usize::from(*item < key)).sum::<usize>()
+}
+
 /// A set that is emptied by counting up. One byte an item, so that the set of a large graph stays in the cache.
 #[derive(Debug, Default)]
 struct Visited {
@@ -171,7 +185,7 @@ pub(crate) fn search(
                 continue;
             }
             if counts(id) {
-                let at = keys.partition_point(|item| *item < found);
+                let at = place(keys, found);
                 if keys.len() == ef {
                     keys.pop();
                 }
@@ -233,6 +247,16 @@ pub(crate) fn search(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_placed_in_order() {
+        for len in [0, 1, 15, 16, 17, 31, 32, 33, 100, 1023, 1024, 1025, 2000] {
+            let keys: Vec<u64> = (0..len).map(|i| 3 * i + 1).collect();
+            for key in 0..3 * len + 3 {
+                assert_eq!(place(&keys, key), keys.partition_point(|item| *item < key), "{key} of {len}");
+            }
+        }
+    }
 
     #[test]
     fn keys_have_the_order_of_what_they_stand_for() {

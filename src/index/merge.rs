@@ -3,7 +3,7 @@
 //! The largest part absorbed lends its graph, the others' items are appended to it. Segments are absorbed while they are
 //! at most [`ABSORB`] times as large as what is put to them, so their sizes grow geometrically and their number stays
 //! logarithmic. A graph is refined as a whole when dead items are cut out of it, and when the index is left alone after a
-//! good part of it was appended: refining while items still come would be done again and again.
+//! good part of it was linked: refining while items still come would be done again and again.
 
 use std::sync::Arc;
 
@@ -242,15 +242,14 @@ impl Gathered {
         let fresh = edges.is_empty();
         let mut graph;
         if fresh {
-            let order = insertion_order(medoid(&Space::new(embedded.as_ref().unwrap_or(&rows))), rows.len());
+            let order = insertion_order(medoid(embedded.as_ref().unwrap_or(&rows)), rows.len());
             slots = order.iter().map(|&i| slots[i as usize]).collect();
             rows = rows.permuted(&order);
             embedded = embedded.map(|e| e.permuted(&order));
         }
         let space = Space::new(embedded.as_ref().unwrap_or(&rows));
         unrefined += slots.len() - edges.len();
-        let refining = fresh
-            || cut
+        let refining = cut
             || match refining {
                 Refining::NotYet => false,
                 Refining::WhereItPays => unrefined * UNREFINED_SHARE > slots.len(),
@@ -260,6 +259,7 @@ impl Gathered {
         let first = Watch { progress: &|done| (watch.progress)(done * share), ..watch };
         if fresh {
             graph = link(&space, first)?;
+            linked_under = metric.version;
         } else {
             graph = Graph::resume(&space, edges, entry);
             append(&space, &mut graph, EF_LINK, first)?;
@@ -268,7 +268,7 @@ impl Gathered {
             let second = Watch { progress: &|done| (watch.progress)(share + done * (1.0 - share)), ..watch };
             attach(&space, &mut graph);
             refine(&space, &mut graph, EF_REFINE, second)?;
-            graph.entry = medoid(&space);
+            graph.entry = medoid(embedded.as_ref().unwrap_or(&rows));
             unrefined = 0;
             linked_under = metric.version;
         }

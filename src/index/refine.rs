@@ -3,8 +3,11 @@
 use rayon::prelude::*;
 
 use super::beam::{Edges, NONE, Scored};
+use super::kernels::kernels;
 use super::link::{Cancelled, EF_LINK, Graph, Watch, nearest, reversed};
 use super::prune::{Neighbours, Space, prune};
+use super::query::order_safe;
+use super::rows::{Rows, pack, unpack_into};
 
 /// Width of the refining searches.
 pub(crate) const EF_REFINE: usize = 128;
@@ -40,24 +43,23 @@ pub(crate) fn refine(space: &Space<'_>, graph: &mut Graph, ef: usize, watch: Wat
 }
 
 /// The item nearest to the mean.
-pub(crate) fn medoid(space: &Space<'_>) -> u32 {
-    let mut mean = vec![0.0f64; space.dim()];
-    let mut row = vec![0.0f32; space.dim()];
-    for id in 0..space.len() as u32 {
-        super::rows::unpack_into(space.row(id), &mut row);
+pub(crate) fn medoid(rows: &Rows) -> u32 {
+    let mut mean = vec![0.0f64; rows.dim()];
+    let mut row = vec![0.0f32; rows.dim()];
+    for id in 0..rows.len() {
+        unpack_into(rows.row(id), &mut row);
         for (sum, x) in mean.iter_mut().zip(&row) {
             *sum += f64::from(*x);
         }
     }
-    let count = space.len().max(1) as f64;
-    let mean: Vec<f32> = mean.iter().map(|sum| (sum / count) as f32).collect();
-    let norm = mean.iter().map(|x| x * x).sum();
-    let mean = super::rows::pack(&mean);
-    let ids: Vec<u32> = (0..space.len() as u32).collect();
-    let mut distances = Vec::with_capacity(ids.len());
-    space.distances(&mean, norm, &ids, &mut distances);
-    let scored = ids.iter().zip(distances).map(|(&id, distance)| Scored { distance, id });
-    scored.min().map_or(0, |nearest| nearest.id)
+    let count = rows.len().max(1) as f64;
+    let mean = pack(&mean.iter().map(|sum| (sum / count) as f32).collect::<Vec<_>>());
+    let dot = kernels().dot;
+    let from_mean = |id: u32| {
+        let row = rows.row(id as usize);
+        Scored { distance: order_safe(dot(row, row) - 2.0 * dot(&mean, row)), id }
+    };
+    (0..rows.len() as u32).map(from_mean).min().map_or(0, |nearest| nearest.id)
 }
 
 /// The nodes that the entry reaches, in breadth-first order.

@@ -45,6 +45,7 @@ const TO_BYTES: usize = Width::Eight.lanes() / WEIGHT_LANES;
 
 /// Calls `sums` with four rows at a time; the last are met more than once where there are no four.
 #[cfg(target_arch = "x86_64")]
+#[expect(clippy::inline_always, reason = "what is not inlined into a kernel is not compiled for its instruction set")]
 #[inline(always)]
 fn by_fours<'a>(
     rows: CodeRows<'a>,
