@@ -41,6 +41,12 @@
 //!
 //! It is one process's store: a second one is refused. It is not a server, and it does not shard.
 
+// No panic is to be reached from input or from what is on disk.
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
 mod collection;
 pub mod encode;
 mod error;

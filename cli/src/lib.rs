@@ -5,6 +5,12 @@
 //! and prints. Where to look: [`input`] for what is read, `commands` for one file a command, `output` for how things are
 //! printed, `demo` for the main job on real text.
 
+// No panic is to be reached from input or from what is on disk.
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
+
 mod args;
 mod commands;
 mod demo;

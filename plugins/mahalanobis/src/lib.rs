@@ -40,6 +40,11 @@
 //! over judgements. [`spd`] is the algebra, `packed` the
 //! kernels, `codec` the bytes of a metric.
 
+// No panic is to be reached from input or from what is on disk.
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+)]
 #![deny(unsafe_code)]
 
 mod change;
