@@ -25,6 +25,11 @@ const WIDTHS: [usize; 13] = [32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 7
 /// Recall beyond which no wider beam is measured.
 const ENOUGH: f64 = 0.995;
 
+/// Codes that need a beam so wide may be too coarse: walks on the numbers are measured as well.
+const WIDE: usize = 384;
+/// A walk on numbers takes about so many times as long as one on codes that is as wide.
+const NUMBERS_COST: usize = 3;
+
 /// The recall that beam widths reach, but for bad luck, narrowest first. Where codes lead astray, width 0 stands before the
 /// others, which are then of walks on the numbers themselves.
 pub(crate) type Curve = Vec<(usize, f64)>;
@@ -134,9 +139,14 @@ impl Shared {
         };
         let mut curve = Curve::new();
         let mut measured = measure(coded, &mut curve);
-        if measured && coded && curve.iter().all(|(_, found)| *found < TARGET) {
-            curve = vec![ON_NUMBERS];
-            measured = measure(false, &mut curve);
+        let width = |curve: &Curve| curve.iter().find(|(_, found)| *found >= TARGET).map(|(ef, _)| *ef);
+        if measured && coded && width(&curve).is_none_or(|ef| ef >= WIDE) {
+            let mut on_numbers = vec![ON_NUMBERS];
+            measured = measure(false, &mut on_numbers);
+            let cheaper = |coded| width(&on_numbers).is_some_and(|ef| NUMBERS_COST * ef <= coded);
+            if width(&curve).is_none_or(cheaper) {
+                curve = on_numbers;
+            }
         }
         if !measured {
             return;

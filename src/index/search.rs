@@ -277,7 +277,7 @@ impl Searcher<'_> {
 
     /// Candidates that are computed again: the rounding of estimates and codes may swap neighbours around the `k`-th.
     fn wanted(&self) -> usize {
-        self.k + self.k / 4 + 40
+        (self.k + self.k / 4 + 40).max(self.ef / 2)
     }
 
     fn cancelled(&self) -> bool {

@@ -141,7 +141,14 @@ impl Codes {
 
     /// Codes of all rows, as wide as these need.
     pub(crate) fn of(rows: &Rows) -> Self {
-        Self::with(ranges::width_for(rows), rows)
+        // Not where they would take as many cache lines.
+        if Width::Four.blocks(rows.dim()) < Width::Eight.blocks(rows.dim()) {
+            let few = Self::with(Width::Four, rows);
+            if ranges::suffice(&few, rows) {
+                return few;
+            }
+        }
+        Self::with(Width::Eight, rows)
     }
 
     /// Codes of all rows. Each number has its own range.

@@ -1,32 +1,89 @@
-//! The range of each number that its codes cover, and how many bits they need.
+//! The range of each number that its codes cover, and whether four bits are enough.
 
 use rayon::prelude::*;
 
-use super::{Codes, Width};
+use super::{CodedQuery, Codes, Width};
 use crate::index::kernels::kernels;
 use crate::index::rows::{Rows, unpack_into};
 use crate::sum::sum;
 
-/// Rows that are looked at.
+/// Rows whose values ranges are chosen by.
 const SAMPLE: usize = 1024;
 /// Rows whose neighbours are looked for.
 const QUERIES: usize = 32;
-/// Neighbours that must be found among the first [`FOUND_AMONG`] by codes.
+/// Neighbours that must be found among the first [`AMONG`] by codes, but for one in [`MISSED_AT_MOST`]. Searches compute so many
+/// again.
 const NEAREST: usize = 10;
-const FOUND_AMONG: usize = 20;
-/// Share of them that must be.
-const ENOUGH: f64 = 0.99;
+const AMONG: usize = 50;
+const MISSED_AT_MOST: usize = 100;
 
-/// How wide the codes of `rows` have to be: four bits, if the nearest of a sample are the nearest by such codes. Where numbers
-/// fill few dimensions, many items lie nearer to each other than their steps.
-pub(super) fn width_for(rows: &Rows) -> Width {
-    // As many cache lines either way.
-    if Width::Four.blocks(rows.dim()) == Width::Eight.blocks(rows.dim()) {
-        return Width::Eight;
+/// Whether codes of four bits tell enough: the nearest rows of some rows have to be among the nearest by such codes. Where
+/// many items lie nearer to each other than a step, they are not.
+pub(super) fn suffice(codes: &Codes, rows: &Rows) -> bool {
+    const STEP: usize = 1024;
+    let kernels = kernels();
+    let dot = |a: usize, b: usize| (kernels.dot)(rows.row(a), rows.row(b));
+    let queries: Vec<(u32, CodedQuery)> = (0..rows.len())
+        .step_by(rows.len().div_ceil(QUERIES).max(1))
+        .map(|query| {
+            let mut direction = vec![0.0; rows.dim()];
+            unpack_into(rows.row(query), &mut direction);
+            (query as u32, codes.query(&direction))
+        })
+        .collect();
+    let starts: Vec<u32> = (0..rows.len() as u32).step_by(STEP).collect();
+    // Every block of rows meets all queries while it is in cache.
+    let of_block = |from: u32| -> Vec<[Nearest; 2]> {
+        let ids: Vec<u32> = (from..rows.len().min(from as usize + STEP) as u32).collect();
+        let norms: Vec<f32> = ids.iter().map(|id| dot(*id as usize, *id as usize)).collect();
+        let mut dots = Vec::with_capacity(ids.len());
+        let mut each = |(query, coded): &(u32, CodedQuery)| {
+            let nearest = |dots: &[f32], most: usize| {
+                let others = ids.iter().zip(&norms).zip(dots).filter(|((id, _), _)| *id != query);
+                Nearest::of(others.map(|((id, norm), dot)| (norm - 2.0 * dot, *id)).collect(), most)
+            };
+            dots.clear();
+            dots.extend(ids.iter().map(|id| dot(*query as usize, *id as usize)));
+            let exact = nearest(&dots, NEAREST);
+            dots.clear();
+            coded.dots(codes.rows(), &ids, &mut dots);
+            [exact, nearest(&dots, AMONG)]
+        };
+        queries.iter().map(&mut each).collect()
+    };
+    let none = || queries.iter().map(|_| [Nearest::default(), Nearest::default()]).collect();
+    let both = |a: Vec<[Nearest; 2]>, b: Vec<[Nearest; 2]>| {
+        a.into_iter().zip(b).map(|([a, by_a], [b, by_b])| [a.and(b, NEAREST), by_a.and(by_b, AMONG)]).collect()
+    };
+    let found: Vec<[Nearest; 2]> = starts.into_par_iter().map(of_block).reduce(none, both);
+    let wanted = found.iter().map(|[exact, _]| exact.0.len()).sum::<usize>();
+    let missed = found.iter().map(|[exact, by_codes]| exact.without(by_codes)).sum::<usize>();
+    missed * MISSED_AT_MOST <= wanted
+}
+
+/// The nearest items, with their distances, in no order.
+#[derive(Debug, Default)]
+struct Nearest(Vec<(f32, u32)>);
+
+impl Nearest {
+    /// The nearest `most`.
+    fn of(mut all: Vec<(f32, u32)>, most: usize) -> Self {
+        if all.len() > most {
+            all.select_nth_unstable_by(most, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            all.truncate(most);
+        }
+        Self(all)
     }
-    let sample = sample(rows);
-    let found = found_by_codes(&sample);
-    if found >= ENOUGH { Width::Four } else { Width::Eight }
+
+    fn and(mut self, other: Self, most: usize) -> Self {
+        self.0.extend(other.0);
+        Self::of(self.0, most)
+    }
+
+    /// How many are not among others.
+    fn without(&self, others: &Self) -> usize {
+        self.0.iter().filter(|(_, id)| others.0.iter().all(|(_, other)| other != id)).count()
+    }
 }
 
 /// At most [`SAMPLE`] rows, evenly spread.
@@ -37,38 +94,6 @@ fn sample(rows: &Rows) -> Rows {
         sample.row_mut(i).copy_from_slice(rows.row(i * stride));
     }
     sample
-}
-
-/// The share of the nearest rows of some rows that are among the nearest by codes of four bits.
-fn found_by_codes(sample: &Rows) -> f64 {
-    let kernels = kernels();
-    let codes = Codes::with(Width::Four, sample);
-    let norms: Vec<f32> = (0..sample.len()).map(|i| (kernels.dot)(sample.row(i), sample.row(i))).collect();
-    let queries: Vec<usize> = (0..sample.len()).step_by(sample.len().div_ceil(QUERIES).max(1)).collect();
-    let nearest = |query: usize, dots: &[f32], count: usize| -> Vec<u32> {
-        let mut order: Vec<(f32, u32)> = (0..sample.len() as u32)
-            .filter(|id| *id as usize != query)
-            .map(|id| (norms[id as usize] - 2.0 * dots[id as usize], id))
-            .collect();
-        order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        order.into_iter().take(count).map(|(_, id)| id).collect()
-    };
-    let ids: Vec<u32> = (0..sample.len() as u32).collect();
-    let counts: Vec<(usize, usize)> = queries
-        .par_iter()
-        .map(|&query| {
-            let row = sample.row(query);
-            let exact: Vec<f32> = (0..sample.len()).map(|i| (kernels.dot)(row, sample.row(i))).collect();
-            let (mut direction, mut coded) = (vec![0.0; sample.dim()], Vec::new());
-            unpack_into(row, &mut direction);
-            codes.query(&direction).dots(codes.rows(), &ids, &mut coded);
-            let by_codes = nearest(query, &coded, FOUND_AMONG);
-            let wanted = nearest(query, &exact, NEAREST);
-            (wanted.iter().filter(|id| by_codes.contains(id)).count(), wanted.len())
-        })
-        .collect();
-    let (found, wanted) = counts.iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
-    if wanted == 0 { 1.0 } else { found as f64 / wanted as f64 }
 }
 
 /// The least value and the step of the codes of each number.
