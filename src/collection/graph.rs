@@ -50,6 +50,7 @@ impl index::Image for SegmentImage {
 }
 
 pub(crate) fn for_index(image: Image) -> Arc<dyn index::Image> {
+    image.is_read_here_and_there(Part::Rows as usize);
     Arc::new(SegmentImage(image))
 }
 

@@ -150,6 +150,9 @@ impl Shared {
 
     /// Copies the rows of the parts together: those of the part that lends its graph first, the others by slot.
     fn gather(&self, dead: &Tombstones, segments: &[SegmentView], heads: &[HeadView], anew: bool) -> Gathered {
+        for part in segments {
+            part.segment.rows.read_all();
+        }
         let largest = segments.iter().max_by_key(|part| part.segment.len());
         let seed = largest.filter(|part| part.segment.len() > part.dead).map(|part| &*part.segment);
         let mut gathered = Gathered::default();

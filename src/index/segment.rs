@@ -195,6 +195,13 @@ impl SegmentRows {
         }
     }
 
+    /// Has all rows read and verified at once, where they would be one by one.
+    pub(crate) fn read_all(&self) {
+        if let Some(image) = self.image() {
+            image.verify(Part::Rows, 0..image.part(Part::Rows).len());
+        }
+    }
+
     /// The bytes of all rows as an image keeps them in a format; `None` if they do not fit it, or lie in an image that is damaged.
     pub(crate) fn bytes_in(&self, format: Option<&dyn RowFormat>) -> Option<Cow<'_, [u8]>> {
         match (self, format) {

@@ -26,6 +26,8 @@ const MAGIC: [u8; 8] = *b"AFFIMAGE";
 const FORMAT: u32 = 2;
 const BLOCK: usize = 4096;
 const FIXED: usize = 32;
+/// More than this is read ahead when it is verified.
+const BULK: usize = 4 << 20;
 /// Ends the name of a file that is being written.
 const PARTIAL: &str = ".partial";
 
@@ -46,9 +48,52 @@ impl Stamp {
 /// An image that was opened. Its header is verified; its parts are when asked for.
 pub(crate) struct Image {
     path: PathBuf,
-    bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
+    bytes: Bytes,
     parts: Vec<Part>,
     damaged: AtomicBool,
+}
+
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    #[cfg(any(test, fuzzing))]
+    Held(Box<dyn AsRef<[u8]> + Send + Sync>),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            #[cfg(any(test, fuzzing))]
+            Self::Held(bytes) => (**bytes).as_ref(),
+        }
+    }
+
+    /// Tells the system how a range will be read. A hint: it need not be heard.
+    fn advise(&self, how: Reading, range: &Range<usize>) {
+        #[cfg(unix)]
+        match self {
+            Self::Mapped(map) => {
+                let advice = match how {
+                    Reading::Scattered => memmap2::Advice::Random,
+                    Reading::Whole => memmap2::Advice::WillNeed,
+                };
+                let _ = map.advise_range(advice, range.start, range.len());
+            }
+            #[cfg(any(test, fuzzing))]
+            Self::Held(_) => {}
+        }
+        #[cfg(not(unix))]
+        let _ = (how, range);
+    }
+}
+
+/// How a range of bytes will be read.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    /// A little here and there: what lies beside it need not be read with it.
+    Scattered,
+    /// All of it, soon.
+    Whole,
 }
 
 struct Part {
@@ -79,14 +124,21 @@ impl Image {
                 memmap2::Mmap::map(&file)
             }
         })?;
-        Self::over(path, Box::new(map), Some(stamp))
+        Self::over(path, Bytes::Mapped(map), Some(stamp))
     }
 
-    /// Reads the header of an image in memory.
-    fn over(path: &Path, bytes: Box<dyn AsRef<[u8]> + Send + Sync>, stamp: Option<Stamp>) -> Result<Self> {
-        let parts =
-            read_header((*bytes).as_ref(), stamp).map_err(|reason| damaged(path.display().to_string(), reason))?;
+    /// Reads the header of an image.
+    fn over(path: &Path, bytes: Bytes, stamp: Option<Stamp>) -> Result<Self> {
+        let parts = read_header(bytes.get(), stamp).map_err(|reason| damaged(path.display().to_string(), reason))?;
         Ok(Self { path: path.to_owned(), bytes, parts, damaged: AtomicBool::new(false) })
+    }
+
+    /// Says that a part is read a little here and there, so that the system keeps only what is read in memory. Asked for all
+    /// of it, [`Self::verify`] has it read at once nevertheless.
+    pub(crate) fn is_read_here_and_there(&self, part: usize) {
+        if let Some(part) = self.parts.get(part) {
+            self.bytes.advise(Reading::Scattered, &part.range);
+        }
     }
 
     /// What it is called in messages.
@@ -95,7 +147,7 @@ impl Image {
     }
 
     fn bytes(&self) -> &[u8] {
-        (*self.bytes).as_ref()
+        self.bytes.get()
     }
 
     /// A part as it lies there; empty if there is none.
@@ -108,6 +160,9 @@ impl Image {
         let Some(found) = self.parts.get(part).filter(|found| range.end <= found.range.len()) else {
             return range.is_empty();
         };
+        if range.len() > BULK {
+            self.bytes.advise(Reading::Whole, &(found.range.start + range.start..found.range.start + range.end));
+        }
         let sound = (range.start / BLOCK..range.end.div_ceil(BLOCK)).all(|block| {
             let (word, bit) = (&found.verified[block / 64], 1 << (block % 64));
             if word.load(Ordering::Relaxed) & bit != 0 {
@@ -269,7 +324,7 @@ impl Image {
     pub(crate) fn in_memory(bytes: &[u8]) -> Result<Self> {
         let mut lines = vec![Line([0; 64]); bytes.len().div_ceil(64)];
         bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(bytes);
-        Self::over(Path::new("image"), Box::new(Aligned(lines, bytes.len())), None)
+        Self::over(Path::new("image"), Bytes::Held(Box::new(Aligned(lines, bytes.len()))), None)
     }
 }
 
@@ -311,6 +366,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, stamp, disk) = written(dir.path());
         let image = Image::open(&path, stamp, &disk).expect("opens");
+        image.is_read_here_and_there(1);
         for (i, part) in parts().iter().enumerate() {
             assert!(image.verify(i, 0..part.len()));
             assert_eq!(image.part(i), part);
@@ -331,7 +387,7 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
-            let sound = Image::over(&path, Box::new(bytes), Some(stamp))
+            let sound = Image::over(&path, Bytes::Held(Box::new(bytes)), Some(stamp))
                 .is_ok_and(|image| parts().iter().enumerate().all(|(i, part)| image.verify(i, 0..part.len())));
             noticed += usize::from(!sound);
         }
