@@ -286,12 +286,9 @@ impl Inner {
 
     /// Slots become ids; ties are put in the order of ids and the rest is cut off.
     fn name_hits(&self, metric: &Versioned, found: &Found, own: Option<&str>, k: usize) -> Vec<(Hit, u32)> {
-        let mut named: Vec<(f32, &str, u32)> = found
-            .hits
-            .iter()
-            .filter_map(|n| self.ids.get(n.slot).map(|id| (n.distance, id, n.slot)))
-            .filter(|(_, id, _)| Some(*id) != own)
-            .collect();
+        let mut named: Vec<(f32, &str, u32)> = Vec::with_capacity(found.hits.len());
+        let names = found.hits.iter().filter_map(|n| self.ids.get(n.slot).map(|id| (n.distance, id, n.slot)));
+        named.extend(names.filter(|(_, id, _)| Some(*id) != own));
         named.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
         let hit = |(rank, (distance, id, slot)): (usize, (f32, &str, u32))| {
             let score = self.distance.score(distance, metric.version > 0);
