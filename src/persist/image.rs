@@ -10,7 +10,7 @@
 //! multiples of 4 KiB.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -188,6 +188,14 @@ impl Image {
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
     }
+}
+
+/// Whether a file is an image of a format before this version's.
+pub(super) fn is_of_earlier_format(path: &Path, disk: &Disk) -> Result<bool> {
+    let mut start = Vec::new();
+    disk.file(DiskOp::Read, path, || File::open(path)?.take(12).read_to_end(&mut start))?;
+    let format = start.strip_prefix(&MAGIC).and_then(|rest| rest.try_into().ok()).map(u32::from_le_bytes);
+    Ok(format.is_some_and(|format| (1..FORMAT).contains(&format)))
 }
 
 /// Checks all that a header says. Nothing is allocated beyond the size of the file.
@@ -398,6 +406,21 @@ mod tests {
             fs::write(&path, &whole[..length]).expect("written");
             assert!(matches!(Image::open(&path, stamp, &disk), Err(Error::Damaged { .. })), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn an_image_of_an_earlier_format_is_known() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, _, disk) = written(dir.path());
+        let mut bytes = fs::read(&path).expect("read");
+        let mut is_earlier = |format: u8| {
+            bytes[8] = format;
+            fs::write(&path, &bytes).expect("written");
+            is_of_earlier_format(&path, &disk).expect("it has a header")
+        };
+        assert_eq!([0, 1, 2, 3].map(&mut is_earlier), [false, true, false, false]);
+        fs::write(&path, "short").expect("written");
+        assert!(matches!(is_of_earlier_format(&path, &disk), Ok(false)));
     }
 
     #[test]
