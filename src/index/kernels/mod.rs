@@ -12,7 +12,7 @@ mod x86;
 
 use std::sync::OnceLock;
 
-use super::codes::{CodeBlock, CodeRows, WEIGHT_LANES, WeightBlock, Width};
+use super::codes::{CodeRows, WEIGHT_LANES, WeightBlock, Width};
 use super::rows::{Block, LANES};
 
 /// The kernels of one instruction set.
@@ -51,7 +51,7 @@ fn by_fours<'a>(
     rows: CodeRows<'a>,
     ids: &[u32],
     out: &mut [i32],
-    mut sums: impl FnMut([&'a [CodeBlock]; 4]) -> [i32; 4],
+    mut sums: impl FnMut([&'a [super::codes::CodeBlock]; 4]) -> [i32; 4],
 ) {
     let (fours, rest) = ids.as_chunks::<4>();
     let (out_fours, out_rest) = out.as_chunks_mut::<4>();
