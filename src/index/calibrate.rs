@@ -53,7 +53,7 @@ impl Calibrations {
     pub(crate) fn get(&self, version: u32, recall: f64) -> Option<Width> {
         let curves = lock(&self.0);
         let curve = curves.get(&version)?;
-        let reaches = |recall: f64| curve.iter().find(|(_, found)| *found >= recall).map(|(ef, _)| *ef);
+        let reaches = |recall| narrowest(curve, recall);
         // Beyond what was measured: four times the widest.
         let ef = reaches(recall).or_else(|| curve.last().map(|(ef, _)| 4 * ef))?;
         Some(Width { ef, coded: curve.first() != Some(&ON_NUMBERS) && reaches(recall.min(ENOUGH)).is_some() })
@@ -139,12 +139,11 @@ impl Shared {
         };
         let mut curve = Curve::new();
         let mut measured = measure(coded, &mut curve);
-        let width = |curve: &Curve| curve.iter().find(|(_, found)| *found >= TARGET).map(|(ef, _)| *ef);
-        if measured && coded && width(&curve).is_none_or(|ef| ef >= WIDE) {
+        if measured && coded && narrowest(&curve, TARGET).is_none_or(|ef| ef >= WIDE) {
             let mut on_numbers = vec![ON_NUMBERS];
             measured = measure(false, &mut on_numbers);
-            let cheaper = |coded| width(&on_numbers).is_some_and(|ef| NUMBERS_COST * ef <= coded);
-            if width(&curve).is_none_or(cheaper) {
+            let cheaper = |coded| narrowest(&on_numbers, TARGET).is_some_and(|ef| NUMBERS_COST * ef <= coded);
+            if narrowest(&curve, TARGET).is_none_or(cheaper) {
                 curve = on_numbers;
             }
         }
@@ -172,6 +171,11 @@ impl Shared {
         };
         pairs.iter().enumerate().map(stranger).collect()
     }
+}
+
+/// The narrowest beam that reaches a recall.
+fn narrowest(curve: &Curve, recall: f64) -> Option<usize> {
+    curve.iter().find(|(_, found)| *found >= recall).map(|(ef, _)| *ef)
 }
 
 /// A mean, less its standard error.

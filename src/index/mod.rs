@@ -10,6 +10,7 @@
 
 mod background;
 mod beam;
+mod best;
 mod bias;
 mod calibrate;
 mod codes;

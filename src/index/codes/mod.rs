@@ -220,10 +220,7 @@ impl CodedQuery {
     #[inline]
     pub(crate) fn dots(&self, rows: CodeRows<'_>, ids: &[u32], out: &mut Vec<f32>) {
         const STEP: usize = 64;
-        let kernel = match self.width {
-            Width::Four => self.kernels.nibbles,
-            Width::Eight => self.kernels.bytes,
-        };
+        let kernel = self.kernels.codes(self.width);
         for ids in ids.chunks(STEP) {
             let mut sums = [0; STEP];
             let sums = &mut sums[..ids.len()];

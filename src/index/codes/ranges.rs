@@ -3,6 +3,8 @@
 use rayon::prelude::*;
 
 use super::{CodedQuery, Codes, Width};
+use crate::index::beam::Scored;
+use crate::index::best::Best;
 use crate::index::kernels::kernels;
 use crate::index::rows::{Rows, unpack_into};
 use crate::sum::sum;
@@ -20,70 +22,54 @@ const MISSED_AT_MOST: usize = 100;
 /// Whether codes of four bits tell enough: the nearest rows of some rows have to be among the nearest by such codes. Where
 /// many items lie nearer to each other than a step, they are not.
 pub(super) fn suffice(codes: &Codes, rows: &Rows) -> bool {
-    const STEP: usize = 1024;
-    let kernels = kernels();
-    let dot = |a: usize, b: usize| (kernels.dot)(rows.row(a), rows.row(b));
-    let queries: Vec<(u32, CodedQuery)> = (0..rows.len())
-        .step_by(rows.len().div_ceil(QUERIES).max(1))
-        .map(|query| {
-            let mut direction = vec![0.0; rows.dim()];
-            unpack_into(rows.row(query), &mut direction);
-            (query as u32, codes.query(&direction))
-        })
-        .collect();
-    let starts: Vec<u32> = (0..rows.len() as u32).step_by(STEP).collect();
-    // Every block of rows meets all queries while it is in cache.
-    let of_block = |from: u32| -> Vec<[Nearest; 2]> {
-        let ids: Vec<u32> = (from..rows.len().min(from as usize + STEP) as u32).collect();
-        let norms: Vec<f32> = ids.iter().map(|id| dot(*id as usize, *id as usize)).collect();
-        let mut dots = Vec::with_capacity(ids.len());
-        let mut each = |(query, coded): &(u32, CodedQuery)| {
-            let nearest = |dots: &[f32], most: usize| {
-                let others = ids.iter().zip(&norms).zip(dots).filter(|((id, _), _)| *id != query);
-                Nearest::of(others.map(|((id, norm), dot)| (norm - 2.0 * dot, *id)).collect(), most)
-            };
-            dots.clear();
-            dots.extend(ids.iter().map(|id| dot(*query as usize, *id as usize)));
-            let exact = nearest(&dots, NEAREST);
-            dots.clear();
-            coded.dots(codes.rows(), &ids, &mut dots);
-            [exact, nearest(&dots, AMONG)]
-        };
-        queries.iter().map(&mut each).collect()
-    };
-    let none = || queries.iter().map(|_| [Nearest::default(), Nearest::default()]).collect();
-    let both = |a: Vec<[Nearest; 2]>, b: Vec<[Nearest; 2]>| {
-        a.into_iter().zip(b).map(|([a, by_a], [b, by_b])| [a.and(b, NEAREST), by_a.and(by_b, AMONG)]).collect()
-    };
-    let found: Vec<[Nearest; 2]> = starts.into_par_iter().map(of_block).reduce(none, both);
-    let wanted = found.iter().map(|[exact, _]| exact.0.len()).sum::<usize>();
-    let missed = found.iter().map(|[exact, by_codes]| exact.without(by_codes)).sum::<usize>();
+    const AT_ONCE: usize = 8;
+    let norms: Vec<f32> = (0..rows.len()).map(|i| dot(rows, i, i)).collect();
+    let queries: Vec<usize> = (0..rows.len()).step_by(rows.len().div_ceil(QUERIES).max(1)).collect();
+    let (wanted, missed) = queries
+        .par_chunks(AT_ONCE)
+        .map(|queries| wanted_and_missed(codes, rows, &norms, queries))
+        .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     missed * MISSED_AT_MOST <= wanted
 }
 
-/// The nearest items, with their distances, in no order.
-#[derive(Debug, Default)]
-struct Nearest(Vec<(f32, u32)>);
+fn dot(rows: &Rows, a: usize, b: usize) -> f32 {
+    (kernels().dot)(rows.row(a), rows.row(b))
+}
 
-impl Nearest {
-    /// The nearest `most`.
-    fn of(mut all: Vec<(f32, u32)>, most: usize) -> Self {
-        if all.len() > most {
-            all.select_nth_unstable_by(most, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            all.truncate(most);
+/// How many nearest rows some rows have, and how many of them are not among the nearest by codes.
+fn wanted_and_missed(codes: &Codes, rows: &Rows, norms: &[f32], queries: &[usize]) -> (usize, usize) {
+    const STEP: usize = 1024;
+    let mut searches: Vec<(usize, CodedQuery, Best, Best)> = queries
+        .iter()
+        .map(|&query| {
+            let mut direction = vec![0.0; rows.dim()];
+            unpack_into(rows.row(query), &mut direction);
+            (query, codes.query(&direction), Best::new(NEAREST, rows.len()), Best::new(AMONG, rows.len()))
+        })
+        .collect();
+    let ids: Vec<u32> = (0..rows.len() as u32).collect();
+    let mut distances = Vec::with_capacity(STEP);
+    // Every block of rows meets all queries while it is in cache.
+    for ids in ids.chunks(STEP) {
+        for (query, coded, exact, by_codes) in &mut searches {
+            // A row is none of its own neighbours.
+            let distance = |id: u32, dot: f32| {
+                if id as usize == *query { f32::INFINITY } else { norms[id as usize] - 2.0 * dot }
+            };
+            distances.clear();
+            distances.extend(ids.iter().map(|&id| distance(id, dot(rows, *query, id as usize))));
+            exact.offer(ids, &distances, &|id| id);
+            distances.clear();
+            coded.dots(codes.rows(), ids, &mut distances);
+            ids.iter().zip(&mut distances).for_each(|(&id, dot)| *dot = distance(id, *dot));
+            by_codes.offer(ids, &distances, &|id| id);
         }
-        Self(all)
     }
-
-    fn and(mut self, other: Self, most: usize) -> Self {
-        self.0.extend(other.0);
-        Self::of(self.0, most)
-    }
-
-    /// How many are not among others.
-    fn without(&self, others: &Self) -> usize {
-        self.0.iter().filter(|(_, id)| others.0.iter().all(|(_, other)| other != id)).count()
-    }
+    searches.into_iter().fold((0, 0), |(wanted, missed), (_, _, exact, by_codes)| {
+        let (exact, by_codes) = (exact.sorted(), by_codes.sorted());
+        let is_missed = |row: &&Scored| by_codes.iter().all(|other| other.id != row.id);
+        (wanted + exact.len(), missed + exact.iter().filter(is_missed).count())
+    })
 }
 
 /// At most [`SAMPLE`] rows, evenly spread.

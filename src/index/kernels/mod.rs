@@ -29,9 +29,19 @@ pub(crate) struct Kernels {
     /// there, whether or not it is fused with the addition.
     pub(crate) dot64: fn(&[Block], &[Block]) -> [f64; LANES],
     /// Sums of products of weights and the codes of four bits of each of some rows.
-    pub(crate) nibbles: CodeKernel,
+    nibbles: CodeKernel,
     /// The same with codes of eight bits.
-    pub(crate) bytes: CodeKernel,
+    bytes: CodeKernel,
+}
+
+impl Kernels {
+    /// The kernel for codes of a width.
+    pub(crate) fn codes(&self, width: Width) -> CodeKernel {
+        match width {
+            Width::Four => self.nibbles,
+            Width::Eight => self.bytes,
+        }
+    }
 }
 
 /// Writes the sum of products of the weights and the codes of each row named to the place of its name. There is a weight for

@@ -83,7 +83,7 @@ fn code_kernels_sum(width: Width, weights: &[i16], rows: &[Vec<u8>]) {
     }
     let ids = [6, 0, 3, 1, 2, 2, 5, 4];
     for kernels in available() {
-        let kernel = if width == Width::Four { kernels.nibbles } else { kernels.bytes };
+        let kernel = kernels.codes(width);
         for count in 0..=ids.len() {
             let mut sums = vec![0; count];
             kernel(&padded, CodeRows::new(stride, &blocks), &ids[..count], &mut sums);
