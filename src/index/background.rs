@@ -125,7 +125,13 @@ impl Signal {
             let tidy = quiet || state.settling;
             (state.wake, state.settling, state.busy) = (false, false, true);
             drop(state);
-            while !stopped() && (shared.step(&stopped) || tidy && shared.tidy(&stopped)) {}
+            // Putting things in order calibrates at its end, when nothing changes any more.
+            let presses = || !lock(&self.state).settling && shared.calibration_presses();
+            while !stopped()
+                && (shared.step(&stopped)
+                    || if tidy { shared.tidy(&stopped) } else { presses() && shared.calibrate_next(&stopped) })
+            {
+            }
             if stopped() {
                 return;
             }
@@ -219,7 +225,7 @@ impl Shared {
             open.head.extend_graph(open.len, GRAPH_STEP);
             return true;
         }
-        self.calibration_presses() && self.calibrate_next(cancel)
+        false
     }
 
     /// Whether a calibration should not wait until the index is left alone: there are twice as many items as at the last.

@@ -144,7 +144,7 @@ impl Shared {
         });
         // What was measured on the old parts says little of the new ones.
         self.calibrations.clear();
-        write::lock(&self.asked).calibrate.push(active);
+        write::ask(&mut lock(&self.asked).calibrate, active);
         Ok(())
     }
 

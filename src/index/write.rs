@@ -45,10 +45,16 @@ pub(crate) struct Shared {
 pub(crate) struct Asked {
     /// The metric that links are made under.
     pub(crate) active: Versioned,
-    /// Metrics whose biases are to be filled.
+    /// Metrics whose biases are to be filled, each once.
     pub(crate) fill: Vec<Versioned>,
-    /// Metrics that are to be calibrated.
+    /// Metrics that are to be calibrated, each once.
     pub(crate) calibrate: Vec<Versioned>,
+}
+
+/// Puts a metric to the end of what is to be done, where it is taken from first.
+pub(crate) fn ask(list: &mut Vec<Versioned>, metric: Versioned) {
+    list.retain(|asked| asked.version != metric.version);
+    list.push(metric);
 }
 
 /// Locks, whether or not a thread panicked while it held the lock: every state behind our locks is valid at all times.
@@ -220,9 +226,9 @@ impl Shared {
     pub(crate) fn activate(&self, metric: &Versioned) {
         let mut asked = lock(&self.asked);
         asked.active = metric.clone();
-        asked.fill.push(metric.clone());
+        ask(&mut asked.fill, metric.clone());
         if !self.calibrations.knows(metric.version) {
-            asked.calibrate.push(metric.clone());
+            ask(&mut asked.calibrate, metric.clone());
         }
     }
 

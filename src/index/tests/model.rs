@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use roaring::RoaringBitmap;
 
 use super::{Dot, Random, add, euclid, exact, mahalanobis, params, small};
-use crate::index::{Config, Index, IndexError, SearchParams, SegmentRecord, Versioned};
+use crate::index::{Config, Index, IndexError, SearchParams, SegmentRecord, Segments, Versioned};
 
 fn never() -> bool {
     false
@@ -314,4 +314,28 @@ fn the_graph_is_the_same_whatever_the_number_of_threads() {
         index.with_segments(|s| s.export(ids[0])).unwrap().chunks
     });
     assert!(graphs[0] == graphs[1] && graphs[0] == graphs[2]);
+}
+
+#[test]
+fn however_often_parts_are_merged_the_metric_is_measured_once() {
+    let dim = 12;
+    let told = Arc::new(AtomicUsize::new(0));
+    let mut config = small(dim, 500, 10_000);
+    config.on_change = Some(Arc::new({
+        let told = Arc::clone(&told);
+        move |_: &Segments<'_>| {
+            told.fetch_add(1, Ordering::Relaxed);
+        }
+    }));
+    let index = Index::new(dim, config).unwrap();
+    let mut random = Random::new(22);
+    for batch in 0..5 {
+        let vectors: Vec<Vec<f32>> = (0..300).map(|_| random.vector(dim)).collect();
+        add(&index, batch * 300, &vectors);
+        index.link_now(&|_| (), &never).unwrap();
+    }
+    index.activate(&euclid(dim));
+    let before = told.load(Ordering::Relaxed);
+    index.settle();
+    assert_eq!(told.load(Ordering::Relaxed) - before, 2, "told of one graph refined and of one calibration");
 }
