@@ -27,7 +27,7 @@ pub struct Item {
     /// The collection's dimension, finite numbers.
     #[serde(default)]
     pub vector: Option<Vec<f32>>,
-    /// At most 64 KiB and 32 levels; null when there is none.
+    /// An object of at most 64 KiB and 32 levels; null when there is none.
     #[serde(default)]
     pub meta: Value,
     /// Set on items that are read: the text was longer than its encoder takes, so the vector stands for its beginning.
@@ -73,6 +73,9 @@ impl Item {
                 return Err(format!("its text has {} bytes, more than {MAX_TEXT_BYTES}", text.len()));
             }
             _ => {}
+        }
+        if !(self.meta.is_null() || self.meta.is_object()) {
+            return Err("its metadata is not a JSON object".into());
         }
         if depth(&self.meta, MAX_META_DEPTH + 1) > MAX_META_DEPTH {
             return Err(format!("its metadata is nested deeper than {MAX_META_DEPTH} levels"));

@@ -64,6 +64,10 @@ impl StoreBuilder {
         let opening = Opening { create: true, ..self.opening() };
         let mut report = None;
         Database::restore(backup.as_ref(), path.as_ref(), &opening, |database| {
+            // A backup that was opened has images. They stay there.
+            for (_, record) in database.collections()? {
+                Shelf::open(Arc::clone(&database), &record)?.drop_images()?;
+            }
             let found = self.over(database).verify()?;
             if let Some(problem) = found.problems.first() {
                 return Err(Error::Damaged {

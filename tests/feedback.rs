@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use affinis::{Collection, Error, Forget, Judgement, MetricChoice, Query, Source, Store, Team, Verdict};
+use affinis::{Collection, Error, Forget, History, Judgement, MetricChoice, Query, Source, Store, Team, Verdict};
 use common::kinds::{judge_answers, kind, kinds, open};
 
 fn points(path: &Path) -> (Store, Collection) {
@@ -336,4 +336,47 @@ fn neighbours_that_change_are_named() {
     assert_eq!(points.diff_neighbours(1, 1, 20, 10).expect("compared").kept, 1.0);
     assert!(matches!(points.diff_neighbours(0, 9, 20, 10), Err(Error::UnknownVersion { .. })));
     assert!(matches!(points.diff_neighbours(0, 1, 20, 0), Err(Error::InvalidQuery(_))));
+}
+
+#[test]
+fn a_history_with_a_trial_goes_on_where_it_is_taken_in_and_a_forged_one_does_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, points) = points(dir.path());
+    judge_answers(&points, 0..40, None);
+    points.refit().force(true).run().expect("version 1");
+    points.promote(0).expect("back");
+    points.start_trial(1, None).expect("a trial");
+    (500..503).for_each(|query| click(&points, query));
+    let mut history = points.history().expect("read");
+    history.texts.insert("nobody asked".into(), vec![0.0; 8]);
+    let copy = store.collection("copy").dim(8).create_with(kinds(1_000), &history).expect("made");
+    assert_eq!(copy.trial().expect("read"), points.trial().expect("read"));
+    let answer = copy.interleave(Query::like("500"), 10, Some("ann")).expect("an answer");
+    assert_eq!(answer, points.interleave(Query::like("500"), 10, Some("ann")).expect("an answer"));
+    copy.start_trial(1, None).expect("another");
+    assert_eq!(copy.end_trial().expect("ended").expect("it").verdict, Verdict::Ended);
+    assert!(store.verify().expect("verified").problems.is_empty());
+
+    for forge in [|h: &mut History| h.next_version = u32::MAX, |h: &mut History| h.next_judgement = u64::MAX] {
+        let mut forged = history.clone();
+        forge(&mut forged);
+        let made = store.collection("forged").dim(8).create_with(kinds(1_000), &forged);
+        assert!(matches!(made, Err(Error::Invalid(_))), "{made:?}");
+    }
+}
+
+#[test]
+fn a_judge_who_counts_for_nothing_takes_nobodys_share() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points) = points(dir.path());
+    for user in ["ann", "ben"] {
+        judge_answers(&points, if user == "ann" { 0..30 } else { 30..60 }, Some(user));
+    }
+    // A source that says the opposite of what people say is worth nothing.
+    for judged in points.judgements().expect("read") {
+        let affinis::Subject::Graded { query, item, grade } = judged.judgement.subject else { continue };
+        points.judge(Judgement::graded(query, &item, -grade).source(Source::Proxy).user("bot")).expect("judged");
+    }
+    let report = points.refit().user_share(0.1).force(true).run().expect("a metric");
+    assert!(report.pairs.similar > 0 && report.pairs.dissimilar > 0, "{report:?}");
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use affinis::{Collection, Distance, Durability, Error, Filter, Item, Precision, Query, Store};
+use affinis::{Collection, Distance, Durability, Error, Filter, History, Item, Judgement, Precision, Query, Store};
 use common::{Random, WordCounts, cosine, dot, exact, items, l2};
 use serde_json::json;
 
@@ -179,19 +179,20 @@ fn nothing_of_a_refused_input_is_stored() {
     let good = || Item::vector("good", [1.0, 1.0]);
     let mut deep = json!(1);
     for _ in 0..33 {
-        deep = json!([deep]);
+        deep = json!({"in": deep});
     }
     type Expected = fn(&Error) -> bool;
     let cases: Vec<(Item, Expected)> = vec![
-        (Item::vector("x", [1.0]), |e| matches!(e, Error::Dimension { expected: 2, found: 1, .. })),
-        (Item::vector("x", [1.0, f32::NAN]), |e| matches!(e, Error::NotFinite { position: 1, .. })),
-        (Item::vector("x", [f32::NEG_INFINITY, 0.0]), |e| matches!(e, Error::NotFinite { position: 0, .. })),
-        (Item::vector("x", [3.0e38, 3.0e38]), |e| matches!(e, Error::Invalid(_))),
+        (Item::vector("x", [1.0]), |e| e.to_string().contains("has 1 number")),
+        (Item::vector("x", [1.0, f32::NAN]), |e| matches!(e, Error::InvalidItem { index: 1, .. })),
+        (Item::vector("x", [f32::NEG_INFINITY, 0.0]), |e| e.to_string().contains("inf")),
+        (Item::vector("x", [3.0e38, 3.0e38]), |e| e.to_string().contains("overflow")),
         (Item::vector("", [1.0, 1.0]), |e| matches!(e, Error::InvalidItem { index: 1, .. })),
         (Item::vector("i".repeat(513), [1.0, 1.0]), |e| matches!(e, Error::InvalidItem { index: 1, .. })),
         (good(), |e| matches!(e, Error::DuplicateId { first: 0, second: 1, .. })),
         (Item::vector("x", [1.0, 1.0]).meta(deep), |e| matches!(e, Error::InvalidItem { .. })),
-        (Item::vector("x", [1.0, 1.0]).meta(json!("m".repeat(70_000))), |e| matches!(e, Error::InvalidItem { .. })),
+        (Item::vector("x", [1.0, 1.0]).meta(json!({"m": "m".repeat(70_000)})), |e| e.to_string().contains("bytes")),
+        (Item::vector("x", [1.0, 1.0]).meta(json!(["m"])), |e| e.to_string().contains("not a JSON object")),
         (Item::vector("x", [1.0, 1.0]).with_text("t".repeat((1 << 20) + 1)), |e| {
             matches!(e, Error::InvalidItem { .. })
         }),
@@ -217,7 +218,44 @@ fn nothing_of_a_refused_input_is_stored() {
     assert!(matches!(points.search(vec![1.0, 1.0]).ef(0).run(), Err(Error::InvalidQuery(_))));
     assert!(matches!(points.search(vec![1.0, 1.0]).recall(1.5).run(), Err(Error::InvalidQuery(_))));
     let unit = store.collection("unit").dim(2).distance(Distance::Cosine).create().expect("created");
-    assert!(matches!(unit.add([Item::vector("z", [0.0, 0.0])]), Err(Error::ZeroVector { .. })));
+    assert!(matches!(unit.add([Item::vector("z", [0.0, 0.0])]), Err(Error::InvalidItem { index: 0, .. })));
+    assert!(matches!(unit.search(vec![0.0, 0.0]).run(), Err(Error::ZeroVector { .. })));
+}
+
+#[test]
+fn the_widest_beam_is_as_wide_as_the_collection() {
+    let (_dir, store) = fresh();
+    let points = vectors(&store, 2);
+    points.add((0..20).map(|i| Item::vector(i.to_string(), [i as f32, 0.0]))).expect("added");
+    let hits = points.search(vec![3.0, 0.0]).k(2).ef(usize::MAX).run().expect("hits");
+    assert_eq!(hits[0].id, "3");
+}
+
+#[test]
+fn a_caller_that_panics_leaves_no_half_made_collection() {
+    let (dir, store) = fresh();
+    let items = (0..10).map(|i| {
+        assert!(i < 5, "the caller's own mistake");
+        Item::vector(i.to_string(), [i as f32])
+    });
+    let make = std::panic::AssertUnwindSafe(|| store.collection("v").dim(1).create_with(items, &History::default()));
+    assert!(std::panic::catch_unwind(make).is_err());
+    let points = store.collection("v").dim(1).create().expect("there is none yet");
+    points.add([Item::vector("kept", [1.0])]).expect("added");
+    drop((points, store));
+    let store = Store::open(dir.path().join("s")).expect("opened");
+    assert_eq!(store.collection("v").open().expect("opened").len(), 1);
+}
+
+#[test]
+fn a_query_that_has_no_direction_is_not_judged() {
+    let (_dir, store) = fresh();
+    let notes =
+        store.collection("n").encoder(WordCounts::new(16, "a")).distance(Distance::Cosine).create().expect("created");
+    notes.add([Item::text("a", "apple")]).expect("added");
+    let judged = notes.judge_all([Judgement::relevant("pear", "a"), Judgement::relevant("", "a")]);
+    assert!(matches!(judged, Err(Error::InvalidJudgement { index: 1, .. })), "{judged:?}");
+    assert_eq!(notes.judgement_count(), 0);
 }
 
 #[test]

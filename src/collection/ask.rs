@@ -275,11 +275,12 @@ impl Tally {
 /// counts half (Lancaster 1961), since with so few contests the exact test errs far on the safe side.
 fn chance(wins: usize, losses: usize, p: f64) -> f64 {
     let n = wins + losses;
-    let (mut sum, mut choose) = (0.0, 1.0);
+    // In logarithms, for binomial coefficients leave the range of f64 from a thousand on.
+    let (mut sum, mut choose) = (0.0, 0.0_f64);
     for k in (wins..=n).rev() {
-        let term = choose * p.powi(k as i32) * (1.0 - p).powi((n - k) as i32);
+        let term = (choose + k as f64 * p.ln() + (n - k) as f64 * (1.0 - p).ln()).exp();
         sum += if k == wins { 0.5 * term } else { term };
-        choose *= k as f64 / (n - k + 1) as f64;
+        choose += (k as f64 / (n - k + 1) as f64).ln();
     }
     sum
 }
@@ -308,10 +309,13 @@ mod tests {
 
     #[test]
     fn the_sign_test_counts_the_outcome_half() {
-        assert_eq!(chance(0, 0, 0.5), 0.5);
-        assert_eq!(chance(4, 0, 0.5), 0.5 / 16.0);
-        assert_eq!(chance(5, 1, 0.5), (1.0 + 0.5 * 6.0) / 64.0);
-        assert_eq!(chance(1, 5, 0.5), 1.0 - chance(5, 1, 0.5));
+        let is = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found}, not {expected}");
+        is(chance(0, 0, 0.5), 0.5);
+        is(chance(4, 0, 0.5), 0.5 / 16.0);
+        is(chance(5, 1, 0.5), (1.0 + 0.5 * 6.0) / 64.0);
+        is(chance(1, 5, 0.5), 1.0 - chance(5, 1, 0.5));
+        is(chance(2_000, 2_000, 0.5), 0.5);
+        assert!(chance(2_100, 1_900, 0.5) < 1e-3 && chance(1_900, 2_100, 0.5) > 0.999);
         let low = lower_share(9, 1);
         assert!((chance(9, 1, low) - ALPHA).abs() < 1e-9 && low > 0.5 && low < 0.9, "{low}");
     }

@@ -127,7 +127,11 @@ impl Collection {
             state.last = Some(outcome);
             // Nobody is left to be answered under it.
             if Arc::strong_count(&self.inner) == 1 || !running.0.due(&mut state) {
-                break;
+                // While the state is held: judgements that come from here on begin the next one.
+                state.running = false;
+                running.0.idle.notify_all();
+                std::mem::forget(running);
+                return;
             }
         }
     }

@@ -8,11 +8,33 @@ use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::item::{Item, MAX_DIM, MAX_ID_BYTES};
 use crate::metric::Distance;
-use crate::persist::{CollectionRecord, Precision};
+use crate::persist::{CollectionRecord, Database, Precision};
 use crate::store::Store;
 
 /// Collections that are open, by name.
 type Opened = HashMap<String, Arc<Inner>>;
+
+/// A collection that is being made. Unless it was entered into the catalogue, nothing of it stays, even where the caller's
+/// items end in a panic.
+struct Begun<'a> {
+    open: &'a mut Opened,
+    database: &'a Database,
+    name: &'a str,
+    number: u32,
+    entered: bool,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if self.entered {
+            return;
+        }
+        self.open.remove(self.name);
+        if let Err(error) = self.database.sweep(self.number) {
+            tracing::warn!(%error, "what was begun of a collection is removed at the next opening");
+        }
+    }
+}
 
 /// Settings of a collection that is to be made, or expectations of one that is to be opened.
 ///
@@ -183,16 +205,13 @@ impl CollectionBuilder {
         };
         let database = self.store.database();
         let record = database.reserve(record)?;
-        let made = self.store.open_collection(open, &self.name, &record, self.encoder);
-        let entered =
-            made.and_then(|made| fill(&made).and_then(|()| database.enter(&self.name, &record)).map(|()| made));
-        if entered.is_err() {
-            open.remove(&self.name);
-            if let Err(error) = database.sweep(record.number) {
-                tracing::warn!(%error, "what was begun of a collection is removed at the next opening");
-            }
-        }
-        entered.inspect(|c| set_refits(c, self.refit_after, self.user_share))
+        let mut begun = Begun { open, database, name: &self.name, number: record.number, entered: false };
+        let made = self.store.open_collection(begun.open, &self.name, &record, self.encoder)?;
+        fill(&made)?;
+        database.enter(&self.name, &record)?;
+        begun.entered = true;
+        set_refits(&made, self.refit_after, self.user_share);
+        Ok(made)
     }
 
     fn take(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {

@@ -104,12 +104,16 @@ impl Collection {
             return Err(Error::Invalid(message.to_owned()));
         }
         let mut writes = inner.shelf.write();
-        for (text, vector) in &history.texts {
-            writes.put_query(hash_text(text), vector)?;
-        }
         for StoredJudgement { sequence, judgement } in &history.judgements {
-            if let Subject::Graded { query: Query::Vector(vector), .. } = &judgement.subject {
-                writes.put_query(hash_vector(vector), vector)?;
+            match &judgement.subject {
+                Subject::Graded { query: Query::Vector(vector), .. } => {
+                    writes.put_query(hash_vector(vector), vector)?;
+                }
+                Subject::Graded { query: Query::Text(text), .. } => {
+                    let vector = history.texts.get(text).map(Vec::as_slice).unwrap_or_default();
+                    writes.put_query(hash_text(text), vector)?;
+                }
+                _ => {}
             }
             writes.put_judgement(*sequence, &to_record(judgement))?;
         }
@@ -129,6 +133,7 @@ impl Collection {
         writes.set_next_version(history.next_version);
         writes.commit()?;
         inner.metrics.reload(&inner.shelf)?;
+        inner.trials.reload(&inner.shelf)?;
         inner.announce_active();
         Ok(())
     }
@@ -141,6 +146,13 @@ fn invalid_version(version: u32, reason: &str) -> Error {
 impl Inner {
     /// Checks a history as if nobody of us had written it.
     fn check_history(&self, history: &History) -> Result<()> {
+        // As many as are taken in can be given again before the numbers end.
+        if history.next_judgement > u64::MAX / 2 || history.next_version > u32::MAX / 2 {
+            return Err(Error::Invalid(format!(
+                "the numbers of the next judgement ({}) and version ({}) leave no room for more",
+                history.next_judgement, history.next_version
+            )));
+        }
         let mut next = 0;
         for (index, StoredJudgement { sequence, judgement }) in history.judgements.iter().enumerate() {
             let invalid = |reason: String| Error::InvalidJudgement { index, reason };

@@ -78,14 +78,16 @@ impl Inner {
         let queries = self.judged_queries(judgements)?;
         let _writing = self.lock_writer();
         let first = self.shelf.next_judgement()?;
+        let next = first
+            .checked_add(judgements.len() as u64)
+            .ok_or_else(|| Error::Invalid(format!("collection {:?} is out of numbers for judgements", self.name)))?;
         let mut writes = self.shelf.write();
         for (hash, vector) in queries {
             writes.put_query(hash, &vector)?;
         }
-        for (sequence, judgement) in (first..).zip(judgements) {
+        for (sequence, judgement) in (first..next).zip(judgements) {
             writes.put_judgement(sequence, &to_record(judgement))?;
         }
-        let next = first + judgements.len() as u64;
         writes.set_next_judgement(next);
         let counted = self.count_clicks(judgements, &mut writes)?;
         match &counted.promoted {
@@ -99,14 +101,14 @@ impl Inner {
     /// The numbers of the queries judged; those of texts that were judged before are not computed again.
     fn judged_queries(&self, judgements: &[Judgement]) -> Result<BTreeMap<[u8; 16], Vec<f32>>> {
         let mut vectors = BTreeMap::new();
-        let mut texts: BTreeMap<[u8; 16], &str> = BTreeMap::new();
-        for judgement in judgements {
+        let mut texts: BTreeMap<[u8; 16], (usize, &str)> = BTreeMap::new();
+        for (index, judgement) in judgements.iter().enumerate() {
             match &judgement.subject {
                 Subject::Graded { query: Query::Text(text), .. } => {
                     let hash = hash_text(text);
                     match self.shelf.query(hash)? {
                         Some(vector) => drop(vectors.insert(hash, vector)),
-                        None => drop(texts.insert(hash, text)),
+                        None => drop(texts.entry(hash).or_insert((index, text))),
                     }
                 }
                 Subject::Graded { query: Query::Vector(vector), .. } => {
@@ -116,9 +118,13 @@ impl Inner {
             }
         }
         if !texts.is_empty() {
-            let encoded = self.encoder()?.encode(&texts.values().copied().collect::<Vec<_>>())?;
-            for (hash, row) in texts.keys().zip(encoded.vectors.rows()) {
-                vectors.insert(*hash, row.to_vec());
+            let encoded = self.encoder()?.encode(&texts.values().map(|(_, text)| *text).collect::<Vec<_>>())?;
+            for ((hash, (index, _)), row) in texts.iter().zip(encoded.vectors.rows()) {
+                let (index, row) = (*index, row.to_vec());
+                let what = || "the query's text, encoded,".to_owned();
+                self.check_vector(&row, &what)
+                    .map_err(|error| Error::InvalidJudgement { index, reason: error.to_string() })?;
+                vectors.insert(*hash, row);
             }
         }
         Ok(vectors)

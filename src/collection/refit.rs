@@ -223,7 +223,8 @@ impl Inner {
             learner: request.learner.as_deref(),
             seed: request.seed,
             examples: &collected.examples,
-            incumbent: (incumbent.version > 0).then_some(&*incumbent.metric),
+            // To learn from nothing is to begin at Euclid; a built-in distance that is another one is an incumbent too.
+            incumbent: (incumbent.version > 0 || incumbent.metric.matrix().is_none()).then_some(&*incumbent.metric),
             sample: &sample,
             change: base.as_ref().map(|base| Change { base: &base.metric, rank }),
             cancel: &|| request.until_alone && Arc::strong_count(&request.collection.inner) <= 2,
@@ -257,14 +258,16 @@ impl Inner {
         if let Some(tally) = self.answers(&incumbent, user, fitted.report.pairs)? {
             tally.decide(&mut fitted.report.gate);
         }
-        let promoted = !request.dry_run && (request.force || fitted.report.gate.accepted);
         let swapping = Instant::now();
+        let mut promoted = false;
         let mut version = None;
         let mut candidate = None;
         if !request.dry_run {
             let range = hull(range, others.as_ref().and_then(Collected::range));
-            let record = learned(&fitted.report, learner.name(), incumbent.version, user, range);
             let _writing = self.lock_writer();
+            refuse_if_overtaken(&mut fitted.report.gate, incumbent.version, self.metrics.active(user));
+            promoted = request.force || fitted.report.gate.accepted;
+            let record = learned(&fitted.report, learner.name(), incumbent.version, user, range);
             let mut writes = self.shelf.write();
             let metric = self.put_version(&mut writes, &record, fitted.metric)?;
             version = Some(metric.version);
@@ -285,6 +288,17 @@ impl Inner {
         let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap };
         let parent = incumbent.version;
         Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis, questions })
+    }
+}
+
+/// What was compared with one metric says nothing of another that became active meanwhile.
+fn refuse_if_overtaken(gate: &mut Gate, compared: u32, active: u32) {
+    if gate.accepted && compared != active {
+        gate.accepted = false;
+        gate.reason = format!(
+            "not promoted: metric {active} became active while this one was compared with metric {compared}, where it {}",
+            gate.reason
+        );
     }
 }
 

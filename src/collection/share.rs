@@ -38,7 +38,9 @@ pub(super) fn scales<'a>(
         *totals.entry(user).or_default() += f64::from(weight);
     }
     let unnamed = totals.get(&None).copied().unwrap_or(0.0);
-    let limit = limit(totals.iter().filter_map(|(user, total)| user.map(|_| *total)).collect(), unnamed, share);
+    // Who weighs nothing is not the one who weighs least.
+    let named = totals.iter().filter(|(user, total)| user.is_some() && **total > 0.0);
+    let limit = limit(named.map(|(_, total)| *total).collect(), unnamed, share);
     let scale = |(user, total): (Option<&'a str>, f64)| match user {
         Some(_) if total > limit => (user, (limit / total) as f32),
         _ => (user, 1.0),
@@ -53,7 +55,7 @@ mod tests {
     #[test]
     fn nobody_makes_up_more_than_the_share() {
         type Given<'a> = &'a [(Option<&'a str>, f32)];
-        let cases: [(Given<'_>, f64, &[f32]); 6] = [
+        let cases: [(Given<'_>, f64, &[f32]); 7] = [
             // One of three is too heavy: 1 of (1 + 1 + 1) is a third, and of a half each may have 2 of 4.
             (&[(Some("a"), 90.0), (Some("b"), 1.0), (Some("c"), 1.0)], 0.5, &[2.0, 1.0, 1.0]),
             (&[(Some("a"), 2.0), (Some("b"), 1.0), (Some("c"), 1.0)], 0.5, &[2.0, 1.0, 1.0]),
@@ -62,6 +64,8 @@ mod tests {
             // Too few for the share.
             (&[(Some("a"), 90.0), (Some("b"), 10.0)], 0.2, &[10.0, 10.0]),
             (&[(Some("a"), 90.0)], 0.2, &[90.0]),
+            // Too few, and one whose judgements count for nothing.
+            (&[(Some("a"), 90.0), (Some("b"), 10.0), (Some("c"), 0.0)], 0.2, &[10.0, 10.0, 0.0]),
             // The program's own are not limited, and count.
             (&[(None, 90.0), (Some("b"), 60.0)], 0.25, &[90.0, 30.0]),
         ];

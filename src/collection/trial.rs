@@ -129,6 +129,12 @@ impl Trials {
         Ok(Self(Mutex::new(running)))
     }
 
+    /// Finds it again, after the collection took in another one's history.
+    pub(super) fn reload(&self, shelf: &Shelf) -> Result<()> {
+        *self.lock() = Self::open(shelf)?.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,7 +226,7 @@ impl Collection {
         let _writing = inner.lock_writer();
         let mut running = inner.trials.lock();
         let champion = inner.metrics.active(None);
-        let mut record = inner.version_record(challenger)?;
+        let mut record = inner.kept_record(challenger)?;
         if champion == challenger {
             return Err(Error::Invalid(format!("version {challenger} is active already; there is nothing to try")));
         }

@@ -237,16 +237,17 @@ fn cholesky(mut a: Array2<f64>) -> bool {
 }
 
 impl Inner {
-    /// Checks what is stored of an open collection, while writers wait, and what its index answers for.
+    /// Checks what is stored of an open collection, while writers and the graph's saving wait, and what its index answers for.
     pub(crate) fn verify(&self, record: &CollectionRecord) -> (u64, Vec<Problem>) {
-        let _still = self.lock_writer();
-        let mut inspection = inspect(&self.name, record, &self.shelf, &self.plugins);
-        let stored = self.shelf.id_count();
-        if self.index.len() as u64 != stored {
-            let counts = format!("the index answers for {} items and the store holds {stored}", self.index.len());
-            inspection.note("index", counts);
-        }
-        (inspection.checked, inspection.problems)
+        self.while_still(|| {
+            let mut inspection = inspect(&self.name, record, &self.shelf, &self.plugins);
+            let stored = self.shelf.id_count();
+            if self.index.len() as u64 != stored {
+                let counts = format!("the index answers for {} items and the store holds {stored}", self.index.len());
+                inspection.note("index", counts);
+            }
+            (inspection.checked, inspection.problems)
+        })
     }
 }
 

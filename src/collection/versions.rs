@@ -116,8 +116,8 @@ impl Collection {
     pub fn promote(&self, version: u32) -> Result<()> {
         let inner = &self.inner;
         let metric = inner.load(version)?;
-        let user = if version == 0 { None } else { inner.version_record(version)?.user };
         let _writing = inner.lock_writer();
+        let user = if version == 0 { None } else { inner.kept_record(version)?.user };
         inner.make_active(inner.shelf.write(), user.as_deref(), &metric)
     }
 
@@ -210,8 +210,11 @@ impl Inner {
         metric: Arc<dyn Metric>,
     ) -> Result<Versioned> {
         let version = self.shelf.next_version()?;
+        let next = version
+            .checked_add(1)
+            .ok_or_else(|| Error::Invalid(format!("collection {:?} is out of numbers for versions", self.name)))?;
         writes.put_version(version, record, &metric.encode())?;
-        writes.set_next_version(version + 1);
+        writes.set_next_version(next);
         Ok(Versioned { version, metric })
     }
 
@@ -308,9 +311,15 @@ impl Inner {
         if let Some(metric) = self.metrics.loaded(version) {
             return Ok(metric);
         }
-        let metric = self.decode_version(version, &self.version_record(version)?)?;
+        let metric = self.decode_version(version, &self.kept_record(version)?)?;
         let metric = Versioned { version, metric };
         self.metrics.keep(metric.clone());
+        // Whoever withdraws a version discards it after that is stored. If it was stored since we read it, we may have come
+        // after the discarding.
+        if let Err(error) = self.kept_record(version) {
+            self.metrics.discard(version);
+            return Err(error);
+        }
         Ok(metric)
     }
 
@@ -340,6 +349,12 @@ impl Inner {
         let record = self.version_record(shared)?;
         let fits = record.plugin == plugin && base_of(shared, &record.parameters)?.is_none();
         fits.then(|| self.load(shared)).transpose()
+    }
+
+    /// The record of a version that was not withdrawn.
+    pub(super) fn kept_record(&self, version: u32) -> Result<VersionRecord> {
+        let record = self.version_record(version)?;
+        if record.withdrawn { Err(Error::WithdrawnVersion(version)) } else { Ok(record) }
     }
 
     pub(super) fn version_record(&self, version: u32) -> Result<VersionRecord> {

@@ -147,12 +147,14 @@ impl Inner {
                 return Err(invalid(format!("its metadata takes {} bytes, more than {MAX_META_BYTES}", meta.len())));
             }
             let vector = item.vector.as_deref().ok_or_else(|| invalid("it has no vector".into()))?;
-            let what = || format!("the vector of item {:?}", cut(&item.id));
-            self.check_vector(vector, &what)?;
+            let check = |vector: &[f32]| {
+                self.check_vector(vector, &|| "its vector".into()).map_err(|error| invalid(error.to_string()))
+            };
+            check(vector)?;
             let vector = self.precision.round(vector).ok_or_else(|| {
                 invalid(format!("its vector has numbers too large for precision {}", self.precision.name()))
             })?;
-            self.check_vector(&vector, &what)?;
+            check(&vector)?;
             checked.push(Checked {
                 prepared: prepare(self.distance, vector.clone()),
                 vector,

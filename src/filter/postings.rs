@@ -17,8 +17,13 @@ use crate::error::Result;
 #[derive(Debug, Default)]
 pub(crate) struct Postings {
     live: RoaringBitmap,
+    /// Items removed whose values may still be in the bitmaps.
+    gone: u64,
     fields: HashMap<String, Field>,
 }
+
+/// So many removed items are not worth tidying up after.
+const FEW: u64 = 4096;
 
 /// The postings of one field.
 #[derive(Debug, Default)]
@@ -89,7 +94,7 @@ impl Known {
 impl Postings {
     /// No postings yet, over these slots.
     pub(crate) fn new(live: RoaringBitmap) -> Self {
-        Self { live, fields: HashMap::new() }
+        Self { live, gone: 0, fields: HashMap::new() }
     }
 
     /// The fields of a filter that have no postings yet.
@@ -131,9 +136,21 @@ impl Postings {
         }
     }
 
-    /// Follows the removal of an item. Its values stay in the bitmaps, which are only read together with the live slots.
+    /// Follows the removal of an item. Its values stay in the bitmaps, which are only read together with the live slots,
+    /// until more are gone than live.
     pub(crate) fn remove(&mut self, slot: u32) {
         self.live.remove(slot);
+        self.gone += 1;
+        if self.gone > self.live.len().max(FEW) {
+            self.gone = 0;
+            for field in self.fields.values_mut() {
+                field.exists &= &self.live;
+                field.values.retain(|_, slots| {
+                    *slots &= &self.live;
+                    !slots.is_empty()
+                });
+            }
+        }
     }
 
     /// The live slots that pass `filter`, all of whose fields must have postings. `read` gives an item's metadata.
@@ -352,5 +369,21 @@ mod tests {
                 prop_assert_eq!(found, expected);
             }
         }
+    }
+
+    #[test]
+    fn values_of_items_long_gone_are_given_up() {
+        let filter = Filter::from_json(&json!({"name": "item 9999"})).expect("a valid filter");
+        let mut postings = Postings::new(RoaringBitmap::new());
+        postings.begin(&postings.missing(&filter));
+        for slot in 0..10_000 {
+            postings.add(slot, &json!({"name": format!("item {slot}")}));
+            if slot >= 10 {
+                postings.remove(slot - 10);
+            }
+        }
+        assert!(postings.fields["name"].values.len() <= 10 + FEW as usize + 1);
+        let found = postings.matching(&filter, &|_| Ok(Value::Null)).expect("matches");
+        assert_eq!(found.iter().collect::<Vec<_>>(), [9999]);
     }
 }

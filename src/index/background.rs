@@ -69,10 +69,15 @@ impl Background {
         Self { signal, thread: thread.and_then(Result::ok) }
     }
 
-    /// Tells the thread that there may be something to do.
+    /// Tells the thread that there may be something to do, now or when the index has been left alone for a while, which
+    /// begins anew.
     pub(crate) fn wake(&self, shared: &Shared) {
-        if self.thread.is_some() && shared.has_work() {
-            lock(&self.signal.state).wake = true;
+        if self.thread.is_none() {
+            return;
+        }
+        let now = shared.has_work();
+        if now || shared.untidy() {
+            lock(&self.signal.state).wake |= now;
             self.signal.changed.notify_all();
         }
     }
@@ -159,7 +164,7 @@ impl Shared {
     /// Whether [`tidy`](Self::tidy) would find something to do.
     fn untidy(&self) -> bool {
         self.has_head_to_link()
-            || self.segment_to_cut().is_some()
+            || self.has_segment_to_cut()
             || self.wants_one_segment()
             || self.needs_relink()
             || !lock(&self.asked).calibrate.is_empty()
@@ -175,10 +180,12 @@ impl Shared {
         let cancelled = || cancel() || self.closing.load(Ordering::Acquire);
         let watch = Watch { progress: &|_| (), cancel: &cancelled };
         if !cancelled() {
-            let done = match self.segment_to_cut() {
-                Some(segment) => self.cut(segment, watch).is_ok(),
-                None if self.wants_one_segment() => self.merge_segments(watch).is_ok(),
-                None => self.needs_relink() && self.relink(watch).is_ok(),
+            let done = if self.has_segment_to_cut() {
+                self.cut(watch).is_ok()
+            } else if self.wants_one_segment() {
+                self.merge_segments(watch).is_ok()
+            } else {
+                self.needs_relink() && self.relink(watch).is_ok()
             };
             if done {
                 return true;
@@ -194,6 +201,9 @@ impl Shared {
     fn needs_relink(&self) -> bool {
         let view = self.view.load();
         let Some(largest) = view.segments.iter().max_by_key(|part| part.segment.len()) else { return false };
+        if view.check_images().is_err() {
+            return false;
+        }
         let (linked, active) = (largest.segment.linked_under, self.active().version);
         let width = |version| self.calibrations.get(version, super::TARGET).map(|width| width.ef);
         linked != active && width(active).zip(width(linked)).is_some_and(|(active, linked)| active >= WIDER * linked)

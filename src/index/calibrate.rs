@@ -55,7 +55,7 @@ impl Calibrations {
         let curve = curves.get(&version)?;
         let reaches = |recall| narrowest(curve, recall);
         // Beyond what was measured: four times the widest.
-        let ef = reaches(recall).or_else(|| curve.last().map(|(ef, _)| 4 * ef))?;
+        let ef = reaches(recall).or_else(|| curve.last().map(|(ef, _)| ef.saturating_mul(4)))?;
         Some(Width { ef, coded: curve.first() != Some(&ON_NUMBERS) && reaches(recall.min(ENOUGH)).is_some() })
     }
 
@@ -156,9 +156,10 @@ impl Shared {
     /// Strangers to the items of the view, always the same ones for the same items: half of them among an item's
     /// neighbours, half on the way to an item far off.
     fn sample(&self, view: &View, find: impl Fn(&[f32]) -> Vec<u32>) -> Vec<Vec<f32>> {
-        let step = (u64::from(view.next_slot) / (2 * QUERIES as u64)).max(1);
-        let slots = (0..2 * QUERIES as u64).map(|i| (i * step + step / 2) as u32);
-        let found: Vec<(u32, Vec<f32>)> = slots.filter_map(|slot| Some((slot, self.vector(slot)?))).collect();
+        let live = view.live_slots();
+        let step = (live.len() / (2 * QUERIES)).max(1);
+        let slots = live.iter().skip(step / 2).step_by(step).take(2 * QUERIES);
+        let found: Vec<(u32, Vec<f32>)> = slots.filter_map(|slot| Some((*slot, self.vector(*slot)?))).collect();
         let (pairs, _) = found.as_chunks::<2>();
         let stranger = |(i, [(slot, x), (_, far)]): (usize, &[(u32, Vec<f32>); 2])| {
             let near: Vec<Vec<f32>> =

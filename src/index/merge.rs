@@ -41,6 +41,11 @@ enum Refining {
     Always,
 }
 
+/// A segment with so many dead items that they are to be cut out. What cannot be read cannot be cut.
+fn to_cut(view: &View) -> Option<&SegmentView> {
+    view.segments.iter().find(|part| part.dead * DEAD_SHARE > part.segment.len() && !part.segment.is_damaged())
+}
+
 impl Shared {
     /// Links the frozen heads (or `all`), together with the segments that are small beside them.
     pub(crate) fn link_heads(&self, all: bool, watch: Watch<'_>) -> Result<(), Cancelled> {
@@ -54,7 +59,7 @@ impl Shared {
             return Ok(());
         }
         let mut total: usize = heads.iter().map(|head| head.len - head.dead).sum();
-        let mut by_size: Vec<&SegmentView> = view.segments.iter().collect();
+        let mut by_size: Vec<&SegmentView> = view.segments.iter().filter(|part| !part.segment.is_damaged()).collect();
         by_size.sort_by_key(|part| part.segment.len());
         let mut absorbed = Vec::new();
         for part in by_size {
@@ -67,16 +72,20 @@ impl Shared {
         self.merge(&view, &absorbed, &heads, Refining::NotYet, watch)
     }
 
-    /// A segment with so many dead items that they are to be cut out.
-    pub(crate) fn segment_to_cut(&self) -> Option<SegmentView> {
-        let view = self.view.load();
-        view.segments.iter().find(|part| part.dead * DEAD_SHARE > part.segment.len()).cloned()
+    /// Whether a segment has so many dead items that they are to be cut out.
+    pub(crate) fn has_segment_to_cut(&self) -> bool {
+        to_cut(&self.view.load()).is_some()
     }
 
-    /// Cuts the dead items out of a segment and refines what is left.
-    pub(crate) fn cut(&self, segment: SegmentView, watch: Watch<'_>) -> Result<(), Cancelled> {
+    /// Cuts the dead items out of the first segment that has many, and refines what is left.
+    pub(crate) fn cut(&self, watch: Watch<'_>) -> Result<(), Cancelled> {
         let _linking = lock(&self.linking);
-        self.merge(&self.view.load_full(), &[segment], &[], Refining::WhereItPays, watch)
+        // Chosen while nobody else replaces parts: what was linked meanwhile must not come back.
+        let view = self.view.load_full();
+        match to_cut(&view) {
+            Some(segment) => self.merge(&view, std::slice::from_ref(segment), &[], Refining::WhereItPays, watch),
+            None => Ok(()),
+        }
     }
 
     /// Whether small segments beside the largest are worth making one of them all, since each is searched on its own, or
@@ -84,6 +93,9 @@ impl Shared {
     pub(crate) fn wants_one_segment(&self) -> bool {
         let view = self.view.load();
         let Some(largest) = view.segments.first().map(|part| &part.segment) else { return false };
+        if view.check_images().is_err() {
+            return false;
+        }
         let others: usize = view.segments.iter().skip(1).map(|part| part.segment.len()).sum();
         others > 0 && others * SMALL_SHARE >= largest.len() || largest.unrefined * UNREFINED_SHARE > largest.len()
     }
@@ -111,6 +123,7 @@ impl Shared {
         refining: Refining,
         watch: Watch<'_>,
     ) -> Result<(), Cancelled> {
+        // Parts are replaced only here, while `linking` is held: all of them are in the view still.
         let active = self.active();
         let gathered = self.gather(&view.dead, segments, heads, refining == Refining::Always);
         let made = if gathered.slots.is_empty() {
@@ -132,6 +145,8 @@ impl Shared {
             // What was made of it must not be believed.
             return Err(Cancelled);
         }
+        // What was measured on the old parts says little of the new ones, and must not be kept with them.
+        self.calibrations.clear();
         let gone = |part: u64| segments.iter().any(|s| s.segment.id == part) || heads.iter().any(|h| h.head.id == part);
         self.replace_parts(|view| {
             view.segments.retain(|part| !gone(part.segment.id));
@@ -142,8 +157,6 @@ impl Shared {
                 view.segments.sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
             }
         });
-        // What was measured on the old parts says little of the new ones.
-        self.calibrations.clear();
         write::ask(&mut lock(&self.asked).calibrate, active);
         Ok(())
     }

@@ -260,8 +260,7 @@ impl Index {
 
     /// The slots of the live items, increasing.
     pub(crate) fn live_slots(&self) -> Vec<u32> {
-        let view = self.shared.view.load();
-        (0..view.next_slot).filter(|slot| !view.dead.contains(*slot)).collect()
+        self.shared.view.load().live_slots()
     }
 
     /// Live items.
@@ -364,7 +363,8 @@ impl Shared {
             query: &query,
             biases: &biases,
             k: params.k,
-            ef: ef.max(params.k).max(1),
+            // A wider beam than there are items finds no more.
+            ef: ef.max(params.k).min(view.held()).max(1),
             coded: codes::are_walked(self.dim) && measured.is_none_or(|width| width.coded),
             allowed: params.allowed,
             cancel: params.cancel,

@@ -57,19 +57,25 @@ impl Index {
         let shared = Shared::new(dim, config);
         let mut refused = Vec::new();
         let mut waiting: Vec<Waiting> = Vec::new();
-        // Where the item of a slot goes: (waiting segment, item), by slot.
-        let mut homes: Vec<(u32, u32)> = Vec::new();
+        // Where the item of a slot goes: (slot, waiting segment, item).
+        let mut homes: Vec<(u32, u32, u32)> = Vec::new();
+        let mut taken = Tombstones::default();
         for record in records {
             shared.reserve_part(record.id);
-            let graph = record.read(next_slot).and_then(|graph| claim(record.id, graph, waiting.len(), &mut homes));
+            let graph = record.read(next_slot).and_then(|graph| claim(record.id, graph, &mut taken));
             match graph {
                 Ok(graph) => {
+                    let at = waiting.len() as u32;
+                    homes.extend(graph.slots.iter().enumerate().map(|(item, slot)| (*slot, at, item as u32)));
                     let (rows, present) = (Rows::zeros(dim, graph.slots.len()), vec![false; graph.slots.len()]);
                     waiting.push(Waiting { id: record.id, graph, rows, present });
                 }
                 Err(error) => refused.push((record.id, error)),
             }
         }
+        homes.sort_unstable();
+        // Slots increase, here and there.
+        let mut homes = homes.into_iter().peekable();
         let mut view = View::default();
         for (slot, vector) in items {
             let vector = vector.as_ref();
@@ -77,23 +83,20 @@ impl Index {
             if slot < view.next_slot || slot >= next_slot {
                 return Err(IndexError::SlotOrder { slot, next: view.next_slot.min(next_slot) });
             }
-            match homes.get(slot as usize) {
-                Some(&(at, item)) if at != NONE => {
+            while homes.next_if(|home| home.0 < slot).is_some() {}
+            match homes.next_if(|home| home.0 == slot) {
+                Some((_, at, item)) => {
                     let home = &mut waiting[at as usize];
                     pack_into(vector, home.rows.row_mut(item as usize));
                     home.present[item as usize] = true;
-                    for gap in view.next_slot..slot {
-                        view.dead.insert(gap);
-                    }
+                    view.dead.insert_all(view.next_slot..slot);
                     view.next_slot = slot + 1;
                     view.live += 1;
                 }
-                _ => shared.put(&mut view, slot, vector),
+                None => shared.put(&mut view, slot, vector),
             }
         }
-        for gap in view.next_slot..next_slot {
-            view.dead.insert(gap);
-        }
+        view.dead.insert_all(view.next_slot..next_slot);
         view.next_slot = next_slot;
         view.segments = waiting.into_iter().filter_map(Waiting::finish).collect();
         view.segments.sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
@@ -153,9 +156,7 @@ impl Index {
             part.dead = part.segment.slots.iter().filter(|slot| gone.contains(**slot)).count();
             view.live += part.segment.len() - part.dead;
         }
-        for slot in (0..next_slot).filter(|slot| gone.contains(*slot) || !placed.contains(*slot)) {
-            view.dead.insert(slot);
-        }
+        view.dead = Tombstones::of_all_but(next_slot, &placed, &gone);
         for (slot, vector) in &fresh {
             view.next_slot = *slot;
             shared.put(&mut view, *slot, vector.as_ref());
@@ -170,18 +171,13 @@ impl Index {
     }
 }
 
-/// Notes where the items of a graph go, unless another segment has one of them.
-fn claim(id: u64, graph: Graph, at: usize, homes: &mut Vec<(u32, u32)>) -> Result<Graph, IndexError> {
-    let taken = |slot: &&u32| homes.get(**slot as usize).is_some_and(|home| home.0 != NONE);
-    if let Some(slot) = graph.slots.iter().find(taken) {
+/// Takes the slots of a graph, unless another segment has one of them.
+fn claim(id: u64, graph: Graph, taken: &mut Tombstones) -> Result<Graph, IndexError> {
+    if let Some(slot) = graph.slots.iter().find(|slot| taken.contains(**slot)) {
         return Err(IndexError::Graph { segment: id, reason: format!("slot {slot} is in another segment too") });
     }
-    let end = graph.slots.iter().max().map_or(0, |last| *last as usize + 1);
-    if homes.len() < end {
-        homes.resize(end, (NONE, 0));
-    }
-    for (item, slot) in graph.slots.iter().enumerate() {
-        homes[*slot as usize] = (at as u32, item as u32);
+    for slot in &graph.slots {
+        taken.insert(*slot);
     }
     Ok(graph)
 }

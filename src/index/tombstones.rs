@@ -1,9 +1,13 @@
 //! Which slots are dead, or other sets of slots: a bitmap in chunks that snapshots share until one of them changes.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
 const WORDS: usize = 64;
 const CHUNK: u32 = (WORDS * 64) as u32;
+
+/// A chunk of which every slot is in the set; one for all sets.
+static FULL: LazyLock<Arc<[u64; WORDS]>> = LazyLock::new(|| Arc::new([u64::MAX; WORDS]));
 
 /// A set of slots. Cloning copies one pointer for every 4,096 slots; a change copies the chunks it touches.
 #[derive(Debug, Clone, Default)]
@@ -35,9 +39,46 @@ impl Tombstones {
         fresh
     }
 
+    /// Marks all of `slots` dead, in time and memory that grow with the number of chunks.
+    pub(crate) fn insert_all(&mut self, slots: Range<u32>) {
+        let mut slot = slots.start;
+        while slot < slots.end {
+            if slot.is_multiple_of(CHUNK) && slots.end - slot >= CHUNK {
+                let chunk = (slot / CHUNK) as usize;
+                if self.chunks.len() <= chunk {
+                    self.chunks.resize(chunk + 1, None);
+                }
+                self.chunks[chunk] = Some(Arc::clone(&FULL));
+                slot += CHUNK;
+            } else {
+                self.insert(slot);
+                slot += 1;
+            }
+        }
+    }
+
+    /// Of the slots below `end`, those that are not in `placed`, and those that are in `gone`.
+    pub(crate) fn of_all_but(end: u32, placed: &Self, gone: &Self) -> Self {
+        let mut dead = Self::default();
+        dead.insert_all(0..end);
+        for (at, (words, placed)) in dead.chunks.iter_mut().zip(&placed.chunks).enumerate() {
+            let (Some(dead), Some(placed)) = (words.as_mut(), placed) else { continue };
+            let gone = gone.chunks.get(at).and_then(Option::as_ref);
+            for (i, (dead, placed)) in Arc::make_mut(dead).iter_mut().zip(placed.iter()).enumerate() {
+                *dead &= !placed | gone.map_or(0, |gone| gone[i]);
+            }
+            if dead.iter().all(|word| *word == 0) {
+                *words = None;
+            }
+        }
+        while dead.chunks.pop_if(|last| last.is_none()).is_some() {}
+        dead
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.chunks.len() * size_of::<usize>() + self.chunks.iter().flatten().count() * size_of::<[u64; WORDS]>()
+        let own = self.chunks.iter().flatten().filter(|words| !Arc::ptr_eq(words, &FULL)).count();
+        self.chunks.len() * size_of::<usize>() + own * size_of::<[u64; WORDS]>()
     }
 }
 
@@ -58,5 +99,37 @@ mod tests {
         }
         assert!(b.contains(5));
         assert!(!a.contains(6));
+    }
+
+    #[test]
+    fn ranges_are_what_one_by_one_would_be() {
+        for (start, end) in [(0, 0), (0, 1), (5, 4096), (4096, 8192), (100, 20_000), (8192, 8193)] {
+            let (mut ranged, mut single) = (Tombstones::default(), Tombstones::default());
+            ranged.insert(7);
+            single.insert(7);
+            ranged.insert_all(start..end);
+            (start..end).for_each(|slot| _ = single.insert(slot));
+            assert!((0..25_000).all(|slot| ranged.contains(slot) == single.contains(slot)), "{start}..{end}");
+        }
+    }
+
+    #[test]
+    fn all_but_some() {
+        let (mut placed, mut gone) = (Tombstones::default(), Tombstones::default());
+        (0..10_000).filter(|slot| slot % 3 == 0).for_each(|slot| _ = placed.insert(slot));
+        (0..12_000).filter(|slot| slot % 5 == 0).for_each(|slot| _ = gone.insert(slot));
+        let dead = Tombstones::of_all_but(11_000, &placed, &gone);
+        for slot in 0..13_000 {
+            let expected = slot < 11_000 && (!placed.contains(slot) || gone.contains(slot));
+            assert_eq!(dead.contains(slot), expected, "{slot}");
+        }
+    }
+
+    #[test]
+    fn the_largest_range_takes_no_time() {
+        let mut all = Tombstones::default();
+        all.insert_all(0..u32::MAX);
+        assert!(all.contains(u32::MAX - 1) && !all.contains(u32::MAX));
+        assert!(all.bytes() < 32 << 20);
     }
 }

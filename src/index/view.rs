@@ -95,6 +95,15 @@ impl View {
         self.segments.iter().map(|s| s.segment.len()).sum::<usize>() + self.heads.iter().map(|h| h.len).sum::<usize>()
     }
 
+    /// The slots of the live items, increasing. Most slots may be dead, so they are not gone through one by one.
+    pub(crate) fn live_slots(&self) -> Vec<u32> {
+        let segments = self.segments.iter().flat_map(|part| part.segment.slots.iter().copied());
+        let heads = self.heads.iter().flat_map(|part| (0..part.len as u32).map(|local| part.head.slot(local)));
+        let mut live: Vec<u32> = segments.chain(heads).filter(|slot| !self.dead.contains(*slot)).collect();
+        live.sort_unstable();
+        live
+    }
+
     /// The parts' names in the bias cache.
     pub(crate) fn parts(&self) -> Vec<u64> {
         self.segments.iter().map(|s| s.segment.id).chain(self.heads.iter().map(|h| h.head.id)).collect()

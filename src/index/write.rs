@@ -146,9 +146,7 @@ impl Shared {
             let head = Arc::new(Head::new(self.new_part(), self.dim, self.config.head_capacity.max(1)));
             view.heads.push(HeadView { head, len: 0, dead: 0, frozen: false });
         }
-        for gap in view.next_slot..slot {
-            view.dead.insert(gap);
-        }
+        view.dead.insert_all(view.next_slot..slot);
         view.next_slot = slot + 1;
         if let Some(open) = view.heads.last_mut() {
             let written = open.head.put(open.len, slot, vector);

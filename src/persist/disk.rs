@@ -187,6 +187,11 @@ impl Disk {
                 part: self.name(),
                 reason: format!("sled found corruption while asked to {action} (at {at:?})"),
             },
+            // What sled says of a file of settings that it cannot read.
+            sled::Error::Unsupported(_) if op == DiskOp::Read => Error::Damaged {
+                part: format!("{}, its file conf", self.name()),
+                reason: "sled cannot read it; `affinis verify --repair` makes it anew from the log".into(),
+            },
             e => Error::Storage { action, reason: e.to_string() },
         }
     }

@@ -309,6 +309,9 @@ fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock>
     std::fs::create_dir_all(root).map_err(io)?;
     let lock = StoreLock::take(root)?;
     swap::finish(root, &Disk::new(root, faults))?;
+    if !create && !root.join(swap::CURRENT).join("db").exists() {
+        return Err(not("its database is missing (sled/db); restore a backup, or create a collection to begin anew"));
+    }
     Ok(lock)
 }
 

@@ -129,3 +129,58 @@ fn a_compacted_store_is_the_same_store() -> Result<()> {
     assert!(matches!(builder().compact(home.path().join("none")), Err(Error::NotAStore { .. })));
     Ok(())
 }
+
+#[test]
+fn a_backup_that_was_used_as_a_store_is_restored_too() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, backup) = (home.path().join("s"), home.path().join("b"));
+    let store = builder().open(&path).expect("opened");
+    let points = store.collection("points").dim(2).create().expect("made");
+    points.add((0..3_000).map(|i| Item::vector(format!("{i}"), [i as f32, 1.0]))).expect("added");
+    points.settle().expect("settled");
+    store.backup(&backup).expect("backed up");
+    let used = builder().open(&backup).expect("opened");
+    used.collection("points").open().expect("opened").settle().expect("settled");
+    drop(used);
+    assert!(backup.join("sled/images").exists(), "it has images of its own");
+    drop((store, points));
+    for target in [home.path().join("fresh"), path] {
+        builder().restore(&backup, &target).expect("restored");
+        let restored = builder().open(&target).expect("opened");
+        assert_eq!(restored.collection("points").open().expect("opened").len(), 3_000);
+        assert!(restored.verify().expect("verified").problems.is_empty());
+    }
+}
+
+#[test]
+fn a_store_without_its_database_is_not_said_to_be_sound() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    filled(&path);
+    std::fs::remove_dir_all(path.join("sled")).expect("removed");
+    std::fs::create_dir(path.join("sled")).expect("made");
+    assert!(matches!(builder().create(false).open(&path), Err(Error::NotAStore { .. })));
+    assert!(matches!(builder().repair(&path), Err(Error::NotAStore { .. })));
+}
+
+#[test]
+fn settings_of_sled_that_cannot_be_read_are_damage_that_a_repair_mends() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    filled(&path);
+    let before = look(&path).expect("whole");
+    let whole = std::fs::read(path.join("sled/conf")).expect("read");
+    let noise = |factor: usize| (0..62).map(move |i| (i * factor % 251) as u8).collect::<Vec<u8>>();
+    for settings in [noise(37), noise(101), whole[..whole.len() / 2].to_vec(), Vec::new()] {
+        std::fs::write(path.join("sled/conf"), &settings).expect("written");
+        let refused = match builder().open(&path) {
+            Err(refused) => refused,
+            // sled makes new ones where there are none.
+            Ok(_) if settings.is_empty() => continue,
+            Ok(_) => panic!("{settings:?} were believed"),
+        };
+        assert!(matches!(refused, Error::Damaged { .. }), "{refused:?}");
+        builder().repair(&path).expect("repaired");
+        assert_eq!(look(&path).expect("whole"), before);
+    }
+}

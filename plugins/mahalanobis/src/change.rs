@@ -54,8 +54,9 @@ impl<'a> Base<'a> {
         self.metric
     }
 
-    /// What is left of a metric when it may change the base along few directions only.
-    pub(crate) fn reduce(&self, shaped: &Shaped) -> Result<(Change, Shaped), LearnError> {
+    /// What is left of a metric when it may change the base along few directions only; `None` where numbers of four bytes
+    /// cannot tell so great a change apart from what is no metric.
+    pub(crate) fn reduce(&self, shaped: &Shaped) -> Result<Option<(Change, Shaped)>, LearnError> {
         let d = self.factor.nrows();
         let relative = spd::solve_upper_right(&self.factor, shaped.factor.clone());
         let (values, vectors) = spd::eigen(spd::gram(&relative).view())?;
@@ -67,11 +68,13 @@ impl<'a> Base<'a> {
         let scale = centre.exp();
         let directions = spd::solve_upper_rows(&self.factor, vectors.select(Axis(0), &kept));
         let weights = kept.iter().map(|&k| values[k] - scale).collect();
-        let mut change = Change::new(&**self.metric, directions.mapv(|v| v as f32), weights, scale)?;
+        let Ok(mut change) = Change::new(&**self.metric, directions.mapv(|v| v as f32), weights, scale) else {
+            return Ok(None);
+        };
         change.rescale(d as f64 / change.trace(d as f64));
         let matrix = change.matrix(&self.matrix);
         let (least, greatest) = spd::extreme_eigenvalues(matrix.view())?;
-        Ok((change, Shaped { factor: spd::cholesky(matrix.view())?, condition: greatest / least }))
+        Ok(Some((change, Shaped { factor: spd::cholesky(matrix.view())?, condition: greatest / least })))
     }
 }
 
@@ -130,12 +133,13 @@ impl Change {
             image.iter_mut().zip(rewritten).for_each(|(to, from)| *to = from);
         }
         let products = directions.mapv(f64::from).dot(&images.mapv(f64::from).t());
-        let orthonormal = |((i, j), v): ((usize, usize), &f64)| (v - f64::from(u8::from(i == j))).abs() <= ORTHONORMAL;
-        if !products.indexed_iter().all(orthonormal) {
+        let off = |((i, j), v): ((usize, usize), &f64)| (v - f64::from(u8::from(i == j))).abs();
+        let farthest = products.indexed_iter().map(off).fold(0.0, |far: f64, v| if v > far { v } else { far });
+        if products.iter().any(|v| v.is_nan()) || farthest > ORTHONORMAL {
             return damaged("the directions of a change are not orthonormal to its base");
         }
-        // As far from orthonormal as is allowed, the directions could add up to this much more.
-        let slack = 1.0 + rank as f64 * ORTHONORMAL;
+        // As far from orthonormal as they are, the directions could add up to this much more.
+        let slack = 1.0 + rank as f64 * farthest;
         if weights.iter().any(|w| scale + w * slack <= 0.0) {
             return damaged("a change is not positive definite");
         }
@@ -275,7 +279,27 @@ impl WithSimd for Turn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::outliers;
+    use affinis::Metric;
+    use ndarray::Array2;
+
+    use super::{Base, outliers};
+    use crate::metric::MahalanobisMetric;
+    use crate::shape::shaped;
+
+    /// Base and candidate at the cap on the condition number, in the same directions the other way round.
+    #[test]
+    fn the_greatest_changes_are_kept_as_what_they_are() {
+        let d = 80;
+        let diagonal =
+            |weight: fn(usize) -> f64| Array2::from_diag(&(0..d).map(weight).collect::<ndarray::Array1<f64>>());
+        let base: std::sync::Arc<dyn Metric> =
+            std::sync::Arc::new(MahalanobisMetric::new(diagonal(|i| if i < 4 { 16.0 } else { 1.0 }).view()).unwrap());
+        let candidate = shaped(diagonal(|i| if i < 4 { 1.0 } else { 16.0 }), 16.0).unwrap();
+        let change = affinis::Change { base: &base, rank: 64 };
+        let (_, reduced) = Base::of(Some(&change), d).unwrap().unwrap().reduce(&candidate).unwrap().expect("a change");
+        let difference = (&reduced.factor - &candidate.factor).iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+        assert!(difference < 1e-4, "{difference}");
+    }
 
     #[test]
     fn what_is_farthest_from_the_rest_is_kept() {

@@ -167,10 +167,8 @@ impl<'a> Fit<'a> {
         let of_variant = |variant: &Variant| {
             poll(self.task)?;
             let whole = shaped(family.matrix(*variant)?, self.condition_cap)?;
-            match &self.base {
-                Some(base) => base.reduce(&whole).map(|(change, reduced)| (reduced, Some(change))),
-                None => Ok((whole, None)),
-            }
+            let reduced = self.base.as_ref().map(|base| base.reduce(&whole)).transpose()?.flatten();
+            Ok(reduced.map_or((whole, None), |(change, reduced)| (reduced, Some(change))))
         };
         variants.iter().map(of_variant).collect()
     }
@@ -199,8 +197,12 @@ impl<'a> Fit<'a> {
         let incumbent = match self.task.incumbent {
             Some(metric) => Some((
                 Scores::under(self.evidence, &self.folds, &metric, poll)?,
-                // Another plugin's metric does not say what it has seen.
-                codec::peek_seen(&metric.encode()).unwrap_or_else(|| Seen::new(self.evidence.fingerprints())),
+                match &*metric.encode() {
+                    // A built-in distance, which was not learned.
+                    [] => Seen::new(std::iter::empty()),
+                    // Another plugin's metric does not say what it has seen.
+                    bytes => codec::peek_seen(bytes).unwrap_or_else(|| Seen::new(self.evidence.fingerprints())),
+                },
             )),
             None => None,
         };

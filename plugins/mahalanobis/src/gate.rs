@@ -8,8 +8,8 @@
 //! default by more than a standard error, so the candidate is at least as good as what was tested, and the choice,
 //! which has seen those scores, does not flatter the test.
 //!
-//! **Measured** by separation (see `score`). Queries weigh `sqrt(r i / (r + i))` by their numbers of relevant and
-//! irrelevant results: the inverse standard error of a difference of two means.
+//! **Measured** by separation (see `score`), on what is held out (see `folds`). Queries weigh `sqrt(r i / (r + i))` by their
+//! numbers of relevant and irrelevant results: the inverse standard error of a difference of two means.
 //!
 //! **Against both.** The mean gain, less 1.64 standard errors, must be above 0 over Euclid and over the incumbent, on at
 //! least 8 queries that have both kinds of results. Where there are fewer, pairs decide by the area under the ROC curve,
@@ -43,9 +43,34 @@ pub(crate) struct Baselines<'a> {
 
 /// Whether there is enough evidence to measure a gain at all.
 pub(crate) fn can_measure(evidence: &Evidence<'_>) -> bool {
-    let queries = evidence.queries.iter().filter(|q| q.has_both_kinds()).count();
-    let similar = evidence.links.iter().filter(|l| l.similar).count();
-    queries >= MIN_QUERIES || (similar >= MIN_PAIRS && evidence.links.len() - similar >= MIN_PAIRS)
+    let Available { queries, similar, dissimilar } = Available::of(evidence);
+    queries >= MIN_QUERIES || (similar >= MIN_PAIRS && dissimilar >= MIN_PAIRS)
+}
+
+/// What a gain can be measured on.
+struct Available {
+    queries: usize,
+    similar: usize,
+    dissimilar: usize,
+}
+
+impl Available {
+    /// All there is.
+    fn of(evidence: &Evidence<'_>) -> Self {
+        let queries = evidence.queries.iter().filter(|q| q.has_both_kinds()).count();
+        let similar = evidence.links.iter().filter(|l| l.similar).count();
+        Self { queries, similar, dissimilar: evidence.links.len() - similar }
+    }
+
+    /// What could be held out.
+    fn scored(evidence: &Evidence<'_>, scores: &Scores) -> Self {
+        let links = |similar: bool| {
+            let scored = evidence.links.iter().zip(&scores.placements);
+            scored.filter(|(link, placement)| link.similar == similar && placement.is_some()).count()
+        };
+        let queries = scores.separations.iter().flatten().count();
+        Self { queries, similar: links(true), dissimilar: links(false) }
+    }
 }
 
 /// The verdict on cross-fitted scores.
@@ -62,26 +87,27 @@ pub(crate) fn judge(evidence: &Evidence<'_>, candidate: &Scores, baselines: &Bas
             gate
         }
         (Some(verdict), None) | (None, Some(verdict)) => verdict.gate(),
-        (None, None) => not_measured(evidence),
+        (None, None) => too_few(&Available::scored(evidence, candidate)),
     }
 }
 
-/// The verdict where too little is held out to measure a gain.
+/// The verdict where there is too little evidence to measure a gain.
 pub(crate) fn not_measured(evidence: &Evidence<'_>) -> Gate {
-    let queries = evidence.queries.iter().filter(|q| q.has_both_kinds()).count();
-    let similar = evidence.links.iter().filter(|l| l.similar).count();
+    too_few(&Available::of(evidence))
+}
+
+fn too_few(Available { queries, similar, dissimilar }: &Available) -> Gate {
     Gate {
         accepted: false,
         measure: Kind::Queries.measure().into(),
         before: None,
         after: None,
         lower_bound: None,
-        held_out: queries,
+        held_out: *queries,
         reason: format!(
             "not promoted: too few judgements to test it on; the gate needs {MIN_QUERIES} queries judged with both \
              relevant and irrelevant results (there are {queries}), or {MIN_PAIRS} similar and {MIN_PAIRS} dissimilar \
-             pairs (there are {similar} and {})",
-            evidence.links.len() - similar
+             pairs (there are {similar} and {dissimilar})"
         ),
     }
 }
@@ -175,11 +201,9 @@ fn query_sample(
     after: &Scores,
     include: &dyn Fn(usize) -> bool,
 ) -> Vec<Paired> {
-    let included = evidence.queries.iter().enumerate().filter(|(i, _)| include(*i));
-    let scored = included.filter_map(|(i, q)| {
-        let (r, n) = (q.relevant.len() as f64, q.irrelevant.len() as f64);
-        Some(Paired::new(before.separations[i]?, after.separations[i]?, (r * n / (r + n)).sqrt()))
-    });
+    let included = (0..evidence.queries.len()).filter(|i| include(*i));
+    let scored =
+        included.filter_map(|i| Some(Paired::new(before.separations[i]?, after.separations[i]?, before.weights[i])));
     scored.collect()
 }
 

@@ -1,7 +1,7 @@
 //! How well distances agree with judgements, one number a query and one a pair.
 //!
 //! A query's **separation** counts standard deviations between its irrelevant and its relevant results:
-//! `(mean d(irrelevant) - mean d(relevant)) / s`, with distances relative to the query's mean distance. `s^2` is the mean of
+//! `(mean d(irrelevant) - mean d(relevant)) / s`, with distances relative to their mean size. `s^2` is the mean of
 //! the query's own variance and of that of all queries under the same metric. The query's own rests on some ten
 //! distances and is noise by itself (shrinking it is the moderated t statistic of Smyth, 2004): with it alone the gate
 //! was measured to need half as many queries again. Separation has no scale, and a metric gains nothing by spreading
@@ -25,15 +25,18 @@ const BLOCK: usize = 256;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scores {
     pub(crate) separations: Vec<Option<f64>>,
+    /// `sqrt(r i / (r + i))` of the relevant and irrelevant results that each query's separation rests on: the inverse standard
+    /// error of a difference of two means.
+    pub(crate) weights: Vec<f64>,
     pub(crate) placements: Vec<Option<f64>>,
 }
 
 /// What the distances of a query's judged results say.
 #[derive(Debug, Clone, Copy)]
 struct Contrast {
-    /// `(mean d(irrelevant) - mean d(relevant)) / mean d`.
+    /// `(mean d(irrelevant) - mean d(relevant)) / mean |d|`.
     difference: f64,
-    /// `var d / (mean d)^2`.
+    /// `var d / (mean |d|)^2`.
     variance: f64,
 }
 
@@ -43,6 +46,7 @@ pub(crate) struct Scoring<'a> {
     evidence: &'a Evidence<'a>,
     folds: &'a Folds,
     contrasts: Vec<Option<Contrast>>,
+    weights: Vec<f64>,
     placements: Vec<Option<f64>>,
 }
 
@@ -102,7 +106,8 @@ impl Scores {
 impl<'a> Scoring<'a> {
     pub(crate) fn new(evidence: &'a Evidence<'a>, folds: &'a Folds) -> Self {
         let (queries, links) = (evidence.queries.len(), evidence.links.len());
-        Self { evidence, folds, contrasts: vec![None; queries], placements: vec![None; links] }
+        let (contrasts, weights, placements) = (vec![None; queries], vec![0.0; queries], vec![None; links]);
+        Self { evidence, folds, contrasts, weights, placements }
     }
 
     /// The scores of all folds that were added.
@@ -115,6 +120,7 @@ impl<'a> Scoring<'a> {
         };
         Scores {
             separations: self.contrasts.iter().map(|c| c.as_ref().map(separation)).collect(),
+            weights: self.weights,
             placements: self.placements,
         }
     }
@@ -123,23 +129,29 @@ impl<'a> Scoring<'a> {
     pub(crate) fn add_fold(&mut self, fold: usize, distances: &dyn Distances) {
         let (evidence, folds) = (self.evidence, self.folds);
         let members = |of: &[usize]| -> Vec<usize> { (0..of.len()).filter(|i| of[*i] == fold).collect() };
-        let queries: Vec<usize> =
-            members(&folds.queries).into_iter().filter(|i| evidence.queries[*i].has_both_kinds()).collect();
+        let mut queries = Vec::new();
         let mut pairs = Vec::new();
-        for q in queries.iter().map(|i| &evidence.queries[*i]) {
-            pairs.extend(q.relevant.iter().chain(&q.irrelevant).map(|j| (q.row, j.row)));
+        for i in members(&folds.queries) {
+            let query = &evidence.queries[i];
+            let (relevant, irrelevant) = folds.held_out(query);
+            if !relevant.is_empty() && !irrelevant.is_empty() {
+                pairs.extend(relevant.iter().chain(&irrelevant).map(|item| (query.row, item.row)));
+                queries.push((i, relevant, irrelevant));
+            }
         }
         let all = distances.between(evidence, &pairs);
         let mut rest = all.as_slice();
-        for i in queries {
-            let q = &evidence.queries[i];
-            let (relevant, others) = rest.split_at(q.relevant.len());
-            let (irrelevant, others) = others.split_at(q.irrelevant.len());
-            self.contrasts[i] = contrast((&q.relevant, relevant), (&q.irrelevant, irrelevant));
+        for (i, relevant, irrelevant) in queries {
+            let (near, others) = rest.split_at(relevant.len());
+            let (far, others) = others.split_at(irrelevant.len());
+            let (r, n) = (relevant.len() as f64, irrelevant.len() as f64);
+            self.weights[i] = (r * n / (r + n)).sqrt();
+            self.contrasts[i] = contrast((&relevant, near), (&irrelevant, far));
             rest = others;
         }
 
-        let links = members(&folds.links);
+        let held_out = |i: &usize| folds.holds_out(evidence.links[*i].a, evidence.links[*i].b);
+        let links: Vec<usize> = members(&folds.links).into_iter().filter(held_out).collect();
         let pairs: Vec<_> = links.iter().map(|i| (evidence.links[*i].a, evidence.links[*i].b)).collect();
         let all = distances.between(evidence, &pairs);
         let sorted = |similar: bool| {
@@ -167,16 +179,18 @@ fn share_below(sorted: &[f64], v: f64) -> Option<f64> {
 }
 
 /// `None` when all distances are zero.
-fn contrast(relevant: (&[Judged], &[f64]), irrelevant: (&[Judged], &[f64])) -> Option<Contrast> {
+fn contrast(relevant: (&[&Judged], &[f64]), irrelevant: (&[&Judged], &[f64])) -> Option<Contrast> {
     let weights = || relevant.0.iter().chain(irrelevant.0).map(|j| j.weight);
     let distances = || relevant.1.iter().chain(irrelevant.1).copied();
     let mean = mean_of(weights().zip(distances()));
     let variance = mean_of(weights().zip(distances().map(|d| (d - mean).powi(2))));
-    let of_kind = |(judged, distances): (&[Judged], &[f64])| {
+    let of_kind = |(judged, distances): (&[&Judged], &[f64])| {
         mean_of(judged.iter().map(|j| j.weight).zip(distances.iter().copied()))
     };
     let difference = of_kind(irrelevant) - of_kind(relevant);
-    (mean > 0.0).then(|| Contrast { difference: difference / mean, variance: variance / (mean * mean) })
+    // A similarity is a negative distance.
+    let scale = mean_of(weights().zip(distances().map(f64::abs)));
+    (scale > 0.0).then(|| Contrast { difference: difference / scale, variance: variance / (scale * scale) })
 }
 
 /// The weighted mean of (weight, value), weights above 0.

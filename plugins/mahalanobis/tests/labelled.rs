@@ -96,3 +96,15 @@ fn what_cannot_be_learned_from_is_refused() {
     assert!(matches!(fit(&broken, &classes), Err(LearnError::Numerical(_))));
     assert!(matches!(fit(&Array2::zeros((0, 4)), &[]), Err(LearnError::NotEnough(_))));
 }
+
+#[test]
+fn copies_of_every_row_are_learned_from_all_pairs() {
+    // Each row stands six times: no row differs from its nearest of the same class.
+    let rows = Array2::from_shape_fn((240, 4), |(i, j)| {
+        let row = i / 6;
+        (row % 2) as f32 * 3.0 * f32::from(j == 0) + ((row * 7 + j * 13) % 11) as f32 / 4.0
+    });
+    let classes: Vec<usize> = (0..240).map(|i| (i / 6) % 2).collect();
+    let fit = Labelled::default().fit(rows.view(), &classes).expect("a metric");
+    assert!(fit.all_pairs);
+}

@@ -339,3 +339,73 @@ fn however_often_parts_are_merged_the_metric_is_measured_once() {
     index.settle();
     assert_eq!(told.load(Ordering::Relaxed) - before, 2, "told of one graph refined and of one calibration");
 }
+
+/// Each slot that is linked, as often as it is.
+fn linked_slots(index: &Index) -> Vec<u32> {
+    let mut slots: Vec<u32> = index.with_segments(|segments| segments.slots().collect());
+    slots.sort_unstable();
+    slots
+}
+
+#[test]
+fn a_cut_that_waited_for_a_relink_brings_nothing_back() {
+    let dim = 8;
+    let mut random = Random::new(23);
+    let index = Index::new(dim, small(dim, 10_000, 10_000)).unwrap();
+    let vectors: Vec<Vec<f32>> = (0..4000).map(|_| random.vector(dim)).collect();
+    add(&index, 0, &vectors);
+    index.link_now(&|_| (), &never).unwrap();
+    index.apply(&[], &(0..4000).filter(|slot| slot % 2 == 0).collect::<Vec<_>>()).unwrap();
+    let began = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let relinked = AtomicBool::new(false);
+        let progress = |_: f32| {
+            if !relinked.swap(true, Ordering::AcqRel) {
+                began.wait();
+                // Long enough for the other thread to see dead items, and to wait.
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        };
+        scope.spawn(|| {
+            began.wait();
+            index.settle();
+        });
+        index.relink(&progress, &never).unwrap();
+    });
+    assert_eq!(linked_slots(&index), (0..4000).filter(|slot| slot % 2 == 1).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_index_that_is_left_alone_puts_itself_in_order() {
+    let dim = 8;
+    let mut random = Random::new(24);
+    let index = Index::new(dim, Config { link_from: 1000, background: true, ..small(dim, 10_000, 10_000) }).unwrap();
+    let until = |done: &dyn Fn() -> bool| {
+        (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            done()
+        })
+    };
+    // The thread finds nothing to do, and sleeps.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let vectors: Vec<Vec<f32>> = (0..1500).map(|_| random.vector(dim)).collect();
+    add(&index, 0, &vectors);
+    assert!(until(&|| linked_slots(&index).len() == 1500), "a large head is linked");
+    index.apply(&[], &(0..700).collect::<Vec<_>>()).unwrap();
+    assert!(until(&|| linked_slots(&index).len() == 800), "dead items are cut out");
+}
+
+#[test]
+fn items_among_many_dead_slots_are_measured_as_well() {
+    let dim = 8;
+    let mut random = Random::new(25);
+    let index = Index::new(dim, small(dim, 10_000, 10_000)).unwrap();
+    let vectors: Vec<Vec<f32>> = (0..3000).map(|_| random.vector(dim)).collect();
+    let late = 3_000_000_000;
+    add(&index, late, &vectors);
+    index.link_now(&|_| (), &never).unwrap();
+    index.settle();
+    assert_eq!(index.live_slots(), (late..late + 3000).collect::<Vec<_>>());
+    let curve = index.with_segments(|segments| segments.calibrations());
+    assert!(curve[&0].last().is_some_and(|(_, recall)| *recall > 0.9), "{curve:?}");
+}

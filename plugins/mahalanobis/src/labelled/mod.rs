@@ -112,8 +112,13 @@ impl Labelled {
             let stride = asked.len().div_ceil(ASKED).max(1);
             let asked: Vec<usize> = asked.into_iter().step_by(stride).collect();
             for (pairs, errors) in [Pairs::All, Pairs::Nearest].into_iter().zip(&mut errors) {
-                // A fold may lack what its scatters need; then it says nothing of them.
-                let Ok(geodesic) = closed_form(rows, classes, &known, pairs) else { continue };
+                let Ok(geodesic) = closed_form(rows, classes, &known, pairs) else {
+                    // The fold lacks what these scatters need, and all rows may lack it as well.
+                    for wrong in errors {
+                        *wrong += asked.len();
+                    }
+                    continue;
+                };
                 for (t, wrong) in POSITIONS.into_iter().zip(errors) {
                     let images = rows.dot(&geodesic.factor(t).mapv(|v| v as f32).t());
                     let near = nearest(&images.select(Axis(0), &known), &images.select(Axis(0), &asked), VOTERS);

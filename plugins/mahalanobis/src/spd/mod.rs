@@ -45,7 +45,7 @@ impl GeneralizedEigen {
     }
 
     fn between_with<F: Backend>(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
-        same_size(x, y)?;
+        check_ends(x, y)?;
         let rx = factor::<F>(x, "the near end of the geodesic")?;
         let ry = factor::<F>(y, "the far end of the geodesic")?;
         let swapped = pivot_ratio(&rx) > pivot_ratio(&ry);
@@ -68,7 +68,7 @@ impl GeneralizedEigen {
     }
 
     fn of_scatters_with<F: Backend>(s: ArrayView2<'_, f64>, d: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
-        same_size(s, d)?;
+        check_ends(s, d)?;
         // R = L' is upper: L'dL = R (R d)' = R (d R').
         let r = factor::<F>(s, "the scatter of similar pairs")?;
         let rd = dense::product((&r, Shape::Upper, false), (&d.as_standard_layout().into_owned(), Shape::Full));
@@ -127,15 +127,16 @@ pub fn geometric_mean(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>, t: f64) ->
 /// # Errors
 /// [`LearnError::NotAMetric`] when `a` is not square, symmetric and positive definite to working precision.
 pub fn cholesky(a: ArrayView2<'_, f64>) -> Result<Array2<f64>, LearnError> {
-    same_size(a, a)?;
+    check_symmetric(a)?;
     factor::<backend::Default>(a, "the matrix")
 }
 
 /// The smallest and the largest eigenvalue of a symmetric matrix.
 ///
 /// # Errors
-/// [`LearnError::Numerical`] when the eigenproblem does not converge.
+/// [`LearnError::NotAMetric`] when it is not square and symmetric, [`LearnError::Numerical`] when the eigenproblem does not converge.
 pub fn extreme_eigenvalues(a: ArrayView2<'_, f64>) -> Result<(f64, f64), LearnError> {
+    check_symmetric(a)?;
     let values = backend::Default::eigenvalues(a.as_standard_layout().into_owned())?;
     match (values.first(), values.last()) {
         (Some(&least), Some(&greatest)) => Ok((least, greatest)),
@@ -146,8 +147,9 @@ pub fn extreme_eigenvalues(a: ArrayView2<'_, f64>) -> Result<(f64, f64), LearnEr
 /// The eigenvalues of a symmetric matrix, ascending, and its eigenvectors as rows in the same order.
 ///
 /// # Errors
-/// [`LearnError::Numerical`] when the eigenproblem does not converge.
+/// [`LearnError::NotAMetric`] when it is not square and symmetric, [`LearnError::Numerical`] when the eigenproblem does not converge.
 pub fn eigen(a: ArrayView2<'_, f64>) -> Result<(Vec<f64>, Array2<f64>), LearnError> {
+    check_symmetric(a)?;
     backend::Default::eigen(a.as_standard_layout().into_owned())
 }
 
@@ -171,11 +173,26 @@ fn factor<F: Backend>(a: ArrayView2<'_, f64>, what: &str) -> Result<Array2<f64>,
         .ok_or_else(|| LearnError::NotAMetric(format!("{what} is not positive definite")))
 }
 
-fn same_size(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Result<(), LearnError> {
-    if x.nrows() == x.ncols() && x.dim() == y.dim() {
-        return Ok(());
+fn check_ends(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Result<(), LearnError> {
+    if x.dim() != y.dim() {
+        return Err(LearnError::NotAMetric(format!("{:?} and {:?} are not one size", x.dim(), y.dim())));
     }
-    Err(LearnError::NotAMetric(format!("{:?} and {:?} are not two square shapes of one size", x.dim(), y.dim())))
+    check_symmetric(x)?;
+    check_symmetric(y)
+}
+
+/// Refuses what is not square and symmetric to 1e-8 of its largest number.
+pub(crate) fn check_symmetric(a: ArrayView2<'_, f64>) -> Result<(), LearnError> {
+    if a.nrows() != a.ncols() {
+        return Err(LearnError::NotAMetric(format!("{:?} is not square", a.dim())));
+    }
+    let slack = 1e-8 * a.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    match a.indexed_iter().find(|((i, j), v)| (**v - a[[*j, *i]]).abs() > slack) {
+        Some(((i, j), _)) => Err(LearnError::NotAMetric(format!(
+            "row {i}, column {j} differs from row {j}, column {i}; it must be symmetric"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A cheap lower bound of `cond(R'R)`.

@@ -153,3 +153,18 @@ fn faer_and_lapack_agree() {
         }
     }
 }
+
+#[test]
+fn what_is_no_symmetric_matrix_is_refused() {
+    use super::{eigen, extreme_eigenvalues};
+    let skew = ndarray::array![[2.0, 1.0], [0.5, 2.0]];
+    let wide = ndarray::Array2::<f64>::ones((2, 3));
+    for bad in [skew.view(), wide.view()] {
+        let refused = |e: LearnError| matches!(e, LearnError::NotAMetric(_));
+        assert!(cholesky(bad).is_err_and(refused));
+        assert!(eigen(bad).is_err_and(refused));
+        assert!(extreme_eigenvalues(bad).is_err_and(refused));
+        assert!(GeneralizedEigen::between(bad, bad).is_err_and(refused));
+        assert!(GeneralizedEigen::of_scatters(bad, bad).is_err_and(refused));
+    }
+}
