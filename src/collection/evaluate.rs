@@ -46,9 +46,9 @@ pub struct EvaluationRow {
     pub recall: Measure,
     /// Discounted cumulative gain of the first k answers over the best possible (Järvelin & Kekäläinen 2002).
     pub ndcg: Measure,
-    /// One over the rank of the first relevant answer, 0 beyond rank 1,000.
+    /// One over the rank of the first relevant answer, 0 beyond rank 1,000 (or k, if that is more).
     pub mrr: Measure,
-    /// Mean over the relevant items of the precision at their rank, 0 beyond rank 1,000.
+    /// Mean over the relevant items of the precision at their rank, 0 beyond rank 1,000 (or k).
     pub map: Measure,
 }
 

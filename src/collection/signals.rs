@@ -75,7 +75,7 @@ pub(super) fn place_weight(record: &JudgementRecord) -> f32 {
 }
 
 /// A click on one of several answers.
-fn is_click(record: &JudgementRecord) -> bool {
+pub(super) fn is_click(record: &JudgementRecord) -> bool {
     source_of(record.source) == Source::Click && !record.pair && record.grade > 0.0
 }
 

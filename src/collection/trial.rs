@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::interleave::{draft, evidence};
+use super::signals::is_click;
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::feedback::{Judgement, Source, Subject, query_key, record_key};
@@ -119,7 +120,7 @@ impl Trials {
                 let mut held = HashSet::new();
                 for entry in shelf.judgements() {
                     let (sequence, record) = entry?;
-                    if sequence >= state.start && is_click(&record) {
+                    if sequence >= state.start && is_contest(&record) {
                         held.insert(contest_of(&record, state.start));
                     }
                 }
@@ -421,8 +422,9 @@ pub(super) struct Counted {
     pub(super) promoted: Option<Versioned>,
 }
 
-fn is_click(record: &JudgementRecord) -> bool {
-    record.source == 1 && !record.shown.is_empty() && !record.pair && record.grade > 0.0
+/// A click on what may be an answer of a trial.
+fn is_contest(record: &JudgementRecord) -> bool {
+    is_click(record) && !record.shown.is_empty()
 }
 
 fn contest_of(record: &JudgementRecord, start: u64) -> u64 {

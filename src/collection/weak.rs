@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Collection;
 use super::read::parse_meta;
 use crate::error::{Error, Result};
-use crate::feedback::{Judgement, Source};
+use crate::feedback::{Judgement, Source, source_of};
 use crate::persist::QueryRecord;
 
 /// Where labels come from.
@@ -73,7 +73,8 @@ impl Collection {
         let mut judged: BTreeSet<(String, String)> = BTreeSet::new();
         for entry in inner.shelf.judgements() {
             let (_, record) = entry?;
-            if let (QueryRecord::Item(query), 0) = (record.query, record.source)
+            if let QueryRecord::Item(query) = record.query
+                && source_of(record.source) == Source::Explicit
                 && value_of.contains_key(&query)
                 && value_of.contains_key(&record.item)
             {

@@ -42,9 +42,8 @@ impl Collection {
     /// sees them all.
     ///
     /// # Errors
-    /// [`Error::InvalidItem`], [`Error::DuplicateId`], [`Error::Dimension`], [`Error::NotFinite`] or
-    /// [`Error::ZeroVector`] for the input; [`Error::NoEncoder`] or [`Error::Encode`] for texts; storage errors. Nothing is
-    /// stored then.
+    /// [`Error::InvalidItem`] with its position, or [`Error::DuplicateId`], for the input; [`Error::NoEncoder`] or
+    /// [`Error::Encode`] for texts; storage errors. Nothing is stored then.
     pub fn add(&self, items: impl IntoIterator<Item = Item>) -> Result<Added> {
         self.inner.add(self.prepare(items)?)
     }

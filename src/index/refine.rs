@@ -89,7 +89,7 @@ fn spread(edges: &[Edges], from: u32, seen: &mut [bool]) -> Vec<u32> {
 
 /// Gives every node that the entry does not reach an edge from the nearest node that it does.
 ///
-/// Giving an edge to a full node takes its longest one away, which may cut off another node: hence the rounds.
+/// Giving an edge to a full node takes its last one away, which may cut off another node: hence the rounds.
 pub(crate) fn attach(space: &Space<'_>, graph: &mut Graph) {
     const ROUNDS: usize = 16;
     for _ in 0..ROUNDS {

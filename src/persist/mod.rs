@@ -56,8 +56,8 @@ pub enum Durability {
     /// Every acknowledged write is on disk: it survives a kill and a power cut.
     #[default]
     Strict,
-    /// Writes are atomic, but the last half second of them can be lost in a crash. For bulk loads; end with
-    /// [`Store::flush`](crate::Store::flush).
+    /// Writes are atomic, but a crash can lose those since the last [`Store::flush`](crate::Store::flush). For bulk loads;
+    /// end with one.
     Relaxed,
 }
 

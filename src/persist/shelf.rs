@@ -12,8 +12,8 @@
 //! | meta | name | counters, active metrics, which images there are |
 //! | removed | slot | nothing: its item was removed, and an image may still have it |
 //!
-//! Numbers in keys are big-endian, so that trees iterate in their order. A record longer than [`CHUNK`] is cut into parts:
-//! all but the last are exactly that long, and the last is shorter (perhaps empty).
+//! Numbers in keys are big-endian, so that trees iterate in their order. An item or a metric longer than [`CHUNK`] is cut into
+//! parts: all but the last are exactly that long, and the last is shorter (perhaps empty).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! `low-rank`: the closed form inside a subspace, the identity outside.
 //!
-//! `P` spans the directions in which the collection's items vary most (its principal components); inside,
+//! `P` spans the directions in which the collection's items vary most (its principal components; for a person's metric, those
+//! of what all others judged to be apart); inside,
 //! `A_P = (P S^ P')^-1 #_t (P D^ P')` is scaled to the trace `k` of an identity, and `A = P' A_P P + (I - P'P)`. A fit costs an
 //! eigenproblem of `k` rows in place of `d`, and what has little variance, where `gmml` would rest on its prior alone, is
 //! left as the encoder gave it.

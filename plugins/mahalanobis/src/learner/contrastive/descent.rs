@@ -44,7 +44,7 @@ pub(crate) fn descend(
         if step % POLL == 0 && cancel() {
             return Err(LearnError::Cancelled);
         }
-        // Every anchor is met once before any is met again.
+        // No anchor is met twice in a pass. The few that fill no batch at its end are passed over.
         if order.len() < size {
             order = (0..pool.anchors()).collect();
             for i in (1..order.len()).rev() {
