@@ -26,6 +26,7 @@ fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
         input::npy_items(&b""[..], "other", Some((reader(), "the-file")), expected).err(),
         input::npy_f32(reader(), "the-file").err(),
         input::npy_f64(reader(), "the-file").err(),
+        input::npy_queries(reader(), "the-file", expected).err(),
         input::judgements_jsonl(reader(), "the-file", expected, &Defaults::default()).err(),
         input::evaluation(reader(), "the-file", expected, None).err(),
         input::evaluation(reader(), "the-file", expected, Some(&texts)).err(),

@@ -79,16 +79,21 @@ impl Args {
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let format = args.format()?;
     let collection = at.collection(&args.name)?;
-    let reading = output::spinner(format!("reading {}", args.file.name()));
-    let Parsed { items, places, bad } = parse(args, format, &collection)?;
+    let file = args.file.name();
+    let reading = output::spinner(format!("reading {file}"));
+    let mut parsed = parse(args, format, &collection)?;
     drop(reading);
+    parsed.items = encode(parsed.items, &collection)?;
+    // What an encoder makes of a text and a precision of a vector is seen only now.
+    let (expected, precision) = (expected(&collection), collection.info().precision);
+    let check = |item: &Item| input::check_kept(item, precision, expected);
+    let Parsed { items, places, bad } = parsed.pass(&file, args.skip_bad, check)?;
 
     let total = items.len() as u64;
-    let items = encode(items, &collection)?;
     let working = output::spinner(format!("storing {}", plural(total, "item", "items")));
     let added = collection.add(items).map_err(|error| match error {
         affinis::Error::InvalidItem { index, reason, .. } if index < places.len() => {
-            Failure::Input(InputError::new(&args.file.name(), places[index], reason))
+            Failure::Input(InputError::new(&file, places[index], reason))
         }
         other => other.into(),
     })?;

@@ -7,13 +7,18 @@ use affinis::{Collection, EvaluationRow, Measure, MetricChoice, Query};
 use super::{At, expected, hits, metric_choice, metric_name};
 use crate::failure::Failure;
 use crate::input::{self, EvaluationInput, Input, InputError, Opened, Place};
-use crate::output::{self, Align, DIM, Out, Table, plain, plural};
+use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
+
+/// How many hits the crate looks at for MRR and MAP, unless K is more.
+const DEPTH: usize = 1_000;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The file holds JSON lines, {\"query\": \"text\" (or \"query_id\", \"query_vector\"), \"relevant\": [\"id\",
 ..]}, or TREC qrels, `topic iteration item grade`, where a grade above 0 is relevant. A query's
-own item is left out of its results. Intervals are 95 % bootstrap intervals over the queries.
+own item is left out of its results. Precision, recall and nDCG look at the first K hits, MRR and
+MAP at the first 1,000 (or K, where that is more). Intervals are 95 % bootstrap intervals over the
+queries.
 
 Examples:
   affinis evaluate notes queries.jsonl
@@ -30,7 +35,7 @@ pub(crate) struct Args {
     /// Measure this metric beside Euclidean: `active`, `euclidean`, or a version's number
     #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
     metric: MetricChoice,
-    /// How many hits are looked at, 1 to 10000
+    /// At how many hits precision, recall and nDCG look, 1 to 10000
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
 }
@@ -57,8 +62,11 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ));
     }
     let working = output::spinner(format!("asking {}", plural(input.queries.len() as u64, "query", "queries")));
-    let evaluation = collection.evaluate(&input.queries, args.k, &[MetricChoice::Euclidean, args.metric])?;
+    let mut evaluation = collection
+        .evaluate(&input.queries, args.k, &[MetricChoice::Euclidean, args.metric])
+        .map_err(|error| blame(error, &input, &name, &collection))?;
     drop(working);
+    evaluation.rows.iter_mut().for_each(without_negative_zeros);
     if out.is_json() {
         return Ok(out.json(&evaluation)?);
     }
@@ -82,8 +90,36 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ]);
     }
     out.line(table.indent(2))?;
-    out.line(format_args!("  {DIM}all at k = {}, with 95 % bootstrap intervals{DIM:#}", evaluation.k))?;
+    out.line(format_args!(
+        "  {DIM}precision, recall and nDCG at k = {}; MRR and MAP over the first {}; 95 % bootstrap intervals{DIM:#}",
+        evaluation.k,
+        count(evaluation.k.max(DEPTH) as u64)
+    ))?;
     Ok(())
+}
+
+/// The sum of no gains is -0.
+fn without_negative_zeros(row: &mut EvaluationRow) {
+    for measure in [&mut row.precision, &mut row.recall, &mut row.ndcg, &mut row.mrr, &mut row.map] {
+        for value in [&mut measure.mean, &mut measure.low, &mut measure.high] {
+            *value += 0.0;
+        }
+    }
+}
+
+/// Gives an error the line of the query that brought it about: the first that cannot be asked alone either, as a text
+/// that the encoder makes nothing of.
+fn blame(error: affinis::Error, input: &EvaluationInput, file: &str, collection: &Collection) -> Failure {
+    use affinis::Error::{Dimension, Encode, InvalidQuery, NotFinite, ZeroVector};
+    if !matches!(error, Dimension { .. } | Encode(_) | InvalidQuery(_) | NotFinite { .. } | ZeroVector { .. }) {
+        return error.into();
+    }
+    let fails = |query: &Query| collection.search(query.clone()).k(1).metric(MetricChoice::Euclidean).run().err();
+    let alone = input.queries.iter().zip(&input.lines).find_map(|(q, &line)| Some((fails(&q.query)?, line)));
+    match alone {
+        Some((error, line)) => InputError::new(file, Place::Line(line), error.to_string()).into(),
+        None => error.into(),
+    }
 }
 
 fn measure(measure: &Measure) -> String {

@@ -6,7 +6,7 @@ use affinis::{Collection, Explanation, Judgement, MetricChoice, Query, Subject};
 use clap::ArgGroup;
 use serde_json::json;
 
-use super::{At, metric_choice, metric_name};
+use super::{At, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, DIM, Out, Table, count, number, plain, plural};
 
@@ -27,6 +27,7 @@ pub(crate) struct Args {
     /// The collection's name
     name: String,
     /// The text that was searched for
+    #[arg(value_parser = text)]
     text: Option<String>,
     /// The stored item that was searched for
     #[arg(long, value_name = "ID")]
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
     metric: MetricChoice,
     /// Under this user's metric where there is one
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
 }
 

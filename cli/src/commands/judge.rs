@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use affinis::{Collection, RefitReport, Source, Weak};
+use affinis::{Collection, RefitReport, Source, Verdict, Weak};
 use serde_json::json;
 
-use super::{At, expected, refit};
+use super::{At, expected, refit, trial, user};
 use crate::failure::Failure;
 use crate::input::{self, Defaults, Input, InputError, Opened, Place, source_name};
 use crate::output::{self, Out, plain, plural};
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count, requires = "weak")]
     number: usize,
     /// Who judged
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
     /// How the judgements came about: explicit, click or proxy [default: explicit]
     #[arg(long, value_name = "SOURCE", value_parser = source_name)]
@@ -55,6 +55,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
+    let running = collection.trial()?.filter(|trial| trial.verdict == Verdict::Running);
     let stored = match (&args.file, &args.by_field) {
         (Some(file), _) => given(args, file, &collection)?,
         (None, Some(field)) => collection.judge_weakly(&Weak::Field(field.clone()), args.number, 0)?,
@@ -66,10 +67,18 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         None => false,
     };
     let report = if due { learn(&collection) } else { None };
+    // Clicks may have decided the trial, or a refit may have ended it.
+    let ended = match running {
+        Some(_) => collection.trial()?.filter(|trial| trial.verdict != Verdict::Running),
+        None => None,
+    };
     if out.is_json() {
         let mut document = json!({"judgements": number, "first": stored.start, "last": stored.end.saturating_sub(1)});
         if let Some(report) = &report {
             document["refit"] = refit::document(report);
+        }
+        if let Some(trial) = &ended {
+            document["trial"] = json!(trial);
         }
         return Ok(out.json(&document)?);
     }
@@ -79,6 +88,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         plain(&args.name),
         plural(collection.judgement_count() as u64, "judgement", "judgements")
     ))?;
+    if let Some(trial) = &ended {
+        out.line(format_args!("the trial is over: {}", trial::sentence(trial)))?;
+    }
     if let Some(report) = &report {
         refit::print(report, false, out)?;
     }

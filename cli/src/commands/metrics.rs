@@ -1,6 +1,6 @@
 //! `metrics`: the versions of a collection's metric, and which of them is active.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use affinis::{Collection, Drift, Version};
@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::refit::gate_document;
-use super::{At, metric_name, trial};
+use super::{At, metric_name, trial, user};
 use crate::failure::Failure;
 use crate::input::{self, Input, InputError, Opened, Place};
-use crate::output::{Align, BAD, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number, plain};
+use crate::output::{self, Align, BAD, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number, plain};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -26,6 +26,7 @@ Examples:
   affinis metrics notes show 3
   affinis metrics notes promote 2
   affinis metrics notes rollback                    back to the parent of the active version
+  affinis metrics notes rollback --user ann         ann is answered under everybody's metric again
   affinis metrics notes diff 0 3
   affinis metrics notes drift                       how far each refit moved, and what should alarm
   affinis metrics notes trial start 4               4 against the active one, decided by clicks
@@ -47,15 +48,18 @@ enum Action {
         /// The version's number
         version: u32,
     },
-    /// Answer searches under a version from now on
+    /// Answer searches under a version from now on: its user's where it was learned for one, else everybody's
     Promote {
         /// The version's number
         version: u32,
     },
-    /// Go back to a version, or to the parent of the active one
+    /// Go back to a version, or to the parent of the active one; a user, to everybody's metric
     Rollback {
         /// The version's number [default: the active version's parent]
         version: Option<u32>,
+        /// End this user's own metric; it stays a version that can be promoted
+        #[arg(long, value_name = "USER", value_parser = user, conflicts_with = "version")]
+        user: Option<String>,
     },
     /// Show how far each refit moved the metric, what the gate measured, and what should alarm
     Drift,
@@ -75,7 +79,7 @@ enum Action {
     Export {
         /// The version's number
         version: u32,
-        /// The file
+        /// The file, or - for standard output
         file: PathBuf,
     },
     /// Make a version of a matrix in a file; `promote` makes it active
@@ -92,9 +96,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         Action::Show { version } => show(&collection.metric(*version)?, out),
         Action::Promote { version } => {
             collection.promote(*version)?;
-            active(*version, out)
+            active(&collection, *version, out)
         }
-        Action::Rollback { version } => active(collection.rollback(*version)?, out),
+        Action::Rollback { user: Some(user), .. } => end_own(&collection, user, out),
+        Action::Rollback { version, user: None } => active(&collection, collection.rollback(*version)?, out),
         Action::Drift => drift(&collection, out),
         Action::Trial { action } => trial::run(&collection, action.as_ref().unwrap_or(&trial::Action::Status), out),
         Action::Diff { version, with } => diff(&collection, *version, *with, out),
@@ -103,11 +108,30 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
 }
 
-fn active(version: u32, out: &mut Out) -> Result<(), Failure> {
-    if out.is_json() {
-        return Ok(out.json(&json!({"active": version}))?);
+/// Says whose searches a version answers now.
+fn active(collection: &Collection, version: u32, out: &mut Out) -> Result<(), Failure> {
+    answers(version, collection.metric(version)?.user.as_deref(), out)
+}
+
+/// Takes a user back to everybody's metric.
+fn end_own(collection: &Collection, user: &str, out: &mut Out) -> Result<(), Failure> {
+    let shared = collection.active_metric(None);
+    if collection.active_metric(Some(user)) == shared {
+        return Err(Failure::Failed(format!("{user:?} has no metric of their own to go back from")));
     }
-    out.line(format_args!("{} is active", metric_name(version)))?;
+    collection.clear_user_metric(user)?;
+    answers(shared, Some(user), out)
+}
+
+fn answers(version: u32, user: Option<&str>, out: &mut Out) -> Result<(), Failure> {
+    if out.is_json() {
+        return Ok(match user {
+            Some(user) => out.json(&json!({"active": version, "user": user})),
+            None => out.json(&json!({"active": version})),
+        }?);
+    }
+    let whose = user.map(|user| format!(" for {}", plain(user))).unwrap_or_default();
+    out.line(format_args!("{} is active{whose}", metric_name(version)))?;
     Ok(())
 }
 
@@ -185,6 +209,7 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
         return Ok(out.json(version)?);
     }
     let state = match version {
+        Version { active: true, user: Some(_), .. } => "  active for its user",
         Version { active: true, .. } => "  active",
         Version { withdrawn: true, .. } => "  withdrawn: judgements it had learned from were forgotten",
         _ => "",
@@ -310,6 +335,7 @@ fn export(collection: &Collection, version: u32, file: &Path, out: &mut Out) -> 
     let matrix = collection.metric_matrix(version)?;
     let record = collection.metric(version)?;
     let mut whole = WholeFile::create(file)?;
+    let to_stdout = whole.is_stdout();
     let writer = whole.writer();
     let written = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
         input::write_npy_f64(writer, &matrix.view())
@@ -320,15 +346,13 @@ fn export(collection: &Collection, version: u32, file: &Path, out: &mut Out) -> 
         serde_json::to_writer(&mut *writer, &document).map_err(io::Error::from).and_then(|()| writer.write_all(b"\n"))
     };
     whole.finish(written)?;
-    if out.is_json() {
-        return Ok(out.json(&json!({"version": version, "file": file.display().to_string(), "dim": matrix.nrows()}))?);
+    let name = file.display().to_string();
+    let said = format!("wrote {}, {1} x {1}, to {2}", metric_name(version), matrix.nrows(), plain(&name));
+    match (to_stdout, out.is_json()) {
+        (true, _) => output::note(said),
+        (false, true) => out.json(&json!({"version": version, "file": name, "dim": matrix.nrows()}))?,
+        (false, false) => out.line(said)?,
     }
-    out.line(format_args!(
-        "wrote {}, {1} x {1}, to {2}",
-        metric_name(version),
-        matrix.nrows(),
-        plain(&file.display().to_string())
-    ))?;
     Ok(())
 }
 
@@ -356,7 +380,10 @@ fn import(collection: &Collection, file: &Input, out: &mut Out) -> Result<(), Fa
         );
         return Err(wrong(reason).into());
     }
-    let version = collection.import_metric(matrix.view())?;
+    let version = collection.import_metric(matrix.view()).map_err(|error| match error {
+        affinis::Error::Learn(_) | affinis::Error::Invalid(_) => wrong(error.to_string()).into(),
+        other => Failure::Store(other),
+    })?;
     if out.is_json() {
         return Ok(out.json(&json!({"version": version}))?);
     }

@@ -19,7 +19,7 @@ pub(crate) mod trial;
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Distance, MetricChoice, Store, StoreBuilder};
+use affinis::{Collection, Distance, MetricChoice, MetricLearner, Store, StoreBuilder};
 use affinis_mahalanobis::Mahalanobis;
 
 use crate::args::{Cli, Command};
@@ -63,7 +63,8 @@ pub(crate) struct At(PathBuf);
 impl At {
     /// The directory of a store that must be there.
     pub(crate) fn existing(&self) -> Result<&Path, Failure> {
-        if self.0.exists() {
+        // Whether it is there may be hidden; whoever opens it says why.
+        if !matches!(self.0.try_exists(), Ok(false)) {
             return Ok(&self.0);
         }
         Err(Failure::Failed(format!(
@@ -98,6 +99,11 @@ pub(crate) fn builder() -> StoreBuilder {
     Store::builder().plugin(Mahalanobis::default())
 }
 
+/// The names of all learners.
+pub(crate) fn learners() -> &'static [&'static str] {
+    Mahalanobis::default().learners()
+}
+
 /// What a collection takes.
 pub(crate) fn expected(collection: &Collection) -> Expected {
     let info = collection.info();
@@ -125,6 +131,25 @@ pub(crate) fn hits(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(k) if (1..=affinis::MAX_K).contains(&k) => Ok(k),
         _ => Err(format!("k is a whole number from 1 to {}", affinis::MAX_K)),
+    }
+}
+
+/// Reads a text that is to be encoded.
+pub(crate) fn text(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("the text is empty".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a user's name.
+pub(crate) fn user(name: &str) -> Result<String, String> {
+    match name.len() {
+        0 => Err("the user's name is empty".into()),
+        n if n > affinis::MAX_ID_BYTES => {
+            Err(format!("the user's name has {n} bytes; the most is {}", affinis::MAX_ID_BYTES))
+        }
+        _ => Ok(name.to_owned()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use affinis::{Collection, Gate, Query, RefitReport};
 use serde_json::{Value, json};
 
-use super::At;
+use super::{At, learners, user};
 use crate::failure::Failure;
 use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plain, plural};
 
@@ -25,10 +25,10 @@ pub(crate) struct Args {
     /// The collection's name
     name: String,
     /// Which learner makes the metric, such as gmml, diagonal or contrastive [default: the plugin chooses]
-    #[arg(long, value_name = "LEARNER")]
+    #[arg(long, value_name = "LEARNER", value_parser = learner)]
     learner: Option<String>,
     /// Learn a metric for this user, from this user's judgements
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
     /// Keep the user's metric as a change of everybody's along N directions, 4 N bytes a dimension; 0 keeps it whole
     /// [default: 64 above 256 dimensions, else 0]
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DAYS", value_parser = days)]
     half_life: Option<Duration>,
     /// Let no user's judgements make up more than this share of all that is learned from, such as 0.2
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     user_share: Option<f64>,
     /// Fixes every random choice [default: 0]
     #[arg(long, value_name = "N")]
@@ -95,6 +95,18 @@ fn questions(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if (2..=1000).contains(&n) => Ok(n),
         _ => Err("ask for 2 to 1000 judgements".into()),
+    }
+}
+
+fn learner(name: &str) -> Result<String, String> {
+    let known = learners();
+    if known.contains(&name) { Ok(name.to_owned()) } else { Err(format!("there are {}", known.join(", "))) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("a share is a number above 0 and at most 1".into()),
     }
 }
 
@@ -170,7 +182,13 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
         (None, true) => "the metric".to_owned(),
         (None, false) => "the candidate".to_owned(),
     };
+    // Nothing but --force promotes what the gate did not pass.
+    let forced = report.promoted && !report.gate.accepted;
     match (report.promoted, dry_run) {
+        (true, _) if forced => out.line(format_args!(
+            "{BOLD}promoted by --force{BOLD:#}: {what}, learned by {}, which the gate had not passed",
+            plain(&report.learner)
+        ))?,
         (true, _) => out.line(format_args!("{GOOD}promoted{GOOD:#} {what}, learned by {}", plain(&report.learner)))?,
         (false, true) => out.line(format_args!(
             "{BOLD}dry run{BOLD:#}: {what} of {} would {}be promoted; nothing is stored",
@@ -204,7 +222,8 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
         let bound = gate.lower_bound.map(|b| format!("; the gain is at least {}", number(b))).unwrap_or_default();
         rows.push(("", format!("{} before, {} after{bound}", number(before), number(after))));
     }
-    rows.push(("", plain(&gate.reason)));
+    let said = if forced { "the gate said: " } else { "" };
+    rows.push(("", format!("{said}{}", plain(&gate.reason))));
     let spent = &report.millis;
     rows.push((
         "time",

@@ -6,9 +6,9 @@ use clap::ArgGroup;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{At, expected, hits, metric_choice, metric_name};
+use super::{At, expected, hits, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
-use crate::input::{self, Input, InputError, Opened, Place};
+use crate::input::{self, Input, Opened};
 use crate::output::{Align, BOLD, DIM, Out, Table, count, millis, plain};
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,7 @@ pub(crate) struct Args {
     /// The collection's name
     name: String,
     /// The text to search for
+    #[arg(value_parser = text)]
     text: Option<String>,
     /// Search for each row of a 2-D npy array; - for standard input
     #[arg(long, value_name = "FILE.npy")]
@@ -51,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
     metric: MetricChoice,
     /// Rank by this user's metric where there is one
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
     /// Say how the answer was found
     #[arg(long)]
@@ -100,12 +101,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     let Some(file) = &args.vectors else { return Ok(()) };
     let Opened { name, reader } = file.open()?;
-    let vectors = input::npy_f32(reader, &name)?;
-    let wanted = expected(&collection);
-    if vectors.ncols() != wanted.dim {
-        let reason = format!("has {} columns, but the collection's dimension is {}", vectors.ncols(), wanted.dim);
-        return Err(InputError::new(&name, Place::File, reason).into());
-    }
+    let vectors = input::npy_queries(reader, &name, expected(&collection))?;
     for (row, vector) in vectors.outer_iter().enumerate() {
         if !out.is_json() && row > 0 {
             out.line("")?;

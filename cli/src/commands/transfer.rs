@@ -6,17 +6,17 @@
 //! `{"metric": {"version", .., "bytes"}}`, a version as `metrics show --json` prints it with what its plugin keeps of it,
 //! in base64. Numbers are written so that they are read back bit for bit.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Encoder, EncoderInfo, History, Onnx, StoredVersion};
+use affinis::{Collection, Encoder, EncoderInfo, Error, History, Onnx, StoredVersion};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::{At, metric_name};
 use crate::failure::Failure;
-use crate::input::{self, Archive, FORMAT, FORMAT_VERSION, Header, Input, Opened};
+use crate::input::{self, Archive, FORMAT, FORMAT_VERSION, Header, Input, InputError, Opened, Place, Places};
 use crate::output::{self, Out, WholeFile, plain, plural};
 
 #[derive(Debug, clap::Args)]
@@ -69,15 +69,10 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         settings,
     };
     let items = header.settings.items;
-    if args.file.as_os_str() == "-" {
-        let mut stdout = BufWriter::new(io::stdout().lock());
-        write(&collection, &header, &history, &mut stdout)??;
-        stdout.flush()?;
-    } else {
-        let mut whole = WholeFile::create(&args.file)?;
-        let written = write(&collection, &header, &history, whole.writer())?;
-        whole.finish(written)?;
-    }
+    let mut whole = WholeFile::create(&args.file)?;
+    let to_stdout = whole.is_stdout();
+    let written = write(&collection, &header, &history, whole.writer())?;
+    whole.finish(written)?;
     let file = args.file.display().to_string();
     let said = format!(
         "{}: exported {}, {} and {} to {}",
@@ -87,7 +82,7 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         plural(header.metrics as u64, "metric", "metrics"),
         plain(&file)
     );
-    match (args.file.as_os_str() == "-", out.is_json()) {
+    match (to_stdout, out.is_json()) {
         (true, _) => output::note(said),
         (false, true) => out.json(&json!({
             "collection": args.name, "file": file, "items": items,
@@ -103,7 +98,7 @@ fn write(
     collection: &Collection,
     header: &Header,
     history: &History,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> Result<io::Result<()>, Failure> {
     let bar = output::bar(header.settings.items, "exporting");
     let mut lines = JsonLines { out, result: Ok(()) };
@@ -128,12 +123,12 @@ fn write(
 }
 
 /// A writer of JSON lines that stops at its first error.
-struct JsonLines<'a, W> {
-    out: &'a mut W,
+struct JsonLines<'a> {
+    out: &'a mut dyn Write,
     result: io::Result<()>,
 }
 
-impl<W: Write> JsonLines<'_, W> {
+impl JsonLines<'_> {
     fn put(&mut self, line: &Value) {
         if self.result.is_ok() {
             self.result = writeln!(self.out, "{line}");
@@ -144,11 +139,11 @@ impl<W: Write> JsonLines<'_, W> {
 pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let store = at.open_or_create()?;
     if store.collections()?.iter().any(|info| info.name == args.name) {
-        return Err(affinis::Error::CollectionExists(args.name.clone()).into());
+        return Err(Error::CollectionExists(args.name.clone()).into());
     }
     let reading = output::spinner(format!("reading {}", args.file.name()));
     let Opened { name, reader } = args.file.open()?;
-    let Archive { settings, items, history } = input::archive(reader, &name)?;
+    let Archive { settings, items, history, places } = input::archive(reader, &name)?;
     drop(reading);
 
     let working = output::spinner(format!("storing {}", plural(items.len() as u64, "item", "items")));
@@ -160,7 +155,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         return Err(Failure::Usage("the exported collection has no encoder; leave --encoder out".into()));
     }
     let counts = (items.len(), history.judgements.len(), history.versions.len());
-    builder.create_with(items, &history)?;
+    builder.create_with(items, &history).map_err(|error| refused(error, args, &name, &places, &history))?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&json!({
@@ -176,6 +171,29 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         metric_name(history.active)
     ))?;
     Ok(())
+}
+
+/// An error that the file is to blame for gets its name, and the line where it is known.
+fn refused(error: Error, args: &ImportArgs, file: &str, places: &Places, history: &History) -> Failure {
+    let of_version = |message: &str| {
+        let number: u32 = message.strip_prefix("metric version ")?.split(' ').next()?.parse().ok()?;
+        places.versions.get(history.versions.iter().position(|v| v.version.version == number)?)
+    };
+    let place = match &error {
+        Error::InvalidItem { index, .. } => places.items.get(*index),
+        Error::InvalidJudgement { index, .. } => places.judgements.get(*index),
+        // Invalid can also be the name that was asked for.
+        Error::Invalid(message) if message.contains(&format!("name {:?}", args.name)) => return error.into(),
+        // The number of the version stands in the words only.
+        Error::Invalid(message) | Error::NoPlugin(message) => of_version(message),
+        Error::Learn(_) | Error::ZeroVector { .. } | Error::NotFinite { .. } | Error::Dimension { .. } => None,
+        _ => return error.into(),
+    };
+    let reason = match error {
+        Error::InvalidItem { reason, .. } | Error::InvalidJudgement { reason, .. } => reason,
+        other => other.to_string(),
+    };
+    InputError::new(file, place.copied().unwrap_or(Place::File), reason).into()
 }
 
 /// The encoder that an exported collection names.

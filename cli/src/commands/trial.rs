@@ -4,7 +4,7 @@ use affinis::{Collection, Query, Team, Trial, Verdict};
 use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 
-use super::{hits, metric_name};
+use super::{hits, metric_name, text, user};
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, count, number, plain};
 
@@ -30,6 +30,7 @@ pub(crate) enum Action {
 #[command(group = ArgGroup::new("asked").required(true).args(["text", "like"]))]
 pub(crate) struct Search {
     /// The text to search for
+    #[arg(value_parser = text)]
     text: Option<String>,
     /// Search for what is like a stored item
     #[arg(long, value_name = "ID")]
@@ -38,7 +39,7 @@ pub(crate) struct Search {
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
     /// Who asks
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
 }
 

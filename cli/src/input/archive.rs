@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::check::{Collector, Expected, check_vector, narrow};
+use super::check::{Collector, Expected, check_kept, check_vector, narrow};
 use super::error::{InputError, Place};
 use super::items::json_line;
 use super::judgements::judgement_of;
@@ -56,6 +56,19 @@ pub struct Archive {
     pub items: Vec<Item>,
     /// What it has learned.
     pub history: History,
+    /// Where all that stands.
+    pub places: Places,
+}
+
+/// Where what an exported collection holds stands, each in its order.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The items.
+    pub items: Vec<Place>,
+    /// The judgements.
+    pub judgements: Vec<Place>,
+    /// The versions of the metric.
+    pub versions: Vec<Place>,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +106,9 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
         skip_bad: false,
     };
     let mut collector = Collector::new(file, expected);
+    let precision = header.settings.precision;
     let mut items = 0;
+    let mut places = Places::default();
     let mut history = History {
         active: header.active,
         active_users: header.active_users.clone(),
@@ -112,14 +127,21 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
         match kind.as_str() {
             "item" => {
                 items += 1;
-                collector.push(place, item(value))?;
+                let item = item(value).and_then(|item| check_kept(&item, precision, expected).map(|()| item));
+                collector.push(place, item)?;
             }
             "text" => {
                 let (text, vector) = text_line(value, expected).map_err(wrong)?;
                 history.texts.insert(text, vector);
             }
-            "judgement" => history.judgements.push(judgement(value, expected).map_err(wrong)?),
-            "metric" => history.versions.push(metric(value).map_err(wrong)?),
+            "judgement" => {
+                history.judgements.push(judgement(value, expected).map_err(wrong)?);
+                places.judgements.push(place);
+            }
+            "metric" => {
+                history.versions.push(metric(value).map_err(wrong)?);
+                places.versions.push(place);
+            }
             other => {
                 return Err(wrong(format!("{other:?} is no kind of line; there are item, text, judgement and metric")));
             }
@@ -138,8 +160,14 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
             )));
         }
     }
-    let items = if items == 0 { Vec::new() } else { collector.finish()?.items };
-    Ok(Archive { settings: header.settings, items, history })
+    let items = if items == 0 {
+        Vec::new()
+    } else {
+        let parsed = collector.finish()?;
+        places.items = parsed.places;
+        parsed.items
+    };
+    Ok(Archive { settings: header.settings, items, history, places })
 }
 
 fn header(line: &str) -> Result<Header, String> {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use affinis::Item;
+use affinis::{Item, Precision};
+use half::f16;
 use serde_json::Value;
 
 use super::error::{InputError, Place, cut};
@@ -30,6 +31,51 @@ pub struct Parsed {
     pub places: Vec<Place>,
     /// What was left out; empty unless [`Expected::skip_bad`].
     pub bad: Vec<InputError>,
+}
+
+impl Parsed {
+    /// Checks every item once more, by what was not known of it when it was read: those that do not pass are left out, or
+    /// the first of them is an error.
+    ///
+    /// # Errors
+    /// [`InputError`] at the first item that does not pass (unless they are skipped), and when none does.
+    pub fn pass(
+        self,
+        file: &str,
+        skip_bad: bool,
+        check: impl Fn(&Item) -> Result<(), String>,
+    ) -> Result<Self, InputError> {
+        let mut passed = Self { items: Vec::with_capacity(self.items.len()), places: Vec::new(), bad: self.bad };
+        for (item, place) in self.items.into_iter().zip(self.places) {
+            match check(&item).map_err(|reason| InputError::new(file, place, reason)) {
+                Ok(()) => {
+                    passed.items.push(item);
+                    passed.places.push(place);
+                }
+                Err(error) if skip_bad => passed.bad.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        passed.bad.sort_by_key(|error| error.place);
+        passed.usable(file)
+    }
+
+    /// Refuses an input of which nothing is left.
+    fn usable(self, file: &str) -> Result<Self, InputError> {
+        if !self.items.is_empty() {
+            return Ok(self);
+        }
+        let reason = match self.bad.first() {
+            None => "the input is empty: it holds no items".to_owned(),
+            Some(first) => format!(
+                "none of its {} items can be used; the first stands in {}: {}",
+                self.bad.len(),
+                first.place,
+                first.reason
+            ),
+        };
+        Err(InputError::new(file, Place::File, reason))
+    }
 }
 
 /// Gathers items, checking each.
@@ -68,21 +114,7 @@ impl<'a> Collector<'a> {
     }
 
     pub(crate) fn finish(self) -> Result<Parsed, InputError> {
-        if !self.parsed.items.is_empty() {
-            return Ok(self.parsed);
-        }
-        let reason = match self.parsed.bad.first() {
-            None => "the input is empty: it holds no items".to_owned(),
-            Some(first) => {
-                format!(
-                    "none of its {} items can be used; the first stands in {}: {}",
-                    self.parsed.bad.len(),
-                    first.place,
-                    first.reason
-                )
-            }
-        };
-        Err(InputError::new(self.file, Place::File, reason))
+        self.parsed.usable(self.file)
     }
 
     fn check(&mut self, place: Place, item: Item) -> Result<Item, String> {
@@ -113,6 +145,7 @@ fn check_item(item: &Item, expected: Expected) -> Result<(), String> {
         (Some(_), None) if !expected.texts => {
             return Err("the collection has no encoder, so an item needs a \"vector\"".into());
         }
+        (Some(text), None) if text.trim().is_empty() => return Err("\"text\" is empty".into()),
         (_, Some(vector)) => check_vector(vector, "the vector", expected)?,
         _ => {}
     }
@@ -147,6 +180,31 @@ pub(crate) fn check_vector(vector: &[f32], what: &str, expected: Expected) -> Re
         return Err(format!("{what} is zero, which has no direction; a cosine collection cannot use it"));
     }
     Ok(())
+}
+
+/// Checks an item's vector as a precision keeps it, in which numbers may be too large and small ones are zero.
+///
+/// # Errors
+/// Why it cannot be stored.
+pub fn check_kept(item: &Item, precision: Precision, expected: Expected) -> Result<(), String> {
+    let Some(vector) = &item.vector else { return Ok(()) };
+    let what = if item.text.is_some() { "the text's vector" } else { "the vector" };
+    check_vector(vector, what, expected)?;
+    let kept: Vec<f32> = match precision {
+        Precision::F16 => vector.iter().map(|&v| f16::from_f32(v).to_f32()).collect(),
+        // Codes are multiples of 1/127 of the largest number.
+        Precision::I8 if vector.iter().all(|v| v.abs() / 127.0 == 0.0) => vec![0.0; vector.len()],
+        _ => return Ok(()),
+    };
+    if let Some(at) = kept.iter().position(|v| !v.is_finite()) {
+        return Err(format!(
+            "{what} has {} at position {at}, which is too large for precision {}; the most is {}",
+            vector[at],
+            precision.name(),
+            f16::MAX
+        ));
+    }
+    check_vector(&kept, &format!("{what}, kept in precision {},", precision.name()), expected)
 }
 
 fn check_meta(meta: &Value) -> Result<(), String> {

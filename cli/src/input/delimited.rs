@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::check::{Collector, Expected, Parsed, narrow};
 use super::error::{InputError, Place};
 use super::lines::Lines;
+use super::quotes::Quotes;
 
 /// Reads `label<TAB>text` lines: the label goes to `meta.label`, ids are line numbers from 0.
 ///
@@ -52,16 +53,24 @@ pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parse
         Ok(header) => header.clone(),
         Err(error) => return Err(csv_error(file, reader.get_ref(), &error)),
     };
+    if let Some(error) = wrong_quote(&mut reader, file) {
+        return Err(error);
+    }
     let mut columns: Option<Vec<Column>> = None;
     let mut record = csv::StringRecord::new();
     for number in 0_u64.. {
-        match reader.read_record(&mut record) {
+        let read = reader.read_record(&mut record);
+        if let Some(error) = wrong_quote(&mut reader, file) {
+            collector.refuse(error)?;
+            continue;
+        }
+        match read {
             Ok(false) => break,
             Ok(true) => {
                 if columns.is_none() {
                     columns = Some(columns_of(&header, &record, file)?);
                 }
-                let item = csv_item(number, &record, columns.as_deref().unwrap_or_default());
+                let item = csv_item(number, &record, columns.as_deref().unwrap_or_default(), expected.dim);
                 collector.push(reader.get_ref().place(record.position()), item)?;
             }
             Err(error) => collector.refuse(csv_error(file, reader.get_ref(), &error))?,
@@ -70,8 +79,15 @@ pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parse
     collector.finish()
 }
 
+/// What is wrong with the quotes of the record that was just read.
+fn wrong_quote<R: Read>(reader: &mut csv::Reader<LineStarts<R>>, file: &str) -> Option<InputError> {
+    let end = reader.position().byte();
+    let wrong = reader.get_mut().quotes.wrong_before(end)?;
+    Some(InputError::new(file, Place::Line(wrong.line()), wrong.reason))
+}
+
 /// A reader that notes where lines with something in them begin, because the csv reader's own positions are those
-/// before the blank lines that it passes over.
+/// before the blank lines that it passes over; and where quotes are wrong.
 struct LineStarts<R> {
     inner: R,
     offset: u64,
@@ -79,11 +95,12 @@ struct LineStarts<R> {
     in_line: bool,
     /// Offset and number of each line that is not blank.
     starts: Vec<(u64, u64)>,
+    quotes: Quotes,
 }
 
 impl<R> LineStarts<R> {
     fn new(inner: R) -> Self {
-        Self { inner, offset: 0, line: 1, in_line: false, starts: Vec::new() }
+        Self { inner, offset: 0, line: 1, in_line: false, starts: Vec::new(), quotes: Quotes::default() }
     }
 
     /// The line of a record that the csv reader met at `position`.
@@ -97,7 +114,11 @@ impl<R> LineStarts<R> {
 impl<R: Read> Read for LineStarts<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
+        if read == 0 && !buffer.is_empty() {
+            self.quotes.end();
+        }
         for byte in &buffer[..read] {
+            self.quotes.step(*byte, self.offset, self.line);
             match byte {
                 b'\n' => {
                     self.line += 1;
@@ -160,7 +181,7 @@ impl Column {
     }
 }
 
-fn csv_item(number: u64, record: &csv::StringRecord, columns: &[Column]) -> Result<Item, String> {
+fn csv_item(number: u64, record: &csv::StringRecord, columns: &[Column], dim: usize) -> Result<Item, String> {
     if record.len() != columns.len() {
         return Err(format!("{} fields, but the header has {}", record.len(), columns.len()));
     }
@@ -177,6 +198,16 @@ fn csv_item(number: u64, record: &csv::StringRecord, columns: &[Column]) -> Resu
         }
     }
     let vector = narrow(&vector, "the vector")?;
+    let meant = columns.iter().filter_map(|column| if let Column::Meta(name) = column { Some(name) } else { None });
+    let meant: Vec<_> = meant.map(|name| format!("{name:?}")).collect();
+    if vector.len() != dim && !meant.is_empty() {
+        return Err(format!(
+            "the vector has {} numbers, but the collection's dimension is {dim}; the first record decides which columns \
+             hold numbers, and there is none in {}",
+            vector.len(),
+            meant.join(", ")
+        ));
+    }
     Ok(Item::vector(number.to_string(), vector).meta(Value::Object(meta)))
 }
 
@@ -236,11 +267,47 @@ mod tests {
         csv_refused("x,y,l\n1,inf,a\n", "line 2: the vector has inf at position 1");
         csv_refused("1,2,3\n1,2,3\n", "the first line is all numbers");
         csv_refused("x,y,z,l\n1,2,3,a\n", "line 2: the vector has 3 numbers");
+        csv_refused(
+            "x,y,z,l\n1,abc,,a\n1,2,3,a",
+            "line 2: the vector has 1 numbers, but the collection's dimension is 2",
+        );
+        csv_refused("x,y,z,l\n1,abc,,a\n1,2,3,a", "hold numbers, and there is none in \"y\", \"z\"");
         csv_refused("a,b\nx,y\n", "no column but the last holds a number");
         csv_refused("x,y,label,l\n1,2,a,b\n", "two columns would be \"meta.label\"");
         csv_refused("x,y,l\n", "the input is empty");
         csv_refused("", "the input is empty");
         let error = csv(&b"x,y,l\n1,2,\xff\n"[..], "in.csv", TWO).unwrap_err().to_string();
         assert_eq!(error, "in.csv, line 2: not UTF-8 in field 3");
+    }
+
+    #[test]
+    fn a_quote_too_many_swallows_no_records() {
+        const UNCLOSED: &str = "the quote that opens a field here is never closed";
+        const BEHIND: &str = "the quoted field that begins here goes on behind its closing quote";
+        let refused = |text: &str, line: u64, with: &str| {
+            csv_refused(text, &format!("in.csv, line {line}: {with}"));
+            csv_refused(&text.replace('\n', "\r\n"), &format!("in.csv, line {line}: {with}"));
+            csv_refused(&format!("\u{feff}{text}"), &format!("in.csv, line {line}: {with}"));
+        };
+        refused("x,y,l\n1,2,\"a\n3,4,b\n5,6,c\n", 2, UNCLOSED);
+        refused("x,y,l\n1,2,a\n\n3,4,\"", 4, UNCLOSED);
+        refused("x,y,l\n1,2,\"a\n\"\"\n", 2, UNCLOSED);
+        refused("\"x,y,l\n1,2,a\n", 1, UNCLOSED);
+        refused("x,y,l\n1,2,\"a\n3,4,b\n5,6,\"c\"\n", 2, BEHIND);
+        refused("x,y,l\n1,2,\"a\"\n3,4,\"b\" c\n", 3, BEHIND);
+        let good = "\"x\",y,l\n1,2,\"a \"\"b\"\" \n,c\" \n3,4,5\" 6\"\n\"5\",6,\"\"\n";
+        let labels = |text: &str| -> Vec<Value> {
+            let parsed = csv(text.as_bytes(), "f", TWO).unwrap();
+            parsed.items.into_iter().map(|item| item.meta["label"].clone()).collect()
+        };
+        for text in [good.to_owned(), format!("\u{feff}{good}")] {
+            assert_eq!(labels(&text), ["a \"b\" \n,c ", "5\" 6\"", ""]);
+        }
+        // What came before, and behind a field that closes, is not lost.
+        let skip = Expected { skip_bad: true, ..TWO };
+        let text = "x,y,l\n1,2,a\n3,4,\"b\"c\n5,6,d\n7,8,\"e\n9,9,f\n";
+        let parsed = csv(std::io::BufReader::with_capacity(3, text.as_bytes()), "f", skip).unwrap();
+        assert_eq!(parsed.places, [2, 4].map(Place::Line));
+        assert_eq!(parsed.bad.iter().map(|bad| bad.place).collect::<Vec<_>>(), [3, 5].map(Place::Line));
     }
 }

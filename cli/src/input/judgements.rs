@@ -104,7 +104,7 @@ impl JudgementLine {
         if let Some(weight) = self.weight {
             let narrow = weight as f32;
             if !(narrow.is_finite() && narrow > 0.0) {
-                return Err(format!("\"weight\" is {weight}; it must be above 0 and finite"));
+                return Err(format!("\"weight\" is {weight:?}; it must be above 0 and finite as a 32-bit float"));
             }
             judgement = judgement.weight(narrow);
         }
@@ -151,7 +151,7 @@ impl JudgementLine {
                 }
             }
             (None, Some(grade)) if (-1.0..=1.0).contains(&grade) => grade as f32,
-            (None, Some(grade)) => return Err(format!("\"grade\" is {grade}; it lies between -1 and 1")),
+            (None, Some(grade)) => return Err(format!("\"grade\" is {grade:?}; it lies between -1 and 1")),
             (Some(_), Some(_)) => return Err("has both \"relevant\" and \"grade\"; one of them is needed".into()),
             (None, None) => return Err("needs \"relevant\" (true or false) or \"grade\" (-1 to 1)".into()),
         };

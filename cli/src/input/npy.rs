@@ -10,7 +10,7 @@ use affinis::Item;
 use half::f16;
 use ndarray::{Array2, ArrayView2};
 
-use super::check::{Collector, Expected, Parsed, check_id};
+use super::check::{Collector, Expected, Parsed, check_id, check_vector};
 use super::error::{InputError, Place, cut};
 use super::lines::Lines;
 
@@ -36,6 +36,23 @@ pub fn npy_f32(reader: impl BufRead, file: &str) -> Result<Array2<f32>, InputErr
         }
     }
     reader.finish(numbers)
+}
+
+/// Reads vectors to search for, one a row.
+///
+/// # Errors
+/// As [`npy_f32`], and at a row that the collection cannot search for.
+pub fn npy_queries(reader: impl BufRead, file: &str, expected: Expected) -> Result<Array2<f32>, InputError> {
+    let vectors = npy_f32(reader, file)?;
+    if vectors.ncols() != expected.dim {
+        let reason = format!("has {} columns, but the collection's dimension is {}", vectors.ncols(), expected.dim);
+        return Err(InputError::new(file, Place::File, reason));
+    }
+    for (row, vector) in (0..).zip(vectors.outer_iter()) {
+        check_vector(&vector.to_vec(), "the vector", expected)
+            .map_err(|reason| InputError::new(file, Place::Row(row), reason))?;
+    }
+    Ok(vectors)
 }
 
 /// Reads an array as f64.

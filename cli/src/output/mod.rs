@@ -56,10 +56,10 @@ pub(crate) fn note(text: impl Display) {
 
 /// Warns on standard error.
 pub(crate) fn warn(text: impl Display) {
-    anstream::eprintln!("{0}warning:{0:#} {text}", style::WARN);
+    anstream::eprintln!("{0}warning:{0:#} {1}", style::WARN, style::plain_lines(&text.to_string()));
 }
 
 /// Says on standard error why the command failed.
 pub(crate) fn error(text: &impl Display) {
-    anstream::eprintln!("{BAD}error:{BAD:#} {text}");
+    anstream::eprintln!("{BAD}error:{BAD:#} {}", style::plain_lines(&text.to_string()));
 }

@@ -63,9 +63,25 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// A text as it may stand on a terminal: one line, without control characters.
+/// A text as it may stand on a terminal: one line, without control characters, and without those that turn the
+/// direction of what follows, so that a text cannot be read as another one than it is.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().filter(|c| !turns(*c)).map(|c| if breaks(c) { ' ' } else { c }).collect()
+}
+
+/// The same of a message, which may have several lines.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// Embeddings, overrides and isolates of bidirectional text (Unicode Standard Annex 9).
+fn turns(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Control characters, and the separators of lines and paragraphs.
+fn breaks(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]
@@ -90,5 +106,11 @@ mod tests {
     #[test]
     fn control_characters_never_reach_a_terminal() {
         assert_eq!(plain("a\n\u{1b}[31mred\u{9b}"), "a  [31mred ");
+        assert_eq!(plain_lines("a\n\u{1b}[31m\r"), "a\n [31m ");
+    }
+
+    #[test]
+    fn a_text_cannot_turn_the_direction_of_what_follows() {
+        assert_eq!(plain("\u{202e}evil\u{202c} \u{2066}a\u{2069}\u{2028}\u{5d0}\u{200f}"), "evil a \u{5d0}\u{200f}");
     }
 }

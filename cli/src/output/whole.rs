@@ -1,56 +1,138 @@
-//! Files that are there whole or not at all.
+//! Files that are there whole or not at all, and what a whole file cannot take the place of: devices, pipes, standard
+//! output.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 
-/// A file that is being written beside its final name, and takes it when it is whole.
+/// As many symbolic links in a row as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// Where an output goes, `-` being standard output. A file is written beside its final name and takes it when it is whole.
 pub(crate) struct WholeFile {
     path: PathBuf,
-    writer: BufWriter<NamedTempFile>,
+    writer: Writer,
+}
+
+enum Writer {
+    /// A file that is beside its name still.
+    Beside {
+        writer: BufWriter<NamedTempFile>,
+        /// The name, symbolic links followed: what a link leads to is replaced, and not the link.
+        name: PathBuf,
+        /// Of the file that has the name now.
+        replaced: Option<Box<Metadata>>,
+    },
+    /// A device or a pipe, whose name is not ours to take.
+    Straight(BufWriter<File>),
+    Stdout(BufWriter<Stdout>),
 }
 
 impl WholeFile {
     /// Begins a file; one of the same name stays as it is until this one is finished.
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = NamedTempFile::new_in(folder).map_err(|e| unwritable(path, &e))?;
-        Ok(Self { path: path.to_owned(), writer: BufWriter::new(file) })
+        let writer = if path.as_os_str() == "-" {
+            Writer::Stdout(BufWriter::new(io::stdout()))
+        } else {
+            open(path).map_err(|e| unwritable(path, &e))?
+        };
+        Ok(Self { path: path.to_owned(), writer })
+    }
+
+    /// Whether it is standard output, where nothing else may be printed then.
+    pub(crate) fn is_stdout(&self) -> bool {
+        matches!(self.writer, Writer::Stdout(_))
     }
 
     /// Where its bytes go.
-    pub(crate) fn writer(&mut self) -> &mut impl Write {
-        &mut self.writer
+    pub(crate) fn writer(&mut self) -> &mut dyn Write {
+        match &mut self.writer {
+            Writer::Beside { writer, .. } => writer,
+            Writer::Straight(writer) => writer,
+            Writer::Stdout(writer) => writer,
+        }
     }
 
     /// Gives the file its name, if all was written.
     pub(crate) fn finish(self, written: io::Result<()>) -> Result<(), Failure> {
         let path = self.path;
-        let named = written.and_then(|()| {
-            let file = self.writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.as_file().sync_all()?;
-            allow_reading(&file.persist(&path).map_err(|e| e.error)?)
-        });
+        let named = match self.writer {
+            Writer::Stdout(mut writer) => return Ok(written.and_then(|()| writer.flush())?),
+            Writer::Straight(mut writer) => written.and_then(|()| writer.flush()),
+            Writer::Beside { writer, name, replaced } => written.and_then(|()| {
+                let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+                if let Some(replaced) = replaced {
+                    take_over(file.as_file(), &replaced)?;
+                }
+                file.as_file().sync_all()?;
+                file.persist(&name).map_err(|e| e.error)?;
+                Ok(())
+            }),
+        };
         named.map_err(|e| unwritable(&path, &e))
     }
 }
 
+fn open(path: &Path) -> io::Result<Writer> {
+    // Opened for writing, so that what may not be written is not replaced either; a pipe waits here for its reader.
+    let replaced = match OpenOptions::new().write(true).open(path) {
+        Ok(file) => match file.metadata()? {
+            of if of.is_file() => Some(Box::new(of)),
+            _ => return Ok(Writer::Straight(BufWriter::new(file))),
+        },
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    let name = followed(path);
+    let file = beside(folder_of(&name), replaced.is_some())?;
+    Ok(Writer::Beside { writer: BufWriter::new(file), name, replaced })
+}
+
+/// A path without symbolic links at its end, also where the last of them leads to nothing yet.
+fn followed(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = folder_of(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    path
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A temporary file: private where it is to replace a file that may be private, else as readable as any new file is.
+fn beside(folder: &Path, private: bool) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(if private { 0o600 } else { 0o666 }));
+    }
+    #[cfg(not(unix))]
+    let _ = private;
+    builder.tempfile_in(folder)
+}
+
+/// Gives a file the owner and the permissions of the one that it replaces.
+fn take_over(file: &File, replaced: &Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        // Only the superuser may give files away; anybody else's stays their own.
+        let _ = fchown(file, Some(replaced.uid()), Some(replaced.gid()));
+    }
+    // Behind the owner, whose change may take permissions away.
+    file.set_permissions(replaced.permissions())
+}
+
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("{} cannot be written: {error}", path.display()))
-}
-
-/// Temporary files are private to their owner; a result is as readable as any other file.
-#[cfg(unix)]
-fn allow_reading(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn allow_reading(_: &File) -> io::Result<()> {
-    Ok(())
 }

@@ -39,6 +39,8 @@ fn items_that_cannot_be_stored() {
     refused(&home, "meta.jsonl", format!("{good}{{\"vector\": [1, 2], \"meta\": [1]}}"), &["line 2", "object"]);
     refused(&home, "bad.tsv", "label text\n", &["line 1", "no tab"]);
     refused(&home, "bad.csv", "u,v,l\n1,2,a\n1,x,a\n", &["line 3", "\"x\""]);
+    refused(&home, "columns.csv", "u,v,l\n1,x,a\n1,2,a\n", &["line 2", "dimension is 2", "none in \"v\""]);
+    refused(&home, "quote.csv", "u,v,l\n1,2,\"a\n3,4,b\n5,6,c\n", &["line 2", "never closed"]);
     home.fails(["add", "c", "missing.jsonl"], 1, &["missing.jsonl"]);
     home.fails(["add", "c", "affinis.store", "--format", "jsonl"], 1, &["directory"]);
     failed(&home.run_with(["add", "c", "-"], b"nonsense\n"), 1, &["standard input, line 1"]);
@@ -78,6 +80,21 @@ fn arrays_that_cannot_be_stored() {
 }
 
 #[test]
+fn a_row_that_cannot_be_searched_for_stops_a_search_before_it_answers() {
+    let home = Home::new();
+    home.ok(["create", "c", "--dim", "2", "--distance", "cosine"]);
+    home.write("c.jsonl", "{\"vector\": [1, 1]}\n");
+    home.ok(["add", "c", "c.jsonl"]);
+    for (row, reason) in [([0.0, 0.0], "zero"), ([3e38, 0.0], "overflow")] {
+        home.write("q.npy", npy(&[&[1.0, 2.0], &row, &[0.0, 0.0]]));
+        for more in [&[][..], &["--json"]] {
+            let args = ["search", "c", "--vectors", "q.npy"];
+            home.fails(args.into_iter().chain(more.iter().copied()), 1, &["q.npy, row 1", reason]);
+        }
+    }
+}
+
+#[test]
 fn skip_bad_stores_the_good_and_lists_the_bad() {
     let home = Home::with_points();
     home.write(
@@ -93,6 +110,56 @@ fn skip_bad_stores_the_good_and_lists_the_bad() {
     assert_eq!(home.json(["get", "c", "x"])["vector"], json!([1.0, 2.0]));
     home.write("bad.jsonl", "nonsense\n");
     home.fails(["add", "c", "bad.jsonl", "--skip-bad"], 1, &["none of its 1 items", "line 1"]);
+}
+
+/// What is seen to be bad only when the vector is there: the encoder's, and as the precision keeps it.
+#[test]
+fn skip_bad_leaves_out_what_encoder_and_precision_make_unusable() {
+    let good = "{\"id\": \"a\", \"vector\": [1, 2, 3]}\n";
+    let cases = [
+        (&["--precision", "f16"][..], r#"{"id": "b", "vector": [1e5, 2, 3]}"#, "too large for precision f16"),
+        (&["--precision", "f16", "--distance", "cosine"], r#"{"id": "b", "vector": [1e-9, 0, 0]}"#, "zero"),
+        (&["--precision", "i8", "--distance", "cosine"], r#"{"id": "b", "vector": [1e-44, 0, 0]}"#, "zero"),
+    ];
+    for (settings, bad, reason) in cases {
+        let home = Home::new();
+        home.ok(["create", "c", "--dim", "3"].into_iter().chain(settings.iter().copied()));
+        home.write("in.jsonl", format!("{good}{bad}\n"));
+        home.fails(["add", "c", "in.jsonl"], 1, &["in.jsonl, line 2", reason]);
+        assert_eq!(home.items(), 0);
+        home.write("in.jsonl", format!("nonsense\n{bad}\nnonsense\n{good}"));
+        let added = home.json(["add", "c", "in.jsonl", "--skip-bad"]);
+        assert_eq!(added["added"], 1);
+        let skipped = added["skipped"].as_array().unwrap();
+        let places: Vec<_> = skipped.iter().map(|s| s["place"].clone()).collect();
+        assert_eq!(places, [json!("line 1"), json!("line 2"), json!("line 3")]);
+        assert!(skipped[1]["reason"].as_str().unwrap().contains(reason), "{added}");
+        home.write("in.jsonl", format!("{bad}\n"));
+        home.fails(["add", "c", "in.jsonl", "--skip-bad"], 1, &["none of its 1 items", "line 1", reason]);
+    }
+    let home = Home::new();
+    home.ok(["create", "c", "--distance", "cosine"]);
+    home.write("in.tsv", "a\tpruning trees\nb\t\u{1f600}\n");
+    home.fails(["add", "c", "in.tsv"], 1, &["in.tsv, line 2", "the text's vector is zero"]);
+    let added = home.json(["add", "c", "in.tsv", "--skip-bad"]);
+    assert_eq!((&added["added"], &added["skipped"][0]["place"]), (&json!(1), &json!("line 2")));
+}
+
+#[test]
+fn an_empty_text_is_refused_wherever_one_is_encoded() {
+    let home = Home::new();
+    home.ok(["create", "c"]);
+    for text in ["", " \t"] {
+        home.write("e.jsonl", json!({"id": "e", "text": text}).to_string());
+        home.fails(["add", "c", "e.jsonl"], 1, &["e.jsonl, line 1", "\"text\" is empty"]);
+        home.fails(["search", "c", text], 2, &["the text is empty"]);
+        home.fails(["explain", "c", text, "--item", "a"], 2, &["the text is empty"]);
+        home.fails(["metrics", "c", "trial", "search", text], 2, &["the text is empty"]);
+    }
+    // Beside a vector a text is what it is.
+    let home = Home::with_points();
+    home.write("e.jsonl", "{\"id\": \"e\", \"text\": \"\", \"vector\": [1, 2]}\n");
+    home.ok(["add", "c", "e.jsonl"]);
 }
 
 #[test]

@@ -32,6 +32,39 @@ fn measures_are_those_worked_by_hand() {
 }
 
 #[test]
+fn mrr_and_map_look_beyond_k_and_the_output_says_so() {
+    let home = Home::with_points();
+    // At rank 3.
+    home.write("e.jsonl", "{\"query_id\": \"a\", \"relevant\": [\"d\"]}\n");
+    let found = home.ok(["evaluate", "c", "e.jsonl", "-k", "1", "--json"]);
+    let row = &found.json()[0]["rows"][0];
+    assert_eq!((mean(row, "precision"), mean(row, "ndcg")), (0.0, 0.0));
+    assert!((mean(row, "mrr") - 1.0 / 3.0).abs() < 1e-9 && (mean(row, "map") - 1.0 / 3.0).abs() < 1e-9);
+    assert!(!found.stdout.contains("-0"), "{found:?}");
+    for (k, depth) in [("1", "1,000"), ("2000", "2,000")] {
+        let said = home.ok(["evaluate", "c", "e.jsonl", "-k", k]).stdout;
+        let words = format!("precision, recall and nDCG at k = {k}; MRR and MAP over the first {depth};");
+        assert!(said.contains(&words) && !said.contains("-0"), "{said}");
+    }
+}
+
+#[test]
+fn a_query_that_cannot_be_asked_is_named_by_its_line() {
+    let home = Home::new();
+    home.ok(["create", "c", "--distance", "cosine"]);
+    home.write("c.jsonl", "{\"id\": \"a\", \"text\": \"apples\"}\n");
+    home.ok(["add", "c", "c.jsonl"]);
+    let zero = vec!["0"; 256].join(",");
+    for bad in ["\"query\": \"\u{1f600}\"".to_owned(), format!("\"query_vector\": [{zero}]")] {
+        home.write(
+            "e.jsonl",
+            format!("{{\"query\": \"pears\", \"relevant\": [\"a\"]}}\n\n{{{bad}, \"relevant\": [\"a\"]}}\n"),
+        );
+        home.fails(["evaluate", "c", "e.jsonl"], 1, &["e.jsonl, line 3", "zero"]);
+    }
+}
+
+#[test]
 fn a_querys_own_item_is_left_out() {
     let home = Home::with_points();
     home.write("e.jsonl", "{\"query_id\": \"a\", \"relevant\": [\"a\", \"b\"]}\n");

@@ -61,22 +61,40 @@ fn clicks_decide_a_trial_and_promote_the_better_metric() {
         let clicks: Vec<_> = from
             .map(|(id, _)| json!({"query_id": query, "item": id, "relevant": true, "source": "click", "shown": ids, "user": user}))
             .collect();
-        let ran = home.run_with(["judge", "c", "-"], lines(&clicks).as_bytes());
+        let ran = home.run_with(["judge", "c", "-", "--json"], lines(&clicks).as_bytes());
         assert_eq!(ran.status, Some(0), "{ran:?}");
+        ran.json()[0].clone()
     };
     click("3", "ann");
     click("3", "ann");
     let trial = home.json(["metrics", "c", "trial"])["trial"].clone();
     assert_eq!((&trial["wins"], &trial["losses"]), (&json!(1), &json!(0)), "one contest a query and user");
     click("3", "bob");
-    click("5", "ann");
-    click("7", "ann");
+    assert_eq!(click("5", "ann").get("trial"), None, "it goes on");
+    let last = click("7", "ann")["trial"].clone();
+    assert_eq!((&last["challenger"], &last["verdict"]), (&json!(1), &json!("promoted")));
     assert_eq!(
         home.json(["metrics", "c", "trial"])["trial"]["verdict"],
         "promoted",
         "four wins are evidence of 6.2, more than 1 / .2"
     );
     assert_eq!(home.json(["stats", "c"])["active_metric"], 1);
+}
+
+#[test]
+fn whoever_judges_is_told_that_the_trial_is_over() {
+    let home = Home::with_judgements();
+    home.ok(["refit", "c", "--force"]);
+    home.ok(["metrics", "c", "rollback"]);
+    home.ok(["metrics", "c", "trial", "start", "1", "--alpha", "0.9"]);
+    let answer = home.json(["metrics", "c", "trial", "search", "--like", "3", "-k", "6"]);
+    let (ids, teams) = (answer["ids"].as_array().unwrap(), answer["teams"].as_array().unwrap());
+    let at = teams.iter().position(|team| team == "champion").unwrap();
+    let click = json!({"query_id": "3", "item": ids[at], "relevant": true, "source": "click", "shown": ids});
+    home.write("click.jsonl", lines(&[click]));
+    let said = home.ok(["judge", "c", "click.jsonl"]).stdout;
+    assert!(said.contains("the trial is over: metric 1 was worse than Euclidean, and was turned down"), "{said}");
+    assert!(!home.ok(["judge", "c", "click.jsonl"]).stdout.contains("trial"));
 }
 
 #[test]

@@ -54,6 +54,8 @@ fn judgements_of_one_command_are_all_stored_or_none() {
         (r#"{"query_vector": [1], "item": "b", "relevant": true}"#, &["line 2", "dimension"]),
         (r#"{"query": "a text", "item": "b", "relevant": true}"#, &["line 2", "encoder"]),
         (r#"{"query_id": "a", "item": "b", "relevant": true, "weight": -1}"#, &["line 2", "weight"]),
+        (r#"{"query_id": "a", "item": "b", "relevant": true, "weight": 1e300}"#, &["line 2", "1e300", "32-bit"]),
+        (r#"{"query_id": "a", "item": "b", "grade": 1e300}"#, &["line 2", "1e300; it lies"]),
         ("nonsense", &["line 2"]),
     ] {
         home.write("j.jsonl", format!("{good}{bad}\n"));
@@ -80,4 +82,31 @@ fn forgetting_removes_judgements_for_good_and_withdraws_what_learned_from_them()
     let of_item = home.json(["forget", "c", "--item", "20"]);
     assert_eq!(of_item["removed"], 12);
     assert_eq!(judgements(&home), 108);
+}
+
+#[test]
+fn forgetting_says_what_became_of_peoples_own_metrics() {
+    let home = Home::with_judgements();
+    let text = std::fs::read_to_string(home.path("judgements.jsonl")).unwrap();
+    for user in ["ann", "bob"] {
+        assert_eq!(home.run_with(["judge", "c", "-", "--user", user], text.as_bytes()).status, Some(0));
+    }
+    for user in ["ann", "bob"] {
+        home.ok(["refit", "c", "--user", user, "--force"]);
+    }
+    // Bob's judgements were among what Ann's metric was learned from besides hers.
+    let forgotten = home.json(["forget", "c", "--user", "bob"]);
+    assert_eq!(forgotten["withdrawn"], json!([1, 2]));
+    let users = forgotten["users"].as_array().unwrap();
+    let of = |name: &str| users.iter().find(|user| user["user"] == name).unwrap();
+    assert_eq!(of("bob"), &json!({"user": "bob", "version": null, "promoted": false, "gate": null, "active": 0}));
+    let ann = of("ann");
+    assert_eq!((&ann["version"], &ann["gate"]["held_out"]), (&json!(3), &json!(12)));
+    assert_eq!(ann["active"] == 3, ann["promoted"] == true);
+    assert_eq!(home.json(["search", "c", "--like", "1", "--user", "ann"])["metric"], ann["active"]);
+
+    home.ok(["metrics", "c", "promote", "3"]);
+    let said = home.ok(["forget", "c", "--item", "20"]).stdout;
+    let words = "ann: the metric of their own was withdrawn, and metric 4 learned anew";
+    assert!(said.contains(words) && said.contains("is active for ann"), "{said}");
 }

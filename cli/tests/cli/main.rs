@@ -9,6 +9,7 @@ mod feedback;
 mod items;
 mod judgements;
 mod metrics;
+mod outputs;
 mod safety;
 mod search;
 mod store;

@@ -142,7 +142,7 @@ fn metrics_are_compared_exported_and_imported() {
     home.write("bad.json", "{\"matrix\": [[1, 0], [0]]}");
     home.fails(["metrics", "c", "import", "bad.json"], 1, &["bad.json", "row 1"]);
     home.write("bad.json", "{\"matrix\": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,-1]]}");
-    home.fails(["metrics", "c", "import", "bad.json"], 1, &["not a metric"]);
+    home.fails(["metrics", "c", "import", "bad.json"], 1, &["bad.json", "not a metric"]);
 }
 
 #[test]
@@ -158,4 +158,38 @@ fn a_users_metric_answers_that_user_only() {
     assert_eq!(home.json(["search", "c", "--like", "1"])["metric"], 0);
     let versions = home.all_json(["metrics", "c"]);
     assert_eq!(versions[1]["user"], "ann");
+    let promoted = ["metrics", "c", "promote", "1"];
+    assert_eq!(home.json(promoted), json!({"active": 1, "user": "ann"}));
+    assert!(home.ok(promoted).stdout.contains("metric 1 is active for ann"));
+    assert!(home.ok(["metrics", "c", "show", "1"]).stdout.contains("active for its user"));
+}
+
+#[test]
+fn a_user_goes_back_to_everybodys_metric_and_keeps_the_version() {
+    let home = Home::with_judgements();
+    let text = fs::read_to_string(home.path("judgements.jsonl")).unwrap();
+    assert_eq!(home.run_with(["judge", "c", "-", "--user", "ann"], text.as_bytes()).status, Some(0));
+    let back = ["metrics", "c", "rollback", "--user", "ann"];
+    home.fails(back, 1, &["\"ann\" has no metric of their own"]);
+    home.ok(["refit", "c", "--force"]);
+    home.ok(["refit", "c", "--user", "ann", "--force"]);
+    let answering = |user: &str| home.json(["search", "c", "--like", "1", "--user", user])["metric"].clone();
+    assert_eq!((answering("ann"), answering("bob")), (json!(2), json!(1)));
+    assert_eq!(home.json(back), json!({"active": 1, "user": "ann"}));
+    assert_eq!(answering("ann"), 1);
+    assert!(home.all_json(["metrics", "c"]).iter().all(|v| v["active"] == (v["version"] == 1)));
+    home.fails(back, 1, &["no metric of their own"]);
+    home.ok(["metrics", "c", "promote", "2"]);
+    assert!(home.ok(back).stdout.contains("metric 1 is active for ann"));
+    home.fails(["metrics", "c", "rollback", "2", "--user", "ann"], 2, &["--user"]);
+}
+
+#[test]
+fn what_was_forced_is_not_said_to_be_not_promoted() {
+    let home = Home::with_judgements();
+    let report = home.json(["refit", "c", "--dry-run"]);
+    assert!(report["gate"]["reason"].as_str().unwrap().starts_with("not promoted"), "{report}");
+    let said = home.ok(["refit", "c", "--force"]).stdout;
+    assert!(said.starts_with("promoted by --force: metric 1, "), "{said}");
+    assert!(said.contains("the gate said: not promoted, "), "{said}");
 }

@@ -63,6 +63,16 @@ fn wrong_arguments_are_status_2() {
         &["forget", "c"],
         &["forget", "c", "--user", "u", "--item", "a"],
         &["judge", "c", "points.jsonl", "--source", "guess"],
+        &["refit", "c", "--user-share", "2"],
+        &["refit", "c", "--user-share", "0"],
+        &["refit", "c", "--learner", "foo"],
+        &["search", "c", "--like", "a", "--user", ""],
+        &["explain", "c", "--like", "a", "--item", "b", "--user", ""],
+        &["judge", "c", "points.jsonl", "--user", ""],
+        &["refit", "c", "--user", ""],
+        &["forget", "c", "--user", ""],
+        &["metrics", "c", "rollback", "--user", ""],
+        &["metrics", "c", "trial", "search", "--like", "a", "--user", ""],
         &["nonsense"],
         &[],
     ] {
@@ -155,5 +165,20 @@ fn no_escape_codes_reach_a_pipe() {
     for args in [&["search", "c", "--like", "a"][..], &["stats", "c"], &["metrics", "c"], &["get", "c", "b"]] {
         let ran = home.ok(args.iter().copied());
         assert!(!ran.stdout.contains('\u{1b}') && ran.stderr.is_empty(), "{ran:?}");
+    }
+}
+
+/// The characters that turn the direction of what follows are in the store as they were given, and not on the terminal.
+#[test]
+fn a_text_cannot_be_printed_as_another_one_than_it_is() {
+    let home = Home::with_points();
+    let text = "up\u{202e}down\u{2066}\u{1b}[31m";
+    home.write("t.jsonl", serde_json::json!({"id": text, "text": text, "vector": [0, 1]}).to_string());
+    home.ok(["add", "c", "t.jsonl"]);
+    assert_eq!(home.json(["get", "c", text])["text"], text);
+    home.write("t.jsonl", serde_json::json!({"id": "x", text: 1}).to_string());
+    let (get, search) = (home.run(["get", "c", text]), home.run(["search", "c", "--like", "a"]));
+    for said in [get.stdout, search.stdout, home.run(["add", "c", "t.jsonl"]).stderr] {
+        assert!(said.contains("updown [31m"), "{said:?}");
     }
 }

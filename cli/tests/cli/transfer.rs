@@ -118,12 +118,23 @@ fn what_is_no_whole_export_is_refused_and_leaves_nothing() {
     refused(&whole.replacen("\"format_version\":1", "\"format_version\":9", 1), &["line 1", "newer affinis"]);
     refused(&whole.replacen("\"grade\":1.0", "\"grade\":1.5", 1), &["bad.export, line", "between -1 and 1"]);
     refused(&whole.replacen("{\"item\":", "{\"itme\":", 1), &["line 2", "itme"]);
-    refused(&whole.replacen("\"parent\":0", "\"parent\":9", 1), &["metric version 1"]);
+    refused(&whole.replacen("\"parent\":0", "\"parent\":9", 1), &["bad.export, line 202: metric version 1"]);
+    refused(&whole.replacen("\"sequence\":3,", "\"sequence\":1,", 1), &["bad.export, line 85: its number 1"]);
+    refused(&whole.replacen("\"next_version\":2", "\"next_version\":4294967295", 1), &["bad.export: the numbers"]);
+    let item = whole.lines().nth(1).unwrap();
+    let zero = format!(
+        "{}\"vector\":[0,0,0,0],{}",
+        &item[..item.find("\"vector\"").unwrap()],
+        &item[item.find("\"meta\"").unwrap()..]
+    );
+    let cosine = whole.replacen("\"distance\":\"l2\"", "\"distance\":\"cosine\"", 1).replacen(item, &zero, 1);
+    refused(&cosine, &["bad.export, line 2", "zero"]);
     // A damaged matrix.
     let bytes = whole.find("\"bytes\":\"").unwrap() + 40;
     let mut damaged = whole.clone().into_bytes();
     damaged[bytes] = if damaged[bytes] == b'A' { b'B' } else { b'A' };
-    refused(std::str::from_utf8(&damaged).unwrap(), &["damaged"]);
+    refused(std::str::from_utf8(&damaged).unwrap(), &["bad.export", "damaged"]);
+    home.fails(["import", "", "c.export"], 1, &["error: the collection's name \"\" is empty"]);
     home.fails(["import", "c", "c.export"], 1, &["exists"]);
     failed(&home.run(["export", "nobody", "x"]), 1, &["nobody"]);
     assert!(!home.path("x").exists());
