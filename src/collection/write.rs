@@ -72,6 +72,18 @@ impl Collection {
         Ok(items)
     }
 
+    /// Checks one item by all that [`Collection::add`] asks of it alone, but for what a text that is not encoded yet will give.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with what is wrong with the item.
+    pub fn check(&self, item: &Item) -> Result<()> {
+        let checked = item.check().and_then(|()| compact(&item.meta)).and_then(|_| match &item.vector {
+            Some(vector) => self.inner.kept(vector, item.text.is_some()).map(drop),
+            None => Ok(()),
+        });
+        checked.map_err(Error::Invalid)
+    }
+
     /// Removes items. All or none.
     ///
     /// # Errors
@@ -133,6 +145,20 @@ impl Inner {
         Ok(())
     }
 
+    /// An item's vector as the collection's precision keeps it, where it can be stored.
+    fn kept(&self, vector: &[f32], of_text: bool) -> std::result::Result<Vec<f32>, String> {
+        let what = if of_text { "its text's vector" } else { "its vector" };
+        let check = |vector: &[f32], what: &str| {
+            self.check_vector(vector, &|| what.to_owned()).map_err(|error| error.to_string())
+        };
+        check(vector, what)?;
+        let name = self.precision.name();
+        let kept = self.precision.round(vector);
+        let kept = kept.ok_or_else(|| format!("{what} has numbers too large for precision {name}"))?;
+        check(&kept, &format!("{what}, kept in precision {name},"))?;
+        Ok(kept)
+    }
+
     fn check_items(&self, items: Vec<Item>) -> Result<Vec<Checked>> {
         let mut seen: HashMap<String, usize> = HashMap::with_capacity(items.len());
         let mut checked = Vec::with_capacity(items.len());
@@ -141,19 +167,9 @@ impl Inner {
             if let Some(first) = seen.insert(item.id.clone(), index) {
                 return Err(Error::DuplicateId { id: item.id, first, second: index });
             }
-            let meta = if item.meta.is_null() { String::new() } else { item.meta.to_string() };
-            if meta.len() > MAX_META_BYTES {
-                return Err(invalid(format!("its metadata takes {} bytes, more than {MAX_META_BYTES}", meta.len())));
-            }
+            let meta = compact(&item.meta).map_err(invalid)?;
             let vector = item.vector.as_deref().ok_or_else(|| invalid("it has no vector".into()))?;
-            let check = |vector: &[f32]| {
-                self.check_vector(vector, &|| "its vector".into()).map_err(|error| invalid(error.to_string()))
-            };
-            check(vector)?;
-            let vector = self.precision.round(vector).ok_or_else(|| {
-                invalid(format!("its vector has numbers too large for precision {}", self.precision.name()))
-            })?;
-            check(&vector)?;
+            let vector = self.kept(vector, item.text.is_some()).map_err(invalid)?;
             checked.push(Checked {
                 prepared: prepare(self.distance, vector.clone()),
                 vector,
@@ -236,5 +252,14 @@ impl Inner {
         } else {
             Err(Error::UnknownId { collection: self.name.clone(), ids: unknown })
         }
+    }
+}
+
+/// Metadata as it is stored: compact JSON, nothing for null.
+fn compact(meta: &serde_json::Value) -> std::result::Result<String, String> {
+    let meta = if meta.is_null() { String::new() } else { meta.to_string() };
+    match meta.len() {
+        0..=MAX_META_BYTES => Ok(meta),
+        bytes => Err(format!("its metadata takes {bytes} bytes, more than {MAX_META_BYTES}")),
     }
 }

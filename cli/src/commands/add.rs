@@ -85,8 +85,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     drop(reading);
     parsed.items = encode(parsed.items, &collection)?;
     // What an encoder makes of a text and a precision of a vector is seen only now.
-    let (expected, precision) = (expected(&collection), collection.info().precision);
-    let check = |item: &Item| input::check_kept(item, precision, expected);
+    let check = |item: &Item| collection.check(item).map_err(|error| error.to_string());
     let Parsed { items, places, bad } = parsed.pass(&file, args.skip_bad, check)?;
 
     let total = items.len() as u64;

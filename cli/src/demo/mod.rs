@@ -91,6 +91,8 @@ fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
     let working = output::spinner("learning");
     let refit = collection.refit().run()?;
     let refit_millis = clock.lap();
+    // As after filling: the index measures how wide a beam the new metric needs.
+    collection.settle()?;
     drop(working);
     narrator.refitted(&refit, refit_millis)?;
 
@@ -105,7 +107,6 @@ fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
     drop(working);
     narrator.measured(&evaluation, measure_millis)?;
 
-    collection.settle()?;
     let known = answers(&collection, &corpus, learned)?;
     let _ = clock.lap();
     drop((collection, store));

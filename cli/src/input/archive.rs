@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::check::{Collector, Expected, check_kept, check_vector, narrow};
+use super::check::{Collector, Expected, check_vector, narrow};
 use super::error::{InputError, Place};
 use super::items::json_line;
 use super::judgements::judgement_of;
@@ -106,7 +106,6 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
         skip_bad: false,
     };
     let mut collector = Collector::new(file, expected);
-    let precision = header.settings.precision;
     let mut items = 0;
     let mut places = Places::default();
     let mut history = History {
@@ -127,8 +126,7 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
         match kind.as_str() {
             "item" => {
                 items += 1;
-                let item = item(value).and_then(|item| check_kept(&item, precision, expected).map(|()| item));
-                collector.push(place, item)?;
+                collector.push(place, item(value))?;
             }
             "text" => {
                 let (text, vector) = text_line(value, expected).map_err(wrong)?;

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use affinis::{Item, Precision};
-use half::f16;
+use affinis::Item;
 use serde_json::Value;
 
 use super::error::{InputError, Place, cut};
@@ -180,31 +179,6 @@ pub(crate) fn check_vector(vector: &[f32], what: &str, expected: Expected) -> Re
         return Err(format!("{what} is zero, which has no direction; a cosine collection cannot use it"));
     }
     Ok(())
-}
-
-/// Checks an item's vector as a precision keeps it, in which numbers may be too large and small ones are zero.
-///
-/// # Errors
-/// Why it cannot be stored.
-pub fn check_kept(item: &Item, precision: Precision, expected: Expected) -> Result<(), String> {
-    let Some(vector) = &item.vector else { return Ok(()) };
-    let what = if item.text.is_some() { "the text's vector" } else { "the vector" };
-    check_vector(vector, what, expected)?;
-    let kept: Vec<f32> = match precision {
-        Precision::F16 => vector.iter().map(|&v| f16::from_f32(v).to_f32()).collect(),
-        // Codes are multiples of 1/127 of the largest number.
-        Precision::I8 if vector.iter().all(|v| v.abs() / 127.0 == 0.0) => vec![0.0; vector.len()],
-        _ => return Ok(()),
-    };
-    if let Some(at) = kept.iter().position(|v| !v.is_finite()) {
-        return Err(format!(
-            "{what} has {} at position {at}, which is too large for precision {}; the most is {}",
-            vector[at],
-            precision.name(),
-            f16::MAX
-        ));
-    }
-    check_vector(&kept, &format!("{what}, kept in precision {},", precision.name()), expected)
 }
 
 fn check_meta(meta: &Value) -> Result<(), String> {

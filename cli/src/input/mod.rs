@@ -16,7 +16,7 @@ mod quotes;
 mod source;
 
 pub use archive::{Archive, FORMAT, FORMAT_VERSION, Header, Places, archive};
-pub use check::{Expected, Parsed, check_kept};
+pub use check::{Expected, Parsed};
 pub use delimited::{csv, tsv};
 pub use error::{InputError, Place};
 pub use items::{items_jsonl, json_line};

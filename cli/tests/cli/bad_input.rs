@@ -140,7 +140,7 @@ fn skip_bad_leaves_out_what_encoder_and_precision_make_unusable() {
     let home = Home::new();
     home.ok(["create", "c", "--distance", "cosine"]);
     home.write("in.tsv", "a\tpruning trees\nb\t\u{1f600}\n");
-    home.fails(["add", "c", "in.tsv"], 1, &["in.tsv, line 2", "the text's vector is zero"]);
+    home.fails(["add", "c", "in.tsv"], 1, &["in.tsv, line 2", "its text's vector is a zero vector"]);
     let added = home.json(["add", "c", "in.tsv", "--skip-bad"]);
     assert_eq!((&added["added"], &added["skipped"][0]["place"]), (&json!(1), &json!("line 2")));
 }
