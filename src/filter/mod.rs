@@ -3,6 +3,7 @@
 //! The language is a small part of MongoDB's: `{"year": {"$gte": 2020}, "lang": {"$in": ["en", "de"]}}`.
 
 pub(crate) mod postings;
+mod strict;
 
 use std::cmp::Ordering;
 
@@ -44,8 +45,11 @@ impl Filter {
     /// # Errors
     /// [`Error::InvalidFilter`] naming the place in the filter.
     pub fn parse(text: &str) -> Result<Self> {
-        let value: Value = serde_json::from_str(text)
-            .map_err(|e| Error::InvalidFilter { at: "the whole".into(), reason: format!("it is not JSON: {e}") })?;
+        let value = strict::parse(text).map_err(|e| {
+            // What is not JSON, or has a key twice.
+            let reason = if e.is_data() { e.to_string() } else { format!("it is not JSON: {e}") };
+            Error::InvalidFilter { at: "the whole".into(), reason }
+        })?;
         Self::from_json(&value)
     }
 
