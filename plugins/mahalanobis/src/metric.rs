@@ -1,5 +1,7 @@
 //! [`MahalanobisMetric`]: `d_A(x, y) = (x-y)' A (x-y)`, held as the triangular factor of `A`.
 
+use std::sync::OnceLock;
+
 use affinis::{Direction, LearnError, Metric, Rewritten};
 use ndarray::{Array2, ArrayView2};
 
@@ -16,13 +18,16 @@ const MAX_CONDITION: f64 = 1e10;
 
 /// A learned metric `A = R'R`, scaled to trace `d`.
 ///
-/// `R` is upper triangular, so items are mapped and weighed with half of the products that a full matrix would take.
+/// `R` is upper triangular, so items are mapped and weighed with half of the products that a full matrix would take. A query is
+/// rewritten with `A` itself, of which every number above the diagonal is read once for its two places.
 /// Distances are computed in f64; queries are rewritten, and items' biases and images computed, in f32 with squares summed
 /// in f64. The result is the same to the bit for any batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MahalanobisMetric {
     factor: Packed<f64>,
     single: Packed<f32>,
+    /// The upper half of `A` in single precision, made for the first query.
+    half: OnceLock<Packed<f32>>,
     condition: f64,
     seen: Seen,
 }
@@ -71,7 +76,7 @@ impl MahalanobisMetric {
 
     pub(crate) fn from_packed(factor: Packed<f64>, condition: f64, seen: Seen) -> Self {
         let single = factor.to_single();
-        Self { factor, single, condition: condition.max(1.0), seen }
+        Self { factor, single, half: OnceLock::new(), condition: condition.max(1.0), seen }
     }
 
     /// The same metric with the fingerprints of the judgements that it was fitted to.
@@ -83,6 +88,11 @@ impl MahalanobisMetric {
     /// `cond A`.
     pub fn condition(&self) -> f64 {
         self.condition
+    }
+
+    /// `A`.
+    fn full(&self) -> Array2<f64> {
+        spd::gram_of_upper(&self.factor.to_array())
     }
 
     pub(crate) fn packed(&self) -> &Packed<f64> {
@@ -100,8 +110,10 @@ impl Metric for MahalanobisMetric {
     }
 
     fn rewrite(&self, query: &[f32]) -> Rewritten {
-        let (direction, offset) = self.single.quadratic(query);
-        Rewritten { direction, offset: offset as f32 }
+        let half = self.half.get_or_init(|| Packed::upper_half(&self.full()).to_single());
+        let direction = half.both_ways(query);
+        let offset: f64 = query.iter().zip(&direction).map(|(q, d)| f64::from(*q) * f64::from(*d)).sum();
+        Rewritten { direction, offset: offset.max(0.0) as f32 }
     }
 
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
@@ -125,7 +137,7 @@ impl Metric for MahalanobisMetric {
     }
 
     fn matrix(&self) -> Option<Array2<f64>> {
-        Some(spd::gram_of_upper(&self.factor.to_array()))
+        Some(self.full())
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -133,7 +145,7 @@ impl Metric for MahalanobisMetric {
     }
 
     fn directions(&self, x: &[f32], y: &[f32]) -> Result<Vec<Direction>, LearnError> {
-        explain::directions(&spd::gram_of_upper(&self.factor.to_array()), x, y)
+        explain::directions(&self.full(), x, y)
     }
 }
 
