@@ -21,13 +21,15 @@ pub(crate) fn parsers(data: &[u8]) {
     let expected = Expected { dim: 3, texts: true, zero_vectors: true, skip_bad };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
-    let refused: [Option<InputError>; 11] = [
+    let refused: [Option<InputError>; 13] = [
         input::items_jsonl(reader(), "f", expected).err(),
         input::tsv(reader(), "f", expected).err(),
         input::csv(reader(), "f", expected).err(),
         input::npy_items(reader(), "f", no_ids(), expected).err(),
         input::npy_items(&b""[..], "f", Some((reader(), "f")), expected).err(),
         input::npy_f64(reader(), "f").err(),
+        input::npy_f32(reader(), "f").err(),
+        input::npy_queries(reader(), "f", expected).err(),
         input::judgements_jsonl(reader(), "f", expected, &Defaults::default()).err(),
         input::evaluation(reader(), "f", expected, None).err(),
         input::evaluation(reader(), "f", expected, Some(&texts)).err(),

@@ -5,7 +5,9 @@ mod common;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use affinis::{Collection, Error, Forget, History, Judgement, MetricChoice, Query, Source, Store, Team, Verdict};
+use affinis::{
+    Collection, Distance, Error, Forget, History, Judgement, MetricChoice, Query, Source, Store, Team, Verdict,
+};
 use common::kinds::{judge_answers, kind, kinds, open};
 
 fn points(path: &Path) -> (Store, Collection) {
@@ -379,4 +381,75 @@ fn a_judge_who_counts_for_nothing_takes_nobodys_share() {
     }
     let report = points.refit().user_share(0.1).force(true).run().expect("a metric");
     assert!(report.pairs.similar > 0 && report.pairs.dissimilar > 0, "{report:?}");
+}
+
+#[test]
+fn forged_trials_are_not_taken_in() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, points) = points(dir.path());
+    judge_answers(&points, 0..40, None);
+    for _ in 0..2 {
+        points.refit().force(true).run().expect("a version");
+    }
+    points.promote(0).expect("back");
+    points.start_trial(1, None).expect("a trial");
+    let history = points.history().expect("read");
+    let trial: Vec<(String, f64)> = history.versions[0].version.parameters.clone().into_iter().collect();
+    let forgeries = [("trial_wins", 1e18), ("trial_alpha", 1e9), ("trial_champion", 77.0), ("trial_start", 1e9)];
+    for (name, value) in forgeries {
+        let mut forged = history.clone();
+        assert!(forged.versions[0].version.parameters.insert(name.into(), value).is_some(), "{name}");
+        let made = store.collection("forged").dim(8).create_with(kinds(1_000), &forged);
+        assert!(matches!(made, Err(Error::Invalid(_))), "{name}: {made:?}");
+    }
+    let mut twice = history.clone();
+    twice.versions[1].version.parameters.extend(trial.into_iter().filter(|(name, _)| name.starts_with("trial_")));
+    assert!(store.collection("forged").dim(8).create_with(kinds(1_000), &twice).is_err());
+    assert!(store.collection("whole").dim(8).create_with(kinds(1_000), &history).is_ok());
+}
+
+#[test]
+fn what_had_a_say_in_the_weights_is_forgotten_like_what_was_learned_from() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points) = points(dir.path());
+    judge_answers(&points, 0..40, None);
+    let said = points.judgements().expect("read");
+    // What bob reports of the same answers is wrong every time, so that no click counts: he is heard, and not learned from.
+    for judged in said.iter().take(60) {
+        let affinis::Subject::Graded { query, item, grade } = judged.judgement.subject.clone() else { continue };
+        points.judge(Judgement::graded(query, &item, -grade).source(Source::Proxy).user("bob")).expect("judged");
+    }
+    points.refit().force(true).run().expect("version 1");
+    let forgotten = points.forget(&Forget::User("bob".into())).expect("forgotten");
+    assert_eq!((forgotten.removed, forgotten.withdrawn), (60, vec![1]));
+}
+
+#[test]
+fn a_forgotten_person_has_no_metric_and_no_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points) = points(dir.path());
+    judge_answers(&points, 0..40, Some("ann"));
+    points.refit().user("ann").force(true).run().expect("her own");
+    // Her judgements go before she does.
+    for id in 0..1_000 {
+        points.forget(&Forget::Item(id.to_string())).expect("forgotten");
+    }
+    assert_eq!(points.judgement_count(), 0);
+    points.forget(&Forget::User("ann".into())).expect("forgotten");
+    let versions = points.metrics().expect("read");
+    assert!(versions.iter().all(|v| v.user.as_deref() != Some("ann")), "{versions:?}");
+    assert!(versions[1].withdrawn && versions[1].user.is_some(), "it stays somebody's: {versions:?}");
+}
+
+#[test]
+fn a_dot_collection_asks_too_and_its_gate_compares_with_the_dot_product() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let points = store.collection("points").dim(8).distance(Distance::Dot).create().expect("created");
+    points.add(kinds(1_000)).expect("added");
+    judge_answers(&points, 0..7, None);
+    assert!(!points.refit().ask(10).run().expect("a report").questions.is_empty());
+    judge_answers(&points, 7..60, None);
+    let gate = points.refit().run().expect("a report").gate;
+    assert!(gate.reason.contains("under the active metric") && gate.reason.contains("new to it"), "{}", gate.reason);
 }

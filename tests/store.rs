@@ -2,7 +2,10 @@
 
 mod common;
 
-use affinis::{Collection, Distance, Durability, Error, Filter, History, Item, Judgement, Precision, Query, Store};
+use affinis::{
+    Collection, Distance, Durability, EncodeError, Encoded, Encoder, Error, Filter, History, Item, Judgement,
+    Precision, Query, Store,
+};
 use common::{Random, WordCounts, cosine, dot, exact, items, l2};
 use serde_json::json;
 
@@ -403,4 +406,61 @@ fn a_batch_is_seen_whole_by_searches_that_run_meanwhile() {
         }
     });
     assert_eq!(points.len(), 300);
+}
+
+#[test]
+fn items_that_are_replaced_all_the_time_are_read_whole() {
+    let (_dir, store) = fresh();
+    let points = vectors(&store, 2);
+    let item = |round: usize| Item::vector("x", [1.0, 0.0]).with_text(format!("{round} ").repeat(40_000));
+    points.add([item(0), Item::vector("y", [0.0, 1.0])]).expect("added");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..150 {
+                points.add([item(round)]).expect("added");
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            assert!(points.get("x").expect("sound").is_some());
+            assert_eq!(points.get_many(&["y", "x"]).expect("sound").len(), 2);
+            let items: Vec<Item> = points.items().expect("ids").collect::<Result<_, _>>().expect("sound");
+            assert_eq!(items.len(), 2);
+            let hits = points.search(vec![1.0, 0.0]).k(2).with_text().with_meta().run().expect("sound");
+            assert_eq!(hits.len(), 2);
+            let any = Filter::parse(r#"{"n": {"$exists": false}}"#).expect("a filter");
+            assert_eq!(points.search(vec![1.0, 0.0]).filter(any).run().expect("sound").len(), 2);
+        }
+    });
+}
+
+/// Gives one vector whatever is asked.
+#[derive(Debug)]
+struct Lazy;
+
+impl Encoder for Lazy {
+    fn name(&self) -> &'static str {
+        "lazy"
+    }
+    fn fingerprint(&self) -> &'static str {
+        "lazy"
+    }
+    fn dim(&self) -> usize {
+        2
+    }
+    fn encode(&self, _: &[&str]) -> Result<Encoded, EncodeError> {
+        Ok(Encoded { vectors: ndarray::Array2::ones((1, 2)), truncated: vec![false] })
+    }
+}
+
+#[test]
+fn an_encoder_that_leaves_texts_out_is_refused() {
+    let (_dir, store) = fresh();
+    let notes = store.collection("n").encoder(Lazy).create().expect("created");
+    notes.add([Item::text("a", "one")]).expect("added");
+    assert!(matches!(notes.add([Item::text("b", "two"), Item::text("c", "three")]), Err(Error::Invalid(_))));
+    let judged = notes.judge_all([Judgement::relevant("four", "a"), Judgement::relevant("five", "a")]);
+    assert!(matches!(judged, Err(Error::Invalid(_))), "{judged:?}");
+    assert_eq!((notes.len(), notes.judgement_count()), (1, 0));
 }

@@ -317,6 +317,9 @@ fn peer(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     let numbered: Vec<(&Vec<f32>, usize)> = rows.iter().zip(0..).collect();
     graph.parallel_insert(&numbered);
     let build_cpu = process_cpu() - cpu;
+    // It keeps copies of its own.
+    drop(numbered);
+    drop(rows);
     let memory = status("VmRSS:") - before;
     let truth = words(&config.truth)?;
     let found = curve(config, &config.widths, queries, &truth, |query, width| {

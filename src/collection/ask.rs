@@ -135,10 +135,13 @@ impl Inner {
         // How far a metric puts what only the other lists behind the last of its own list.
         let farthest = |metric: &Versioned, list: &[u32], others: &[u32]| -> Option<(u32, f64)> {
             let distance = |slot: u32| Some(metric.metric.distance(&vector, &self.index.vector(slot)?));
-            let last = distance(*list.last()?).filter(|d| *d > 0.0)?;
-            let behind = others.iter().filter(|slot| !list.contains(slot));
-            behind
-                .filter_map(|slot| Some((*slot, (distance(*slot)? / last).max(1.0).ln())))
+            let last = distance(*list.last()?).filter(|d| *d != 0.0)?;
+            // A similarity is a negative distance, which has no ratios.
+            let behind =
+                |d: f64| if last > 0.0 { (d / last).max(1.0).ln() } else { ((d - last) / last.abs()).max(0.0) };
+            let only_others = others.iter().filter(|slot| !list.contains(slot));
+            only_others
+                .filter_map(|slot| Some((*slot, behind(distance(*slot)?))))
                 .max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)))
         };
         let (new, old) = (farthest(incumbent, &olds, &news), farthest(candidate, &news, &olds));
@@ -162,7 +165,9 @@ impl Inner {
             return Ok(None);
         };
         let Some((_, seen)) = record.judgements else { return Ok(None) };
-        if 2 * (record.similar + record.dissimilar) < (pairs.similar + pairs.dissimilar) as u64 {
+        if record.similar.saturating_add(record.dissimilar).saturating_mul(2)
+            < (pairs.similar + pairs.dissimilar) as u64
+        {
             return Ok(None);
         }
         let mut before = HashSet::new();

@@ -88,6 +88,8 @@ pub(super) struct Collected {
     pub(super) pairs: Vec<u64>,
     /// What each source weighed.
     pub(super) weights: BTreeMap<Source, f32>,
+    /// First and last sequence number of all judgements that had a say, in what others weigh too; `None` when there are none.
+    pub(super) range: Option<(u64, u64)>,
 }
 
 impl Collected {
@@ -96,10 +98,9 @@ impl Collected {
         self.graded.len() + self.pairs.len()
     }
 
-    /// First and last sequence number; `None` when there are none.
-    pub(super) fn range(&self) -> Option<(u64, u64)> {
-        let all = || self.graded.iter().chain(&self.pairs);
-        Some((*all().min()?, *all().max()?))
+    /// Whether there is nothing to learn from.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -108,7 +109,7 @@ impl Inner {
     pub(super) fn collect_others(&self, selection: &Selection<'_>) -> Result<Option<Collected>> {
         let Some(others) = selection.of_others() else { return Ok(None) };
         let collected = self.collect(&others)?;
-        Ok(collected.range().is_some().then_some(collected))
+        Ok((!collected.is_empty()).then_some(collected))
     }
 
     /// Resolves judgements to vectors, with what clicks say of the answers above them. Those whose items are gone say
@@ -122,6 +123,7 @@ impl Inner {
                 judgements.push((sequence, record));
             }
         }
+        let range = judgements.first().zip(judgements.last()).map(|(first, last)| (first.0, last.0));
         let weights = signals::source_weights(&judgements);
         let newest = judgements.iter().map(|(_, r)| r.at).max().unwrap_or(0);
         let skipped = signals::skips(&judgements);
@@ -138,7 +140,7 @@ impl Inner {
             weighed.iter_mut().zip(users()).for_each(|(weight, user)| *weight *= scales[&user]);
         }
         let mut rows_of = Rows { inner: self, known: HashMap::new(), numbers: Vec::new() };
-        let mut collected = Collected::default();
+        let mut collected = Collected { range, ..Collected::default() };
         for ((sequence, record), weight) in judgements.into_iter().zip(weighed) {
             let (Some(query), Some(item)) = (rows_of.query(&record)?, rows_of.item(&record.item)?) else { continue };
             // A source that was found to be worthless weighs nothing, and learners take no weight of 0.

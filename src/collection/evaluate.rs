@@ -112,7 +112,7 @@ impl Inner {
             .iter()
             .filter_map(|q| if let Query::Text(text) = &q.query { Some(text.as_str()) } else { None })
             .collect();
-        let encoded = if texts.is_empty() { None } else { Some(self.encoder()?.encode(&texts)?) };
+        let encoded = if texts.is_empty() { None } else { Some(self.encode(&texts)?) };
         let mut rows = encoded.iter().flat_map(|e| e.vectors.rows());
         let mut prepared = Vec::with_capacity(queries.len());
         for (number, query) in queries.iter().enumerate() {

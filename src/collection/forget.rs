@@ -9,13 +9,13 @@ use super::versions::base_of;
 use super::{Collection, Inner, Refit, RefitReport};
 use crate::error::{Error, Result};
 use crate::feedback::query_hash;
-use crate::persist::{JudgementRecord, QueryRecord};
+use crate::persist::{JudgementRecord, QueryRecord, VersionRecord};
 
 /// Whose judgements are to be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Forget {
-    /// All that a user gave.
+    /// All that a user gave, the metrics of their own, and their name.
     User(String),
     /// All that speak of an item (as query, as answer, or as shown beside one).
     Item(String),
@@ -85,7 +85,9 @@ impl Inner {
                 kept_queries.extend(query_hash(&record.query));
             }
         }
-        if gone.is_empty() {
+        let versions = self.shelf.versions()?;
+        let named = |record: &VersionRecord| matches!(what, Forget::User(user) if record.user.as_ref() == Some(user));
+        if gone.is_empty() && !versions.iter().any(|(_, record)| named(record)) {
             return Ok(Removed::default());
         }
         let mut writes = self.shelf.write();
@@ -99,18 +101,25 @@ impl Inner {
             }
         }
         let mut withdrawn = Vec::new();
-        for (version, mut record) in self.shelf.versions()? {
+        for (version, mut record) in versions {
             let learned_from = record.judgements.is_some_and(|(first, last)| {
                 gone.iter().any(|s| (first..=last).contains(s))
                     && (record.user.is_none() || users.contains(&record.user) || record.parameters.contains_key(OTHERS))
             });
             let of_withdrawn = base_of(version, &record.parameters)?.is_some_and(|base| withdrawn.contains(&base));
-            if (learned_from || of_withdrawn) && !record.withdrawn {
+            let named = named(&record);
+            if (learned_from || of_withdrawn || named) && !record.withdrawn {
                 record.withdrawn = true;
-                writes.put_version_header(version, &record)?;
                 writes.remove_metric(version)?;
                 withdrawn.push(version);
+            } else if !named {
+                continue;
             }
+            if named {
+                // It stays a person's, whose name goes too.
+                record.user = Some(String::new());
+            }
+            writes.put_version_header(version, &record)?;
         }
         let trial_ends = self.forget_trial(&mut writes, &gone, &withdrawn)?;
         let (reset, users) = self.withdraw(writes, &withdrawn)?;

@@ -359,7 +359,9 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // A large head is linked and kept for the next opening; failing that, it is linked again then.
         self.index.close();
-        if let Err(error) = self.save_graph() {
+        let nothing_linked = self.index.with_segments(|segments| segments.ids().is_empty());
+        let saved = self.save_graph().and_then(|()| if nothing_linked { self.shelf.forget_removed() } else { Ok(()) });
+        if let Err(error) = saved {
             tracing::warn!(%error, "the linked graph could not be stored on closing");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::versions::base_of;
-use super::{Collection, Inner};
+use super::{Collection, Inner, trial};
 use crate::error::{Error, Result};
 use crate::feedback::{StoredJudgement, Subject, from_record, hash_text, hash_vector, to_record};
 use crate::metric::{Version, record_of};
@@ -186,13 +186,15 @@ impl Inner {
                 let plugin = self.plugins.iter().find(|p| p.name() == version.plugin).ok_or_else(|| {
                     Error::NoPlugin(format!("metric version {number} was made by the plugin {:?}", version.plugin))
                 })?;
-                let base = match base_of(number, &version.parameters)? {
+                let unreadable = |error: Error| invalid_version(number, &error.to_string());
+                let base = match base_of(number, &version.parameters).map_err(unreadable)? {
                     Some(base) => Some(bases.get(&base).ok_or_else(|| {
                         invalid_version(number, "it is a change of another version, which is not there before it")
                     })?),
                     None => None,
                 };
-                let metric = plugin.decode(metric, base)?;
+                let metric =
+                    plugin.decode(metric, base).map_err(|error| invalid_version(number, &error.to_string()))?;
                 if metric.dim() != self.dim {
                     return Err(invalid_version(number, "its dimension is not the collection's"));
                 }
@@ -202,6 +204,10 @@ impl Inner {
                 usable.insert(number, version.user.as_deref());
             }
         }
+        let trials = history.versions.iter().map(|stored| (stored.version.version, &stored.version.parameters));
+        let for_everybody = |version: u32| usable.get(&version).is_some_and(Option::is_none);
+        trial::check(trials, history.judgements.len(), history.next_judgement, &for_everybody)
+            .map_err(|(version, reason)| invalid_version(version, &reason))?;
         let users = history.active_users.iter().map(|(user, version)| (Some(user.as_str()), *version));
         for (user, version) in users.chain([(None, history.active)]) {
             match usable.get(&version) {

@@ -30,13 +30,18 @@ pub(super) fn draft(champion: &[u32], challenger: &[u32], k: usize, coin: u64) -
 
 /// `2 * 2^n * integral_{1/2}^1 p^w (1 - p)^l dp = sum_{i <= w} C(n + 1, i) / ((n + 1) C(n, w))`.
 pub(super) fn evidence(wins: u64, losses: u64) -> f64 {
-    let n = wins + losses;
+    let (n, losses) = (wins as f64 + losses as f64, losses as f64);
     // Each binomial as a multiple of C(n, w), from the greatest index down: C(n + 1, w) / C(n, w) = (n + 1) / (l + 1).
-    let mut term = 1.0 / (losses as f64 + 1.0);
+    let mut term = 1.0 / (losses + 1.0);
     let mut sum = term;
     for i in (1..=wins).rev() {
-        term *= i as f64 / (n + 2 - i) as f64;
+        let ratio = i as f64 / (n + 2.0 - i as f64);
+        term *= ratio;
         sum += term;
+        // What follows is smaller still, or cannot be told from infinite.
+        if !sum.is_finite() || ratio < 1.0 && term < sum * f64::EPSILON / n {
+            break;
+        }
     }
     sum
 }
@@ -48,6 +53,10 @@ mod tests {
     #[test]
     fn evidence_is_the_mixture_of_likelihood_ratios() {
         assert_eq!(evidence(0, 0), 1.0);
+        // Counts that nobody counted end too.
+        assert_eq!(evidence(u64::MAX, 0), f64::INFINITY);
+        assert!(evidence(0, u64::MAX) < 1e-15);
+        assert!(evidence(3_000_000_000, 3_000_000_000) < 1e-3);
         for (w, l) in [(1, 0), (0, 1), (5, 2), (30, 40), (60, 20)] {
             let steps = 200_000;
             let integral: f64 = (0..steps)

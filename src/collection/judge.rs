@@ -118,7 +118,7 @@ impl Inner {
             }
         }
         if !texts.is_empty() {
-            let encoded = self.encoder()?.encode(&texts.values().map(|(_, text)| *text).collect::<Vec<_>>())?;
+            let encoded = self.encode(&texts.values().map(|(_, text)| *text).collect::<Vec<_>>())?;
             for ((hash, (index, _)), row) in texts.iter().zip(encoded.vectors.rows()) {
                 let (index, row) = (*index, row.to_vec());
                 let what = || "the query's text, encoded,".to_owned();

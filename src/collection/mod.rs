@@ -1,7 +1,7 @@
 //! The handle a program holds: add, get, delete, search, judge, refit.
 //!
 //! One file an activity; this one opens a collection and holds what they share. Writes go one way: check, encode, commit
-//! to the shelf, then publish in the index. So nothing is seen that is not durable, and a search never waits for a write.
+//! to the shelf, then publish in the index. So no search sees what is not durable, and none waits for a write.
 
 mod ask;
 mod background;

@@ -13,7 +13,8 @@ impl Collection {
     /// # Errors
     /// When what is stored is damaged or cannot be read.
     pub fn get(&self, id: &str) -> Result<Option<Item>> {
-        self.inner.shelf.slot(id)?.map(|slot| self.inner.read(slot, id)).transpose()
+        let inner = &self.inner;
+        inner.steady(|| inner.shelf.slot(id)?.map(|slot| inner.read(slot, id)).transpose())
     }
 
     /// The items of ids that must all be there, in the order asked.
@@ -21,8 +22,11 @@ impl Collection {
     /// # Errors
     /// [`Error::UnknownId`] naming those that are not there.
     pub fn get_many(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Item>> {
-        let slots = self.inner.slots_of(ids)?;
-        ids.iter().zip(slots).map(|(id, slot)| self.inner.read(slot, id.as_ref())).collect()
+        let inner = &self.inner;
+        inner.steady(|| {
+            let slots = inner.slots_of(ids)?;
+            ids.iter().zip(slots).map(|(id, slot)| inner.read(slot, id.as_ref())).collect()
+        })
     }
 
     /// Whether an id is there.
@@ -34,7 +38,7 @@ impl Collection {
     }
 
     /// Every item that was there when it was called, oldest first, with its vector. Items that are removed meanwhile are
-    /// left out.
+    /// left out, of those that are replaced the new ones are given.
     ///
     /// # Errors
     /// Each item can be damaged on its own; the call itself fails when the ids cannot be read.
@@ -42,15 +46,24 @@ impl Collection {
         let mut live: Vec<(u32, String)> =
             self.inner.shelf.ids().map(|e| e.map(|(id, slot)| (slot, id))).collect::<Result<_>>()?;
         live.sort_unstable();
-        let inner = self.inner.clone();
-        Ok(live.into_iter().filter_map(move |(slot, id)| match inner.read(slot, &id) {
-            Err(_) if inner.shelf.slot(&id).is_ok_and(|now| now != Some(slot)) => None,
-            result => Some(result),
+        let collection = self.clone();
+        Ok(live.into_iter().filter_map(move |(slot, id)| match collection.inner.read(slot, &id) {
+            Ok(item) => Some(Ok(item)),
+            Err(_) => collection.get(&id).transpose(),
         }))
     }
 }
 
 impl Inner {
+    /// Reads several records that belong together. A write meanwhile can make sound ones look damaged, so what fails is read
+    /// once more while nobody writes. Never called by who holds the writer's lock.
+    pub(super) fn steady<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        read().or_else(|_| {
+            let _writing = self.lock_writer();
+            read()
+        })
+    }
+
     /// The record of an item that was live a moment ago; `None` when it was removed or replaced since.
     pub(super) fn record_of(&self, id: &str, slot: u32) -> Result<Option<ItemRecord>> {
         match self.shelf.item(slot)? {

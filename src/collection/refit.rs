@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::ask::{self, ASKED, Question};
-use super::collect::{Collected, Selection, Whose};
+use super::collect::{Selection, Whose};
 use super::drift::MOVED;
 use super::explain::{HALF_LIFE_DAYS, USER_SHARE};
 use super::versions::BASE;
@@ -208,8 +208,7 @@ impl Inner {
         }
         let selection = Selection::of(Whose::only(user)).half_life(request.half_life).user_share(request.user_share);
         let collected = self.collect(&selection)?;
-        let range = collected.range();
-        if range.is_none() {
+        if collected.is_empty() {
             return Err(Error::NoJudgements(user.map(|u| format!(" by user {u:?}")).unwrap_or_default()));
         }
         let others = self.collect_others(&selection)?;
@@ -263,7 +262,7 @@ impl Inner {
         let mut version = None;
         let mut candidate = None;
         if !request.dry_run {
-            let range = hull(range, others.as_ref().and_then(Collected::range));
+            let range = hull(collected.range, others.as_ref().and_then(|others| others.range));
             let _writing = self.lock_writer();
             refuse_if_overtaken(&mut fitted.report.gate, incumbent.version, self.metrics.active(user));
             promoted = request.force || fitted.report.gate.accepted;

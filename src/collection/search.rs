@@ -10,7 +10,7 @@ use super::read::parse_meta;
 use super::{Collection, Inner, prepare};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::index::{Found, SearchParams, Versioned};
+use crate::index::{Found, SearchParams, Snapshot, Versioned};
 use crate::query::{Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 
 /// A search to be run; made by [`Collection::search`] for one query, or [`Collection::search_many`] for a list of them.
@@ -151,7 +151,7 @@ impl<Q> Search<Q> {
     }
 
     /// What is the same for all queries: checks the parameters, chooses the metric, asks the filter.
-    fn prepare(&self) -> Result<(Versioned, Option<RoaringBitmap>)> {
+    fn prepare(&self) -> Result<(Versioned, Option<(RoaringBitmap, Snapshot)>)> {
         if !(1..=MAX_K).contains(&self.k) {
             return Err(Error::InvalidQuery(format!("k is {}, not between 1 and {MAX_K}", self.k)));
         }
@@ -174,7 +174,7 @@ impl<Q> Search<Q> {
         query: &Query,
         vector: &[f32],
         metric: &Versioned,
-        allowed: Option<&RoaringBitmap>,
+        filtered: Option<&(RoaringBitmap, Snapshot)>,
     ) -> Result<Hits> {
         let inner = &self.collection.inner;
         let started = Instant::now();
@@ -184,7 +184,8 @@ impl<Q> Search<Q> {
         };
         let k = self.k + usize::from(own.is_some());
         let cancel = self.cancel.as_ref().map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync));
-        let params = SearchParams { k, ef: self.ef, recall: self.recall, allowed, cancel };
+        let (allowed, at) = (filtered.map(|f| &f.0), filtered.map(|f| &f.1));
+        let params = SearchParams { k, ef: self.ef, recall: self.recall, allowed, at, cancel };
         let found = inner.index.search(metric, vector, &params).map_err(|e| inner.index_error(e))?;
         let micros = started.elapsed().as_micros() as u64;
         let plan = Plan {
@@ -199,7 +200,7 @@ impl<Q> Search<Q> {
         let mut hits = inner.name_hits(metric, &found, own, self.k);
         if self.with_text || self.with_meta {
             for (hit, slot) in &mut hits {
-                let Some(record) = inner.record_of(&hit.id, *slot)? else { continue };
+                let Some(record) = inner.steady(|| inner.record_of(&hit.id, *slot))? else { continue };
                 if self.with_meta {
                     hit.meta = Some(parse_meta(&record.meta, *slot)?);
                 }
@@ -269,7 +270,7 @@ impl Inner {
     }
 
     fn encode_queries(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        let encoded = self.encoder()?.encode(texts)?;
+        let encoded = self.encode(texts)?;
         let vectors = encoded.vectors.rows().into_iter().map(|row| row.to_vec());
         vectors
             .map(|vector| {

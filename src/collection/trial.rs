@@ -11,7 +11,7 @@
 //! reaches `1 / alpha` with a probability of at most `alpha` (Ville 1939; Robbins 1970): it may be looked at after every
 //! click. The same evidence with the sides exchanged ends a trial for the champion.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,7 @@ impl Trials {
     pub(super) fn open(shelf: &Shelf) -> Result<Self> {
         let mut running = None;
         for (version, record) in shelf.versions()? {
-            if let Some(state) = State::read(version, &record).filter(|s| s.verdict == Verdict::Running) {
+            if let Some(state) = State::read(version, &record.parameters).filter(|s| s.verdict == Verdict::Running) {
                 let mut held = HashSet::new();
                 for entry in shelf.judgements() {
                     let (sequence, record) = entry?;
@@ -145,9 +145,8 @@ const NAMES: [&str; 7] =
     ["trial_alpha", "trial_champion", "trial_losses", "trial_start", "trial_ties", "trial_verdict", "trial_wins"];
 
 impl State {
-    fn read(challenger: u32, record: &VersionRecord) -> Option<Self> {
-        let [alpha, champion, losses, start, ties, verdict, wins] =
-            NAMES.map(|name| record.parameters.get(name).copied());
+    fn read(challenger: u32, parameters: &BTreeMap<String, f64>) -> Option<Self> {
+        let [alpha, champion, losses, start, ties, verdict, wins] = NAMES.map(|name| parameters.get(name).copied());
         Some(Self {
             challenger,
             champion: champion? as u32,
@@ -163,6 +162,24 @@ impl State {
                 _ => Verdict::Ended,
             },
         })
+    }
+
+    /// Checks a trial that was written elsewhere, of a collection with so many judgements of which the next one has this number.
+    fn check(&self, judgements: usize, next: u64, usable: &dyn Fn(u32) -> bool) -> std::result::Result<(), String> {
+        let contests = self.wins.saturating_add(self.losses).saturating_add(self.ties);
+        if !(self.alpha > 0.0 && self.alpha < 1.0) {
+            return Err(format!("its trial has alpha {}, not above 0 and below 1", self.alpha));
+        }
+        if contests > judgements as u64 || self.start > next {
+            return Err(format!(
+                "its trial has {contests} contests from judgement {} on, more than there are",
+                self.start
+            ));
+        }
+        if self.verdict == Verdict::Running && !(usable(self.champion) && usable(self.challenger)) {
+            return Err("its trial is running, but one of the two metrics is not for everybody or not there".to_owned());
+        }
+        Ok(())
     }
 
     fn write(&self, record: &mut VersionRecord) {
@@ -205,6 +222,26 @@ impl State {
             _ => Verdict::Running,
         }
     }
+}
+
+/// Checks what versions say of trials, as if nobody of us had written it. `usable` says whether a version can answer everybody.
+pub(super) fn check<'a>(
+    records: impl Iterator<Item = (u32, &'a BTreeMap<String, f64>)>,
+    judgements: usize,
+    next: u64,
+    usable: &dyn Fn(u32) -> bool,
+) -> std::result::Result<(), (u32, String)> {
+    let mut running = None;
+    for (version, parameters) in records {
+        let Some(state) = State::read(version, parameters) else { continue };
+        state.check(judgements, next, usable).map_err(|reason| (version, reason))?;
+        if state.verdict == Verdict::Running
+            && let Some(other) = running.replace(version)
+        {
+            return Err((version, format!("its trial is running, and so is that of version {other}")));
+        }
+    }
+    Ok(())
 }
 
 impl Collection {
@@ -258,7 +295,10 @@ impl Collection {
             return Ok(Some(running.state.trial()));
         }
         let states = self.inner.shelf.versions()?;
-        let last = states.iter().filter_map(|(version, record)| State::read(*version, record)).max_by_key(|s| s.start);
+        let last = states
+            .iter()
+            .filter_map(|(version, record)| State::read(*version, &record.parameters))
+            .max_by_key(|s| s.start);
         Ok(last.map(|state| state.trial()))
     }
 

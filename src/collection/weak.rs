@@ -47,7 +47,7 @@ impl Collection {
         let mut value_of: BTreeMap<String, String> = BTreeMap::new();
         for entry in inner.shelf.ids() {
             let (id, slot) = entry?;
-            let Some(record) = inner.shelf.item(slot)? else { continue };
+            let Some(record) = inner.steady(|| inner.shelf.item(slot))? else { continue };
             if let Some(value) = value_at(&parse_meta(&record.meta, slot)?, field) {
                 groups.entry(value.clone()).or_default().push(id.clone());
                 value_of.insert(id, value);
@@ -108,7 +108,7 @@ impl Collection {
             if made.len() + 1 >= judgements.max(2) {
                 break;
             }
-            let Some(record) = inner.shelf.item(*slot)? else { continue };
+            let Some(record) = inner.steady(|| inner.shelf.item(*slot))? else { continue };
             let words: Vec<&str> = record.text.as_deref().unwrap_or_default().split_whitespace().collect();
             let other = slots.get((i + 1) % slots.len()).filter(|other| *other != slot);
             if let (4.., Some(other)) = (words.len(), other.and_then(|slot| inner.ids.get(*slot))) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::graph::from_index;
 use super::{Collection, Inner, builder, prepare};
-use crate::encode::{self, Encoder};
+use crate::encode::{self, Encoded, Encoder};
 use crate::error::{Error, Result, cut};
 use crate::item::{Item, MAX_META_BYTES};
 use crate::metric::Distance;
@@ -63,7 +63,7 @@ impl Collection {
             return Ok(items);
         }
         let texts: Vec<&str> = waiting.iter().filter_map(|i| items[*i].text.as_deref()).collect();
-        let encoded = self.inner.encoder()?.encode(&texts)?;
+        let encoded = self.inner.encode(&texts)?;
         let rows = encoded.vectors.rows().into_iter().map(|r| r.to_vec()).collect::<Vec<_>>();
         for ((i, row), truncated) in waiting.into_iter().zip(rows).zip(encoded.truncated) {
             items[i].vector = Some(row);
@@ -118,6 +118,21 @@ impl Inner {
         let encoder = encode::load(source)?;
         builder::check_encoder(&self.name, Some(info), &*encoder)?;
         Ok(&**self.encoder.get_or_init(|| encoder))
+    }
+
+    /// Encodes texts, and sees that each got a vector.
+    pub(super) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
+        let encoder = self.encoder()?;
+        let encoded = encoder.encode(texts)?;
+        let (rows, said) = (encoded.vectors.nrows(), encoded.truncated.len());
+        if rows != texts.len() || said != texts.len() {
+            return Err(Error::Invalid(format!(
+                "the encoder {} gave {rows} vectors and {said} notes of truncation for {} texts",
+                encoder.name(),
+                texts.len()
+            )));
+        }
+        Ok(encoded)
     }
 
     /// Checks a vector that is to be stored or searched.
@@ -214,9 +229,9 @@ impl Inner {
         for (slot, item) in (first..).zip(&items) {
             self.ids.set(slot, &item.record.id);
         }
-        self.metadata.update((first..).zip(items.iter().map(|i| &i.meta)), &replaced);
         let fresh: Vec<(u32, &[f32])> = (first..).zip(items.iter().map(|i| i.prepared.as_slice())).collect();
-        self.index.apply(&fresh, &replaced).map_err(from_index)?;
+        let meta = (first..).zip(items.iter().map(|i| &i.meta));
+        self.metadata.update(meta, &replaced, || self.index.apply(&fresh, &replaced)).map_err(from_index)?;
         self.writes.fetch_add(1, Ordering::AcqRel);
         Ok(added)
     }
@@ -231,8 +246,8 @@ impl Inner {
         }
         writes.commit()?;
         let distinct: Vec<u32> = gone.into_keys().collect();
-        self.metadata.update(std::iter::empty(), &distinct);
-        self.index.apply(&[], &distinct).map_err(from_index)?;
+        let publish = || self.index.apply(&[], &distinct);
+        self.metadata.update(std::iter::empty(), &distinct, publish).map_err(from_index)?;
         self.writes.fetch_add(1, Ordering::AcqRel);
         Ok(distinct.len())
     }

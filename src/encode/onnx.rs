@@ -187,7 +187,7 @@ impl Onnx {
         }
         let backend = options.backend.unwrap_or_else(default_backend);
         let engine: Box<dyn Engine> = match backend {
-            Backend::Tract => Box::new(Tract::new(&graph, &signature).map_err(prepare)?),
+            Backend::Tract => Box::new(Tract::new(&graph, &signature, layout.positions).map_err(prepare)?),
             #[cfg(feature = "onnxruntime")]
             Backend::OnnxRuntime => {
                 drop(graph);

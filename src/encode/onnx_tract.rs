@@ -31,6 +31,8 @@ const FIXED_PLANS: usize = 6;
 pub(super) struct Tract {
     plans: Plans,
     feeds: Vec<Feed>,
+    /// The longest sequence that the model has positions for.
+    positions: usize,
 }
 
 enum Plans {
@@ -41,15 +43,15 @@ enum Plans {
 }
 
 impl Tract {
-    /// Prepares a graph. The error is what tract said.
-    pub(super) fn new(model: &ModelProto, signature: &Signature) -> Result<Self, String> {
+    /// Prepares a graph of a model with so many positions, where it says. The error is what tract said.
+    pub(super) fn new(model: &ModelProto, signature: &Signature, positions: Option<usize>) -> Result<Self, String> {
         let feeds = signature.inputs.iter().map(|(_, feed)| *feed).collect();
         let graph = guard(|| parse(model, signature))?;
         let plans = match guard(|| symbolic(graph.clone())) {
             Ok(plan) => Plans::Symbolic(plan),
             Err(_) => Plans::Fixed { graph: Box::new(graph), recent: Mutex::default() },
         };
-        Ok(Self { plans, feeds })
+        Ok(Self { plans, feeds, positions: positions.unwrap_or(usize::MAX) })
     }
 
     /// The plan for a batch of this shape, and the shape to pad the batch to.
@@ -57,7 +59,9 @@ impl Tract {
         match &self.plans {
             Plans::Symbolic(plan) => Ok((plan.clone(), shape)),
             Plans::Fixed { graph, recent } => {
-                let shape = (shape.0.next_power_of_two(), shape.1.next_multiple_of(8));
+                // Never longer than the model has positions for.
+                let length = shape.1.next_multiple_of(8).min(self.positions.max(shape.1));
+                let shape = (shape.0.next_power_of_two(), length);
                 let find = |recent: &mut Vec<((usize, usize), Plan)>| {
                     let at = recent.iter().position(|(known, _)| *known == shape)?;
                     let found = recent.remove(at);
@@ -190,7 +194,7 @@ mod tests {
     fn exported_transformers_need_one_plan_for_all_shapes() {
         for name in ["bert.onnx", "traced.onnx"] {
             let (model, signature) = fixture(name);
-            let engine = Tract::new(&model, &signature).unwrap();
+            let engine = Tract::new(&model, &signature, None).unwrap();
             assert!(matches!(engine.plans, Plans::Symbolic(_)), "{name}");
         }
     }
@@ -199,10 +203,13 @@ mod tests {
     fn plans_of_rounded_shapes_give_the_same_and_are_few() {
         for name in ["bert.onnx", "traced.onnx", "pooler.onnx"] {
             let (model, signature) = fixture(name);
-            let symbolic = Tract::new(&model, &signature).unwrap();
+            let symbolic = Tract::new(&model, &signature, None).unwrap();
             let graph = Box::new(parse(&model, &signature).unwrap());
-            let fixed =
-                Tract { plans: Plans::Fixed { graph, recent: Mutex::default() }, feeds: symbolic.feeds.clone() };
+            let fixed = Tract {
+                plans: Plans::Fixed { graph, recent: Mutex::default() },
+                feeds: symbolic.feeds.clone(),
+                positions: 77,
+            };
             for (b, s) in [(1, 1), (3, 5), (8, 8), (5, 17), (2, 31), (1, 9), (9, 3), (16, 1), (3, 5)] {
                 let batch = batch(b, s);
                 let (one, other) = (symbolic.run(&batch).unwrap(), fixed.run(&batch).unwrap());

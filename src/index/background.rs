@@ -1,7 +1,7 @@
 //! The index's own thread: it links full heads, extends the head's graph, fills biases and calibrates.
 //!
 //! It sleeps until something is asked, does one bounded step after another, and ends when the index is dropped. When it has
-//! been left alone for a while, or somebody waits for it, it also puts things in order: a large head is linked (what stays
+//! been left alone for a while, or long not, or somebody waits for it, it also puts things in order: a large head is linked (what stays
 //! in a quiet head is few enough to be scanned, so that the index gives the same answers after it was opened again), dead
 //! items are cut out of a segment that has many, a graph under which the active metric needs a beam of twice the width is
 //! linked anew, and at last segments get images.
@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::link::Watch;
 use super::write::{Shared, lock};
@@ -23,6 +23,9 @@ const BULK: usize = 4096;
 const WIDER: usize = 2;
 /// How long nothing may be asked before things are put in order.
 const QUIET: Duration = Duration::from_millis(200);
+
+/// How long things may be out of order while writes come that never leave the index alone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The thread and how to talk to it.
 #[derive(Debug)]
@@ -113,6 +116,8 @@ impl Signal {
     fn run(&self, shared: &Shared) {
         let _ended = Ended(self);
         let stopped = || self.stop.load(Ordering::Acquire);
+        // Since when there is something to put in order.
+        let mut untidy: Option<Instant> = None;
         loop {
             let mut state = lock(&self.state);
             state.busy = false;
@@ -120,14 +125,19 @@ impl Signal {
             let mut quiet = false;
             while !state.wake && !quiet {
                 if shared.untidy() {
+                    let _ = untidy.get_or_insert_with(Instant::now);
                     let (waited, timeout) =
                         self.changed.wait_timeout(state, QUIET).unwrap_or_else(PoisonError::into_inner);
-                    (state, quiet) = (waited, timeout.timed_out());
+                    (state, quiet) = (waited, timeout.timed_out() || untidy.is_some_and(|t| t.elapsed() > PATIENCE));
                 } else {
+                    untidy = None;
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
             }
             let tidy = quiet || state.settling;
+            if tidy {
+                untidy = None;
+            }
             (state.wake, state.settling, state.busy) = (false, false, true);
             drop(state);
             // Putting things in order calibrates at its end, when nothing changes any more.

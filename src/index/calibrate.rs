@@ -101,6 +101,8 @@ pub(crate) fn uncalibrated(view: &View, metric: &Versioned, recall: f64) -> usiz
 impl Shared {
     /// Measures the width for a metric. Does nothing while no part is large enough for a graph.
     pub(crate) fn calibrate(&self, metric: &Versioned, cancel: &(dyn Fn() -> bool + Sync)) {
+        // What is measured must be what is there when it is noted.
+        let _linking = lock(&self.linking);
         let view = self.view.load_full();
         if self.check_metric(metric).is_err() || view.segments.is_empty() {
             return;

@@ -49,7 +49,7 @@ pub(crate) use error::IndexError;
 pub(crate) use image::{Expected, Image, Part, check as check_image};
 pub(crate) use record::SegmentRecord;
 pub(crate) use rows::RowFormat;
-pub(crate) use search::{Found, SearchParams};
+pub(crate) use search::{Found, SearchParams, Snapshot};
 pub(crate) use stats::IndexStats;
 
 use background::Background;
@@ -189,6 +189,11 @@ impl Index {
         params: &SearchParams<'_>,
     ) -> Result<Found, IndexError> {
         self.shared.search(metric, query, params)
+    }
+
+    /// The state that the next search sees.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.shared.view.load_full())
     }
 
     /// Makes `metric` the one that new links are made under, fills its biases and calibrates it in the background.
@@ -347,7 +352,7 @@ impl Shared {
     fn search(&self, metric: &Versioned, query: &[f32], params: &SearchParams<'_>) -> Result<Found, IndexError> {
         self.check_vector(query)?;
         self.check_metric(metric)?;
-        let view = self.view.load_full();
+        let view = params.at.map_or_else(|| self.view.load_full(), |snapshot| Arc::clone(&snapshot.0));
         let recall = params.recall.unwrap_or(TARGET);
         let measured = self.calibrations.get(metric.version, recall);
         let ef = match params.ef {

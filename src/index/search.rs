@@ -24,9 +24,15 @@ pub(crate) struct SearchParams<'a> {
     pub(crate) recall: Option<f64>,
     /// Slots that may be found; `None` allows all.
     pub(crate) allowed: Option<&'a RoaringBitmap>,
+    /// The state to search; `None` is the last.
+    pub(crate) at: Option<&'a Snapshot>,
     /// Asked now and then whether to stop; the hits so far are returned as not complete.
     pub(crate) cancel: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
+
+/// A state of the index, for searches that are to see the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot(pub(super) Arc<View>);
 
 /// A hit.
 #[derive(Debug, Clone, Copy, PartialEq)]

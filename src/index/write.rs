@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) calibrations: Calibrations,
     /// What the background was asked to do beyond what the view shows.
     pub(crate) asked: Mutex<Asked>,
-    /// Held while parts are linked: one at a time.
+    /// Held while parts are linked, measured or written to images: one at a time.
     pub(crate) linking: Mutex<()>,
     generation: AtomicU64,
     /// The generation that images were last made of, or tried to.

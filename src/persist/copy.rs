@@ -9,7 +9,7 @@ use sled::Batch;
 
 use super::disk::{Disk, DiskOp};
 use super::durable::Durable;
-use super::shelf::{META, Shelf, entry_hash};
+use super::shelf::{META, REMOVED, Shelf, entry_hash};
 use super::tally::{Count, TALLIED};
 use super::witness;
 use super::{Database, Opening, catalog, claim, damaged, images, lock, open_sled, swap};
@@ -60,8 +60,9 @@ impl Database {
             let tally = self.tally(number)?;
             for (tree, name) in Shelf::tree_names(number).enumerate() {
                 let should = (tree < TALLIED).then(|| (tree, tally[tree]));
-                // Images stay behind.
-                self.copy_tree(&name, &sled, &disk, |key| tree != META || key != images::RECORD.as_bytes(), should)?;
+                // Images stay behind, and what was removed of them.
+                let of_images = |key: &[u8]| tree == REMOVED || tree == META && key == images::RECORD.as_bytes();
+                self.copy_tree(&name, &sled, &disk, |key| !of_images(key), should)?;
             }
         }
         disk.run(DiskOp::Flush, "make a copy durable", || sled.flush().map(|_| ()))?;

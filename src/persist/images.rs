@@ -118,6 +118,16 @@ impl Shelf {
         self.sweep_images(None)
     }
 
+    /// Forgets which slots were removed, where no segment has one.
+    pub(crate) fn forget_removed(&self) -> Result<()> {
+        if self.removed().next().is_none() {
+            return Ok(());
+        }
+        let mut writes = self.write();
+        writes.forget_removed()?;
+        writes.commit()
+    }
+
     /// Whether these are exactly the ids that are stored, with their slots.
     pub(crate) fn are_all_ids<'a>(&self, ids: impl Iterator<Item = (&'a str, u32)>) -> bool {
         let mut found = Count::default();

@@ -309,8 +309,13 @@ fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock>
     std::fs::create_dir_all(root).map_err(io)?;
     let lock = StoreLock::take(root)?;
     swap::finish(root, &Disk::new(root, faults))?;
-    if !create && !root.join(swap::CURRENT).join("db").exists() {
-        return Err(not("its database is missing (sled/db); restore a backup, or create a collection to begin anew"));
+    let dir = root.join(swap::CURRENT);
+    // A kill while the store was made can leave a directory without a database, which is then made. One that lost it is
+    // not made anew: what is beside it would contradict the new one.
+    if !dir.join("db").exists() && (!create || dir.join(witness::NAME).exists()) {
+        return Err(not(
+            "its database is missing (sled/db); restore a backup, or move what is left away to begin anew",
+        ));
     }
     Ok(lock)
 }

@@ -78,12 +78,11 @@ impl Shelf {
     }
 }
 
-/// A record's damage in words; any other error ends the repair.
+/// A record's damage in words; any other error ends the repair, as does a record that a newer affinis wrote, which is not damaged.
 fn damage<T>(read: Result<T>) -> Result<Result<T, String>> {
     match read {
         Ok(value) => Ok(Ok(value)),
         Err(Error::Damaged { reason, .. }) => Ok(Err(reason)),
-        Err(Error::NewerFormat { found, .. }) => Ok(Err(format!("its format {found} is not known"))),
         Err(error) => Err(error),
     }
 }

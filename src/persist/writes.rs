@@ -192,6 +192,15 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
+    /// Forgets what was removed: nothing of it can be in an image.
+    pub(crate) fn forget_removed(&mut self) -> Result<()> {
+        let shelf = self.shelf;
+        for entry in shelf.raw(REMOVED) {
+            self.batch(REMOVED).remove(entry?.0);
+        }
+        Ok(())
+    }
+
     fn put_parts(&mut self, tree: usize, number: u32, first: u16, bytes: &[u8]) {
         let mut rest = bytes;
         let mut part = first;

@@ -157,6 +157,10 @@ fn a_store_without_its_database_is_not_said_to_be_sound() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     filled(&path);
+    std::fs::remove_file(path.join("sled/db")).expect("removed");
+    for create in [false, true, false] {
+        assert!(matches!(builder().create(create).open(&path), Err(Error::NotAStore { .. })), "{create}");
+    }
     std::fs::remove_dir_all(path.join("sled")).expect("removed");
     std::fs::create_dir(path.join("sled")).expect("made");
     assert!(matches!(builder().create(false).open(&path), Err(Error::NotAStore { .. })));

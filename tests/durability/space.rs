@@ -37,6 +37,7 @@ fn nothing_of_what_was_forgotten_is_left_after_compacting() {
     main.judge(Judgement::relevant(question, "p3").user("Guinevere of Camelot").shown(["p4"])).expect("judged");
     main.add([Item::vector("the secret item", vec![9.0; DIM]).with_text("a text nobody else has")]).expect("added");
     main.judge(Judgement::relevant(Query::like("p5"), "the secret item").user("ann")).expect("judged");
+    main.refit().user("Guinevere of Camelot").force(true).run().expect("her own");
     main.refit().force(true).run().expect("learned");
     let learned = main.history().expect("read").versions.last().expect("a version").metric.clone();
     let matrix = &learned[24..56];

@@ -193,7 +193,7 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
             (version.version.to_string(), BOLD),
             (version.parent.map(|p| p.to_string()).unwrap_or_default(), plain_style),
             (version.learner, plain_style),
-            (version.user.unwrap_or_default(), plain_style),
+            (version.user.as_deref().map_or_else(String::new, whose), plain_style),
             (pairs, plain_style),
             (number(version.condition), plain_style),
             (gate.to_owned(), plain_style),
@@ -219,7 +219,7 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
     if !version.plugin.is_empty() {
         rows.push(("plugin", plain(&version.plugin)));
     }
-    rows.extend(version.user.as_ref().map(|user| ("user", plain(user))));
+    rows.extend(version.user.as_deref().map(|user| ("user", whose(user))));
     rows.extend(version.parent.map(|parent| ("parent", metric_name(parent))));
     if !version.created.is_empty() {
         rows.push(("created", version.created.clone()));
@@ -405,4 +405,9 @@ fn json_matrix(reader: impl std::io::Read) -> Result<Array2<f64>, String> {
     }
     let rows = file.matrix.len();
     Array2::from_shape_vec((rows, columns), file.matrix.into_iter().flatten().collect()).map_err(|e| e.to_string())
+}
+
+/// A person's name, which goes when they are forgotten.
+fn whose(user: &str) -> String {
+    if user.is_empty() { "(forgotten)".into() } else { plain(user) }
 }

@@ -142,7 +142,12 @@ fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out:
     };
     out.line(format_args!("{BOLD}{asked}{BOLD:#}  {DIM}{}{DIM:#}", metric_name(hits.metric)))?;
     if hits.is_empty() {
-        out.line(if args.filter.is_some() { "  nothing matches the filter" } else { "  the collection is empty" })?;
+        let why = match (&args.filter, collection.len()) {
+            (_, 0) => "the collection is empty",
+            (Some(_), _) => "nothing matches the filter",
+            (None, _) => "there is nothing else",
+        };
+        out.line(format_args!("  {why}"))?;
     } else {
         out.line(table(&hits))?;
     }

@@ -81,6 +81,12 @@ fn open(path: &Path) -> io::Result<Writer> {
     // Opened for writing, so that what may not be written is not replaced either; a pipe waits here for its reader.
     let replaced = match OpenOptions::new().write(true).open(path) {
         Ok(file) => match file.metadata()? {
+            of if is_stdout(&of) => return Ok(Writer::Stdout(BufWriter::new(io::stdout()))),
+            // The name of somebody's open file, like /dev/fd/3: they would go on with the one that was replaced.
+            of if of.is_file() && is_of_the_system(path) => {
+                let file = OpenOptions::new().append(true).open(path)?;
+                return Ok(Writer::Straight(BufWriter::new(file)));
+            }
             of if of.is_file() => Some(Box::new(of)),
             _ => return Ok(Writer::Straight(BufWriter::new(file))),
         },
@@ -90,6 +96,24 @@ fn open(path: &Path) -> io::Result<Writer> {
     let name = followed(path);
     let file = beside(folder_of(&name), replaced.is_some())?;
     Ok(Writer::Beside { writer: BufWriter::new(file), name, replaced })
+}
+
+/// Whether a file is the one that standard output goes to.
+#[cfg(unix)]
+fn is_stdout(file: &Metadata) -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|stdout| stdout.metadata());
+    stdout.is_ok_and(|stdout| (stdout.dev(), stdout.ino()) == (file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_stdout(_: &Metadata) -> bool {
+    false
+}
+
+fn is_of_the_system(path: &Path) -> bool {
+    path.starts_with("/dev") || path.starts_with("/proc")
 }
 
 /// A path without symbolic links at its end, also where the last of them leads to nothing yet.

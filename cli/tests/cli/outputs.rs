@@ -71,6 +71,22 @@ mod unix {
         }
     }
 
+    /// Where a shell sends standard output, named as a file.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn standard_output_is_standard_output_under_every_name() {
+        let (home, commands) = with_metric();
+        for command in commands {
+            home.write("log", "before\n");
+            let log = fs::OpenOptions::new().append(true).open(home.path("log")).unwrap();
+            let ran = home.command(command.iter().copied().chain(["/dev/stdout"])).stdout(log).status().unwrap();
+            assert!(ran.success());
+            let log = fs::read_to_string(home.path("log")).unwrap();
+            assert!(log.starts_with("before\n{") && !log.contains("wrote"), "{log}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_device_is_written_to_and_not_replaced() {
         let (home, commands) = with_metric();
