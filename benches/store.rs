@@ -11,6 +11,7 @@ use affinis::{Collection, Encoder, Item, Judgement, MetricChoice, Onnx, Query, S
 use affinis_mahalanobis::Mahalanobis;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use serde_json::json;
 
 const DIM: usize = 384;
 
@@ -33,7 +34,7 @@ static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
         let numbers = &bytes[bytes.len() - labels.lines().count() * DIM * 2..];
         let items = numbers.chunks_exact(DIM * 2).zip(labels.lines()).enumerate().map(|(i, (row, line))| {
             let row: Vec<f32> = row.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
-            Item::vector(i.to_string(), row).meta(line.split('\t').next().unwrap_or_default().into())
+            Item::vector(i.to_string(), row).meta(json!({"label": line.split('\t').next()}))
         });
         return (items.collect(), "MiniLM vectors of wordnet-6000");
     }
@@ -42,7 +43,7 @@ static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
     let centres: Vec<Vec<f32>> = (0..40).map(|_| point()).collect();
     let items = (0..6_000).map(|i| {
         let vector: Vec<f32> = point().iter().zip(&centres[i % 40]).map(|(x, c)| x + c).collect();
-        Item::vector(i.to_string(), vector).meta((i % 40).into())
+        Item::vector(i.to_string(), vector).meta(json!({"label": i % 40}))
     });
     (items.collect(), "synthetic clusters")
 });
@@ -56,7 +57,7 @@ static LEARNED: LazyLock<Collection> = LazyLock::new(|| {
     points.add(items.clone()).expect("added");
     for query in 0..100 {
         let hits = points.search(Query::like(query.to_string())).run().expect("hits");
-        let label = |id: &str| &items[id.parse::<usize>().expect("a number")].meta;
+        let label = |id: &str| &items[id.parse::<usize>().expect("a number")].meta["label"];
         let own = query.to_string();
         let judged = hits.iter().map(|hit| {
             let grade = if label(&hit.id) == label(&own) { 1.0 } else { -1.0 };

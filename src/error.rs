@@ -102,7 +102,7 @@ pub enum Error {
     #[error("metric version {0} was withdrawn: it had learned from judgements that were forgotten since")]
     WithdrawnVersion(u32),
     /// A rollback from version 0.
-    #[error("the active metric is version 0 (Euclidean), which has no parent to go back to")]
+    #[error("the active metric is version 0 (the built-in distance), which has no parent to go back to")]
     NothingToRollBack,
     /// A matrix that cannot be a metric of this collection, or any other thing the caller asked that cannot be.
     #[error("{0}")]

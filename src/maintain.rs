@@ -20,6 +20,7 @@ pub struct Compacted {
 }
 
 /// What a repair did.
+#[must_use = "it says what was found"]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
     /// What was made again from other records: nothing of it is lost.

@@ -277,7 +277,7 @@ pub trait MetricLearner: Send + Sync + Debug {
     /// [`LearnError::Damaged`] when they are not a metric of this plugin, or not of that base.
     fn decode(&self, bytes: &[u8], base: Option<&Arc<dyn Metric>>) -> Result<Arc<dyn Metric>, LearnError>;
 
-    /// Makes a metric of a given matrix (for import).
+    /// Makes a metric of a given matrix (for import), which it may scale.
     ///
     /// # Errors
     /// [`LearnError::NotAMetric`] when it is not square, finite, symmetric and positive definite.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Collection, CollectionInfo, EncoderInfo, History, Inner};
+use super::{Collection, CollectionInfo, EncoderInfo, History, Inner, share};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::item::{Item, MAX_DIM, MAX_ID_BYTES};
@@ -119,7 +119,8 @@ impl CollectionBuilder {
     /// Makes it.
     ///
     /// # Errors
-    /// [`Error::CollectionExists`]; [`Error::Invalid`] for a bad name or dimension; or when it cannot be stored.
+    /// [`Error::CollectionExists`]; [`Error::Invalid`] for a bad name, dimension or share of a user; or when it cannot be
+    /// stored.
     pub fn create(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
@@ -192,6 +193,7 @@ impl CollectionBuilder {
                 )));
             }
         };
+        self.user_share.map_or(Ok(()), share::check)?;
         if !(1..=MAX_DIM).contains(&dim) {
             return Err(Error::Invalid(format!("the dimension {dim} is not between 1 and {MAX_DIM}")));
         }
@@ -215,6 +217,7 @@ impl CollectionBuilder {
     }
 
     fn take(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {
+        self.user_share.map_or(Ok(()), share::check)?;
         let info = CollectionInfo::read(&self.name, record, 0)?;
         let mismatch = |what, made: &str, given: &str| Error::SettingMismatch {
             name: self.name.clone(),

@@ -1,11 +1,11 @@
 //! Why an item stands where it stands: its distance split over the metric's directions and over judgements.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::collect::{Selection, Whose};
+use super::refit::Settings;
 use super::{Collection, Inner};
 use crate::error::{Error, Result};
 use crate::index::Versioned;
@@ -142,11 +142,10 @@ impl Inner {
         }
         let record = self.version_record(metric.version)?;
         let Some(range) = record.judgements else { return Ok(Vec::new()) };
-        let half_life = record.parameters.get(HALF_LIFE_DAYS).and_then(|days| days_to_duration(*days));
+        let Settings { half_life, user_share, .. } = Settings::of(&record.parameters);
         let user = record.user.clone();
-        let share = record.parameters.get(USER_SHARE).copied().filter(|share| *share > 0.0 && *share <= 1.0);
         let selection =
-            Selection::of(Whose::only(user.as_deref())).within(range).half_life(half_life).user_share(share);
+            Selection::of(Whose::only(user.as_deref())).within(range).half_life(half_life).user_share(user_share);
         let collected = self.collect(&selection)?;
         let others = self.collect_others(&selection)?;
         let learner = self.learner_of(&record.plugin)?;
@@ -177,15 +176,4 @@ impl Inner {
         });
         Ok(influences)
     }
-}
-
-/// The name under which a version's parameters say the half-life of its judgements, in days.
-pub(super) const HALF_LIFE_DAYS: &str = "half_life_days";
-
-/// The name under which a version's parameters say the greatest share of one user.
-pub(super) const USER_SHARE: &str = "user_share";
-
-/// A half-life as a version says it; `None` where it is no time.
-fn days_to_duration(days: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(days * 86_400.0).ok().filter(|d| !d.is_zero())
 }

@@ -38,20 +38,26 @@ pub struct Forgotten {
 
 impl Collection {
     /// Removes judgements, withdraws every version that may have learned from them, and, where the active metric was among
-    /// these, refits without them: the metric then equals one that never saw them.
+    /// these, refits without them, with the same half-life, share of a user and rank: the metric then equals one that never
+    /// saw them. The learner is chosen, and the gate decides, anew.
     ///
     /// # Errors
-    /// Storage errors. When the refit fails the judgements are gone all the same, and the metric is Euclidean.
+    /// Storage errors. When the refit fails the judgements are gone all the same, and the metric is the built-in one.
     pub fn forget(&self, what: &Forget) -> Result<Forgotten> {
+        let before = self.inner.settings_of_active()?;
         let Removed { judgements: removed, withdrawn, reset, users } = self.inner.forget(what)?;
         let anew = |refit: Refit| match refit.run() {
             Ok(report) => Ok(Some(report)),
             Err(Error::NoJudgements(_) | Error::Learn(_)) => Ok(None),
             Err(error) => Err(error),
         };
-        let refit = if reset { anew(self.refit())? } else { None };
+        let as_before = |user: Option<&str>| {
+            let settings = before.get(&user.map(str::to_owned)).copied().unwrap_or_default();
+            self.refit().with(settings)
+        };
+        let refit = if reset { anew(as_before(None))? } else { None };
         for user in &users {
-            anew(self.refit().user(user))?;
+            anew(as_before(Some(user)).user(user))?;
         }
         Ok(Forgotten { removed, users, withdrawn, refit, active: self.active_metric(None) })
     }

@@ -1,5 +1,6 @@
 //! Learning a metric from the judgements so far.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,9 +9,8 @@ use serde::Serialize;
 use super::ask::{self, ASKED, Question};
 use super::collect::{Selection, Whose};
 use super::drift::MOVED;
-use super::explain::{HALF_LIFE_DAYS, USER_SHARE};
 use super::versions::BASE;
-use super::{Collection, Inner};
+use super::{Collection, Inner, share};
 use crate::error::{Error, Result};
 use crate::feedback::Source;
 use crate::metric::learned;
@@ -161,6 +161,15 @@ impl Refit {
         self
     }
 
+    /// With what a version was refitted with.
+    pub(super) fn with(mut self, settings: Settings) -> Self {
+        let Settings { half_life, user_share, rank } = settings;
+        self.half_life = half_life.or(self.half_life);
+        self.user_share = user_share.or(self.user_share);
+        self.rank = rank.or(self.rank);
+        self
+    }
+
     /// Gives up when the caller's handle is the last one.
     pub(super) fn until_alone(mut self) -> Self {
         self.until_alone = true;
@@ -170,12 +179,54 @@ impl Refit {
     /// Runs it. Refits of one collection run one at a time.
     ///
     /// # Errors
-    /// [`Error::NoJudgements`]; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not determine a metric; storage
-    /// errors. The active metric is unchanged then.
+    /// [`Error::NoJudgements`]; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not determine a metric;
+    /// [`Error::Invalid`] for a number of questions, a half-life or a share that cannot be, and for questions of a dry run;
+    /// storage errors. The active metric is unchanged then.
     pub fn run(self) -> Result<RefitReport> {
         let inner = &self.collection.inner;
         let _refitting = inner.refit.lock().unwrap_or_else(PoisonError::into_inner);
         inner.refit(&self)
+    }
+}
+
+/// The name under which a version's parameters say the half-life of its judgements, in days.
+const HALF_LIFE_DAYS: &str = "half_life_days";
+
+/// The name under which a version's parameters say the greatest share of one user.
+const USER_SHARE: &str = "user_share";
+
+/// A half-life as a version says it; `None` where it is no time.
+fn days_to_duration(days: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(days * 86_400.0).ok().filter(|d| !d.is_zero())
+}
+
+/// What decides, beside the judgements, what is learned from them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Settings {
+    pub(super) half_life: Option<Duration>,
+    pub(super) user_share: Option<f64>,
+    pub(super) rank: Option<usize>,
+}
+
+impl Settings {
+    /// Those that a version says it was refitted with.
+    pub(super) fn of(parameters: &BTreeMap<String, f64>) -> Self {
+        let said = |name: &str| parameters.get(name).copied();
+        Self {
+            half_life: said(HALF_LIFE_DAYS).and_then(days_to_duration),
+            user_share: said(USER_SHARE).filter(|share| share::check(*share).is_ok()),
+            rank: said("rank").filter(|rank| *rank >= 1.0).map(|rank| rank as usize),
+        }
+    }
+}
+
+impl Inner {
+    /// What the active metrics were refitted with, by user.
+    pub(super) fn settings_of_active(&self) -> Result<HashMap<Option<String>, Settings>> {
+        let active = self.shelf.active()?;
+        let users = active.users.into_iter().map(|(user, version)| (Some(user), version));
+        let learned = users.chain([(None, active.shared)]).filter(|(_, version)| *version > 0);
+        learned.map(|(user, version)| Ok((user, Settings::of(&self.version_record(version)?.parameters)))).collect()
     }
 }
 
@@ -201,11 +252,7 @@ impl Inner {
         if request.half_life.is_some_and(|h| h.is_zero()) {
             return Err(Error::Invalid("the half-life is 0; it is a time above 0".into()));
         }
-        if let Some(share) = request.user_share.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-            return Err(Error::Invalid(format!(
-                "a user's share of the judgements is above 0 and at most 1, not {share}"
-            )));
-        }
+        request.user_share.map_or(Ok(()), share::check)?;
         let selection = Selection::of(Whose::only(user)).half_life(request.half_life).user_share(request.user_share);
         let collected = self.collect(&selection)?;
         if collected.is_empty() {

@@ -2,6 +2,16 @@
 
 use std::collections::HashMap;
 
+use crate::error::{Error, Result};
+
+/// Refuses a share that is none.
+pub(super) fn check(share: f64) -> Result<()> {
+    if share > 0.0 && share <= 1.0 {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("a user's share of the judgements is above 0 and at most 1, not {share}")))
+}
+
 /// The greatest weight that a user's judgements may have together so that nobody's make up more than `share` of all.
 /// Judgements without a user are the program's own, and are not limited. Where there are too few users for that, nobody
 /// weighs more than the one who weighs least.

@@ -121,13 +121,22 @@ impl Collection {
         inner.make_active(inner.shelf.write(), user.as_deref(), &metric)
     }
 
-    /// Goes back to a version, by default to the active one's parent. Gives the version that is active now.
+    /// Goes back to a version of everybody's, by default to the active one's parent. Gives the version that is active now.
     ///
     /// # Errors
-    /// [`Error::NothingToRollBack`] at version 0, and those of [`Self::promote`].
+    /// [`Error::NothingToRollBack`] at version 0, [`Error::Invalid`] for a user's own version, and those of
+    /// [`Self::promote`].
     pub fn rollback(&self, version: Option<u32>) -> Result<u32> {
         let to = match (version, self.active_metric(None)) {
-            (Some(version), _) => version,
+            (Some(version), _) => {
+                if let Some(user) = self.metric(version)?.user {
+                    return Err(Error::Invalid(format!(
+                        "version {version} is {user:?}'s own, and everybody cannot go back to it; promote it for them, or end \
+                         their own metric"
+                    )));
+                }
+                version
+            }
             (None, 0) => return Err(Error::NothingToRollBack),
             (None, active) => self.inner.nearest_kept(self.inner.version_record(active)?.parent)?,
         };
@@ -175,7 +184,8 @@ impl Collection {
         })
     }
 
-    /// Takes in a matrix `A` as a new version, which is not active until it is promoted. Gives its number.
+    /// Takes in a matrix `A`, scaled to trace `d`, as a new version, which is not active until it is promoted. Gives its
+    /// number.
     ///
     /// # Errors
     /// [`Error::Invalid`] for another shape than `d x d`; [`Error::Learn`] when it is not symmetric positive definite;

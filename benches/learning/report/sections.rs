@@ -96,7 +96,7 @@ pub(super) fn others(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result
     let mut text = String::new();
     for corpus in corpora {
         let mut gains = vec![vec![Gains::default(); BUDGETS.len()]; rivals::ALL.len()];
-        let mut ceiling = Gains::default();
+        let mut with_all = Gains::default();
         for (at, budget) in BUDGETS.into_iter().enumerate() {
             for seed in 1..=seeds {
                 let trial = Trial::new(corpus, User::Shown, budget, seed);
@@ -104,7 +104,7 @@ pub(super) fn others(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result
                     gains[at].0.push(rival(&trial));
                 }
                 if at == 0 {
-                    ceiling.0.push(rivals::all_labels(&trial));
+                    with_all.0.push(rivals::all_labels(&trial));
                 }
             }
         }
@@ -120,9 +120,9 @@ pub(super) fn others(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result
         }
         write!(
             text,
-            "{}\nAll labels at once (linear discriminant analysis): {:.0}.\n\n![{}]({})\n\n",
+            "{}\nWhitening within every label, which is RCA with all labels at once: {:.0}.\n\n![{}]({})\n\n",
             table(&head(title(corpus), &BUDGETS), &rows),
-            ceiling.mean(),
+            with_all.mean(),
             title(corpus),
             plot::write(directory, &format!("learning-others-{}", corpus.name), "judgements", &lines)?,
         )?;

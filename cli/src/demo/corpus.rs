@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use crate::failure::Failure;
 
+/// The licence of the glosses, which is to be on every copy of them.
+pub(super) const LICENCE: &str = include_str!("../../data/LICENSE-WORDNET");
+
 /// 6,000 glosses of `WordNet` 3.0 with the lexicographer file they stand in, `label<TAB>text`. Licence: LICENSE-WORDNET.
 const WORDNET: &str = include_str!("../../data/wordnet-6000.tsv");
 

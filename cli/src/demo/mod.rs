@@ -32,8 +32,8 @@ const JUDGED: usize = 100;
 const MEASURED: usize = 500;
 const NAME: &str = "wordnet";
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
+/// What stands behind the options.
+const HELP: &str = "\
 The texts are 6,000 definitions from WordNet 3.0, which are inside the program, as is the
 encoder: the demo needs no file and no network. Its store is made in a temporary directory and
 removed at the end.
@@ -41,7 +41,10 @@ removed at the end.
 Examples:
   affinis demo
   affinis demo --keep demo.store                    to search it afterwards with --store demo.store
-  affinis demo --json                               the same as one JSON document")]
+  affinis demo --json                               the same as one JSON document";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP, after_long_help = format!("{HELP}\n\n{}", corpus::LICENCE))]
 pub(crate) struct Args {
     /// Keep the store in this directory, which must not exist yet
     #[arg(long, value_name = "DIR")]
