@@ -12,6 +12,7 @@ use crate::store::{Store, StoreBuilder, VerifyReport};
 
 /// What compacting a store did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Compacted {
     /// Bytes of the database's files before.
     pub before: u64,
@@ -22,6 +23,7 @@ pub struct Compacted {
 /// What a repair did.
 #[must_use = "it says what was found"]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RepairReport {
     /// What was made again from other records: nothing of it is lost.
     pub rebuilt: Vec<String>,

@@ -90,6 +90,7 @@ pub enum MetricChoice {
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Hit {
     /// The item's id.
     pub id: String,
@@ -107,6 +108,7 @@ pub struct Hit {
 
 /// The hits of one search, nearest first; reads as a slice of [`Hit`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Hits {
     /// Ordered by the distance that is reported, ties by id.
     pub hits: Vec<Hit>,
@@ -118,6 +120,7 @@ pub struct Hits {
 
 /// How an answer was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Plan {
     /// Distance evaluations.
     pub visited: usize,

@@ -50,6 +50,7 @@ pub struct StoreBuilder {
 
 /// What a check of a store found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// Records that were read.
     pub checked: u64,

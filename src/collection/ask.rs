@@ -44,6 +44,7 @@ pub(super) const ASKED: &str = "asked";
 
 /// A judgement that would help to decide: whether the item is a good answer to the query.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Question {
     /// The query: a stored item.
     pub query: Query,

@@ -17,6 +17,7 @@ const REFUSED: usize = 3;
 
 /// The steps of everybody's metric, oldest first, and what is alarming about them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Drift {
     /// A step a refit.
     pub steps: Vec<Step>,
@@ -26,6 +27,7 @@ pub struct Drift {
 
 /// One refit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Step {
     /// The version it made.
     pub version: u32,

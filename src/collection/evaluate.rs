@@ -26,6 +26,7 @@ pub struct EvalQuery {
 
 /// Measures of several metrics on the same queries.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// The cut of precision, recall and nDCG.
     pub k: usize,
@@ -37,6 +38,7 @@ pub struct Evaluation {
 
 /// The measures under one metric, means over queries.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct EvaluationRow {
     /// The metric's version.
     pub metric: u32,
@@ -54,6 +56,7 @@ pub struct EvaluationRow {
 
 /// A mean with its 95 % interval, by bootstrap over queries.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Measure {
     /// The mean.
     pub mean: f64,

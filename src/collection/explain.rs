@@ -28,6 +28,7 @@ pub struct Explain {
 
 /// Why an item is at its rank for a query.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Explanation {
     /// The version of the metric that is explained.
     pub metric: u32,
@@ -47,6 +48,7 @@ pub struct Explanation {
 
 /// How a judgement changed a distance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Influence {
     /// The judgement's sequence number.
     pub judgement: u64,

@@ -23,6 +23,7 @@ pub enum Forget {
 
 /// What was forgotten.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Forgotten {
     /// Judgements removed.
     pub removed: usize,

@@ -88,6 +88,7 @@ impl std::fmt::Debug for Collection {
 
 /// A collection's settings and size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CollectionInfo {
     /// Its name.
     pub name: String,
@@ -105,6 +106,7 @@ pub struct CollectionInfo {
 
 /// Which model encoded a collection's texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EncoderInfo {
     /// A name for people.
     pub name: String,

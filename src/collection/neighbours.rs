@@ -11,6 +11,7 @@ use crate::query::{MAX_K, MetricChoice, Query};
 
 /// How the nearest of sampled items change between two versions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct NeighbourChanges {
     /// The share of the first version's neighbours that the second keeps, mean over the sampled items; 1 for an empty
     /// collection.
@@ -21,6 +22,7 @@ pub struct NeighbourChanges {
 
 /// How one item's nearest change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct NeighbourChange {
     /// The item.
     pub query: String,

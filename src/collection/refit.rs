@@ -36,6 +36,7 @@ pub struct Refit {
 
 /// What a refit did and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct RefitReport {
     /// Whether the candidate is active now.
     pub promoted: bool,
@@ -64,6 +65,7 @@ pub struct RefitReport {
 
 /// Milliseconds of each part of a refit.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct RefitMillis {
     /// Reading judgements and sampling the collection.
     pub collect: f64,

@@ -7,6 +7,7 @@ use crate::error::Result;
 
 /// How large a collection is and what it is made of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Stats {
     /// Live items.
     pub items: usize,
@@ -38,6 +39,7 @@ pub struct Stats {
 
 /// One linked part of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SegmentStats {
     /// Items in it, deleted ones included.
     pub items: usize,

@@ -30,6 +30,7 @@ const ALPHA: f64 = 0.05;
 
 /// Two metrics that are compared in live answers, and how it stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Trial {
     /// The version that is to show that it is better.
     pub challenger: u32,
@@ -80,6 +81,7 @@ pub enum Team {
 /// An answer of a trial. Report clicks on it as judgements of [`Source::Click`] with all its ids as
 /// [`shown`](Judgement::shown), in their order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Interleaved {
     /// The items' ids, best first.
     pub ids: Vec<String>,

@@ -18,6 +18,7 @@ use crate::plugin::Metric;
 
 /// One thing that is wrong with what is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Problem {
     /// Which collection and record.
     pub part: String,

@@ -18,6 +18,7 @@ use crate::sum::dot;
 
 /// What an `add` did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Added {
     /// Items whose id was new.
     pub added: usize,
