@@ -156,7 +156,8 @@ fn scores(ranked: &[bool], relevant: usize, k: usize) -> Scores {
     let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
     let top = &ranked[..k.min(ranked.len())];
     let found = top.iter().filter(|r| **r).count() as f64;
-    let dcg: f64 = top.iter().enumerate().filter(|(_, r)| **r).map(|(i, _)| gain(i)).sum();
+    // Folded from 0: the sum of no numbers is -0.
+    let dcg = top.iter().enumerate().filter(|(_, r)| **r).fold(0.0, |sum, (i, _)| sum + gain(i));
     let ideal: f64 = (0..relevant.min(k)).map(gain).sum();
     let mut seen = 0.0;
     let mut precision_sum = 0.0;
@@ -197,6 +198,7 @@ mod tests {
         assert!((ndcg - (log(1.0) + log(3.0)) / (log(1.0) + log(2.0) + log(3.0) + log(4.0))).abs() < 1e-12);
         assert!((map - (1.0 + 2.0 / 3.0 + 3.0 / 6.0) / 4.0).abs() < 1e-12);
         assert_eq!(scores(&[], 4, 5), [0.0; 5]);
+        assert!(scores(&[false; 5], 4, 5).iter().all(|measure| measure.is_sign_positive()));
     }
 
     #[test]

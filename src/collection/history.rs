@@ -93,7 +93,8 @@ impl Collection {
     ///
     /// # Errors
     /// [`Error::Invalid`] when this collection has judgements or versions of its own, or when the history contradicts
-    /// itself; [`Error::InvalidJudgement`]; [`Error::Learn`] or [`Error::NoPlugin`] for a metric that cannot be read here.
+    /// itself or has a metric that cannot be read; [`Error::InvalidJudgement`]; [`Error::NoPlugin`] for a metric that nobody
+    /// can read here.
     pub fn restore(&self, history: &History) -> Result<()> {
         let inner = &self.inner;
         inner.check_history(history)?;

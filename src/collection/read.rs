@@ -55,13 +55,16 @@ impl Collection {
 }
 
 impl Inner {
-    /// Reads several records that belong together. A write meanwhile can make sound ones look damaged, so what fails is read
+    /// Reads several records that belong together. A write meanwhile can make sound ones look damaged, so what does is read
     /// once more while nobody writes. Never called by who holds the writer's lock.
     pub(super) fn steady<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
-        read().or_else(|_| {
-            let _writing = self.lock_writer();
-            read()
-        })
+        match read() {
+            Err(Error::Damaged { .. }) => {
+                let _writing = self.lock_writer();
+                read()
+            }
+            done => done,
+        }
     }
 
     /// The record of an item that was live a moment ago; `None` when it was removed or replaced since.

@@ -1,8 +1,8 @@
 //! The index's own thread: it links full heads, extends the head's graph, fills biases and calibrates.
 //!
 //! It sleeps until something is asked, does one bounded step after another, and ends when the index is dropped. When it has
-//! been left alone for a while, or long not, or somebody waits for it, it also puts things in order: a large head is linked (what stays
-//! in a quiet head is few enough to be scanned, so that the index gives the same answers after it was opened again), dead
+//! been left alone for a while, or long not, or somebody waits for it, it also puts things in order: a large head is
+//! linked (what stays in a quiet head is few enough to be scanned, so that the index gives the same answers after it was opened again), dead
 //! items are cut out of a segment that has many, a graph under which the active metric needs a beam of twice the width is
 //! linked anew, and at last segments get images.
 

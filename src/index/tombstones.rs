@@ -27,11 +27,7 @@ impl Tombstones {
 
     /// Marks `slot` dead; false if it was already.
     pub(crate) fn insert(&mut self, slot: u32) -> bool {
-        let chunk = (slot / CHUNK) as usize;
-        if self.chunks.len() <= chunk {
-            self.chunks.resize(chunk + 1, None);
-        }
-        let words = Arc::make_mut(self.chunks[chunk].get_or_insert_with(|| Arc::new([0; WORDS])));
+        let words = Arc::make_mut(self.chunk_of(slot).get_or_insert_with(|| Arc::new([0; WORDS])));
         let word = &mut words[(slot % CHUNK / 64) as usize];
         let bit = 1 << (slot % 64);
         let fresh = *word & bit == 0;
@@ -39,16 +35,21 @@ impl Tombstones {
         fresh
     }
 
+    /// The chunk that a slot is in.
+    fn chunk_of(&mut self, slot: u32) -> &mut Option<Arc<[u64; WORDS]>> {
+        let chunk = (slot / CHUNK) as usize;
+        if self.chunks.len() <= chunk {
+            self.chunks.resize(chunk + 1, None);
+        }
+        &mut self.chunks[chunk]
+    }
+
     /// Marks all of `slots` dead, in time and memory that grow with the number of chunks.
     pub(crate) fn insert_all(&mut self, slots: Range<u32>) {
         let mut slot = slots.start;
         while slot < slots.end {
             if slot.is_multiple_of(CHUNK) && slots.end - slot >= CHUNK {
-                let chunk = (slot / CHUNK) as usize;
-                if self.chunks.len() <= chunk {
-                    self.chunks.resize(chunk + 1, None);
-                }
-                self.chunks[chunk] = Some(Arc::clone(&FULL));
+                *self.chunk_of(slot) = Some(Arc::clone(&FULL));
                 slot += CHUNK;
             } else {
                 self.insert(slot);

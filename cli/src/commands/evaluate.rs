@@ -62,11 +62,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ));
     }
     let working = output::spinner(format!("asking {}", plural(input.queries.len() as u64, "query", "queries")));
-    let mut evaluation = collection
+    let evaluation = collection
         .evaluate(&input.queries, args.k, &[MetricChoice::Euclidean, args.metric])
         .map_err(|error| blame(error, &input, &name, &collection))?;
     drop(working);
-    evaluation.rows.iter_mut().for_each(without_negative_zeros);
     if out.is_json() {
         return Ok(out.json(&evaluation)?);
     }
@@ -96,15 +95,6 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         count(evaluation.k.max(DEPTH) as u64)
     ))?;
     Ok(())
-}
-
-/// The sum of no gains is -0.
-fn without_negative_zeros(row: &mut EvaluationRow) {
-    for measure in [&mut row.precision, &mut row.recall, &mut row.ndcg, &mut row.mrr, &mut row.map] {
-        for value in [&mut measure.mean, &mut measure.low, &mut measure.high] {
-            *value += 0.0;
-        }
-    }
 }
 
 /// Gives an error the line of the query that brought it about: the first that cannot be asked alone either, as a text
