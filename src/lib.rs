@@ -83,8 +83,8 @@ pub use maintain::{Compacted, RepairReport};
 pub use metric::{Distance, Version};
 pub use persist::{DiskOp, Durability, Fault, Faults, Precision};
 pub use plugin::{
-    Change, Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, Influences, LearnError, Metric,
-    MetricLearner, Pair, PairCounts, Rewritten, Sample, Task,
+    CautiousStep, Change, Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, Incumbent, Influences,
+    LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample, Task,
 };
 pub use query::{DEFAULT_RECALL, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub use store::{Store, StoreBuilder, VerifyReport};

@@ -144,7 +144,7 @@ pub struct Task<'a> {
     /// The judgements.
     pub examples: &'a Examples,
     /// The metric that is active now; `None` is Euclid. The gate compares with both.
-    pub incumbent: Option<&'a dyn Metric>,
+    pub incumbent: Option<Incumbent<'a>>,
     /// The collection's geometry.
     pub sample: &'a Sample,
     /// What to keep the candidate as a change of; `None` for a metric on its own. A plugin that keeps no changes makes one on
@@ -152,6 +152,16 @@ pub struct Task<'a> {
     pub change: Option<Change<'a>>,
     /// Asked between steps; `true` ends the fit with [`LearnError::Cancelled`].
     pub cancel: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// The metric that a candidate is to replace.
+#[derive(Debug, Clone, Copy)]
+pub struct Incumbent<'a> {
+    /// The metric.
+    pub metric: &'a dyn Metric,
+    /// Whether it is a [step](CautiousStep): likely to be better than what it replaced, and not certain to. It is then
+    /// enough that a candidate is likely to be better than it.
+    pub step: bool,
 }
 
 /// A metric may be kept as a change of another one along few directions, which takes a fraction of the bytes.
@@ -184,6 +194,45 @@ pub struct Fitted {
     pub of_base: bool,
     /// Parameters, figures and the gate's verdict.
     pub report: FitReport,
+    /// A step towards it from the active metric, where the candidate itself does not pass and the step does.
+    pub step: Option<CautiousStep>,
+}
+
+/// A metric between the active one and a candidate: what may be promoted when the candidate is likely to help, but not
+/// certain to. It loses little where the candidate would lose, and gains a good part of what the candidate would gain.
+#[derive(Debug, Clone)]
+pub struct CautiousStep {
+    /// The metric.
+    pub metric: Arc<dyn Metric>,
+    /// Whether it is a change of the task's base.
+    pub of_base: bool,
+    /// How far it goes: 0 is the active metric, 1 the candidate.
+    pub share: f64,
+    /// `cond A`.
+    pub condition: f64,
+    /// The verdict that it passed.
+    pub gate: Gate,
+}
+
+impl CautiousStep {
+    /// The name under which a version's parameters say [`share`](Self::share), where it is a step.
+    pub const PARAMETER: &str = "step";
+}
+
+impl Fitted {
+    /// What the gate lets pass: the candidate, a step towards it, or nothing.
+    pub fn passed(&self) -> Option<&Arc<dyn Metric>> {
+        if self.report.gate.accepted { Some(&self.metric) } else { self.step.as_ref().map(|step| &step.metric) }
+    }
+
+    /// Puts the step, if there is one, in the candidate's place.
+    pub fn take_step(&mut self) {
+        if let Some(CautiousStep { metric, of_base, share, condition, gate }) = self.step.take() {
+            (self.metric, self.of_base) = (metric, of_base);
+            self.report.parameters.insert(CautiousStep::PARAMETER.to_owned(), share);
+            (self.report.condition, self.report.gate) = (condition, gate);
+        }
+    }
 }
 
 /// How a candidate was made and judged; stored with the version.

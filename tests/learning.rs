@@ -169,7 +169,45 @@ fn users_have_metrics_of_their_own_and_others_do_not_notice() {
 }
 
 #[test]
+fn a_few_judgements_take_a_step_and_more_go_all_the_way() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let points = store.collection("points").dim(8).create().expect("created");
+    points.add(kinds(1_000)).expect("added");
+    judge_answers(&points, 0..12, None);
+    let dry = points.refit().dry_run(true).run().expect("a report");
+    assert!(dry.gate.accepted && dry.step.is_some_and(|share| share > 0.0 && share < 1.0), "{dry:?}");
+    let asked = points.refit().ask(30).run().expect("a report");
+    assert!(!asked.promoted && asked.step.is_none() && !asked.questions.is_empty(), "{asked:?}");
+    assert!(asked.gate.reason.contains("a step towards it would pass"), "{}", asked.gate.reason);
+    let step = points.refit().run().expect("a report");
+    assert!(step.promoted && step.step == dry.step && step.condition < asked.condition, "{step:?}");
+    let [whole, third] =
+        [asked.version, step.version].map(|v| points.metric_matrix(v.expect("stored")).expect("a matrix"));
+    let share = step.step.expect("a step");
+    let expected = Array2::<f64>::eye(8) * (1.0 - share) + whole * share;
+    assert!((third - expected).iter().all(|v| v.abs() < 1e-9));
+    let version = points.metric(2).expect("version 2");
+    assert!(version.active && version.parameters["step"] == share);
+
+    let forced = points.refit().force(true).run().expect("a report");
+    assert!(forced.promoted && forced.step.is_none() && !forced.gate.accepted, "{forced:?}");
+    assert_eq!(points.rollback(None).expect("back"), 2);
+    judge_answers(&points, 12..60, None);
+    let all = points.refit().run().expect("a report");
+    assert!(all.promoted && all.step.is_none() && all.parent == 2, "{all:?}");
+    assert!(store.verify().expect("verified").problems.is_empty());
+}
+
+#[test]
 fn forgetting_equals_never_having_seen() {
+    // What is left makes a candidate pass, or a step.
+    for (queries, step) in [(60, false), (12, true)] {
+        forgets_what_was_learned_beside(queries, step);
+    }
+}
+
+fn forgets_what_was_learned_beside(queries: usize, step: bool) {
     let (dir, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let matrices = [(dir.path(), true), (other.path(), false)].map(|(path, sees)| {
         let store = open(path);
@@ -178,13 +216,13 @@ fn forgetting_equals_never_having_seen() {
         if sees {
             judge_answers(&points, 200..230, Some("gone"));
         }
-        judge_answers(&points, 0..60, Some("stays"));
+        judge_answers(&points, 0..queries, Some("stays"));
         if sees {
             points.refit().force(true).run().expect("version 1");
             let forgotten = points.forget(&Forget::User("gone".into())).expect("forgotten");
             assert_eq!((forgotten.removed, forgotten.withdrawn), (300, vec![1]));
             let refit = forgotten.refit.expect("a refit");
-            assert!(refit.promoted && forgotten.active == 2, "{refit:?}");
+            assert!(refit.promoted && forgotten.active == 2 && refit.step.is_some() == step, "{refit:?}");
             assert!(matches!(points.promote(1), Err(Error::WithdrawnVersion(1))));
             assert!(
                 points.judgements().expect("judgements").iter().all(|j| j.judgement.user.as_deref() == Some("stays"))
@@ -192,7 +230,8 @@ fn forgetting_equals_never_having_seen() {
             assert_eq!(points.forget(&Forget::User("gone".into())).expect("nothing").removed, 0);
             assert!(store.verify().expect("verified").problems.is_empty());
         } else {
-            assert!(points.refit().run().expect("version 1").promoted);
+            let refit = points.refit().run().expect("version 1");
+            assert!(refit.promoted && refit.step.is_some() == step, "{refit:?}");
         }
         points.metric_matrix(points.active_metric(None)).expect("a matrix")
     });

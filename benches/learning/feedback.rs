@@ -1,6 +1,6 @@
 //! Who judges what: kinds of simulated feedback on a corpus.
 
-use affinis::{Examples, Fitted, Metric};
+use affinis::{Examples, Fitted, Incumbent, Metric};
 
 use crate::simulation::{Corpus, Random};
 
@@ -67,15 +67,17 @@ pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u6
     let (queries, unseen) = corpus.queries(rounds * each, UNSEEN, &mut Random(seed));
     let before = corpus.precision(None, &unseen);
     let mut active: Option<std::sync::Arc<dyn Metric>> = None;
+    let mut a_step = false;
     let mut said = Examples::default();
     let mut gains = Vec::new();
     for asked in queries.chunks(each) {
         let judged = corpus.judged(active.as_deref(), asked, |q, i| corpus.same_label(q, i));
         said.vectors = judged.vectors;
         said.graded.extend(judged.graded);
-        let fitted = corpus.fit(&said, active.as_deref(), seed);
-        if fitted.report.gate.accepted {
-            active = Some(fitted.metric);
+        let incumbent = active.as_deref().map(|metric| Incumbent { metric, step: a_step });
+        let fitted = corpus.fit(&said, incumbent, seed);
+        if let Some(passed) = fitted.passed() {
+            (active, a_step) = (Some(passed.clone()), fitted.step.is_some());
         }
         gains.push(1e3 * (corpus.precision(active.as_deref(), &unseen) - before));
     }

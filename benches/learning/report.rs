@@ -3,6 +3,7 @@
 mod hostile;
 mod sections;
 mod speed;
+mod steps;
 
 use std::error::Error;
 use std::path::Path;
@@ -16,8 +17,9 @@ const ELSEWHERE: [(&str, &str); 2] = [("banking", "Banking"), ("news", "News")];
 /// A part of the report: its name in the markers, and what makes it.
 type Section = (&'static str, fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>);
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     ("budgets", sections::budgets),
+    ("steps", steps::steps),
     ("elsewhere", sections::elsewhere),
     ("others", sections::others),
     ("learners", sections::learners),

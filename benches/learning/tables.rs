@@ -12,10 +12,13 @@ use ndarray::{Array1, Array2, Axis, s};
 use serde_json::json;
 
 use crate::npy::{Npy, npz};
+use crate::simulation::{Corpus, Random, sample_of};
 
 /// Principal components that `mnist164` keeps.
 const COMPONENTS: usize = 164;
 const VOTERS: usize = 5;
+/// Rows of a table that is a corpus.
+const MOST: usize = 6000;
 
 /// A table: numbers and classes.
 struct Table {
@@ -73,6 +76,18 @@ pub(crate) fn run(
     let name = if closed_form { "affinis, closed form" } else { "affinis" };
     std::fs::write(out, serde_json::to_string(&json!({"name": name, "results": results}))?)?;
     Ok(())
+}
+
+/// At most 6,000 rows of a table as a corpus, standardised and of unit variance all told.
+pub(crate) fn corpus(directory: &Path, name: &'static str) -> Result<Corpus, Box<dyn Error>> {
+    let Table { rows, classes } = Table::read(directory, name)?;
+    let kept = Random(5).choose(rows.nrows(), MOST);
+    let rows = rows.select(Axis(0), &kept);
+    let all: Vec<usize> = (0..kept.len()).collect();
+    let vectors = prepared(&rows, &all, false)? / (rows.ncols() as f32).sqrt();
+    let labels = kept.iter().map(|i| classes[*i].to_string()).collect();
+    let sample = sample_of(&vectors, 7);
+    Ok(Corpus { name, vectors, labels, texts: Vec::new(), sample })
 }
 
 impl Table {

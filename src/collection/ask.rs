@@ -66,6 +66,14 @@ impl Serialize for Question {
     }
 }
 
+/// What answered questions say of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    For,
+    Against,
+    Nothing,
+}
+
 /// How the contests of a candidate ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -234,8 +242,8 @@ impl Inner {
 }
 
 impl Tally {
-    /// Turns the key in a verdict of the held-out test.
-    pub(super) fn decide(self, gate: &mut Gate) {
+    /// Turns the key in a verdict of the held-out test, and says to which side.
+    pub(super) fn decide(self, gate: &mut Gate) -> Said {
         let Self { wins, losses, ties, upside_down } = self;
         let said = format!(
             "of the judgements asked for, {wins} pairs speak for the candidate, {losses} for the active metric, {ties} for \
@@ -254,9 +262,11 @@ impl Tally {
                  so answers are not believed; {said}; {}",
                 gate.reason
             );
+            Said::Against
         } else if worse <= ALPHA {
             gate.accepted = false;
             gate.reason = format!("not promoted: {said} (p {worse:.3}); {}", gate.reason);
+            Said::Against
         } else if better <= ALPHA && !refuted && !gate.accepted {
             let n = (wins + losses) as f64;
             let share = wins as f64 / n;
@@ -271,8 +281,10 @@ impl Tally {
                 held_out: wins + losses + ties,
                 reason: format!("passed: {said} (p {better:.3}); the held-out test alone says {}", gate.reason),
             };
+            Said::For
         } else {
             gate.reason = format!("{}; {said} (p {better:.3})", gate.reason);
+            Said::Nothing
         }
     }
 }

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::ask::{self, ASKED, Question};
+use super::ask::{self, ASKED, Question, Said};
 use super::collect::{Selection, Whose};
 use super::drift::MOVED;
 use super::versions::BASE;
 use super::{Collection, Inner, share};
 use crate::error::{Error, Result};
 use crate::feedback::Source;
+use crate::index::Versioned;
 use crate::metric::learned;
-use crate::plugin::{Change, FitReport, Gate, PairCounts, Task};
+use crate::plugin::{CautiousStep, Change, FitReport, Fitted, Gate, Incumbent, PairCounts, Task};
 
 /// A refit to be run; made by [`Collection::refit`].
 #[must_use = "end with `run`"]
@@ -54,6 +55,8 @@ pub struct RefitReport {
     pub t: f64,
     /// `cond A`.
     pub condition: f64,
+    /// How far from the metric before it goes to what was learned, where it is a [step](CautiousStep).
+    pub step: Option<f64>,
     /// The held-out test.
     pub gate: Gate,
     /// Where the time went.
@@ -79,7 +82,8 @@ pub struct RefitMillis {
 
 impl Collection {
     /// Learns a metric from the judgements so far. The candidate becomes a version; it is promoted when the gate finds that
-    /// it answers held-out judgements better. Searches go on meanwhile, and the next one after a promotion is answered under
+    /// it answers held-out judgements better. Where that is likely, and not certain, a [step](CautiousStep) towards it is
+    /// promoted in its place. Searches go on meanwhile, and the next one after a promotion is answered under
     /// it: nothing is rebuilt.
     pub fn refit(&self) -> Refit {
         Refit {
@@ -170,6 +174,13 @@ impl Refit {
         self.user_share = user_share.or(self.user_share);
         self.rank = rank.or(self.rank);
         self
+    }
+
+    /// What a version says of the request.
+    fn parameters(&self) -> impl Iterator<Item = (String, f64)> {
+        let days = self.half_life.map(|time| time.as_secs_f64() / 86_400.0);
+        let said = [(ASKED, self.ask.map(|n| n as f64)), (HALF_LIFE_DAYS, days), (USER_SHARE, self.user_share)];
+        said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
     }
 
     /// Gives up when the caller's handle is the last one.
@@ -263,6 +274,8 @@ impl Inner {
         let others = self.collect_others(&selection)?;
         let sample = self.sample()?;
         let incumbent = self.load(self.metrics.active(user))?;
+        let is_step = incumbent.version > 0
+            && self.version_record(incumbent.version)?.parameters.contains_key(CautiousStep::PARAMETER);
         let base = if user.is_some() { self.base_for_users(learner.name())? } else { None };
         let rank = request.rank.unwrap_or(if self.dim > WHOLE_UP_TO { RANK } else { 0 });
         let collect = millis(started);
@@ -272,7 +285,8 @@ impl Inner {
             seed: request.seed,
             examples: &collected.examples,
             // To learn from nothing is to begin at Euclid; a built-in distance that is another one is an incumbent too.
-            incumbent: (incumbent.version > 0 || incumbent.metric.matrix().is_none()).then_some(&*incumbent.metric),
+            incumbent: (incumbent.version > 0 || incumbent.metric.matrix().is_none())
+                .then_some(Incumbent { metric: &*incumbent.metric, step: is_step }),
             sample: &sample,
             change: base.as_ref().map(|base| Change { base: &base.metric, rank }),
             cancel: &|| request.until_alone && Arc::strong_count(&request.collection.inner) <= 2,
@@ -281,6 +295,7 @@ impl Inner {
             Some(others) => learner.fit_personal(&task, &others.examples)?,
             None => learner.fit(&task)?,
         };
+        self.decide(request, &incumbent, &mut fitted)?;
         if let Ok(comparison) = learner.compare(&*incumbent.metric, &*fitted.metric) {
             fitted.report.parameters.insert(MOVED.to_owned(), comparison.distance);
         }
@@ -294,18 +309,7 @@ impl Inner {
         if let Some(base) = base.filter(|_| fitted.of_base) {
             fitted.report.parameters.insert(BASE.to_owned(), f64::from(base.version));
         }
-        if let Some(n) = request.ask {
-            fitted.report.parameters.insert(ASKED.to_owned(), n as f64);
-        }
-        if let Some(half_life) = request.half_life {
-            fitted.report.parameters.insert(HALF_LIFE_DAYS.to_owned(), half_life.as_secs_f64() / 86_400.0);
-        }
-        if let Some(share) = request.user_share {
-            fitted.report.parameters.insert(USER_SHARE.to_owned(), share);
-        }
-        if let Some(tally) = self.answers(&incumbent, user, fitted.report.pairs)? {
-            tally.decide(&mut fitted.report.gate);
-        }
+        fitted.report.parameters.extend(request.parameters());
         let swapping = Instant::now();
         let mut promoted = false;
         let mut version = None;
@@ -332,10 +336,40 @@ impl Inner {
             (Some(n), Some(candidate)) => self.questions(&candidate, &incumbent, n, user)?,
             _ => Vec::new(),
         };
-        let FitReport { learner, pairs, lambda, t, condition, gate, fit_millis, gate_millis, .. } = fitted.report;
+        let FitReport { learner, pairs, lambda, t, condition, parameters, gate, fit_millis, gate_millis } =
+            fitted.report;
+        let step = parameters.get(CautiousStep::PARAMETER).copied();
         let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap };
-        let parent = incumbent.version;
-        Ok(RefitReport { promoted, version, parent, learner, pairs, lambda, t, condition, gate, millis, questions })
+        Ok(RefitReport {
+            promoted,
+            version,
+            parent: incumbent.version,
+            learner,
+            pairs,
+            lambda,
+            t,
+            condition,
+            step,
+            gate,
+            millis,
+            questions,
+        })
+    }
+
+    /// Turns the second key, where questions were answered, and takes the step where the candidate does not pass.
+    fn decide(&self, request: &Refit, incumbent: &Versioned, fitted: &mut Fitted) -> Result<()> {
+        if let Some(tally) = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)?
+            && tally.decide(&mut fitted.report.gate) == Said::Against
+        {
+            fitted.step = None;
+        }
+        // Questions are about the candidate itself, and force is for it.
+        match (&fitted.step, request.ask) {
+            _ if fitted.report.gate.accepted || request.force => {}
+            (Some(_), Some(_)) => fitted.report.gate.reason += "; a step towards it would pass, where nothing is asked",
+            _ => fitted.take_step(),
+        }
+        Ok(())
     }
 }
 

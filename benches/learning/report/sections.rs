@@ -15,12 +15,13 @@ use crate::simulation::{Corpus, compact};
 
 const BUDGETS: [usize; 5] = [30, 100, 300, 1_000, 5_000];
 
-/// Gains with and without the gate, and how many candidates were promoted.
+/// Gains with and without the gate, how many candidates were promoted, and towards how many a step was taken.
 #[derive(Default)]
 pub(super) struct Recipe {
     gated: Gains,
     ungated: Gains,
     promoted: usize,
+    steps: usize,
 }
 
 impl Recipe {
@@ -31,12 +32,17 @@ impl Recipe {
     pub(super) fn add_fitted(&mut self, trial: &Trial<'_>, fitted: &Fitted) {
         let gain = trial.gain(&*fitted.metric);
         self.ungated.0.push(gain);
-        self.gated.0.push(if fitted.report.gate.accepted { gain } else { 0.0 });
+        self.gated.0.push(match &fitted.step {
+            _ if fitted.report.gate.accepted => gain,
+            Some(step) => trial.gain(&*step.metric),
+            None => 0.0,
+        });
         self.promoted += usize::from(fitted.report.gate.accepted);
+        self.steps += usize::from(fitted.step.is_some());
     }
 
     fn gated(&self) -> String {
-        format!("{:.0} ({})", self.gated.mean(), self.promoted)
+        format!("{:.0} ({} + {})", self.gated.mean(), self.promoted, self.steps)
     }
 
     /// Gated with its worst seed, and ungated.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Drift, Version};
+use affinis::{CautiousStep, Collection, Drift, Version};
 use anstyle::Style;
 use clap::Subcommand;
 use ndarray::Array2;
@@ -181,8 +181,9 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
         let gate = match &version.gate {
             _ if version.withdrawn => "withdrawn",
             None => "",
-            Some(gate) if gate.accepted => "passed",
-            Some(_) => "refused",
+            Some(gate) if !gate.accepted => "refused",
+            Some(_) if version.parameters.contains_key(CautiousStep::PARAMETER) => "a step",
+            Some(_) => "passed",
         };
         let pairs = match version.pairs.similar + version.pairs.dissimilar {
             0 => String::new(),

@@ -12,8 +12,9 @@ use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plai
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A part of the judged queries is held out. A metric that does not help there is kept as a
-candidate and not promoted, and the report says so; that is no failure. The graph is not
-rebuilt: the next query is answered under the new metric.
+candidate and not promoted, and the report says so; that is no failure. Where it is likely
+to help, and not certain, a step of a third towards it is promoted. The graph is not rebuilt:
+the next query is answered under the new metric.
 
 Examples:
   affinis refit notes
@@ -189,9 +190,15 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             "{BOLD}promoted by --force{BOLD:#}: {what}, learned by {}, which the gate had not passed",
             plain(&report.learner)
         ))?,
+        (true, _) if report.step.is_some() => out.line(format_args!(
+            "{GOOD}promoted{GOOD:#} {what}, a step of {} towards what {} learned",
+            number(report.step.unwrap_or(1.0)),
+            plain(&report.learner)
+        ))?,
         (true, _) => out.line(format_args!("{GOOD}promoted{GOOD:#} {what}, learned by {}", plain(&report.learner)))?,
         (false, true) => out.line(format_args!(
-            "{BOLD}dry run{BOLD:#}: {what} of {} would {}be promoted; nothing is stored",
+            "{BOLD}dry run{BOLD:#}: {}{what} of {} would {}be promoted; nothing is stored",
+            if report.step.is_some() { "a step towards " } else { "" },
             plain(&report.learner),
             if report.gate.accepted { "" } else { "not " }
         ))?,

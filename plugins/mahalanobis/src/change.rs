@@ -72,9 +72,13 @@ impl<'a> Base<'a> {
             return Ok(None);
         };
         change.rescale(d as f64 / change.trace(d as f64));
-        let matrix = change.matrix(&self.matrix);
-        let (least, greatest) = spd::extreme_eigenvalues(matrix.view())?;
-        Ok(Some((change, Shaped { factor: spd::cholesky(matrix.view())?, condition: greatest / least })))
+        let shaped = self.changed(&change)?;
+        Ok(Some((change, shaped)))
+    }
+
+    /// The metric that a change makes of the base.
+    pub(crate) fn changed(&self, change: &Change) -> Result<Shaped, LearnError> {
+        Shaped::of(change.matrix(&self.matrix).view())
     }
 }
 
@@ -157,6 +161,14 @@ impl Change {
 
     pub(crate) fn directions(&self) -> ArrayView2<'_, f32> {
         self.directions.view()
+    }
+
+    /// The change of which the base is changed by a share: `(1 - share) B + share A'`.
+    pub(crate) fn toward(&self, share: f64) -> Self {
+        let mut part = self.clone();
+        part.rescale(share);
+        part.scale += 1.0 - share;
+        part
     }
 
     fn rescale(&mut self, factor: f64) {

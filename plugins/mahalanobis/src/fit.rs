@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use affinis::{Examples, FitReport, Fitted, Gate, LearnError, Metric, PairCounts, Task};
+use affinis::{CautiousStep, Examples, FitReport, Fitted, Gate, Incumbent, LearnError, Metric, PairCounts, Task};
 
 use crate::change::{Base, Change};
 use crate::changed::ChangedMetric;
 use crate::codec;
 use crate::evidence::Evidence;
 use crate::folds::{FOLDS, Folds};
-use crate::gate::{self, Baselines};
+use crate::gate::{self, Baseline, Baselines};
 use crate::learner::{Learner, Training, Variant};
 use crate::metric::{MAX_DIM, MahalanobisMetric};
 use crate::prior::{Prior, Priors};
 use crate::scatter::{self, Scatters};
-use crate::score::{Euclid, Scores, Scoring};
+use crate::score::{Distances, Euclid, Measured, Scores};
 use crate::seen::Seen;
 use crate::select;
 use crate::shape::{Shaped, shaped};
+use crate::step::{self, Start};
 
 /// One refit under way.
 struct Fit<'a> {
@@ -47,8 +48,8 @@ pub(crate) fn fit(
     if task.dim == 0 || task.dim > MAX_DIM {
         return Err(LearnError::Numerical(format!("dimension {} is not between 1 and {MAX_DIM}", task.dim)));
     }
-    if let Some(incumbent) = task.incumbent.filter(|m| m.dim() != task.dim) {
-        let (theirs, ours) = (incumbent.dim(), task.dim);
+    if let Some(incumbent) = task.incumbent.filter(|i| i.metric.dim() != task.dim) {
+        let (theirs, ours) = (incumbent.metric.dim(), task.dim);
         return Err(LearnError::Numerical(format!("the active metric has dimension {theirs}, the task {ours}")));
     }
     let evidence = Evidence::new(task.dim, task.examples)?;
@@ -72,8 +73,9 @@ pub(crate) fn fit(
         variants.retain(|v| *v == default || !v.refined);
     }
     let crossing = Instant::now();
-    let scores = if measurable { fit.cross_fit(&variants)? } else { Vec::new() };
+    let measured = if measurable { fit.cross_fit(&variants)? } else { Vec::new() };
     let crossed = crossing.elapsed();
+    let scores: Vec<Scores> = measured.iter().map(Measured::scores).collect();
     let chosen = select::select(&evidence, &scores);
 
     let mut total = Scatters::zero(task.dim);
@@ -84,9 +86,9 @@ pub(crate) fn fit(
     };
     // Cross-fitting is part of the gate, unless it also serves the selection.
     let fitted = if selecting { start.elapsed() } else { start.elapsed().saturating_sub(crossed) };
-    let gate = match scores.first() {
+    let (gate, step) = match measured.first().zip(scores.first()) {
         Some(default) => fit.gate(default)?,
-        None => gate::not_measured(&evidence),
+        None => (gate::not_measured(&evidence), None),
     };
 
     let mut parameters = learner.parameters(variants[chosen]);
@@ -96,15 +98,17 @@ pub(crate) fn fit(
         ("effective_similar".into(), total.similar.effective()),
         ("variants_tried".into(), variants.len() as f64),
     ]));
-    let seen = Seen::new(evidence.fingerprints());
-    let (metric, of_base): (Arc<dyn Metric>, bool) = match (change, &fit.base) {
-        (Some(change), Some(base)) => {
-            let changed = ChangedMetric::new(base.metric().clone(), change, found.condition, seen);
-            parameters.insert("rank".into(), changed.rank() as f64);
-            (Arc::new(changed), true)
-        }
-        _ => (Arc::new(MahalanobisMetric::from_factor(&found.factor, found.condition).with_seen(seen)), false),
-    };
+    let step = step.map(|(start, gate)| {
+        let (shaped, change) = start.toward((&found, change.as_ref()), fit.base.as_ref())?;
+        let condition = shaped.condition.max(1.0);
+        let (metric, of_base) = fit.metric(&shaped, change);
+        Ok(CautiousStep { metric, of_base, share: step::SHARE, condition, gate })
+    });
+    let step = step.transpose()?;
+    if let Some(change) = &change {
+        parameters.insert("rank".into(), change.weights().len() as f64);
+    }
+    let (metric, of_base) = fit.metric(&found, change);
     Ok(Fitted {
         report: FitReport {
             learner: variants[chosen].learner.into(),
@@ -119,6 +123,7 @@ pub(crate) fn fit(
         },
         metric,
         of_base,
+        step,
     })
 }
 
@@ -173,10 +178,10 @@ impl<'a> Fit<'a> {
         variants.iter().map(of_variant).collect()
     }
 
-    /// Each variant's scores, every fold's under a metric fitted on the others. Of refined variants that compete with
+    /// What each variant measures, every fold under a metric fitted on the others. Of refined variants that compete with
     /// a default only some folds are scored, which is enough to choose by.
-    fn cross_fit(&self, variants: &[Variant]) -> Result<Vec<Scores>, LearnError> {
-        let mut scorings = vec![Scoring::new(self.evidence, &self.folds); variants.len()];
+    fn cross_fit(&self, variants: &[Variant]) -> Result<Vec<Measured<'_>>, LearnError> {
+        let mut measured = vec![Measured::new(self.evidence, &self.folds); variants.len()];
         for fold in 0..FOLDS {
             let mut rest = Scatters::zero(self.task.dim);
             self.parts.iter().enumerate().filter(|(i, _)| *i != fold).for_each(|(_, part)| rest.add(part));
@@ -184,30 +189,55 @@ impl<'a> Fit<'a> {
             let tried: Vec<usize> = (0..variants.len()).filter(|i| tried(*i)).collect();
             let variants: Vec<Variant> = tried.iter().map(|i| variants[*i]).collect();
             for (i, (metric, _)) in tried.into_iter().zip(self.train(Some(fold), &rest, &variants)?) {
-                scorings[i].add_fold(fold, &metric);
+                measured[i].add_fold(fold, &metric);
             }
         }
-        Ok(scorings.into_iter().map(Scoring::finish).collect())
+        Ok(measured)
     }
 
-    /// The verdict, given the cross-fitted scores of the learner's default variant.
-    fn gate(&self, candidate: &Scores) -> Result<Gate, LearnError> {
-        let poll = || poll(self.task);
-        let euclid = Scores::under(self.evidence, &self.folds, &Euclid, poll)?;
-        let incumbent = match self.task.incumbent {
-            Some(metric) => Some((
-                Scores::under(self.evidence, &self.folds, &metric, poll)?,
-                match &*metric.encode() {
+    /// A metric to be served, which knows what it has learned from; and whether it is a change of the base.
+    fn metric(&self, shaped: &Shaped, change: Option<Change>) -> (Arc<dyn Metric>, bool) {
+        let seen = Seen::new(self.evidence.fingerprints());
+        match (change, &self.base) {
+            (Some(change), Some(base)) => {
+                (Arc::new(ChangedMetric::new(base.metric().clone(), change, shaped.condition, seen)), true)
+            }
+            _ => (Arc::new(MahalanobisMetric::from_factor(&shaped.factor, shaped.condition).with_seen(seen)), false),
+        }
+    }
+
+    /// The verdict on the candidate, given what the learner's default variant measures, cross-fitted; and where it does not
+    /// pass but a step towards it does, where that begins and its verdict.
+    fn gate(
+        &self,
+        (measured, candidate): (&Measured<'_>, &Scores),
+    ) -> Result<(Gate, Option<(Start<'a>, Gate)>), LearnError> {
+        let under =
+            |distances: &dyn Distances| Measured::under(self.evidence, &self.folds, distances, || poll(self.task));
+        let euclid = under(&Euclid)?;
+        let incumbent = match &self.task.incumbent {
+            Some(Incumbent { metric, step }) => Some(Baseline {
+                scores: under(metric)?.scores(),
+                seen: match &*metric.encode() {
                     // A built-in distance, which was not learned.
                     [] => Seen::new(std::iter::empty()),
                     // Another plugin's metric does not say what it has seen.
                     bytes => codec::peek_seen(bytes).unwrap_or_else(|| Seen::new(self.evidence.fingerprints())),
                 },
-            )),
+                step: *step,
+            }),
             None => None,
         };
-        let incumbent = incumbent.as_ref().map(|(scores, seen)| (scores, seen));
-        Ok(gate::judge(self.evidence, candidate, &Baselines { euclid: &euclid, incumbent }))
+        let baselines = Baselines { euclid: euclid.scores(), incumbent };
+        let gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
+        let Some(start) = Start::of(self.task).filter(|_| !gate.accepted) else { return Ok((gate, None)) };
+        let from = match start {
+            Start::Euclid => euclid,
+            Start::Everybodys(metric) => under(&&**metric)?,
+        };
+        let step = gate::judge(gate::STEP, self.evidence, &from.mixed(measured, step::SHARE).scores(), &baselines);
+        let (gate, step) = gate::together(gate, step);
+        Ok((gate, step.map(|step| (start, step))))
     }
 }
 

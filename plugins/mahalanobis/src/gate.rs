@@ -27,24 +27,44 @@ use crate::evidence::Evidence;
 use crate::score::Scores;
 use crate::seen::Seen;
 
-/// Queries with both kinds of results that the gate needs.
-pub(crate) const MIN_QUERIES: usize = 8;
-/// Pairs of each kind that the gate needs when queries do not suffice.
-pub(crate) const MIN_PAIRS: usize = 10;
-/// Standard errors below the mean gain: one-sided 95 %.
-const Z: f64 = 1.64;
+/// How sure the gate must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Level {
+    /// Queries with both kinds of results that it needs.
+    queries: usize,
+    /// Standard errors below the mean gain.
+    errors: f64,
+    /// The confidence that this gives, in per cent.
+    confidence: u32,
+}
 
-/// A baseline's scores on all evidence.
-pub(crate) struct Baselines<'a> {
-    pub(crate) euclid: &'a Scores,
-    /// The active metric's, with what it has seen; `None` when Euclid is active.
-    pub(crate) incumbent: Option<(&'a Scores, &'a Seen)>,
+/// What the candidate must pass: one-sided 95 %.
+pub(crate) const WHOLE: Level = Level { queries: 8, errors: 1.64, confidence: 95 };
+/// What a step towards it must pass: one standard error, which is 81 % by Student's distribution for five queries and 84 %
+/// for many.
+pub(crate) const STEP: Level = Level { queries: 5, errors: 1.0, confidence: 80 };
+/// Pairs of each kind that the gate needs when queries do not suffice.
+const MIN_PAIRS: usize = 10;
+
+/// What a candidate is compared with, on all evidence.
+pub(crate) struct Baselines {
+    pub(crate) euclid: Scores,
+    /// `None` when Euclid is active.
+    pub(crate) incumbent: Option<Baseline>,
+}
+
+/// The active metric's scores, with what it has seen.
+pub(crate) struct Baseline {
+    pub(crate) scores: Scores,
+    pub(crate) seen: Seen,
+    /// It is a step, which itself was only likely to be better.
+    pub(crate) step: bool,
 }
 
 /// Whether there is enough evidence to measure a gain at all.
 pub(crate) fn can_measure(evidence: &Evidence<'_>) -> bool {
     let Available { queries, similar, dissimilar } = Available::of(evidence);
-    queries >= MIN_QUERIES || (similar >= MIN_PAIRS && dissimilar >= MIN_PAIRS)
+    queries >= STEP.queries || (similar >= MIN_PAIRS && dissimilar >= MIN_PAIRS)
 }
 
 /// What a gain can be measured on.
@@ -74,29 +94,44 @@ impl Available {
 }
 
 /// The verdict on cross-fitted scores.
-pub(crate) fn judge(evidence: &Evidence<'_>, candidate: &Scores, baselines: &Baselines<'_>) -> Gate {
-    let by_queries = Verdict::new(Kind::Queries, evidence, candidate, baselines);
-    let by_pairs = Verdict::new(Kind::Pairs, evidence, candidate, baselines);
+pub(crate) fn judge(level: Level, evidence: &Evidence<'_>, candidate: &Scores, baselines: &Baselines) -> Gate {
+    let by_queries = Verdict::new(level, Kind::Queries, evidence, candidate, baselines);
+    let by_pairs = Verdict::new(level, Kind::Pairs, evidence, candidate, baselines);
     match (by_queries, by_pairs) {
         (Some(queries), Some(pairs)) => {
             let mut gate = queries.gate();
-            if gate.accepted && pairs.worst().upper < 0.0 {
+            if gate.accepted && pairs.worst().upper() < 0.0 {
                 gate.accepted = false;
                 gate.reason = format!("{}; but {}", gate.reason, pairs.sentence());
             }
             gate
         }
         (Some(verdict), None) | (None, Some(verdict)) => verdict.gate(),
-        (None, None) => too_few(&Available::scored(evidence, candidate)),
+        (None, None) => too_few(level, &Available::scored(evidence, candidate)),
     }
+}
+
+/// The verdicts on a candidate that did not pass and on a step towards it, each told with the other; that on the step only
+/// where it passed.
+pub(crate) fn together(mut candidate: Gate, mut step: Gate) -> (Gate, Option<Gate>) {
+    if step.accepted {
+        step.reason =
+            format!("a step towards the candidate {}; the candidate itself is {}", step.reason, candidate.reason);
+        return (candidate, Some(step));
+    }
+    if step.lower_bound.is_none() {
+        return (step, None);
+    }
+    candidate.reason = format!("{}; nor is a step towards it likely to help", candidate.reason);
+    (candidate, None)
 }
 
 /// The verdict where there is too little evidence to measure a gain.
 pub(crate) fn not_measured(evidence: &Evidence<'_>) -> Gate {
-    too_few(&Available::of(evidence))
+    too_few(STEP, &Available::of(evidence))
 }
 
-fn too_few(Available { queries, similar, dissimilar }: &Available) -> Gate {
+fn too_few(Level { queries: least, .. }: Level, Available { queries, similar, dissimilar }: &Available) -> Gate {
     Gate {
         accepted: false,
         measure: Kind::Queries.measure().into(),
@@ -105,7 +140,7 @@ fn too_few(Available { queries, similar, dissimilar }: &Available) -> Gate {
         lower_bound: None,
         held_out: *queries,
         reason: format!(
-            "not promoted: too few judgements to test it on; the gate needs {MIN_QUERIES} queries judged with both \
+            "not promoted: too few judgements to test it on; the gate needs {least} queries judged with both \
              relevant and irrelevant results (there are {queries}), or {MIN_PAIRS} similar and {MIN_PAIRS} dissimilar \
              pairs (there are {similar} and {dissimilar})"
         ),
@@ -135,14 +170,25 @@ pub(crate) struct Test {
     pub(crate) before: f64,
     pub(crate) after: f64,
     pub(crate) gain: f64,
+    /// The gain's standard error.
     pub(crate) error: f64,
-    lower: f64,
-    upper: f64,
+    level: Level,
     count: usize,
+}
+
+impl Test {
+    fn lower(&self) -> f64 {
+        self.gain - self.level.errors * self.error
+    }
+
+    fn upper(&self) -> f64 {
+        self.gain + self.level.errors * self.error
+    }
 }
 
 /// Compares on the queries or links that `include` admits (asked by their index); `None` when they are too few.
 pub(crate) fn compare(
+    level: Level,
     kind: Kind,
     evidence: &Evidence<'_>,
     (before, after): (&Scores, &Scores),
@@ -152,7 +198,7 @@ pub(crate) fn compare(
         Kind::Queries => vec![query_sample(evidence, before, after, include)],
         Kind::Pairs => [true, false].map(|similar| pair_sample(evidence, before, after, similar, include)).into(),
     };
-    let least = if kind == Kind::Queries { MIN_QUERIES } else { MIN_PAIRS };
+    let least = if kind == Kind::Queries { level.queries } else { MIN_PAIRS };
     if samples.iter().any(|s| s.len() < least) {
         return None;
     }
@@ -169,14 +215,12 @@ pub(crate) fn compare(
         mean_after += a / parts;
         square_error += squares / (total * total) * (n / (n - 1.0));
     }
-    let (gain, error) = (mean_after - mean_before, square_error.sqrt());
     Some(Test {
         before: mean_before,
         after: mean_after,
-        gain,
-        error,
-        lower: gain - Z * error,
-        upper: gain + Z * error,
+        gain: mean_after - mean_before,
+        error: square_error.sqrt(),
+        level,
         count: samples.iter().map(Vec::len).sum(),
     })
 }
@@ -228,36 +272,43 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn new(kind: Kind, evidence: &Evidence<'_>, candidate: &Scores, baselines: &Baselines<'_>) -> Option<Self> {
-        let euclid = compare(kind, evidence, (baselines.euclid, candidate), &|_| true)?;
-        let Some((scores, seen)) = baselines.incumbent else {
+    fn new(
+        level: Level,
+        kind: Kind,
+        evidence: &Evidence<'_>,
+        candidate: &Scores,
+        baselines: &Baselines,
+    ) -> Option<Self> {
+        let euclid = compare(level, kind, evidence, (&baselines.euclid, candidate), &|_| true)?;
+        let Some(Baseline { scores, seen, step }) = &baselines.incumbent else {
             return Some(Self { kind, euclid, incumbent: None, fresh: false });
         };
+        let level = if *step { STEP } else { level };
         let new = |i: usize| {
             !seen.contains(match kind {
                 Kind::Queries => evidence.queries[i].fingerprint,
                 Kind::Pairs => evidence.links[i].fingerprint,
             })
         };
-        let on_new = compare(kind, evidence, (scores, candidate), &new);
+        let on_new = compare(level, kind, evidence, (scores, candidate), &new);
         let fresh = on_new.is_some();
-        let incumbent = on_new.or_else(|| compare(kind, evidence, (scores, candidate), &|_| true));
+        let incumbent = on_new.or_else(|| compare(level, kind, evidence, (scores, candidate), &|_| true));
         Some(Self { kind, euclid, incumbent, fresh })
     }
 
     /// The comparison with the lower bound.
     fn worst(&self) -> Test {
-        self.incumbent.filter(|i| i.lower < self.euclid.lower).unwrap_or(self.euclid)
+        self.incumbent.filter(|i| i.lower() < self.euclid.lower()).unwrap_or(self.euclid)
     }
 
     fn gate(&self) -> Gate {
         let shown = self.incumbent.unwrap_or(self.euclid);
         Gate {
-            accepted: self.worst().lower > 0.0,
+            accepted: self.worst().lower() > 0.0,
             measure: self.kind.measure().into(),
             before: Some(shown.before),
             after: Some(shown.after),
-            lower_bound: Some(self.worst().lower),
+            lower_bound: Some(self.worst().lower()),
             held_out: shown.count,
             reason: self.sentence(),
         }
@@ -270,8 +321,12 @@ impl Verdict {
         };
         let against = |test: &Test, whom: &str, over: &str| {
             format!(
-                "{:.3} against {:.3} under {whom} (gain at least {:+.3} with 95 % confidence, over {} held-out {over})",
-                test.after, test.before, test.lower, test.count
+                "{:.3} against {:.3} under {whom} (gain at least {:+.3} with {} % confidence, over {} held-out {over})",
+                test.after,
+                test.before,
+                test.lower(),
+                test.level.confidence,
+                test.count
             )
         };
         let over = if self.kind == Kind::Queries { "queries" } else { "pairs" };
@@ -280,7 +335,7 @@ impl Verdict {
             let over = if self.fresh { format!("{over} new to it") } else { format!("{over}, seen by it") };
             figures = format!("{figures} and {}", against(test, "the active metric", &over));
         }
-        let decision = if self.worst().lower > 0.0 { "passed" } else { "not promoted, no certain gain" };
+        let decision = if self.worst().lower() > 0.0 { "passed" } else { "not promoted, no certain gain" };
         format!(
             "{decision}: {what} is {figures}{}",
             if unit.is_empty() { String::new() } else { format!(", in{unit}") }

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use affinis::{Examples, Influences, LearnError, Task, Version};
+use affinis::{CautiousStep, Examples, Influences, LearnError, Task, Version};
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::evidence::{Evidence, Judged, Query};
@@ -50,7 +50,11 @@ pub(crate) fn influences(
         similar: Side { prior: (&in_s * &prior.similar).sum(), count: similar, gradient: in_s },
         dissimilar: Side { prior: (&in_d * &prior.dissimilar).sum(), count: dissimilar, gradient: in_d },
     };
-    Ok(Some(sides.of_judgements(&evidence, task.examples, chunklets)))
+    let mut influences = sides.of_judgements(&evidence, task.examples, chunklets);
+    // Under a step the distance has this share of the closed form's.
+    let share = parameter(CautiousStep::PARAMETER).unwrap_or(1.0);
+    influences.graded.iter_mut().chain(&mut influences.pairs).for_each(|influence| *influence *= share);
+    Ok(Some(influences))
 }
 
 /// The gradient in `M` of `z'Az`, where `A` is `M` scaled to trace `d` with its condition number capped.

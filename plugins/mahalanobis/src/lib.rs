@@ -70,6 +70,7 @@ mod seen;
 mod select;
 mod shape;
 pub mod spd;
+mod step;
 
 pub use changed::ChangedMetric;
 pub use labelled::{Labelled, LabelledFit};

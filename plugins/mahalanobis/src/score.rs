@@ -40,14 +40,14 @@ struct Contrast {
     variance: f64,
 }
 
-/// Scores being gathered, fold by fold.
+/// Distances of what is held out, each query's and link's by the metric of its fold.
 #[derive(Debug, Clone)]
-pub(crate) struct Scoring<'a> {
+pub(crate) struct Measured<'a> {
     evidence: &'a Evidence<'a>,
     folds: &'a Folds,
-    contrasts: Vec<Option<Contrast>>,
-    weights: Vec<f64>,
-    placements: Vec<Option<f64>>,
+    /// A query's results as [`Folds::held_out`] orders them; `None` where there are not both kinds.
+    queries: Vec<Option<Vec<f64>>>,
+    links: Vec<Option<f64>>,
 }
 
 /// Squared distances between rows of the evidence.
@@ -86,89 +86,121 @@ impl Distances for Shaped {
     }
 }
 
-impl Scores {
-    /// Scores everything under one distance. Placements are within folds, to be comparable with cross-fitted ones.
+impl<'a> Measured<'a> {
+    pub(crate) fn new(evidence: &'a Evidence<'a>, folds: &'a Folds) -> Self {
+        Self { evidence, folds, queries: vec![None; evidence.queries.len()], links: vec![None; evidence.links.len()] }
+    }
+
+    /// Everything under one distance.
     pub(crate) fn under(
-        evidence: &Evidence<'_>,
-        folds: &Folds,
+        evidence: &'a Evidence<'a>,
+        folds: &'a Folds,
         distances: &dyn Distances,
         mut poll: impl FnMut() -> Result<(), LearnError>,
     ) -> Result<Self, LearnError> {
-        let mut scoring = Scoring::new(evidence, folds);
+        let mut measured = Self::new(evidence, folds);
         for fold in 0..FOLDS {
             poll()?;
-            scoring.add_fold(fold, distances);
+            measured.add_fold(fold, distances);
         }
-        Ok(scoring.finish())
-    }
-}
-
-impl<'a> Scoring<'a> {
-    pub(crate) fn new(evidence: &'a Evidence<'a>, folds: &'a Folds) -> Self {
-        let (queries, links) = (evidence.queries.len(), evidence.links.len());
-        let (contrasts, weights, placements) = (vec![None; queries], vec![0.0; queries], vec![None; links]);
-        Self { evidence, folds, contrasts, weights, placements }
+        Ok(measured)
     }
 
-    /// The scores of all folds that were added.
-    pub(crate) fn finish(self) -> Scores {
-        let variances = || self.contrasts.iter().flatten().map(|c| c.variance);
+    /// Measures the queries and links of one fold.
+    pub(crate) fn add_fold(&mut self, fold: usize, distances: &dyn Distances) {
+        let mut queries = Vec::new();
+        let mut pairs = Vec::new();
+        for i in in_fold(&self.folds.queries, fold) {
+            let query = &self.evidence.queries[i];
+            let (relevant, irrelevant) = self.folds.held_out(query);
+            if !relevant.is_empty() && !irrelevant.is_empty() {
+                pairs.extend(relevant.iter().chain(&irrelevant).map(|item| (query.row, item.row)));
+                queries.push((i, relevant.len() + irrelevant.len()));
+            }
+        }
+        let all = distances.between(self.evidence, &pairs);
+        let mut rest = all.as_slice();
+        for (i, count) in queries {
+            let (own, others) = rest.split_at(count);
+            self.queries[i] = Some(own.to_vec());
+            rest = others;
+        }
+
+        let links: Vec<usize> = in_fold(&self.folds.links, fold)
+            .filter(|i| self.folds.holds_out(self.evidence.links[*i].a, self.evidence.links[*i].b))
+            .collect();
+        let pairs: Vec<_> = links.iter().map(|i| (self.evidence.links[*i].a, self.evidence.links[*i].b)).collect();
+        for (i, distance) in links.into_iter().zip(distances.between(self.evidence, &pairs)) {
+            self.links[i] = Some(distance);
+        }
+    }
+
+    /// The distances `(1 - share) d + share d'`, `d` of these and `d'` of others of the same evidence.
+    pub(crate) fn mixed(&self, others: &Self, share: f64) -> Self {
+        let mix = |own: &f64, other: &f64| (1.0 - share) * own + share * other;
+        let of_query = |(own, other): (&Option<Vec<f64>>, &Option<Vec<f64>>)| {
+            Some(own.as_ref()?.iter().zip(other.as_ref()?).map(|(own, other)| mix(own, other)).collect())
+        };
+        let of_link = |(own, other): (&Option<f64>, &Option<f64>)| Some(mix(own.as_ref()?, other.as_ref()?));
+        Self {
+            queries: self.queries.iter().zip(&others.queries).map(of_query).collect(),
+            links: self.links.iter().zip(&others.links).map(of_link).collect(),
+            ..*self
+        }
+    }
+
+    /// What the distances say. Placements are within folds, whose metrics may differ.
+    pub(crate) fn scores(&self) -> Scores {
+        let mut weights = vec![0.0; self.queries.len()];
+        let mut contrasts = vec![None; self.queries.len()];
+        for (i, distances) in self.queries.iter().enumerate() {
+            let Some(distances) = distances else { continue };
+            let (relevant, irrelevant) = self.folds.held_out(&self.evidence.queries[i]);
+            let (r, n) = (relevant.len() as f64, irrelevant.len() as f64);
+            weights[i] = (r * n / (r + n)).sqrt();
+            let (near, far) = distances.split_at(relevant.len());
+            contrasts[i] = contrast((&relevant, near), (&irrelevant, far));
+        }
+        let variances = || contrasts.iter().flatten().map(|c: &Contrast| c.variance);
         let pooled = variances().sum::<f64>() / variances().count().max(1) as f64;
         let separation = |c: &Contrast| {
             let deviation = (0.5 * (c.variance + pooled)).sqrt();
             if deviation > 0.0 { c.difference / deviation } else { 0.0 }
         };
         Scores {
-            separations: self.contrasts.iter().map(|c| c.as_ref().map(separation)).collect(),
-            weights: self.weights,
-            placements: self.placements,
+            separations: contrasts.iter().map(|c| c.as_ref().map(separation)).collect(),
+            weights,
+            placements: self.placements(),
         }
     }
 
-    /// Scores the queries and links of one fold.
-    pub(crate) fn add_fold(&mut self, fold: usize, distances: &dyn Distances) {
-        let (evidence, folds) = (self.evidence, self.folds);
-        let members = |of: &[usize]| -> Vec<usize> { (0..of.len()).filter(|i| of[*i] == fold).collect() };
-        let mut queries = Vec::new();
-        let mut pairs = Vec::new();
-        for i in members(&folds.queries) {
-            let query = &evidence.queries[i];
-            let (relevant, irrelevant) = folds.held_out(query);
-            if !relevant.is_empty() && !irrelevant.is_empty() {
-                pairs.extend(relevant.iter().chain(&irrelevant).map(|item| (query.row, item.row)));
-                queries.push((i, relevant, irrelevant));
+    fn placements(&self) -> Vec<Option<f64>> {
+        let mut placements = vec![None; self.links.len()];
+        for fold in 0..FOLDS {
+            let of_fold: Vec<(usize, f64)> =
+                in_fold(&self.folds.links, fold).filter_map(|i| Some((i, self.links[i]?))).collect();
+            let sorted = |similar: bool| {
+                let of_kind = of_fold.iter().filter(|(i, _)| self.evidence.links[*i].similar == similar);
+                let mut distances: Vec<f64> = of_kind.map(|(_, d)| *d).collect();
+                distances.sort_unstable_by(f64::total_cmp);
+                distances
+            };
+            let (similar, dissimilar) = (sorted(true), sorted(false));
+            for (i, distance) in of_fold {
+                placements[i] = if self.evidence.links[i].similar {
+                    share_below(&dissimilar, distance).map(|share| 1.0 - share)
+                } else {
+                    share_below(&similar, distance)
+                };
             }
         }
-        let all = distances.between(evidence, &pairs);
-        let mut rest = all.as_slice();
-        for (i, relevant, irrelevant) in queries {
-            let (near, others) = rest.split_at(relevant.len());
-            let (far, others) = others.split_at(irrelevant.len());
-            let (r, n) = (relevant.len() as f64, irrelevant.len() as f64);
-            self.weights[i] = (r * n / (r + n)).sqrt();
-            self.contrasts[i] = contrast((&relevant, near), (&irrelevant, far));
-            rest = others;
-        }
-
-        let held_out = |i: &usize| folds.holds_out(evidence.links[*i].a, evidence.links[*i].b);
-        let links: Vec<usize> = members(&folds.links).into_iter().filter(held_out).collect();
-        let pairs: Vec<_> = links.iter().map(|i| (evidence.links[*i].a, evidence.links[*i].b)).collect();
-        let all = distances.between(evidence, &pairs);
-        let sorted = |similar: bool| {
-            let of_kind = links.iter().zip(&all).filter(|(i, _)| evidence.links[**i].similar == similar);
-            let mut distances: Vec<f64> = of_kind.map(|(_, d)| *d).collect();
-            distances.sort_unstable_by(f64::total_cmp);
-            distances
-        };
-        let (similar, dissimilar) = (sorted(true), sorted(false));
-        for (i, distance) in links.iter().zip(&all) {
-            self.placements[*i] = if evidence.links[*i].similar {
-                share_below(&dissimilar, *distance).map(|share| 1.0 - share)
-            } else {
-                share_below(&similar, *distance)
-            };
-        }
+        placements
     }
+}
+
+/// The members of a fold.
+fn in_fold(folds: &[usize], fold: usize) -> impl Iterator<Item = usize> {
+    folds.iter().enumerate().filter(move |(_, of)| **of == fold).map(|(i, _)| i)
 }
 
 /// The share of sorted numbers below `v`, ties counted half; `None` when there are none.

@@ -4,7 +4,7 @@
 //! default exceeds the standard error of that gain.
 
 use crate::evidence::Evidence;
-use crate::gate::{Kind, compare};
+use crate::gate::{Kind, WHOLE, compare};
 use crate::score::Scores;
 
 /// Judgements from which on there is anything to select by.
@@ -19,8 +19,8 @@ pub(crate) fn select(evidence: &Evidence<'_>, scores: &[Scores]) -> usize {
     let Some((default, others)) = scores.split_first() else { return 0 };
     let mut best = (0, 0.0);
     for (i, other) in others.iter().enumerate() {
-        let test = compare(Kind::Queries, evidence, (default, other), &|_| true)
-            .or_else(|| compare(Kind::Pairs, evidence, (default, other), &|_| true));
+        let test = compare(WHOLE, Kind::Queries, evidence, (default, other), &|_| true)
+            .or_else(|| compare(WHOLE, Kind::Pairs, evidence, (default, other), &|_| true));
         if let Some(test) = test.filter(|t| t.gain > t.error && t.gain > best.1) {
             best = (i + 1, test.gain);
         }

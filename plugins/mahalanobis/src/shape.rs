@@ -1,7 +1,7 @@
 //! From what a learner found to a metric that may be served: scaled to trace `d`, its condition number capped, factored.
 
 use affinis::LearnError;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 
 use crate::spd;
 
@@ -12,6 +12,14 @@ pub(crate) struct Shaped {
     pub(crate) factor: Array2<f64>,
     /// `cond A`.
     pub(crate) condition: f64,
+}
+
+impl Shaped {
+    /// A symmetric positive definite matrix as it is.
+    pub(crate) fn of(a: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
+        let (least, greatest) = spd::extreme_eigenvalues(a)?;
+        Ok(Self { factor: spd::cholesky(a)?, condition: greatest / least })
+    }
 }
 
 /// Scales a symmetric positive definite matrix to trace `d` and brings its condition number down to `cap`.

@@ -4,7 +4,7 @@ mod simulation;
 
 use std::sync::Arc;
 
-use affinis::{Change, Examples, Fitted, Graded, LearnError, Metric, MetricLearner, Sample, Task};
+use affinis::{Change, Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Sample, Task};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use ndarray::{Array1, Array2};
 use simulation::Random;
@@ -46,7 +46,7 @@ fn fit(base: &Arc<dyn Metric>, rank: usize) -> Fitted {
                 learner: None,
                 seed: 1,
                 examples: &examples,
-                incumbent: Some(&**base),
+                incumbent: Some(Incumbent { metric: &**base, step: false }),
                 sample: &sample,
                 change: Some(Change { base, rank }),
                 cancel: &|| false,

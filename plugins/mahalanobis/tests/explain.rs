@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use affinis::{Examples, FitReport, Graded, MetricLearner, Pair, Sample, Task, Version};
+use affinis::{CautiousStep, Examples, FitReport, Graded, MetricLearner, Pair, Sample, Task, Version};
 use affinis_mahalanobis::Mahalanobis;
 use ndarray::Array2;
 use simulation::Random;
@@ -133,6 +133,12 @@ fn judgements_of_one_pair_share_its_influence() {
     let (first, twice) = (found.graded[3], *found.graded.last().unwrap());
     let ratio = f64::from(examples.graded[3].weight) / 0.25;
     assert!((first - ratio * twice).abs() < 1e-9 * first.abs(), "{first} and {twice}");
+
+    // A step moves a distance by its share of what the candidate would have.
+    let mut step = version(&fitted.report);
+    step.parameters.insert(CautiousStep::PARAMETER.to_owned(), 0.25);
+    let of_step = plugin.influences(&task(&examples, &sample, "gmml"), None, &step, (&x, &y)).unwrap().unwrap();
+    assert!(found.graded.iter().zip(&of_step.graded).all(|(whole, part)| (0.25 * whole - part).abs() < 1e-12));
 }
 
 #[test]

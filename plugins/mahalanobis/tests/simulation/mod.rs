@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use affinis::{Examples, Graded, Metric, MetricLearner, Pair, Sample, Task};
+use affinis::{Examples, Graded, Incumbent, Metric, MetricLearner, Pair, Sample, Task};
 use affinis_mahalanobis::Mahalanobis;
 use ndarray::{Array2, Axis, s};
 
@@ -52,9 +52,13 @@ impl Random {
 
 /// A labelled set of MiniLM vectors, or nothing (with a message) where the data is missing.
 pub(crate) fn corpus(name: &'static str) -> Option<Corpus> {
-    let root = std::env::var_os("AFFINIS_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    corpus_in(&root, name)
+    corpus_in(&data(), name)
+}
+
+/// Where large data is looked for.
+pub(crate) fn data() -> PathBuf {
+    std::env::var_os("AFFINIS_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from)
 }
 
 /// The same from a directory that need not be the one of the tests.
@@ -184,7 +188,7 @@ impl Corpus {
         self.labels[a] == self.labels[b]
     }
 
-    pub(crate) fn fit(&self, examples: &Examples, incumbent: Option<&dyn Metric>, seed: u64) -> affinis::Fitted {
+    pub(crate) fn fit(&self, examples: &Examples, incumbent: Option<Incumbent<'_>>, seed: u64) -> affinis::Fitted {
         let examples = compact(examples);
         Mahalanobis::default()
             .fit(&Task {
