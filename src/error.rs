@@ -87,6 +87,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A version of a history that cannot be taken in; nothing of the history was.
+    #[error("metric version {version} cannot be restored: {reason}")]
+    InvalidVersion {
+        /// Its number.
+        version: u32,
+        /// Why.
+        reason: String,
+    },
     /// A refit without judgements.
     #[error("there are no judgements to learn from{0}; give some with `judge` first")]
     NoJudgements(String),

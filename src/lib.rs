@@ -69,7 +69,7 @@ mod time;
 pub use collection::{
     Added, Collection, CollectionBuilder, CollectionInfo, Drift, EncoderInfo, EvalQuery, Evaluation, EvaluationRow,
     Explain, Explanation, Forget, Forgotten, History, Influence, Interleaved, Measure, NeighbourChange,
-    NeighbourChanges, Problem, Question, Refit, RefitMillis, RefitReport, Search, SegmentStats, Stats, Step,
+    NeighbourChanges, Problem, Question, Refit, RefitMillis, RefitReport, Relearned, Search, SegmentStats, Stats, Step,
     StoredVersion, Team, Trial, Verdict, Weak,
 };
 pub use encode::{EncodeError, Encoded, Encoder};

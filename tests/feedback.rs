@@ -400,7 +400,7 @@ fn forged_trials_are_not_taken_in() {
         let mut forged = history.clone();
         assert!(forged.versions[0].version.parameters.insert(name.into(), value).is_some(), "{name}");
         let made = store.collection("forged").dim(8).create_with(kinds(1_000), &forged);
-        assert!(matches!(made, Err(Error::Invalid(_))), "{name}: {made:?}");
+        assert!(matches!(made, Err(Error::InvalidVersion { version: 1, .. })), "{name}: {made:?}");
     }
     let mut twice = history.clone();
     twice.versions[1].version.parameters.extend(trial.into_iter().filter(|(name, _)| name.starts_with("trial_")));

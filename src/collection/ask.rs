@@ -242,13 +242,19 @@ impl Inner {
 }
 
 impl Tally {
+    /// What was answered, in words.
+    pub(super) fn words(self) -> String {
+        let Self { wins, losses, ties, .. } = self;
+        format!(
+            "of the judgements asked for, {wins} pairs speak for the candidate, {losses} for the active metric, {ties} for \
+             neither"
+        )
+    }
+
     /// Turns the key in a verdict of the held-out test, and says to which side.
     pub(super) fn decide(self, gate: &mut Gate) -> Said {
         let Self { wins, losses, ties, upside_down } = self;
-        let said = format!(
-            "of the judgements asked for, {wins} pairs speak for the candidate, {losses} for the active metric, {ties} for \
-             neither"
-        );
+        let said = self.words();
         let (better, worse) = (chance(wins, losses, 0.5), chance(losses, wins, 0.5));
         // The held-out test may refuse what it finds clearly worse: an upper bound of the gain below 0.
         let refuted = match (gate.before, gate.after, gate.lower_bound) {

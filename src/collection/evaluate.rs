@@ -36,6 +36,13 @@ pub struct Evaluation {
     pub rows: Vec<EvaluationRow>,
 }
 
+impl Evaluation {
+    /// How many answers MRR and MAP look at.
+    pub fn depth(&self) -> usize {
+        self.k.max(DEPTH)
+    }
+}
+
 /// The measures under one metric, means over queries.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]

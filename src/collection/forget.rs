@@ -27,13 +27,25 @@ pub enum Forget {
 pub struct Forgotten {
     /// Judgements removed.
     pub removed: usize,
-    /// Users whose own metric was withdrawn, and learned anew where they have judgements left.
-    pub users: Vec<String>,
+    /// Users whose own metric was withdrawn.
+    pub users: Vec<Relearned>,
     /// Versions withdrawn because they may have learned from them: their matrices are gone.
     pub withdrawn: Vec<u32>,
     /// The refit without them, when the active metric was withdrawn and judgements are left.
     pub refit: Option<RefitReport>,
     /// The version that is active now.
+    pub active: u32,
+}
+
+/// What became of a user whose own metric was withdrawn.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Relearned {
+    /// The user.
+    pub user: String,
+    /// The refit of their metric, when judgements of theirs are left.
+    pub refit: Option<RefitReport>,
+    /// The version that answers them now.
     pub active: u32,
 }
 
@@ -57,9 +69,11 @@ impl Collection {
             self.refit().with(settings)
         };
         let refit = if reset { anew(as_before(None))? } else { None };
-        for user in &users {
-            anew(as_before(Some(user)).user(user))?;
-        }
+        let relearned = |user: String| {
+            let refit = anew(as_before(Some(&user)).user(&user))?;
+            Ok(Relearned { active: self.active_metric(Some(&user)), user, refit })
+        };
+        let users = users.into_iter().map(relearned).collect::<Result<_>>()?;
         Ok(Forgotten { removed, users, withdrawn, refit, active: self.active_metric(None) })
     }
 }

@@ -93,8 +93,8 @@ impl Collection {
     ///
     /// # Errors
     /// [`Error::Invalid`] when this collection has judgements or versions of its own, or when the history contradicts
-    /// itself or has a metric that cannot be read; [`Error::InvalidJudgement`]; [`Error::NoPlugin`] for a metric that nobody
-    /// can read here.
+    /// itself; [`Error::InvalidVersion`] for a version that cannot be, or that no plugin here can read;
+    /// [`Error::InvalidJudgement`].
     pub fn restore(&self, history: &History) -> Result<()> {
         let inner = &self.inner;
         inner.check_history(history)?;
@@ -141,7 +141,7 @@ impl Collection {
 }
 
 fn invalid_version(version: u32, reason: &str) -> Error {
-    Error::Invalid(format!("metric version {version} cannot be restored: {reason}"))
+    Error::InvalidVersion { version, reason: reason.to_owned() }
 }
 
 impl Inner {
@@ -185,7 +185,8 @@ impl Inner {
             next = number + 1;
             if !version.withdrawn {
                 let plugin = self.plugins.iter().find(|p| p.name() == version.plugin).ok_or_else(|| {
-                    Error::NoPlugin(format!("metric version {number} was made by the plugin {:?}", version.plugin))
+                    let reason = format!("it was made by the plugin {:?}, which is not registered", version.plugin);
+                    invalid_version(number, &reason)
                 })?;
                 let unreadable = |error: Error| invalid_version(number, &error.to_string());
                 let base = match base_of(number, &version.parameters).map_err(unreadable)? {

@@ -50,7 +50,7 @@ pub use builder::CollectionBuilder;
 pub use drift::{Drift, Step};
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
 pub use explain::{Explain, Explanation, Influence};
-pub use forget::{Forget, Forgotten};
+pub use forget::{Forget, Forgotten, Relearned};
 #[cfg(any(test, fuzzing))]
 pub(crate) use graph::for_index;
 pub use history::{History, StoredVersion};

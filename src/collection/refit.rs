@@ -358,10 +358,12 @@ impl Inner {
 
     /// Turns the second key, where questions were answered, and takes the step where the candidate does not pass.
     fn decide(&self, request: &Refit, incumbent: &Versioned, fitted: &mut Fitted) -> Result<()> {
-        if let Some(tally) = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)?
-            && tally.decide(&mut fitted.report.gate) == Said::Against
-        {
-            fitted.step = None;
+        if let Some(tally) = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)? {
+            match (tally.decide(&mut fitted.report.gate), &mut fitted.step) {
+                (Said::Nothing, Some(step)) => step.gate.reason = format!("{}; {}", step.gate.reason, tally.words()),
+                (Said::Against, step) => *step = None,
+                _ => {}
+            }
         }
         // Questions are about the candidate itself, and force is for it.
         match (&fitted.step, request.ask) {

@@ -9,9 +9,6 @@ use crate::failure::Failure;
 use crate::input::{self, EvaluationInput, Input, InputError, Opened, Place};
 use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
 
-/// How many hits the crate looks at for MRR and MAP, unless K is more.
-const DEPTH: usize = 1_000;
-
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The file holds JSON lines, {\"query\": \"text\" (or \"query_id\", \"query_vector\"), \"relevant\": [\"id\",
@@ -92,7 +89,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     out.line(format_args!(
         "  {DIM}precision, recall and nDCG at k = {}; MRR and MAP over the first {}; 95 % bootstrap intervals{DIM:#}",
         evaluation.k,
-        count(evaluation.k.max(DEPTH) as u64)
+        count(evaluation.depth() as u64)
     ))?;
     Ok(())
 }

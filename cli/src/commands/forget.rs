@@ -1,6 +1,6 @@
 //! `forget`: removes judgements, and refits without them.
 
-use affinis::{Collection, Forget, Version};
+use affinis::{Forget, Relearned};
 use clap::ArgGroup;
 use serde_json::{Value, json};
 
@@ -36,19 +36,15 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         _ => return Err(Failure::Usage("one of --user and --item is needed".into())),
     };
     let working = output::spinner("forgetting, and learning anew");
-    let before = collection.metrics()?.len();
     let forgotten = collection.forget(&what)?;
-    // Versions are appended, and none is ever taken out of the list.
-    let learned = collection.metrics()?.split_off(before);
     drop(working);
-    let users: Vec<Anew> = forgotten.users.iter().map(|user| Anew::of(user, &learned, &collection)).collect();
     if out.is_json() {
         let document = json!({
             "removed": forgotten.removed,
             "withdrawn": forgotten.withdrawn,
             "refit": forgotten.refit.as_ref().map(refit::document),
             "active": forgotten.active,
-            "users": users.iter().map(Anew::document).collect::<Vec<_>>(),
+            "users": forgotten.users.iter().map(document).collect::<Vec<_>>(),
         });
         return Ok(out.json(&document)?);
     }
@@ -65,47 +61,30 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         refit::print(report, false, out)?;
     }
     out.line(format_args!("{} is active", metric_name(forgotten.active)))?;
-    for user in &users {
-        out.line(user.sentence())?;
+    for user in &forgotten.users {
+        out.line(sentence(user))?;
     }
     Ok(())
 }
 
-/// What became of a user whose own metric was withdrawn.
-struct Anew<'a> {
-    user: &'a str,
-    /// What was learned for the user anew, if there was enough to learn from.
-    learned: Option<&'a Version>,
-    /// The metric that answers the user now.
-    active: u32,
+fn document(relearned: &Relearned) -> Value {
+    let refit = relearned.refit.as_ref();
+    json!({
+        "user": relearned.user,
+        "version": refit.and_then(|refit| refit.version),
+        "promoted": refit.is_some_and(|refit| refit.promoted),
+        "gate": refit.map(|refit| refit::gate_document(&refit.gate)),
+        "active": relearned.active,
+    })
 }
 
-impl<'a> Anew<'a> {
-    fn of(user: &'a str, learned: &'a [Version], collection: &Collection) -> Self {
-        let learned = learned.iter().find(|version| version.user.as_deref() == Some(user));
-        Self { user, learned, active: collection.active_metric(Some(user)) }
-    }
-
-    fn document(&self) -> Value {
-        json!({
-            "user": self.user,
-            "version": self.learned.map(|version| version.version),
-            "promoted": self.learned.is_some_and(|version| version.active),
-            "gate": self.learned.and_then(|version| version.gate.as_ref()).map(refit::gate_document),
-            "active": self.active,
-        })
-    }
-
-    fn sentence(&self) -> String {
-        let anew = match self.learned {
-            None => "and nothing could be learned anew".to_owned(),
-            Some(Version { version, active: true, .. }) => format!("and metric {version} learned anew"),
-            Some(Version { version, .. }) => format!("and metric {version} learned anew, which the gate did not pass"),
-        };
-        let user = plain(self.user);
-        format!(
-            "{user}: the metric of their own was withdrawn, {anew}; {} is active for {user}",
-            metric_name(self.active)
-        )
-    }
+fn sentence(relearned: &Relearned) -> String {
+    let anew = match relearned.refit.as_ref().and_then(|refit| Some((refit.version?, refit.promoted))) {
+        None => "and nothing could be learned anew".to_owned(),
+        Some((version, true)) => format!("and metric {version} learned anew"),
+        Some((version, false)) => format!("and metric {version} learned anew, which the gate did not pass"),
+    };
+    let user = plain(&relearned.user);
+    let active = metric_name(relearned.active);
+    format!("{user}: the metric of their own was withdrawn, {anew}; {active} is active for {user}")
 }

@@ -175,18 +175,19 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
 
 /// An error that the file is to blame for gets its name, and the line where it is known.
 fn refused(error: Error, args: &ImportArgs, file: &str, places: &Places, history: &History) -> Failure {
-    let of_version = |message: &str| {
-        let number: u32 = message.strip_prefix("metric version ")?.split(' ').next()?.parse().ok()?;
-        places.versions.get(history.versions.iter().position(|v| v.version.version == number)?)
-    };
+    let of_version =
+        |number: u32| places.versions.get(history.versions.iter().position(|v| v.version.version == number)?);
     let place = match &error {
         Error::InvalidItem { index, .. } => places.items.get(*index),
         Error::InvalidJudgement { index, .. } => places.judgements.get(*index),
         // Invalid can also be the name that was asked for.
         Error::Invalid(message) if message.contains(&format!("name {:?}", args.name)) => return error.into(),
-        // The number of the version stands in the words only.
-        Error::Invalid(message) | Error::NoPlugin(message) => of_version(message),
-        Error::Learn(_) | Error::ZeroVector { .. } | Error::NotFinite { .. } | Error::Dimension { .. } => None,
+        Error::InvalidVersion { version, .. } => of_version(*version),
+        Error::Invalid(_)
+        | Error::Learn(_)
+        | Error::ZeroVector { .. }
+        | Error::NotFinite { .. }
+        | Error::Dimension { .. } => None,
         _ => return error.into(),
     };
     let reason = match error {

@@ -106,9 +106,22 @@ fn table() {
     for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
         let (_dir, items) = store_of(&corpus);
         let same = |q: usize, i: usize| corpus.same_label(q, i);
-        for (queries, kind) in
-            [(10, 0), (30, 0), (10, 1), (30, 1), (10, 2), (30, 2), (100, 2), (10, 3), (30, 3), (100, 3)]
-        {
+        for (queries, kind) in [
+            (3, 0),
+            (10, 0),
+            (30, 0),
+            (3, 1),
+            (10, 1),
+            (30, 1),
+            (3, 2),
+            (10, 2),
+            (30, 2),
+            (100, 2),
+            (3, 3),
+            (10, 3),
+            (30, 3),
+            (100, 3),
+        ] {
             let what = ["true", "coins", "inverted, asked truly", "inverted, asked too"][kind];
             if wanted != "all" && !format!("{} {what}, {} judgements", corpus.name, queries * 10).contains(&wanted) {
                 continue;
