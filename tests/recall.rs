@@ -1,11 +1,15 @@
 //! Recall at default settings on real vectors, against an exact scan, under Euclid and under a learned metric.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 
 use affinis::{Collection, Item, Judgement, MetricChoice, Query, Store};
 use affinis_mahalanobis::Mahalanobis;
 use ndarray::{Array1, Array2, Axis};
+use skip::skipped;
 
 const DIM: usize = 384;
 
@@ -67,7 +71,7 @@ fn recall(points: &Collection, items: &[Item], metric: MetricChoice, exact: &Exa
 fn recall_is_at_least_95_percent_under_euclid_and_under_a_learned_metric() {
     for name in ["debian-6000", "wordnet-6000"] {
         let Some((items, labels)) = read(name) else {
-            eprintln!("skipped: ../shared/data/text/{name} is not there");
+            skipped(&format!("../shared/data/text/{name} is not there"));
             return;
         };
         let dir = tempfile::tempdir().expect("a directory");

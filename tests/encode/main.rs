@@ -7,6 +7,8 @@
 
 mod minilm;
 mod refused;
+#[path = "../common/skip.rs"]
+mod skip;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use affinis::encode::{self, Backend};
 use affinis::{EncodeError, Encoder, Onnx};
 use ndarray::{Array1, Array2, Axis};
+use skip::skipped;
 use tempfile::TempDir;
 
 const WORDS: [(&str, f32); 6] =

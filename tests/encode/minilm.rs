@@ -16,7 +16,7 @@ fn minilm() -> Option<PathBuf> {
     if dir.join("model.onnx").exists() {
         return Some(dir);
     }
-    eprintln!("skipped: no model in {}; tools/get-minilm.sh makes it", dir.display());
+    skipped(&format!("no model in {}; tools/get-minilm.sh makes it", dir.display()));
     None
 }
 
@@ -27,7 +27,7 @@ fn reference(set: &str, n: usize) -> Option<(Vec<String>, Array2<f32>)> {
     let (Ok(tsv), Ok(npy)) =
         (fs::read_to_string(data.join(format!("{set}.tsv"))), fs::read(data.join(format!("{set}.minilm384.f16.npy"))))
     else {
-        eprintln!("skipped: no {set} in {}; set AFFINIS_DATA", data.display());
+        skipped(&format!("no {set} in {}; set AFFINIS_DATA", data.display()));
         return None;
     };
     let texts: Vec<String> = tsv.lines().filter_map(|line| Some(line.split_once('\t')?.1.to_owned())).collect();
@@ -69,7 +69,7 @@ mod onnxruntime {
     fn library() -> bool {
         let named = std::env::var_os("ORT_DYLIB_PATH").is_some();
         if !named {
-            eprintln!("skipped: ORT_DYLIB_PATH is not set; tools/get-onnxruntime.sh prints a path for it");
+            skipped("ORT_DYLIB_PATH is not set; tools/get-onnxruntime.sh prints a path for it");
         }
         named
     }

@@ -2,8 +2,8 @@
 //!
 //! Some hundred judgements of answers that were shown seldom make a gain certain, even where the candidate helps
 //! everywhere. What is at stake depends on how far one goes: under `d = (1 - s) d_0 + s d_A`, which is the metric
-//! `(1 - s) A_0 + s A`, a third of the way gains about half of what the candidate would gain, and loses a quarter of what it
-//! would lose (docs/learning.md). So a step may be taken on less evidence than the whole way.
+//! `(1 - s) A_0 + s A`, a third of the way gains half of what the candidate would gain, and loses at most two fifths of what
+//! it would lose (docs/learning.md). So a step may be taken on less evidence than the whole way.
 //!
 //! It begins at Euclid or, for a user, at everybody's metric, and may replace those and another step. Another learned
 //! metric it may not replace: a step from there would keep what that one learned, however old, and after `forget` not be what

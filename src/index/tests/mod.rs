@@ -13,6 +13,8 @@ mod images;
 mod model;
 mod persistence;
 mod recall;
+#[path = "../../../tests/common/skip.rs"]
+mod skip;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -199,7 +201,7 @@ pub(crate) fn data(path: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("skipped: {} is missing", path.display());
+    skip::skipped(&format!("{} is missing", path.display()));
     None
 }
 

@@ -2,6 +2,9 @@
 //! relevant when their label is the query's.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+#[path = "../../../../tests/common/skip.rs"]
+mod skip;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +70,7 @@ pub(crate) fn corpus_in(root: &Path, name: &'static str) -> Option<Corpus> {
     let (Ok(bytes), Ok(text)) =
         (std::fs::read(&vectors), std::fs::read_to_string(root.join(format!("text/{name}.tsv"))))
     else {
-        eprintln!("skipped: {} is not there; set AFFINIS_DATA to the data directory", vectors.display());
+        skip::skipped(&format!("{} is not there; set AFFINIS_DATA to the data directory", vectors.display()));
         return None;
     };
     let vectors = f16_npy(&bytes, 384);
