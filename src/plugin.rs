@@ -194,19 +194,17 @@ pub struct Fitted {
     pub of_base: bool,
     /// Parameters, figures and the gate's verdict.
     pub report: FitReport,
-    /// A step towards it from the active metric, where the candidate itself does not pass and the step does.
+    /// A step towards it, where the candidate itself does not pass and the step does.
     pub step: Option<CautiousStep>,
 }
 
-/// A metric between the active one and a candidate: what may be promoted when the candidate is likely to help, but not
-/// certain to. It loses little where the candidate would lose, and gains a good part of what the candidate would gain.
+/// A metric between Euclid and a candidate: what may be promoted when the candidate is likely to help, but not certain to. It
+/// loses little where the candidate would lose, and gains a good part of what the candidate would gain.
 #[derive(Debug, Clone)]
 pub struct CautiousStep {
     /// The metric.
     pub metric: Arc<dyn Metric>,
-    /// Whether it is a change of the task's base.
-    pub of_base: bool,
-    /// How far it goes: 0 is the active metric, 1 the candidate.
+    /// How far it goes, above 0 and below 1: 0 is Euclid, 1 the candidate.
     pub share: f64,
     /// `cond A`.
     pub condition: f64,
@@ -216,7 +214,7 @@ pub struct CautiousStep {
 
 impl CautiousStep {
     /// The name under which a version's parameters say [`share`](Self::share), where it is a step.
-    pub const PARAMETER: &str = "step";
+    pub const PARAMETER: &str = "cautious_step";
 }
 
 impl Fitted {
@@ -227,8 +225,8 @@ impl Fitted {
 
     /// Puts the step, if there is one, in the candidate's place.
     pub fn take_step(&mut self) {
-        if let Some(CautiousStep { metric, of_base, share, condition, gate }) = self.step.take() {
-            (self.metric, self.of_base) = (metric, of_base);
+        if let Some(CautiousStep { metric, share, condition, gate }) = self.step.take() {
+            (self.metric, self.of_base) = (metric, false);
             self.report.parameters.insert(CautiousStep::PARAMETER.to_owned(), share);
             (self.report.condition, self.report.gate) = (condition, gate);
         }
@@ -248,7 +246,7 @@ pub struct FitReport {
     pub t: f64,
     /// `cond A`.
     pub condition: f64,
-    /// Any further parameters worth keeping.
+    /// Any further parameters worth keeping; [`CautiousStep::PARAMETER`] is the store's to write.
     pub parameters: BTreeMap<String, f64>,
     /// The held-out test.
     pub gate: Gate,

@@ -3,10 +3,10 @@
 mod common;
 
 use affinis::{
-    Collection, Distance, Error, EvalQuery, Forget, Item, Judgement, LearnError, MetricChoice, Query, Source, Store,
-    Subject,
+    CautiousStep, Collection, Distance, Error, EvalQuery, Forget, Item, Judgement, LearnError, MetricChoice, Query,
+    Source, Store, Subject,
 };
-use common::kinds::{KINDS, judge_answers, kinds, open};
+use common::kinds::{KINDS, judge_answers, kind, kinds, open};
 use common::{Random, WordCounts, exact, items, l2};
 use ndarray::{Array1, Array2};
 use std::path::Path;
@@ -177,26 +177,50 @@ fn a_few_judgements_take_a_step_and_more_go_all_the_way() {
     judge_answers(&points, 0..12, None);
     let dry = points.refit().dry_run(true).run().expect("a report");
     assert!(dry.gate.accepted && dry.step.is_some_and(|share| share > 0.0 && share < 1.0), "{dry:?}");
-    let asked = points.refit().ask(30).run().expect("a report");
-    assert!(!asked.promoted && asked.step.is_none() && !asked.questions.is_empty(), "{asked:?}");
-    assert!(asked.gate.reason.contains("a step towards it would pass"), "{}", asked.gate.reason);
+    let forced = points.refit().force(true).run().expect("a report");
+    assert!(forced.promoted && forced.step.is_none() && !forced.gate.accepted, "{forced:?}");
+    assert_eq!(points.rollback(None).expect("back"), 0);
     let step = points.refit().run().expect("a report");
-    assert!(step.promoted && step.step == dry.step && step.condition < asked.condition, "{step:?}");
+    assert!(step.promoted && step.step == dry.step && step.condition < forced.condition, "{step:?}");
     let [whole, third] =
-        [asked.version, step.version].map(|v| points.metric_matrix(v.expect("stored")).expect("a matrix"));
+        [forced.version, step.version].map(|v| points.metric_matrix(v.expect("stored")).expect("a matrix"));
     let share = step.step.expect("a step");
     let expected = Array2::<f64>::eye(8) * (1.0 - share) + whole * share;
     assert!((third - expected).iter().all(|v| v.abs() < 1e-9));
     let version = points.metric(2).expect("version 2");
-    assert!(version.active && version.parameters["step"] == share);
+    assert!(version.active && version.parameters[CautiousStep::PARAMETER] == share);
 
-    let forced = points.refit().force(true).run().expect("a report");
-    assert!(forced.promoted && forced.step.is_none() && !forced.gate.accepted, "{forced:?}");
-    assert_eq!(points.rollback(None).expect("back"), 2);
     judge_answers(&points, 12..60, None);
     let all = points.refit().run().expect("a report");
     assert!(all.promoted && all.step.is_none() && all.parent == 2, "{all:?}");
     assert!(store.verify().expect("verified").problems.is_empty());
+}
+
+#[test]
+fn no_step_is_taken_while_questions_are_open() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let points = store.collection("points").dim(8).create().expect("created");
+    points.add(kinds(1_000)).expect("added");
+    judge_answers(&points, 0..12, None);
+    let asked = points.refit().ask(30).run().expect("a report");
+    assert!(!asked.promoted && asked.step.is_none() && asked.questions.len() == 30, "{asked:?}");
+    assert!(asked.gate.reason.contains("a step towards it would pass"), "{}", asked.gate.reason);
+    let answer = |questions: &[affinis::Question]| {
+        for question in questions {
+            let Query::Item(query) = &question.query else { panic!("{question:?}") };
+            let same = kind(&question.item) == kind(query);
+            let grade = if same { 1.0 } else { -1.0 };
+            points.judge(Judgement::graded(Query::like(query), &question.item, grade)).expect("judged");
+        }
+    };
+    answer(&asked.questions[..4]);
+    let waiting = points.refit().run().expect("a report");
+    assert!(!waiting.promoted && waiting.parent == 0, "{waiting:?}");
+    assert!(waiting.gate.reason.contains("the 26 open questions"), "{}", waiting.gate.reason);
+    answer(&asked.questions[4..]);
+    let answered = points.refit().run().expect("a report");
+    assert!(answered.promoted, "{answered:?}");
 }
 
 #[test]

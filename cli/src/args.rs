@@ -25,7 +25,7 @@ Examples:
   affinis add notes notes.jsonl                     {\"id\": \"a1\", \"text\": \"how to prune apple trees\"}
   affinis search notes \"fruit tree care\"
   affinis judge notes judgements.jsonl              {\"query\": \"fruit trees\", \"item\": \"a1\", \"relevant\": true}
-  affinis refit notes                               learn the metric, promoted only if it helps
+  affinis refit notes                               learn the metric, promoted if held-out judgements say that it helps
   affinis evaluate notes queries.jsonl              Euclidean against learned, with intervals
 
 Exit status: 0 done, 1 the operation failed and nothing was half-done, 2 the arguments were wrong.";

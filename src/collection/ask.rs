@@ -66,6 +66,15 @@ impl Serialize for Question {
     }
 }
 
+/// Where the questions that were asked last stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Answers {
+    /// How the contests ended that were answered; `None` where none was.
+    pub(super) tally: Option<Tally>,
+    /// Questions that were not answered yet.
+    pub(super) open: usize,
+}
+
 /// What answered questions say of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
@@ -157,27 +166,21 @@ impl Inner {
         Ok(new.zip(old).map(|((new, a), (old, b))| Contest { query, new, old, disagreement: a + b }))
     }
 
-    /// What the answers to the last questions say: `None` where nothing was asked of a candidate to the incumbent, or
-    /// nothing was answered. A refit on more than twice the judgements that the candidate had is another matter: the answers
+    /// What the answers to the last questions say; nothing where nothing was asked of a candidate to the incumbent. A refit on more than twice the judgements that the candidate had is another matter: the answers
     /// say nothing of it.
-    pub(super) fn answers(
-        &self,
-        incumbent: &Versioned,
-        user: Option<&str>,
-        pairs: PairCounts,
-    ) -> Result<Option<Tally>> {
+    pub(super) fn answers(&self, incumbent: &Versioned, user: Option<&str>, pairs: PairCounts) -> Result<Answers> {
         let asked = |record: &VersionRecord| {
             record.parameters.contains_key(ASKED) && !record.withdrawn && record.user.as_deref() == user
         };
         let last = self.shelf.versions()?.into_iter().rfind(|(_, record)| asked(record));
         let Some((version, record)) = last.filter(|(_, record)| record.parent == incumbent.version) else {
-            return Ok(None);
+            return Ok(Answers::default());
         };
-        let Some((_, seen)) = record.judgements else { return Ok(None) };
+        let Some((_, seen)) = record.judgements else { return Ok(Answers::default()) };
         if record.similar.saturating_add(record.dissimilar).saturating_mul(2)
             < (pairs.similar + pairs.dissimilar) as u64
         {
-            return Ok(None);
+            return Ok(Answers::default());
         }
         let mut before = HashSet::new();
         let mut after: BTreeMap<String, Vec<(String, f32)>> = BTreeMap::new();
@@ -213,7 +216,9 @@ impl Inner {
                 None => {}
             }
         }
-        Ok((tally.wins + tally.losses + tally.ties > 0).then_some(tally))
+        let contests = tally.wins + tally.losses + tally.ties;
+        let asked = record.parameters.get(ASKED).map_or(0, |n| *n as usize);
+        Ok(Answers { tally: (contests > 0).then_some(tally), open: asked.saturating_sub(2 * contests) })
     }
 
     /// By how much the candidate's own items were judged better; `None` when those of one side were not judged.

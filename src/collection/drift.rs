@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Collection;
 use crate::error::Result;
 use crate::metric::Version;
+use crate::plugin::CautiousStep;
 
 /// The name under which a version's parameters say how far it is from its parent.
 pub(super) const MOVED: &str = "moved";
@@ -45,6 +46,8 @@ pub struct Step {
     pub lower_bound: Option<f64>,
     /// Whether the gate let it pass.
     pub accepted: bool,
+    /// How far it goes from Euclid to what was learned, where it is a [step](crate::CautiousStep).
+    pub step: Option<f64>,
 }
 
 impl Collection {
@@ -73,12 +76,15 @@ fn step(version: &Version) -> Option<Step> {
         after: gate.after,
         lower_bound: gate.lower_bound,
         accepted: gate.accepted,
+        step: version.parameters.get(CautiousStep::PARAMETER).copied(),
     })
 }
 
-/// The last step is far longer than those before it.
+/// The last step is far longer than those before it. Cautious steps are short, and what comes after one is not, so they say
+/// nothing of what is usual.
 fn leap(steps: &[Step]) -> Option<String> {
     let (last, before) = steps.split_last()?;
+    let before: Vec<&Step> = before.iter().filter(|step| step.step.is_none()).collect();
     let distance = last.distance?;
     let mut earlier: Vec<f64> = before.iter().filter_map(|s| s.distance).collect();
     earlier.sort_by(f64::total_cmp);
@@ -101,9 +107,9 @@ fn refused(steps: &[Step]) -> Option<String> {
     })
 }
 
-/// What is active is measured today below what it replaced.
+/// What is active is measured today below what it replaced. A cautious step was not certain to be above that.
 fn worn(steps: &[Step], active: u32) -> Option<String> {
-    let promoted = steps.iter().find(|s| s.version == active)?;
+    let promoted = steps.iter().find(|s| s.version == active && s.step.is_none())?;
     let today = steps.iter().rfind(|s| s.parent == active && s.measure == promoted.measure)?;
     let (then, now) = (promoted.before?, today.before?);
     (now < then).then(|| {
@@ -128,6 +134,7 @@ mod tests {
             after: Some(1.2),
             lower_bound: Some(if *accepted { 0.1 } else { -0.1 }),
             accepted: *accepted,
+            step: None,
         };
         distances.iter().zip(accepted).enumerate().map(of).collect()
     }
@@ -140,6 +147,9 @@ mod tests {
         assert!(leap(&wild).is_some_and(|a| a.contains("metric 4") && a.contains("4.0 times")), "{:?}", leap(&wild));
         assert!(refused(&wild).is_some_and(|a| a.contains('3')));
         assert_eq!(leap(&wild[2..]), None, "too few to know what is usual");
+        let mut after_steps = wild.clone();
+        after_steps[..3].iter_mut().for_each(|step| step.step = Some(0.3));
+        assert_eq!(leap(&after_steps), None, "short steps are not what is usual");
         let mut worse = calm;
         worse[2].before = Some(0.8);
         assert!(worn(&worse, 2).is_some_and(|a| a.contains("metric 2")));

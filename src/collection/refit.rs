@@ -55,7 +55,7 @@ pub struct RefitReport {
     pub t: f64,
     /// `cond A`.
     pub condition: f64,
-    /// How far from the metric before it goes to what was learned, where it is a [step](CautiousStep).
+    /// How far it goes from Euclid to what was learned, where it is a [step](CautiousStep).
     pub step: Option<f64>,
     /// The held-out test.
     pub gate: Gate,
@@ -358,17 +358,28 @@ impl Inner {
 
     /// Turns the second key, where questions were answered, and takes the step where the candidate does not pass.
     fn decide(&self, request: &Refit, incumbent: &Versioned, fitted: &mut Fitted) -> Result<()> {
-        if let Some(tally) = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)? {
+        fitted.report.parameters.remove(CautiousStep::PARAMETER);
+        fitted.step.take_if(|step| !step.gate.accepted || step.share <= 0.0 || step.share >= 1.0);
+        let answers = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)?;
+        if let Some(tally) = answers.tally {
             match (tally.decide(&mut fitted.report.gate), &mut fitted.step) {
                 (Said::Nothing, Some(step)) => step.gate.reason = format!("{}; {}", step.gate.reason, tally.words()),
                 (Said::Against, step) => *step = None,
                 _ => {}
             }
         }
-        // Questions are about the candidate itself, and force is for it.
-        match (&fitted.step, request.ask) {
+        // Questions are about the candidate itself, answers count for the metric that was active, and force is for it.
+        let reason = &mut fitted.report.gate.reason;
+        match &fitted.step {
             _ if fitted.report.gate.accepted || request.force => {}
-            (Some(_), Some(_)) => fitted.report.gate.reason += "; a step towards it would pass, where nothing is asked",
+            Some(_) if request.ask.is_some() => {
+                reason.push_str("; a step towards it would pass, where nothing is asked");
+            }
+            Some(_) if answers.open > 0 => {
+                let open = answers.open;
+                *reason =
+                    format!("{reason}; a step towards it would pass, once the {open} open questions are answered");
+            }
             _ => fitted.take_step(),
         }
         Ok(())

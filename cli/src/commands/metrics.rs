@@ -135,7 +135,8 @@ fn answers(version: u32, user: Option<&str>, out: &mut Out) -> Result<(), Failur
     Ok(())
 }
 
-/// A version as the command line promises it. A user's version names the user besides, and a withdrawn one says so.
+/// A version as the command line promises it. A user's version names the user besides; a withdrawn one says so, and a step
+/// how far it goes.
 fn document(version: &Version) -> Value {
     let mut document = json!({
         "version": version.version,
@@ -150,6 +151,7 @@ fn document(version: &Version) -> Value {
     let more = [
         version.user.as_ref().map(|user| ("user", json!(user))),
         version.withdrawn.then(|| ("withdrawn", json!(true))),
+        version.parameters.get(CautiousStep::PARAMETER).map(|share| ("step", json!(share))),
     ];
     if let Some(fields) = document.as_object_mut() {
         fields.extend(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));

@@ -158,6 +158,9 @@ pub(crate) fn document(report: &RefitReport) -> Value {
         "gate": gate_document(&report.gate),
         "millis": report.millis,
     });
+    if let Some(share) = report.step {
+        document["step"] = json!(share);
+    }
     if !report.questions.is_empty() {
         document["ask"] = json!(report.questions);
     }
@@ -204,7 +207,8 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
         ))?,
         (false, false) => {
             out.line(format_args!(
-                "{BAD}not promoted{BAD:#}: {what}, learned by {}, stays a candidate",
+                "{BAD}not promoted{BAD:#}: {what}, {} by {}, stays a candidate",
+                if report.step.is_some() { "a step towards what was learned" } else { "learned" },
                 plain(&report.learner)
             ))?;
         }

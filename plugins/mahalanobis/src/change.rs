@@ -72,13 +72,8 @@ impl<'a> Base<'a> {
             return Ok(None);
         };
         change.rescale(d as f64 / change.trace(d as f64));
-        let shaped = self.changed(&change)?;
+        let shaped = Shaped::of(change.matrix(&self.matrix).view())?;
         Ok(Some((change, shaped)))
-    }
-
-    /// The metric that a change makes of the base.
-    pub(crate) fn changed(&self, change: &Change) -> Result<Shaped, LearnError> {
-        Shaped::of(change.matrix(&self.matrix).view())
     }
 }
 
@@ -161,14 +156,6 @@ impl Change {
 
     pub(crate) fn directions(&self) -> ArrayView2<'_, f32> {
         self.directions.view()
-    }
-
-    /// The change of which the base is changed by a share: `(1 - share) B + share A'`.
-    pub(crate) fn toward(&self, share: f64) -> Self {
-        let mut part = self.clone();
-        part.rescale(share);
-        part.scale += 1.0 - share;
-        part
     }
 
     fn rescale(&mut self, factor: f64) {

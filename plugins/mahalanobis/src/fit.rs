@@ -20,7 +20,7 @@ use crate::score::{Distances, Euclid, Measured, Scores};
 use crate::seen::Seen;
 use crate::select;
 use crate::shape::{Shaped, shaped};
-use crate::step::{self, Start};
+use crate::step;
 
 /// One refit under way.
 struct Fit<'a> {
@@ -88,7 +88,7 @@ pub(crate) fn fit(
     let fitted = if selecting { start.elapsed() } else { start.elapsed().saturating_sub(crossed) };
     let (gate, step) = match measured.first().zip(scores.first()) {
         Some(default) => fit.gate(default)?,
-        None => (gate::not_measured(&evidence), None),
+        None => (gate::not_measured(&evidence, step::may_be_taken(task)), None),
     };
 
     let mut parameters = learner.parameters(variants[chosen]);
@@ -98,11 +98,10 @@ pub(crate) fn fit(
         ("effective_similar".into(), total.similar.effective()),
         ("variants_tried".into(), variants.len() as f64),
     ]));
-    let step = step.map(|(start, gate)| {
-        let (shaped, change) = start.toward((&found, change.as_ref()), fit.base.as_ref())?;
-        let condition = shaped.condition.max(1.0);
-        let (metric, of_base) = fit.metric(&shaped, change);
-        Ok(CautiousStep { metric, of_base, share: step::SHARE, condition, gate })
+    let step = step.map(|gate| {
+        let shaped = step::toward(&found)?;
+        let (metric, _) = fit.metric(&shaped, None);
+        Ok(CautiousStep { metric, share: step::SHARE, condition: shaped.condition.max(1.0), gate })
     });
     let step = step.transpose()?;
     if let Some(change) = &change {
@@ -206,12 +205,9 @@ impl<'a> Fit<'a> {
         }
     }
 
-    /// The verdict on the candidate, given what the learner's default variant measures, cross-fitted; and where it does not
-    /// pass but a step towards it does, where that begins and its verdict.
-    fn gate(
-        &self,
-        (measured, candidate): (&Measured<'_>, &Scores),
-    ) -> Result<(Gate, Option<(Start<'a>, Gate)>), LearnError> {
+    /// The verdict on the candidate, given what the learner's default variant measures, cross-fitted; and the one on a step
+    /// towards it, where that passes and the candidate does not.
+    fn gate(&self, (measured, candidate): (&Measured<'_>, &Scores)) -> Result<(Gate, Option<Gate>), LearnError> {
         let under =
             |distances: &dyn Distances| Measured::under(self.evidence, &self.folds, distances, || poll(self.task));
         let euclid = under(&Euclid)?;
@@ -230,14 +226,11 @@ impl<'a> Fit<'a> {
         };
         let baselines = Baselines { euclid: euclid.scores(), incumbent };
         let gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
-        let Some(start) = Start::of(self.task).filter(|_| !gate.accepted) else { return Ok((gate, None)) };
-        let from = match start {
-            Start::Euclid => euclid,
-            Start::Everybodys(metric) => under(&&**metric)?,
-        };
-        let step = gate::judge(gate::STEP, self.evidence, &from.mixed(measured, step::SHARE).scores(), &baselines);
-        let (gate, step) = gate::together(gate, step);
-        Ok((gate, step.map(|step| (start, step))))
+        if gate.accepted || !step::may_be_taken(self.task) {
+            return Ok((gate, None));
+        }
+        let step = gate::judge(gate::STEP, self.evidence, &euclid.mixed(measured, step::SHARE).scores(), &baselines);
+        Ok(gate::together(gate, step))
     }
 }
 

@@ -14,10 +14,11 @@
 //! **Against both.** The mean gain, less 1.64 standard errors, must be above 0 over Euclid and over the incumbent, on at
 //! least 8 queries that have both kinds of results. Where there are fewer, pairs decide by the area under the ROC curve,
 //! with at least 10 of each kind. Where both can be measured, queries decide and pairs may veto: when they lose by more
-//! than 1.64 standard errors.
+//! than 1.64 standard errors. One standard error and 5 queries take their place where a step is judged (module `step`), and
+//! in the comparison with an incumbent that is a step.
 //!
 //! **Fair to both.** An incumbent that was fitted to the same judgements has seen the held-out ones. Metrics of this
-//! plugin say what they have seen (module `seen`); when 8 queries (or 10 pairs of each kind) are new to the incumbent,
+//! plugin say what they have seen (module `seen`); when enough queries (or pairs of each kind) are new to the incumbent,
 //! it is compared on those, where neither side has an advantage. Otherwise all are used, which errs on the incumbent's
 //! side: a refit on next to no new judgements has to be clearly better to be promoted, and can do no harm.
 
@@ -100,7 +101,7 @@ pub(crate) fn judge(level: Level, evidence: &Evidence<'_>, candidate: &Scores, b
     match (by_queries, by_pairs) {
         (Some(queries), Some(pairs)) => {
             let mut gate = queries.gate();
-            if gate.accepted && pairs.worst().upper() < 0.0 {
+            if gate.accepted && pairs.is_a_loss() {
                 gate.accepted = false;
                 gate.reason = format!("{}; but {}", gate.reason, pairs.sentence());
             }
@@ -127,8 +128,8 @@ pub(crate) fn together(mut candidate: Gate, mut step: Gate) -> (Gate, Option<Gat
 }
 
 /// The verdict where there is too little evidence to measure a gain.
-pub(crate) fn not_measured(evidence: &Evidence<'_>) -> Gate {
-    too_few(STEP, &Available::of(evidence))
+pub(crate) fn not_measured(evidence: &Evidence<'_>, a_step_may_be_taken: bool) -> Gate {
+    too_few(if a_step_may_be_taken { STEP } else { WHOLE }, &Available::of(evidence))
 }
 
 fn too_few(Level { queries: least, .. }: Level, Available { queries, similar, dissimilar }: &Available) -> Gate {
@@ -294,6 +295,11 @@ impl Verdict {
         let fresh = on_new.is_some();
         let incumbent = on_new.or_else(|| compare(level, kind, evidence, (scores, candidate), &|_| true));
         Some(Self { kind, euclid, incumbent, fresh })
+    }
+
+    /// Whether even the upper bound over one of both is below 0.
+    fn is_a_loss(&self) -> bool {
+        self.euclid.upper() < 0.0 || self.incumbent.is_some_and(|test| test.upper() < 0.0)
     }
 
     /// The comparison with the lower bound.

@@ -17,6 +17,8 @@ struct Round {
     first: bool,
     questions: usize,
     promoted: bool,
+    /// What was promoted in the end is a step towards the candidate.
+    step: bool,
     /// Gains in P@10 x 1000 on queries that were never judged, of what is served and of the last candidate.
     gain: f64,
     ungated: f64,
@@ -68,12 +70,16 @@ fn round(
             (corpus.precision(Some(&metric), &unseen) - before) * 1e3
         }
     };
+    let gain = gain_of(items.active_metric(None));
+    // Where a step was taken, the candidate itself is what force promotes.
+    let candidate = last.step.map_or(last.version, |_| items.refit().seed(seed).force(true).run().unwrap().version);
     let round = Round {
         first: first.promoted,
         questions: first.questions.len(),
         promoted: last.promoted,
-        gain: gain_of(items.active_metric(None)),
-        ungated: gain_of(last.version.unwrap()),
+        step: last.step.is_some(),
+        gain,
+        ungated: gain_of(candidate.unwrap()),
         reason: last.gate.reason.clone(),
     };
     items.forget(&Forget::User(USER.into())).unwrap();
@@ -140,12 +146,13 @@ fn table() {
                 .collect();
             let mean = |of: &dyn Fn(&Round) -> f64| rounds.iter().map(of).sum::<f64>() / rounds.len() as f64;
             eprintln!(
-                "{} {what}, {} judgements: passed {} at first and {} in all of {seeds}, asked {:.0}, gain {:.1} (least \
-                 {:.1}), ungated {:.1}",
+                "{} {what}, {} judgements: passed {} at first and {} in all of {seeds} ({} steps), asked {:.0}, gain {:.1} \
+                 (least {:.1}), ungated {:.1}",
                 corpus.name,
                 queries * 10,
                 rounds.iter().filter(|r| r.first).count(),
                 rounds.iter().filter(|r| r.promoted).count(),
+                rounds.iter().filter(|r| r.step).count(),
                 mean(&|r| r.questions as f64),
                 mean(&|r| r.gain),
                 rounds.iter().map(|r| r.gain).fold(f64::MAX, f64::min),

@@ -4,7 +4,7 @@ mod simulation;
 
 use std::sync::Arc;
 
-use affinis::{Change, Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, Task};
+use affinis::{CautiousStep, Change, Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, Task};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use ndarray::{Array1, Array2};
 use simulation::Random;
@@ -51,10 +51,6 @@ fn learned(weight: f64) -> Arc<dyn Metric> {
     Arc::new(MahalanobisMetric::new(Array2::from_diag(&diagonal).view()).expect("a metric"))
 }
 
-fn incumbent(metric: &Arc<dyn Metric>) -> Incumbent<'_> {
-    Incumbent { metric: &**metric, step: false }
-}
-
 fn matrix(metric: &dyn Metric) -> Array2<f64> {
     metric.matrix().expect("a matrix")
 }
@@ -69,7 +65,7 @@ fn a_few_queries_allow_a_step_and_more_the_candidate() {
     let fitted = fit(6, None, None);
     assert!(!fitted.report.gate.accepted, "six queries are too few: {}", fitted.report.gate.reason);
     let step = fitted.step.as_ref().expect("a step passes");
-    assert!(!step.of_base && step.share == SHARE);
+    assert_eq!(step.share, SHARE);
     let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*fitted.metric) * SHARE;
     assert!(apart(&matrix(&*step.metric), &expected) < 1e-9);
     assert!(step.condition > 1.0 && step.condition < fitted.report.condition);
@@ -82,7 +78,7 @@ fn a_few_queries_allow_a_step_and_more_the_candidate() {
     let offered = step.metric.encode();
     taken.take_step();
     assert_eq!(taken.metric.encode(), offered);
-    assert_eq!(taken.report.parameters["step"], SHARE);
+    assert_eq!(taken.report.parameters[CautiousStep::PARAMETER], SHARE);
     assert!(taken.report.gate.accepted && taken.step.is_none());
 
     assert!(fit(4, None, None).passed().is_none(), "four queries are too few for a step, too");
@@ -117,22 +113,13 @@ fn a_candidate_that_is_certain_over_euclid_need_only_be_likely_over_a_step() {
 }
 
 #[test]
-fn a_persons_step_begins_at_everybodys_metric() {
+fn from_everybodys_metric_no_step_is_taken_to_a_persons() {
     let base = learned(0.9);
     for rank in [0, 4] {
-        let change = Change { base: &base, rank };
-        let fitted = fit(6, Some(incumbent(&base)), Some(change));
-        let step = fitted.step.as_ref().unwrap_or_else(|| panic!("a step passes: {}", fitted.report.gate.reason));
-        assert_eq!((step.of_base, fitted.of_base), (rank > 0, rank > 0));
-        let expected = matrix(&*base) * (1.0 - SHARE) + matrix(&*fitted.metric) * SHARE;
-        assert!(apart(&matrix(&*step.metric), &expected) < 1e-5, "rank {rank}");
-        assert!((matrix(&*step.metric).diag().sum() - D as f64).abs() < 1e-5, "rank {rank}");
-        let bytes = step.metric.encode();
-        let again = Mahalanobis::default().decode(&bytes, Some(&base)).expect("its bytes are sound");
-        assert_eq!(again.encode(), bytes);
-
-        // Once they have a metric of their own, it takes more to replace it.
-        let own: Arc<dyn Metric> = Arc::clone(&step.metric);
-        assert!(fit(6, Some(incumbent(&own)), Some(change)).passed().is_none());
+        for step in [false, true] {
+            let incumbent = Incumbent { metric: &*base, step };
+            let fitted = fit(6, Some(incumbent), Some(Change { base: &base, rank }));
+            assert!(fitted.passed().is_none(), "rank {rank}");
+        }
     }
 }
