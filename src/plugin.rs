@@ -160,7 +160,7 @@ pub struct Incumbent<'a> {
     /// The metric.
     pub metric: &'a dyn Metric,
     /// Whether it is a [step](CautiousStep): likely to be better than what it replaced, and not certain to. It is then
-    /// enough that a candidate is likely to be better than it.
+    /// enough that a candidate is better than Euclid, and not clearly worse than it.
     pub step: bool,
 }
 
@@ -256,6 +256,12 @@ pub struct FitReport {
     pub gate_millis: f64,
 }
 
+impl FitReport {
+    /// The name of the parameter that says how much the active metric's measure is above Euclid's at most, with 95 %
+    /// confidence, on judgements that it was not learned from.
+    pub const ACTIVE_GAIN_AT_MOST: &str = "active_gain_at_most";
+}
+
 /// Numbers of similar and dissimilar pairs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairCounts {
@@ -272,13 +278,15 @@ pub struct Gate {
     pub accepted: bool,
     /// What was measured on the held-out judgements, in words.
     pub measure: String,
-    /// The measure under the incumbent; `None` when too little was held out to measure.
+    /// The measure under Euclid or the active metric, whichever leaves less of a gain; `None` when too little was held out
+    /// to measure.
     pub before: Option<f64>,
-    /// The measure under the candidate.
+    /// The measure under the candidate, on the same judgements.
     pub after: Option<f64>,
-    /// Lower confidence bound of the gain; the candidate passes when it is above 0.
+    /// Lower confidence bound of this gain, with 95 % confidence (80 % for a [step](CautiousStep)); what passes has one above
+    /// 0.
     pub lower_bound: Option<f64>,
-    /// Number of held-out queries (or pairs) that the measure rests on.
+    /// Number of held-out queries (or pairs) that these rest on.
     pub held_out: usize,
     /// The decision in a sentence.
     pub reason: String,

@@ -355,7 +355,7 @@ fn a_history_with_a_trial_goes_on_where_it_is_taken_in_and_a_forged_one_does_not
     assert_eq!(copy.trial().expect("read"), points.trial().expect("read"));
     let answer = copy.interleave(Query::like("500"), 10, Some("ann")).expect("an answer");
     assert_eq!(answer, points.interleave(Query::like("500"), 10, Some("ann")).expect("an answer"));
-    copy.start_trial(1, None).expect("another");
+    assert!(matches!(copy.start_trial(1, None), Err(Error::Invalid(why)) if why.contains("3 contests held")));
     assert_eq!(copy.end_trial().expect("ended").expect("it").verdict, Verdict::Ended);
     assert!(store.verify().expect("verified").problems.is_empty());
 

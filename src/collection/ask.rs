@@ -24,7 +24,7 @@ use serde::Serialize;
 use super::Inner;
 use crate::error::{Error, Result};
 use crate::feedback::{Source, source_of};
-use crate::index::Versioned;
+use crate::index::{SearchParams, Versioned};
 use crate::persist::{JudgementRecord, QueryRecord, VersionRecord};
 use crate::plugin::{Gate, PairCounts};
 use crate::query::Query;
@@ -33,6 +33,8 @@ use crate::query::Query;
 const TOP: usize = 10;
 /// Items that are tried as queries.
 const POOL: usize = 2_000;
+/// Pairs of items whose distances are computed for it: in large collections fewer are tried.
+const COMPARED: usize = 40_000_000;
 /// The chance of letting a candidate pass that is no better.
 const ALPHA: f64 = 0.05;
 /// Standard errors of one-sided 95 %.
@@ -50,6 +52,8 @@ pub struct Question {
     pub query: Query,
     /// The item to be judged.
     pub item: String,
+    /// Whose judgement is asked for; `None` asks anybody.
+    pub user: Option<String>,
 }
 
 impl Serialize for Question {
@@ -62,6 +66,9 @@ impl Serialize for Question {
             Query::Item(id) => map.serialize_entry("query_id", id)?,
         }
         map.serialize_entry("item", &self.item)?;
+        if let Some(user) = &self.user {
+            map.serialize_entry("user", user)?;
+        }
         map.end()
     }
 }
@@ -123,7 +130,7 @@ impl Inner {
         let mut random = fastrand::Rng::with_seed(u64::from(candidate.version));
         random.shuffle(&mut slots);
         slots.retain(|slot| self.ids.get(*slot).is_some_and(|id| !judged.contains(id)));
-        slots.truncate(POOL);
+        slots.truncate((COMPARED / slots.len().max(1)).clamp(2 * n, POOL.max(2 * n)));
         let contests: Vec<Option<Contest>> =
             slots.par_iter().map(|slot| self.contest(*slot, candidate, incumbent)).collect::<Result<_>>()?;
         let mut contests: Vec<Contest> = contests.into_iter().flatten().collect();
@@ -135,15 +142,21 @@ impl Inner {
             let items = if random.bool() { [contest.new, contest.old] } else { [contest.old, contest.new] };
             let Some(query) = self.ids.get(contest.query) else { continue };
             let named = items.iter().filter_map(|slot| self.ids.get(*slot));
-            questions.extend(named.map(|item| Question { query: Query::like(query), item: item.to_owned() }));
+            questions.extend(named.map(|item| Question {
+                query: Query::like(query),
+                item: item.to_owned(),
+                user: user.map(str::to_owned),
+            }));
         }
         questions.truncate(n);
         Ok(questions)
     }
 
-    /// The first ten answers to a stored item, itself left out.
+    /// The first ten answers to a stored item, itself left out: exactly, for what a walk misses under one metric is no
+    /// disagreement of the two.
     fn top(&self, metric: &Versioned, query: &[f32], own: u32) -> Result<Vec<u32>> {
-        let found = self.find(metric, query, TOP + 1)?;
+        let params = SearchParams { k: TOP + 1, recall: Some(1.0), ..SearchParams::default() };
+        let found = self.index.search(metric, query, &params).map_err(|e| self.index_error(e))?;
         Ok(found.hits.iter().map(|n| n.slot).filter(|slot| *slot != own).take(TOP).collect())
     }
 
@@ -166,8 +179,8 @@ impl Inner {
         Ok(new.zip(old).map(|((new, a), (old, b))| Contest { query, new, old, disagreement: a + b }))
     }
 
-    /// What the answers to the last questions say; nothing where nothing was asked of a candidate to the incumbent. A refit on more than twice the judgements that the candidate had is another matter: the answers
-    /// say nothing of it.
+    /// What the answers to the last questions say; nothing where nothing was asked of a candidate to the incumbent. A refit
+    /// on more than twice the judgements that the candidate had is another matter: the answers say nothing of it.
     pub(super) fn answers(&self, incumbent: &Versioned, user: Option<&str>, pairs: PairCounts) -> Result<Answers> {
         let asked = |record: &VersionRecord| {
             record.parameters.contains_key(ASKED) && !record.withdrawn && record.user.as_deref() == user
@@ -251,8 +264,7 @@ impl Tally {
     pub(super) fn words(self) -> String {
         let Self { wins, losses, ties, .. } = self;
         format!(
-            "of the judgements asked for, {wins} pairs speak for the candidate, {losses} for the active metric, {ties} for \
-             neither"
+            "of the pairs of judgements asked for, {wins} for the candidate, {losses} for the active metric, {ties} for neither"
         )
     }
 
@@ -362,7 +374,11 @@ mod tests {
         };
         let decided = |wins, losses, mut gate: Gate| {
             Tally { wins, losses, ties: 3, upside_down: false }.decide(&mut gate);
-            assert!(gate.reason.contains("said") && gate.reason.contains(&format!("{wins} pairs")), "{}", gate.reason);
+            assert!(
+                gate.reason.contains("said") && gate.reason.contains(&format!("{wins} for the candidate")),
+                "{}",
+                gate.reason
+            );
             gate
         };
         let undecided = gate(1.0, 1.1, -0.2);

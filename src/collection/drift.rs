@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Collection;
 use crate::error::Result;
 use crate::metric::Version;
-use crate::plugin::CautiousStep;
+use crate::plugin::{CautiousStep, FitReport};
 
 /// The name under which a version's parameters say how far it is from its parent.
 pub(super) const MOVED: &str = "moved";
@@ -13,7 +13,7 @@ pub(super) const MOVED: &str = "moved";
 const LEAP: f64 = 3.0;
 /// Earlier steps that a leap is measured by, at least.
 const STEPS: usize = 3;
-/// So many refits refused one after the other are alarming.
+/// So many refits, each on new judgements, that were refused and measured no gain one after the other are alarming.
 const REFUSED: usize = 3;
 
 /// The steps of everybody's metric, oldest first, and what is alarming about them.
@@ -48,11 +48,16 @@ pub struct Step {
     pub accepted: bool,
     /// How far it goes from Euclid to what was learned, where it is a [step](crate::CautiousStep).
     pub step: Option<f64>,
+    /// The newest judgement it learned from.
+    pub newest: Option<u64>,
+    /// At most so much was the measure under the version that was active above Euclid's, with 95 % confidence, on judgements
+    /// that it was not learned from; `None` where they were too few.
+    pub active_gain_at_most: Option<f64>,
 }
 
 impl Collection {
     /// How everybody's metric has moved, refit by refit, with alarms: a step far longer than those before it, refits
-    /// refused in a row, and an active metric that does no better any more than what it had replaced.
+    /// in a row that bring no gain, and an active metric that is worse than Euclid on what was judged since.
     ///
     /// # Errors
     /// Storage errors.
@@ -77,6 +82,8 @@ fn step(version: &Version) -> Option<Step> {
         lower_bound: gate.lower_bound,
         accepted: gate.accepted,
         step: version.parameters.get(CautiousStep::PARAMETER).copied(),
+        newest: version.judgements.map(|(_, newest)| newest),
+        active_gain_at_most: version.parameters.get(FitReport::ACTIVE_GAIN_AT_MOST).copied(),
     })
 }
 
@@ -99,23 +106,28 @@ fn leap(steps: &[Step]) -> Option<String> {
     })
 }
 
-/// The last refits were refused, one after the other.
+/// The last refits on new judgements were refused, one after the other, and measured no gain.
 fn refused(steps: &[Step]) -> Option<String> {
-    let row = steps.iter().rev().take_while(|s| !s.accepted && s.lower_bound.is_some()).count();
+    let in_vain = |s: &&Step| !s.accepted && s.before.zip(s.after).is_some_and(|(before, after)| after <= before);
+    let mut newest: Vec<Option<u64>> = steps.iter().rev().take_while(in_vain).map(|s| s.newest).collect();
+    newest.dedup();
+    let row = newest.len();
     (row >= REFUSED).then(|| {
-        format!("the last {row} refits were refused: new judgements bring no gain, or contradict the old ones")
+        format!(
+            "the last {row} refits on new judgements were refused, and what they learned measures no better than what is \
+             active: the new judgements may contradict the old ones"
+        )
     })
 }
 
-/// What is active is measured today below what it replaced. A cautious step was not certain to be above that.
+/// What is active is measured below Euclid on what was judged since.
 fn worn(steps: &[Step], active: u32) -> Option<String> {
-    let promoted = steps.iter().find(|s| s.version == active && s.step.is_none())?;
-    let today = steps.iter().rfind(|s| s.parent == active && s.measure == promoted.measure)?;
-    let (then, now) = (promoted.before?, today.before?);
-    (now < then).then(|| {
+    let most = steps.iter().rfind(|s| s.parent == active)?.active_gain_at_most?;
+    (most < 0.0).then(|| {
         format!(
-            "metric {active} is active, and on the judgements of today it measures {now:.3}, less than the {then:.3} of what \
-             it replaced: what people look for may have changed"
+            "metric {active} is active, and on queries judged since it was learned it measures at least {:.3} below the \
+             Euclidean distance: what people look for may have changed",
+            -most
         )
     })
 }
@@ -131,10 +143,12 @@ mod tests {
             distance: Some(*distance),
             measure: "m".into(),
             before: Some(1.0),
-            after: Some(1.2),
-            lower_bound: Some(if *accepted { 0.1 } else { -0.1 }),
+            after: Some(if *accepted { 1.2 } else { 0.9 }),
+            lower_bound: Some(if *accepted { 0.1 } else { -0.2 }),
             accepted: *accepted,
             step: None,
+            newest: Some(10 * i as u64),
+            active_gain_at_most: Some(0.1),
         };
         distances.iter().zip(accepted).enumerate().map(of).collect()
     }
@@ -150,9 +164,17 @@ mod tests {
         let mut after_steps = wild.clone();
         after_steps[..3].iter_mut().for_each(|step| step.step = Some(0.3));
         assert_eq!(leap(&after_steps), None, "short steps are not what is usual");
+        let mut again = wild.clone();
+        for step in &mut again {
+            step.newest = Some(7);
+        }
+        assert_eq!(refused(&again), None, "nothing new was judged");
+        let mut close = wild.clone();
+        close[3].after = Some(1.1);
+        assert_eq!(refused(&close), None, "a gain that is not certain is no contradiction");
         let mut worse = calm;
-        worse[2].before = Some(0.8);
-        assert!(worn(&worse, 2).is_some_and(|a| a.contains("metric 2")));
-        assert_eq!(worn(&worse, 3), None);
+        worse[3].active_gain_at_most = Some(-0.2);
+        assert!(worn(&worse, 3).is_some_and(|a| a.contains("metric 3") && a.contains("0.200")));
+        assert_eq!(worn(&worse, 2), None, "that was said of another version");
     }
 }

@@ -50,7 +50,8 @@ impl Collection {
         slots.truncate(sample);
         let ids: Vec<String> = slots.into_iter().filter_map(|slot| inner.ids.get(slot).map(str::to_owned)).collect();
         let nearest = |id: &str, version: u32| -> Result<Vec<String>> {
-            let hits = self.search(Query::like(id)).metric(MetricChoice::Version(version)).k(k).run()?;
+            // Exactly, for what a walk misses under one metric is no difference of the two.
+            let hits = self.search(Query::like(id)).metric(MetricChoice::Version(version)).k(k).recall(1.0).run()?;
             Ok(hits.into_iter().map(|hit| hit.id).collect())
         };
         let changes: Vec<(f64, NeighbourChange)> = ids

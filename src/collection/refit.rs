@@ -61,7 +61,7 @@ pub struct RefitReport {
     pub gate: Gate,
     /// Where the time went.
     pub millis: RefitMillis,
-    /// Judgements that would decide, where they were asked for and the candidate was not promoted. They come in twos of one
+    /// Judgements that may decide, where they were asked for and the candidate was not promoted. They come in twos of one
     /// query.
     pub questions: Vec<Question>,
 }

@@ -273,12 +273,17 @@ impl Collection {
         if let Some(user) = &record.user {
             return Err(Error::Invalid(format!("version {challenger} is {user:?}'s own; a trial is for everybody")));
         }
+        if let Some(held) = running.as_ref().filter(|r| r.state.challenger == challenger).map(|r| r.held.len()) {
+            return Err(Error::Invalid(format!(
+                "a trial of version {challenger} is running, with {held} contests held; end it to begin another"
+            )));
+        }
         let start = inner.shelf.next_judgement()?;
         let state =
             State { challenger, champion, alpha, start, wins: 0, losses: 0, ties: 0, verdict: Verdict::Running };
         state.write(&mut record);
         let mut writes = inner.shelf.write();
-        if let Some(before) = running.as_ref().filter(|r| r.state.challenger != challenger) {
+        if let Some(before) = &*running {
             inner.put_trial(&mut writes, &State { verdict: Verdict::Ended, ..before.state.clone() })?;
         }
         writes.put_version_header(challenger, &record)?;

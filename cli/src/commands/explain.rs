@@ -66,6 +66,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         }))?);
     }
     let rank = |rank: Option<usize>| rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"));
+    if args.like.as_ref() == Some(&args.item) {
+        out.line(format_args!("{BOLD}{}{BOLD:#} is the query itself, which answers leave out", plain(&args.item)))?;
+        return Ok(());
+    }
     out.line(format_args!(
         "{BOLD}{asked} -> {}{BOLD:#}: {} under {}, {} under {}",
         plain(&args.item),

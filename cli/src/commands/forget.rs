@@ -79,10 +79,12 @@ fn document(relearned: &Relearned) -> Value {
 }
 
 fn sentence(relearned: &Relearned) -> String {
-    let anew = match relearned.refit.as_ref().and_then(|refit| Some((refit.version?, refit.promoted))) {
+    let refit = relearned.refit.as_ref();
+    let anew = match refit.and_then(|refit| Some((refit.version?, refit.promoted, refit.step))) {
         None => "and nothing could be learned anew".to_owned(),
-        Some((version, true)) => format!("and metric {version} learned anew"),
-        Some((version, false)) => format!("and metric {version} learned anew, which the gate did not pass"),
+        Some((version, true, None)) => format!("and metric {version} learned anew"),
+        Some((version, true, Some(_))) => format!("and metric {version}, a step, learned anew"),
+        Some((version, false, _)) => format!("and metric {version} learned anew, which the gate did not pass"),
     };
     let user = plain(&relearned.user);
     let active = metric_name(relearned.active);

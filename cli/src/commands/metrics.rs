@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use affinis::{CautiousStep, Collection, Drift, Version};
+use affinis::{CautiousStep, Collection, Drift, Step, Version};
 use anstyle::Style;
 use clap::Subcommand;
 use ndarray::Array2;
@@ -237,8 +237,8 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
         rows.push(("settings", format!("lambda {}, t {}", number(version.lambda), number(version.t))));
     }
     rows.extend(version.judgements.map(|(first, last)| ("judgements", format!("{} to {}", count(first), count(last)))));
-    for (name, value) in &version.parameters {
-        rows.push(("", format!("{} {}", plain(name), number(*value))));
+    for (at, (name, value)) in version.parameters.iter().enumerate() {
+        rows.push((if at == 0 { "further" } else { "" }, format!("{} {}", plain(name), number(*value))));
     }
     if let Some(gate) = &version.gate {
         rows.push(("gate", format!("{}, on {} held out", plain(&gate.measure), count(gate.held_out as u64))));
@@ -315,7 +315,12 @@ fn drift(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
             optional(step.before),
             optional(step.after),
             optional(step.lower_bound),
-            if step.accepted { "passed" } else { "refused" }.to_owned(),
+            match step {
+                Step { accepted: false, .. } => "refused",
+                Step { step: Some(_), .. } => "a step",
+                _ => "passed",
+            }
+            .to_owned(),
         ]);
     }
     if drift.steps.is_empty() {

@@ -20,7 +20,7 @@ Examples:
   affinis refit notes
   affinis refit notes --dry-run                     say what would happen, and store nothing
   affinis refit notes --user ann                    a metric for searches with --user ann
-  affinis refit notes --ask | grep '^{' > q.jsonl   30 judgements that would decide, to be answered
+  affinis refit notes --ask | grep '^{' > q.jsonl   30 judgements that may decide, to be answered
   affinis refit notes --learner diagonal --force    promote it whatever the gate says")]
 pub(crate) struct Args {
     /// The collection's name
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Promote whatever the gate says
     #[arg(long, conflicts_with = "dry_run")]
     force: bool,
-    /// Where the gate does not pass it, ask for N judgements that would decide [default N: 30]
+    /// Where the gate does not pass it, ask for N judgements that may decide, 8 at least [default N: 30]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30", value_parser = questions, conflicts_with_all = ["dry_run", "force"])]
     ask: Option<usize>,
     /// Let a judgement's weight halve over so many days, counted back from the newest
@@ -83,7 +83,11 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let report = refit.run()?;
     drop(working);
     if out.is_json() {
-        return Ok(out.json(&document(&report))?);
+        let mut document = document(&report);
+        if args.dry_run {
+            document["would_promote"] = json!(report.gate.accepted);
+        }
+        return Ok(out.json(&document)?);
     }
     print(&report, args.dry_run, out)?;
     if args.ask.is_some() && !report.promoted {
@@ -126,9 +130,10 @@ fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(
         return Ok(());
     }
     out.line(format_args!(
-        "{BOLD}{} would decide{BOLD:#}: complete the lines, give them to `affinis judge {}`, and refit",
+        "{BOLD}{} may decide{BOLD:#}: complete the lines, give them to `affinis judge {}`, and refit{}",
         plural(report.questions.len() as u64, "judgement", "judgements"),
-        plain(collection.name())
+        plain(collection.name()),
+        if report.questions.iter().any(|question| question.user.is_some()) { " for the same user" } else { "" }
     ))?;
     let text = |id: &str| -> Result<Option<String>, Failure> { Ok(collection.get(id)?.and_then(|item| item.text)) };
     for question in &report.questions {
@@ -194,7 +199,7 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             plain(&report.learner)
         ))?,
         (true, _) if report.step.is_some() => out.line(format_args!(
-            "{GOOD}promoted{GOOD:#} {what}, a step of {} towards what {} learned",
+            "{GOOD}promoted{GOOD:#} {what}, a step of {} from Euclid towards what {} learned",
             number(report.step.unwrap_or(1.0)),
             plain(&report.learner)
         ))?,

@@ -1,6 +1,7 @@
 //! `metrics NAME trial`: a metric against the active one in live answers.
 
 use affinis::{Collection, Query, Team, Trial, Verdict};
+use anstyle::Style;
 use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 
@@ -51,20 +52,21 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(collection: &Collection, action: &Action, out: &mut Out) -> Result<(), Failure> {
+    let name = collection.name();
     match action {
-        Action::Status => status(collection.trial()?.as_ref(), out),
-        Action::Start { version, alpha } => status(Some(&collection.start_trial(*version, *alpha)?), out),
+        Action::Status => status(name, collection.trial()?.as_ref(), out),
+        Action::Start { version, alpha } => status(name, Some(&collection.start_trial(*version, *alpha)?), out),
         Action::Search(search) => answer(collection, search, out),
-        Action::End => status(collection.end_trial()?.as_ref(), out),
+        Action::End => status(name, collection.end_trial()?.as_ref(), out),
     }
 }
 
-fn status(trial: Option<&Trial>, out: &mut Out) -> Result<(), Failure> {
+fn status(name: &str, trial: Option<&Trial>, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
         return Ok(out.json(&json!({"trial": trial}))?);
     }
     let Some(trial) = trial else {
-        out.line("there is no trial; `affinis metrics NAME trial start V` begins one")?;
+        out.line(format_args!("there is no trial; `affinis metrics {} trial start V` begins one", plain(name)))?;
         return Ok(());
     };
     out.line(format_args!("{BOLD}{}{BOLD:#}", sentence(trial)))?;
@@ -103,13 +105,20 @@ fn answer(collection: &Collection, search: &Search, out: &mut Out) -> Result<(),
     if out.is_json() {
         return Ok(out.json(&answer)?);
     }
-    let mut table = Table::new([("", Align::Right), ("id", Align::Left), ("from", Align::Left)]).indent(2);
+    let mut table =
+        Table::new([("", Align::Right), ("id", Align::Left), ("from", Align::Left), ("", Align::Left)]).indent(2);
     for (rank, (id, team)) in answer.ids.iter().zip(&answer.teams).enumerate() {
+        let text = collection.get(id)?.and_then(|item| item.text).unwrap_or_default();
         let (name, style) = match team {
             Team::Champion => ("the active metric", DIM),
             Team::Challenger => ("the challenger", GOOD),
         };
-        table.styled([((rank + 1).to_string(), DIM), (plain(id), BOLD), (name.to_owned(), style)]);
+        table.styled([
+            ((rank + 1).to_string(), DIM),
+            (id.clone(), BOLD),
+            (name.to_owned(), style),
+            (text, Style::new()),
+        ]);
     }
     if answer.ids.is_empty() {
         out.line("  the collection is empty")?;

@@ -22,6 +22,16 @@ use crate::select;
 use crate::shape::{Shaped, shaped};
 use crate::step;
 
+/// What the gate says.
+struct Judged {
+    /// Of the candidate.
+    gate: Gate,
+    /// Of a step towards it, where that passes and the candidate does not.
+    step: Option<Gate>,
+    /// The most that the active metric gains over Euclid on what it has not seen.
+    active_gain: Option<f64>,
+}
+
 /// One refit under way.
 struct Fit<'a> {
     task: &'a Task<'a>,
@@ -86,9 +96,9 @@ pub(crate) fn fit(
     };
     // Cross-fitting is part of the gate, unless it also serves the selection.
     let fitted = if selecting { start.elapsed() } else { start.elapsed().saturating_sub(crossed) };
-    let (gate, step) = match measured.first().zip(scores.first()) {
+    let Judged { gate, step, active_gain } = match measured.first().zip(scores.first()) {
         Some(default) => fit.gate(default)?,
-        None => (gate::not_measured(&evidence, step::may_be_taken(task)), None),
+        None => Judged { gate: gate::not_measured(&evidence), step: None, active_gain: None },
     };
 
     let mut parameters = learner.parameters(variants[chosen]);
@@ -98,6 +108,9 @@ pub(crate) fn fit(
         ("effective_similar".into(), total.similar.effective()),
         ("variants_tried".into(), variants.len() as f64),
     ]));
+    if let Some(most) = active_gain {
+        parameters.insert(FitReport::ACTIVE_GAIN_AT_MOST.into(), most);
+    }
     let step = step.map(|gate| {
         let shaped = step::toward(&found)?;
         let (metric, _) = fit.metric(&shaped, None);
@@ -205,9 +218,8 @@ impl<'a> Fit<'a> {
         }
     }
 
-    /// The verdict on the candidate, given what the learner's default variant measures, cross-fitted; and the one on a step
-    /// towards it, where that passes and the candidate does not.
-    fn gate(&self, (measured, candidate): (&Measured<'_>, &Scores)) -> Result<(Gate, Option<Gate>), LearnError> {
+    /// The verdicts, given what the learner's default variant measures, cross-fitted.
+    fn gate(&self, (measured, candidate): (&Measured<'_>, &Scores)) -> Result<Judged, LearnError> {
         let under =
             |distances: &dyn Distances| Measured::under(self.evidence, &self.folds, distances, || poll(self.task));
         let euclid = under(&Euclid)?;
@@ -225,12 +237,18 @@ impl<'a> Fit<'a> {
             None => None,
         };
         let baselines = Baselines { euclid: euclid.scores(), incumbent };
-        let gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
+        let mut gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
+        let active_gain = gate::active_gain_at_most(self.evidence, &baselines);
         if gate.accepted || !step::may_be_taken(self.task) {
-            return Ok((gate, None));
+            return Ok(Judged { gate, step: None, active_gain });
+        }
+        if baselines.incumbent.as_ref().is_some_and(|step| step.has_seen(self.evidence)) {
+            gate.reason = format!("{}; the step that these judgements allow is active already", gate.reason);
+            return Ok(Judged { gate, step: None, active_gain });
         }
         let step = gate::judge(gate::STEP, self.evidence, &euclid.mixed(measured, step::SHARE).scores(), &baselines);
-        Ok(gate::together(gate, step))
+        let (gate, step) = gate::together(gate, step);
+        Ok(Judged { gate, step, active_gain })
     }
 }
 

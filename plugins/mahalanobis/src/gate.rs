@@ -14,8 +14,9 @@
 //! **Against both.** The mean gain, less 1.64 standard errors, must be above 0 over Euclid and over the incumbent, on at
 //! least 8 queries that have both kinds of results. Where there are fewer, pairs decide by the area under the ROC curve,
 //! with at least 10 of each kind. Where both can be measured, queries decide and pairs may veto: when they lose by more
-//! than 1.64 standard errors. One standard error and 5 queries take their place where a step is judged (module `step`), and
-//! in the comparison with an incumbent that is a step.
+//! than 1.64 standard errors. One standard error and 5 queries take their place where a step is judged (module `step`). Over
+//! an incumbent that is a step no gain has to be shown, for it was no more than likely itself: the candidate must be no
+//! clear loss, by one standard error, on 5 queries that are new to it where there are so many.
 //!
 //! **Fair to both.** An incumbent that was fitted to the same judgements has seen the held-out ones. Metrics of this
 //! plugin say what they have seen (module `seen`); when enough queries (or pairs of each kind) are new to the incumbent,
@@ -60,6 +61,28 @@ pub(crate) struct Baseline {
     pub(crate) seen: Seen,
     /// It is a step, which itself was only likely to be better.
     pub(crate) step: bool,
+}
+
+impl Baseline {
+    /// Whether it has not seen a query or a link.
+    fn is_new(&self, kind: Kind, evidence: &Evidence<'_>, i: usize) -> bool {
+        !self.seen.contains(match kind {
+            Kind::Queries => evidence.queries[i].fingerprint,
+            Kind::Pairs => evidence.links[i].fingerprint,
+        })
+    }
+
+    /// Whether it has seen everything.
+    pub(crate) fn has_seen(&self, evidence: &Evidence<'_>) -> bool {
+        evidence.fingerprints().all(|fingerprint| self.seen.contains(fingerprint))
+    }
+}
+
+/// At most so much is the active metric's gain over Euclid, on queries that it has not seen; `None` where they are too few.
+pub(crate) fn active_gain_at_most(evidence: &Evidence<'_>, baselines: &Baselines) -> Option<f64> {
+    let active = baselines.incumbent.as_ref()?;
+    let is_new = |i| active.is_new(Kind::Queries, evidence, i);
+    compare(WHOLE, Kind::Queries, evidence, (&baselines.euclid, &active.scores), &is_new).map(|test| test.upper())
 }
 
 /// Whether there is enough evidence to measure a gain at all.
@@ -108,7 +131,7 @@ pub(crate) fn judge(level: Level, evidence: &Evidence<'_>, candidate: &Scores, b
             gate
         }
         (Some(verdict), None) | (None, Some(verdict)) => verdict.gate(),
-        (None, None) => too_few(level, &Available::scored(evidence, candidate)),
+        (None, None) => too_few(&Available::scored(evidence, candidate)),
     }
 }
 
@@ -120,19 +143,18 @@ pub(crate) fn together(mut candidate: Gate, mut step: Gate) -> (Gate, Option<Gat
             format!("a step towards the candidate {}; the candidate itself is {}", step.reason, candidate.reason);
         return (candidate, Some(step));
     }
-    if step.lower_bound.is_none() {
-        return (step, None);
+    if step.lower_bound.is_some() {
+        candidate.reason = format!("{}; nor is a step towards it likely to help", candidate.reason);
     }
-    candidate.reason = format!("{}; nor is a step towards it likely to help", candidate.reason);
     (candidate, None)
 }
 
 /// The verdict where there is too little evidence to measure a gain.
-pub(crate) fn not_measured(evidence: &Evidence<'_>, a_step_may_be_taken: bool) -> Gate {
-    too_few(if a_step_may_be_taken { STEP } else { WHOLE }, &Available::of(evidence))
+pub(crate) fn not_measured(evidence: &Evidence<'_>) -> Gate {
+    too_few(&Available::of(evidence))
 }
 
-fn too_few(Level { queries: least, .. }: Level, Available { queries, similar, dissimilar }: &Available) -> Gate {
+fn too_few(Available { queries, similar, dissimilar }: &Available) -> Gate {
     Gate {
         accepted: false,
         measure: Kind::Queries.measure().into(),
@@ -141,9 +163,10 @@ fn too_few(Level { queries: least, .. }: Level, Available { queries, similar, di
         lower_bound: None,
         held_out: *queries,
         reason: format!(
-            "not promoted: too few judgements to test it on; the gate needs {least} queries judged with both \
-             relevant and irrelevant results (there are {queries}), or {MIN_PAIRS} similar and {MIN_PAIRS} dissimilar \
-             pairs (there are {similar} and {dissimilar})"
+            "not promoted: too few judgements to test it on; the gate needs {} queries judged with both relevant and \
+             irrelevant results ({} for a step from Euclid; there are {queries}), or items judged as pairs, {MIN_PAIRS} \
+             similar and {MIN_PAIRS} dissimilar (there are {similar} and {dissimilar})",
+            WHOLE.queries, STEP.queries,
         ),
     }
 }
@@ -268,8 +291,18 @@ struct Verdict {
     kind: Kind,
     euclid: Test,
     incumbent: Option<Test>,
-    /// The incumbent was compared on evidence that it has not seen.
-    fresh: bool,
+    /// What the comparison with the incumbent rests on.
+    over: Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Over {
+    /// What the incumbent has not seen.
+    New,
+    /// What it has seen.
+    Seen,
+    /// What it has not seen, where the incumbent is a step: that may be no clear loss.
+    NewToStep,
 }
 
 impl Verdict {
@@ -281,20 +314,20 @@ impl Verdict {
         baselines: &Baselines,
     ) -> Option<Self> {
         let euclid = compare(level, kind, evidence, (&baselines.euclid, candidate), &|_| true)?;
-        let Some(Baseline { scores, seen, step }) = &baselines.incumbent else {
-            return Some(Self { kind, euclid, incumbent: None, fresh: false });
+        let Some(incumbent) = &baselines.incumbent else {
+            return Some(Self { kind, euclid, incumbent: None, over: Over::New });
         };
-        let level = if *step { STEP } else { level };
-        let new = |i: usize| {
-            !seen.contains(match kind {
-                Kind::Queries => evidence.queries[i].fingerprint,
-                Kind::Pairs => evidence.links[i].fingerprint,
-            })
-        };
-        let on_new = compare(level, kind, evidence, (scores, candidate), &new);
-        let fresh = on_new.is_some();
-        let incumbent = on_new.or_else(|| compare(level, kind, evidence, (scores, candidate), &|_| true));
-        Some(Self { kind, euclid, incumbent, fresh })
+        let compared = (&incumbent.scores, candidate);
+        let level = if incumbent.step { STEP } else { level };
+        let on_new = compare(level, kind, evidence, compared, &|i| incumbent.is_new(kind, evidence, i));
+        Some(match on_new {
+            _ if incumbent.step => Self { kind, euclid, incumbent: on_new, over: Over::NewToStep },
+            Some(_) => Self { kind, euclid, incumbent: on_new, over: Over::New },
+            None => {
+                let on_all = compare(level, kind, evidence, compared, &|_| true);
+                Self { kind, euclid, incumbent: on_all, over: Over::Seen }
+            }
+        })
     }
 
     /// Whether even the upper bound over one of both is below 0.
@@ -302,20 +335,25 @@ impl Verdict {
         self.euclid.upper() < 0.0 || self.incumbent.is_some_and(|test| test.upper() < 0.0)
     }
 
-    /// The comparison with the lower bound.
+    /// The comparison with the lower bound, of those in which a gain has to be shown.
     fn worst(&self) -> Test {
-        self.incumbent.filter(|i| i.lower() < self.euclid.lower()).unwrap_or(self.euclid)
+        let incumbent = self.incumbent.filter(|_| self.over != Over::NewToStep);
+        incumbent.filter(|i| i.lower() < self.euclid.lower()).unwrap_or(self.euclid)
+    }
+
+    fn passes(&self) -> bool {
+        self.worst().lower() > 0.0 && !self.is_a_loss()
     }
 
     fn gate(&self) -> Gate {
-        let shown = self.incumbent.unwrap_or(self.euclid);
+        let worst = self.worst();
         Gate {
-            accepted: self.worst().lower() > 0.0,
+            accepted: self.passes(),
             measure: self.kind.measure().into(),
-            before: Some(shown.before),
-            after: Some(shown.after),
-            lower_bound: Some(self.worst().lower()),
-            held_out: shown.count,
+            before: Some(worst.before),
+            after: Some(worst.after),
+            lower_bound: Some(worst.lower()),
+            held_out: worst.count,
             reason: self.sentence(),
         }
     }
@@ -338,10 +376,18 @@ impl Verdict {
         let over = if self.kind == Kind::Queries { "queries" } else { "pairs" };
         let mut figures = against(&self.euclid, "Euclid", over);
         if let Some(test) = &self.incumbent {
-            let over = if self.fresh { format!("{over} new to it") } else { format!("{over}, seen by it") };
-            figures = format!("{figures} and {}", against(test, "the active metric", &over));
+            let (whom, over) = match self.over {
+                Over::New => ("the active metric", format!("{over} new to it")),
+                Over::Seen => ("the active metric", format!("{over}, seen by it")),
+                Over::NewToStep => ("the step that is active", format!("{over} new to it")),
+            };
+            figures = format!("{figures} and {}", against(test, whom, &over));
         }
-        let decision = if self.worst().lower() > 0.0 { "passed" } else { "not promoted, no certain gain" };
+        let decision = match self.passes() {
+            true => "passed",
+            false if self.worst().lower() > 0.0 => "not promoted, worse than the step that is active",
+            false => "not promoted, no certain gain",
+        };
         format!(
             "{decision}: {what} is {figures}{}",
             if unit.is_empty() { String::new() } else { format!(", in{unit}") }

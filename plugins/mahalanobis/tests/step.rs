@@ -91,18 +91,27 @@ fn from_a_learned_metric_of_everybody_no_step_is_taken() {
     let learned = learned(1.1);
     let incumbent = |step| Some(Incumbent { metric: &*learned, step });
     let fitted = fit(6, incumbent(false), None);
-    assert!(fitted.passed().is_none() && !fitted.report.gate.reason.contains("step"), "{}", fitted.report.gate.reason);
+    assert!(
+        fitted.passed().is_none() && !fitted.report.gate.reason.contains("nor is a step"),
+        "{}",
+        fitted.report.gate.reason
+    );
 
     // Another step may be replaced, and the next one begins at Euclid again.
     let replacing = fit(6, incumbent(true), None);
     let step = replacing.step.as_ref().unwrap_or_else(|| panic!("a step passes: {}", replacing.report.gate.reason));
     let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*replacing.metric) * SHARE;
     assert!(apart(&matrix(&*step.metric), &expected) < 1e-9);
-    assert!(step.gate.reason.contains("the active metric"), "{}", step.gate.reason);
+    assert!(step.gate.reason.contains("the step that is active"), "{}", step.gate.reason);
+
+    // Nothing new was judged: the step that it would take is there.
+    let first = fit(6, None, None).step.expect("a step passes").metric;
+    let again = fit(6, Some(Incumbent { metric: &*first, step: true }), None);
+    assert!(again.passed().is_none() && again.report.gate.reason.contains("active already"));
 }
 
 #[test]
-fn a_candidate_that_is_certain_over_euclid_need_only_be_likely_over_a_step() {
+fn a_candidate_that_is_certain_over_euclid_replaces_a_step_that_it_is_not_clearly_worse_than() {
     let (many, few) = (fit(20, None, None), fit(6, None, None));
     let step = few.step.expect("a step passes").metric;
     let over = |step_is| fit(20, Some(Incumbent { metric: &*step, step: step_is }), None).report.gate;
