@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Arguments { tables: Some(tables), splits: Some(splits), out: Some(out), .. } => {
             tables::run(&tables, &splits, &out, &given.only, given.closed_form)
         }
-        Arguments { report: Some(report), .. } => report::run(&report, given.seeds.unwrap_or(5), &given.only),
+        Arguments { report: Some(report), .. } => report::run(&report, given.seeds, &given.only),
         _ => {
             eprintln!("{USAGE}");
             Ok(())

@@ -14,34 +14,46 @@ const CORPORA: [(&str, &str); 2] = [("debian-6000", "Debian"), ("wordnet-6000", 
 /// Made by `benches/learning/corpora.py`; nothing was chosen by looking at them.
 const ELSEWHERE: [(&str, &str); 2] = [("banking", "Banking"), ("news", "News")];
 
-/// A part of the report: its name in the markers, and what makes it.
-type Section = (&'static str, fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>);
+/// What makes a section, of the corpora and so many seeds, with plots put into a directory.
+type Make = fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>;
+
+/// A part of the report.
+struct Section {
+    /// Its name in the markers.
+    name: &'static str,
+    /// Seeds unless the command says otherwise: more where a gate decides that is right as often as not.
+    seeds: u64,
+    make: Make,
+}
 
 const SECTIONS: [Section; 10] = [
-    ("budgets", sections::budgets),
-    ("steps", steps::steps),
-    ("elsewhere", sections::elsewhere),
-    ("others", sections::others),
-    ("learners", sections::learners),
-    ("noise", sections::noise),
-    ("hostile", hostile::hostile),
-    ("pairs", sections::pairs),
-    ("rounds", sections::rounds),
-    ("speed", speed::speed),
+    Section { name: "budgets", seeds: 20, make: sections::budgets },
+    Section { name: "steps", seeds: 20, make: steps::steps },
+    Section { name: "elsewhere", seeds: 5, make: sections::elsewhere },
+    Section { name: "others", seeds: 5, make: sections::others },
+    Section { name: "learners", seeds: 5, make: sections::learners },
+    Section { name: "noise", seeds: 5, make: sections::noise },
+    Section { name: "hostile", seeds: 5, make: hostile::hostile },
+    Section { name: "pairs", seeds: 5, make: sections::pairs },
+    Section { name: "rounds", seeds: 20, make: sections::rounds },
+    Section { name: "speed", seeds: 1, make: speed::speed },
 ];
 
 /// Makes the sections (those of `only`, or all), and puts them into `directory/learning.md`.
-pub(crate) fn run(directory: &Path, seeds: u64, only: &[String]) -> Result<(), Box<dyn Error>> {
-    if let Some(unknown) = only.iter().find(|o| SECTIONS.iter().all(|(name, _)| name != o)) {
-        return Err(format!("no section is called {unknown}; there are {:?}", SECTIONS.map(|(name, _)| name)).into());
+pub(crate) fn run(directory: &Path, seeds: Option<u64>, only: &[String]) -> Result<(), Box<dyn Error>> {
+    if let Some(unknown) = only.iter().find(|o| SECTIONS.iter().all(|section| section.name != *o)) {
+        return Err(
+            format!("no section is called {unknown}; there are {:?}", SECTIONS.map(|section| section.name)).into()
+        );
     }
     let corpora: Vec<Corpus> = CORPORA.into_iter().filter_map(|(name, _)| corpus(name)).collect();
     if corpora.is_empty() {
         return Err("no corpus is there to measure on".into());
     }
     let page = directory.join("learning.md");
-    for (name, make) in SECTIONS.into_iter().filter(|(n, _)| only.is_empty() || only.iter().any(|o| o == n)) {
-        let made = make(&corpora, seeds, directory)?;
+    let wanted = |section: &Section| only.is_empty() || only.iter().any(|name| name == section.name);
+    for Section { name, seeds: usual, make } in SECTIONS.into_iter().filter(wanted) {
+        let made = make(&corpora, seeds.unwrap_or(usual), directory)?;
         eprintln!("{made}");
         let text = std::fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
         std::fs::write(&page, replaced(&text, name, &made)?)?;

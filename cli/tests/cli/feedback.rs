@@ -97,20 +97,65 @@ fn whoever_judges_is_told_that_the_trial_is_over() {
     assert!(!home.ok(["judge", "c", "click.jsonl"]).stdout.contains("trial"));
 }
 
-#[test]
-fn what_refit_asks_can_be_completed_and_judged() {
-    let home = Home::with_points();
-    let items: Vec<_> = (0..60)
-        .map(|i| json!({"id": i.to_string(), "vector": [f64::from(i % 2), f64::from(i * 37 % 60) / 15.0]}))
-        .collect();
-    home.write("more.jsonl", lines(&items));
-    home.ok(["add", "c", "more.jsonl"]);
-    let judgements: Vec<_> = (0..5)
+/// A collection in which ten items were judged for each of so many queries, by whether both numbers are even or odd.
+fn judged_by_parity(queries: u32, user: Option<&str>) -> Home {
+    let home = Home::new();
+    home.ok(["create", "c", "--dim", "6"]);
+    // Two numbers say whether the item's is even, four are noise.
+    let noise = |i: u32| f64::from((i * 7919 + 104_729) % 1_000) / 500.0 - 1.0;
+    let vector = |i: u32| -> Vec<f64> {
+        (0..6).map(|k| if k < 2 { f64::from(i % 2) + noise(i * 6 + k) / 4.0 } else { noise(i * 6 + k) }).collect()
+    };
+    let points: Vec<_> = (0..60).map(|i| json!({"id": i.to_string(), "vector": vector(i)})).collect();
+    home.write("points.jsonl", lines(&points));
+    home.ok(["add", "c", "points.jsonl"]);
+    let judgements: Vec<_> = (0..queries)
         .flat_map(|query| (20..30).map(move |item| (query, item)))
-        .map(|(query, item)| json!({"query_id": query.to_string(), "item": item.to_string(), "relevant": query % 2 == item % 2}))
+        .map(|(query, item)| {
+            let mut said =
+                json!({"query_id": query.to_string(), "item": item.to_string(), "relevant": query % 2 == item % 2});
+            if let Some(user) = user {
+                said["user"] = json!(user);
+            }
+            said
+        })
         .collect();
     home.write("judgements.jsonl", lines(&judgements));
     home.ok(["judge", "c", "judgements.jsonl"]);
+    home
+}
+
+#[test]
+fn a_step_is_told_from_a_candidate() {
+    let home = judged_by_parity(7, None);
+    let dry = home.json(["refit", "c", "--dry-run"]);
+    assert_eq!((&dry["promoted"], &dry["would_promote"]), (&json!(false), &json!(true)), "{dry}");
+    assert!(dry["step"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0), "{dry}");
+    let said = home.ok(["refit", "c"]).stdout;
+    assert!(said.contains("promoted metric 1, a step of 0.3333 from Euclid towards what gmml learned"), "{said}");
+    assert!(said.contains("the candidate itself is not promoted"), "{said}");
+    for action in [&["metrics", "c"][..], &["metrics", "c", "drift"]] {
+        assert!(home.ok(action.iter().copied()).stdout.contains("a step"), "{action:?}");
+    }
+    let forced = home.json(["refit", "c", "--force"]);
+    assert_eq!((&forced["promoted"], forced.get("step")), (&json!(true), None));
+    let versions: Vec<_> = home.ok(["metrics", "c", "--json"]).json();
+    assert_eq!(versions.iter().map(|v| v.get("step").is_some()).collect::<Vec<_>>(), [false, true, false]);
+}
+
+#[test]
+fn what_is_asked_of_one_user_names_the_user() {
+    let home = judged_by_parity(5, Some("ann"));
+    let asked = home.json(["refit", "c", "--user", "ann", "--ask", "8"])["ask"].clone();
+    assert!(
+        asked.as_array().is_some_and(|asked| asked.len() == 8 && asked.iter().all(|q| q["user"] == "ann")),
+        "{asked}"
+    );
+}
+
+#[test]
+fn what_refit_asks_can_be_completed_and_judged() {
+    let home = judged_by_parity(5, None);
     let report = home.json(["refit", "c", "--ask", "8"]);
     assert_eq!(report["promoted"], false);
     let asked = report["ask"].as_array().unwrap();
