@@ -257,6 +257,14 @@ pub struct FitReport {
 }
 
 impl FitReport {
+    /// The name of the parameter that says what the active metric measures on held-out judgements, on those that it was not
+    /// learned from where they are enough.
+    pub const ACTIVE_MEASURE: &str = "active_measure";
+    /// The name of the parameter that says on how many queries or pairs that rests.
+    pub const ACTIVE_HELD_OUT: &str = "active_held_out";
+    /// The name of the parameter that is 1 where the candidate is clearly worse than Euclid or the active metric: even the
+    /// upper bound of its gain is below 0.
+    pub const CLEARLY_WORSE: &str = "clearly_worse";
     /// The name of the parameter that says how much the active metric's measure is above Euclid's at most, with 95 %
     /// confidence, on judgements that it was not learned from.
     pub const ACTIVE_GAIN_AT_MOST: &str = "active_gain_at_most";

@@ -18,15 +18,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Inner;
+use super::neighbours::{Lists, Stored};
 use crate::error::{Error, Result};
 use crate::feedback::{Source, source_of};
-use crate::index::{SearchParams, Versioned};
+use crate::index::Versioned;
 use crate::persist::{JudgementRecord, QueryRecord, VersionRecord};
-use crate::plugin::{Gate, PairCounts};
+use crate::plugin::{FitReport, Gate, PairCounts};
 use crate::query::Query;
 
 /// Length of the lists that are compared.
@@ -111,8 +111,28 @@ struct Contest {
 }
 
 impl Inner {
+    /// Asks: the candidate's version says how many questions there were.
+    pub(super) fn ask(
+        &self,
+        candidate: &Versioned,
+        incumbent: &Versioned,
+        n: usize,
+        user: Option<&str>,
+    ) -> Result<Vec<Question>> {
+        let questions = self.questions(candidate, incumbent, n, user)?;
+        if !questions.is_empty() {
+            let _writing = self.lock_writer();
+            let mut record = self.version_record(candidate.version)?;
+            record.parameters.insert(ASKED.to_owned(), questions.len() as f64);
+            let mut writes = self.shelf.write();
+            writes.put_version_header(candidate.version, &record)?;
+            writes.commit()?;
+        }
+        Ok(questions)
+    }
+
     /// The questions on a candidate, in pairs of one query.
-    pub(super) fn questions(
+    fn questions(
         &self,
         candidate: &Versioned,
         incumbent: &Versioned,
@@ -130,10 +150,13 @@ impl Inner {
         let mut random = fastrand::Rng::with_seed(u64::from(candidate.version));
         random.shuffle(&mut slots);
         slots.retain(|slot| self.ids.get(*slot).is_some_and(|id| !judged.contains(id)));
-        slots.truncate((COMPARED / slots.len().max(1)).clamp(2 * n, POOL.max(2 * n)));
-        let contests: Vec<Option<Contest>> =
-            slots.par_iter().map(|slot| self.contest(*slot, candidate, incumbent)).collect::<Result<_>>()?;
-        let mut contests: Vec<Contest> = contests.into_iter().flatten().collect();
+        slots.truncate((COMPARED / slots.len().max(1)).clamp(n, POOL.max(n)));
+        let items = self.stored(slots);
+        let [news, olds] = [candidate, incumbent].map(|metric| self.nearest_exactly(metric, &items, TOP));
+        let lists = news?.into_iter().zip(olds?);
+        let contest =
+            |((query, vector), lists): (&Stored, Lists)| self.contest(*query, vector, lists, (candidate, incumbent));
+        let mut contests: Vec<Contest> = items.iter().zip(lists).filter_map(contest).collect();
         contests.sort_by(|a, b| b.disagreement.total_cmp(&a.disagreement).then_with(|| a.query.cmp(&b.query)));
         contests.truncate(n.div_ceil(2));
         let mut questions = Vec::with_capacity(2 * contests.len());
@@ -152,20 +175,17 @@ impl Inner {
         Ok(questions)
     }
 
-    /// The first ten answers to a stored item, itself left out: exactly, for what a walk misses under one metric is no
-    /// disagreement of the two.
-    fn top(&self, metric: &Versioned, query: &[f32], own: u32) -> Result<Vec<u32>> {
-        let params = SearchParams { k: TOP + 1, recall: Some(1.0), ..SearchParams::default() };
-        let found = self.index.search(metric, query, &params).map_err(|e| self.index_error(e))?;
-        Ok(found.hits.iter().map(|n| n.slot).filter(|slot| *slot != own).take(TOP).collect())
-    }
-
-    fn contest(&self, query: u32, candidate: &Versioned, incumbent: &Versioned) -> Result<Option<Contest>> {
-        let Some(vector) = self.index.vector(query) else { return Ok(None) };
-        let (news, olds) = (self.top(candidate, &vector, query)?, self.top(incumbent, &vector, query)?);
+    /// The contest that the lists of the candidate and the incumbent make for a query, if each has an item of its own.
+    fn contest(
+        &self,
+        query: u32,
+        vector: &[f32],
+        (news, olds): Lists,
+        (candidate, incumbent): (&Versioned, &Versioned),
+    ) -> Option<Contest> {
         // How far a metric puts what only the other lists behind the last of its own list.
         let farthest = |metric: &Versioned, list: &[u32], others: &[u32]| -> Option<(u32, f64)> {
-            let distance = |slot: u32| Some(metric.metric.distance(&vector, &self.index.vector(slot)?));
+            let distance = |slot: u32| Some(metric.metric.distance(vector, &self.index.vector(slot)?));
             let last = distance(*list.last()?).filter(|d| *d != 0.0)?;
             // A similarity is a negative distance, which has no ratios.
             let behind =
@@ -176,7 +196,7 @@ impl Inner {
                 .max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)))
         };
         let (new, old) = (farthest(incumbent, &olds, &news), farthest(candidate, &news, &olds));
-        Ok(new.zip(old).map(|((new, a), (old, b))| Contest { query, new, old, disagreement: a + b }))
+        new.zip(old).map(|((new, a), (old, b))| Contest { query, new, old, disagreement: a + b })
     }
 
     /// What the answers to the last questions say; nothing where nothing was asked of a candidate to the incumbent. A refit
@@ -214,48 +234,54 @@ impl Inner {
                 after.entry(query).or_default().push((item, grade));
             }
         }
-        let candidate = self.load(version)?;
+        let after: Vec<(String, Vec<(String, f32)>)> =
+            after.into_iter().filter(|(query, _)| !before.contains(query)).collect();
+        let answered: usize = after.iter().map(|(_, answers)| answers.len()).sum();
+        let said = |name: &str| record.parameters.get(name).copied();
+        let open = said(ASKED).map_or(0, |asked| (asked as usize).saturating_sub(answered));
         // The separation counts standard deviations a query, so its mean over n queries errs by about 1 / sqrt(n).
-        let upside_down = record
-            .gate
-            .as_ref()
-            .is_some_and(|gate| gate.before.is_some_and(|before| before < -Z / (gate.held_out.max(1) as f64).sqrt()));
+        let upside_down = said(FitReport::ACTIVE_MEASURE)
+            .zip(said(FitReport::ACTIVE_HELD_OUT))
+            .is_some_and(|(measure, held_out)| measure < -Z / held_out.max(1.0).sqrt());
         let mut tally = Tally { upside_down, ..Tally::default() };
-        for (query, answers) in after.into_iter().filter(|(query, _)| !before.contains(query)) {
-            match self.outcome(&query, &answers, &candidate, incumbent)? {
-                Some(gain) if gain > 0.0 => tally.wins += 1,
-                Some(gain) if gain < 0.0 => tally.losses += 1,
-                Some(_) => tally.ties += 1,
-                None => {}
+        for gain in self.outcomes(&after, &self.load(version)?, incumbent)? {
+            match gain {
+                gain if gain > 0.0 => tally.wins += 1,
+                gain if gain < 0.0 => tally.losses += 1,
+                _ => tally.ties += 1,
             }
         }
         let contests = tally.wins + tally.losses + tally.ties;
-        let asked = record.parameters.get(ASKED).map_or(0, |n| *n as usize);
-        Ok(Answers { tally: (contests > 0).then_some(tally), open: asked.saturating_sub(2 * contests) })
+        Ok(Answers { tally: (contests > 0).then_some(tally), open })
     }
 
-    /// By how much the candidate's own items were judged better; `None` when those of one side were not judged.
-    fn outcome(
+    /// By how much the candidate's own items were judged better, query by query; nothing of a query where those of one side
+    /// were not judged.
+    fn outcomes(
         &self,
-        query: &str,
-        answers: &[(String, f32)],
+        answered: &[(String, Vec<(String, f32)>)],
         candidate: &Versioned,
         incumbent: &Versioned,
-    ) -> Result<Option<f64>> {
-        let slot = self.shelf.slot(query)?;
-        let Some((slot, vector)) = slot.and_then(|slot| Some((slot, self.index.vector(slot)?))) else {
-            return Ok(None);
-        };
-        let (news, olds) = (self.top(candidate, &vector, slot)?, self.top(incumbent, &vector, slot)?);
-        let mean = |list: &[u32], other: &[u32]| -> Option<f64> {
-            let own = answers.iter().filter(|(item, _)| {
-                let slot = self.shelf.slot(item).ok().flatten();
-                slot.is_some_and(|slot| list.contains(&slot) && !other.contains(&slot))
-            });
+    ) -> Result<Vec<f64>> {
+        let mut items = Vec::new();
+        let mut said: Vec<Vec<(u32, f32)>> = Vec::new();
+        for (query, answers) in answered.iter().filter(|(_, answers)| answers.len() > 1) {
+            let Some(item) = self.stored(self.shelf.slot(query)?).pop() else { continue };
+            let of_slot = |(item, grade): &(String, f32)| Ok(self.shelf.slot(item)?.map(|slot| (slot, *grade)));
+            let graded: Vec<Option<(u32, f32)>> = answers.iter().map(of_slot).collect::<Result<_>>()?;
+            items.push(item);
+            said.push(graded.into_iter().flatten().collect());
+        }
+        let [news, olds] = [candidate, incumbent].map(|metric| self.nearest_exactly(metric, &items, TOP));
+        let relevant = |said: &[(u32, f32)], list: &[u32], other: &[u32]| -> Option<f64> {
+            let own = said.iter().filter(|(slot, _)| list.contains(slot) && !other.contains(slot));
             let relevant: Vec<f64> = own.map(|(_, grade)| f64::from(u8::from(*grade > 0.0))).collect();
             (!relevant.is_empty()).then(|| relevant.iter().sum::<f64>() / relevant.len() as f64)
         };
-        Ok(mean(&news, &olds).zip(mean(&olds, &news)).map(|(new, old)| new - old))
+        let gain = |(said, (new, old)): (Vec<(u32, f32)>, Lists)| {
+            Some(relevant(&said, &new, &old)? - relevant(&said, &old, &new)?)
+        };
+        Ok(said.into_iter().zip(news?.into_iter().zip(olds?)).filter_map(gain).collect())
     }
 }
 
@@ -269,15 +295,12 @@ impl Tally {
     }
 
     /// Turns the key in a verdict of the held-out test, and says to which side.
-    pub(super) fn decide(self, gate: &mut Gate) -> Said {
+    ///
+    /// `refuted` is what the held-out test finds clearly worse, which answers do not let pass.
+    pub(super) fn decide(self, gate: &mut Gate, refuted: bool) -> Said {
         let Self { wins, losses, ties, upside_down } = self;
         let said = self.words();
         let (better, worse) = (chance(wins, losses, 0.5), chance(losses, wins, 0.5));
-        // The held-out test may refuse what it finds clearly worse: an upper bound of the gain below 0.
-        let refuted = match (gate.before, gate.after, gate.lower_bound) {
-            (Some(before), Some(after), Some(lower)) => 2.0 * (after - before) < lower,
-            _ => false,
-        };
         if upside_down {
             gate.accepted = false;
             gate.reason = format!(
@@ -373,7 +396,10 @@ mod tests {
             reason: "said".into(),
         };
         let decided = |wins, losses, mut gate: Gate| {
-            Tally { wins, losses, ties: 3, upside_down: false }.decide(&mut gate);
+            // Its upper bound is as far above the gain as its lower bound is below.
+            let refuted =
+                gate.before.zip(gate.after).zip(gate.lower_bound).is_some_and(|((b, a), l)| 2.0 * (a - b) < l);
+            Tally { wins, losses, ties: 3, upside_down: false }.decide(&mut gate, refuted);
             assert!(
                 gate.reason.contains("said") && gate.reason.contains(&format!("{wins} for the candidate")),
                 "{}",
@@ -390,7 +416,7 @@ mod tests {
         assert!(!decided(1, 8, gate(1.0, 1.5, 0.2)).accepted, "what was asked speaks against it");
         assert!(decided(2, 3, gate(1.0, 1.5, 0.2)).accepted, "what was asked does not decide");
         let mut opposite = gate(-0.5, 0.5, 0.2);
-        Tally { wins: 9, losses: 0, ties: 0, upside_down: true }.decide(&mut opposite);
+        Tally { wins: 9, losses: 0, ties: 0, upside_down: true }.decide(&mut opposite, false);
         assert!(!opposite.accepted && opposite.reason.contains("not believed"));
     }
 }

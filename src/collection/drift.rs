@@ -38,7 +38,7 @@ pub struct Step {
     pub distance: Option<f64>,
     /// What the gate measured.
     pub measure: String,
-    /// Under the version that was active.
+    /// Under Euclid or the version that was active, whichever left less of a gain.
     pub before: Option<f64>,
     /// Under the new one.
     pub after: Option<f64>,
@@ -114,14 +114,15 @@ fn refused(steps: &[Step]) -> Option<String> {
     let row = newest.len();
     (row >= REFUSED).then(|| {
         format!(
-            "the last {row} refits on new judgements were refused, and what they learned measures no better than what is \
-             active: the new judgements may contradict the old ones"
+            "the last {row} refits on new judgements were refused, and what they learned measures no better than what it was \
+             compared with: the new judgements may contradict the old ones"
         )
     })
 }
 
 /// What is active is measured below Euclid on what was judged since.
 fn worn(steps: &[Step], active: u32) -> Option<String> {
+    steps.iter().find(|step| step.version == active)?;
     let most = steps.iter().rfind(|s| s.parent == active)?.active_gain_at_most?;
     (most < 0.0).then(|| {
         format!(

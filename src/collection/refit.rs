@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::ask::{self, ASKED, Question, Said};
+use super::ask::{self, Question, Said};
 use super::collect::{Selection, Whose};
 use super::drift::MOVED;
 use super::versions::BASE;
@@ -179,7 +179,7 @@ impl Refit {
     /// What a version says of the request.
     fn parameters(&self) -> impl Iterator<Item = (String, f64)> {
         let days = self.half_life.map(|time| time.as_secs_f64() / 86_400.0);
-        let said = [(ASKED, self.ask.map(|n| n as f64)), (HALF_LIFE_DAYS, days), (USER_SHARE, self.user_share)];
+        let said = [(HALF_LIFE_DAYS, days), (USER_SHARE, self.user_share)];
         said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
     }
 
@@ -333,7 +333,7 @@ impl Inner {
         }
         let swap = millis(swapping);
         let questions = match (request.ask, candidate) {
-            (Some(n), Some(candidate)) => self.questions(&candidate, &incumbent, n, user)?,
+            (Some(n), Some(candidate)) => self.ask(&candidate, &incumbent, n, user)?,
             _ => Vec::new(),
         };
         let FitReport { learner, pairs, lambda, t, condition, parameters, gate, fit_millis, gate_millis } =
@@ -359,10 +359,12 @@ impl Inner {
     /// Turns the second key, where questions were answered, and takes the step where the candidate does not pass.
     fn decide(&self, request: &Refit, incumbent: &Versioned, fitted: &mut Fitted) -> Result<()> {
         fitted.report.parameters.remove(CautiousStep::PARAMETER);
-        fitted.step.take_if(|step| !step.gate.accepted || step.share <= 0.0 || step.share >= 1.0);
+        let sound = |step: &CautiousStep| step.gate.accepted && step.share > 0.0 && step.share < 1.0;
+        fitted.step.take_if(|step| !sound(step));
         let answers = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)?;
         if let Some(tally) = answers.tally {
-            match (tally.decide(&mut fitted.report.gate), &mut fitted.step) {
+            let refuted = fitted.report.parameters.contains_key(FitReport::CLEARLY_WORSE);
+            match (tally.decide(&mut fitted.report.gate, refuted), &mut fitted.step) {
                 (Said::Nothing, Some(step)) => step.gate.reason = format!("{}; {}", step.gate.reason, tally.words()),
                 (Said::Against, step) => *step = None,
                 _ => {}
@@ -391,7 +393,7 @@ fn refuse_if_overtaken(gate: &mut Gate, compared: u32, active: u32) {
     if gate.accepted && compared != active {
         gate.accepted = false;
         gate.reason = format!(
-            "not promoted: metric {active} became active while this one was compared with metric {compared}, where it {}",
+            "not promoted: metric {active} became active while this one was compared with metric {compared}; that said: {}",
             gate.reason
         );
     }

@@ -54,6 +54,7 @@ pub(crate) use stats::IndexStats;
 
 use background::Background;
 use query::Query;
+use rayon::prelude::*;
 use search::{PartBiases, Searcher};
 use view::View;
 use write::Shared;
@@ -189,6 +190,19 @@ impl Index {
         params: &SearchParams<'_>,
     ) -> Result<Found, IndexError> {
         self.shared.search(metric, query, params)
+    }
+
+    /// The slots of the `k` nearest items of each of many queries, exactly.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub(crate) fn nearest_exactly(
+        &self,
+        metric: &Versioned,
+        queries: &[&[f32]],
+        k: usize,
+    ) -> Result<Vec<Vec<u32>>, IndexError> {
+        self.shared.nearest_exactly(metric, queries, k)
     }
 
     /// The state that the next search sees.
@@ -348,6 +362,26 @@ impl Segments<'_> {
 }
 
 impl Shared {
+    /// See [`Index::nearest_exactly`].
+    fn nearest_exactly(&self, metric: &Versioned, queries: &[&[f32]], k: usize) -> Result<Vec<Vec<u32>>, IndexError> {
+        // So many queries meet a block of rows while it is in the cache.
+        const TOGETHER: usize = 32;
+        queries.iter().try_for_each(|query| self.check_vector(query))?;
+        self.check_metric(metric)?;
+        let view = self.view.load_full();
+        let biases = PartBiases::of(&view, &self.biases, metric.version);
+        let found: Vec<Vec<Vec<u32>>> = queries
+            .par_chunks(TOGETHER)
+            .map(|queries| {
+                let queries: Vec<Query<'_>> = queries.iter().map(|query| Query::new(metric, query)).collect();
+                let found = search::scan_all(&view, &biases, &queries, k, &|| false).unwrap_or_default();
+                found.into_iter().map(|hits| hits.iter().map(|hit| hit.slot).collect()).collect()
+            })
+            .collect();
+        view.check_images()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
     /// See [`Index::search`].
     fn search(&self, metric: &Versioned, query: &[f32], params: &SearchParams<'_>) -> Result<Found, IndexError> {
         self.check_vector(query)?;

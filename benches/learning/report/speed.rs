@@ -18,7 +18,7 @@ pub(super) fn speed(_: &[Corpus], _: u64, _: &Path) -> Result<String, Box<dyn Er
         let (examples, sample) = world(d, judgements);
         let mut row = vec![d.to_string(), judgements.to_string()];
         // Too few for a held-out test, so that the closed form is all that is done.
-        let few = Examples { graded: examples.graded[..70].to_vec(), ..examples.clone() };
+        let few = Examples { graded: examples.graded[..40].to_vec(), ..examples.clone() };
         // As a store has it: one plugin, which remembers the prior of the collection's sample.
         let plugin = Mahalanobis::default();
         let first = [(&few, Some("gmml")), (&few, Some("gmml"))];
@@ -43,7 +43,7 @@ pub(super) fn speed(_: &[Corpus], _: u64, _: &Path) -> Result<String, Box<dyn Er
     let head = [
         "d",
         "judgements",
-        "the first closed form (70 judgements)",
+        "the first closed form (40 judgements)",
         "the same, the prior known",
         "with selection of t, and gate",
         "with refining too",

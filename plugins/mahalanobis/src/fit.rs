@@ -28,8 +28,8 @@ struct Judged {
     gate: Gate,
     /// Of a step towards it, where that passes and the candidate does not.
     step: Option<Gate>,
-    /// The most that the active metric gains over Euclid on what it has not seen.
-    active_gain: Option<f64>,
+    /// What else there is to say of it.
+    parameters: BTreeMap<&'static str, f64>,
 }
 
 /// One refit under way.
@@ -96,9 +96,9 @@ pub(crate) fn fit(
     };
     // Cross-fitting is part of the gate, unless it also serves the selection.
     let fitted = if selecting { start.elapsed() } else { start.elapsed().saturating_sub(crossed) };
-    let Judged { gate, step, active_gain } = match measured.first().zip(scores.first()) {
+    let Judged { mut gate, step, parameters: of_gate } = match measured.first().zip(scores.first()) {
         Some(default) => fit.gate(default)?,
-        None => Judged { gate: gate::not_measured(&evidence), step: None, active_gain: None },
+        None => Judged { gate: gate::not_measured(&evidence), step: None, parameters: BTreeMap::new() },
     };
 
     let mut parameters = learner.parameters(variants[chosen]);
@@ -108,15 +108,18 @@ pub(crate) fn fit(
         ("effective_similar".into(), total.similar.effective()),
         ("variants_tried".into(), variants.len() as f64),
     ]));
-    if let Some(most) = active_gain {
-        parameters.insert(FitReport::ACTIVE_GAIN_AT_MOST.into(), most);
-    }
-    let step = step.map(|gate| {
+    parameters.extend(of_gate.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let mut taken = None;
+    if let Some(verdict) = step {
         let shaped = step::toward(&found)?;
-        let (metric, _) = fit.metric(&shaped, None);
-        Ok(CautiousStep { metric, share: step::SHARE, condition: shaped.condition.max(1.0), gate })
-    });
-    let step = step.transpose()?;
+        if step::is_active(task, &shaped) {
+            gate.reason = format!("{}; the step that may be taken is active already", gate.reason);
+        } else {
+            let (metric, _) = fit.metric(&shaped, None);
+            let condition = shaped.condition.max(1.0);
+            taken = Some(CautiousStep { metric, share: step::SHARE, condition, gate: verdict });
+        }
+    }
     if let Some(change) = &change {
         parameters.insert("rank".into(), change.weights().len() as f64);
     }
@@ -135,7 +138,7 @@ pub(crate) fn fit(
         },
         metric,
         of_base,
-        step,
+        step: taken,
     })
 }
 
@@ -237,18 +240,14 @@ impl<'a> Fit<'a> {
             None => None,
         };
         let baselines = Baselines { euclid: euclid.scores(), incumbent };
-        let mut gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
-        let active_gain = gate::active_gain_at_most(self.evidence, &baselines);
+        let parameters = gate::parameters(self.evidence, candidate, &baselines);
+        let gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
         if gate.accepted || !step::may_be_taken(self.task) {
-            return Ok(Judged { gate, step: None, active_gain });
-        }
-        if baselines.incumbent.as_ref().is_some_and(|step| step.has_seen(self.evidence)) {
-            gate.reason = format!("{}; the step that these judgements allow is active already", gate.reason);
-            return Ok(Judged { gate, step: None, active_gain });
+            return Ok(Judged { gate, step: None, parameters });
         }
         let step = gate::judge(gate::STEP, self.evidence, &euclid.mixed(measured, step::SHARE).scores(), &baselines);
         let (gate, step) = gate::together(gate, step);
-        Ok(Judged { gate, step, active_gain })
+        Ok(Judged { gate, step, parameters })
     }
 }
 

@@ -23,7 +23,9 @@
 //! it is compared on those, where neither side has an advantage. Otherwise all are used, which errs on the incumbent's
 //! side: a refit on next to no new judgements has to be clearly better to be promoted, and can do no harm.
 
-use affinis::Gate;
+use std::collections::BTreeMap;
+
+use affinis::{FitReport, Gate};
 
 use crate::evidence::Evidence;
 use crate::score::Scores;
@@ -71,18 +73,34 @@ impl Baseline {
             Kind::Pairs => evidence.links[i].fingerprint,
         })
     }
-
-    /// Whether it has seen everything.
-    pub(crate) fn has_seen(&self, evidence: &Evidence<'_>) -> bool {
-        evidence.fingerprints().all(|fingerprint| self.seen.contains(fingerprint))
-    }
 }
 
-/// At most so much is the active metric's gain over Euclid, on queries that it has not seen; `None` where they are too few.
-pub(crate) fn active_gain_at_most(evidence: &Evidence<'_>, baselines: &Baselines) -> Option<f64> {
-    let active = baselines.incumbent.as_ref()?;
-    let is_new = |i| active.is_new(Kind::Queries, evidence, i);
-    compare(WHOLE, Kind::Queries, evidence, (&baselines.euclid, &active.scores), &is_new).map(|test| test.upper())
+/// What a version says of the test beside the verdict, under the names that [`FitReport`] gives them.
+pub(crate) fn parameters(
+    evidence: &Evidence<'_>,
+    candidate: &Scores,
+    baselines: &Baselines,
+) -> BTreeMap<&'static str, f64> {
+    let mut said = BTreeMap::new();
+    let kind = if Available::scored(evidence, candidate).queries >= STEP.queries { Kind::Queries } else { Kind::Pairs };
+    let active = match &baselines.incumbent {
+        None => compare(STEP, kind, evidence, (&baselines.euclid, candidate), &|_| true),
+        Some(active) => {
+            let is_new = |i| active.is_new(kind, evidence, i);
+            let over_euclid = compare(WHOLE, kind, evidence, (&baselines.euclid, &active.scores), &is_new);
+            said.extend(over_euclid.map(|test| (FitReport::ACTIVE_GAIN_AT_MOST, test.upper())));
+            let compared = (&active.scores, candidate);
+            compare(STEP, kind, evidence, compared, &is_new)
+                .or_else(|| compare(STEP, kind, evidence, compared, &|_| true))
+        }
+    };
+    if let Some(test) = active {
+        said.extend([(FitReport::ACTIVE_MEASURE, test.before), (FitReport::ACTIVE_HELD_OUT, test.count as f64)]);
+    }
+    if Verdict::new(WHOLE, kind, evidence, candidate, baselines).is_some_and(|verdict| verdict.is_a_loss()) {
+        said.insert(FitReport::CLEARLY_WORSE, 1.0);
+    }
+    said
 }
 
 /// Whether there is enough evidence to measure a gain at all.

@@ -28,3 +28,12 @@ pub(crate) fn toward(found: &Shaped) -> Result<Shaped, LearnError> {
     let mixed = Array2::eye(found.factor.nrows()) * (1.0 - SHARE) + spd::gram_of_upper(&found.factor) * SHARE;
     Shaped::of(mixed.view())
 }
+
+/// Whether the active metric is this one already.
+pub(crate) fn is_active(task: &Task<'_>, shaped: &Shaped) -> bool {
+    let active = task.incumbent.filter(|incumbent| incumbent.step).and_then(|incumbent| incumbent.metric.matrix());
+    active.is_some_and(|active| {
+        let apart = active - spd::gram_of_upper(&shaped.factor);
+        apart.iter().all(|v| v.abs() < 1e-9)
+    })
+}

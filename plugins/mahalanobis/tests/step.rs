@@ -107,7 +107,7 @@ fn from_a_learned_metric_of_everybody_no_step_is_taken() {
     // Nothing new was judged: the step that it would take is there.
     let first = fit(6, None, None).step.expect("a step passes").metric;
     let again = fit(6, Some(Incumbent { metric: &*first, step: true }), None);
-    assert!(again.passed().is_none() && again.report.gate.reason.contains("active already"));
+    assert!(again.passed().is_none() && again.report.gate.reason.contains("is active already"));
 }
 
 #[test]
