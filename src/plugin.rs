@@ -265,9 +265,6 @@ impl FitReport {
     /// The name of the parameter that is 1 where the candidate is clearly worse than Euclid or the active metric: even the
     /// upper bound of its gain is below 0.
     pub const CLEARLY_WORSE: &str = "clearly_worse";
-    /// The name of the parameter that says how much the active metric's measure is above Euclid's at most, with 95 %
-    /// confidence, on judgements that it was not learned from.
-    pub const ACTIVE_GAIN_AT_MOST: &str = "active_gain_at_most";
 }
 
 /// Numbers of similar and dissimilar pairs.

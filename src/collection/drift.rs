@@ -1,11 +1,14 @@
 //! How a collection's metric has moved from version to version, and what of it should alarm.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::Collection;
+use super::{Collection, Inner};
 use crate::error::Result;
+use crate::feedback::{Source, record_key, source_of};
 use crate::metric::Version;
-use crate::plugin::{CautiousStep, FitReport};
+use crate::plugin::CautiousStep;
 
 /// The name under which a version's parameters say how far it is from its parent.
 pub(super) const MOVED: &str = "moved";
@@ -15,6 +18,13 @@ const LEAP: f64 = 3.0;
 const STEPS: usize = 3;
 /// So many refits, each on new judgements, that were refused and measured no gain one after the other are alarming.
 const REFUSED: usize = 3;
+
+/// Queries on either side that shares of relevant answers are compared on, at least.
+const QUERIES: usize = 10;
+/// Answers of a query that were judged, at least.
+const ANSWERS: usize = 5;
+/// Standard errors of one-sided 95 %.
+const Z: f64 = 1.64;
 
 /// The steps of everybody's metric, oldest first, and what is alarming about them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,22 +60,23 @@ pub struct Step {
     pub step: Option<f64>,
     /// The newest judgement it learned from.
     pub newest: Option<u64>,
-    /// At most so much was the measure under the version that was active above Euclid's, with 95 % confidence, on judgements
-    /// that it was not learned from; `None` where they were too few.
-    pub active_gain_at_most: Option<f64>,
 }
 
 impl Collection {
     /// How everybody's metric has moved, refit by refit, with alarms: a step far longer than those before it, refits
-    /// in a row that bring no gain, and an active metric that is worse than Euclid on what was judged since.
+    /// in a row that bring no gain, and answers of which fewer are relevant since the active metric was learned.
     ///
     /// # Errors
     /// Storage errors.
     pub fn drift(&self) -> Result<Drift> {
         let versions = self.metrics()?;
         let steps: Vec<Step> = versions.iter().filter_map(step).collect();
-        let active = versions.iter().find(|v| v.active && v.user.is_none()).map_or(0, |v| v.version);
-        let alarms = [leap(&steps), refused(&steps), worn(&steps, active)].into_iter().flatten().collect();
+        let active = versions.iter().find(|version| version.active && version.user.is_none());
+        let worn = match active.and_then(|active| Some((active.version, active.judgements?.1))) {
+            Some((active, newest)) => worn(&self.inner.shares(newest)?, active),
+            None => None,
+        };
+        let alarms = [leap(&steps), refused(&steps), worn].into_iter().flatten().collect();
         Ok(Drift { steps, alarms })
     }
 }
@@ -83,7 +94,6 @@ fn step(version: &Version) -> Option<Step> {
         accepted: gate.accepted,
         step: version.parameters.get(CautiousStep::PARAMETER).copied(),
         newest: version.judgements.map(|(_, newest)| newest),
-        active_gain_at_most: version.parameters.get(FitReport::ACTIVE_GAIN_AT_MOST).copied(),
     })
 }
 
@@ -120,15 +130,54 @@ fn refused(steps: &[Step]) -> Option<String> {
     })
 }
 
-/// What is active is measured below Euclid on what was judged since.
-fn worn(steps: &[Step], active: u32) -> Option<String> {
-    steps.iter().find(|step| step.version == active)?;
-    let most = steps.iter().rfind(|s| s.parent == active)?.active_gain_at_most?;
-    (most < 0.0).then(|| {
+/// Shares of relevant answers, a query each, that were judged before the active metric was learned and since.
+#[derive(Debug, Default)]
+struct Shares {
+    before: Vec<f64>,
+    since: Vec<f64>,
+}
+
+impl Inner {
+    /// The shares around the newest judgement that a metric was learned from. Of a query with fewer answers than
+    /// [`ANSWERS`] that were judged explicitly they say too little; what `refit --ask` asks is not among them.
+    fn shares(&self, newest: u64) -> Result<Shares> {
+        let mut queries: BTreeMap<(bool, Vec<u8>), (usize, usize)> = BTreeMap::new();
+        for entry in self.shelf.judgements() {
+            let (sequence, record) = entry?;
+            if !record.pair && source_of(record.source) == Source::Explicit {
+                let counts = queries.entry((sequence > newest, record_key(&record.query))).or_default();
+                *counts = (counts.0 + usize::from(record.grade > 0.0), counts.1 + 1);
+            }
+        }
+        let mut shares = Shares::default();
+        for ((since, _), (relevant, judged)) in queries.into_iter().filter(|(_, (_, judged))| *judged >= ANSWERS) {
+            let side = if since { &mut shares.since } else { &mut shares.before };
+            side.push(relevant as f64 / judged as f64);
+        }
+        Ok(shares)
+    }
+}
+
+/// Fewer of the answers that were judged since the active metric was learned are relevant than of those before, with 95 %
+/// confidence (Welch).
+fn worn(shares: &Shares, active: u32) -> Option<String> {
+    let Shares { before, since } = shares;
+    if before.len() < QUERIES || since.len() < QUERIES {
+        return None;
+    }
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    let square_error = |of: &[f64]| {
+        let n = of.len() as f64;
+        of.iter().map(|share| (share - mean(of)).powi(2)).sum::<f64>() / (n * (n - 1.0))
+    };
+    let (then, now) = (mean(before), mean(since));
+    let error = (square_error(before) + square_error(since)).sqrt();
+    (now - then + Z * error < 0.0).then(|| {
         format!(
-            "metric {active} is active, and on queries judged since it was learned it measures at least {:.3} below the \
-             Euclidean distance: what people look for may have changed",
-            -most
+            "of the answers judged since metric {active} was learned {:.0} % are relevant, of those before {:.0} %: what people \
+             look for may have changed",
+            100.0 * now,
+            100.0 * then
         )
     })
 }
@@ -149,7 +198,6 @@ mod tests {
             accepted: *accepted,
             step: None,
             newest: Some(10 * i as u64),
-            active_gain_at_most: Some(0.1),
         };
         distances.iter().zip(accepted).enumerate().map(of).collect()
     }
@@ -157,7 +205,7 @@ mod tests {
     #[test]
     fn only_what_is_unusual_alarms() {
         let calm = steps(&[1.0, 1.2, 0.9, 2.0], &[true, true, false, false]);
-        assert_eq!((leap(&calm), refused(&calm), worn(&calm, 2)), (None, None, None));
+        assert_eq!((leap(&calm), refused(&calm)), (None, None));
         let wild = steps(&[1.0, 1.2, 0.9, 4.0], &[true, false, false, false]);
         assert!(leap(&wild).is_some_and(|a| a.contains("metric 4") && a.contains("4.0 times")), "{:?}", leap(&wild));
         assert!(refused(&wild).is_some_and(|a| a.contains('3')));
@@ -173,9 +221,19 @@ mod tests {
         let mut close = wild.clone();
         close[3].after = Some(1.1);
         assert_eq!(refused(&close), None, "a gain that is not certain is no contradiction");
-        let mut worse = calm;
-        worse[3].active_gain_at_most = Some(-0.2);
-        assert!(worn(&worse, 3).is_some_and(|a| a.contains("metric 3") && a.contains("0.200")));
-        assert_eq!(worn(&worse, 2), None, "that was said of another version");
+        assert_eq!((leap(&calm), refused(&calm)), (None, None));
+    }
+
+    #[test]
+    fn only_fewer_relevant_answers_on_enough_queries_alarm() {
+        let shares = |before: f64, since: f64, n: usize| Shares {
+            before: (0..n).map(|i| before + 0.1 * (i % 3) as f64).collect(),
+            since: (0..n).map(|i| since + 0.1 * (i % 3) as f64).collect(),
+        };
+        let alarm = worn(&shares(0.5, 0.3, 12), 4);
+        assert!(alarm.is_some_and(|a| a.contains("metric 4") && a.contains("40 %") && a.contains("60 %")));
+        assert_eq!(worn(&shares(0.5, 0.3, 9), 4), None, "too few");
+        assert_eq!(worn(&shares(0.5, 0.48, 12), 4), None, "within the error");
+        assert_eq!(worn(&shares(0.3, 0.5, 12), 4), None, "better");
     }
 }

@@ -248,11 +248,13 @@ pub(super) fn check<'a>(
 
 impl Collection {
     /// Begins a trial of a version against the active one. `alpha`, by default .05, bounds the chance of either wrong
-    /// decision, however long the trial lasts and however often it is looked at. A trial that is running ends.
+    /// decision, however long the trial lasts and however often it is looked at. A trial of another version that is
+    /// running ends.
     ///
     /// # Errors
     /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the version; [`Error::Invalid`]
-    /// when it is active, built in or a user's own, or for an `alpha` that is not above 0 and below 1; storage errors.
+    /// when it is active, built in, a user's own or on trial already, or for an `alpha` that is not above 0 and below 1;
+    /// storage errors.
     pub fn start_trial(&self, challenger: u32, alpha: Option<f64>) -> Result<Trial> {
         let inner = &self.inner;
         let alpha = alpha.unwrap_or(ALPHA);

@@ -19,7 +19,10 @@ const SHARE: f64 = 1.0 / 3.0;
 
 /// Gains of all candidates and of a third of the way, and of what is promoted without steps and with them.
 pub(super) fn steps(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, Box<dyn Error>> {
-    let elsewhere = super::elsewhere().unwrap_or_default();
+    let elsewhere = super::elsewhere().unwrap_or_else(|why| {
+        eprintln!("without corpora of another kind: {why}");
+        Vec::new()
+    });
     let directory = data().join("numeric");
     let labelled = TABLES.map(|name| tables::corpus(&directory, name)).into_iter().collect::<Result<Vec<_>, _>>()?;
     let mut rows = Vec::new();
@@ -36,6 +39,9 @@ pub(super) fn steps(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
                 let step = trial.gain(&MahalanobisMetric::new(toward.view())?);
                 whole.0.push(gain);
                 third.0.push(step);
+                if fitted.step.as_ref().is_some_and(|step| (step.share - SHARE).abs() > 1e-9) {
+                    return Err("steps go another share of the way than is shown here".into());
+                }
                 let passed = fitted.report.gate.accepted;
                 certain.0.push(if passed { gain } else { 0.0 });
                 likely.0.push(match (passed, &fitted.step) {

@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Promote whatever the gate says
     #[arg(long, conflicts_with = "dry_run")]
     force: bool,
-    /// Where the gate does not pass it, ask for N judgements that may decide, 8 at least [default N: 30]
+    /// Where the gate does not pass it, ask for N judgements that may decide; fewer than 8 cannot [default N: 30]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30", value_parser = questions, conflicts_with_all = ["dry_run", "force"])]
     ask: Option<usize>,
     /// Let a judgement's weight halve over so many days, counted back from the newest

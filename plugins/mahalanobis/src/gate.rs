@@ -87,8 +87,6 @@ pub(crate) fn parameters(
         None => compare(STEP, kind, evidence, (&baselines.euclid, candidate), &|_| true),
         Some(active) => {
             let is_new = |i| active.is_new(kind, evidence, i);
-            let over_euclid = compare(WHOLE, kind, evidence, (&baselines.euclid, &active.scores), &is_new);
-            said.extend(over_euclid.map(|test| (FitReport::ACTIVE_GAIN_AT_MOST, test.upper())));
             let compared = (&active.scores, candidate);
             compare(STEP, kind, evidence, compared, &is_new)
                 .or_else(|| compare(STEP, kind, evidence, compared, &|_| true))
