@@ -3,7 +3,9 @@
 //! The distance `z'Az` is differentiated backwards through the scale and the condition cap (module `shape`), the geometric
 //! mean ([`GeneralizedEigen`]) and the posterior, down to the two sums of judged differences. What leaves these sums with a
 //! judgement is then taken exactly: its pairs, their weight, and the shift of its query's chunklet mean. So the only step
-//! that is linear is the one through the geometric mean, where a single judgement is a small change.
+//! that is linear is the one through the geometric mean, where a single judgement is a small change. Where there are few
+//! judgements it may be a great one: of those that weigh most the influence is computed anew, by the closed form without
+//! them.
 //!
 //! Metrics whose learner goes on from the closed form are explained by the closed form.
 
@@ -13,8 +15,9 @@ use affinis::{CautiousStep, Examples, Influences, LearnError, Task, Version};
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::evidence::{Evidence, Judged, Query};
-use crate::prior::Priors;
+use crate::prior::{Prior, Priors};
 use crate::scatter;
+use crate::shape::shaped;
 use crate::spd::{self, GeneralizedEigen};
 
 /// The influence of every judgement of a task on the distance between two vectors under a version that was learned from
@@ -51,10 +54,76 @@ pub(crate) fn influences(
         dissimilar: Side { prior: (&in_d * &prior.dissimilar).sum(), count: dissimilar, gradient: in_d },
     };
     let mut influences = sides.of_judgements(&evidence, task.examples, chunklets);
+    if task.examples.graded.len() + task.examples.pairs.len() <= FEW {
+        let closed_form = ClosedForm { version, prior: &prior, counts: (similar, dissimilar), cap };
+        closed_form.correct(&mut influences, task, &z)?;
+    }
     // Under a step the distance has this share of the closed form's.
     let share = parameter(CautiousStep::PARAMETER).unwrap_or(1.0);
     influences.graded.iter_mut().chain(&mut influences.pairs).for_each(|influence| *influence *= share);
     Ok(Some(influences))
+}
+
+/// Judgements up to which the strongest influences are computed anew; of more, each is a small part.
+const FEW: usize = 2_000;
+/// How many of these.
+const STRONGEST: usize = 5;
+
+/// What made a version's matrix of judgements.
+struct ClosedForm<'a> {
+    version: &'a Version,
+    prior: &'a Prior,
+    /// The weights of the prior, similar and dissimilar.
+    counts: (f64, f64),
+    cap: f64,
+}
+
+impl ClosedForm<'_> {
+    /// Puts the differences that refits without them make in the place of the strongest influences.
+    fn correct(&self, influences: &mut Influences, task: &Task<'_>, z: &Array1<f64>) -> Result<(), LearnError> {
+        let graded = influences.graded.len();
+        let all = influences.graded.iter().chain(&influences.pairs).map(|influence| influence.abs()).enumerate();
+        let mut strongest: Vec<(usize, f64)> = all.filter(|(_, influence)| *influence > 0.0).collect();
+        strongest.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let whole = self.distance(task.dim, task.examples, z)?;
+        for (at, _) in strongest.into_iter().take(STRONGEST) {
+            if (task.cancel)() {
+                return Err(LearnError::Cancelled);
+            }
+            let mut without = task.examples.clone();
+            if at < graded {
+                without.graded.remove(at);
+            } else {
+                without.pairs.remove(at - graded);
+            }
+            let influence = whole - self.distance(task.dim, &without, z)?;
+            match at.checked_sub(graded) {
+                None => influences.graded[at] = influence,
+                Some(at) => influences.pairs[at] = influence,
+            }
+        }
+        Ok(())
+    }
+
+    /// `z'Az` of what the closed form makes of judgements.
+    fn distance(&self, dim: usize, examples: &Examples, z: &Array1<f64>) -> Result<f64, LearnError> {
+        let evidence = Evidence::new(dim, examples)?;
+        let total = scatter::scatters(&evidence, scatter::as_chunklets(&evidence), |_| true, |_| true);
+        let s = total.similar.posterior(&self.prior.similar, self.counts.0);
+        let d = total.dissimilar.posterior(&self.prior.dissimilar, self.counts.1);
+        let matrix = if self.version.learner == "diagonal" {
+            Array2::from_diag(&diagonal((&s, &d), self.version.t))
+        } else {
+            GeneralizedEigen::of_scatters(s.view(), d.view())?.at(self.version.t)
+        };
+        let image = shaped(matrix, self.cap)?.factor.dot(z);
+        Ok(image.dot(&image))
+    }
+}
+
+/// The diagonal of `s^(t-1) d^t`.
+fn diagonal((s, d): (&Array2<f64>, &Array2<f64>), t: f64) -> Array1<f64> {
+    s.diag().iter().zip(&d.diag()).map(|(s, d)| s.powf(t - 1.0) * d.powf(t)).collect()
 }
 
 /// The gradient in `M` of `z'Az`, where `A` is `M` scaled to trace `d` with its condition number capped.
@@ -93,8 +162,8 @@ fn diagonal_gradients(
     cap: f64,
     z: &Array1<f64>,
 ) -> Result<(Array2<f64>, Array2<f64>), LearnError> {
+    let weights = diagonal((s, d), t);
     let (s, d) = (s.diag(), d.diag());
-    let weights: Array1<f64> = s.iter().zip(&d).map(|(s, d)| s.powf(t - 1.0) * d.powf(t)).collect();
     let gradient = shape_gradient(&Array2::from_diag(&weights), cap, z)?;
     let common = &gradient.diag() * &weights;
     Ok((Array2::from_diag(&(&common * (t - 1.0) / s)), Array2::from_diag(&(&common * t / d))))

@@ -120,6 +120,33 @@ fn influences_agree_with_refits_without_each_judgement() {
     }
 }
 
+/// Where a judgement is a good part of all there is, the derivative falls short of what it did.
+#[test]
+fn the_strongest_influences_are_what_refits_without_them_change() {
+    let (mut examples, sample) = examples(40, true, 5);
+    examples.graded.truncate(30);
+    examples.pairs.clear();
+    for learner in ["gmml", "diagonal"] {
+        let plugin = Mahalanobis::default();
+        let fit = |examples: &Examples| plugin.fit(&task(examples, &sample, learner)).unwrap();
+        let fitted = fit(&examples);
+        let (x, y) = (examples.vectors.row(0).to_vec(), examples.vectors.row(2).to_vec());
+        let found = plugin
+            .influences(&task(&examples, &sample, learner), None, &version(&fitted.report), (&x, &y))
+            .unwrap()
+            .expect("a geometric mean");
+        let mut order: Vec<usize> = (0..examples.graded.len()).collect();
+        order.sort_by(|a, b| found.graded[*b].abs().total_cmp(&found.graded[*a].abs()));
+        for i in order.into_iter().take(3) {
+            let mut without = examples.clone();
+            without.graded.remove(i);
+            let change = fitted.metric.distance(&x, &y) - fit(&without).metric.distance(&x, &y);
+            let said = found.graded[i];
+            assert!((said - change).abs() < 1e-6 * change.abs().max(1e-3), "{learner}, {i}: {said} for {change}");
+        }
+    }
+}
+
 #[test]
 fn judgements_of_one_pair_share_its_influence() {
     let (examples, sample) = examples(5, true, 8);
