@@ -38,7 +38,7 @@ const COMPARED: usize = 40_000_000;
 /// The chance of letting a candidate pass that is no better.
 const ALPHA: f64 = 0.05;
 /// Standard errors of one-sided 95 %.
-const Z: f64 = 1.64;
+pub(super) const Z: f64 = 1.64;
 /// The most questions that are asked at a time.
 pub(super) const MOST: usize = 1_000;
 /// The name under which a version's parameters say how many judgements were asked for.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::ask::Z;
 use super::{Collection, Inner};
 use crate::error::Result;
 use crate::feedback::{Source, record_key, source_of};
 use crate::metric::Version;
-use crate::plugin::CautiousStep;
 
 /// The name under which a version's parameters say how far it is from its parent.
 pub(super) const MOVED: &str = "moved";
@@ -23,8 +23,6 @@ const REFUSED: usize = 3;
 const QUERIES: usize = 10;
 /// Answers of a query that were judged, at least.
 const ANSWERS: usize = 5;
-/// Standard errors of one-sided 95 %.
-const Z: f64 = 1.64;
 
 /// The steps of everybody's metric, oldest first, and what is alarming about them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -92,7 +90,7 @@ fn step(version: &Version) -> Option<Step> {
         after: gate.after,
         lower_bound: gate.lower_bound,
         accepted: gate.accepted,
-        step: version.parameters.get(CautiousStep::PARAMETER).copied(),
+        step: version.step(),
         newest: version.judgements.map(|(_, newest)| newest),
     })
 }

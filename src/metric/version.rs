@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::persist::{GateRecord, VersionRecord};
-use crate::plugin::{FitReport, Gate, PairCounts};
+use crate::plugin::{CautiousStep, FitReport, Gate, PairCounts};
 use crate::time;
 
 /// One version of a collection's metric. Version 0 is the built-in distance; learned versions are numbered from 1, and a
@@ -45,6 +45,11 @@ pub struct Version {
 }
 
 impl Version {
+    /// How far it goes from Euclid to what was learned, where it is a [step](CautiousStep).
+    pub fn step(&self) -> Option<f64> {
+        self.parameters.get(CautiousStep::PARAMETER).copied()
+    }
+
     /// Version 0.
     pub(crate) fn builtin(distance: &str, active: bool) -> Self {
         Self {

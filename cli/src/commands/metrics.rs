@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use affinis::{CautiousStep, Collection, Drift, Step, Version};
+use affinis::{Collection, Drift, Version};
 use anstyle::Style;
 use clap::Subcommand;
 use ndarray::Array2;
@@ -151,12 +151,21 @@ fn document(version: &Version) -> Value {
     let more = [
         version.user.as_ref().map(|user| ("user", json!(user))),
         version.withdrawn.then(|| ("withdrawn", json!(true))),
-        version.parameters.get(CautiousStep::PARAMETER).map(|share| ("step", json!(share))),
+        version.step().map(|share| ("step", json!(share))),
     ];
     if let Some(fields) = document.as_object_mut() {
         fields.extend(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
     }
     document
+}
+
+/// What the gate said, in a word.
+fn verdict(accepted: bool, step: Option<f64>) -> &'static str {
+    match step {
+        _ if !accepted => "refused",
+        Some(_) => "a step",
+        None => "passed",
+    }
 }
 
 fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
@@ -183,9 +192,7 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
         let gate = match &version.gate {
             _ if version.withdrawn => "withdrawn",
             None => "",
-            Some(gate) if !gate.accepted => "refused",
-            Some(_) if version.parameters.contains_key(CautiousStep::PARAMETER) => "a step",
-            Some(_) => "passed",
+            Some(gate) => verdict(gate.accepted, version.step()),
         };
         let pairs = match version.pairs.similar + version.pairs.dissimilar {
             0 => String::new(),
@@ -315,12 +322,7 @@ fn drift(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
             optional(step.before),
             optional(step.after),
             optional(step.lower_bound),
-            match step {
-                Step { accepted: false, .. } => "refused",
-                Step { step: Some(_), .. } => "a step",
-                _ => "passed",
-            }
-            .to_owned(),
+            verdict(step.accepted, step.step).to_owned(),
         ]);
     }
     if drift.steps.is_empty() {

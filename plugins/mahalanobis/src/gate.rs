@@ -66,12 +66,20 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// Whether it has not seen a query or a link.
-    fn is_new(&self, kind: Kind, evidence: &Evidence<'_>, i: usize) -> bool {
-        !self.seen.contains(match kind {
-            Kind::Queries => evidence.queries[i].fingerprint,
-            Kind::Pairs => evidence.links[i].fingerprint,
-        })
+    /// The comparison on what it has not seen; `None` when that is too little.
+    fn on_new(&self, level: Level, kind: Kind, evidence: &Evidence<'_>, candidate: &Scores) -> Option<Test> {
+        let is_new = |i: usize| {
+            !self.seen.contains(match kind {
+                Kind::Queries => evidence.queries[i].fingerprint,
+                Kind::Pairs => evidence.links[i].fingerprint,
+            })
+        };
+        compare(level, kind, evidence, (&self.scores, candidate), &is_new)
+    }
+
+    /// The comparison on everything.
+    fn on_all(&self, level: Level, kind: Kind, evidence: &Evidence<'_>, candidate: &Scores) -> Option<Test> {
+        compare(level, kind, evidence, (&self.scores, candidate), &|_| true)
     }
 }
 
@@ -86,16 +94,15 @@ pub(crate) fn parameters(
     let active = match &baselines.incumbent {
         None => compare(STEP, kind, evidence, (&baselines.euclid, candidate), &|_| true),
         Some(active) => {
-            let is_new = |i| active.is_new(kind, evidence, i);
-            let compared = (&active.scores, candidate);
-            compare(STEP, kind, evidence, compared, &is_new)
-                .or_else(|| compare(STEP, kind, evidence, compared, &|_| true))
+            active.on_new(STEP, kind, evidence, candidate).or_else(|| active.on_all(STEP, kind, evidence, candidate))
         }
     };
     if let Some(test) = active {
         said.extend([(FitReport::ACTIVE_MEASURE, test.before), (FitReport::ACTIVE_HELD_OUT, test.count as f64)]);
     }
-    if Verdict::new(WHOLE, kind, evidence, candidate, baselines).is_some_and(|verdict| verdict.is_a_loss()) {
+    // Of queries or of pairs: either may refuse what it finds so.
+    let verdict = |kind| Verdict::new(WHOLE, kind, evidence, candidate, baselines);
+    if [Kind::Queries, Kind::Pairs].into_iter().filter_map(verdict).any(|verdict| verdict.is_a_loss()) {
         said.insert(FitReport::CLEARLY_WORSE, 1.0);
     }
     said
@@ -333,14 +340,13 @@ impl Verdict {
         let Some(incumbent) = &baselines.incumbent else {
             return Some(Self { kind, euclid, incumbent: None, over: Over::New });
         };
-        let compared = (&incumbent.scores, candidate);
         let level = if incumbent.step { STEP } else { level };
-        let on_new = compare(level, kind, evidence, compared, &|i| incumbent.is_new(kind, evidence, i));
+        let on_new = incumbent.on_new(level, kind, evidence, candidate);
         Some(match on_new {
             _ if incumbent.step => Self { kind, euclid, incumbent: on_new, over: Over::NewToStep },
             Some(_) => Self { kind, euclid, incumbent: on_new, over: Over::New },
             None => {
-                let on_all = compare(level, kind, evidence, compared, &|_| true);
+                let on_all = incumbent.on_all(level, kind, evidence, candidate);
                 Self { kind, euclid, incumbent: on_all, over: Over::Seen }
             }
         })
