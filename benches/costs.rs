@@ -1,7 +1,8 @@
-//! What a store costs that is only there: opening it, and memory while it is idle and while it answers, against the number
-//! of items. Each figure comes from a process of its own.
+//! What a store costs that is only there: opening it, and memory while it is idle and while it
+//! answers, against the number of items. Each figure comes from a process of its own.
 //!
-//! `cargo bench --workspace --bench costs -- [ITEMSxDIM ...]` (1000x100, 10000x100, 100000x100 and 100000x384 by default), on Linux.
+//! `cargo bench --workspace --bench costs -- [ITEMSxDIM ...]` (1000x100, 10000x100, 100000x100 and
+//! 100000x384 by default), on Linux.
 
 use std::error::Error;
 use std::path::Path;
@@ -19,9 +20,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(store) = std::env::var_os(CHILD) {
         return opened(Path::new(&store));
     }
-    let size = |arg: String| arg.split_once('x').and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)));
+    let size = |arg: String| {
+        arg.split_once('x')
+            .and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)))
+    };
     let given: Vec<(usize, usize)> = std::env::args().filter_map(size).collect();
-    let sizes = if given.is_empty() { SIZES.into() } else { given };
+    let sizes = if given.is_empty() {
+        SIZES.into()
+    } else {
+        given
+    };
     println!(
         "Items with a text of 60 bytes and metadata; medians of five openings, each in a fresh process.\n\n\
          | items x numbers | on disk, MiB | open, ms | to the first answer, ms | memory idle, MiB | after {QUERIES} searches | mapped files |\n\
@@ -34,12 +42,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         // The first opening makes sled read its log.
         let mut runs = Vec::new();
         for run in 0..6 {
-            let output = Command::new(std::env::current_exe()?).env(CHILD, &path).output()?;
+            let output = Command::new(std::env::current_exe()?)
+                .env(CHILD, &path)
+                .output()?;
             if !output.status.success() {
                 return Err(String::from_utf8_lossy(&output.stderr).into());
             }
             let figures = String::from_utf8(output.stdout)?;
-            let figures: Vec<f64> = figures.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+            let figures: Vec<f64> = figures
+                .split_whitespace()
+                .map(str::parse)
+                .collect::<Result<_, _>>()?;
             if run > 0 {
                 runs.push(figures);
             }
@@ -50,24 +63,32 @@ fn main() -> Result<(), Box<dyn Error>> {
             all[all.len() / 2]
         };
         let [disk, open, first, idle, busy, mapped] = [0, 1, 2, 3, 4, 5].map(median);
-        println!("| {items} x {dim} | {disk:.1} | {open:.0} | {first:.0} | {idle:.1} | {busy:.1} | {mapped:.1} |");
+        println!(
+            "| {items} x {dim} | {disk:.1} | {open:.0} | {first:.0} | {idle:.1} | {busy:.1} | {mapped:.1} |"
+        );
     }
     Ok(())
 }
 
 fn vector(random: &mut fastrand::Rng, dim: usize, centre: usize) -> Vec<f32> {
     let mut centre = fastrand::Rng::with_seed(centre as u64);
-    (0..dim).map(|_| centre.f32() - 0.5 + 0.6 * (random.f32() - 0.5)).collect()
+    (0..dim)
+        .map(|_| centre.f32() - 0.5 + 0.6 * (random.f32() - 0.5))
+        .collect()
 }
 
 fn fill(path: &Path, items: usize, dim: usize) -> affinis::Result<()> {
-    let store = Store::builder().durability(Durability::Relaxed).open(path)?;
+    let store = Store::builder()
+        .durability(Durability::Relaxed)
+        .open(path)?;
     let points = store.collection("points").dim(dim).create()?;
     let mut random = fastrand::Rng::with_seed(1);
     for from in (0..items).step_by(5_000) {
         points.add((from..items.min(from + 5_000)).map(|i| {
             Item::vector(format!("item-{i}"), vector(&mut random, dim, i % 500))
-                .with_text(format!("{i:>8}: a text of some sixty bytes, as titles often have them"))
+                .with_text(format!(
+                    "{i:>8}: a text of some sixty bytes, as titles often have them"
+                ))
                 .meta(json!({"class": i % 500}))
         }))?;
     }
@@ -92,14 +113,21 @@ fn opened(path: &Path) -> Result<(), Box<dyn Error>> {
     }
     let (busy, mapped) = (memory("RssAnon")? - before, memory("RssFile")?);
     let disk = points.stats()?.disk_bytes as f64 / f64::from(1 << 20);
-    println!("{disk} {} {} {idle} {busy} {mapped}", open.as_secs_f64() * 1e3, first.as_secs_f64() * 1e3);
+    println!(
+        "{disk} {} {} {idle} {busy} {mapped}",
+        open.as_secs_f64() * 1e3,
+        first.as_secs_f64() * 1e3
+    );
     Ok(())
 }
 
 /// MiB of a kind that this process has in memory.
 fn memory(kind: &str) -> Result<f64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with(kind)).ok_or("no such line in /proc/self/status")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(kind))
+        .ok_or("no such line in /proc/self/status")?;
     let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
     Ok(kib / 1024.0)
 }

@@ -1,7 +1,8 @@
-//! Our own figures, for regressions: search, add, refit, encode. `benches/run.sh` runs them and prints a table.
+//! Our own figures, for regressions: search, add, refit, encode. `benches/run.sh` runs them and
+//! prints a table.
 //!
-//! 6,000 points in 384 dimensions: the `MiniLM` vectors of `wordnet-6000` where `../shared/data` is there, else clustered
-//! synthetic points, which the first line says.
+//! 6,000 points in 384 dimensions: the `MiniLM` vectors of `wordnet-6000` where `../shared/data` is
+//! there, else clustered synthetic points, which the first line says.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -22,7 +23,8 @@ fn main() {
 }
 
 fn data(path: &str) -> PathBuf {
-    let root = std::env::var_os("AFFINIS_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let root = std::env::var_os("AFFINIS_DATA")
+        .map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
     root.join(path)
 }
 
@@ -32,17 +34,28 @@ static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
     let labels = std::fs::read_to_string(data("text/wordnet-6000.tsv"));
     if let (Ok(bytes), Ok(labels)) = (vectors, labels) {
         let numbers = &bytes[bytes.len() - labels.lines().count() * DIM * 2..];
-        let items = numbers.chunks_exact(DIM * 2).zip(labels.lines()).enumerate().map(|(i, (row, line))| {
-            let row: Vec<f32> = row.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
-            Item::vector(i.to_string(), row).meta(json!({"label": line.split('\t').next()}))
-        });
+        let items = numbers
+            .chunks_exact(DIM * 2)
+            .zip(labels.lines())
+            .enumerate()
+            .map(|(i, (row, line))| {
+                let row: Vec<f32> = row
+                    .chunks_exact(2)
+                    .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+                    .collect();
+                Item::vector(i.to_string(), row).meta(json!({"label": line.split('\t').next()}))
+            });
         return (items.collect(), "MiniLM vectors of wordnet-6000");
     }
     let mut random = fastrand::Rng::with_seed(1);
     let mut point = move || -> Vec<f32> { (0..DIM).map(|_| random.f32() - 0.5).collect() };
     let centres: Vec<Vec<f32>> = (0..40).map(|_| point()).collect();
     let items = (0..6_000).map(|i| {
-        let vector: Vec<f32> = point().iter().zip(&centres[i % 40]).map(|(x, c)| x + c).collect();
+        let vector: Vec<f32> = point()
+            .iter()
+            .zip(&centres[i % 40])
+            .map(|(x, c)| x + c)
+            .collect();
         Item::vector(i.to_string(), vector).meta(json!({"label": i % 40}))
     });
     (items.collect(), "synthetic clusters")
@@ -51,16 +64,30 @@ static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
 /// A collection of all points, linked, with 1,000 judgements and a learned metric as version 1.
 static LEARNED: LazyLock<Collection> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a temporary directory").keep();
-    let store = Store::builder().plugin(Mahalanobis::default()).open(dir).expect("a store");
-    let points = store.collection("points").dim(DIM).create().expect("a collection");
+    let store = Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(dir)
+        .expect("a store");
+    let points = store
+        .collection("points")
+        .dim(DIM)
+        .create()
+        .expect("a collection");
     let (items, _) = &*POINTS;
     points.add(items.clone()).expect("added");
     for query in 0..100 {
-        let hits = points.search(Query::like(query.to_string())).run().expect("hits");
+        let hits = points
+            .search(Query::like(query.to_string()))
+            .run()
+            .expect("hits");
         let label = |id: &str| &items[id.parse::<usize>().expect("a number")].meta["label"];
         let own = query.to_string();
         let judged = hits.iter().map(|hit| {
-            let grade = if label(&hit.id) == label(&own) { 1.0 } else { -1.0 };
+            let grade = if label(&hit.id) == label(&own) {
+                1.0
+            } else {
+                -1.0
+            };
             Judgement::graded(Query::like(&own), &hit.id, grade)
         });
         points.judge_all(judged).expect("judged");
@@ -96,7 +123,11 @@ fn search_learned(bencher: Bencher<'_, '_>) {
 fn add(bencher: Bencher<'_, '_>, batch: usize) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(dir.path()).expect("a store");
-    let points = store.collection("points").dim(DIM).create().expect("a collection");
+    let points = store
+        .collection("points")
+        .dim(DIM)
+        .create()
+        .expect("a collection");
     let (items, _) = &*POINTS;
     let mut round = 0;
     bencher.counter(ItemsCount::new(batch)).bench_local(|| {
@@ -119,13 +150,18 @@ fn refit(bencher: Bencher<'_, '_>) {
 /// The shipped model on the text of WordNet glosses.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn encode(bencher: Bencher<'_, '_>) {
-    let texts: Vec<&str> =
-        include_str!("../cli/data/wordnet-6000.tsv").lines().filter_map(|l| Some(l.split_once('\t')?.1)).collect();
+    let texts: Vec<&str> = include_str!("../cli/data/wordnet-6000.tsv")
+        .lines()
+        .filter_map(|l| Some(l.split_once('\t')?.1))
+        .collect();
     let encoder = Onnx::embedded().expect("the shipped model");
-    bencher.counter(ItemsCount::new(texts.len())).bench_local(|| encoder.encode(&texts).expect("vectors"));
+    bencher
+        .counter(ItemsCount::new(texts.len()))
+        .bench_local(|| encoder.encode(&texts).expect("vectors"));
 }
 
-/// all-MiniLM-L6-v2 on the same texts, 1,000 of them; needs `tools/get-minilm.sh`, and ONNX Runtime `ORT_DYLIB_PATH`.
+/// all-MiniLM-L6-v2 on the same texts, 1,000 of them; needs `tools/get-minilm.sh`, and ONNX Runtime
+/// `ORT_DYLIB_PATH`.
 #[divan::bench(sample_count = 3, sample_size = 1, args = ["tract", "onnxruntime"])]
 fn encode_minilm(bencher: Bencher<'_, '_>, backend: &str) {
     let encoder = match backend {
@@ -141,11 +177,15 @@ fn encode_minilm(bencher: Bencher<'_, '_>, backend: &str) {
         .step_by(6)
         .filter_map(|line| Some(line.split_once('\t')?.1))
         .collect();
-    bencher.counter(ItemsCount::new(texts.len())).bench_local(|| encoder.encode(&texts).expect("vectors"));
+    bencher
+        .counter(ItemsCount::new(texts.len()))
+        .bench_local(|| encoder.encode(&texts).expect("vectors"));
 }
 
 fn minilm(backend: Backend) -> Option<Onnx> {
-    let dir = std::env::var_os("AFFINIS_MINILM")
-        .map_or_else(|| PathBuf::from("target/models/all-MiniLM-L6-v2"), PathBuf::from);
+    let dir = std::env::var_os("AFFINIS_MINILM").map_or_else(
+        || PathBuf::from("target/models/all-MiniLM-L6-v2"),
+        PathBuf::from,
+    );
     Onnx::options().backend(backend).from_dir(dir).ok()
 }

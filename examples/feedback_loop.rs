@@ -1,7 +1,8 @@
 //! A loop of asking, judging and refitting, and what it does to answers that nobody judged.
 //!
-//! Items are points whose first two coordinates tell their kind; the other coordinates are louder and say nothing, so the
-//! Euclidean distance answers badly. Judgements of shown answers teach the collection which coordinates count.
+//! Items are points whose first two coordinates tell their kind; the other coordinates are louder
+//! and say nothing, so the Euclidean distance answers badly. Judgements of shown answers teach the
+//! collection which coordinates count.
 //!
 //! `cargo run --release --example feedback_loop`
 
@@ -13,7 +14,9 @@ const KINDS: usize = 6;
 
 /// Numbers between -1 and 1 from a seed.
 fn noise(seed: &mut u64) -> f32 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed = seed
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     (*seed >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
 }
 
@@ -23,7 +26,9 @@ fn kind(id: &str) -> usize {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let store = Store::builder().plugin(Mahalanobis::default()).open(dir.path())?;
+    let store = Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(dir.path())?;
     let points = store.collection("points").dim(DIM).create()?;
     let mut seed = 1;
     points.add((0..3_000).map(|i| {
@@ -38,28 +43,49 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let unseen: Vec<EvalQuery> = (2_000..2_200)
         .map(|i| EvalQuery {
             query: Query::like(i.to_string()),
-            relevant: (0..3_000).filter(|j| *j != i && j % KINDS == i % KINDS).map(|j| j.to_string()).collect(),
+            relevant: (0..3_000)
+                .filter(|j| *j != i && j % KINDS == i % KINDS)
+                .map(|j| j.to_string())
+                .collect(),
         })
         .collect();
 
     println!("round  judgements  promoted  precision@10 of unseen queries");
     for round in 0..4 {
-        let precision = points.evaluate(&unseen, 10, &[MetricChoice::Active])?.rows[0].precision.mean;
+        let precision = points.evaluate(&unseen, 10, &[MetricChoice::Active])?.rows[0]
+            .precision
+            .mean;
         let active = points.active_metric(None);
-        println!("{round:>5}  {:>10}  version {active}  {precision:.3}", points.judgement_count());
+        println!(
+            "{round:>5}  {:>10}  version {active}  {precision:.3}",
+            points.judgement_count()
+        );
         for query in (0..40).map(|q| (round * 40 + q).to_string()) {
             let hits = points.search(Query::like(&query)).k(10).run()?;
             points.judge_all(hits.iter().map(|hit| {
-                let grade = if kind(&hit.id) == kind(&query) { 1.0 } else { -1.0 };
+                let grade = if kind(&hit.id) == kind(&query) {
+                    1.0
+                } else {
+                    -1.0
+                };
                 Judgement::graded(Query::like(&query), &hit.id, grade)
             }))?;
         }
         let report = points.refit().run()?;
         println!("       {}", report.gate.reason);
     }
-    let rows = points.evaluate(&unseen, 10, &[MetricChoice::Euclidean, MetricChoice::Active])?.rows;
+    let rows = points
+        .evaluate(
+            &unseen,
+            10,
+            &[MetricChoice::Euclidean, MetricChoice::Active],
+        )?
+        .rows;
     let (before, after) = (rows[0].precision.mean, rows[1].precision.mean);
     println!("Euclidean {before:.3}, learned {after:.3}");
-    assert!(after > before, "judgements of shown answers should help answers that were not judged");
+    assert!(
+        after > before,
+        "judgements of shown answers should help answers that were not judged"
+    );
     Ok(())
 }

@@ -8,7 +8,11 @@ use ndarray::{Array2, Axis};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let store = Store::open(dir.path())?;
-    let points = store.collection("points").dim(3).distance(Distance::Cosine).create()?;
+    let points = store
+        .collection("points")
+        .dim(3)
+        .distance(Distance::Cosine)
+        .create()?;
 
     // Points on a spiral around the sphere.
     let matrix = Array2::from_shape_fn((1_000, 3), |(i, axis)| {
@@ -17,12 +21,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let r = (1.0 - z * z).sqrt();
         [r * angle.cos(), r * angle.sin(), z][axis]
     });
-    points.add(matrix.rows().into_iter().enumerate().map(|(i, row)| Item::vector(i.to_string(), row.to_vec())))?;
+    points.add(
+        matrix
+            .rows()
+            .into_iter()
+            .enumerate()
+            .map(|(i, row)| Item::vector(i.to_string(), row.to_vec())),
+    )?;
 
     let query = matrix.row(500);
     let hits = points.search(query).k(5).run()?;
     for hit in &hits {
-        println!("{}. point {:>4}   cosine {:.4}", hit.rank, hit.id, hit.score);
+        println!(
+            "{}. point {:>4}   cosine {:.4}",
+            hit.rank, hit.id, hit.score
+        );
     }
     assert_eq!(hits[0].id, "500", "a point is nearest to itself");
 
@@ -31,7 +44,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut order: Vec<usize> = (0..matrix.len_of(Axis(0))).collect();
     order.sort_by(|a, b| cosines[*b].total_cmp(&cosines[*a]));
     let by_hand: Vec<String> = order[..5].iter().map(ToString::to_string).collect();
-    assert!(hits.iter().all(|hit| by_hand.contains(&hit.id)), "{hits:?} against {by_hand:?}");
+    assert!(
+        hits.iter().all(|hit| by_hand.contains(&hit.id)),
+        "{hits:?} against {by_hand:?}"
+    );
 
     let alike = points.search(Query::like("10")).k(2).run()?;
     println!("like point 10: {} and {}", alike[0].id, alike[1].id);

@@ -8,8 +8,13 @@ use serde_json::json;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let store = Store::builder().plugin(Mahalanobis::default()).open(dir.path().join("notes.affinis"))?;
-    let notes = store.collection("notes").encoder(Onnx::embedded()?).open_or_create()?;
+    let store = Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(dir.path().join("notes.affinis"))?;
+    let notes = store
+        .collection("notes")
+        .encoder(Onnx::embedded()?)
+        .open_or_create()?;
     notes.add([
         Item::text("a1", "how to prune apple trees").meta(json!({"lang": "en"})),
         Item::text("a2", "feeding tomatoes in a greenhouse").meta(json!({"lang": "en"})),
@@ -19,12 +24,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let hits = notes.search("fruit tree care").k(2).with_text().run()?;
     for hit in &hits {
-        println!("{}. {:<34} distance {:.3}", hit.rank, hit.text.as_deref().unwrap_or_default(), hit.distance);
+        println!(
+            "{}. {:<34} distance {:.3}",
+            hit.rank,
+            hit.text.as_deref().unwrap_or_default(),
+            hit.distance
+        );
     }
 
     notes.judge(Judgement::relevant("fruit tree care", &hits[0].id))?;
     notes.judge(Judgement::irrelevant("fruit tree care", "a3"))?;
     let report = notes.refit().run()?;
-    println!("version {:?}, promoted: {}: {}", report.version, report.promoted, report.gate.reason);
+    println!(
+        "version {:?}, promoted: {}: {}",
+        report.version, report.promoted, report.gate.reason
+    );
     Ok(())
 }

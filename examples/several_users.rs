@@ -1,7 +1,8 @@
 //! Two users with different notions of similar, on one collection and one graph.
 //!
-//! Each item has a colour (coordinates 0 and 1) and a shape (coordinates 2 and 3). One user judges by colour, the other by
-//! shape; each gets a metric of their own, and everybody else keeps the shared one.
+//! Each item has a colour (coordinates 0 and 1) and a shape (coordinates 2 and 3). One user judges
+//! by colour, the other by shape; each gets a metric of their own, and everybody else keeps the
+//! shared one.
 //!
 //! `cargo run --release --example several_users`
 
@@ -11,7 +12,9 @@ use affinis_mahalanobis::Mahalanobis;
 const KINDS: usize = 5;
 
 fn noise(seed: &mut u64) -> f32 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed = seed
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     (*seed >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
 }
 
@@ -25,13 +28,24 @@ fn shape(id: &str) -> usize {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let store = Store::builder().plugin(Mahalanobis::default()).open(dir.path())?;
+    let store = Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(dir.path())?;
     let things = store.collection("things").dim(8).create()?;
     let mut seed = 1;
     things.add((0..2_000).map(|i| {
         let turn = |kind: usize| kind as f32 / KINDS as f32 * std::f32::consts::TAU;
         let (colour, shape) = (turn(i % KINDS), turn(i / KINDS % KINDS));
-        let centre = [colour.cos(), colour.sin(), shape.cos(), shape.sin(), 0.0, 0.0, 0.0, 0.0];
+        let centre = [
+            colour.cos(),
+            colour.sin(),
+            shape.cos(),
+            shape.sin(),
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+        ];
         Item::vector(i.to_string(), centre.map(|c| c + 0.5 * noise(&mut seed)))
     }))?;
 
@@ -41,12 +55,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for query in (0..60).map(|q| q.to_string()) {
             let hits = things.search(Query::like(&query)).k(10).run()?;
             things.judge_all(hits.iter().map(|hit| {
-                let grade = if notion(&hit.id) == notion(&query) { 1.0 } else { -1.0 };
+                let grade = if notion(&hit.id) == notion(&query) {
+                    1.0
+                } else {
+                    -1.0
+                };
                 Judgement::graded(Query::like(&query), &hit.id, grade).user(user)
             }))?;
         }
         let report = things.refit().user(user).run()?;
-        println!("{user}: version {:?}, promoted: {}", report.version, report.promoted);
+        println!(
+            "{user}: version {:?}, promoted: {}",
+            report.version, report.promoted
+        );
     }
 
     // How many of ten answers share the user's notion, for queries nobody judged.
@@ -58,7 +79,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 if let Some(asking) = asking {
                     search = search.user(asking);
                 }
-                right += search.run()?.iter().filter(|hit| notion(&hit.id) == notion(&query)).count();
+                right += search
+                    .run()?
+                    .iter()
+                    .filter(|hit| notion(&hit.id) == notion(&query))
+                    .count();
             }
             Ok(f64::from(u32::try_from(right).unwrap_or(u32::MAX)) / 1_000.0)
         };

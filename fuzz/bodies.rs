@@ -1,13 +1,14 @@
-//! What the fuzz targets do with bytes. The same functions run under libFuzzer (`fuzz_targets/`) and, on stable Rust,
-//! under a seeded driver (`cli/tests/fuzz.rs`). Each ends, or panics when a promise is broken.
+//! What the fuzz targets do with bytes. The same functions run under libFuzzer (`fuzz_targets/`)
+//! and, on stable Rust, under a seeded driver (`cli/tests/fuzz.rs`). Each ends, or panics when a
+//! promise is broken.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::sync::{Arc, OnceLock};
 
 use affinis::{
-    DiskOp, Encoder, Error, Fault, Faults, Filter, Item, Judgement, Metric, MetricLearner, Onnx, Query, Store,
-    StoreBuilder,
+    DiskOp, Encoder, Error, Fault, Faults, Filter, Item, Judgement, Metric, MetricLearner, Onnx,
+    Query, Store, StoreBuilder,
 };
 use affinis_cli::input::{self, Defaults, Expected, InputError};
 use affinis_mahalanobis::Mahalanobis;
@@ -18,7 +19,12 @@ pub(crate) fn parsers(data: &[u8]) {
     let skip_bad = data.first().is_some_and(|b| b % 2 == 1);
     let bytes = data.get(1..).unwrap_or_default();
     let reader = || BufReader::with_capacity(7, bytes);
-    let expected = Expected { dim: 3, texts: true, zero_vectors: true, skip_bad };
+    let expected = Expected {
+        dim: 3,
+        texts: true,
+        zero_vectors: true,
+        skip_bad,
+    };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
     let refused: [Option<InputError>; 13] = [
@@ -43,14 +49,21 @@ pub(crate) fn parsers(data: &[u8]) {
 
 /// A filter is refused with a place, or is a condition whose opposite holds where it does not.
 pub(crate) fn filter(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     match Filter::parse(text) {
         Err(Error::InvalidFilter { at, reason }) => assert!(!at.is_empty() && !reason.is_empty()),
         Err(other) => panic!("{text:?} gave {other:?}"),
         Ok(filter) => {
             let value: Value = serde_json::from_str(text).expect("it was parsed");
             let opposite = Filter::from_json(&json!({"$not": value}));
-            for meta in [Value::Null, json!({"a": 1, "b": {"c": [1, "x"]}}), json!([{"a": 2.5}]), json!({"a": "x"})] {
+            for meta in [
+                Value::Null,
+                json!({"a": 1, "b": {"c": [1, "x"]}}),
+                json!([{"a": 2.5}]),
+                json!({"a": "x"}),
+            ] {
                 let passes = filter.matches(&meta);
                 // One level more may be one too many.
                 if let Ok(opposite) = &opposite {
@@ -81,13 +94,20 @@ pub(crate) fn metric(data: &[u8]) {
 pub(crate) fn metric_base() -> Arc<dyn Metric> {
     static BASE: OnceLock<Arc<dyn Metric>> = OnceLock::new();
     let matrix = ndarray::array![[1.5, 0.25, 0.0], [0.25, 0.5, 0.0], [0.0, 0.0, 1.0]];
-    BASE.get_or_init(|| Mahalanobis::default().from_matrix(matrix.view()).expect("a metric")).clone()
+    BASE.get_or_init(|| {
+        Mahalanobis::default()
+            .from_matrix(matrix.view())
+            .expect("a metric")
+    })
+    .clone()
 }
 
 /// CRC-32 (IEEE), bit by bit: a mutated input must get past the checksum to be worth anything.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
     })
 }
 
@@ -112,16 +132,23 @@ const SETTINGS: [&str; 6] = [
     "onnx/model.onnx",
 ];
 
-/// A model directory that lies is refused with its file named, or gives finite rows of the dimension that it states.
+/// A model directory that lies is refused with its file named, or gives finite rows of the
+/// dimension that it states.
 ///
-/// The first two bytes say which model, and which file is changed: the graph and the tokenizer by changes of three bytes
-/// each (place, value), any other is what follows.
+/// The first two bytes say which model, and which file is changed: the graph and the tokenizer by
+/// changes of three bytes each (place, value), any other is what follows.
 pub(crate) fn model(data: &[u8]) {
-    let [which, file, rest @ ..] = data else { return };
+    let [which, file, rest @ ..] = data else {
+        return;
+    };
     let mut graph = MODELS[usize::from(*which) % MODELS.len()].to_vec();
     let mut tokenizer = TOKENIZER.to_vec();
     let home = tempfile::tempdir().expect("a directory");
-    let changes = rest.as_chunks::<3>().0.iter().map(|[a, b, value]| (u16::from_le_bytes([*a, *b]), *value));
+    let changes = rest
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .map(|[a, b, value]| (u16::from_le_bytes([*a, *b]), *value));
     let change = |bytes: &mut Vec<u8>| {
         for (at, value) in changes {
             let at = usize::from(at) % bytes.len();
@@ -139,12 +166,15 @@ pub(crate) fn model(data: &[u8]) {
     }
     std::fs::write(home.path().join("model.onnx"), graph).expect("written");
     std::fs::write(home.path().join("tokenizer.json"), tokenizer).expect("written");
-    let encoded = Onnx::options().threads(1).from_dir(home.path()).and_then(|model| {
-        assert!((1..=4096).contains(&model.dim()));
-        let encoded = model.encode(&["plum", "", "a longer text, with plums"])?;
-        assert_eq!(encoded.vectors.dim(), (3, model.dim()));
-        Ok(encoded)
-    });
+    let encoded = Onnx::options()
+        .threads(1)
+        .from_dir(home.path())
+        .and_then(|model| {
+            assert!((1..=4096).contains(&model.dim()));
+            let encoded = model.encode(&["plum", "", "a longer text, with plums"])?;
+            assert_eq!(encoded.vectors.dim(), (3, model.dim()));
+            Ok(encoded)
+        });
     match encoded {
         Ok(encoded) => assert!(encoded.vectors.iter().all(|v| v.is_finite())),
         Err(error) => assert!(!error.to_string().is_empty()),
@@ -168,7 +198,10 @@ fn check_metric(metric: &dyn Metric) {
         let x: Vec<f32> = (0..d).map(|_| random.f32() - 0.5).collect();
         let y: Vec<f32> = (0..d).map(|_| random.f32() - 0.5).collect();
         let distance = metric.distance(&x, &y);
-        assert!(distance.is_finite() && distance > 0.0, "{distance} under {a}");
+        assert!(
+            distance.is_finite() && distance > 0.0,
+            "{distance} under {a}"
+        );
     }
 }
 
@@ -182,8 +215,15 @@ pub(crate) fn operations(data: &[u8]) {
     let path = home.path().join("s");
     let faults = Faults::new();
     let open = || {
-        let store = builder().faults(faults.clone()).open(&path).expect("opened");
-        let points = store.collection("c").dim(2).open_or_create().expect("opened");
+        let store = builder()
+            .faults(faults.clone())
+            .open(&path)
+            .expect("opened");
+        let points = store
+            .collection("c")
+            .dim(2)
+            .open_or_create()
+            .expect("opened");
         (store, points)
     };
     let mut model: BTreeMap<String, [f32; 2]> = BTreeMap::new();
@@ -219,7 +259,11 @@ pub(crate) fn operations(data: &[u8]) {
                 }
             },
             3 => points.relink(),
-            4 => points.search(vector.to_vec()).k(1 + usize::from(c)).run().map(drop),
+            4 => points
+                .search(vector.to_vec())
+                .k(1 + usize::from(c))
+                .run()
+                .map(drop),
             _ => {
                 faults.clear();
                 drop((store, points));
@@ -234,7 +278,10 @@ pub(crate) fn operations(data: &[u8]) {
                 drop((store, points));
                 (store, points) = open();
                 let there = contents(&points);
-                assert!(there == model || there == after, "{there:?} is neither {model:?} nor {after:?}");
+                assert!(
+                    there == model || there == after,
+                    "{there:?} is neither {model:?} nor {after:?}"
+                );
                 model = there;
             }
             Err(other) => panic!("{other:?}"),
@@ -244,12 +291,20 @@ pub(crate) fn operations(data: &[u8]) {
             drop((store, points));
             (store, points) = open();
         }
-        let hits = points.search(vec![1.0, 2.0]).k(100).recall(1.0).run().expect("answered");
+        let hits = points
+            .search(vec![1.0, 2.0])
+            .k(100)
+            .recall(1.0)
+            .run()
+            .expect("answered");
         assert_eq!(hits.len(), model.len());
         for hit in &hits {
             let [x, y] = model[&hit.id];
             let exact = (x - 1.0).powi(2) + (y - 2.0).powi(2);
-            assert!((hit.distance - exact).abs() <= 1e-4 * exact + 1e-5, "{hit:?}: {exact}");
+            assert!(
+                (hit.distance - exact).abs() <= 1e-4 * exact + 1e-5,
+                "{hit:?}: {exact}"
+            );
         }
     }
     assert_eq!(contents(&points), model);
@@ -261,17 +316,23 @@ fn contents(points: &affinis::Collection) -> BTreeMap<String, [f32; 2]> {
         let vector = item.vector.expect("a vector");
         (item.id, [vector[0], vector[1]])
     };
-    points.items().expect("listed").map(|item| read(item.expect("read"))).collect()
+    points
+        .items()
+        .expect("listed")
+        .map(|item| read(item.expect("read")))
+        .collect()
 }
 
-/// Whatever is judged, a metric that is learned is symmetric positive definite, finite, and within its cap; and it does not
-/// depend on the order of the judgements.
+/// Whatever is judged, a metric that is learned is symmetric positive definite, finite, and within
+/// its cap; and it does not depend on the order of the judgements.
 pub(crate) fn judgements(data: &[u8]) {
     const DIM: usize = 3;
     let (head, rest) = data.split_at(data.len().min(36));
     let numbers = |v: &[u8]| -> Vec<f32> {
         // From equal vectors to lengths that differ by many orders.
-        v.iter().map(|b| (f32::from(b % 16) - 8.0) * 10_f32.powi(i32::from(b / 16) % 7 - 3)).collect()
+        v.iter()
+            .map(|b| (f32::from(b % 16) - 8.0) * 10_f32.powi(i32::from(b / 16) % 7 - 3))
+            .collect()
     };
     let judged = rest.chunks_exact(4).take(100).map(|step| {
         let (a, b) = (format!("i{}", step[0] % 12), format!("i{}", step[1] % 12));
@@ -280,14 +341,19 @@ pub(crate) fn judgements(data: &[u8]) {
             1 => Judgement::dissimilar(&a, &b),
             _ => Judgement::graded(Query::like(&a), &b, f32::from(step[2]) / 127.5 - 1.0),
         };
-        judgement.weight(10_f32.powi(i32::from(step[3] % 13) - 6)).user(format!("u{}", step[3] % 3))
+        judgement
+            .weight(10_f32.powi(i32::from(step[3] % 13) - 6))
+            .user(format!("u{}", step[3] % 3))
     });
     let mut judged: Vec<Judgement> = judged.collect();
     let learned = |judged: &[Judgement]| {
         let home = tempfile::tempdir().expect("a directory");
         let store = builder().open(home.path().join("s")).expect("opened");
         let points = store.collection("c").dim(DIM).create().expect("made");
-        let items = head.chunks_exact(DIM).enumerate().map(|(i, v)| Item::vector(format!("i{i}"), numbers(v)));
+        let items = head
+            .chunks_exact(DIM)
+            .enumerate()
+            .map(|(i, v)| Item::vector(format!("i{i}"), numbers(v)));
         points.add(items).expect("added");
         for judgement in judged {
             match points.judge(judgement.clone()) {
@@ -295,13 +361,27 @@ pub(crate) fn judgements(data: &[u8]) {
                 Err(other) => panic!("{other:?}"),
             }
         }
-        let matrix = match points.refit().seed(u64::from(head.first().copied().unwrap_or(0))).force(true).run() {
+        let matrix = match points
+            .refit()
+            .seed(u64::from(head.first().copied().unwrap_or(0)))
+            .force(true)
+            .run()
+        {
             Ok(report) => {
                 let version = report.version.expect("it was stored");
-                assert!(report.condition.is_finite() && report.condition >= 1.0, "{report:?}");
+                assert!(
+                    report.condition.is_finite() && report.condition >= 1.0,
+                    "{report:?}"
+                );
                 let stored = points.history().expect("read").versions;
-                let bytes = &stored.iter().find(|v| v.version.version == version).expect("stored").metric;
-                let metric = Mahalanobis::default().decode(bytes, None).expect("it can be read");
+                let bytes = &stored
+                    .iter()
+                    .find(|v| v.version.version == version)
+                    .expect("stored")
+                    .metric;
+                let metric = Mahalanobis::default()
+                    .decode(bytes, None)
+                    .expect("it can be read");
                 check_metric(&*metric);
                 Some(metric.matrix().expect("a matrix"))
             }
@@ -316,7 +396,10 @@ pub(crate) fn judgements(data: &[u8]) {
     match (forwards, learned(&judged)) {
         (Some(a), Some(b)) => {
             let largest = a.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-            assert!((&a - &b).iter().all(|x| x.abs() <= 1e-10 * largest), "{a} and {b}");
+            assert!(
+                (&a - &b).iter().all(|x| x.abs() <= 1e-10 * largest),
+                "{a} and {b}"
+            );
         }
         (None, None) => {}
         (one, other) => panic!("{one:?} in one order, {other:?} in the other"),

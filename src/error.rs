@@ -1,4 +1,5 @@
-//! One error type at the front, classed by who must act: the caller, whoever runs the machine, or nobody but us.
+//! One error type at the front, classed by who must act: the caller, whoever runs the machine, or
+//! nobody but us.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -35,7 +36,9 @@ pub enum Error {
         value: f32,
     },
     /// A zero vector where only its direction counts.
-    #[error("{what} is a zero vector, which has no direction; a cosine collection cannot hold or search it")]
+    #[error(
+        "{what} is a zero vector, which has no direction; a cosine collection cannot hold or search it"
+    )]
     ZeroVector {
         /// Which vector.
         what: String,
@@ -51,7 +54,9 @@ pub enum Error {
         reason: String,
     },
     /// An id that stands twice in one input.
-    #[error("id {id:?} stands twice in one input: items number {first} and {second}; keep one of them")]
+    #[error(
+        "id {id:?} stands twice in one input: items number {first} and {second}; keep one of them"
+    )]
     DuplicateId {
         /// The id.
         id: String,
@@ -99,7 +104,9 @@ pub enum Error {
     #[error("there are no judgements to learn from{0}; give some with `judge` first")]
     NoJudgements(String),
     /// A metric version that does not exist.
-    #[error("collection {collection:?} has no metric version {version}; `metrics` lists what it has")]
+    #[error(
+        "collection {collection:?} has no metric version {version}; `metrics` lists what it has"
+    )]
     UnknownVersion {
         /// The collection's name.
         collection: String,
@@ -107,12 +114,17 @@ pub enum Error {
         version: u32,
     },
     /// A version that was withdrawn because it had learned from judgements since forgotten.
-    #[error("metric version {0} was withdrawn: it had learned from judgements that were forgotten since")]
+    #[error(
+        "metric version {0} was withdrawn: it had learned from judgements that were forgotten since"
+    )]
     WithdrawnVersion(u32),
     /// A rollback from version 0.
-    #[error("the active metric is version 0 (the built-in distance), which has no parent to go back to")]
+    #[error(
+        "the active metric is version 0 (the built-in distance), which has no parent to go back to"
+    )]
     NothingToRollBack,
-    /// A matrix that cannot be a metric of this collection, or any other thing the caller asked that cannot be.
+    /// A matrix that cannot be a metric of this collection, or any other thing the caller asked
+    /// that cannot be.
     #[error("{0}")]
     Invalid(String),
 
@@ -227,8 +239,9 @@ pub enum Error {
         /// Its word.
         reason: String,
     },
-    /// An earlier write could not be made durable, or sled broke down. Nothing is written or read any more, because memory
-    /// may be ahead of the disk; searches that need neither texts nor metadata are answered from what was acknowledged.
+    /// An earlier write could not be made durable, or sled broke down. Nothing is written or read
+    /// any more, because memory may be ahead of the disk; searches that need neither texts nor
+    /// metadata are answered from what was acknowledged.
     #[error(
         "an earlier operation left it open what is on disk ({0}), so this handle neither writes nor reads; close the store and open it again: everything acknowledged is there"
     )]
@@ -241,7 +254,12 @@ pub enum Error {
 /// The first few of a list of names, for messages.
 pub(crate) fn list(names: &[String]) -> String {
     const SHOWN: usize = 5;
-    let mut text = names.iter().take(SHOWN).map(|n| format!("{:?}", cut(n))).collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .iter()
+        .take(SHOWN)
+        .map(|n| format!("{:?}", cut(n)))
+        .collect::<Vec<_>>()
+        .join(", ");
     if names.len() > SHOWN {
         let _ = write!(text, " and {} more", names.len() - SHOWN);
     }

@@ -16,7 +16,8 @@ pub const MAX_DIM: usize = 4096;
 
 /// One item: an external id, and a text or a vector or both, with optional JSON metadata.
 ///
-/// An item with a text and no vector is encoded when it is added. One with both keeps its vector as given.
+/// An item with a text and no vector is encoded when it is added. One with both keeps its vector as
+/// given.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Item {
     /// 1 to 512 bytes; adding an id that exists replaces its item.
@@ -30,7 +31,8 @@ pub struct Item {
     /// An object of at most 64 KiB and 32 levels; null when there is none.
     #[serde(default)]
     pub meta: Value,
-    /// Set on items that are read: the text was longer than its encoder takes, so the vector stands for its beginning.
+    /// Set on items that are read: the text was longer than its encoder takes, so the vector stands
+    /// for its beginning.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
@@ -38,12 +40,20 @@ pub struct Item {
 impl Item {
     /// An item with a text, which the collection's encoder turns into its vector.
     pub fn text(id: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { id: id.into(), text: Some(text.into()), ..Self::default() }
+        Self {
+            id: id.into(),
+            text: Some(text.into()),
+            ..Self::default()
+        }
     }
 
     /// An item with a vector of its own.
     pub fn vector(id: impl Into<String>, vector: impl Into<Vec<f32>>) -> Self {
-        Self { id: id.into(), vector: Some(vector.into()), ..Self::default() }
+        Self {
+            id: id.into(),
+            vector: Some(vector.into()),
+            ..Self::default()
+        }
     }
 
     /// Adds metadata.
@@ -70,7 +80,10 @@ impl Item {
         match (&self.text, &self.vector) {
             (None, None) => return Err("it has neither a text nor a vector".into()),
             (Some(text), _) if text.len() > MAX_TEXT_BYTES => {
-                return Err(format!("its text has {} bytes, more than {MAX_TEXT_BYTES}", text.len()));
+                return Err(format!(
+                    "its text has {} bytes, more than {MAX_TEXT_BYTES}",
+                    text.len()
+                ));
             }
             _ => {}
         }
@@ -78,7 +91,9 @@ impl Item {
             return Err("its metadata is not a JSON object".into());
         }
         if depth(&self.meta, MAX_META_DEPTH + 1) > MAX_META_DEPTH {
-            return Err(format!("its metadata is nested deeper than {MAX_META_DEPTH} levels"));
+            return Err(format!(
+                "its metadata is nested deeper than {MAX_META_DEPTH} levels"
+            ));
         }
         Ok(())
     }
@@ -128,7 +143,18 @@ mod tests {
         assert!(check_id(&"x".repeat(513)).is_err());
         assert!(check_id("").is_err());
         assert!(Item::text("a", "x".repeat(MAX_TEXT_BYTES)).check().is_ok());
-        assert!(Item::text("a", "x".repeat(MAX_TEXT_BYTES + 1)).check().is_err());
-        assert!(Item { id: "a".into(), ..Item::default() }.check().is_err());
+        assert!(
+            Item::text("a", "x".repeat(MAX_TEXT_BYTES + 1))
+                .check()
+                .is_err()
+        );
+        assert!(
+            Item {
+                id: "a".into(),
+                ..Item::default()
+            }
+            .check()
+            .is_err()
+        );
     }
 }

@@ -1,10 +1,14 @@
 //! An embedded vector store that learns what "similar" means from the people who use it.
 //!
-//! - Encodes texts with an ONNX model inside the program: no server, no network, nothing to install.
-//! - Keeps items durably in sled and answers from an HNSW graph; every acknowledged write is on disk.
+//! - Encodes texts with an ONNX model inside the program: no server, no network, nothing to
+//!   install.
+//! - Keeps items durably in sled and answers from an HNSW graph; every acknowledged write is on
+//!   disk.
 //! - Takes judgements of its answers and refits a Mahalanobis metric from them in closed form.
-//! - Answers under the new metric at once: one rewritten query and one cached number an item, on the graph that is there.
-//! - Refuses a refit that does not help on held-out judgements, keeps every version, and rolls back.
+//! - Answers under the new metric at once: one rewritten query and one cached number an item, on
+//!   the graph that is there.
+//! - Refuses a refit that does not help on held-out judgements, keeps every version, and rolls
+//!   back.
 //!
 //! ```
 //! # #[cfg(feature = "embedded-model")]
@@ -44,7 +48,12 @@
 // No panic is to be reached from input or from what is on disk.
 #![cfg_attr(
     not(any(test, fuzzing)),
-    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
 )]
 
 mod collection;
@@ -67,10 +76,11 @@ mod sum;
 mod time;
 
 pub use collection::{
-    Added, Collection, CollectionBuilder, CollectionInfo, Drift, EncoderInfo, EvalQuery, Evaluation, EvaluationRow,
-    Explain, Explanation, Forget, Forgotten, History, Influence, Interleaved, Measure, NeighbourChange,
-    NeighbourChanges, Problem, Question, Refit, RefitMillis, RefitReport, Relearned, Search, SegmentStats, Stats, Step,
-    StoredVersion, Team, Trial, Verdict, Weak,
+    Added, Collection, CollectionBuilder, CollectionInfo, Drift, EncoderInfo, EvalQuery,
+    Evaluation, EvaluationRow, Explain, Explanation, Forget, Forgotten, History, Influence,
+    Interleaved, Measure, NeighbourChange, NeighbourChanges, Problem, Question, Refit, RefitMillis,
+    RefitReport, Relearned, Search, SegmentStats, Stats, Step, StoredVersion, Team, Trial, Verdict,
+    Weak,
 };
 pub use encode::{EncodeError, Encoded, Encoder};
 #[cfg(feature = "onnx")]
@@ -83,8 +93,9 @@ pub use maintain::{Compacted, RepairReport};
 pub use metric::{Distance, Version};
 pub use persist::{DiskOp, Durability, Fault, Faults, Precision};
 pub use plugin::{
-    CautiousStep, Change, Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, Incumbent, Influences,
-    LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample, Task,
+    CautiousStep, Change, Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded,
+    Incumbent, Influences, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample,
+    Task,
 };
 pub use query::{DEFAULT_RECALL, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub use store::{Store, StoreBuilder, VerifyReport};

@@ -1,8 +1,9 @@
 //! The seams that plugins implement: [`Metric`] and [`MetricLearner`].
 //!
-//! The store knows learning only through this file. A [`Metric`] is what the index traverses under; a [`MetricLearner`]
-//! turns judgements into a candidate metric and says whether it may be promoted. The third seam, [`Encoder`], turns
-//! texts into vectors. Plugins are crates that depend on this one, never the other way round.
+//! The store knows learning only through this file. A [`Metric`] is what the index traverses under;
+//! a [`MetricLearner`] turns judgements into a candidate metric and says whether it may be
+//! promoted. The third seam, [`Encoder`], turns texts into vectors. Plugins are crates that depend
+//! on this one, never the other way round.
 //!
 //! [`Encoder`]: crate::Encoder
 
@@ -17,8 +18,9 @@ use crate::metric::Version;
 
 /// A query rewritten for a metric: `d(q, x) = offset - 2 direction . x + bias(x)`.
 ///
-/// For a Mahalanobis metric `direction = A q` and `offset = q' A q`. The rewriting is exact for every symmetric positive
-/// definite `A`; without the items' biases it would not give the Mahalanobis ranking.
+/// For a Mahalanobis metric `direction = A q` and `offset = q' A q`. The rewriting is exact for
+/// every symmetric positive definite `A`; without the items' biases it would not give the
+/// Mahalanobis ranking.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rewritten {
     /// The vector whose dot product with an item is taken: `d` numbers.
@@ -29,8 +31,9 @@ pub struct Rewritten {
 
 /// A distance that is answered by one dot product and one cached scalar an item.
 ///
-/// Implementations must be deterministic: the same input gives the same bits, whatever the batch it comes in, because
-/// biases are computed one item at a time on first touch and many at a time in the background.
+/// Implementations must be deterministic: the same input gives the same bits, whatever the batch it
+/// comes in, because biases are computed one item at a time on first touch and many at a time in
+/// the background.
 pub trait Metric: Send + Sync + Debug {
     /// The dimension `d` of the vectors it measures.
     fn dim(&self) -> usize;
@@ -38,15 +41,19 @@ pub trait Metric: Send + Sync + Debug {
     /// Rewrites a query of `d` numbers.
     fn rewrite(&self, query: &[f32]) -> Rewritten;
 
-    /// The biases of items, one row each (`n x d`, standard layout), written to `out` (`n`): `x' A x`.
+    /// The biases of items, one row each (`n x d`, standard layout), written to `out` (`n`): `x' A
+    /// x`.
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]);
 
-    /// The distance between two vectors computed directly, without the rewriting's cancellation: `(x-y)' A (x-y)`.
+    /// The distance between two vectors computed directly, without the rewriting's cancellation:
+    /// `(x-y)' A (x-y)`.
     fn distance(&self, x: &[f32], y: &[f32]) -> f64;
 
-    /// Maps items (`n x d`) to a space in which this metric is the squared Euclidean distance: `L x` with `A = L' L`.
+    /// Maps items (`n x d`) to a space in which this metric is the squared Euclidean distance: `L
+    /// x` with `A = L' L`.
     ///
-    /// The result has `n` rows; graphs are linked in it. A distance that is no metric maps to the nearest thing.
+    /// The result has `n` rows; graphs are linked in it. A distance that is no metric maps to the
+    /// nearest thing.
     fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32>;
 
     /// `sqrt(cond A)`: how far the Euclidean order can be wrong under this metric; 1 for Euclid.
@@ -55,24 +62,34 @@ pub trait Metric: Send + Sync + Debug {
     /// `A` itself, `d x d`, symmetric; `None` for a distance that is not a Mahalanobis metric.
     fn matrix(&self) -> Option<Array2<f64>>;
 
-    /// A stable encoding that [`MetricLearner::decode`] of the same plugin reads back to a bit-equal metric.
+    /// A stable encoding that [`MetricLearner::decode`] of the same plugin reads back to a
+    /// bit-equal metric.
     fn encode(&self) -> Vec<u8>;
 
-    /// Splits the distance between two vectors over directions that do not mix, the largest part first.
+    /// Splits the distance between two vectors over directions that do not mix, the largest part
+    /// first.
     ///
-    /// A Mahalanobis metric has the eigenvectors `v` of `A` with weights `w`: the parts are `w (v . (x - y))^2`. By default
-    /// the one direction `x - y`, of the weight `distance / |x - y|^2`; nothing between equal vectors, or where there is
-    /// no matrix.
+    /// A Mahalanobis metric has the eigenvectors `v` of `A` with weights `w`: the parts are `w (v .
+    /// (x - y))^2`. By default the one direction `x - y`, of the weight `distance / |x - y|^2`;
+    /// nothing between equal vectors, or where there is no matrix.
     ///
     /// # Errors
     /// [`LearnError::Numerical`] when the eigenproblem does not converge.
     fn directions(&self, x: &[f32], y: &[f32]) -> Result<Vec<Direction>, LearnError> {
-        let euclidean: f64 = x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
+        let euclidean: f64 = x
+            .iter()
+            .zip(y)
+            .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
+            .sum();
         if euclidean <= 0.0 || self.matrix().is_none() {
             return Ok(Vec::new());
         }
         let contribution = self.distance(x, y);
-        Ok(vec![Direction { weight: contribution / euclidean, contribution, share: 1.0 }])
+        Ok(vec![Direction {
+            weight: contribution / euclidean,
+            contribution,
+            share: 1.0,
+        }])
     }
 }
 
@@ -81,7 +98,8 @@ pub trait Metric: Send + Sync + Debug {
 pub struct Direction {
     /// What the metric multiplies squared lengths along it by; Euclid's is 1.
     pub weight: f64,
-    /// Its part of the distance. Divided by the weight it is its part of the squared Euclidean distance.
+    /// Its part of the distance. Divided by the weight it is its part of the squared Euclidean
+    /// distance.
     pub contribution: f64,
     /// The contribution over the distance.
     pub share: f64,
@@ -147,8 +165,8 @@ pub struct Task<'a> {
     pub incumbent: Option<Incumbent<'a>>,
     /// The collection's geometry.
     pub sample: &'a Sample,
-    /// What to keep the candidate as a change of; `None` for a metric on its own. A plugin that keeps no changes makes one on
-    /// its own all the same.
+    /// What to keep the candidate as a change of; `None` for a metric on its own. A plugin that
+    /// keeps no changes makes one on its own all the same.
     pub change: Option<Change<'a>>,
     /// Asked between steps; `true` ends the fit with [`LearnError::Cancelled`].
     pub cancel: &'a (dyn Fn() -> bool + Sync),
@@ -159,12 +177,14 @@ pub struct Task<'a> {
 pub struct Incumbent<'a> {
     /// The metric.
     pub metric: &'a dyn Metric,
-    /// Whether it is a [step](CautiousStep): likely to be better than what it replaced, and not certain to. It is then
-    /// enough that a candidate is better than Euclid, and not clearly worse than it.
+    /// Whether it is a [step](CautiousStep): likely to be better than what it replaced, and not
+    /// certain to. It is then enough that a candidate is better than Euclid, and not clearly worse
+    /// than it.
     pub step: bool,
 }
 
-/// A metric may be kept as a change of another one along few directions, which takes a fraction of the bytes.
+/// A metric may be kept as a change of another one along few directions, which takes a fraction of
+/// the bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
     /// The other metric, of the same plugin.
@@ -190,7 +210,8 @@ impl Debug for Task<'_> {
 pub struct Fitted {
     /// The candidate.
     pub metric: Arc<dyn Metric>,
-    /// Whether it is a change of the task's base, which [`MetricLearner::decode`] then has to be given.
+    /// Whether it is a change of the task's base, which [`MetricLearner::decode`] then has to be
+    /// given.
     pub of_base: bool,
     /// Parameters, figures and the gate's verdict.
     pub report: FitReport,
@@ -198,8 +219,9 @@ pub struct Fitted {
     pub step: Option<CautiousStep>,
 }
 
-/// A metric between Euclid and a candidate: what may be promoted when the candidate is likely to help, but not certain to. It
-/// loses little where the candidate would lose, and gains a good part of what the candidate would gain.
+/// A metric between Euclid and a candidate: what may be promoted when the candidate is likely to
+/// help, but not certain to. It loses little where the candidate would lose, and gains a good part
+/// of what the candidate would gain.
 #[derive(Debug, Clone)]
 pub struct CautiousStep {
     /// The metric.
@@ -220,14 +242,26 @@ impl CautiousStep {
 impl Fitted {
     /// What the gate lets pass: the candidate, a step towards it, or nothing.
     pub fn passed(&self) -> Option<&Arc<dyn Metric>> {
-        if self.report.gate.accepted { Some(&self.metric) } else { self.step.as_ref().map(|step| &step.metric) }
+        if self.report.gate.accepted {
+            Some(&self.metric)
+        } else {
+            self.step.as_ref().map(|step| &step.metric)
+        }
     }
 
     /// Puts the step, if there is one, in the candidate's place.
     pub fn take_step(&mut self) {
-        if let Some(CautiousStep { metric, share, condition, gate }) = self.step.take() {
+        if let Some(CautiousStep {
+            metric,
+            share,
+            condition,
+            gate,
+        }) = self.step.take()
+        {
             (self.metric, self.of_base) = (metric, false);
-            self.report.parameters.insert(CautiousStep::PARAMETER.to_owned(), share);
+            self.report
+                .parameters
+                .insert(CautiousStep::PARAMETER.to_owned(), share);
             (self.report.condition, self.report.gate) = (condition, gate);
         }
     }
@@ -257,13 +291,13 @@ pub struct FitReport {
 }
 
 impl FitReport {
-    /// The name of the parameter that says what the active metric measures on held-out judgements, on those that it was not
-    /// learned from where they are enough.
+    /// The name of the parameter that says what the active metric measures on held-out judgements,
+    /// on those that it was not learned from where they are enough.
     pub const ACTIVE_MEASURE: &str = "active_measure";
     /// The name of the parameter that says on how many queries or pairs that rests.
     pub const ACTIVE_HELD_OUT: &str = "active_held_out";
-    /// The name of the parameter that is 1 where the candidate is clearly worse than Euclid or the active metric: even the
-    /// upper bound of its gain is below 0.
+    /// The name of the parameter that is 1 where the candidate is clearly worse than Euclid or the
+    /// active metric: even the upper bound of its gain is below 0.
     pub const CLEARLY_WORSE: &str = "clearly_worse";
 }
 
@@ -283,13 +317,13 @@ pub struct Gate {
     pub accepted: bool,
     /// What was measured on the held-out judgements, in words.
     pub measure: String,
-    /// The measure under Euclid or the active metric, whichever leaves less of a gain; `None` when too little was held out
-    /// to measure.
+    /// The measure under Euclid or the active metric, whichever leaves less of a gain; `None` when
+    /// too little was held out to measure.
     pub before: Option<f64>,
     /// The measure under the candidate, on the same judgements.
     pub after: Option<f64>,
-    /// Lower confidence bound of this gain, with 95 % confidence (80 % for a [step](CautiousStep)); what passes has one above
-    /// 0.
+    /// Lower confidence bound of this gain, with 95 % confidence (80 % for a [step](CautiousStep));
+    /// what passes has one above 0.
     pub lower_bound: Option<f64>,
     /// Number of held-out queries (or pairs) that these rest on.
     pub held_out: usize,
@@ -300,15 +334,16 @@ pub struct Gate {
 /// How two metrics differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Affine-invariant Riemannian distance `|log(A^-1/2 B A^-1/2)|_F` after both are scaled to trace `d`.
+    /// Affine-invariant Riemannian distance `|log(A^-1/2 B A^-1/2)|_F` after both are scaled to
+    /// trace `d`.
     pub distance: f64,
-    /// The most changed directions, largest change first: the factor by which squared length along it grows from the
-    /// first metric to the second.
+    /// The most changed directions, largest change first: the factor by which squared length along
+    /// it grows from the first metric to the second.
     pub factors: Vec<f64>,
 }
 
-/// How much each judgement of a task changed one distance: about the distance as it is, less what it would be had that
-/// judgement not been given. Below 0: it brought the two nearer.
+/// How much each judgement of a task changed one distance: about the distance as it is, less what
+/// it would be had that judgement not been given. Below 0: it brought the two nearer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Influences {
     /// One a judgement of [`Examples::graded`].
@@ -319,7 +354,8 @@ pub struct Influences {
 
 /// Learns metrics from judgements.
 pub trait MetricLearner: Send + Sync + Debug {
-    /// The plugin's name, stored with every version it makes; `decode` is asked of the plugin of that name.
+    /// The plugin's name, stored with every version it makes; `decode` is asked of the plugin of
+    /// that name.
     fn name(&self) -> &'static str;
 
     /// Names accepted in [`Task::learner`].
@@ -328,20 +364,29 @@ pub trait MetricLearner: Send + Sync + Debug {
     /// Fits a candidate and puts it through the gate. Never promotes: the store does.
     ///
     /// # Errors
-    /// [`LearnError`] when the judgements cannot determine a metric, when the learner is unknown, or on cancellation.
+    /// [`LearnError`] when the judgements cannot determine a metric, when the learner is unknown,
+    /// or on cancellation.
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError>;
 
-    /// Reads what [`Metric::encode`] wrote, given the base of a [`Change`] where it was fitted as one. The bytes are untrusted.
+    /// Reads what [`Metric::encode`] wrote, given the base of a [`Change`] where it was fitted as
+    /// one. The bytes are untrusted.
     ///
     /// # Errors
     /// [`LearnError::Damaged`] when they are not a metric of this plugin, or not of that base.
-    fn decode(&self, bytes: &[u8], base: Option<&Arc<dyn Metric>>) -> Result<Arc<dyn Metric>, LearnError>;
+    fn decode(
+        &self,
+        bytes: &[u8],
+        base: Option<&Arc<dyn Metric>>,
+    ) -> Result<Arc<dyn Metric>, LearnError>;
 
     /// Makes a metric of a given matrix (for import), which it may scale.
     ///
     /// # Errors
     /// [`LearnError::NotAMetric`] when it is not square, finite, symmetric and positive definite.
-    #[expect(clippy::wrong_self_convention, reason = "a plugin makes metrics; it does not become one")]
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "a plugin makes metrics; it does not become one"
+    )]
     fn from_matrix(&self, matrix: ArrayView2<'_, f64>) -> Result<Arc<dyn Metric>, LearnError>;
 
     /// Compares two metrics of one dimension.
@@ -350,8 +395,9 @@ pub trait MetricLearner: Send + Sync + Debug {
     /// [`LearnError::NotAMetric`] when either has no matrix.
     fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError>;
 
-    /// Fits one person's metric: from the judgements of the task, which are theirs, with what everybody else judged as its
-    /// prior. The gate tests it on their own judgements. By default the others' judgements are not used.
+    /// Fits one person's metric: from the judgements of the task, which are theirs, with what
+    /// everybody else judged as its prior. The gate tests it on their own judgements. By default
+    /// the others' judgements are not used.
     ///
     /// # Errors
     /// Those of [`MetricLearner::fit`].
@@ -360,9 +406,9 @@ pub trait MetricLearner: Send + Sync + Debug {
         self.fit(task)
     }
 
-    /// How much each of a task's judgements, those that a version was learned from, changed the distance between two
-    /// vectors; of a person's metric, with what others judged as its prior. `None` where the plugin cannot say, which is the
-    /// default.
+    /// How much each of a task's judgements, those that a version was learned from, changed the
+    /// distance between two vectors; of a person's metric, with what others judged as its prior.
+    /// `None` where the plugin cannot say, which is the default.
     ///
     /// # Errors
     /// Those of [`MetricLearner::fit`].

@@ -94,9 +94,11 @@ pub enum MetricChoice {
 pub struct Hit {
     /// The item's id.
     pub id: String,
-    /// `d_A(q, x)`, squared, smaller is nearer. In a dot collection without a learned metric: minus the dot product.
+    /// `d_A(q, x)`, squared, smaller is nearer. In a dot collection without a learned metric: minus
+    /// the dot product.
     pub distance: f32,
-    /// For people, larger is better: the cosine or dot product in such collections, else `1 / (1 + distance)`.
+    /// For people, larger is better: the cosine or dot product in such collections, else `1 / (1 +
+    /// distance)`.
     pub score: f32,
     /// From 1.
     pub rank: usize,

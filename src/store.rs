@@ -6,19 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::collection::{Collection, CollectionBuilder, CollectionInfo, Inner, Plugins, Problem, inspect};
+use crate::collection::{
+    Collection, CollectionBuilder, CollectionInfo, Inner, Plugins, Problem, inspect,
+};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::persist::{CollectionRecord, Database, Durability, Faults, Opening, Shelf};
 use crate::plugin::MetricLearner;
 
-/// sled's page cache when nothing is said. Vectors and ids are in the index, so it serves texts and metadata.
+/// sled's page cache when nothing is said. Vectors and ids are in the index, so it serves texts and
+/// metadata.
 const CACHE_BYTES: u64 = 64 << 20;
 
 /// A store of collections in one directory.
 ///
-/// Handles are cheap to clone and may be used from any thread. The directory is released when the last handle, of the
-/// store and of its collections, is dropped.
+/// Handles are cheap to clone and may be used from any thread. The directory is released when the
+/// last handle, of the store and of its collections, is dropped.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -33,7 +36,9 @@ struct Shared {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("path", &self.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,15 +107,22 @@ impl StoreBuilder {
 
     /// The store over an open database.
     pub(crate) fn over(self, database: Arc<Database>) -> Store {
-        let shared = Shared { collections: Mutex::default(), plugins: self.plugins.into(), database };
-        Store { shared: Arc::new(shared) }
+        let shared = Shared {
+            collections: Mutex::default(),
+            plugins: self.plugins.into(),
+            database,
+        };
+        Store {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another process, or another handle in this one, has it; [`Error::NotAStore`] when the
-    /// directory holds something else; [`Error::NewerFormat`]; [`Error::Damaged`]; [`Error::Io`].
+    /// [`Error::Locked`] when another process, or another handle in this one, has it;
+    /// [`Error::NotAStore`] when the directory holds something else; [`Error::NewerFormat`];
+    /// [`Error::Damaged`]; [`Error::Io`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         let database = Database::open(path.as_ref(), &self.opening())?;
         Ok(self.over(database))
@@ -166,7 +178,9 @@ impl Store {
             && let Err(inner) = Arc::try_unwrap(inner).map(drop)
         {
             open.insert(name.to_owned(), inner);
-            return Err(Error::Invalid(format!("collection {name:?} is in use; drop its handles first")));
+            return Err(Error::Invalid(format!(
+                "collection {name:?} is in use; drop its handles first"
+            )));
         }
         self.database().drop_collection(name, record.number)
     }
@@ -189,13 +203,17 @@ impl Store {
         self.database().flush()
     }
 
-    /// Reads everything that is stored and checks it: every checksum, every reference from one record to another, counts,
-    /// stored graphs, and that metrics are symmetric positive definite. Writers wait, searches go on.
+    /// Reads everything that is stored and checks it: every checksum, every reference from one
+    /// record to another, counts, stored graphs, and that metrics are symmetric positive definite.
+    /// Writers wait, searches go on.
     ///
     /// # Errors
     /// When the catalogue itself cannot be read; all else becomes a problem of the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let mut report = VerifyReport { checked: 0, problems: Vec::new() };
+        let mut report = VerifyReport {
+            checked: 0,
+            problems: Vec::new(),
+        };
         for (name, record) in self.database().collections()? {
             report.checked += 1;
             match self.verify_collection(&name, &record) {
@@ -205,14 +223,21 @@ impl Store {
                 }
                 Err(error) => {
                     let message = error.to_string();
-                    report.problems.push(Problem { part: name, message });
+                    report.problems.push(Problem {
+                        part: name,
+                        message,
+                    });
                 }
             }
         }
         Ok(report)
     }
 
-    fn verify_collection(&self, name: &str, record: &CollectionRecord) -> Result<(u64, Vec<Problem>)> {
+    fn verify_collection(
+        &self,
+        name: &str,
+        record: &CollectionRecord,
+    ) -> Result<(u64, Vec<Problem>)> {
         let mut open = self.lock_collections();
         if !open.contains_key(name) {
             // Its records first: one that is damaged may not open.
@@ -234,8 +259,16 @@ impl Store {
 
     /// The error for a collection that is not there, which names those that are.
     pub(crate) fn missing(&self, name: &str) -> Result<Error> {
-        let known = self.database().collections()?.into_iter().map(|(name, _)| name).collect();
-        Ok(Error::CollectionMissing { name: name.to_owned(), known })
+        let known = self
+            .database()
+            .collections()?
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        Ok(Error::CollectionMissing {
+            name: name.to_owned(),
+            known,
+        })
     }
 
     pub(crate) fn registered(&self) -> &Plugins {
@@ -244,7 +277,10 @@ impl Store {
 
     /// Held while collections are made, opened or removed, so that one is never opened twice.
     pub(crate) fn lock_collections(&self) -> MutexGuard<'_, HashMap<String, Arc<Inner>>> {
-        self.shared.collections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .collections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The one shared inside of a collection that is in the catalogue.

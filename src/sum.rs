@@ -1,5 +1,5 @@
-//! Sums in `f64` over numbers in `f32`, in eight lanes: the same order, and so the same bits, everywhere, and not one addition
-//! after the other.
+//! Sums in `f64` over numbers in `f32`, in eight lanes: the same order, and so the same bits,
+//! everywhere, and not one addition after the other.
 
 const LANES: usize = 8;
 

@@ -20,13 +20,20 @@ pub(crate) fn millis(at: SystemTime) -> i64 {
 
 /// A time as RFC 3339 in UTC; times that RFC 3339 cannot say are clamped to the nearest it can.
 pub(crate) fn rfc3339(millis: i64) -> String {
-    let clamped = millis.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
-    Timestamp::from_millisecond(clamped).unwrap_or_default().to_string()
+    let clamped = millis.clamp(
+        Timestamp::MIN.as_millisecond(),
+        Timestamp::MAX.as_millisecond(),
+    );
+    Timestamp::from_millisecond(clamped)
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// Reads RFC 3339.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+    text.parse::<Timestamp>()
+        .ok()
+        .map(Timestamp::as_millisecond)
 }
 
 #[cfg(test)]

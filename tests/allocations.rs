@@ -1,4 +1,5 @@
-//! What a search allocates: buffers for its query and its answer. The walk itself allocates nothing once a thread is warm.
+//! What a search allocates: buffers for its query and its answer. The walk itself allocates nothing
+//! once a thread is warm.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -35,7 +36,9 @@ static COUNTING: Counting = Counting;
 fn vector(seed: usize, dim: usize) -> Vec<f32> {
     let mut state = seed as u64 * 2 + 1;
     let mut next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     // The first few depend on the seed in their low bits only.
@@ -56,8 +59,14 @@ fn allocations(notes: &Collection, query: &[f32], ef: usize) -> (usize, usize) {
 fn a_walk_allocates_nothing_however_wide_the_beam_is() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path()).expect("opens");
-    let notes = store.collection("notes").dim(96).open_or_create().expect("opens");
-    notes.add((0..9000).map(|i| Item::vector(i.to_string(), vector(i, 96)))).expect("added");
+    let notes = store
+        .collection("notes")
+        .dim(96)
+        .open_or_create()
+        .expect("opens");
+    notes
+        .add((0..9000).map(|i| Item::vector(i.to_string(), vector(i, 96))))
+        .expect("added");
     notes.settle().expect("linked");
     let queries: Vec<Vec<f32>> = (0..20).map(|i| vector(1_000_000 + i, 96)).collect();
     for query in &queries {

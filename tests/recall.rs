@@ -1,4 +1,5 @@
-//! Recall at default settings on real vectors, against an exact scan, under Euclid and under a learned metric.
+//! Recall at default settings on real vectors, against an exact scan, under Euclid and under a
+//! learned metric.
 
 #[path = "common/skip.rs"]
 mod skip;
@@ -15,16 +16,26 @@ const DIM: usize = 384;
 
 /// Vectors and labels of a set, where the data is there.
 fn read(name: &str) -> Option<(Vec<Item>, Vec<String>)> {
-    let data = std::env::var_os("AFFINIS_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let data = std::env::var_os("AFFINIS_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        PathBuf::from,
+    );
     let labels = std::fs::read_to_string(data.join(format!("text/{name}.tsv"))).ok()?;
-    let labels: Vec<String> = labels.lines().map(|l| l.split('\t').next().unwrap_or_default().to_owned()).collect();
+    let labels: Vec<String> = labels
+        .lines()
+        .map(|l| l.split('\t').next().unwrap_or_default().to_owned())
+        .collect();
     let bytes = std::fs::read(data.join(format!("text/{name}.minilm384.f16.npy"))).ok()?;
     let numbers = &bytes[bytes.len() - labels.len() * DIM * 2..];
     let row = |row: &[u8]| -> Vec<f32> {
-        row.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+        row.chunks_exact(2)
+            .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect()
     };
-    let items = numbers.chunks_exact(DIM * 2).enumerate().map(|(i, r)| Item::vector(i.to_string(), row(r)));
+    let items = numbers
+        .chunks_exact(DIM * 2)
+        .enumerate()
+        .map(|(i, r)| Item::vector(i.to_string(), row(r)));
     Some((items.collect(), labels))
 }
 
@@ -37,7 +48,10 @@ struct Exact {
 
 impl Exact {
     fn new(items: &[Item], a: &Array2<f64>) -> Self {
-        let numbers = items.iter().flat_map(|i| i.vector.iter().flatten().map(|x| f64::from(*x))).collect();
+        let numbers = items
+            .iter()
+            .flat_map(|i| i.vector.iter().flatten().map(|x| f64::from(*x)))
+            .collect();
         let x = Array2::from_shape_vec((items.len(), DIM), numbers).expect("whole rows");
         let xa = x.dot(a);
         let own = (&xa * &x).sum_axis(Axis(1));
@@ -61,7 +75,11 @@ fn recall(points: &Collection, items: &[Item], metric: MetricChoice, exact: &Exa
         let expected = exact.nearest(*i);
         let query = items[*i].vector.as_deref().expect("a vector");
         let hits = points.search(query).metric(metric).run().expect("hits");
-        assert!(hits.plan.visited < items.len() / 2, "the graph answers, not a scan: {:?}", hits.plan);
+        assert!(
+            hits.plan.visited < items.len() / 2,
+            "the graph answers, not a scan: {:?}",
+            hits.plan
+        );
         found += hits.iter().filter(|h| expected.contains(&h.id)).count();
     }
     found as f64 / (10 * queries.len()) as f64
@@ -75,16 +93,35 @@ fn recall_is_at_least_95_percent_under_euclid_and_under_a_learned_metric() {
             return;
         };
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Store::builder().plugin(Mahalanobis::default()).open(dir.path()).expect("a store");
-        let points = store.collection("points").dim(DIM).create().expect("created");
+        let store = Store::builder()
+            .plugin(Mahalanobis::default())
+            .open(dir.path())
+            .expect("a store");
+        let points = store
+            .collection("points")
+            .dim(DIM)
+            .create()
+            .expect("created");
         points.add(items.clone()).expect("added");
         points.settle().expect("linked");
-        let euclid = recall(&points, &items, MetricChoice::Euclidean, &Exact::new(&items, &Array2::eye(DIM)));
+        let euclid = recall(
+            &points,
+            &items,
+            MetricChoice::Euclidean,
+            &Exact::new(&items, &Array2::eye(DIM)),
+        );
         for query in 0..100 {
-            let hits = points.search(Query::like(query.to_string())).run().expect("hits");
+            let hits = points
+                .search(Query::like(query.to_string()))
+                .run()
+                .expect("hits");
             let judged = hits.iter().map(|hit| {
                 let relevant = labels[hit.id.parse::<usize>().expect("a row")] == labels[query];
-                Judgement::graded(Query::like(query.to_string()), &hit.id, if relevant { 1.0 } else { -1.0 })
+                Judgement::graded(
+                    Query::like(query.to_string()),
+                    &hit.id,
+                    if relevant { 1.0 } else { -1.0 },
+                )
             });
             points.judge_all(judged).expect("judged");
         }
@@ -92,8 +129,18 @@ fn recall_is_at_least_95_percent_under_euclid_and_under_a_learned_metric() {
         assert!(report.promoted, "{name}: {report:?}");
         points.settle().expect("calibrated");
         let a = points.metric_matrix(1).expect("a matrix");
-        let learned = recall(&points, &items, MetricChoice::Active, &Exact::new(&items, &a));
-        println!("{name}: recall@10 {euclid:.4} under Euclid, {learned:.4} under the learned metric");
-        assert!(euclid >= 0.95 && learned >= 0.95, "{name}: {euclid} {learned}");
+        let learned = recall(
+            &points,
+            &items,
+            MetricChoice::Active,
+            &Exact::new(&items, &a),
+        );
+        println!(
+            "{name}: recall@10 {euclid:.4} under Euclid, {learned:.4} under the learned metric"
+        );
+        assert!(
+            euclid >= 0.95 && learned >= 0.95,
+            "{name}: {euclid} {learned}"
+        );
     }
 }

@@ -43,12 +43,20 @@ impl<'a> Trial<'a> {
         let examples = match user {
             User::Pairs => corpus.paired(judgements, &mut random),
             User::Shown => corpus.judged(None, &queries, |q, i| corpus.same_label(q, i)),
-            User::Flipped(share) => corpus.judged(None, &queries, |q, i| corpus.same_label(q, i) != coin(share)),
+            User::Flipped(share) => corpus.judged(None, &queries, |q, i| {
+                corpus.same_label(q, i) != coin(share)
+            }),
             User::Coin => corpus.judged(None, &queries, |_, _| coin(0.5)),
             User::Reversed => corpus.judged(None, &queries, |q, i| !corpus.same_label(q, i)),
         };
         let before = corpus.precision(None, &unseen);
-        Self { corpus, examples, unseen, before, seed }
+        Self {
+            corpus,
+            examples,
+            unseen,
+            before,
+            seed,
+        }
     }
 
     pub(crate) fn fit(&self) -> Fitted {
@@ -61,7 +69,8 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Rounds of a few queries each, answered under the metric promoted so far: the gain after each round, in P@10 x 1000.
+/// Rounds of a few queries each, answered under the metric promoted so far: the gain after each
+/// round, in P@10 x 1000.
 pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u64) -> Vec<f64> {
     let each = judgements / SHOWN;
     let (queries, unseen) = corpus.queries(rounds * each, UNSEEN, &mut Random(seed));
@@ -74,7 +83,10 @@ pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u6
         let judged = corpus.judged(active.as_deref(), asked, |q, i| corpus.same_label(q, i));
         said.vectors = judged.vectors;
         said.graded.extend(judged.graded);
-        let incumbent = active.as_deref().map(|metric| Incumbent { metric, step: a_step });
+        let incumbent = active.as_deref().map(|metric| Incumbent {
+            metric,
+            step: a_step,
+        });
         let fitted = corpus.fit(&said, incumbent, seed);
         if let Some(passed) = fitted.passed() {
             (active, a_step) = (Some(passed.clone()), fitted.step.is_some());

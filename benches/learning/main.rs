@@ -1,10 +1,13 @@
 //! Measures what learning gains, in two ways.
 //!
-//! - `--tables DIR --splits FILE.npz --out RESULT.json`: 5-NN errors on labelled tables, on given splits.
-//! - `--report DIR`: every table and plot of `docs/learning.md`, from simulated users over labelled texts.
+//! - `--tables DIR --splits FILE.npz --out RESULT.json`: 5-NN errors on labelled tables, on given
+//!   splits.
+//! - `--report DIR`: every table and plot of `docs/learning.md`, from simulated users over labelled
+//!   texts.
 //!
-//! `cargo bench --bench learning -- ...` at the root, or, without optimising everything,
-//! `cargo test --workspace --bench learning -- ...`. The text corpora are looked for where the tests look for them.
+//! `cargo bench --bench learning -- ...` at the root, or, without optimising everything, `cargo
+//! test --workspace --bench learning -- ...`. The text corpora are looked for where the tests look
+//! for them.
 
 mod feedback;
 mod npy;
@@ -37,10 +40,16 @@ struct Arguments {
 fn main() -> Result<(), Box<dyn Error>> {
     let given = arguments(std::env::args().skip(1))?;
     match given {
-        Arguments { tables: Some(tables), splits: Some(splits), out: Some(out), .. } => {
-            tables::run(&tables, &splits, &out, &given.only, given.closed_form)
-        }
-        Arguments { report: Some(report), .. } => report::run(&report, given.seeds, &given.only),
+        Arguments {
+            tables: Some(tables),
+            splits: Some(splits),
+            out: Some(out),
+            ..
+        } => tables::run(&tables, &splits, &out, &given.only, given.closed_form),
+        Arguments {
+            report: Some(report),
+            ..
+        } => report::run(&report, given.seeds, &given.only),
         _ => {
             eprintln!("{USAGE}");
             Ok(())
@@ -56,7 +65,11 @@ fn from_root(path: &str) -> PathBuf {
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
     let mut parsed = Arguments::default();
     while let Some(name) = given.next() {
-        let mut value = || given.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"));
+        let mut value = || {
+            given
+                .next()
+                .ok_or_else(|| format!("{name} needs a value\n{USAGE}"))
+        };
         match name.as_str() {
             "--tables" => parsed.tables = Some(from_root(&value()?)),
             "--splits" => parsed.splits = Some(from_root(&value()?)),

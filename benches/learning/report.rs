@@ -21,41 +21,101 @@ type Make = fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>;
 struct Section {
     /// Its name in the markers.
     name: &'static str,
-    /// Seeds unless the command says otherwise: more where a gate decides that is right as often as not.
+    /// Seeds unless the command says otherwise: more where a gate decides that is right as often as
+    /// not.
     seeds: u64,
     make: Make,
 }
 
 const SECTIONS: [Section; 10] = [
-    Section { name: "budgets", seeds: 20, make: sections::budgets },
-    Section { name: "steps", seeds: 20, make: steps::steps },
-    Section { name: "elsewhere", seeds: 5, make: sections::elsewhere },
-    Section { name: "others", seeds: 5, make: sections::others },
-    Section { name: "learners", seeds: 5, make: sections::learners },
-    Section { name: "noise", seeds: 5, make: sections::noise },
-    Section { name: "hostile", seeds: 5, make: hostile::hostile },
-    Section { name: "pairs", seeds: 5, make: sections::pairs },
-    Section { name: "rounds", seeds: 20, make: sections::rounds },
-    Section { name: "speed", seeds: 1, make: speed::speed },
+    Section {
+        name: "budgets",
+        seeds: 20,
+        make: sections::budgets,
+    },
+    Section {
+        name: "steps",
+        seeds: 20,
+        make: steps::steps,
+    },
+    Section {
+        name: "elsewhere",
+        seeds: 5,
+        make: sections::elsewhere,
+    },
+    Section {
+        name: "others",
+        seeds: 5,
+        make: sections::others,
+    },
+    Section {
+        name: "learners",
+        seeds: 5,
+        make: sections::learners,
+    },
+    Section {
+        name: "noise",
+        seeds: 5,
+        make: sections::noise,
+    },
+    Section {
+        name: "hostile",
+        seeds: 5,
+        make: hostile::hostile,
+    },
+    Section {
+        name: "pairs",
+        seeds: 5,
+        make: sections::pairs,
+    },
+    Section {
+        name: "rounds",
+        seeds: 20,
+        make: sections::rounds,
+    },
+    Section {
+        name: "speed",
+        seeds: 1,
+        make: speed::speed,
+    },
 ];
 
 /// Makes the sections (those of `only`, or all), and puts them into `directory/learning.md`.
-pub(crate) fn run(directory: &Path, seeds: Option<u64>, only: &[String]) -> Result<(), Box<dyn Error>> {
-    if let Some(unknown) = only.iter().find(|o| SECTIONS.iter().all(|section| section.name != *o)) {
-        return Err(
-            format!("no section is called {unknown}; there are {:?}", SECTIONS.map(|section| section.name)).into()
-        );
+pub(crate) fn run(
+    directory: &Path,
+    seeds: Option<u64>,
+    only: &[String],
+) -> Result<(), Box<dyn Error>> {
+    if let Some(unknown) = only
+        .iter()
+        .find(|o| SECTIONS.iter().all(|section| section.name != *o))
+    {
+        return Err(format!(
+            "no section is called {unknown}; there are {:?}",
+            SECTIONS.map(|section| section.name)
+        )
+        .into());
     }
-    let corpora: Vec<Corpus> = CORPORA.into_iter().filter_map(|(name, _)| corpus(name)).collect();
+    let corpora: Vec<Corpus> = CORPORA
+        .into_iter()
+        .filter_map(|(name, _)| corpus(name))
+        .collect();
     if corpora.is_empty() {
         return Err("no corpus is there to measure on".into());
     }
     let page = directory.join("learning.md");
-    let wanted = |section: &Section| only.is_empty() || only.iter().any(|name| name == section.name);
-    for Section { name, seeds: usual, make } in SECTIONS.into_iter().filter(wanted) {
+    let wanted =
+        |section: &Section| only.is_empty() || only.iter().any(|name| name == section.name);
+    for Section {
+        name,
+        seeds: usual,
+        make,
+    } in SECTIONS.into_iter().filter(wanted)
+    {
         let made = make(&corpora, seeds.unwrap_or(usual), directory)?;
         eprintln!("{made}");
-        let text = std::fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
+        let text =
+            std::fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
         std::fs::write(&page, replaced(&text, name, &made)?)?;
     }
     Ok(())
@@ -63,7 +123,10 @@ pub(crate) fn run(directory: &Path, seeds: Option<u64>, only: &[String]) -> Resu
 
 /// A page with what stands between a section's markers replaced.
 fn replaced(page: &str, section: &str, by: &str) -> Result<String, String> {
-    let (from, to) = (format!("<!-- {section} -->\n"), format!("<!-- end of {section} -->"));
+    let (from, to) = (
+        format!("<!-- {section} -->\n"),
+        format!("<!-- end of {section} -->"),
+    );
     let missing = || format!("the page has no {from:?} with {to:?} after it");
     let (head, rest) = page.split_once(&from).ok_or_else(missing)?;
     let (_, tail) = rest.split_once(&to).ok_or_else(missing)?;
@@ -72,7 +135,11 @@ fn replaced(page: &str, section: &str, by: &str) -> Result<String, String> {
 
 /// What a corpus is called in tables.
 fn title(corpus: &Corpus) -> &'static str {
-    CORPORA.into_iter().chain(ELSEWHERE).find(|(name, _)| *name == corpus.name).map_or(corpus.name, |(_, title)| title)
+    CORPORA
+        .into_iter()
+        .chain(ELSEWHERE)
+        .find(|(name, _)| *name == corpus.name)
+        .map_or(corpus.name, |(_, title)| title)
 }
 
 /// Means of some gains.
@@ -92,8 +159,15 @@ impl Gains {
 /// The corpora of another kind, where they have been made.
 fn elsewhere() -> Result<Vec<Corpus>, String> {
     let root = crate::from_root("target/corpora");
-    let made: Vec<Corpus> = ELSEWHERE.into_iter().filter_map(|(name, _)| corpus_in(&root, name)).collect();
-    if made.is_empty() { Err("run benches/learning/corpora.py first".into()) } else { Ok(made) }
+    let made: Vec<Corpus> = ELSEWHERE
+        .into_iter()
+        .filter_map(|(name, _)| corpus_in(&root, name))
+        .collect();
+    if made.is_empty() {
+        Err("run benches/learning/corpora.py first".into())
+    } else {
+        Ok(made)
+    }
 }
 
 /// A Markdown table with a head.

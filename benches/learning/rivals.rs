@@ -1,4 +1,5 @@
-//! What others would do with the same judgements. Each gives a map `L` of the vectors, or moves the queries.
+//! What others would do with the same judgements. Each gives a map `L` of the vectors, or moves the
+//! queries.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,11 @@ fn by_query(examples: &Examples) -> BTreeMap<usize, (Vec<usize>, Vec<usize>)> {
     let mut queries = BTreeMap::<usize, (Vec<usize>, Vec<usize>)>::new();
     for g in &examples.graded {
         let (relevant, irrelevant) = queries.entry(g.query).or_default();
-        if g.grade > 0.0 { relevant.push(g.item) } else { irrelevant.push(g.item) }
+        if g.grade > 0.0 {
+            relevant.push(g.item)
+        } else {
+            irrelevant.push(g.item)
+        }
     }
     queries
 }
@@ -52,18 +57,32 @@ fn gain(trial: &Trial<'_>, map: &Array2<f64>) -> f64 {
 }
 
 fn precision_gain(trial: &Trial<'_>, ranked: &[Vec<usize>]) -> f64 {
-    let same = |(near, q): (&Vec<usize>, &usize)| near.iter().filter(|i| trial.corpus.same_label(**i, *q)).count();
+    let same = |(near, q): (&Vec<usize>, &usize)| {
+        near.iter()
+            .filter(|i| trial.corpus.same_label(**i, *q))
+            .count()
+    };
     let hits: usize = ranked.iter().zip(&trial.unseen).map(same).sum();
     1e3 * (hits as f64 / (10 * trial.unseen.len()) as f64 - trial.before)
 }
 
-/// GMML as published: plain pairs, the prior `I` with lambda .1, t = .5 (Zadeh, Hosseini and Sra, 2016).
+/// GMML as published: plain pairs, the prior `I` with lambda .1, t = .5 (Zadeh, Hosseini and Sra,
+/// 2016).
 fn plain_gmml(trial: &Trial<'_>) -> f64 {
     let vectors = &trial.corpus.vectors;
     let pairs = |similar: bool| {
-        let graded = trial.examples.graded.iter().filter(move |g| (g.grade > 0.0) == similar);
+        let graded = trial
+            .examples
+            .graded
+            .iter()
+            .filter(move |g| (g.grade > 0.0) == similar);
         let of = graded.map(|g| (g.query, g.item));
-        let paired = trial.examples.pairs.iter().filter(move |p| p.similar == similar).map(|p| (p.a, p.b));
+        let paired = trial
+            .examples
+            .pairs
+            .iter()
+            .filter(move |p| p.similar == similar)
+            .map(|p| (p.a, p.b));
         let mut m = scatter(vectors, of.chain(paired));
         let trace = m.diag().sum();
         if trace > 0.0 {
@@ -78,21 +97,30 @@ fn plain_gmml(trial: &Trial<'_>) -> f64 {
     }
 }
 
-/// Relevant component analysis (Bar-Hillel et al., 2005): whitening within chunklets, ridged by a tenth.
+/// Relevant component analysis (Bar-Hillel et al., 2005): whitening within chunklets, ridged by a
+/// tenth.
 fn rca(trial: &Trial<'_>) -> f64 {
     let vectors = &trial.corpus.vectors;
     let d = vectors.ncols();
     let mut rows = Vec::new();
-    for (query, (relevant, _)) in by_query(&trial.examples).into_iter().filter(|(_, (r, _))| !r.is_empty()) {
+    for (query, (relevant, _)) in by_query(&trial.examples)
+        .into_iter()
+        .filter(|(_, (r, _))| !r.is_empty())
+    {
         let members: Vec<usize> = relevant.into_iter().chain([query]).collect();
         let chunklet = vectors.select(Axis(0), &members).mapv(f64::from);
         let mean = chunklet.sum_axis(Axis(0)) / members.len() as f64;
         rows.extend(chunklet - &mean);
     }
-    let Ok(z) = Array2::from_shape_vec((rows.len() / d, d), rows) else { return 0.0 };
+    let Ok(z) = Array2::from_shape_vec((rows.len() / d, d), rows) else {
+        return 0.0;
+    };
     let mut within = z.t().dot(&z);
     let mean = within.diag().sum() / d as f64;
-    within.diag_mut().iter_mut().for_each(|v| *v += 0.1 * mean.max(f64::MIN_POSITIVE));
+    within
+        .diag_mut()
+        .iter_mut()
+        .for_each(|v| *v += 0.1 * mean.max(f64::MIN_POSITIVE));
     // A = within^-1 is the point at 0 of the geodesic from it to anything.
     match GeneralizedEigen::of_scatters(within.view(), Array2::eye(d).view()) {
         Ok(geodesic) => gain(trial, &geodesic.factor(0.0)),
@@ -100,8 +128,8 @@ fn rca(trial: &Trial<'_>) -> f64 {
     }
 }
 
-/// Rocchio (1971): an unseen query is moved as the nearest judged one would be, by .75 of the mean of its relevant and
-/// -.15 of that of its irrelevant results.
+/// Rocchio (1971): an unseen query is moved as the nearest judged one would be, by .75 of the mean
+/// of its relevant and -.15 of that of its irrelevant results.
 fn rocchio(trial: &Trial<'_>) -> f64 {
     let vectors = &trial.corpus.vectors;
     let judged = by_query(&trial.examples);
@@ -117,7 +145,11 @@ fn rocchio(trial: &Trial<'_>) -> f64 {
     let mut moved = vectors.clone();
     for query in &trial.unseen {
         let products = known.dot(&vectors.row(*query));
-        let best = products.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
+        let best = products
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map_or(0, |(i, _)| i);
         let (relevant, irrelevant) = &judged[&queries[best]];
         let by = mean(relevant) * 0.75 - mean(irrelevant) * 0.15;
         let mut row = moved.row_mut(*query);
@@ -126,32 +158,47 @@ fn rocchio(trial: &Trial<'_>) -> f64 {
     precision_gain(trial, &nearest(vectors, &moved, &trial.unseen, 10))
 }
 
-/// The orthogonal map that brings queries nearest to their relevant results (Schoenemann, 1966), as adapters of query
-/// vectors are fitted: the polar factor of `sum p q'` over unit vectors, ridged by a tenth of its mean diagonal.
+/// The orthogonal map that brings queries nearest to their relevant results (Schoenemann, 1966), as
+/// adapters of query vectors are fitted: the polar factor of `sum p q'` over unit vectors, ridged
+/// by a tenth of its mean diagonal.
 fn procrustes(trial: &Trial<'_>) -> f64 {
     let mut unit = trial.corpus.vectors.mapv(f64::from);
-    unit.rows_mut().into_iter().for_each(|mut r| r /= r.dot(&r).sqrt().max(1e-12));
+    unit.rows_mut()
+        .into_iter()
+        .for_each(|mut r| r /= r.dot(&r).sqrt().max(1e-12));
     let (mut queries, mut results) = (Vec::new(), Vec::new());
     for (query, (relevant, _)) in by_query(&trial.examples) {
         queries.extend(std::iter::repeat_n(query, relevant.len()));
         results.extend(relevant);
     }
-    let mut cross = unit.select(Axis(0), &results).t().dot(&unit.select(Axis(0), &queries));
+    let mut cross = unit
+        .select(Axis(0), &results)
+        .t()
+        .dot(&unit.select(Axis(0), &queries));
     let ridge = (0.1 * cross.diag().mean().unwrap_or(0.0)).max(1e-9);
     cross.diag_mut().iter_mut().for_each(|v| *v += ridge);
     // `M (M'M)^(-1/2)`.
-    let Ok((values, vectors)) = spd::eigen(cross.t().dot(&cross).view()) else { return 0.0 };
+    let Ok((values, vectors)) = spd::eigen(cross.t().dot(&cross).view()) else {
+        return 0.0;
+    };
     let roots = Array1::from_iter(values.iter().map(|v| v.max(1e-18).sqrt().recip()));
     let map = cross.dot(&(&vectors.t() * &roots)).dot(&vectors);
     let mut moved = trial.corpus.vectors.clone();
     for query in &trial.unseen {
-        moved.row_mut(*query).assign(&map.dot(&trial.corpus.vectors.row(*query).mapv(f64::from)).mapv(|v| v as f32));
+        moved.row_mut(*query).assign(
+            &map.dot(&trial.corpus.vectors.row(*query).mapv(f64::from))
+                .mapv(|v| v as f32),
+        );
     }
-    precision_gain(trial, &nearest(&trial.corpus.vectors, &moved, &trial.unseen, 10))
+    precision_gain(
+        trial,
+        &nearest(&trial.corpus.vectors, &moved, &trial.unseen, 10),
+    )
 }
 
-/// Information-theoretic metric learning (Davis et al., 2007) from the identity with slack 1: judged pairs below the 5th and
-/// above the 95th percentile of the distances of random pairs, five passes.
+/// Information-theoretic metric learning (Davis et al., 2007) from the identity with slack 1:
+/// judged pairs below the 5th and above the 95th percentile of the distances of random pairs, five
+/// passes.
 fn itml(trial: &Trial<'_>) -> f64 {
     let vectors = &trial.corpus.vectors;
     let mut random = Random(trial.seed);
@@ -164,8 +211,12 @@ fn itml(trial: &Trial<'_>) -> f64 {
     let (near, far) = (distances[100].max(1e-9), distances[1_899].max(1e-9));
     let mut a = Array2::<f64>::eye(vectors.ncols());
     // Each constraint with its multiplier and its bound.
-    let mut constraints: Vec<_> =
-        trial.examples.graded.iter().map(|g| (g, 0.0_f64, if g.grade > 0.0 { near } else { far })).collect();
+    let mut constraints: Vec<_> = trial
+        .examples
+        .graded
+        .iter()
+        .map(|g| (g, 0.0_f64, if g.grade > 0.0 { near } else { far }))
+        .collect();
     for _ in 0..5 {
         for (judged, multiplier, bound) in &mut constraints {
             let z = difference(judged.query, judged.item);
@@ -180,18 +231,25 @@ fn itml(trial: &Trial<'_>) -> f64 {
             *bound = (bound.recip() + sign * alpha).recip();
             let beta = sign * alpha / (1.0 - sign * alpha * distance);
             let scaled = &az * beta;
-            a.rows_mut().into_iter().zip(&az).for_each(|(mut row, v)| row.scaled_add(*v, &scaled));
+            a.rows_mut()
+                .into_iter()
+                .zip(&az)
+                .for_each(|(mut row, v)| row.scaled_add(*v, &scaled));
         }
     }
     spd::cholesky(a.view()).map_or(0.0, |factor| gain(trial, &factor))
 }
 
-/// `InfoNCE` over full matrices from the identity: temperature .3, 100 steps of Adam at 5e-4, 64 queries a step, each with
-/// a relevant result, its irrelevant ones and the other queries' relevant ones.
+/// `InfoNCE` over full matrices from the identity: temperature .3, 100 steps of Adam at 5e-4, 64
+/// queries a step, each with a relevant result, its irrelevant ones and the other queries' relevant
+/// ones.
 fn info_nce(trial: &Trial<'_>) -> f64 {
     let (temperature, rate, steps, size) = (0.3_f32, 5e-4_f32, 100, 64);
     let vectors = &trial.corpus.vectors;
-    let judged: Vec<_> = by_query(&trial.examples).into_iter().filter(|(_, (r, _))| !r.is_empty()).collect();
+    let judged: Vec<_> = by_query(&trial.examples)
+        .into_iter()
+        .filter(|(_, (r, _))| !r.is_empty())
+        .collect();
     if judged.is_empty() {
         return 0.0;
     }
@@ -203,7 +261,11 @@ fn info_nce(trial: &Trial<'_>) -> f64 {
         let chosen = random.choose(judged.len(), size.min(judged.len()));
         let n = chosen.len();
         let mut rows: Vec<usize> = chosen.iter().map(|i| judged[*i].0).collect();
-        rows.extend(chosen.iter().map(|i| judged[*i].1.0[random.below(judged[*i].1.0.len())]));
+        rows.extend(
+            chosen
+                .iter()
+                .map(|i| judged[*i].1.0[random.below(judged[*i].1.0.len())]),
+        );
         let mut owner: Vec<Option<usize>> = vec![None; n];
         for (at, i) in chosen.iter().enumerate() {
             rows.extend(&judged[*i].1.1);
@@ -211,13 +273,24 @@ fn info_nce(trial: &Trial<'_>) -> f64 {
         }
         let x = vectors.select(Axis(0), &rows);
         let mut z = x.dot(&map.t());
-        let norms: Vec<f32> = z.rows().into_iter().map(|r| r.dot(&r).sqrt().max(1e-12)).collect();
-        z.rows_mut().into_iter().zip(&norms).for_each(|(mut r, n)| r /= *n);
+        let norms: Vec<f32> = z
+            .rows()
+            .into_iter()
+            .map(|r| r.dot(&r).sqrt().max(1e-12))
+            .collect();
+        z.rows_mut()
+            .into_iter()
+            .zip(&norms)
+            .for_each(|(mut r, n)| r /= *n);
         let (queries, others) = (z.slice(s![..n, ..]), z.slice(s![n.., ..]));
         let mut slopes = queries.dot(&others.t());
         for (at, mut row) in slopes.rows_mut().into_iter().enumerate() {
             for (value, owner) in row.iter_mut().zip(&owner) {
-                *value = if owner.is_none_or(|o| o == at) { (*value / temperature).exp() } else { 0.0 };
+                *value = if owner.is_none_or(|o| o == at) {
+                    (*value / temperature).exp()
+                } else {
+                    0.0
+                };
             }
             let total = row.sum();
             row /= total * temperature * n as f32;
@@ -225,18 +298,24 @@ fn info_nce(trial: &Trial<'_>) -> f64 {
         }
         let mut gradient = Array2::zeros(z.raw_dim());
         gradient.slice_mut(s![..n, ..]).assign(&slopes.dot(&others));
-        gradient.slice_mut(s![n.., ..]).assign(&slopes.t().dot(&queries));
+        gradient
+            .slice_mut(s![n.., ..])
+            .assign(&slopes.t().dot(&queries));
         for ((mut g, u), norm) in gradient.rows_mut().into_iter().zip(z.rows()).zip(&norms) {
             let along = g.dot(&u);
             g.zip_mut_with(&u, |g, u| *g = (*g - along * u) / norm);
         }
         let gradient = gradient.t().dot(&x);
         let scale = (1.0 - 0.999_f32.powi(step)).sqrt() / (1.0 - 0.9_f32.powi(step));
-        ndarray::Zip::from(&mut map).and(&mut first).and(&mut second).and(&gradient).for_each(|m, f, s, g| {
-            *f = 0.9 * *f + 0.1 * g;
-            *s = 0.999 * *s + 0.001 * g * g;
-            *m -= rate * scale * *f / (s.sqrt() + 1e-8);
-        });
+        ndarray::Zip::from(&mut map)
+            .and(&mut first)
+            .and(&mut second)
+            .and(&gradient)
+            .for_each(|m, f, s, g| {
+                *f = 0.9 * *f + 0.1 * g;
+                *s = 0.999 * *s + 0.001 * g * g;
+                *m -= rate * scale * *f / (s.sqrt() + 1e-8);
+            });
     }
     // Ranked as it was trained: by cosines of the images.
     let mut images = vectors.dot(&map.t());
@@ -247,7 +326,8 @@ fn info_nce(trial: &Trial<'_>) -> f64 {
     precision_gain(trial, &nearest(&images, &images, &trial.unseen, 10))
 }
 
-/// Whitening within every label: `A = W^-1` of the scatter within labels, which is RCA with all labels at once.
+/// Whitening within every label: `A = W^-1` of the scatter within labels, which is RCA with all
+/// labels at once.
 pub(crate) fn all_labels(trial: &Trial<'_>) -> f64 {
     let corpus = trial.corpus;
     let mut members = BTreeMap::<&str, Vec<usize>>::new();

@@ -1,8 +1,10 @@
-//! The Rust side of `benches/peers/run.py`: affinis through its public interface, and `hnsw_rs`, on given vectors.
+//! The Rust side of `benches/peers/run.py`: affinis through its public interface, and `hnsw_rs`, on
+//! given vectors.
 //!
-//! `peers CONFIG.json` reads what to do from a file that `run.py` writes and prints one JSON document. Vectors are files of
-//! little-endian `f32`, row after row; ids of the true neighbours are little-endian `u32`. Searches run on one thread; their
-//! rate is per second of that thread's CPU time, so that what else the machine does counts little.
+//! `peers CONFIG.json` reads what to do from a file that `run.py` writes and prints one JSON
+//! document. Vectors are files of little-endian `f32`, row after row; ids of the true neighbours
+//! are little-endian `u32`. Searches run on one thread; their rate is per second of that thread's
+//! CPU time, so that what else the machine does counts little.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -35,20 +37,30 @@ struct Config {
 
 fn main() -> Result<(), Failure> {
     // `cargo bench` gives `--bench` too.
-    let Some(path) = std::env::args().skip(1).find(|argument| !argument.starts_with('-')) else {
+    let Some(path) = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+    else {
         println!("run benches/peers/run.py, which calls this");
         return Ok(());
     };
     let task: Value = serde_json::from_slice(&std::fs::read(path)?)?;
-    if let (Some(texts), Some(model), Some(out)) =
-        (task["encode"].as_str(), task["model"].as_str(), task["out"].as_str())
-    {
+    if let (Some(texts), Some(model), Some(out)) = (
+        task["encode"].as_str(),
+        task["model"].as_str(),
+        task["out"].as_str(),
+    ) {
         return encode(texts, model, out);
     }
-    if let (Some(store), Some(queries), Some(dim)) =
-        (task["open"].as_str(), task["queries"].as_str(), task["dim"].as_u64())
-    {
-        println!("{}", reopened(Path::new(store), &floats(Path::new(queries))?, dim as usize)?);
+    if let (Some(store), Some(queries), Some(dim)) = (
+        task["open"].as_str(),
+        task["queries"].as_str(),
+        task["dim"].as_u64(),
+    ) {
+        println!(
+            "{}",
+            reopened(Path::new(store), &floats(Path::new(queries))?, dim as usize)?
+        );
         return Ok(());
     }
     let config: Config = serde_json::from_value(task)?;
@@ -68,39 +80,73 @@ fn encode(texts: &str, model: &str, out: &str) -> Result<(), Failure> {
     let texts = std::fs::read_to_string(texts)?;
     let lines: Vec<&str> = texts.lines().collect();
     let vectors = Onnx::from_dir(model)?.encode(&lines)?.vectors;
-    std::fs::write(out, vectors.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
-    println!("{}", json!({"rows": vectors.nrows(), "dim": vectors.ncols()}));
+    std::fs::write(
+        out,
+        vectors
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect::<Vec<u8>>(),
+    )?;
+    println!(
+        "{}",
+        json!({"rows": vectors.nrows(), "dim": vectors.ncols()})
+    );
     Ok(())
 }
 
 fn floats(path: &Path) -> Result<Vec<f32>, Failure> {
     let bytes = std::fs::read(path)?;
-    Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    Ok(bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect())
 }
 
 fn words(path: &Path) -> Result<Vec<u32>, Failure> {
     let bytes = std::fs::read(path)?;
-    Ok(bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect())
+    Ok(bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| u32::from_le_bytes(*b))
+        .collect())
 }
 
 fn status(key: &str) -> f64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-    line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0)
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// CPU seconds of all threads so far.
 fn process_cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> =
-        stat.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
+    let fields: Vec<f64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .filter_map(|f| f.parse().ok())
+        .collect();
     (fields.get(10).unwrap_or(&0.0) + fields.get(11).unwrap_or(&0.0)) / 100.0
 }
 
 /// CPU seconds of this thread so far, as of the kernel's last tick: up to 4 ms ago.
 fn thread_cpu() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+    text.split_whitespace()
+        .next()
+        .and_then(|n| n.parse::<f64>().ok())
+        .unwrap_or(0.0)
+        / 1e9
 }
 
 /// CPU seconds that a rate is measured over.
@@ -123,7 +169,9 @@ fn curve(
             seen += evaluations;
         }
         let right = found.iter().zip(truth.chunks_exact(config.k));
-        let hits: usize = right.map(|(ids, truth)| ids.iter().filter(|id| truth.contains(id)).count()).sum();
+        let hits: usize = right
+            .map(|(ids, truth)| ids.iter().filter(|id| truth.contains(id)).count())
+            .sum();
         let (recall, visited) = (hits as f64 / truth.len() as f64, seen / found.len().max(1));
         let mut best = f64::INFINITY;
         for _ in 0..3 {
@@ -155,7 +203,10 @@ fn search(
             search = search.ef(width);
         }
         let hits = search.run()?;
-        let ids = hits.iter().map(|hit| hit.id.parse()).collect::<Result<_, _>>()?;
+        let ids = hits
+            .iter()
+            .map(|hit| hit.id.parse())
+            .collect::<Result<_, _>>()?;
         Ok((ids, hits.plan.visited))
     }
 }
@@ -168,7 +219,11 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     const BATCH: usize = 1000;
     let (dim, total) = (config.dim, base.len() / config.dim);
     let dir = tempfile::tempdir()?;
-    let open = || Store::builder().plugin(Mahalanobis::default()).open(dir.path());
+    let open = || {
+        Store::builder()
+            .plugin(Mahalanobis::default())
+            .open(dir.path())
+    };
     let before = status("VmRSS:");
     let store = open()?;
     let collection = store.collection("points").dim(dim).create()?;
@@ -181,8 +236,20 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     let (build_wall, build_cpu) = (start.elapsed().as_secs_f64(), process_cpu() - cpu);
     let memory = status("VmRSS:") - before;
     let truth = words(&config.truth)?;
-    let euclid = curve(config, &config.widths, queries, &truth, search(&collection, config, MetricChoice::Euclidean))?;
-    let default = curve(config, &[0], queries, &truth, search(&collection, config, MetricChoice::Active))?;
+    let euclid = curve(
+        config,
+        &config.widths,
+        queries,
+        &truth,
+        search(&collection, config, MetricChoice::Euclidean),
+    )?;
+    let default = curve(
+        config,
+        &[0],
+        queries,
+        &truth,
+        search(&collection, config, MetricChoice::Active),
+    )?;
     let mut document = json!({
         "name": "affinis", "add_items_per_s": total as f64 / add_wall, "add_cpu": add_cpu, "build_cpu": build_cpu,
         "build_wall": build_wall, "rss_mib": memory / 1024.0, "curve": euclid, "default": default,
@@ -190,7 +257,12 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     });
     if let (Some(matrix), Some(truth)) = (&config.matrix, &config.truth_learned) {
         let bytes = std::fs::read(matrix)?;
-        let numbers = bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        let numbers = bytes
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|b| f64::from_le_bytes(*b))
+            .collect();
         let matrix = ndarray::Array2::from_shape_vec((dim, dim), numbers)?;
         let version = collection.import_metric(matrix.view())?;
         let truth = words(truth)?;
@@ -204,8 +276,13 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
             curve(config, &config.widths, queries, &truth, find)
         };
         document["learned_old_graph"] = under()?;
-        document["learned_default"] =
-            curve(config, &[0], queries, &truth, search(&collection, config, MetricChoice::Active))?;
+        document["learned_default"] = curve(
+            config,
+            &[0],
+            queries,
+            &truth,
+            search(&collection, config, MetricChoice::Active),
+        )?;
         let cpu = process_cpu();
         collection.relink()?;
         document["relink_cpu"] = (process_cpu() - cpu).into();
@@ -217,8 +294,13 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     drop((collection, store));
     // What opening costs is seen in a process that did nothing before.
     let task = dir.path().with_extension("open.json");
-    std::fs::write(&task, json!({"open": dir.path(), "queries": config.queries, "dim": dim}).to_string())?;
-    let child = std::process::Command::new(std::env::current_exe()?).arg(&task).output();
+    std::fs::write(
+        &task,
+        json!({"open": dir.path(), "queries": config.queries, "dim": dim}).to_string(),
+    )?;
+    let child = std::process::Command::new(std::env::current_exe()?)
+        .arg(&task)
+        .output();
     std::fs::remove_file(&task)?;
     let child = child?;
     if !child.status.success() {
@@ -235,7 +317,9 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
 fn reopened(store: &Path, queries: &[f32], dim: usize) -> Result<Value, Failure> {
     let (own, files) = (status("RssAnon:"), status("RssFile:"));
     let start = Instant::now();
-    let store = Store::builder().plugin(Mahalanobis::default()).open(store)?;
+    let store = Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(store)?;
     let collection = store.collection("points").open()?;
     collection.search(&queries[..dim]).run()?;
     let open_ms = start.elapsed().as_secs_f64() * 1000.0;
@@ -243,17 +327,24 @@ fn reopened(store: &Path, queries: &[f32], dim: usize) -> Result<Value, Failure>
         collection.search(query).run()?;
     }
     let stats = collection.stats()?;
-    Ok(json!({"open_ms": open_ms, "disk_mib": stats.disk_bytes as f64 / 1_048_576.0,
-        "open_own_mib": (status("RssAnon:") - own) / 1024.0, "open_mapped_mib": (status("RssFile:") - files) / 1024.0}))
+    Ok(
+        json!({"open_ms": open_ms, "disk_mib": stats.disk_bytes as f64 / 1_048_576.0,
+        "open_own_mib": (status("RssAnon:") - own) / 1024.0, "open_mapped_mib": (status("RssFile:") - files) / 1024.0}),
+    )
 }
 
-/// A metric from 2,000 judgements of answers to 100 items as queries, right where the labels agree. Writes its matrix.
+/// A metric from 2,000 judgements of answers to 100 items as queries, right where the labels agree.
+/// Writes its matrix.
 fn learn(config: &Config, base: &[f32]) -> Result<Value, Failure> {
     const ITEMS: usize = 20_000;
-    let (Some(labels), Some(matrix)) = (&config.labels, &config.matrix) else { return Err("labels and matrix".into()) };
+    let (Some(labels), Some(matrix)) = (&config.labels, &config.matrix) else {
+        return Err("labels and matrix".into());
+    };
     let labels = words(labels)?;
     let dir = tempfile::tempdir()?;
-    let store = Store::builder().plugin(Mahalanobis::default()).open(dir.path())?;
+    let store = Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(dir.path())?;
     let collection = store.collection("points").dim(config.dim).create()?;
     let count = (base.len() / config.dim).min(ITEMS);
     collection.add(items(base, config.dim, 0..count))?;
@@ -262,20 +353,36 @@ fn learn(config: &Config, base: &[f32]) -> Result<Value, Failure> {
         let hits = collection.search(Query::like(&own)).k(20).run()?;
         let mut judged = Vec::new();
         for hit in &hits {
-            let grade = if labels[hit.id.parse::<usize>()?] == labels[query] { 1.0 } else { -1.0 };
+            let grade = if labels[hit.id.parse::<usize>()?] == labels[query] {
+                1.0
+            } else {
+                -1.0
+            };
             judged.push(Judgement::graded(Query::like(&own), &hit.id, grade));
         }
         collection.judge_all(judged)?;
     }
     let report = collection.refit().force(true).run()?;
     let version = report.version.ok_or("no metric")?;
-    let numbers: Vec<u8> = collection.metric_matrix(version)?.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let numbers: Vec<u8> = collection
+        .metric_matrix(version)?
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
     std::fs::write(matrix, numbers)?;
-    Ok(json!({"condition": collection.metric(version)?.condition, "judgements": count / (count / 100) * 20}))
+    Ok(
+        json!({"condition": collection.metric(version)?.condition, "judgements": count / (count / 100) * 20}),
+    )
 }
 
-/// A fifth of the items deleted, then added again, then relinked: recall at each step against a scan.
-fn churn(config: &Config, base: &[f32], queries: &[f32], collection: &Collection) -> Result<Value, Failure> {
+/// A fifth of the items deleted, then added again, then relinked: recall at each step against a
+/// scan.
+fn churn(
+    config: &Config,
+    base: &[f32],
+    queries: &[f32],
+    collection: &Collection,
+) -> Result<Value, Failure> {
     let (dim, total) = (config.dim, base.len() / config.dim);
     let queries = &queries[..queries.len().min(200 * dim)];
     let step = |name: &str| -> Result<Value, Failure> {
@@ -283,23 +390,37 @@ fn churn(config: &Config, base: &[f32], queries: &[f32], collection: &Collection
         for query in queries.chunks_exact(dim) {
             let truth = collection.search(query).k(config.k).recall(1.0).run()?;
             let found = collection.search(query).k(config.k).run()?;
-            right += found.iter().filter(|hit| truth.iter().any(|t| t.id == hit.id)).count();
+            right += found
+                .iter()
+                .filter(|hit| truth.iter().any(|t| t.id == hit.id))
+                .count();
             all += truth.len();
             visited += found.plan.visited;
         }
         let stats = collection.stats()?;
-        Ok(json!({"step": name, "recall": f64::from(right as u32) / f64::from(all as u32), "items": stats.items,
-            "deleted": stats.deleted, "segments": stats.segments.len(), "visited": visited / (queries.len() / dim)}))
+        Ok(
+            json!({"step": name, "recall": f64::from(right as u32) / f64::from(all as u32), "items": stats.items,
+            "deleted": stats.deleted, "segments": stats.segments.len(), "visited": visited / (queries.len() / dim)}),
+        )
     };
     let mut steps = vec![step("linked")?];
-    let gone: Vec<String> = (0..total).filter(|i| i % 5 == 0).map(|i| i.to_string()).collect();
+    let gone: Vec<String> = (0..total)
+        .filter(|i| i % 5 == 0)
+        .map(|i| i.to_string())
+        .collect();
     for ids in gone.chunks(1000) {
         collection.delete(ids)?;
     }
     steps.push(step("20 % deleted")?);
     for ids in gone.chunks(1000) {
-        let rows = ids.iter().map(|id| id.parse::<usize>()).collect::<Result<Vec<_>, _>>()?;
-        collection.add(rows.into_iter().map(|i| Item::vector(i.to_string(), base[i * dim..(i + 1) * dim].to_vec())))?;
+        let rows = ids
+            .iter()
+            .map(|id| id.parse::<usize>())
+            .collect::<Result<Vec<_>, _>>()?;
+        collection.add(
+            rows.into_iter()
+                .map(|i| Item::vector(i.to_string(), base[i * dim..(i + 1) * dim].to_vec())),
+        )?;
     }
     collection.settle()?;
     steps.push(step("added again")?);
@@ -326,5 +447,7 @@ fn peer(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
         let found = graph.search(query, config.k, width.max(config.k));
         Ok((found.iter().map(|n| n.d_id as u32).collect(), 0))
     })?;
-    Ok(json!({"name": "hnsw_rs", "build_cpu": build_cpu, "rss_mib": memory / 1024.0, "curve": found}))
+    Ok(
+        json!({"name": "hnsw_rs", "build_cpu": build_cpu, "rss_mib": memory / 1024.0, "curve": found}),
+    )
 }

@@ -7,8 +7,8 @@ use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, create, evaluate, explain, forget, items, judge, metrics, model, overview, refit, relink, search,
-    transfer,
+    add, backup, create, evaluate, explain, forget, items, judge, metrics, model, overview, refit,
+    relink, search, transfer,
 };
 use crate::demo;
 

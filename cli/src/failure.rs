@@ -38,7 +38,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(message) | Self::Failed(message) => f.write_str(message),
-            Self::Store(affinis::Error::Io { path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Store(affinis::Error::Io { path, source })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 write!(
                     f,
                     "{}: {source}; give the user who runs this the right to read and write there, or name another place",
@@ -77,10 +79,17 @@ mod tests {
     #[test]
     fn what_may_not_be_opened_is_said_with_what_to_do() {
         let failure = |kind: io::ErrorKind| {
-            Failure::Store(affinis::Error::Io { path: "s/lock".into(), source: kind.into() }).to_string()
+            Failure::Store(affinis::Error::Io {
+                path: "s/lock".into(),
+                source: kind.into(),
+            })
+            .to_string()
         };
         let denied = failure(io::ErrorKind::PermissionDenied);
-        assert!(denied.starts_with("s/lock: permission denied; ") && denied.contains("the right to"), "{denied}");
+        assert!(
+            denied.starts_with("s/lock: permission denied; ") && denied.contains("the right to"),
+            "{denied}"
+        );
         assert_eq!(failure(io::ErrorKind::NotFound), "s/lock: entity not found");
     }
 }

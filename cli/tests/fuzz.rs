@@ -47,10 +47,15 @@ fn filter() {
 #[test]
 fn metric() {
     use affinis::MetricLearner;
-    let matrices = [ndarray::array![[1.5, 0.25], [0.25, 0.5]], ndarray::array![[1.0, 0.0], [0.0, 1.0]]];
+    let matrices = [
+        ndarray::array![[1.5, 0.25], [0.25, 0.5]],
+        ndarray::array![[1.0, 0.0], [0.0, 1.0]],
+    ];
     let mut corpus = Vec::new();
     for matrix in matrices {
-        let metric = Mahalanobis::default().from_matrix(matrix.view()).expect("a metric");
+        let metric = Mahalanobis::default()
+            .from_matrix(matrix.view())
+            .expect("a metric");
         let bytes = metric.encode();
         // Without its checksum, which the target adds.
         corpus.push(bytes[..bytes.len() - 4].to_vec());
@@ -58,8 +63,17 @@ fn metric() {
     }
     let base = bodies::metric_base();
     let vectors = ndarray::array![[0.0, 0.0, 0.0], [1.0, 0.0, 0.1], [0.1, 1.0, 0.0]];
-    let graded = [(1, 1.0), (2, -1.0)].map(|(item, grade)| affinis::Graded { query: 0, item, grade, weight: 1.0 });
-    let examples = affinis::Examples { vectors, graded: graded.into(), pairs: vec![] };
+    let graded = [(1, 1.0), (2, -1.0)].map(|(item, grade)| affinis::Graded {
+        query: 0,
+        item,
+        grade,
+        weight: 1.0,
+    });
+    let examples = affinis::Examples {
+        vectors,
+        graded: graded.into(),
+        pairs: vec![],
+    };
     for rank in [1, 2] {
         let task = affinis::Task {
             dim: 3,
@@ -71,7 +85,11 @@ fn metric() {
             change: Some(affinis::Change { base: &base, rank }),
             cancel: &|| false,
         };
-        let bytes = Mahalanobis::default().fit(&task).expect("a change").metric.encode();
+        let bytes = Mahalanobis::default()
+            .fit(&task)
+            .expect("a change")
+            .metric
+            .encode();
         corpus.push(bytes[..bytes.len() - 4].to_vec());
     }
     drive("metric", bodies::metric, &corpus);
@@ -86,20 +104,29 @@ fn model() {
         "\0\x0d{\"max_seq_length\": 4}",
         "\0\x0e{\"model_max_length\": 1e30}",
     ]);
-    let graphs = (0..7).flat_map(|which| (0..9).map(move |file| vec![which, file, 200, 0, 0, 40, 1, 255]));
-    drive("model", bodies::model, &settings.into_iter().chain(graphs).collect::<Vec<_>>());
+    let graphs =
+        (0..7).flat_map(|which| (0..9).map(move |file| vec![which, file, 200, 0, 0, 40, 1, 255]));
+    drive(
+        "model",
+        bodies::model,
+        &settings.into_iter().chain(graphs).collect::<Vec<_>>(),
+    );
 }
 
 #[test]
 fn operations() {
     let mut random = fastrand::Rng::with_seed(9);
-    let corpus: Vec<Vec<u8>> = (0..4).map(|_| (0..120).map(|_| random.u8(..)).collect()).collect();
+    let corpus: Vec<Vec<u8>> = (0..4)
+        .map(|_| (0..120).map(|_| random.u8(..)).collect())
+        .collect();
     drive("operations", bodies::operations, &corpus);
 }
 
 #[test]
 fn judgements() {
     let mut random = fastrand::Rng::with_seed(9);
-    let corpus: Vec<Vec<u8>> = (0..4).map(|_| (0..300).map(|_| random.u8(..)).collect()).collect();
+    let corpus: Vec<Vec<u8>> = (0..4)
+        .map(|_| (0..300).map(|_| random.u8(..)).collect())
+        .collect();
     drive("judgements", bodies::judgements, &corpus);
 }

@@ -1,5 +1,5 @@
-//! What holds of the parsers for every input: they end with a value or with an error that names the file, and what is
-//! written as it should be is read back.
+//! What holds of the parsers for every input: they end with a value or with an error that names the
+//! file, and what is written as it should be is read back.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -10,7 +10,12 @@ use ndarray::Array2;
 use proptest::prelude::*;
 use serde_json::json;
 
-const ANY: Expected = Expected { dim: 3, texts: true, zero_vectors: true, skip_bad: false };
+const ANY: Expected = Expected {
+    dim: 3,
+    texts: true,
+    zero_vectors: true,
+    skip_bad: false,
+};
 
 /// Gives an input to every parser, in pieces, and checks what is said of it.
 fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
@@ -38,7 +43,10 @@ fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
         prop_assert!(error.file == "the-file" || error.file == "other", "{error}");
         prop_assert!(!error.reason.is_empty());
         if let Place::Line(line) = error.place {
-            prop_assert!((1..=lines).contains(&line), "{error} in a file of {lines} lines");
+            prop_assert!(
+                (1..=lines).contains(&line),
+                "{error} in a file of {lines} lines"
+            );
         }
     }
     Ok(())
@@ -76,8 +84,13 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         "x,y,z,label\n1,2,3,a",
         "\u{93}NUMPY\u{1}\u{0}v\u{0}{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }",
     ];
-    prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40)
-        .prop_map(|chosen| chosen.concat().chars().filter_map(|c| u8::try_from(c as u32).ok()).collect())
+    prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40).prop_map(|chosen| {
+        chosen
+            .concat()
+            .chars()
+            .filter_map(|c| u8::try_from(c as u32).ok())
+            .collect()
+    })
 }
 
 proptest! {

@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::Once;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    // libFuzzer's hook ends the program at any panic, also at one inside tract that the encoder makes an error of.
+    // libFuzzer's hook ends the program at any panic, also at one inside tract that the encoder
+    // makes an error of.
     static HOOK: Once = Once::new();
     HOOK.call_once(|| set_hook(Box::new(|_| ())));
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| bodies::model(data))) {

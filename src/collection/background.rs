@@ -1,6 +1,7 @@
 //! Refits by themselves, after so many judgements, on a thread of their own.
 //!
-//! At most one runs, and judgements that come meanwhile are counted for the next. Searches and judgements never wait for it.
+//! At most one runs, and judgements that come meanwhile are counted for the next. Searches and
+//! judgements never wait for it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -38,14 +39,19 @@ impl Background {
     }
 
     pub(super) fn user_share(&self) -> Option<f64> {
-        Some(self.user_share.load(Ordering::Relaxed)).filter(|bits| *bits != 0).map(f64::from_bits)
+        Some(self.user_share.load(Ordering::Relaxed))
+            .filter(|bits| *bits != 0)
+            .map(f64::from_bits)
     }
 
     /// Waits until no refit is running.
     pub(super) fn settle(&self) {
         let mut state = self.lock();
         while state.running {
-            state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .idle
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -87,11 +93,18 @@ impl Collection {
     /// Storage errors.
     pub fn unlearned(&self) -> Result<usize> {
         let shelf = &self.inner.shelf;
-        let shared = shelf.versions()?.into_iter().filter(|(_, record)| record.user.is_none());
-        let seen = shared.filter_map(|(_, record)| record.judgements.map(|(_, last)| last)).max();
+        let shared = shelf
+            .versions()?
+            .into_iter()
+            .filter(|(_, record)| record.user.is_none());
+        let seen = shared
+            .filter_map(|(_, record)| record.judgements.map(|(_, last)| last))
+            .max();
         let mut count = 0;
         for entry in shelf.judgements() {
-            count += usize::from(seen.is_none_or(|last| entry.as_ref().is_ok_and(|(sequence, _)| *sequence > last)));
+            count += usize::from(
+                seen.is_none_or(|last| entry.as_ref().is_ok_and(|(sequence, _)| *sequence > last)),
+            );
             entry?;
         }
         Ok(count)
@@ -108,8 +121,9 @@ impl Collection {
         state.running = true;
         drop(state);
         let collection = self.clone();
-        let spawned =
-            std::thread::Builder::new().name("affinis-refit".to_owned()).spawn(move || collection.refit_while_due());
+        let spawned = std::thread::Builder::new()
+            .name("affinis-refit".to_owned())
+            .spawn(move || collection.refit_while_due());
         if let Err(error) = spawned {
             drop(Running(background));
             tracing::warn!(collection = self.name(), %error, "no thread for a refit");
@@ -121,7 +135,11 @@ impl Collection {
         loop {
             let outcome = self.refit().until_alone().run().map_err(|e| e.to_string());
             if let Err(error) = &outcome {
-                tracing::warn!(collection = self.name(), error, "a refit in the background failed");
+                tracing::warn!(
+                    collection = self.name(),
+                    error,
+                    "a refit in the background failed"
+                );
             }
             let mut state = running.0.lock();
             state.last = Some(outcome);

@@ -14,8 +14,8 @@ use crate::store::Store;
 /// Collections that are open, by name.
 type Opened = HashMap<String, Arc<Inner>>;
 
-/// A collection that is being made. Unless it was entered into the catalogue, nothing of it stays, even where the caller's
-/// items end in a panic.
+/// A collection that is being made. Unless it was entered into the catalogue, nothing of it stays,
+/// even where the caller's items end in a panic.
 struct Begun<'a> {
     open: &'a mut Opened,
     database: &'a Database,
@@ -38,8 +38,8 @@ impl Drop for Begun<'_> {
 
 /// Settings of a collection that is to be made, or expectations of one that is to be opened.
 ///
-/// A new collection needs an encoder or a dimension. An existing one is opened with its own settings; those that are
-/// named here must agree with them.
+/// A new collection needs an encoder or a dimension. An existing one is opened with its own
+/// settings; those that are named here must agree with them.
 #[must_use = "end with `create`, `open` or `open_or_create`"]
 pub struct CollectionBuilder {
     store: Store,
@@ -54,7 +54,10 @@ pub struct CollectionBuilder {
 
 impl std::fmt::Debug for CollectionBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CollectionBuilder").field("name", &self.name).field("dim", &self.dim).finish_non_exhaustive()
+        f.debug_struct("CollectionBuilder")
+            .field("name", &self.name)
+            .field("dim", &self.dim)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,16 +104,18 @@ impl CollectionBuilder {
         self
     }
 
-    /// Refits by itself, in the background, whenever so many judgements have been given since the last time; 0 for never,
-    /// which is the default. It holds for the open collection and is not stored. Searches never wait for it, one refit
-    /// runs at a time, and it ends with the last handle. [`Collection::background_refit`] says what came of it.
+    /// Refits by itself, in the background, whenever so many judgements have been given since the
+    /// last time; 0 for never, which is the default. It holds for the open collection and is not
+    /// stored. Searches never wait for it, one refit runs at a time, and it ends with the last
+    /// handle. [`Collection::background_refit`] says what came of it.
     pub fn refit_after(mut self, judgements: usize) -> Self {
         self.refit_after = Some(judgements);
         self
     }
 
-    /// The [share of one user](crate::Refit::user_share) in refits of which nothing else is said, those in the background and
-    /// after forgetting among them. It holds for the open collection and is not stored.
+    /// The [share of one user](crate::Refit::user_share) in refits of which nothing else is said,
+    /// those in the background and after forgetting among them. It holds for the open collection
+    /// and is not stored.
     pub fn user_share(mut self, share: f64) -> Self {
         self.user_share = Some(share);
         self
@@ -119,8 +124,8 @@ impl CollectionBuilder {
     /// Makes it.
     ///
     /// # Errors
-    /// [`Error::CollectionExists`]; [`Error::Invalid`] for a bad name, dimension or share of a user; or when it cannot be
-    /// stored.
+    /// [`Error::CollectionExists`]; [`Error::Invalid`] for a bad name, dimension or share of a
+    /// user; or when it cannot be stored.
     pub fn create(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
@@ -130,11 +135,17 @@ impl CollectionBuilder {
         self.make(&mut open, |_| Ok(()))
     }
 
-    /// Makes it with items and a [`History`], as an export has them: all of it, durably, or nothing.
+    /// Makes it with items and a [`History`], as an export has them: all of it, durably, or
+    /// nothing.
     ///
     /// # Errors
-    /// Those of [`Self::create`], [`Collection::add`] and [`Collection::restore`]; there is no collection then.
-    pub fn create_with(self, items: impl IntoIterator<Item = Item>, history: &History) -> Result<Collection> {
+    /// Those of [`Self::create`], [`Collection::add`] and [`Collection::restore`]; there is no
+    /// collection then.
+    pub fn create_with(
+        self,
+        items: impl IntoIterator<Item = Item>,
+        history: &History,
+    ) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
         if store.database().collection(&self.name)?.is_some() {
@@ -149,8 +160,8 @@ impl CollectionBuilder {
     /// Opens it.
     ///
     /// # Errors
-    /// [`Error::CollectionMissing`]; [`Error::EncoderMismatch`] or [`Error::SettingMismatch`] when it was made with other
-    /// settings than those named here; or when what is stored is damaged.
+    /// [`Error::CollectionMissing`]; [`Error::EncoderMismatch`] or [`Error::SettingMismatch`] when
+    /// it was made with other settings than those named here; or when what is stored is damaged.
     pub fn open(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
@@ -173,8 +184,13 @@ impl CollectionBuilder {
         }
     }
 
-    /// Makes a collection and fills it before it is entered into the catalogue: until then a crash leaves nothing of it.
-    fn make(self, open: &mut Opened, fill: impl FnOnce(&Collection) -> Result<()>) -> Result<Collection> {
+    /// Makes a collection and fills it before it is entered into the catalogue: until then a crash
+    /// leaves nothing of it.
+    fn make(
+        self,
+        open: &mut Opened,
+        fill: impl FnOnce(&Collection) -> Result<()>,
+    ) -> Result<Collection> {
         check_name(&self.name)?;
         let dim = match (&self.encoder, self.dim) {
             (Some(encoder), Some(dim)) if encoder.dim() != dim => {
@@ -195,9 +211,14 @@ impl CollectionBuilder {
         };
         self.user_share.map_or(Ok(()), share::check)?;
         if !(1..=MAX_DIM).contains(&dim) {
-            return Err(Error::Invalid(format!("the dimension {dim} is not between 1 and {MAX_DIM}")));
+            return Err(Error::Invalid(format!(
+                "the dimension {dim} is not between 1 and {MAX_DIM}"
+            )));
         }
-        let encoder = self.encoder.as_ref().map(|e| (e.name().to_owned(), e.fingerprint().to_owned(), e.source()));
+        let encoder = self
+            .encoder
+            .as_ref()
+            .map(|e| (e.name().to_owned(), e.fingerprint().to_owned(), e.source()));
         let record = CollectionRecord {
             number: 0,
             dim: dim as u32,
@@ -207,8 +228,16 @@ impl CollectionBuilder {
         };
         let database = self.store.database();
         let record = database.reserve(record)?;
-        let mut begun = Begun { open, database, name: &self.name, number: record.number, entered: false };
-        let made = self.store.open_collection(begun.open, &self.name, &record, self.encoder)?;
+        let mut begun = Begun {
+            open,
+            database,
+            name: &self.name,
+            number: record.number,
+            entered: false,
+        };
+        let made = self
+            .store
+            .open_collection(begun.open, &self.name, &record, self.encoder)?;
         fill(&made)?;
         database.enter(&self.name, &record)?;
         begun.entered = true;
@@ -228,7 +257,11 @@ impl CollectionBuilder {
         if let Some(dim) = self.dim
             && dim != info.dim
         {
-            return Err(mismatch("dimension", &info.dim.to_string(), &dim.to_string()));
+            return Err(mismatch(
+                "dimension",
+                &info.dim.to_string(),
+                &dim.to_string(),
+            ));
         }
         if let Some(distance) = self.distance
             && distance != info.distance
@@ -238,13 +271,19 @@ impl CollectionBuilder {
         if let Some(precision) = self.precision
             && precision != info.precision
         {
-            return Err(mismatch("precision", info.precision.name(), precision.name()));
+            return Err(mismatch(
+                "precision",
+                info.precision.name(),
+                precision.name(),
+            ));
         }
         if let Some(encoder) = &self.encoder {
             check_encoder(&self.name, info.encoder.as_ref(), &**encoder)?;
         }
         let (after, share) = (self.refit_after, self.user_share);
-        self.store.open_collection(open, &self.name, record, self.encoder).inspect(|c| set_refits(c, after, share))
+        self.store
+            .open_collection(open, &self.name, record, self.encoder)
+            .inspect(|c| set_refits(c, after, share))
     }
 }
 
@@ -260,7 +299,11 @@ fn set_refits(collection: &Collection, after: Option<usize>, user_share: Option<
 }
 
 /// Refuses an encoder other than the collection's.
-pub(super) fn check_encoder(name: &str, made: Option<&EncoderInfo>, given: &dyn Encoder) -> Result<()> {
+pub(super) fn check_encoder(
+    name: &str,
+    made: Option<&EncoderInfo>,
+    given: &dyn Encoder,
+) -> Result<()> {
     let label = |name: &str, fingerprint: &str| format!("{name} (fingerprint {fingerprint})");
     match made {
         Some(made) if made.fingerprint == given.fingerprint() => Ok(()),
@@ -287,5 +330,7 @@ fn check_name(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::Invalid(format!("the collection's name {name:?} {fault}")))
+    Err(Error::Invalid(format!(
+        "the collection's name {name:?} {fault}"
+    )))
 }

@@ -53,7 +53,8 @@ pub struct EvaluationRow {
     pub precision: Measure,
     /// Share of the relevant items among the first k answers.
     pub recall: Measure,
-    /// Discounted cumulative gain of the first k answers over the best possible (Järvelin & Kekäläinen 2002).
+    /// Discounted cumulative gain of the first k answers over the best possible (Järvelin &
+    /// Kekäläinen 2002).
     pub ndcg: Measure,
     /// One over the rank of the first relevant answer, 0 beyond rank 1,000 (or k, if that is more).
     pub mrr: Measure,
@@ -77,25 +78,37 @@ pub struct Measure {
 type Scores = [f64; 5];
 
 impl Collection {
-    /// Measures how well queries are answered under metrics. A query's own item is left out of its answers.
+    /// Measures how well queries are answered under metrics. A query's own item is left out of its
+    /// answers.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`] for `k` out of range or a query without relevant items; [`Error::UnknownId`] for relevant
-    /// items that are not there; and those of a search.
-    pub fn evaluate(&self, queries: &[EvalQuery], k: usize, metrics: &[MetricChoice]) -> Result<Evaluation> {
+    /// [`Error::InvalidQuery`] for `k` out of range or a query without relevant items;
+    /// [`Error::UnknownId`] for relevant items that are not there; and those of a search.
+    pub fn evaluate(
+        &self,
+        queries: &[EvalQuery],
+        k: usize,
+        metrics: &[MetricChoice],
+    ) -> Result<Evaluation> {
         let inner = &self.inner;
         if !(1..=MAX_K).contains(&k) {
-            return Err(Error::InvalidQuery(format!("k is {k}, not between 1 and {MAX_K}")));
+            return Err(Error::InvalidQuery(format!(
+                "k is {k}, not between 1 and {MAX_K}"
+            )));
         }
         if queries.is_empty() {
-            return Err(Error::InvalidQuery("there are no queries to evaluate".into()));
+            return Err(Error::InvalidQuery(
+                "there are no queries to evaluate".into(),
+            ));
         }
         let prepared = inner.prepare_evaluation(queries)?;
         let mut rows = Vec::with_capacity(metrics.len());
         for choice in metrics {
             let metric = inner.choose(*choice, None)?;
-            let scores: Vec<Scores> =
-                prepared.par_iter().map(|q| inner.score_query(q, k, &metric)).collect::<Result<_>>()?;
+            let scores: Vec<Scores> = prepared
+                .par_iter()
+                .map(|q| inner.score_query(q, k, &metric))
+                .collect::<Result<_>>()?;
             let measure = |i: usize| bootstrap(&scores.iter().map(|s| s[i]).collect::<Vec<_>>());
             rows.push(EvaluationRow {
                 metric: metric.version,
@@ -106,7 +119,11 @@ impl Collection {
                 map: measure(4),
             });
         }
-        Ok(Evaluation { k, queries: queries.len(), rows })
+        Ok(Evaluation {
+            k,
+            queries: queries.len(),
+            rows,
+        })
     }
 }
 
@@ -120,9 +137,19 @@ impl Inner {
     fn prepare_evaluation(&self, queries: &[EvalQuery]) -> Result<Vec<Prepared>> {
         let texts: Vec<&str> = queries
             .iter()
-            .filter_map(|q| if let Query::Text(text) = &q.query { Some(text.as_str()) } else { None })
+            .filter_map(|q| {
+                if let Query::Text(text) = &q.query {
+                    Some(text.as_str())
+                } else {
+                    None
+                }
+            })
             .collect();
-        let encoded = if texts.is_empty() { None } else { Some(self.encode(&texts)?) };
+        let encoded = if texts.is_empty() {
+            None
+        } else {
+            Some(self.encode(&texts)?)
+        };
         let mut rows = encoded.iter().flat_map(|e| e.vectors.rows());
         let mut prepared = Vec::with_capacity(queries.len());
         for (number, query) in queries.iter().enumerate() {
@@ -132,7 +159,10 @@ impl Inner {
                     (self.query_vector(&Query::Vector(row))?, None)
                 }
                 Query::Vector(_) => (self.query_vector(&query.query)?, None),
-                Query::Item(id) => (self.query_vector(&query.query)?, self.slots_of(&[id])?.first().copied()),
+                Query::Item(id) => (
+                    self.query_vector(&query.query)?,
+                    self.slots_of(&[id])?.first().copied(),
+                ),
             };
             let mut relevant: HashSet<u32> = self.slots_of(&query.relevant)?.into_iter().collect();
             if let Some(own) = own {
@@ -143,9 +173,15 @@ impl Inner {
                     Query::Text(text) | Query::Item(text) => format!(" ({:?})", cut(text)),
                     Query::Vector(_) => String::new(),
                 };
-                return Err(Error::InvalidQuery(format!("query number {number}{name} has no relevant items to find")));
+                return Err(Error::InvalidQuery(format!(
+                    "query number {number}{name} has no relevant items to find"
+                )));
             }
-            prepared.push(Prepared { vector, own, relevant });
+            prepared.push(Prepared {
+                vector,
+                own,
+                relevant,
+            });
         }
         Ok(prepared)
     }
@@ -153,8 +189,18 @@ impl Inner {
     fn score_query(&self, query: &Prepared, k: usize, metric: &Versioned) -> Result<Scores> {
         let depth = k.max(DEPTH) + usize::from(query.own.is_some());
         let found = self.find(metric, &query.vector, depth)?;
-        let ranked = found.hits.iter().map(|n| n.slot).filter(|slot| Some(*slot) != query.own);
-        Ok(scores(&ranked.map(|slot| query.relevant.contains(&slot)).collect::<Vec<_>>(), query.relevant.len(), k))
+        let ranked = found
+            .hits
+            .iter()
+            .map(|n| n.slot)
+            .filter(|slot| Some(*slot) != query.own);
+        Ok(scores(
+            &ranked
+                .map(|slot| query.relevant.contains(&slot))
+                .collect::<Vec<_>>(),
+            query.relevant.len(),
+            k,
+        ))
     }
 }
 
@@ -164,30 +210,51 @@ fn scores(ranked: &[bool], relevant: usize, k: usize) -> Scores {
     let top = &ranked[..k.min(ranked.len())];
     let found = top.iter().filter(|r| **r).count() as f64;
     // Folded from 0: the sum of no numbers is -0.
-    let dcg = top.iter().enumerate().filter(|(_, r)| **r).fold(0.0, |sum, (i, _)| sum + gain(i));
+    let dcg = top
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| **r)
+        .fold(0.0, |sum, (i, _)| sum + gain(i));
     let ideal: f64 = (0..relevant.min(k)).map(gain).sum();
     let mut seen = 0.0;
     let mut precision_sum = 0.0;
     let mut reciprocal = 0.0;
-    for (i, _) in ranked.iter().take(DEPTH.max(k)).enumerate().filter(|(_, r)| **r) {
+    for (i, _) in ranked
+        .iter()
+        .take(DEPTH.max(k))
+        .enumerate()
+        .filter(|(_, r)| **r)
+    {
         seen += 1.0;
         precision_sum += seen / (i as f64 + 1.0);
         if seen == 1.0 {
             reciprocal = 1.0 / (i as f64 + 1.0);
         }
     }
-    [found / k as f64, found / relevant as f64, dcg / ideal, reciprocal, precision_sum / relevant as f64]
+    [
+        found / k as f64,
+        found / relevant as f64,
+        dcg / ideal,
+        reciprocal,
+        precision_sum / relevant as f64,
+    ]
 }
 
-/// The mean and the 2.5 % and 97.5 % points of the means of resamples (Efron 1979). The same values give the same interval.
+/// The mean and the 2.5 % and 97.5 % points of the means of resamples (Efron 1979). The same values
+/// give the same interval.
 fn bootstrap(values: &[f64]) -> Measure {
     let n = values.len();
     let mean = values.iter().sum::<f64>() / n as f64;
     let mut random = fastrand::Rng::with_seed(0xb007);
-    let mut means: Vec<f64> =
-        (0..RESAMPLES).map(|_| (0..n).map(|_| values[random.usize(..n)]).sum::<f64>() / n as f64).collect();
+    let mut means: Vec<f64> = (0..RESAMPLES)
+        .map(|_| (0..n).map(|_| values[random.usize(..n)]).sum::<f64>() / n as f64)
+        .collect();
     means.sort_by(f64::total_cmp);
-    Measure { mean, low: means[RESAMPLES / 40], high: means[RESAMPLES - 1 - RESAMPLES / 40] }
+    Measure {
+        mean,
+        low: means[RESAMPLES / 40],
+        high: means[RESAMPLES - 1 - RESAMPLES / 40],
+    }
 }
 
 #[cfg(test)]
@@ -197,15 +264,23 @@ mod tests {
     #[test]
     fn measures_of_a_ranking_worked_by_hand() {
         // Relevant at ranks 1, 3 and 6; four relevant in all; k = 5.
-        let [precision, recall, ndcg, mrr, map] = scores(&[true, false, true, false, false, true], 4, 5);
+        let [precision, recall, ndcg, mrr, map] =
+            scores(&[true, false, true, false, false, true], 4, 5);
         assert_eq!(precision, 0.4);
         assert_eq!(recall, 0.5);
         assert_eq!(mrr, 1.0);
         let log = |r: f64| 1.0 / (r + 1.0).log2();
-        assert!((ndcg - (log(1.0) + log(3.0)) / (log(1.0) + log(2.0) + log(3.0) + log(4.0))).abs() < 1e-12);
+        assert!(
+            (ndcg - (log(1.0) + log(3.0)) / (log(1.0) + log(2.0) + log(3.0) + log(4.0))).abs()
+                < 1e-12
+        );
         assert!((map - (1.0 + 2.0 / 3.0 + 3.0 / 6.0) / 4.0).abs() < 1e-12);
         assert_eq!(scores(&[], 4, 5), [0.0; 5]);
-        assert!(scores(&[false; 5], 4, 5).iter().all(|measure| measure.is_sign_positive()));
+        assert!(
+            scores(&[false; 5], 4, 5)
+                .iter()
+                .all(|measure| measure.is_sign_positive())
+        );
     }
 
     #[test]

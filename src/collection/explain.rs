@@ -1,4 +1,5 @@
-//! Why an item stands where it stands: its distance split over the metric's directions and over judgements.
+//! Why an item stands where it stands: its distance split over the metric's directions and over
+//! judgements.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,8 @@ pub struct Explanation {
     pub distance: f64,
     /// Its squared Euclidean distance.
     pub euclidean: f64,
-    /// The distance split over the metric's directions, the largest part first; the contributions add up to it.
+    /// The distance split over the metric's directions, the largest part first; the contributions
+    /// add up to it.
     pub directions: Vec<Direction>,
     /// The judgements that the metric was learned from, those that moved the distance most first.
     pub judgements: Vec<Influence>,
@@ -52,15 +54,17 @@ pub struct Explanation {
 pub struct Influence {
     /// The judgement's sequence number.
     pub judgement: u64,
-    /// About the distance as it is less what it would be without the judgement: below 0 it brought the item nearer.
+    /// About the distance as it is less what it would be without the judgement: below 0 it brought
+    /// the item nearer.
     pub influence: f64,
 }
 
 impl Collection {
     /// Explains an item's distance from a query.
     ///
-    /// The metric's directions are its eigenvectors. The influence of a judgement is the derivative of the learner's closed
-    /// form, checked against refits without it; it is given for metrics that were learned from judgements.
+    /// The metric's directions are its eigenvectors. The influence of a judgement is the derivative
+    /// of the learner's closed form, checked against refits without it; it is given for metrics
+    /// that were learned from judgements.
     ///
     /// # Examples
     /// ```
@@ -100,17 +104,22 @@ impl Explain {
     /// Makes the explanation.
     ///
     /// # Errors
-    /// [`Error::UnknownId`] for the item or for a query by id; those of a search for the query and the metric; storage
-    /// errors.
+    /// [`Error::UnknownId`] for the item or for a query by id; those of a search for the query and
+    /// the metric; storage errors.
     pub fn run(self) -> Result<Explanation> {
         let inner = &self.collection.inner;
         let metric = inner.choose(self.metric, self.user.as_deref())?;
         let query = inner.query_vector(&self.query)?;
         let slots = inner.slots_of(&[&self.item])?;
-        let found = slots.first().and_then(|slot| Some((*slot, inner.index.vector(*slot)?)));
+        let found = slots
+            .first()
+            .and_then(|slot| Some((*slot, inner.index.vector(*slot)?)));
         let Some((slot, item)) = found else {
             // The item was removed between the two looks.
-            return Err(Error::UnknownId { collection: inner.name.clone(), ids: vec![self.item] });
+            return Err(Error::UnknownId {
+                collection: inner.name.clone(),
+                ids: vec![self.item],
+            });
         };
         let own = match &self.query {
             Query::Item(id) => inner.slots_of(&[id])?.first().copied(),
@@ -122,7 +131,11 @@ impl Explain {
             rank: rank(&metric)?,
             euclidean_rank: rank(inner.metrics.base())?,
             distance: metric.metric.distance(&query, &item),
-            euclidean: query.iter().zip(&item).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum(),
+            euclidean: query
+                .iter()
+                .zip(&item)
+                .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
+                .sum(),
             directions: metric.metric.directions(&query, &item)?,
             judgements: inner.influences(&metric, (&query, &item))?,
         })
@@ -131,9 +144,19 @@ impl Explain {
 
 impl Inner {
     /// The rank of an item, from 1; `None` when it is too far down.
-    fn rank(&self, metric: &Versioned, query: &[f32], item: u32, own: Option<u32>) -> Result<Option<usize>> {
+    fn rank(
+        &self,
+        metric: &Versioned,
+        query: &[f32],
+        item: u32,
+        own: Option<u32>,
+    ) -> Result<Option<usize>> {
         let found = self.find(metric, query, DEPTH + 1)?;
-        let place = found.hits.iter().filter(|n| Some(n.slot) != own).position(|n| n.slot == item);
+        let place = found
+            .hits
+            .iter()
+            .filter(|n| Some(n.slot) != own)
+            .position(|n| n.slot == item);
         Ok(place.map(|p| p + 1).filter(|rank| *rank <= DEPTH))
     }
 
@@ -143,11 +166,19 @@ impl Inner {
             return Ok(Vec::new());
         }
         let record = self.version_record(metric.version)?;
-        let Some(range) = record.judgements else { return Ok(Vec::new()) };
-        let Settings { half_life, user_share, .. } = Settings::of(&record.parameters);
+        let Some(range) = record.judgements else {
+            return Ok(Vec::new());
+        };
+        let Settings {
+            half_life,
+            user_share,
+            ..
+        } = Settings::of(&record.parameters);
         let user = record.user.clone();
-        let selection =
-            Selection::of(Whose::only(user.as_deref())).within(range).half_life(half_life).user_share(user_share);
+        let selection = Selection::of(Whose::only(user.as_deref()))
+            .within(range)
+            .half_life(half_life)
+            .user_share(user_share);
         let collected = self.collect(&selection)?;
         let others = self.collect_others(&selection)?;
         let learner = self.learner_of(&record.plugin)?;
@@ -163,7 +194,13 @@ impl Inner {
             change: None,
             cancel: &|| false,
         };
-        let Some(found) = learner.influences(&task, others.as_ref().map(|o| &o.examples), &version, between)? else {
+        let Some(found) = learner.influences(
+            &task,
+            others.as_ref().map(|o| &o.examples),
+            &version,
+            between,
+        )?
+        else {
             return Ok(Vec::new());
         };
         let mut by_judgement: BTreeMap<u64, f64> = BTreeMap::new();
@@ -171,10 +208,18 @@ impl Inner {
         for (sequence, influence) in graded.chain(collected.pairs.iter().zip(found.pairs)) {
             *by_judgement.entry(*sequence).or_default() += influence;
         }
-        let mut influences: Vec<Influence> =
-            by_judgement.into_iter().map(|(judgement, influence)| Influence { judgement, influence }).collect();
+        let mut influences: Vec<Influence> = by_judgement
+            .into_iter()
+            .map(|(judgement, influence)| Influence {
+                judgement,
+                influence,
+            })
+            .collect();
         influences.sort_by(|a, b| {
-            b.influence.abs().total_cmp(&a.influence.abs()).then_with(|| a.judgement.cmp(&b.judgement))
+            b.influence
+                .abs()
+                .total_cmp(&a.influence.abs())
+                .then_with(|| a.judgement.cmp(&b.judgement))
         });
         Ok(influences)
     }

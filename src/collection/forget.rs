@@ -50,31 +50,51 @@ pub struct Relearned {
 }
 
 impl Collection {
-    /// Removes judgements, withdraws every version that may have learned from them, and, where the active metric was among
-    /// these, refits without them, with the same half-life, share of a user and rank: the metric then equals one that never
-    /// saw them. The learner is chosen, and the gate decides, anew.
+    /// Removes judgements, withdraws every version that may have learned from them, and, where the
+    /// active metric was among these, refits without them, with the same half-life, share of a user
+    /// and rank: the metric then equals one that never saw them. The learner is chosen, and the
+    /// gate decides, anew.
     ///
     /// # Errors
-    /// Storage errors. When the refit fails the judgements are gone all the same, and the metric is the built-in one.
+    /// Storage errors. When the refit fails the judgements are gone all the same, and the metric is
+    /// the built-in one.
     pub fn forget(&self, what: &Forget) -> Result<Forgotten> {
         let before = self.inner.settings_of_active()?;
-        let Removed { judgements: removed, withdrawn, reset, users } = self.inner.forget(what)?;
+        let Removed {
+            judgements: removed,
+            withdrawn,
+            reset,
+            users,
+        } = self.inner.forget(what)?;
         let anew = |refit: Refit| match refit.run() {
             Ok(report) => Ok(Some(report)),
             Err(Error::NoJudgements(_) | Error::Learn(_)) => Ok(None),
             Err(error) => Err(error),
         };
         let as_before = |user: Option<&str>| {
-            let settings = before.get(&user.map(str::to_owned)).copied().unwrap_or_default();
+            let settings = before
+                .get(&user.map(str::to_owned))
+                .copied()
+                .unwrap_or_default();
             self.refit().with(settings)
         };
         let refit = if reset { anew(as_before(None))? } else { None };
         let relearned = |user: String| {
             let refit = anew(as_before(Some(&user)).user(&user))?;
-            Ok(Relearned { active: self.active_metric(Some(&user)), user, refit })
+            Ok(Relearned {
+                active: self.active_metric(Some(&user)),
+                user,
+                refit,
+            })
         };
         let users = users.into_iter().map(relearned).collect::<Result<_>>()?;
-        Ok(Forgotten { removed, users, withdrawn, refit, active: self.active_metric(None) })
+        Ok(Forgotten {
+            removed,
+            users,
+            withdrawn,
+            refit,
+            active: self.active_metric(None),
+        })
     }
 }
 
@@ -92,7 +112,10 @@ struct Removed {
 impl Inner {
     /// Removes and withdraws in one transaction.
     fn forget(&self, what: &Forget) -> Result<Removed> {
-        let _refitting = self.refit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _refitting = self
+            .refit
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let _writing = self.lock_writer();
         let mut gone = Vec::new();
         let mut users = BTreeSet::new();
@@ -125,9 +148,12 @@ impl Inner {
         for (version, mut record) in versions {
             let learned_from = record.judgements.is_some_and(|(first, last)| {
                 gone.iter().any(|s| (first..=last).contains(s))
-                    && (record.user.is_none() || users.contains(&record.user) || record.parameters.contains_key(OTHERS))
+                    && (record.user.is_none()
+                        || users.contains(&record.user)
+                        || record.parameters.contains_key(OTHERS))
             });
-            let of_withdrawn = base_of(version, &record.parameters)?.is_some_and(|base| withdrawn.contains(&base));
+            let of_withdrawn =
+                base_of(version, &record.parameters)?.is_some_and(|base| withdrawn.contains(&base));
             let named = named(&record);
             if (learned_from || of_withdrawn || named) && !record.withdrawn {
                 record.withdrawn = true;
@@ -147,7 +173,12 @@ impl Inner {
         if trial_ends {
             self.clear_trial();
         }
-        Ok(Removed { judgements: gone.len(), withdrawn, reset, users })
+        Ok(Removed {
+            judgements: gone.len(),
+            withdrawn,
+            reset,
+            users,
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! External ids by slot: read by every search, written by one writer, without a lock. Those of an image lie there; others are
-//! in memory.
+//! External ids by slot: read by every search, written by one writer, without a lock. Those of an
+//! image lie there; others are in memory.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,8 @@ const PAGE: usize = 4096;
 
 type Page = Box<[OnceLock<Box<str>>]>;
 
-/// A table that grows by pages; pages whose slots were all gone when the store was opened are never made.
+/// A table that grows by pages; pages whose slots were all gone when the store was opened are never
+/// made.
 #[derive(Default)]
 pub(super) struct Ids {
     pages: boxcar::Vec<OnceLock<Page>>,
@@ -19,8 +20,8 @@ pub(super) struct Ids {
     stored: Option<StoredIds>,
 }
 
-/// Ids as they lie in an image, all little-endian: the slots, increasing (u32); where each slot's id begins among the
-/// bytes, and where the last one ends (u32); the bytes.
+/// Ids as they lie in an image, all little-endian: the slots, increasing (u32); where each slot's
+/// id begins among the bytes, and where the last one ends (u32); the bytes.
 #[derive(Debug)]
 pub(super) struct StoredIds(Image);
 
@@ -37,22 +38,36 @@ impl StoredIds {
             bytes.extend_from_slice(id.as_bytes());
             starts.push(u32::try_from(bytes.len()).ok()?);
         }
-        Some([bytemuck::cast_slice(&slots).to_vec(), bytemuck::cast_slice(&starts).to_vec(), bytes])
+        Some([
+            bytemuck::cast_slice(&slots).to_vec(),
+            bytemuck::cast_slice(&starts).to_vec(),
+            bytes,
+        ])
     }
 
     /// Checks an image of ids.
     pub(super) fn open(image: Image) -> Result<Self> {
-        let damaged = |reason: &str| Error::Damaged { part: image.name(), reason: reason.to_owned() };
+        let damaged = |reason: &str| Error::Damaged {
+            part: image.name(),
+            reason: reason.to_owned(),
+        };
         if !(0..=BYTES).all(|part| image.verify(part, 0..image.part(part).len())) {
             return Err(damaged("a checksum does not fit"));
         }
-        let words = |part| bytemuck::try_cast_slice::<u8, u32>(image.part(part)).unwrap_or_default();
+        let words =
+            |part| bytemuck::try_cast_slice::<u8, u32>(image.part(part)).unwrap_or_default();
         let (slots, starts, bytes) = (words(SLOTS), words(STARTS), image.part(BYTES));
         let fit = starts.len() == slots.len() + 1
-            && starts.last().is_some_and(|end| *end as usize == bytes.len())
+            && starts
+                .last()
+                .is_some_and(|end| *end as usize == bytes.len())
             && starts.is_sorted()
             && slots.is_sorted_by(|a, b| a < b);
-        if fit { Ok(Self(image)) } else { Err(damaged("its parts do not fit together")) }
+        if fit {
+            Ok(Self(image))
+        } else {
+            Err(damaged("its parts do not fit together"))
+        }
     }
 
     fn words(&self, part: usize) -> &[u32] {
@@ -60,7 +75,10 @@ impl StoredIds {
     }
 
     fn at(&self, place: usize) -> Option<&str> {
-        let (from, to) = (*self.words(STARTS).get(place)?, *self.words(STARTS).get(place + 1)?);
+        let (from, to) = (
+            *self.words(STARTS).get(place)?,
+            *self.words(STARTS).get(place + 1)?,
+        );
         std::str::from_utf8(self.0.part(BYTES).get(from as usize..to as usize)?).ok()
     }
 
@@ -68,7 +86,11 @@ impl StoredIds {
         let slots = self.words(SLOTS);
         // Where no slot is missing it is at its distance from the first.
         let guess = slot.checked_sub(*slots.first()?)? as usize;
-        let place = if slots.get(guess) == Some(&slot) { guess } else { slots.binary_search(&slot).ok()? };
+        let place = if slots.get(guess) == Some(&slot) {
+            guess
+        } else {
+            slots.binary_search(&slot).ok()?
+        };
         self.at(place)
     }
 
@@ -79,14 +101,20 @@ impl StoredIds {
 
     /// All slots with their ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.words(SLOTS).iter().enumerate().filter_map(|(place, slot)| Some((*slot, self.at(place)?)))
+        self.words(SLOTS)
+            .iter()
+            .enumerate()
+            .filter_map(|(place, slot)| Some((*slot, self.at(place)?)))
     }
 }
 
 impl Ids {
     /// With the ids of an image.
     pub(super) fn stored(stored: StoredIds) -> Self {
-        Self { pages: boxcar::Vec::new(), stored: Some(stored) }
+        Self {
+            pages: boxcar::Vec::new(),
+            stored: Some(stored),
+        }
     }
 
     /// Names a slot; a slot is named once.
@@ -104,7 +132,9 @@ impl Ids {
     /// The id of a slot that was named.
     pub(super) fn get(&self, slot: u32) -> Option<&str> {
         let page = self.pages.get(slot as usize / PAGE).and_then(OnceLock::get);
-        let held = page.and_then(|page| page[slot as usize % PAGE].get()).map(|id| &**id);
+        let held = page
+            .and_then(|page| page[slot as usize % PAGE].get())
+            .map(|id| &**id);
         held.or_else(|| self.stored.as_ref()?.get(slot))
     }
 
@@ -116,9 +146,16 @@ impl Ids {
 
     /// Bytes of memory, about.
     pub(super) fn memory_bytes(&self) -> usize {
-        let ids = |page: &Page| page.iter().filter_map(|id| id.get().map(|id| id.len())).sum::<usize>();
+        let ids = |page: &Page| {
+            page.iter()
+                .filter_map(|id| id.get().map(|id| id.len()))
+                .sum::<usize>()
+        };
         let page = |page: &Page| size_of_val(&**page) + ids(page);
-        self.pages.iter().map(|(_, p)| p.get().map_or(0, page)).sum()
+        self.pages
+            .iter()
+            .map(|(_, p)| p.get().map_or(0, page))
+            .sum()
     }
 }
 
@@ -134,8 +171,11 @@ mod tests {
 
     #[test]
     fn stored_ids_are_found_and_fresh_ones_beside_them() {
-        let all: Vec<(u32, String)> = [3, 4, 5, 90, 91, 5000].map(|slot| (slot, format!("é{slot}"))).into();
-        let parts = StoredIds::parts(all.iter().map(|(slot, id)| (*slot, id.as_str()))).expect("few");
+        let all: Vec<(u32, String)> = [3, 4, 5, 90, 91, 5000]
+            .map(|slot| (slot, format!("é{slot}")))
+            .into();
+        let parts =
+            StoredIds::parts(all.iter().map(|(slot, id)| (*slot, id.as_str()))).expect("few");
         let ids = Ids::stored(stored(&parts).expect("sound"));
         ids.set(6, "fresh");
         for (slot, id) in &all {
@@ -145,12 +185,22 @@ mod tests {
         for slot in [0, 2, 7, 89, 92, u32::MAX] {
             assert_eq!(ids.get(slot), None);
         }
-        assert!(stored(&StoredIds::parts(std::iter::empty()).expect("none")).expect("sound").get(0).is_none());
+        assert!(
+            stored(&StoredIds::parts(std::iter::empty()).expect("none"))
+                .expect("sound")
+                .get(0)
+                .is_none()
+        );
     }
 
     #[test]
     fn hostile_ids_are_refused_or_read_as_none() {
-        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let words = |words: &[u32]| {
+            words
+                .iter()
+                .flat_map(|word| word.to_le_bytes())
+                .collect::<Vec<u8>>()
+        };
         let bad = [
             [words(&[1, 2]), words(&[0, 1]), b"ab".to_vec()],
             [words(&[1, 2]), words(&[0, 1, 3]), b"ab".to_vec()],

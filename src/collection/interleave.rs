@@ -1,4 +1,5 @@
-//! The two sums of a [trial](super::trial): whose items an answer is drafted of, and what its clicks are evidence of.
+//! The two sums of a [trial](super::trial): whose items an answer is drafted of, and what its
+//! clicks are evidence of.
 
 use std::collections::HashSet;
 
@@ -18,7 +19,14 @@ pub(super) fn draft(champion: &[u32], challenger: &[u32], k: usize, coin: u64) -
                 && drafted.len() < k
             {
                 chosen.insert(*slot);
-                drafted.push((*slot, if side == 0 { Team::Champion } else { Team::Challenger }));
+                drafted.push((
+                    *slot,
+                    if side == 0 {
+                        Team::Champion
+                    } else {
+                        Team::Challenger
+                    },
+                ));
             }
         }
         if drafted.len() == before {
@@ -31,7 +39,8 @@ pub(super) fn draft(champion: &[u32], challenger: &[u32], k: usize, coin: u64) -
 /// `2 * 2^n * integral_{1/2}^1 p^w (1 - p)^l dp = sum_{i <= w} C(n + 1, i) / ((n + 1) C(n, w))`.
 pub(super) fn evidence(wins: u64, losses: u64) -> f64 {
     let (n, losses) = (wins as f64 + losses as f64, losses as f64);
-    // Each binomial as a multiple of C(n, w), from the greatest index down: C(n + 1, w) / C(n, w) = (n + 1) / (l + 1).
+    // Each binomial as a multiple of C(n, w), from the greatest index down: C(n + 1, w) / C(n, w) =
+    // (n + 1) / (l + 1).
     let mut term = 1.0 / (losses + 1.0);
     let mut sum = term;
     for i in (1..=wins).rev() {
@@ -65,7 +74,10 @@ mod tests {
                 .map(|log| log.exp() / f64::from(steps))
                 .sum();
             let found = evidence(w as u64, l as u64);
-            assert!((found - integral).abs() < 1e-4 * integral, "{w} and {l}: {found} for {integral}");
+            assert!(
+                (found - integral).abs() < 1e-4 * integral,
+                "{w} and {l}: {found} for {integral}"
+            );
         }
         assert!(evidence(100_000, 0).is_finite() || evidence(100_000, 0) == f64::INFINITY);
     }
@@ -87,7 +99,11 @@ mod tests {
         };
         let wrong = (0..1000).filter(|_| run(0.5).0).count();
         assert!(wrong <= 50, "alpha is .05: {wrong} of 1,000");
-        let right: Vec<u64> = (0..200).map(|_| run(0.65)).filter(|r| r.0).map(|r| r.1).collect();
+        let right: Vec<u64> = (0..200)
+            .map(|_| run(0.65))
+            .filter(|r| r.0)
+            .map(|r| r.1)
+            .collect();
         assert!(right.len() > 190, "{}", right.len());
     }
 

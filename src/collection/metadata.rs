@@ -1,5 +1,5 @@
-//! Which items pass a filter: postings of the fields that filters have named, built from the store when a field is first
-//! named and kept up to date from then on.
+//! Which items pass a filter: postings of the fields that filters have named, built from the store
+//! when a field is first named and kept up to date from then on.
 
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -19,8 +19,9 @@ use crate::index::Snapshot;
 pub(super) struct Metadata(RwLock<Option<Postings>>);
 
 impl Metadata {
-    /// Follows a write, and publishes it in the index before a filter is asked again. It comes after the write is in the
-    /// store, so that postings built meanwhile have it too: entering an item twice changes nothing.
+    /// Follows a write, and publishes it in the index before a filter is asked again. It comes
+    /// after the write is in the store, so that postings built meanwhile have it too: entering an
+    /// item twice changes nothing.
     pub(super) fn update<'a, T>(
         &self,
         added: impl Iterator<Item = (u32, &'a Value)>,
@@ -41,21 +42,38 @@ impl Metadata {
 }
 
 impl Inner {
-    /// The slots whose metadata passes a filter, and the state of the index that they are the slots of.
+    /// The slots whose metadata passes a filter, and the state of the index that they are the slots
+    /// of.
     pub(super) fn matching(&self, filter: &Filter) -> Result<(RoaringBitmap, Snapshot)> {
         let read = |slot: u32| self.metadata_of(slot);
-        if let Some(postings) = &*self.metadata.0.read().unwrap_or_else(PoisonError::into_inner)
+        if let Some(postings) = &*self
+            .metadata
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
             && postings.missing(filter).is_empty()
         {
             return Ok((postings.matching(filter, &read)?, self.index.snapshot()));
         }
-        let mut held = self.metadata.0.write().unwrap_or_else(PoisonError::into_inner);
-        let slots = self.shelf.ids().map(|entry| entry.map(|(_, slot)| slot)).collect::<Result<RoaringBitmap>>()?;
+        let mut held = self
+            .metadata
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slots = self
+            .shelf
+            .ids()
+            .map(|entry| entry.map(|(_, slot)| slot))
+            .collect::<Result<RoaringBitmap>>()?;
         let postings = held.get_or_insert_with(|| Postings::new(slots.clone()));
         let missing = postings.missing(filter);
         postings.begin(&missing);
         // Another thread may have built them while this one waited.
-        let wanted = if missing.is_empty() { RoaringBitmap::new() } else { slots };
+        let wanted = if missing.is_empty() {
+            RoaringBitmap::new()
+        } else {
+            slots
+        };
         for slot in wanted {
             match read(slot) {
                 Ok(meta) => postings.fill(slot, &meta, &missing),
@@ -68,8 +86,9 @@ impl Inner {
         Ok((postings.matching(filter, &read)?, self.index.snapshot()))
     }
 
-    /// An item's metadata; null where it was removed a moment ago. A write that is being stored may have taken some of its
-    /// records away. It cannot be waited for as others do ([`Self::steady`]), since it waits for the filter.
+    /// An item's metadata; null where it was removed a moment ago. A write that is being stored may
+    /// have taken some of its records away. It cannot be waited for as others do
+    /// ([`Self::steady`]), since it waits for the filter.
     fn metadata_of(&self, slot: u32) -> Result<Value> {
         const TRIES: usize = 100;
         let id = self.ids.get(slot).unwrap_or_default();

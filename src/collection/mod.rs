@@ -1,7 +1,8 @@
 //! The handle a program holds: add, get, delete, search, judge, refit.
 //!
-//! One file an activity; this one opens a collection and holds what they share. Writes go one way: check, encode, commit
-//! to the shelf, then publish in the index. So no search sees what is not durable, and none waits for a write.
+//! One file an activity; this one opens a collection and holds what they share. Writes go one way:
+//! check, encode, commit to the shelf, then publish in the index. So no search sees what is not
+//! durable, and none waits for a write.
 
 mod ask;
 mod background;
@@ -70,8 +71,8 @@ pub(crate) type Plugins = Arc<[Arc<dyn MetricLearner>]>;
 
 /// Items of one dimension and one encoder, with their index, judgements and metrics.
 ///
-/// Handles are cheap to clone and may be used from any thread. A collection stays in memory until its store and all
-/// handles are dropped.
+/// Handles are cheap to clone and may be used from any thread. A collection stays in memory until
+/// its store and all handles are dropped.
 #[derive(Clone)]
 pub struct Collection {
     inner: Arc<Inner>,
@@ -130,14 +131,18 @@ impl CollectionInfo {
         Ok(Self {
             name: name.to_owned(),
             dim,
-            distance: Distance::from_name(&record.distance).ok_or_else(|| damaged("distance", &record.distance))?,
+            distance: Distance::from_name(&record.distance)
+                .ok_or_else(|| damaged("distance", &record.distance))?,
             precision: Precision::from_name(&record.precision)
                 .ok_or_else(|| damaged("precision", &record.precision))?,
-            encoder: record.encoder.clone().map(|(name, fingerprint, source)| EncoderInfo {
-                name,
-                fingerprint,
-                source,
-            }),
+            encoder: record
+                .encoder
+                .clone()
+                .map(|(name, fingerprint, source)| EncoderInfo {
+                    name,
+                    fingerprint,
+                    source,
+                }),
             items,
         })
     }
@@ -160,7 +165,8 @@ pub(crate) struct Inner {
     trials: trial::Trials,
     background: background::Background,
     plugins: Plugins,
-    /// Held from reading counters until a write is published: commits and the index see writes in one order.
+    /// Held from reading counters until a write is published: commits and the index see writes in
+    /// one order.
     writer: Mutex<()>,
     /// Held during a refit: one at a time.
     refit: Mutex<()>,
@@ -180,8 +186,12 @@ impl Inner {
     ) -> Result<Arc<Self>> {
         let info = CollectionInfo::read(name, record, 0)?;
         let shelf = Arc::new(Shelf::open(database, record)?);
-        let base = index::Versioned { version: 0, metric: info.distance.metric(info.dim) };
-        let graph::Opened { ids, graph, index } = graph::open(&shelf, info.dim, info.distance, &base)?;
+        let base = index::Versioned {
+            version: 0,
+            metric: info.distance.metric(info.dim),
+        };
+        let graph::Opened { ids, graph, index } =
+            graph::open(&shelf, info.dim, info.distance, &base)?;
         let metrics = versions::Metrics::open(&shelf, base)?;
         let trials = trial::Trials::open(&shelf)?;
         let inner = Arc::new(Self {
@@ -215,7 +225,8 @@ impl Inner {
         self.graph.while_still(work)
     }
 
-    /// The lock that orders writes. A writer that panicked left nothing half-done: the shelf commits whole transactions.
+    /// The lock that orders writes. A writer that panicked left nothing half-done: the shelf
+    /// commits whole transactions.
     fn lock_writer(&self) -> MutexGuard<'_, ()> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -258,7 +269,8 @@ impl Collection {
         }
     }
 
-    /// Waits until background work (refits, linking, caches of biases) that is under way is done. For measurements.
+    /// Waits until background work (refits, linking, caches of biases) that is under way is done.
+    /// For measurements.
     ///
     /// # Errors
     /// When the linked graph cannot be stored.
@@ -272,7 +284,11 @@ impl Collection {
 /// Vectors as the index takes them: of unit length in a cosine collection, else as they are.
 fn prepare(distance: Distance, mut vector: Vec<f32>) -> Vec<f32> {
     if distance == Distance::Cosine {
-        let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let norm = vector
+            .iter()
+            .map(|x| f64::from(*x).powi(2))
+            .sum::<f64>()
+            .sqrt();
         if norm > 0.0 {
             for x in &mut vector {
                 *x = (f64::from(*x) / norm) as f32;

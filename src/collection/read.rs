@@ -14,7 +14,13 @@ impl Collection {
     /// When what is stored is damaged or cannot be read.
     pub fn get(&self, id: &str) -> Result<Option<Item>> {
         let inner = &self.inner;
-        inner.steady(|| inner.shelf.slot(id)?.map(|slot| inner.read(slot, id)).transpose())
+        inner.steady(|| {
+            inner
+                .shelf
+                .slot(id)?
+                .map(|slot| inner.read(slot, id))
+                .transpose()
+        })
     }
 
     /// The items of ids that must all be there, in the order asked.
@@ -25,7 +31,10 @@ impl Collection {
         let inner = &self.inner;
         inner.steady(|| {
             let slots = inner.slots_of(ids)?;
-            ids.iter().zip(slots).map(|(id, slot)| inner.read(slot, id.as_ref())).collect()
+            ids.iter()
+                .zip(slots)
+                .map(|(id, slot)| inner.read(slot, id.as_ref()))
+                .collect()
         })
     }
 
@@ -37,26 +46,33 @@ impl Collection {
         Ok(self.inner.shelf.slot(id)?.is_some())
     }
 
-    /// Every item that was there when it was called, oldest first, with its vector. Items that are removed meanwhile are
-    /// left out, of those that are replaced the new ones are given.
+    /// Every item that was there when it was called, oldest first, with its vector. Items that are
+    /// removed meanwhile are left out, of those that are replaced the new ones are given.
     ///
     /// # Errors
     /// Each item can be damaged on its own; the call itself fails when the ids cannot be read.
     pub fn items(&self) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
-        let mut live: Vec<(u32, String)> =
-            self.inner.shelf.ids().map(|e| e.map(|(id, slot)| (slot, id))).collect::<Result<_>>()?;
+        let mut live: Vec<(u32, String)> = self
+            .inner
+            .shelf
+            .ids()
+            .map(|e| e.map(|(id, slot)| (slot, id)))
+            .collect::<Result<_>>()?;
         live.sort_unstable();
         let collection = self.clone();
-        Ok(live.into_iter().filter_map(move |(slot, id)| match collection.inner.read(slot, &id) {
-            Ok(item) => Some(Ok(item)),
-            Err(_) => collection.get(&id).transpose(),
-        }))
+        Ok(live
+            .into_iter()
+            .filter_map(move |(slot, id)| match collection.inner.read(slot, &id) {
+                Ok(item) => Some(Ok(item)),
+                Err(_) => collection.get(&id).transpose(),
+            }))
     }
 }
 
 impl Inner {
-    /// Reads several records that belong together. A write meanwhile can make sound ones look damaged, so what does is read
-    /// once more while nobody writes. Never called by who holds the writer's lock.
+    /// Reads several records that belong together. A write meanwhile can make sound ones look
+    /// damaged, so what does is read once more while nobody writes. Never called by who holds the
+    /// writer's lock.
     pub(super) fn steady<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
         match read() {
             Err(Error::Damaged { .. }) => {
@@ -67,7 +83,8 @@ impl Inner {
         }
     }
 
-    /// The record of an item that was live a moment ago; `None` when it was removed or replaced since.
+    /// The record of an item that was live a moment ago; `None` when it was removed or replaced
+    /// since.
     pub(super) fn record_of(&self, id: &str, slot: u32) -> Result<Option<ItemRecord>> {
         match self.shelf.item(slot)? {
             None if self.shelf.slot(id)? == Some(slot) => Err(Error::Damaged {
@@ -86,14 +103,30 @@ impl Inner {
 
 /// The item in a slot that an id stands for.
 pub(super) fn read_item(shelf: &Shelf, slot: u32, id: &str) -> Result<Item> {
-    let damaged = |reason: String| Error::Damaged { part: format!("item {id:?} (slot {slot})"), reason };
-    let record = shelf.item(slot)?.ok_or_else(|| damaged("its record is missing".into()))?;
+    let damaged = |reason: String| Error::Damaged {
+        part: format!("item {id:?} (slot {slot})"),
+        reason,
+    };
+    let record = shelf
+        .item(slot)?
+        .ok_or_else(|| damaged("its record is missing".into()))?;
     if record.id != id {
-        return Err(damaged(format!("its record belongs to the id {:?}", record.id)));
+        return Err(damaged(format!(
+            "its record belongs to the id {:?}",
+            record.id
+        )));
     }
-    let vector = shelf.vector(slot)?.ok_or_else(|| damaged("its vector is missing".into()))?;
+    let vector = shelf
+        .vector(slot)?
+        .ok_or_else(|| damaged("its vector is missing".into()))?;
     let meta = parse_meta(&record.meta, slot)?;
-    Ok(Item { id: record.id, text: record.text, vector: Some(vector), meta, truncated: record.truncated })
+    Ok(Item {
+        id: record.id,
+        text: record.text,
+        vector: Some(vector),
+        meta,
+        truncated: record.truncated,
+    })
 }
 
 /// Metadata as it is stored: compact JSON, or nothing for null.

@@ -61,8 +61,8 @@ pub struct RefitReport {
     pub gate: Gate,
     /// Where the time went.
     pub millis: RefitMillis,
-    /// Judgements that may decide, where they were asked for and the candidate was not promoted. They come in twos of one
-    /// query.
+    /// Judgements that may decide, where they were asked for and the candidate was not promoted.
+    /// They come in twos of one query.
     pub questions: Vec<Question>,
 }
 
@@ -81,10 +81,10 @@ pub struct RefitMillis {
 }
 
 impl Collection {
-    /// Learns a metric from the judgements so far. The candidate becomes a version; it is promoted when the gate finds that
-    /// it answers held-out judgements better. Where that is likely, and not certain, a [step](CautiousStep) towards it is
-    /// promoted in its place. Searches go on meanwhile, and the next one after a promotion is answered under
-    /// it: nothing is rebuilt.
+    /// Learns a metric from the judgements so far. The candidate becomes a version; it is promoted
+    /// when the gate finds that it answers held-out judgements better. Where that is likely, and
+    /// not certain, a [step](CautiousStep) towards it is promoted in its place. Searches go on
+    /// meanwhile, and the next one after a promotion is answered under it: nothing is rebuilt.
     pub fn refit(&self) -> Refit {
         Refit {
             collection: self.clone(),
@@ -109,8 +109,9 @@ impl Refit {
         self
     }
 
-    /// Learns a metric for one user: from their judgements, with everybody else's as the prior. The gate tests it on theirs
-    /// alone. Users without a metric of their own are answered under everybody's.
+    /// Learns a metric for one user: from their judgements, with everybody else's as the prior. The
+    /// gate tests it on theirs alone. Users without a metric of their own are answered under
+    /// everybody's.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
@@ -134,34 +135,36 @@ impl Refit {
         self
     }
 
-    /// Asks for so many judgements (2 to 1,000; 30 decide most cases) when the gate does not let the candidate pass. Answer
-    /// them as [explicit](crate::Source::Explicit) judgements and refit again: they decide where they speak clearly for or
-    /// against the candidate, and are learned from besides.
+    /// Asks for so many judgements (2 to 1,000; 30 decide most cases) when the gate does not let
+    /// the candidate pass. Answer them as [explicit](crate::Source::Explicit) judgements and refit
+    /// again: they decide where they speak clearly for or against the candidate, and are learned
+    /// from besides.
     pub fn ask(mut self, questions: usize) -> Self {
         self.ask = Some(questions);
         self
     }
 
-    /// Lets a judgement's weight halve over so much time, counted back from the newest judgement. By default they all keep
-    /// theirs.
+    /// Lets a judgement's weight halve over so much time, counted back from the newest judgement.
+    /// By default they all keep theirs.
     pub fn half_life(mut self, half_life: Duration) -> Self {
         self.half_life = Some(half_life);
         self
     }
 
-    /// Lets no user's judgements make up more than this share of the weight of all that the shared metric is learned from,
-    /// above 0 and at most 1: whoever judges much, or with great weight, is scaled down. Where there are too few users for it,
-    /// nobody weighs more than the one who weighs least. Judgements without a user are the program's own and are not
-    /// scaled. By default nobody is, unless the
-    /// [collection was opened](crate::CollectionBuilder::user_share) so.
+    /// Lets no user's judgements make up more than this share of the weight of all that the shared
+    /// metric is learned from, above 0 and at most 1: whoever judges much, or with great weight, is
+    /// scaled down. Where there are too few users for it, nobody weighs more than the one who
+    /// weighs least. Judgements without a user are the program's own and are not scaled. By default
+    /// nobody is, unless the [collection was opened](crate::CollectionBuilder::user_share) so.
     pub fn user_share(mut self, share: f64) -> Self {
         self.user_share = Some(share);
         self
     }
 
-    /// Keeps a user's metric as a change of everybody's along so many directions (`4 rank d` bytes instead of `4 d^2`); 0
-    /// keeps it whole. By default 64 where there are more than 256 dimensions, and whole otherwise. The metric that everybody
-    /// has is always whole, and so is a user's where everybody has the built-in one.
+    /// Keeps a user's metric as a change of everybody's along so many directions (`4 rank d` bytes
+    /// instead of `4 d^2`); 0 keeps it whole. By default 64 where there are more than 256
+    /// dimensions, and whole otherwise. The metric that everybody has is always whole, and so is a
+    /// user's where everybody has the built-in one.
     pub fn rank(mut self, rank: usize) -> Self {
         self.rank = Some(rank);
         self
@@ -169,7 +172,11 @@ impl Refit {
 
     /// With what a version was refitted with.
     pub(super) fn with(mut self, settings: Settings) -> Self {
-        let Settings { half_life, user_share, rank } = settings;
+        let Settings {
+            half_life,
+            user_share,
+            rank,
+        } = settings;
         self.half_life = half_life.or(self.half_life);
         self.user_share = user_share.or(self.user_share);
         self.rank = rank.or(self.rank);
@@ -180,7 +187,8 @@ impl Refit {
     fn parameters(&self) -> impl Iterator<Item = (String, f64)> {
         let days = self.half_life.map(|time| time.as_secs_f64() / 86_400.0);
         let said = [(HALF_LIFE_DAYS, days), (USER_SHARE, self.user_share)];
-        said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        said.into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
     }
 
     /// Gives up when the caller's handle is the last one.
@@ -192,9 +200,10 @@ impl Refit {
     /// Runs it. Refits of one collection run one at a time.
     ///
     /// # Errors
-    /// [`Error::NoJudgements`]; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not determine a metric;
-    /// [`Error::Invalid`] for a number of questions, a half-life or a share that cannot be, and for questions of a dry run;
-    /// storage errors. The active metric is unchanged then.
+    /// [`Error::NoJudgements`]; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not
+    /// determine a metric; [`Error::Invalid`] for a number of questions, a half-life or a share
+    /// that cannot be, and for questions of a dry run; storage errors. The active metric is
+    /// unchanged then.
     pub fn run(self) -> Result<RefitReport> {
         let inner = &self.collection.inner;
         let _refitting = inner.refit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,7 +219,9 @@ const USER_SHARE: &str = "user_share";
 
 /// A half-life as a version says it; `None` where it is no time.
 fn days_to_duration(days: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(days * 86_400.0).ok().filter(|d| !d.is_zero())
+    Duration::try_from_secs_f64(days * 86_400.0)
+        .ok()
+        .filter(|d| !d.is_zero())
 }
 
 /// What decides, beside the judgements, what is learned from them.
@@ -228,7 +239,9 @@ impl Settings {
         Self {
             half_life: said(HALF_LIFE_DAYS).and_then(days_to_duration),
             user_share: said(USER_SHARE).filter(|share| share::check(*share).is_ok()),
-            rank: said("rank").filter(|rank| *rank >= 1.0).map(|rank| rank as usize),
+            rank: said("rank")
+                .filter(|rank| *rank >= 1.0)
+                .map(|rank| rank as usize),
         }
     }
 }
@@ -237,9 +250,21 @@ impl Inner {
     /// What the active metrics were refitted with, by user.
     pub(super) fn settings_of_active(&self) -> Result<HashMap<Option<String>, Settings>> {
         let active = self.shelf.active()?;
-        let users = active.users.into_iter().map(|(user, version)| (Some(user), version));
-        let learned = users.chain([(None, active.shared)]).filter(|(_, version)| *version > 0);
-        learned.map(|(user, version)| Ok((user, Settings::of(&self.version_record(version)?.parameters)))).collect()
+        let users = active
+            .users
+            .into_iter()
+            .map(|(user, version)| (Some(user), version));
+        let learned = users
+            .chain([(None, active.shared)])
+            .filter(|(_, version)| *version > 0);
+        learned
+            .map(|(user, version)| {
+                Ok((
+                    user,
+                    Settings::of(&self.version_record(version)?.parameters),
+                ))
+            })
+            .collect()
     }
 }
 
@@ -259,36 +284,61 @@ impl Inner {
         if let Some(n) = request.ask {
             ask::check(n)?;
             if request.dry_run {
-                return Err(Error::Invalid("a dry run stores no candidate that judgements could be asked for".into()));
+                return Err(Error::Invalid(
+                    "a dry run stores no candidate that judgements could be asked for".into(),
+                ));
             }
         }
         if request.half_life.is_some_and(|h| h.is_zero()) {
-            return Err(Error::Invalid("the half-life is 0; it is a time above 0".into()));
+            return Err(Error::Invalid(
+                "the half-life is 0; it is a time above 0".into(),
+            ));
         }
         request.user_share.map_or(Ok(()), share::check)?;
-        let selection = Selection::of(Whose::only(user)).half_life(request.half_life).user_share(request.user_share);
+        let selection = Selection::of(Whose::only(user))
+            .half_life(request.half_life)
+            .user_share(request.user_share);
         let collected = self.collect(&selection)?;
         if collected.is_empty() {
-            return Err(Error::NoJudgements(user.map(|u| format!(" by user {u:?}")).unwrap_or_default()));
+            return Err(Error::NoJudgements(
+                user.map(|u| format!(" by user {u:?}")).unwrap_or_default(),
+            ));
         }
         let others = self.collect_others(&selection)?;
         let sample = self.sample()?;
         let incumbent = self.load(self.metrics.active(user))?;
         let is_step = incumbent.version > 0
-            && self.version_record(incumbent.version)?.parameters.contains_key(CautiousStep::PARAMETER);
-        let base = if user.is_some() { self.base_for_users(learner.name())? } else { None };
-        let rank = request.rank.unwrap_or(if self.dim > WHOLE_UP_TO { RANK } else { 0 });
+            && self
+                .version_record(incumbent.version)?
+                .parameters
+                .contains_key(CautiousStep::PARAMETER);
+        let base = if user.is_some() {
+            self.base_for_users(learner.name())?
+        } else {
+            None
+        };
+        let rank = request
+            .rank
+            .unwrap_or(if self.dim > WHOLE_UP_TO { RANK } else { 0 });
         let collect = millis(started);
         let task = Task {
             dim: self.dim,
             learner: request.learner.as_deref(),
             seed: request.seed,
             examples: &collected.examples,
-            // To learn from nothing is to begin at Euclid; a built-in distance that is another one is an incumbent too.
-            incumbent: (incumbent.version > 0 || incumbent.metric.matrix().is_none())
-                .then_some(Incumbent { metric: &*incumbent.metric, step: is_step }),
+            // To learn from nothing is to begin at Euclid; a built-in distance that is another one
+            // is an incumbent too.
+            incumbent: (incumbent.version > 0 || incumbent.metric.matrix().is_none()).then_some(
+                Incumbent {
+                    metric: &*incumbent.metric,
+                    step: is_step,
+                },
+            ),
             sample: &sample,
-            change: base.as_ref().map(|base| Change { base: &base.metric, rank }),
+            change: base.as_ref().map(|base| Change {
+                base: &base.metric,
+                rank,
+            }),
             cancel: &|| request.until_alone && Arc::strong_count(&request.collection.inner) <= 2,
         };
         let mut fitted = match &others {
@@ -297,17 +347,30 @@ impl Inner {
         };
         self.decide(request, &incumbent, &mut fitted)?;
         if let Ok(comparison) = learner.compare(&*incumbent.metric, &*fitted.metric) {
-            fitted.report.parameters.insert(MOVED.to_owned(), comparison.distance);
+            fitted
+                .report
+                .parameters
+                .insert(MOVED.to_owned(), comparison.distance);
         }
-        for (source, weight) in collected.weights.iter().filter(|(source, _)| **source != Source::Explicit) {
+        for (source, weight) in collected
+            .weights
+            .iter()
+            .filter(|(source, _)| **source != Source::Explicit)
+        {
             let name = format!("weight_of_{}", source.name());
             fitted.report.parameters.insert(name, f64::from(*weight));
         }
         if let Some(others) = &others {
-            fitted.report.parameters.insert(OTHERS.to_owned(), others.len() as f64);
+            fitted
+                .report
+                .parameters
+                .insert(OTHERS.to_owned(), others.len() as f64);
         }
         if let Some(base) = base.filter(|_| fitted.of_base) {
-            fitted.report.parameters.insert(BASE.to_owned(), f64::from(base.version));
+            fitted
+                .report
+                .parameters
+                .insert(BASE.to_owned(), f64::from(base.version));
         }
         fitted.report.parameters.extend(request.parameters());
         let swapping = Instant::now();
@@ -315,11 +378,24 @@ impl Inner {
         let mut version = None;
         let mut candidate = None;
         if !request.dry_run {
-            let range = hull(collected.range, others.as_ref().and_then(|others| others.range));
+            let range = hull(
+                collected.range,
+                others.as_ref().and_then(|others| others.range),
+            );
             let _writing = self.lock_writer();
-            refuse_if_overtaken(&mut fitted.report.gate, incumbent.version, self.metrics.active(user));
+            refuse_if_overtaken(
+                &mut fitted.report.gate,
+                incumbent.version,
+                self.metrics.active(user),
+            );
             promoted = request.force || fitted.report.gate.accepted;
-            let record = learned(&fitted.report, learner.name(), incumbent.version, user, range);
+            let record = learned(
+                &fitted.report,
+                learner.name(),
+                incumbent.version,
+                user,
+                range,
+            );
             let mut writes = self.shelf.write();
             let metric = self.put_version(&mut writes, &record, fitted.metric)?;
             version = Some(metric.version);
@@ -336,10 +412,24 @@ impl Inner {
             (Some(n), Some(candidate)) => self.ask(&candidate, &incumbent, n, user)?,
             _ => Vec::new(),
         };
-        let FitReport { learner, pairs, lambda, t, condition, parameters, gate, fit_millis, gate_millis } =
-            fitted.report;
+        let FitReport {
+            learner,
+            pairs,
+            lambda,
+            t,
+            condition,
+            parameters,
+            gate,
+            fit_millis,
+            gate_millis,
+        } = fitted.report;
         let step = parameters.get(CautiousStep::PARAMETER).copied();
-        let millis = RefitMillis { collect, fit: fit_millis, gate: gate_millis, swap };
+        let millis = RefitMillis {
+            collect,
+            fit: fit_millis,
+            gate: gate_millis,
+            swap,
+        };
         Ok(RefitReport {
             promoted,
             version,
@@ -356,21 +446,32 @@ impl Inner {
         })
     }
 
-    /// Turns the second key, where questions were answered, and takes the step where the candidate does not pass.
+    /// Turns the second key, where questions were answered, and takes the step where the candidate
+    /// does not pass.
     fn decide(&self, request: &Refit, incumbent: &Versioned, fitted: &mut Fitted) -> Result<()> {
         fitted.report.parameters.remove(CautiousStep::PARAMETER);
-        let sound = |step: &CautiousStep| step.gate.accepted && step.share > 0.0 && step.share < 1.0;
+        let sound =
+            |step: &CautiousStep| step.gate.accepted && step.share > 0.0 && step.share < 1.0;
         fitted.step.take_if(|step| !sound(step));
         let answers = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)?;
         if let Some(tally) = answers.tally {
-            let refuted = fitted.report.parameters.contains_key(FitReport::CLEARLY_WORSE);
-            match (tally.decide(&mut fitted.report.gate, refuted), &mut fitted.step) {
-                (Said::Nothing, Some(step)) => step.gate.reason = format!("{}; {}", step.gate.reason, tally.words()),
+            let refuted = fitted
+                .report
+                .parameters
+                .contains_key(FitReport::CLEARLY_WORSE);
+            match (
+                tally.decide(&mut fitted.report.gate, refuted),
+                &mut fitted.step,
+            ) {
+                (Said::Nothing, Some(step)) => {
+                    step.gate.reason = format!("{}; {}", step.gate.reason, tally.words())
+                }
                 (Said::Against, step) => *step = None,
                 _ => {}
             }
         }
-        // Questions are about the candidate itself, answers count for the metric that was active, and force is for it.
+        // Questions are about the candidate itself, answers count for the metric that was active,
+        // and force is for it.
         let reason = &mut fitted.report.gate.reason;
         match &fitted.step {
             _ if fitted.report.gate.accepted || request.force => {}
@@ -379,8 +480,9 @@ impl Inner {
             }
             Some(_) if answers.open > 0 => {
                 let open = answers.open;
-                *reason =
-                    format!("{reason}; a step towards it would pass, once the {open} open questions are answered");
+                *reason = format!(
+                    "{reason}; a step towards it would pass, once the {open} open questions are answered"
+                );
             }
             _ => fitted.take_step(),
         }

@@ -9,7 +9,12 @@ use crate::feedback::query_hash;
 use crate::persist::{CollectionRecord, ItemRecord, Judges, Repairs, Shelf, VersionRecord};
 
 /// Rebuilds what follows from other records, and removes what cannot be used.
-pub(crate) fn repair(name: &str, record: &CollectionRecord, shelf: &Shelf, plugins: &Plugins) -> Result<Repairs> {
+pub(crate) fn repair(
+    name: &str,
+    record: &CollectionRecord,
+    shelf: &Shelf,
+    plugins: &Plugins,
+) -> Result<Repairs> {
     let CollectionInfo { dim, distance, .. } = CollectionInfo::read(name, record, 0)?;
     let reason = |error: Error| match error {
         Error::Damaged { reason, .. } => reason,
@@ -19,7 +24,9 @@ pub(crate) fn repair(name: &str, record: &CollectionRecord, shelf: &Shelf, plugi
     let mut done = shelf.repair(&Judges {
         item: &|record: &ItemRecord, slot| parse_meta(&record.meta, slot).err().map(reason),
         version: &|version, record: &VersionRecord| {
-            check_version(shelf, plugins, dim, version, record).err().map(reason)
+            check_version(shelf, plugins, dim, version, record)
+                .err()
+                .map(reason)
         },
         segment: &check_segment,
         hash: &query_hash,
@@ -27,7 +34,11 @@ pub(crate) fn repair(name: &str, record: &CollectionRecord, shelf: &Shelf, plugi
     let wrong = check_images(shelf, dim, distance, shelf.next_slot()?);
     if !wrong.is_empty() {
         shelf.drop_images()?;
-        done.rebuilt.extend(wrong.into_iter().map(|(part, reason)| format!("{part}: {reason}")));
+        done.rebuilt.extend(
+            wrong
+                .into_iter()
+                .map(|(part, reason)| format!("{part}: {reason}")),
+        );
     }
     Ok(done)
 }

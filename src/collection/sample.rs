@@ -1,4 +1,5 @@
-//! The collection's geometry, as learners want it: a sample of items, and how they differ from their neighbours.
+//! The collection's geometry, as learners want it: a sample of items, and how they differ from
+//! their neighbours.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,8 +23,8 @@ const NEIGHBOURS: usize = 10;
 pub(super) struct SampleCache(Mutex<Option<(u64, Arc<Sample>)>>);
 
 impl Inner {
-    /// The sample of the items as they are now. It depends on nothing but the items and their order, so that equal
-    /// collections learn equal metrics.
+    /// The sample of the items as they are now. It depends on nothing but the items and their
+    /// order, so that equal collections learn equal metrics.
     pub(super) fn sample(&self) -> Result<Arc<Sample>> {
         let version = self.writes.load(Ordering::Acquire);
         let mut cache = self.sample.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,15 +47,21 @@ impl Inner {
             slots.swap(i, other);
         }
         slots.truncate(wanted);
-        let vectors: Vec<(u32, Vec<f32>)> =
-            slots.into_iter().filter_map(|slot| self.index.vector(slot).map(|v| (slot, v))).collect();
+        let vectors: Vec<(u32, Vec<f32>)> = slots
+            .into_iter()
+            .filter_map(|slot| self.index.vector(slot).map(|v| (slot, v)))
+            .collect();
         let base = self.metrics.base();
         let differences: Vec<Vec<f32>> = vectors[..ANCHORS.min(vectors.len())]
             .par_iter()
             .map(|(slot, item)| {
                 let found = self.find(base, item, NEIGHBOURS + 1)?;
                 let mut rows = Vec::with_capacity(NEIGHBOURS * self.dim);
-                let others = found.hits.iter().filter(|n| n.slot != *slot).take(NEIGHBOURS);
+                let others = found
+                    .hits
+                    .iter()
+                    .filter(|n| n.slot != *slot)
+                    .take(NEIGHBOURS);
                 for neighbour in others.filter_map(|n| self.index.vector(n.slot)) {
                     rows.extend(neighbour.iter().zip(item).map(|(n, x)| n - x));
                 }
@@ -70,5 +77,6 @@ impl Inner {
 
 /// Numbers as rows of `dim`.
 pub(super) fn rows(numbers: Vec<f32>, dim: usize) -> Result<Array2<f32>> {
-    Array2::from_shape_vec((numbers.len() / dim, dim), numbers).map_err(|e| Error::Invalid(e.to_string()))
+    Array2::from_shape_vec((numbers.len() / dim, dim), numbers)
+        .map_err(|e| Error::Invalid(e.to_string()))
 }

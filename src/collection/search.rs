@@ -13,7 +13,8 @@ use crate::filter::Filter;
 use crate::index::{Found, SearchParams, Snapshot, Versioned};
 use crate::query::{Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 
-/// A search to be run; made by [`Collection::search`] for one query, or [`Collection::search_many`] for a list of them.
+/// A search to be run; made by [`Collection::search`] for one query, or [`Collection::search_many`]
+/// for a list of them.
 #[must_use = "end with `run`"]
 #[derive(Debug, Clone)]
 pub struct Search<Q = Query> {
@@ -60,7 +61,8 @@ impl Collection {
         self.searching(query.into())
     }
 
-    /// Asks many queries at once: their texts are encoded together, and they are searched on all processors.
+    /// Asks many queries at once: their texts are encoded together, and they are searched on all
+    /// processors.
     ///
     /// # Examples
     /// ```
@@ -73,7 +75,10 @@ impl Collection {
     /// assert_eq!((answers[0][0].id.as_str(), answers[1][0].id.as_str()), ("3", "72"));
     /// # Ok::<(), affinis::Error>(())
     /// ```
-    pub fn search_many(&self, queries: impl IntoIterator<Item = impl Into<Query>>) -> Search<Vec<Query>> {
+    pub fn search_many(
+        &self,
+        queries: impl IntoIterator<Item = impl Into<Query>>,
+    ) -> Search<Vec<Query>> {
         self.searching(queries.into_iter().map(Into::into).collect())
     }
 
@@ -143,17 +148,21 @@ impl<Q> Search<Q> {
         self
     }
 
-    /// Stops early once `cancel` says so, which it is asked every few dozen steps; what was found by then is returned, and
-    /// [`Plan::complete`] is false.
+    /// Stops early once `cancel` says so, which it is asked every few dozen steps; what was found
+    /// by then is returned, and [`Plan::complete`] is false.
     pub fn cancel(mut self, cancel: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.cancel = Some(Cancel(Arc::new(cancel)));
         self
     }
 
-    /// What is the same for all queries: checks the parameters, chooses the metric, asks the filter.
+    /// What is the same for all queries: checks the parameters, chooses the metric, asks the
+    /// filter.
     fn prepare(&self) -> Result<(Versioned, Option<(RoaringBitmap, Snapshot)>)> {
         if !(1..=MAX_K).contains(&self.k) {
-            return Err(Error::InvalidQuery(format!("k is {}, not between 1 and {MAX_K}", self.k)));
+            return Err(Error::InvalidQuery(format!(
+                "k is {}, not between 1 and {MAX_K}",
+                self.k
+            )));
         }
         if self.ef == Some(0) {
             return Err(Error::InvalidQuery("ef is 0; it is at least 1".into()));
@@ -161,11 +170,17 @@ impl<Q> Search<Q> {
         if let Some(recall) = self.recall
             && !(recall > 0.0 && recall <= 1.0)
         {
-            return Err(Error::InvalidQuery(format!("the recall {recall} is not above 0 and at most 1")));
+            return Err(Error::InvalidQuery(format!(
+                "the recall {recall} is not above 0 and at most 1"
+            )));
         }
         let inner = &self.collection.inner;
         let metric = inner.choose(self.metric, self.user.as_deref())?;
-        let allowed = self.filter.as_ref().map(|filter| inner.matching(filter)).transpose()?;
+        let allowed = self
+            .filter
+            .as_ref()
+            .map(|filter| inner.matching(filter))
+            .transpose()?;
         Ok((metric, allowed))
     }
 
@@ -183,10 +198,23 @@ impl<Q> Search<Q> {
             _ => None,
         };
         let k = self.k + usize::from(own.is_some());
-        let cancel = self.cancel.as_ref().map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync));
+        let cancel = self
+            .cancel
+            .as_ref()
+            .map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync));
         let (allowed, at) = (filtered.map(|f| &f.0), filtered.map(|f| &f.1));
-        let params = SearchParams { k, ef: self.ef, recall: self.recall, allowed, at, cancel };
-        let found = inner.index.search(metric, vector, &params).map_err(|e| inner.index_error(e))?;
+        let params = SearchParams {
+            k,
+            ef: self.ef,
+            recall: self.recall,
+            allowed,
+            at,
+            cancel,
+        };
+        let found = inner
+            .index
+            .search(metric, vector, &params)
+            .map_err(|e| inner.index_error(e))?;
         let micros = started.elapsed().as_micros() as u64;
         let plan = Plan {
             visited: found.evaluations,
@@ -200,7 +228,9 @@ impl<Q> Search<Q> {
         let mut hits = inner.name_hits(metric, &found, own, self.k);
         if self.with_text || self.with_meta {
             for (hit, slot) in &mut hits {
-                let Some(record) = inner.steady(|| inner.record_of(&hit.id, *slot))? else { continue };
+                let Some(record) = inner.steady(|| inner.record_of(&hit.id, *slot))? else {
+                    continue;
+                };
                 if self.with_meta {
                     hit.meta = Some(parse_meta(&record.meta, *slot)?);
                 }
@@ -209,7 +239,11 @@ impl<Q> Search<Q> {
                 }
             }
         }
-        Ok(Hits { hits: hits.into_iter().map(|(hit, _)| hit).collect(), metric: metric.version, plan })
+        Ok(Hits {
+            hits: hits.into_iter().map(|(hit, _)| hit).collect(),
+            metric: metric.version,
+            plan,
+        })
     }
 }
 
@@ -217,9 +251,10 @@ impl Search {
     /// Runs it. A collection without items gives no hits.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownId`] for a query by id;
-    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for a vector; [`Error::UnknownVersion`],
-    /// [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the metric; encoder and storage errors.
+    /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownId`] for a
+    /// query by id; [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for a vector;
+    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the
+    /// metric; encoder and storage errors.
     pub fn run(self) -> Result<Hits> {
         let (metric, allowed) = self.prepare()?;
         let vector = self.collection.inner.query_vector(&self.query)?;
@@ -236,7 +271,12 @@ impl Search<Vec<Query>> {
         let (metric, allowed) = self.prepare()?;
         let inner = &self.collection.inner;
         let texts: Vec<&str> = self.query.iter().filter_map(Query::text).collect();
-        let mut encoded = if texts.is_empty() { Vec::new() } else { inner.encode_queries(&texts)? }.into_iter();
+        let mut encoded = if texts.is_empty() {
+            Vec::new()
+        } else {
+            inner.encode_queries(&texts)?
+        }
+        .into_iter();
         let mut vectors = Vec::with_capacity(self.query.len());
         for query in &self.query {
             vectors.push(match query.text().and_then(|_| encoded.next()) {
@@ -245,7 +285,9 @@ impl Search<Vec<Query>> {
             });
         }
         let asked = self.query.par_iter().zip(&vectors);
-        asked.map(|(query, vector)| self.answer(query, vector, &metric, allowed.as_ref())).collect()
+        asked
+            .map(|(query, vector)| self.answer(query, vector, &metric, allowed.as_ref()))
+            .collect()
     }
 }
 
@@ -253,7 +295,9 @@ impl Inner {
     /// A query's numbers as the index takes them.
     pub(super) fn query_vector(&self, query: &Query) -> Result<Vec<f32>> {
         let vector = match query {
-            Query::Text(text) => return Ok(self.encode_queries(&[text])?.pop().unwrap_or_default()),
+            Query::Text(text) => {
+                return Ok(self.encode_queries(&[text])?.pop().unwrap_or_default());
+            }
             Query::Vector(vector) => vector.clone(),
             Query::Item(id) => {
                 let slot = self.slots_of(&[id])?;
@@ -262,7 +306,10 @@ impl Inner {
                 }
                 self.index.check_images().map_err(|e| self.index_error(e))?;
                 // The item was replaced or removed between the two looks.
-                return Err(Error::UnknownId { collection: self.name.clone(), ids: vec![id.clone()] });
+                return Err(Error::UnknownId {
+                    collection: self.name.clone(),
+                    ids: vec![id.clone()],
+                });
             }
         };
         self.check_vector(&vector, &|| "the query's vector".to_owned())?;
@@ -281,19 +328,43 @@ impl Inner {
     }
 
     pub(super) fn find(&self, metric: &Versioned, query: &[f32], k: usize) -> Result<Found> {
-        let params = SearchParams { k, ..SearchParams::default() };
-        self.index.search(metric, query, &params).map_err(|e| self.index_error(e))
+        let params = SearchParams {
+            k,
+            ..SearchParams::default()
+        };
+        self.index
+            .search(metric, query, &params)
+            .map_err(|e| self.index_error(e))
     }
 
     /// Slots become ids; ties are put in the order of ids and the rest is cut off.
-    fn name_hits(&self, metric: &Versioned, found: &Found, own: Option<&str>, k: usize) -> Vec<(Hit, u32)> {
+    fn name_hits(
+        &self,
+        metric: &Versioned,
+        found: &Found,
+        own: Option<&str>,
+        k: usize,
+    ) -> Vec<(Hit, u32)> {
         let mut named: Vec<(f32, &str, u32)> = Vec::with_capacity(found.hits.len());
-        let names = found.hits.iter().filter_map(|n| self.ids.get(n.slot).map(|id| (n.distance, id, n.slot)));
+        let names = found
+            .hits
+            .iter()
+            .filter_map(|n| self.ids.get(n.slot).map(|id| (n.distance, id, n.slot)));
         named.extend(names.filter(|(_, id, _)| Some(*id) != own));
         named.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
         let hit = |(rank, (distance, id, slot)): (usize, (f32, &str, u32))| {
             let score = self.distance.score(distance, metric.version > 0);
-            (Hit { id: id.to_owned(), distance, score, rank: rank + 1, text: None, meta: None }, slot)
+            (
+                Hit {
+                    id: id.to_owned(),
+                    distance,
+                    score,
+                    rank: rank + 1,
+                    text: None,
+                    meta: None,
+                },
+                slot,
+            )
         };
         named.into_iter().take(k).enumerate().map(hit).collect()
     }

@@ -9,12 +9,14 @@ pub(super) fn check(share: f64) -> Result<()> {
     if share > 0.0 && share <= 1.0 {
         return Ok(());
     }
-    Err(Error::Invalid(format!("a user's share of the judgements is above 0 and at most 1, not {share}")))
+    Err(Error::Invalid(format!(
+        "a user's share of the judgements is above 0 and at most 1, not {share}"
+    )))
 }
 
-/// The greatest weight that a user's judgements may have together so that nobody's make up more than `share` of all.
-/// Judgements without a user are the program's own, and are not limited. Where there are too few users for that, nobody
-/// weighs more than the one who weighs least.
+/// The greatest weight that a user's judgements may have together so that nobody's make up more
+/// than `share` of all. Judgements without a user are the program's own, and are not limited. Where
+/// there are too few users for that, nobody weighs more than the one who weighs least.
 ///
 /// With the `m` heaviest at the limit `c` and the rest together `r`, `c = share (m c + r)`.
 fn limit(mut totals: Vec<f64>, unnamed: f64, share: f64) -> f64 {
@@ -49,7 +51,9 @@ pub(super) fn scales<'a>(
     }
     let unnamed = totals.get(&None).copied().unwrap_or(0.0);
     // Who weighs nothing is not the one who weighs least.
-    let named = totals.iter().filter(|(user, total)| user.is_some() && **total > 0.0);
+    let named = totals
+        .iter()
+        .filter(|(user, total)| user.is_some() && **total > 0.0);
     let limit = limit(named.map(|(_, total)| *total).collect(), unnamed, share);
     let scale = |(user, total): (Option<&'a str>, f64)| match user {
         Some(_) if total > limit => (user, (limit / total) as f32),
@@ -66,23 +70,49 @@ mod tests {
     fn nobody_makes_up_more_than_the_share() {
         type Given<'a> = &'a [(Option<&'a str>, f32)];
         let cases: [(Given<'_>, f64, &[f32]); 7] = [
-            // One of three is too heavy: 1 of (1 + 1 + 1) is a third, and of a half each may have 2 of 4.
-            (&[(Some("a"), 90.0), (Some("b"), 1.0), (Some("c"), 1.0)], 0.5, &[2.0, 1.0, 1.0]),
-            (&[(Some("a"), 2.0), (Some("b"), 1.0), (Some("c"), 1.0)], 0.5, &[2.0, 1.0, 1.0]),
+            // One of three is too heavy: 1 of (1 + 1 + 1) is a third, and of a half each may have 2
+            // of 4.
+            (
+                &[(Some("a"), 90.0), (Some("b"), 1.0), (Some("c"), 1.0)],
+                0.5,
+                &[2.0, 1.0, 1.0],
+            ),
+            (
+                &[(Some("a"), 2.0), (Some("b"), 1.0), (Some("c"), 1.0)],
+                0.5,
+                &[2.0, 1.0, 1.0],
+            ),
             // Two at the limit: 3 of (3 + 3 + 1.5).
-            (&[(Some("a"), 90.0), (Some("b"), 50.0), (Some("c"), 1.5)], 0.4, &[3.0, 3.0, 1.5]),
+            (
+                &[(Some("a"), 90.0), (Some("b"), 50.0), (Some("c"), 1.5)],
+                0.4,
+                &[3.0, 3.0, 1.5],
+            ),
             // Too few for the share.
             (&[(Some("a"), 90.0), (Some("b"), 10.0)], 0.2, &[10.0, 10.0]),
             (&[(Some("a"), 90.0)], 0.2, &[90.0]),
             // Too few, and one whose judgements count for nothing.
-            (&[(Some("a"), 90.0), (Some("b"), 10.0), (Some("c"), 0.0)], 0.2, &[10.0, 10.0, 0.0]),
+            (
+                &[(Some("a"), 90.0), (Some("b"), 10.0), (Some("c"), 0.0)],
+                0.2,
+                &[10.0, 10.0, 0.0],
+            ),
             // The program's own are not limited, and count.
             (&[(None, 90.0), (Some("b"), 60.0)], 0.25, &[90.0, 30.0]),
         ];
         for (given, share, expected) in cases {
             let scales = scales(given.iter().copied(), share);
-            let found: Vec<f32> = given.iter().map(|(user, weight)| weight * scales[user]).collect();
-            assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-4), "{given:?}: {found:?}");
+            let found: Vec<f32> = given
+                .iter()
+                .map(|(user, weight)| weight * scales[user])
+                .collect();
+            assert!(
+                found
+                    .iter()
+                    .zip(expected)
+                    .all(|(f, e)| (f - e).abs() < 1e-4),
+                "{given:?}: {found:?}"
+            );
         }
     }
 }

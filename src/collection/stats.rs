@@ -23,14 +23,15 @@ pub struct Stats {
     pub judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: u32,
-    /// Beam widths and the recall that they reach under the active metric, measured on the collection itself and taken
-    /// less the standard error, narrowest first; empty while the collection is small enough to be scanned or is not measured yet.
+    /// Beam widths and the recall that they reach under the active metric, measured on the
+    /// collection itself and taken less the standard error, narrowest first; empty while the
+    /// collection is small enough to be scanned or is not measured yet.
     #[serde(skip)]
     pub calibration: Vec<(usize, f64)>,
     /// Bytes of memory that the collection's index takes, about.
     pub memory_bytes: usize,
-    /// Bytes of files that are mapped into memory. The system keeps of them what is used, and lets go of it when memory is
-    /// short.
+    /// Bytes of files that are mapped into memory. The system keeps of them what is used, and lets
+    /// go of it when memory is short.
     #[serde(skip)]
     pub mapped_bytes: usize,
     /// Bytes that the whole store takes on disk.
@@ -58,7 +59,9 @@ impl Collection {
         let inner = &self.inner;
         let index = inner.index.stats();
         let active_metric = self.active_metric(None);
-        let curve = inner.index.with_segments(|segments| segments.calibrations().remove(&active_metric));
+        let curve = inner
+            .index
+            .with_segments(|segments| segments.calibrations().remove(&active_metric));
         Ok(Stats {
             items: self.len(),
             dim: inner.dim,
@@ -66,7 +69,11 @@ impl Collection {
             segments: index
                 .segments
                 .iter()
-                .map(|s| SegmentStats { items: s.items, bytes: s.bytes, metric: s.metric })
+                .map(|s| SegmentStats {
+                    items: s.items,
+                    bytes: s.bytes,
+                    metric: s.metric,
+                })
                 .collect(),
             head: index.head,
             judgements: self.judgement_count(),

@@ -1,15 +1,18 @@
-//! Two metrics side by side in live answers: team-draft interleaving, and a sequential test of the clicks.
+//! Two metrics side by side in live answers: team-draft interleaving, and a sequential test of the
+//! clicks.
 //!
-//! An answer of a trial draws from both metrics' lists in turn, so that neither is favoured (Radlinski, Kurup and Joachims,
-//! *How does clickthrough data reflect retrieval quality?*, CIKM 2008). Which metric draws first in a round is decided by a
-//! coin of the trial, the query and the user: whoever reports a click says what was shown, and the teams are found again.
+//! An answer of a trial draws from both metrics' lists in turn, so that neither is favoured
+//! (Radlinski, Kurup and Joachims, *How does clickthrough data reflect retrieval quality?*, CIKM
+//! 2008). Which metric draws first in a round is decided by a coin of the trial, the query and the
+//! user: whoever reports a click says what was shown, and the teams are found again.
 //!
-//! A user's first clicks on the answer to a query are one contest, won by the metric whose items got more of them. Under
-//! the hypothesis that the challenger is no better, it wins at most half of the contests that somebody wins. After `w`
-//! won and `l` lost the evidence against that is the mixture of likelihood ratios over win rates from 1/2 to 1,
-//! `2 * 2^n * integral_{1/2}^1 p^w (1 - p)^l dp` with `n = w + l`. It starts at 1 and is a supermartingale, so it ever
-//! reaches `1 / alpha` with a probability of at most `alpha` (Ville 1939; Robbins 1970): it may be looked at after every
-//! click. The same evidence with the sides exchanged ends a trial for the champion.
+//! A user's first clicks on the answer to a query are one contest, won by the metric whose items
+//! got more of them. Under the hypothesis that the challenger is no better, it wins at most half of
+//! the contests that somebody wins. After `w` won and `l` lost the evidence against that is the
+//! mixture of likelihood ratios over win rates from 1/2 to 1, `2 * 2^n * integral_{1/2}^1 p^w (1 -
+//! p)^l dp` with `n = w + l`. It starts at 1 and is a supermartingale, so it ever reaches `1 /
+//! alpha` with a probability of at most `alpha` (Ville 1939; Robbins 1970): it may be looked at
+//! after every click. The same evidence with the sides exchanged ends a trial for the champion.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,8 +39,8 @@ pub struct Trial {
     pub challenger: u32,
     /// The version that was active when the trial began.
     pub champion: u32,
-    /// Bounds both the chance that a challenger which is no better is promoted, and that one which is no worse is turned
-    /// down.
+    /// Bounds both the chance that a challenger which is no better is promoted, and that one which
+    /// is no worse is turned down.
     pub alpha: f64,
     /// Contests that the challenger won.
     pub wins: u64,
@@ -118,7 +121,9 @@ impl Trials {
     pub(super) fn open(shelf: &Shelf) -> Result<Self> {
         let mut running = None;
         for (version, record) in shelf.versions()? {
-            if let Some(state) = State::read(version, &record.parameters).filter(|s| s.verdict == Verdict::Running) {
+            if let Some(state) =
+                State::read(version, &record.parameters).filter(|s| s.verdict == Verdict::Running)
+            {
                 let mut held = HashSet::new();
                 for entry in shelf.judgements() {
                     let (sequence, record) = entry?;
@@ -134,7 +139,10 @@ impl Trials {
 
     /// Finds it again, after the collection took in another one's history.
     pub(super) fn reload(&self, shelf: &Shelf) -> Result<()> {
-        *self.lock() = Self::open(shelf)?.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.lock() = Self::open(shelf)?
+            .0
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         Ok(())
     }
 
@@ -143,12 +151,20 @@ impl Trials {
     }
 }
 
-const NAMES: [&str; 7] =
-    ["trial_alpha", "trial_champion", "trial_losses", "trial_start", "trial_ties", "trial_verdict", "trial_wins"];
+const NAMES: [&str; 7] = [
+    "trial_alpha",
+    "trial_champion",
+    "trial_losses",
+    "trial_start",
+    "trial_ties",
+    "trial_verdict",
+    "trial_wins",
+];
 
 impl State {
     fn read(challenger: u32, parameters: &BTreeMap<String, f64>) -> Option<Self> {
-        let [alpha, champion, losses, start, ties, verdict, wins] = NAMES.map(|name| parameters.get(name).copied());
+        let [alpha, champion, losses, start, ties, verdict, wins] =
+            NAMES.map(|name| parameters.get(name).copied());
         Some(Self {
             challenger,
             champion: champion? as u32,
@@ -166,11 +182,23 @@ impl State {
         })
     }
 
-    /// Checks a trial that was written elsewhere, of a collection with so many judgements of which the next one has this number.
-    fn check(&self, judgements: usize, next: u64, usable: &dyn Fn(u32) -> bool) -> std::result::Result<(), String> {
-        let contests = self.wins.saturating_add(self.losses).saturating_add(self.ties);
+    /// Checks a trial that was written elsewhere, of a collection with so many judgements of which
+    /// the next one has this number.
+    fn check(
+        &self,
+        judgements: usize,
+        next: u64,
+        usable: &dyn Fn(u32) -> bool,
+    ) -> std::result::Result<(), String> {
+        let contests = self
+            .wins
+            .saturating_add(self.losses)
+            .saturating_add(self.ties);
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
-            return Err(format!("its trial has alpha {}, not above 0 and below 1", self.alpha));
+            return Err(format!(
+                "its trial has alpha {}, not above 0 and below 1",
+                self.alpha
+            ));
         }
         if contests > judgements as u64 || self.start > next {
             return Err(format!(
@@ -200,7 +228,9 @@ impl State {
             verdict,
             self.wins as f64,
         ];
-        record.parameters.extend(NAMES.map(str::to_owned).into_iter().zip(values));
+        record
+            .parameters
+            .extend(NAMES.map(str::to_owned).into_iter().zip(values));
     }
 
     fn trial(&self) -> Trial {
@@ -226,7 +256,8 @@ impl State {
     }
 }
 
-/// Checks what versions say of trials, as if nobody of us had written it. `usable` says whether a version can answer everybody.
+/// Checks what versions say of trials, as if nobody of us had written it. `usable` says whether a
+/// version can answer everybody.
 pub(super) fn check<'a>(
     records: impl Iterator<Item = (u32, &'a BTreeMap<String, f64>)>,
     judgements: usize,
@@ -235,63 +266,99 @@ pub(super) fn check<'a>(
 ) -> std::result::Result<(), (u32, String)> {
     let mut running = None;
     for (version, parameters) in records {
-        let Some(state) = State::read(version, parameters) else { continue };
-        state.check(judgements, next, usable).map_err(|reason| (version, reason))?;
+        let Some(state) = State::read(version, parameters) else {
+            continue;
+        };
+        state
+            .check(judgements, next, usable)
+            .map_err(|reason| (version, reason))?;
         if state.verdict == Verdict::Running
             && let Some(other) = running.replace(version)
         {
-            return Err((version, format!("its trial is running, and so is that of version {other}")));
+            return Err((
+                version,
+                format!("its trial is running, and so is that of version {other}"),
+            ));
         }
     }
     Ok(())
 }
 
 impl Collection {
-    /// Begins a trial of a version against the active one. `alpha`, by default .05, bounds the chance of either wrong
-    /// decision, however long the trial lasts and however often it is looked at. A trial of another version that is
-    /// running ends.
+    /// Begins a trial of a version against the active one. `alpha`, by default .05, bounds the
+    /// chance of either wrong decision, however long the trial lasts and however often it is looked
+    /// at. A trial of another version that is running ends.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the version; [`Error::Invalid`]
-    /// when it is active, built in, a user's own or on trial already, or for an `alpha` that is not above 0 and below 1;
-    /// storage errors.
+    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the
+    /// version; [`Error::Invalid`] when it is active, built in, a user's own or on trial already,
+    /// or for an `alpha` that is not above 0 and below 1; storage errors.
     pub fn start_trial(&self, challenger: u32, alpha: Option<f64>) -> Result<Trial> {
         let inner = &self.inner;
         let alpha = alpha.unwrap_or(ALPHA);
         if !(alpha > 0.0 && alpha < 1.0) {
-            return Err(Error::Invalid(format!("alpha is {alpha}, not above 0 and below 1")));
+            return Err(Error::Invalid(format!(
+                "alpha is {alpha}, not above 0 and below 1"
+            )));
         }
         inner.load(challenger)?;
         if challenger == 0 {
-            return Err(Error::Invalid("version 0 is what metrics are compared with; name another one".into()));
+            return Err(Error::Invalid(
+                "version 0 is what metrics are compared with; name another one".into(),
+            ));
         }
         let _writing = inner.lock_writer();
         let mut running = inner.trials.lock();
         let champion = inner.metrics.active(None);
         let mut record = inner.kept_record(challenger)?;
         if champion == challenger {
-            return Err(Error::Invalid(format!("version {challenger} is active already; there is nothing to try")));
+            return Err(Error::Invalid(format!(
+                "version {challenger} is active already; there is nothing to try"
+            )));
         }
         if let Some(user) = &record.user {
-            return Err(Error::Invalid(format!("version {challenger} is {user:?}'s own; a trial is for everybody")));
+            return Err(Error::Invalid(format!(
+                "version {challenger} is {user:?}'s own; a trial is for everybody"
+            )));
         }
-        if let Some(held) = running.as_ref().filter(|r| r.state.challenger == challenger).map(|r| r.held.len()) {
+        if let Some(held) = running
+            .as_ref()
+            .filter(|r| r.state.challenger == challenger)
+            .map(|r| r.held.len())
+        {
             return Err(Error::Invalid(format!(
                 "a trial of version {challenger} is running, with {held} contests held; end it to begin another"
             )));
         }
         let start = inner.shelf.next_judgement()?;
-        let state =
-            State { challenger, champion, alpha, start, wins: 0, losses: 0, ties: 0, verdict: Verdict::Running };
+        let state = State {
+            challenger,
+            champion,
+            alpha,
+            start,
+            wins: 0,
+            losses: 0,
+            ties: 0,
+            verdict: Verdict::Running,
+        };
         state.write(&mut record);
         let mut writes = inner.shelf.write();
         if let Some(before) = &*running {
-            inner.put_trial(&mut writes, &State { verdict: Verdict::Ended, ..before.state.clone() })?;
+            inner.put_trial(
+                &mut writes,
+                &State {
+                    verdict: Verdict::Ended,
+                    ..before.state.clone()
+                },
+            )?;
         }
         writes.put_version_header(challenger, &record)?;
         writes.commit()?;
         let trial = state.trial();
-        *running = Some(Running { state, held: HashSet::new() });
+        *running = Some(Running {
+            state,
+            held: HashSet::new(),
+        });
         Ok(trial)
     }
 
@@ -319,8 +386,13 @@ impl Collection {
         let inner = &self.inner;
         let _writing = inner.lock_writer();
         let mut running = inner.trials.lock();
-        let Some(before) = running.as_ref() else { return Ok(None) };
-        let state = State { verdict: Verdict::Ended, ..before.state.clone() };
+        let Some(before) = running.as_ref() else {
+            return Ok(None);
+        };
+        let state = State {
+            verdict: Verdict::Ended,
+            ..before.state.clone()
+        };
         let mut writes = inner.shelf.write();
         inner.put_trial(&mut writes, &state)?;
         writes.commit()?;
@@ -328,19 +400,28 @@ impl Collection {
         Ok(Some(state.trial()))
     }
 
-    /// Answers a query from both metrics of the running trial. The same query of the same user is answered alike as long as
-    /// the collection stays as it is.
+    /// Answers a query from both metrics of the running trial. The same query of the same user is
+    /// answered alike as long as the collection stays as it is.
     ///
     /// # Errors
     /// [`Error::InvalidQuery`] when no trial is running or `k` is out of range; those of a search.
-    pub fn interleave(&self, query: impl Into<Query>, k: usize, user: Option<&str>) -> Result<Interleaved> {
+    pub fn interleave(
+        &self,
+        query: impl Into<Query>,
+        k: usize,
+        user: Option<&str>,
+    ) -> Result<Interleaved> {
         let inner = &self.inner;
         let query = query.into();
         if !(1..=MAX_K).contains(&k) {
-            return Err(Error::InvalidQuery(format!("k is {k}, not between 1 and {MAX_K}")));
+            return Err(Error::InvalidQuery(format!(
+                "k is {k}, not between 1 and {MAX_K}"
+            )));
         }
         let Some(state) = inner.trials.lock().as_ref().map(|r| r.state.clone()) else {
-            return Err(Error::InvalidQuery("no trial is running; start one to have answers of two metrics".into()));
+            return Err(Error::InvalidQuery(
+                "no trial is running; start one to have answers of two metrics".into(),
+            ));
         };
         inner.interleaved(&state, &query, k, user)
     }
@@ -353,7 +434,13 @@ impl Inner {
         writes.put_version_header(state.challenger, &record)
     }
 
-    fn interleaved(&self, state: &State, query: &Query, k: usize, user: Option<&str>) -> Result<Interleaved> {
+    fn interleaved(
+        &self,
+        state: &State,
+        query: &Query,
+        k: usize,
+        user: Option<&str>,
+    ) -> Result<Interleaved> {
         let vector = self.query_vector(query)?;
         let own = match query {
             Query::Item(id) => self.slots_of(&[id])?.first().copied(),
@@ -362,27 +449,54 @@ impl Inner {
         let ranked = |version: u32| -> Result<Vec<u32>> {
             let metric = self.load(version)?;
             let found = self.find(&metric, &vector, k + 1)?;
-            Ok(found.hits.iter().map(|n| n.slot).filter(|slot| Some(*slot) != own).take(k).collect())
+            Ok(found
+                .hits
+                .iter()
+                .map(|n| n.slot)
+                .filter(|slot| Some(*slot) != own)
+                .take(k)
+                .collect())
         };
         let coin = contest(&query_key(query), user, state.start);
-        let drafted = draft(&ranked(state.champion)?, &ranked(state.challenger)?, k, coin);
-        let named = drafted.into_iter().filter_map(|(slot, team)| Some((self.ids.get(slot)?.to_owned(), team)));
+        let drafted = draft(
+            &ranked(state.champion)?,
+            &ranked(state.challenger)?,
+            k,
+            coin,
+        );
+        let named = drafted
+            .into_iter()
+            .filter_map(|(slot, team)| Some((self.ids.get(slot)?.to_owned(), team)));
         let (ids, teams) = named.unzip();
         Ok(Interleaved { ids, teams })
     }
 
-    /// Counts what new judgements say of the running trial, into the transaction that stores them. The writer's lock is
-    /// held. Gives what is to be called once that transaction has been committed.
-    pub(super) fn count_clicks(&self, judgements: &[Judgement], writes: &mut Writes<'_>) -> Result<Counted> {
-        let Some(mut running) = self.trials.lock().clone() else { return Ok(Counted::default()) };
+    /// Counts what new judgements say of the running trial, into the transaction that stores them.
+    /// The writer's lock is held. Gives what is to be called once that transaction has been
+    /// committed.
+    pub(super) fn count_clicks(
+        &self,
+        judgements: &[Judgement],
+        writes: &mut Writes<'_>,
+    ) -> Result<Counted> {
+        let Some(mut running) = self.trials.lock().clone() else {
+            return Ok(Counted::default());
+        };
         // Clicks by contest, in the order of their first.
         let mut contests: Vec<u64> = Vec::new();
         let mut clicks: HashMap<u64, Vec<&Judgement>> = HashMap::new();
-        for judgement in judgements.iter().filter(|j| j.source == Source::Click && !j.shown.is_empty()) {
+        for judgement in judgements
+            .iter()
+            .filter(|j| j.source == Source::Click && !j.shown.is_empty())
+        {
             if let Subject::Graded { query, grade, .. } = &judgement.subject
                 && *grade > 0.0
             {
-                let contest = contest(&query_key(query), judgement.user.as_deref(), running.state.start);
+                let contest = contest(
+                    &query_key(query),
+                    judgement.user.as_deref(),
+                    running.state.start,
+                );
                 let of_contest = clicks.entry(contest).or_default();
                 if of_contest.is_empty() {
                     contests.push(contest);
@@ -395,7 +509,9 @@ impl Inner {
             if running.state.verdict != Verdict::Running || !running.held.insert(contest) {
                 continue;
             }
-            let Some(score) = self.score(&running.state, &clicks[&contest])? else { continue };
+            let Some(score) = self.score(&running.state, &clicks[&contest])? else {
+                continue;
+            };
             match score.signum() {
                 1 => running.state.wins += 1,
                 -1 => running.state.losses += 1,
@@ -404,27 +520,50 @@ impl Inner {
             running.state.verdict = running.state.decided();
             changed = true;
         }
-        let promoted = (running.state.verdict == Verdict::Promoted).then_some(running.state.challenger);
+        let promoted =
+            (running.state.verdict == Verdict::Promoted).then_some(running.state.challenger);
         if changed {
             self.put_trial(writes, &running.state)?;
         }
-        Ok(Counted { running: Some(running), promoted: promoted.map(|v| self.load(v)).transpose()? })
+        Ok(Counted {
+            running: Some(running),
+            promoted: promoted.map(|v| self.load(v)).transpose()?,
+        })
     }
 
-    /// The challenger's clicks less the champion's; `None` when what was shown is no answer of the trial.
+    /// The challenger's clicks less the champion's; `None` when what was shown is no answer of the
+    /// trial.
     fn score(&self, state: &State, clicks: &[&Judgement]) -> Result<Option<i64>> {
-        let Some(first) = clicks.first() else { return Ok(None) };
-        let Subject::Graded { query, .. } = &first.subject else { return Ok(None) };
+        let Some(first) = clicks.first() else {
+            return Ok(None);
+        };
+        let Subject::Graded { query, .. } = &first.subject else {
+            return Ok(None);
+        };
         let answer = self.interleaved(state, query, first.shown.len(), first.user.as_deref())?;
         if answer.ids != first.shown {
             return Ok(None);
         }
         let clicked: HashSet<&str> = clicks
             .iter()
-            .filter_map(|j| if let Subject::Graded { item, .. } = &j.subject { Some(item.as_str()) } else { None })
+            .filter_map(|j| {
+                if let Subject::Graded { item, .. } = &j.subject {
+                    Some(item.as_str())
+                } else {
+                    None
+                }
+            })
             .collect();
-        let teams = answer.ids.iter().zip(&answer.teams).filter(|(id, _)| clicked.contains(id.as_str()));
-        Ok(Some(teams.map(|(_, team)| if *team == Team::Challenger { 1 } else { -1 }).sum()))
+        let teams = answer
+            .ids
+            .iter()
+            .zip(&answer.teams)
+            .filter(|(id, _)| clicked.contains(id.as_str()));
+        Ok(Some(
+            teams
+                .map(|(_, team)| if *team == Team::Challenger { 1 } else { -1 })
+                .sum(),
+        ))
     }
 
     /// Makes counted clicks seen.
@@ -435,14 +574,29 @@ impl Inner {
         }
     }
 
-    /// Ends a running trial whose clicks or metrics are about to be forgotten: what it counted goes. The writer's lock is
-    /// held.
-    pub(super) fn forget_trial(&self, writes: &mut Writes<'_>, gone: &[u64], withdrawn: &[u32]) -> Result<bool> {
-        let Some(state) = self.trials.lock().as_ref().map(|r| r.state.clone()) else { return Ok(false) };
+    /// Ends a running trial whose clicks or metrics are about to be forgotten: what it counted
+    /// goes. The writer's lock is held.
+    pub(super) fn forget_trial(
+        &self,
+        writes: &mut Writes<'_>,
+        gone: &[u64],
+        withdrawn: &[u32],
+    ) -> Result<bool> {
+        let Some(state) = self.trials.lock().as_ref().map(|r| r.state.clone()) else {
+            return Ok(false);
+        };
         let concerned = gone.iter().any(|sequence| *sequence >= state.start)
-            || withdrawn.iter().any(|version| [state.challenger, state.champion].contains(version));
+            || withdrawn
+                .iter()
+                .any(|version| [state.challenger, state.champion].contains(version));
         if concerned {
-            let state = State { wins: 0, losses: 0, ties: 0, verdict: Verdict::Ended, ..state };
+            let state = State {
+                wins: 0,
+                losses: 0,
+                ties: 0,
+                verdict: Verdict::Ended,
+                ..state
+            };
             let mut record = self.version_record(state.challenger)?;
             record.withdrawn |= withdrawn.contains(&state.challenger);
             state.write(&mut record);
@@ -451,10 +605,19 @@ impl Inner {
         Ok(concerned)
     }
 
-    /// Ends a running trial because another metric becomes the active one. The writer's lock is held.
+    /// Ends a running trial because another metric becomes the active one. The writer's lock is
+    /// held.
     pub(super) fn supersede_trial(&self, writes: &mut Writes<'_>) -> Result<()> {
-        let Some(state) = self.trials.lock().as_ref().map(|r| r.state.clone()) else { return Ok(()) };
-        self.put_trial(writes, &State { verdict: Verdict::Ended, ..state })
+        let Some(state) = self.trials.lock().as_ref().map(|r| r.state.clone()) else {
+            return Ok(());
+        };
+        self.put_trial(
+            writes,
+            &State {
+                verdict: Verdict::Ended,
+                ..state
+            },
+        )
     }
 
     /// Makes the end of a trial seen.

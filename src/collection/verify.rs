@@ -36,8 +36,8 @@ pub(crate) struct Inspection<'a> {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Reads every record of a collection, checks its checksum, and checks that records agree with each other. Nobody may write
-/// meanwhile.
+/// Reads every record of a collection, checks its checksum, and checks that records agree with each
+/// other. Nobody may write meanwhile.
 pub(crate) fn inspect<'a>(
     collection: &'a str,
     record: &CollectionRecord,
@@ -45,8 +45,17 @@ pub(crate) fn inspect<'a>(
     plugins: &'a Plugins,
 ) -> Inspection<'a> {
     let dim = record.dim as usize;
-    let mut inspection = Inspection { collection, dim, shelf, plugins, checked: 0, problems: Vec::new() };
-    let next = inspection.look("counters", shelf.next_slot()).unwrap_or(u32::MAX);
+    let mut inspection = Inspection {
+        collection,
+        dim,
+        shelf,
+        plugins,
+        checked: 0,
+        problems: Vec::new(),
+    };
+    let next = inspection
+        .look("counters", shelf.next_slot())
+        .unwrap_or(u32::MAX);
     inspection.items(next);
     inspection.judgements();
     inspection.versions();
@@ -60,7 +69,10 @@ pub(crate) fn inspect<'a>(
 
 impl Inspection<'_> {
     pub(crate) fn note(&mut self, part: impl std::fmt::Display, message: impl Into<String>) {
-        self.problems.push(Problem { part: format!("{}: {part}", self.collection), message: message.into() });
+        self.problems.push(Problem {
+            part: format!("{}: {part}", self.collection),
+            message: message.into(),
+        });
     }
 
     /// Counts a record; one that cannot be read becomes a problem.
@@ -83,60 +95,95 @@ impl Inspection<'_> {
         let shelf = self.shelf;
         let mut slots: HashMap<u32, String> = HashMap::new();
         for entry in shelf.ids() {
-            let Some((id, slot)) = self.look("ids", entry) else { continue };
+            let Some((id, slot)) = self.look("ids", entry) else {
+                continue;
+            };
             if slot >= next {
-                self.note(format!("id {id:?}"), format!("its slot {slot} was never given out (damaged counter)"));
+                self.note(
+                    format!("id {id:?}"),
+                    format!("its slot {slot} was never given out (damaged counter)"),
+                );
             }
             self.look(format!("item {id:?}"), read_item(shelf, slot, &id));
             if let Some(other) = slots.insert(slot, id) {
-                self.note(format!("slot {slot}"), format!("{other:?} and another id share it (damaged)"));
+                self.note(
+                    format!("slot {slot}"),
+                    format!("{other:?} and another id share it (damaged)"),
+                );
             }
         }
         for entry in shelf.vectors() {
             if let Some((slot, _)) = self.look("vectors", entry)
                 && !slots.contains_key(&slot)
             {
-                self.note(format!("the vector of slot {slot}"), "no id refers to it (damaged)");
+                self.note(
+                    format!("the vector of slot {slot}"),
+                    "no id refers to it (damaged)",
+                );
             }
         }
         for entry in shelf.item_slots() {
             if let Some(slot) = self.look("items", entry)
                 && !slots.contains_key(&slot)
             {
-                self.note(format!("the record of slot {slot}"), "no id refers to it (damaged)");
+                self.note(
+                    format!("the record of slot {slot}"),
+                    "no id refers to it (damaged)",
+                );
             }
         }
     }
 
     fn judgements(&mut self) {
         let shelf = self.shelf;
-        let next = self.look("counters", shelf.next_judgement()).unwrap_or(u64::MAX);
+        let next = self
+            .look("counters", shelf.next_judgement())
+            .unwrap_or(u64::MAX);
         let mut asked = BTreeSet::new();
         for entry in shelf.judgements() {
-            let Some((sequence, record)) = self.look("judgements", entry) else { continue };
+            let Some((sequence, record)) = self.look("judgements", entry) else {
+                continue;
+            };
             if sequence >= next {
-                self.note(format!("judgement {sequence}"), "its number was never given out (damaged counter)");
+                self.note(
+                    format!("judgement {sequence}"),
+                    "its number was never given out (damaged counter)",
+                );
             }
-            let Some(hash) = query_hash(&record.query) else { continue };
+            let Some(hash) = query_hash(&record.query) else {
+                continue;
+            };
             asked.insert(hash);
             if let Some(None) = self.look("judged queries", shelf.query(hash)) {
-                self.note(format!("judgement {sequence}"), "its query's vector is missing");
+                self.note(
+                    format!("judgement {sequence}"),
+                    "its query's vector is missing",
+                );
             }
         }
         for entry in shelf.query_hashes() {
             if let Some(hash) = self.look("judged queries", entry)
                 && !asked.contains(&hash)
             {
-                self.note("judged queries", "one is kept that no judgement asks (damaged)");
+                self.note(
+                    "judged queries",
+                    "one is kept that no judgement asks (damaged)",
+                );
             }
         }
     }
 
     fn versions(&mut self) {
         let shelf = self.shelf;
-        let Some(versions) = self.look("metric versions", shelf.versions()) else { return };
-        let next = self.look("counters", shelf.next_version()).unwrap_or(u32::MAX);
-        let known: Vec<u32> = std::iter::once(0).chain(versions.iter().map(|(version, _)| *version)).collect();
+        let Some(versions) = self.look("metric versions", shelf.versions()) else {
+            return;
+        };
+        let next = self
+            .look("counters", shelf.next_version())
+            .unwrap_or(u32::MAX);
+        let known: Vec<u32> = std::iter::once(0)
+            .chain(versions.iter().map(|(version, _)| *version))
+            .collect();
         for (version, record) in &versions {
             let part = format!("metric version {version}");
             if *version >= next {
@@ -145,25 +192,40 @@ impl Inspection<'_> {
             if record.parent >= *version || !known.contains(&record.parent) {
                 self.note(&part, format!("its parent {} is missing", record.parent));
             }
-            self.look(&part, check_version(shelf, self.plugins, self.dim, *version, record));
+            self.look(
+                &part,
+                check_version(shelf, self.plugins, self.dim, *version, record),
+            );
         }
-        let Some(active) = self.look("active metrics", shelf.active()) else { return };
-        for (who, version) in
-            std::iter::once(("everybody", active.shared)).chain(active.users.iter().map(|(u, v)| (u.as_str(), *v)))
+        let Some(active) = self.look("active metrics", shelf.active()) else {
+            return;
+        };
+        for (who, version) in std::iter::once(("everybody", active.shared))
+            .chain(active.users.iter().map(|(u, v)| (u.as_str(), *v)))
         {
-            let withdrawn = versions.iter().any(|(number, record)| *number == version && record.withdrawn);
+            let withdrawn = versions
+                .iter()
+                .any(|(number, record)| *number == version && record.withdrawn);
             if !known.contains(&version) || withdrawn {
-                self.note("active metrics", format!("version {version}, active for {who}, is missing"));
+                self.note(
+                    "active metrics",
+                    format!("version {version}, active for {who}, is missing"),
+                );
             }
         }
     }
 
     fn graph(&mut self, next: u32) {
-        let Some(segments) = self.look("graph", self.shelf.graph()) else { return };
+        let Some(segments) = self.look("graph", self.shelf.graph()) else {
+            return;
+        };
         for (id, chunks) in segments {
             self.checked += 1;
             if let Some(reason) = check_segment(id, chunks, next) {
-                self.note(format!("graph of segment {id}"), format!("damaged: {reason}; it can be rebuilt"));
+                self.note(
+                    format!("graph of segment {id}"),
+                    format!("damaged: {reason}; it can be rebuilt"),
+                );
             }
         }
     }
@@ -177,11 +239,14 @@ impl Inspection<'_> {
 
 /// Why a stored graph cannot be used, if it cannot.
 pub(super) fn check_segment(id: u64, chunks: Vec<Vec<u8>>, next_slot: u32) -> Option<String> {
-    SegmentRecord { id, chunks }.read(next_slot).err().map(|error| error.to_string())
+    SegmentRecord { id, chunks }
+        .read(next_slot)
+        .err()
+        .map(|error| error.to_string())
 }
 
-/// Checks that a version's metric is there, can be read, and is one. A version of a plugin that is not registered is passed
-/// over: nobody here can read it.
+/// Checks that a version's metric is there, can be read, and is one. A version of a plugin that is
+/// not registered is passed over: nobody here can read it.
 pub(super) fn check_version(
     shelf: &Shelf,
     plugins: &Plugins,
@@ -191,10 +256,15 @@ pub(super) fn check_version(
 ) -> Result<()> {
     match (shelf.metric(version)?, record.withdrawn) {
         (None, true) => Ok(()),
-        (Some(_), true) => Err(damaged(version, "it was withdrawn, and its matrix is still there".into())),
+        (Some(_), true) => Err(damaged(
+            version,
+            "it was withdrawn, and its matrix is still there".into(),
+        )),
         (None, false) => Err(damaged(version, "its matrix is missing".into())),
         (Some(bytes), false) => {
-            let Some(plugin) = plugins.iter().find(|p| p.name() == record.plugin) else { return Ok(()) };
+            let Some(plugin) = plugins.iter().find(|p| p.name() == record.plugin) else {
+                return Ok(());
+            };
             let base = match base_of(version, &record.parameters)? {
                 Some(base) => Some(read_metric(shelf, plugin, dim, base, None)?),
                 None => None,
@@ -207,18 +277,28 @@ pub(super) fn check_version(
 
 /// Whether a matrix is finite, symmetric and positive definite.
 fn check_metric(metric: &dyn Metric) -> Result<(), &'static str> {
-    let Some(matrix) = metric.matrix() else { return Ok(()) };
+    let Some(matrix) = metric.matrix() else {
+        return Ok(());
+    };
     if matrix.iter().any(|x| !x.is_finite()) {
         return Err("its matrix has numbers that are not finite");
     }
     let largest = matrix.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-    if matrix.indexed_iter().any(|((i, j), x)| (x - matrix[[j, i]]).abs() > 1e-12 * largest) {
+    if matrix
+        .indexed_iter()
+        .any(|((i, j), x)| (x - matrix[[j, i]]).abs() > 1e-12 * largest)
+    {
         return Err("its matrix is not symmetric");
     }
-    if cholesky(matrix) { Ok(()) } else { Err("its matrix is not positive definite") }
+    if cholesky(matrix) {
+        Ok(())
+    } else {
+        Err("its matrix is not positive definite")
+    }
 }
 
-/// Whether `A` has a Cholesky factor: whether it is positive definite. Works in place on the lower triangle, by rows.
+/// Whether `A` has a Cholesky factor: whether it is positive definite. Works in place on the lower
+/// triangle, by rows.
 fn cholesky(mut a: Array2<f64>) -> bool {
     for i in 0..a.nrows() {
         for j in 0..=i {
@@ -238,13 +318,17 @@ fn cholesky(mut a: Array2<f64>) -> bool {
 }
 
 impl Inner {
-    /// Checks what is stored of an open collection, while writers and the graph's saving wait, and what its index answers for.
+    /// Checks what is stored of an open collection, while writers and the graph's saving wait, and
+    /// what its index answers for.
     pub(crate) fn verify(&self, record: &CollectionRecord) -> (u64, Vec<Problem>) {
         self.while_still(|| {
             let mut inspection = inspect(&self.name, record, &self.shelf, &self.plugins);
             let stored = self.shelf.id_count();
             if self.index.len() as u64 != stored {
-                let counts = format!("the index answers for {} items and the store holds {stored}", self.index.len());
+                let counts = format!(
+                    "the index answers for {} items and the store holds {stored}",
+                    self.index.len()
+                );
                 inspection.note("index", counts);
             }
             (inspection.checked, inspection.problems)
@@ -268,8 +352,11 @@ mod tests {
     fn only_positive_definite_matrices_have_a_factor() {
         assert!(cholesky(array![[2.0, 1.0], [1.0, 2.0]]));
         assert!(cholesky(Array2::eye(5)));
-        for bad in [array![[1.0, 2.0], [2.0, 1.0]], array![[0.0, 0.0], [0.0, 1.0]], array![[f64::NAN, 0.0], [0.0, 1.0]]]
-        {
+        for bad in [
+            array![[1.0, 2.0], [2.0, 1.0]],
+            array![[0.0, 0.0], [0.0, 1.0]],
+            array![[f64::NAN, 0.0], [0.0, 1.0]],
+        ] {
             assert!(!cholesky(bad.clone()), "{bad}");
         }
     }

@@ -27,7 +27,11 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn open(shelf: &Shelf, base: Versioned) -> Result<Self> {
-        Ok(Self { base, active: ArcSwap::from_pointee(shelf.active()?), loaded: Mutex::default() })
+        Ok(Self {
+            base,
+            active: ArcSwap::from_pointee(shelf.active()?),
+            loaded: Mutex::default(),
+        })
     }
 
     /// Reads again which versions are active.
@@ -43,7 +47,9 @@ impl Metrics {
     /// The version that answers a user, or everybody.
     pub(super) fn active(&self, user: Option<&str>) -> u32 {
         let active = self.active.load();
-        user.and_then(|user| active.users.get(user)).copied().unwrap_or(active.shared)
+        user.and_then(|user| active.users.get(user))
+            .copied()
+            .unwrap_or(active.shared)
     }
 
     fn is_active(&self, version: u32, user: Option<&str>) -> bool {
@@ -70,7 +76,10 @@ impl Metrics {
     }
 
     pub(super) fn discard(&self, version: u32) {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).retain(|v| v.version != version);
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|v| v.version != version);
     }
 }
 
@@ -81,7 +90,10 @@ impl Collection {
     /// When what is stored is damaged or cannot be read.
     pub fn metrics(&self) -> Result<Vec<Version>> {
         let inner = &self.inner;
-        let mut all = vec![Version::builtin(inner.distance.name(), inner.metrics.is_active(0, None))];
+        let mut all = vec![Version::builtin(
+            inner.distance.name(),
+            inner.metrics.is_active(0, None),
+        )];
         for (number, record) in inner.shelf.versions()? {
             let active = inner.metrics.is_active(number, record.user.as_deref());
             all.push(Version::read(number, record, active));
@@ -96,7 +108,10 @@ impl Collection {
     pub fn metric(&self, version: u32) -> Result<Version> {
         let inner = &self.inner;
         if version == 0 {
-            return Ok(Version::builtin(inner.distance.name(), inner.metrics.is_active(0, None)));
+            return Ok(Version::builtin(
+                inner.distance.name(),
+                inner.metrics.is_active(0, None),
+            ));
         }
         let record = inner.version_record(version)?;
         let active = inner.metrics.is_active(version, record.user.as_deref());
@@ -108,24 +123,31 @@ impl Collection {
         self.inner.metrics.active(user)
     }
 
-    /// Makes a version the active one: for its user where it was learned for one, else for everybody. The next search is
-    /// answered under it; nothing is rebuilt. A trial that is running ends when everybody's metric changes.
+    /// Makes a version the active one: for its user where it was learned for one, else for
+    /// everybody. The next search is answered under it; nothing is rebuilt. A trial that is running
+    /// ends when everybody's metric changes.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`], or [`Error::NoPlugin`] when nobody can read it.
+    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`], or [`Error::NoPlugin`] when nobody
+    /// can read it.
     pub fn promote(&self, version: u32) -> Result<()> {
         let inner = &self.inner;
         let metric = inner.load(version)?;
         let _writing = inner.lock_writer();
-        let user = if version == 0 { None } else { inner.kept_record(version)?.user };
+        let user = if version == 0 {
+            None
+        } else {
+            inner.kept_record(version)?.user
+        };
         inner.make_active(inner.shelf.write(), user.as_deref(), &metric)
     }
 
-    /// Goes back to a version of everybody's, by default to the active one's parent. Gives the version that is active now.
+    /// Goes back to a version of everybody's, by default to the active one's parent. Gives the
+    /// version that is active now.
     ///
     /// # Errors
-    /// [`Error::NothingToRollBack`] at version 0, [`Error::Invalid`] for a user's own version, and those of
-    /// [`Self::promote`].
+    /// [`Error::NothingToRollBack`] at version 0, [`Error::Invalid`] for a user's own version, and
+    /// those of [`Self::promote`].
     pub fn rollback(&self, version: Option<u32>) -> Result<u32> {
         let to = match (version, self.active_metric(None)) {
             (Some(version), _) => {
@@ -138,7 +160,9 @@ impl Collection {
                 version
             }
             (None, 0) => return Err(Error::NothingToRollBack),
-            (None, active) => self.inner.nearest_kept(self.inner.version_record(active)?.parent)?,
+            (None, active) => self
+                .inner
+                .nearest_kept(self.inner.version_record(active)?.parent)?,
         };
         self.promote(to)?;
         Ok(to)
@@ -164,7 +188,8 @@ impl Collection {
     /// How version `b` differs from version `a`.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`], [`Error::NoPlugin`], or when either has no matrix (the dot product).
+    /// [`Error::UnknownVersion`], [`Error::NoPlugin`], or when either has no matrix (the dot
+    /// product).
     pub fn diff(&self, a: u32, b: u32) -> Result<Comparison> {
         let (first, second) = (self.inner.load(a)?, self.inner.load(b)?);
         let learner = self.inner.learner(None)?;
@@ -174,7 +199,8 @@ impl Collection {
     /// The matrix `A` of a version, `d x d`, symmetric.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`], [`Error::NoPlugin`], or [`Error::Invalid`] for the dot product, which has none.
+    /// [`Error::UnknownVersion`], [`Error::NoPlugin`], or [`Error::Invalid`] for the dot product,
+    /// which has none.
     pub fn metric_matrix(&self, version: u32) -> Result<Array2<f64>> {
         self.inner.load(version)?.metric.matrix().ok_or_else(|| {
             Error::Invalid(format!(
@@ -184,12 +210,12 @@ impl Collection {
         })
     }
 
-    /// Takes in a matrix `A`, scaled to trace `d`, as a new version, which is not active until it is promoted. Gives its
-    /// number.
+    /// Takes in a matrix `A`, scaled to trace `d`, as a new version, which is not active until it
+    /// is promoted. Gives its number.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another shape than `d x d`; [`Error::Learn`] when it is not symmetric positive definite;
-    /// [`Error::NoPlugin`] without a plugin to keep it.
+    /// [`Error::Invalid`] for another shape than `d x d`; [`Error::Learn`] when it is not symmetric
+    /// positive definite; [`Error::NoPlugin`] without a plugin to keep it.
     pub fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<u32> {
         let inner = &self.inner;
         if matrix.dim() != (inner.dim, inner.dim) {
@@ -202,7 +228,11 @@ impl Collection {
         let learner = inner.learner(None)?;
         let metric = learner.from_matrix(matrix)?;
         let _writing = inner.lock_writer();
-        let record = imported(learner.name(), inner.metrics.active(None), metric.distortion().powi(2));
+        let record = imported(
+            learner.name(),
+            inner.metrics.active(None),
+            metric.distortion().powi(2),
+        );
         let mut writes = inner.shelf.write();
         let metric = inner.put_version(&mut writes, &record, metric)?;
         writes.commit()?;
@@ -220,16 +250,24 @@ impl Inner {
         metric: Arc<dyn Metric>,
     ) -> Result<Versioned> {
         let version = self.shelf.next_version()?;
-        let next = version
-            .checked_add(1)
-            .ok_or_else(|| Error::Invalid(format!("collection {:?} is out of numbers for versions", self.name)))?;
+        let next = version.checked_add(1).ok_or_else(|| {
+            Error::Invalid(format!(
+                "collection {:?} is out of numbers for versions",
+                self.name
+            ))
+        })?;
         writes.put_version(version, record, &metric.encode())?;
         writes.set_next_version(next);
         Ok(Versioned { version, metric })
     }
 
     /// Promotes a version by decision of somebody else than a trial, which thereby ends.
-    pub(super) fn make_active(&self, mut writes: Writes<'_>, user: Option<&str>, metric: &Versioned) -> Result<()> {
+    pub(super) fn make_active(
+        &self,
+        mut writes: Writes<'_>,
+        user: Option<&str>,
+        metric: &Versioned,
+    ) -> Result<()> {
         if user.is_none() {
             self.supersede_trial(&mut writes)?;
         }
@@ -240,8 +278,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Commits a transaction together with a promotion, and makes it seen; the writer's lock is held.
-    pub(super) fn activate(&self, mut writes: Writes<'_>, user: Option<&str>, metric: &Versioned) -> Result<()> {
+    /// Commits a transaction together with a promotion, and makes it seen; the writer's lock is
+    /// held.
+    pub(super) fn activate(
+        &self,
+        mut writes: Writes<'_>,
+        user: Option<&str>,
+        metric: &Versioned,
+    ) -> Result<()> {
         let mut active = (**self.metrics.active.load()).clone();
         match user {
             Some(user) => {
@@ -261,9 +305,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Commits a transaction that withdraws versions: whoever was answered under one is answered under version 0, or under
-    /// the shared metric where it was a user's own. Says whether the shared metric was among them, and whose own were.
-    pub(super) fn withdraw(&self, mut writes: Writes<'_>, versions: &[u32]) -> Result<(bool, Vec<String>)> {
+    /// Commits a transaction that withdraws versions: whoever was answered under one is answered
+    /// under version 0, or under the shared metric where it was a user's own. Says whether the
+    /// shared metric was among them, and whose own were.
+    pub(super) fn withdraw(
+        &self,
+        mut writes: Writes<'_>,
+        versions: &[u32],
+    ) -> Result<(bool, Vec<String>)> {
         let mut active = (**self.metrics.active.load()).clone();
         let reset = versions.contains(&active.shared);
         if reset {
@@ -295,12 +344,14 @@ impl Inner {
         self.metrics.keep(metric.clone());
     }
 
-    /// Tells the index of the active metric when the collection is opened. One that cannot be loaded is said by the
-    /// searches that need it.
+    /// Tells the index of the active metric when the collection is opened. One that cannot be
+    /// loaded is said by the searches that need it.
     pub(super) fn announce_active(&self) {
         match self.load(self.metrics.active(None)) {
             Ok(metric) => self.index.activate(&metric),
-            Err(error) => tracing::warn!(collection = self.name, %error, "the active metric cannot be used"),
+            Err(error) => {
+                tracing::warn!(collection = self.name, %error, "the active metric cannot be used")
+            }
         }
     }
 
@@ -324,8 +375,8 @@ impl Inner {
         let metric = self.decode_version(version, &self.kept_record(version)?)?;
         let metric = Versioned { version, metric };
         self.metrics.keep(metric.clone());
-        // Whoever withdraws a version discards it after that is stored. If it was stored since we read it, we may have come
-        // after the discarding.
+        // Whoever withdraws a version discards it after that is stored. If it was stored since we
+        // read it, we may have come after the discarding.
         if let Err(error) = self.kept_record(version) {
             self.metrics.discard(version);
             return Err(error);
@@ -334,7 +385,11 @@ impl Inner {
     }
 
     /// Reads a version's matrix through the plugin that wrote it.
-    pub(super) fn decode_version(&self, version: u32, record: &VersionRecord) -> Result<Arc<dyn Metric>> {
+    pub(super) fn decode_version(
+        &self,
+        version: u32,
+        record: &VersionRecord,
+    ) -> Result<Arc<dyn Metric>> {
         if record.withdrawn {
             return Err(Error::WithdrawnVersion(version));
         }
@@ -345,12 +400,20 @@ impl Inner {
                 record.plugin
             )));
         };
-        let base = base_of(version, &record.parameters)?.map(|base| self.load(base)).transpose()?;
-        read_metric(&self.shelf, plugin, self.dim, version, base.map(|base| base.metric).as_ref())
+        let base = base_of(version, &record.parameters)?
+            .map(|base| self.load(base))
+            .transpose()?;
+        read_metric(
+            &self.shelf,
+            plugin,
+            self.dim,
+            version,
+            base.map(|base| base.metric).as_ref(),
+        )
     }
 
-    /// What a user's candidate is kept as a change of: everybody's metric, where it is learned, on its own, and by the same
-    /// plugin.
+    /// What a user's candidate is kept as a change of: everybody's metric, where it is learned, on
+    /// its own, and by the same plugin.
     pub(super) fn base_for_users(&self, plugin: &str) -> Result<Option<Versioned>> {
         let shared = self.metrics.active(None);
         if shared == 0 {
@@ -364,11 +427,20 @@ impl Inner {
     /// The record of a version that was not withdrawn.
     pub(super) fn kept_record(&self, version: u32) -> Result<VersionRecord> {
         let record = self.version_record(version)?;
-        if record.withdrawn { Err(Error::WithdrawnVersion(version)) } else { Ok(record) }
+        if record.withdrawn {
+            Err(Error::WithdrawnVersion(version))
+        } else {
+            Ok(record)
+        }
     }
 
     pub(super) fn version_record(&self, version: u32) -> Result<VersionRecord> {
-        self.shelf.version(version)?.ok_or_else(|| Error::UnknownVersion { collection: self.name.clone(), version })
+        self.shelf
+            .version(version)?
+            .ok_or_else(|| Error::UnknownVersion {
+                collection: self.name.clone(),
+                version,
+            })
     }
 
     /// The nearest version at or above a parent that was not withdrawn.
@@ -395,10 +467,14 @@ impl Inner {
     /// The plugin that has a learner of this name; the first plugin where none is named.
     pub(super) fn learner(&self, name: Option<&str>) -> Result<&Arc<dyn MetricLearner>> {
         let Some(first) = self.plugins.first() else {
-            return Err(Error::NoPlugin("learning a metric needs a plugin, and none is registered".into()));
+            return Err(Error::NoPlugin(
+                "learning a metric needs a plugin, and none is registered".into(),
+            ));
         };
         // An unknown name goes to the first plugin, whose refusal lists what it knows.
-        Ok(name.and_then(|name| self.plugins.iter().find(|p| p.learners().contains(&name))).unwrap_or(first))
+        Ok(name
+            .and_then(|name| self.plugins.iter().find(|p| p.learners().contains(&name)))
+            .unwrap_or(first))
     }
 }
 
@@ -407,19 +483,28 @@ pub(super) const BASE: &str = "base_version";
 
 /// The version that another one is a change of, which is always an older one.
 pub(super) fn base_of(version: u32, parameters: &BTreeMap<String, f64>) -> Result<Option<u32>> {
-    let Some(base) = parameters.get(BASE).copied() else { return Ok(None) };
+    let Some(base) = parameters.get(BASE).copied() else {
+        return Ok(None);
+    };
     if base >= 1.0 && base < f64::from(version) && base.fract() == 0.0 {
         return Ok(Some(base as u32));
     }
-    Err(damaged(version, format!("it is said to be a change of version {base}, which is none before it")))
+    Err(damaged(
+        version,
+        format!("it is said to be a change of version {base}, which is none before it"),
+    ))
 }
 
 /// That a version is not what was stored.
 pub(super) fn damaged(version: u32, reason: String) -> Error {
-    Error::Damaged { part: format!("metric version {version}"), reason }
+    Error::Damaged {
+        part: format!("metric version {version}"),
+        reason,
+    }
 }
 
-/// Reads a version's matrix as its plugin wrote it, given the metric that it is a change of, if it is one.
+/// Reads a version's matrix as its plugin wrote it, given the metric that it is a change of, if it
+/// is one.
 pub(super) fn read_metric(
     shelf: &Shelf,
     plugin: &Arc<dyn MetricLearner>,
@@ -427,7 +512,9 @@ pub(super) fn read_metric(
     version: u32,
     base: Option<&Arc<dyn Metric>>,
 ) -> Result<Arc<dyn Metric>> {
-    let bytes = shelf.metric(version)?.ok_or_else(|| damaged(version, "its matrix is missing".into()))?;
+    let bytes = shelf
+        .metric(version)?
+        .ok_or_else(|| damaged(version, "its matrix is missing".into()))?;
     decode_metric(&bytes, plugin, dim, version, base)
 }
 
@@ -439,9 +526,14 @@ pub(super) fn decode_metric(
     version: u32,
     base: Option<&Arc<dyn Metric>>,
 ) -> Result<Arc<dyn Metric>> {
-    let metric = plugin.decode(bytes, base).map_err(|e| damaged(version, e.to_string()))?;
+    let metric = plugin
+        .decode(bytes, base)
+        .map_err(|e| damaged(version, e.to_string()))?;
     if metric.dim() != dim {
-        return Err(damaged(version, format!("its dimension is {}, not {dim}", metric.dim())));
+        return Err(damaged(
+            version,
+            format!("its dimension is {}, not {dim}", metric.dim()),
+        ));
     }
     Ok(metric)
 }

@@ -1,7 +1,8 @@
 //! Which texts share a batch: those of similar length, so that little padding is computed.
 //!
-//! A batch is bounded by a number of texts and by its number of token positions, padding included. The second bound
-//! keeps the activations of a transformer in cache and its memory small whatever the lengths.
+//! A batch is bounded by a number of texts and by its number of token positions, padding included.
+//! The second bound keeps the activations of a transformer in cache and its memory small whatever
+//! the lengths.
 
 use ndarray::Array2;
 
@@ -19,15 +20,26 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Lays out `members` (positions in `tokens`) as rows, padded with `pad` to the longest of them.
+    /// Lays out `members` (positions in `tokens`) as rows, padded with `pad` to the longest of
+    /// them.
     pub(super) fn new(tokens: &[Tokens], members: &[usize], pad: i64) -> Self {
         // No model takes a sequence of length 0, so a text without tokens is one token of padding.
-        let s = members.iter().map(|&m| tokens[m].ids.len()).max().unwrap_or(0).max(1);
+        let s = members
+            .iter()
+            .map(|&m| tokens[m].ids.len())
+            .max()
+            .unwrap_or(0)
+            .max(1);
         let mut ids = Array2::from_elem((members.len(), s), pad);
         let mut mask = Array2::zeros((members.len(), s));
         let mut types = Array2::zeros((members.len(), s));
         for (row, &member) in members.iter().enumerate() {
-            for (column, (&id, &kind)) in tokens[member].ids.iter().zip(&tokens[member].types).enumerate() {
+            for (column, (&id, &kind)) in tokens[member]
+                .ids
+                .iter()
+                .zip(&tokens[member].types)
+                .enumerate()
+            {
                 ids[[row, column]] = i64::from(id);
                 types[[row, column]] = i64::from(kind);
                 mask[[row, column]] = 1;
@@ -42,10 +54,12 @@ impl Batch {
 
 /// Parts texts into batches: each a list of positions in `tokens`, longest texts first.
 ///
-/// No batch has more than `max_texts` texts, nor more than `max_positions` token positions unless it is a single text.
+/// No batch has more than `max_texts` texts, nor more than `max_positions` token positions unless
+/// it is a single text.
 pub(super) fn plan(tokens: &[Tokens], max_texts: usize, max_positions: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..tokens.len()).collect();
-    // Stable and longest first: the result is the same on every run, and threads end at about the same time.
+    // Stable and longest first: the result is the same on every run, and threads end at about the
+    // same time.
     order.sort_by_key(|&i| std::cmp::Reverse(tokens[i].ids.len()));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut room = 0;
@@ -68,7 +82,14 @@ mod tests {
     use super::*;
 
     fn tokens(lengths: &[usize]) -> Vec<Tokens> {
-        lengths.iter().map(|&n| Tokens { ids: vec![7; n], types: vec![0; n], truncated: false }).collect()
+        lengths
+            .iter()
+            .map(|&n| Tokens {
+                ids: vec![7; n],
+                types: vec![0; n],
+                truncated: false,
+            })
+            .collect()
     }
 
     #[test]
@@ -90,7 +111,10 @@ mod tests {
     fn sorting_by_length_leaves_little_padding() {
         let lengths: Vec<usize> = (0..400).map(|i| 1 + (i * 37) % 61).collect();
         let batches = plan(&tokens(&lengths), 32, 1024);
-        let padded: usize = batches.iter().map(|b| b.len() * b.iter().map(|&i| lengths[i]).max().unwrap()).sum();
+        let padded: usize = batches
+            .iter()
+            .map(|b| b.len() * b.iter().map(|&i| lengths[i]).max().unwrap())
+            .sum();
         assert!((padded as f64) < 1.1 * lengths.iter().sum::<usize>() as f64);
     }
 

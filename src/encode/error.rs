@@ -1,4 +1,5 @@
-//! Why texts could not be encoded, or a model not loaded: each variant says which file is at fault and what to do.
+//! Why texts could not be encoded, or a model not loaded: each variant says which file is at fault
+//! and what to do.
 
 use std::path::PathBuf;
 
@@ -69,7 +70,9 @@ pub enum EncodeError {
         reason: String,
     },
     /// The model ran and failed.
-    #[error("{model}: running the model failed: {reason}; model.onnx and tokenizer.json may not belong together")]
+    #[error(
+        "{model}: running the model failed: {reason}; model.onnx and tokenizer.json may not belong together"
+    )]
     Run {
         /// The model's name.
         model: String,
@@ -77,7 +80,9 @@ pub enum EncodeError {
         reason: String,
     },
     /// The model gave an array of another shape than its signature promises.
-    #[error("{model}: the output {output} has shape {found:?}, expected {expected}; the model does not embed texts")]
+    #[error(
+        "{model}: the output {output} has shape {found:?}, expected {expected}; the model does not embed texts"
+    )]
     OutputShape {
         /// The model's name.
         model: String,
@@ -89,7 +94,9 @@ pub enum EncodeError {
         expected: String,
     },
     /// The model gave NaN or infinite numbers for a text.
-    #[error("{model}: the vector of text {index} is not finite; the model's weights are damaged or overflow")]
+    #[error(
+        "{model}: the vector of text {index} is not finite; the model's weights are damaged or overflow"
+    )]
     NotFinite {
         /// The model's name.
         model: String,

@@ -1,11 +1,12 @@
 //! Fetches a model directory from the Hugging Face hub, complete or not at all.
 //!
-//! The hub lists a repository's files at one commit; those of the layout that [`Onnx::from_dir`] reads are fetched into
-//! a hidden directory beside the destination, loaded once to see that they belong together, and then moved into place
-//! by one rename. A transfer that breaks leaves nothing that could be taken for a model.
+//! The hub lists a repository's files at one commit; those of the layout that [`Onnx::from_dir`]
+//! reads are fetched into a hidden directory beside the destination, loaded once to see that they
+//! belong together, and then moved into place by one rename. A transfer that breaks leaves nothing
+//! that could be taken for a model.
 //!
-//! hf-hub 0.5 does the talking: blocking, on ureq and rustls. Its version 1.0 needs tokio and reqwest for the same two
-//! requests.
+//! hf-hub 0.5 does the talking: blocking, on ureq and rustls. Its version 1.0 needs tokio and
+//! reqwest for the same two requests.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ pub struct PullOptions {
 }
 
 impl PullOptions {
-    /// The defaults: branch `main`, the public hub or the one that `HF_ENDPOINT` names, the token of `HF_TOKEN` or of
-    /// `huggingface-cli login`, and `model.onnx` or `onnx/model.onnx`.
+    /// The defaults: branch `main`, the public hub or the one that `HF_ENDPOINT` names, the token
+    /// of `HF_TOKEN` or of `huggingface-cli login`, and `model.onnx` or `onnx/model.onnx`.
     pub fn new() -> Self {
         Self::default()
     }
@@ -104,22 +105,38 @@ const OPTIONAL: [&str; 6] = [
     "README.md",
 ];
 
-/// Fetches the model `repo` (such as `sentence-transformers/all-MiniLM-L6-v2`) into the new directory `dir`.
+/// Fetches the model `repo` (such as `sentence-transformers/all-MiniLM-L6-v2`) into the new
+/// directory `dir`.
 ///
 /// # Errors
-/// [`EncodeError::Hub`] when the destination exists, the repository is not there or has no ONNX model with a
-/// tokenizer, the transfer fails, or the files do not make a model; [`EncodeError::Io`] when the disk refuses.
-/// In every case `dir` is as it was.
-pub fn pull(repo: &str, dir: impl AsRef<Path>, options: &PullOptions) -> Result<Pulled, EncodeError> {
-    let failed = |reason: String| EncodeError::Hub { repo: repo.to_owned(), reason };
+/// [`EncodeError::Hub`] when the destination exists, the repository is not there or has no ONNX
+/// model with a tokenizer, the transfer fails, or the files do not make a model;
+/// [`EncodeError::Io`] when the disk refuses. In every case `dir` is as it was.
+pub fn pull(
+    repo: &str,
+    dir: impl AsRef<Path>,
+    options: &PullOptions,
+) -> Result<Pulled, EncodeError> {
+    let failed = |reason: String| EncodeError::Hub {
+        repo: repo.to_owned(),
+        reason,
+    };
     let dir = dir.as_ref();
-    let io = |source| EncodeError::Io { path: dir.to_path_buf(), source };
+    let io = |source| EncodeError::Io {
+        path: dir.to_path_buf(),
+        source,
+    };
     if !is_name(repo) {
-        return Err(failed("not the name of a repository; names look like owner/model".into()));
+        return Err(failed(
+            "not the name of a repository; names look like owner/model".into(),
+        ));
     }
     let dir = std::path::absolute(dir).map_err(io)?;
     if dir.exists() && !is_empty_dir(&dir) {
-        return Err(failed(format!("{} exists already; remove it, or name another directory", dir.display())));
+        return Err(failed(format!(
+            "{} exists already; remove it, or name another directory",
+            dir.display()
+        )));
     }
     let work = Work::new(&dir).map_err(io)?;
 
@@ -127,7 +144,11 @@ pub fn pull(repo: &str, dir: impl AsRef<Path>, options: &PullOptions) -> Result<
     let remote = |revision: String| connect(repo, revision, &work.0.join("cache"), options);
     let wanted = options.revision.clone().unwrap_or_else(|| "main".into());
     let info = guard(|| remote(wanted)?.info()).map_err(talk)?;
-    let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
+    let names: Vec<&str> = info
+        .siblings
+        .iter()
+        .map(|file| file.rfilename.as_str())
+        .collect();
     let files = choose(&names, options.model.as_deref()).map_err(failed)?;
 
     // All files are asked for by the commit: a push in between cannot mix two versions.
@@ -135,18 +156,31 @@ pub fn pull(repo: &str, dir: impl AsRef<Path>, options: &PullOptions) -> Result<
     let stage = work.0.join("model");
     let mut got = Vec::with_capacity(files.len());
     for (name, local) in files {
-        let report = Report { file: local, done: 0, total: 0, told: options.progress.clone() };
+        let report = Report {
+            file: local,
+            done: 0,
+            total: 0,
+            told: options.progress.clone(),
+        };
         let fetched = guard(|| source.download_with_progress(name, report)).map_err(talk)?;
         let bytes = keep(&fetched, &stage.join(local)).map_err(io)?;
         got.push((local.to_owned(), bytes));
     }
-    Onnx::from_dir(&stage).map_err(|e| failed(format!("its files do not make a model that can be used: {e}")))?;
+    Onnx::from_dir(&stage).map_err(|e| {
+        failed(format!(
+            "its files do not make a model that can be used: {e}"
+        ))
+    })?;
     if dir.exists() {
         // It is empty, and not every system renames onto a directory.
         std::fs::remove_dir(&dir).map_err(io)?;
     }
     std::fs::rename(&stage, &dir).map_err(io)?;
-    Ok(Pulled { dir, commit: info.sha, files: got })
+    Ok(Pulled {
+        dir,
+        commit: info.sha,
+        files: got,
+    })
 }
 
 /// Opens a repository at a revision.
@@ -156,13 +190,27 @@ fn connect(
     cache: &Path,
     options: &PullOptions,
 ) -> Result<ApiRepo, hf_hub::api::sync::ApiError> {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let token = options.token.clone().or_else(|| variable("HF_TOKEN")).or_else(|| Cache::from_env().token());
-    let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_path_buf())).with_token(token).with_retries(2);
+    let variable = |name| {
+        std::env::var(name)
+            .ok()
+            .filter(|value| !value.trim().is_empty())
+    };
+    let token = options
+        .token
+        .clone()
+        .or_else(|| variable("HF_TOKEN"))
+        .or_else(|| Cache::from_env().token());
+    let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_path_buf()))
+        .with_token(token)
+        .with_retries(2);
     if let Some(endpoint) = options.endpoint.clone().or_else(|| variable("HF_ENDPOINT")) {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
     }
-    Ok(builder.build()?.repo(Repo::with_revision(repo.to_owned(), RepoType::Model, revision)))
+    Ok(builder.build()?.repo(Repo::with_revision(
+        repo.to_owned(),
+        RepoType::Model,
+        revision,
+    )))
 }
 
 /// The files to fetch: the name in the repository, and the name in the directory.
@@ -175,14 +223,22 @@ fn choose<'a>(names: &[&'a str], model: Option<&str>) -> Result<Vec<(&'a str, &'
              that has one",
         )?,
     };
-    if names.iter().any(|name| *name == format!("{onnx}_data") || *name == format!("{onnx}.data")) {
+    if names
+        .iter()
+        .any(|name| *name == format!("{onnx}_data") || *name == format!("{onnx}.data"))
+    {
         return Err(format!(
             "the weights of {onnx} are in a second file, which is not supported; choose a smaller model"
         ));
     }
     let tokenizer = find("tokenizer.json").ok_or("it has no tokenizer.json")?;
     let mut files = vec![(onnx, "model.onnx"), (tokenizer, tokenizer)];
-    files.extend(OPTIONAL.iter().filter_map(|name| find(name)).map(|name| (name, name)));
+    files.extend(
+        OPTIONAL
+            .iter()
+            .filter_map(|name| find(name))
+            .map(|name| (name, name)),
+    );
     Ok(files)
 }
 
@@ -198,7 +254,10 @@ fn keep(fetched: &Path, to: &Path) -> std::io::Result<u64> {
 fn is_name(repo: &str) -> bool {
     let part = |part: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !part.is_empty() && part.chars().all(plain) && !part.contains("..") && !part.starts_with('.')
+        !part.is_empty()
+            && part.chars().all(plain)
+            && !part.contains("..")
+            && !part.starts_with('.')
     };
     repo.len() <= 200 && repo.split('/').count() <= 2 && repo.split('/').all(part)
 }
@@ -213,7 +272,9 @@ fn explain(reason: &str) -> String {
         _ if reason.contains("status: 401") || reason.contains("status: 403") => {
             "the hub refuses access: check the name, and set HF_TOKEN for a private or gated repository"
         }
-        _ if reason.contains("status: 404") => "the hub has no such repository, revision or file: check the name",
+        _ if reason.contains("status: 404") => {
+            "the hub has no such repository, revision or file: check the name"
+        }
         _ => "check the network, and HF_ENDPOINT if you use another hub",
     };
     format!("{advice} ({reason})")

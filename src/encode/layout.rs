@@ -1,4 +1,5 @@
-//! Which files make a model, and what they say: the directory layout that sentence-transformers and Hugging Face export.
+//! Which files make a model, and what they say: the directory layout that sentence-transformers and
+//! Hugging Face export.
 //!
 //! | file | what is read | when it is absent |
 //! |---|---|---|
@@ -57,7 +58,8 @@ pub(super) struct Layout {
     pub(super) positions: Option<usize>,
     /// The padding token, when `config.json` says.
     pub(super) pad: Option<u32>,
-    /// A module after pooling (such as `Dense`) that only a graph with a pooled output has computed.
+    /// A module after pooling (such as `Dense`) that only a graph with a pooled output has
+    /// computed.
     pub(super) extra_module: Option<String>,
 }
 
@@ -70,7 +72,9 @@ impl Layout {
             source: Some(super::EMBEDDED.into()),
             model: Cow::Borrowed(include_bytes!("../../models/static-minilm-256/model.onnx")),
             model_path: "embedded/model.onnx".into(),
-            tokenizer: Cow::Borrowed(include_bytes!("../../models/static-minilm-256/tokenizer.json")),
+            tokenizer: Cow::Borrowed(include_bytes!(
+                "../../models/static-minilm-256/tokenizer.json"
+            )),
             tokenizer_path: "embedded/tokenizer.json".into(),
             pooling: Pooling::Mean,
             normalise: true,
@@ -83,7 +87,10 @@ impl Layout {
 
     /// Reads a model directory.
     pub(super) fn read(dir: &Path) -> Result<Self, EncodeError> {
-        let io = |source| EncodeError::Io { path: dir.to_path_buf(), source };
+        let io = |source| EncodeError::Io {
+            path: dir.to_path_buf(),
+            source,
+        };
         let dir = std::path::absolute(dir).map_err(io)?;
         if !dir.is_dir() {
             // Says "not found" or "not a directory".
@@ -93,10 +100,16 @@ impl Layout {
             .iter()
             .map(|file| dir.join(file))
             .find(|path| path.exists())
-            .ok_or_else(|| EncodeError::Missing { dir: dir.clone(), file: "model.onnx" })?;
+            .ok_or_else(|| EncodeError::Missing {
+                dir: dir.clone(),
+                file: "model.onnx",
+            })?;
         let tokenizer_path = dir.join("tokenizer.json");
         if !tokenizer_path.exists() {
-            return Err(EncodeError::Missing { dir, file: "tokenizer.json" });
+            return Err(EncodeError::Missing {
+                dir,
+                file: "tokenizer.json",
+            });
         }
 
         let modules = Modules::read(&dir)?;
@@ -105,14 +118,21 @@ impl Layout {
             None => Pooling::Mean,
         };
         let config: ModelConfig = config(&dir.join("config.json"))?.unwrap_or_default();
-        let sentence: SentenceConfig = self::config(&dir.join("sentence_bert_config.json"))?.unwrap_or_default();
-        let tokens: TokenizerConfig = self::config(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
+        let sentence: SentenceConfig =
+            self::config(&dir.join("sentence_bert_config.json"))?.unwrap_or_default();
+        let tokens: TokenizerConfig =
+            self::config(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
         let positions = config.positions();
         let said = sentence.max_seq_length.or_else(|| tokens.max_length());
-        let max_length = said.unwrap_or(DEFAULT_MAX_LENGTH).min(positions.unwrap_or(usize::MAX));
+        let max_length = said
+            .unwrap_or(DEFAULT_MAX_LENGTH)
+            .min(positions.unwrap_or(usize::MAX));
 
         Ok(Self {
-            name: dir.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned()),
+            name: dir.file_name().map_or_else(
+                || "model".into(),
+                |name| name.to_string_lossy().into_owned(),
+            ),
             source: dir.to_str().map(Into::into),
             model: Cow::Owned(read(&model_path, MODEL_LIMIT)?),
             model_path,
@@ -130,11 +150,17 @@ impl Layout {
 
 /// Reads a whole file of at most `limit` bytes.
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, EncodeError> {
-    let io = |source| EncodeError::Io { path: path.to_path_buf(), source };
+    let io = |source| EncodeError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
     // Asked before opening: to open a pipe is to wait for its other end.
     let metadata = std::fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
-        return Err(io(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+        return Err(io(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "not a regular file",
+        )));
     }
     let file = File::open(path).map_err(io)?;
     let mut bytes = Vec::new();
@@ -144,7 +170,11 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, EncodeError> {
     }
     let found = metadata.len().max(bytes.len() as u64);
     if found > limit {
-        return Err(EncodeError::TooLarge { path: path.to_path_buf(), bytes: found, limit });
+        return Err(EncodeError::TooLarge {
+            path: path.to_path_buf(),
+            bytes: found,
+            limit,
+        });
     }
     Ok(bytes)
 }
@@ -154,8 +184,13 @@ fn config<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, EncodeError> {
     match read(path, CONFIG_LIMIT) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|e| EncodeError::Config { path: path.to_path_buf(), reason: e.to_string() }),
-        Err(EncodeError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            .map_err(|e| EncodeError::Config {
+                path: path.to_path_buf(),
+                reason: e.to_string(),
+            }),
+        Err(EncodeError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -180,16 +215,27 @@ impl Modules {
     fn read(dir: &Path) -> Result<Self, EncodeError> {
         let path = dir.join("modules.json");
         let Some(listed) = config::<Vec<Module>>(&path)? else {
-            return Ok(Self { pooling: Some("1_Pooling".into()), normalise: true, extra: None });
+            return Ok(Self {
+                pooling: Some("1_Pooling".into()),
+                normalise: true,
+                extra: None,
+            });
         };
-        let mut modules = Self { pooling: None, normalise: false, extra: None };
+        let mut modules = Self {
+            pooling: None,
+            normalise: false,
+            extra: None,
+        };
         for module in listed {
             match module.kind.rsplit('.').next().unwrap_or_default() {
                 "Transformer" => {}
                 "Pooling" => {
                     let folder = PathBuf::from(&module.path);
                     // The file may not point out of the directory.
-                    if !folder.components().all(|part| matches!(part, Component::Normal(_))) {
+                    if !folder
+                        .components()
+                        .all(|part| matches!(part, Component::Normal(_)))
+                    {
                         let reason = format!("the path {:?} leaves the directory", module.path);
                         return Err(EncodeError::Config { path, reason });
                     }
@@ -203,10 +249,15 @@ impl Modules {
     }
 }
 
-/// `1_Pooling/config.json`, in the form with one flag a mode and in the newer one with a single name.
+/// `1_Pooling/config.json`, in the form with one flag a mode and in the newer one with a single
+/// name.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-#[expect(clippy::struct_field_names, clippy::struct_excessive_bools, reason = "the fields are the file's own")]
+#[expect(
+    clippy::struct_field_names,
+    clippy::struct_excessive_bools,
+    reason = "the fields are the file's own"
+)]
 struct PoolingConfig {
     pooling_mode: Option<String>,
     pooling_mode_cls_token: bool,
@@ -219,27 +270,42 @@ struct PoolingConfig {
 
 impl PoolingConfig {
     fn read(path: &Path) -> Result<Pooling, EncodeError> {
-        let Some(config) = config::<Self>(path)? else { return Ok(Pooling::Mean) };
+        let Some(config) = config::<Self>(path)? else {
+            return Ok(Pooling::Mean);
+        };
         let flags = [
             ("cls", config.pooling_mode_cls_token),
             ("mean", config.pooling_mode_mean_tokens),
             ("max", config.pooling_mode_max_tokens),
-            ("mean_sqrt_len_tokens", config.pooling_mode_mean_sqrt_len_tokens),
+            (
+                "mean_sqrt_len_tokens",
+                config.pooling_mode_mean_sqrt_len_tokens,
+            ),
             ("weightedmean", config.pooling_mode_weightedmean_tokens),
             ("lasttoken", config.pooling_mode_lasttoken),
         ];
         let set: Vec<&str> = match &config.pooling_mode {
             Some(mode) => vec![mode],
-            None => flags.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect(),
+            None => flags
+                .iter()
+                .filter(|(_, on)| *on)
+                .map(|(name, _)| *name)
+                .collect(),
         };
         match set[..] {
             ["mean"] => Ok(Pooling::Mean),
             ["cls"] => Ok(Pooling::Cls),
             ["max"] => Ok(Pooling::Max),
-            [] => Err(EncodeError::Config { path: path.to_path_buf(), reason: "no pooling mode is set".into() }),
+            [] => Err(EncodeError::Config {
+                path: path.to_path_buf(),
+                reason: "no pooling mode is set".into(),
+            }),
             _ => Err(EncodeError::Unsupported {
                 path: path.to_path_buf(),
-                what: format!("pooling {} is not supported; one of mean, cls and max is", set.join(" with ")),
+                what: format!(
+                    "pooling {} is not supported; one of mean, cls and max is",
+                    set.join(" with ")
+                ),
             }),
         }
     }
@@ -262,7 +328,9 @@ struct TokenizerConfig {
 
 impl TokenizerConfig {
     fn max_length(&self) -> Option<usize> {
-        self.model_max_length.filter(|n| (1.0..=LARGEST_MAX_LENGTH as f64).contains(n)).map(|n| n as usize)
+        self.model_max_length
+            .filter(|n| (1.0..=LARGEST_MAX_LENGTH as f64).contains(n))
+            .map(|n| n as usize)
     }
 }
 
@@ -281,7 +349,9 @@ impl ModelConfig {
         let rows = self.max_position_embeddings?;
         // These count positions from the padding token's id plus one.
         let offset = match self.model_type.as_deref() {
-            Some("roberta" | "xlm-roberta" | "camembert" | "mpnet") => self.pad_token_id.unwrap_or(1) as usize + 1,
+            Some("roberta" | "xlm-roberta" | "camembert" | "mpnet") => {
+                self.pad_token_id.unwrap_or(1) as usize + 1
+            }
             _ => 0,
         };
         rows.checked_sub(offset).filter(|rows| *rows > 0)

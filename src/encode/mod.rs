@@ -1,8 +1,9 @@
 //! From text to vectors.
 //!
-//! [`Encoder`] is the seam: a collection knows its encoder by a fingerprint and asks it for one row a text. [`Onnx`] is
-//! the encoder that comes with the crate. It reads a model directory as Hugging Face and sentence-transformers export
-//! it, cuts texts into tokens, runs the model on batches of texts of similar length, and pools the token vectors.
+//! [`Encoder`] is the seam: a collection knows its encoder by a fingerprint and asks it for one row
+//! a text. [`Onnx`] is the encoder that comes with the crate. It reads a model directory as Hugging
+//! Face and sentence-transformers export it, cuts texts into tokens, runs the model on batches of
+//! texts of similar length, and pools the token vectors.
 //!
 //! | question | file |
 //! |---|---|
@@ -54,8 +55,8 @@ pub use pool::Pooling;
 
 /// Turns texts into vectors of one dimension.
 ///
-/// A collection remembers its encoder's [`fingerprint`](Encoder::fingerprint): items encoded by one model are never
-/// silently searched with another.
+/// A collection remembers its encoder's [`fingerprint`](Encoder::fingerprint): items encoded by one
+/// model are never silently searched with another.
 pub trait Encoder: Send + Sync {
     /// The dimension `d` of the vectors.
     fn dim(&self) -> usize;
@@ -63,15 +64,18 @@ pub trait Encoder: Send + Sync {
     /// A short name for people, such as `static-minilm-256`.
     fn name(&self) -> &str;
 
-    /// Identifies model, tokenizer and pooling: equal fingerprints give equal vectors for equal texts, up to rounding.
+    /// Identifies model, tokenizer and pooling: equal fingerprints give equal vectors for equal
+    /// texts, up to rounding.
     fn fingerprint(&self) -> &str;
 
-    /// Where it can be loaded from again with [`load`]: `embedded`, or a directory. `None` when only the program knows.
+    /// Where it can be loaded from again with [`load`]: `embedded`, or a directory. `None` when
+    /// only the program knows.
     fn source(&self) -> Option<String> {
         None
     }
 
-    /// Encodes texts, one row each, in their order. A text's row does not depend on the texts beside it beyond rounding.
+    /// Encodes texts, one row each, in their order. A text's row does not depend on the texts
+    /// beside it beyond rounding.
     ///
     /// # Errors
     /// [`EncodeError`] when the model cannot run or gives what is not finite numbers.
@@ -87,8 +91,8 @@ pub struct Encoded {
     pub truncated: Vec<bool>,
 }
 
-/// Loads an encoder by its [`source`](Encoder::source): `embedded` is the model inside the binary, anything else the
-/// path of a model directory.
+/// Loads an encoder by its [`source`](Encoder::source): `embedded` is the model inside the binary,
+/// anything else the path of a model directory.
 ///
 /// # Errors
 /// [`EncodeError::NotCompiled`] when this build has no such encoder; otherwise as `Onnx::from_dir`.
@@ -97,12 +101,18 @@ pub fn load(source: &str) -> Result<Arc<dyn Encoder>, EncodeError> {
         #[cfg(feature = "embedded-model")]
         return Ok(Arc::new(Onnx::embedded()?));
         #[cfg(not(feature = "embedded-model"))]
-        return Err(EncodeError::NotCompiled { what: "the embedded model".into(), feature: "embedded-model" });
+        return Err(EncodeError::NotCompiled {
+            what: "the embedded model".into(),
+            feature: "embedded-model",
+        });
     }
     #[cfg(feature = "onnx")]
     return Ok(Arc::new(Onnx::from_dir(source)?));
     #[cfg(not(feature = "onnx"))]
-    Err(EncodeError::NotCompiled { what: format!("an encoder for the model directory {source}"), feature: "onnx" })
+    Err(EncodeError::NotCompiled {
+        what: format!("an encoder for the model directory {source}"),
+        feature: "onnx",
+    })
 }
 
 /// The source that names the model inside the binary.

@@ -1,4 +1,5 @@
-//! The encoder that comes with the crate: a model directory, a tokenizer, a backend, and batches in between.
+//! The encoder that comes with the crate: a model directory, a tokenizer, a backend, and batches in
+//! between.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +23,8 @@ pub(super) trait Engine: Send + Sync {
     /// Runs a batch. The error is what the backend said.
     fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String>;
 
-    /// Whether several threads should run batches at once; otherwise the backend has threads of its own.
+    /// Whether several threads should run batches at once; otherwise the backend has threads of its
+    /// own.
     fn parallel(&self) -> bool;
 }
 
@@ -46,7 +48,8 @@ pub struct OnnxOptions {
 }
 
 impl OnnxOptions {
-    /// Cuts texts at this many tokens, special tokens included, instead of at the model's own limit.
+    /// Cuts texts at this many tokens, special tokens included, instead of at the model's own
+    /// limit.
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = Some(tokens);
         self
@@ -64,8 +67,8 @@ impl OnnxOptions {
         self
     }
 
-    /// What runs the graph. By default ONNX Runtime where the feature `onnxruntime` is built in and `ORT_DYLIB_PATH`
-    /// is set, else tract.
+    /// What runs the graph. By default ONNX Runtime where the feature `onnxruntime` is built in and
+    /// `ORT_DYLIB_PATH` is set, else tract.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self
@@ -110,8 +113,9 @@ struct Model {
     engine: Box<dyn Engine>,
 }
 
-/// Token positions in one run. On all-MiniLM with 32-token texts, 512 took a sixth less CPU than 1,024, and 128 or 256
-/// no less than 512: activations stay in cache, and the matrices are large enough for the kernels.
+/// Token positions in one run. On all-MiniLM with 32-token texts, 512 took a sixth less CPU than
+/// 1,024, and 128 or 256 no less than 512: activations stay in cache, and the matrices are large
+/// enough for the kernels.
 const BATCH_POSITIONS: usize = 512;
 /// Texts in one run.
 const BATCH_TEXTS: usize = 32;
@@ -123,7 +127,8 @@ const CUT_TEXTS: usize = 64;
 const LARGEST_DIM: usize = 4096;
 
 impl Onnx {
-    /// Loads the model inside the binary, `static-minilm-256`: 256 numbers a text, thousands of texts a second.
+    /// Loads the model inside the binary, `static-minilm-256`: 256 numbers a text, thousands of
+    /// texts a second.
     ///
     /// # Errors
     /// [`EncodeError`] when a chosen backend is not there.
@@ -134,13 +139,15 @@ impl Onnx {
 
     /// Loads a model directory as sentence-transformers and Hugging Face export it.
     ///
-    /// `model.onnx` (or `onnx/model.onnx`) and `tokenizer.json` must be there. `1_Pooling/config.json`, `modules.json`,
-    /// `sentence_bert_config.json`, `tokenizer_config.json` and `config.json` are heeded where they are; without them
-    /// token vectors are averaged and normalised, and texts cut at 256 tokens. The model runs once on a short text, so
-    /// a directory whose parts do not fit is refused here and not at the first item.
+    /// `model.onnx` (or `onnx/model.onnx`) and `tokenizer.json` must be there.
+    /// `1_Pooling/config.json`, `modules.json`, `sentence_bert_config.json`,
+    /// `tokenizer_config.json` and `config.json` are heeded where they are; without them token
+    /// vectors are averaged and normalised, and texts cut at 256 tokens. The model runs once on a
+    /// short text, so a directory whose parts do not fit is refused here and not at the first item.
     ///
     /// # Errors
-    /// [`EncodeError`] names the file that is missing, damaged, too large, or asks for what is not supported.
+    /// [`EncodeError`] names the file that is missing, damaged, too large, or asks for what is not
+    /// supported.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, EncodeError> {
         Self::options().from_dir(dir)
     }
@@ -163,39 +170,66 @@ impl Onnx {
     fn new(layout: Layout, options: &OnnxOptions) -> Result<Self, EncodeError> {
         let max_length = options.max_length.unwrap_or(layout.max_length);
         if let Some(positions) = layout.positions.filter(|positions| max_length > *positions) {
-            let allowed = format!("at most {positions}, the number of positions of {}", layout.name);
-            return Err(EncodeError::Option { option: "max_length", value: max_length, allowed });
+            let allowed = format!(
+                "at most {positions}, the number of positions of {}",
+                layout.name
+            );
+            return Err(EncodeError::Option {
+                option: "max_length",
+                value: max_length,
+                allowed,
+            });
         }
         for (option, value) in [("batch", options.batch), ("threads", options.threads)] {
             if value == Some(0) {
-                return Err(EncodeError::Option { option, value: 0, allowed: "at least 1".into() });
+                return Err(EncodeError::Option {
+                    option,
+                    value: 0,
+                    allowed: "at least 1".into(),
+                });
             }
         }
-        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+        let threads = options
+            .threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
         let cutter = Cutter::new(&layout.tokenizer, max_length, &layout.tokenizer_path)?;
 
-        let prepare = |reason| EncodeError::Model { path: layout.model_path.clone(), reason };
+        let prepare = |reason| EncodeError::Model {
+            path: layout.model_path.clone(),
+            reason,
+        };
         let graph: ModelProto =
-            guard(|| tract_onnx::onnx().proto_model_for_read(&mut layout.model.as_ref())).map_err(prepare)?;
+            guard(|| tract_onnx::onnx().proto_model_for_read(&mut layout.model.as_ref()))
+                .map_err(prepare)?;
         let signature = Signature::of(&graph, &layout.model_path)?;
         if let Some(module) = layout.extra_module.as_ref().filter(|_| !signature.pooled) {
             let what = format!(
                 "the module {module} follows the pooling but is not part of the graph; export the whole \
                  sentence-transformers model, with an output sentence_embedding"
             );
-            return Err(EncodeError::Unsupported { path: layout.model_path.clone(), what });
+            return Err(EncodeError::Unsupported {
+                path: layout.model_path.clone(),
+                what,
+            });
         }
         let backend = options.backend.unwrap_or_else(default_backend);
         let engine: Box<dyn Engine> = match backend {
-            Backend::Tract => Box::new(Tract::new(&graph, &signature, layout.positions).map_err(prepare)?),
+            Backend::Tract => {
+                Box::new(Tract::new(&graph, &signature, layout.positions).map_err(prepare)?)
+            }
             #[cfg(feature = "onnxruntime")]
             Backend::OnnxRuntime => {
                 drop(graph);
-                Box::new(super::onnx_runtime::Runtime::new(&layout, &signature, threads)?)
+                Box::new(super::onnx_runtime::Runtime::new(
+                    &layout, &signature, threads,
+                )?)
             }
             #[cfg(not(feature = "onnxruntime"))]
             Backend::OnnxRuntime => {
-                return Err(EncodeError::NotCompiled { what: "ONNX Runtime".into(), feature: "onnxruntime" });
+                return Err(EncodeError::NotCompiled {
+                    what: "ONNX Runtime".into(),
+                    feature: "onnxruntime",
+                });
             }
         };
 
@@ -254,14 +288,28 @@ impl Model {
     }
 
     fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, EncodeError> {
-        self.engine.run(batch).map_err(|reason| EncodeError::Run { model: self.name.clone(), reason })
+        self.engine.run(batch).map_err(|reason| EncodeError::Run {
+            model: self.name.clone(),
+            reason,
+        })
     }
 
     /// The vectors of a batch of `texts` texts (`texts x d`).
-    fn pooled(&self, output: &ArrayD<f32>, batch: &Batch, texts: usize) -> Result<Array2<f32>, EncodeError> {
+    fn pooled(
+        &self,
+        output: &ArrayD<f32>,
+        batch: &Batch,
+        texts: usize,
+    ) -> Result<Array2<f32>, EncodeError> {
         let mut rows = Array2::zeros((texts, self.dim));
         let (pooling, normalise) = (self.pooling, self.normalise);
-        if pool::pool(&output.view(), &batch.mask.view(), pooling, normalise, rows.rows_mut().into_iter()) {
+        if pool::pool(
+            &output.view(),
+            &batch.mask.view(),
+            pooling,
+            normalise,
+            rows.rows_mut().into_iter(),
+        ) {
             Ok(rows)
         } else {
             Err(self.wrong_shape(output, batch))
@@ -270,7 +318,11 @@ impl Model {
 
     fn wrong_shape(&self, output: &ArrayD<f32>, batch: &Batch) -> EncodeError {
         let (b, s) = batch.ids.dim();
-        let d = if self.dim == 0 { format!("d], d up to {LARGEST_DIM}") } else { format!("{}]", self.dim) };
+        let d = if self.dim == 0 {
+            format!("d], d up to {LARGEST_DIM}")
+        } else {
+            format!("{}]", self.dim)
+        };
         EncodeError::OutputShape {
             model: self.name.clone(),
             output: self.output.clone(),
@@ -281,9 +333,15 @@ impl Model {
 
     /// Refuses vectors that are not finite; `members` are the texts' positions.
     fn check(&self, rows: &Array2<f32>, members: &[usize]) -> Result<(), EncodeError> {
-        let bad = rows.rows().into_iter().position(|row| !row.iter().all(|x| x.is_finite()));
+        let bad = rows
+            .rows()
+            .into_iter()
+            .position(|row| !row.iter().all(|x| x.is_finite()));
         match bad.and_then(|row| members.get(row)) {
-            Some(&index) => Err(EncodeError::NotFinite { model: self.name.clone(), index }),
+            Some(&index) => Err(EncodeError::NotFinite {
+                model: self.name.clone(),
+                index,
+            }),
             None => Ok(()),
         }
     }
@@ -309,10 +367,22 @@ impl Encoder for Onnx {
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
         let model = &*self.0;
         let tokens = model.cut(texts)?;
-        let threads = if model.engine.parallel() { model.threads } else { 1 };
+        let threads = if model.engine.parallel() {
+            model.threads
+        } else {
+            1
+        };
         // A few texts are parted among the threads too.
-        let positions = tokens.iter().map(|t| t.ids.len()).sum::<usize>().div_ceil(threads);
-        let batches = batch::plan(&tokens, model.batch, positions.clamp(LEAST_POSITIONS, BATCH_POSITIONS));
+        let positions = tokens
+            .iter()
+            .map(|t| t.ids.len())
+            .sum::<usize>()
+            .div_ceil(threads);
+        let batches = batch::plan(
+            &tokens,
+            model.batch,
+            positions.clamp(LEAST_POSITIONS, BATCH_POSITIONS),
+        );
         let parts = workers::map(batches.len(), threads, |i| {
             let members = &batches[i];
             let batch = Batch::new(&tokens, members, model.pad);
@@ -326,7 +396,10 @@ impl Encoder for Onnx {
                 vectors.row_mut(member).assign(&row);
             }
         }
-        Ok(Encoded { vectors, truncated: tokens.iter().map(|t| t.truncated).collect() })
+        Ok(Encoded {
+            vectors,
+            truncated: tokens.iter().map(|t| t.truncated).collect(),
+        })
     }
 }
 
@@ -347,14 +420,23 @@ impl fmt::Debug for Onnx {
 /// ONNX Runtime where this build has it and the variable names it, else tract.
 fn default_backend() -> Backend {
     let named = std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
-    if cfg!(feature = "onnxruntime") && named { Backend::OnnxRuntime } else { Backend::Tract }
+    if cfg!(feature = "onnxruntime") && named {
+        Backend::OnnxRuntime
+    } else {
+        Backend::Tract
+    }
 }
 
-/// 128 bits over all that decides a text's vector, as 32 hexadecimal digits; the backend is not part of it.
+/// 128 bits over all that decides a text's vector, as 32 hexadecimal digits; the backend is not
+/// part of it.
 fn fingerprint(layout: &Layout, max_length: usize) -> String {
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     // Lengths first: no two different models give the same stream of bytes.
-    for bytes in [layout.model.as_ref(), layout.tokenizer.as_ref(), layout.pooling.name().as_bytes()] {
+    for bytes in [
+        layout.model.as_ref(),
+        layout.tokenizer.as_ref(),
+        layout.pooling.name().as_bytes(),
+    ] {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     }

@@ -1,8 +1,10 @@
-//! Loads the ONNX Runtime library that `ORT_DYLIB_PATH` names, or says what is wrong with it, and never hangs.
+//! Loads the ONNX Runtime library that `ORT_DYLIB_PATH` names, or says what is wrong with it, and
+//! never hangs.
 //!
-//! Loading a library runs its code, and a wrong one can crash, wait for ever, or leave the process half initialised.
-//! So the file is examined first (a shared library for this machine, with the one symbol that ONNX Runtime exports),
-//! and loaded on a thread of its own with a time limit. What came of it is kept: a process loads one library once.
+//! Loading a library runs its code, and a wrong one can crash, wait for ever, or leave the process
+//! half initialised. So the file is examined first (a shared library for this machine, with the one
+//! symbol that ONNX Runtime exports), and loaded on a thread of its own with a time limit. What
+//! came of it is kept: a process loads one library once.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -26,7 +28,9 @@ static LOADED: Mutex<Option<Result<Environment, (PathBuf, String)>>> = Mutex::ne
 
 /// The environment of the library that the variable names; the library is loaded by the first call.
 pub(super) fn environment() -> Result<Environment, EncodeError> {
-    let path = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let path = std::env::var_os("ORT_DYLIB_PATH")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     let Some(path) = path else {
         return Err(refused("", "it is not set".into()));
     };
@@ -45,7 +49,11 @@ pub(super) fn environment() -> Result<Environment, EncodeError> {
 }
 
 fn refused(path: impl AsRef<OsStr>, reason: String) -> EncodeError {
-    EncodeError::Library { path: PathBuf::from(&path), reason, needed: NEEDED }
+    EncodeError::Library {
+        path: PathBuf::from(&path),
+        reason,
+        needed: NEEDED,
+    }
 }
 
 /// Loads on another thread; one that never answers is left behind.
@@ -54,16 +62,28 @@ fn load(path: PathBuf, patience: Duration) -> Result<Environment, String> {
     let work = move || {
         let made = ort::init_from(path)
             .map_err(|e| e.to_string())
-            .and_then(|builder| builder.with_telemetry(false).build().map_err(|e| e.to_string()));
+            .and_then(|builder| {
+                builder
+                    .with_telemetry(false)
+                    .build()
+                    .map_err(|e| e.to_string())
+            });
         // The receiver may have stopped waiting.
         let _ = sender.send(made);
     };
     let thread = std::thread::Builder::new().name("affinis-onnxruntime".into());
-    thread.spawn(work).map_err(|e| format!("no thread could be started to load it: {e}"))?;
-    receiver.recv_timeout(patience).unwrap_or_else(|stopped| match stopped {
-        mpsc::RecvTimeoutError::Timeout => Err(format!("loading it took more than {} seconds", patience.as_secs())),
-        mpsc::RecvTimeoutError::Disconnected => Err("its initialisation failed".into()),
-    })
+    thread
+        .spawn(work)
+        .map_err(|e| format!("no thread could be started to load it: {e}"))?;
+    receiver
+        .recv_timeout(patience)
+        .unwrap_or_else(|stopped| match stopped {
+            mpsc::RecvTimeoutError::Timeout => Err(format!(
+                "loading it took more than {} seconds",
+                patience.as_secs()
+            )),
+            mpsc::RecvTimeoutError::Disconnected => Err("its initialisation failed".into()),
+        })
 }
 
 /// Says what is wrong with a file that cannot be ONNX Runtime for this machine.
@@ -74,12 +94,19 @@ fn examine(path: &Path) -> Result<(), String> {
         return Err("it is not a file".into());
     }
     if metadata.len() > LIBRARY_LIMIT {
-        return Err(format!("it has {} bytes, more than any build of ONNX Runtime", metadata.len()));
+        return Err(format!(
+            "it has {} bytes, more than any build of ONNX Runtime",
+            metadata.len()
+        ));
     }
     let file = File::open(path).map_err(|e| e.to_string())?;
     let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
     let mut head = Vec::new();
-    reader.by_ref().take(64).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    reader
+        .by_ref()
+        .take(64)
+        .read_to_end(&mut head)
+        .map_err(|e| e.to_string())?;
     shared_library(&head)?;
     if contains(&mut reader, b"OrtGetApiBase").map_err(|e| e.to_string())? {
         Ok(())
@@ -90,14 +117,27 @@ fn examine(path: &Path) -> Result<(), String> {
 
 /// Checks the first bytes for the format, the machine and the kind of file.
 fn shared_library(head: &[u8]) -> Result<(), String> {
-    let half = |at: usize| head.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    let half = |at: usize| {
+        head.get(at..at + 2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]))
+    };
     if cfg!(target_os = "windows") {
-        return if head.starts_with(b"MZ") { Ok(()) } else { Err("it is not a DLL".into()) };
+        return if head.starts_with(b"MZ") {
+            Ok(())
+        } else {
+            Err("it is not a DLL".into())
+        };
     }
     if cfg!(target_vendor = "apple") {
         let magic = head.get(..4).unwrap_or_default();
-        let known = [[0xcf, 0xfa, 0xed, 0xfe], [0xca, 0xfe, 0xba, 0xbe]].iter().any(|m| magic == m);
-        return if known { Ok(()) } else { Err("it is not a dynamic library".into()) };
+        let known = [[0xcf, 0xfa, 0xed, 0xfe], [0xca, 0xfe, 0xba, 0xbe]]
+            .iter()
+            .any(|m| magic == m);
+        return if known {
+            Ok(())
+        } else {
+            Err("it is not a dynamic library".into())
+        };
     }
     if !head.starts_with(b"\x7fELF") {
         return Err("it is not a shared library (no ELF header)".into());
@@ -116,7 +156,10 @@ fn shared_library(head: &[u8]) -> Result<(), String> {
     if half(18) == Some(machine) {
         Ok(())
     } else {
-        Err(format!("it is a library for another machine than {}", std::env::consts::ARCH))
+        Err(format!(
+            "it is a library for another machine than {}",
+            std::env::consts::ARCH
+        ))
     }
 }
 
@@ -151,7 +194,10 @@ mod tests {
     #[test]
     fn what_is_no_library_is_refused_before_it_is_loaded() {
         assert!(examine(Path::new("/nowhere/libonnxruntime.so")).is_err());
-        assert_eq!(examine(&std::env::temp_dir()).unwrap_err(), "it is not a file");
+        assert_eq!(
+            examine(&std::env::temp_dir()).unwrap_err(),
+            "it is not a file"
+        );
         assert!(examine(file(b"").path()).is_err());
         assert!(examine(file(b"#!/bin/sh\nOrtGetApiBase\n").path()).is_err());
     }
@@ -163,14 +209,31 @@ mod tests {
         elf.resize(16, 0);
         elf.extend([3, 0, 0, 0]);
         elf.resize(64, 0);
-        assert!(examine(file(&elf).path()).unwrap_err().contains("another machine"));
+        assert!(
+            examine(file(&elf).path())
+                .unwrap_err()
+                .contains("another machine")
+        );
         elf[16] = 2;
-        assert!(examine(file(&elf).path()).unwrap_err().contains("not a shared library"));
-        // The test binary itself has the right machine and no such symbol in a table that a library has.
-        let machine: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+        assert!(
+            examine(file(&elf).path())
+                .unwrap_err()
+                .contains("not a shared library")
+        );
+        // The test binary itself has the right machine and no such symbol in a table that a library
+        // has.
+        let machine: u16 = if cfg!(target_arch = "x86_64") {
+            62
+        } else {
+            183
+        };
         elf[16] = 3;
         elf[18..20].copy_from_slice(&machine.to_le_bytes());
-        assert!(examine(file(&elf).path()).unwrap_err().contains("OrtGetApiBase"));
+        assert!(
+            examine(file(&elf).path())
+                .unwrap_err()
+                .contains("OrtGetApiBase")
+        );
         elf.extend(b"OrtGetApiBase");
         assert!(examine(file(&elf).path()).is_ok());
     }

@@ -15,7 +15,8 @@ use super::onnx::Engine;
 use super::onnx_library;
 use super::signature::{Feed, Signature};
 
-/// A session. `ort` allows one run at a time on each; the runtime spreads a run over its own threads.
+/// A session. `ort` allows one run at a time on each; the runtime spreads a run over its own
+/// threads.
 pub(super) struct Runtime {
     session: Mutex<Session>,
     inputs: Vec<(String, Feed)>,
@@ -24,15 +25,30 @@ pub(super) struct Runtime {
 
 impl Runtime {
     /// Prepares a graph to run on `threads` threads.
-    pub(super) fn new(layout: &Layout, signature: &Signature, threads: usize) -> Result<Self, EncodeError> {
+    pub(super) fn new(
+        layout: &Layout,
+        signature: &Signature,
+        threads: usize,
+    ) -> Result<Self, EncodeError> {
         let environment = onnx_library::environment()?;
-        let session = session(&environment, &layout.model, threads)
-            .map_err(|reason| EncodeError::Model { path: layout.model_path.clone(), reason })?;
-        Ok(Self { session: Mutex::new(session), inputs: signature.inputs.clone(), output: signature.output.clone() })
+        let session =
+            session(&environment, &layout.model, threads).map_err(|reason| EncodeError::Model {
+                path: layout.model_path.clone(),
+                reason,
+            })?;
+        Ok(Self {
+            session: Mutex::new(session),
+            inputs: signature.inputs.clone(),
+            output: signature.output.clone(),
+        })
     }
 }
 
-fn session(environment: &ort::environment::Environment, model: &[u8], threads: usize) -> Result<Session, String> {
+fn session(
+    environment: &ort::environment::Environment,
+    model: &[u8],
+    threads: usize,
+) -> Result<Session, String> {
     Session::builder(environment)
         .map_err(|e| e.to_string())?
         .with_optimization_level(GraphOptimizationLevel::Level3)
@@ -56,14 +72,20 @@ impl Engine for Runtime {
                 Feed::Mask => &batch.mask,
                 Feed::Types => &batch.types,
             };
-            let values = values.as_slice().ok_or("a batch is not in standard layout")?;
+            let values = values
+                .as_slice()
+                .ok_or("a batch is not in standard layout")?;
             let tensor = TensorRef::from_array_view(([b, s], values)).map_err(|e| e.to_string())?;
             inputs.push((name, tensor.into()));
         }
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(inputs).map_err(|e| e.to_string())?;
-        let output = outputs.get(self.output.as_str()).ok_or("the graph did not give its output")?;
-        let (shape, values) = output.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
+        let output = outputs
+            .get(self.output.as_str())
+            .ok_or("the graph did not give its output")?;
+        let (shape, values) = output
+            .try_extract_tensor::<f32>()
+            .map_err(|e| e.to_string())?;
         let shape: Option<Vec<usize>> = shape.iter().map(|&n| usize::try_from(n).ok()).collect();
         let shape = shape.ok_or("an output dimension is negative")?;
         ArrayD::from_shape_vec(IxDyn(&shape), values.to_vec()).map_err(|e| e.to_string())

@@ -1,20 +1,21 @@
-//! Runs the graph in pure Rust with tract: nothing to install, the same numbers on every machine of one kind.
+//! Runs the graph in pure Rust with tract: nothing to install, the same numbers on every machine of
+//! one kind.
 //!
-//! The graph is optimised once with symbolic batch and sequence lengths, so that one plan and one copy of the weights
-//! serve every shape and every thread. A graph that tract can only prepare for known lengths gets plans for rounded
-//! shapes instead, the last few of which are kept.
+//! The graph is optimised once with symbolic batch and sequence lengths, so that one plan and one
+//! copy of the weights serve every shape and every thread. A graph that tract can only prepare for
+//! known lengths gets plans for rounded shapes instead, the last few of which are kept.
 //!
-//! tract is used directly and not through `ort-tract`: there, a panic inside tract (a token id beyond the embedding
-//! table is enough) crosses an `extern` boundary and aborts the process, and each thread would need a session with its
-//! own copy of the weights.
+//! tract is used directly and not through `ort-tract`: there, a panic inside tract (a token id
+//! beyond the embedding table is enough) crosses an `extern` boundary and aborts the process, and
+//! each thread would need a session with its own copy of the weights.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array2, ArrayD, IxDyn};
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
-    Datum, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TVec, Tensor, ToDim,
-    TractResult, TypedSimplePlan, tvec,
+    Datum, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TVec,
+    Tensor, ToDim, TractResult, TypedSimplePlan, tvec,
 };
 
 use super::batch::Batch;
@@ -39,19 +40,34 @@ enum Plans {
     /// One plan for all shapes.
     Symbolic(Plan),
     /// A plan a rounded shape, most recently used last.
-    Fixed { graph: Box<InferenceModel>, recent: Mutex<Vec<((usize, usize), Plan)>> },
+    Fixed {
+        graph: Box<InferenceModel>,
+        recent: Mutex<Vec<((usize, usize), Plan)>>,
+    },
 }
 
 impl Tract {
-    /// Prepares a graph of a model with so many positions, where it says. The error is what tract said.
-    pub(super) fn new(model: &ModelProto, signature: &Signature, positions: Option<usize>) -> Result<Self, String> {
+    /// Prepares a graph of a model with so many positions, where it says. The error is what tract
+    /// said.
+    pub(super) fn new(
+        model: &ModelProto,
+        signature: &Signature,
+        positions: Option<usize>,
+    ) -> Result<Self, String> {
         let feeds = signature.inputs.iter().map(|(_, feed)| *feed).collect();
         let graph = guard(|| parse(model, signature))?;
         let plans = match guard(|| symbolic(graph.clone())) {
             Ok(plan) => Plans::Symbolic(plan),
-            Err(_) => Plans::Fixed { graph: Box::new(graph), recent: Mutex::default() },
+            Err(_) => Plans::Fixed {
+                graph: Box::new(graph),
+                recent: Mutex::default(),
+            },
         };
-        Ok(Self { plans, feeds, positions: positions.unwrap_or(usize::MAX) })
+        Ok(Self {
+            plans,
+            feeds,
+            positions: positions.unwrap_or(usize::MAX),
+        })
     }
 
     /// The plan for a batch of this shape, and the shape to pad the batch to.
@@ -69,8 +85,10 @@ impl Tract {
                     recent.push(found);
                     Some(plan)
                 };
-                // A poisoned list is still a list of plans: nothing that can panic runs while it is being changed.
-                if let Some(plan) = find(&mut recent.lock().unwrap_or_else(PoisonError::into_inner)) {
+                // A poisoned list is still a list of plans: nothing that can panic runs while it is
+                // being changed.
+                if let Some(plan) = find(&mut recent.lock().unwrap_or_else(PoisonError::into_inner))
+                {
                     return Ok((plan, shape));
                 }
                 let plan = guard(|| fixed((**graph).clone(), shape))?;
@@ -117,15 +135,19 @@ impl Engine for Tract {
 fn parse(model: &ModelProto, signature: &Signature) -> TractResult<InferenceModel> {
     let parsed = tract_onnx::onnx().parse(model, None)?;
     let output = parsed.outlets_by_name.get(&signature.output).copied();
-    let output =
-        output.ok_or_else(|| tract_onnx::prelude::TractError::msg("the output is not computed by any node"))?;
+    let output = output.ok_or_else(|| {
+        tract_onnx::prelude::TractError::msg("the output is not computed by any node")
+    })?;
     let mut graph = parsed.model;
     graph.select_output_outlets(&[output])?;
     Ok(graph)
 }
 
 fn symbolic(mut graph: InferenceModel) -> TractResult<Plan> {
-    let (batch, sequence) = (graph.symbols.sym("affinis_batch"), graph.symbols.sym("affinis_sequence"));
+    let (batch, sequence) = (
+        graph.symbols.sym("affinis_batch"),
+        graph.symbols.sym("affinis_sequence"),
+    );
     for input in 0..graph.inputs.len() {
         let shape = tvec![batch.to_dim(), sequence.to_dim()];
         graph.set_input_fact(input, InferenceFact::dt_shape(i64::datum_type(), shape))?;
@@ -135,7 +157,10 @@ fn symbolic(mut graph: InferenceModel) -> TractResult<Plan> {
 
 fn fixed(mut graph: InferenceModel, shape: (usize, usize)) -> TractResult<Plan> {
     for input in 0..graph.inputs.len() {
-        graph.set_input_fact(input, InferenceFact::dt_shape(i64::datum_type(), tvec![shape.0, shape.1]))?;
+        graph.set_input_fact(
+            input,
+            InferenceFact::dt_shape(i64::datum_type(), tvec![shape.0, shape.1]),
+        )?;
     }
     graph.into_optimized()?.into_runnable()
 }
@@ -159,14 +184,19 @@ fn cut(output: ArrayD<f32>, wanted: (usize, usize), padded: (usize, usize)) -> A
         return output;
     }
     let mut view = output.view();
-    for (axis, (want, pad)) in [(wanted.0, padded.0), (wanted.1, padded.1)].into_iter().enumerate() {
+    for (axis, (want, pad)) in [(wanted.0, padded.0), (wanted.1, padded.1)]
+        .into_iter()
+        .enumerate()
+    {
         // A pooled output has no axis of positions.
         let positions = axis == 0 || output.ndim() == 3;
         if positions && output.shape().get(axis) == Some(&pad) {
             view.slice_axis_inplace(ndarray::Axis(axis), (0..want).into());
         }
     }
-    view.to_owned().into_shape_with_order(IxDyn(view.shape())).unwrap_or_else(|_| view.to_owned())
+    view.to_owned()
+        .into_shape_with_order(IxDyn(view.shape()))
+        .unwrap_or_else(|_| view.to_owned())
 }
 
 #[cfg(test)]
@@ -178,7 +208,9 @@ mod tests {
     use super::*;
 
     fn fixture(name: &str) -> (ModelProto, Signature) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/models")
+            .join(name);
         let model = tract_onnx::onnx().proto_model_for_path(&path).unwrap();
         let signature = Signature::of(&model, &path).unwrap();
         (model, signature)
@@ -186,8 +218,14 @@ mod tests {
 
     fn batch(b: usize, s: usize) -> Batch {
         let mask = Array2::from_shape_fn((b, s), |(i, j)| i64::from(j < 1 + (i * 3 + s / 2) % s));
-        let ids = Array2::from_shape_fn((b, s), |(i, j)| mask[[i, j]] * ((i * 5 + j * 3) % 10) as i64);
-        Batch { types: Array2::zeros((b, s)), ids, mask }
+        let ids = Array2::from_shape_fn((b, s), |(i, j)| {
+            mask[[i, j]] * ((i * 5 + j * 3) % 10) as i64
+        });
+        Batch {
+            types: Array2::zeros((b, s)),
+            ids,
+            mask,
+        }
     }
 
     #[test]
@@ -206,21 +244,39 @@ mod tests {
             let symbolic = Tract::new(&model, &signature, None).unwrap();
             let graph = Box::new(parse(&model, &signature).unwrap());
             let fixed = Tract {
-                plans: Plans::Fixed { graph, recent: Mutex::default() },
+                plans: Plans::Fixed {
+                    graph,
+                    recent: Mutex::default(),
+                },
                 feeds: symbolic.feeds.clone(),
                 positions: 77,
             };
-            for (b, s) in [(1, 1), (3, 5), (8, 8), (5, 17), (2, 31), (1, 9), (9, 3), (16, 1), (3, 5)] {
+            for (b, s) in [
+                (1, 1),
+                (3, 5),
+                (8, 8),
+                (5, 17),
+                (2, 31),
+                (1, 9),
+                (9, 3),
+                (16, 1),
+                (3, 5),
+            ] {
                 let batch = batch(b, s);
                 let (one, other) = (symbolic.run(&batch).unwrap(), fixed.run(&batch).unwrap());
                 assert_eq!(one.shape(), other.shape());
                 // What stands at padded positions is the model's own affair; no pooling reads it.
                 for ((at, x), y) in one.indexed_iter().zip(&other) {
                     let read = one.ndim() == 2 || batch.mask[[at[0], at[1]]] == 1;
-                    assert!(!read || (x - y).abs() < 1e-5, "{name} {b}x{s} {at:?}: {x} {y}");
+                    assert!(
+                        !read || (x - y).abs() < 1e-5,
+                        "{name} {b}x{s} {at:?}: {x} {y}"
+                    );
                 }
             }
-            let Plans::Fixed { recent, .. } = &fixed.plans else { panic!("not fixed") };
+            let Plans::Fixed { recent, .. } = &fixed.plans else {
+                panic!("not fixed")
+            };
             assert_eq!(recent.lock().unwrap().len(), FIXED_PLANS);
         }
     }

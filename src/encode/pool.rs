@@ -1,5 +1,5 @@
-//! How token vectors become one vector a text: mean, first token or maximum over the tokens that are not padding, then
-//! division by the Euclidean norm where the model says so.
+//! How token vectors become one vector a text: mean, first token or maximum over the tokens that
+//! are not padding, then division by the Euclidean norm where the model says so.
 
 use ndarray::{ArrayView2, ArrayViewD, ArrayViewMut1, Axis, Ix2, Ix3};
 
@@ -29,7 +29,12 @@ impl Pooling {
 
     /// Reduces `tokens` (`s x d`) to `out` (`d`), over the positions whose `mask` (`s`) is not 0.
     fn reduce(self, tokens: &ArrayView2<'_, f32>, mask: &[i64], mut out: ArrayViewMut1<'_, f32>) {
-        let mut kept = tokens.rows().into_iter().zip(mask).filter(|(_, m)| **m != 0).map(|(row, _)| row);
+        let mut kept = tokens
+            .rows()
+            .into_iter()
+            .zip(mask)
+            .filter(|(_, m)| **m != 0)
+            .map(|(row, _)| row);
         match self {
             Self::Cls => {
                 if let Some(first) = kept.next() {
@@ -65,8 +70,9 @@ impl Pooling {
 
 /// Writes the vectors of a batch to `rows`, one a text.
 ///
-/// `output` is the model's: `b x s x d` with token vectors, or `b x d` when the model has pooled already; `mask` is
-/// `b x s`. Returns `false` when the shape is neither, or does not agree with the batch and with the rows' length.
+/// `output` is the model's: `b x s x d` with token vectors, or `b x d` when the model has pooled
+/// already; `mask` is `b x s`. Returns `false` when the shape is neither, or does not agree with
+/// the batch and with the rows' length.
 pub(super) fn pool<'a>(
     output: &ArrayViewD<'_, f32>,
     mask: &ArrayView2<'_, i64>,
@@ -90,7 +96,9 @@ pub(super) fn pool<'a>(
             if tokens.dim() != (s, row.len()) {
                 return false;
             }
-            let Some(mask) = mask.row(i).to_slice() else { return false };
+            let Some(mask) = mask.row(i).to_slice() else {
+                return false;
+            };
             row.fill(0.0);
             pooling.reduce(&tokens, mask, row.view_mut());
         } else {
@@ -98,7 +106,12 @@ pub(super) fn pool<'a>(
         }
         if normalise {
             // As torch.nn.functional.normalize: a vector of zeros stays one.
-            let norm = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt().max(1e-12);
+            let norm = row
+                .iter()
+                .map(|x| f64::from(*x) * f64::from(*x))
+                .sum::<f64>()
+                .sqrt()
+                .max(1e-12);
             row.mapv_inplace(|x| (f64::from(x) / norm) as f32);
         }
     }
@@ -120,17 +133,29 @@ mod tests {
     use ndarray::{Array2, array};
 
     fn pooled(pooling: Pooling, normalise: bool) -> Array2<f32> {
-        let tokens =
-            array![[[3.0, -1.0], [1.0, -5.0], [100.0, 100.0]], [[0.0, 2.0], [7.0, 7.0], [7.0, 7.0]]].into_dyn();
+        let tokens = array![
+            [[3.0, -1.0], [1.0, -5.0], [100.0, 100.0]],
+            [[0.0, 2.0], [7.0, 7.0], [7.0, 7.0]]
+        ]
+        .into_dyn();
         let mask = array![[1, 1, 0], [1, 0, 0]];
         let mut out = Array2::zeros((2, 2));
-        assert!(pool(&tokens.view(), &mask.view(), pooling, normalise, out.rows_mut().into_iter()));
+        assert!(pool(
+            &tokens.view(),
+            &mask.view(),
+            pooling,
+            normalise,
+            out.rows_mut().into_iter()
+        ));
         out
     }
 
     #[test]
     fn padding_never_enters_a_vector() {
-        assert_eq!(pooled(Pooling::Mean, false), array![[2.0, -3.0], [0.0, 2.0]]);
+        assert_eq!(
+            pooled(Pooling::Mean, false),
+            array![[2.0, -3.0], [0.0, 2.0]]
+        );
         assert_eq!(pooled(Pooling::Cls, false), array![[3.0, -1.0], [0.0, 2.0]]);
         assert_eq!(pooled(Pooling::Max, false), array![[3.0, -1.0], [0.0, 2.0]]);
     }
@@ -147,7 +172,13 @@ mod tests {
         let tokens = array![[[1.0, f32::NAN], [2.0, 2.0]]].into_dyn();
         for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Max] {
             let mut out = Array2::zeros((1, 2));
-            assert!(pool(&tokens.view(), &array![[1, 1]].view(), pooling, false, out.rows_mut().into_iter()));
+            assert!(pool(
+                &tokens.view(),
+                &array![[1, 1]].view(),
+                pooling,
+                false,
+                out.rows_mut().into_iter()
+            ));
             assert!(out[[0, 1]].is_nan(), "{pooling:?}");
         }
     }
@@ -155,10 +186,23 @@ mod tests {
     #[test]
     fn shapes_that_disagree_are_refused() {
         let mask = array![[1, 1]];
-        for shape in [vec![1, 3, 2], vec![1, 2, 3], vec![2, 2, 2], vec![1, 3], vec![1], vec![1, 2, 2, 1]] {
+        for shape in [
+            vec![1, 3, 2],
+            vec![1, 2, 3],
+            vec![2, 2, 2],
+            vec![1, 3],
+            vec![1],
+            vec![1, 2, 2, 1],
+        ] {
             let output = ndarray::ArrayD::<f32>::zeros(shape.clone());
             let mut out = Array2::zeros((1, 2));
-            let fits = pool(&output.view(), &mask.view(), Pooling::Mean, true, out.rows_mut().into_iter());
+            let fits = pool(
+                &output.view(),
+                &mask.view(),
+                Pooling::Mean,
+                true,
+                out.rows_mut().into_iter(),
+            );
             assert!(!fits, "{shape:?}");
         }
     }

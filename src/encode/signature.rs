@@ -1,8 +1,11 @@
-//! What a graph must take and give to embed texts, read from the ONNX file itself so that every backend runs the same.
+//! What a graph must take and give to embed texts, read from the ONNX file itself so that every
+//! backend runs the same.
 
 use std::path::Path;
 
-use tract_onnx::pb::{GraphProto, ModelProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto};
+use tract_onnx::pb::{
+    GraphProto, ModelProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto,
+};
 
 use super::error::EncodeError;
 
@@ -31,42 +34,71 @@ pub(super) struct Signature {
 impl Signature {
     /// Chooses inputs and output. `path` is named in errors.
     pub(super) fn of(model: &ModelProto, path: &Path) -> Result<Self, EncodeError> {
-        let damaged = |reason: &str| EncodeError::Model { path: path.to_path_buf(), reason: reason.into() };
-        let unsupported = |what: String| EncodeError::Unsupported { path: path.to_path_buf(), what };
-        let graph = model.graph.as_ref().ok_or_else(|| damaged("it holds no graph"))?;
+        let damaged = |reason: &str| EncodeError::Model {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+        };
+        let unsupported = |what: String| EncodeError::Unsupported {
+            path: path.to_path_buf(),
+            what,
+        };
+        let graph = model
+            .graph
+            .as_ref()
+            .ok_or_else(|| damaged("it holds no graph"))?;
         sound_axes(graph).map_err(|reason| damaged(&reason))?;
         let inputs = inputs(graph).map_err(unsupported)?;
         if !inputs.iter().any(|(_, feed)| *feed == Feed::Ids) {
-            return Err(unsupported("no input is called input_ids; this is not a model of texts".into()));
+            return Err(unsupported(
+                "no input is called input_ids; this is not a model of texts".into(),
+            ));
         }
         let output = output(graph).ok_or_else(|| damaged("the graph has no output"))?;
         if let Some(kind) = element(output)
             && kind != DataType::Float as i32
             && kind != DataType::Undefined as i32
         {
-            let what = format!("the output {} is not float32; export the model in float32", output.name);
+            let what = format!(
+                "the output {} is not float32; export the model in float32",
+                output.name
+            );
             return Err(unsupported(what));
         }
-        Ok(Self { inputs, pooled: output.name == "sentence_embedding", output: output.name.clone() })
+        Ok(Self {
+            inputs,
+            pooled: output.name == "sentence_embedding",
+            output: output.name.clone(),
+        })
     }
 }
 
 /// No tensor has as many axes.
 const MOST_AXES: i64 = 64;
 
-/// Refuses axes that cannot be: tract counts up to one that is far off, and takes apart for ever a permutation that is none.
+/// Refuses axes that cannot be: tract counts up to one that is far off, and takes apart for ever a
+/// permutation that is none.
 fn sound_axes(graph: &GraphProto) -> Result<(), String> {
     for node in &graph.node {
         for attribute in &node.attribute {
             let names_axes = ["axis", "axes", "perm"].contains(&attribute.name.as_str());
             let named = attribute.ints.iter().chain([&attribute.i]);
-            if names_axes && named.into_iter().any(|axis| !(-MOST_AXES..MOST_AXES).contains(axis)) {
-                return Err(format!("the node {} ({}) names an axis that cannot be", node.name, node.op_type));
+            if names_axes
+                && named
+                    .into_iter()
+                    .any(|axis| !(-MOST_AXES..MOST_AXES).contains(axis))
+            {
+                return Err(format!(
+                    "the node {} ({}) names an axis that cannot be",
+                    node.name, node.op_type
+                ));
             }
             let mut axes = attribute.ints.clone();
             axes.sort_unstable();
             if attribute.name == "perm" && !axes.iter().copied().eq(0..axes.len() as i64) {
-                return Err(format!("the node {} ({}) has axes that are no permutation", node.name, node.op_type));
+                return Err(format!(
+                    "the node {} ({}) has axes that are no permutation",
+                    node.name, node.op_type
+                ));
             }
             for inner in attribute.graphs.iter().chain(&attribute.g) {
                 sound_axes(inner)?;
@@ -76,10 +108,15 @@ fn sound_axes(graph: &GraphProto) -> Result<(), String> {
     Ok(())
 }
 
-/// The graph's inputs with what they are fed. Old exporters list the weights among the inputs; those are left out.
+/// The graph's inputs with what they are fed. Old exporters list the weights among the inputs;
+/// those are left out.
 fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
-    let weights: std::collections::HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let free = graph.input.iter().filter(|input| !weights.contains(input.name.as_str()));
+    let weights: std::collections::HashSet<&str> =
+        graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let free = graph
+        .input
+        .iter()
+        .filter(|input| !weights.contains(input.name.as_str()));
     free.map(|input| {
         let feed = match input.name.as_str() {
             "input_ids" => Feed::Ids,
@@ -99,7 +136,8 @@ fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
     .collect()
 }
 
-/// The output to read: an embedding of the sentence before token vectors, and those before whatever else has their rank.
+/// The output to read: an embedding of the sentence before token vectors, and those before whatever
+/// else has their rank.
 fn output(graph: &GraphProto) -> Option<&ValueInfoProto> {
     let named = |name: &str| graph.output.iter().find(|output| output.name == name);
     let ranked = |n: usize| graph.output.iter().find(|output| rank(output) == Some(n));
@@ -113,7 +151,10 @@ fn output(graph: &GraphProto) -> Option<&ValueInfoProto> {
 
 fn tensor(value: &ValueInfoProto) -> Option<&type_proto::Tensor> {
     match &value.r#type {
-        Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) => Some(tensor),
+        Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..
+        }) => Some(tensor),
         _ => None,
     }
 }

@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{
+    PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+};
 
 use super::error::EncodeError;
 
@@ -25,20 +27,28 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// Reads the bytes of a `tokenizer.json`; texts will be cut at `max_length` tokens, special tokens included.
-    /// `path` is named in errors.
+    /// Reads the bytes of a `tokenizer.json`; texts will be cut at `max_length` tokens, special
+    /// tokens included. `path` is named in errors.
     pub(super) fn new(bytes: &[u8], max_length: usize, path: &Path) -> Result<Self, EncodeError> {
-        let wrong = |reason: String| EncodeError::Tokenizer { path: path.to_path_buf(), reason };
+        let wrong = |reason: String| EncodeError::Tokenizer {
+            path: path.to_path_buf(),
+            reason,
+        };
         // The file is untrusted and the tokenizers crate unwraps in places.
         let mut tokenizer = guard(|| Tokenizer::from_bytes(bytes)).map_err(wrong)?;
         let pad = tokenizer.get_padding().map(|padding| padding.pad_id);
         tokenizer.with_padding(None);
-        let special = tokenizer.get_post_processor().map_or(0, |p| p.added_tokens(false));
+        let special = tokenizer
+            .get_post_processor()
+            .map_or(0, |p| p.added_tokens(false));
         if max_length <= special {
             return Err(EncodeError::Option {
                 option: "max_length",
                 value: max_length,
-                allowed: format!("at least {}: the tokenizer adds {special} special tokens to every text", special + 1),
+                allowed: format!(
+                    "at least {}: the tokenizer adds {special} special tokens to every text",
+                    special + 1
+                ),
             });
         }
         let truncation = TruncationParams {
@@ -68,7 +78,9 @@ impl Cutter {
 }
 
 /// Runs code of another crate on untrusted input: an error or a panic becomes a message.
-pub(super) fn guard<T, E: std::fmt::Display>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+pub(super) fn guard<T, E: std::fmt::Display>(
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|e| format!("{e:#}")),
         Err(panic) => Err(panic

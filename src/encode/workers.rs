@@ -4,9 +4,11 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs `work(0..jobs)` on at most `threads` threads, this one included, and returns the results in order.
+/// Runs `work(0..jobs)` on at most `threads` threads, this one included, and returns the results in
+/// order.
 ///
-/// After a failure no further job is begun; the failure of the lowest-numbered job that ran is returned.
+/// After a failure no further job is begun; the failure of the lowest-numbered job that ran is
+/// returned.
 pub(super) fn map<T: Send, E: Send>(
     jobs: usize,
     threads: usize,
@@ -24,7 +26,9 @@ pub(super) fn map<T: Send, E: Send>(
             if result.is_err() {
                 next.store(jobs, Ordering::Relaxed);
             }
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((job, result));
+            done.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((job, result));
         }
     };
     std::thread::scope(|scope| {
@@ -52,6 +56,9 @@ mod tests {
 
     #[test]
     fn a_failure_ends_the_work() {
-        assert_eq!(map(1000, 2, |i| if i == 3 { Err(i) } else { Ok(i) }), Err(3));
+        assert_eq!(
+            map(1000, 2, |i| if i == 3 { Err(i) } else { Ok(i) }),
+            Err(3)
+        );
     }
 }

@@ -11,7 +11,9 @@ use crate::item::check_id;
 use crate::query::Query;
 use crate::time;
 
-pub(crate) use record::{from_record, hash_text, hash_vector, query_hash, query_key, record_key, source_of, to_record};
+pub(crate) use record::{
+    from_record, hash_text, hash_vector, query_hash, query_key, record_key, source_of, to_record,
+};
 
 /// The most ids that may be given as shown beside a judged item.
 const MAX_SHOWN: usize = 10_000;
@@ -58,7 +60,9 @@ pub enum Subject {
 }
 
 /// How a judgement came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Source {
@@ -84,7 +88,14 @@ impl Source {
 
 impl Judgement {
     fn new(subject: Subject) -> Self {
-        Self { subject, user: None, source: Source::Explicit, weight: 1.0, at: None, shown: Vec::new() }
+        Self {
+            subject,
+            user: None,
+            source: Source::Explicit,
+            weight: 1.0,
+            at: None,
+            shown: Vec::new(),
+        }
     }
 
     /// The item is a good answer to the query.
@@ -99,17 +110,29 @@ impl Judgement {
 
     /// A grade from -1 (irrelevant) to 1 (relevant).
     pub fn graded(query: impl Into<Query>, item: impl Into<String>, grade: f32) -> Self {
-        Self::new(Subject::Graded { query: query.into(), item: item.into(), grade })
+        Self::new(Subject::Graded {
+            query: query.into(),
+            item: item.into(),
+            grade,
+        })
     }
 
     /// Two items belong together.
     pub fn similar(a: impl Into<String>, b: impl Into<String>) -> Self {
-        Self::new(Subject::Pair { a: a.into(), b: b.into(), similar: true })
+        Self::new(Subject::Pair {
+            a: a.into(),
+            b: b.into(),
+            similar: true,
+        })
     }
 
     /// Two items do not belong together.
     pub fn dissimilar(a: impl Into<String>, b: impl Into<String>) -> Self {
-        Self::new(Subject::Pair { a: a.into(), b: b.into(), similar: false })
+        Self::new(Subject::Pair {
+            a: a.into(),
+            b: b.into(),
+            similar: false,
+        })
     }
 
     /// Says who judged.
@@ -145,11 +168,19 @@ impl Judgement {
     /// The ids it speaks of, those shown beside it included.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         let (first, second) = match &self.subject {
-            Subject::Graded { query: Query::Item(query), item, .. } => (Some(query), item),
+            Subject::Graded {
+                query: Query::Item(query),
+                item,
+                ..
+            } => (Some(query), item),
             Subject::Graded { item, .. } => (None, item),
             Subject::Pair { a, b, .. } => (Some(a), b),
         };
-        first.into_iter().chain([second]).chain(&self.shown).map(String::as_str)
+        first
+            .into_iter()
+            .chain([second])
+            .chain(&self.shown)
+            .map(String::as_str)
     }
 
     /// Checks all that can be checked without the collection.
@@ -167,13 +198,19 @@ impl Judgement {
             Subject::Pair { .. } => {}
         }
         if !(self.weight.is_finite() && self.weight > 0.0) {
-            return Err(format!("the weight {} is not a number above 0", self.weight));
+            return Err(format!(
+                "the weight {} is not a number above 0",
+                self.weight
+            ));
         }
         if let Some(user) = &self.user {
             check_id(user).map_err(|e| e.replace("the id", "the user"))?;
         }
         if self.shown.len() > MAX_SHOWN {
-            return Err(format!("{} ids are given as shown, more than {MAX_SHOWN}", self.shown.len()));
+            return Err(format!(
+                "{} ids are given as shown, more than {MAX_SHOWN}",
+                self.shown.len()
+            ));
         }
         Ok(())
     }
@@ -239,7 +276,10 @@ mod tests {
             (Judgement::relevant(Query::like("a"), "a"), "same"),
             (Judgement::similar("a", "a"), "both"),
             (Judgement::relevant("q", "a").weight(0.0), "weight"),
-            (Judgement::relevant("q", "a").weight(f32::INFINITY), "weight"),
+            (
+                Judgement::relevant("q", "a").weight(f32::INFINITY),
+                "weight",
+            ),
             (Judgement::relevant("q", "a").user(""), "user"),
         ] {
             let reason = judgement.check().expect_err("a refusal");

@@ -61,7 +61,12 @@ pub(crate) fn to_record(judgement: &Judgement) -> JudgementRecord {
             };
             (query, item, *grade, false)
         }
-        Subject::Pair { a, b, similar } => (QueryRecord::Item(a.clone()), b, if *similar { 1.0 } else { -1.0 }, true),
+        Subject::Pair { a, b, similar } => (
+            QueryRecord::Item(a.clone()),
+            b,
+            if *similar { 1.0 } else { -1.0 },
+            true,
+        ),
     };
     JudgementRecord {
         query,
@@ -95,18 +100,30 @@ pub(crate) fn from_record<E>(
     vector: impl Fn([u8; 16]) -> Result<Vec<f32>, E>,
 ) -> Result<Judgement, E> {
     let subject = match (record.query, record.pair) {
-        (QueryRecord::Item(a), true) => Subject::Pair { a, b: record.item, similar: record.grade > 0.0 },
+        (QueryRecord::Item(a), true) => Subject::Pair {
+            a,
+            b: record.item,
+            similar: record.grade > 0.0,
+        },
         (query, _) => {
             let query = match query {
                 QueryRecord::Text(text) => Query::Text(text),
                 QueryRecord::Vector(hash) => Query::Vector(vector(hash)?),
                 QueryRecord::Item(id) => Query::Item(id),
             };
-            Subject::Graded { query, item: record.item, grade: record.grade }
+            Subject::Graded {
+                query,
+                item: record.item,
+                grade: record.grade,
+            }
         }
     };
     let since = Duration::from_millis(record.at.unsigned_abs());
-    let at = if record.at < 0 { UNIX_EPOCH.checked_sub(since) } else { UNIX_EPOCH.checked_add(since) };
+    let at = if record.at < 0 {
+        UNIX_EPOCH.checked_sub(since)
+    } else {
+        UNIX_EPOCH.checked_add(since)
+    };
     Ok(Judgement {
         subject,
         user: record.user,

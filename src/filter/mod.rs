@@ -1,6 +1,7 @@
 //! Filters on metadata: parsed once, then answered from [`postings`], or asked of one item.
 //!
-//! The language is a small part of MongoDB's: `{"year": {"$gte": 2020}, "lang": {"$in": ["en", "de"]}}`.
+//! The language is a small part of MongoDB's: `{"year": {"$gte": 2020}, "lang": {"$in": ["en",
+//! "de"]}}`.
 
 pub(crate) mod postings;
 mod strict;
@@ -14,11 +15,11 @@ use crate::item::{MAX_META_DEPTH, depth};
 
 /// A condition on an item's metadata.
 ///
-/// All entries of an object must hold. A plain value means `$eq`; operators are `$eq $ne $gt $gte $lt $lte $in $nin
-/// $exists $not`, and `$and $or $not` combine filters. Dots in a field's name reach into objects. An array matches when
-/// any of its elements does. Numbers compare with numbers and strings with strings; values of different kinds are
-/// unequal and in no order. `$ne`, `$nin` and `$not` hold exactly where their opposite does not, so also where the
-/// field is missing.
+/// All entries of an object must hold. A plain value means `$eq`; operators are `$eq $ne $gt $gte
+/// $lt $lte $in $nin $exists $not`, and `$and $or $not` combine filters. Dots in a field's name
+/// reach into objects. An array matches when any of its elements does. Numbers compare with numbers
+/// and strings with strings; values of different kinds are unequal and in no order. `$ne`, `$nin`
+/// and `$not` hold exactly where their opposite does not, so also where the field is missing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(Node);
 
@@ -47,8 +48,15 @@ impl Filter {
     pub fn parse(text: &str) -> Result<Self> {
         let value = strict::parse(text).map_err(|e| {
             // What is not JSON, or has a key twice.
-            let reason = if e.is_data() { e.to_string() } else { format!("it is not JSON: {e}") };
-            Error::InvalidFilter { at: "the whole".into(), reason }
+            let reason = if e.is_data() {
+                e.to_string()
+            } else {
+                format!("it is not JSON: {e}")
+            };
+            Error::InvalidFilter {
+                at: "the whole".into(),
+                reason,
+            }
         })?;
         Self::from_json(&value)
     }
@@ -59,7 +67,10 @@ impl Filter {
     /// [`Error::InvalidFilter`] naming the place in the filter.
     pub fn from_json(value: &Value) -> Result<Self> {
         if depth(value, MAX_META_DEPTH + 1) > MAX_META_DEPTH {
-            return Err(wrong("the whole", format!("it is nested deeper than {MAX_META_DEPTH} levels")));
+            return Err(wrong(
+                "the whole",
+                format!("it is nested deeper than {MAX_META_DEPTH} levels"),
+            ));
         }
         parse_object(value, "").map(Self)
     }
@@ -71,16 +82,30 @@ impl Filter {
 }
 
 fn wrong(at: &str, reason: impl Into<String>) -> Error {
-    Error::InvalidFilter { at: if at.is_empty() { "the top".into() } else { at.to_owned() }, reason: reason.into() }
+    Error::InvalidFilter {
+        at: if at.is_empty() {
+            "the top".into()
+        } else {
+            at.to_owned()
+        },
+        reason: reason.into(),
+    }
 }
 
 fn join(at: &str, key: &str) -> String {
-    if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
+    if at.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{at}.{key}")
+    }
 }
 
 fn parse_object(value: &Value, at: &str) -> Result<Node> {
     let Value::Object(map) = value else {
-        return Err(wrong(at, "an object such as {\"field\": value} is expected"));
+        return Err(wrong(
+            at,
+            "an object such as {\"field\": value} is expected",
+        ));
     };
     let mut all = Vec::with_capacity(map.len());
     for (key, value) in map {
@@ -90,7 +115,10 @@ fn parse_object(value: &Value, at: &str) -> Result<Node> {
             "$or" => Node::Any(parse_list(value, &here)?),
             "$not" => Node::Not(Box::new(parse_object(value, &here)?)),
             operator if operator.starts_with('$') => {
-                return Err(wrong(&here, "this operator cannot stand here; at the top there are $and, $or and $not"));
+                return Err(wrong(
+                    &here,
+                    "this operator cannot stand here; at the top there are $and, $or and $not",
+                ));
             }
             "" => return Err(wrong(at, "a field's name is empty")),
             field => parse_field(field.split('.').map(str::to_owned).collect(), value, &here)?,
@@ -101,23 +129,33 @@ fn parse_object(value: &Value, at: &str) -> Result<Node> {
 
 fn parse_list(value: &Value, at: &str) -> Result<Vec<Node>> {
     match value {
-        Value::Array(filters) if !filters.is_empty() => {
-            filters.iter().enumerate().map(|(i, f)| parse_object(f, &join(at, &i.to_string()))).collect()
-        }
+        Value::Array(filters) if !filters.is_empty() => filters
+            .iter()
+            .enumerate()
+            .map(|(i, f)| parse_object(f, &join(at, &i.to_string())))
+            .collect(),
         _ => Err(wrong(at, "a list of one or more filters is expected")),
     }
 }
 
 fn parse_field(path: Vec<String>, value: &Value, at: &str) -> Result<Node> {
     match value {
-        Value::Object(map) if map.keys().any(|k| k.starts_with('$')) => parse_operators(&path, map, at),
-        value => Ok(Node::Field { path, test: Test::Equal(value.clone()) }),
+        Value::Object(map) if map.keys().any(|k| k.starts_with('$')) => {
+            parse_operators(&path, map, at)
+        }
+        value => Ok(Node::Field {
+            path,
+            test: Test::Equal(value.clone()),
+        }),
     }
 }
 
 fn parse_operators(path: &[String], map: &Map<String, Value>, at: &str) -> Result<Node> {
     use Ordering::{Equal, Greater, Less};
-    let field = |test| Node::Field { path: path.to_vec(), test };
+    let field = |test| Node::Field {
+        path: path.to_vec(),
+        test,
+    };
     let not = |node| Node::Not(Box::new(node));
     let mut all = Vec::with_capacity(map.len());
     for (operator, value) in map {
@@ -170,14 +208,18 @@ impl Node {
     }
 }
 
-/// Follows a path and tests what it reaches; arrays on the way and at the end match when any element does.
+/// Follows a path and tests what it reaches; arrays on the way and at the end match when any
+/// element does.
 fn reach(value: &Value, path: &[String], test: &Test) -> bool {
     match (path.split_first(), value) {
-        (Some((first, rest)), Value::Object(map)) => map.get(first).is_some_and(|v| reach(v, rest, test)),
+        (Some((first, rest)), Value::Object(map)) => {
+            map.get(first).is_some_and(|v| reach(v, rest, test))
+        }
         (Some(_), Value::Array(values)) => values.iter().any(|v| reach(v, path, test)),
         (Some(_), _) => false,
         (None, value) => {
-            test.holds(value) || matches!(value, Value::Array(values) if values.iter().any(|v| test.holds(v)))
+            test.holds(value)
+                || matches!(value, Value::Array(values) if values.iter().any(|v| test.holds(v)))
         }
     }
 }
@@ -187,7 +229,9 @@ impl Test {
         match self {
             Self::Equal(operand) => equal(value, operand),
             Self::In(operands) => operands.iter().any(|o| equal(value, o)),
-            Self::Order(operand, orderings) => compare(value, operand).is_some_and(|o| orderings.contains(&o)),
+            Self::Order(operand, orderings) => {
+                compare(value, operand).is_some_and(|o| orderings.contains(&o))
+            }
             Self::Exists => true,
         }
     }
@@ -197,7 +241,9 @@ impl Test {
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(_), Value::Number(_)) => compare(a, b) == Some(Ordering::Equal),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
+        }
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| equal(v, w)))
         }
@@ -265,7 +311,11 @@ mod tests {
             check(filter, meta.clone(), expected);
         }
         check(json!({"year": 1}), Value::Null, false);
-        check(json!({"n": {"$gt": 9_007_199_254_740_992_i64}}), json!({"n": 9_007_199_254_740_993_i64}), true);
+        check(
+            json!({"n": {"$gt": 9_007_199_254_740_992_i64}}),
+            json!({"n": 9_007_199_254_740_993_i64}),
+            true,
+        );
     }
 
     #[test]

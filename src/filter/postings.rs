@@ -1,8 +1,9 @@
 //! Which items hold which values of a field: a bitmap a value, in the values' order.
 //!
-//! A field's postings are built when a filter first names the field and kept up to date from then on. Equality is one
-//! bitmap, a range is the union of a run of them. What they cannot tell (equality with lists and objects, integers beyond
-//! 2^53) is read from the metadata of the items that have the field.
+//! A field's postings are built when a filter first names the field and kept up to date from then
+//! on. Equality is one bitmap, a range is the union of a run of them. What they cannot tell
+//! (equality with lists and objects, integers beyond 2^53) is read from the metadata of the items
+//! that have the field.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -79,7 +80,9 @@ impl Known {
             Value::Bool(b) => Key::Bool(*b),
             Value::String(text) => Key::Text(text.as_str().into()),
             Value::Number(number) => {
-                let exact = number.as_i128().is_none_or(|i| (-EXACT..=EXACT).contains(&i));
+                let exact = number
+                    .as_i128()
+                    .is_none_or(|i| (-EXACT..=EXACT).contains(&i));
                 match number.as_f64() {
                     // Adding zero makes one zero of two.
                     Some(x) if exact => Key::Number(Ordered(x + 0.0)),
@@ -94,7 +97,11 @@ impl Known {
 impl Postings {
     /// No postings yet, over these slots.
     pub(crate) fn new(live: RoaringBitmap) -> Self {
-        Self { live, gone: 0, fields: HashMap::new() }
+        Self {
+            live,
+            gone: 0,
+            fields: HashMap::new(),
+        }
     }
 
     /// The fields of a filter that have no postings yet.
@@ -136,8 +143,8 @@ impl Postings {
         }
     }
 
-    /// Follows the removal of an item. Its values stay in the bitmaps, which are only read together with the live slots,
-    /// until more are gone than live.
+    /// Follows the removal of an item. Its values stay in the bitmaps, which are only read together
+    /// with the live slots, until more are gone than live.
     pub(crate) fn remove(&mut self, slot: u32) {
         self.live.remove(slot);
         self.gone += 1;
@@ -153,11 +160,16 @@ impl Postings {
         }
     }
 
-    /// The live slots that pass `filter`, all of whose fields must have postings. `read` gives an item's metadata.
+    /// The live slots that pass `filter`, all of whose fields must have postings. `read` gives an
+    /// item's metadata.
     ///
     /// # Errors
     /// Those of `read`.
-    pub(crate) fn matching(&self, filter: &Filter, read: &dyn Fn(u32) -> Result<Value>) -> Result<RoaringBitmap> {
+    pub(crate) fn matching(
+        &self,
+        filter: &Filter,
+        read: &dyn Fn(u32) -> Result<Value>,
+    ) -> Result<RoaringBitmap> {
         self.node(&filter.0, read)
     }
 
@@ -174,12 +186,17 @@ impl Postings {
                 all
             }
             Node::Any(nodes) => {
-                let each = nodes.iter().map(|node| self.node(node, read)).collect::<Result<Vec<_>>>()?;
+                let each = nodes
+                    .iter()
+                    .map(|node| self.node(node, read))
+                    .collect::<Result<Vec<_>>>()?;
                 each.union()
             }
             Node::Not(node) => &self.live - self.node(node, read)?,
             Node::Field { path, test } => {
-                let Some(field) = self.fields.get(&path.join(".")) else { return Ok(RoaringBitmap::new()) };
+                let Some(field) = self.fields.get(&path.join(".")) else {
+                    return Ok(RoaringBitmap::new());
+                };
                 if let Some(found) = field.holding(test) {
                     return Ok(found & &self.live);
                 }
@@ -196,7 +213,8 @@ impl Postings {
 }
 
 impl Field {
-    /// Enters what a path reaches; arrays on the way are entered element by element, as `reach` follows them.
+    /// Enters what a path reaches; arrays on the way are entered element by element, as `reach`
+    /// follows them.
     fn enter(&mut self, slot: u32, value: &Value, path: &[&str]) {
         match (path.split_first(), value) {
             (Some((first, rest)), Value::Object(map)) => {
@@ -235,27 +253,47 @@ impl Field {
         use std::cmp::Ordering::{Equal, Greater};
         match test {
             Test::Exists => Some(self.exists.clone()),
-            Test::Equal(value) => Some(self.values.get(&self.key(value)?).cloned().unwrap_or_default()),
+            Test::Equal(value) => Some(
+                self.values
+                    .get(&self.key(value)?)
+                    .cloned()
+                    .unwrap_or_default(),
+            ),
             Test::In(values) => {
-                let keys = values.iter().map(|value| self.key(value)).collect::<Option<Vec<Key>>>()?;
+                let keys = values
+                    .iter()
+                    .map(|value| self.key(value))
+                    .collect::<Option<Vec<Key>>>()?;
                 Some(keys.iter().filter_map(|key| self.values.get(key)).union())
             }
             Test::Order(value, orderings) => {
                 let key = self.key(value)?;
-                let edge = if orderings.contains(&Equal) { Bound::Included } else { Bound::Excluded }(key.clone());
+                let edge = if orderings.contains(&Equal) {
+                    Bound::Included
+                } else {
+                    Bound::Excluded
+                }(key.clone());
                 // The ends of the values of one kind.
                 let (first, last) = match key {
-                    Key::Number(_) => (Key::Number(Ordered(f64::NEG_INFINITY)), Bound::Excluded(Key::Text("".into()))),
+                    Key::Number(_) => (
+                        Key::Number(Ordered(f64::NEG_INFINITY)),
+                        Bound::Excluded(Key::Text("".into())),
+                    ),
                     Key::Text(_) => (Key::Text("".into()), Bound::Unbounded),
                     Key::Null | Key::Bool(_) => return None,
                 };
-                let range = if orderings.contains(&Greater) { (edge, last) } else { (Bound::Included(first), edge) };
+                let range = if orderings.contains(&Greater) {
+                    (edge, last)
+                } else {
+                    (Bound::Included(first), edge)
+                };
                 Some(self.values.range(range).map(|(_, slots)| slots).union())
             }
         }
     }
 
-    /// The key that a value of a test is looked up by; `None` where it must be compared with the metadata itself.
+    /// The key that a value of a test is looked up by; `None` where it must be compared with the
+    /// metadata itself.
     fn key(&self, value: &Value) -> Option<Key> {
         match Known::of(value) {
             Known::Key(Key::Number(_)) if self.inexact => None,
@@ -295,7 +333,8 @@ mod tests {
             (-3i64..4).prop_map(Value::from),
             (-3i64..4).prop_map(|i| Value::from(i as f64 / 2.0)),
             Just(json!(-0.0)),
-            prop_oneof![Just(9_007_199_254_740_992_i64), Just(9_007_199_254_740_993)].prop_map(Value::from),
+            prop_oneof![Just(9_007_199_254_740_992_i64), Just(9_007_199_254_740_993)]
+                .prop_map(Value::from),
             "[ab]{0,2}".prop_map(Value::from),
         ]
     }
@@ -305,14 +344,17 @@ mod tests {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
                 prop::collection::btree_map(prop_oneof![Just("x"), Just("y")], inner, 0..3)
-                    .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+                    .prop_map(|map| Value::Object(
+                        map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+                    )),
             ]
         })
     }
 
     fn meta() -> impl Strategy<Value = Value> {
-        prop::collection::btree_map(prop_oneof![Just("a"), Just("b")], value(), 0..3)
-            .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()))
+        prop::collection::btree_map(prop_oneof![Just("a"), Just("b")], value(), 0..3).prop_map(
+            |map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+        )
     }
 
     fn condition() -> impl Strategy<Value = Value> {
@@ -326,14 +368,16 @@ mod tests {
             prop::collection::vec(scalar(), 0..4).prop_map(|v| json!({"$in": v})),
             any::<bool>().prop_map(|b| json!({"$exists": b})),
         ];
-        (field, test).prop_map(|(field, test)| json!({field: test})).prop_recursive(2, 8, 3, |inner| {
-            let list = prop::collection::vec(inner.clone(), 1..3);
-            prop_oneof![
-                list.clone().prop_map(|l| json!({"$and": l})),
-                list.prop_map(|l| json!({"$or": l})),
-                inner.prop_map(|f| json!({"$not": f})),
-            ]
-        })
+        (field, test)
+            .prop_map(|(field, test)| json!({field: test}))
+            .prop_recursive(2, 8, 3, |inner| {
+                let list = prop::collection::vec(inner.clone(), 1..3);
+                prop_oneof![
+                    list.clone().prop_map(|l| json!({"$and": l})),
+                    list.prop_map(|l| json!({"$or": l})),
+                    inner.prop_map(|f| json!({"$not": f})),
+                ]
+            })
     }
 
     proptest! {
@@ -383,7 +427,9 @@ mod tests {
             }
         }
         assert!(postings.fields["name"].values.len() <= 10 + FEW as usize + 1);
-        let found = postings.matching(&filter, &|_| Ok(Value::Null)).expect("matches");
+        let found = postings
+            .matching(&filter, &|_| Ok(Value::Null))
+            .expect("matches");
         assert_eq!(found.iter().collect::<Vec<_>>(), [9999]);
     }
 }

@@ -1,6 +1,7 @@
 //! JSON in which no object has a key twice.
 //!
-//! `serde_json` keeps the last of two equal keys. In a filter that would drop a condition without a word.
+//! `serde_json` keeps the last of two equal keys. In a filter that would drop a condition without a
+//! word.
 
 use std::fmt;
 
@@ -70,7 +71,9 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = access.next_key::<String>()? {
             let value = access.next_value_seed(Self)?;
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} stands twice in one object")));
+                return Err(A::Error::custom(format!(
+                    "the key {key:?} stands twice in one object"
+                )));
             }
             map.insert(key, value);
         }
@@ -96,16 +99,27 @@ mod tests {
             r#"[1, [2, {"a": []}], {}]"#,
             r#"{"a": {"b": [null, "x"]}, "c": 1e-7}"#,
         ] {
-            assert_eq!(parse(text).expect(text), serde_json::from_str::<Value>(text).expect(text), "{text}");
+            assert_eq!(
+                parse(text).expect(text),
+                serde_json::from_str::<Value>(text).expect(text),
+                "{text}"
+            );
         }
         for text in ["", "{", "[1,]", "1 2", "nul", "1e999"] {
-            assert_eq!(parse(text).is_err(), serde_json::from_str::<Value>(text).is_err(), "{text}");
+            assert_eq!(
+                parse(text).is_err(),
+                serde_json::from_str::<Value>(text).is_err(),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_key_that_stands_twice_is_refused_wherever_it_stands() {
-        for text in [r#"{"a": 1, "a": 2}"#, r#"{"$or": [{"x": 1}, {"y": {"a": 1, "b": 2, "a": 1}}]}"#] {
+        for text in [
+            r#"{"a": 1, "a": 2}"#,
+            r#"{"$or": [{"x": 1}, {"y": {"a": 1, "b": 2, "a": 1}}]}"#,
+        ] {
             let refused = parse(text).expect_err(text).to_string();
             assert!(refused.contains("\"a\" stands twice"), "{refused}");
         }

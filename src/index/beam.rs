@@ -1,7 +1,8 @@
 //! Beam search over a flat graph: the one loop that segments and the linker share.
 //!
-//! The beam is a sorted pool of the `ef` best items that count. Items that do not count (deleted, or outside the filter)
-//! are still walked through, from a queue of their own, so that they route without taking a place in the pool.
+//! The beam is a sorted pool of the `ef` best items that count. Items that do not count (deleted,
+//! or outside the filter) are still walked through, from a queue of their own, so that they route
+//! without taking a place in the pool.
 
 use std::cell::RefCell;
 use std::cmp::{Ordering, Reverse};
@@ -36,7 +37,9 @@ impl PartialOrd for Scored {
 
 impl Ord for Scored {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.distance.total_cmp(&other.distance).then(self.id.cmp(&other.id))
+        self.distance
+            .total_cmp(&other.distance)
+            .then(self.id.cmp(&other.id))
     }
 }
 
@@ -49,7 +52,8 @@ pub(crate) trait Score {
 /// Edges of what comes this near to the front of the pool are fetched early.
 const AHEAD: usize = 4;
 
-/// Edges of so many items after the one that is walked to are fetched: one of them is likely to be next.
+/// Edges of so many items after the one that is walked to are fetched: one of them is likely to be
+/// next.
 const SOON: usize = 2;
 
 /// What one search did.
@@ -76,7 +80,8 @@ pub(crate) struct Scratch {
 /// Set in the key of an item that was expanded.
 const EXPANDED: u64 = 1;
 
-/// A distance and an item, of which there are fewer than 2^31, in one number of the order of [`Scored`].
+/// A distance and an item, of which there are fewer than 2^31, in one number of the order of
+/// [`Scored`].
 #[inline]
 fn key(distance: f32, id: u32) -> u64 {
     let bits = distance.to_bits();
@@ -90,12 +95,19 @@ fn id_of(key: u64) -> u32 {
 
 fn scored(key: u64) -> Scored {
     let ordered = (key >> 32) as u32;
-    let bits = if ordered >> 31 == 1 { ordered ^ 1 << 31 } else { !ordered };
-    Scored { distance: f32::from_bits(bits), id: id_of(key) }
+    let bits = if ordered >> 31 == 1 {
+        ordered ^ 1 << 31
+    } else {
+        !ordered
+    };
+    Scored {
+        distance: f32::from_bits(bits),
+        id: id_of(key),
+    }
 }
 
-/// Where `key` belongs among sorted keys. The processor cannot guess the steps of a binary search, each of which waits for the one
-/// before; the comparisons here wait for nothing.
+/// Where `key` belongs among sorted keys. The processor cannot guess the steps of a binary search,
+/// each of which waits for the one before; the comparisons here wait for nothing.
 #[inline]
 fn place(keys: &[u64], key: u64) -> usize {
     const STEP: usize = 16;
@@ -104,11 +116,21 @@ fn place(keys: &[u64], key: u64) -> usize {
         return keys.partition_point(|item| *item < key);
     }
     let (steps, _) = keys.as_chunks::<STEP>();
-    let before = STEP * steps.iter().map(|step| usize::from(step[STEP - 1] < key)).sum::<usize>();
-    before + keys[before..].iter().take(STEP).map(|item| usize::from(*item < key)).sum::<usize>()
+    let before = STEP
+        * steps
+            .iter()
+            .map(|step| usize::from(step[STEP - 1] < key))
+            .sum::<usize>();
+    before
+        + keys[before..]
+            .iter()
+            .take(STEP)
+            .map(|item| usize::from(*item < key))
+            .sum::<usize>()
 }
 
-/// A set that is emptied by counting up. One byte an item, so that the set of a large graph stays in the cache.
+/// A set that is emptied by counting up. One byte an item, so that the set of a large graph stays
+/// in the cache.
 #[derive(Debug, Default)]
 struct Visited {
     stamps: Vec<u8>,
@@ -140,7 +162,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Runs `work` with this thread's memory (or new memory, should a metric search from within a search).
+/// Runs `work` with this thread's memory (or new memory, should a metric search from within a
+/// search).
 pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
         Ok(mut scratch) => work(&mut scratch),
@@ -148,7 +171,8 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     })
 }
 
-/// Searches `graph` from `entries` for the `ef` nearest items that `counts` accepts; they are left in `scratch.pool`.
+/// Searches `graph` from `entries` for the `ef` nearest items that `counts` accepts; they are left
+/// in `scratch.pool`.
 pub(crate) fn search(
     graph: &[Edges],
     entries: &[u32],
@@ -158,7 +182,13 @@ pub(crate) fn search(
     cancel: Option<&(dyn Fn() -> bool + Sync)>,
     scratch: &mut Scratch,
 ) -> Walk {
-    let Scratch { pool, keys, routing, visited, distances } = scratch;
+    let Scratch {
+        pool,
+        keys,
+        routing,
+        visited,
+        distances,
+    } = scratch;
     pool.clear();
     keys.clear();
     routing.clear();
@@ -169,7 +199,10 @@ pub(crate) fn search(
         met[count] = entry;
         count += usize::from(visited.insert(entry));
     }
-    let mut walk = Walk { evaluations: 0, complete: true };
+    let mut walk = Walk {
+        evaluations: 0,
+        complete: true,
+    };
     // The first place of the pool that may hold an unexpanded item.
     let mut next = 0;
     // The last of a full pool.
@@ -253,17 +286,31 @@ mod tests {
         for len in [0, 1, 15, 16, 17, 31, 32, 33, 100, 1023, 1024, 1025, 2000] {
             let keys: Vec<u64> = (0..len).map(|i| 3 * i + 1).collect();
             for key in 0..3 * len + 3 {
-                assert_eq!(place(&keys, key), keys.partition_point(|item| *item < key), "{key} of {len}");
+                assert_eq!(
+                    place(&keys, key),
+                    keys.partition_point(|item| *item < key),
+                    "{key} of {len}"
+                );
             }
         }
     }
 
     #[test]
     fn keys_have_the_order_of_what_they_stand_for() {
-        let mut all: Vec<Scored> = [0.0, -0.0, 1.5, -1.5, f32::MAX, f32::MIN, f32::INFINITY, 1e-40, f32::NEG_INFINITY]
-            .into_iter()
-            .flat_map(|distance| [0, 1, 7, u32::MAX / 2].map(|id| Scored { distance, id }))
-            .collect();
+        let mut all: Vec<Scored> = [
+            0.0,
+            -0.0,
+            1.5,
+            -1.5,
+            f32::MAX,
+            f32::MIN,
+            f32::INFINITY,
+            1e-40,
+            f32::NEG_INFINITY,
+        ]
+        .into_iter()
+        .flat_map(|distance| [0, 1, 7, u32::MAX / 2].map(|id| Scored { distance, id }))
+        .collect();
         all.sort_unstable();
         let keys: Vec<u64> = all.iter().map(|item| key(item.distance, item.id)).collect();
         assert!(keys.is_sorted_by(|a, b| a < b));

@@ -14,18 +14,32 @@ pub(crate) struct Best {
 impl Best {
     /// The best `wanted` of `of`.
     pub(crate) fn new(wanted: usize, of: usize) -> Self {
-        Self { wanted, found: Vec::with_capacity(2 * wanted.min(of)), bound: f32::INFINITY }
+        Self {
+            wanted,
+            found: Vec::with_capacity(2 * wanted.min(of)),
+            bound: f32::INFINITY,
+        }
     }
 
     /// Looks at some items and their estimates.
     pub(crate) fn offer(&mut self, locals: &[u32], estimates: &[f32], slot: &impl Fn(u32) -> u32) {
         for (&local, &distance) in locals.iter().zip(estimates) {
             if distance <= self.bound {
-                self.found.push((Scored { distance, id: slot(local) }, local));
+                self.found.push((
+                    Scored {
+                        distance,
+                        id: slot(local),
+                    },
+                    local,
+                ));
                 if self.found.len() >= 2 * self.wanted {
                     self.found.select_nth_unstable(self.wanted - 1);
                     self.found.truncate(self.wanted);
-                    self.bound = self.found.iter().map(|b| b.0.distance).fold(f32::NEG_INFINITY, f32::max);
+                    self.bound = self
+                        .found
+                        .iter()
+                        .map(|b| b.0.distance)
+                        .fold(f32::NEG_INFINITY, f32::max);
                 }
             }
         }
@@ -35,6 +49,12 @@ impl Best {
     pub(crate) fn sorted(mut self) -> Vec<Scored> {
         self.found.sort_unstable();
         self.found.truncate(self.wanted);
-        self.found.into_iter().map(|(scored, id)| Scored { distance: scored.distance, id }).collect()
+        self.found
+            .into_iter()
+            .map(|(scored, id)| Scored {
+                distance: scored.distance,
+                id,
+            })
+            .collect()
     }
 }

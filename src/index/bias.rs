@@ -1,7 +1,9 @@
-//! Biases `x' A x`, four bytes an item and metric: computed when first touched, or in the background.
+//! Biases `x' A x`, four bytes an item and metric: computed when first touched, or in the
+//! background.
 //!
-//! A bias that is not known yet is NaN. Two threads may compute the same one; both write the same bits, because a
-//! metric gives the same bias whatever the batch. Metrics used least recently are forgotten when the cache is full.
+//! A bias that is not known yet is NaN. Two threads may compute the same one; both write the same
+//! bits, because a metric gives the same bias whatever the batch. Metrics used least recently are
+//! forgotten when the cache is full.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +31,11 @@ pub(crate) struct Biases(Box<[AtomicU32]>);
 
 impl Biases {
     fn unknown(len: usize) -> Self {
-        Self((0..len).map(|_| AtomicU32::new(f32::NAN.to_bits())).collect())
+        Self(
+            (0..len)
+                .map(|_| AtomicU32::new(f32::NAN.to_bits()))
+                .collect(),
+        )
     }
 
     /// The bias of `local`, NaN if it is not known.
@@ -57,7 +63,11 @@ impl Biases {
     /// Makes the biases of `locals` known, many rows to a call of the metric.
     pub(crate) fn ensure(&self, locals: &[u32], rows: &impl RowSource, metric: &dyn Metric) {
         if locals.iter().any(|&local| self.get(local).is_nan()) {
-            let missing: Vec<u32> = locals.iter().copied().filter(|&local| self.get(local).is_nan()).collect();
+            let missing: Vec<u32> = locals
+                .iter()
+                .copied()
+                .filter(|&local| self.get(local).is_nan())
+                .collect();
             self.compute(&missing, rows, metric);
         }
     }
@@ -113,7 +123,10 @@ struct Entry {
 impl BiasCache {
     /// A cache that forgets metrics when it holds more than `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default() }
+        Self {
+            limit,
+            state: Mutex::default(),
+        }
     }
 
     /// The biases of part `part` with room for `len` items, under metric `version`.
@@ -130,10 +143,20 @@ impl BiasCache {
         entry.parts.insert(part, Arc::clone(&made));
         state.bytes += len * size_of::<f32>();
         while state.bytes > self.limit {
-            let oldest = state.versions.iter().filter(|(v, _)| **v != version).min_by_key(|(_, e)| e.used);
-            let Some(oldest) = oldest.map(|(v, _)| *v) else { break };
+            let oldest = state
+                .versions
+                .iter()
+                .filter(|(v, _)| **v != version)
+                .min_by_key(|(_, e)| e.used);
+            let Some(oldest) = oldest.map(|(v, _)| *v) else {
+                break;
+            };
             if let Some(entry) = state.versions.remove(&oldest) {
-                state.bytes -= entry.parts.values().map(|b| b.0.len() * size_of::<f32>()).sum::<usize>();
+                state.bytes -= entry
+                    .parts
+                    .values()
+                    .map(|b| b.0.len() * size_of::<f32>())
+                    .sum::<usize>();
             }
         }
         made
@@ -153,14 +176,21 @@ impl BiasCache {
         state.bytes = 0;
         for entry in state.versions.values_mut() {
             entry.parts.retain(|part, _| parts.contains(part));
-            state.bytes += entry.parts.values().map(|b| b.0.len() * size_of::<f32>()).sum::<usize>();
+            state.bytes += entry
+                .parts
+                .values()
+                .map(|b| b.0.len() * size_of::<f32>())
+                .sum::<usize>();
         }
         state.versions.retain(|_, entry| !entry.parts.is_empty());
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).bytes
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bytes
     }
 }
 

@@ -1,4 +1,5 @@
-//! Numbers that are either held or lie in an [`Image`]: what is read of a segment need not know which.
+//! Numbers that are either held or lie in an [`Image`]: what is read of a segment need not know
+//! which.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -40,7 +41,9 @@ impl<T: AnyBitPattern> Deref for Column<T> {
         match self {
             Self::Held(numbers) => numbers,
             // It does not fail: it did not when the column was made. Loops take the slice out once.
-            Self::Mapped(image, part) => bytemuck::try_cast_slice(image.part(*part)).unwrap_or_default(),
+            Self::Mapped(image, part) => {
+                bytemuck::try_cast_slice(image.part(*part)).unwrap_or_default()
+            }
         }
     }
 }

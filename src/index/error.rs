@@ -33,7 +33,9 @@ pub(crate) enum IndexError {
         next: u32,
     },
     /// The metric measures vectors of another dimension.
-    #[error("metric {version} measures {found} numbers where this collection's vectors have {expected}")]
+    #[error(
+        "metric {version} measures {found} numbers where this collection's vectors have {expected}"
+    )]
     MetricDimension {
         /// The metric's version.
         version: u32,
@@ -50,7 +52,8 @@ pub(crate) enum IndexError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A row in a segment's image is not what was written. The items are not lost: the store has them.
+    /// A row in a segment's image is not what was written. The items are not lost: the store has
+    /// them.
     #[error("the image of segment {segment} is damaged")]
     DamagedImage {
         /// The segment.

@@ -1,6 +1,7 @@
 //! Segments as they lie in a file: written once, mapped, and used in place.
 //!
-//! The parts of an image, in order, all little-endian; each is an array that starts at a multiple of 64 bytes:
+//! The parts of an image, in order, all little-endian; each is an array that starts at a multiple
+//! of 64 bytes:
 //!
 //! | part | array |
 //! |---|---|
@@ -40,8 +41,15 @@ pub(crate) enum Part {
 
 impl Part {
     /// In their order.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Header, Self::Slots, Self::Edges, Self::Ranges, Self::Codes, Self::Biases, Self::Rows];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Header,
+        Self::Slots,
+        Self::Edges,
+        Self::Ranges,
+        Self::Codes,
+        Self::Biases,
+        Self::Rows,
+    ];
 }
 
 /// Bytes in parts that somebody else keeps, such as a mapped file. They never change.
@@ -59,8 +67,8 @@ pub(crate) trait Image: Send + Sync + std::fmt::Debug {
 /// Words in the header.
 const HEADER: usize = 8;
 
-/// A segment as the parts of an image; `biases` are those of its items under the built-in metric. `None` for what is itself
-/// in an image that is damaged.
+/// A segment as the parts of an image; `biases` are those of its items under the built-in metric.
+/// `None` for what is itself in an image that is damaged.
 pub(crate) fn parts<'a>(
     segment: &'a Segment,
     biases: &[f32],
@@ -84,7 +92,15 @@ pub(crate) fn parts<'a>(
     fn lent<T: bytemuck::NoUninit>(numbers: &[T]) -> Cow<'_, [u8]> {
         Cow::Borrowed(bytemuck::cast_slice(numbers))
     }
-    Some(vec![held(&words), lent(&segment.slots), lent(&segment.edges), held(&ranges), lent(codes), held(biases), rows])
+    Some(vec![
+        held(&words),
+        lent(&segment.slots),
+        lent(&segment.edges),
+        held(&ranges),
+        lent(codes),
+        held(biases),
+        rows,
+    ])
 }
 
 /// What the store knows of its segments' images.
@@ -107,52 +123,101 @@ pub(crate) fn open(
     image: &Arc<dyn Image>,
     expected: Expected<'_>,
 ) -> Result<(Segment, Column<f32>), IndexError> {
-    read(id, image, expected).map_err(|reason| IndexError::Graph { segment: id, reason })
+    read(id, image, expected).map_err(|reason| IndexError::Graph {
+        segment: id,
+        reason,
+    })
 }
 
-fn read(id: u64, image: &Arc<dyn Image>, expected: Expected<'_>) -> Result<(Segment, Column<f32>), String> {
-    let Expected { dim, next_slot, format } = expected;
+fn read(
+    id: u64,
+    image: &Arc<dyn Image>,
+    expected: Expected<'_>,
+) -> Result<(Segment, Column<f32>), String> {
+    let Expected {
+        dim,
+        next_slot,
+        format,
+    } = expected;
     if cfg!(target_endian = "big") {
         return Err("images are used on little-endian machines only".to_owned());
     }
     const STEP: usize = 1 << 20;
     let ranges = Part::ALL[..Part::Rows as usize].iter().flat_map(|part| {
         let len = image.part(*part).len();
-        (0..len).step_by(STEP).map(move |from| (*part, from..len.min(from + STEP)))
+        (0..len)
+            .step_by(STEP)
+            .map(move |from| (*part, from..len.min(from + STEP)))
     });
-    let sound = ranges.collect::<Vec<_>>().into_par_iter().all(|(part, range)| image.verify(part, range));
+    let sound = ranges
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .all(|(part, range)| image.verify(part, range));
     if !sound {
         return Err("a checksum of its image does not fit".to_owned());
     }
     let short = || "its image's parts do not fit together".to_owned();
     let header: Column<u32> = Column::mapped(image, Part::Header).ok_or_else(short)?;
-    let &[low, high, items, dimension, entry, linked_under, unrefined, bits] = &*header else { return Err(short()) };
+    let &[
+        low,
+        high,
+        items,
+        dimension,
+        entry,
+        linked_under,
+        unrefined,
+        bits,
+    ] = &*header
+    else {
+        return Err(short());
+    };
     debug_assert_eq!(header.len(), HEADER);
     if u64::from(low) | u64::from(high) << 32 != id {
         return Err("it is another segment's image".to_owned());
     }
     let len = items as usize;
-    let slots: Column<u32> = Column::mapped(image, Part::Slots).filter(|slots| slots.len() == len).ok_or_else(short)?;
-    let edges: Column<Edges> =
-        Column::mapped(image, Part::Edges).filter(|edges| edges.len() == len).ok_or_else(short)?;
-    let ranges: Column<f32> = Column::mapped(image, Part::Ranges).filter(|r| r.len() == 2 * dim).ok_or_else(short)?;
+    let slots: Column<u32> = Column::mapped(image, Part::Slots)
+        .filter(|slots| slots.len() == len)
+        .ok_or_else(short)?;
+    let edges: Column<Edges> = Column::mapped(image, Part::Edges)
+        .filter(|edges| edges.len() == len)
+        .ok_or_else(short)?;
+    let ranges: Column<f32> = Column::mapped(image, Part::Ranges)
+        .filter(|r| r.len() == 2 * dim)
+        .ok_or_else(short)?;
     let width = Width::of_bits(bits).ok_or_else(short)?;
-    let codes: Column<CodeBlock> =
-        Column::mapped(image, Part::Codes).filter(|codes| codes.len() == len * width.blocks(dim)).ok_or_else(short)?;
-    let biases: Column<f32> = Column::mapped(image, Part::Biases).filter(|b| b.len() == len).ok_or_else(short)?;
+    let codes: Column<CodeBlock> = Column::mapped(image, Part::Codes)
+        .filter(|codes| codes.len() == len * width.blocks(dim))
+        .ok_or_else(short)?;
+    let biases: Column<f32> = Column::mapped(image, Part::Biases)
+        .filter(|b| b.len() == len)
+        .ok_or_else(short)?;
     let rows = match format {
         None => {
             let rows: Column<Block> = Column::mapped(image, Part::Rows)
                 .filter(|rows| rows.len() == len * blocks_for(dim))
                 .ok_or_else(short)?;
-            SegmentRows::Mapped { image: Arc::clone(image), rows, dim }
+            SegmentRows::Mapped {
+                image: Arc::clone(image),
+                rows,
+                dim,
+            }
         }
         Some(format) if image.part(Part::Rows).len() == len * format.bytes(dim) => {
-            SegmentRows::Packed { image: Arc::clone(image), format: Arc::clone(format), len, dim }
+            SegmentRows::Packed {
+                image: Arc::clone(image),
+                format: Arc::clone(format),
+                len,
+                dim,
+            }
         }
         Some(_) => return Err(short()),
     };
-    if dimension as usize != dim || entry >= items || unrefined > items || ranges.iter().any(|x| !x.is_finite()) {
+    if dimension as usize != dim
+        || entry >= items
+        || unrefined > items
+        || ranges.iter().any(|x| !x.is_finite())
+    {
         return Err(short());
     }
     let leads_nowhere = |edges: &Edges| {
@@ -163,7 +228,16 @@ fn read(id: u64, image: &Arc<dyn Image>, expected: Expected<'_>) -> Result<(Segm
         return Err("an edge leads nowhere".to_owned());
     }
     let codes = Codes::mapped(width, &ranges, codes);
-    let parts = Parts { id, slots, rows, codes, edges, entry, linked_under, unrefined: unrefined as usize };
+    let parts = Parts {
+        id,
+        slots,
+        rows,
+        codes,
+        edges,
+        entry,
+        linked_under,
+        unrefined: unrefined as usize,
+    };
     let segment = Segment::new(parts);
     if !segment.has_distinct_slots(next_slot) {
         return Err("slots are repeated or were never given".to_owned());
@@ -171,7 +245,8 @@ fn read(id: u64, image: &Arc<dyn Image>, expected: Expected<'_>) -> Result<(Segm
     Ok((segment, biases))
 }
 
-/// Checks all of an image, and its rows against the vectors that the store has; `None` for slots that it has not.
+/// Checks all of an image, and its rows against the vectors that the store has; `None` for slots
+/// that it has not.
 ///
 /// # Errors
 /// [`IndexError::Graph`] says what is wrong.
@@ -182,7 +257,12 @@ pub(crate) fn check(
     mut vector: impl FnMut(u32) -> Option<Vec<f32>>,
 ) -> Result<(), IndexError> {
     let (segment, _) = open(id, image, expected)?;
-    let wrong = |reason: String| Err(IndexError::Graph { segment: id, reason });
+    let wrong = |reason: String| {
+        Err(IndexError::Graph {
+            segment: id,
+            reason,
+        })
+    };
     if !image.verify(Part::Rows, 0..image.part(Part::Rows).len()) {
         return wrong("a checksum of its rows does not fit".to_owned());
     }
@@ -190,7 +270,9 @@ pub(crate) fn check(
     for (item, slot) in segment.slots.iter().enumerate() {
         unpack_into(segment.rows.row(item as u32, &mut room), &mut row);
         if vector(*slot).is_some_and(|vector| vector != row) {
-            return wrong(format!("its vector of slot {slot} is another than the store's"));
+            return wrong(format!(
+                "its vector of slot {slot} is another than the store's"
+            ));
         }
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! The batch linker: a flat graph by batch insertion, the same whatever the number of threads.
 //!
-//! After ParlayANN (Manohar et al., PPoPP 2024): nodes are inserted in batches of about one per cent of the graph. Every
-//! node of a batch searches the graph as it was before the batch and prunes what it finds; then the reverse edges are
-//! added, sorted, target by target. Both halves are parallel and neither sees the other threads' work.
+//! After ParlayANN (Manohar et al., PPoPP 2024): nodes are inserted in batches of about one per
+//! cent of the graph. Every node of a batch searches the graph as it was before the batch and
+//! prunes what it finds; then the reverse edges are added, sorted, target by target. Both halves
+//! are parallel and neither sees the other threads' work.
 
 use rayon::prelude::*;
 
@@ -57,12 +58,23 @@ pub(crate) struct Graph {
 impl Graph {
     /// A graph over the first `edges.len()` items of `space` as it was linked before.
     pub(crate) fn resume(space: &Space<'_>, edges: Vec<Edges>, entry: u32) -> Self {
-        let neighbours = edges.par_iter().enumerate().map(|(node, edges)| known(space, node as u32, edges)).collect();
-        Self { neighbours, edges, entry }
+        let neighbours = edges
+            .par_iter()
+            .enumerate()
+            .map(|(node, edges)| known(space, node as u32, edges))
+            .collect();
+        Self {
+            neighbours,
+            edges,
+            entry,
+        }
     }
 
     /// Replaces the edges of a node.
-    #[expect(clippy::large_types_passed_by_value, reason = "it is moved into its place")]
+    #[expect(
+        clippy::large_types_passed_by_value,
+        reason = "it is moved into its place"
+    )]
     pub(crate) fn set(&mut self, node: u32, neighbours: Neighbours) {
         self.edges[node as usize] = *neighbours.edges();
         self.neighbours[node as usize] = neighbours;
@@ -92,28 +104,61 @@ impl Graph {
 fn known(space: &Space<'_>, node: u32, edges: &Edges) -> Neighbours {
     let mut out = Neighbours::EMPTY;
     for &id in edges.iter().take_while(|id| **id != NONE) {
-        out.push(Scored { distance: space.distance(node, id), id });
+        out.push(Scored {
+            distance: space.distance(node, id),
+            id,
+        });
     }
     out
 }
 
 /// The items nearest to item `node`, without itself, found on the graph `ef` wide: walked on codes
 /// where these are walked, then computed again.
-pub(crate) fn nearest(space: &Space<'_>, edges: &[Edges], entry: u32, node: u32, ef: usize) -> Vec<Scored> {
+pub(crate) fn nearest(
+    space: &Space<'_>,
+    edges: &[Edges],
+    entry: u32,
+    node: u32,
+    ef: usize,
+) -> Vec<Scored> {
     let ids: Vec<u32> = with_scratch(|scratch| {
         if codes::are_walked(space.dim()) {
             let mut numbers = vec![0.0; space.dim()];
             unpack_into(space.row(node), &mut numbers);
-            let mut score = SpaceScore { space, query: space.codes().query(&numbers), norm: space.norm(node) };
-            search(edges, &[entry], ef, &mut score, |id| id != node, None, scratch);
+            let mut score = SpaceScore {
+                space,
+                query: space.codes().query(&numbers),
+                norm: space.norm(node),
+            };
+            search(
+                edges,
+                &[entry],
+                ef,
+                &mut score,
+                |id| id != node,
+                None,
+                scratch,
+            );
         } else {
-            search(edges, &[entry], ef, &mut ExactScore { space, node }, |id| id != node, None, scratch);
+            search(
+                edges,
+                &[entry],
+                ef,
+                &mut ExactScore { space, node },
+                |id| id != node,
+                None,
+                scratch,
+            );
         }
         scratch.pool.iter().map(|found| found.id).collect()
     });
     let mut distances = Vec::with_capacity(ids.len());
     space.distances(space.row(node), space.norm(node), &ids, &mut distances);
-    let mut found: Vec<Scored> = ids.iter().zip(distances).map(|(&id, distance)| Scored { distance, id }).collect();
+    let mut found: Vec<Scored> = ids
+        .iter()
+        .zip(distances)
+        .map(|(&id, distance)| Scored { distance, id })
+        .collect();
     found.sort_unstable();
     found
 }
@@ -149,7 +194,12 @@ struct ExactScore<'a> {
 impl Score for ExactScore<'_> {
     #[inline]
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
-        self.space.distances(self.space.row(self.node), self.space.norm(self.node), ids, out);
+        self.space.distances(
+            self.space.row(self.node),
+            self.space.norm(self.node),
+            ids,
+            out,
+        );
     }
 }
 
@@ -157,7 +207,15 @@ impl Score for ExactScore<'_> {
 pub(crate) fn reversed(sources: &[(u32, Neighbours)]) -> Vec<(u32, Scored)> {
     let of = |(source, neighbours): &(u32, Neighbours)| {
         let source = *source;
-        let turned = move |edge: Scored| (edge.id, Scored { distance: edge.distance, id: source });
+        let turned = move |edge: Scored| {
+            (
+                edge.id,
+                Scored {
+                    distance: edge.distance,
+                    id: source,
+                },
+            )
+        };
         neighbours.scored().map(turned).collect::<Vec<_>>()
     };
     sources.iter().flat_map(of).collect()
@@ -173,8 +231,12 @@ pub(crate) fn link(space: &Space<'_>, watch: Watch<'_>) -> Result<Graph, Cancell
         .into_par_iter()
         .map(|node| {
             let others = (0..seed).filter(|other| *other != node);
-            let mut candidates: Vec<Scored> =
-                others.map(|id| Scored { distance: space.distance(node, id), id }).collect();
+            let mut candidates: Vec<Scored> = others
+                .map(|id| Scored {
+                    distance: space.distance(node, id),
+                    id,
+                })
+                .collect();
             candidates.sort_unstable();
             (node, prune(space, &candidates, M, |_| false))
         })
@@ -196,7 +258,12 @@ pub(crate) fn link(space: &Space<'_>, watch: Watch<'_>) -> Result<Graph, Cancell
 ///
 /// # Errors
 /// [`Cancelled`]; the graph is then half grown and of no use.
-pub(crate) fn append(space: &Space<'_>, graph: &mut Graph, ef: usize, watch: Watch<'_>) -> Result<(), Cancelled> {
+pub(crate) fn append(
+    space: &Space<'_>,
+    graph: &mut Graph,
+    ef: usize,
+    watch: Watch<'_>,
+) -> Result<(), Cancelled> {
     let (first, total) = (graph.edges.len(), space.len());
     graph.edges.reserve(total - first);
     graph.neighbours.reserve(total - first);

@@ -1,9 +1,10 @@
 //! Turning heads into segments, and several parts into one.
 //!
-//! The largest part absorbed lends its graph, the others' items are appended to it. Segments are absorbed while they are
-//! at most [`ABSORB`] times as large as what is put to them, so their sizes grow geometrically and their number stays
-//! logarithmic. A graph is refined as a whole when dead items are cut out of it, and when the index is left alone after a
-//! good part of it was linked: refining while items still come would be done again and again.
+//! The largest part absorbed lends its graph, the others' items are appended to it. Segments are
+//! absorbed while they are at most [`ABSORB`] times as large as what is put to them, so their sizes
+//! grow geometrically and their number stays logarithmic. A graph is refined as a whole when dead
+//! items are cut out of it, and when the index is left alone after a good part of it was linked:
+//! refining while items still come would be done again and again.
 
 use std::sync::Arc;
 
@@ -28,9 +29,11 @@ use crate::plugin::Metric;
 const ABSORB: usize = 8;
 /// A segment loses its dead items when one in this many is dead.
 const DEAD_SHARE: usize = 5;
-/// When the index is left alone, small segments are put to the largest if they hold one item in this many of its.
+/// When the index is left alone, small segments are put to the largest if they hold one item in
+/// this many of its.
 const SMALL_SHARE: usize = 32;
-/// When the index is left alone, a graph of which one item in this many was appended is refined as a whole.
+/// When the index is left alone, a graph of which one item in this many was appended is refined as
+/// a whole.
 const UNREFINED_SHARE: usize = 4;
 
 /// Whether a graph that items were appended to is refined as a whole.
@@ -41,9 +44,12 @@ enum Refining {
     Always,
 }
 
-/// A segment with so many dead items that they are to be cut out. What cannot be read cannot be cut.
+/// A segment with so many dead items that they are to be cut out. What cannot be read cannot be
+/// cut.
 fn to_cut(view: &View) -> Option<&SegmentView> {
-    view.segments.iter().find(|part| part.dead * DEAD_SHARE > part.segment.len() && !part.segment.is_damaged())
+    view.segments
+        .iter()
+        .find(|part| part.dead * DEAD_SHARE > part.segment.len() && !part.segment.is_damaged())
 }
 
 impl Shared {
@@ -54,12 +60,21 @@ impl Shared {
             self.freeze();
         }
         let view = self.view.load_full();
-        let heads: Vec<HeadView> = view.heads.iter().filter(|head| head.frozen).cloned().collect();
+        let heads: Vec<HeadView> = view
+            .heads
+            .iter()
+            .filter(|head| head.frozen)
+            .cloned()
+            .collect();
         if heads.is_empty() {
             return Ok(());
         }
         let mut total: usize = heads.iter().map(|head| head.len - head.dead).sum();
-        let mut by_size: Vec<&SegmentView> = view.segments.iter().filter(|part| !part.segment.is_damaged()).collect();
+        let mut by_size: Vec<&SegmentView> = view
+            .segments
+            .iter()
+            .filter(|part| !part.segment.is_damaged())
+            .collect();
         by_size.sort_by_key(|part| part.segment.len());
         let mut absorbed = Vec::new();
         for part in by_size {
@@ -83,21 +98,35 @@ impl Shared {
         // Chosen while nobody else replaces parts: what was linked meanwhile must not come back.
         let view = self.view.load_full();
         match to_cut(&view) {
-            Some(segment) => self.merge(&view, std::slice::from_ref(segment), &[], Refining::WhereItPays, watch),
+            Some(segment) => self.merge(
+                &view,
+                std::slice::from_ref(segment),
+                &[],
+                Refining::WhereItPays,
+                watch,
+            ),
             None => Ok(()),
         }
     }
 
-    /// Whether small segments beside the largest are worth making one of them all, since each is searched on its own, or
-    /// much of the largest was never refined.
+    /// Whether small segments beside the largest are worth making one of them all, since each is
+    /// searched on its own, or much of the largest was never refined.
     pub(crate) fn wants_one_segment(&self) -> bool {
         let view = self.view.load();
-        let Some(largest) = view.segments.first().map(|part| &part.segment) else { return false };
+        let Some(largest) = view.segments.first().map(|part| &part.segment) else {
+            return false;
+        };
         if view.check_images().is_err() {
             return false;
         }
-        let others: usize = view.segments.iter().skip(1).map(|part| part.segment.len()).sum();
-        others > 0 && others * SMALL_SHARE >= largest.len() || largest.unrefined * UNREFINED_SHARE > largest.len()
+        let others: usize = view
+            .segments
+            .iter()
+            .skip(1)
+            .map(|part| part.segment.len())
+            .sum();
+        others > 0 && others * SMALL_SHARE >= largest.len()
+            || largest.unrefined * UNREFINED_SHARE > largest.len()
     }
 
     /// Makes one segment of all, refined where that pays.
@@ -145,29 +174,46 @@ impl Shared {
             // What was made of it must not be believed.
             return Err(Cancelled);
         }
-        // What was measured on the old parts says little of the new ones, and must not be kept with them.
+        // What was measured on the old parts says little of the new ones, and must not be kept with
+        // them.
         self.calibrations.clear();
-        let gone = |part: u64| segments.iter().any(|s| s.segment.id == part) || heads.iter().any(|h| h.head.id == part);
+        let gone = |part: u64| {
+            segments.iter().any(|s| s.segment.id == part) || heads.iter().any(|h| h.head.id == part)
+        };
         self.replace_parts(|view| {
             view.segments.retain(|part| !gone(part.segment.id));
             view.heads.retain(|part| !gone(part.head.id));
             if let Some(segment) = made {
-                let dead = segment.slots.iter().filter(|slot| view.dead.contains(**slot)).count();
+                let dead = segment
+                    .slots
+                    .iter()
+                    .filter(|slot| view.dead.contains(**slot))
+                    .count();
                 view.segments.push(SegmentView { segment, dead });
-                view.segments.sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
+                view.segments
+                    .sort_by_key(|part| std::cmp::Reverse(part.segment.len()));
             }
         });
         write::ask(&mut lock(&self.asked).calibrate, active);
         Ok(())
     }
 
-    /// Copies the rows of the parts together: those of the part that lends its graph first, the others by slot.
-    fn gather(&self, dead: &Tombstones, segments: &[SegmentView], heads: &[HeadView], anew: bool) -> Gathered {
+    /// Copies the rows of the parts together: those of the part that lends its graph first, the
+    /// others by slot.
+    fn gather(
+        &self,
+        dead: &Tombstones,
+        segments: &[SegmentView],
+        heads: &[HeadView],
+        anew: bool,
+    ) -> Gathered {
         for part in segments {
             part.segment.rows.read_all();
         }
         let largest = segments.iter().max_by_key(|part| part.segment.len());
-        let seed = largest.filter(|part| part.segment.len() > part.dead).map(|part| &*part.segment);
+        let seed = largest
+            .filter(|part| part.segment.len() > part.dead)
+            .map(|part| &*part.segment);
         let mut gathered = Gathered::default();
         if let (Some(seed), Some(part)) = (seed, largest) {
             let cut = part.dead > 0 && (anew || part.dead * DEAD_SHARE > seed.len());
@@ -183,7 +229,9 @@ impl Shared {
         }
         for part in heads {
             let head = &*part.head;
-            others.extend((0..part.len as u32).map(|local| (head.slot(local), head as &dyn RowAt, local)));
+            others.extend(
+                (0..part.len as u32).map(|local| (head.slot(local), head as &dyn RowAt, local)),
+            );
         }
         others.retain(|(slot, ..)| !dead.contains(*slot));
         others.sort_unstable_by_key(|(slot, ..)| *slot);
@@ -243,16 +291,37 @@ impl Gathered {
         if self.cut {
             self.edges = bridge(&seed.edges, &alive);
             // Items are in breadth-first order: the first living one is nearest to the old entry.
-            self.entry = if alive[seed.entry as usize] == NONE { 0 } else { alive[seed.entry as usize] };
+            self.entry = if alive[seed.entry as usize] == NONE {
+                0
+            } else {
+                alive[seed.entry as usize]
+            };
         } else {
             self.edges = seed.edges.to_vec();
             self.entry = seed.entry;
         }
     }
 
-    fn build(self, id: u64, metric: &Versioned, refining: Refining, watch: Watch<'_>) -> Result<Segment, Cancelled> {
-        let Self { mut slots, rows, edges, entry, mut linked_under, mut unrefined, cut, .. } = self;
-        let Some(mut rows) = rows else { return Err(Cancelled) };
+    fn build(
+        self,
+        id: u64,
+        metric: &Versioned,
+        refining: Refining,
+        watch: Watch<'_>,
+    ) -> Result<Segment, Cancelled> {
+        let Self {
+            mut slots,
+            rows,
+            edges,
+            entry,
+            mut linked_under,
+            mut unrefined,
+            cut,
+            ..
+        } = self;
+        let Some(mut rows) = rows else {
+            return Err(Cancelled);
+        };
         let maps = metric.version != 0 || metric.metric.matrix().is_none();
         let mut embedded = maps.then(|| embed(&rows, &*metric.metric));
         let fresh = edges.is_empty();
@@ -272,7 +341,10 @@ impl Gathered {
                 Refining::Always => true,
             };
         let share = if refining { 0.6 } else { 1.0 };
-        let first = Watch { progress: &|done| (watch.progress)(done * share), ..watch };
+        let first = Watch {
+            progress: &|done| (watch.progress)(done * share),
+            ..watch
+        };
         if fresh {
             graph = link(&space, first)?;
             linked_under = metric.version;
@@ -281,7 +353,10 @@ impl Gathered {
             append(&space, &mut graph, EF_LINK, first)?;
         }
         if refining {
-            let second = Watch { progress: &|done| (watch.progress)(share + done * (1.0 - share)), ..watch };
+            let second = Watch {
+                progress: &|done| (watch.progress)(share + done * (1.0 - share)),
+                ..watch
+            };
             attach(&space, &mut graph);
             refine(&space, &mut graph, EF_REFINE, second)?;
             graph.entry = medoid(embedded.as_ref().unwrap_or(&rows));
@@ -293,15 +368,33 @@ impl Gathered {
         let (order, edges) = breadth_first(&graph.edges, entry);
         let slots = Column::Held(order.iter().map(|&i| slots[i as usize]).collect());
         let rows = rows.permuted(&order);
-        let (codes, rows, edges) = (Codes::of(&rows), SegmentRows::Held(rows), Column::Held(edges));
-        Ok(Segment::new(Parts { id, slots, rows, codes, edges, entry: 0, linked_under, unrefined }))
+        let (codes, rows, edges) = (
+            Codes::of(&rows),
+            SegmentRows::Held(rows),
+            Column::Held(edges),
+        );
+        Ok(Segment::new(Parts {
+            id,
+            slots,
+            rows,
+            codes,
+            edges,
+            entry: 0,
+            linked_under,
+            unrefined,
+        }))
     }
 }
 
 /// The rows in the space where `metric` is squared Euclid.
 fn embed(rows: &Rows, metric: &dyn Metric) -> Rows {
-    // A distance that is no metric maps items by what they have in common, so it must see them all at once.
-    let step = if metric.matrix().is_some() { 1024 } else { rows.len().max(1) };
+    // A distance that is no metric maps items by what they have in common, so it must see them all
+    // at once.
+    let step = if metric.matrix().is_some() {
+        1024
+    } else {
+        rows.len().max(1)
+    };
     let starts: Vec<usize> = (0..rows.len()).step_by(step).collect();
     let pieces: Vec<ndarray::Array2<f32>> = starts
         .into_par_iter()
@@ -326,8 +419,8 @@ fn embed(rows: &Rows, metric: &dyn Metric) -> Rows {
     out
 }
 
-/// The entry, then all others in an order that has nothing to do with how they came: sorted input would make batches
-/// of one topic, whose items cannot see each other.
+/// The entry, then all others in an order that has nothing to do with how they came: sorted input
+/// would make batches of one topic, whose items cannot see each other.
 fn insertion_order(entry: u32, len: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..len as u32).filter(|i| *i != entry).collect();
     let key = |i: &u32| {
@@ -342,7 +435,8 @@ fn insertion_order(entry: u32, len: usize) -> Vec<u32> {
     order
 }
 
-/// The nodes in breadth-first order from `entry`, unreachable ones last, and the edges renumbered to it.
+/// The nodes in breadth-first order from `entry`, unreachable ones last, and the edges renumbered
+/// to it.
 fn breadth_first(edges: &[Edges], entry: u32) -> (Vec<u32>, Vec<Edges>) {
     let mut order = reachable(edges, entry);
     let mut number = vec![NONE; edges.len()];
@@ -355,7 +449,16 @@ fn breadth_first(edges: &[Edges], entry: u32) -> (Vec<u32>, Vec<Edges>) {
             order.push(node);
         }
     }
-    let renumber = |id: u32| if id == NONE { NONE } else { number[id as usize] };
-    let renumbered = order.par_iter().map(|&node| edges[node as usize].map(renumber)).collect();
+    let renumber = |id: u32| {
+        if id == NONE {
+            NONE
+        } else {
+            number[id as usize]
+        }
+    };
+    let renumbered = order
+        .par_iter()
+        .map(|&node| edges[node as usize].map(renumber))
+        .collect();
     (order, renumbered)
 }

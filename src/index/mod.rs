@@ -1,9 +1,11 @@
-//! What answers a search: a snapshot of heads and linked segments, under whatever metric the query names.
+//! What answers a search: a snapshot of heads and linked segments, under whatever metric the query
+//! names.
 //!
-//! Fresh items go to a [`head`], which is scanned, or searched through an `hnsw_rs` graph when it is large. Full heads
-//! are turned into [`segment`]s in the background by the batch [linker](link). A search takes one snapshot ([`view`]),
-//! asks every part and merges; it never waits for writers or the background, and nothing outside this room knows which
-//! part answered. The metric reaches the index only as a rewritten query and the items' biases (see
+//! Fresh items go to a [`head`], which is scanned, or searched through an `hnsw_rs` graph when it
+//! is large. Full heads are turned into [`segment`]s in the background by the batch [linker](link).
+//! A search takes one snapshot ([`view`]), asks every part and merges; it never waits for writers
+//! or the background, and nothing outside this room knows which part answered. The metric reaches
+//! the index only as a rewritten query and the items' biases (see
 //! [`Metric`](crate::plugin::Metric)); items are linked in the space that `Metric::embed` maps to.
 //!
 //! The index takes and gives vectors and bytes; it knows nothing of files, ids or text.
@@ -62,7 +64,8 @@ use write::Shared;
 /// Largest dimension.
 pub(crate) const MAX_DIM: usize = 4096;
 
-/// A metric and the number that names it: equal numbers mean equal metrics. Number 0 is [`Config::base`].
+/// A metric and the number that names it: equal numbers mean equal metrics. Number 0 is
+/// [`Config::base`].
 #[derive(Debug, Clone)]
 pub(crate) struct Versioned {
     /// The name.
@@ -74,7 +77,8 @@ pub(crate) struct Versioned {
 /// Told of the segments and calibrations after they changed.
 pub(crate) type OnChange = dyn Fn(&Segments<'_>) + Send + Sync;
 
-/// Asked for images of the segments when nothing else is left to do; those that it gives are used from then on.
+/// Asked for images of the segments when nothing else is left to do; those that it gives are used
+/// from then on.
 pub(crate) type OnCalm = dyn Fn(&Segments<'_>) -> Vec<(u64, Arc<dyn Image>)> + Send + Sync;
 
 /// How an index behaves.
@@ -92,7 +96,8 @@ pub(crate) struct Config {
     pub(crate) bias_bytes: usize,
     /// Threads that linking uses.
     pub(crate) threads: usize,
-    /// Whether a thread of the index's own does what is to be done; otherwise [`Index::settle`] does it.
+    /// Whether a thread of the index's own does what is to be done; otherwise [`Index::settle`]
+    /// does it.
     pub(crate) background: bool,
     /// Calibrations of an earlier session, which hold for the segments that are restored.
     pub(crate) calibrations: BTreeMap<u32, Curve>,
@@ -140,8 +145,8 @@ impl std::fmt::Debug for Config {
 
 /// An index over vectors of one dimension, named by slots.
 ///
-/// Slots are given by the caller, in increasing order, and never again. All methods take `&self`; searches run at the
-/// same time as each other and as everything else.
+/// Slots are given by the caller, in increasing order, and never again. All methods take `&self`;
+/// searches run at the same time as each other and as everything else.
 #[derive(Debug)]
 pub(crate) struct Index {
     shared: Arc<Shared>,
@@ -168,11 +173,12 @@ impl Index {
 
     /// Adds and removes items; both become visible together, in the next search.
     ///
-    /// `add` is (slot, vector), slots increasing and above all slots given before. Removing a slot that is not live does
-    /// nothing. An upsert is a new slot in `add` and the old one in `remove`.
+    /// `add` is (slot, vector), slots increasing and above all slots given before. Removing a slot
+    /// that is not live does nothing. An upsert is a new slot in `add` and the old one in `remove`.
     ///
     /// # Errors
-    /// [`IndexError::Dimension`], [`IndexError::NotFinite`], [`IndexError::SlotOrder`]; nothing is changed then.
+    /// [`IndexError::Dimension`], [`IndexError::NotFinite`], [`IndexError::SlotOrder`]; nothing is
+    /// changed then.
     pub(crate) fn apply(&self, add: &[(u32, &[f32])], remove: &[u32]) -> Result<(), IndexError> {
         self.shared.apply(add, remove)?;
         self.background.wake(&self.shared);
@@ -210,22 +216,25 @@ impl Index {
         Snapshot(self.shared.view.load_full())
     }
 
-    /// Makes `metric` the one that new links are made under, fills its biases and calibrates it in the background.
-    /// Searches do not wait for any of it.
+    /// Makes `metric` the one that new links are made under, fills its biases and calibrates it in
+    /// the background. Searches do not wait for any of it.
     pub(crate) fn activate(&self, metric: &Versioned) {
         self.shared.activate(metric);
         self.background.wake(&self.shared);
     }
 
-    /// Waits until the background has nothing left to do. Without a background thread, does it here.
+    /// Waits until the background has nothing left to do. Without a background thread, does it
+    /// here.
     pub(crate) fn settle(&self) {
         self.background.settle(&self.shared);
     }
 
-    /// Links the heads that are too large to be scanned and calibrates the active metric, so that the index gives the
-    /// same answers when it is opened again.
+    /// Links the heads that are too large to be scanned and calibrates the active metric, so that
+    /// the index gives the same answers when it is opened again.
     pub(crate) fn close(&self) {
-        self.shared.closing.store(true, std::sync::atomic::Ordering::Release);
+        self.shared
+            .closing
+            .store(true, std::sync::atomic::Ordering::Release);
         // Biases are not kept: computing more of them would be for nothing.
         write::lock(&self.shared.asked).fill.clear();
         self.settle();
@@ -241,7 +250,9 @@ impl Index {
         progress: &(dyn Fn(f32) + Sync),
         cancel: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), IndexError> {
-        Ok(self.shared.link_heads(true, link::Watch { progress, cancel })?)
+        Ok(self
+            .shared
+            .link_heads(true, link::Watch { progress, cancel })?)
     }
 
     /// Makes one segment of everything that is live and refines it under the active metric.
@@ -301,7 +312,10 @@ impl Index {
     /// The beam width that reaches the recall target under a metric, where it is calibrated.
     #[cfg(test)]
     pub(crate) fn ef_for(&self, version: u32) -> Option<usize> {
-        self.shared.calibrations.get(version, TARGET).map(|width| width.ef)
+        self.shared
+            .calibrations
+            .get(version, TARGET)
+            .map(|width| width.ef)
     }
 
     /// Sizes.
@@ -333,9 +347,15 @@ impl Segments<'_> {
         self.shared.calibrations.all()
     }
 
-    /// One as the parts of an image; `None` where there is no such segment, or a damaged image has it.
+    /// One as the parts of an image; `None` where there is no such segment, or a damaged image has
+    /// it.
     pub(crate) fn image(&self, id: u64) -> Option<Vec<Cow<'_, [u8]>>> {
-        let segment = &*self.view.segments.iter().find(|s| s.segment.id == id)?.segment;
+        let segment = &*self
+            .view
+            .segments
+            .iter()
+            .find(|s| s.segment.id == id)?
+            .segment;
         let base = &self.shared.config.base;
         let biases = self.shared.biases.of(0, id, segment.len());
         let items: Vec<u32> = (0..segment.len() as u32).collect();
@@ -346,36 +366,61 @@ impl Segments<'_> {
 
     /// Whether one lies in an image already.
     pub(crate) fn is_mapped(&self, id: u64) -> bool {
-        self.view.segments.iter().any(|s| s.segment.id == id && s.segment.is_mapped())
+        self.view
+            .segments
+            .iter()
+            .any(|s| s.segment.id == id && s.segment.is_mapped())
     }
 
     /// The slots that segments hold, dead ones included.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
-        self.view.segments.iter().flat_map(|s| s.segment.slots.iter().copied())
+        self.view
+            .segments
+            .iter()
+            .flat_map(|s| s.segment.slots.iter().copied())
     }
 
     /// Items in slots from here on may be in no segment.
     pub(crate) fn unlinked_from(&self) -> u32 {
         let first = |head: &view::HeadView| (head.len > 0).then(|| head.head.slot(0));
-        self.view.heads.iter().filter_map(first).min().unwrap_or(self.view.next_slot)
+        self.view
+            .heads
+            .iter()
+            .filter_map(first)
+            .min()
+            .unwrap_or(self.view.next_slot)
     }
 }
 
 impl Shared {
     /// See [`Index::nearest_exactly`].
-    fn nearest_exactly(&self, metric: &Versioned, queries: &[&[f32]], k: usize) -> Result<Vec<Vec<u32>>, IndexError> {
+    fn nearest_exactly(
+        &self,
+        metric: &Versioned,
+        queries: &[&[f32]],
+        k: usize,
+    ) -> Result<Vec<Vec<u32>>, IndexError> {
         // So many queries meet a block of rows while it is in the cache.
         const TOGETHER: usize = 32;
-        queries.iter().try_for_each(|query| self.check_vector(query))?;
+        queries
+            .iter()
+            .try_for_each(|query| self.check_vector(query))?;
         self.check_metric(metric)?;
         let view = self.view.load_full();
         let biases = PartBiases::of(&view, &self.biases, metric.version);
         let found: Vec<Vec<Vec<u32>>> = queries
             .par_chunks(TOGETHER)
             .map(|queries| {
-                let queries: Vec<Query<'_>> = queries.iter().map(|query| Query::new(metric, query)).collect();
-                let found = search::scan_all(&view, &biases, &queries, k, &|| false).unwrap_or_default();
-                found.into_iter().map(|hits| hits.iter().map(|hit| hit.slot).collect()).collect()
+                let queries: Vec<Query<'_>> = queries
+                    .iter()
+                    .map(|query| Query::new(metric, query))
+                    .collect();
+                let found =
+                    search::scan_all(&view, &biases, &queries, k, &|| false).unwrap_or_default();
+                found
+                    .into_iter()
+                    .map(|hits| hits.iter().map(|hit| hit.slot).collect())
+                    .collect()
             })
             .collect();
         view.check_images()?;
@@ -383,17 +428,27 @@ impl Shared {
     }
 
     /// See [`Index::search`].
-    fn search(&self, metric: &Versioned, query: &[f32], params: &SearchParams<'_>) -> Result<Found, IndexError> {
+    fn search(
+        &self,
+        metric: &Versioned,
+        query: &[f32],
+        params: &SearchParams<'_>,
+    ) -> Result<Found, IndexError> {
         self.check_vector(query)?;
         self.check_metric(metric)?;
-        let view = params.at.map_or_else(|| self.view.load_full(), |snapshot| Arc::clone(&snapshot.0));
+        let view = params
+            .at
+            .map_or_else(|| self.view.load_full(), |snapshot| Arc::clone(&snapshot.0));
         let recall = params.recall.unwrap_or(TARGET);
         let measured = self.calibrations.get(metric.version, recall);
         let ef = match params.ef {
             Some(ef) => ef,
             // Only a scan finds everything.
             None if recall >= 1.0 => view.held().max(1),
-            None => measured.map_or_else(|| calibrate::uncalibrated(&view, metric, recall), |width| width.ef),
+            None => measured.map_or_else(
+                || calibrate::uncalibrated(&view, metric, recall),
+                |width| width.ef,
+            ),
         };
         let query = Query::new(metric, query);
         let biases = PartBiases::of(&view, &self.biases, metric.version);

@@ -1,5 +1,5 @@
-//! Choosing a node's edges: the relative neighbourhood rule with alpha 1, as in HNSW's heuristic and DiskANN's robust
-//! prune (Malkov & Yashunin 2018; Subramanya et al. 2019).
+//! Choosing a node's edges: the relative neighbourhood rule with alpha 1, as in HNSW's heuristic
+//! and DiskANN's robust prune (Malkov & Yashunin 2018; Subramanya et al. 2019).
 //!
 //! A candidate is kept when no neighbour kept before it is nearer to it than the node is.
 
@@ -21,8 +21,15 @@ impl<'a> Space<'a> {
     /// The space of `rows`.
     pub(crate) fn new(rows: &'a Rows) -> Self {
         let kernels = kernels();
-        let norms = (0..rows.len()).map(|i| (kernels.dot)(rows.row(i), rows.row(i))).collect();
-        Self { rows, codes: Codes::of(rows), norms, kernels }
+        let norms = (0..rows.len())
+            .map(|i| (kernels.dot)(rows.row(i), rows.row(i)))
+            .collect();
+        Self {
+            rows,
+            codes: Codes::of(rows),
+            norms,
+            kernels,
+        }
     }
 
     /// Items.
@@ -50,7 +57,11 @@ impl<'a> Space<'a> {
     #[inline]
     pub(crate) fn finish(norms: f32, dot: f32) -> f32 {
         let distance = norms - 2.0 * dot;
-        if distance.is_nan() { f32::INFINITY } else { distance.max(0.0) }
+        if distance.is_nan() {
+            f32::INFINITY
+        } else {
+            distance.max(0.0)
+        }
     }
 
     /// Squared distance of two items.
@@ -68,10 +79,17 @@ impl<'a> Space<'a> {
         let (fours, rest) = ids.as_chunks::<4>();
         for four in fours {
             let dots = (self.kernels.dot4)(row, four.map(|id| self.row(id)));
-            out.extend(four.iter().zip(dots).map(|(&id, dot)| Self::finish(norm + self.norms[id as usize], dot)));
+            out.extend(
+                four.iter()
+                    .zip(dots)
+                    .map(|(&id, dot)| Self::finish(norm + self.norms[id as usize], dot)),
+            );
         }
         for &id in rest {
-            out.push(Self::finish(norm + self.norms[id as usize], (self.kernels.dot)(row, self.row(id))));
+            out.push(Self::finish(
+                norm + self.norms[id as usize],
+                (self.kernels.dot)(row, self.row(id)),
+            ));
         }
     }
 
@@ -94,7 +112,12 @@ pub(crate) struct Neighbours {
 
 impl Neighbours {
     /// No edges.
-    pub(crate) const EMPTY: Self = Self { ids: [NONE; DEGREE], distances: [0.0; DEGREE], len: 0, checked: 0 };
+    pub(crate) const EMPTY: Self = Self {
+        ids: [NONE; DEGREE],
+        distances: [0.0; DEGREE],
+        len: 0,
+        checked: 0,
+    };
 
     /// The neighbours' ids.
     pub(crate) fn ids(&self) -> &[u32] {
@@ -108,7 +131,10 @@ impl Neighbours {
 
     /// The edges with their distances.
     pub(crate) fn scored(&self) -> impl Iterator<Item = Scored> + '_ {
-        self.ids().iter().zip(&self.distances).map(|(&id, &distance)| Scored { distance, id })
+        self.ids()
+            .iter()
+            .zip(&self.distances)
+            .map(|(&id, &distance)| Scored { distance, id })
     }
 
     /// Whether there is room for another edge.
@@ -139,7 +165,8 @@ impl Neighbours {
 
 /// Keeps at most `most` of `candidates` (nearest first, without the node itself or repetitions).
 ///
-/// `trusted` says of a candidate's position whether it is of a group whose members are known not to occlude each other.
+/// `trusted` says of a candidate's position whether it is of a group whose members are known not to
+/// occlude each other.
 pub(crate) fn prune(
     space: &Space<'_>,
     candidates: &[Scored],
@@ -153,8 +180,10 @@ pub(crate) fn prune(
             break;
         }
         let trust = trusted(candidate.id);
-        let occluded = (0..kept.len as usize)
-            .any(|i| !(trust && kept_trusted[i]) && space.distance(candidate.id, kept.ids[i]) < candidate.distance);
+        let occluded = (0..kept.len as usize).any(|i| {
+            !(trust && kept_trusted[i])
+                && space.distance(candidate.id, kept.ids[i]) < candidate.distance
+        });
         if !occluded {
             kept_trusted[kept.len as usize] = trust;
             kept.push(*candidate);
@@ -194,17 +223,28 @@ mod tests {
             crate::index::rows::pack_into(&random.vector(6), rows.row_mut(i));
         }
         let space = Space::new(&rows);
-        let mut candidates: Vec<Scored> = (1..80).map(|id| Scored { distance: space.distance(0, id), id }).collect();
+        let mut candidates: Vec<Scored> = (1..80)
+            .map(|id| Scored {
+                distance: space.distance(0, id),
+                id,
+            })
+            .collect();
         candidates.sort_unstable();
         let kept = prune(&space, &candidates, DEGREE, |_| false);
         assert_eq!(kept.ids()[0], candidates[0].id);
         for c in &candidates {
-            let occluder = kept.scored().any(|k| k < *c && space.distance(k.id, c.id) < c.distance);
+            let occluder = kept
+                .scored()
+                .any(|k| k < *c && space.distance(k.id, c.id) < c.distance);
             assert_eq!(occluder, !kept.ids().contains(&c.id));
         }
         // Adding what was dropped changes nothing: the checked edges still occlude it.
         let mut same = kept;
-        let dropped: Vec<Scored> = candidates.iter().filter(|c| !kept.ids().contains(&c.id)).copied().collect();
+        let dropped: Vec<Scored> = candidates
+            .iter()
+            .filter(|c| !kept.ids().contains(&c.id))
+            .copied()
+            .collect();
         extend(&space, 0, &mut same, &dropped);
         assert_eq!(same.ids(), kept.ids());
     }

@@ -1,8 +1,9 @@
 //! The hand-over of states from writers, one at a time, to readers, who never wait.
 //!
-//! A writer derives the next state from the last and publishes it in one step; a reader keeps the state that it took for as
-//! long as it likes. What a state refers to is written before the state is published, and never changed after: a reader
-//! that took the state sees all of it. `tests/loom` tries this file in every order of two writers and a reader.
+//! A writer derives the next state from the last and publishes it in one step; a reader keeps the
+//! state that it took for as long as it likes. What a state refers to is written before the state
+//! is published, and never changed after: a reader that took the state sees all of it. `tests/loom`
+//! tries this file in every order of two writers and a reader.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,7 +30,10 @@ pub(crate) struct Published<T> {
 
 impl<T: Clone> Published<T> {
     pub(crate) fn new(state: T) -> Self {
-        Self { current: ArcSwap::from_pointee(state), writer: Mutex::new(()) }
+        Self {
+            current: ArcSwap::from_pointee(state),
+            writer: Mutex::new(()),
+        }
     }
 
     /// The last state, for a moment.
@@ -51,8 +55,12 @@ impl<T: Clone> Published<T> {
     }
 
     /// Publishes what `change` makes of the last state, unless it refuses: then nothing is changed.
-    pub(crate) fn try_update<E>(&self, change: impl FnOnce(&mut T) -> Result<(), E>) -> Result<(), E> {
-        // Whether or not a thread panicked while it held the lock: it had published nothing, or all.
+    pub(crate) fn try_update<E>(
+        &self,
+        change: impl FnOnce(&mut T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // Whether or not a thread panicked while it held the lock: it had published nothing, or
+        // all.
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = T::clone(&self.current.load());
         change(&mut next)?;

@@ -1,12 +1,14 @@
-//! A query as the parts of the index see it, and the one place where reported distances are computed.
+//! A query as the parts of the index see it, and the one place where reported distances are
+//! computed.
 
 use super::Versioned;
 use super::bias::{Biases, RowSource};
 use super::kernels::{Kernels, kernels};
 use super::rows::{Block, Room, pack, unpack_into};
 
-/// Distances below this share of `offset + bias` have lost so many digits to cancellation that they are computed
-/// directly: above it, the terms' rounding (a few `2^-24`) stays below 1e-4 of the distance.
+/// Distances below this share of `offset + bias` have lost so many digits to cancellation that they
+/// are computed directly: above it, the terms' rounding (a few `2^-24`) stays below 1e-4 of the
+/// distance.
 const CANCELLED: f64 = 1.0 / 256.0;
 
 /// A query rewritten for one metric.
@@ -29,7 +31,14 @@ impl<'a> Query<'a> {
     pub(crate) fn new(metric: &'a Versioned, raw: &'a [f32]) -> Self {
         let rewritten = metric.metric.rewrite(raw);
         let (direction, offset) = (rewritten.direction, rewritten.offset);
-        Self { metric, raw, padded: pack(&direction), offset, direction, kernels: kernels() }
+        Self {
+            metric,
+            raw,
+            padded: pack(&direction),
+            offset,
+            direction,
+            kernels: kernels(),
+        }
     }
 
     /// The rewritten query's direction.
@@ -43,7 +52,8 @@ impl<'a> Query<'a> {
         order_safe(self.offset - 2.0 * (self.kernels.dot)(&self.padded, row) + bias)
     }
 
-    /// Appends the estimates of `locals` to `out`, with biases computed where they are not known yet.
+    /// Appends the estimates of `locals` to `out`, with biases computed where they are not known
+    /// yet.
     pub(crate) fn estimates(
         &self,
         locals: &[u32],
@@ -59,9 +69,18 @@ impl<'a> Query<'a> {
         let (fours, rest) = locals.as_chunks::<4>();
         for four in fours {
             let [a, b, c, d] = &mut *rooms;
-            let four_rows = [rows.row(four[0], a), rows.row(four[1], b), rows.row(four[2], c), rows.row(four[3], d)];
+            let four_rows = [
+                rows.row(four[0], a),
+                rows.row(four[1], b),
+                rows.row(four[2], c),
+                rows.row(four[3], d),
+            ];
             let dots = (self.kernels.dot4)(&self.padded, four_rows);
-            out.extend(four.iter().zip(dots).map(|(&l, dot)| order_safe(self.offset - 2.0 * dot + biases.get(l))));
+            out.extend(
+                four.iter()
+                    .zip(dots)
+                    .map(|(&l, dot)| order_safe(self.offset - 2.0 * dot + biases.get(l))),
+            );
         }
         for &local in rest {
             out.push(self.estimate(rows.row(local, &mut rooms[0]), biases.get(local)));
@@ -88,5 +107,9 @@ impl<'a> Query<'a> {
 /// Not a number counts as infinitely far.
 #[inline]
 pub(crate) fn order_safe(distance: f32) -> f32 {
-    if distance.is_nan() { f32::INFINITY } else { distance }
+    if distance.is_nan() {
+        f32::INFINITY
+    } else {
+        distance
+    }
 }

@@ -1,9 +1,10 @@
 //! The graph of a segment as bytes, in chunks of at most 64 KiB that a store can keep as values.
 //!
-//! A chunk is its CRC-32, its number, and a piece of the body. The body, all little-endian: the letters `AFSG`, format 1,
-//! the segment's id (u64), items, entry, metric version, unrefined items (u32 each), the slots (u32 each), and for every
-//! item the number of its edges (one byte) and the edges as zigzag varints of the difference to the item's own number.
-//! Vectors are not in it: the store has them already.
+//! A chunk is its CRC-32, its number, and a piece of the body. The body, all little-endian: the
+//! letters `AFSG`, format 1, the segment's id (u64), items, entry, metric version, unrefined items
+//! (u32 each), the slots (u32 each), and for every item the number of its edges (one byte) and the
+//! edges as zigzag varints of the difference to the item's own number. Vectors are not in it: the
+//! store has them already.
 
 use super::IndexError;
 use super::beam::{DEGREE, Edges, NONE};
@@ -40,7 +41,12 @@ impl SegmentRecord {
         body.extend(MAGIC);
         body.extend(FORMAT.to_le_bytes());
         body.extend(segment.id.to_le_bytes());
-        for word in [segment.len() as u32, segment.entry, segment.linked_under, segment.unrefined as u32] {
+        for word in [
+            segment.len() as u32,
+            segment.entry,
+            segment.linked_under,
+            segment.unrefined as u32,
+        ] {
             body.extend(word.to_le_bytes());
         }
         for slot in &*segment.slots {
@@ -65,19 +71,26 @@ impl SegmentRecord {
                 chunk
             })
             .collect();
-        Self { id: segment.id, chunks }
+        Self {
+            id: segment.id,
+            chunks,
+        }
     }
 
     /// Reads and checks a graph whose slots must lie below `next_slot`.
     pub(crate) fn read(&self, next_slot: u32) -> Result<Graph, IndexError> {
-        self.parse(next_slot).map_err(|reason| IndexError::Graph { segment: self.id, reason })
+        self.parse(next_slot).map_err(|reason| IndexError::Graph {
+            segment: self.id,
+            reason,
+        })
     }
 
     fn parse(&self, next_slot: u32) -> Result<Graph, String> {
         let mut body = Vec::new();
         for (number, chunk) in self.chunks.iter().enumerate() {
-            let (head, rest) =
-                chunk.split_first_chunk::<4>().ok_or_else(|| format!("chunk {number} has no checksum"))?;
+            let (head, rest) = chunk
+                .split_first_chunk::<4>()
+                .ok_or_else(|| format!("chunk {number} has no checksum"))?;
             if crc32fast::hash(rest) != u32::from_le_bytes(*head) {
                 return Err(format!("the checksum of chunk {number} does not fit"));
             }
@@ -93,21 +106,32 @@ impl SegmentRecord {
         }
         let format = body.word()?;
         if format != FORMAT {
-            return Err(format!("its format is {format}, and this version reads {FORMAT}"));
+            return Err(format!(
+                "its format is {format}, and this version reads {FORMAT}"
+            ));
         }
         if u64::from_le_bytes(body.bytes()?) != self.id {
             return Err("it is another segment's".to_owned());
         }
-        let (items, entry, linked_under, unrefined) = (body.word()?, body.word()?, body.word()?, body.word()?);
+        let (items, entry, linked_under, unrefined) =
+            (body.word()?, body.word()?, body.word()?, body.word()?);
         let len = items as usize;
-        // A slot takes four bytes and an item's edges at least one: nothing is allocated on the word of the header alone.
+        // A slot takes four bytes and an item's edges at least one: nothing is allocated on the
+        // word of the header alone.
         if body.0.len() < len.saturating_mul(5) || entry >= items || unrefined > items {
-            return Err(format!("{items} items with entry {entry} do not fit into {} bytes", body.0.len()));
+            return Err(format!(
+                "{items} items with entry {entry} do not fit into {} bytes",
+                body.0.len()
+            ));
         }
-        let slots = (0..len).map(|_| body.word()).collect::<Result<Vec<u32>, String>>()?;
+        let slots = (0..len)
+            .map(|_| body.word())
+            .collect::<Result<Vec<u32>, String>>()?;
         let mut sorted = slots.clone();
         sorted.sort_unstable();
-        if sorted.last().is_some_and(|last| *last >= next_slot) || sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        if sorted.last().is_some_and(|last| *last >= next_slot)
+            || sorted.windows(2).any(|pair| pair[0] == pair[1])
+        {
             return Err("slots are repeated or were never given".to_owned());
         }
         let mut edges = Vec::with_capacity(len);
@@ -117,7 +141,13 @@ impl SegmentRecord {
         if !body.0.is_empty() {
             return Err(format!("{} bytes follow its end", body.0.len()));
         }
-        Ok(Graph { slots, edges, entry, linked_under, unrefined: unrefined as usize })
+        Ok(Graph {
+            slots,
+            edges,
+            entry,
+            linked_under,
+            unrefined: unrefined as usize,
+        })
     }
 }
 
@@ -147,7 +177,9 @@ impl Reader<'_> {
     fn edges(&mut self, node: usize, items: u32) -> Result<Edges, String> {
         let [count] = self.bytes()?;
         let mut out = [NONE; DEGREE];
-        let room = out.get_mut(..count as usize).ok_or_else(|| format!("item {node} has {count} edges"))?;
+        let room = out
+            .get_mut(..count as usize)
+            .ok_or_else(|| format!("item {node} has {count} edges"))?;
         for edge in room {
             let target = (node as i64).checked_add(self.varint()?);
             *edge = target

@@ -1,6 +1,8 @@
-//! Vectors as the kernels like them: rows padded with zeros to whole 64-byte blocks of sixteen `f32`.
+//! Vectors as the kernels like them: rows padded with zeros to whole 64-byte blocks of sixteen
+//! `f32`.
 //!
-//! The alignment is in the type ([`Block`]), so a row needs no run-time check, and zero padding changes no dot product.
+//! The alignment is in the type ([`Block`]), so a row needs no run-time check, and zero padding
+//! changes no dot product.
 
 use rayon::prelude::*;
 
@@ -22,7 +24,8 @@ pub(crate) const fn blocks_for(dim: usize) -> usize {
     dim.div_ceil(LANES)
 }
 
-/// Writes `vector` to `out`, which must have [`blocks_for`] its length blocks; the rest of the last block is zero.
+/// Writes `vector` to `out`, which must have [`blocks_for`] its length blocks; the rest of the last
+/// block is zero.
 pub(crate) fn pack_into(vector: &[f32], out: &mut [Block]) {
     for (block, numbers) in out.iter_mut().zip(vector.chunks(LANES)) {
         block.0[..numbers.len()].copy_from_slice(numbers);
@@ -49,7 +52,8 @@ pub(crate) trait RowFormat: Send + Sync + std::fmt::Debug {
     /// Bytes of a row of `dim` numbers.
     fn bytes(&self, dim: usize) -> usize;
 
-    /// A row's bytes, from which [`Self::decode`] makes the same numbers again, to the bit; `None` where there are none such.
+    /// A row's bytes, from which [`Self::decode`] makes the same numbers again, to the bit; `None`
+    /// where there are none such.
     fn encode(&self, row: &[f32]) -> Option<Vec<u8>>;
 
     /// Makes a row of its bytes, which are as many as [`Self::bytes`] says.
@@ -60,7 +64,12 @@ pub(crate) trait RowFormat: Send + Sync + std::fmt::Debug {
 pub(crate) type Room = Vec<Block>;
 
 /// Makes a padded row in `room`.
-pub(crate) fn decode_into<'a>(format: &dyn RowFormat, bytes: &[u8], dim: usize, room: &'a mut Room) -> &'a [Block] {
+pub(crate) fn decode_into<'a>(
+    format: &dyn RowFormat,
+    bytes: &[u8],
+    dim: usize,
+    room: &'a mut Room,
+) -> &'a [Block] {
     // The padding stays zero: only the numbers before it are written.
     room.resize(blocks_for(dim), Block::ZERO);
     format.decode(bytes, &mut bytemuck::cast_slice_mut(room)[..dim]);
@@ -79,13 +88,21 @@ impl Rows {
     /// `len` rows of zeros.
     pub(crate) fn zeros(dim: usize, len: usize) -> Self {
         let stride = blocks_for(dim);
-        Self { dim, stride, blocks: vec![Block::ZERO; stride * len] }
+        Self {
+            dim,
+            stride,
+            blocks: vec![Block::ZERO; stride * len],
+        }
     }
 
     /// An empty matrix with room for `capacity` rows.
     pub(crate) fn with_capacity(dim: usize, capacity: usize) -> Self {
         let stride = blocks_for(dim);
-        Self { dim, stride, blocks: Vec::with_capacity(stride * capacity) }
+        Self {
+            dim,
+            stride,
+            blocks: Vec::with_capacity(stride * capacity),
+        }
     }
 
     /// Numbers in a row.
@@ -128,9 +145,12 @@ impl Rows {
     /// The rows in another order: row `i` of the result is row `order[i]`.
     pub(crate) fn permuted(&self, order: &[u32]) -> Self {
         let mut out = Self::zeros(self.dim, order.len());
-        out.blocks.par_chunks_mut(self.stride).zip(order).for_each(|(to, &from)| {
-            to.copy_from_slice(self.row(from as usize));
-        });
+        out.blocks
+            .par_chunks_mut(self.stride)
+            .zip(order)
+            .for_each(|(to, &from)| {
+                to.copy_from_slice(self.row(from as usize));
+            });
         out
     }
 

@@ -1,4 +1,5 @@
-//! One search over all parts: a plan for each, candidates merged, the best computed again for reporting.
+//! One search over all parts: a plan for each, candidates merged, the best computed again for
+//! reporting.
 
 use std::sync::Arc;
 
@@ -65,7 +66,9 @@ const SURE: usize = 8;
 
 /// The `k`-th distance.
 fn kth(hits: &mut [Neighbour], k: usize) -> f32 {
-    hits.select_nth_unstable_by(k - 1, |a, b| a.distance.total_cmp(&b.distance)).1.distance
+    hits.select_nth_unstable_by(k - 1, |a, b| a.distance.total_cmp(&b.distance))
+        .1
+        .distance
 }
 
 /// An item found, with what is needed to compute its distance again.
@@ -76,7 +79,8 @@ struct Candidate {
     place: Place,
 }
 
-/// Evaluations that a beam of width `ef` needs among `len` items, roughly: measured 9 to 14 times `ef` at 100,000.
+/// Evaluations that a beam of width `ef` needs among `len` items, roughly: measured 9 to 14 times
+/// `ef` at 100,000.
 pub(crate) fn expected_evaluations(ef: usize, len: usize) -> usize {
     (12 * ef + 400).min(len)
 }
@@ -94,8 +98,16 @@ pub(crate) struct PartBiases {
 impl PartBiases {
     /// Those of `view` under metric `version`.
     pub(crate) fn of(view: &View, cache: &BiasCache, version: u32) -> Self {
-        let segments = view.segments.iter().map(|s| cache.of(version, s.segment.id, s.segment.len())).collect();
-        let heads = view.heads.iter().map(|h| cache.of(version, h.head.id, h.head.capacity())).collect();
+        let segments = view
+            .segments
+            .iter()
+            .map(|s| cache.of(version, s.segment.id, s.segment.len()))
+            .collect();
+        let heads = view
+            .heads
+            .iter()
+            .map(|h| cache.of(version, h.head.id, h.head.capacity()))
+            .collect();
         Self { segments, heads }
     }
 }
@@ -110,13 +122,19 @@ struct RowScore<'a, R> {
 
 impl<'a, R: RowSource> RowScore<'a, R> {
     fn new(query: &'a Query<'a>, rows: &'a R, biases: &'a Biases) -> Self {
-        Self { query, rows, biases, rooms: Default::default() }
+        Self {
+            query,
+            rows,
+            biases,
+            rooms: Default::default(),
+        }
     }
 }
 
 impl<R: RowSource> Score for RowScore<'_, R> {
     fn score(&mut self, ids: &[u32], out: &mut Vec<f32>) {
-        self.query.estimates(ids, self.rows, self.biases, &mut self.rooms, out);
+        self.query
+            .estimates(ids, self.rows, self.biases, &mut self.rooms, out);
     }
 }
 
@@ -130,16 +148,33 @@ pub(crate) fn scan_all(
 ) -> Option<Vec<Vec<Neighbour>>> {
     let searchers: Vec<Searcher<'_>> = queries
         .iter()
-        .map(|query| Searcher { view, query, biases, k, ef: k, coded: false, allowed: None, cancel: Some(cancel) })
+        .map(|query| Searcher {
+            view,
+            query,
+            biases,
+            k,
+            ef: k,
+            coded: false,
+            allowed: None,
+            cancel: Some(cancel),
+        })
         .collect();
     let mut got: Vec<Gathered> = queries.iter().map(|_| Gathered::default()).collect();
     let living = |len: usize, slot: &dyn Fn(u32) -> u32| -> Vec<u32> {
-        (0..len as u32).filter(|&local| !view.dead.contains(slot(local))).collect()
+        (0..len as u32)
+            .filter(|&local| !view.dead.contains(slot(local)))
+            .collect()
     };
     for (at, part) in view.segments.iter().enumerate() {
         let (segment, biases) = (&*part.segment, &*biases.segments[at]);
         let slot = |local: u32| segment.slots[local as usize];
-        let best = best_of_all(&searchers, &living(segment.len(), &slot), &segment.rows.view(), biases, slot)?;
+        let best = best_of_all(
+            &searchers,
+            &living(segment.len(), &slot),
+            &segment.rows.view(),
+            biases,
+            slot,
+        )?;
         for (best, got) in best.into_iter().zip(&mut got) {
             Searcher::keep(best, |local| (slot(local), Place::Segment(at, local)), got);
         }
@@ -152,10 +187,17 @@ pub(crate) fn scan_all(
             Searcher::keep(best, |local| (slot(local), Place::Head(at, local)), got);
         }
     }
-    Some(searchers.iter().zip(got).map(|(searcher, got)| searcher.report(got.candidates)).collect())
+    Some(
+        searchers
+            .iter()
+            .zip(got)
+            .map(|(searcher, got)| searcher.report(got.candidates))
+            .collect(),
+    )
 }
 
-/// The best of `locals` for each search: every block of rows meets all queries while it is in cache.
+/// The best of `locals` for each search: every block of rows meets all queries while it is in
+/// cache.
 fn best_of_all(
     searchers: &[Searcher<'_>],
     locals: &[u32],
@@ -164,7 +206,10 @@ fn best_of_all(
     slot: impl Fn(u32) -> u32,
 ) -> Option<Vec<Vec<Scored>>> {
     const STEP: usize = 128;
-    let mut best: Vec<Best> = searchers.iter().map(|searcher| Best::new(searcher.wanted(), locals.len())).collect();
+    let mut best: Vec<Best> = searchers
+        .iter()
+        .map(|searcher| Best::new(searcher.wanted(), locals.len()))
+        .collect();
     let (mut estimates, mut rooms) = (Vec::with_capacity(STEP), Default::default());
     for locals in locals.chunks(STEP) {
         for (searcher, best) in searchers.iter().zip(&mut best) {
@@ -172,7 +217,9 @@ fn best_of_all(
                 return None;
             }
             estimates.clear();
-            searcher.query.estimates(locals, rows, biases, &mut rooms, &mut estimates);
+            searcher
+                .query
+                .estimates(locals, rows, biases, &mut rooms, &mut estimates);
             best.offer(locals, &estimates, &slot);
         }
     }
@@ -236,17 +283,30 @@ impl Searcher<'_> {
                 }
             }
         });
-        let Gathered { candidates, evaluations, cut_short, .. } = got;
+        let Gathered {
+            candidates,
+            evaluations,
+            cut_short,
+            ..
+        } = got;
         let expected = match (plan, self.allowed) {
             ("filter scan", Some(allowed)) => allowed.len() as usize,
             (_, Some(allowed)) => self.expected_among(allowed),
             ("empty", _) => 0,
             _ => self.expected(),
         };
-        Found { hits: self.report(candidates), evaluations, expected, ef: self.ef, plan, complete: !cut_short }
+        Found {
+            hits: self.report(candidates),
+            evaluations,
+            expected,
+            ef: self.ef,
+            plan,
+            complete: !cut_short,
+        }
     }
 
-    /// Candidates that are computed again: the rounding of estimates and codes may swap neighbours around the `k`-th.
+    /// Candidates that are computed again: the rounding of estimates and codes may swap neighbours
+    /// around the `k`-th.
     fn wanted(&self) -> usize {
         (self.k + self.k / 4 + 40).max(self.ef / 2)
     }
@@ -259,13 +319,15 @@ impl Searcher<'_> {
         !self.view.dead.contains(slot) && self.allowed.is_none_or(|allowed| allowed.contains(slot))
     }
 
-    /// Whether scanning the allowed items costs less than finding them with a beam, of which every evaluation costs as much.
+    /// Whether scanning the allowed items costs less than finding them with a beam, of which every
+    /// evaluation costs as much.
     fn scan_pays(&self, allowed: &RoaringBitmap) -> bool {
         allowed.len() <= self.expected_among(allowed) as u64
     }
 
-    /// Evaluations to be expected of a beam that only these items count for. It goes through what does not count as well:
-    /// measured, the evaluations grow a little more slowly than the share that counts falls.
+    /// Evaluations to be expected of a beam that only these items count for. It goes through what
+    /// does not count as well: measured, the evaluations grow a little more slowly than the share
+    /// that counts falls.
     fn expected_among(&self, allowed: &RoaringBitmap) -> usize {
         let share = (allowed.len() as f64 / self.view.live.max(1) as f64).clamp(1e-9, 1.0);
         ((self.expected() as f64 * share.powf(-0.8)) as usize).min(self.view.held())
@@ -278,8 +340,18 @@ impl Searcher<'_> {
 
     /// Evaluations to be expected without scanning what a filter allows.
     fn expected(&self) -> usize {
-        let segment = |len: usize| if self.is_scanned(len) { len } else { expected_evaluations(self.ef, len) };
-        self.view.segments.iter().map(|s| segment(s.segment.len())).sum::<usize>()
+        let segment = |len: usize| {
+            if self.is_scanned(len) {
+                len
+            } else {
+                expected_evaluations(self.ef, len)
+            }
+        };
+        self.view
+            .segments
+            .iter()
+            .map(|s| segment(s.segment.len()))
+            .sum::<usize>()
             + self.view.heads.iter().map(|h| h.len).sum::<usize>()
     }
 
@@ -296,15 +368,27 @@ impl Searcher<'_> {
                 None => {}
             }
         }
-        for (at, locals) in in_segments.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
+        for (at, locals) in in_segments
+            .iter()
+            .enumerate()
+            .filter(|(_, locals)| !locals.is_empty())
+        {
             let segment = &*self.view.segments[at].segment;
             let biases = &self.biases.segments[at];
             let view = segment.rows.view();
             let mut score = RowScore::new(self.query, &view, biases);
             let found = self.scan(&mut score, locals, |l| segment.slots[l as usize], got);
-            Self::keep(found, |l| (segment.slots[l as usize], Place::Segment(at, l)), got);
+            Self::keep(
+                found,
+                |l| (segment.slots[l as usize], Place::Segment(at, l)),
+                got,
+            );
         }
-        for (at, locals) in in_heads.iter().enumerate().filter(|(_, locals)| !locals.is_empty()) {
+        for (at, locals) in in_heads
+            .iter()
+            .enumerate()
+            .filter(|(_, locals)| !locals.is_empty())
+        {
             let head = &*self.view.heads[at].head;
             let biases = &self.biases.heads[at];
             let mut score = RowScore::new(self.query, head, biases);
@@ -322,15 +406,28 @@ impl Searcher<'_> {
         let view = segment.rows.view();
         let exact = &mut RowScore::new(self.query, &view, biases);
         if self.is_scanned(segment.len()) {
-            let locals: Vec<u32> = (0..segment.len() as u32).filter(|&local| self.counts(slot(local))).collect();
+            let locals: Vec<u32> = (0..segment.len() as u32)
+                .filter(|&local| self.counts(slot(local)))
+                .collect();
             let found = if self.coded && self.ef < segment.len() {
-                self.scan(&mut SegmentScore::new(segment, self.query, biases), &locals, slot, got)
+                self.scan(
+                    &mut SegmentScore::new(segment, self.query, biases),
+                    &locals,
+                    slot,
+                    got,
+                )
             } else {
                 self.scan(exact, &locals, slot, got)
             };
             Self::keep(found, place, got);
         } else if self.coded {
-            self.walk(part, &mut SegmentScore::new(segment, self.query, biases), place, scratch, got);
+            self.walk(
+                part,
+                &mut SegmentScore::new(segment, self.query, biases),
+                place,
+                scratch,
+                got,
+            );
         } else {
             self.walk(part, exact, place, scratch, got);
         }
@@ -348,10 +445,26 @@ impl Searcher<'_> {
         got.walked = true;
         let (edges, entries) = (&part.segment.edges, [part.segment.entry]);
         let walk = if part.dead == 0 && self.allowed.is_none() {
-            beam::search(edges, &entries, self.ef, score, |_| true, self.cancel, scratch)
+            beam::search(
+                edges,
+                &entries,
+                self.ef,
+                score,
+                |_| true,
+                self.cancel,
+                scratch,
+            )
         } else {
             let counts = |local| self.counts(place(local).0);
-            beam::search(edges, &entries, self.ef, score, counts, self.cancel, scratch)
+            beam::search(
+                edges,
+                &entries,
+                self.ef,
+                score,
+                counts,
+                self.cancel,
+                scratch,
+            )
         };
         got.evaluations += walk.evaluations;
         got.cut_short |= !walk.complete;
@@ -381,7 +494,11 @@ impl Searcher<'_> {
             };
             let (found, evaluations) = head.search_graph(query, self.ef, covered);
             got.evaluations += evaluations;
-            locals.extend(found.into_iter().filter(|&local| (local as usize) < part.len));
+            locals.extend(
+                found
+                    .into_iter()
+                    .filter(|&local| (local as usize) < part.len),
+            );
         }
         locals.retain(|&local| self.counts(head.slot(local)));
         let mut score = RowScore::new(self.query, head, biases);
@@ -414,17 +531,27 @@ impl Searcher<'_> {
         best.sorted()
     }
 
-    fn keep(found: impl IntoIterator<Item = Scored>, place: impl Fn(u32) -> (u32, Place), got: &mut Gathered) {
+    fn keep(
+        found: impl IntoIterator<Item = Scored>,
+        place: impl Fn(u32) -> (u32, Place),
+        got: &mut Gathered,
+    ) {
         got.candidates.extend(found.into_iter().map(|scored| {
             let (slot, place) = place(scored.id);
-            Candidate { estimate: scored.distance, slot, place }
+            Candidate {
+                estimate: scored.distance,
+                slot,
+                place,
+            }
         }));
     }
 
-    /// Computes the distances of the best candidates again and sorts by them. It ends when what is left is farther by its
-    /// estimates than the `k`-th found, though they were twice as wrong as any so far.
+    /// Computes the distances of the best candidates again and sorts by them. It ends when what is
+    /// left is farther by its estimates than the `k`-th found, though they were twice as wrong as
+    /// any so far.
     fn report(&self, mut candidates: Vec<Candidate>) -> Vec<Neighbour> {
-        candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.slot.cmp(&b.slot)));
+        candidates
+            .sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.slot.cmp(&b.slot)));
         candidates.truncate(self.wanted());
         let (mut scratch, mut room) = (Vec::new(), Room::new());
         let mut hits: Vec<Neighbour> = Vec::with_capacity(candidates.len());
@@ -435,7 +562,11 @@ impl Searcher<'_> {
             if hits.len() >= self.k && next.estimate - 2.0 * error > kth(&mut hits, self.k) {
                 break;
             }
-            let (block, later) = rest.split_at(rest.len().min(if hits.is_empty() { self.k + SURE } else { SURE }));
+            let (block, later) =
+                rest.split_at(
+                    rest.len()
+                        .min(if hits.is_empty() { self.k + SURE } else { SURE }),
+                );
             for candidate in block {
                 match candidate.place {
                     Place::Segment(at, local) => self.view.segments[at].segment.prefetch(local),
@@ -446,20 +577,32 @@ impl Searcher<'_> {
                 let (row, bias) = match candidate.place {
                     Place::Segment(at, local) => {
                         let segment = &*self.view.segments[at].segment;
-                        (segment.row(local, &mut room), self.biases.segments[at].get(local))
+                        (
+                            segment.row(local, &mut room),
+                            self.biases.segments[at].get(local),
+                        )
                     }
-                    Place::Head(at, local) => {
-                        (self.view.heads[at].head.row(local, &mut room), self.biases.heads[at].get(local))
-                    }
+                    Place::Head(at, local) => (
+                        self.view.heads[at].head.row(local, &mut room),
+                        self.biases.heads[at].get(local),
+                    ),
                 };
                 let distance = self.query.exact(row, bias, &mut scratch);
                 error = error.max((distance - candidate.estimate).abs());
-                hits.push(Neighbour { slot: candidate.slot, distance });
+                hits.push(Neighbour {
+                    slot: candidate.slot,
+                    distance,
+                });
             }
             rest = later;
         }
         hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));
-        if let Some(last) = self.k.checked_sub(1).and_then(|last| hits.get(last)).map(|hit| hit.distance) {
+        if let Some(last) = self
+            .k
+            .checked_sub(1)
+            .and_then(|last| hits.get(last))
+            .map(|hit| hit.distance)
+        {
             hits.truncate(hits.partition_point(|hit| hit.distance <= last));
         }
         hits

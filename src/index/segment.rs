@@ -1,7 +1,7 @@
 //! Segments: immutable parts with a linked graph, searched by the beam.
 //!
-//! Items are numbered in breadth-first order from the entry, so that what is walked together lies together. Rows, slots
-//! and edges are indexed by that number.
+//! Items are numbered in breadth-first order from the entry, so that what is walked together lies
+//! together. Rows, slots and edges are indexed by that number.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -62,7 +62,11 @@ impl Locate {
             }
             return Self::Dense { first, items };
         }
-        let mut pairs: Vec<(u32, u32)> = slots.iter().enumerate().map(|(item, slot)| (*slot, item as u32)).collect();
+        let mut pairs: Vec<(u32, u32)> = slots
+            .iter()
+            .enumerate()
+            .map(|(item, slot)| (*slot, item as u32))
+            .collect();
         pairs.sort_unstable();
         Self::Sorted(pairs)
     }
@@ -138,7 +142,12 @@ fn in_blocks(bytes: Range<usize>) -> Range<usize> {
 
 impl<'a> RowsView<'a> {
     fn padded(blocks: &'a [Block], image: Option<&'a dyn Image>, dim: usize) -> Self {
-        Self { kept: Kept::Padded(blocks), image, stride: blocks_for(dim) * size_of::<Block>(), dim }
+        Self {
+            kept: Kept::Padded(blocks),
+            image,
+            stride: blocks_for(dim) * size_of::<Block>(),
+            dim,
+        }
     }
 
     /// The bytes of a row among those of all.
@@ -186,7 +195,9 @@ impl SegmentRows {
         match self {
             Self::Held(rows) => RowsView::padded(rows.blocks(), None, rows.dim()),
             Self::Mapped { image, rows, dim } => RowsView::padded(rows, Some(&**image), *dim),
-            Self::Packed { image, format, dim, .. } => RowsView {
+            Self::Packed {
+                image, format, dim, ..
+            } => RowsView {
                 kept: Kept::Packed(image.part(Part::Rows), &**format),
                 image: Some(&**image),
                 stride: format.bytes(*dim),
@@ -202,21 +213,27 @@ impl SegmentRows {
         }
     }
 
-    /// The bytes of all rows as an image keeps them in a format; `None` if they do not fit it, or lie in an image that is damaged.
+    /// The bytes of all rows as an image keeps them in a format; `None` if they do not fit it, or
+    /// lie in an image that is damaged.
     pub(crate) fn bytes_in(&self, format: Option<&dyn RowFormat>) -> Option<Cow<'_, [u8]>> {
         match (self, format) {
             (Self::Mapped { image, .. } | Self::Packed { image, .. }, _) => {
                 let bytes = image.part(Part::Rows);
-                image.verify(Part::Rows, 0..bytes.len()).then_some(Cow::Borrowed(bytes))
+                image
+                    .verify(Part::Rows, 0..bytes.len())
+                    .then_some(Cow::Borrowed(bytes))
             }
             (Self::Held(rows), None) => Some(Cow::Borrowed(bytemuck::cast_slice(rows.blocks()))),
             (Self::Held(rows), Some(format)) => {
                 let stride = format.bytes(rows.dim());
                 let mut bytes = vec![0; rows.len() * stride];
-                let encoded = bytes.par_chunks_mut(stride).enumerate().try_for_each(|(i, to)| {
-                    to.copy_from_slice(&format.encode(&rows.unpadded(i..i + 1))?);
-                    Some(())
-                });
+                let encoded = bytes
+                    .par_chunks_mut(stride)
+                    .enumerate()
+                    .try_for_each(|(i, to)| {
+                        to.copy_from_slice(&format.encode(&rows.unpadded(i..i + 1))?);
+                        Some(())
+                    });
                 encoded.map(|()| Cow::Owned(bytes))
             }
         }
@@ -283,10 +300,29 @@ pub(crate) struct Parts {
 impl Segment {
     /// A segment of parts whose lengths agree and whose edges and entry name its items.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, slots, rows, codes, edges, entry, linked_under, unrefined } = parts;
+        let Parts {
+            id,
+            slots,
+            rows,
+            codes,
+            edges,
+            entry,
+            linked_under,
+            unrefined,
+        } = parts;
         debug_assert!(slots.len() == rows.len() && slots.len() == edges.len());
         let locate = Locate::new(&slots);
-        Self { id, slots, rows, codes, edges, entry, linked_under, unrefined, locate }
+        Self {
+            id,
+            slots,
+            rows,
+            codes,
+            edges,
+            entry,
+            linked_under,
+            unrefined,
+            locate,
+        }
     }
 
     /// Items, dead ones included.
@@ -301,7 +337,9 @@ impl Segment {
 
     /// Whether each item has a slot of its own, below `next_slot`.
     pub(crate) fn has_distinct_slots(&self, next_slot: u32) -> bool {
-        let own = |(item, slot): (usize, &u32)| *slot < next_slot && self.locate(*slot) == Some(item as u32);
+        let own = |(item, slot): (usize, &u32)| {
+            *slot < next_slot && self.locate(*slot) == Some(item as u32)
+        };
         self.slots.iter().enumerate().all(own)
     }
 
@@ -317,12 +355,18 @@ impl Segment {
 
     /// Bytes of its image.
     pub(crate) fn mapped_bytes(&self) -> usize {
-        self.rows.image().map_or(0, |image| Part::ALL.iter().map(|part| image.part(*part).len()).sum())
+        self.rows.image().map_or(0, |image| {
+            Part::ALL.iter().map(|part| image.part(*part).len()).sum()
+        })
     }
 
     /// Bytes of memory of our own.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows.bytes() + self.codes.bytes() + self.slots.bytes() + self.edges.bytes() + self.locate.bytes()
+        self.rows.bytes()
+            + self.codes.bytes()
+            + self.slots.bytes()
+            + self.edges.bytes()
+            + self.locate.bytes()
     }
 }
 
@@ -342,7 +386,8 @@ impl RowSource for Segment {
     }
 }
 
-/// Distances from a query to the items of a segment, for walking: the items in codes, their biases exact.
+/// Distances from a query to the items of a segment, for walking: the items in codes, their biases
+/// exact.
 pub(crate) struct SegmentScore<'a> {
     segment: &'a Segment,
     query: &'a Query<'a>,
@@ -354,7 +399,13 @@ pub(crate) struct SegmentScore<'a> {
 impl<'a> SegmentScore<'a> {
     /// `biases` are the segment's under the query's metric.
     pub(crate) fn new(segment: &'a Segment, query: &'a Query<'a>, biases: &'a Biases) -> Self {
-        Self { segment, query, codes: segment.codes.rows(), coded: segment.codes.query(query.direction()), biases }
+        Self {
+            segment,
+            query,
+            codes: segment.codes.rows(),
+            coded: segment.codes.query(query.direction()),
+            biases,
+        }
     }
 }
 
@@ -369,7 +420,8 @@ impl Score for SegmentScore<'_> {
         let first = out.len();
         self.coded.dots(codes, ids, out);
         // Asked for last: by now they have come.
-        self.biases.ensure(ids, self.segment, &*self.query.metric.metric);
+        self.biases
+            .ensure(ids, self.segment, &*self.query.metric.metric);
         for (&id, dot) in ids.iter().zip(&mut out[first..]) {
             *dot = order_safe(self.query.offset - 2.0 * *dot + self.biases.get(id));
         }

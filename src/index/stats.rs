@@ -49,7 +49,11 @@ impl Shared {
             head: view.heads.iter().map(|h| h.len).sum(),
             deleted: view.held() - view.live,
             memory_bytes: linked + heads + view.dead.bytes() + self.biases.bytes(),
-            mapped_bytes: view.segments.iter().map(|part| part.segment.mapped_bytes()).sum(),
+            mapped_bytes: view
+                .segments
+                .iter()
+                .map(|part| part.segment.mapped_bytes())
+                .sum(),
             segments,
         }
     }

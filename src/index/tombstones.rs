@@ -1,4 +1,5 @@
-//! Which slots are dead, or other sets of slots: a bitmap in chunks that snapshots share until one of them changes.
+//! Which slots are dead, or other sets of slots: a bitmap in chunks that snapshots share until one
+//! of them changes.
 
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -9,7 +10,8 @@ const CHUNK: u32 = (WORDS * 64) as u32;
 /// A chunk of which every slot is in the set; one for all sets.
 static FULL: LazyLock<Arc<[u64; WORDS]>> = LazyLock::new(|| Arc::new([u64::MAX; WORDS]));
 
-/// A set of slots. Cloning copies one pointer for every 4,096 slots; a change copies the chunks it touches.
+/// A set of slots. Cloning copies one pointer for every 4,096 slots; a change copies the chunks it
+/// touches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tombstones {
     chunks: Vec<Option<Arc<[u64; WORDS]>>>,
@@ -27,7 +29,10 @@ impl Tombstones {
 
     /// Marks `slot` dead; false if it was already.
     pub(crate) fn insert(&mut self, slot: u32) -> bool {
-        let words = Arc::make_mut(self.chunk_of(slot).get_or_insert_with(|| Arc::new([0; WORDS])));
+        let words = Arc::make_mut(
+            self.chunk_of(slot)
+                .get_or_insert_with(|| Arc::new([0; WORDS])),
+        );
         let word = &mut words[(slot % CHUNK / 64) as usize];
         let bit = 1 << (slot % 64);
         let fresh = *word & bit == 0;
@@ -63,9 +68,15 @@ impl Tombstones {
         let mut dead = Self::default();
         dead.insert_all(0..end);
         for (at, (words, placed)) in dead.chunks.iter_mut().zip(&placed.chunks).enumerate() {
-            let (Some(dead), Some(placed)) = (words.as_mut(), placed) else { continue };
+            let (Some(dead), Some(placed)) = (words.as_mut(), placed) else {
+                continue;
+            };
             let gone = gone.chunks.get(at).and_then(Option::as_ref);
-            for (i, (dead, placed)) in Arc::make_mut(dead).iter_mut().zip(placed.iter()).enumerate() {
+            for (i, (dead, placed)) in Arc::make_mut(dead)
+                .iter_mut()
+                .zip(placed.iter())
+                .enumerate()
+            {
                 *dead &= !placed | gone.map_or(0, |gone| gone[i]);
             }
             if dead.iter().all(|word| *word == 0) {
@@ -78,7 +89,12 @@ impl Tombstones {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        let own = self.chunks.iter().flatten().filter(|words| !Arc::ptr_eq(words, &FULL)).count();
+        let own = self
+            .chunks
+            .iter()
+            .flatten()
+            .filter(|words| !Arc::ptr_eq(words, &FULL))
+            .count();
         self.chunks.len() * size_of::<usize>() + own * size_of::<[u64; WORDS]>()
     }
 }
@@ -104,21 +120,35 @@ mod tests {
 
     #[test]
     fn ranges_are_what_one_by_one_would_be() {
-        for (start, end) in [(0, 0), (0, 1), (5, 4096), (4096, 8192), (100, 20_000), (8192, 8193)] {
+        for (start, end) in [
+            (0, 0),
+            (0, 1),
+            (5, 4096),
+            (4096, 8192),
+            (100, 20_000),
+            (8192, 8193),
+        ] {
             let (mut ranged, mut single) = (Tombstones::default(), Tombstones::default());
             ranged.insert(7);
             single.insert(7);
             ranged.insert_all(start..end);
             (start..end).for_each(|slot| _ = single.insert(slot));
-            assert!((0..25_000).all(|slot| ranged.contains(slot) == single.contains(slot)), "{start}..{end}");
+            assert!(
+                (0..25_000).all(|slot| ranged.contains(slot) == single.contains(slot)),
+                "{start}..{end}"
+            );
         }
     }
 
     #[test]
     fn all_but_some() {
         let (mut placed, mut gone) = (Tombstones::default(), Tombstones::default());
-        (0..10_000).filter(|slot| slot % 3 == 0).for_each(|slot| _ = placed.insert(slot));
-        (0..12_000).filter(|slot| slot % 5 == 0).for_each(|slot| _ = gone.insert(slot));
+        (0..10_000)
+            .filter(|slot| slot % 3 == 0)
+            .for_each(|slot| _ = placed.insert(slot));
+        (0..12_000)
+            .filter(|slot| slot % 5 == 0)
+            .for_each(|slot| _ = gone.insert(slot));
         let dead = Tombstones::of_all_but(11_000, &placed, &gone);
         for slot in 0..13_000 {
             let expected = slot < 11_000 && (!placed.contains(slot) || gone.contains(slot));

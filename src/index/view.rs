@@ -1,4 +1,5 @@
-//! The snapshot that a search takes: which parts there are, how much of each is visible, and which slots are dead.
+//! The snapshot that a search takes: which parts there are, how much of each is visible, and which
+//! slots are dead.
 
 use std::sync::Arc;
 
@@ -85,27 +86,44 @@ impl View {
     /// Refuses what was made of a view after a damaged row was read.
     pub(crate) fn check_images(&self) -> Result<(), IndexError> {
         match self.segments.iter().find(|part| part.segment.is_damaged()) {
-            Some(part) => Err(IndexError::DamagedImage { segment: part.segment.id }),
+            Some(part) => Err(IndexError::DamagedImage {
+                segment: part.segment.id,
+            }),
             None => Ok(()),
         }
     }
 
     /// Items held, dead ones included.
     pub(crate) fn held(&self) -> usize {
-        self.segments.iter().map(|s| s.segment.len()).sum::<usize>() + self.heads.iter().map(|h| h.len).sum::<usize>()
+        self.segments.iter().map(|s| s.segment.len()).sum::<usize>()
+            + self.heads.iter().map(|h| h.len).sum::<usize>()
     }
 
-    /// The slots of the live items, increasing. Most slots may be dead, so they are not gone through one by one.
+    /// The slots of the live items, increasing. Most slots may be dead, so they are not gone
+    /// through one by one.
     pub(crate) fn live_slots(&self) -> Vec<u32> {
-        let segments = self.segments.iter().flat_map(|part| part.segment.slots.iter().copied());
-        let heads = self.heads.iter().flat_map(|part| (0..part.len as u32).map(|local| part.head.slot(local)));
-        let mut live: Vec<u32> = segments.chain(heads).filter(|slot| !self.dead.contains(*slot)).collect();
+        let segments = self
+            .segments
+            .iter()
+            .flat_map(|part| part.segment.slots.iter().copied());
+        let heads = self
+            .heads
+            .iter()
+            .flat_map(|part| (0..part.len as u32).map(|local| part.head.slot(local)));
+        let mut live: Vec<u32> = segments
+            .chain(heads)
+            .filter(|slot| !self.dead.contains(*slot))
+            .collect();
         live.sort_unstable();
         live
     }
 
     /// The parts' names in the bias cache.
     pub(crate) fn parts(&self) -> Vec<u64> {
-        self.segments.iter().map(|s| s.segment.id).chain(self.heads.iter().map(|h| h.head.id)).collect()
+        self.segments
+            .iter()
+            .map(|s| s.segment.id)
+            .chain(self.heads.iter().map(|h| h.head.id))
+            .collect()
     }
 }

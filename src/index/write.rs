@@ -57,7 +57,8 @@ pub(crate) fn ask(list: &mut Vec<Versioned>, metric: Versioned) {
     list.push(metric);
 }
 
-/// Locks, whether or not a thread panicked while it held the lock: every state behind our locks is valid at all times.
+/// Locks, whether or not a thread panicked while it held the lock: every state behind our locks is
+/// valid at all times.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -65,13 +66,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// An empty index.
     pub(crate) fn new(dim: usize, mut config: Config) -> Self {
-        let active = Versioned { version: 0, metric: Arc::clone(&config.base) };
+        let active = Versioned {
+            version: 0,
+            metric: Arc::clone(&config.base),
+        };
         Self {
             dim,
             view: Published::new(View::default()),
             biases: BiasCache::new(config.bias_bytes),
             calibrations: Calibrations::new(std::mem::take(&mut config.calibrations)),
-            asked: Mutex::new(Asked { active, fill: Vec::new(), calibrate: Vec::new() }),
+            asked: Mutex::new(Asked {
+                active,
+                fill: Vec::new(),
+                calibrate: Vec::new(),
+            }),
             linking: Mutex::new(()),
             generation: AtomicU64::new(0),
             imaged: AtomicU64::new(u64::MAX),
@@ -89,7 +97,8 @@ impl Shared {
 
     /// Sees to it that names up to `id` are not given again.
     pub(crate) fn reserve_part(&self, id: u64) {
-        self.next_part.fetch_max(id.saturating_add(1), Ordering::Relaxed);
+        self.next_part
+            .fetch_max(id.saturating_add(1), Ordering::Relaxed);
     }
 
     /// See [`Index::generation`](super::Index::generation).
@@ -101,7 +110,10 @@ impl Shared {
     /// Refuses vectors of another dimension and numbers that are not finite.
     pub(crate) fn check_vector(&self, vector: &[f32]) -> Result<(), IndexError> {
         if vector.len() != self.dim {
-            return Err(IndexError::Dimension { expected: self.dim, found: vector.len() });
+            return Err(IndexError::Dimension {
+                expected: self.dim,
+                found: vector.len(),
+            });
         }
         match vector.iter().position(|x| !x.is_finite()) {
             Some(position) => Err(IndexError::NotFinite { position }),
@@ -115,7 +127,11 @@ impl Shared {
         if found == self.dim {
             return Ok(());
         }
-        Err(IndexError::MetricDimension { version: metric.version, expected: self.dim, found })
+        Err(IndexError::MetricDimension {
+            version: metric.version,
+            expected: self.dim,
+            found,
+        })
     }
 
     /// See [`Index::apply`](super::Index::apply).
@@ -143,14 +159,26 @@ impl Shared {
     pub(crate) fn put(&self, view: &mut View, slot: u32, vector: &[f32]) {
         let open = view.heads.last().is_some_and(|head| !head.frozen);
         if !open {
-            let head = Arc::new(Head::new(self.new_part(), self.dim, self.config.head_capacity.max(1)));
-            view.heads.push(HeadView { head, len: 0, dead: 0, frozen: false });
+            let head = Arc::new(Head::new(
+                self.new_part(),
+                self.dim,
+                self.config.head_capacity.max(1),
+            ));
+            view.heads.push(HeadView {
+                head,
+                len: 0,
+                dead: 0,
+                frozen: false,
+            });
         }
         view.dead.insert_all(view.next_slot..slot);
         view.next_slot = slot + 1;
         if let Some(open) = view.heads.last_mut() {
             let written = open.head.put(open.len, slot, vector);
-            debug_assert!(written, "the open head has room, and only the writer writes");
+            debug_assert!(
+                written,
+                "the open head has room, and only the writer writes"
+            );
             open.len += 1;
             open.frozen = open.len == open.head.capacity();
             view.live += 1;
@@ -176,7 +204,8 @@ impl Shared {
 
     /// Notes that the segments as they are have images.
     pub(crate) fn is_imaged(&self) {
-        self.imaged.store(self.generation.load(Ordering::Acquire), Ordering::Release);
+        self.imaged
+            .store(self.generation.load(Ordering::Acquire), Ordering::Release);
     }
 
     /// Whether the segments changed since images were last asked for.
@@ -186,14 +215,21 @@ impl Shared {
             && !self.view.load().segments.is_empty()
     }
 
-    /// Asks for images of the segments, and uses those instead of the memory they take. False if it was asked before.
+    /// Asks for images of the segments, and uses those instead of the memory they take. False if it
+    /// was asked before.
     pub(crate) fn make_images(&self) -> bool {
-        let Some(on_calm) = self.config.on_calm.as_ref().filter(|_| self.wants_images()) else { return false };
+        let Some(on_calm) = self.config.on_calm.as_ref().filter(|_| self.wants_images()) else {
+            return false;
+        };
         let _linking = lock(&self.linking);
         let view = self.view.load_full();
         self.is_imaged();
         let images = on_calm(&self.segments(&view));
-        let expected = Expected { dim: self.dim, next_slot: view.next_slot, format: self.config.format.as_ref() };
+        let expected = Expected {
+            dim: self.dim,
+            next_slot: view.next_slot,
+            format: self.config.format.as_ref(),
+        };
         let mapped: Vec<Arc<Segment>> = images
             .iter()
             .filter_map(|(id, image)| image::open(*id, image, expected).ok())
@@ -201,7 +237,8 @@ impl Shared {
             .collect();
         self.view.update(|view| {
             for part in &mut view.segments {
-                // The number of dead items is the view's; the image has the same items in the same places.
+                // The number of dead items is the view's; the image has the same items in the same
+                // places.
                 if let Some(mapped) = mapped.iter().find(|mapped| mapped.id == part.segment.id) {
                     part.segment = Arc::clone(mapped);
                 }
@@ -217,7 +254,8 @@ impl Shared {
 
     /// Publishes a view in which the open head takes no more items.
     pub(crate) fn freeze(&self) {
-        self.view.update(|view| view.heads.iter_mut().for_each(|head| head.frozen = true));
+        self.view
+            .update(|view| view.heads.iter_mut().for_each(|head| head.frozen = true));
     }
 
     /// See [`Index::activate`](super::Index::activate).
@@ -250,7 +288,9 @@ impl Shared {
                     return None;
                 }
             }
-            Place::Head(at, local) => unpack_into(view.heads[at].head.row(local, &mut Room::new()), &mut out),
+            Place::Head(at, local) => {
+                unpack_into(view.heads[at].head.row(local, &mut Room::new()), &mut out)
+            }
         }
         Some(out)
     }

@@ -34,7 +34,9 @@ impl Distance {
 
     /// The distance of a name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::L2, Self::Cosine, Self::Dot].into_iter().find(|d| d.name() == name)
+        [Self::L2, Self::Cosine, Self::Dot]
+            .into_iter()
+            .find(|d| d.name() == name)
     }
 
     /// Version 0.
@@ -73,17 +75,26 @@ impl Metric for Euclidean {
     }
 
     fn rewrite(&self, query: &[f32]) -> Rewritten {
-        Rewritten { direction: query.to_vec(), offset: dot(query, query) as f32 }
+        Rewritten {
+            direction: query.to_vec(),
+            offset: dot(query, query) as f32,
+        }
     }
 
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
         for (row, out) in items.rows().into_iter().zip(out) {
-            *out = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() as f32;
+            *out = row
+                .iter()
+                .map(|x| f64::from(*x) * f64::from(*x))
+                .sum::<f64>() as f32;
         }
     }
 
     fn distance(&self, x: &[f32], y: &[f32]) -> f64 {
-        x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
+        x.iter()
+            .zip(y)
+            .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
+            .sum()
     }
 
     fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
@@ -109,7 +120,10 @@ impl Metric for Dot {
     }
 
     fn rewrite(&self, query: &[f32]) -> Rewritten {
-        Rewritten { direction: query.iter().map(|x| x / 2.0).collect(), offset: 0.0 }
+        Rewritten {
+            direction: query.iter().map(|x| x / 2.0).collect(),
+            offset: 0.0,
+        }
     }
 
     fn biases(&self, _items: ArrayView2<'_, f32>, out: &mut [f32]) {
@@ -120,11 +134,15 @@ impl Metric for Dot {
         -dot(x, y)
     }
 
-    /// Appends `sqrt(M^2 - |x|^2)`, `M` the largest norm: among the mapped items the largest dot product with a query
-    /// (mapped with a zero) is the smallest Euclidean distance (Bachrach et al., `RecSys` 2014).
+    /// Appends `sqrt(M^2 - |x|^2)`, `M` the largest norm: among the mapped items the largest dot
+    /// product with a query (mapped with a zero) is the smallest Euclidean distance (Bachrach et
+    /// al., `RecSys` 2014).
     fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
-        let squares: Vec<f64> =
-            items.rows().into_iter().map(|r| r.iter().map(|x| f64::from(*x).powi(2)).sum()).collect();
+        let squares: Vec<f64> = items
+            .rows()
+            .into_iter()
+            .map(|r| r.iter().map(|x| f64::from(*x).powi(2)).sum())
+            .collect();
         let largest = squares.iter().fold(0.0_f64, |m, s| m.max(*s));
         let mut mapped = Array2::zeros((items.nrows(), self.dim + 1));
         mapped.slice_mut(ndarray::s![.., ..self.dim]).assign(&items);
@@ -162,8 +180,9 @@ mod tests {
             metric.biases(items.view(), &mut biases);
             for (row, bias) in items.rows().into_iter().zip(biases) {
                 let row = row.to_vec();
-                let by_rewriting =
-                    f64::from(rewritten.offset) - 2.0 * dot(&rewritten.direction, &row) + f64::from(bias);
+                let by_rewriting = f64::from(rewritten.offset)
+                    - 2.0 * dot(&rewritten.direction, &row)
+                    + f64::from(bias);
                 assert!((by_rewriting - metric.distance(&query, &row)).abs() < 1e-6);
             }
         }

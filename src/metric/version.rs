@@ -8,15 +8,16 @@ use crate::persist::{GateRecord, VersionRecord};
 use crate::plugin::{CautiousStep, FitReport, Gate, PairCounts};
 use crate::time;
 
-/// One version of a collection's metric. Version 0 is the built-in distance; learned versions are numbered from 1, and a
-/// number is never used again.
+/// One version of a collection's metric. Version 0 is the built-in distance; learned versions are
+/// numbered from 1, and a number is never used again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Version {
     /// Its number.
     pub version: u32,
     /// The version that was active when it was learned.
     pub parent: Option<u32>,
-    /// Whether searches that name no metric are answered under it (for a user's version: that user's searches).
+    /// Whether searches that name no metric are answered under it (for a user's version: that
+    /// user's searches).
     pub active: bool,
     /// The user it was learned for; `None` for everybody.
     pub user: Option<String>,
@@ -81,7 +82,10 @@ impl Version {
             learner: record.learner,
             created: time::rfc3339(record.created),
             condition: record.condition,
-            pairs: PairCounts { similar: record.similar as usize, dissimilar: record.dissimilar as usize },
+            pairs: PairCounts {
+                similar: record.similar as usize,
+                dissimilar: record.dissimilar as usize,
+            },
             judgements: record.judgements,
             lambda: record.lambda,
             t: record.t,
@@ -95,14 +99,46 @@ impl Version {
 
 /// A stored verdict.
 fn gate(record: GateRecord) -> Gate {
-    let GateRecord { accepted, measure, before, after, lower_bound, held_out, reason } = record;
-    Gate { accepted, measure, before, after, lower_bound, held_out: held_out as usize, reason }
+    let GateRecord {
+        accepted,
+        measure,
+        before,
+        after,
+        lower_bound,
+        held_out,
+        reason,
+    } = record;
+    Gate {
+        accepted,
+        measure,
+        before,
+        after,
+        lower_bound,
+        held_out: held_out as usize,
+        reason,
+    }
 }
 
 /// The record of a verdict.
 fn gate_record(gate: &Gate) -> GateRecord {
-    let Gate { accepted, measure, before, after, lower_bound, held_out, reason } = gate.clone();
-    GateRecord { accepted, measure, before, after, lower_bound, held_out: held_out as u64, reason }
+    let Gate {
+        accepted,
+        measure,
+        before,
+        after,
+        lower_bound,
+        held_out,
+        reason,
+    } = gate.clone();
+    GateRecord {
+        accepted,
+        measure,
+        before,
+        after,
+        lower_bound,
+        held_out: held_out as u64,
+        reason,
+    }
 }
 
 /// The record of a version that was read elsewhere.
@@ -110,7 +146,11 @@ pub(crate) fn record_of(version: &Version) -> Result<VersionRecord, String> {
     let created = time::parse_rfc3339(&version.created)
         .ok_or_else(|| format!("{:?} is no time as RFC 3339 has it", version.created))?;
     let numbers = [version.condition, version.lambda, version.t];
-    if numbers.iter().chain(version.parameters.values()).any(|v| !v.is_finite()) {
+    if numbers
+        .iter()
+        .chain(version.parameters.values())
+        .any(|v| !v.is_finite())
+    {
         return Err("it has a number that is not finite".to_owned());
     }
     Ok(VersionRecord {

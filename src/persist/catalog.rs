@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 
 pub(super) const TREE: &str = "catalog";
 pub(super) const COMMITS: &[u8] = b"\0commits";
-/// The store's own format; raised when the layout of trees changes. Format 1 had neither tallies nor a count of commits,
-/// format 2 did not say which slots were removed.
+/// The store's own format; raised when the layout of trees changes. Format 1 had neither tallies
+/// nor a count of commits, format 2 did not say which slots were removed.
 const FORMAT: u32 = 3;
 const TALLY_FORMAT: u8 = 1;
 const FORMAT_KEY: &[u8] = b"\0format";
@@ -36,13 +36,19 @@ fn tally_key(number: u32) -> String {
 
 /// Enters a collection's tally.
 pub(super) fn put_tally(batch: &mut Batch, number: u32, tally: &Tally) -> Result<()> {
-    batch.insert(tally_key(number).as_bytes(), codec::encode(TALLY_FORMAT, tally)?);
+    batch.insert(
+        tally_key(number).as_bytes(),
+        codec::encode(TALLY_FORMAT, tally)?,
+    );
     Ok(())
 }
 
 /// Whether an entry belongs in a copy that has these collections.
 pub(super) fn is_kept(key: &[u8], numbers: &BTreeSet<u32>) -> bool {
-    let tally = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix("t/")).map(str::parse::<u32>);
+    let tally = std::str::from_utf8(key)
+        .ok()
+        .and_then(|key| key.strip_prefix("t/"))
+        .map(str::parse::<u32>);
     match tally {
         Some(number) => number.is_ok_and(|number| numbers.contains(&number)),
         None => !key.starts_with(GONE.as_bytes()),
@@ -61,8 +67,16 @@ impl Database {
             Some(0) => return Err(damaged("the store's format number", "it is 0")),
             Some(1) => self.add_tallies()?,
             Some(2 | FORMAT) => {}
-            Some(found) => return Err(Error::NewerFormat { part: "the store".into(), found, known: FORMAT }),
-            None if noted.is_none() && self.tree_numbers().is_empty() && self.is_fresh()? => self.begin()?,
+            Some(found) => {
+                return Err(Error::NewerFormat {
+                    part: "the store".into(),
+                    found,
+                    known: FORMAT,
+                });
+            }
+            None if noted.is_none() && self.tree_numbers().is_empty() && self.is_fresh()? => {
+                self.begin()?
+            }
             None => return Err(damaged("the store's format number", "it is missing")),
         }
         self.check_commits(noted, lenient)?;
@@ -80,7 +94,9 @@ impl Database {
     }
 
     fn is_fresh(&self) -> Result<bool> {
-        self.disk.run(DiskOp::Read, "read its catalogue", || Ok(self.catalog.is_empty()))
+        self.disk.run(DiskOp::Read, "read its catalogue", || {
+            Ok(self.catalog.is_empty())
+        })
     }
 
     /// Makes the catalogue of a new store.
@@ -100,7 +116,11 @@ impl Database {
             batch.insert(entry(GONE, &number.to_string()), &[]);
         }
         for (_, record) in self.collections()? {
-            put_tally(&mut batch, record.number, &Shelf::count_trees(self, record.number)?)?;
+            put_tally(
+                &mut batch,
+                record.number,
+                &Shelf::count_trees(self, record.number)?,
+            )?;
         }
         self.commit(&[], batch)?;
         self.flush()
@@ -108,18 +128,27 @@ impl Database {
 
     /// Compares the commits that the database holds with those that the witness saw.
     fn check_commits(&mut self, noted: Option<u64>, lenient: bool) -> Result<()> {
-        let held = self.get(COMMITS)?.ok_or_else(|| damaged(self.disk.name(), "its count of commits is missing"))?;
-        let held = u64::from_le_bytes(
-            (&*held).try_into().map_err(|_| damaged(self.disk.name(), "its count of commits has a wrong length"))?,
-        );
+        let held = self
+            .get(COMMITS)?
+            .ok_or_else(|| damaged(self.disk.name(), "its count of commits is missing"))?;
+        let held =
+            u64::from_le_bytes((&*held).try_into().map_err(|_| {
+                damaged(self.disk.name(), "its count of commits has a wrong length")
+            })?);
         *lock(&self.commits) = held;
         match noted.unwrap_or(0) {
             noted if noted > held => {
-                let missing = format!("its last {} commits are missing: it holds {held} of {noted}", noted - held);
+                let missing = format!(
+                    "its last {} commits are missing: it holds {held} of {noted}",
+                    noted - held
+                );
                 if !lenient {
                     return Err(damaged(self.disk.name(), missing));
                 }
-                self.mended.lost.push(format!("{}: {missing}; they cannot be brought back", self.disk.name()));
+                self.mended.lost.push(format!(
+                    "{}: {missing}; they cannot be brought back",
+                    self.disk.name()
+                ));
                 lock(&self.durable).witness.set(held, &self.disk)
             }
             noted if noted < held => self.sync(held),
@@ -127,42 +156,72 @@ impl Database {
         }
     }
 
-    /// Refuses a database with trees of collections that the catalogue does not know; a lenient opening removes them, because
-    /// nothing says any more what they mean.
+    /// Refuses a database with trees of collections that the catalogue does not know; a lenient
+    /// opening removes them, because nothing says any more what they mean.
     fn check_trees(&mut self, lenient: bool) -> Result<()> {
         let mut batch = Batch::default();
         for number in self.orphans()? {
-            let reason = format!("the entry of collection number {number} is missing, and its trees are there");
+            let reason = format!(
+                "the entry of collection number {number} is missing, and its trees are there"
+            );
             if !lenient {
                 return Err(damaged("the catalogue", reason));
             }
             batch.insert(entry(GONE, &number.to_string()), &[]);
             self.mended.lost.push(format!("the catalogue: {reason}"));
         }
-        if self.mended.lost.is_empty() { Ok(()) } else { self.commit(&[], batch) }
+        if self.mended.lost.is_empty() {
+            Ok(())
+        } else {
+            self.commit(&[], batch)
+        }
     }
 
     /// Numbers that have trees, and are neither a collection's nor marked as gone.
     fn orphans(&self) -> Result<BTreeSet<u32>> {
-        let mut known: BTreeSet<u32> = self.collections()?.iter().map(|(_, record)| record.number).collect();
+        let mut known: BTreeSet<u32> = self
+            .collections()?
+            .iter()
+            .map(|(_, record)| record.number)
+            .collect();
         known.extend(self.gone()?);
         Ok(self.tree_numbers().difference(&known).copied().collect())
     }
 
     /// The numbers of the collections that have trees.
     fn tree_numbers(&self) -> BTreeSet<u32> {
-        let number = |name: &[u8]| std::str::from_utf8(name).ok()?.split_once('/')?.0.parse().ok();
-        self.sled.tree_names().iter().filter_map(|name| number(name)).collect()
+        let number = |name: &[u8]| {
+            std::str::from_utf8(name)
+                .ok()?
+                .split_once('/')?
+                .0
+                .parse()
+                .ok()
+        };
+        self.sled
+            .tree_names()
+            .iter()
+            .filter_map(|name| number(name))
+            .collect()
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>> {
-        self.disk.run(DiskOp::Read, "read its catalogue", || self.catalog.get(key))
+        self.disk
+            .run(DiskOp::Read, "read its catalogue", || self.catalog.get(key))
     }
 
     fn number(&self, key: &[u8]) -> Result<Option<u32>> {
-        let part = || format!("the catalogue's entry {:?}", String::from_utf8_lossy(&key[1..]));
+        let part = || {
+            format!(
+                "the catalogue's entry {:?}",
+                String::from_utf8_lossy(&key[1..])
+            )
+        };
         let read = |bytes: sled::IVec| {
-            (&*bytes).try_into().map(u32::from_le_bytes).map_err(|_| damaged(part(), "it has a wrong length"))
+            (&*bytes)
+                .try_into()
+                .map(u32::from_le_bytes)
+                .map_err(|_| damaged(part(), "it has a wrong length"))
         };
         self.get(key)?.map(read).transpose()
     }
@@ -170,10 +229,12 @@ impl Database {
     /// The entries of a kind: what follows the prefix in their keys, and their values.
     fn entries(&self, prefix: &str) -> impl Iterator<Item = Result<(String, sled::IVec)>> {
         let length = prefix.len();
-        self.disk.walk("read its catalogue", self.catalog.scan_prefix(prefix)).map(move |entry| {
-            let (key, value) = entry?;
-            Ok((String::from_utf8_lossy(&key[length..]).into_owned(), value))
-        })
+        self.disk
+            .walk("read its catalogue", self.catalog.scan_prefix(prefix))
+            .map(move |entry| {
+                let (key, value) = entry?;
+                Ok((String::from_utf8_lossy(&key[length..]).into_owned(), value))
+            })
     }
 
     /// All collections by name.
@@ -189,21 +250,28 @@ impl Database {
 
     /// One collection's settings.
     pub(crate) fn collection(&self, name: &str) -> Result<Option<CollectionRecord>> {
-        self.get(&entry(COLLECTION, name))?.map(|bytes| CollectionRecord::decode(&bytes, name)).transpose()
+        self.get(&entry(COLLECTION, name))?
+            .map(|bytes| CollectionRecord::decode(&bytes, name))
+            .transpose()
     }
 
     /// A collection's tally.
     pub(super) fn tally(&self, number: u32) -> Result<Tally> {
         let part = || format!("the tally of collection number {number}");
-        let bytes = self.get(tally_key(number).as_bytes())?.ok_or_else(|| damaged(part(), "it is missing"))?;
+        let bytes = self
+            .get(tally_key(number).as_bytes())?
+            .ok_or_else(|| damaged(part(), "it is missing"))?;
         codec::decode(TALLY_FORMAT, &bytes, &part)
     }
 
-    /// Gives a collection that is to be made a number that was never used. Until it is [entered](Self::enter), what is
-    /// stored of it is removed at the next opening.
+    /// Gives a collection that is to be made a number that was never used. Until it is
+    /// [entered](Self::enter), what is stored of it is removed at the next opening.
     pub(crate) fn reserve(&self, mut record: CollectionRecord) -> Result<CollectionRecord> {
         record.number = self.number(NEXT)?.unwrap_or(0);
-        let next = record.number.checked_add(1).ok_or_else(|| Error::Invalid("the store is out of numbers".into()))?;
+        let next = record
+            .number
+            .checked_add(1)
+            .ok_or_else(|| Error::Invalid("the store is out of numbers".into()))?;
         let mut batch = Batch::default();
         batch.insert(NEXT, &next.to_le_bytes());
         batch.insert(entry(GONE, &record.number.to_string()), &[]);
@@ -212,7 +280,8 @@ impl Database {
         Ok(record)
     }
 
-    /// Makes a collection with a reserved number one of the store's, with all that was stored of it.
+    /// Makes a collection with a reserved number one of the store's, with all that was stored of
+    /// it.
     pub(crate) fn enter(&self, name: &str, record: &CollectionRecord) -> Result<()> {
         let mut batch = Batch::default();
         batch.remove(entry(GONE, &record.number.to_string()));
@@ -220,7 +289,8 @@ impl Database {
         self.commit(&[], batch)
     }
 
-    /// Removes a collection: first from the catalogue, then its trees. A crash between is made good at the next opening.
+    /// Removes a collection: first from the catalogue, then its trees. A crash between is made good
+    /// at the next opening.
     pub(crate) fn drop_collection(&self, name: &str, number: u32) -> Result<()> {
         let mut batch = Batch::default();
         batch.remove(entry(COLLECTION, name));
@@ -231,14 +301,20 @@ impl Database {
 
     /// Numbers whose trees are to be removed.
     fn gone(&self) -> Result<Vec<u32>> {
-        let read = |name: String| name.parse().map_err(|_| damaged("the catalogue", format!("{name:?} is no number")));
+        let read = |name: String| {
+            name.parse()
+                .map_err(|_| damaged("the catalogue", format!("{name:?} is no number")))
+        };
         self.entries(GONE).map(|entry| read(entry?.0)).collect()
     }
 
     /// Removes the trees of a number that is marked as gone.
     pub(crate) fn sweep(&self, number: u32) -> Result<()> {
         for tree in Shelf::tree_names(number) {
-            self.disk.run(DiskOp::Commit, "remove a collection's trees", || self.sled.drop_tree(&tree))?;
+            self.disk
+                .run(DiskOp::Commit, "remove a collection's trees", || {
+                    self.sled.drop_tree(&tree)
+                })?;
         }
         image::sweep(&self.images_dir(), &format!("{number}-"), &[], &self.disk)?;
         let mut batch = Batch::default();
@@ -260,34 +336,66 @@ mod tests {
         let path = home.path().join("s");
         let ids = |store: &Store| {
             let points = store.collection("c").open().expect("opened");
-            let hits = points.search(vec![0.0, 0.0]).k(100).run().expect("answered");
+            let hits = points
+                .search(vec![0.0, 0.0])
+                .k(100)
+                .run()
+                .expect("answered");
             hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>()
         };
         {
             let store = Store::open(&path).expect("opened");
             let points = store.collection("c").dim(2).create().expect("made");
-            points.add((0..9).map(|i| Item::vector(format!("i{i}"), [i as f32, 1.0]))).expect("added");
+            points
+                .add((0..9).map(|i| Item::vector(format!("i{i}"), [i as f32, 1.0])))
+                .expect("added");
             points.delete(&["i3"]).expect("deleted");
             points.relink().expect("linked");
         }
         {
             // As that format had it: no images, nothing about slots that were removed.
-            let opening = Opening { cache_bytes: 1 << 20, ..Opening::default() };
+            let opening = Opening {
+                cache_bytes: 1 << 20,
+                ..Opening::default()
+            };
             let database = Database::open(&path, &opening).expect("opened");
             let record = database.collection("c").expect("read").expect("there");
-            Shelf::open(database.clone(), &record).expect("opened").drop_images().expect("dropped");
+            Shelf::open(database.clone(), &record)
+                .expect("opened")
+                .drop_images()
+                .expect("dropped");
             database.sled.drop_tree("0/removed").expect("dropped");
-            database.catalog.insert(FORMAT_KEY, &2_u32.to_le_bytes()).expect("set");
+            database
+                .catalog
+                .insert(FORMAT_KEY, &2_u32.to_le_bytes())
+                .expect("set");
             database.flush().expect("flushed");
         }
         let expected: Vec<String> = [0, 1, 2, 4, 5, 6, 7, 8].map(|i| format!("i{i}")).into();
-        assert_eq!(ids(&Store::open(&path).expect("brought to this format")), expected);
+        assert_eq!(
+            ids(&Store::open(&path).expect("brought to this format")),
+            expected
+        );
         let store = Store::open(&path).expect("opened");
-        store.collection("c").open().expect("opened").delete(&["i0"]).expect("deleted");
+        store
+            .collection("c")
+            .open()
+            .expect("opened")
+            .delete(&["i0"])
+            .expect("deleted");
         drop(store);
         let store = Store::open(&path).expect("opened");
         assert_eq!(ids(&store), expected[1..]);
         assert_eq!(store.verify().expect("verified").problems, []);
-        assert!(store.collection("c").open().expect("opened").stats().expect("measured").mapped_bytes > 0);
+        assert!(
+            store
+                .collection("c")
+                .open()
+                .expect("opened")
+                .stats()
+                .expect("measured")
+                .mapped_bytes
+                > 0
+        );
     }
 }

@@ -31,31 +31,53 @@ pub(crate) fn seal(format: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Unwraps a record of a format that is known (1 to `newest`), giving its format and payload.
-pub(crate) fn unseal<'a>(newest: u8, bytes: &'a [u8], part: &dyn Fn() -> String) -> Result<(u8, &'a [u8])> {
+pub(crate) fn unseal<'a>(
+    newest: u8,
+    bytes: &'a [u8],
+    part: &dyn Fn() -> String,
+) -> Result<(u8, &'a [u8])> {
     let Some((&[format, a, b, c, d], payload)) = bytes.split_first_chunk::<HEADER>() else {
-        return Err(Error::Damaged { part: part(), reason: format!("{} bytes are too few for a record", bytes.len()) });
+        return Err(Error::Damaged {
+            part: part(),
+            reason: format!("{} bytes are too few for a record", bytes.len()),
+        });
     };
     if checksum(format, payload) != u32::from_le_bytes([a, b, c, d]) {
-        return Err(Error::Damaged { part: part(), reason: "its checksum does not fit".into() });
+        return Err(Error::Damaged {
+            part: part(),
+            reason: "its checksum does not fit".into(),
+        });
     }
     if format == 0 || format > newest {
-        return Err(Error::NewerFormat { part: part(), found: format.into(), known: newest.into() });
+        return Err(Error::NewerFormat {
+            part: part(),
+            found: format.into(),
+            known: newest.into(),
+        });
     }
     Ok((format, payload))
 }
 
 /// A postcard payload, sealed.
 pub(crate) fn encode<T: Serialize>(format: u8, value: &T) -> Result<Vec<u8>> {
-    let payload = postcard::to_stdvec(value)
-        .map_err(|e| Error::Storage { action: "write a record", reason: format!("it cannot be serialised: {e}") })?;
+    let payload = postcard::to_stdvec(value).map_err(|e| Error::Storage {
+        action: "write a record",
+        reason: format!("it cannot be serialised: {e}"),
+    })?;
     Ok(seal(format, &payload))
 }
 
 /// Reads what [`encode`] wrote in the one format there is so far.
-pub(crate) fn decode<T: DeserializeOwned>(format: u8, bytes: &[u8], part: &dyn Fn() -> String) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(
+    format: u8,
+    bytes: &[u8],
+    part: &dyn Fn() -> String,
+) -> Result<T> {
     let (_, payload) = unseal(format, bytes, part)?;
-    postcard::from_bytes(payload)
-        .map_err(|e| Error::Damaged { part: part(), reason: format!("its payload cannot be read: {e}") })
+    postcard::from_bytes(payload).map_err(|e| Error::Damaged {
+        part: part(),
+        reason: format!("its payload cannot be read: {e}"),
+    })
 }
 
 #[cfg(test)]
@@ -71,16 +93,29 @@ mod tests {
         for bit in 0..sealed.len() * 8 {
             let mut bad = sealed.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode::<(String, u32, Vec<f32>)>(1, &bad, &part).is_err(), "bit {bit}");
+            assert!(
+                decode::<(String, u32, Vec<f32>)>(1, &bad, &part).is_err(),
+                "bit {bit}"
+            );
         }
         for len in 0..sealed.len() {
-            assert!(decode::<(String, u32, Vec<f32>)>(1, &sealed[..len], &part).is_err(), "length {len}");
+            assert!(
+                decode::<(String, u32, Vec<f32>)>(1, &sealed[..len], &part).is_err(),
+                "length {len}"
+            );
         }
     }
 
     #[test]
     fn a_newer_format_is_named_as_such() {
         let sealed = seal(2, b"from the future");
-        assert!(matches!(unseal(1, &sealed, &String::new), Err(Error::NewerFormat { found: 2, known: 1, .. })));
+        assert!(matches!(
+            unseal(1, &sealed, &String::new),
+            Err(Error::NewerFormat {
+                found: 2,
+                known: 1,
+                ..
+            })
+        ));
     }
 }

@@ -21,7 +21,8 @@ const BATCH: usize = 4 << 20;
 const CACHE: u64 = 16 << 20;
 
 impl Database {
-    /// Writes all that is live to a new store in `target`, which must not be there yet. Nobody may write meanwhile.
+    /// Writes all that is live to a new store in `target`, which must not be there yet. Nobody may
+    /// write meanwhile.
     pub(crate) fn backup(&self, target: &Path) -> Result<()> {
         if fs::read_dir(target).is_ok_and(|mut d| d.next().is_some()) || target.is_file() {
             return Err(Error::Invalid(format!(
@@ -29,19 +30,25 @@ impl Database {
                 target.display()
             )));
         }
-        let name = target.file_name().ok_or_else(|| Error::Invalid("a backup needs a directory's name".into()))?;
+        let name = target
+            .file_name()
+            .ok_or_else(|| Error::Invalid("a backup needs a directory's name".into()))?;
         let parent = swap::parent_of(target);
         let mut partial = name.to_owned();
         partial.push(".partial");
         let partial = parent.join(partial);
         fs::create_dir_all(parent).map_err(io(parent))?;
         swap::remove(&partial, &self.disk)?;
-        let written = self.disk.file(DiskOp::Write, &partial, || fs::create_dir(&partial)).and_then(|()| {
-            self.copy_to(&partial.join(swap::CURRENT))?;
-            swap::sync_dir(&partial, &self.disk)?;
-            self.disk.file(DiskOp::Rename, target, || fs::rename(&partial, target))?;
-            swap::sync_dir(parent, &self.disk)
-        });
+        let written = self
+            .disk
+            .file(DiskOp::Write, &partial, || fs::create_dir(&partial))
+            .and_then(|()| {
+                self.copy_to(&partial.join(swap::CURRENT))?;
+                swap::sync_dir(&partial, &self.disk)?;
+                self.disk
+                    .file(DiskOp::Rename, target, || fs::rename(&partial, target))?;
+                swap::sync_dir(parent, &self.disk)
+            });
         if written.is_err() {
             let _ = fs::remove_dir_all(&partial);
         }
@@ -50,10 +57,17 @@ impl Database {
 
     /// Writes all that is live to a new database, durably.
     fn copy_to(&self, dir: &Path) -> Result<()> {
-        let opening = Opening { cache_bytes: CACHE, ..Opening::default() };
+        let opening = Opening {
+            cache_bytes: CACHE,
+            ..Opening::default()
+        };
         let disk = Disk::new(dir, self.disk.faults().cloned());
         let sled = open_sled(dir, &disk, &opening)?;
-        let numbers: BTreeSet<u32> = self.collections()?.iter().map(|(_, record)| record.number).collect();
+        let numbers: BTreeSet<u32> = self
+            .collections()?
+            .iter()
+            .map(|(_, record)| record.number)
+            .collect();
         let kept = |key: &[u8]| catalog::is_kept(key, &numbers);
         self.copy_tree(catalog::TREE, &sled, &disk, kept, None)?;
         for number in numbers {
@@ -61,11 +75,15 @@ impl Database {
             for (tree, name) in Shelf::tree_names(number).enumerate() {
                 let should = (tree < TALLIED).then(|| (tree, tally[tree]));
                 // Images stay behind, and what was removed of them.
-                let of_images = |key: &[u8]| tree == REMOVED || tree == META && key == images::RECORD.as_bytes();
+                let of_images = |key: &[u8]| {
+                    tree == REMOVED || tree == META && key == images::RECORD.as_bytes()
+                };
                 self.copy_tree(&name, &sled, &disk, |key| !of_images(key), should)?;
             }
         }
-        disk.run(DiskOp::Flush, "make a copy durable", || sled.flush().map(|_| ()))?;
+        disk.run(DiskOp::Flush, "make a copy durable", || {
+            sled.flush().map(|_| ())
+        })?;
         drop(sled);
         let mut durable = Durable::open(dir.parent().unwrap_or(dir), dir, &disk)?;
         disk.file(DiskOp::Sync, dir, || durable.sync())?;
@@ -113,13 +131,15 @@ impl Database {
         }
     }
 
-    /// Writes a closed store's database anew, without what was overwritten and removed. Gives its bytes before and after.
+    /// Writes a closed store's database anew, without what was overwritten and removed. Gives its
+    /// bytes before and after.
     pub(crate) fn compact(root: &Path, opening: &Opening) -> Result<(u64, u64)> {
         let held = Arc::new(claim(root, false, opening.faults.clone())?);
         let disk = Disk::new(root, opening.faults.clone());
         let next = root.join(swap::NEXT);
         let done = (|| {
-            let database = Self::open_at(root, &root.join(swap::CURRENT), Arc::clone(&held), opening)?;
+            let database =
+                Self::open_at(root, &root.join(swap::CURRENT), Arc::clone(&held), opening)?;
             database.copy_to(&next)?;
             let before = directory_bytes(&database.dir);
             drop(database);
@@ -133,18 +153,23 @@ impl Database {
         done
     }
 
-    /// Puts the database of a backup in the place of a closed store's own, or makes a store of it, once `check` has
-    /// accepted it. The backup is only read.
+    /// Puts the database of a backup in the place of a closed store's own, or makes a store of it,
+    /// once `check` has accepted it. The backup is only read.
     pub(crate) fn restore(
         backup: &Path,
         root: &Path,
         opening: &Opening,
         check: impl FnOnce(Arc<Self>) -> Result<()>,
     ) -> Result<()> {
-        let not = |reason: &str| Error::NotAStore { path: backup.to_owned(), reason: reason.to_owned() };
+        let not = |reason: &str| Error::NotAStore {
+            path: backup.to_owned(),
+            reason: reason.to_owned(),
+        };
         let from = backup.join(swap::CURRENT);
         if !from.is_dir() {
-            return Err(not("it holds no database; name a directory that `backup` made"));
+            return Err(not(
+                "it holds no database; name a directory that `backup` made",
+            ));
         }
         let _still = super::lock::StoreLock::share(backup)?;
         let held = Arc::new(claim(root, true, opening.faults.clone())?);
@@ -162,15 +187,22 @@ impl Database {
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::Io { path: path.to_owned(), source }
+    move |source| Error::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
-/// The files that sled and we put into a database's directory. Nothing else is taken from a backup, and no link is followed.
+/// The files that sled and we put into a database's directory. Nothing else is taken from a backup,
+/// and no link is followed.
 fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
     disk.file(DiskOp::Write, to, || fs::create_dir(to))?;
     for entry in fs::read_dir(from).map_err(io(from))? {
         let path = entry.map_err(io(from))?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
         let kind = fs::symlink_metadata(&path).map_err(io(&path))?.file_type();
         let target = to.join(name);
         match name {
@@ -179,7 +211,12 @@ fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
             images::DIR if kind.is_dir() => {}
             "db" | "conf" | witness::NAME if kind.is_file() => copy_file(&path, &target, disk)?,
             name if name.starts_with("snap.") && kind.is_file() => copy_file(&path, &target, disk)?,
-            _ => return Err(damaged(format!("{}", path.display()), "no such file belongs in a backup")),
+            _ => {
+                return Err(damaged(
+                    format!("{}", path.display()),
+                    "no such file belongs in a backup",
+                ));
+            }
         }
     }
     swap::sync_dir(to, disk)
@@ -190,7 +227,10 @@ fn copy_blobs(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
     for entry in fs::read_dir(from).map_err(io(from))? {
         let entry = entry.map_err(io(from))?;
         if !entry.file_type().map_err(io(from))?.is_file() {
-            return Err(damaged(format!("{}", entry.path().display()), "it is no plain file"));
+            return Err(damaged(
+                format!("{}", entry.path().display()),
+                "it is no plain file",
+            ));
         }
         copy_file(&entry.path(), &to.join(entry.file_name()), disk)?;
     }
@@ -204,7 +244,9 @@ fn copy_file(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
 
 /// Bytes of the files in a directory.
 pub(super) fn directory_bytes(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return 0;
+    };
     entries
         .flatten()
         .map(|entry| match entry.metadata() {

@@ -1,7 +1,8 @@
 //! The border to the disk: every operation on sled and on the files of a store passes through here.
 //!
-//! It is the one place where an operation can be made to fail ([`Faults`]), where a panic inside sled becomes an error, and
-//! where a failure that leaves memory ahead of the disk poisons the handle.
+//! It is the one place where an operation can be made to fail ([`Faults`]), where a panic inside
+//! sled becomes an error, and where a failure that leaves memory ahead of the disk poisons the
+//! handle.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,9 +44,11 @@ pub enum Fault {
     Short,
 }
 
-/// Lets operations on the disk fail, so that a program can be tested against disks that are full or broken.
+/// Lets operations on the disk fail, so that a program can be tested against disks that are full or
+/// broken.
 ///
-/// Given to [`StoreBuilder::faults`](crate::StoreBuilder::faults); a clone plans for the store that has the other.
+/// Given to [`StoreBuilder::faults`](crate::StoreBuilder::faults); a clone plans for the store that
+/// has the other.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<State>);
 
@@ -71,11 +74,17 @@ impl Faults {
         Self::default()
     }
 
-    /// Lets one operation fail after `after` others, of the kind `only` where one is named; a `lasting` fault fails all
-    /// that follow too. Counting starts anew.
+    /// Lets one operation fail after `after` others, of the kind `only` where one is named; a
+    /// `lasting` fault fails all that follow too. Counting starts anew.
     pub fn fail(&self, after: u64, fault: Fault, only: Option<DiskOp>, lasting: bool) {
         self.0.operations.store(0, Ordering::SeqCst);
-        *self.plan() = Some(Plan { fault, only, after, lasting, struck: false });
+        *self.plan() = Some(Plan {
+            fault,
+            only,
+            after,
+            lasting,
+            struck: false,
+        });
     }
 
     /// Lets everything succeed again, and says whether anything failed since [`Self::fail`].
@@ -96,7 +105,9 @@ impl Faults {
     fn strike(&self, op: DiskOp) -> Option<Fault> {
         self.0.operations.fetch_add(1, Ordering::SeqCst);
         let mut plan = self.plan();
-        let plan = plan.as_mut().filter(|plan| plan.only.is_none_or(|only| only == op))?;
+        let plan = plan
+            .as_mut()
+            .filter(|plan| plan.only.is_none_or(|only| only == op))?;
         if plan.after > 0 {
             plan.after -= 1;
             return None;
@@ -110,7 +121,10 @@ impl Faults {
 }
 
 fn planned() -> io::Error {
-    io::Error::new(io::ErrorKind::StorageFull, "no space left on the device (a planned fault)")
+    io::Error::new(
+        io::ErrorKind::StorageFull,
+        "no space left on the device (a planned fault)",
+    )
 }
 
 /// The disk under one open store.
@@ -124,7 +138,11 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(super) fn new(dir: &Path, faults: Option<Faults>) -> Self {
-        Self { dir: dir.to_owned(), faults, poison: OnceLock::new() }
+        Self {
+            dir: dir.to_owned(),
+            faults,
+            poison: OnceLock::new(),
+        }
     }
 
     /// What the files of the database are called in messages.
@@ -142,9 +160,14 @@ impl Disk {
 
     /// Asks sled for something.
     ///
-    /// A commit or flush that fails poisons the handle, because memory may then be ahead of the disk; so does a panic
-    /// inside sled, because nobody knows what it left behind.
-    pub(super) fn run<T>(&self, op: DiskOp, action: &'static str, work: impl FnOnce() -> sled::Result<T>) -> Result<T> {
+    /// A commit or flush that fails poisons the handle, because memory may then be ahead of the
+    /// disk; so does a panic inside sled, because nobody knows what it left behind.
+    pub(super) fn run<T>(
+        &self,
+        op: DiskOp,
+        action: &'static str,
+        work: impl FnOnce() -> sled::Result<T>,
+    ) -> Result<T> {
         self.check_poison()?;
         let fault = self.strike(op);
         if matches!(fault, Some(Fault::Refused | Fault::Short)) {
@@ -172,7 +195,9 @@ impl Disk {
             if ended {
                 return None;
             }
-            let next = self.run(DiskOp::Read, action, || entries.next().transpose()).transpose();
+            let next = self
+                .run(DiskOp::Read, action, || entries.next().transpose())
+                .transpose();
             ended = !matches!(next, Some(Ok(_)));
             next
         })
@@ -190,20 +215,35 @@ impl Disk {
             // What sled says of a file of settings that it cannot read.
             sled::Error::Unsupported(_) if op == DiskOp::Read => Error::Damaged {
                 part: format!("{}, its file conf", self.name()),
-                reason: "sled cannot read it; `affinis verify --repair` makes it anew from the log".into(),
+                reason: "sled cannot read it; `affinis verify --repair` makes it anew from the log"
+                    .into(),
             },
-            e => Error::Storage { action, reason: e.to_string() },
+            e => Error::Storage {
+                action,
+                reason: e.to_string(),
+            },
         }
     }
 
     /// The error for files that sled cannot read.
     pub(super) fn senseless(&self) -> Error {
-        Error::Damaged { part: self.name(), reason: "sled could not make sense of its files".into() }
+        Error::Damaged {
+            part: self.name(),
+            reason: "sled could not make sense of its files".into(),
+        }
     }
 
     /// Does something with a file or directory.
-    pub(super) fn file<T>(&self, op: DiskOp, path: &Path, work: impl FnOnce() -> io::Result<T>) -> Result<T> {
-        let io = |source| Error::Io { path: path.to_owned(), source };
+    pub(super) fn file<T>(
+        &self,
+        op: DiskOp,
+        path: &Path,
+        work: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T> {
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
         match self.strike(op) {
             Some(Fault::Refused | Fault::Short) => Err(io(planned())),
             Some(Fault::Unacknowledged) => work().and_then(|_| Err(planned())).map_err(io),
@@ -224,18 +264,26 @@ impl Disk {
             Some(Fault::Short) => write(&bytes[..bytes.len() / 2]).and_then(|()| Err(planned())),
             Some(Fault::Unacknowledged) => write(bytes).and_then(|()| Err(planned())),
         };
-        done.map_err(|source| Error::Io { path: path.to_owned(), source })
+        done.map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn poison(&self, reason: &str) {
         if self.poison.set(reason.to_owned()).is_ok() {
-            tracing::error!(reason, "the store's handle is poisoned: it must be opened again");
+            tracing::error!(
+                reason,
+                "the store's handle is poisoned: it must be opened again"
+            );
         }
     }
 
     /// Refuses everything after a failure that left memory ahead of the disk.
     pub(super) fn check_poison(&self) -> Result<()> {
-        self.poison.get().map_or(Ok(()), |reason| Err(Error::Poisoned(reason.clone())))
+        self.poison
+            .get()
+            .map_or(Ok(()), |reason| Err(Error::Poisoned(reason.clone())))
     }
 }
 
@@ -263,7 +311,10 @@ mod tests {
                 disk.file(op, Path::new("f"), count).is_ok()
             })
             .collect();
-        assert_eq!((results, done, faults.operations()), (vec![true, true, false, true], 3, 4));
+        assert_eq!(
+            (results, done, faults.operations()),
+            (vec![true, true, false, true], 3, 4)
+        );
         assert!(faults.clear() && !faults.clear());
     }
 
@@ -271,15 +322,28 @@ mod tests {
     fn a_failed_flush_and_a_panic_poison_but_a_failed_read_does_not() {
         let (faults, disk) = disk();
         faults.fail(0, Fault::Refused, None, false);
-        assert!(matches!(disk.run(DiskOp::Read, "read", || Ok(1)), Err(Error::Storage { .. })));
-        assert_eq!(disk.run(DiskOp::Read, "read", || Ok(1)).expect("not poisoned"), 1);
+        assert!(matches!(
+            disk.run(DiskOp::Read, "read", || Ok(1)),
+            Err(Error::Storage { .. })
+        ));
+        assert_eq!(
+            disk.run(DiskOp::Read, "read", || Ok(1))
+                .expect("not poisoned"),
+            1
+        );
         faults.fail(0, Fault::Unacknowledged, Some(DiskOp::Flush), false);
         assert!(disk.run(DiskOp::Flush, "flush", || Ok(())).is_err());
-        assert!(matches!(disk.run(DiskOp::Read, "read", || Ok(1)), Err(Error::Poisoned(_))));
+        assert!(matches!(
+            disk.run(DiskOp::Read, "read", || Ok(1)),
+            Err(Error::Poisoned(_))
+        ));
 
         let (_, disk) = self::disk();
         let panicking: fn() -> sled::Result<()> = || panic!("as sled does on damaged files");
-        assert!(matches!(disk.run(DiskOp::Read, "read", panicking), Err(Error::Damaged { .. })));
+        assert!(matches!(
+            disk.run(DiskOp::Read, "read", panicking),
+            Err(Error::Damaged { .. })
+        ));
         assert!(matches!(disk.check_poison(), Err(Error::Poisoned(_))));
     }
 

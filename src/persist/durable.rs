@@ -1,8 +1,9 @@
 //! What sled calls flushed, made durable.
 //!
-//! On Linux sled ends a flush with `sync_file_range`, which leaves the file's length and the drive's cache to chance, and it
-//! never syncs the files that it writes large values to. What is acknowledged must outlive a loss of power, so both are
-//! synced here, and only then the [witness](super::witness) counts.
+//! On Linux sled ends a flush with `sync_file_range`, which leaves the file's length and the
+//! drive's cache to chance, and it never syncs the files that it writes large values to. What is
+//! acknowledged must outlive a loss of power, so both are synced here, and only then the
+//! [witness](super::witness) counts.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -33,19 +34,30 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    /// Opens it for a database that sled has open. The names of a new one are made durable, up to the store's own in `root`.
+    /// Opens it for a database that sled has open. The names of a new one are made durable, up to
+    /// the store's own in `root`.
     pub(super) fn open(root: &Path, dir: &Path, disk: &Disk) -> Result<Self> {
         let path = dir.join(LOG);
-        let log = disk.file(DiskOp::Read, &path, || OpenOptions::new().write(true).open(&path))?;
+        let log = disk.file(DiskOp::Read, &path, || {
+            OpenOptions::new().write(true).open(&path)
+        })?;
         let witness = Witness::open(dir, disk)?;
         if witness.count().is_none() {
             let conf = dir.join("conf");
-            disk.file(DiskOp::Sync, &conf, || OpenOptions::new().write(true).open(&conf)?.sync_all())?;
+            disk.file(DiskOp::Sync, &conf, || {
+                OpenOptions::new().write(true).open(&conf)?.sync_all()
+            })?;
             sync_dir(dir, disk)?;
             sync_dir(root, disk)?;
             sync_dir(parent_of(root), disk)?;
         }
-        Ok(Self { log, blobs: dir.join(BLOBS), synced: HashMap::new(), witness, commits: 0 })
+        Ok(Self {
+            log,
+            blobs: dir.join(BLOBS),
+            synced: HashMap::new(),
+            witness,
+            commits: 0,
+        })
     }
 
     /// Makes durable what sled has written.
@@ -69,7 +81,11 @@ impl Durable {
             };
             let name = entry.file_name();
             if self.synced.get(&name) != Some(&bytes) {
-                match OpenOptions::new().write(true).open(entry.path()).and_then(|file| file.sync_all()) {
+                match OpenOptions::new()
+                    .write(true)
+                    .open(entry.path())
+                    .and_then(|file| file.sync_all())
+                {
                     Err(e) if gone(&e) => continue,
                     done => done?,
                 }
@@ -98,21 +114,32 @@ mod tests {
             fs::write(dir.join(name), b"ab").expect("written");
         }
         let mut durable = Durable::open(dir, dir, &Disk::new(dir, None)).expect("opened");
-        assert_eq!([2, 0], [(); 2].map(|()| durable.sync_blobs().expect("synced")));
+        assert_eq!(
+            [2, 0],
+            [(); 2].map(|()| durable.sync_blobs().expect("synced"))
+        );
         fs::write(dir.join("blobs/10"), b"abc").expect("written");
         fs::write(dir.join("blobs/30"), b"").expect("written");
         fs::remove_file(dir.join("blobs/20")).expect("removed");
-        assert_eq!([2, 0], [(); 2].map(|()| durable.sync_blobs().expect("synced")));
+        assert_eq!(
+            [2, 0],
+            [(); 2].map(|()| durable.sync_blobs().expect("synced"))
+        );
         fs::remove_dir_all(dir.join(BLOBS)).expect("removed");
         assert!(durable.sync().is_err());
     }
 
-    /// sled's files are called what this module takes them for, and values of this length leave the log.
+    /// sled's files are called what this module takes them for, and values of this length leave the
+    /// log.
     #[test]
     fn the_files_are_where_sled_has_them() {
         let home = tempfile::tempdir().expect("a directory");
         let dir = home.path();
-        let sled = sled::Config::default().path(dir).flush_every_ms(None).open().expect("opened");
+        let sled = sled::Config::default()
+            .path(dir)
+            .flush_every_ms(None)
+            .open()
+            .expect("opened");
         let mut durable = Durable::open(dir, dir, &Disk::new(dir, None)).expect("opened");
         assert_eq!(durable.sync_blobs().expect("synced"), 0);
         sled.insert("large", vec![7; 1 << 20]).expect("inserted");

@@ -1,13 +1,14 @@
 //! Image files: what an open collection reads in place, mapped into memory.
 //!
-//! An image repeats what the database holds, laid out so that it can be used as it lies. It is never trusted: its header is
-//! named by a stamp in the database, every block has a checksum, and a part is verified before it is used. One that is
-//! missing or damaged costs the time to read the database instead.
+//! An image repeats what the database holds, laid out so that it can be used as it lies. It is
+//! never trusted: its header is named by a stamp in the database, every block has a checksum, and a
+//! part is verified before it is used. One that is missing or damaged costs the time to read the
+//! database instead.
 //!
-//! A file is a header and parts, all little-endian. The header: the letters `AFFIMAGE`, format 2, parts (u32 each), the
-//! file's length (u64), the header's length, the CRC-32 of the rest of the header (u32 each); for every part its offset
-//! and length (u64 each); for every part, in order, the CRC-32 of each of its blocks of 4 KiB (u32). Parts begin at
-//! multiples of 4 KiB.
+//! A file is a header and parts, all little-endian. The header: the letters `AFFIMAGE`, format 2,
+//! parts (u32 each), the file's length (u64), the header's length, the CRC-32 of the rest of the
+//! header (u32 each); for every part its offset and length (u64 each); for every part, in order,
+//! the CRC-32 of each of its blocks of 4 KiB (u32). Parts begin at multiples of 4 KiB.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -106,7 +107,9 @@ struct Part {
 
 impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Image").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Image")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,10 +118,11 @@ impl Image {
     pub(super) fn open(path: &Path, stamp: Stamp, disk: &Disk) -> Result<Self> {
         let map = disk.file(DiskOp::Read, path, || {
             let file = File::open(path)?;
-            // SAFETY: the file stands in the store's own directory, whose lock this process holds, and is never changed
-            // once it has its name: it is written under another, and removed whole. Whoever changes it nevertheless, past
-            // the lock, can change what is read (each block is verified once) or end the program with a bus error; the
-            // documentation says so. Bytes have no invalid values.
+            // SAFETY: the file stands in the store's own directory, whose lock this process holds,
+            // and is never changed once it has its name: it is written under another, and removed
+            // whole. Whoever changes it nevertheless, past the lock, can change what is read (each
+            // block is verified once) or end the program with a bus error; the documentation says
+            // so. Bytes have no invalid values.
             #[expect(unsafe_code, reason = "mapping a file is unsafe: see above")]
             unsafe {
                 memmap2::Mmap::map(&file)
@@ -129,12 +133,18 @@ impl Image {
 
     /// Reads the header of an image.
     fn over(path: &Path, bytes: Bytes, stamp: Option<Stamp>) -> Result<Self> {
-        let parts = read_header(bytes.get(), stamp).map_err(|reason| damaged(path.display().to_string(), reason))?;
-        Ok(Self { path: path.to_owned(), bytes, parts, damaged: AtomicBool::new(false) })
+        let parts = read_header(bytes.get(), stamp)
+            .map_err(|reason| damaged(path.display().to_string(), reason))?;
+        Ok(Self {
+            path: path.to_owned(),
+            bytes,
+            parts,
+            damaged: AtomicBool::new(false),
+        })
     }
 
-    /// Says that a part is read a little here and there, so that the system keeps only what is read in memory. Asked for all
-    /// of it, [`Self::verify`] has it read at once nevertheless.
+    /// Says that a part is read a little here and there, so that the system keeps only what is read
+    /// in memory. Asked for all of it, [`Self::verify`] has it read at once nevertheless.
     pub(crate) fn is_read_here_and_there(&self, part: usize) {
         if let Some(part) = self.parts.get(part) {
             self.bytes.advise(Reading::Scattered, &part.range);
@@ -152,16 +162,25 @@ impl Image {
 
     /// A part as it lies there; empty if there is none.
     pub(crate) fn part(&self, part: usize) -> &[u8] {
-        self.parts.get(part).map_or(&[], |part| &self.bytes()[part.range.clone()])
+        self.parts
+            .get(part)
+            .map_or(&[], |part| &self.bytes()[part.range.clone()])
     }
 
     /// Whether a range of a part is there and agrees with its checksums. Each block is read once.
     pub(crate) fn verify(&self, part: usize, range: Range<usize>) -> bool {
-        let Some(found) = self.parts.get(part).filter(|found| range.end <= found.range.len()) else {
+        let Some(found) = self
+            .parts
+            .get(part)
+            .filter(|found| range.end <= found.range.len())
+        else {
             return range.is_empty();
         };
         if range.len() > BULK {
-            self.bytes.advise(Reading::Whole, &(found.range.start + range.start..found.range.start + range.end));
+            self.bytes.advise(
+                Reading::Whole,
+                &(found.range.start + range.start..found.range.start + range.end),
+            );
         }
         let sound = (range.start / BLOCK..range.end.div_ceil(BLOCK)).all(|block| {
             let (word, bit) = (&found.verified[block / 64], 1 << (block % 64));
@@ -193,14 +212,23 @@ impl Image {
 /// Whether a file is an image of a format before this version's.
 pub(super) fn is_of_earlier_format(path: &Path, disk: &Disk) -> Result<bool> {
     let mut start = Vec::new();
-    disk.file(DiskOp::Read, path, || File::open(path)?.take(12).read_to_end(&mut start))?;
-    let format = start.strip_prefix(&MAGIC).and_then(|rest| rest.try_into().ok()).map(u32::from_le_bytes);
+    disk.file(DiskOp::Read, path, || {
+        File::open(path)?.take(12).read_to_end(&mut start)
+    })?;
+    let format = start
+        .strip_prefix(&MAGIC)
+        .and_then(|rest| rest.try_into().ok())
+        .map(u32::from_le_bytes);
     Ok(format.is_some_and(|format| (1..FORMAT).contains(&format)))
 }
 
 /// Checks all that a header says. Nothing is allocated beyond the size of the file.
 fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Part>, String> {
-    let word = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let word = |at: usize| {
+        bytes
+            .get(at..at + 4)
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    };
     let long = |at: usize| Some(u64::from(word(at)?) | u64::from(word(at + 4)?) << 32);
     let short = || "it ends too early".to_owned();
     if bytes.get(..8) != Some(&MAGIC) {
@@ -208,30 +236,58 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Pa
     }
     let format = word(8).ok_or_else(short)?;
     if format != FORMAT {
-        return Err(format!("its format is {format}, and this version reads {FORMAT}"));
+        return Err(format!(
+            "its format is {format}, and this version reads {FORMAT}"
+        ));
     }
-    let (count, length) = (word(12).ok_or_else(short)? as usize, long(16).ok_or_else(short)?);
-    let (header, sum) = (word(24).ok_or_else(short)? as usize, word(28).ok_or_else(short)?);
+    let (count, length) = (
+        word(12).ok_or_else(short)? as usize,
+        long(16).ok_or_else(short)?,
+    );
+    let (header, sum) = (
+        word(24).ok_or_else(short)? as usize,
+        word(28).ok_or_else(short)?,
+    );
     if length != bytes.len() as u64 {
-        return Err(format!("it has {} bytes, and {length} were written", bytes.len()));
+        return Err(format!(
+            "it has {} bytes, and {length} were written",
+            bytes.len()
+        ));
     }
     let rest = bytes.get(FIXED..header).ok_or_else(short)?;
     if header_sum(&bytes[..FIXED - 4], rest) != sum {
         return Err("the checksum of its header does not fit".to_owned());
     }
-    if stamp.is_some_and(|stamp| stamp != Stamp { length, header: sum }) {
+    if stamp.is_some_and(|stamp| {
+        stamp
+            != Stamp {
+                length,
+                header: sum,
+            }
+    }) {
         return Err("it is another image than the database names".to_owned());
     }
-    let mut sums = count.checked_mul(16).and_then(|table| table.checked_add(FIXED)).ok_or_else(short)?;
+    let mut sums = count
+        .checked_mul(16)
+        .and_then(|table| table.checked_add(FIXED))
+        .ok_or_else(short)?;
     let mut parts = Vec::new();
     for part in 0..count {
         let at = FIXED + part * 16;
         let (offset, len) = (long(at).ok_or_else(short)?, long(at + 8).ok_or_else(short)?);
-        let end = offset.checked_add(len).filter(|end| *end <= length && offset % BLOCK as u64 == 0);
+        let end = offset
+            .checked_add(len)
+            .filter(|end| *end <= length && offset % BLOCK as u64 == 0);
         let end = end.ok_or_else(|| format!("part {part} lies outside of it"))? as usize;
         let blocks = (len as usize).div_ceil(BLOCK);
-        let verified = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        parts.push(Part { range: offset as usize..end, sums, verified });
+        let verified = (0..blocks.div_ceil(64))
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        parts.push(Part {
+            range: offset as usize..end,
+            sums,
+            verified,
+        });
         sums += blocks * 4;
         if sums > header {
             return Err(short());
@@ -247,7 +303,8 @@ fn header_sum(fixed: &[u8], rest: &[u8]) -> u32 {
     sum.finalize()
 }
 
-/// The header of an image of these parts, padded to where the first part begins, and the parts' offsets.
+/// The header of an image of these parts, padded to where the first part begins, and the parts'
+/// offsets.
 fn header_of(parts: &[&[u8]]) -> (Vec<u8>, Stamp) {
     let blocks: usize = parts.iter().map(|part| part.len().div_ceil(BLOCK)).sum();
     let header = FIXED + parts.len() * 16 + blocks * 4;
@@ -271,28 +328,42 @@ fn header_of(parts: &[&[u8]]) -> (Vec<u8>, Stamp) {
     bytes.extend(sum.to_le_bytes());
     bytes.extend(table);
     bytes.resize(header.next_multiple_of(BLOCK), 0);
-    (bytes, Stamp { length: end as u64, header: sum })
+    (
+        bytes,
+        Stamp {
+            length: end as u64,
+            header: sum,
+        },
+    )
 }
 
 /// Writes parts to a file, durably: it has its name only once it is whole.
-pub(super) fn write(path: impl Fn(Stamp) -> PathBuf, parts: &[&[u8]], disk: &Disk) -> Result<Stamp> {
+pub(super) fn write(
+    path: impl Fn(Stamp) -> PathBuf,
+    parts: &[&[u8]],
+    disk: &Disk,
+) -> Result<Stamp> {
     let (header, stamp) = header_of(parts);
     let path = &path(stamp);
     let mut partial = path.as_os_str().to_owned();
     partial.push(PARTIAL);
     let partial = PathBuf::from(partial);
-    let written = disk.file(DiskOp::Write, &partial, || File::create(&partial)).and_then(|mut file| {
-        disk.write(&partial, &header, |bytes| file.write_all(bytes))?;
-        for part in parts {
-            disk.write(&partial, part, |bytes| file.write_all(bytes))?;
-            let padding = part.len().next_multiple_of(BLOCK) - part.len();
-            disk.write(&partial, &[0; BLOCK][..padding], |bytes| file.write_all(bytes))?;
-        }
-        disk.file(DiskOp::Sync, &partial, || file.sync_all())?;
-        drop(file);
-        disk.file(DiskOp::Rename, path, || fs::rename(&partial, path))?;
-        sync_dir(parent_of(path), disk)
-    });
+    let written = disk
+        .file(DiskOp::Write, &partial, || File::create(&partial))
+        .and_then(|mut file| {
+            disk.write(&partial, &header, |bytes| file.write_all(bytes))?;
+            for part in parts {
+                disk.write(&partial, part, |bytes| file.write_all(bytes))?;
+                let padding = part.len().next_multiple_of(BLOCK) - part.len();
+                disk.write(&partial, &[0; BLOCK][..padding], |bytes| {
+                    file.write_all(bytes)
+                })?;
+            }
+            disk.file(DiskOp::Sync, &partial, || file.sync_all())?;
+            drop(file);
+            disk.file(DiskOp::Rename, path, || fs::rename(&partial, path))?;
+            sync_dir(parent_of(path), disk)
+        });
     if written.is_err() {
         let _ = fs::remove_file(&partial);
     }
@@ -332,7 +403,11 @@ impl Image {
     pub(crate) fn in_memory(bytes: &[u8]) -> Result<Self> {
         let mut lines = vec![Line([0; 64]); bytes.len().div_ceil(64)];
         bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(bytes);
-        Self::over(Path::new("image"), Bytes::Held(Box::new(Aligned(lines, bytes.len()))), None)
+        Self::over(
+            Path::new("image"),
+            Bytes::Held(Box::new(Aligned(lines, bytes.len()))),
+            None,
+        )
     }
 }
 
@@ -341,7 +416,12 @@ pub(super) fn sweep(dir: &Path, prefix: &str, keep: &[PathBuf], disk: &Disk) -> 
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(Error::Io { path: dir.to_owned(), source }),
+        Err(source) => {
+            return Err(Error::Io {
+                path: dir.to_owned(),
+                source,
+            });
+        }
     };
     for entry in entries.flatten() {
         let path = entry.path();
@@ -357,15 +437,24 @@ mod tests {
     use super::*;
 
     fn parts() -> Vec<Vec<u8>> {
-        vec![vec![], vec![7; 10], (0..10_000).map(|i| (i % 251) as u8).collect(), vec![1; BLOCK]]
+        vec![
+            vec![],
+            vec![7; 10],
+            (0..10_000).map(|i| (i % 251) as u8).collect(),
+            vec![1; BLOCK],
+        ]
     }
 
     fn written(dir: &Path) -> (PathBuf, Stamp, Disk) {
         let disk = Disk::new(dir, None);
         let path = dir.join("3-1");
         let parts = parts();
-        let stamp =
-            write(|_| path.clone(), &parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), &disk).expect("written");
+        let stamp = write(
+            |_| path.clone(),
+            &parts.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+            &disk,
+        )
+        .expect("written");
         (path, stamp, disk)
     }
 
@@ -378,11 +467,17 @@ mod tests {
         for (i, part) in parts().iter().enumerate() {
             assert!(image.verify(i, 0..part.len()));
             assert_eq!(image.part(i), part);
-            assert!(!image.verify(i, 0..part.len() + 1), "what is not there is not verified");
+            assert!(
+                !image.verify(i, 0..part.len() + 1),
+                "what is not there is not verified"
+            );
         }
         assert!(image.part(9).is_empty() && image.verify(9, 0..0) && !image.is_damaged());
         let bytes = parts();
-        assert_eq!(image_bytes(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>()), fs::read(&path).expect("read"));
+        assert_eq!(
+            image_bytes(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>()),
+            fs::read(&path).expect("read")
+        );
     }
 
     #[test]
@@ -395,8 +490,13 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
-            let sound = Image::over(&path, Bytes::Held(Box::new(bytes)), Some(stamp))
-                .is_ok_and(|image| parts().iter().enumerate().all(|(i, part)| image.verify(i, 0..part.len())));
+            let sound =
+                Image::over(&path, Bytes::Held(Box::new(bytes)), Some(stamp)).is_ok_and(|image| {
+                    parts()
+                        .iter()
+                        .enumerate()
+                        .all(|(i, part)| image.verify(i, 0..part.len()))
+                });
             noticed += usize::from(!sound);
         }
         // Padding has no meaning.
@@ -404,7 +504,10 @@ mod tests {
         assert_eq!(noticed, used + header);
         for length in (0..whole.len()).step_by(37) {
             fs::write(&path, &whole[..length]).expect("written");
-            assert!(matches!(Image::open(&path, stamp, &disk), Err(Error::Damaged { .. })), "{length} bytes");
+            assert!(
+                matches!(Image::open(&path, stamp, &disk), Err(Error::Damaged { .. })),
+                "{length} bytes"
+            );
         }
     }
 
@@ -418,7 +521,10 @@ mod tests {
             fs::write(&path, &bytes).expect("written");
             is_of_earlier_format(&path, &disk).expect("it has a header")
         };
-        assert_eq!([0, 1, 2, 3].map(&mut is_earlier), [false, true, false, false]);
+        assert_eq!(
+            [0, 1, 2, 3].map(&mut is_earlier),
+            [false, true, false, false]
+        );
         fs::write(&path, "short").expect("written");
         assert!(matches!(is_of_earlier_format(&path, &disk), Ok(false)));
     }
@@ -427,13 +533,20 @@ mod tests {
     fn an_image_with_another_stamp_is_refused_and_others_are_swept() {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, stamp, disk) = written(dir.path());
-        let other = Stamp { header: stamp.header ^ 1, ..stamp };
+        let other = Stamp {
+            header: stamp.header ^ 1,
+            ..stamp
+        };
         assert!(Image::open(&path, other, &disk).is_err());
         for name in ["3-2", "3-2.partial", "30-1"] {
             fs::write(dir.path().join(name), "x").expect("written");
         }
         sweep(dir.path(), "3-", std::slice::from_ref(&path), &disk).expect("swept");
-        let mut left: Vec<_> = fs::read_dir(dir.path()).expect("read").flatten().map(|e| e.file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .expect("read")
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
         left.sort();
         assert_eq!(left, ["3-1", "30-1"]);
         sweep(&dir.path().join("nowhere"), "3-", &[], &disk).expect("nothing to sweep");

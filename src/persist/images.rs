@@ -1,8 +1,8 @@
 //! Which images a collection has, and what the database must add to them.
 //!
-//! One record names the images of all linked segments and of their items' ids. It goes when the segments change, and comes
-//! again when all of them have images. Together with the items from `unlinked_from` on, and without the slots in the tree
-//! `removed`, they are the collection.
+//! One record names the images of all linked segments and of their items' ids. It goes when the
+//! segments change, and comes again when all of them have images. Together with the items from
+//! `unlinked_from` on, and without the slots in the tree `removed`, they are the collection.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,29 +49,43 @@ fn ids_name(stamp: Stamp) -> String {
 
 impl Shelf {
     fn image_path(&self, name: &str) -> PathBuf {
-        self.database().images_dir().join(format!("{}-{name}", self.number))
+        self.database()
+            .images_dir()
+            .join(format!("{}-{name}", self.number))
     }
 
-    /// Opens the images that the database names; `None` where it names none, or such as an earlier version wrote: they are made
-    /// anew.
+    /// Opens the images that the database names; `None` where it names none, or such as an earlier
+    /// version wrote: they are made anew.
     ///
     /// # Errors
     /// When one is missing or damaged. The database can do without.
     pub(crate) fn images(&self) -> Result<Option<Images>> {
-        let Some(bytes) = self.get(META, RECORD.as_bytes())? else { return Ok(None) };
-        let record: ImagesRecord = codec::decode(FORMAT, &bytes, &|| "the record of images".to_owned())?;
-        if image::is_of_earlier_format(&self.image_path(&ids_name(record.ids)), &self.database().disk)? {
+        let Some(bytes) = self.get(META, RECORD.as_bytes())? else {
+            return Ok(None);
+        };
+        let record: ImagesRecord =
+            codec::decode(FORMAT, &bytes, &|| "the record of images".to_owned())?;
+        if image::is_of_earlier_format(
+            &self.image_path(&ids_name(record.ids)),
+            &self.database().disk,
+        )? {
             return Ok(None);
         }
         let ids = self.open_image(&ids_name(record.ids), record.ids)?;
         let segment = |(id, stamp): (&u64, &Stamp)| Ok((*id, self.segment_image(*id, *stamp)?));
         let segments = record.segments.iter().map(segment).collect::<Result<_>>()?;
         let removed = self.removed().collect::<Result<_>>()?;
-        Ok(Some(Images { record, ids, segments, removed }))
+        Ok(Some(Images {
+            record,
+            ids,
+            segments,
+            removed,
+        }))
     }
 
     fn removed(&self) -> impl Iterator<Item = Result<u32>> {
-        self.raw(REMOVED).map(|entry| read_be(&entry?.0, "the tree of removed slots"))
+        self.raw(REMOVED)
+            .map(|entry| read_be(&entry?.0, "the tree of removed slots"))
     }
 
     fn open_image(&self, name: &str, stamp: Stamp) -> Result<Image> {
@@ -80,8 +94,14 @@ impl Shelf {
 
     fn write_image(&self, name: impl Fn(Stamp) -> String, parts: &[&[u8]]) -> Result<Stamp> {
         let dir = self.database().images_dir();
-        self.database().disk.file(DiskOp::Write, &dir, || std::fs::create_dir_all(&dir))?;
-        image::write(|stamp| self.image_path(&name(stamp)), parts, &self.database().disk)
+        self.database()
+            .disk
+            .file(DiskOp::Write, &dir, || std::fs::create_dir_all(&dir))?;
+        image::write(
+            |stamp| self.image_path(&name(stamp)),
+            parts,
+            &self.database().disk,
+        )
     }
 
     /// Opens a segment's image.
@@ -107,7 +127,12 @@ impl Shelf {
         });
         let keep: Vec<PathBuf> = names.map(|name| self.image_path(&name)).collect();
         let database = self.database();
-        image::sweep(&database.images_dir(), &format!("{}-", self.number), &keep, &database.disk)
+        image::sweep(
+            &database.images_dir(),
+            &format!("{}-", self.number),
+            &keep,
+            &database.disk,
+        )
     }
 
     /// Does without images from now on: the next opening reads the database.
@@ -139,9 +164,13 @@ impl Shelf {
 }
 
 impl Writes<'_> {
-    /// Names the images of the graph as it is stored. `holds` says whether a segment has a slot: only such slots, and those
-    /// that may yet get into one, are remembered as removed.
-    pub(crate) fn put_images(&mut self, record: &ImagesRecord, holds: impl Fn(u32) -> bool) -> Result<()> {
+    /// Names the images of the graph as it is stored. `holds` says whether a segment has a slot:
+    /// only such slots, and those that may yet get into one, are remembered as removed.
+    pub(crate) fn put_images(
+        &mut self,
+        record: &ImagesRecord,
+        holds: impl Fn(u32) -> bool,
+    ) -> Result<()> {
         let shelf = self.shelf();
         for slot in shelf.removed() {
             let slot = slot?;
@@ -149,7 +178,8 @@ impl Writes<'_> {
                 self.batch(REMOVED).remove(&slot.to_be_bytes());
             }
         }
-        self.batch(META).insert(RECORD, codec::encode(FORMAT, record)?);
+        self.batch(META)
+            .insert(RECORD, codec::encode(FORMAT, record)?);
         Ok(())
     }
 

@@ -7,15 +7,21 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Held as long as the store is open; the operating system releases it when the process ends, however it ends.
+/// Held as long as the store is open; the operating system releases it when the process ends,
+/// however it ends.
 #[derive(Debug)]
-pub(super) struct StoreLock(#[expect(dead_code, reason = "keeps the file locked until it is dropped")] File);
+pub(super) struct StoreLock(
+    #[expect(dead_code, reason = "keeps the file locked until it is dropped")] File,
+);
 
-/// The pid in the file. The holder may be between locking and writing, so an empty file is read again for a moment.
+/// The pid in the file. The holder may be between locking and writing, so an empty file is read
+/// again for a moment.
 fn holder(file: &mut File) -> Option<u32> {
     for _ in 0..20 {
         let mut text = String::new();
-        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(32).read_to_string(&mut text));
+        let read = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.take(32).read_to_string(&mut text));
         match text.trim().parse() {
             Ok(pid) if read.is_ok() => return Some(pid),
             _ => std::thread::sleep(Duration::from_millis(5)),
@@ -28,13 +34,24 @@ impl StoreLock {
     /// Takes the lock at once or says who has it.
     pub(super) fn take(store: &Path) -> Result<Self> {
         let path = store.join("lock");
-        let io = |source| Error::Io { path: path.clone(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let io = |source| Error::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::Locked { path: store.to_owned(), pid: holder(&mut file) });
+                return Err(Error::Locked {
+                    path: store.to_owned(),
+                    pid: holder(&mut file),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
@@ -44,11 +61,14 @@ impl StoreLock {
         Ok(Self(file))
     }
 
-    /// Keeps a backup from being opened as a store while it is read; the backup itself is not changed. `None` where it was
-    /// never opened.
+    /// Keeps a backup from being opened as a store while it is read; the backup itself is not
+    /// changed. `None` where it was never opened.
     pub(super) fn share(backup: &Path) -> Result<Option<Self>> {
         let path = backup.join("lock");
-        let io = |source| Error::Io { path: path.clone(), source };
+        let io = |source| Error::Io {
+            path: path.clone(),
+            source,
+        };
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -56,7 +76,10 @@ impl StoreLock {
         };
         match file.try_lock_shared() {
             Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: backup.to_owned(), pid: holder(&mut file) }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked {
+                path: backup.to_owned(),
+                pid: holder(&mut file),
+            }),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
     }

@@ -33,7 +33,9 @@ impl Precision {
 
     /// The precision of a name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::F32, Self::F16, Self::I8].into_iter().find(|p| p.name() == name)
+        [Self::F32, Self::F16, Self::I8]
+            .into_iter()
+            .find(|p| p.name() == name)
     }
 
     /// Bytes of a vector's payload.
@@ -45,10 +47,14 @@ impl Precision {
         }
     }
 
-    /// Reads a payload without looking at it: of a wrong length, or with numbers that are not finite, it gives such numbers.
+    /// Reads a payload without looking at it: of a wrong length, or with numbers that are not
+    /// finite, it gives such numbers.
     pub(crate) fn decode_into(self, payload: &[u8], out: &mut [f32]) {
         match self {
-            Self::F32 => out.iter_mut().zip(payload.as_chunks::<4>().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b)),
+            Self::F32 => out
+                .iter_mut()
+                .zip(payload.as_chunks::<4>().0)
+                .for_each(|(x, b)| *x = f32::from_le_bytes(*b)),
             Self::F16 => {
                 let (blocks, rest) = payload.as_chunks::<LANES>();
                 let (numbers_of_blocks, numbers_of_rest) = out.as_chunks_mut::<{ LANES / 2 }>();
@@ -59,12 +65,19 @@ impl Precision {
                     numbers.convert_to_f32_slice(x);
                 }
                 let rest = rest.as_chunks::<2>().0;
-                numbers_of_rest.iter_mut().zip(rest).for_each(|(x, b)| *x = f16::from_le_bytes(*b).to_f32());
+                numbers_of_rest
+                    .iter_mut()
+                    .zip(rest)
+                    .for_each(|(x, b)| *x = f16::from_le_bytes(*b).to_f32());
             }
             Self::I8 => {
-                let Some((scale, codes)) = payload.split_first_chunk::<4>() else { return };
+                let Some((scale, codes)) = payload.split_first_chunk::<4>() else {
+                    return;
+                };
                 let scale = f32::from_le_bytes(*scale);
-                out.iter_mut().zip(codes).for_each(|(x, c)| *x = f32::from(c.cast_signed()) * scale);
+                out.iter_mut()
+                    .zip(codes)
+                    .for_each(|(x, c)| *x = f32::from(c.cast_signed()) * scale);
             }
         }
     }
@@ -73,11 +86,20 @@ impl Precision {
     pub(crate) fn encode(self, vector: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => vector.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::F16 => vector.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+            Self::F16 => vector
+                .iter()
+                .flat_map(|x| f16::from_f32(*x).to_le_bytes())
+                .collect(),
             Self::I8 => {
                 let largest = vector.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
                 let scale = largest / 127.0;
-                let step = |x: &f32| if scale > 0.0 { (x / scale).round().clamp(-127.0, 127.0) as i8 } else { 0 };
+                let step = |x: &f32| {
+                    if scale > 0.0 {
+                        (x / scale).round().clamp(-127.0, 127.0) as i8
+                    } else {
+                        0
+                    }
+                };
                 let codes = vector.iter().map(|x| step(x).cast_unsigned());
                 scale.to_le_bytes().into_iter().chain(codes).collect()
             }
@@ -107,7 +129,12 @@ impl Precision {
         }
         // The largest number over 127 may be near to the scale only.
         let scale = f32::from_le_bytes(*payload.first_chunk::<4>().filter(|_| self == Self::I8)?);
-        for scale in [scale.next_up(), scale.next_down(), scale.next_up().next_up(), scale.next_down().next_down()] {
+        for scale in [
+            scale.next_up(),
+            scale.next_down(),
+            scale.next_up().next_up(),
+            scale.next_down().next_down(),
+        ] {
             payload[..4].copy_from_slice(&scale.to_le_bytes());
             if fits(&payload) {
                 return Some(payload);
@@ -140,11 +167,16 @@ mod tests {
                     } else {
                         random.i32(-44..38)
                     });
-                    let vector: Vec<f32> = (0..dim).map(|_| spread * (random.f32() - 0.5)).collect();
+                    let vector: Vec<f32> =
+                        (0..dim).map(|_| spread * (random.f32() - 0.5)).collect();
                     let once = precision.round(&vector).expect("in range");
                     let payload = precision.encode_again(&once).expect("it was read from one");
                     assert_eq!(payload.len(), precision.bytes(dim));
-                    assert_eq!(precision.decode(&payload, dim).expect("sound"), once, "{precision:?}");
+                    assert_eq!(
+                        precision.decode(&payload, dim).expect("sound"),
+                        once,
+                        "{precision:?}"
+                    );
                 }
             }
         }
@@ -155,15 +187,27 @@ mod tests {
     #[test]
     fn rounding_is_what_is_read_back_and_close() {
         let vector = [0.5_f32, -1.25, 3.0e-3, 0.0, 0.777];
-        for (precision, error) in [(Precision::F32, 0.0), (Precision::F16, 1e-3), (Precision::I8, 1.25 / 254.0)] {
+        for (precision, error) in [
+            (Precision::F32, 0.0),
+            (Precision::F16, 1e-3),
+            (Precision::I8, 1.25 / 254.0),
+        ] {
             let once = precision.round(&vector).expect("in range");
-            assert_eq!(precision.round(&once).expect("in range"), once, "{precision:?} is stable");
+            assert_eq!(
+                precision.round(&once).expect("in range"),
+                once,
+                "{precision:?} is stable"
+            );
             for (a, b) in once.iter().zip(vector) {
                 assert!((a - b).abs() <= error + 1e-7, "{precision:?}: {a} for {b}");
             }
         }
         assert_eq!(Precision::I8.round(&[0.0, 0.0]).expect("zero"), [0.0, 0.0]);
         assert_eq!(Precision::F16.round(&[1.0e6]), None, "too large for f16");
-        assert_eq!(Precision::F32.decode(&[0; 7], 2), None, "a length that does not fit");
+        assert_eq!(
+            Precision::F32.decode(&[0; 7], 2),
+            None,
+            "a length that does not fit"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The records themselves: what each holds, and its format number.
 //!
-//! Postcard is not self-describing, so the order of fields is the format: a change to any struct here needs a new
-//! format number and a reader for the old one.
+//! Postcard is not self-describing, so the order of fields is the format: a change to any struct
+//! here needs a new format number and a reader for the old one.
 
 use std::collections::BTreeMap;
 
@@ -169,7 +169,12 @@ pub(crate) fn some_records() -> Vec<Vec<u8>> {
         at: 1,
         shown: vec!["a".into(), "b".into()],
     };
-    let item = ItemRecord { id: "i".into(), text: Some("t".into()), meta: "{}".into(), truncated: false };
+    let item = ItemRecord {
+        id: "i".into(),
+        text: Some("t".into()),
+        meta: "{}".into(),
+        truncated: false,
+    };
     let collection = CollectionRecord {
         number: 1,
         dim: 3,
@@ -177,5 +182,13 @@ pub(crate) fn some_records() -> Vec<Vec<u8>> {
         precision: "f32".into(),
         encoder: Some(("e".into(), "f".into(), None)),
     };
-    [collection.encode(), item.encode(), judgement.encode(), version.encode()].into_iter().flatten().collect()
+    [
+        collection.encode(),
+        item.encode(),
+        judgement.encode(),
+        version.encode(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -6,8 +6,9 @@
 //! sled.last   the one before, until it is removed
 //! ```
 //!
-//! The names change in this order: `sled` to `sled.last`, `sled.next` to `sled`, `sled.last` away. So a store without
-//! `sled` that has the two others stopped between, and its `sled.next` is whole; a `sled.next` beside a `sled` is not.
+//! The names change in this order: `sled` to `sled.last`, `sled.next` to `sled`, `sled.last` away.
+//! So a store without `sled` that has the two others stopped between, and its `sled.next` is whole;
+//! a `sled.next` beside a `sled` is not.
 
 use std::path::Path;
 
@@ -44,7 +45,9 @@ pub(super) fn install(root: &Path, disk: &Disk) -> Result<()> {
 
 fn rename(root: &Path, from: &str, to: &str, disk: &Disk) -> Result<()> {
     let from = root.join(from);
-    disk.file(DiskOp::Rename, &from, || std::fs::rename(&from, root.join(to)))?;
+    disk.file(DiskOp::Rename, &from, || {
+        std::fs::rename(&from, root.join(to))
+    })?;
     sync_dir(root, disk)
 }
 
@@ -58,12 +61,18 @@ pub(super) fn remove(dir: &Path, disk: &Disk) -> Result<()> {
 
 /// The directory that a path's last name stands in.
 pub(super) fn parent_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Makes the names in a directory durable, where the system can.
 pub(super) fn sync_dir(dir: &Path, disk: &Disk) -> Result<()> {
-    if cfg!(unix) { disk.file(DiskOp::Sync, dir, || std::fs::File::open(dir)?.sync_all()) } else { Ok(()) }
+    if cfg!(unix) {
+        disk.file(DiskOp::Sync, dir, || std::fs::File::open(dir)?.sync_all())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +98,8 @@ mod tests {
     fn a_swap_that_stops_anywhere_leaves_the_old_or_the_new() {
         let faults = Faults::new();
         let mut stopped = 0;
-        for (fault, after) in (0..8).flat_map(|n| [(Fault::Refused, n), (Fault::Unacknowledged, n)]) {
+        for (fault, after) in (0..8).flat_map(|n| [(Fault::Refused, n), (Fault::Unacknowledged, n)])
+        {
             let dir = store(&[(CURRENT, "old"), (NEXT, "new")]);
             let root = dir.path();
             faults.fail(after, fault, None, true);
@@ -100,7 +110,11 @@ mod tests {
             finish(root, &Disk::new(root, None)).expect("finished");
             let word = current(root);
             assert!(
-                if done.is_ok() { word == "new" } else { word == "new" || word == "old" },
+                if done.is_ok() {
+                    word == "new"
+                } else {
+                    word == "new" || word == "old"
+                },
                 "{fault:?} {after}: {word}"
             );
             assert!(!root.join(NEXT).exists() && !root.join(LAST).exists());

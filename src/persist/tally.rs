@@ -1,11 +1,12 @@
 //! What a collection's trees should hold: how many entries each, and a hash of all their keys.
 //!
-//! Every record has a checksum of its own, so damage inside one is noticed. The tally notices one that is not there, or
-//! that should not be there. It changes in the same transaction as the trees.
+//! Every record has a checksum of its own, so damage inside one is noticed. The tally notices one
+//! that is not there, or that should not be there. It changes in the same transaction as the trees.
 
 use serde::{Deserialize, Serialize};
 
-/// The trees that are tallied: all whose loss would make answers wrong. The graph and the calibrations can be made again.
+/// The trees that are tallied: all whose loss would make answers wrong. The graph and the
+/// calibrations can be made again.
 pub(super) const TALLIED: usize = 6;
 
 /// One tree's count. The hash does not depend on the order, so that it follows each write.
@@ -29,7 +30,10 @@ impl Count {
 
     /// The count after a change; `None` when more was removed than there is.
     pub(super) fn changed(self, (entries, keys): (i64, u64)) -> Option<Self> {
-        Some(Self { entries: self.entries.checked_add_signed(entries)?, keys: self.keys ^ keys })
+        Some(Self {
+            entries: self.entries.checked_add_signed(entries)?,
+            keys: self.keys ^ keys,
+        })
     }
 
     /// What differs from the count that should be, in words.
@@ -37,9 +41,15 @@ impl Count {
         if self == should {
             None
         } else if self.entries == should.entries {
-            Some(format!("it holds other entries than the {} that were stored", should.entries))
+            Some(format!(
+                "it holds other entries than the {} that were stored",
+                should.entries
+            ))
         } else {
-            Some(format!("it holds {} entries, and {} were stored", self.entries, should.entries))
+            Some(format!(
+                "it holds {} entries, and {} were stored",
+                self.entries, should.entries
+            ))
         }
     }
 }

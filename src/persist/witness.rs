@@ -1,8 +1,10 @@
-//! A count of durable commits that is kept beside the database, so that a database that lost its end is noticed.
+//! A count of durable commits that is kept beside the database, so that a database that lost its
+//! end is noticed.
 //!
-//! sled takes a log that ends early for one that was never written further: what came after is gone without a word. The
-//! witness is written after each flush, without a flush of its own, and so never counts more than is durable; the
-//! database counts its commits itself. A database that counts less than its witness has lost acknowledged writes.
+//! sled takes a log that ends early for one that was never written further: what came after is gone
+//! without a word. The witness is written after each flush, without a flush of its own, and so
+//! never counts more than is durable; the database counts its commits itself. A database that
+//! counts less than its witness has lost acknowledged writes.
 //!
 //! ```text
 //! two slots of 64 bytes, written in turn: b"AFWITNES", count u64 little-endian, CRC-32 of both, zeros
@@ -48,7 +50,12 @@ impl Witness {
     pub(super) fn open(dir: &Path, disk: &Disk) -> Result<Self> {
         let path = dir.join(NAME);
         let (file, bytes) = disk.file(DiskOp::Read, &path, || {
-            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
             let mut bytes = Vec::with_capacity(2 * SLOT);
             (&mut file).take(2 * SLOT as u64).read_to_end(&mut bytes)?;
             Ok((file, bytes))

@@ -9,8 +9,9 @@ use super::catalog::put_tally;
 use super::precision::Precision;
 use super::records::{ItemRecord, JudgementRecord, VersionRecord};
 use super::shelf::{
-    ACTIVE, CALIBRATION, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META, METRICS, NAMES, NEXT_JUDGEMENT, NEXT_SLOT,
-    NEXT_VERSION, QUERIES, REMOVED, Shelf, VECTORS, entry_hash, part_key, segment_of,
+    ACTIVE, CALIBRATION, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META, METRICS, NAMES,
+    NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, Shelf, VECTORS, entry_hash,
+    part_key, segment_of,
 };
 use super::tally::Delta;
 use super::{codec, damaged, lock};
@@ -22,13 +23,19 @@ pub(crate) struct Writes<'a> {
     /// One a tree that is written to.
     batches: [Option<Batch>; NAMES.len()],
     delta: Delta,
-    /// Whether a key that was put or removed with [`Self::put`] or [`Self::remove`] is there after the changes so far.
+    /// Whether a key that was put or removed with [`Self::put`] or [`Self::remove`] is there after
+    /// the changes so far.
     touched: HashMap<(usize, Vec<u8>), bool>,
 }
 
 impl<'a> Writes<'a> {
     pub(super) fn new(shelf: &'a Shelf) -> Self {
-        Self { shelf, batches: Default::default(), delta: Delta::default(), touched: HashMap::new() }
+        Self {
+            shelf,
+            batches: Default::default(),
+            delta: Delta::default(),
+            touched: HashMap::new(),
+        }
     }
 
     pub(super) fn batch(&mut self, tree: usize) -> &mut Batch {
@@ -105,7 +112,11 @@ impl<'a> Writes<'a> {
         self.remove_parts(ITEMS, slot, 0)
     }
 
-    pub(crate) fn put_judgement(&mut self, sequence: u64, judgement: &JudgementRecord) -> Result<()> {
+    pub(crate) fn put_judgement(
+        &mut self,
+        sequence: u64,
+        judgement: &JudgementRecord,
+    ) -> Result<()> {
         self.put_new(JUDGEMENTS, &sequence.to_be_bytes(), judgement.encode()?);
         Ok(())
     }
@@ -115,7 +126,11 @@ impl<'a> Writes<'a> {
     }
 
     pub(crate) fn put_query(&mut self, hash: [u8; 16], vector: &[f32]) -> Result<()> {
-        self.put(QUERIES, &hash, codec::seal(FORMAT, &Precision::F32.encode(vector)))
+        self.put(
+            QUERIES,
+            &hash,
+            codec::seal(FORMAT, &Precision::F32.encode(vector)),
+        )
     }
 
     pub(crate) fn remove_query(&mut self, hash: [u8; 16]) -> Result<()> {
@@ -123,13 +138,22 @@ impl<'a> Writes<'a> {
     }
 
     /// Stores a new version with its encoded metric.
-    pub(crate) fn put_version(&mut self, version: u32, record: &VersionRecord, metric: &[u8]) -> Result<()> {
+    pub(crate) fn put_version(
+        &mut self,
+        version: u32,
+        record: &VersionRecord,
+        metric: &[u8],
+    ) -> Result<()> {
         self.put_version_header(version, record)?;
         self.put_parts(METRICS, version, 1, &codec::seal(FORMAT, metric));
         Ok(())
     }
 
-    pub(crate) fn put_version_header(&mut self, version: u32, record: &VersionRecord) -> Result<()> {
+    pub(crate) fn put_version_header(
+        &mut self,
+        version: u32,
+        record: &VersionRecord,
+    ) -> Result<()> {
         self.put(METRICS, &part_key(version, 0), record.encode()?)
     }
 
@@ -140,16 +164,19 @@ impl<'a> Writes<'a> {
 
     pub(crate) fn set_active(&mut self, user: Option<&str>, version: u32) {
         let key = user.map_or_else(|| ACTIVE.to_owned(), |user| format!("{ACTIVE}/{user}"));
-        self.batch(META).insert(key.as_bytes(), &u64::from(version).to_le_bytes());
+        self.batch(META)
+            .insert(key.as_bytes(), &u64::from(version).to_le_bytes());
     }
 
     /// A user without a metric of their own is answered under the collection's.
     pub(crate) fn clear_active(&mut self, user: &str) {
-        self.batch(META).remove(format!("{ACTIVE}/{user}").as_bytes());
+        self.batch(META)
+            .remove(format!("{ACTIVE}/{user}").as_bytes());
     }
 
     pub(crate) fn set_next_slot(&mut self, next: u32) {
-        self.batch(META).insert(NEXT_SLOT, &u64::from(next).to_le_bytes());
+        self.batch(META)
+            .insert(NEXT_SLOT, &u64::from(next).to_le_bytes());
     }
 
     pub(crate) fn set_next_judgement(&mut self, next: u64) {
@@ -157,13 +184,18 @@ impl<'a> Writes<'a> {
     }
 
     pub(crate) fn set_next_version(&mut self, next: u32) {
-        self.batch(META).insert(NEXT_VERSION, &u64::from(next).to_le_bytes());
+        self.batch(META)
+            .insert(NEXT_VERSION, &u64::from(next).to_le_bytes());
     }
 
     /// Stores a segment's chunks.
     pub(crate) fn put_segment(&mut self, segment: u64, chunks: &[Vec<u8>]) {
         for (number, chunk) in chunks.iter().enumerate() {
-            let key = [segment.to_be_bytes().as_slice(), &(number as u32).to_be_bytes()].concat();
+            let key = [
+                segment.to_be_bytes().as_slice(),
+                &(number as u32).to_be_bytes(),
+            ]
+            .concat();
             self.batch(GRAPH).insert(key, chunk.as_slice());
         }
     }
@@ -171,13 +203,15 @@ impl<'a> Writes<'a> {
     /// Stores the measured recall of beam widths under a metric.
     pub(crate) fn put_calibration(&mut self, version: u32, curve: &[(usize, f64)]) -> Result<()> {
         let key = format!("{CALIBRATION}{version}");
-        self.batch(META).insert(key.as_bytes(), codec::encode(FORMAT, &curve)?);
+        self.batch(META)
+            .insert(key.as_bytes(), codec::encode(FORMAT, &curve)?);
         Ok(())
     }
 
     /// Removes what was measured under a metric.
     pub(crate) fn remove_calibration(&mut self, version: u32) {
-        self.batch(META).remove(format!("{CALIBRATION}{version}").as_bytes());
+        self.batch(META)
+            .remove(format!("{CALIBRATION}{version}").as_bytes());
     }
 
     /// Removes the stored segments that are not in `keep`.
@@ -225,8 +259,18 @@ impl<'a> Writes<'a> {
 
     /// Makes the changes durable, all or none.
     pub(crate) fn commit(self) -> Result<()> {
-        let Self { shelf, batches, delta, .. } = self;
-        let used: Vec<_> = shelf.trees.iter().zip(batches).filter_map(|(tree, batch)| Some((tree, batch?))).collect();
+        let Self {
+            shelf,
+            batches,
+            delta,
+            ..
+        } = self;
+        let used: Vec<_> = shelf
+            .trees
+            .iter()
+            .zip(batches)
+            .filter_map(|(tree, batch)| Some((tree, batch?)))
+            .collect();
         if used.is_empty() {
             return Ok(());
         }
@@ -237,7 +281,10 @@ impl<'a> Writes<'a> {
         let mut changed = *tally;
         for (tree, (count, delta)) in changed.iter_mut().zip(delta).enumerate() {
             *count = count.changed(delta).ok_or_else(|| {
-                damaged(format!("the tree {}/{}", shelf.number, NAMES[tree]), "it holds fewer entries than are removed")
+                damaged(
+                    format!("the tree {}/{}", shelf.number, NAMES[tree]),
+                    "it holds fewer entries than are removed",
+                )
             })?;
         }
         let mut catalog = Batch::default();

@@ -1,5 +1,6 @@
-//! Drives the bodies of the fuzz targets (`fuzz/`) on stable Rust: the kept corpus, mutations of it and of valid inputs, and
-//! random bytes. Taken in by its path, by the library's own tests and by `cli/tests/fuzz.rs`.
+//! Drives the bodies of the fuzz targets (`fuzz/`) on stable Rust: the kept corpus, mutations of it
+//! and of valid inputs, and random bytes. Taken in by its path, by the library's own tests and by
+//! `cli/tests/fuzz.rs`.
 //!
 //! `AFFINIS_FUZZ_SECONDS` says how long each target runs (1), `AFFINIS_SEED` from which seed (1).
 
@@ -9,11 +10,15 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// An input that takes longer than this is shown while it runs: what never ends, or ends by the kernel's hand, has to be found too.
+/// An input that takes longer than this is shown while it runs: what never ends, or ends by the
+/// kernel's hand, has to be found too.
 const LONG: Duration = Duration::from_secs(20);
 
 fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(otherwise)
 }
 
 /// A mutation of one input, or a piece of one in another, or random bytes.
@@ -26,7 +31,9 @@ fn mutated(random: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
         let at = random.usize(..=bytes.len());
         match random.u8(..7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
-            1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'{', b'9', b'\n'][random.usize(..9)],
+            1 if at < bytes.len() => {
+                bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'{', b'9', b'\n'][random.usize(..9)]
+            }
             2 => bytes.insert(at, random.u8(..)),
             3 if at < bytes.len() => drop(bytes.remove(at)),
             4 => bytes.truncate(at),
@@ -47,16 +54,32 @@ fn mutated(random: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
 
 /// What the fuzzer found worth keeping for a target; nothing in a packaged crate.
 fn kept(name: &str) -> Vec<Vec<u8>> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("fuzz/corpus"));
-    let Some(corpus) = workspace.into_iter().find(|dir| dir.is_dir()) else { return Vec::new() };
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|dir| dir.join("fuzz/corpus"));
+    let Some(corpus) = workspace.into_iter().find(|dir| dir.is_dir()) else {
+        return Vec::new();
+    };
     let path = corpus.join(format!("{name}.hex"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let byte = |line: &str, at: usize| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal");
-    text.lines().map(|line| (0..line.len()).step_by(2).map(|at| byte(line, at)).collect()).collect()
+    let byte =
+        |line: &str, at: usize| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal");
+    text.lines()
+        .map(|line| {
+            (0..line.len())
+                .step_by(2)
+                .map(|at| byte(line, at))
+                .collect()
+        })
+        .collect()
 }
 
 fn hex(input: &[u8]) -> String {
-    input.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
+    input
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// The input under way, and since when.
@@ -77,7 +100,11 @@ impl Watch {
             while ended.recv_timeout(LONG / 4) == Err(RecvTimeoutError::Timeout) {
                 let mut current = watched.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some((_, input)) = current.take_if(|(since, _)| since.elapsed() > LONG) {
-                    eprintln!("{name}: an input runs for over {} s: {}", LONG.as_secs(), hex(&input));
+                    eprintln!(
+                        "{name}: an input runs for over {} s: {}",
+                        LONG.as_secs(),
+                        hex(&input)
+                    );
                 }
             }
         });
@@ -85,16 +112,25 @@ impl Watch {
     }
 
     fn begin(&self, input: &[u8]) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), input.to_vec()));
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), input.to_vec()));
     }
 }
 
-/// Runs a target on all that is known and on many inputs more; the first that breaks a promise is shown in hexadecimal.
+/// Runs a target on all that is known and on many inputs more; the first that breaks a promise is
+/// shown in hexadecimal.
 pub(crate) fn drive(name: &str, body: fn(&[u8]), corpus: &[Vec<u8>]) {
     // Miri takes a second for what otherwise takes a hundred microseconds.
-    let (kept, otherwise) = if cfg!(miri) { (Vec::new(), 0) } else { (kept(name), 1) };
+    let (kept, otherwise) = if cfg!(miri) {
+        (Vec::new(), 0)
+    } else {
+        (kept(name), 1)
+    };
     let corpus = &[corpus, &kept].concat();
-    let (seconds, seed) = (setting("AFFINIS_FUZZ_SECONDS", otherwise), setting("AFFINIS_SEED", 1));
+    let (seconds, seed) = (
+        setting("AFFINIS_FUZZ_SECONDS", otherwise),
+        setting("AFFINIS_SEED", 1),
+    );
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut inputs, started, watch) = (0_usize, Instant::now(), Watch::new(name));
     while inputs < corpus.len() + 4 || started.elapsed() < Duration::from_secs(seconds) {
@@ -109,5 +145,8 @@ pub(crate) fn drive(name: &str, body: fn(&[u8]), corpus: &[Vec<u8>]) {
         }
         inputs += 1;
     }
-    println!("{name}: {inputs} inputs in {:.0} s", started.elapsed().as_secs_f64());
+    println!(
+        "{name}: {inputs} inputs in {:.0} s",
+        started.elapsed().as_secs_f64()
+    );
 }

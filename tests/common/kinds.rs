@@ -10,7 +10,10 @@ use super::Random;
 pub(crate) const KINDS: usize = 5;
 
 pub(crate) fn open(path: &Path) -> Store {
-    Store::builder().plugin(Mahalanobis::default()).open(path).expect("a store")
+    Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(path)
+        .expect("a store")
 }
 
 pub(crate) fn kind(id: &str) -> usize {
@@ -31,11 +34,23 @@ pub(crate) fn kinds(count: usize) -> Vec<Item> {
 }
 
 /// Judges the ten answers of each of some items, as a user or as nobody.
-pub(crate) fn judge_answers(points: &Collection, queries: std::ops::Range<usize>, user: Option<&str>) {
+pub(crate) fn judge_answers(
+    points: &Collection,
+    queries: std::ops::Range<usize>,
+    user: Option<&str>,
+) {
     for query in queries.map(|q| q.to_string()) {
-        let hits = points.search(Query::like(&query)).metric(MetricChoice::Euclidean).run().expect("hits");
+        let hits = points
+            .search(Query::like(&query))
+            .metric(MetricChoice::Euclidean)
+            .run()
+            .expect("hits");
         let judged = hits.iter().map(|hit| {
-            let grade = if kind(&hit.id) == kind(&query) { 1.0 } else { -1.0 };
+            let grade = if kind(&hit.id) == kind(&query) {
+                1.0
+            } else {
+                -1.0
+            };
             let judgement = Judgement::graded(Query::like(&query), &hit.id, grade);
             user.map_or(judgement.clone(), |user| judgement.user(user))
         });

@@ -35,7 +35,9 @@ impl Random {
 /// Items `p0`, `p1`, ... with random vectors.
 pub(crate) fn items(count: usize, dim: usize, seed: u64) -> Vec<Item> {
     let mut random = Random(seed);
-    (0..count).map(|i| Item::vector(format!("p{i}"), random.vector(dim))).collect()
+    (0..count)
+        .map(|i| Item::vector(format!("p{i}"), random.vector(dim)))
+        .collect()
 }
 
 /// An encoder that counts words by their hash: small, exact, and different for different seeds.
@@ -47,7 +49,10 @@ pub(crate) struct WordCounts {
 
 impl WordCounts {
     pub(crate) fn new(dim: usize, fingerprint: &str) -> Self {
-        Self { dim, fingerprint: fingerprint.to_owned() }
+        Self {
+            dim,
+            fingerprint: fingerprint.to_owned(),
+        }
     }
 }
 
@@ -68,31 +73,51 @@ impl Encoder for WordCounts {
         let mut vectors = Array2::zeros((texts.len(), self.dim));
         for (mut row, text) in vectors.rows_mut().into_iter().zip(texts) {
             for word in text.split_whitespace() {
-                let hash = word
-                    .bytes()
-                    .fold(14_695_981_039_346_656_037_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(1_099_511_628_211));
+                let hash = word.bytes().fold(14_695_981_039_346_656_037_u64, |h, b| {
+                    (h ^ u64::from(b)).wrapping_mul(1_099_511_628_211)
+                });
                 row[(hash % self.dim as u64) as usize] += 1.0;
             }
         }
-        Ok(Encoded { truncated: texts.iter().map(|t| t.len() > 100).collect(), vectors })
+        Ok(Encoded {
+            truncated: texts.iter().map(|t| t.len() > 100).collect(),
+            vectors,
+        })
     }
 }
 
 /// Exact answers in f64: ids with their distances, nearest first, ties by id.
-pub(crate) fn exact(items: &[Item], k: usize, distance: impl Fn(&[f32]) -> f64) -> Vec<(String, f64)> {
-    let mut all: Vec<(String, f64)> =
-        items.iter().map(|item| (item.id.clone(), distance(item.vector.as_deref().expect("a vector")))).collect();
+pub(crate) fn exact(
+    items: &[Item],
+    k: usize,
+    distance: impl Fn(&[f32]) -> f64,
+) -> Vec<(String, f64)> {
+    let mut all: Vec<(String, f64)> = items
+        .iter()
+        .map(|item| {
+            (
+                item.id.clone(),
+                distance(item.vector.as_deref().expect("a vector")),
+            )
+        })
+        .collect();
     all.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
     all.truncate(k);
     all
 }
 
 pub(crate) fn dot(x: &[f32], y: &[f32]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    x.iter()
+        .zip(y)
+        .map(|(x, y)| f64::from(*x) * f64::from(*y))
+        .sum()
 }
 
 pub(crate) fn l2(x: &[f32], y: &[f32]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
+    x.iter()
+        .zip(y)
+        .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
+        .sum()
 }
 
 pub(crate) fn cosine(x: &[f32], y: &[f32]) -> f64 {

@@ -1,8 +1,9 @@
 //! Kills a process at random moments of its work on a store, and looks at what it left.
 //!
-//! A child (this test program again) does random operations and says on a pipe when each begins and when it is
-//! acknowledged. The parent follows in a model and kills it. A fresh opening must then find the model's state, or the state
-//! after the one operation that was under way: nothing acknowledged is lost, nothing else is half there.
+//! A child (this test program again) does random operations and says on a pipe when each begins and
+//! when it is acknowledged. The parent follows in a model and kills it. A fresh opening must then
+//! find the model's state, or the state after the one operation that was under way: nothing
+//! acknowledged is lost, nothing else is half there.
 //!
 //! `AFFINIS_KILLS` says how many kills (12), `AFFINIS_SEED` from which seed (1):
 //! `AFFINIS_KILLS=200 cargo test --workspace --test crash -- --nocapture`
@@ -22,7 +23,10 @@ use common::Random;
 use model::{Model, Op};
 
 fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(otherwise)
 }
 
 /// What the child says.
@@ -39,7 +43,14 @@ struct Worker {
 impl Worker {
     fn start(dir: &Path, seed: u64, from: u64) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads", "1"])
+            .args([
+                "--exact",
+                "child",
+                "--ignored",
+                "--nocapture",
+                "--test-threads",
+                "1",
+            ])
             .env("AFFINIS_CRASH_DIR", dir)
             .env("AFFINIS_SEED", seed.to_string())
             .env("AFFINIS_FROM", from.to_string())
@@ -55,7 +66,9 @@ impl Worker {
         loop {
             let line = self.lines.next()?.expect("the pipe can be read");
             // The test program's own words share the pipe, and the last line may be cut off.
-            let Some((_, said)) = line.split_once('@') else { continue };
+            let Some((_, said)) = line.split_once('@') else {
+                continue;
+            };
             let mut words = said.split(' ').map(str::to_owned);
             let kind = words.next();
             let number = words.next().and_then(|n| n.parse().ok());
@@ -92,7 +105,10 @@ fn what_was_acknowledged_survives_kills_and_nothing_is_half_there() {
         while let Some(said) = worker.next() {
             match said {
                 Said::Begin(number) => {
-                    assert_eq!(number, next, "kill {kill}: the child does another operation than the model");
+                    assert_eq!(
+                        number, next,
+                        "kill {kill}: the child does another operation than the model"
+                    );
                     under_way = Some(model.operation(seed, number));
                     next = number + 1;
                     begun += 1;
@@ -102,16 +118,24 @@ fn what_was_acknowledged_survives_kills_and_nothing_is_half_there() {
                     }
                 }
                 Said::Done(number, words) => {
-                    let op = under_way.take().unwrap_or_else(|| panic!("{number} was done and never begun"));
+                    let op = under_way
+                        .take()
+                        .unwrap_or_else(|| panic!("{number} was done and never begun"));
                     model.done(&op, &words);
                     acknowledged += 1;
                 }
             }
         }
         let status = worker.child.wait().expect("the child ended");
-        assert!(begun >= last, "kill {kill}: the child ended by itself ({status}), seed {seed}, operation {next}");
+        assert!(
+            begun >= last,
+            "kill {kill}: the child ended by itself ({status}), seed {seed}, operation {next}"
+        );
         torn += u64::from(under_way.is_some());
-        let context = format!("seed {seed}, kill {kill}, operation {} {under_way:?}", next.saturating_sub(1));
+        let context = format!(
+            "seed {seed}, kill {kill}, operation {} {under_way:?}",
+            next.saturating_sub(1)
+        );
         model = look::after_a_kill(dir, &model, under_way.as_ref(), &context);
     }
     println!(
@@ -128,6 +152,12 @@ fn what_was_acknowledged_survives_kills_and_nothing_is_half_there() {
 #[test]
 #[ignore = "started by the other test"]
 fn child() {
-    let Some(dir) = std::env::var_os("AFFINIS_CRASH_DIR") else { return };
-    work::work(Path::new(&dir), setting("AFFINIS_SEED", 1), setting("AFFINIS_FROM", 0));
+    let Some(dir) = std::env::var_os("AFFINIS_CRASH_DIR") else {
+        return;
+    };
+    work::work(
+        Path::new(&dir),
+        setting("AFFINIS_SEED", 1),
+        setting("AFFINIS_FROM", 0),
+    );
 }

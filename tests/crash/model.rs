@@ -1,5 +1,5 @@
-//! What the store should hold, and which operation comes next. Both follow from the seed and the state alone, so that the
-//! child and the parent agree without telling each other.
+//! What the store should hold, and which operation comes next. Both follow from the seed and the
+//! state alone, so that the child and the parent agree without telling each other.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,8 @@ pub(crate) struct Content {
     pub(crate) active: u32,
 }
 
-/// The store: the collection that is worked on, copies of it as they were imported, and the last backup.
+/// The store: the collection that is worked on, copies of it as they were imported, and the last
+/// backup.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Model {
     pub(crate) main: Content,
@@ -60,7 +61,11 @@ pub(crate) enum Op {
 
 impl Content {
     fn live(&self, random: &mut Random) -> Option<String> {
-        let skip = if self.items.is_empty() { return None } else { random.below(self.items.len()) };
+        let skip = if self.items.is_empty() {
+            return None;
+        } else {
+            random.below(self.items.len())
+        };
         self.items.keys().nth(skip).cloned()
     }
 
@@ -77,7 +82,8 @@ impl Content {
 impl Model {
     /// Operation `number` in this state.
     pub(crate) fn operation(&self, seed: u64, number: u64) -> Op {
-        let mut random = Random(seed.wrapping_mul(0x1_0000_0001) ^ number.wrapping_mul(0x9e37_79b9));
+        let mut random =
+            Random(seed.wrapping_mul(0x1_0000_0001) ^ number.wrapping_mul(0x9e37_79b9));
         let main = &self.main;
         match random.below(100) {
             0..35 => {
@@ -90,14 +96,17 @@ impl Model {
                         item = item.meta(json!({"n": number, "tags": [random.below(5)]}));
                     }
                     if random.below(6) == 0 {
-                        item = item.with_text(format!("{number} ").repeat(1 + random.below(40_000)));
+                        item =
+                            item.with_text(format!("{number} ").repeat(1 + random.below(40_000)));
                     }
                     items.insert(id, item);
                 }
                 Op::Add(items.into_values().collect())
             }
             35..45 => {
-                let mut ids: Vec<String> = (0..=random.below(3)).filter_map(|_| main.live(&mut random)).collect();
+                let mut ids: Vec<String> = (0..=random.below(3))
+                    .filter_map(|_| main.live(&mut random))
+                    .collect();
                 ids.sort_unstable();
                 ids.dedup();
                 Op::Delete(ids)
@@ -109,8 +118,10 @@ impl Model {
                     if let (Some(a), Some(b)) = (main.live(&mut random), main.live(&mut random))
                         && a != b
                     {
-                        // What is alike is told by the first number, so that there is something to learn.
-                        let sign = |id: &str| main.items[id].vector.as_ref().is_some_and(|v| v[0] > 0.0);
+                        // What is alike is told by the first number, so that there is something to
+                        // learn.
+                        let sign =
+                            |id: &str| main.items[id].vector.as_ref().is_some_and(|v| v[0] > 0.0);
                         let relevant = sign(&a) == sign(&b);
                         judged.push((user, a, b, relevant));
                     }
@@ -119,8 +130,13 @@ impl Model {
             }
             60..68 => Op::Refit(number),
             68..71 => {
-                let usable: Vec<u32> =
-                    main.versions.iter().filter(|(_, v)| !v.withdrawn).map(|(number, _)| *number).chain([0]).collect();
+                let usable: Vec<u32> = main
+                    .versions
+                    .iter()
+                    .filter(|(_, v)| !v.withdrawn)
+                    .map(|(number, _)| *number)
+                    .chain([0])
+                    .collect();
                 Op::Promote(usable[random.below(usable.len())])
             }
             71..75 => Op::Rollback,
@@ -144,7 +160,9 @@ impl Model {
         let mut model = self.clone();
         let main = &mut model.main;
         match op {
-            Op::Add(items) => main.items.extend(items.iter().map(|item| (item.id.clone(), item.clone()))),
+            Op::Add(items) => main
+                .items
+                .extend(items.iter().map(|item| (item.id.clone(), item.clone()))),
             Op::Delete(ids) => main.items.retain(|id, _| !ids.contains(id)),
             Op::Judge(judged) => {
                 for judged in judged {
@@ -159,10 +177,21 @@ impl Model {
                 model.copies.insert(name.clone(), self.main.clone());
             }
             Op::Drop(name) => drop(model.copies.remove(name)),
-            Op::Backup(name) => model.backup = Some((name.clone(), Box::new(Model { backup: None, ..self.clone() }))),
+            Op::Backup(name) => {
+                model.backup = Some((
+                    name.clone(),
+                    Box::new(Model {
+                        backup: None,
+                        ..self.clone()
+                    }),
+                ))
+            }
             Op::Restore(_) => {
                 if let Some((_, backup)) = self.backup.clone() {
-                    model = Model { backup: self.backup.clone(), ..*backup };
+                    model = Model {
+                        backup: self.backup.clone(),
+                        ..*backup
+                    };
                 }
             }
             // A refit's outcome is the learner's to say.
@@ -181,7 +210,11 @@ impl Model {
                 let (active, refitted) = (number(0), number(1));
                 for withdrawn in &words[2..words.len() - 1] {
                     let version = withdrawn.parse().expect("a version");
-                    self.main.versions.get_mut(&version).expect("it was there").withdrawn = true;
+                    self.main
+                        .versions
+                        .get_mut(&version)
+                        .expect("it was there")
+                        .withdrawn = true;
                 }
                 if refitted > 0 {
                     self.main.active = 0;
@@ -197,8 +230,17 @@ impl Model {
 impl Content {
     /// A version that was learned and promoted.
     pub(crate) fn learned(&mut self, version: u32) {
-        assert!(version >= self.next_version.max(1), "version {version} was given before");
-        self.versions.insert(version, Version { parent: self.active, withdrawn: false });
+        assert!(
+            version >= self.next_version.max(1),
+            "version {version} was given before"
+        );
+        self.versions.insert(
+            version,
+            Version {
+                parent: self.active,
+                withdrawn: false,
+            },
+        );
         (self.active, self.next_version) = (version, version + 1);
     }
 }

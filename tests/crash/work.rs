@@ -15,20 +15,29 @@ pub(crate) fn builder() -> StoreBuilder {
 
 fn open(dir: &Path) -> (Store, Collection) {
     let store = builder().open(dir.join("store")).expect("the store opens");
-    let main = store.collection("main").dim(DIM).open_or_create().expect("the collection opens");
+    let main = store
+        .collection("main")
+        .dim(DIM)
+        .open_or_create()
+        .expect("the collection opens");
     (store, main)
 }
 
 fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     // One write, so that a kill leaves a whole line or none; the end says that it is whole.
-    out.write_all(format!("@{text} .\n").as_bytes()).expect("said");
+    out.write_all(format!("@{text} .\n").as_bytes())
+        .expect("said");
     out.flush().expect("said");
 }
 
 pub(crate) fn judgement((user, query, item, relevant): &Judged) -> Judgement {
     let query = Query::like(query);
-    let judgement = if *relevant { Judgement::relevant(query, item) } else { Judgement::irrelevant(query, item) };
+    let judgement = if *relevant {
+        Judgement::relevant(query, item)
+    } else {
+        Judgement::irrelevant(query, item)
+    };
     judgement.user(user)
 }
 
@@ -38,7 +47,10 @@ pub(crate) fn work(dir: &Path, seed: u64, from: u64) {
     let known = |store: &Store| {
         // What a backup holds is not known here, and read from the store when it was restored.
         let backup = look::last_backup(dir).map(|name| (name, Box::default()));
-        Model { backup, ..look::model_of(store) }
+        Model {
+            backup,
+            ..look::model_of(store)
+        }
     };
     let mut model = known(&store);
     let mut opened = Some((store, main));
@@ -46,8 +58,17 @@ pub(crate) fn work(dir: &Path, seed: u64, from: u64) {
         let op = model.operation(seed, number);
         say(&format!("begin {number}"));
         let words = run(dir, &mut opened, &op);
-        say(&format!("done {number}{}{words}", if words.is_empty() { "" } else { " " }));
-        model.done(&op, &format!("{words} .").split(' ').map(str::to_owned).collect::<Vec<_>>());
+        say(&format!(
+            "done {number}{}{words}",
+            if words.is_empty() { "" } else { " " }
+        ));
+        model.done(
+            &op,
+            &format!("{words} .")
+                .split(' ')
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        );
         if let (Op::Restore(_), Some((store, _))) = (&op, &opened) {
             model = known(store);
         }
@@ -60,7 +81,10 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
     match op {
         Op::Add(items) => drop(main.add(items.clone()).expect("added")),
         Op::Delete(ids) => drop(main.delete(ids).expect("deleted")),
-        Op::Judge(judged) => drop(main.judge_all(judged.iter().map(judgement)).expect("judged")),
+        Op::Judge(judged) => drop(
+            main.judge_all(judged.iter().map(judgement))
+                .expect("judged"),
+        ),
         Op::Refit(seed) => {
             let words = match main.refit().seed(*seed).force(true).run() {
                 Ok(report) => format!("version {}", report.version.expect("it was stored")),
@@ -77,8 +101,16 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
         },
         Op::Forget(user) => {
             let forgotten = main.forget(&Forget::User(user.clone())).expect("forgotten");
-            let refitted = forgotten.refit.and_then(|report| report.version).unwrap_or(0);
-            let withdrawn = forgotten.withdrawn.iter().map(|v| format!(" {v}")).collect::<Vec<_>>().concat();
+            let refitted = forgotten
+                .refit
+                .and_then(|report| report.version)
+                .unwrap_or(0);
+            let withdrawn = forgotten
+                .withdrawn
+                .iter()
+                .map(|v| format!(" {v}"))
+                .collect::<Vec<_>>()
+                .concat();
             let words = format!("{} {refitted}{withdrawn}", forgotten.active);
             *opened = Some((store, main));
             return words;
@@ -86,11 +118,19 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
         Op::Relink => main.relink().expect("relinked"),
         Op::Export => {
             main.history().expect("read");
-            let items = main.items().expect("listed").collect::<Result<Vec<_>, _>>().expect("read");
+            let items = main
+                .items()
+                .expect("listed")
+                .collect::<Result<Vec<_>, _>>()
+                .expect("read");
             assert_eq!(items.len(), main.len());
         }
         Op::Import(name) => {
-            let items = main.items().expect("listed").collect::<Result<Vec<_>, _>>().expect("read");
+            let items = main
+                .items()
+                .expect("listed")
+                .collect::<Result<Vec<_>, _>>()
+                .expect("read");
             let history = main.history().expect("read");
             match store.collection(name).dim(DIM).create_with(items, &history) {
                 Ok(_) | Err(Error::CollectionExists(_)) => {}
@@ -104,7 +144,9 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
         Op::Backup(name) => store.backup(dir.join(name)).expect("backed up"),
         Op::Restore(name) => {
             drop((store, main));
-            builder().restore(dir.join(name), dir.join("store")).expect("restored");
+            builder()
+                .restore(dir.join(name), dir.join("store"))
+                .expect("restored");
             *opened = Some(open(dir));
             return String::new();
         }

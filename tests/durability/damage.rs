@@ -1,7 +1,8 @@
-//! Damaged files: right answers or a typed error, never a panic, an endless loop or a silently smaller collection.
+//! Damaged files: right answers or a typed error, never a panic, an endless loop or a silently
+//! smaller collection.
 //!
-//! `AFFINIS_DAMAGES` says how many damaged stores are tried (60), `AFFINIS_SEED` from which seed (1):
-//! `AFFINIS_DAMAGES=2000 cargo test --workspace --test durability damage -- --nocapture`
+//! `AFFINIS_DAMAGES` says how many damaged stores are tried (60), `AFFINIS_SEED` from which seed
+//! (1): `AFFINIS_DAMAGES=2000 cargo test --workspace --test durability damage -- --nocapture`
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -13,7 +14,10 @@ use crate::common::Random;
 use crate::scene::{builder, copy_dir, fill, filled, look, seen_store};
 
 pub(crate) fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(otherwise)
 }
 
 pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
@@ -33,12 +37,17 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
 fn damage(dir: &Path, random: &mut Random) -> String {
     let files = files(dir);
     // The database is most of a store, and most of the trials.
-    let images: Vec<&PathBuf> =
-        files.iter().filter(|f| f.parent().is_some_and(|dir| dir.ends_with("images"))).collect();
+    let images: Vec<&PathBuf> = files
+        .iter()
+        .filter(|f| f.parent().is_some_and(|dir| dir.ends_with("images")))
+        .collect();
     let file = match random.below(5) {
         0 => &files[random.below(files.len())],
         1 if !images.is_empty() => images[random.below(images.len())],
-        _ => files.iter().find(|f| f.ends_with("sled/db")).expect("a database"),
+        _ => files
+            .iter()
+            .find(|f| f.ends_with("sled/db"))
+            .expect("a database"),
     };
     let mut bytes = std::fs::read(file).expect("read");
     let what = match random.below(10) {
@@ -109,7 +118,9 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
     // The same after a kill: sled has no snapshot of its last writes.
     let killed = home.path().join("killed");
     {
-        let store = builder().open(home.path().join("killed one")).expect("opened");
+        let store = builder()
+            .open(home.path().join("killed one"))
+            .expect("opened");
         let main = fill(&store).expect("filled");
         main.settle().expect("settled");
         copy_dir(&home.path().join("killed one"), &killed);
@@ -120,14 +131,21 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
         let mut random = Random(seed.wrapping_mul(1_000_003) + trial);
         let dir = home.path().join("damaged");
         let _ = std::fs::remove_dir_all(&dir);
-        let (whole, expected) = if trial % 2 == 0 { (&whole, &expected) } else { (&killed, &of_killed) };
+        let (whole, expected) = if trial % 2 == 0 {
+            (&whole, &expected)
+        } else {
+            (&killed, &of_killed)
+        };
         copy_dir(whole, &dir);
         let what = damage(&dir, &mut random);
         let context = format!("seed {seed}, trial {trial}, {what}");
         let path = dir.clone();
         match watched(&context, move || look(&path)) {
             Ok(found) => {
-                assert!(found == *expected, "{context}: another answer, and nothing was said");
+                assert!(
+                    found == *expected,
+                    "{context}: another answer, and nothing was said"
+                );
                 right += 1;
             }
             Err(error) => {
@@ -140,7 +158,10 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
                         | Error::NewerFormat { .. }
                         | Error::Io { .. }
                 );
-                assert!(typed && !error.to_string().is_empty(), "{context}: {error:?}");
+                assert!(
+                    typed && !error.to_string().is_empty(),
+                    "{context}: {error:?}"
+                );
                 if verbose {
                     println!("{context}: {error}");
                 }
@@ -153,14 +174,22 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
                 };
                 if let Ok((report, problems, found)) = watched(&context, repair) {
                     assert_eq!(problems, [], "{context}: repaired, and not sound");
-                    assert!(found == *expected || !report.lost.is_empty(), "{context}: lost, and nothing was said");
+                    assert!(
+                        found == *expected || !report.lost.is_empty(),
+                        "{context}: lost, and nothing was said"
+                    );
                     repaired += 1;
                 }
             }
         }
     }
-    println!("{trials} damaged stores: {right} answered rightly, {refused} refused, {repaired} of these repaired");
-    assert!(refused > 0 && right > 0, "{refused} refused, {right} right: the damage is too much or too little");
+    println!(
+        "{trials} damaged stores: {right} answered rightly, {refused} refused, {repaired} of these repaired"
+    );
+    assert!(
+        refused > 0 && right > 0,
+        "{refused} refused, {right} right: the damage is too much or too little"
+    );
 }
 
 #[test]
@@ -190,11 +219,16 @@ fn a_database_that_lost_its_end_is_noticed() {
         }
     }
     match builder().open(&path) {
-        Err(Error::Damaged { reason, .. }) => assert!(reason.contains("commits are missing"), "{reason}"),
+        Err(Error::Damaged { reason, .. }) => {
+            assert!(reason.contains("commits are missing"), "{reason}")
+        }
         other => panic!("an older database was taken for the last: {other:?}"),
     }
     let report = builder().repair(&path).expect("repaired");
-    assert!(report.lost[0].contains("cannot be brought back"), "{report:?}");
+    assert!(
+        report.lost[0].contains("cannot be brought back"),
+        "{report:?}"
+    );
     assert_eq!(report.verified.problems, []);
     builder().open(&path).expect("what is left can be used");
 }
@@ -205,14 +239,23 @@ fn a_snapshot_that_a_kill_cut_short_is_not_believed() {
     let path = home.path().join("s");
     filled(&path);
     let expected = look(&path).expect("whole");
-    let snapshot = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap."));
-    let newest = files(&path).into_iter().rfind(snapshot).expect("sled left a snapshot");
+    let snapshot = |file: &PathBuf| {
+        file.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("snap."))
+    };
+    let newest = files(&path)
+        .into_iter()
+        .rfind(snapshot)
+        .expect("sled left a snapshot");
     let bytes = std::fs::read(&newest).expect("read");
     // What sled is writing when it opens a database, later than the one before and without an end.
     let unfinished = path.join("sled").join("snap.7FFFFFFFFFFFFFFF.generating");
     for length in [0, 11, bytes.len() / 2, bytes.len()] {
         std::fs::write(&unfinished, &bytes[..length]).expect("written");
-        assert!(look(&path).unwrap_or_else(|e| panic!("{length} bytes: {e}")) == expected, "{length} bytes");
+        assert!(
+            look(&path).unwrap_or_else(|e| panic!("{length} bytes: {e}")) == expected,
+            "{length} bytes"
+        );
         assert!(!unfinished.exists());
     }
 }
@@ -225,9 +268,15 @@ fn a_damaged_vector_in_an_image_ends_the_search_and_the_next_opening_makes_it_go
     let expected = look(&path).expect("whole");
     let segments = || {
         let of_main = |file: &PathBuf| file.parent().is_some_and(|dir| dir.ends_with("images"));
-        let name = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("0-"));
+        let name = |file: &PathBuf| {
+            file.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("0-"))
+        };
         let ids = |file: &PathBuf| file.to_string_lossy().contains("ids");
-        files(&path).into_iter().filter(|f| of_main(f) && name(f) && !ids(f)).collect::<Vec<_>>()
+        files(&path)
+            .into_iter()
+            .filter(|f| of_main(f) && name(f) && !ids(f))
+            .collect::<Vec<_>>()
     };
     let image = segments().pop().expect("an image");
     let mut bytes = std::fs::read(&image).expect("read");
@@ -237,11 +286,21 @@ fn a_damaged_vector_in_an_image_ends_the_search_and_the_next_opening_makes_it_go
     std::fs::write(&image, bytes).expect("written");
     {
         let store = builder().open(&path).expect("opened");
-        let main = store.collection("main").open().expect("nobody has looked at the vector yet");
+        let main = store
+            .collection("main")
+            .open()
+            .expect("nobody has looked at the vector yet");
         assert!(main.stats().expect("measured").mapped_bytes > 0);
         for recall in [1.0, 0.5] {
-            let refused = main.search(vec![0.0; main.dim()]).k(100).recall(recall).run();
-            assert!(matches!(&refused, Err(Error::Damaged { part, .. }) if part.contains("image")), "{refused:?}");
+            let refused = main
+                .search(vec![0.0; main.dim()])
+                .k(100)
+                .recall(recall)
+                .run();
+            assert!(
+                matches!(&refused, Err(Error::Damaged { part, .. }) if part.contains("image")),
+                "{refused:?}"
+            );
         }
         assert_eq!(segments(), [] as [PathBuf; 0], "it is given up");
         main.add([]).expect("the records are whole");

@@ -1,8 +1,8 @@
 //! An operation on the disk fails: no panic, no lie, and reopening finds one of the two states.
 //!
-//! Every operation of every kind of work is made to fail with
-//! `AFFINIS_EVERY=1 cargo test --workspace --test durability faults -- --nocapture`; without it, the first few of
-//! each kind and a choice of the rest.
+//! Every operation of every kind of work is made to fail with `AFFINIS_EVERY=1 cargo test
+//! --workspace --test durability faults -- --nocapture`; without it, the first few of each kind and
+//! a choice of the rest.
 
 use std::path::Path;
 
@@ -16,21 +16,33 @@ pub(crate) type Work = fn(&Store, &Collection, &Path) -> Result<()>;
 pub(crate) const WORKS: [(&str, Work); 10] = [
     ("add", |_, main, _| main.add(items(55, 10)).map(drop)),
     ("delete", |_, main, _| main.delete(&["p1", "p7"]).map(drop)),
-    ("judge", |_, main, _| main.judge_all(judgements("cat", 2)).map(drop)),
-    ("refit", |_, main, _| main.refit().force(true).run().map(drop)),
-    ("relink", |_, main, _| main.add(items(55, 10)).and_then(|_| main.relink())),
+    ("judge", |_, main, _| {
+        main.judge_all(judgements("cat", 2)).map(drop)
+    }),
+    ("refit", |_, main, _| {
+        main.refit().force(true).run().map(drop)
+    }),
+    ("relink", |_, main, _| {
+        main.add(items(55, 10)).and_then(|_| main.relink())
+    }),
     ("promote", |_, main, _| main.promote(1)),
     ("rollback", |_, main, _| main.rollback(None).map(drop)),
-    ("forget", |_, main, _| main.forget(&Forget::User("ann".into())).map(drop)),
+    ("forget", |_, main, _| {
+        main.forget(&Forget::User("ann".into())).map(drop)
+    }),
     ("import", |store, main, _| {
         let items = main.items()?.collect::<Result<Vec<_>>>()?;
-        store.collection("copy").dim(main.dim()).create_with(items, &main.history()?).map(drop)
+        store
+            .collection("copy")
+            .dim(main.dim())
+            .create_with(items, &main.history()?)
+            .map(drop)
     }),
     ("backup", |store, _, dir| store.backup(dir.join("backup"))),
 ];
 
-/// The states that may be found after an operation was cut short: the one before, the one after, and between the two
-/// transactions of those that have two.
+/// The states that may be found after an operation was cut short: the one before, the one after,
+/// and between the two transactions of those that have two.
 pub(crate) fn allowed(work: Work, name: &str, filled: &Path) -> Vec<String> {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
@@ -38,7 +50,12 @@ pub(crate) fn allowed(work: Work, name: &str, filled: &Path) -> Vec<String> {
     let mut states = vec![look(&path).expect("whole")];
     if name == "relink" {
         let store = builder().open(&path).expect("opened");
-        store.collection("main").open().expect("opened").add(items(55, 10)).expect("added");
+        store
+            .collection("main")
+            .open()
+            .expect("opened")
+            .add(items(55, 10))
+            .expect("added");
         drop(store);
         states.push(look(&path).expect("whole"));
     }
@@ -54,7 +71,11 @@ pub(crate) fn allowed(work: Work, name: &str, filled: &Path) -> Vec<String> {
 pub(crate) fn timeless(state: &str) -> String {
     let mut out = String::new();
     for (at, piece) in state.split("created: \"").enumerate() {
-        out.push_str(if at == 0 { piece } else { piece.split_once('"').map_or(piece, |(_, rest)| rest) });
+        out.push_str(if at == 0 {
+            piece
+        } else {
+            piece.split_once('"').map_or(piece, |(_, rest)| rest)
+        });
     }
     let mut rest = out.as_str();
     let mut plain = String::new();
@@ -73,7 +94,10 @@ fn no_operation_that_fails_anywhere_panics_lies_or_leaves_a_half() {
     let every = std::env::var_os("AFFINIS_EVERY").is_some();
     let mut tried = 0;
     for (name, work) in WORKS {
-        let allowed: Vec<String> = allowed(work, name, &filled).iter().map(|state| timeless(state)).collect();
+        let allowed: Vec<String> = allowed(work, name, &filled)
+            .iter()
+            .map(|state| timeless(state))
+            .collect();
         for (only, fault) in [
             (None, Fault::Refused),
             (Some(DiskOp::Commit), Fault::Unacknowledged),
@@ -81,11 +105,19 @@ fn no_operation_that_fails_anywhere_panics_lies_or_leaves_a_half() {
             (Some(DiskOp::Flush), Fault::Unacknowledged),
             (Some(DiskOp::Write), Fault::Short),
         ] {
-            // Reads are many and alike: the first ones, then fewer and fewer, unless every one is asked for.
+            // Reads are many and alike: the first ones, then fewer and fewer, unless every one is
+            // asked for.
             let mut after = 0;
             loop {
                 let context = format!("{name}, {fault:?} of {only:?} after {after}");
-                if !try_once(&context, &filled, work, (after, fault, only), &allowed, name) {
+                if !try_once(
+                    &context,
+                    &filled,
+                    work,
+                    (after, fault, only),
+                    &allowed,
+                    name,
+                ) {
                     break;
                 }
                 tried += 1;
@@ -110,10 +142,18 @@ fn try_once(
     let path = home.path().join("s");
     copy_dir(filled, &path);
     let faults = Faults::new();
-    let store = builder().faults(faults.clone()).open(&path).expect("opened");
+    let store = builder()
+        .faults(faults.clone())
+        .open(&path)
+        .expect("opened");
     let main = store.collection("main").open().expect("opened");
     main.settle().expect("settled");
-    let before = main.search(vec![0.25; 5]).k(100).recall(1.0).run().expect("answered");
+    let before = main
+        .search(vec![0.25; 5])
+        .k(100)
+        .recall(1.0)
+        .run()
+        .expect("answered");
     faults.fail(after, fault, only, false);
     let done = work(&store, &main, home.path());
     let struck = faults.clear();
@@ -123,17 +163,34 @@ fn try_once(
     copy_dir(&path, &killed);
     if let Err(error) = &done {
         assert!(struck, "{context}: {error}");
-        let expected = matches!(error, Error::Storage { .. } | Error::Io { .. } | Error::Poisoned(_));
+        let expected = matches!(
+            error,
+            Error::Storage { .. } | Error::Io { .. } | Error::Poisoned(_)
+        );
         assert!(expected, "{context}: {error:?}");
         // Searches go on, from what was acknowledged before or within the operation.
-        main.search(vec![0.25; 5]).k(100).run().unwrap_or_else(|e| panic!("{context}: {e}"));
+        main.search(vec![0.25; 5])
+            .k(100)
+            .run()
+            .unwrap_or_else(|e| panic!("{context}: {e}"));
         match main.add(items(90, 1)) {
             Err(Error::Poisoned(said)) => {
                 assert!(said.contains("no space left"), "{context}: {said}");
-                assert!(matches!(seen(&main), Err(Error::Poisoned(_))), "{context}: a poisoned handle reads");
+                assert!(
+                    matches!(seen(&main), Err(Error::Poisoned(_))),
+                    "{context}: a poisoned handle reads"
+                );
                 if name != "relink" && name != "forget" {
-                    let now = main.search(vec![0.25; 5]).k(100).recall(1.0).run().expect("answered");
-                    assert_eq!(now.hits, before.hits, "{context}: what was not acknowledged is seen");
+                    let now = main
+                        .search(vec![0.25; 5])
+                        .k(100)
+                        .recall(1.0)
+                        .run()
+                        .expect("answered");
+                    assert_eq!(
+                        now.hits, before.hits,
+                        "{context}: what was not acknowledged is seen"
+                    );
                 }
             }
             // A read or a file that failed leaves nothing unknown.
@@ -144,10 +201,16 @@ fn try_once(
         match seen_store(&store) {
             Ok(state) => {
                 let last = allowed.last().expect("the state after");
-                assert!(timeless(&state) == *last, "{context}: acknowledged, and not there");
+                assert!(
+                    timeless(&state) == *last,
+                    "{context}: acknowledged, and not there"
+                );
             }
             // The fault met the background, which stores what it measured.
-            Err(error) => assert!(struck && matches!(error, Error::Poisoned(_)), "{context}: {error}"),
+            Err(error) => assert!(
+                struck && matches!(error, Error::Poisoned(_)),
+                "{context}: {error}"
+            ),
         }
     }
     drop((store, main));
@@ -155,21 +218,34 @@ fn try_once(
         let state = timeless(&look(found).unwrap_or_else(|e| panic!("{context}, {which}: {e}")));
         let at = allowed.iter().position(|allowed| *allowed == state);
         let between = name == "forget" && is_between(&state);
-        assert!(at.is_some() || between, "{context}, {which}: neither of the states");
+        assert!(
+            at.is_some() || between,
+            "{context}, {which}: neither of the states"
+        );
         if done.is_ok() && name != "backup" {
-            assert!(Some(&state) == allowed.last(), "{context}, {which}: acknowledged, and lost");
+            assert!(
+                Some(&state) == allowed.last(),
+                "{context}, {which}: acknowledged, and lost"
+            );
         }
     }
     let backup = home.path().join("backup");
     if name == "backup" && (done.is_ok() || backup.exists()) {
         let copy = home.path().join("restored");
-        builder().restore(&backup, &copy).unwrap_or_else(|e| panic!("{context}: {e}"));
-        assert_eq!(timeless(&look(&copy).expect("whole")), allowed[0], "{context}");
+        builder()
+            .restore(&backup, &copy)
+            .unwrap_or_else(|e| panic!("{context}: {e}"));
+        assert_eq!(
+            timeless(&look(&copy).expect("whole")),
+            allowed[0],
+            "{context}"
+        );
     }
     struck
 }
 
-/// The judgements are gone and the metric is the built-in one: the refit that follows was not reached.
+/// The judgements are gone and the metric is the built-in one: the refit that follows was not
+/// reached.
 pub(crate) fn is_between(state: &str) -> bool {
     !state.contains("user: Some(\"ann\")") && state.contains("active: 0, ")
 }
@@ -210,12 +286,18 @@ fn a_store_that_is_replaced_is_whole_wherever_that_fails() {
                 let faults = Faults::new();
                 faults.fail(at, fault, only, false);
                 let store = builder().faults(faults.clone());
-                let done =
-                    if restoring { store.restore(&backup, &path).map(drop) } else { store.compact(&path).map(drop) };
+                let done = if restoring {
+                    store.restore(&backup, &path).map(drop)
+                } else {
+                    store.compact(&path).map(drop)
+                };
                 let struck = faults.clear();
                 assert!(struck || done.is_ok(), "{context}: {done:?}");
                 let state = timeless(&look(&path).unwrap_or_else(|e| panic!("{context}: {e}")));
-                assert!(state == *after || done.is_err() && state == before, "{context}: another state");
+                assert!(
+                    state == *after || done.is_err() && state == before,
+                    "{context}: another state"
+                );
                 for left in ["sled.next", "sled.last"] {
                     assert!(!path.join(left).exists(), "{context}: {left}");
                 }
@@ -223,7 +305,11 @@ fn a_store_that_is_replaced_is_whole_wherever_that_fails() {
                     break;
                 }
                 tried += 1;
-                at += if std::env::var_os("AFFINIS_EVERY").is_some() { 1 } else { 1 + at / 2 };
+                at += if std::env::var_os("AFFINIS_EVERY").is_some() {
+                    1
+                } else {
+                    1 + at / 2
+                };
             }
         }
     }
@@ -236,20 +322,31 @@ fn a_store_that_is_replaced_is_whole_wherever_that_fails() {
 fn a_failed_flush_poisons_the_handle_until_it_is_opened_again() {
     let home = tempfile::tempdir().expect("a directory");
     let faults = Faults::new();
-    let store = builder().faults(faults.clone()).open(home.path().join("s")).expect("opened");
+    let store = builder()
+        .faults(faults.clone())
+        .open(home.path().join("s"))
+        .expect("opened");
     let main = fill(&store).expect("filled");
     main.settle().expect("settled");
     faults.fail(0, Fault::Refused, Some(DiskOp::Flush), false);
-    store.flush().expect("all is on disk: there is nothing to do, and nothing that could fail");
+    store
+        .flush()
+        .expect("all is on disk: there is nothing to do, and nothing that could fail");
     assert!(matches!(main.add(items(70, 1)), Err(Error::Storage { .. })));
     faults.clear();
-    for refused in
-        [main.add(items(71, 1)).map(drop), main.delete(&["p1"]).map(drop), store.flush(), main.rollback(None).map(drop)]
-    {
+    for refused in [
+        main.add(items(71, 1)).map(drop),
+        main.delete(&["p1"]).map(drop),
+        store.flush(),
+        main.rollback(None).map(drop),
+    ] {
         let message = refused.expect_err("refused").to_string();
         assert!(message.contains("open it again"), "{message}");
     }
-    assert!(matches!(main.get("p70"), Err(Error::Poisoned(_))), "what may not be durable is not shown");
+    assert!(
+        matches!(main.get("p70"), Err(Error::Poisoned(_))),
+        "what may not be durable is not shown"
+    );
     assert_eq!(main.len(), 58);
     drop((store, main));
     let store = builder().open(home.path().join("s")).expect("opened again");

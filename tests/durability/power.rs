@@ -1,8 +1,9 @@
-//! The power goes: of what was written and not synced, any part may be on the disk. Nothing acknowledged is lost, and of what
-//! was under way all is there or nothing.
+//! The power goes: of what was written and not synced, any part may be on the disk. Nothing
+//! acknowledged is lost, and of what was under way all is there or nothing.
 //!
-//! What a cut can leave is put together from the files before an operation and after it: pages of the log, whole files and
-//! names, each from one side or the other. What an acknowledgement promises is always from after.
+//! What a cut can leave is put together from the files before an operation and after it: pages of
+//! the log, whole files and names, each from one side or the other. What an acknowledgement
+//! promises is always from after.
 //!
 //! `AFFINIS_CUTS` says how many cuts an operation (5), `AFFINIS_SEED` from which seed (1):
 //! `AFFINIS_CUTS=200 cargo test --workspace --test durability power -- --nocapture`
@@ -28,7 +29,8 @@ struct Cut {
 }
 
 impl Cut {
-    /// Does the work on a copy of a store. Without acknowledgement all of it reaches the files, and none is promised.
+    /// Does the work on a copy of a store. Without acknowledgement all of it reaches the files, and
+    /// none is promised.
     fn of(work: Work, filled: &Path, home: &Path, acknowledged: bool) -> Self {
         let (path, before, after) = (home.join("s"), home.join("before"), home.join("after"));
         for dir in [&path, &before, &after] {
@@ -36,7 +38,10 @@ impl Cut {
         }
         copy_dir(filled, &path);
         let faults = Faults::new();
-        let store = builder().faults(faults.clone()).open(&path).expect("opened");
+        let store = builder()
+            .faults(faults.clone())
+            .open(&path)
+            .expect("opened");
         let main = store.collection("main").open().expect("opened");
         main.settle().expect("settled");
         copy_dir(&path, &before);
@@ -53,14 +58,21 @@ impl Cut {
         if !acknowledged {
             copy_dir(&path, &after);
         }
-        Self { before, after, acknowledged }
+        Self {
+            before,
+            after,
+            acknowledged,
+        }
     }
 
     /// Makes what a cut leaves, and says what.
     fn make(&self, to: &Path, random: &mut Random) -> String {
         let _ = fs::remove_dir_all(to);
         let names = |dir: &Path| -> BTreeSet<PathBuf> {
-            files(dir).iter().map(|file| file.strip_prefix(dir).expect("within").to_owned()).collect()
+            files(dir)
+                .iter()
+                .map(|file| file.strip_prefix(dir).expect("within").to_owned())
+                .collect()
         };
         let mut said = Vec::new();
         // A journal keeps the order of names: an old snapshot goes after the new one came.
@@ -69,21 +81,33 @@ impl Cut {
             fs::create_dir_all(to.join(dir)).expect("made");
         }
         for name in names(&self.before).union(&names(&self.after)) {
-            let [before, after] = [&self.before, &self.after].map(|dir| fs::read(dir.join(name)).ok());
+            let [before, after] =
+                [&self.before, &self.after].map(|dir| fs::read(dir.join(name)).ok());
             let file = name.file_name().unwrap_or_default().to_string_lossy();
             let kept = if before == after {
                 after
             } else if file == "db" && !self.acknowledged {
-                let (bytes, pages) = mixed(&before.unwrap_or_default(), &after.unwrap_or_default(), random);
+                let (bytes, pages) = mixed(
+                    &before.unwrap_or_default(),
+                    &after.unwrap_or_default(),
+                    random,
+                );
                 said.push(format!("log: {pages}"));
                 Some(bytes)
             } else if self.acknowledged
-                && (file == "db" || ["sled/blobs", "sled/images"].iter().any(|d| name.starts_with(d)))
+                && (file == "db"
+                    || ["sled/blobs", "sled/images"]
+                        .iter()
+                        .any(|d| name.starts_with(d)))
             {
                 // An image is named by a record that was acknowledged after it was synced.
                 after
             } else if file == "witness" {
-                if self.acknowledged && random.below(2) == 0 { after } else { before }
+                if self.acknowledged && random.below(2) == 0 {
+                    after
+                } else {
+                    before
+                }
             } else if file.starts_with("snap.") {
                 match (snapshots, before.is_some()) {
                     (0, _) => before,
@@ -110,13 +134,20 @@ impl Cut {
 
 /// A file of which any pages that differ were written, and its new length or not.
 fn mixed(before: &[u8], after: &[u8], random: &mut Random) -> (Vec<u8>, String) {
-    let length = if random.below(2) == 0 { before.len().max(PAGE) } else { after.len() };
+    let length = if random.below(2) == 0 {
+        before.len().max(PAGE)
+    } else {
+        after.len()
+    };
     let often = random.below(5);
     let (mut written, mut lost) = (0, 0);
     let mut bytes = Vec::with_capacity(length);
     for at in (0..length).step_by(PAGE) {
         let page = |side: &[u8]| {
-            let mut page = side.get(at..(at + PAGE).min(side.len())).unwrap_or_default().to_vec();
+            let mut page = side
+                .get(at..(at + PAGE).min(side.len()))
+                .unwrap_or_default()
+                .to_vec();
             page.resize(PAGE.min(length - at), 0);
             page
         };
@@ -131,7 +162,14 @@ fn mixed(before: &[u8], after: &[u8], random: &mut Random) -> (Vec<u8>, String) 
             bytes.extend(old);
         }
     }
-    (bytes, format!("{written} pages written, {lost} lost, {} bytes of {}", length, after.len()))
+    (
+        bytes,
+        format!(
+            "{written} pages written, {lost} lost, {} bytes of {}",
+            length,
+            after.len()
+        ),
+    )
 }
 
 #[test]
@@ -143,25 +181,35 @@ fn a_cut_of_the_power_takes_nothing_that_was_acknowledged_and_leaves_no_half() {
     let (mut tried, mut kept, mut undone) = (0, 0, 0);
     let mut refused: Vec<String> = Vec::new();
     for (name, work) in WORKS.into_iter().filter(|(name, _)| *name != "backup") {
-        let states: Vec<String> = allowed(work, name, &filled).iter().map(|state| timeless(state)).collect();
+        let states: Vec<String> = allowed(work, name, &filled)
+            .iter()
+            .map(|state| timeless(state))
+            .collect();
         for acknowledged in [true, false] {
             let cut = Cut::of(work, &filled, home.path(), acknowledged);
-            let mut random = Random(seed.wrapping_mul(1_000_003) ^ name.len() as u64 ^ u64::from(acknowledged) << 20);
+            let mut random = Random(
+                seed.wrapping_mul(1_000_003) ^ name.len() as u64 ^ u64::from(acknowledged) << 20,
+            );
             for trial in 0..cuts {
                 let dir = home.path().join("cut");
                 let what = cut.make(&dir, &mut random);
-                let context = format!("{name}, acknowledged: {acknowledged}, seed {seed}, trial {trial}, {what}");
+                let context = format!(
+                    "{name}, acknowledged: {acknowledged}, seed {seed}, trial {trial}, {what}"
+                );
                 tried += 1;
                 match look(&dir) {
                     Ok(state) => {
                         let state = timeless(&state);
                         let after = states.last() == Some(&state);
-                        let before = states.contains(&state) || name == "forget" && is_between(&state);
+                        let before =
+                            states.contains(&state) || name == "forget" && is_between(&state);
                         assert!(after || before && !acknowledged, "{context}: another state");
                         kept += usize::from(after);
                         undone += usize::from(!after);
                     }
-                    Err(error @ Error::Damaged { .. }) => refused.push(format!("{context}: {error}")),
+                    Err(error @ Error::Damaged { .. }) => {
+                        refused.push(format!("{context}: {error}"))
+                    }
                     Err(error) => panic!("{context}: {error}"),
                 }
             }
@@ -170,7 +218,10 @@ fn a_cut_of_the_power_takes_nothing_that_was_acknowledged_and_leaves_no_half() {
     for refused in &refused {
         println!("{refused}");
     }
-    println!("{tried} cuts: {kept} left the state after, {undone} the state before, {} were refused", refused.len());
+    println!(
+        "{tried} cuts: {kept} left the state after, {undone} the state before, {} were refused",
+        refused.len()
+    );
     assert!(kept > 0 && undone > 0, "{kept} and {undone}");
     assert!(refused.is_empty());
 }

@@ -44,7 +44,9 @@ fn meta(random: &mut Random) -> Value {
     match random.below(4) {
         0 => Value::Null,
         1 => json!({"year": year}),
-        2 => json!({"year": year as f64 + 0.5, "lang": (if random.below(2) == 0 { "en" } else { "de" })}),
+        2 => {
+            json!({"year": year as f64 + 0.5, "lang": (if random.below(2) == 0 { "en" } else { "de" })})
+        }
         _ => json!({"tags": [random.below(3), "all"], "deep": {"year": year}}),
     }
 }
@@ -54,13 +56,18 @@ type Passes = fn(&Value) -> bool;
 /// A filter and the same by hand.
 fn filters() -> [(Value, Passes); 6] {
     [
-        (json!({"year": {"$gte": 2002}}), |m| m["year"].as_f64().is_some_and(|y| y >= 2002.0)),
-        (json!({"year": {"$ne": 2001}}), |m| m["year"].as_f64() != Some(2001.0)),
+        (json!({"year": {"$gte": 2002}}), |m| {
+            m["year"].as_f64().is_some_and(|y| y >= 2002.0)
+        }),
+        (json!({"year": {"$ne": 2001}}), |m| {
+            m["year"].as_f64() != Some(2001.0)
+        }),
         (json!({"lang": {"$in": ["de"]}}), |m| m["lang"] == "de"),
         (json!({"tags": 1}), |m| m["tags"][0] == 1),
-        (json!({"$or": [{"deep.year": 2003}, {"lang": {"$exists": true}}]}), |m| {
-            m["deep"]["year"] == 2003 || !m["lang"].is_null()
-        }),
+        (
+            json!({"$or": [{"deep.year": 2003}, {"lang": {"$exists": true}}]}),
+            |m| m["deep"]["year"] == 2003 || !m["lang"].is_null(),
+        ),
         (json!({"$not": {"tags": "all"}}), |m| m["tags"].is_null()),
     ]
 }
@@ -92,7 +99,12 @@ fn compare(
             let mut exact: Vec<(f64, &str)> = model
                 .values()
                 .filter(|item| !filtered || keep(&item.meta))
-                .map(|item| (by_hand(&query, item.vector.as_deref().expect("given")), item.id.as_str()))
+                .map(|item| {
+                    (
+                        by_hand(&query, item.vector.as_deref().expect("given")),
+                        item.id.as_str(),
+                    )
+                })
                 .collect();
             exact.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
             prop_assert_eq!(hits.len(), k.min(exact.len()), "k = {}, {}", k, filtered);
@@ -101,7 +113,12 @@ fn compare(
                 prop_assert!(own.is_some(), "{} is not live, or does not pass", hit.id);
                 for expected in [own.map_or(f64::NAN, |e| e.0), exact[at].0] {
                     let error = (f64::from(hit.distance) - expected).abs();
-                    prop_assert!(error <= 1e-4 * expected.abs() + 2e-6, "{:?}: {} expected", hit, expected);
+                    prop_assert!(
+                        error <= 1e-4 * expected.abs() + 2e-6,
+                        "{:?}: {} expected",
+                        hit,
+                        expected
+                    );
                 }
                 if at > 0 {
                     let before = &hits[at - 1];

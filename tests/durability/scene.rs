@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use affinis::{Collection, Error, Hits, Item, Judgement, MetricChoice, Query, Result, Store, StoreBuilder};
+use affinis::{
+    Collection, Error, Hits, Item, Judgement, MetricChoice, Query, Result, Store, StoreBuilder,
+};
 use affinis_mahalanobis::Mahalanobis;
 use serde_json::json;
 
@@ -22,7 +24,11 @@ pub(crate) fn items(from: usize, count: usize) -> Vec<Item> {
             let mut vector = random.vector(DIM);
             vector[0] = (i % 2) as f32;
             let item = Item::vector(format!("p{i}"), vector).meta(json!({"class": i % 2, "n": i}));
-            if i % 7 == 0 { item.with_text(format!("text of {i} ").repeat(1 + i * 40)) } else { item }
+            if i % 7 == 0 {
+                item.with_text(format!("text of {i} ").repeat(1 + i * 40))
+            } else {
+                item
+            }
         })
         .collect()
 }
@@ -32,14 +38,18 @@ pub(crate) fn judgements(user: &str, from: usize) -> Vec<Judgement> {
         .flat_map(|a| (20..28).map(move |b| (a, b)))
         .map(|(a, b)| {
             let (query, item) = (Query::like(format!("p{a}")), format!("p{b}"));
-            let judgement =
-                if a % 2 == b % 2 { Judgement::relevant(query, item) } else { Judgement::irrelevant(query, item) };
+            let judgement = if a % 2 == b % 2 {
+                Judgement::relevant(query, item)
+            } else {
+                Judgement::irrelevant(query, item)
+            };
             judgement.user(user)
         })
         .collect()
 }
 
-/// Fills a store: a collection with a graph, judgements of two users, two versions; and one beside it.
+/// Fills a store: a collection with a graph, judgements of two users, two versions; and one beside
+/// it.
 pub(crate) fn fill(store: &Store) -> Result<Collection> {
     let main = store.collection("main").dim(DIM).create()?;
     main.add(items(0, 60))?;
@@ -69,7 +79,16 @@ pub(crate) fn seen(collection: &Collection) -> Result<String> {
     let mut answers: Vec<Hits> = Vec::new();
     for choice in [MetricChoice::Active, MetricChoice::Euclidean] {
         let query = vec![0.25; collection.dim()];
-        answers.push(collection.search(query).k(100).recall(1.0).with_text().with_meta().metric(choice).run()?);
+        answers.push(
+            collection
+                .search(query)
+                .k(100)
+                .recall(1.0)
+                .with_text()
+                .with_meta()
+                .metric(choice)
+                .run()?,
+        );
     }
     let hits: Vec<_> = answers.iter().map(|a| (&a.hits, a.metric)).collect();
     let stated = (collection.len(), collection.judgement_count());
@@ -91,7 +110,10 @@ pub(crate) fn look(path: &Path) -> Result<String> {
     let store = builder().create(false).open(path)?;
     let report = store.verify()?;
     if let Some(problem) = report.problems.first() {
-        return Err(Error::Damaged { part: problem.part.clone(), reason: problem.message.clone() });
+        return Err(Error::Damaged {
+            part: problem.part.clone(),
+            reason: problem.message.clone(),
+        });
     }
     seen_store(&store)
 }

@@ -1,4 +1,5 @@
-//! Searches during writes of every kind: each answer is right for some state between its start and its end.
+//! Searches during writes of every kind: each answer is right for some state between its start and
+//! its end.
 //!
 //! `AFFINIS_SECONDS` says for how long (2), and prints the waits of searches:
 //! `AFFINIS_SECONDS=60 cargo test --workspace --release --test durability threads -- --nocapture`
@@ -24,14 +25,23 @@ fn group(group: usize, age: usize) -> Vec<Item> {
         (vector[0], vector[1], vector[2]) = (group as f32, age as f32 / 64.0, i as f32 / 1024.0);
         vector
     };
-    (0..GROUP).map(|i| Item::vector(format!("g{group}-{i}"), vector(i))).collect()
+    (0..GROUP)
+        .map(|i| Item::vector(format!("g{group}-{i}"), vector(i)))
+        .collect()
 }
 
-/// Searches once and checks that the answer is of one moment: whole groups, each of one age, sorted, each id once.
+/// Searches once and checks that the answer is of one moment: whole groups, each of one age,
+/// sorted, each id once.
 fn ask(main: &Collection, ages: &[AtomicU64], choice: MetricChoice) -> Duration {
     let oldest: Vec<u64> = ages.iter().map(|age| age.load(Ordering::SeqCst)).collect();
     let started = Instant::now();
-    let hits = main.search(vec![0.0; DIM]).k(GROUPS * GROUP + 10).recall(1.0).metric(choice).run().expect("answered");
+    let hits = main
+        .search(vec![0.0; DIM])
+        .k(GROUPS * GROUP + 10)
+        .recall(1.0)
+        .metric(choice)
+        .run()
+        .expect("answered");
     let took = started.elapsed();
     let mut groups = vec![Vec::new(); GROUPS];
     let mut seen = std::collections::BTreeSet::new();
@@ -44,7 +54,11 @@ fn ask(main: &Collection, ages: &[AtomicU64], choice: MetricChoice) -> Duration 
         groups[of.parse::<usize>().expect("a number")].push(hit.distance);
     }
     for (at, found) in groups.iter().enumerate() {
-        assert!(found.is_empty() || found.len() == GROUP, "group {at} has {} items", found.len());
+        assert!(
+            found.is_empty() || found.len() == GROUP,
+            "group {at} has {} items",
+            found.len()
+        );
         if hits.metric == 0 && !found.is_empty() {
             // The distance of the zero vector tells the age.
             let square = f64::from(found[0]) - (at as f64).powi(2);
@@ -62,10 +76,14 @@ fn ask(main: &Collection, ages: &[AtomicU64], choice: MetricChoice) -> Duration 
 
 fn percentile(times: &mut [Duration], share: f64) -> Duration {
     times.sort_unstable();
-    times.get((times.len().saturating_sub(1) as f64 * share) as usize).copied().unwrap_or_default()
+    times
+        .get((times.len().saturating_sub(1) as f64 * share) as usize)
+        .copied()
+        .unwrap_or_default()
 }
 
-/// Ends the program when the work does not end: a deadlock is a failure, and nobody else would say so.
+/// Ends the program when the work does not end: a deadlock is a failure, and nobody else would say
+/// so.
 fn watchdog(ended: &AtomicBool, most: Duration) {
     let started = Instant::now();
     while !ended.load(Ordering::Acquire) {
@@ -79,7 +97,10 @@ fn watchdog(ended: &AtomicBool, most: Duration) {
 
 #[test]
 fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
-    let seconds = std::env::var("AFFINIS_SECONDS").ok().and_then(|v| v.parse().ok()).unwrap_or(2_u64);
+    let seconds = std::env::var("AFFINIS_SECONDS")
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(2_u64);
     let home = tempfile::tempdir().expect("a directory");
     let store = builder().open(home.path().join("s")).expect("opened");
     let main = store.collection("main").dim(DIM).create().expect("made");
@@ -87,13 +108,22 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
         main.add(group(at, 0)).expect("added");
     }
     let judged = (0..GROUPS / 2).flat_map(|g| {
-        let (a, b, c) = (format!("g{g}-0"), format!("g{g}-1"), format!("g{}-0", g + 15));
-        [Judgement::relevant(Query::like(&a), b), Judgement::irrelevant(Query::like(&a), c)]
+        let (a, b, c) = (
+            format!("g{g}-0"),
+            format!("g{g}-1"),
+            format!("g{}-0", g + 15),
+        );
+        [
+            Judgement::relevant(Query::like(&a), b),
+            Judgement::irrelevant(Query::like(&a), c),
+        ]
     });
     main.judge_all(judged).expect("judged");
     main.settle().expect("settled");
     let ages: Vec<AtomicU64> = (0..GROUPS).map(|_| AtomicU64::new(0)).collect();
-    let mut quiet: Vec<Duration> = (0..300).map(|_| ask(&main, &ages, MetricChoice::Active)).collect();
+    let mut quiet: Vec<Duration> = (0..300)
+        .map(|_| ask(&main, &ages, MetricChoice::Active))
+        .collect();
     let (stop, ended) = (AtomicBool::new(false), AtomicBool::new(false));
     let busy: Mutex<Vec<Duration>> = Mutex::default();
     let (writes, refits, relinks) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
@@ -117,7 +147,8 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
             }),
             scope.spawn(|| {
                 while running() {
-                    // A group that is away just now takes judgements with it, and perhaps all there are.
+                    // A group that is away just now takes judgements with it, and perhaps all there
+                    // are.
                     if main.refit().force(true).run().is_ok() {
                         refits.fetch_add(1, Ordering::Relaxed);
                     }
@@ -136,7 +167,9 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
                     times.push(ask(&main, &ages, MetricChoice::Active));
                     times.push(ask(&main, &ages, MetricChoice::Euclidean));
                 }
-                busy.lock().unwrap_or_else(PoisonError::into_inner).extend(times);
+                busy.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(times);
             }),
         ];
         std::thread::sleep(Duration::from_secs(seconds));

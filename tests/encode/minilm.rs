@@ -11,26 +11,36 @@ use crate::*;
 
 /// all-MiniLM-L6-v2 as `tools/get-minilm.sh` makes it.
 fn minilm() -> Option<PathBuf> {
-    let dir =
-        std::env::var_os("AFFINIS_MINILM").map_or_else(|| root().join("target/models/all-MiniLM-L6-v2"), PathBuf::from);
+    let dir = std::env::var_os("AFFINIS_MINILM").map_or_else(
+        || root().join("target/models/all-MiniLM-L6-v2"),
+        PathBuf::from,
+    );
     if dir.join("model.onnx").exists() {
         return Some(dir);
     }
-    skipped(&format!("no model in {}; tools/get-minilm.sh makes it", dir.display()));
+    skipped(&format!(
+        "no model in {}; tools/get-minilm.sh makes it",
+        dir.display()
+    ));
     None
 }
 
 /// Texts of a data set and the vectors that sentence-transformers gave them.
 fn reference(set: &str, n: usize) -> Option<(Vec<String>, Array2<f32>)> {
-    let data =
-        std::env::var_os("AFFINIS_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from).join("text");
-    let (Ok(tsv), Ok(npy)) =
-        (fs::read_to_string(data.join(format!("{set}.tsv"))), fs::read(data.join(format!("{set}.minilm384.f16.npy"))))
-    else {
+    let data = std::env::var_os("AFFINIS_DATA")
+        .map_or_else(|| root().join("../shared/data"), PathBuf::from)
+        .join("text");
+    let (Ok(tsv), Ok(npy)) = (
+        fs::read_to_string(data.join(format!("{set}.tsv"))),
+        fs::read(data.join(format!("{set}.minilm384.f16.npy"))),
+    ) else {
         skipped(&format!("no {set} in {}; set AFFINIS_DATA", data.display()));
         return None;
     };
-    let texts: Vec<String> = tsv.lines().filter_map(|line| Some(line.split_once('\t')?.1.to_owned())).collect();
+    let texts: Vec<String> = tsv
+        .lines()
+        .filter_map(|line| Some(line.split_once('\t')?.1.to_owned()))
+        .collect();
     // The tail of the file is the numbers, row after row.
     let numbers = &npy[npy.len() - texts.len() * 384 * 2..];
     // A stride that meets all parts of the set.
@@ -39,7 +49,10 @@ fn reference(set: &str, n: usize) -> Option<(Vec<String>, Array2<f32>)> {
         let at = (picked[i] * 384 + j) * 2;
         half::f16::from_le_bytes([numbers[at], numbers[at + 1]]).to_f32()
     });
-    Some((picked.into_iter().map(|i| texts[i].clone()).collect(), vectors))
+    Some((
+        picked.into_iter().map(|i| texts[i].clone()).collect(),
+        vectors,
+    ))
 }
 
 fn agrees_with_the_reference(backend: Backend) {
@@ -47,7 +60,9 @@ fn agrees_with_the_reference(backend: Backend) {
     let onnx = Onnx::options().backend(backend).from_dir(dir).unwrap();
     assert_eq!((onnx.dim(), onnx.max_length()), (384, 256));
     for set in ["debian-6000", "wordnet-6000"] {
-        let Some((texts, expected)) = reference(set, 200) else { continue };
+        let Some((texts, expected)) = reference(set, 200) else {
+            continue;
+        };
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let vectors = onnx.encode(&texts).unwrap().vectors;
         for ((row, expected), text) in vectors.rows().into_iter().zip(expected.rows()).zip(&texts) {
@@ -86,14 +101,31 @@ mod onnxruntime {
         if !library() {
             return;
         }
-        for name in ["tokens.onnx", "types.onnx", "sentence_embedding.onnx", "pooler.onnx", "bert.onnx", "traced.onnx"]
-        {
+        for name in [
+            "tokens.onnx",
+            "types.onnx",
+            "sentence_embedding.onnx",
+            "pooler.onnx",
+            "bert.onnx",
+            "traced.onnx",
+        ] {
             let dir = model(name, &[]);
-            let tract = Onnx::options().backend(Backend::Tract).from_dir(dir.path()).unwrap();
+            let tract = Onnx::options()
+                .backend(Backend::Tract)
+                .from_dir(dir.path())
+                .unwrap();
             let runtime = Onnx::from_dir(dir.path()).unwrap();
-            assert_eq!(runtime.backend(), Backend::OnnxRuntime, "the variable is set, so the library is the default");
+            assert_eq!(
+                runtime.backend(),
+                Backend::OnnxRuntime,
+                "the variable is set, so the library is the default"
+            );
             assert_eq!(tract.fingerprint(), runtime.fingerprint());
-            close(&runtime.encode(&TEXTS).unwrap().vectors, &tract.encode(&TEXTS).unwrap().vectors, 1e-5);
+            close(
+                &runtime.encode(&TEXTS).unwrap().vectors,
+                &tract.encode(&TEXTS).unwrap().vectors,
+                1e-5,
+            );
         }
     }
 
@@ -101,17 +133,24 @@ mod onnxruntime {
     fn a_token_without_a_row_is_an_error_there_too() {
         if library() {
             let onnx = Onnx::from_dir(model("short_table.onnx", &[]).path()).unwrap();
-            assert!(matches!(onnx.encode(&["apple"]), Err(EncodeError::Run { .. })));
+            assert!(matches!(
+                onnx.encode(&["apple"]),
+                Err(EncodeError::Run { .. })
+            ));
         }
     }
 
-    /// The library is the process's own, so wrong ones are tried in children: this test binary, run again.
+    /// The library is the process's own, so wrong ones are tried in children: this test binary, run
+    /// again.
     #[test]
     fn a_wrong_library_is_named_and_nothing_hangs() {
         const CHILD: &str = "AFFINIS_TEST_CHILD";
         if std::env::var_os(CHILD).is_some() {
             let result = Onnx::options().backend(Backend::OnnxRuntime).embedded();
-            assert!(matches!(result, Err(EncodeError::Library { .. })), "{result:?}");
+            assert!(
+                matches!(result, Err(EncodeError::Library { .. })),
+                "{result:?}"
+            );
             // The built-in backend is still there.
             Onnx::options().backend(Backend::Tract).embedded().unwrap();
             return;
@@ -127,12 +166,20 @@ mod onnxruntime {
         for path in wrong {
             let started = std::time::Instant::now();
             let child = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "onnxruntime::a_wrong_library_is_named_and_nothing_hangs"])
+                .args([
+                    "--exact",
+                    "onnxruntime::a_wrong_library_is_named_and_nothing_hangs",
+                ])
                 .env(CHILD, "1")
                 .env("ORT_DYLIB_PATH", path)
                 .output()
                 .unwrap();
-            assert!(child.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&child.stdout));
+            assert!(
+                child.status.success(),
+                "{}: {}",
+                path.display(),
+                String::from_utf8_lossy(&child.stdout)
+            );
             assert!(started.elapsed().as_secs() < 60);
         }
     }

@@ -1,8 +1,8 @@
-//! Tries the hand-over of states from writers to readers in every order that the memory model allows:
-//! `RUSTFLAGS="--cfg loom" cargo test --release --manifest-path tests/loom/Cargo.toml`
+//! Tries the hand-over of states from writers to readers in every order that the memory model
+//! allows: `RUSTFLAGS="--cfg loom" cargo test --release --manifest-path tests/loom/Cargo.toml`
 //!
-//! The file under test is the index's own. Only what it swaps the states with is a stand-in, with the orderings that
-//! arc-swap promises; arc-swap itself is taken as given.
+//! The file under test is the index's own. Only what it swaps the states with is a stand-in, with
+//! the orderings that arc-swap promises; arc-swap itself is taken as given.
 
 #![cfg(loom)]
 
@@ -22,11 +22,12 @@ mod tests {
 
     use crate::published::Published;
 
-    /// A head: cells that are written once, before the state that shows them. Loom reports a cell that is read while it is
-    /// written.
+    /// A head: cells that are written once, before the state that shows them. Loom reports a cell
+    /// that is read while it is written.
     struct Cells(Vec<UnsafeCell<u32>>);
 
-    // SAFETY: loom checks every access to a cell against the others, which is what this test is for.
+    // SAFETY: loom checks every access to a cell against the others, which is what this test is
+    // for.
     unsafe impl Send for Cells {}
     // SAFETY: as above.
     unsafe impl Sync for Cells {}
@@ -107,7 +108,8 @@ mod tests {
                 thread::spawn(move || published.update(|state| state.dead.push(0)))
             };
             thread::yield_now();
-            // As a merge does: build from a state, and publish over whatever was published meanwhile.
+            // As a merge does: build from a state, and publish over whatever was published
+            // meanwhile.
             let from = published.load_full();
             let made = empty(3);
             for at in 0..from.len {

@@ -32,12 +32,36 @@ struct Attack {
 }
 
 const ATTACKS: [Attack; 6] = [
-    Attack { aim: Aim::Reverse, share: 0.1, weight: 1.0 },
-    Attack { aim: Aim::Reverse, share: 0.3, weight: 1.0 },
-    Attack { aim: Aim::Reverse, share: 0.5, weight: 1.0 },
-    Attack { aim: Aim::Reverse, share: 0.1, weight: 100.0 },
-    Attack { aim: Aim::Push, share: 0.1, weight: 1.0 },
-    Attack { aim: Aim::Push, share: 0.1, weight: 100.0 },
+    Attack {
+        aim: Aim::Reverse,
+        share: 0.1,
+        weight: 1.0,
+    },
+    Attack {
+        aim: Aim::Reverse,
+        share: 0.3,
+        weight: 1.0,
+    },
+    Attack {
+        aim: Aim::Reverse,
+        share: 0.5,
+        weight: 1.0,
+    },
+    Attack {
+        aim: Aim::Reverse,
+        share: 0.1,
+        weight: 100.0,
+    },
+    Attack {
+        aim: Aim::Push,
+        share: 0.1,
+        weight: 1.0,
+    },
+    Attack {
+        aim: Aim::Push,
+        share: 0.1,
+        weight: 100.0,
+    },
 ];
 
 impl Attack {
@@ -46,18 +70,29 @@ impl Attack {
             Aim::Reverse => "the reverse of the label",
             Aim::Push => "one item for every query",
         };
-        let weight = if self.weight == 1.0 { String::new() } else { format!(", weight {}", self.weight) };
+        let weight = if self.weight == 1.0 {
+            String::new()
+        } else {
+            format!(", weight {}", self.weight)
+        };
         format!("{aim}, {:.0} %{weight}", 100.0 * self.share)
     }
 
-    /// Gives a share of honest judgements to the hostile user; limited as `Refit::user_share` limits them. Gives the item that
-    /// is pushed.
+    /// Gives a share of honest judgements to the hostile user; limited as `Refit::user_share`
+    /// limits them. Gives the item that is pushed.
     fn strike(&self, trial: &mut Trial<'_>, limited: bool) -> usize {
         let graded = &mut trial.examples.graded;
         let pushed = Random(trial.seed + 77).below(trial.corpus.labels.len());
         let hostile = (self.share * graded.len() as f64) as usize;
-        let (honest, theirs) = ((graded.len() - hostile) as f64, hostile as f64 * f64::from(self.weight));
-        let most = if limited { LIMIT * honest / (1.0 - LIMIT) } else { f64::INFINITY };
+        let (honest, theirs) = (
+            (graded.len() - hostile) as f64,
+            hostile as f64 * f64::from(self.weight),
+        );
+        let most = if limited {
+            LIMIT * honest / (1.0 - LIMIT)
+        } else {
+            f64::INFINITY
+        };
         for judgement in &mut graded[..hostile] {
             judgement.weight = self.weight * (most / theirs).min(1.0) as f32;
             match self.aim {
@@ -81,9 +116,12 @@ impl Outcome {
         self.recipe.add_fitted(trial, fitted);
         let shown = |metric: Option<&dyn Metric>| {
             let ranked = trial.corpus.ranked(metric, &trial.unseen, 10);
-            1e3 * ranked.iter().filter(|near| near.contains(&pushed)).count() as f64 / ranked.len() as f64
+            1e3 * ranked.iter().filter(|near| near.contains(&pushed)).count() as f64
+                / ranked.len() as f64
         };
-        self.shown.0.push(shown(Some(&*fitted.metric)) - shown(None));
+        self.shown
+            .0
+            .push(shown(Some(&*fitted.metric)) - shown(None));
     }
 
     fn cell(&self, aim: Aim) -> String {
@@ -115,6 +153,13 @@ pub(super) fn hostile(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String
         eprintln!("{}", row.join(" | "));
         rows.push(row);
     }
-    let columns = corpora.iter().flat_map(|c| [title(c).to_owned(), format!("{}, limited", title(c))]);
-    Ok(table(&std::iter::once("hostile".to_owned()).chain(columns).collect::<Vec<_>>(), &rows))
+    let columns = corpora
+        .iter()
+        .flat_map(|c| [title(c).to_owned(), format!("{}, limited", title(c))]);
+    Ok(table(
+        &std::iter::once("hostile".to_owned())
+            .chain(columns)
+            .collect::<Vec<_>>(),
+        &rows,
+    ))
 }

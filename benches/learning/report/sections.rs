@@ -15,7 +15,8 @@ use crate::simulation::{Corpus, compact};
 
 const BUDGETS: [usize; 5] = [30, 100, 300, 1_000, 5_000];
 
-/// Gains with and without the gate, how many candidates were promoted, and towards how many a step was taken.
+/// Gains with and without the gate, how many candidates were promoted, and towards how many a step
+/// was taken.
 #[derive(Default)]
 pub(super) struct Recipe {
     gated: Gains,
@@ -42,31 +43,56 @@ impl Recipe {
     }
 
     fn gated(&self) -> String {
-        format!("{:.0} ({} + {})", self.gated.mean(), self.promoted, self.steps)
+        format!(
+            "{:.0} ({} + {})",
+            self.gated.mean(),
+            self.promoted,
+            self.steps
+        )
     }
 
     /// Gated with its worst seed, and ungated.
     pub(super) fn cell(&self) -> String {
-        format!("{}, worst {:.0}; {:.0}", self.gated(), self.gated.least(), self.ungated.mean())
+        format!(
+            "{}, worst {:.0}; {:.0}",
+            self.gated(),
+            self.gated.least(),
+            self.ungated.mean()
+        )
     }
 }
 
 fn head(first: &str, budgets: &[usize]) -> Vec<String> {
-    std::iter::once(first.to_owned()).chain(budgets.iter().map(ToString::to_string)).collect()
+    std::iter::once(first.to_owned())
+        .chain(budgets.iter().map(ToString::to_string))
+        .collect()
 }
 
 /// Euclid's P@10, and the recipe at each budget, R1.
-pub(super) fn budgets(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+pub(super) fn budgets(
+    corpora: &[Corpus],
+    seeds: u64,
+    directory: &Path,
+) -> Result<String, Box<dyn Error>> {
     recipe(corpora, seeds, directory, "budgets")
 }
 
 /// The same on corpora of another kind.
-pub(super) fn elsewhere(_: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+pub(super) fn elsewhere(
+    _: &[Corpus],
+    seeds: u64,
+    directory: &Path,
+) -> Result<String, Box<dyn Error>> {
     let corpora = super::elsewhere()?;
     Ok(recipe(&corpora, seeds, directory, "elsewhere")? + &others(&corpora, seeds, directory)?)
 }
 
-fn recipe(corpora: &[Corpus], seeds: u64, directory: &Path, section: &str) -> Result<String, Box<dyn Error>> {
+fn recipe(
+    corpora: &[Corpus],
+    seeds: u64,
+    directory: &Path,
+    section: &str,
+) -> Result<String, Box<dyn Error>> {
     let mut lines = Vec::new();
     let mut rows = Vec::new();
     for corpus in corpora {
@@ -79,26 +105,59 @@ fn recipe(corpora: &[Corpus], seeds: u64, directory: &Path, section: &str) -> Re
                 recipe.add(&trial);
                 euclid.0.push(trial.before);
             }
-            eprintln!("{} at {budget}: gated {}, worst {:.0}", title(corpus), recipe.gated(), recipe.gated.least());
+            eprintln!(
+                "{} at {budget}: gated {}, worst {:.0}",
+                title(corpus),
+                recipe.gated(),
+                recipe.gated.least()
+            );
             recipes.push(recipe);
         }
         let name = title(corpus);
-        let mut add = |what: String, cells: Vec<String>| rows.push(std::iter::once(what).chain(cells).collect());
-        let rounded = |of: fn(&Recipe) -> f64| recipes.iter().map(|r| format!("{:.0}", of(r))).collect();
-        add(format!("{name} (Euclid {:.3}), gated", euclid.mean()), recipes.iter().map(Recipe::gated).collect());
+        let mut add = |what: String, cells: Vec<String>| {
+            rows.push(std::iter::once(what).chain(cells).collect())
+        };
+        let rounded =
+            |of: fn(&Recipe) -> f64| recipes.iter().map(|r| format!("{:.0}", of(r))).collect();
+        add(
+            format!("{name} (Euclid {:.3}), gated", euclid.mean()),
+            recipes.iter().map(Recipe::gated).collect(),
+        );
         add("its worst seed".into(), rounded(|r| r.gated.least()));
         add("ungated".into(), rounded(|r| r.ungated.mean()));
-        for (what, of) in [("gated", (|r| r.gated.mean()) as fn(&Recipe) -> f64), ("ungated", |r| r.ungated.mean())] {
-            let points = BUDGETS.map(|b| b as f64).into_iter().zip(recipes.iter().map(of)).collect();
-            lines.push(Line { name: format!("{name}, {what}"), points });
+        for (what, of) in [
+            ("gated", (|r| r.gated.mean()) as fn(&Recipe) -> f64),
+            ("ungated", |r| r.ungated.mean()),
+        ] {
+            let points = BUDGETS
+                .map(|b| b as f64)
+                .into_iter()
+                .zip(recipes.iter().map(of))
+                .collect();
+            lines.push(Line {
+                name: format!("{name}, {what}"),
+                points,
+            });
         }
     }
-    let picture = plot::write(directory, &format!("learning-{section}"), "judgements", &lines)?;
-    Ok(format!("{}\n![{section}]({picture})\n\n", table(&head("judgements", &BUDGETS), &rows)))
+    let picture = plot::write(
+        directory,
+        &format!("learning-{section}"),
+        "judgements",
+        &lines,
+    )?;
+    Ok(format!(
+        "{}\n![{section}]({picture})\n\n",
+        table(&head("judgements", &BUDGETS), &rows)
+    ))
 }
 
 /// What others make of the same judgements.
-pub(super) fn others(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+pub(super) fn others(
+    corpora: &[Corpus],
+    seeds: u64,
+    directory: &Path,
+) -> Result<String, Box<dyn Error>> {
     let mut text = String::new();
     for corpus in corpora {
         let mut gains = vec![vec![Gains::default(); BUDGETS.len()]; rivals::ALL.len()];
@@ -118,7 +177,11 @@ pub(super) fn others(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result
         let mut lines = Vec::new();
         for ((name, _), gains) in rivals::ALL.into_iter().zip(&gains) {
             let means: Vec<f64> = gains.iter().map(Gains::mean).collect();
-            rows.push(std::iter::once(name.to_owned()).chain(means.iter().map(|v| format!("{v:.0}"))).collect());
+            rows.push(
+                std::iter::once(name.to_owned())
+                    .chain(means.iter().map(|v| format!("{v:.0}")))
+                    .collect(),
+            );
             lines.push(Line {
                 name: name.to_owned(),
                 points: BUDGETS.map(|b| b as f64).into_iter().zip(means).collect(),
@@ -130,7 +193,12 @@ pub(super) fn others(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result
             table(&head(title(corpus), &BUDGETS), &rows),
             with_all.mean(),
             title(corpus),
-            plot::write(directory, &format!("learning-others-{}", corpus.name), "judgements", &lines)?,
+            plot::write(
+                directory,
+                &format!("learning-others-{}", corpus.name),
+                "judgements",
+                &lines
+            )?,
         )?;
     }
     Ok(text)
@@ -163,7 +231,9 @@ pub(super) fn learners(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<Strin
         }
         rows.push(row);
     }
-    let head: Vec<String> = std::iter::once("learner".into()).chain(corpora.iter().map(|c| title(c).into())).collect();
+    let head: Vec<String> = std::iter::once("learner".into())
+        .chain(corpora.iter().map(|c| title(c).into()))
+        .collect();
     Ok(table(&head, &rows))
 }
 
@@ -190,7 +260,11 @@ pub(super) fn noise(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
             }
             rows.push(row);
         }
-        write!(text, "{}\n\n", table(&head(title(corpus), &budgets), &rows).trim_end())?;
+        write!(
+            text,
+            "{}\n\n",
+            table(&head(title(corpus), &budgets), &rows).trim_end()
+        )?;
     }
     Ok(text)
 }
@@ -215,23 +289,44 @@ pub(super) fn pairs(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
 }
 
 /// Ten rounds of 30 judgements, each of answers under the metric of the rounds before.
-pub(super) fn rounds(corpora: &[Corpus], seeds: u64, directory: &Path) -> Result<String, Box<dyn Error>> {
+pub(super) fn rounds(
+    corpora: &[Corpus],
+    seeds: u64,
+    directory: &Path,
+) -> Result<String, Box<dyn Error>> {
     let (count, each) = (10, 30);
     let mut lines = Vec::new();
     let mut rows = Vec::new();
     for corpus in corpora {
         let mut gains = vec![Gains::default(); count];
         for seed in 1..=seeds {
-            for (gains, gain) in gains.iter_mut().zip(feedback::rounds(corpus, count, each, seed)) {
+            for (gains, gain) in gains
+                .iter_mut()
+                .zip(feedback::rounds(corpus, count, each, seed))
+            {
                 gains.0.push(gain);
             }
         }
         let means: Vec<f64> = gains.iter().map(Gains::mean).collect();
-        rows.push(std::iter::once(title(corpus).to_owned()).chain(means.iter().map(|v| format!("{v:.0}"))).collect());
-        let points = means.into_iter().zip(1..).map(|(v, i)| (f64::from(i * each as i32), v)).collect();
-        lines.push(Line { name: title(corpus).to_owned(), points });
+        rows.push(
+            std::iter::once(title(corpus).to_owned())
+                .chain(means.iter().map(|v| format!("{v:.0}")))
+                .collect(),
+        );
+        let points = means
+            .into_iter()
+            .zip(1..)
+            .map(|(v, i)| (f64::from(i * each as i32), v))
+            .collect();
+        lines.push(Line {
+            name: title(corpus).to_owned(),
+            points,
+        });
     }
     let judged: Vec<usize> = (1..=count).map(|i| i * each).collect();
     let picture = plot::write(directory, "learning-rounds", "judgements", &lines)?;
-    Ok(format!("{}\n![rounds]({picture})\n\n", table(&head("judgements so far", &judged), &rows)))
+    Ok(format!(
+        "{}\n![rounds]({picture})\n\n",
+        table(&head("judgements so far", &judged), &rows)
+    ))
 }

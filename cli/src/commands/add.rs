@@ -60,17 +60,21 @@ impl Args {
                 Some("csv") => Format::Csv,
                 Some("npy") => Format::Npy,
                 _ => {
-                    let message =
-                        format!("what {} holds cannot be told from its name; say it with --format", file.name());
+                    let message = format!(
+                        "what {} holds cannot be told from its name; say it with --format",
+                        file.name()
+                    );
                     return Err(Failure::Usage(message));
                 }
             },
         };
         match &self.ids {
-            Some(_) if format != Format::Npy => Err(Failure::Usage("--ids goes with npy files only".into())),
-            Some(Input::Stdin) if self.file == Input::Stdin => {
-                Err(Failure::Usage("FILE and --ids cannot both be standard input".into()))
+            Some(_) if format != Format::Npy => {
+                Err(Failure::Usage("--ids goes with npy files only".into()))
             }
+            Some(Input::Stdin) if self.file == Input::Stdin => Err(Failure::Usage(
+                "FILE and --ids cannot both be standard input".into(),
+            )),
             _ => Ok(format),
         }
     }
@@ -109,7 +113,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ));
     }
     if out.is_json() {
-        let skipped: Vec<_> = bad.iter().map(|e| json!({"place": e.place.to_string(), "reason": e.reason})).collect();
+        let skipped: Vec<_> = bad
+            .iter()
+            .map(|e| json!({"place": e.place.to_string(), "reason": e.reason}))
+            .collect();
         let document = json!({
             "added": added.added, "replaced": added.replaced, "skipped": skipped, "truncated": added.truncated
         });
@@ -152,7 +159,10 @@ fn encode(items: Vec<Item>, collection: &Collection) -> Result<Vec<Item>, Failur
 }
 
 fn parse(args: &Args, format: Format, collection: &Collection) -> Result<Parsed, InputError> {
-    let expected = input::Expected { skip_bad: args.skip_bad, ..expected(collection) };
+    let expected = input::Expected {
+        skip_bad: args.skip_bad,
+        ..expected(collection)
+    };
     let Opened { name, reader } = args.file.open()?;
     match format {
         Format::Jsonl => input::items_jsonl(reader, &name, expected),
@@ -168,7 +178,12 @@ fn parse(args: &Args, format: Format, collection: &Collection) -> Result<Parsed,
 
 fn first_few(ids: &[String]) -> String {
     const SHOWN: usize = 5;
-    let text = ids.iter().take(SHOWN).map(|id| plain(id)).collect::<Vec<_>>().join(", ");
+    let text = ids
+        .iter()
+        .take(SHOWN)
+        .map(|id| plain(id))
+        .collect::<Vec<_>>()
+        .join(", ");
     match ids.len().saturating_sub(SHOWN) {
         0 => text,
         more => format!("{text} and {} more", count(more as u64)),

@@ -48,7 +48,9 @@ pub(crate) fn backup(args: &BackupArgs, at: &At, out: &mut Out) -> Result<(), Fa
     let items: u64 = collections.iter().map(|info| info.items).sum();
     let dir = args.dir.display().to_string();
     if out.is_json() {
-        return Ok(out.json(&json!({"backup": dir, "collections": collections.len(), "items": items}))?);
+        return Ok(
+            out.json(&json!({"backup": dir, "collections": collections.len(), "items": items}))?
+        );
     }
     out.line(format_args!(
         "backed up {} with {} to {}",
@@ -63,12 +65,19 @@ pub(crate) fn restore(args: &RestoreArgs, at: &At, out: &mut Out) -> Result<(), 
     let working = output::spinner("copying and verifying the backup");
     let report = builder().restore(&args.dir, at.path())?;
     drop(working);
-    let (dir, store) = (args.dir.display().to_string(), at.path().display().to_string());
+    let (dir, store) = (
+        args.dir.display().to_string(),
+        at.path().display().to_string(),
+    );
     if out.is_json() {
         return Ok(out.json(&json!({"restored": dir, "store": store, "checked": report.checked}))?);
     }
     let checked = plural(report.checked, "part", "parts");
-    out.line(format_args!("restored {} from {}; {GOOD}sound{GOOD:#}: {checked} checked", plain(&store), plain(&dir)))?;
+    out.line(format_args!(
+        "restored {} from {}; {GOOD}sound{GOOD:#}: {checked} checked",
+        plain(&store),
+        plain(&dir)
+    ))?;
     Ok(())
 }
 
@@ -79,6 +88,10 @@ pub(crate) fn compact(_: &CompactArgs, at: &At, out: &mut Out) -> Result<(), Fai
     if out.is_json() {
         return Ok(out.json(&sizes)?);
     }
-    out.line(format_args!("compacted from {} to {}", bytes(sizes.before), bytes(sizes.after)))?;
+    out.line(format_args!(
+        "compacted from {} to {}",
+        bytes(sizes.before),
+        bytes(sizes.after)
+    ))?;
     Ok(())
 }

@@ -79,7 +79,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         PrecisionName::F16 => Precision::F16,
         PrecisionName::I8 => Precision::I8,
     };
-    let mut builder = store.collection(&args.name).distance(distance).precision(precision);
+    let mut builder = store
+        .collection(&args.name)
+        .distance(distance)
+        .precision(precision);
     if let Some(dim) = args.dim {
         builder = builder.dim(dim);
     }
@@ -90,7 +93,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
         return Ok(out.json(&info)?);
     }
-    let encoder = info.encoder.map_or_else(|| "no encoder".to_owned(), |e| format!("encoder {}", plain(&e.name)));
+    let encoder = info.encoder.map_or_else(
+        || "no encoder".to_owned(),
+        |e| format!("encoder {}", plain(&e.name)),
+    );
     out.line(format_args!(
         "made {}: dimension {}, {} distance, {encoder}",
         plain(&info.name),

@@ -26,7 +26,8 @@ pub(crate) struct Args {
     name: String,
     /// Queries with their relevant items, or - for standard input
     file: Input,
-    /// Texts of the topics of a qrels file, topic<TAB>text a line [default: topics are ids of items]
+    /// Texts of the topics of a qrels file, topic<TAB>text a line [default: topics are ids of
+    /// items]
     #[arg(long, value_name = "FILE")]
     queries: Option<Input>,
     /// Measure this metric beside Euclidean: `active`, `euclidean`, or a version's number
@@ -39,7 +40,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if args.file == Input::Stdin && args.queries == Some(Input::Stdin) {
-        return Err(Failure::Usage("FILE and --queries cannot both be standard input".into()));
+        return Err(Failure::Usage(
+            "FILE and --queries cannot both be standard input".into(),
+        ));
     }
     let collection = at.collection(&args.name)?;
     let texts = match &args.queries {
@@ -58,15 +61,26 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             plural(input.without_relevant.len() as u64, "topic", "topics")
         ));
     }
-    let working = output::spinner(format!("asking {}", plural(input.queries.len() as u64, "query", "queries")));
+    let working = output::spinner(format!(
+        "asking {}",
+        plural(input.queries.len() as u64, "query", "queries")
+    ));
     let evaluation = collection
-        .evaluate(&input.queries, args.k, &[MetricChoice::Euclidean, args.metric])
+        .evaluate(
+            &input.queries,
+            args.k,
+            &[MetricChoice::Euclidean, args.metric],
+        )
         .map_err(|error| blame(error, &input, &name, &collection))?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&evaluation)?);
     }
-    out.line(format_args!("{} on {}", plural(evaluation.queries as u64, "query", "queries"), plain(&args.name)))?;
+    out.line(format_args!(
+        "{} on {}",
+        plural(evaluation.queries as u64, "query", "queries"),
+        plain(&args.name)
+    ))?;
     let mut table = Table::new([
         ("", Align::Left),
         ("precision", Align::Left),
@@ -75,7 +89,16 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ("MRR", Align::Left),
         ("MAP", Align::Left),
     ]);
-    for EvaluationRow { metric, precision, recall, ndcg, mrr, map, .. } in &evaluation.rows {
+    for EvaluationRow {
+        metric,
+        precision,
+        recall,
+        ndcg,
+        mrr,
+        map,
+        ..
+    } in &evaluation.rows
+    {
         table.row([
             metric_name(*metric),
             measure(precision),
@@ -94,15 +117,34 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives an error the line of the query that brought it about: the first that cannot be asked alone either, as a text
-/// that the encoder makes nothing of.
-fn blame(error: affinis::Error, input: &EvaluationInput, file: &str, collection: &Collection) -> Failure {
+/// Gives an error the line of the query that brought it about: the first that cannot be asked alone
+/// either, as a text that the encoder makes nothing of.
+fn blame(
+    error: affinis::Error,
+    input: &EvaluationInput,
+    file: &str,
+    collection: &Collection,
+) -> Failure {
     use affinis::Error::{Dimension, Encode, InvalidQuery, NotFinite, ZeroVector};
-    if !matches!(error, Dimension { .. } | Encode(_) | InvalidQuery(_) | NotFinite { .. } | ZeroVector { .. }) {
+    if !matches!(
+        error,
+        Dimension { .. } | Encode(_) | InvalidQuery(_) | NotFinite { .. } | ZeroVector { .. }
+    ) {
         return error.into();
     }
-    let fails = |query: &Query| collection.search(query.clone()).k(1).metric(MetricChoice::Euclidean).run().err();
-    let alone = input.queries.iter().zip(&input.lines).find_map(|(q, &line)| Some((fails(&q.query)?, line)));
+    let fails = |query: &Query| {
+        collection
+            .search(query.clone())
+            .k(1)
+            .metric(MetricChoice::Euclidean)
+            .run()
+            .err()
+    };
+    let alone = input
+        .queries
+        .iter()
+        .zip(&input.lines)
+        .find_map(|(q, &line)| Some((fails(&q.query)?, line)));
     match alone {
         Some((error, line)) => InputError::new(file, Place::Line(line), error.to_string()).into(),
         None => error.into(),
@@ -110,7 +152,10 @@ fn blame(error: affinis::Error, input: &EvaluationInput, file: &str, collection:
 }
 
 fn measure(measure: &Measure) -> String {
-    format!("{:.3} [{:.3}, {:.3}]", measure.mean, measure.low, measure.high)
+    format!(
+        "{:.3} [{:.3}, {:.3}]",
+        measure.mean, measure.low, measure.high
+    )
 }
 
 /// Refuses ids that the collection does not hold, with the line where the query stands.

@@ -65,9 +65,14 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             "judgements": why.judgements,
         }))?);
     }
-    let rank = |rank: Option<usize>| rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"));
+    let rank = |rank: Option<usize>| {
+        rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"))
+    };
     if args.like.as_ref() == Some(&args.item) {
-        out.line(format_args!("{BOLD}{}{BOLD:#} is the query itself, which answers leave out", plain(&args.item)))?;
+        out.line(format_args!(
+            "{BOLD}{}{BOLD:#} is the query itself, which answers leave out",
+            plain(&args.item)
+        ))?;
         return Ok(());
     }
     out.line(format_args!(
@@ -88,14 +93,21 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 
 /// The two distances in words.
 fn comparison(why: &Explanation) -> String {
-    let change = if why.euclidean > 0.0 { why.distance / why.euclidean - 1.0 } else { 0.0 };
+    let change = if why.euclidean > 0.0 {
+        why.distance / why.euclidean - 1.0
+    } else {
+        0.0
+    };
     let words = match (change.abs() * 100.0).round() {
         _ if why.metric == 0 => String::new(),
         p if p < 1.0 => ": as far as before".to_owned(),
         p if change < 0.0 => format!(": {p} % nearer"),
         p => format!(": {p} % farther"),
     };
-    format!("distance {:.4}, Euclidean {:.4}{words}", why.distance, why.euclidean)
+    format!(
+        "distance {:.4}, Euclidean {:.4}{words}",
+        why.distance, why.euclidean
+    )
 }
 
 /// How many of the greatest parts make up half of all.
@@ -103,12 +115,20 @@ fn half(mut parts: Vec<f64>) -> usize {
     parts.sort_by(|a, b| b.total_cmp(a));
     let total: f64 = parts.iter().sum();
     let mut seen = 0.0;
-    parts.iter().take_while(|part| (seen < total / 2.0, seen += *part).0).count()
+    parts
+        .iter()
+        .take_while(|part| (seen < total / 2.0, seen += *part).0)
+        .count()
 }
 
 fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
     let learned = half(why.directions.iter().map(|d| d.contribution).collect());
-    let euclidean = half(why.directions.iter().map(|d| d.contribution / d.weight).collect());
+    let euclidean = half(
+        why.directions
+            .iter()
+            .map(|d| d.contribution / d.weight)
+            .collect(),
+    );
     out.line(format_args!(
         "  half of it lies along {learned} of the metric's {} (Euclidean: {euclidean})",
         plural(why.directions.len() as u64, "direction", "directions")
@@ -125,7 +145,11 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
     ])
     .indent(2);
     for direction in moved.into_iter().take(SHOWN) {
-        let word = if direction.weight < 1.0 { "counts for less" } else { "counts for more" };
+        let word = if direction.weight < 1.0 {
+            "counts for less"
+        } else {
+            "counts for more"
+        };
         table.row([
             word.to_owned(),
             format!("x {}", number(direction.weight)),
@@ -142,11 +166,16 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
 
 fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Result<(), Failure> {
     if why.judgements.is_empty() {
-        out.line(format_args!("  {DIM}which judgements moved it is not known for this metric{DIM:#}"))?;
+        out.line(format_args!(
+            "  {DIM}which judgements moved it is not known for this metric{DIM:#}"
+        ))?;
         return Ok(());
     }
-    let stored: HashMap<u64, Judgement> =
-        collection.judgements()?.into_iter().map(|s| (s.sequence, s.judgement)).collect();
+    let stored: HashMap<u64, Judgement> = collection
+        .judgements()?
+        .into_iter()
+        .map(|s| (s.sequence, s.judgement))
+        .collect();
     let mut table = Table::new([
         ("judgements that moved it most", Align::Left),
         ("by", Align::Right),
@@ -155,12 +184,19 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
     ])
     .indent(2);
     for influence in why.judgements.iter().take(SHOWN) {
-        let word = if influence.influence < 0.0 { "nearer" } else { "farther" };
+        let word = if influence.influence < 0.0 {
+            "nearer"
+        } else {
+            "farther"
+        };
         table.row([
             word.to_owned(),
             format!("{:+.2e}", influence.influence),
             count(influence.judgement),
-            stored.get(&influence.judgement).map(said).unwrap_or_default(),
+            stored
+                .get(&influence.judgement)
+                .map(said)
+                .unwrap_or_default(),
         ]);
     }
     out.line(table)?;
@@ -169,7 +205,11 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
 
 /// A judgement in words.
 fn said(judgement: &Judgement) -> String {
-    let who = judgement.user.as_ref().map(|user| format!(", says {user}")).unwrap_or_default();
+    let who = judgement
+        .user
+        .as_ref()
+        .map(|user| format!(", says {user}"))
+        .unwrap_or_default();
     let what = match &judgement.subject {
         Subject::Graded { query, item, grade } => {
             let query = match query {
@@ -185,7 +225,10 @@ fn said(judgement: &Judgement) -> String {
             format!("{query} -> {item}: {grade}")
         }
         Subject::Pair { a, b, similar } => {
-            format!("{a} and {b} are {}", if *similar { "similar" } else { "dissimilar" })
+            format!(
+                "{a} and {b} are {}",
+                if *similar { "similar" } else { "dissimilar" }
+            )
         }
         _ => String::new(),
     };

@@ -55,7 +55,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     ))?;
     if !forgotten.withdrawn.is_empty() {
         let versions: Vec<_> = forgotten.withdrawn.iter().map(u32::to_string).collect();
-        out.line(format_args!("withdrew what had learned from them: metric {}", versions.join(", ")))?;
+        out.line(format_args!(
+            "withdrew what had learned from them: metric {}",
+            versions.join(", ")
+        ))?;
     }
     if let Some(report) = &forgotten.refit {
         refit::print(report, false, out)?;
@@ -84,7 +87,9 @@ fn sentence(relearned: &Relearned) -> String {
         None => "and nothing could be learned anew".to_owned(),
         Some((version, true, None)) => format!("and metric {version} learned anew"),
         Some((version, true, Some(_))) => format!("and metric {version}, a step, learned anew"),
-        Some((version, false, _)) => format!("and metric {version} learned anew, which the gate did not pass"),
+        Some((version, false, _)) => {
+            format!("and metric {version} learned anew, which the gate did not pass")
+        }
     };
     let user = plain(&relearned.user);
     let active = metric_name(relearned.active);

@@ -43,9 +43,19 @@ struct Printed<'a> {
 }
 
 pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    for (place, item) in at.collection(&args.name)?.get_many(&args.ids)?.iter().enumerate() {
+    for (place, item) in at
+        .collection(&args.name)?
+        .get_many(&args.ids)?
+        .iter()
+        .enumerate()
+    {
         if out.is_json() {
-            out.json(&Printed { id: &item.id, text: &item.text, vector: &item.vector, meta: &item.meta })?;
+            out.json(&Printed {
+                id: &item.id,
+                text: &item.text,
+                vector: &item.vector,
+                meta: &item.meta,
+            })?;
             continue;
         }
         if place > 0 {
@@ -60,17 +70,34 @@ fn print(item: &Item, out: &mut Out) -> Result<(), Failure> {
     const SHOWN: usize = 6;
     out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&item.id)))?;
     if let Some(text) = &item.text {
-        let cut =
-            if item.truncated { "  (longer than the encoder takes: the vector stands for its beginning)" } else { "" };
-        out.line(format_args!("  {DIM}text{DIM:#}    {}{DIM}{cut}{DIM:#}", plain(text)))?;
+        let cut = if item.truncated {
+            "  (longer than the encoder takes: the vector stands for its beginning)"
+        } else {
+            ""
+        };
+        out.line(format_args!(
+            "  {DIM}text{DIM:#}    {}{DIM}{cut}{DIM:#}",
+            plain(text)
+        ))?;
     }
     if !item.meta.is_null() {
-        out.line(format_args!("  {DIM}meta{DIM:#}    {}", plain(&item.meta.to_string())))?;
+        out.line(format_args!(
+            "  {DIM}meta{DIM:#}    {}",
+            plain(&item.meta.to_string())
+        ))?;
     }
     if let Some(vector) = &item.vector {
-        let first: Vec<_> = vector.iter().take(SHOWN).map(|&v| number(f64::from(v))).collect();
+        let first: Vec<_> = vector
+            .iter()
+            .take(SHOWN)
+            .map(|&v| number(f64::from(v)))
+            .collect();
         let more = if vector.len() > SHOWN { ", .." } else { "" };
-        out.line(format_args!("  {DIM}vector{DIM:#}  [{}{more}] of {} numbers", first.join(", "), vector.len()))?;
+        out.line(format_args!(
+            "  {DIM}vector{DIM:#}  [{}{more}] of {} numbers",
+            first.join(", "),
+            vector.len()
+        ))?;
     }
     Ok(())
 }
@@ -80,6 +107,10 @@ pub(crate) fn delete(args: &DeleteArgs, at: &At, out: &mut Out) -> Result<(), Fa
     if out.is_json() {
         return Ok(out.json(&json!({"deleted": deleted}))?);
     }
-    out.line(format_args!("deleted {} from {}", plural(deleted as u64, "item", "items"), plain(&args.name)))?;
+    out.line(format_args!(
+        "deleted {} from {}",
+        plural(deleted as u64, "item", "items"),
+        plain(&args.name)
+    ))?;
     Ok(())
 }

@@ -55,10 +55,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
-    let running = collection.trial()?.filter(|trial| trial.verdict == Verdict::Running);
+    let running = collection
+        .trial()?
+        .filter(|trial| trial.verdict == Verdict::Running);
     let stored = match (&args.file, &args.by_field) {
         (Some(file), _) => given(args, file, &collection)?,
-        (None, Some(field)) => collection.judge_weakly(&Weak::Field(field.clone()), args.number, 0)?,
+        (None, Some(field)) => {
+            collection.judge_weakly(&Weak::Field(field.clone()), args.number, 0)?
+        }
         (None, None) => collection.judge_weakly(&Weak::Halves, args.number, 0)?,
     };
     let number = stored.end - stored.start;
@@ -69,7 +73,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let report = if due { learn(&collection) } else { None };
     // Clicks may have decided the trial, or a refit may have ended it.
     let ended = match running {
-        Some(_) => collection.trial()?.filter(|trial| trial.verdict != Verdict::Running),
+        Some(_) => collection
+            .trial()?
+            .filter(|trial| trial.verdict != Verdict::Running),
         None => None,
     };
     if out.is_json() {
@@ -86,10 +92,17 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         "stored {}; {} has {} now",
         plural(number, "judgement", "judgements"),
         plain(&args.name),
-        plural(collection.judgement_count() as u64, "judgement", "judgements")
+        plural(
+            collection.judgement_count() as u64,
+            "judgement",
+            "judgements"
+        )
     ))?;
     if let Some(trial) = &ended {
-        out.line(format_args!("the trial is over: {}", trial::sentence(trial)))?;
+        out.line(format_args!(
+            "the trial is over: {}",
+            trial::sentence(trial)
+        ))?;
     }
     if let Some(report) = &report {
         refit::print(report, false, out)?;
@@ -102,21 +115,30 @@ fn learn(collection: &Collection) -> Option<RefitReport> {
     let working = output::spinner("learning");
     let report = collection.refit().run();
     drop(working);
-    report.inspect_err(|error| output::warn(format_args!("no refit: {error}"))).ok()
+    report
+        .inspect_err(|error| output::warn(format_args!("no refit: {error}")))
+        .ok()
 }
 
 /// Stores a file's judgements.
 fn given(args: &Args, file: &Input, collection: &Collection) -> Result<Range<u64>, Failure> {
-    let defaults = Defaults { user: args.user.clone(), source: args.source };
+    let defaults = Defaults {
+        user: args.user.clone(),
+        source: args.source,
+    };
     let Opened { name, reader } = file.open()?;
     let (lines, judgements): (Vec<u64>, Vec<_>) =
-        input::judgements_jsonl(reader, &name, expected(collection), &defaults)?.into_iter().unzip();
-    collection.judge_all(judgements).map_err(|error| match error {
-        affinis::Error::InvalidJudgement { index, reason } if index < lines.len() => {
-            Failure::Input(InputError::new(&name, Place::Line(lines[index]), reason))
-        }
-        other => other.into(),
-    })
+        input::judgements_jsonl(reader, &name, expected(collection), &defaults)?
+            .into_iter()
+            .unzip();
+    collection
+        .judge_all(judgements)
+        .map_err(|error| match error {
+            affinis::Error::InvalidJudgement { index, reason } if index < lines.len() => {
+                Failure::Input(InputError::new(&name, Place::Line(lines[index]), reason))
+            }
+            other => other.into(),
+        })
 }
 
 fn count(text: &str) -> Result<usize, String> {

@@ -14,7 +14,9 @@ use super::refit::gate_document;
 use super::{At, metric_name, trial, user};
 use crate::failure::Failure;
 use crate::input::{self, Input, InputError, Opened, Place};
-use crate::output::{self, Align, BAD, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number, plain};
+use crate::output::{
+    self, Align, BAD, BOLD, DIM, GOOD, Out, Table, WholeFile, count, number, plain,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -48,7 +50,8 @@ enum Action {
         /// The version's number
         version: u32,
     },
-    /// Answer searches under a version from now on: its user's where it was learned for one, else everybody's
+    /// Answer searches under a version from now on: its user's where it was learned for one, else
+    /// everybody's
     Promote {
         /// The version's number
         version: u32,
@@ -98,10 +101,19 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             collection.promote(*version)?;
             active(&collection, *version, out)
         }
-        Action::Rollback { user: Some(user), .. } => end_own(&collection, user, out),
-        Action::Rollback { version, user: None } => active(&collection, collection.rollback(*version)?, out),
+        Action::Rollback {
+            user: Some(user), ..
+        } => end_own(&collection, user, out),
+        Action::Rollback {
+            version,
+            user: None,
+        } => active(&collection, collection.rollback(*version)?, out),
         Action::Drift => drift(&collection, out),
-        Action::Trial { action } => trial::run(&collection, action.as_ref().unwrap_or(&trial::Action::Status), out),
+        Action::Trial { action } => trial::run(
+            &collection,
+            action.as_ref().unwrap_or(&trial::Action::Status),
+            out,
+        ),
         Action::Diff { version, with } => diff(&collection, *version, *with, out),
         Action::Export { version, file } => export(&collection, *version, file, out),
         Action::Import { file } => import(&collection, file, out),
@@ -117,7 +129,9 @@ fn active(collection: &Collection, version: u32, out: &mut Out) -> Result<(), Fa
 fn end_own(collection: &Collection, user: &str, out: &mut Out) -> Result<(), Failure> {
     let shared = collection.active_metric(None);
     if collection.active_metric(Some(user)) == shared {
-        return Err(Failure::Failed(format!("{user:?} has no metric of their own to go back from")));
+        return Err(Failure::Failed(format!(
+            "{user:?} has no metric of their own to go back from"
+        )));
     }
     collection.clear_user_metric(user)?;
     answers(shared, Some(user), out)
@@ -130,13 +144,15 @@ fn answers(version: u32, user: Option<&str>, out: &mut Out) -> Result<(), Failur
             None => out.json(&json!({"active": version})),
         }?);
     }
-    let whose = user.map(|user| format!(" for {}", plain(user))).unwrap_or_default();
+    let whose = user
+        .map(|user| format!(" for {}", plain(user)))
+        .unwrap_or_default();
     out.line(format_args!("{} is active{whose}", metric_name(version)))?;
     Ok(())
 }
 
-/// A version as the command line promises it. A user's version names the user besides; a withdrawn one says so, and a step
-/// how far it goes.
+/// A version as the command line promises it. A user's version names the user besides; a withdrawn
+/// one says so, and a step how far it goes.
 fn document(version: &Version) -> Value {
     let mut document = json!({
         "version": version.version,
@@ -154,7 +170,11 @@ fn document(version: &Version) -> Value {
         version.step().map(|share| ("step", json!(share))),
     ];
     if let Some(fields) = document.as_object_mut() {
-        fields.extend(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
+        fields.extend(
+            more.into_iter()
+                .flatten()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
     }
     document
 }
@@ -199,11 +219,24 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
             n => count(n as u64),
         };
         table.styled([
-            (if version.active { "*".to_owned() } else { String::new() }, GOOD),
+            (
+                if version.active {
+                    "*".to_owned()
+                } else {
+                    String::new()
+                },
+                GOOD,
+            ),
             (version.version.to_string(), BOLD),
-            (version.parent.map(|p| p.to_string()).unwrap_or_default(), plain_style),
+            (
+                version.parent.map(|p| p.to_string()).unwrap_or_default(),
+                plain_style,
+            ),
             (version.learner, plain_style),
-            (version.user.as_deref().map_or_else(String::new, whose), plain_style),
+            (
+                version.user.as_deref().map_or_else(String::new, whose),
+                plain_style,
+            ),
             (pairs, plain_style),
             (number(version.condition), plain_style),
             (gate.to_owned(), plain_style),
@@ -219,12 +252,21 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
         return Ok(out.json(version)?);
     }
     let state = match version {
-        Version { active: true, user: Some(_), .. } => "  active for its user",
+        Version {
+            active: true,
+            user: Some(_),
+            ..
+        } => "  active for its user",
         Version { active: true, .. } => "  active",
-        Version { withdrawn: true, .. } => "  withdrawn: judgements it had learned from were forgotten",
+        Version {
+            withdrawn: true, ..
+        } => "  withdrawn: judgements it had learned from were forgotten",
         _ => "",
     };
-    out.line(format_args!("{BOLD}{}{BOLD:#}{GOOD}{state}{GOOD:#}", metric_name(version.version)))?;
+    out.line(format_args!(
+        "{BOLD}{}{BOLD:#}{GOOD}{state}{GOOD:#}",
+        metric_name(version.version)
+    ))?;
     let mut rows = vec![("learner", plain(&version.learner))];
     if !version.plugin.is_empty() {
         rows.push(("plugin", plain(&version.plugin)));
@@ -239,18 +281,42 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
         let pairs = version.pairs;
         rows.push((
             "pairs",
-            format!("{} similar, {} dissimilar", count(pairs.similar as u64), count(pairs.dissimilar as u64)),
+            format!(
+                "{} similar, {} dissimilar",
+                count(pairs.similar as u64),
+                count(pairs.dissimilar as u64)
+            ),
         ));
-        rows.push(("settings", format!("lambda {}, t {}", number(version.lambda), number(version.t))));
+        rows.push((
+            "settings",
+            format!("lambda {}, t {}", number(version.lambda), number(version.t)),
+        ));
     }
-    rows.extend(version.judgements.map(|(first, last)| ("judgements", format!("{} to {}", count(first), count(last)))));
+    rows.extend(
+        version
+            .judgements
+            .map(|(first, last)| ("judgements", format!("{} to {}", count(first), count(last)))),
+    );
     for (at, (name, value)) in version.parameters.iter().enumerate() {
-        rows.push((if at == 0 { "further" } else { "" }, format!("{} {}", plain(name), number(*value))));
+        rows.push((
+            if at == 0 { "further" } else { "" },
+            format!("{} {}", plain(name), number(*value)),
+        ));
     }
     if let Some(gate) = &version.gate {
-        rows.push(("gate", format!("{}, on {} held out", plain(&gate.measure), count(gate.held_out as u64))));
+        rows.push((
+            "gate",
+            format!(
+                "{}, on {} held out",
+                plain(&gate.measure),
+                count(gate.held_out as u64)
+            ),
+        ));
         if let (Some(before), Some(after)) = (gate.before, gate.after) {
-            rows.push(("", format!("{} before, {} after", number(before), number(after))));
+            rows.push((
+                "",
+                format!("{} before, {} after", number(before), number(after)),
+            ));
         }
         rows.push(("", plain(&gate.reason)));
     }
@@ -276,7 +342,11 @@ fn diff(collection: &Collection, from: u32, to: u32, out: &mut Out) -> Result<()
         metric_name(to),
         number(comparison.distance)
     ))?;
-    let mut table = Table::new([("direction", Align::Right), ("squared length grows by", Align::Right)]).indent(2);
+    let mut table = Table::new([
+        ("direction", Align::Right),
+        ("squared length grows by", Align::Right),
+    ])
+    .indent(2);
     for (at, factor) in comparison.factors.iter().take(SHOWN).enumerate() {
         table.row([(at + 1).to_string(), format!("x {}", number(*factor))]);
     }
@@ -288,10 +358,24 @@ fn diff(collection: &Collection, from: u32, to: u32, out: &mut Out) -> Result<()
         count(changes.queries.len() as u64),
         changes.kept * 100.0
     ))?;
-    let mut table = Table::new([("most changed", Align::Left), ("gone", Align::Left), ("come", Align::Left)]).indent(2);
-    let changed: Vec<_> = changes.queries.into_iter().filter(|c| !c.gone.is_empty()).take(SHOWN / 2).collect();
+    let mut table = Table::new([
+        ("most changed", Align::Left),
+        ("gone", Align::Left),
+        ("come", Align::Left),
+    ])
+    .indent(2);
+    let changed: Vec<_> = changes
+        .queries
+        .into_iter()
+        .filter(|c| !c.gone.is_empty())
+        .take(SHOWN / 2)
+        .collect();
     for change in &changed {
-        table.row([change.query.clone(), change.gone.join(" "), change.come.join(" ")]);
+        table.row([
+            change.query.clone(),
+            change.gone.join(" "),
+            change.come.join(" "),
+        ]);
     }
     if !changed.is_empty() {
         out.line(table)?;
@@ -341,26 +425,42 @@ pub(crate) fn alarms(drift: &Drift, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-fn export(collection: &Collection, version: u32, file: &Path, out: &mut Out) -> Result<(), Failure> {
+fn export(
+    collection: &Collection,
+    version: u32,
+    file: &Path,
+    out: &mut Out,
+) -> Result<(), Failure> {
     let matrix = collection.metric_matrix(version)?;
     let record = collection.metric(version)?;
     let mut whole = WholeFile::create(file)?;
     let to_stdout = whole.is_stdout();
     let writer = whole.writer();
-    let written = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
+    let written = if file
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("npy"))
+    {
         input::write_npy_f64(writer, &matrix.view())
     } else {
         let rows: Vec<Vec<f64>> = matrix.outer_iter().map(|row| row.to_vec()).collect();
-        let document =
-            json!({"version": version, "learner": record.learner, "created": record.created, "matrix": rows});
-        serde_json::to_writer(&mut *writer, &document).map_err(io::Error::from).and_then(|()| writer.write_all(b"\n"))
+        let document = json!({"version": version, "learner": record.learner, "created": record.created, "matrix": rows});
+        serde_json::to_writer(&mut *writer, &document)
+            .map_err(io::Error::from)
+            .and_then(|()| writer.write_all(b"\n"))
     };
     whole.finish(written)?;
     let name = file.display().to_string();
-    let said = format!("wrote {}, {1} x {1}, to {2}", metric_name(version), matrix.nrows(), plain(&name));
+    let said = format!(
+        "wrote {}, {1} x {1}, to {2}",
+        metric_name(version),
+        matrix.nrows(),
+        plain(&name)
+    );
     match (to_stdout, out.is_json()) {
         (true, _) => output::note(said),
-        (false, true) => out.json(&json!({"version": version, "file": name, "dim": matrix.nrows()}))?,
+        (false, true) => {
+            out.json(&json!({"version": version, "file": name, "dim": matrix.nrows()}))?
+        }
         (false, false) => out.line(said)?,
     }
     Ok(())
@@ -390,10 +490,14 @@ fn import(collection: &Collection, file: &Input, out: &mut Out) -> Result<(), Fa
         );
         return Err(wrong(reason).into());
     }
-    let version = collection.import_metric(matrix.view()).map_err(|error| match error {
-        affinis::Error::Learn(_) | affinis::Error::Invalid(_) => wrong(error.to_string()).into(),
-        other => Failure::Store(other),
-    })?;
+    let version = collection
+        .import_metric(matrix.view())
+        .map_err(|error| match error {
+            affinis::Error::Learn(_) | affinis::Error::Invalid(_) => {
+                wrong(error.to_string()).into()
+            }
+            other => Failure::Store(other),
+        })?;
     if out.is_json() {
         return Ok(out.json(&json!({"version": version}))?);
     }
@@ -411,13 +515,21 @@ fn json_matrix(reader: impl std::io::Read) -> Result<Array2<f64>, String> {
         .map_err(|e| format!("is neither npy nor JSON with a \"matrix\" of rows: {e}"))?;
     let columns = file.matrix.first().map_or(0, Vec::len);
     if let Some(row) = file.matrix.iter().position(|row| row.len() != columns) {
-        return Err(format!("row {row} of \"matrix\" has {} numbers, the first has {columns}", file.matrix[row].len()));
+        return Err(format!(
+            "row {row} of \"matrix\" has {} numbers, the first has {columns}",
+            file.matrix[row].len()
+        ));
     }
     let rows = file.matrix.len();
-    Array2::from_shape_vec((rows, columns), file.matrix.into_iter().flatten().collect()).map_err(|e| e.to_string())
+    Array2::from_shape_vec((rows, columns), file.matrix.into_iter().flatten().collect())
+        .map_err(|e| e.to_string())
 }
 
 /// A person's name, which goes when they are forgotten.
 fn whose(user: &str) -> String {
-    if user.is_empty() { "(forgotten)".into() } else { plain(user) }
+    if user.is_empty() {
+        "(forgotten)".into()
+    } else {
+        plain(user)
+    }
 }

@@ -1,4 +1,5 @@
-//! One file a command, or a few that belong together: its arguments, what it asks of the store, what it prints.
+//! One file a command, or a few that belong together: its arguments, what it asks of the store,
+//! what it prints.
 
 pub(crate) mod add;
 pub(crate) mod backup;
@@ -88,7 +89,8 @@ impl At {
         Ok(builder().create(true).open(&self.0)?)
     }
 
-    /// Opens a collection of the store that is there. The store is open as long as the collection is.
+    /// Opens a collection of the store that is there. The store is open as long as the collection
+    /// is.
     pub(crate) fn collection(&self, name: &str) -> Result<Collection, Failure> {
         Ok(self.open()?.collection(name).open()?)
     }
@@ -146,9 +148,10 @@ pub(crate) fn text(text: &str) -> Result<String, String> {
 pub(crate) fn user(name: &str) -> Result<String, String> {
     match name.len() {
         0 => Err("the user's name is empty".into()),
-        n if n > affinis::MAX_ID_BYTES => {
-            Err(format!("the user's name has {n} bytes; the most is {}", affinis::MAX_ID_BYTES))
-        }
+        n if n > affinis::MAX_ID_BYTES => Err(format!(
+            "the user's name has {n} bytes; the most is {}",
+            affinis::MAX_ID_BYTES
+        )),
         _ => Ok(name.to_owned()),
     }
 }

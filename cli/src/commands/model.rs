@@ -49,33 +49,51 @@ struct PullArgs {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let Action::Pull(args) = &args.action;
-    let dir = args.to.clone().unwrap_or_else(|| args.repo.rsplit('/').next().unwrap_or("model").into());
+    let dir = args
+        .to
+        .clone()
+        .unwrap_or_else(|| args.repo.rsplit('/').next().unwrap_or("model").into());
     let bar = output::download();
     let shown = bar.clone();
-    let mut options = PullOptions::new().revision(&args.revision).progress(move |file, done, total| {
-        if shown.message() != file {
-            shown.set_message(file.to_owned());
-        }
-        shown.set_length(total);
-        shown.set_position(done);
-    });
+    let mut options =
+        PullOptions::new()
+            .revision(&args.revision)
+            .progress(move |file, done, total| {
+                if shown.message() != file {
+                    shown.set_message(file.to_owned());
+                }
+                shown.set_length(total);
+                shown.set_position(done);
+            });
     if let Some(file) = &args.file {
         options = options.model(file);
     }
     let pulled = pull(&args.repo, &dir, &options).map_err(affinis::Error::from);
     bar.finish_and_clear();
-    let Pulled { dir, commit, files, .. } = pulled?;
+    let Pulled {
+        dir, commit, files, ..
+    } = pulled?;
     let dir = plain(&dir.display().to_string());
     if out.is_json() {
-        let files: Map<_, _> = files.iter().map(|(name, size)| (name.clone(), json!(size))).collect();
-        return Ok(out.json(&json!({"repo": args.repo, "commit": commit, "dir": dir, "files": files}))?);
+        let files: Map<_, _> = files
+            .iter()
+            .map(|(name, size)| (name.clone(), json!(size)))
+            .collect();
+        return Ok(
+            out.json(&json!({"repo": args.repo, "commit": commit, "dir": dir, "files": files}))?
+        );
     }
     let mut table = Table::new([("", Align::Left), ("", Align::Right)]).indent(2);
     for (name, size) in files {
         table.row([name, bytes(size)]);
     }
-    out.line(format_args!("{} at {commit} is in {dir}", plain(&args.repo)))?;
+    out.line(format_args!(
+        "{} at {commit} is in {dir}",
+        plain(&args.repo)
+    ))?;
     out.line(table)?;
-    out.line(format_args!("`affinis create NAME --encoder {dir}` makes a collection of it"))?;
+    out.line(format_args!(
+        "`affinis create NAME --encoder {dir}` makes a collection of it"
+    ))?;
     Ok(())
 }

@@ -54,16 +54,34 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
         return Ok(out.json(&stats)?);
     }
     let info = collection.info();
-    let encoder = info.encoder.map_or_else(|| "none".to_owned(), |e| plain(&e.name));
+    let encoder = info
+        .encoder
+        .map_or_else(|| "none".to_owned(), |e| plain(&e.name));
     out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&args.name)))?;
     for (name, value) in [
-        ("items", format!("{} of dimension {}", count(stats.items as u64), stats.dim)),
-        ("deleted", format!("{} whose place is not yet taken back", count(stats.deleted as u64))),
+        (
+            "items",
+            format!("{} of dimension {}", count(stats.items as u64), stats.dim),
+        ),
+        (
+            "deleted",
+            format!(
+                "{} whose place is not yet taken back",
+                count(stats.deleted as u64)
+            ),
+        ),
         (
             "settings",
-            format!("{} distance, {} numbers, encoder {encoder}", name_of(&info.distance), name_of(&info.precision)),
+            format!(
+                "{} distance, {} numbers, encoder {encoder}",
+                name_of(&info.distance),
+                name_of(&info.precision)
+            ),
         ),
-        ("metric", format!("{} is active", metric_name(stats.active_metric))),
+        (
+            "metric",
+            format!("{} is active", metric_name(stats.active_metric)),
+        ),
         ("judgements", count(stats.judgements as u64)),
         (
             "index",
@@ -111,9 +129,17 @@ fn recall(stats: &affinis::Stats) -> String {
     if stats.segments.is_empty() {
         return "exact: few enough items to look at all of them".to_owned();
     }
-    match stats.calibration.iter().find(|(_, recall)| *recall >= affinis::DEFAULT_RECALL).or(stats.calibration.last()) {
+    match stats
+        .calibration
+        .iter()
+        .find(|(_, recall)| *recall >= affinis::DEFAULT_RECALL)
+        .or(stats.calibration.last())
+    {
         Some((ef, recall)) => {
-            format!("{:.1} % of the true nearest 10 with a beam of {ef}, measured here", 100.0 * recall)
+            format!(
+                "{:.1} % of the true nearest 10 with a beam of {ef}, measured here",
+                100.0 * recall
+            )
         }
         None => "not measured yet; a wide beam is used until it is".to_owned(),
     }
@@ -141,7 +167,14 @@ pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result
     for info in collections {
         let encoder = info.encoder.map_or_else(|| "none".to_owned(), |e| e.name);
         let (distance, precision) = (name_of(&info.distance), name_of(&info.precision));
-        table.row([info.name, count(info.items), info.dim.to_string(), distance, precision, encoder]);
+        table.row([
+            info.name,
+            count(info.items),
+            info.dim.to_string(),
+            distance,
+            precision,
+            encoder,
+        ]);
     }
     out.line(table)?;
     Ok(())
@@ -156,11 +189,19 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
     let report = store.verify()?;
     drop(working);
     if out.is_json() {
-        let problems: Vec<_> = report.problems.iter().map(|p| json!({"part": p.part, "message": p.message})).collect();
+        let problems: Vec<_> = report
+            .problems
+            .iter()
+            .map(|p| json!({"part": p.part, "message": p.message}))
+            .collect();
         out.json(&json!({"checked": report.checked, "problems": problems}))?;
     } else {
         for problem in &report.problems {
-            out.line(format_args!("{BAD}{}{BAD:#}: {}", plain(&problem.part), plain(&problem.message)))?;
+            out.line(format_args!(
+                "{BAD}{}{BAD:#}: {}",
+                plain(&problem.part),
+                plain(&problem.message)
+            ))?;
         }
     }
     let checked = plural(report.checked, "part", "parts");
@@ -184,8 +225,12 @@ fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
     let report = builder().repair(at.existing()?)?;
     drop(working);
     if out.is_json() {
-        let problems: Vec<_> =
-            report.verified.problems.iter().map(|p| json!({"part": p.part, "message": p.message})).collect();
+        let problems: Vec<_> = report
+            .verified
+            .problems
+            .iter()
+            .map(|p| json!({"part": p.part, "message": p.message}))
+            .collect();
         out.json(&json!({
             "checked": report.verified.checked, "problems": problems, "rebuilt": report.rebuilt, "lost": report.lost
         }))?;
@@ -197,11 +242,18 @@ fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
             out.line(format_args!("{BAD}lost{BAD:#}     {}", plain(what)))?;
         }
         for problem in &report.verified.problems {
-            out.line(format_args!("{BAD}{}{BAD:#}: {}", plain(&problem.part), plain(&problem.message)))?;
+            out.line(format_args!(
+                "{BAD}{}{BAD:#}: {}",
+                plain(&problem.part),
+                plain(&problem.message)
+            ))?;
         }
     }
     if let Some(first) = report.verified.problems.first() {
-        return Err(Failure::Failed(format!("the store is still damaged: {}", plain(&first.message))));
+        return Err(Failure::Failed(format!(
+            "the store is still damaged: {}",
+            plain(&first.message)
+        )));
     }
     if !report.lost.is_empty() {
         return Err(Failure::Failed(format!(

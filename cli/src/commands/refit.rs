@@ -25,14 +25,15 @@ Examples:
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// Which learner makes the metric, such as gmml, diagonal or contrastive [default: the plugin chooses]
+    /// Which learner makes the metric, such as gmml, diagonal or contrastive [default: the plugin
+    /// chooses]
     #[arg(long, value_name = "LEARNER", value_parser = learner)]
     learner: Option<String>,
     /// Learn a metric for this user, from this user's judgements
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
-    /// Keep the user's metric as a change of everybody's along N directions, 4 N bytes a dimension; 0 keeps it whole
-    /// [default: 64 above 256 dimensions, else 0]
+    /// Keep the user's metric as a change of everybody's along N directions, 4 N bytes a dimension;
+    /// 0 keeps it whole [default: 64 above 256 dimensions, else 0]
     #[arg(long, value_name = "N", requires = "user")]
     rank: Option<usize>,
     /// Learn and test, but store nothing
@@ -41,13 +42,15 @@ pub(crate) struct Args {
     /// Promote whatever the gate says
     #[arg(long, conflicts_with = "dry_run")]
     force: bool,
-    /// Where the gate does not pass it, ask for N judgements that may decide; fewer than 8 cannot [default N: 30]
+    /// Where the gate does not pass it, ask for N judgements that may decide; fewer than 8 cannot
+    /// [default N: 30]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30", value_parser = questions, conflicts_with_all = ["dry_run", "force"])]
     ask: Option<usize>,
     /// Let a judgement's weight halve over so many days, counted back from the newest
     #[arg(long, value_name = "DAYS", value_parser = days)]
     half_life: Option<Duration>,
-    /// Let no user's judgements make up more than this share of all that is learned from, such as 0.2
+    /// Let no user's judgements make up more than this share of all that is learned from, such as
+    /// 0.2
     #[arg(long, value_name = "SHARE", value_parser = share)]
     user_share: Option<f64>,
     /// Fixes every random choice [default: 0]
@@ -105,7 +108,11 @@ fn questions(text: &str) -> Result<usize, String> {
 
 fn learner(name: &str) -> Result<String, String> {
     let known = learners();
-    if known.contains(&name) { Ok(name.to_owned()) } else { Err(format!("there are {}", known.join(", "))) }
+    if known.contains(&name) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("there are {}", known.join(", ")))
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -123,7 +130,8 @@ fn days(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a half-life is a number of days above 0".into())
 }
 
-/// The questions as lines to be completed and given to `judge`, with what the ids stand for beside them.
+/// The questions as lines to be completed and given to `judge`, with what the ids stand for beside
+/// them.
 fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(), Failure> {
     if report.questions.is_empty() {
         out.line("there is nothing to ask: both metrics answer alike")?;
@@ -135,12 +143,18 @@ fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(
         plain(collection.name()),
         if report.questions.iter().any(|question| question.user.is_some()) { " for the same user" } else { "" }
     ))?;
-    let text = |id: &str| -> Result<Option<String>, Failure> { Ok(collection.get(id)?.and_then(|item| item.text)) };
+    let text = |id: &str| -> Result<Option<String>, Failure> {
+        Ok(collection.get(id)?.and_then(|item| item.text))
+    };
     for question in &report.questions {
         if let Query::Item(query) = &question.query
             && let (Some(query), Some(item)) = (text(query)?, text(&question.item)?)
         {
-            output::note(format_args!("{DIM}{} -> {}{DIM:#}", plain(&query), plain(&item)));
+            output::note(format_args!(
+                "{DIM}{} -> {}{DIM:#}",
+                plain(&query),
+                plain(&item)
+            ));
         }
         let mut line = json!(question);
         line["relevant"] = Value::Null;
@@ -230,13 +244,31 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
         ),
         (
             "settings",
-            format!("lambda {}, t {}, condition {}", number(report.lambda), number(report.t), number(report.condition)),
+            format!(
+                "lambda {}, t {}, condition {}",
+                number(report.lambda),
+                number(report.t),
+                number(report.condition)
+            ),
         ),
-        ("gate", format!("{}, on {} held out", plain(&gate.measure), count(gate.held_out as u64))),
+        (
+            "gate",
+            format!(
+                "{}, on {} held out",
+                plain(&gate.measure),
+                count(gate.held_out as u64)
+            ),
+        ),
     ];
     if let (Some(before), Some(after)) = (gate.before, gate.after) {
-        let bound = gate.lower_bound.map(|b| format!("; the gain is at least {}", number(b))).unwrap_or_default();
-        rows.push(("", format!("{} before, {} after{bound}", number(before), number(after))));
+        let bound = gate
+            .lower_bound
+            .map(|b| format!("; the gain is at least {}", number(b)))
+            .unwrap_or_default();
+        rows.push((
+            "",
+            format!("{} before, {} after{bound}", number(before), number(after)),
+        ));
     }
     let said = if forced { "the gate said: " } else { "" };
     rows.push(("", format!("{said}{}", plain(&gate.reason))));

@@ -13,7 +13,9 @@ use crate::output::{Align, BOLD, DIM, Out, Table, count, millis, plain};
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("asked").required(true).args(["text", "vectors", "like"]))]
-#[command(override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID>")]
+#[command(
+    override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID>"
+)]
 #[command(after_help = "\
 Filters look at the items' metadata: $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not;
 dots reach into objects, and an array matches when any of its elements does.
@@ -94,12 +96,20 @@ struct Found<'a> {
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
     if let Some(text) = &args.text {
-        return answer(args, &collection, text.as_str().into(), &text.as_str().into(), out);
+        return answer(
+            args,
+            &collection,
+            text.as_str().into(),
+            &text.as_str().into(),
+            out,
+        );
     }
     if let Some(id) = &args.like {
         return answer(args, &collection, Query::like(id), &id.as_str().into(), out);
     }
-    let Some(file) = &args.vectors else { return Ok(()) };
+    let Some(file) = &args.vectors else {
+        return Ok(());
+    };
     let Opened { name, reader } = file.open()?;
     let vectors = input::npy_queries(reader, &name, expected(&collection))?;
     for (row, vector) in vectors.outer_iter().enumerate() {
@@ -111,8 +121,19 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out: &mut Out) -> Result<(), Failure> {
-    let mut search = collection.search(query).k(args.k).metric(args.metric).with_text().with_meta();
+fn answer(
+    args: &Args,
+    collection: &Collection,
+    query: Query,
+    name: &Value,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let mut search = collection
+        .search(query)
+        .k(args.k)
+        .metric(args.metric)
+        .with_text()
+        .with_meta();
     if let Some(filter) = &args.filter {
         search = search.filter(filter.clone());
     }
@@ -133,14 +154,22 @@ fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out:
             micros: hits.plan.micros,
             plan: &hits.plan.plan,
         });
-        return Ok(out.json(&Answer { query: name, metric: hits.metric, hits: &hits, found })?);
+        return Ok(out.json(&Answer {
+            query: name,
+            metric: hits.metric,
+            hits: &hits,
+            found,
+        })?);
     }
     let asked = match name {
         Value::String(text) if args.like.is_some() => format!("like {}", plain(text)),
         Value::String(text) => format!("\"{}\"", plain(text)),
         row => format!("row {row}"),
     };
-    out.line(format_args!("{BOLD}{asked}{BOLD:#}  {DIM}{}{DIM:#}", metric_name(hits.metric)))?;
+    out.line(format_args!(
+        "{BOLD}{asked}{BOLD:#}  {DIM}{}{DIM:#}",
+        metric_name(hits.metric)
+    ))?;
     if hits.is_empty() {
         let why = match (&args.filter, collection.len()) {
             (_, 0) => "the collection is empty",
@@ -158,7 +187,10 @@ fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out:
             count(plan.visited as u64),
             count(collection.len() as u64),
             count(plan.expected as u64),
-            plan.matching.map_or_else(String::new, |n| format!(", {} pass the filter", count(n as u64))),
+            plan.matching.map_or_else(String::new, |n| format!(
+                ", {} pass the filter",
+                count(n as u64)
+            )),
             plan.ef,
             millis(plan.micros as f64 / 1000.0),
             plain(&plan.plan)
@@ -169,10 +201,19 @@ fn answer(args: &Args, collection: &Collection, query: Query, name: &Value, out:
 
 /// Hits for people: what they say and what is known of them, as far as the terminal goes.
 fn table(hits: &Hits) -> Table {
-    let mut table =
-        Table::new([("", Align::Right), ("distance", Align::Right), ("id", Align::Left), ("", Align::Left)]).indent(2);
+    let mut table = Table::new([
+        ("", Align::Right),
+        ("distance", Align::Right),
+        ("id", Align::Left),
+        ("", Align::Left),
+    ])
+    .indent(2);
     for hit in hits {
-        let meta = hit.meta.as_ref().filter(|meta| !meta.is_null()).map(Value::to_string);
+        let meta = hit
+            .meta
+            .as_ref()
+            .filter(|meta| !meta.is_null())
+            .map(Value::to_string);
         let said = match (&hit.text, meta) {
             (Some(text), Some(meta)) => format!("{text}  {meta}"),
             (Some(text), None) => text.clone(),

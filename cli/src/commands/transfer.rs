@@ -1,9 +1,10 @@
 //! `export` and `import`: a collection as a file of JSON lines, and a collection of such a file.
 //!
-//! The first line is `{"collection": {..}}`: the format's name and version, the settings, and how many lines of each kind
-//! follow. Then come, in this order, `{"item": {"id", "text", "vector", "meta"}}`; `{"text": {"text", "vector"}}`, the
-//! numbers of the texts that judgements ask; `{"judgement": {"sequence", ..}}`, otherwise as `judge` reads them; and
-//! `{"metric": {"version", .., "bytes"}}`, a version as `metrics show --json` prints it with what its plugin keeps of it,
+//! The first line is `{"collection": {..}}`: the format's name and version, the settings, and how
+//! many lines of each kind follow. Then come, in this order, `{"item": {"id", "text", "vector",
+//! "meta"}}`; `{"text": {"text", "vector"}}`, the numbers of the texts that judgements ask;
+//! `{"judgement": {"sequence", ..}}`, otherwise as `judge` reads them; and `{"metric": {"version",
+//! .., "bytes"}}`, a version as `metrics show --json` prints it with what its plugin keeps of it,
 //! in base64. Numbers are written so that they are read back bit for bit.
 
 use std::io::{self, Write};
@@ -16,7 +17,9 @@ use serde_json::{Value, json};
 
 use super::{At, metric_name};
 use crate::failure::Failure;
-use crate::input::{self, Archive, FORMAT, FORMAT_VERSION, Header, Input, InputError, Opened, Place, Places};
+use crate::input::{
+    self, Archive, FORMAT, FORMAT_VERSION, Header, Input, InputError, Opened, Place, Places,
+};
 use crate::output::{self, Out, WholeFile, plain, plural};
 
 #[derive(Debug, clap::Args)]
@@ -101,7 +104,10 @@ fn write(
     out: &mut dyn Write,
 ) -> Result<io::Result<()>, Failure> {
     let bar = output::bar(header.settings.items, "exporting");
-    let mut lines = JsonLines { out, result: Ok(()) };
+    let mut lines = JsonLines {
+        out,
+        result: Ok(()),
+    };
     lines.put(&json!({"collection": header}));
     for item in collection.items()? {
         lines.put(&json!({"item": item?}));
@@ -138,24 +144,47 @@ impl JsonLines<'_> {
 
 pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let store = at.open_or_create()?;
-    if store.collections()?.iter().any(|info| info.name == args.name) {
+    if store
+        .collections()?
+        .iter()
+        .any(|info| info.name == args.name)
+    {
         return Err(Error::CollectionExists(args.name.clone()).into());
     }
     let reading = output::spinner(format!("reading {}", args.file.name()));
     let Opened { name, reader } = args.file.open()?;
-    let Archive { settings, items, history, places } = input::archive(reader, &name)?;
+    let Archive {
+        settings,
+        items,
+        history,
+        places,
+    } = input::archive(reader, &name)?;
     drop(reading);
 
-    let working = output::spinner(format!("storing {}", plural(items.len() as u64, "item", "items")));
-    let mut builder =
-        store.collection(&args.name).dim(settings.dim).distance(settings.distance).precision(settings.precision);
+    let working = output::spinner(format!(
+        "storing {}",
+        plural(items.len() as u64, "item", "items")
+    ));
+    let mut builder = store
+        .collection(&args.name)
+        .dim(settings.dim)
+        .distance(settings.distance)
+        .precision(settings.precision);
     if let Some(info) = &settings.encoder {
         builder = builder.encoder(encoder(info, args.encoder.as_deref(), &name)?);
     } else if args.encoder.is_some() {
-        return Err(Failure::Usage("the exported collection has no encoder; leave --encoder out".into()));
+        return Err(Failure::Usage(
+            "the exported collection has no encoder; leave --encoder out".into(),
+        ));
     }
-    let counts = (items.len(), history.judgements.len(), history.versions.len());
-    builder.create_with(items, &history).map_err(|error| refused(error, args, &name, &places, &history))?;
+    let counts = (
+        items.len(),
+        history.judgements.len(),
+        history.versions.len(),
+    );
+    builder
+        .create_with(items, &history)
+        .map_err(|error| refused(error, args, &name, &places, &history))?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&json!({
@@ -174,14 +203,28 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
 }
 
 /// An error that the file is to blame for gets its name, and the line where it is known.
-fn refused(error: Error, args: &ImportArgs, file: &str, places: &Places, history: &History) -> Failure {
-    let of_version =
-        |number: u32| places.versions.get(history.versions.iter().position(|v| v.version.version == number)?);
+fn refused(
+    error: Error,
+    args: &ImportArgs,
+    file: &str,
+    places: &Places,
+    history: &History,
+) -> Failure {
+    let of_version = |number: u32| {
+        places.versions.get(
+            history
+                .versions
+                .iter()
+                .position(|v| v.version.version == number)?,
+        )
+    };
     let place = match &error {
         Error::InvalidItem { index, .. } => places.items.get(*index),
         Error::InvalidJudgement { index, .. } => places.judgements.get(*index),
         // Invalid can also be the name that was asked for.
-        Error::Invalid(message) if message.contains(&format!("name {:?}", args.name)) => return error.into(),
+        Error::Invalid(message) if message.contains(&format!("name {:?}", args.name)) => {
+            return error.into();
+        }
         Error::InvalidVersion { version, .. } => of_version(*version),
         Error::Invalid(_)
         | Error::Learn(_)

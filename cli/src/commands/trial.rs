@@ -21,7 +21,8 @@ pub(crate) enum Action {
         #[arg(long, value_name = "A", value_parser = share)]
         alpha: Option<f64>,
     },
-    /// Answer a query from both metrics; judge clicks with `"source": "click"` and these ids as `"shown"`
+    /// Answer a query from both metrics; judge clicks with `"source": "click"` and these ids as
+    /// `"shown"`
     Search(Search),
     /// End the trial undecided
     End,
@@ -55,7 +56,9 @@ pub(crate) fn run(collection: &Collection, action: &Action, out: &mut Out) -> Re
     let name = collection.name();
     match action {
         Action::Status => status(name, collection.trial()?.as_ref(), out),
-        Action::Start { version, alpha } => status(name, Some(&collection.start_trial(*version, *alpha)?), out),
+        Action::Start { version, alpha } => {
+            status(name, Some(&collection.start_trial(*version, *alpha)?), out)
+        }
         Action::Search(search) => answer(collection, search, out),
         Action::End => status(name, collection.end_trial()?.as_ref(), out),
     }
@@ -66,7 +69,10 @@ fn status(name: &str, trial: Option<&Trial>, out: &mut Out) -> Result<(), Failur
         return Ok(out.json(&json!({"trial": trial}))?);
     }
     let Some(trial) = trial else {
-        out.line(format_args!("there is no trial; `affinis metrics {} trial start V` begins one", plain(name)))?;
+        out.line(format_args!(
+            "there is no trial; `affinis metrics {} trial start V` begins one",
+            plain(name)
+        ))?;
         return Ok(());
     };
     out.line(format_args!("{BOLD}{}{BOLD:#}", sentence(trial)))?;
@@ -74,11 +80,34 @@ fn status(name: &str, trial: Option<&Trial>, out: &mut Out) -> Result<(), Failur
     for (name, value) in [
         (
             "contests",
-            format!("{} won, {} lost, {} undecided", count(trial.wins), count(trial.losses), count(trial.ties)),
+            format!(
+                "{} won, {} lost, {} undecided",
+                count(trial.wins),
+                count(trial.losses),
+                count(trial.ties)
+            ),
         ),
-        ("evidence", format!("{} that it is better, {needed} promotes it", number(trial.evidence))),
-        ("", format!("{} that it is worse, {needed} turns it down", number(trial.evidence_against))),
-        ("error", format!("at most {} for either decision, whenever it is looked at", number(trial.alpha))),
+        (
+            "evidence",
+            format!(
+                "{} that it is better, {needed} promotes it",
+                number(trial.evidence)
+            ),
+        ),
+        (
+            "",
+            format!(
+                "{} that it is worse, {needed} turns it down",
+                number(trial.evidence_against)
+            ),
+        ),
+        (
+            "error",
+            format!(
+                "at most {} for either decision, whenever it is looked at",
+                number(trial.alpha)
+            ),
+        ),
     ] {
         out.line(format_args!("  {DIM}{name:9}{DIM:#} {value}"))?;
     }
@@ -105,10 +134,18 @@ fn answer(collection: &Collection, search: &Search, out: &mut Out) -> Result<(),
     if out.is_json() {
         return Ok(out.json(&answer)?);
     }
-    let mut table =
-        Table::new([("", Align::Right), ("id", Align::Left), ("from", Align::Left), ("", Align::Left)]).indent(2);
+    let mut table = Table::new([
+        ("", Align::Right),
+        ("id", Align::Left),
+        ("from", Align::Left),
+        ("", Align::Left),
+    ])
+    .indent(2);
     for (rank, (id, team)) in answer.ids.iter().zip(&answer.teams).enumerate() {
-        let text = collection.get(id)?.and_then(|item| item.text).unwrap_or_default();
+        let text = collection
+            .get(id)?
+            .and_then(|item| item.text)
+            .unwrap_or_default();
         let (name, style) = match team {
             Team::Champion => ("the active metric", DIM),
             Team::Challenger => ("the challenger", GOOD),

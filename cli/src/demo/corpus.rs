@@ -7,7 +7,8 @@ use crate::failure::Failure;
 /// The licence of the glosses, which is to be on every copy of them.
 pub(super) const LICENCE: &str = include_str!("../../data/LICENSE-WORDNET");
 
-/// 6,000 glosses of `WordNet` 3.0 with the lexicographer file they stand in, `label<TAB>text`. Licence: LICENSE-WORDNET.
+/// 6,000 glosses of `WordNet` 3.0 with the lexicographer file they stand in, `label<TAB>text`.
+/// Licence: LICENSE-WORDNET.
 const WORDNET: &str = include_str!("../../data/wordnet-6000.tsv");
 
 /// Fixes which glosses become queries, so that every run asks the same.
@@ -21,9 +22,18 @@ pub(super) struct Question {
 
 /// Chosen to show what moves; how much it helps is measured on queries that nobody chose.
 pub(super) const QUESTIONS: [Question; 3] = [
-    Question { text: "to walk slowly without a goal", wanted: "verb.motion" },
-    Question { text: "the season after winter", wanted: "noun.time" },
-    Question { text: "a tree that grows near water", wanted: "noun.plant" },
+    Question {
+        text: "to walk slowly without a goal",
+        wanted: "verb.motion",
+    },
+    Question {
+        text: "the season after winter",
+        wanted: "noun.time",
+    },
+    Question {
+        text: "a tree that grows near water",
+        wanted: "noun.plant",
+    },
 ];
 
 /// One definition.
@@ -49,14 +59,24 @@ impl Corpus {
             .lines()
             .filter_map(|line| line.split_once('\t'))
             .enumerate()
-            .map(|(at, (label, text))| Gloss { id: format!("w{at:04}"), label, text })
+            .map(|(at, (label, text))| Gloss {
+                id: format!("w{at:04}"),
+                label,
+                text,
+            })
             .collect();
         if glosses.len() < judged + measured {
-            return Err(Failure::Failed("the program was built without the demo's texts".into()));
+            return Err(Failure::Failed(
+                "the program was built without the demo's texts".into(),
+            ));
         }
         let mut order: Vec<usize> = (0..glosses.len()).collect();
         fastrand::Rng::with_seed(SEED).shuffle(&mut order);
-        let by_id = glosses.iter().enumerate().map(|(at, gloss)| (gloss.id.clone(), at)).collect();
+        let by_id = glosses
+            .iter()
+            .enumerate()
+            .map(|(at, gloss)| (gloss.id.clone(), at))
+            .collect();
         Ok(Self {
             glosses,
             judged: order[..judged].to_vec(),
@@ -90,6 +110,10 @@ mod tests {
         let corpus = Corpus::load(100, 500).unwrap();
         assert_eq!((corpus.glosses.len(), corpus.categories()), (6000, 41));
         assert!(corpus.measured.iter().all(|at| !corpus.judged.contains(at)));
-        assert!(QUESTIONS.iter().all(|q| corpus.glosses.iter().any(|g| g.label == q.wanted)));
+        assert!(
+            QUESTIONS
+                .iter()
+                .all(|q| corpus.glosses.iter().any(|g| g.label == q.wanted))
+        );
     }
 }

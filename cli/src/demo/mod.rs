@@ -1,8 +1,8 @@
 //! `demo`: the main job, end to end, on real text that ships with the program.
 //!
-//! Glosses of `WordNet` are encoded, stored and searched; the answers to some of them are judged by whether their category
-//! agrees, as a user would judge them; the metric is refitted, and measured on queries that nobody judged. Every number
-//! that is shown is computed in the run.
+//! Glosses of `WordNet` are encoded, stored and searched; the answers to some of them are judged by
+//! whether their category agrees, as a user would judge them; the metric is refitted, and measured
+//! on queries that nobody judged. Every number that is shown is computed in the run.
 
 mod corpus;
 mod narrate;
@@ -12,7 +12,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use affinis::{Collection, EvalQuery, Hits, Item, Judgement, MetricChoice, Onnx, Query, RefitReport, Source, Store};
+use affinis::{
+    Collection, EvalQuery, Hits, Item, Judgement, MetricChoice, Onnx, Query, RefitReport, Source,
+    Store,
+};
 use serde_json::json;
 
 use crate::commands::builder;
@@ -52,12 +55,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
-    let folder =
-        tempfile::tempdir().map_err(|e| Failure::Failed(format!("no temporary directory can be made: {e}")))?;
+    let folder = tempfile::tempdir()
+        .map_err(|e| Failure::Failed(format!("no temporary directory can be made: {e}")))?;
     let path = match &args.keep {
         Some(dir) if dir.exists() => {
-            let message =
-                format!("{} exists; --keep makes a new store, so name a directory that does not", dir.display());
+            let message = format!(
+                "{} exists; --keep makes a new store, so name a directory that does not",
+                dir.display()
+            );
             return Err(Failure::Failed(message));
         }
         Some(dir) => dir.clone(),
@@ -99,13 +104,16 @@ fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
     drop(working);
     narrator.refitted(&refit, refit_millis)?;
 
-    let learned = refit.version.map_or(MetricChoice::Active, MetricChoice::Version);
+    let learned = refit
+        .version
+        .map_or(MetricChoice::Active, MetricChoice::Version);
     let after = ask(&collection, learned)?;
     narrator.second_answers(&corpus, &before, &after, &refit)?;
 
     let _ = clock.lap();
     let working = output::spinner("measuring");
-    let evaluation = collection.evaluate(&measured(&corpus), K, &[MetricChoice::Euclidean, learned])?;
+    let evaluation =
+        collection.evaluate(&measured(&corpus), K, &[MetricChoice::Euclidean, learned])?;
     let measure_millis = clock.lap();
     drop(working);
     narrator.measured(&evaluation, measure_millis)?;
@@ -113,9 +121,17 @@ fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
     let known = answers(&collection, &corpus, learned)?;
     let _ = clock.lap();
     drop((collection, store));
-    let collection = builder().create(false).open(path)?.collection(NAME).open()?;
+    let collection = builder()
+        .create(false)
+        .open(path)?
+        .collection(NAME)
+        .open()?;
     let reopen_millis = clock.lap();
-    let same = compare(&known, &answers(&collection, &corpus, learned)?, judged.micros);
+    let same = compare(
+        &known,
+        &answers(&collection, &corpus, learned)?,
+        judged.micros,
+    );
     narrator.reopened(&same, reopen_millis)?;
     let total = start.elapsed().as_secs_f64() * 1000.0;
     narrator.closing(total)?;
@@ -170,18 +186,26 @@ fn fill(store: &Store, corpus: &Corpus) -> Result<Collection, Failure> {
     }
     bar.finish_and_clear();
     collection.add(encoded)?;
-    // Background work that is still under way could change how an answer is found between two of the steps.
+    // Background work that is still under way could change how an answer is found between two of
+    // the steps.
     collection.settle()?;
     Ok(collection)
 }
 
 /// The answers to the three questions, remembered deeper than they are shown.
 fn ask(collection: &Collection, metric: MetricChoice) -> Result<Vec<Hits>, Failure> {
-    let ask = |question: &corpus::Question| collection.search(question.text).k(DEPTH).metric(metric).run();
+    let ask = |question: &corpus::Question| {
+        collection
+            .search(question.text)
+            .k(DEPTH)
+            .metric(metric)
+            .run()
+    };
     Ok(QUESTIONS.iter().map(ask).collect::<Result<_, _>>()?)
 }
 
-/// Shows each simulated query its answers and judges them: relevant is what is of the query's own category.
+/// Shows each simulated query its answers and judges them: relevant is what is of the query's own
+/// category.
 fn judge(collection: &Collection, corpus: &Corpus) -> Result<Judged, Failure> {
     let mut judgements = Vec::with_capacity(corpus.judged.len() * K);
     let mut relevant = 0;
@@ -193,7 +217,8 @@ fn judge(collection: &Collection, corpus: &Corpus) -> Result<Judged, Failure> {
         for &id in &shown {
             let good = corpus.label(id) == Some(query.label);
             relevant += usize::from(good);
-            let judgement = Judgement::graded(Query::like(&query.id), id, if good { 1.0 } else { -1.0 });
+            let judgement =
+                Judgement::graded(Query::like(&query.id), id, if good { 1.0 } else { -1.0 });
             judgements.push(judgement.source(Source::Proxy).shown(shown.iter().copied()));
         }
     }
@@ -217,23 +242,42 @@ fn measured(corpus: &Corpus) -> Vec<EvalQuery> {
         .iter()
         .map(|&at| {
             let gloss = &corpus.glosses[at];
-            let others = of_category[gloss.label].iter().filter(|id| **id != gloss.id);
-            EvalQuery { query: Query::like(&gloss.id), relevant: others.map(|&id| id.to_owned()).collect() }
+            let others = of_category[gloss.label]
+                .iter()
+                .filter(|id| **id != gloss.id);
+            EvalQuery {
+                query: Query::like(&gloss.id),
+                relevant: others.map(|&id| id.to_owned()).collect(),
+            }
         })
         .collect()
 }
 
 /// The answers to everything the demo asked: the questions, the judged and the measured queries.
-fn answers(collection: &Collection, corpus: &Corpus, metric: MetricChoice) -> Result<Vec<Hits>, Failure> {
+fn answers(
+    collection: &Collection,
+    corpus: &Corpus,
+    metric: MetricChoice,
+) -> Result<Vec<Hits>, Failure> {
     let mut answers = ask(collection, metric)?;
     for &at in corpus.judged.iter().chain(&corpus.measured) {
-        answers.push(collection.search(Query::like(&corpus.glosses[at].id)).k(K).metric(metric).run()?);
+        answers.push(
+            collection
+                .search(Query::like(&corpus.glosses[at].id))
+                .k(K)
+                .metric(metric)
+                .run()?,
+        );
     }
     Ok(answers)
 }
 
 fn compare(known: &[Hits], again: &[Hits], micros_euclidean: f64) -> Same {
-    let equal = known.iter().zip(again).filter(|(a, b)| a.metric == b.metric && a.hits == b.hits).count();
+    let equal = known
+        .iter()
+        .zip(again)
+        .filter(|(a, b)| a.metric == b.metric && a.hits == b.hits)
+        .count();
     let micros: u64 = again.iter().map(|hits| hits.plan.micros).sum();
     Same {
         queries: known.len(),

@@ -82,8 +82,11 @@ impl<'a> Narrator<'a> {
 
     pub(super) fn refitted(&mut self, refit: &RefitReport, spent: f64) -> Told {
         self.step(4, "Refit the metric")?;
-        let verdict =
-            if passed(refit) { format!("{GOOD}promoted{GOOD:#}") } else { format!("{BAD}not promoted{BAD:#}") };
+        let verdict = if passed(refit) {
+            format!("{GOOD}promoted{GOOD:#}")
+        } else {
+            format!("{BAD}not promoted{BAD:#}")
+        };
         self.say(format_args!(
             "   {} of {} similar and {} dissimilar pairs in {} (condition number {})",
             plain(&refit.learner),
@@ -94,7 +97,9 @@ impl<'a> Narrator<'a> {
         ))?;
         let gate = &refit.gate;
         let figures = match (gate.before, gate.after) {
-            (Some(before), Some(after)) => format!(": {} before, {} after", number(before), number(after)),
+            (Some(before), Some(after)) => {
+                format!(": {} before, {} after", number(before), number(after))
+            }
             _ => String::new(),
         };
         self.say(format_args!(
@@ -124,24 +129,47 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
-    fn answers(&mut self, question: &Question, hits: &Hits, before: Option<&Hits>, corpus: &Corpus) -> Told {
+    fn answers(
+        &mut self,
+        question: &Question,
+        hits: &Hits,
+        before: Option<&Hits>,
+        corpus: &Corpus,
+    ) -> Told {
         if self.out.is_json() {
             return Ok(());
         }
-        let good =
-            |hits: &Hits| hits.iter().take(SHOWN).filter(|h| corpus.label(&h.id) == Some(question.wanted)).count();
-        let change = before.map(|before| format!(", {} before", good(before))).unwrap_or_default();
+        let good = |hits: &Hits| {
+            hits.iter()
+                .take(SHOWN)
+                .filter(|h| corpus.label(&h.id) == Some(question.wanted))
+                .count()
+        };
+        let change = before
+            .map(|before| format!(", {} before", good(before)))
+            .unwrap_or_default();
         self.say(format_args!(
             "\n   {BOLD}\"{}\"{BOLD:#}  {DIM}{} of {SHOWN} are {}{change}{DIM:#}",
             question.text,
             good(hits),
             question.wanted
         ))?;
-        let mut table =
-            Table::new([("", Align::Right), ("", Align::Left), ("", Align::Left), ("", Align::Left)]).indent(5);
+        let mut table = Table::new([
+            ("", Align::Right),
+            ("", Align::Left),
+            ("", Align::Left),
+            ("", Align::Left),
+        ])
+        .indent(5);
         for hit in hits.iter().take(SHOWN) {
-            let Some(gloss) = corpus.gloss(&hit.id) else { continue };
-            let style = if gloss.label == question.wanted { GOOD } else { DIM };
+            let Some(gloss) = corpus.gloss(&hit.id) else {
+                continue;
+            };
+            let style = if gloss.label == question.wanted {
+                GOOD
+            } else {
+                DIM
+            };
             table.styled([
                 (hit.rank.to_string(), DIM),
                 moved(&hit.id, hit.rank, before),
@@ -154,16 +182,31 @@ impl<'a> Narrator<'a> {
 
     pub(super) fn measured(&mut self, evaluation: &Evaluation, spent: f64) -> Told {
         self.step(6, "Measure, on queries that nobody judged or chose")?;
-        let mut table =
-            Table::new([("", Align::Left), ("precision@10", Align::Left), ("nDCG@10", Align::Left)]).indent(3);
+        let mut table = Table::new([
+            ("", Align::Left),
+            ("precision@10", Align::Left),
+            ("nDCG@10", Align::Left),
+        ])
+        .indent(3);
         let names = ["Euclidean", "learned"];
         for (name, row) in names.iter().zip(&evaluation.rows) {
-            table.row([(*name).to_owned(), interval(&row.precision), interval(&row.ndcg)]);
+            table.row([
+                (*name).to_owned(),
+                interval(&row.precision),
+                interval(&row.ndcg),
+            ]);
         }
         if let [euclidean, learned] = &evaluation.rows[..] {
             let gain = |from: &Measure, to: &Measure| {
                 let style = if to.mean > from.mean { GOOD } else { BAD };
-                (format!("{:+.3} ({:+.0} %)", to.mean - from.mean, (to.mean / from.mean - 1.0) * 100.0), style)
+                (
+                    format!(
+                        "{:+.3} ({:+.0} %)",
+                        to.mean - from.mean,
+                        (to.mean / from.mean - 1.0) * 100.0
+                    ),
+                    style,
+                )
             };
             table.styled([
                 ("gain".to_owned(), Style::new()),
@@ -211,14 +254,19 @@ impl<'a> Narrator<'a> {
                     QUESTIONS[0].text
                 ))
             }
-            None => self.say(format_args!("\nDone in {}; the store is removed (--keep DIR keeps it).", millis(total))),
+            None => self.say(format_args!(
+                "\nDone in {}; the store is removed (--keep DIR keeps it).",
+                millis(total)
+            )),
         }
     }
 }
 
 /// Where an answer came from.
 fn moved(id: &str, rank: usize, before: Option<&Hits>) -> (String, Style) {
-    let Some(before) = before else { return (String::new(), DIM) };
+    let Some(before) = before else {
+        return (String::new(), DIM);
+    };
     match rank_of(id, before) {
         Some(was) if was > SHOWN => (format!("new, was {was}"), GOOD),
         Some(was) if was > rank => (format!("up {}", was - rank), GOOD),
@@ -229,5 +277,8 @@ fn moved(id: &str, rank: usize, before: Option<&Hits>) -> (String, Style) {
 }
 
 fn interval(measure: &Measure) -> String {
-    format!("{:.3} [{:.3}, {:.3}]", measure.mean, measure.low, measure.high)
+    format!(
+        "{:.3} [{:.3}, {:.3}]",
+        measure.mean, measure.low, measure.high
+    )
 }

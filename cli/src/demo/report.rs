@@ -38,7 +38,11 @@ impl Sizes {
         Ok(Self {
             items: collection.len(),
             dim: collection.dim(),
-            encoder: collection.info().encoder.map(|e| e.name).unwrap_or_default(),
+            encoder: collection
+                .info()
+                .encoder
+                .map(|e| e.name)
+                .unwrap_or_default(),
             categories: corpus.categories(),
             disk_bytes: collection.stats()?.disk_bytes,
         })

@@ -1,4 +1,5 @@
-//! An exported collection: JSON lines, a header first. `commands::transfer` writes them; its page says what they hold.
+//! An exported collection: JSON lines, a header first. `commands::transfer` writes them; its page
+//! says what they hold.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -97,8 +98,11 @@ struct TextLine {
 pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> {
     let mut lines = Lines::new(reader, file);
     let whole = |reason: String| InputError::new(file, Place::File, reason);
-    let (number, first) = lines.next().ok_or_else(|| whole("the input is empty".into()))??;
-    let header = header(&first).map_err(|reason| InputError::new(file, Place::Line(number), reason))?;
+    let (number, first) = lines
+        .next()
+        .ok_or_else(|| whole("the input is empty".into()))??;
+    let header =
+        header(&first).map_err(|reason| InputError::new(file, Place::Line(number), reason))?;
     let expected = Expected {
         dim: header.settings.dim,
         texts: header.settings.encoder.is_some(),
@@ -133,7 +137,9 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
                 history.texts.insert(text, vector);
             }
             "judgement" => {
-                history.judgements.push(judgement(value, expected).map_err(wrong)?);
+                history
+                    .judgements
+                    .push(judgement(value, expected).map_err(wrong)?);
                 places.judgements.push(place);
             }
             "metric" => {
@@ -141,15 +147,25 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
                 places.versions.push(place);
             }
             other => {
-                return Err(wrong(format!("{other:?} is no kind of line; there are item, text, judgement and metric")));
+                return Err(wrong(format!(
+                    "{other:?} is no kind of line; there are item, text, judgement and metric"
+                )));
             }
         }
     }
     let counts = [
         ("items", header.settings.items, items),
         ("texts", header.texts as u64, history.texts.len() as u64),
-        ("judgements", header.judgements as u64, history.judgements.len() as u64),
-        ("metrics", header.metrics as u64, history.versions.len() as u64),
+        (
+            "judgements",
+            header.judgements as u64,
+            history.judgements.len() as u64,
+        ),
+        (
+            "metrics",
+            header.metrics as u64,
+            history.versions.len() as u64,
+        ),
     ];
     for (what, promised, found) in counts {
         if promised != found {
@@ -165,7 +181,12 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
         places.items = parsed.places;
         parsed.items
     };
-    Ok(Archive { settings: header.settings, items, history, places })
+    Ok(Archive {
+        settings: header.settings,
+        items,
+        history,
+        places,
+    })
 }
 
 fn header(line: &str) -> Result<Header, String> {
@@ -185,7 +206,11 @@ fn header(line: &str) -> Result<Header, String> {
     }
     let header: Header = read(value)?;
     if !(1..=affinis::MAX_DIM).contains(&header.settings.dim) {
-        return Err(format!("has dimension {}; it lies between 1 and {}", header.settings.dim, affinis::MAX_DIM));
+        return Err(format!(
+            "has dimension {}; it lies between 1 and {}",
+            header.settings.dim,
+            affinis::MAX_DIM
+        ));
     }
     Ok(header)
 }
@@ -207,7 +232,13 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 fn item(value: Value) -> Result<Item, String> {
     let line: ItemLine = read(value)?;
     let vector = Some(narrow(&line.vector, "the vector")?);
-    Ok(Item { id: line.id, text: line.text, vector, meta: line.meta, truncated: line.truncated })
+    Ok(Item {
+        id: line.id,
+        text: line.text,
+        vector,
+        meta: line.meta,
+        truncated: line.truncated,
+    })
 }
 
 fn text_line(value: Value, expected: Expected) -> Result<(String, Vec<f32>), String> {
@@ -218,15 +249,30 @@ fn text_line(value: Value, expected: Expected) -> Result<(String, Vec<f32>), Str
 }
 
 fn judgement(mut value: Value, expected: Expected) -> Result<StoredJudgement, String> {
-    let sequence = value.as_object_mut().and_then(|fields| fields.remove("sequence"));
-    let sequence = sequence.as_ref().and_then(Value::as_u64).ok_or("a judgement needs its number, \"sequence\"")?;
-    Ok(StoredJudgement { sequence, judgement: judgement_of(read(value)?, expected)? })
+    let sequence = value
+        .as_object_mut()
+        .and_then(|fields| fields.remove("sequence"));
+    let sequence = sequence
+        .as_ref()
+        .and_then(Value::as_u64)
+        .ok_or("a judgement needs its number, \"sequence\"")?;
+    Ok(StoredJudgement {
+        sequence,
+        judgement: judgement_of(read(value)?, expected)?,
+    })
 }
 
 fn metric(mut value: Value) -> Result<StoredVersion, String> {
-    let bytes = value.as_object_mut().and_then(|fields| fields.remove("bytes"));
-    let bytes = bytes.as_ref().and_then(Value::as_str).ok_or("a metric needs \"bytes\"")?;
-    let metric = BASE64.decode(bytes).map_err(|e| format!("\"bytes\" are no base64: {e}"))?;
+    let bytes = value
+        .as_object_mut()
+        .and_then(|fields| fields.remove("bytes"));
+    let bytes = bytes
+        .as_ref()
+        .and_then(Value::as_str)
+        .ok_or("a metric needs \"bytes\"")?;
+    let metric = BASE64
+        .decode(bytes)
+        .map_err(|e| format!("\"bytes\" are no base64: {e}"))?;
     let version: Version = read(value)?;
     Ok(StoredVersion { version, metric })
 }

@@ -33,18 +33,23 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Checks every item once more, by what was not known of it when it was read: those that do not pass are left out, or
-    /// the first of them is an error.
+    /// Checks every item once more, by what was not known of it when it was read: those that do not
+    /// pass are left out, or the first of them is an error.
     ///
     /// # Errors
-    /// [`InputError`] at the first item that does not pass (unless they are skipped), and when none does.
+    /// [`InputError`] at the first item that does not pass (unless they are skipped), and when none
+    /// does.
     pub fn pass(
         self,
         file: &str,
         skip_bad: bool,
         check: impl Fn(&Item) -> Result<(), String>,
     ) -> Result<Self, InputError> {
-        let mut passed = Self { items: Vec::with_capacity(self.items.len()), places: Vec::new(), bad: self.bad };
+        let mut passed = Self {
+            items: Vec::with_capacity(self.items.len()),
+            places: Vec::new(),
+            bad: self.bad,
+        };
         for (item, place) in self.items.into_iter().zip(self.places) {
             match check(&item).map_err(|reason| InputError::new(file, place, reason)) {
                 Ok(()) => {
@@ -87,12 +92,25 @@ pub(crate) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(crate) fn new(file: &'a str, expected: Expected) -> Self {
-        let parsed = Parsed { items: Vec::new(), places: Vec::new(), bad: Vec::new() };
-        Self { file, expected, seen: HashMap::new(), parsed }
+        let parsed = Parsed {
+            items: Vec::new(),
+            places: Vec::new(),
+            bad: Vec::new(),
+        };
+        Self {
+            file,
+            expected,
+            seen: HashMap::new(),
+            parsed,
+        }
     }
 
     /// Takes an item, or the reason why its line is none.
-    pub(crate) fn push(&mut self, place: Place, item: Result<Item, String>) -> Result<(), InputError> {
+    pub(crate) fn push(
+        &mut self,
+        place: Place,
+        item: Result<Item, String>,
+    ) -> Result<(), InputError> {
         match item.and_then(|item| self.check(place, item)) {
             Ok(item) => {
                 self.parsed.items.push(item);
@@ -137,7 +155,11 @@ fn check_item(item: &Item, expected: Expected) -> Result<(), String> {
     if let Some(text) = &item.text
         && text.len() > affinis::MAX_TEXT_BYTES
     {
-        return Err(format!("the text has {} bytes; the most is {}", text.len(), affinis::MAX_TEXT_BYTES));
+        return Err(format!(
+            "the text has {} bytes; the most is {}",
+            text.len(),
+            affinis::MAX_TEXT_BYTES
+        ));
     }
     match (&item.text, &item.vector) {
         (None, None) => return Err("an item needs a \"text\" or a \"vector\"".into()),
@@ -155,9 +177,11 @@ fn check_item(item: &Item, expected: Expected) -> Result<(), String> {
 pub(crate) fn check_id(id: &str) -> Result<(), String> {
     match id.len() {
         0 => Err("the id is empty".into()),
-        n if n > affinis::MAX_ID_BYTES => {
-            Err(format!("the id {:?} has {n} bytes; the most is {}", cut(id), affinis::MAX_ID_BYTES))
-        }
+        n if n > affinis::MAX_ID_BYTES => Err(format!(
+            "the id {:?} has {n} bytes; the most is {}",
+            cut(id),
+            affinis::MAX_ID_BYTES
+        )),
         _ => Ok(()),
     }
 }
@@ -165,18 +189,32 @@ pub(crate) fn check_id(id: &str) -> Result<(), String> {
 /// Checks a vector's dimension and numbers.
 pub(crate) fn check_vector(vector: &[f32], what: &str, expected: Expected) -> Result<(), String> {
     if vector.len() != expected.dim {
-        return Err(format!("{what} has {} numbers, but the collection's dimension is {}", vector.len(), expected.dim));
+        return Err(format!(
+            "{what} has {} numbers, but the collection's dimension is {}",
+            vector.len(),
+            expected.dim
+        ));
     }
     if let Some((at, value)) = vector.iter().enumerate().find(|(_, v)| !v.is_finite()) {
-        return Err(format!("{what} has {value} at position {at}; only finite numbers can be stored"));
+        return Err(format!(
+            "{what} has {value} at position {at}; only finite numbers can be stored"
+        ));
     }
     // The store's own bound: distances are sums of squares, which must stay finite in f32.
-    let length = vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let length = vector
+        .iter()
+        .map(|v| f64::from(*v).powi(2))
+        .sum::<f64>()
+        .sqrt();
     if length * length > f64::from(f32::MAX) / 1e4 {
-        return Err(format!("{what} is too long ({length:.3e}): its distances would overflow"));
+        return Err(format!(
+            "{what} is too long ({length:.3e}): its distances would overflow"
+        ));
     }
     if !expected.zero_vectors && vector.iter().all(|&v| v == 0.0) {
-        return Err(format!("{what} is zero, which has no direction; a cosine collection cannot use it"));
+        return Err(format!(
+            "{what} is zero, which has no direction; a cosine collection cannot use it"
+        ));
     }
     Ok(())
 }
@@ -185,17 +223,26 @@ fn check_meta(meta: &Value) -> Result<(), String> {
     if !(meta.is_object() || meta.is_null()) {
         return Err("\"meta\" must be an object, {\"name\": value, ..}".into());
     }
-    let bytes = serde_json::to_vec(meta).map_err(|e| format!("\"meta\" cannot be written: {e}"))?.len();
+    let bytes = serde_json::to_vec(meta)
+        .map_err(|e| format!("\"meta\" cannot be written: {e}"))?
+        .len();
     if bytes > affinis::MAX_META_BYTES {
-        return Err(format!("\"meta\" has {bytes} bytes of JSON; the most is {}", affinis::MAX_META_BYTES));
+        return Err(format!(
+            "\"meta\" has {bytes} bytes of JSON; the most is {}",
+            affinis::MAX_META_BYTES
+        ));
     }
     if depth(meta) > affinis::MAX_META_DEPTH {
-        return Err(format!("\"meta\" is nested deeper than {} levels", affinis::MAX_META_DEPTH));
+        return Err(format!(
+            "\"meta\" is nested deeper than {} levels",
+            affinis::MAX_META_DEPTH
+        ));
     }
     Ok(())
 }
 
-/// Levels of nested arrays and objects. The recursion is bounded by the JSON parser's own limit of 128.
+/// Levels of nested arrays and objects. The recursion is bounded by the JSON parser's own limit of
+/// 128.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
@@ -209,9 +256,13 @@ pub(crate) fn narrow(numbers: &[f64], what: &str) -> Result<Vec<f32>, String> {
     let narrowed: Vec<f32> = numbers.iter().map(|&v| v as f32).collect();
     match narrowed.iter().position(|v| !v.is_finite()) {
         None => Ok(narrowed),
-        Some(at) if numbers[at].is_finite() => {
-            Err(format!("{what} has {:e} at position {at}, which is too large for a 32-bit float", numbers[at]))
-        }
-        Some(at) => Err(format!("{what} has {} at position {at}; only finite numbers can be stored", numbers[at])),
+        Some(at) if numbers[at].is_finite() => Err(format!(
+            "{what} has {:e} at position {at}, which is too large for a 32-bit float",
+            numbers[at]
+        )),
+        Some(at) => Err(format!(
+            "{what} has {} at position {at}; only finite numbers can be stored",
+            numbers[at]
+        )),
     }
 }

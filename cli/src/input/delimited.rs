@@ -14,7 +14,8 @@ use super::quotes::Quotes;
 /// Reads `label<TAB>text` lines: the label goes to `meta.label`, ids are line numbers from 0.
 ///
 /// # Errors
-/// [`InputError`] at the first line that cannot be used (unless they are skipped), and for an input without items.
+/// [`InputError`] at the first line that cannot be used (unless they are skipped), and for an input
+/// without items.
 pub fn tsv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parsed, InputError> {
     let mut collector = Collector::new(file, expected);
     for line in Lines::new(reader, file) {
@@ -28,7 +29,9 @@ pub fn tsv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parse
 }
 
 fn tsv_item(number: u64, line: &str) -> Result<Item, String> {
-    let (label, text) = line.split_once('\t').ok_or("no tab; a line is label<TAB>text")?;
+    let (label, text) = line
+        .split_once('\t')
+        .ok_or("no tab; a line is label<TAB>text")?;
     if text.trim().is_empty() {
         return Err("the text behind the tab is empty".into());
     }
@@ -39,16 +42,19 @@ fn label_only(label: &str) -> Value {
     Value::Object(Map::from_iter([("label".to_owned(), Value::from(label))]))
 }
 
-/// Reads csv with a header: the columns that hold numbers form the vector, the last column is `meta.label`, and other
-/// columns go to `meta` under their names. Ids are record numbers from 0. Which columns hold numbers is read off the
-/// first record: a later cell there that is none is an error, not another column.
+/// Reads csv with a header: the columns that hold numbers form the vector, the last column is
+/// `meta.label`, and other columns go to `meta` under their names. Ids are record numbers from 0.
+/// Which columns hold numbers is read off the first record: a later cell there that is none is an
+/// error, not another column.
 ///
 /// # Errors
-/// [`InputError`] at the first record that cannot be used (unless they are skipped), for a header that is none, and
-/// for an input without items.
+/// [`InputError`] at the first record that cannot be used (unless they are skipped), for a header
+/// that is none, and for an input without items.
 pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parsed, InputError> {
     let mut collector = Collector::new(file, expected);
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(LineStarts::new(reader));
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(LineStarts::new(reader));
     let header = match reader.headers() {
         Ok(header) => header.clone(),
         Err(error) => return Err(csv_error(file, reader.get_ref(), &error)),
@@ -70,7 +76,12 @@ pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parse
                 if columns.is_none() {
                     columns = Some(columns_of(&header, &record, file)?);
                 }
-                let item = csv_item(number, &record, columns.as_deref().unwrap_or_default(), expected.dim);
+                let item = csv_item(
+                    number,
+                    &record,
+                    columns.as_deref().unwrap_or_default(),
+                    expected.dim,
+                );
                 collector.push(reader.get_ref().place(record.position()), item)?;
             }
             Err(error) => collector.refuse(csv_error(file, reader.get_ref(), &error))?,
@@ -83,11 +94,15 @@ pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parse
 fn wrong_quote<R: Read>(reader: &mut csv::Reader<LineStarts<R>>, file: &str) -> Option<InputError> {
     let end = reader.position().byte();
     let wrong = reader.get_mut().quotes.wrong_before(end)?;
-    Some(InputError::new(file, Place::Line(wrong.line()), wrong.reason))
+    Some(InputError::new(
+        file,
+        Place::Line(wrong.line()),
+        wrong.reason,
+    ))
 }
 
-/// A reader that notes where lines with something in them begin, because the csv reader's own positions are those
-/// before the blank lines that it passes over; and where quotes are wrong.
+/// A reader that notes where lines with something in them begin, because the csv reader's own
+/// positions are those before the blank lines that it passes over; and where quotes are wrong.
 struct LineStarts<R> {
     inner: R,
     offset: u64,
@@ -100,14 +115,29 @@ struct LineStarts<R> {
 
 impl<R> LineStarts<R> {
     fn new(inner: R) -> Self {
-        Self { inner, offset: 0, line: 1, in_line: false, starts: Vec::new(), quotes: Quotes::default() }
+        Self {
+            inner,
+            offset: 0,
+            line: 1,
+            in_line: false,
+            starts: Vec::new(),
+            quotes: Quotes::default(),
+        }
     }
 
     /// The line of a record that the csv reader met at `position`.
     fn place(&self, position: Option<&csv::Position>) -> Place {
-        let Some(position) = position else { return Place::File };
-        let at = self.starts.partition_point(|&(offset, _)| offset < position.byte());
-        Place::Line(self.starts.get(at).map_or(position.line(), |&(_, line)| line))
+        let Some(position) = position else {
+            return Place::File;
+        };
+        let at = self
+            .starts
+            .partition_point(|&(offset, _)| offset < position.byte());
+        Place::Line(
+            self.starts
+                .get(at)
+                .map_or(position.line(), |&(_, line)| line),
+        )
     }
 }
 
@@ -144,13 +174,21 @@ enum Column {
     Label,
 }
 
-fn columns_of(header: &csv::StringRecord, first: &csv::StringRecord, file: &str) -> Result<Vec<Column>, InputError> {
+fn columns_of(
+    header: &csv::StringRecord,
+    first: &csv::StringRecord,
+    file: &str,
+) -> Result<Vec<Column>, InputError> {
     let wrong = |reason: String| InputError::new(file, Place::File, reason);
     if header.len() < 2 {
-        return Err(wrong("the header has one column; csv needs numbers and, last, a label".into()));
+        return Err(wrong(
+            "the header has one column; csv needs numbers and, last, a label".into(),
+        ));
     }
     if header.iter().all(|name| number_of(name).is_some()) {
-        return Err(wrong("the first line is all numbers; csv needs a header with the columns' names".into()));
+        return Err(wrong(
+            "the first line is all numbers; csv needs a header with the columns' names".into(),
+        ));
     }
     let columns: Vec<Column> = header
         .iter()
@@ -162,11 +200,19 @@ fn columns_of(header: &csv::StringRecord, first: &csv::StringRecord, file: &str)
         })
         .collect();
     if !columns.iter().any(|c| matches!(c, Column::Number(_))) {
-        return Err(wrong("no column but the last holds a number in the first record".into()));
+        return Err(wrong(
+            "no column but the last holds a number in the first record".into(),
+        ));
     }
     let mut seen = HashSet::new();
-    if let Some(twice) = columns.iter().filter_map(Column::meta_name).find(|name| !seen.insert(*name)) {
-        return Err(wrong(format!("two columns would be \"meta.{twice}\"; rename one in the header")));
+    if let Some(twice) = columns
+        .iter()
+        .filter_map(Column::meta_name)
+        .find(|name| !seen.insert(*name))
+    {
+        return Err(wrong(format!(
+            "two columns would be \"meta.{twice}\"; rename one in the header"
+        )));
     }
     Ok(columns)
 }
@@ -181,24 +227,45 @@ impl Column {
     }
 }
 
-fn csv_item(number: u64, record: &csv::StringRecord, columns: &[Column], dim: usize) -> Result<Item, String> {
+fn csv_item(
+    number: u64,
+    record: &csv::StringRecord,
+    columns: &[Column],
+    dim: usize,
+) -> Result<Item, String> {
     if record.len() != columns.len() {
-        return Err(format!("{} fields, but the header has {}", record.len(), columns.len()));
+        return Err(format!(
+            "{} fields, but the header has {}",
+            record.len(),
+            columns.len()
+        ));
     }
     let mut vector = Vec::new();
     let mut meta = Map::new();
     for (column, cell) in columns.iter().zip(record) {
         match column {
             Column::Number(name) => {
-                vector.push(number_of(cell).ok_or_else(|| format!("column {name:?} holds {cell:?}, not a number"))?);
+                vector.push(
+                    number_of(cell)
+                        .ok_or_else(|| format!("column {name:?} holds {cell:?}, not a number"))?,
+                );
             }
             Column::Meta(_) | Column::Label => {
-                meta.insert(column.meta_name().unwrap_or_default().to_owned(), Value::from(cell));
+                meta.insert(
+                    column.meta_name().unwrap_or_default().to_owned(),
+                    Value::from(cell),
+                );
             }
         }
     }
     let vector = narrow(&vector, "the vector")?;
-    let meant = columns.iter().filter_map(|column| if let Column::Meta(name) = column { Some(name) } else { None });
+    let meant = columns.iter().filter_map(|column| {
+        if let Column::Meta(name) = column {
+            Some(name)
+        } else {
+            None
+        }
+    });
     let meant: Vec<_> = meant.map(|name| format!("{name:?}")).collect();
     if vector.len() != dim && !meant.is_empty() {
         return Err(format!(
@@ -217,9 +284,10 @@ fn number_of(cell: &str) -> Option<f64> {
 
 fn csv_error<R>(file: &str, lines: &LineStarts<R>, error: &csv::Error) -> InputError {
     let (place, reason) = match error.kind() {
-        csv::ErrorKind::Utf8 { pos, err } => {
-            (lines.place(pos.as_ref()), format!("not UTF-8 in field {}", err.field() + 1))
-        }
+        csv::ErrorKind::Utf8 { pos, err } => (
+            lines.place(pos.as_ref()),
+            format!("not UTF-8 in field {}", err.field() + 1),
+        ),
         csv::ErrorKind::Io(e) => (Place::File, format!("cannot be read: {e}")),
         _ => (Place::File, error.to_string()),
     };
@@ -231,7 +299,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const TWO: Expected = Expected { dim: 2, texts: true, zero_vectors: true, skip_bad: false };
+    const TWO: Expected = Expected {
+        dim: 2,
+        texts: true,
+        zero_vectors: true,
+        skip_bad: false,
+    };
 
     fn csv_refused(text: &str, with: &str) {
         let error = csv(text.as_bytes(), "in.csv", TWO).unwrap_err().to_string();
@@ -241,42 +314,92 @@ mod tests {
     #[test]
     fn tsv_puts_the_label_into_the_metadata() {
         let parsed = tsv(&b"fruit\tan apple\ttree\n\nanimal\ta dog\r\n"[..], "f", TWO).unwrap();
-        assert_eq!(parsed.items[0], Item::text("0", "an apple\ttree").meta(json!({"label": "fruit"})));
-        assert_eq!(parsed.items[1], Item::text("2", "a dog").meta(json!({"label": "animal"})));
-        let error = tsv(&b"a\tb\nfruit an apple\n"[..], "in.tsv", TWO).unwrap_err().to_string();
+        assert_eq!(
+            parsed.items[0],
+            Item::text("0", "an apple\ttree").meta(json!({"label": "fruit"}))
+        );
+        assert_eq!(
+            parsed.items[1],
+            Item::text("2", "a dog").meta(json!({"label": "animal"}))
+        );
+        let error = tsv(&b"a\tb\nfruit an apple\n"[..], "in.tsv", TWO)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("in.tsv, line 2: no tab"), "{error}");
-        assert!(tsv(&b"a\t \n"[..], "f", TWO).unwrap_err().to_string().contains("empty"));
+        assert!(
+            tsv(&b"a\t \n"[..], "f", TWO)
+                .unwrap_err()
+                .to_string()
+                .contains("empty")
+        );
     }
 
     #[test]
     fn csv_columns_of_numbers_form_the_vector() {
-        let parsed = csv(&b"x,name,y,class\n1,first,-2.5,7\n\n\"3\",\"a, b\",4e1,8\n"[..], "f", TWO).unwrap();
+        let parsed = csv(
+            &b"x,name,y,class\n1,first,-2.5,7\n\n\"3\",\"a, b\",4e1,8\n"[..],
+            "f",
+            TWO,
+        )
+        .unwrap();
         let meta = |name: &str, label: &str| json!({"name": name, "label": label});
-        assert_eq!(parsed.items[0], Item::vector("0", vec![1.0, -2.5]).meta(meta("first", "7")));
-        assert_eq!(parsed.items[1], Item::vector("1", vec![3.0, 40.0]).meta(meta("a, b", "8")));
+        assert_eq!(
+            parsed.items[0],
+            Item::vector("0", vec![1.0, -2.5]).meta(meta("first", "7"))
+        );
+        assert_eq!(
+            parsed.items[1],
+            Item::vector("1", vec![3.0, 40.0]).meta(meta("a, b", "8"))
+        );
         assert_eq!(parsed.places, [Place::Line(2), Place::Line(4)]);
     }
 
     #[test]
     fn csv_errors_name_line_and_column() {
-        csv_refused("x,y,l\n1,2,a\n1,two,a\n", "in.csv, line 3: column \"y\" holds \"two\", not a number");
-        csv_refused("x,y,l\r\n\r\n1,2,a\r\n\r\n1,two,a\r\n", "in.csv, line 5: column \"y\"");
-        csv_refused("x,y,l\n1,2,\"a\nb\"\n1,two,a\n", "in.csv, line 4: column \"y\"");
-        csv_refused("x,y,l\n1,2,a\n1,2\n", "in.csv, line 3: 2 fields, but the header has 3");
-        csv_refused("x,y,l\n1,NaN,a\n", "line 2: the vector has NaN at position 1");
-        csv_refused("x,y,l\n1,inf,a\n", "line 2: the vector has inf at position 1");
+        csv_refused(
+            "x,y,l\n1,2,a\n1,two,a\n",
+            "in.csv, line 3: column \"y\" holds \"two\", not a number",
+        );
+        csv_refused(
+            "x,y,l\r\n\r\n1,2,a\r\n\r\n1,two,a\r\n",
+            "in.csv, line 5: column \"y\"",
+        );
+        csv_refused(
+            "x,y,l\n1,2,\"a\nb\"\n1,two,a\n",
+            "in.csv, line 4: column \"y\"",
+        );
+        csv_refused(
+            "x,y,l\n1,2,a\n1,2\n",
+            "in.csv, line 3: 2 fields, but the header has 3",
+        );
+        csv_refused(
+            "x,y,l\n1,NaN,a\n",
+            "line 2: the vector has NaN at position 1",
+        );
+        csv_refused(
+            "x,y,l\n1,inf,a\n",
+            "line 2: the vector has inf at position 1",
+        );
         csv_refused("1,2,3\n1,2,3\n", "the first line is all numbers");
         csv_refused("x,y,z,l\n1,2,3,a\n", "line 2: the vector has 3 numbers");
         csv_refused(
             "x,y,z,l\n1,abc,,a\n1,2,3,a",
             "line 2: the vector has 1 numbers, but the collection's dimension is 2",
         );
-        csv_refused("x,y,z,l\n1,abc,,a\n1,2,3,a", "hold numbers, and there is none in \"y\", \"z\"");
+        csv_refused(
+            "x,y,z,l\n1,abc,,a\n1,2,3,a",
+            "hold numbers, and there is none in \"y\", \"z\"",
+        );
         csv_refused("a,b\nx,y\n", "no column but the last holds a number");
-        csv_refused("x,y,label,l\n1,2,a,b\n", "two columns would be \"meta.label\"");
+        csv_refused(
+            "x,y,label,l\n1,2,a,b\n",
+            "two columns would be \"meta.label\"",
+        );
         csv_refused("x,y,l\n", "the input is empty");
         csv_refused("", "the input is empty");
-        let error = csv(&b"x,y,l\n1,2,\xff\n"[..], "in.csv", TWO).unwrap_err().to_string();
+        let error = csv(&b"x,y,l\n1,2,\xff\n"[..], "in.csv", TWO)
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "in.csv, line 2: not UTF-8 in field 3");
     }
 
@@ -286,8 +409,14 @@ mod tests {
         const BEHIND: &str = "the quoted field that begins here goes on behind its closing quote";
         let refused = |text: &str, line: u64, with: &str| {
             csv_refused(text, &format!("in.csv, line {line}: {with}"));
-            csv_refused(&text.replace('\n', "\r\n"), &format!("in.csv, line {line}: {with}"));
-            csv_refused(&format!("\u{feff}{text}"), &format!("in.csv, line {line}: {with}"));
+            csv_refused(
+                &text.replace('\n', "\r\n"),
+                &format!("in.csv, line {line}: {with}"),
+            );
+            csv_refused(
+                &format!("\u{feff}{text}"),
+                &format!("in.csv, line {line}: {with}"),
+            );
         };
         refused("x,y,l\n1,2,\"a\n3,4,b\n5,6,c\n", 2, UNCLOSED);
         refused("x,y,l\n1,2,a\n\n3,4,\"", 4, UNCLOSED);
@@ -298,16 +427,31 @@ mod tests {
         let good = "\"x\",y,l\n1,2,\"a \"\"b\"\" \n,c\" \n3,4,5\" 6\"\n\"5\",6,\"\"\n";
         let labels = |text: &str| -> Vec<Value> {
             let parsed = csv(text.as_bytes(), "f", TWO).unwrap();
-            parsed.items.into_iter().map(|item| item.meta["label"].clone()).collect()
+            parsed
+                .items
+                .into_iter()
+                .map(|item| item.meta["label"].clone())
+                .collect()
         };
         for text in [good.to_owned(), format!("\u{feff}{good}")] {
             assert_eq!(labels(&text), ["a \"b\" \n,c ", "5\" 6\"", ""]);
         }
         // What came before, and behind a field that closes, is not lost.
-        let skip = Expected { skip_bad: true, ..TWO };
+        let skip = Expected {
+            skip_bad: true,
+            ..TWO
+        };
         let text = "x,y,l\n1,2,a\n3,4,\"b\"c\n5,6,d\n7,8,\"e\n9,9,f\n";
-        let parsed = csv(std::io::BufReader::with_capacity(3, text.as_bytes()), "f", skip).unwrap();
+        let parsed = csv(
+            std::io::BufReader::with_capacity(3, text.as_bytes()),
+            "f",
+            skip,
+        )
+        .unwrap();
         assert_eq!(parsed.places, [2, 4].map(Place::Line));
-        assert_eq!(parsed.bad.iter().map(|bad| bad.place).collect::<Vec<_>>(), [3, 5].map(Place::Line));
+        assert_eq!(
+            parsed.bad.iter().map(|bad| bad.place).collect::<Vec<_>>(),
+            [3, 5].map(Place::Line)
+        );
     }
 }

@@ -27,7 +27,11 @@ pub struct InputError {
 impl InputError {
     /// An error at a place.
     pub fn new(file: &str, place: Place, reason: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), place, reason: reason.into() }
+        Self {
+            file: file.to_owned(),
+            place,
+            reason: reason.into(),
+        }
     }
 
     /// Whether the rest of the input can be read when this part is left out.

@@ -22,12 +22,17 @@ struct ItemLine {
     meta: Value,
 }
 
-/// Reads items, one JSON object a line. An item without an id is named by its line's number from 0; blank lines count
-/// and are passed over.
+/// Reads items, one JSON object a line. An item without an id is named by its line's number from 0;
+/// blank lines count and are passed over.
 ///
 /// # Errors
-/// [`InputError`] at the first line that cannot be used (unless they are skipped), and for an input without items.
-pub fn items_jsonl(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parsed, InputError> {
+/// [`InputError`] at the first line that cannot be used (unless they are skipped), and for an input
+/// without items.
+pub fn items_jsonl(
+    reader: impl BufRead,
+    file: &str,
+    expected: Expected,
+) -> Result<Parsed, InputError> {
     let mut collector = Collector::new(file, expected);
     for line in Lines::new(reader, file) {
         match line {
@@ -43,7 +48,13 @@ fn item(number: u64, text: &str) -> Result<Item, String> {
     let line: ItemLine = json_line(text)?;
     let vector = line.vector.map(|v| narrow(&v, "the vector")).transpose()?;
     let id = line.id.unwrap_or_else(|| (number - 1).to_string());
-    Ok(Item { id, text: line.text, vector, meta: line.meta, ..Item::default() })
+    Ok(Item {
+        id,
+        text: line.text,
+        vector,
+        meta: line.meta,
+        ..Item::default()
+    })
 }
 
 /// Reads one JSON value of a line.
@@ -69,7 +80,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const TWO: Expected = Expected { dim: 2, texts: true, zero_vectors: true, skip_bad: false };
+    const TWO: Expected = Expected {
+        dim: 2,
+        texts: true,
+        zero_vectors: true,
+        skip_bad: false,
+    };
 
     fn parse(text: &str) -> Result<Parsed, String> {
         items_jsonl(text.as_bytes(), "in.jsonl", TWO).map_err(|e| e.to_string())
@@ -82,8 +98,15 @@ mod tests {
 
     #[test]
     fn ids_default_to_line_numbers_from_0_with_blank_lines_counted() {
-        let parsed = parse("{\"text\": \"x\"}\n\n{\"vector\": [1, 2.5], \"meta\": {\"a\": 1}}\n").unwrap();
-        assert_eq!(parsed.items, [Item::text("0", "x"), Item::vector("2", vec![1.0, 2.5]).meta(json!({"a": 1}))]);
+        let parsed =
+            parse("{\"text\": \"x\"}\n\n{\"vector\": [1, 2.5], \"meta\": {\"a\": 1}}\n").unwrap();
+        assert_eq!(
+            parsed.items,
+            [
+                Item::text("0", "x"),
+                Item::vector("2", vec![1.0, 2.5]).meta(json!({"a": 1}))
+            ]
+        );
         assert_eq!(parsed.places, [Place::Line(1), Place::Line(3)]);
     }
 
@@ -91,13 +114,25 @@ mod tests {
     fn what_cannot_be_used_is_refused_with_file_and_line() {
         refused("{\"text\": \"x\"}\n{\"text\": \n", "in.jsonl, line 2: ");
         refused("[1]", "in.jsonl, line 1: not a JSON object");
-        refused("{\"text\": \"x\", \"vektor\": [1, 2]}", "unknown field `vektor`");
-        refused("{\"text\": \"x\", \"text\": \"y\"}", "duplicate field `text`");
+        refused(
+            "{\"text\": \"x\", \"vektor\": [1, 2]}",
+            "unknown field `vektor`",
+        );
+        refused(
+            "{\"text\": \"x\", \"text\": \"y\"}",
+            "duplicate field `text`",
+        );
         refused("{\"id\": 7, \"text\": \"x\"}", "expected a string");
         refused("{\"id\": \"\", \"text\": \"x\"}", "the id is empty");
-        refused(&format!("{{\"id\": \"{}\", \"text\": \"x\"}}", "i".repeat(513)), "513 bytes");
+        refused(
+            &format!("{{\"id\": \"{}\", \"text\": \"x\"}}", "i".repeat(513)),
+            "513 bytes",
+        );
         refused("{\"id\": \"a\"}", "needs a \"text\" or a \"vector\"");
-        refused("{\"vector\": [1]}", "has 1 numbers, but the collection's dimension is 2");
+        refused(
+            "{\"vector\": [1]}",
+            "has 1 numbers, but the collection's dimension is 2",
+        );
         refused("{\"vector\": [1, NaN]}", "line 1");
         refused("{\"vector\": [1, 1e999]}", "number out of range");
         refused("{\"vector\": [1, 1e39]}", "too large for a 32-bit float");
@@ -107,11 +142,23 @@ mod tests {
 
     #[test]
     fn metadata_has_limits() {
-        let deep = |n: usize| format!("{{\"text\":\"x\",\"meta\":{}1{}}}", "{\"a\":".repeat(n), "}".repeat(n));
+        let deep = |n: usize| {
+            format!(
+                "{{\"text\":\"x\",\"meta\":{}1{}}}",
+                "{\"a\":".repeat(n),
+                "}".repeat(n)
+            )
+        };
         assert!(parse(&deep(32)).is_ok());
         refused(&deep(33), "deeper than 32");
         refused(&deep(200), "recursion limit");
-        refused(&format!("{{\"text\":\"x\",\"meta\":{{\"a\":\"{}\"}}}}", "y".repeat(64 << 10)), "bytes of JSON");
+        refused(
+            &format!(
+                "{{\"text\":\"x\",\"meta\":{{\"a\":\"{}\"}}}}",
+                "y".repeat(64 << 10)
+            ),
+            "bytes of JSON",
+        );
     }
 
     #[test]
@@ -121,7 +168,10 @@ mod tests {
             "in.jsonl, line 3: the id \"a\" stands already in line 1",
         );
         // A line's default id may collide with one that is written out.
-        refused("{\"id\":\"1\",\"text\":\"x\"}\n{\"text\":\"x\"}", "line 2: the id \"1\" stands already in line 1");
+        refused(
+            "{\"id\":\"1\",\"text\":\"x\"}\n{\"text\":\"x\"}",
+            "line 2: the id \"1\" stands already in line 1",
+        );
     }
 
     #[test]
@@ -132,12 +182,23 @@ mod tests {
 
     #[test]
     fn bad_lines_can_be_skipped_but_not_all_of_them() {
-        let skip = Expected { skip_bad: true, ..TWO };
+        let skip = Expected {
+            skip_bad: true,
+            ..TWO
+        };
         let input = b"{\"id\":\"a\",\"text\":\"x\"}\n\xff\nnonsense\n{\"id\":\"a\",\"text\":\"y\"}\n{\"text\":\"z\"}\n";
         let parsed = items_jsonl(&input[..], "f", skip).unwrap();
         assert_eq!(parsed.items, [Item::text("a", "x"), Item::text("4", "z")]);
-        assert_eq!(parsed.bad.iter().map(|b| b.place).collect::<Vec<_>>(), [2, 3, 4].map(Place::Line));
-        let none = items_jsonl(&b"nonsense\n"[..], "f", skip).unwrap_err().to_string();
-        assert!(none.contains("none of its 1 items can be used") && none.contains("line 1"), "{none}");
+        assert_eq!(
+            parsed.bad.iter().map(|b| b.place).collect::<Vec<_>>(),
+            [2, 3, 4].map(Place::Line)
+        );
+        let none = items_jsonl(&b"nonsense\n"[..], "f", skip)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            none.contains("none of its 1 items can be used") && none.contains("line 1"),
+            "{none}"
+        );
     }
 }

@@ -62,7 +62,11 @@ pub fn judgements_jsonl(
         judgements.push((number, judgement));
     }
     if judgements.is_empty() {
-        return Err(InputError::new(file, Place::File, "the input is empty: it holds no judgements"));
+        return Err(InputError::new(
+            file,
+            Place::File,
+            "the input is empty: it holds no judgements",
+        ));
     }
     Ok(judgements)
 }
@@ -83,7 +87,10 @@ impl JudgementLine {
             || self.grade.is_some();
         let mut judgement = match (pair, graded) {
             (true, true) => {
-                return Err("mixes the forms {\"a\", \"b\", \"similar\"} and {\"query\", \"item\", ..}".into());
+                return Err(
+                    "mixes the forms {\"a\", \"b\", \"similar\"} and {\"query\", \"item\", ..}"
+                        .into(),
+                );
             }
             (false, false) => {
                 return Err(
@@ -98,13 +105,21 @@ impl JudgementLine {
             check_id(user).map_err(|e| e.replace("the id", "\"user\""))?;
             judgement = judgement.user(user.clone());
         }
-        if let Some(source) = self.source.as_deref().map(source_name).transpose()?.or(defaults.source) {
+        if let Some(source) = self
+            .source
+            .as_deref()
+            .map(source_name)
+            .transpose()?
+            .or(defaults.source)
+        {
             judgement = judgement.source(source);
         }
         if let Some(weight) = self.weight {
             let narrow = weight as f32;
             if !(narrow.is_finite() && narrow > 0.0) {
-                return Err(format!("\"weight\" is {weight:?}; it must be above 0 and finite as a 32-bit float"));
+                return Err(format!(
+                    "\"weight\" is {weight:?}; it must be above 0 and finite as a 32-bit float"
+                ));
             }
             judgement = judgement.weight(narrow);
         }
@@ -127,15 +142,30 @@ impl JudgementLine {
         check_id(a).map_err(|e| format!("\"a\": {e}"))?;
         check_id(b).map_err(|e| format!("\"b\": {e}"))?;
         if a == b {
-            return Err(format!("\"a\" and \"b\" are both {:?}; an item is not judged against itself", cut(a)));
+            return Err(format!(
+                "\"a\" and \"b\" are both {:?}; an item is not judged against itself",
+                cut(a)
+            ));
         }
-        Ok(if similar { Judgement::similar(a.clone(), b.clone()) } else { Judgement::dissimilar(a.clone(), b.clone()) })
+        Ok(if similar {
+            Judgement::similar(a.clone(), b.clone())
+        } else {
+            Judgement::dissimilar(a.clone(), b.clone())
+        })
     }
 
     fn graded(&self, expected: Expected) -> Result<Judgement, String> {
-        let item = self.item.as_ref().ok_or("a judgement of an answer needs \"item\"")?;
+        let item = self
+            .item
+            .as_ref()
+            .ok_or("a judgement of an answer needs \"item\"")?;
         check_id(item).map_err(|e| format!("\"item\": {e}"))?;
-        let query = query(self.query.as_ref(), self.query_id.as_ref(), self.query_vector.as_deref(), expected)?;
+        let query = query(
+            self.query.as_ref(),
+            self.query_id.as_ref(),
+            self.query_vector.as_deref(),
+            expected,
+        )?;
         if self.query_id.as_ref() == Some(item) {
             return Err(format!(
                 "\"query_id\" and \"item\" are both {:?}; an item is not judged against itself",
@@ -151,9 +181,15 @@ impl JudgementLine {
                 }
             }
             (None, Some(grade)) if (-1.0..=1.0).contains(&grade) => grade as f32,
-            (None, Some(grade)) => return Err(format!("\"grade\" is {grade:?}; it lies between -1 and 1")),
-            (Some(_), Some(_)) => return Err("has both \"relevant\" and \"grade\"; one of them is needed".into()),
-            (None, None) => return Err("needs \"relevant\" (true or false) or \"grade\" (-1 to 1)".into()),
+            (None, Some(grade)) => {
+                return Err(format!("\"grade\" is {grade:?}; it lies between -1 and 1"));
+            }
+            (Some(_), Some(_)) => {
+                return Err("has both \"relevant\" and \"grade\"; one of them is needed".into());
+            }
+            (None, None) => {
+                return Err("needs \"relevant\" (true or false) or \"grade\" (-1 to 1)".into());
+            }
         };
         Ok(Judgement::graded(query, item.clone(), grade))
     }
@@ -167,9 +203,10 @@ pub(crate) fn query(
     expected: Expected,
 ) -> Result<Query, String> {
     match (text, id, vector) {
-        (Some(_), None, None) if !expected.texts => {
-            Err("the collection has no encoder for \"query\"; give \"query_id\" or \"query_vector\"".into())
-        }
+        (Some(_), None, None) if !expected.texts => Err(
+            "the collection has no encoder for \"query\"; give \"query_id\" or \"query_vector\""
+                .into(),
+        ),
         (Some(text), None, None) if text.trim().is_empty() => Err("\"query\" is empty".into()),
         (Some(text), None, None) => Ok(text.as_str().into()),
         (None, Some(id), None) => {
@@ -181,7 +218,9 @@ pub(crate) fn query(
             check_vector(&vector, "\"query_vector\"", expected)?;
             Ok(vector.into())
         }
-        (None, None, None) => Err("needs a query: \"query\", \"query_id\" or \"query_vector\"".into()),
+        (None, None, None) => {
+            Err("needs a query: \"query\", \"query_id\" or \"query_vector\"".into())
+        }
         _ => Err("has more than one of \"query\", \"query_id\" and \"query_vector\"".into()),
     }
 }
@@ -195,14 +234,23 @@ pub fn source_name(name: &str) -> Result<Source, String> {
         "explicit" => Ok(Source::Explicit),
         "click" => Ok(Source::Click),
         "proxy" => Ok(Source::Proxy),
-        other => Err(format!("{:?} is no source; there are explicit, click and proxy", cut(other))),
+        other => Err(format!(
+            "{:?} is no source; there are explicit, click and proxy",
+            cut(other)
+        )),
     }
 }
 
 fn time(text: &str) -> Result<SystemTime, String> {
-    let wrong =
-        || format!("\"at\" is {:?}, not a time as RFC 3339 has it, such as \"2026-03-01T09:30:00Z\"", cut(text));
-    text.parse::<jiff::Timestamp>().map(SystemTime::from).map_err(|_| wrong())
+    let wrong = || {
+        format!(
+            "\"at\" is {:?}, not a time as RFC 3339 has it, such as \"2026-03-01T09:30:00Z\"",
+            cut(text)
+        )
+    };
+    text.parse::<jiff::Timestamp>()
+        .map(SystemTime::from)
+        .map_err(|_| wrong())
 }
 
 #[cfg(test)]
@@ -210,15 +258,24 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const TWO: Expected = Expected { dim: 2, texts: true, zero_vectors: true, skip_bad: false };
+    const TWO: Expected = Expected {
+        dim: 2,
+        texts: true,
+        zero_vectors: true,
+        skip_bad: false,
+    };
 
     fn parse(text: &str) -> Result<Vec<(u64, Judgement)>, String> {
-        judgements_jsonl(text.as_bytes(), "j.jsonl", TWO, &Defaults::default()).map_err(|e| e.to_string())
+        judgements_jsonl(text.as_bytes(), "j.jsonl", TWO, &Defaults::default())
+            .map_err(|e| e.to_string())
     }
 
     fn refused(text: &str, with: &str) {
         let error = parse(text).unwrap_err();
-        assert!(error.starts_with("j.jsonl, line 1: ") && error.contains(with), "{error:?} does not say {with:?}");
+        assert!(
+            error.starts_with("j.jsonl, line 1: ") && error.contains(with),
+            "{error:?} does not say {with:?}"
+        );
     }
 
     #[test]
@@ -239,7 +296,10 @@ mod tests {
 
     #[test]
     fn what_a_line_says_goes_before_the_defaults() {
-        let defaults = Defaults { user: Some("ann".into()), source: Some(Source::Click) };
+        let defaults = Defaults {
+            user: Some("ann".into()),
+            source: Some(Source::Click),
+        };
         let text = "{\"a\":\"x\",\"b\":\"y\",\"similar\":true}
 {\"a\":\"x\",\"b\":\"y\",\"similar\":true,\"user\":\"bob\",\"source\":\"proxy\",\"weight\":2,\"at\":\"1970-01-01T01:00:10+01:00\",\"shown\":[\"z\",\"y\"]}";
         let parsed = judgements_jsonl(text.as_bytes(), "f", TWO, &defaults).unwrap();
@@ -247,34 +307,102 @@ mod tests {
         assert_eq!(parsed[0].1, one.clone().user("ann").source(Source::Click));
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
         let shown = vec!["z".to_owned(), "y".to_owned()];
-        assert_eq!(parsed[1].1, one.user("bob").source(Source::Proxy).weight(2.0).at(at).shown(shown));
+        assert_eq!(
+            parsed[1].1,
+            one.user("bob")
+                .source(Source::Proxy)
+                .weight(2.0)
+                .at(at)
+                .shown(shown)
+        );
     }
 
     #[test]
     fn what_cannot_be_used_is_refused_with_file_and_line() {
-        refused(r#"{"query": "t", "item": "x", "relevent": true}"#, "unknown field `relevent`");
+        refused(
+            r#"{"query": "t", "item": "x", "relevent": true}"#,
+            "unknown field `relevent`",
+        );
         refused(r#"{"query": "t", "item": "x"}"#, "needs \"relevant\"");
-        refused(r#"{"query": "t", "item": "x", "relevant": true, "grade": 1}"#, "both \"relevant\" and \"grade\"");
-        refused(r#"{"query": "t", "item": "x", "relevant": 1}"#, "expected a boolean");
+        refused(
+            r#"{"query": "t", "item": "x", "relevant": true, "grade": 1}"#,
+            "both \"relevant\" and \"grade\"",
+        );
+        refused(
+            r#"{"query": "t", "item": "x", "relevant": 1}"#,
+            "expected a boolean",
+        );
         refused(r#"{"query": "t", "relevant": true}"#, "needs \"item\"");
         refused(r#"{"item": "x", "relevant": true}"#, "needs a query");
-        refused(r#"{"query": "t", "query_id": "q", "item": "x", "relevant": true}"#, "more than one");
-        refused(r#"{"query": " ", "item": "x", "relevant": true}"#, "\"query\" is empty");
-        refused(r#"{"query_id": "x", "item": "x", "relevant": true}"#, "not judged against itself");
-        refused(r#"{"a": "x", "b": "x", "similar": true}"#, "not judged against itself");
-        refused(r#"{"a": "x", "b": "y"}"#, "needs \"a\", \"b\" and \"similar\"");
-        refused(r#"{"a": "x", "b": "y", "similar": true, "item": "x"}"#, "mixes the forms");
-        refused(r#"{"query": "t", "item": "x", "grade": 1.01}"#, "lies between -1 and 1");
-        refused(r#"{"query": "t", "item": "x", "grade": -2}"#, "lies between -1 and 1");
-        refused(r#"{"query_vector": [1], "item": "x", "grade": 1}"#, "the collection's dimension is 2");
-        refused(r#"{"query_vector": [1, 1e40], "item": "x", "grade": 1}"#, "too large");
-        refused(r#"{"a": "x", "b": "y", "similar": true, "weight": 0}"#, "above 0");
-        refused(r#"{"a": "x", "b": "y", "similar": true, "weight": 1e60}"#, "above 0 and finite");
-        refused(r#"{"a": "x", "b": "y", "similar": true, "source": "guess"}"#, "explicit, click and proxy");
-        refused(r#"{"a": "x", "b": "y", "similar": true, "at": "yesterday"}"#, "RFC 3339");
-        refused(r#"{"a": "x", "b": "y", "similar": true, "at": "2026-01-01"}"#, "RFC 3339");
-        refused(r#"{"a": "x", "b": "y", "similar": true, "user": ""}"#, "\"user\" is empty");
+        refused(
+            r#"{"query": "t", "query_id": "q", "item": "x", "relevant": true}"#,
+            "more than one",
+        );
+        refused(
+            r#"{"query": " ", "item": "x", "relevant": true}"#,
+            "\"query\" is empty",
+        );
+        refused(
+            r#"{"query_id": "x", "item": "x", "relevant": true}"#,
+            "not judged against itself",
+        );
+        refused(
+            r#"{"a": "x", "b": "x", "similar": true}"#,
+            "not judged against itself",
+        );
+        refused(
+            r#"{"a": "x", "b": "y"}"#,
+            "needs \"a\", \"b\" and \"similar\"",
+        );
+        refused(
+            r#"{"a": "x", "b": "y", "similar": true, "item": "x"}"#,
+            "mixes the forms",
+        );
+        refused(
+            r#"{"query": "t", "item": "x", "grade": 1.01}"#,
+            "lies between -1 and 1",
+        );
+        refused(
+            r#"{"query": "t", "item": "x", "grade": -2}"#,
+            "lies between -1 and 1",
+        );
+        refused(
+            r#"{"query_vector": [1], "item": "x", "grade": 1}"#,
+            "the collection's dimension is 2",
+        );
+        refused(
+            r#"{"query_vector": [1, 1e40], "item": "x", "grade": 1}"#,
+            "too large",
+        );
+        refused(
+            r#"{"a": "x", "b": "y", "similar": true, "weight": 0}"#,
+            "above 0",
+        );
+        refused(
+            r#"{"a": "x", "b": "y", "similar": true, "weight": 1e60}"#,
+            "above 0 and finite",
+        );
+        refused(
+            r#"{"a": "x", "b": "y", "similar": true, "source": "guess"}"#,
+            "explicit, click and proxy",
+        );
+        refused(
+            r#"{"a": "x", "b": "y", "similar": true, "at": "yesterday"}"#,
+            "RFC 3339",
+        );
+        refused(
+            r#"{"a": "x", "b": "y", "similar": true, "at": "2026-01-01"}"#,
+            "RFC 3339",
+        );
+        refused(
+            r#"{"a": "x", "b": "y", "similar": true, "user": ""}"#,
+            "\"user\" is empty",
+        );
         refused("{}", "no judgement");
-        assert!(parse("").unwrap_err().contains("j.jsonl: the input is empty"));
+        assert!(
+            parse("")
+                .unwrap_err()
+                .contains("j.jsonl: the input is empty")
+        );
     }
 }

@@ -4,13 +4,14 @@ use std::io::{BufRead, Read};
 
 use super::error::{InputError, Place};
 
-/// The longest line that is read: a text of 1 MiB with every byte escaped, metadata and a vector fit well within it.
+/// The longest line that is read: a text of 1 MiB with every byte escaped, metadata and a vector
+/// fit well within it.
 const MAX_LINE_BYTES: u64 = 16 << 20;
 
 /// The lines of a reader.
 ///
-/// A line that is too long or no UTF-8 is an error that names it, and reading goes on behind it; a reader that fails
-/// ends the iteration with an error of the file.
+/// A line that is too long or no UTF-8 is an error that names it, and reading goes on behind it; a
+/// reader that fails ends the iteration with an error of the file.
 pub struct Lines<'a, R> {
     reader: R,
     file: &'a str,
@@ -21,13 +22,20 @@ pub struct Lines<'a, R> {
 impl<'a, R: BufRead> Lines<'a, R> {
     /// Reads lines of `reader`, which messages call `file`.
     pub fn new(reader: R, file: &'a str) -> Self {
-        Self { reader, file, number: 0, ended: false }
+        Self {
+            reader,
+            file,
+            number: 0,
+            ended: false,
+        }
     }
 
     fn read(&mut self) -> Result<Option<String>, InputError> {
         let mut bytes = Vec::new();
         let mut bounded = self.reader.by_ref().take(MAX_LINE_BYTES + 1);
-        let read = bounded.read_until(b'\n', &mut bytes).map_err(|e| self.broken(&e))?;
+        let read = bounded
+            .read_until(b'\n', &mut bytes)
+            .map_err(|e| self.broken(&e))?;
         if read == 0 {
             return Ok(None);
         }
@@ -45,8 +53,12 @@ impl<'a, R: BufRead> Lines<'a, R> {
         if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
             bytes.drain(..3);
         }
-        let text = String::from_utf8(bytes)
-            .map_err(|e| self.wrong(format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to() + 1)))?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            self.wrong(format!(
+                "not UTF-8 at byte {}",
+                e.utf8_error().valid_up_to() + 1
+            ))
+        })?;
         Ok(Some(text))
     }
 
@@ -73,7 +85,11 @@ impl<'a, R: BufRead> Lines<'a, R> {
     }
 
     fn broken(&self, error: &std::io::Error) -> InputError {
-        InputError::new(self.file, Place::File, format!("cannot be read after line {}: {error}", self.number))
+        InputError::new(
+            self.file,
+            Place::File,
+            format!("cannot be read after line {}: {error}", self.number),
+        )
     }
 }
 
@@ -100,14 +116,22 @@ mod tests {
 
     #[test]
     fn lines_are_numbered_and_lose_their_ends_and_the_byte_order_mark() {
-        let lines: Vec<_> = Lines::new(&b"\xef\xbb\xbfone\r\n\ntwo"[..], "f").map(Result::unwrap).collect();
-        assert_eq!(lines, [(1, "one".into()), (2, String::new()), (3, "two".into())]);
+        let lines: Vec<_> = Lines::new(&b"\xef\xbb\xbfone\r\n\ntwo"[..], "f")
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(
+            lines,
+            [(1, "one".into()), (2, String::new()), (3, "two".into())]
+        );
     }
 
     #[test]
     fn a_line_that_is_no_utf8_is_named_and_the_next_is_read() {
         let lines: Vec<_> = Lines::new(&b"a\xff\nb\n"[..], "f").collect();
-        assert_eq!(lines[0].as_ref().unwrap_err().to_string(), "f, line 1: not UTF-8 at byte 2");
+        assert_eq!(
+            lines[0].as_ref().unwrap_err().to_string(),
+            "f, line 1: not UTF-8 at byte 2"
+        );
         assert_eq!(lines[1], Ok((2, "b".into())));
         assert_eq!(lines.len(), 2);
     }
@@ -117,7 +141,13 @@ mod tests {
         let long = std::io::repeat(b'x').take(MAX_LINE_BYTES + 5);
         let input = std::io::BufReader::new(long.chain(&b"\nnext"[..]));
         let lines: Vec<_> = Lines::new(input, "f").collect();
-        assert!(lines[0].as_ref().unwrap_err().to_string().starts_with("f, line 1: the line is longer"));
+        assert!(
+            lines[0]
+                .as_ref()
+                .unwrap_err()
+                .to_string()
+                .starts_with("f, line 1: the line is longer")
+        );
         assert_eq!(lines[1], Ok((2, "next".into())));
     }
 }

@@ -1,7 +1,9 @@
-//! The `.npy` files of `NumPy`: a 2-D array of f16, f32 or f64, C order, little-endian, header versions 1 to 3.
+//! The `.npy` files of `NumPy`: a 2-D array of f16, f32 or f64, C order, little-endian, header
+//! versions 1 to 3.
 //!
-//! The header is not trusted: its length is bounded, and rows are read one after another, so that memory grows with the
-//! data that is there and not with the shape that is claimed. Format: NEP 1, `numpy.lib.format`.
+//! The header is not trusted: its length is bounded, and rows are read one after another, so that
+//! memory grows with the data that is there and not with the shape that is claimed. Format: NEP 1,
+//! `numpy.lib.format`.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
@@ -21,7 +23,8 @@ const MAX_HEADER_BYTES: usize = 10_000;
 /// Reads an array as f32.
 ///
 /// # Errors
-/// [`InputError`] when it is no such array, when its data end early or go on, or at a number that is not finite.
+/// [`InputError`] when it is no such array, when its data end early or go on, or at a number that
+/// is not finite.
 pub fn npy_f32(reader: impl BufRead, file: &str) -> Result<Array2<f32>, InputError> {
     let mut reader = Array::open(reader, file)?;
     let mut numbers: Vec<f32> = Vec::new();
@@ -42,10 +45,18 @@ pub fn npy_f32(reader: impl BufRead, file: &str) -> Result<Array2<f32>, InputErr
 ///
 /// # Errors
 /// As [`npy_f32`], and at a row that the collection cannot search for.
-pub fn npy_queries(reader: impl BufRead, file: &str, expected: Expected) -> Result<Array2<f32>, InputError> {
+pub fn npy_queries(
+    reader: impl BufRead,
+    file: &str,
+    expected: Expected,
+) -> Result<Array2<f32>, InputError> {
     let vectors = npy_f32(reader, file)?;
     if vectors.ncols() != expected.dim {
-        let reason = format!("has {} columns, but the collection's dimension is {}", vectors.ncols(), expected.dim);
+        let reason = format!(
+            "has {} columns, but the collection's dimension is {}",
+            vectors.ncols(),
+            expected.dim
+        );
         return Err(InputError::new(file, Place::File, reason));
     }
     for (row, vector) in (0..).zip(vectors.outer_iter()) {
@@ -77,20 +88,26 @@ pub fn npy_f64(reader: impl BufRead, file: &str) -> Result<Array2<f64>, InputErr
 /// Reads items, one a row, named by their row numbers or by the lines of `ids`.
 ///
 /// # Errors
-/// [`InputError`] at the first row that cannot be used (unless they are skipped), and when there are not as many ids as
-/// rows.
+/// [`InputError`] at the first row that cannot be used (unless they are skipped), and when there
+/// are not as many ids as rows.
 pub fn npy_items<I: BufRead>(
     reader: impl BufRead,
     file: &str,
     ids: Option<(I, &str)>,
     expected: Expected,
 ) -> Result<Parsed, InputError> {
-    let ids = ids.map(|(reader, name)| read_ids(reader, name).map(|ids| (ids, name))).transpose()?;
+    let ids = ids
+        .map(|(reader, name)| read_ids(reader, name).map(|ids| (ids, name)))
+        .transpose()?;
     let mut array = Array::open(reader, file)?;
     if let Some((ids, name)) = &ids
         && ids.len() as u64 != array.rows
     {
-        let reason = format!("{} ids for the {} rows of {file}; there must be one a row", ids.len(), array.rows);
+        let reason = format!(
+            "{} ids for the {} rows of {file}; there must be one a row",
+            ids.len(),
+            array.rows
+        );
         return Err(InputError::new(name, Place::File, reason));
     }
     let mut collector = Collector::new(file, expected);
@@ -100,10 +117,16 @@ pub fn npy_items<I: BufRead>(
             Some((ids, _)) => ids.get(row as usize).cloned().unwrap_or_default(),
             None => row.to_string(),
         };
-        let wrong = array.numbers().enumerate().find(|(_, v)| !(*v as f32).is_finite());
+        let wrong = array
+            .numbers()
+            .enumerate()
+            .find(|(_, v)| !(*v as f32).is_finite());
         let item = match wrong {
             Some((column, value)) => Err(not_finite(file, row, column, value).reason),
-            None => Ok(Item::vector(id, array.numbers().map(|v| v as f32).collect::<Vec<f32>>())),
+            None => Ok(Item::vector(
+                id,
+                array.numbers().map(|v| v as f32).collect::<Vec<f32>>(),
+            )),
         };
         collector.push(Place::Row(row), item)?;
     }
@@ -120,7 +143,10 @@ fn read_ids(reader: impl BufRead, file: &str) -> Result<Vec<String>, InputError>
         let wrong = |reason| InputError::new(file, Place::Line(number), reason);
         check_id(&id).map_err(wrong)?;
         if let Some(first) = seen.insert(id.clone(), number) {
-            return Err(wrong(format!("the id {:?} stands already in line {first}; an id may stand once", cut(&id))));
+            return Err(wrong(format!(
+                "the id {:?} stands already in line {first}; an id may stand once",
+                cut(&id)
+            )));
         }
         ids.push(id);
     }
@@ -164,14 +190,21 @@ impl<'a, R: BufRead> Array<'a, R> {
             "<f4" => Number::F32,
             "<f8" => Number::F64,
             other if other.starts_with('>') => {
-                return Err(wrong(format!("holds big-endian numbers ({other}); save it with .astype('<f4')")));
+                return Err(wrong(format!(
+                    "holds big-endian numbers ({other}); save it with .astype('<f4')"
+                )));
             }
             other => {
-                return Err(wrong(format!("holds {:?}, not f16, f32 or f64; save it with .astype('<f4')", cut(other))));
+                return Err(wrong(format!(
+                    "holds {:?}, not f16, f32 or f64; save it with .astype('<f4')",
+                    cut(other)
+                )));
             }
         };
         if header.fortran_order {
-            return Err(wrong("is in Fortran order; save numpy.ascontiguousarray(..) of it".into()));
+            return Err(wrong(
+                "is in Fortran order; save numpy.ascontiguousarray(..) of it".into(),
+            ));
         }
         let [rows, columns] = header.shape[..] else {
             return Err(wrong(format!(
@@ -182,15 +215,30 @@ impl<'a, R: BufRead> Array<'a, R> {
         let columns = usize::try_from(columns)
             .ok()
             .filter(|c| (1..=affinis::MAX_DIM).contains(c))
-            .ok_or_else(|| wrong(format!("has {columns} columns; a vector has 1 to {} numbers", affinis::MAX_DIM)))?;
-        Ok(Self { reader, file, rows, columns, number, row: vec![0; columns * number.bytes()] })
+            .ok_or_else(|| {
+                wrong(format!(
+                    "has {columns} columns; a vector has 1 to {} numbers",
+                    affinis::MAX_DIM
+                ))
+            })?;
+        Ok(Self {
+            reader,
+            file,
+            rows,
+            columns,
+            number,
+            row: vec![0; columns * number.bytes()],
+        })
     }
 
     fn read_row(&mut self, row: u64) -> Result<(), InputError> {
         self.reader.read_exact(&mut self.row).map_err(|e| {
             let reason = match e.kind() {
                 ErrorKind::UnexpectedEof => {
-                    format!("is cut short: the header promises {} rows and the data end in row {row}", self.rows)
+                    format!(
+                        "is cut short: the header promises {} rows and the data end in row {row}",
+                        self.rows
+                    )
                 }
                 _ => format!("cannot be read: {e}"),
             };
@@ -200,18 +248,23 @@ impl<'a, R: BufRead> Array<'a, R> {
 
     fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
         let number = self.number;
-        self.row.chunks_exact(number.bytes()).map(move |bytes| match (number, bytes) {
-            (Number::F16, &[a, b]) => f64::from(f16::from_le_bytes([a, b])),
-            (Number::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-            (_, bytes) => bytes.try_into().map_or(f64::NAN, f64::from_le_bytes),
-        })
+        self.row
+            .chunks_exact(number.bytes())
+            .map(move |bytes| match (number, bytes) {
+                (Number::F16, &[a, b]) => f64::from(f16::from_le_bytes([a, b])),
+                (Number::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+                (_, bytes) => bytes.try_into().map_or(f64::NAN, f64::from_le_bytes),
+            })
     }
 
     fn check_end(&mut self) -> Result<(), InputError> {
         let wrong = |reason: String| Err(InputError::new(self.file, Place::File, reason));
         match self.reader.fill_buf() {
             Ok([]) => Ok(()),
-            Ok(_) => wrong(format!("goes on behind the {} rows that its header promises", self.rows)),
+            Ok(_) => wrong(format!(
+                "goes on behind the {} rows that its header promises",
+                self.rows
+            )),
             Err(e) => wrong(format!("cannot be read: {e}")),
         }
     }
@@ -222,7 +275,8 @@ impl<'a, R: BufRead> Array<'a, R> {
         if numbers.is_empty() {
             return Err(wrong("the input is empty: it holds no rows".into()));
         }
-        Array2::from_shape_vec((numbers.len() / self.columns, self.columns), numbers).map_err(|e| wrong(e.to_string()))
+        Array2::from_shape_vec((numbers.len() / self.columns, self.columns), numbers)
+            .map_err(|e| wrong(e.to_string()))
     }
 }
 
@@ -250,7 +304,11 @@ fn read_header(reader: &mut impl Read) -> Result<Header, String> {
     };
     let mut magic = [0; 8];
     let mut start = Vec::new();
-    reader.by_ref().take(8).read_to_end(&mut start).map_err(short)?;
+    reader
+        .by_ref()
+        .take(8)
+        .read_to_end(&mut start)
+        .map_err(short)?;
     if start.is_empty() {
         return Err("the input is empty".into());
     }
@@ -272,12 +330,19 @@ fn read_header(reader: &mut impl Read) -> Result<Header, String> {
         version => return Err(format!("has npy format {version}; 1 to 3 are known")),
     };
     if length > MAX_HEADER_BYTES {
-        return Err(format!("claims an npy header of {length} bytes; the most is {MAX_HEADER_BYTES}"));
+        return Err(format!(
+            "claims an npy header of {length} bytes; the most is {MAX_HEADER_BYTES}"
+        ));
     }
     let mut header = vec![0; length];
     reader.read_exact(&mut header).map_err(short)?;
     let text = std::str::from_utf8(&header).map_err(|_| "has an npy header that is not text")?;
-    parse_header(text).ok_or_else(|| format!("has an npy header that is not understood: {:?}", cut(text.trim_end())))
+    parse_header(text).ok_or_else(|| {
+        format!(
+            "has an npy header that is not understood: {:?}",
+            cut(text.trim_end())
+        )
+    })
 }
 
 /// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, the keys in any order.
@@ -296,7 +361,8 @@ fn parse_header(text: &str) -> Option<Header> {
             }
             "fortran_order" if order.is_none() => {
                 order = Some(rest.starts_with("True"));
-                rest.strip_prefix("True").or_else(|| rest.strip_prefix("False"))?
+                rest.strip_prefix("True")
+                    .or_else(|| rest.strip_prefix("False"))?
             }
             "shape" if shape.is_none() => {
                 let (inside, after) = rest.strip_prefix('(')?.split_once(')')?;
@@ -304,7 +370,10 @@ fn parse_header(text: &str) -> Option<Header> {
                 let numbers = inside.strip_suffix(',').unwrap_or(inside);
                 let parsed: Option<Vec<u64>> = match numbers {
                     "" => Some(Vec::new()),
-                    _ => numbers.split(',').map(|n| n.trim().trim_end_matches('L').parse().ok()).collect(),
+                    _ => numbers
+                        .split(',')
+                        .map(|n| n.trim().trim_end_matches('L').parse().ok())
+                        .collect(),
                 };
                 shape = Some(parsed?);
                 after
@@ -318,7 +387,11 @@ fn parse_header(text: &str) -> Option<Header> {
             None => return None,
         };
     }
-    Some(Header { descr: descr?, fortran_order: order?, shape: shape? })
+    Some(Header {
+        descr: descr?,
+        fortran_order: order?,
+        shape: shape?,
+    })
 }
 
 /// A Python string at the start of a text, and what follows it.
@@ -333,9 +406,13 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
 /// What the writer says.
 pub fn write_npy_f64(mut writer: impl Write, matrix: &ArrayView2<'_, f64>) -> io::Result<()> {
     let (rows, columns) = matrix.dim();
-    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let mut header =
+        format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
-    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
+    header.extend(std::iter::repeat_n(
+        ' ',
+        unpadded.next_multiple_of(64) - unpadded,
+    ));
     header.push('\n');
     writer.write_all(MAGIC)?;
     writer.write_all(&[1, 0])?;
@@ -352,7 +429,12 @@ mod tests {
     use super::*;
     use ndarray::array;
 
-    const TWO: Expected = Expected { dim: 2, texts: false, zero_vectors: true, skip_bad: false };
+    const TWO: Expected = Expected {
+        dim: 2,
+        texts: false,
+        zero_vectors: true,
+        skip_bad: false,
+    };
 
     fn npy(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
         let mut bytes = [MAGIC, &[version, 0][..]].concat();
@@ -371,19 +453,31 @@ mod tests {
 
     fn refused(bytes: &[u8], with: &str) {
         let error = npy_f32(bytes, "in.npy").unwrap_err().to_string();
-        assert!(error.starts_with("in.npy") && error.contains(with), "{error:?} does not say {with:?}");
+        assert!(
+            error.starts_with("in.npy") && error.contains(with),
+            "{error:?} does not say {with:?}"
+        );
     }
 
     #[test]
     fn three_number_types_and_three_versions_are_read() {
         let wanted = array![[1.0, -2.5], [0.5, 4.0]];
         let numbers = [1.0, -2.5, 0.5, 4.0_f64];
-        let f16s: Vec<u8> = numbers.iter().flat_map(|&v| f16::from_f64(v).to_le_bytes()).collect();
-        let f32s: Vec<u8> = numbers.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
+        let f16s: Vec<u8> = numbers
+            .iter()
+            .flat_map(|&v| f16::from_f64(v).to_le_bytes())
+            .collect();
+        let f32s: Vec<u8> = numbers
+            .iter()
+            .flat_map(|&v| (v as f32).to_le_bytes())
+            .collect();
         let f64s: Vec<u8> = numbers.iter().flat_map(|&v| v.to_le_bytes()).collect();
         for (descr, data) in [("<f2", f16s), ("<f4", f32s), ("<f8", f64s)] {
             for version in 1..=3 {
-                assert_eq!(npy_f64(&npy(version, &header(descr, "(2, 2)"), &data)[..], "f").unwrap(), wanted);
+                assert_eq!(
+                    npy_f64(&npy(version, &header(descr, "(2, 2)"), &data)[..], "f").unwrap(),
+                    wanted
+                );
             }
         }
     }
@@ -395,7 +489,11 @@ mod tests {
         write_npy_f64(&mut bytes, &matrix.view()).unwrap();
         assert_eq!((bytes.len() - 6 * 8) % 64, 0);
         let read = npy_f64(&bytes[..], "f").unwrap();
-        assert!(read.iter().zip(&matrix).all(|(a, b)| a.to_bits() == b.to_bits()));
+        assert!(
+            read.iter()
+                .zip(&matrix)
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+        );
     }
 
     #[test]
@@ -405,16 +503,28 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(npy_f32(&bytes[..end], "f").is_err(), "cut at {end}");
         }
-        refused(&bytes[..bytes.len() - 1], "is cut short: the header promises 2 rows and the data end in row 1");
+        refused(
+            &bytes[..bytes.len() - 1],
+            "is cut short: the header promises 2 rows and the data end in row 1",
+        );
         bytes.push(0);
         refused(&bytes, "goes on behind the 2 rows");
     }
 
     #[test]
     fn claims_of_the_header_allocate_nothing() {
-        refused(&npy(1, &header("<f4", "(18446744073709551615, 4096)"), &[0; 64]), "cut short");
-        refused(&npy(1, &header("<f4", "(1, 4097)"), &[]), "has 4097 columns");
-        refused(&npy(1, &header("<f4", "(1, 99999999999999999999999)"), &[]), "not understood");
+        refused(
+            &npy(1, &header("<f4", "(18446744073709551615, 4096)"), &[0; 64]),
+            "cut short",
+        );
+        refused(
+            &npy(1, &header("<f4", "(1, 4097)"), &[]),
+            "has 4097 columns",
+        );
+        refused(
+            &npy(1, &header("<f4", "(1, 99999999999999999999999)"), &[]),
+            "not understood",
+        );
         let mut huge = [MAGIC, &[2, 0][..]].concat();
         huge.extend(u32::MAX.to_le_bytes());
         refused(&huge, "claims an npy header of 4294967295 bytes");
@@ -426,12 +536,26 @@ mod tests {
         refused(&npy(1, &header(">f4", "(1, 1)"), &[0; 4]), "big-endian");
         refused(&npy(1, &header("<f4", "(2,)"), &[0; 8]), "has 1 dimensions");
         refused(&npy(1, &header("<f4", "(0, 2)"), &[]), "the input is empty");
-        refused(&npy(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1)}", &[0; 4]), "Fortran");
         refused(
-            &npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", &[0; 4]),
+            &npy(
+                1,
+                "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1)}",
+                &[0; 4],
+            ),
+            "Fortran",
+        );
+        refused(
+            &npy(
+                1,
+                "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}",
+                &[0; 4],
+            ),
             "not f16, f32 or f64",
         );
-        refused(&npy(1, "{'descr': '<f4', 'shape': (1, 1)}", &[0; 4]), "not understood");
+        refused(
+            &npy(1, "{'descr': '<f4', 'shape': (1, 1)}", &[0; 4]),
+            "not understood",
+        );
         refused(&npy(9, "", &[]), "npy format 9");
         refused(b"PK\x03\x04zip archive", "is no npy file");
         refused(b"", "the input is empty");
@@ -439,20 +563,42 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_finite_are_named_by_row_and_column() {
-        let data: Vec<u8> = [1.0, 2.0, 3.0, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect();
-        refused(&npy(1, &header("<f4", "(2, 2)"), &data), "row 1: NaN in column 1");
-        refused(&npy(1, &header("<f8", "(1, 1)"), &1e300_f64.to_le_bytes()), "row 0: 1e300 in column 0 is too large");
+        let data: Vec<u8> = [1.0, 2.0, 3.0, f32::NAN]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        refused(
+            &npy(1, &header("<f4", "(2, 2)"), &data),
+            "row 1: NaN in column 1",
+        );
+        refused(
+            &npy(1, &header("<f8", "(1, 1)"), &1e300_f64.to_le_bytes()),
+            "row 0: 1e300 in column 0 is too large",
+        );
     }
 
     #[test]
     fn rows_become_items_named_by_number_or_by_the_ids_file() {
         let mut bytes = Vec::new();
         write_npy_f64(&mut bytes, &array![[1.0, 2.0], [3.0, 4.0]].view()).unwrap();
-        let items = |ids: Option<&str>| npy_items(&bytes[..], "x.npy", ids.map(|i| (i.as_bytes(), "ids.txt")), TWO);
-        assert_eq!(items(None).unwrap().items[1], Item::vector("1", vec![3.0, 4.0]));
+        let items = |ids: Option<&str>| {
+            npy_items(
+                &bytes[..],
+                "x.npy",
+                ids.map(|i| (i.as_bytes(), "ids.txt")),
+                TWO,
+            )
+        };
+        assert_eq!(
+            items(None).unwrap().items[1],
+            Item::vector("1", vec![3.0, 4.0])
+        );
         assert_eq!(items(Some("a\nb\n")).unwrap().items[1].id, "b");
         let message = |ids| items(Some(ids)).unwrap_err().to_string();
-        assert_eq!(message("a\na\n"), "ids.txt, line 2: the id \"a\" stands already in line 1; an id may stand once");
+        assert_eq!(
+            message("a\na\n"),
+            "ids.txt, line 2: the id \"a\" stands already in line 1; an id may stand once"
+        );
         assert!(message("a\n").contains("ids.txt: 1 ids for the 2 rows"));
         assert!(message("a\n\n").contains("ids.txt, line 2: the id is empty"));
     }

@@ -34,8 +34,8 @@ struct QueryLine {
 
 /// Reads either format, told apart by the first line that is not blank: `{` begins JSON.
 ///
-/// Qrels are `topic iteration item grade` lines; a grade above 0 is relevant. `texts` are the topics' texts; without
-/// them a topic is the id of a stored item.
+/// Qrels are `topic iteration item grade` lines; a grade above 0 is relevant. `texts` are the
+/// topics' texts; without them a topic is the id of a stored item.
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, and for an input without queries.
@@ -45,7 +45,11 @@ pub fn evaluation(
     expected: Expected,
     texts: Option<&BTreeMap<String, String>>,
 ) -> Result<EvaluationInput, InputError> {
-    let mut input = EvaluationInput { queries: Vec::new(), lines: Vec::new(), without_relevant: Vec::new() };
+    let mut input = EvaluationInput {
+        queries: Vec::new(),
+        lines: Vec::new(),
+        without_relevant: Vec::new(),
+    };
     let mut topics = Topics::default();
     let mut json = None;
     for line in Lines::new(reader, file) {
@@ -56,9 +60,13 @@ pub fn evaluation(
         let wrong = |reason| InputError::new(file, Place::Line(number), reason);
         if *json.get_or_insert(text.trim_start().starts_with('{')) {
             if texts.is_some() {
-                return Err(wrong("holds JSON lines, and a file of queries belongs to TREC qrels".to_owned()));
+                return Err(wrong(
+                    "holds JSON lines, and a file of queries belongs to TREC qrels".to_owned(),
+                ));
             }
-            input.queries.push(json_query(&text, expected).map_err(wrong)?);
+            input
+                .queries
+                .push(json_query(&text, expected).map_err(wrong)?);
             input.lines.push(number);
         } else {
             topics.take(number, &text).map_err(wrong)?;
@@ -79,7 +87,12 @@ pub fn evaluation(
 
 fn json_query(text: &str, expected: Expected) -> Result<EvalQuery, String> {
     let line: QueryLine = json_line(text)?;
-    let query = query(line.query.as_ref(), line.query_id.as_ref(), line.query_vector.as_deref(), expected)?;
+    let query = query(
+        line.query.as_ref(),
+        line.query_id.as_ref(),
+        line.query_vector.as_deref(),
+        expected,
+    )?;
     if line.relevant.is_empty() {
         return Err("\"relevant\" is empty, so nothing can be measured on this query".into());
     }
@@ -122,13 +135,23 @@ impl Topics {
     fn take(&mut self, number: u64, line: &str) -> Result<(), String> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [topic, _, item, grade] = fields[..] else {
-            return Err(format!("{} fields; a line of TREC qrels has 4: topic, iteration, item, grade", fields.len()));
+            return Err(format!(
+                "{} fields; a line of TREC qrels has 4: topic, iteration, item, grade",
+                fields.len()
+            ));
         };
         check_id(topic)?;
         check_id(item)?;
-        let grade: i64 = grade.parse().map_err(|_| format!("the grade {:?} is no whole number", cut(grade)))?;
-        if let Some(first) = self.judged.insert((topic.to_owned(), item.to_owned()), number) {
-            return Err(format!("topic {topic:?} and item {item:?} stand already in line {first}"));
+        let grade: i64 = grade
+            .parse()
+            .map_err(|_| format!("the grade {:?} is no whole number", cut(grade)))?;
+        if let Some(first) = self
+            .judged
+            .insert((topic.to_owned(), item.to_owned()), number)
+        {
+            return Err(format!(
+                "topic {topic:?} and item {item:?} stand already in line {first}"
+            ));
         }
         let (_, relevant) = self.relevant.entry(topic.to_owned()).or_insert_with(|| {
             self.order.push(topic.to_owned());
@@ -156,12 +179,20 @@ impl Topics {
                     Query::like(topic.clone())
                 }
                 Some(Some(text)) => query(Some(text), None, None, expected).map_err(wrong)?,
-                Some(None) => return Err(wrong(format!("the file of queries has no topic {:?}", cut(&topic)))),
+                Some(None) => {
+                    return Err(wrong(format!(
+                        "the file of queries has no topic {:?}",
+                        cut(&topic)
+                    )));
+                }
             };
             if relevant.is_empty() {
                 input.without_relevant.push(topic);
             } else {
-                input.queries.push(EvalQuery { query: asked, relevant });
+                input.queries.push(EvalQuery {
+                    query: asked,
+                    relevant,
+                });
                 input.lines.push(line);
             }
         }
@@ -173,7 +204,10 @@ impl Topics {
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, and for an input without queries.
-pub fn queries_tsv(reader: impl BufRead, file: &str) -> Result<BTreeMap<String, String>, InputError> {
+pub fn queries_tsv(
+    reader: impl BufRead,
+    file: &str,
+) -> Result<BTreeMap<String, String>, InputError> {
     let mut queries = BTreeMap::new();
     let mut lines: HashMap<String, u64> = HashMap::new();
     for line in Lines::new(reader, file) {
@@ -182,19 +216,28 @@ pub fn queries_tsv(reader: impl BufRead, file: &str) -> Result<BTreeMap<String, 
             continue;
         }
         let wrong = |reason: String| InputError::new(file, Place::Line(number), reason);
-        let (topic, text) = text.split_once('\t').ok_or_else(|| wrong("no tab; a line is topic<TAB>text".into()))?;
+        let (topic, text) = text
+            .split_once('\t')
+            .ok_or_else(|| wrong("no tab; a line is topic<TAB>text".into()))?;
         let topic = topic.trim();
         check_id(topic).map_err(wrong)?;
         if text.trim().is_empty() {
             return Err(wrong("the text behind the tab is empty".into()));
         }
         if let Some(first) = lines.insert(topic.to_owned(), number) {
-            return Err(wrong(format!("the topic {:?} stands already in line {first}", cut(topic))));
+            return Err(wrong(format!(
+                "the topic {:?} stands already in line {first}",
+                cut(topic)
+            )));
         }
         queries.insert(topic.to_owned(), text.to_owned());
     }
     if queries.is_empty() {
-        return Err(InputError::new(file, Place::File, "the input is empty: it holds no queries"));
+        return Err(InputError::new(
+            file,
+            Place::File,
+            "the input is empty: it holds no queries",
+        ));
     }
     Ok(queries)
 }
@@ -203,7 +246,12 @@ pub fn queries_tsv(reader: impl BufRead, file: &str) -> Result<BTreeMap<String, 
 mod tests {
     use super::*;
 
-    const TWO: Expected = Expected { dim: 2, texts: true, zero_vectors: true, skip_bad: false };
+    const TWO: Expected = Expected {
+        dim: 2,
+        texts: true,
+        zero_vectors: true,
+        skip_bad: false,
+    };
 
     fn parse(text: &str, texts: Option<&str>) -> Result<EvaluationInput, String> {
         let texts = texts.map(|t| queries_tsv(t.as_bytes(), "q.tsv").unwrap());
@@ -211,7 +259,16 @@ mod tests {
     }
 
     fn asked(input: &EvaluationInput) -> Vec<(Query, Vec<&str>)> {
-        input.queries.iter().map(|q| (q.query.clone(), q.relevant.iter().map(String::as_str).collect())).collect()
+        input
+            .queries
+            .iter()
+            .map(|q| {
+                (
+                    q.query.clone(),
+                    q.relevant.iter().map(String::as_str).collect(),
+                )
+            })
+            .collect()
     }
 
     #[test]
@@ -220,8 +277,11 @@ mod tests {
 {"query_id": "q", "relevant": ["q", "x"]}
 {"query_vector": [1, 2], "relevant": ["x"]}"#;
         let input = parse(text, None).unwrap();
-        let wanted: [(Query, Vec<&str>); 3] =
-            [("text".into(), vec!["x", "y"]), (Query::like("q"), vec!["x"]), (vec![1.0, 2.0].into(), vec!["x"])];
+        let wanted: [(Query, Vec<&str>); 3] = [
+            ("text".into(), vec!["x", "y"]),
+            (Query::like("q"), vec!["x"]),
+            (vec![1.0, 2.0].into(), vec!["x"]),
+        ];
         assert_eq!(asked(&input), wanted);
         assert_eq!(input.lines, [1, 2, 3]);
     }
@@ -230,7 +290,13 @@ mod tests {
     fn qrels_are_gathered_by_topic() {
         let text = "7 0 x 1\n7 0 y 0\n8\tQ0\tx\t2\n9 0 x -1\n7 0 z 3\n";
         let input = parse(text, Some("7\tseven\n8\teight\n9\tnine\n10\tunused\n")).unwrap();
-        assert_eq!(asked(&input), [("seven".into(), vec!["x", "z"]), ("eight".into(), vec!["x"])]);
+        assert_eq!(
+            asked(&input),
+            [
+                ("seven".into(), vec!["x", "z"]),
+                ("eight".into(), vec!["x"])
+            ]
+        );
         assert_eq!(input.without_relevant, ["9"]);
         let by_id = parse("7 0 x 1\n7 0 7 1\n", None).unwrap();
         assert_eq!(asked(&by_id), [(Query::like("7"), vec!["x"])]);
@@ -242,22 +308,53 @@ mod tests {
             let error = parse(text, texts).unwrap_err();
             assert!(error.contains(with), "{error:?} does not say {with:?}");
         };
-        refused("{\"query\": \"t\", \"relevant\": []}", None, "e, line 1: \"relevant\" is empty");
+        refused(
+            "{\"query\": \"t\", \"relevant\": []}",
+            None,
+            "e, line 1: \"relevant\" is empty",
+        );
         refused("{\"query\": \"t\"}", None, "missing field `relevant`");
-        refused("{\"query\": \"t\", \"relevant\": [\"x\", \"x\"]}", None, "\"x\" twice");
-        refused("{\"query_id\": \"x\", \"relevant\": [\"x\"]}", None, "only the query's own item");
-        refused("{\"query\": \"t\", \"relevant\": [\"x\"], \"k\": 3}", None, "unknown field `k`");
-        refused("{\"query\": \"t\", \"relevant\": [\"x\"]}", Some("7\tseven"), "belongs to TREC qrels");
+        refused(
+            "{\"query\": \"t\", \"relevant\": [\"x\", \"x\"]}",
+            None,
+            "\"x\" twice",
+        );
+        refused(
+            "{\"query_id\": \"x\", \"relevant\": [\"x\"]}",
+            None,
+            "only the query's own item",
+        );
+        refused(
+            "{\"query\": \"t\", \"relevant\": [\"x\"], \"k\": 3}",
+            None,
+            "unknown field `k`",
+        );
+        refused(
+            "{\"query\": \"t\", \"relevant\": [\"x\"]}",
+            Some("7\tseven"),
+            "belongs to TREC qrels",
+        );
         refused("7 0 x 1\n7 0 x\n", None, "e, line 2: 3 fields");
         refused("7 0 x one", None, "no whole number");
-        refused("7 0 x 1\n\n7 0 x 1", None, "e, line 3: topic \"7\" and item \"x\" stand already in line 1");
-        refused("7 0 x 1", Some("8\teight"), "e, line 1: the file of queries has no topic \"7\"");
+        refused(
+            "7 0 x 1\n\n7 0 x 1",
+            None,
+            "e, line 3: topic \"7\" and item \"x\" stand already in line 1",
+        );
+        refused(
+            "7 0 x 1",
+            Some("8\teight"),
+            "e, line 1: the file of queries has no topic \"7\"",
+        );
         refused("7 0 x 0", None, "none of its 1 topics has a relevant item");
         refused("", None, "the input is empty");
         for (text, with) in [
             ("7 seven", "q, line 1: no tab"),
             ("7\t", "is empty"),
-            ("7\ta\n7\tb", "line 2: the topic \"7\" stands already in line 1"),
+            (
+                "7\ta\n7\tb",
+                "line 2: the topic \"7\" stands already in line 1",
+            ),
             ("", "holds no queries"),
         ] {
             let error = queries_tsv(text.as_bytes(), "q").unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! Quotes of csv that are not as RFC 4180 has them. The csv reader takes them as they come, so that one quote too many
-//! makes a field of all records up to the next one.
+//! Quotes of csv that are not as RFC 4180 has them. The csv reader takes them as they come, so that
+//! one quote too many makes a field of all records up to the next one.
 
 /// Follows the quotes of an input as the csv reader does, byte after byte.
 #[derive(Debug, Default)]
@@ -81,11 +81,16 @@ impl Quotes {
 
     /// What was wrong first among all that began before an offset; it is not said again.
     pub(super) fn wrong_before(&mut self, offset: u64) -> Option<Wrong> {
-        let count = self.wrong.partition_point(|wrong| wrong.opened.offset < offset);
+        let count = self
+            .wrong
+            .partition_point(|wrong| wrong.opened.offset < offset);
         self.wrong.drain(..count).next()
     }
 
     fn refuse(&mut self, reason: &'static str) {
-        self.wrong.push(Wrong { opened: self.opened, reason });
+        self.wrong.push(Wrong {
+            opened: self.opened,
+            reason,
+        });
     }
 }

@@ -47,13 +47,18 @@ impl Input {
     /// [`InputError`] when the file cannot be opened or is a directory.
     pub fn open(&self) -> Result<Opened, InputError> {
         let name = self.name();
-        let wrong = |e: io::Error| InputError::new(&name, Place::File, format!("cannot be read: {e}"));
+        let wrong =
+            |e: io::Error| InputError::new(&name, Place::File, format!("cannot be read: {e}"));
         let reader: Box<dyn BufRead> = match self {
             Self::Stdin => Box::new(io::stdin().lock()),
             Self::File(path) => {
                 let file = File::open(path).map_err(wrong)?;
                 if file.metadata().map_err(wrong)?.is_dir() {
-                    return Err(InputError::new(&name, Place::File, "is a directory, not a file"));
+                    return Err(InputError::new(
+                        &name,
+                        Place::File,
+                        "is a directory, not a file",
+                    ));
                 }
                 Box::new(BufReader::with_capacity(1 << 16, file))
             }
@@ -66,6 +71,10 @@ impl FromStr for Input {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "-" { Self::Stdin } else { Self::File(text.into()) })
+        Ok(if text == "-" {
+            Self::Stdin
+        } else {
+            Self::File(text.into())
+        })
     }
 }

@@ -25,7 +25,10 @@ pub(crate) struct Out {
 impl Out {
     pub(crate) fn new(json: bool) -> Self {
         // Colours are dropped where standard output is no terminal and where NO_COLOR is set.
-        Self { json, stdout: BufWriter::new(AutoStream::auto(io::stdout())) }
+        Self {
+            json,
+            stdout: BufWriter::new(AutoStream::auto(io::stdout())),
+        }
     }
 
     /// Whether a program reads.
@@ -56,10 +59,17 @@ pub(crate) fn note(text: impl Display) {
 
 /// Warns on standard error.
 pub(crate) fn warn(text: impl Display) {
-    anstream::eprintln!("{0}warning:{0:#} {1}", style::WARN, style::plain_lines(&text.to_string()));
+    anstream::eprintln!(
+        "{0}warning:{0:#} {1}",
+        style::WARN,
+        style::plain_lines(&text.to_string())
+    );
 }
 
 /// Says on standard error why the command failed.
 pub(crate) fn error(text: &impl Display) {
-    anstream::eprintln!("{BAD}error:{BAD:#} {}", style::plain_lines(&text.to_string()));
+    anstream::eprintln!(
+        "{BAD}error:{BAD:#} {}",
+        style::plain_lines(&text.to_string())
+    );
 }

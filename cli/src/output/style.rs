@@ -63,10 +63,14 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// A text as it may stand on a terminal: one line, without control characters, and without those that turn the
-/// direction of what follows, so that a text cannot be read as another one than it is.
+/// A text as it may stand on a terminal: one line, without control characters, and without those
+/// that turn the direction of what follows, so that a text cannot be read as another one than it
+/// is.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !turns(*c)).map(|c| if breaks(c) { ' ' } else { c }).collect()
+    text.chars()
+        .filter(|c| !turns(*c))
+        .map(|c| if breaks(c) { ' ' } else { c })
+        .collect()
 }
 
 /// The same of a message, which may have several lines.
@@ -90,7 +94,10 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(count),
+            ["0", "999", "1,000", "1,234,567"]
+        );
         assert_eq!(
             [999, 1000, 999_949, 999_950, 4_608_128].map(bytes),
             ["999 B", "1.0 kB", "999.9 kB", "1.0 MB", "4.6 MB"]
@@ -99,7 +106,10 @@ mod tests {
             [0.05, 0.9994, 0.9996, 9.94, 41.2, 999.6].map(millis),
             ["50 us", "999 us", "1.0 ms", "9.9 ms", "41 ms", "1.0 s"]
         );
-        assert_eq!([0.0, 1.0, 0.012_346, 1234.6, -7.25].map(number), ["0", "1.000", "0.01235", "1235", "-7.250"]);
+        assert_eq!(
+            [0.0, 1.0, 0.012_346, 1234.6, -7.25].map(number),
+            ["0", "1.000", "0.01235", "1235", "-7.250"]
+        );
         assert_eq!(number(1e-9), "1.000e-9");
     }
 
@@ -111,6 +121,9 @@ mod tests {
 
     #[test]
     fn a_text_cannot_turn_the_direction_of_what_follows() {
-        assert_eq!(plain("\u{202e}evil\u{202c} \u{2066}a\u{2069}\u{2028}\u{5d0}\u{200f}"), "evil a \u{5d0}\u{200f}");
+        assert_eq!(
+            plain("\u{202e}evil\u{202c} \u{2066}a\u{2069}\u{2028}\u{5d0}\u{200f}"),
+            "evil a \u{5d0}\u{200f}"
+        );
     }
 }

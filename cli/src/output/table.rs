@@ -26,7 +26,12 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new<const N: usize>(columns: [(&'static str, Align); N]) -> Self {
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        Self { columns: columns.to_vec(), rows: Vec::new(), indent: 0, width }
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+            indent: 0,
+            width,
+        }
     }
 
     /// Spaces before each line.
@@ -43,13 +48,22 @@ impl Table {
     /// Adds a row whose cells have styles of their own.
     pub(crate) fn styled<const N: usize>(&mut self, cells: [(String, Style); N]) {
         debug_assert_eq!(N, self.columns.len());
-        self.rows.push(cells.map(|(text, style)| (plain(&text), style)).to_vec());
+        self.rows
+            .push(cells.map(|(text, style)| (plain(&text), style)).to_vec());
     }
 
-    fn write_row(&self, f: &mut fmt::Formatter<'_>, cells: &[(&str, Style)], widths: &[usize]) -> fmt::Result {
+    fn write_row(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        cells: &[(&str, Style)],
+        widths: &[usize],
+    ) -> fmt::Result {
         write!(f, "{:1$}", "", self.indent)?;
         let mut used = self.indent;
-        let last = cells.iter().rposition(|(text, _)| !text.is_empty()).unwrap_or(0);
+        let last = cells
+            .iter()
+            .rposition(|(text, _)| !text.is_empty())
+            .unwrap_or(0);
         for (at, ((text, style), width)) in cells.iter().zip(widths).enumerate().take(last + 1) {
             if at > 0 {
                 f.write_str("  ")?;
@@ -89,14 +103,18 @@ impl fmt::Display for Table {
             if headed || at > 0 {
                 f.write_str("\n")?;
             }
-            let cells: Vec<_> = row.iter().map(|(text, style)| (text.as_str(), *style)).collect();
+            let cells: Vec<_> = row
+                .iter()
+                .map(|(text, style)| (text.as_str(), *style))
+                .collect();
             self.write_row(f, &cells, &widths)?;
         }
         Ok(())
     }
 }
 
-/// A text cut to a width on the terminal, ending in `...` where it was cut; never shorter than ten columns.
+/// A text cut to a width on the terminal, ending in `...` where it was cut; never shorter than ten
+/// columns.
 fn shorten(text: &str, most: usize) -> String {
     let most = most.max(10);
     if text.width() <= most {
@@ -117,12 +135,24 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_the_last_is_cut() {
-        let mut table = Table::new([("n", Align::Right), ("id", Align::Left), ("text", Align::Left)]).indent(2);
+        let mut table = Table::new([
+            ("n", Align::Right),
+            ("id", Align::Left),
+            ("text", Align::Left),
+        ])
+        .indent(2);
         table.width = Some(24);
         table.row(["1".into(), "日本".into(), "short".into()]);
-        table.row(["10".into(), "b".into(), "much\ntoo long for the line".into()]);
+        table.row([
+            "10".into(),
+            "b".into(),
+            "much\ntoo long for the line".into(),
+        ]);
         let text = anstream::adapter::strip_str(&table.to_string()).to_string();
-        assert_eq!(text, "   n  id    text\n   1  日本  short\n  10  b     much too...");
+        assert_eq!(
+            text,
+            "   n  id    text\n   1  日本  short\n  10  b     much too..."
+        );
     }
 
     #[test]
@@ -131,6 +161,9 @@ mod tests {
         table.width = None;
         table.row(["long".into(), "x".into()]);
         table.row(["a".into(), String::new()]);
-        assert_eq!(anstream::adapter::strip_str(&table.to_string()).to_string(), "long  x\na");
+        assert_eq!(
+            anstream::adapter::strip_str(&table.to_string()).to_string(),
+            "long  x\na"
+        );
     }
 }

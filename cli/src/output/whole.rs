@@ -1,5 +1,5 @@
-//! Files that are there whole or not at all, and what a whole file cannot take the place of: devices, pipes, standard
-//! output.
+//! Files that are there whole or not at all, and what a whole file cannot take the place of:
+//! devices, pipes, standard output.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
@@ -12,7 +12,8 @@ use crate::failure::Failure;
 /// As many symbolic links in a row as Linux follows.
 const MOST_LINKS: usize = 40;
 
-/// Where an output goes, `-` being standard output. A file is written beside its final name and takes it when it is whole.
+/// Where an output goes, `-` being standard output. A file is written beside its final name and
+/// takes it when it is whole.
 pub(crate) struct WholeFile {
     path: PathBuf,
     writer: Writer,
@@ -40,7 +41,10 @@ impl WholeFile {
         } else {
             open(path).map_err(|e| unwritable(path, &e))?
         };
-        Ok(Self { path: path.to_owned(), writer })
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+        })
     }
 
     /// Whether it is standard output, where nothing else may be printed then.
@@ -63,8 +67,14 @@ impl WholeFile {
         let named = match self.writer {
             Writer::Stdout(mut writer) => return Ok(written.and_then(|()| writer.flush())?),
             Writer::Straight(mut writer) => written.and_then(|()| writer.flush()),
-            Writer::Beside { writer, name, replaced } => written.and_then(|()| {
-                let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+            Writer::Beside {
+                writer,
+                name,
+                replaced,
+            } => written.and_then(|()| {
+                let file = writer
+                    .into_inner()
+                    .map_err(io::IntoInnerError::into_error)?;
                 if let Some(replaced) = replaced {
                     take_over(file.as_file(), &replaced)?;
                 }
@@ -78,11 +88,13 @@ impl WholeFile {
 }
 
 fn open(path: &Path) -> io::Result<Writer> {
-    // Opened for writing, so that what may not be written is not replaced either; a pipe waits here for its reader.
+    // Opened for writing, so that what may not be written is not replaced either; a pipe waits here
+    // for its reader.
     let replaced = match OpenOptions::new().write(true).open(path) {
         Ok(file) => match file.metadata()? {
             of if is_stdout(&of) => return Ok(Writer::Stdout(BufWriter::new(io::stdout()))),
-            // The name of somebody's open file, like /dev/fd/3: they would go on with the one that was replaced.
+            // The name of somebody's open file, like /dev/fd/3: they would go on with the one that
+            // was replaced.
             of if of.is_file() && is_of_the_system(path) => {
                 let file = OpenOptions::new().append(true).open(path)?;
                 return Ok(Writer::Straight(BufWriter::new(file)));
@@ -95,7 +107,11 @@ fn open(path: &Path) -> io::Result<Writer> {
     };
     let name = followed(path);
     let file = beside(folder_of(&name), replaced.is_some())?;
-    Ok(Writer::Beside { writer: BufWriter::new(file), name, replaced })
+    Ok(Writer::Beside {
+        writer: BufWriter::new(file),
+        name,
+        replaced,
+    })
 }
 
 /// Whether a file is the one that standard output goes to.
@@ -103,7 +119,11 @@ fn open(path: &Path) -> io::Result<Writer> {
 fn is_stdout(file: &Metadata) -> bool {
     use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|stdout| stdout.metadata());
+    let stdout = io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .map(File::from)
+        .and_then(|stdout| stdout.metadata());
     stdout.is_ok_and(|stdout| (stdout.dev(), stdout.ino()) == (file.dev(), file.ino()))
 }
 
@@ -129,16 +149,23 @@ fn followed(path: &Path) -> PathBuf {
 }
 
 fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
-/// A temporary file: private where it is to replace a file that may be private, else as readable as any new file is.
+/// A temporary file: private where it is to replace a file that may be private, else as readable as
+/// any new file is.
 fn beside(folder: &Path, private: bool) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(if private { 0o600 } else { 0o666 }));
+        builder.permissions(fs::Permissions::from_mode(if private {
+            0o600
+        } else {
+            0o666
+        }));
     }
     #[cfg(not(unix))]
     let _ = private;

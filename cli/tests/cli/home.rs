@@ -19,7 +19,10 @@ pub(crate) struct Ran {
 impl Ran {
     /// Its output as JSON, a document a line.
     pub(crate) fn json(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
     }
 }
 
@@ -30,7 +33,8 @@ impl Home {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// A home with a collection `c` of four points in the plane: a (0, 0), b (1, 0), c (0, 2), d (3, 3).
+    /// A home with a collection `c` of four points in the plane: a (0, 0), b (1, 0), c (0, 2), d
+    /// (3, 3).
     pub(crate) fn with_points() -> Self {
         let home = Self::new();
         home.ok(["create", "c", "--dim", "2"]);
@@ -46,8 +50,8 @@ impl Home {
         home
     }
 
-    /// A home with a collection `c` of 80 points in four dimensions whose first tells two classes apart, and whose others
-    /// are noise that is larger; and 120 judgements that say so.
+    /// A home with a collection `c` of 80 points in four dimensions whose first tells two classes
+    /// apart, and whose others are noise that is larger; and 120 judgements that say so.
     pub(crate) fn with_judgements() -> Self {
         let home = Self::new();
         home.ok(["create", "c", "--dim", "4"]);
@@ -82,7 +86,10 @@ impl Home {
 
     pub(crate) fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_affinis"));
-        command.current_dir(self.0.path()).env_remove("AFFINIS_STORE").args(args);
+        command
+            .current_dir(self.0.path())
+            .env_remove("AFFINIS_STORE")
+            .args(args);
         command
     }
 
@@ -90,9 +97,18 @@ impl Home {
         self.run_with(args, b"")
     }
 
-    pub(crate) fn run_with<'a>(&self, args: impl IntoIterator<Item = &'a str>, input: &[u8]) -> Ran {
-        let mut child =
-            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub(crate) fn run_with<'a>(
+        &self,
+        args: impl IntoIterator<Item = &'a str>,
+        input: &[u8],
+    ) -> Ran {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // A command that refuses its arguments ends without reading.
         let _ = child.stdin.take().unwrap().write_all(input);
         let output = child.wait_with_output().unwrap();
@@ -122,8 +138,14 @@ impl Home {
         self.ok(args.into_iter().chain(["--json"])).json()
     }
 
-    /// Runs what must fail with a status, an empty standard output, and a message that has all the words.
-    pub(crate) fn fails<'a>(&self, args: impl IntoIterator<Item = &'a str>, status: i32, words: &[&str]) {
+    /// Runs what must fail with a status, an empty standard output, and a message that has all the
+    /// words.
+    pub(crate) fn fails<'a>(
+        &self,
+        args: impl IntoIterator<Item = &'a str>,
+        status: i32,
+        words: &[&str],
+    ) {
         failed(&self.run(args), status, words);
     }
 
@@ -138,27 +160,46 @@ pub(crate) fn failed(ran: &Ran, status: i32, words: &[&str]) {
     assert_eq!(ran.status, Some(status), "{ran:?}");
     assert_eq!(ran.stdout, "", "{ran:?}");
     for word in words {
-        assert!(ran.stderr.contains(word), "{:?} does not say {word:?}", ran.stderr);
+        assert!(
+            ran.stderr.contains(word),
+            "{:?} does not say {word:?}",
+            ran.stderr
+        );
     }
     assert!(!ran.stderr.contains("panicked"), "{ran:?}");
 }
 
 /// Documents as JSON lines.
 pub(crate) fn lines(documents: &[Value]) -> String {
-    documents.iter().flat_map(|d| [d.to_string(), "\n".to_owned()]).collect()
+    documents
+        .iter()
+        .flat_map(|d| [d.to_string(), "\n".to_owned()])
+        .collect()
 }
 
 /// A document's keys, in their order.
 pub(crate) fn keys(document: &Value) -> Vec<&str> {
-    document.as_object().unwrap().keys().map(String::as_str).collect()
+    document
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 /// A 2-D array of f32 as npy.
 pub(crate) fn npy(rows: &[&[f32]]) -> Vec<u8> {
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows.len(), rows[0].len());
+    let header = format!(
+        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}",
+        rows.len(),
+        rows[0].len()
+    );
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
-    bytes.extend(rows.iter().flat_map(|row| row.iter().flat_map(|v| v.to_le_bytes())));
+    bytes.extend(
+        rows.iter()
+            .flat_map(|row| row.iter().flat_map(|v| v.to_le_bytes())),
+    );
     bytes
 }

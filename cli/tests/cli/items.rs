@@ -11,7 +11,10 @@ fn get_prints_items_in_the_order_asked() {
     let home = Home::with_points();
     let items = home.all_json(["get", "c", "c", "b"]);
     assert_eq!(keys(&items[0]), ["id", "text", "vector", "meta"]);
-    assert_eq!(items[0], json!({"id": "c", "text": null, "vector": [0.0, 2.0], "meta": {"year": 2021, "lang": "de"}}));
+    assert_eq!(
+        items[0],
+        json!({"id": "c", "text": null, "vector": [0.0, 2.0], "meta": {"year": 2021, "lang": "de"}})
+    );
     assert_eq!(items[1]["text"], "the second");
     assert_eq!(home.json(["get", "c", "d"])["meta"], Value::Null);
 }
@@ -30,13 +33,25 @@ fn an_unknown_id_in_get_or_delete_does_nothing() {
 #[test]
 fn add_replaces_an_item_whose_id_exists() {
     let home = Home::with_points();
-    home.write("more.jsonl", "{\"id\": \"a\", \"vector\": [9, 9]}\n{\"id\": \"new\", \"vector\": [8, 8]}\n");
+    home.write(
+        "more.jsonl",
+        "{\"id\": \"a\", \"vector\": [9, 9]}\n{\"id\": \"new\", \"vector\": [8, 8]}\n",
+    );
     let added = home.json(["add", "c", "more.jsonl"]);
-    assert_eq!((&added["added"], &added["replaced"]), (&json!(1), &json!(1)));
-    assert_eq!(home.json(["get", "c", "a"]), json!({"id": "a", "text": null, "vector": [9.0, 9.0], "meta": null}));
+    assert_eq!(
+        (&added["added"], &added["replaced"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        home.json(["get", "c", "a"]),
+        json!({"id": "a", "text": null, "vector": [9.0, 9.0], "meta": null})
+    );
     assert_eq!(home.items(), 5);
     let hits = &home.json(["search", "c", "--like", "new"])["hits"];
-    assert_eq!((&hits[0]["id"], &hits[0]["distance"]), (&json!("a"), &json!(2.0)));
+    assert_eq!(
+        (&hits[0]["id"], &hits[0]["distance"]),
+        (&json!("a"), &json!(2.0))
+    );
 }
 
 #[test]
@@ -46,12 +61,18 @@ fn every_format_is_read() {
     home.write("x.csv", "u,v,kind\n1,2,first\n3,4,second\n");
     home.ok(["add", "c", "x.csv"]);
     let item = home.json(["get", "c", "1"]);
-    assert_eq!((&item["vector"], &item["meta"]), (&json!([3.0, 4.0]), &json!({"label": "second"})));
+    assert_eq!(
+        (&item["vector"], &item["meta"]),
+        (&json!([3.0, 4.0]), &json!({"label": "second"}))
+    );
 
     home.write("x.npy", npy(&[&[5.0, 6.0], &[7.0, 8.0]]));
     home.write("ids.txt", "left\nright\n");
     home.ok(["add", "c", "x.npy", "--ids", "ids.txt"]);
-    assert_eq!(home.json(["get", "c", "right"])["vector"], json!([7.0, 8.0]));
+    assert_eq!(
+        home.json(["get", "c", "right"])["vector"],
+        json!([7.0, 8.0])
+    );
     let npy = home.run_with(["add", "c", "-", "--format", "npy"], &npy(&[&[0.5, 0.25]]));
     assert_eq!(npy.status, Some(0), "{npy:?}");
     assert_eq!(home.json(["get", "c", "0"])["vector"], json!([0.5, 0.25]));
@@ -71,10 +92,18 @@ fn texts_are_encoded_by_the_built_in_model() {
     );
     home.ok(["add", "notes", "notes.tsv"]);
     let found = home.json(["search", "notes", "fruit tree care", "-k", "2"]);
-    assert_eq!((&found["query"], &found["hits"][0]["id"]), (&json!("fruit tree care"), &json!("0")));
+    assert_eq!(
+        (&found["query"], &found["hits"][0]["id"]),
+        (&json!("fruit tree care"), &json!("0"))
+    );
     assert_eq!(found["hits"][0]["text"], "how to prune apple trees");
     assert_eq!(found["hits"][0]["meta"], json!({"label": "garden"}));
     assert_eq!(found["hits"].as_array().unwrap().len(), 2);
-    let ids: BTreeSet<&str> = found["hits"].as_array().unwrap().iter().map(|h| h["id"].as_str().unwrap()).collect();
+    let ids: BTreeSet<&str> = found["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|h| h["id"].as_str().unwrap())
+        .collect();
     assert!(ids.contains("2"), "{found}");
 }

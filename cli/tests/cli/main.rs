@@ -1,4 +1,5 @@
-//! The binary `affinis`, driven as its users drive it. Each test states a point that the page of the command line makes.
+//! The binary `affinis`, driven as its users drive it. Each test states a point that the page of
+//! the command line makes.
 
 mod home;
 

@@ -17,8 +17,14 @@ fn with_metric() -> (Home, [&'static [&'static str]; 2]) {
 fn a_metric_is_written_to_standard_output_as_a_collection_is() {
     let (home, _) = with_metric();
     for more in [&[][..], &["--json"]] {
-        let ran = home.ok(["metrics", "c", "export", "1", "-"].iter().chain(more).copied());
-        assert_eq!((ran.json().len(), &ran.json()[0]["version"]), (1, &json!(1)));
+        let ran = home.ok(["metrics", "c", "export", "1", "-"]
+            .iter()
+            .chain(more)
+            .copied());
+        assert_eq!(
+            (ran.json().len(), &ran.json()[0]["version"]),
+            (1, &json!(1))
+        );
         assert!(ran.stderr.contains("wrote metric 1"), "{ran:?}");
         home.write("m.json", ran.stdout);
         assert!(!home.path("-").exists());
@@ -40,7 +46,10 @@ mod unix {
     /// Whether a file holds what one of the commands wrote.
     fn is_whole(home: &Home, name: &str) -> bool {
         let text = fs::read_to_string(home.path(name)).unwrap();
-        text.ends_with('\n') && text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok())
+        text.ends_with('\n')
+            && text
+                .lines()
+                .all(|line| serde_json::from_str::<Value>(line).is_ok())
     }
 
     #[test]
@@ -78,11 +87,21 @@ mod unix {
         let (home, commands) = with_metric();
         for command in commands {
             home.write("log", "before\n");
-            let log = fs::OpenOptions::new().append(true).open(home.path("log")).unwrap();
-            let ran = home.command(command.iter().copied().chain(["/dev/stdout"])).stdout(log).status().unwrap();
+            let log = fs::OpenOptions::new()
+                .append(true)
+                .open(home.path("log"))
+                .unwrap();
+            let ran = home
+                .command(command.iter().copied().chain(["/dev/stdout"]))
+                .stdout(log)
+                .status()
+                .unwrap();
             assert!(ran.success());
             let log = fs::read_to_string(home.path("log")).unwrap();
-            assert!(log.starts_with("before\n{") && !log.contains("wrote"), "{log}");
+            assert!(
+                log.starts_with("before\n{") && !log.contains("wrote"),
+                "{log}"
+            );
         }
     }
 
@@ -95,24 +114,46 @@ mod unix {
             symlink(device, home.path(link)).unwrap();
         }
         for command in commands {
-            home.fails(command.iter().copied().chain(["full"]), 1, &["full cannot be written", "No space left"]);
+            home.fails(
+                command.iter().copied().chain(["full"]),
+                1,
+                &["full cannot be written", "No space left"],
+            );
             home.ok(command.iter().copied().chain(["null"]));
             for link in ["full", "null"] {
                 assert!(home.path(link).is_symlink() && !home.path(link).is_file());
             }
         }
-        home.fails(["export", "c", "affinis.store"], 1, &["affinis.store cannot be written", "directory"]);
+        home.fails(
+            ["export", "c", "affinis.store"],
+            1,
+            &["affinis.store cannot be written", "directory"],
+        );
     }
 
     #[test]
     fn whoever_reads_a_pipe_gets_all_of_it() {
         let (home, commands) = with_metric();
-        assert!(Command::new("mkfifo").arg(home.path("pipe")).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(home.path("pipe"))
+                .status()
+                .unwrap()
+                .success()
+        );
         for command in commands {
             let read = fs::File::create(home.path("read")).unwrap();
-            let mut reader = Command::new("cat").arg(home.path("pipe")).stdout(read).spawn().unwrap();
+            let mut reader = Command::new("cat")
+                .arg(home.path("pipe"))
+                .stdout(read)
+                .spawn()
+                .unwrap();
             home.ok(command.iter().copied().chain(["pipe"]));
-            if !fs::metadata(home.path("pipe")).unwrap().file_type().is_fifo() {
+            if !fs::metadata(home.path("pipe"))
+                .unwrap()
+                .file_type()
+                .is_fifo()
+            {
                 reader.kill().unwrap();
                 panic!("the pipe was replaced, and its reader waits for ever");
             }

@@ -23,7 +23,10 @@ fn copy_dir(from: &Path, to: &Path) {
 fn a_backup_is_restored_and_a_damaged_one_changes_nothing() {
     let home = Home::with_points();
     let made = home.json(["backup", "b/monday"]);
-    assert_eq!((&made["collections"], &made["items"]), (&json!(1), &json!(4)));
+    assert_eq!(
+        (&made["collections"], &made["items"]),
+        (&json!(1), &json!(4))
+    );
     home.ok(["delete", "c", "a", "b"]);
     home.fails(["backup", "b/monday"], 1, &["monday", "already"]);
     assert_eq!(home.json(["stats", "c", "--store", "b/monday"])["items"], 4);
@@ -38,7 +41,11 @@ fn a_backup_is_restored_and_a_damaged_one_changes_nothing() {
     assert!(home.json(["restore", "b/monday"])["checked"].as_u64() > Some(4));
     assert_eq!(home.items(), 4);
     home.ok(["restore", "b/monday", "--store", "other"]);
-    assert!(home.ok(["verify", "--store", "other"]).stdout.contains("sound"));
+    assert!(
+        home.ok(["verify", "--store", "other"])
+            .stdout
+            .contains("sound")
+    );
 }
 
 #[test]
@@ -50,7 +57,10 @@ fn compacting_keeps_answers_and_drops_what_was_deleted() {
     let hits = &home.json(["search", "c", "--like", "a"])["hits"];
     assert_eq!(hits.as_array().unwrap().len(), 2, "{before}");
     let bytes = fs::read(home.path("affinis.store/sled/db")).unwrap();
-    assert!(!bytes.windows(10).any(|w| w == b"the second"), "the deleted text is still in the files");
+    assert!(
+        !bytes.windows(10).any(|w| w == b"the second"),
+        "the deleted text is still in the files"
+    );
     home.fails(["compact", "--store", "nowhere"], 1, &["nowhere"]);
 }
 
@@ -58,7 +68,10 @@ fn compacting_keeps_answers_and_drops_what_was_deleted() {
 fn a_sound_store_has_nothing_to_repair() {
     let home = Home::with_judgements();
     let report = home.json(["verify", "--repair"]);
-    assert_eq!((&report["problems"], &report["rebuilt"], &report["lost"]), (&json!([]), &json!([]), &json!([])));
+    assert_eq!(
+        (&report["problems"], &report["rebuilt"], &report["lost"]),
+        (&json!([]), &json!([]), &json!([]))
+    );
     assert!(home.ok(["verify", "--repair"]).stdout.contains("sound"));
 }
 
@@ -72,13 +85,24 @@ fn a_store_that_lost_its_end_is_refused_and_says_so_when_it_is_repaired() {
     fs::remove_dir_all(&store).unwrap();
     copy_dir(&old, &store);
     fs::write(store.join("sled/witness"), witness).unwrap();
-    for args in [&["verify"][..], &["stats", "c"], &["search", "c", "--like", "a"], &["backup", "b"]] {
+    for args in [
+        &["verify"][..],
+        &["stats", "c"],
+        &["search", "c", "--like", "a"],
+        &["backup", "b"],
+    ] {
         failed(&home.run(args.iter().copied()), 1, &["damaged", "missing"]);
     }
     let ran = home.run(["verify", "--repair", "--json"]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert!(report["lost"][0].as_str().unwrap().contains("commits are missing"), "{report}");
+    assert!(
+        report["lost"][0]
+            .as_str()
+            .unwrap()
+            .contains("commits are missing"),
+        "{report}"
+    );
     home.ok(["verify"]);
     assert_eq!(home.items(), 4);
 }
@@ -93,7 +117,11 @@ fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
     for name in ["points", "half", "tiny"] {
         home.ok(["export", name, "again"]);
         let expected = fs::read_to_string(fixture.join(format!("{name}.export"))).unwrap();
-        assert_eq!(fs::read_to_string(home.path("again")).unwrap(), expected, "{name}");
+        assert_eq!(
+            fs::read_to_string(home.path("again")).unwrap(),
+            expected,
+            "{name}"
+        );
     }
     let searches: [&[&str]; 5] = [
         &["points", "--like", "3"],
@@ -108,13 +136,21 @@ fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
         let found = home.json(["search"].into_iter().chain(args.iter().copied()));
         assert_eq!(found["metric"], expected["metric"]);
         let hits = |answer: &Value| -> Vec<(String, f64)> {
-            let hit = |h: &Value| (h["id"].as_str().unwrap().to_owned(), h["distance"].as_f64().unwrap());
+            let hit = |h: &Value| {
+                (
+                    h["id"].as_str().unwrap().to_owned(),
+                    h["distance"].as_f64().unwrap(),
+                )
+            };
             answer["hits"].as_array().unwrap().iter().map(hit).collect()
         };
         let (found, expected) = (hits(&found), hits(&expected));
         assert_eq!(found.len(), expected.len());
         for ((id, distance), (expected_id, expected)) in found.iter().zip(&expected) {
-            assert!(id == expected_id && (distance - expected).abs() < 1e-5, "{args:?}: {id} at {distance}");
+            assert!(
+                id == expected_id && (distance - expected).abs() < 1e-5,
+                "{args:?}: {id} at {distance}"
+            );
         }
     }
     // It is of the current format now, and can be written to.

@@ -21,19 +21,42 @@ fn the_store_is_affinis_store_unless_the_environment_or_the_arguments_name_anoth
     let home = Home::new();
     home.ok(["create", "c", "--dim", "2"]);
     assert!(home.path("affinis.store").is_dir());
-    let in_environment = |args: &[&str]| home.command(args.iter().copied()).env("AFFINIS_STORE", "e").output().unwrap();
-    assert!(in_environment(&["create", "other", "--dim", "3"]).status.success());
+    let in_environment = |args: &[&str]| {
+        home.command(args.iter().copied())
+            .env("AFFINIS_STORE", "e")
+            .output()
+            .unwrap()
+    };
+    assert!(
+        in_environment(&["create", "other", "--dim", "3"])
+            .status
+            .success()
+    );
     assert!(home.path("e").is_dir());
     assert_eq!(home.json(["collections", "--store", "e"])["name"], "other");
     assert!(!in_environment(&["stats", "c"]).status.success());
-    assert!(in_environment(&["stats", "c", "--store", "affinis.store"]).status.success());
+    assert!(
+        in_environment(&["stats", "c", "--store", "affinis.store"])
+            .status
+            .success()
+    );
 }
 
 #[test]
 fn a_store_that_is_not_there_is_said_and_not_made() {
     let home = Home::new();
-    for args in [&["stats", "c"][..], &["search", "c", "text"], &["collections"], &["verify"], &["metrics", "c"]] {
-        home.fails(args.iter().copied(), 1, &["affinis.store", "affinis create"]);
+    for args in [
+        &["stats", "c"][..],
+        &["search", "c", "text"],
+        &["collections"],
+        &["verify"],
+        &["metrics", "c"],
+    ] {
+        home.fails(
+            args.iter().copied(),
+            1,
+            &["affinis.store", "affinis create"],
+        );
         assert!(!home.path("affinis.store").exists());
     }
 }
@@ -49,10 +72,19 @@ fn wrong_arguments_are_status_2() {
         &["search", "c", "--like", "a", "--ef", "0"],
         &["search", "c", "--like", "a", "--recall", "1.5"],
         &["search", "c", "--like", "a", "--recall", "0"],
-        &["search", "c", "--like", "a", "--ef", "10", "--recall", "0.9"],
+        &[
+            "search", "c", "--like", "a", "--ef", "10", "--recall", "0.9",
+        ],
         &["search", "c", "--like", "a", "--metric", "best"],
         &["search", "c", "--like", "a", "--filter", "{\"a\": "],
-        &["search", "c", "--like", "a", "--filter", "{\"a\": {\"$near\": 1}}"],
+        &[
+            "search",
+            "c",
+            "--like",
+            "a",
+            "--filter",
+            "{\"a\": {\"$near\": 1}}",
+        ],
         &["create", "x", "--dim", "0"],
         &["create", "x", "--dim", "4097"],
         &["create", "x", "--dim", "2", "--distance", "l1"],
@@ -72,7 +104,9 @@ fn wrong_arguments_are_status_2() {
         &["refit", "c", "--user", ""],
         &["forget", "c", "--user", ""],
         &["metrics", "c", "rollback", "--user", ""],
-        &["metrics", "c", "trial", "search", "--like", "a", "--user", ""],
+        &[
+            "metrics", "c", "trial", "search", "--like", "a", "--user", "",
+        ],
         &["nonsense"],
         &[],
     ] {
@@ -109,7 +143,13 @@ fn every_command_is_listed() {
         "model",
     ] {
         assert!(help.contains(&format!("  {command} ")), "{command}: {help}");
-        assert!(Home::new().ok([command, "--help"]).stdout.contains("Examples:"), "{command}");
+        assert!(
+            Home::new()
+                .ok([command, "--help"])
+                .stdout
+                .contains("Examples:"),
+            "{command}"
+        );
     }
 }
 
@@ -117,7 +157,12 @@ fn every_command_is_listed() {
 fn a_second_process_is_refused_at_once_with_the_holders_pid() {
     let home = Home::with_points();
     // A command locks before it reads its input: this one waits for it.
-    let mut holder = home.command(["add", "c", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut holder = home
+        .command(["add", "c", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let pid = holder.id().to_string();
     let lock = home.path("affinis.store/lock");
     while !std::fs::read_to_string(&lock).is_ok_and(|held| held.trim() == pid) {
@@ -125,9 +170,16 @@ fn a_second_process_is_refused_at_once_with_the_holders_pid() {
         std::thread::sleep(Duration::from_millis(5));
     }
     failed(&home.run(["stats", "c"]), 1, &[&pid, "affinis.store"]);
-    holder.stdin.take().unwrap().write_all(b"{\"id\": \"e\", \"vector\": [5, 5]}\n").unwrap();
+    holder
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"{\"id\": \"e\", \"vector\": [5, 5]}\n")
+        .unwrap();
     let mut said = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    BufReader::new(holder.stdout.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
     assert!(holder.wait().unwrap().success());
     assert!(said.contains("added 1 item"), "{said}");
     assert_eq!(home.items(), 5);
@@ -136,16 +188,40 @@ fn a_second_process_is_refused_at_once_with_the_holders_pid() {
 #[test]
 fn collections_and_stats_are_as_promised() {
     let home = Home::with_points();
-    home.ok(["create", "half", "--dim", "3", "--distance", "cosine", "--precision", "f16"]);
+    home.ok([
+        "create",
+        "half",
+        "--dim",
+        "3",
+        "--distance",
+        "cosine",
+        "--precision",
+        "f16",
+    ]);
     let collections = home.all_json(["collections"]);
     assert_eq!(collections.len(), 2);
     assert_eq!(collections[0]["items"], 4);
-    assert_eq!((&collections[1]["distance"], &collections[1]["precision"]), (&"cosine".into(), &"f16".into()));
+    assert_eq!(
+        (&collections[1]["distance"], &collections[1]["precision"]),
+        (&"cosine".into(), &"f16".into())
+    );
     let stats = home.json(["stats", "c"]);
-    let wanted =
-        ["items", "dim", "deleted", "segments", "head", "judgements", "active_metric", "memory_bytes", "disk_bytes"];
+    let wanted = [
+        "items",
+        "dim",
+        "deleted",
+        "segments",
+        "head",
+        "judgements",
+        "active_metric",
+        "memory_bytes",
+        "disk_bytes",
+    ];
     assert_eq!(keys(&stats), wanted);
-    assert_eq!((&stats["items"], &stats["dim"], &stats["active_metric"]), (&4.into(), &2.into(), &0.into()));
+    assert_eq!(
+        (&stats["items"], &stats["dim"], &stats["active_metric"]),
+        (&4.into(), &2.into(), &0.into())
+    );
     home.ok(["delete", "c", "a"]);
     assert_eq!(home.items(), 3);
     home.fails(["stats", "nobody"], 1, &["nobody", "half"]);
@@ -162,23 +238,45 @@ fn a_sound_store_verifies() {
 #[test]
 fn no_escape_codes_reach_a_pipe() {
     let home = Home::with_points();
-    for args in [&["search", "c", "--like", "a"][..], &["stats", "c"], &["metrics", "c"], &["get", "c", "b"]] {
+    for args in [
+        &["search", "c", "--like", "a"][..],
+        &["stats", "c"],
+        &["metrics", "c"],
+        &["get", "c", "b"],
+    ] {
         let ran = home.ok(args.iter().copied());
-        assert!(!ran.stdout.contains('\u{1b}') && ran.stderr.is_empty(), "{ran:?}");
+        assert!(
+            !ran.stdout.contains('\u{1b}') && ran.stderr.is_empty(),
+            "{ran:?}"
+        );
     }
 }
 
-/// The characters that turn the direction of what follows are in the store as they were given, and not on the terminal.
+/// The characters that turn the direction of what follows are in the store as they were given, and
+/// not on the terminal.
 #[test]
 fn a_text_cannot_be_printed_as_another_one_than_it_is() {
     let home = Home::with_points();
     let text = "up\u{202e}down\u{2066}\u{1b}[31m";
-    home.write("t.jsonl", serde_json::json!({"id": text, "text": text, "vector": [0, 1]}).to_string());
+    home.write(
+        "t.jsonl",
+        serde_json::json!({"id": text, "text": text, "vector": [0, 1]}).to_string(),
+    );
     home.ok(["add", "c", "t.jsonl"]);
     assert_eq!(home.json(["get", "c", text])["text"], text);
-    home.write("t.jsonl", serde_json::json!({"id": "x", text: 1}).to_string());
-    let (get, search) = (home.run(["get", "c", text]), home.run(["search", "c", "--like", "a"]));
-    for said in [get.stdout, search.stdout, home.run(["add", "c", "t.jsonl"]).stderr] {
+    home.write(
+        "t.jsonl",
+        serde_json::json!({"id": "x", text: 1}).to_string(),
+    );
+    let (get, search) = (
+        home.run(["get", "c", text]),
+        home.run(["search", "c", "--like", "a"]),
+    );
+    for said in [
+        get.stdout,
+        search.stdout,
+        home.run(["add", "c", "t.jsonl"]).stderr,
+    ] {
         assert!(said.contains("updown [31m"), "{said:?}");
     }
 }

@@ -1,16 +1,18 @@
-//! A metric as a change of another one along few directions: kilobytes for a person's own metric, where a matrix takes
-//! `4 d^2` bytes.
+//! A metric as a change of another one along few directions: kilobytes for a person's own metric,
+//! where a matrix takes `4 d^2` bytes.
 //!
-//! With the base `B = R'R`, what a metric `A` changes are the eigenvalues `l_k` of `R^-T A R^-1`, along `u_k = R^-1 v_k`, `v_k`
-//! the eigenvectors: `u_k' B u_k = 1`, and squared lengths along `u_k` grow `l_k` times. The `rank` values farthest from
-//! the others (as factors) are kept, the others replaced by their geometric mean `c`:
+//! With the base `B = R'R`, what a metric `A` changes are the eigenvalues `l_k` of `R^-T A R^-1`,
+//! along `u_k = R^-1 v_k`, `v_k` the eigenvectors: `u_k' B u_k = 1`, and squared lengths along
+//! `u_k` grow `l_k` times. The `rank` values farthest from the others (as factors) are kept, the
+//! others replaced by their geometric mean `c`:
 //!
 //! `A' = c B + sum_k (l_k - c) w_k w_k'` with `w_k = B u_k`.
 //!
-//! This is the metric of that form that is nearest to `A` by the affine-invariant Riemannian distance among those that keep
-//! its eigenvectors. It is scaled to trace `d`. What is kept are the `u_k`, from which the base itself makes the `w_k`: it
-//! rewrites them as queries. So nothing of the base has to be known but what every metric can do, and that the `u_k` are
-//! orthonormal to the base, which makes `A'` positive definite, is cheap to check.
+//! This is the metric of that form that is nearest to `A` by the affine-invariant Riemannian
+//! distance among those that keep its eigenvectors. It is scaled to trace `d`. What is kept are the
+//! `u_k`, from which the base itself makes the `w_k`: it rewrites them as queries. So nothing of
+//! the base has to be known but what every metric can do, and that the `u_k` are orthonormal to the
+//! base, which makes `A'` positive definite, is cheap to check.
 
 #![expect(
     clippy::inline_always,
@@ -41,12 +43,25 @@ pub(crate) struct Base<'a> {
 }
 
 impl<'a> Base<'a> {
-    /// `None` where changes of that rank would not be smaller than matrices, or the base has no matrix.
-    pub(crate) fn of(change: Option<&affinis::Change<'a>>, dim: usize) -> Result<Option<Self>, LearnError> {
-        let Some(change) = change.filter(|change| change.rank > 0 && change.rank < dim) else { return Ok(None) };
-        let Some(matrix) = change.base.matrix().filter(|matrix| matrix.nrows() == dim) else { return Ok(None) };
+    /// `None` where changes of that rank would not be smaller than matrices, or the base has no
+    /// matrix.
+    pub(crate) fn of(
+        change: Option<&affinis::Change<'a>>,
+        dim: usize,
+    ) -> Result<Option<Self>, LearnError> {
+        let Some(change) = change.filter(|change| change.rank > 0 && change.rank < dim) else {
+            return Ok(None);
+        };
+        let Some(matrix) = change.base.matrix().filter(|matrix| matrix.nrows() == dim) else {
+            return Ok(None);
+        };
         let factor = spd::cholesky(matrix.view())?;
-        Ok(Some(Self { metric: change.base, matrix, factor, rank: change.rank }))
+        Ok(Some(Self {
+            metric: change.base,
+            matrix,
+            factor,
+            rank: change.rank,
+        }))
     }
 
     /// The base itself.
@@ -54,21 +69,28 @@ impl<'a> Base<'a> {
         self.metric
     }
 
-    /// What is left of a metric when it may change the base along few directions only; `None` where numbers of four bytes
-    /// cannot tell so great a change apart from what is no metric.
+    /// What is left of a metric when it may change the base along few directions only; `None` where
+    /// numbers of four bytes cannot tell so great a change apart from what is no metric.
     pub(crate) fn reduce(&self, shaped: &Shaped) -> Result<Option<(Change, Shaped)>, LearnError> {
         let d = self.factor.nrows();
         let relative = spd::solve_upper_right(&self.factor, shaped.factor.clone());
         let (values, vectors) = spd::eigen(spd::gram(&relative).view())?;
         if values.first().is_none_or(|least| *least <= 0.0) {
-            return Err(LearnError::Numerical("the learned matrix is not positive definite beside its base".into()));
+            return Err(LearnError::Numerical(
+                "the learned matrix is not positive definite beside its base".into(),
+            ));
         }
         let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
         let (kept, centre) = outliers(&logs, self.rank);
         let scale = centre.exp();
         let directions = spd::solve_upper_rows(&self.factor, vectors.select(Axis(0), &kept));
         let weights = kept.iter().map(|&k| values[k] - scale).collect();
-        let Ok(mut change) = Change::new(&**self.metric, directions.mapv(|v| v as f32), weights, scale) else {
+        let Ok(mut change) = Change::new(
+            &**self.metric,
+            directions.mapv(|v| v as f32),
+            weights,
+            scale,
+        ) else {
             return Ok(None);
         };
         change.rescale(d as f64 / change.trace(d as f64));
@@ -77,7 +99,8 @@ impl<'a> Base<'a> {
     }
 }
 
-/// The positions of the `rank` values farthest from the mean of all others, ascending, and that mean.
+/// The positions of the `rank` values farthest from the mean of all others, ascending, and that
+/// mean.
 ///
 /// Values are ascending, so the kept ones are some of the least and some of the greatest.
 fn outliers(values: &[f64], rank: usize) -> (Vec<usize>, f64) {
@@ -89,7 +112,9 @@ fn outliers(values: &[f64], rank: usize) -> (Vec<usize>, f64) {
         let mean = run.iter().sum::<f64>() / rest as f64;
         (run.iter().map(|v| (v - mean).powi(2)).sum::<f64>(), mean)
     };
-    let best = (0..=n - rest).map(|from| (from, scatter(from))).min_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    let best = (0..=n - rest)
+        .map(|from| (from, scatter(from)))
+        .min_by(|a, b| a.1.0.total_cmp(&b.1.0));
     let (from, mean) = best.map_or((0, 0.0), |(from, (_, mean))| (from, mean));
     ((0..from).chain(from + rest..n).collect(), mean)
 }
@@ -107,11 +132,12 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Of directions (`rank x d`) orthonormal to a base, the change of squared length along each, and the factor `c` on all.
+    /// Of directions (`rank x d`) orthonormal to a base, the change of squared length along each,
+    /// and the factor `c` on all.
     ///
     /// # Errors
-    /// [`LearnError::Damaged`] when the numbers are not finite, the directions are not orthonormal to the base, or what
-    /// they make is not positive definite.
+    /// [`LearnError::Damaged`] when the numbers are not finite, the directions are not orthonormal
+    /// to the base, or what they make is not positive definite.
     pub(crate) fn new(
         base: &dyn Metric,
         directions: Array2<f32>,
@@ -129,11 +155,17 @@ impl Change {
         let mut images = Array2::zeros((rank, dim));
         for (direction, mut image) in directions.rows().into_iter().zip(images.rows_mut()) {
             let rewritten = base.rewrite(&direction.to_vec()).direction;
-            image.iter_mut().zip(rewritten).for_each(|(to, from)| *to = from);
+            image
+                .iter_mut()
+                .zip(rewritten)
+                .for_each(|(to, from)| *to = from);
         }
         let products = directions.mapv(f64::from).dot(&images.mapv(f64::from).t());
         let off = |((i, j), v): ((usize, usize), &f64)| (v - f64::from(u8::from(i == j))).abs();
-        let farthest = products.indexed_iter().map(off).fold(0.0, |far: f64, v| if v > far { v } else { far });
+        let farthest = products
+            .indexed_iter()
+            .map(off)
+            .fold(0.0, |far: f64, v| if v > far { v } else { far });
         if products.iter().any(|v| v.is_nan()) || farthest > ORTHONORMAL {
             return damaged("the directions of a change are not orthonormal to its base");
         }
@@ -142,8 +174,17 @@ impl Change {
         if weights.iter().any(|w| scale + w * slack <= 0.0) {
             return damaged("a change is not positive definite");
         }
-        let in_chunks = images.rows().into_iter().flat_map(|image| chunked(dim.div_ceil(LANES), image.iter().copied()));
-        Ok(Self { scale, weights, directions, images: in_chunks.collect(), dim })
+        let in_chunks = images
+            .rows()
+            .into_iter()
+            .flat_map(|image| chunked(dim.div_ceil(LANES), image.iter().copied()));
+        Ok(Self {
+            scale,
+            weights,
+            directions,
+            images: in_chunks.collect(),
+            dim,
+        })
     }
 
     pub(crate) fn scale(&self) -> f64 {
@@ -173,13 +214,26 @@ impl Change {
 
     /// The trace that it gives to a base of trace `of_base`.
     pub(crate) fn trace(&self, of_base: f64) -> f64 {
-        let square = |k| self.image(k).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
-        self.scale * of_base + self.weights.iter().enumerate().map(|(k, weight)| weight * square(k)).sum::<f64>()
+        let square = |k| {
+            self.image(k)
+                .iter()
+                .map(|v| f64::from(*v).powi(2))
+                .sum::<f64>()
+        };
+        self.scale * of_base
+            + self
+                .weights
+                .iter()
+                .enumerate()
+                .map(|(k, weight)| weight * square(k))
+                .sum::<f64>()
     }
 
     /// `A'`, given `B`.
     pub(crate) fn matrix(&self, base: &Array2<f64>) -> Array2<f64> {
-        let images = Array2::from_shape_fn((self.weights.len(), self.dim), |(k, j)| f64::from(self.image(k)[j]));
+        let images = Array2::from_shape_fn((self.weights.len(), self.dim), |(k, j)| {
+            f64::from(self.image(k)[j])
+        });
         let mut weighed = images.clone();
         for (mut row, weight) in weighed.rows_mut().into_iter().zip(&self.weights) {
             row.mapv_inplace(|v| v * weight);
@@ -193,28 +247,52 @@ impl Change {
     pub(crate) fn products(&self, x: &[f32]) -> Vec<f32> {
         let x = chunked(self.width(), x.iter().copied());
         let mut out = vec![0.0; self.weights.len()];
-        Arch::new().dispatch(Products { rows: &self.images, x: &x, out: &mut out });
+        Arch::new().dispatch(Products {
+            rows: &self.images,
+            x: &x,
+            out: &mut out,
+        });
         out
     }
 
-    /// What it adds to `c` times the base's squared length: `sum_k weight_k (w_k . x)^2`, of products.
+    /// What it adds to `c` times the base's squared length: `sum_k weight_k (w_k . x)^2`, of
+    /// products.
     pub(crate) fn added(&self, products: &[f32]) -> f64 {
-        self.weights.iter().zip(products).map(|(weight, p)| weight * f64::from(*p) * f64::from(*p)).sum()
+        self.weights
+            .iter()
+            .zip(products)
+            .map(|(weight, p)| weight * f64::from(*p) * f64::from(*p))
+            .sum()
     }
 
     /// The same of a vector in f64.
     pub(crate) fn added_in_full(&self, x: impl Iterator<Item = f64>) -> f64 {
         let x = chunked(self.width(), x);
-        Arch::new().dispatch(Added { rows: &self.images, x: &x, weights: &self.weights })
+        Arch::new().dispatch(Added {
+            rows: &self.images,
+            x: &x,
+            weights: &self.weights,
+        })
     }
 
     /// Adds `sum_k weight_k (w_k . x) w_k`, of products, to `direction`.
     pub(crate) fn turn(&self, products: &[f32], direction: &mut [f32]) {
         let mut sums = vec![[0.0; LANES]; self.width()];
-        let factors: Vec<f32> =
-            self.weights.iter().zip(products).map(|(weight, p)| (*weight * f64::from(*p)) as f32).collect();
-        Arch::new().dispatch(Turn { rows: &self.images, factors: &factors, sums: &mut sums });
-        direction.iter_mut().zip(sums.as_flattened()).for_each(|(to, sum)| *to += sum);
+        let factors: Vec<f32> = self
+            .weights
+            .iter()
+            .zip(products)
+            .map(|(weight, p)| (*weight * f64::from(*p)) as f32)
+            .collect();
+        Arch::new().dispatch(Turn {
+            rows: &self.images,
+            factors: &factors,
+            sums: &mut sums,
+        });
+        direction
+            .iter_mut()
+            .zip(sums.as_flattened())
+            .for_each(|(to, sum)| *to += sum);
     }
 }
 
@@ -285,18 +363,31 @@ mod tests {
     use crate::metric::MahalanobisMetric;
     use crate::shape::shaped;
 
-    /// Base and candidate at the cap on the condition number, in the same directions the other way round.
+    /// Base and candidate at the cap on the condition number, in the same directions the other way
+    /// round.
     #[test]
     fn the_greatest_changes_are_kept_as_what_they_are() {
         let d = 80;
-        let diagonal =
-            |weight: fn(usize) -> f64| Array2::from_diag(&(0..d).map(weight).collect::<ndarray::Array1<f64>>());
-        let base: std::sync::Arc<dyn Metric> =
-            std::sync::Arc::new(MahalanobisMetric::new(diagonal(|i| if i < 4 { 16.0 } else { 1.0 }).view()).unwrap());
+        let diagonal = |weight: fn(usize) -> f64| {
+            Array2::from_diag(&(0..d).map(weight).collect::<ndarray::Array1<f64>>())
+        };
+        let base: std::sync::Arc<dyn Metric> = std::sync::Arc::new(
+            MahalanobisMetric::new(diagonal(|i| if i < 4 { 16.0 } else { 1.0 }).view()).unwrap(),
+        );
         let candidate = shaped(diagonal(|i| if i < 4 { 1.0 } else { 16.0 }), 16.0).unwrap();
-        let change = affinis::Change { base: &base, rank: 64 };
-        let (_, reduced) = Base::of(Some(&change), d).unwrap().unwrap().reduce(&candidate).unwrap().expect("a change");
-        let difference = (&reduced.factor - &candidate.factor).iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+        let change = affinis::Change {
+            base: &base,
+            rank: 64,
+        };
+        let (_, reduced) = Base::of(Some(&change), d)
+            .unwrap()
+            .unwrap()
+            .reduce(&candidate)
+            .unwrap()
+            .expect("a change");
+        let difference = (&reduced.factor - &candidate.factor)
+            .iter()
+            .fold(0.0_f64, |most, v| most.max(v.abs()));
         assert!(difference < 1e-4, "{difference}");
     }
 
@@ -306,7 +397,11 @@ mod tests {
         let (kept, mean) = outliers(&values, 3);
         assert_eq!(kept, [0, 5, 6]);
         assert!((mean - 0.05).abs() < 1e-12);
-        assert_eq!(outliers(&values, 7).0.len(), 6, "one is left to be the centre");
+        assert_eq!(
+            outliers(&values, 7).0.len(),
+            6,
+            "one is left to be the centre"
+        );
         assert_eq!(outliers(&[1.0, 1.0, 1.0], 1).1, 1.0);
     }
 }

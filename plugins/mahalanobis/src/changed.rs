@@ -12,8 +12,8 @@ use crate::{codec, explain, spd};
 
 /// A learned metric that is kept as a change of another one; the base is shared by all its changes.
 ///
-/// Queries are rewritten, and items' biases computed, by the base, with `2 rank d` products more. The result is the same to
-/// the bit for any batch.
+/// Queries are rewritten, and items' biases computed, by the base, with `2 rank d` products more.
+/// The result is the same to the bit for any batch.
 #[derive(Debug)]
 pub struct ChangedMetric {
     base: Arc<dyn Metric>,
@@ -26,7 +26,13 @@ pub struct ChangedMetric {
 
 impl ChangedMetric {
     pub(crate) fn new(base: Arc<dyn Metric>, change: Change, condition: f64, seen: Seen) -> Self {
-        Self { base, change, condition: condition.max(1.0), seen, factor: OnceLock::new() }
+        Self {
+            base,
+            change,
+            condition: condition.max(1.0),
+            seen,
+            factor: OnceLock::new(),
+        }
     }
 
     /// How many directions it changes.
@@ -58,14 +64,20 @@ impl Metric for ChangedMetric {
     }
 
     fn rewrite(&self, query: &[f32]) -> Rewritten {
-        let Rewritten { mut direction, offset } = self.base.rewrite(query);
+        let Rewritten {
+            mut direction,
+            offset,
+        } = self.base.rewrite(query);
         let scale = self.change.scale();
         for v in &mut direction {
             *v *= scale as f32;
         }
         let products = self.change.products(query);
         self.change.turn(&products, &mut direction);
-        Rewritten { direction, offset: (scale * f64::from(offset) + self.change.added(&products)) as f32 }
+        Rewritten {
+            direction,
+            offset: (scale * f64::from(offset) + self.change.added(&products)) as f32,
+        }
     }
 
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
@@ -82,7 +94,9 @@ impl Metric for ChangedMetric {
         if x == y {
             return 0.0;
         }
-        let added = self.change.added_in_full(x.iter().zip(y).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+        let added = self
+            .change
+            .added_in_full(x.iter().zip(y).map(|(a, b)| f64::from(*a) - f64::from(*b)));
         (self.change.scale() * self.base.distance(x, y) + added).max(0.0)
     }
 
@@ -92,7 +106,9 @@ impl Metric for ChangedMetric {
             Some(Packed::from_fn(factor.nrows(), |i, j| factor[[i, j]]).to_single())
         });
         // A change is checked to be positive definite, so the base never has to stand for it.
-        factor.as_ref().map_or_else(|| self.base.embed(items), |factor| factor.images(items))
+        factor
+            .as_ref()
+            .map_or_else(|| self.base.embed(items), |factor| factor.images(items))
     }
 
     fn distortion(&self) -> f64 {
@@ -108,6 +124,9 @@ impl Metric for ChangedMetric {
     }
 
     fn directions(&self, x: &[f32], y: &[f32]) -> Result<Vec<Direction>, LearnError> {
-        self.matrix().map_or_else(|| Ok(Vec::new()), |matrix| explain::directions(&matrix, x, y))
+        self.matrix().map_or_else(
+            || Ok(Vec::new()),
+            |matrix| explain::directions(&matrix, x, y),
+        )
     }
 }

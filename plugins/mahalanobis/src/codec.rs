@@ -23,8 +23,8 @@
 //! | then | `4 r d` | the directions `u_k`, f32 |
 //! | then | `8 m`, 4 | fingerprints and CRC-32 as above |
 //!
-//! All little-endian. `R` is kept and not `A`, because a factorisation on another machine could differ in the last
-//! bit; everything a metric answers is derived from `R` in a fixed order.
+//! All little-endian. `R` is kept and not `A`, because a factorisation on another machine could
+//! differ in the last bit; everything a metric answers is derived from `R` in a fixed order.
 
 use std::sync::Arc;
 
@@ -59,12 +59,24 @@ pub(crate) fn encode(metric: &MahalanobisMetric) -> Vec<u8> {
 
 pub(crate) fn encode_change(metric: &ChangedMetric) -> Vec<u8> {
     let (d, change) = (metric.dim(), metric.change());
-    let mut bytes = header(CHANGE, d, metric.seen(), metric.condition(), change_size(d, metric.rank()));
+    let mut bytes = header(
+        CHANGE,
+        d,
+        metric.seen(),
+        metric.condition(),
+        change_size(d, metric.rank()),
+    );
     bytes.extend_from_slice(&(metric.rank() as u32).to_le_bytes());
     bytes.extend_from_slice(&crc32fast::hash(&metric.base().encode()).to_le_bytes());
     bytes.extend_from_slice(&change.scale().to_le_bytes());
-    change.weights().iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
-    change.directions().iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+    change
+        .weights()
+        .iter()
+        .for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
+    change
+        .directions()
+        .iter()
+        .for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
     sealed(bytes, metric.seen())
 }
 
@@ -87,8 +99,12 @@ fn sealed(mut bytes: Vec<u8>, seen: &Seen) -> Vec<u8> {
     bytes
 }
 
-/// Reads a metric; a change needs its base. Nothing is allocated before the length has been found to be what the header says.
-pub(crate) fn decode(bytes: &[u8], base: Option<&Arc<dyn Metric>>) -> Result<Arc<dyn Metric>, LearnError> {
+/// Reads a metric; a change needs its base. Nothing is allocated before the length has been found
+/// to be what the header says.
+pub(crate) fn decode(
+    bytes: &[u8],
+    base: Option<&Arc<dyn Metric>>,
+) -> Result<Arc<dyn Metric>, LearnError> {
     let parts = split(bytes)?;
     let Some(seen) = read_seen(parts.seen) else {
         return damaged("its fingerprints are out of order".into());
@@ -103,7 +119,12 @@ pub(crate) fn decode(bytes: &[u8], base: Option<&Arc<dyn Metric>>) -> Result<Arc
 }
 
 fn whole(parts: &Parts<'_>, seen: Seen) -> Result<MahalanobisMetric, LearnError> {
-    let mut numbers = parts.body.as_chunks::<8>().0.iter().map(|v| f64::from_le_bytes(*v));
+    let mut numbers = parts
+        .body
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|v| f64::from_le_bytes(*v));
     let (mut sound, mut trace, mut extremes) = (true, 0.0, (f64::MAX, 0.0_f64));
     let factor = Packed::from_fn(parts.dim, |i, j| {
         let v = numbers.next().unwrap_or(f64::NAN);
@@ -115,25 +136,53 @@ fn whole(parts: &Parts<'_>, seen: Seen) -> Result<MahalanobisMetric, LearnError>
         v
     });
     if !sound {
-        return damaged("its factor has a number that is not finite, or a diagonal that is not above 0".into());
+        return damaged(
+            "its factor has a number that is not finite, or a diagonal that is not above 0".into(),
+        );
     }
     check_trace(trace, parts.dim)?;
     // The ratio of the squared pivots never exceeds the condition number.
     if !parts.condition.is_finite() || parts.condition < (extremes.1 / extremes.0) * (1.0 - 1e-6) {
-        return damaged(format!("its condition number {} does not fit its factor", parts.condition));
+        return damaged(format!(
+            "its condition number {} does not fit its factor",
+            parts.condition
+        ));
     }
-    Ok(MahalanobisMetric::from_packed(factor, parts.condition, seen))
+    Ok(MahalanobisMetric::from_packed(
+        factor,
+        parts.condition,
+        seen,
+    ))
 }
 
-fn change(parts: &Parts<'_>, rank: usize, base: &Arc<dyn Metric>, seen: Seen) -> Result<ChangedMetric, LearnError> {
+fn change(
+    parts: &Parts<'_>,
+    rank: usize,
+    base: &Arc<dyn Metric>,
+    seen: Seen,
+) -> Result<ChangedMetric, LearnError> {
     let (head, body) = parts.body.split_at(CHANGE_HEADER);
-    let [_, _, _, _, c0, c1, c2, c3, scale @ ..] = *head.first_chunk::<CHANGE_HEADER>().unwrap_or(&[0; CHANGE_HEADER]);
-    if base.dim() != parts.dim || crc32fast::hash(&base.encode()) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    let [_, _, _, _, c0, c1, c2, c3, scale @ ..] = *head
+        .first_chunk::<CHANGE_HEADER>()
+        .unwrap_or(&[0; CHANGE_HEADER]);
+    if base.dim() != parts.dim
+        || crc32fast::hash(&base.encode()) != u32::from_le_bytes([c0, c1, c2, c3])
+    {
         return damaged("it is a change of another metric than the base that was given".into());
     }
     let (weights, directions) = body.split_at(8 * rank);
-    let weights = weights.as_chunks::<8>().0.iter().map(|v| f64::from_le_bytes(*v)).collect();
-    let directions = directions.as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect();
+    let weights = weights
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|v| f64::from_le_bytes(*v))
+        .collect();
+    let directions = directions
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|v| f32::from_le_bytes(*v))
+        .collect();
     let Ok(directions) = Array2::from_shape_vec((rank, parts.dim), directions) else {
         return damaged("its directions are cut short".into());
     };
@@ -142,16 +191,26 @@ fn change(parts: &Parts<'_>, rank: usize, base: &Arc<dyn Metric>, seen: Seen) ->
     if !parts.condition.is_finite() || parts.condition < 1.0 {
         return damaged(format!("its condition number is {}", parts.condition));
     }
-    Ok(ChangedMetric::new(base.clone(), change, parts.condition, seen))
+    Ok(ChangedMetric::new(
+        base.clone(),
+        change,
+        parts.condition,
+        seen,
+    ))
 }
 
 fn check_trace(trace: f64, dim: usize) -> Result<(), LearnError> {
     let d = dim as f64;
     // Written so that a trace that is no number is refused too.
-    if (trace - d).abs() <= 1e-6 * d { Ok(()) } else { damaged(format!("its trace is {trace}, not the dimension {d}")) }
+    if (trace - d).abs() <= 1e-6 * d {
+        Ok(())
+    } else {
+        damaged(format!("its trace is {trace}, not the dimension {d}"))
+    }
 }
 
-/// What a metric of these bytes has seen, without reading its factor; `None` when another plugin wrote them.
+/// What a metric of these bytes has seen, without reading its factor; `None` when another plugin
+/// wrote them.
 pub(crate) fn peek_seen(bytes: &[u8]) -> Option<Seen> {
     split(bytes).ok().and_then(|parts| read_seen(parts.seen))
 }
@@ -168,23 +227,50 @@ struct Parts<'a> {
 
 fn split(bytes: &[u8]) -> Result<Parts<'_>, LearnError> {
     let Some(header) = bytes.first_chunk::<HEADER>() else {
-        return damaged(format!("{} bytes are too few for a header of {HEADER}", bytes.len()));
+        return damaged(format!(
+            "{} bytes are too few for a header of {HEADER}",
+            bytes.len()
+        ));
     };
-    let [m0, m1, m2, m3, m4, m5, m6, version, d0, d1, d2, d3, s0, s1, s2, s3, condition @ ..] = *header;
+    let [
+        m0,
+        m1,
+        m2,
+        m3,
+        m4,
+        m5,
+        m6,
+        version,
+        d0,
+        d1,
+        d2,
+        d3,
+        s0,
+        s1,
+        s2,
+        s3,
+        condition @ ..,
+    ] = *header;
     if [m0, m1, m2, m3, m4, m5, m6] != *MAGIC {
         return damaged("they do not start with `affmaha`".into());
     }
     let dim = u32::from_le_bytes([d0, d1, d2, d3]) as usize;
     let seen = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
     if dim == 0 || dim > MAX_DIM || seen > MAX_SEEN {
-        return damaged(format!("dimension {dim} with {seen} fingerprints is out of range"));
+        return damaged(format!(
+            "dimension {dim} with {seen} fingerprints is out of range"
+        ));
     }
     let (rank, body) = match version {
         WHOLE => (None, whole_size(dim)),
         CHANGE => {
-            let rank = bytes[HEADER..].first_chunk::<4>().map_or(0, |r| u32::from_le_bytes(*r) as usize);
+            let rank = bytes[HEADER..]
+                .first_chunk::<4>()
+                .map_or(0, |r| u32::from_le_bytes(*r) as usize);
             if rank == 0 || rank >= dim {
-                return damaged(format!("a change of {rank} directions of {dim} is out of range"));
+                return damaged(format!(
+                    "a change of {rank} directions of {dim} is out of range"
+                ));
             }
             (Some(rank), change_size(dim, rank))
         }
@@ -196,14 +282,23 @@ fn split(bytes: &[u8]) -> Result<Parts<'_>, LearnError> {
     };
     let size = HEADER + body + 8 * seen + CHECKSUM;
     if bytes.len() != size {
-        return damaged(format!("{} bytes, but the header speaks of {size}", bytes.len()));
+        return damaged(format!(
+            "{} bytes, but the header speaks of {size}",
+            bytes.len()
+        ));
     }
     let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
     if crc32fast::hash(content).to_le_bytes() != *checksum {
         return damaged("the checksum does not match".into());
     }
     let (body, seen) = content[HEADER..].split_at(body);
-    Ok(Parts { dim, condition: f64::from_le_bytes(condition), rank, body, seen })
+    Ok(Parts {
+        dim,
+        condition: f64::from_le_bytes(condition),
+        rank,
+        body,
+        seen,
+    })
 }
 
 fn whole_size(dim: usize) -> usize {
@@ -215,7 +310,14 @@ fn change_size(dim: usize, rank: usize) -> usize {
 }
 
 fn read_seen(bytes: &[u8]) -> Option<Seen> {
-    Seen::from_sorted(bytes.as_chunks::<8>().0.iter().map(|v| u64::from_le_bytes(*v)).collect())
+    Seen::from_sorted(
+        bytes
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|v| u64::from_le_bytes(*v))
+            .collect(),
+    )
 }
 
 fn damaged<T>(why: String) -> Result<T, LearnError> {

@@ -8,7 +8,8 @@ use crate::spd::GeneralizedEigen;
 /// How many of the most changed directions are given.
 const DIRECTIONS: usize = 10;
 
-/// The affine-invariant Riemannian distance (Bhatia 2007, chapter 6) and the largest factors between two metrics.
+/// The affine-invariant Riemannian distance (Bhatia 2007, chapter 6) and the largest factors
+/// between two metrics.
 pub(crate) fn compare(a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError> {
     if a.dim() != b.dim() {
         return Err(LearnError::NotAMetric(format!(
@@ -28,11 +29,15 @@ pub(crate) fn compare(a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, Lear
 /// The metric's matrix, scaled to trace `d`.
 fn matrix(metric: &dyn Metric) -> Result<Array2<f64>, LearnError> {
     let Some(a) = metric.matrix() else {
-        return Err(LearnError::NotAMetric("a distance without a matrix cannot be compared".into()));
+        return Err(LearnError::NotAMetric(
+            "a distance without a matrix cannot be compared".into(),
+        ));
     };
     let trace = a.diag().sum();
     if !a.is_square() || trace <= 0.0 || a.iter().any(|v| !v.is_finite()) {
-        return Err(LearnError::NotAMetric("its matrix is not square and finite with a trace above 0".into()));
+        return Err(LearnError::NotAMetric(
+            "its matrix is not square and finite with a trace above 0".into(),
+        ));
     }
     let factor = a.nrows() as f64 / trace;
     Ok(a * factor)

@@ -1,9 +1,10 @@
 //! Judgements made ready to learn from: checked, merged, and put in an order of their own.
 //!
-//! What is said of one (query, item) or of one pair is summed: `weight x grade`, positive for together. So duplicates
-//! add up, contradictions cancel, and an item judged against itself says nothing and is left out. Everything is then
-//! ordered by the *content* of the vectors, which makes all that follows independent of the order in which judgements
-//! came, of row numbers, and of equal vectors under two rows.
+//! What is said of one (query, item) or of one pair is summed: `weight x grade`, positive for
+//! together. So duplicates add up, contradictions cancel, and an item judged against itself says
+//! nothing and is left out. Everything is then ordered by the *content* of the vectors, which makes
+//! all that follows independent of the order in which judgements came, of row numbers, and of equal
+//! vectors under two rows.
 
 use std::collections::BTreeMap;
 
@@ -53,8 +54,8 @@ pub(crate) struct Evidence<'a> {
 
 impl<'a> Evidence<'a> {
     /// # Errors
-    /// [`LearnError::Numerical`] when a row is missing, a vector has the wrong length or is not finite, or a grade or a
-    /// weight is out of range.
+    /// [`LearnError::Numerical`] when a row is missing, a vector has the wrong length or is not
+    /// finite, or a grade or a weight is out of range.
     pub(crate) fn new(dim: usize, examples: &'a Examples) -> Result<Self, LearnError> {
         let vectors = &examples.vectors;
         check(dim, examples)?;
@@ -66,7 +67,11 @@ impl<'a> Evidence<'a> {
         // Equal vectors are one; two vectors of one fingerprint (not to be expected) stay two.
         let row_of = |row: usize| {
             let first = rows[&prints[row]];
-            if vectors.row(first) == vectors.row(row) { first } else { row }
+            if vectors.row(first) == vectors.row(row) {
+                first
+            } else {
+                row
+            }
         };
         let key = |row: usize| (prints[row], row);
 
@@ -74,17 +79,28 @@ impl<'a> Evidence<'a> {
         for g in &examples.graded {
             let (query, item) = (row_of(g.query), row_of(g.item));
             if query != item {
-                graded.entry((key(query), key(item))).or_default().push(f64::from(g.weight) * f64::from(g.grade));
+                graded
+                    .entry((key(query), key(item)))
+                    .or_default()
+                    .push(f64::from(g.weight) * f64::from(g.grade));
             }
         }
         let mut queries: Vec<Query> = Vec::new();
         for (((print, query), (_, row)), said) in graded {
             let sum = sum(said);
             if queries.last().is_none_or(|q| q.row != query) {
-                queries.push(Query { row: query, fingerprint: print, relevant: Vec::new(), irrelevant: Vec::new() });
+                queries.push(Query {
+                    row: query,
+                    fingerprint: print,
+                    relevant: Vec::new(),
+                    irrelevant: Vec::new(),
+                });
             }
             if let Some(q) = queries.last_mut() {
-                let judged = Judged { row, weight: sum.abs() };
+                let judged = Judged {
+                    row,
+                    weight: sum.abs(),
+                };
                 match sum {
                     s if s > 0.0 => q.relevant.push(judged),
                     s if s < 0.0 => q.irrelevant.push(judged),
@@ -99,7 +115,10 @@ impl<'a> Evidence<'a> {
             let (a, b) = (key(row_of(p.a)), key(row_of(p.b)));
             if a != b {
                 let weight = f64::from(p.weight);
-                paired.entry((a.min(b), a.max(b))).or_default().push(if p.similar { weight } else { -weight });
+                paired
+                    .entry((a.min(b), a.max(b)))
+                    .or_default()
+                    .push(if p.similar { weight } else { -weight });
             }
         }
         let links = paired
@@ -114,7 +133,11 @@ impl<'a> Evidence<'a> {
                 fingerprint: mix(pa ^ mix(pb)),
             })
             .collect();
-        Ok(Self { vectors, queries, links })
+        Ok(Self {
+            vectors,
+            queries,
+            links,
+        })
     }
 
     /// Numbers of (similar, dissimilar) pairs, graded judgements included.
@@ -133,7 +156,10 @@ impl<'a> Evidence<'a> {
 
     /// What identifies all that was judged here in later tasks.
     pub(crate) fn fingerprints(&self) -> impl Iterator<Item = u64> {
-        self.queries.iter().map(|q| q.fingerprint).chain(self.links.iter().map(|l| l.fingerprint))
+        self.queries
+            .iter()
+            .map(|q| q.fingerprint)
+            .chain(self.links.iter().map(|l| l.fingerprint))
     }
 }
 
@@ -147,22 +173,40 @@ fn check(dim: usize, examples: &Examples) -> Result<(), LearnError> {
     let (rows, columns) = examples.vectors.dim();
     let refuse = |why: String| Err(LearnError::Numerical(why));
     if dim == 0 || (columns != dim && rows > 0) {
-        return refuse(format!("the judged vectors have {columns} numbers, the task says {dim}"));
+        return refuse(format!(
+            "the judged vectors have {columns} numbers, the task says {dim}"
+        ));
     }
-    if let Some(row) = examples.vectors.rows().into_iter().position(|r| r.iter().any(|v| !v.is_finite())) {
-        return refuse(format!("judged vector {row} has a number that is not finite"));
+    if let Some(row) = examples
+        .vectors
+        .rows()
+        .into_iter()
+        .position(|r| r.iter().any(|v| !v.is_finite()))
+    {
+        return refuse(format!(
+            "judged vector {row} has a number that is not finite"
+        ));
     }
     for (i, g) in examples.graded.iter().enumerate() {
         if g.query >= rows || g.item >= rows {
-            return refuse(format!("judgement {i} speaks of rows {} and {}; there are {rows}", g.query, g.item));
+            return refuse(format!(
+                "judgement {i} speaks of rows {} and {}; there are {rows}",
+                g.query, g.item
+            ));
         }
         if !((-1.0..=1.0).contains(&g.grade) && g.weight > 0.0 && g.weight.is_finite()) {
-            return refuse(format!("judgement {i} has grade {} and weight {}", g.grade, g.weight));
+            return refuse(format!(
+                "judgement {i} has grade {} and weight {}",
+                g.grade, g.weight
+            ));
         }
     }
     for (i, p) in examples.pairs.iter().enumerate() {
         if p.a >= rows || p.b >= rows {
-            return refuse(format!("pair {i} speaks of rows {} and {}; there are {rows}", p.a, p.b));
+            return refuse(format!(
+                "pair {i} speaks of rows {} and {}; there are {rows}",
+                p.a, p.b
+            ));
         }
         if !(p.weight > 0.0 && p.weight.is_finite()) {
             return refuse(format!("pair {i} has weight {}", p.weight));
@@ -173,7 +217,9 @@ fn check(dim: usize, examples: &Examples) -> Result<(), LearnError> {
 
 /// A number that stands for a vector's content; both zeros are one.
 pub(crate) fn fingerprint(vector: ArrayView1<'_, f32>) -> u64 {
-    vector.iter().fold(vector.len() as u64, |hash, v| mix(hash ^ u64::from((v + 0.0).to_bits())))
+    vector.iter().fold(vector.len() as u64, |hash, v| {
+        mix(hash ^ u64::from((v + 0.0).to_bits()))
+    })
 }
 
 /// The finaliser of splitmix64 (Steele, Lea and Flood, 2014): a bijection that scatters its input.

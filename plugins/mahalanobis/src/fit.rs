@@ -1,10 +1,14 @@
-//! A refit from judgements to a candidate with its verdict: evidence, prior, cross-fitting, selection, candidate, gate.
+//! A refit from judgements to a candidate with its verdict: evidence, prior, cross-fitting,
+//! selection, candidate, gate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use affinis::{CautiousStep, Examples, FitReport, Fitted, Gate, Incumbent, LearnError, Metric, PairCounts, Task};
+use affinis::{
+    CautiousStep, Examples, FitReport, Fitted, Gate, Incumbent, LearnError, Metric, PairCounts,
+    Task,
+};
 
 use crate::change::{Base, Change};
 use crate::changed::ChangedMetric;
@@ -56,11 +60,16 @@ pub(crate) fn fit(
 ) -> Result<Fitted, LearnError> {
     let start = Instant::now();
     if task.dim == 0 || task.dim > MAX_DIM {
-        return Err(LearnError::Numerical(format!("dimension {} is not between 1 and {MAX_DIM}", task.dim)));
+        return Err(LearnError::Numerical(format!(
+            "dimension {} is not between 1 and {MAX_DIM}",
+            task.dim
+        )));
     }
     if let Some(incumbent) = task.incumbent.filter(|i| i.metric.dim() != task.dim) {
         let (theirs, ours) = (incumbent.metric.dim(), task.dim);
-        return Err(LearnError::Numerical(format!("the active metric has dimension {theirs}, the task {ours}")));
+        return Err(LearnError::Numerical(format!(
+            "the active metric has dimension {theirs}, the task {ours}"
+        )));
     }
     let evidence = Evidence::new(task.dim, task.examples)?;
     let (similar, dissimilar) = evidence.counts();
@@ -79,11 +88,17 @@ pub(crate) fn fit(
     if !selecting {
         variants.truncate(1);
     } else if similar < select::MIN_POSITIVES {
-        let [default, ..] = variants[..] else { return Err(no_variants()) };
+        let [default, ..] = variants[..] else {
+            return Err(no_variants());
+        };
         variants.retain(|v| *v == default || !v.refined);
     }
     let crossing = Instant::now();
-    let measured = if measurable { fit.cross_fit(&variants)? } else { Vec::new() };
+    let measured = if measurable {
+        fit.cross_fit(&variants)?
+    } else {
+        Vec::new()
+    };
     let crossed = crossing.elapsed();
     let scores: Vec<Scores> = measured.iter().map(Measured::scores).collect();
     let chosen = select::select(&evidence, &scores);
@@ -95,10 +110,22 @@ pub(crate) fn fit(
         return Err(no_variants());
     };
     // Cross-fitting is part of the gate, unless it also serves the selection.
-    let fitted = if selecting { start.elapsed() } else { start.elapsed().saturating_sub(crossed) };
-    let Judged { mut gate, step, parameters: of_gate } = match measured.first().zip(scores.first()) {
+    let fitted = if selecting {
+        start.elapsed()
+    } else {
+        start.elapsed().saturating_sub(crossed)
+    };
+    let Judged {
+        mut gate,
+        step,
+        parameters: of_gate,
+    } = match measured.first().zip(scores.first()) {
         Some(default) => fit.gate(default)?,
-        None => Judged { gate: gate::not_measured(&evidence), step: None, parameters: BTreeMap::new() },
+        None => Judged {
+            gate: gate::not_measured(&evidence),
+            step: None,
+            parameters: BTreeMap::new(),
+        },
     };
 
     let mut parameters = learner.parameters(variants[chosen]);
@@ -108,16 +135,28 @@ pub(crate) fn fit(
         ("effective_similar".into(), total.similar.effective()),
         ("variants_tried".into(), variants.len() as f64),
     ]));
-    parameters.extend(of_gate.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    parameters.extend(
+        of_gate
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    );
     let mut taken = None;
     if let Some(verdict) = step {
         let shaped = step::toward(&found)?;
         if step::is_active(task, &shaped) {
-            gate.reason = format!("{}; the step that may be taken is active already", gate.reason);
+            gate.reason = format!(
+                "{}; the step that may be taken is active already",
+                gate.reason
+            );
         } else {
             let (metric, _) = fit.metric(&shaped, None);
             let condition = shaped.condition.max(1.0);
-            taken = Some(CautiousStep { metric, share: step::SHARE, condition, gate: verdict });
+            taken = Some(CautiousStep {
+                metric,
+                share: step::SHARE,
+                condition,
+                gate: verdict,
+            });
         }
     }
     if let Some(change) = &change {
@@ -127,7 +166,10 @@ pub(crate) fn fit(
     Ok(Fitted {
         report: FitReport {
             learner: variants[chosen].learner.into(),
-            pairs: PairCounts { similar, dissimilar },
+            pairs: PairCounts {
+                similar,
+                dissimilar,
+            },
             lambda: learner.lambda(),
             t: variants[chosen].t,
             condition: found.condition.max(1.0),
@@ -152,7 +194,11 @@ impl<'a> Fit<'a> {
     ) -> Result<Self, LearnError> {
         poll(task)?;
         let base = Base::of(task.change.as_ref(), task.dim)?;
-        let default = learner.variants().first().copied().ok_or_else(no_variants)?;
+        let default = learner
+            .variants()
+            .first()
+            .copied()
+            .ok_or_else(no_variants)?;
         let prior = priors.of_task(task, others, &learner.parameters(default))?;
         let folds = Folds::new(evidence, task.seed);
         let chunklets = scatter::as_chunklets(evidence);
@@ -160,9 +206,20 @@ impl<'a> Fit<'a> {
         for fold in 0..FOLDS {
             poll(task)?;
             let query_in = |i: usize| folds.queries[i] == fold;
-            parts.push(scatter::scatters(evidence, chunklets, query_in, |i| folds.links[i] == fold));
+            parts.push(scatter::scatters(evidence, chunklets, query_in, |i| {
+                folds.links[i] == fold
+            }));
         }
-        Ok(Self { task, learner, condition_cap, evidence, prior, base, folds, parts })
+        Ok(Self {
+            task,
+            learner,
+            condition_cap,
+            evidence,
+            prior,
+            base,
+            folds,
+            parts,
+        })
     }
 
     /// What the learner finds without a fold, for each of some variants.
@@ -187,44 +244,72 @@ impl<'a> Fit<'a> {
         let of_variant = |variant: &Variant| {
             poll(self.task)?;
             let whole = shaped(family.matrix(*variant)?, self.condition_cap)?;
-            let reduced = self.base.as_ref().map(|base| base.reduce(&whole)).transpose()?.flatten();
+            let reduced = self
+                .base
+                .as_ref()
+                .map(|base| base.reduce(&whole))
+                .transpose()?
+                .flatten();
             Ok(reduced.map_or((whole, None), |(change, reduced)| (reduced, Some(change))))
         };
         variants.iter().map(of_variant).collect()
     }
 
-    /// What each variant measures, every fold under a metric fitted on the others. Of refined variants that compete with
-    /// a default only some folds are scored, which is enough to choose by.
+    /// What each variant measures, every fold under a metric fitted on the others. Of refined
+    /// variants that compete with a default only some folds are scored, which is enough to choose
+    /// by.
     fn cross_fit(&self, variants: &[Variant]) -> Result<Vec<Measured<'_>>, LearnError> {
         let mut measured = vec![Measured::new(self.evidence, &self.folds); variants.len()];
         for fold in 0..FOLDS {
             let mut rest = Scatters::zero(self.task.dim);
-            self.parts.iter().enumerate().filter(|(i, _)| *i != fold).for_each(|(_, part)| rest.add(part));
+            self.parts
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| *i != fold)
+                .for_each(|(_, part)| rest.add(part));
             let tried = |i: usize| i == 0 || !variants[i].refined || fold < select::REFINED_FOLDS;
             let tried: Vec<usize> = (0..variants.len()).filter(|i| tried(*i)).collect();
             let variants: Vec<Variant> = tried.iter().map(|i| variants[*i]).collect();
-            for (i, (metric, _)) in tried.into_iter().zip(self.train(Some(fold), &rest, &variants)?) {
+            for (i, (metric, _)) in
+                tried
+                    .into_iter()
+                    .zip(self.train(Some(fold), &rest, &variants)?)
+            {
                 measured[i].add_fold(fold, &metric);
             }
         }
         Ok(measured)
     }
 
-    /// A metric to be served, which knows what it has learned from; and whether it is a change of the base.
+    /// A metric to be served, which knows what it has learned from; and whether it is a change of
+    /// the base.
     fn metric(&self, shaped: &Shaped, change: Option<Change>) -> (Arc<dyn Metric>, bool) {
         let seen = Seen::new(self.evidence.fingerprints());
         match (change, &self.base) {
-            (Some(change), Some(base)) => {
-                (Arc::new(ChangedMetric::new(base.metric().clone(), change, shaped.condition, seen)), true)
-            }
-            _ => (Arc::new(MahalanobisMetric::from_factor(&shaped.factor, shaped.condition).with_seen(seen)), false),
+            (Some(change), Some(base)) => (
+                Arc::new(ChangedMetric::new(
+                    base.metric().clone(),
+                    change,
+                    shaped.condition,
+                    seen,
+                )),
+                true,
+            ),
+            _ => (
+                Arc::new(
+                    MahalanobisMetric::from_factor(&shaped.factor, shaped.condition)
+                        .with_seen(seen),
+                ),
+                false,
+            ),
         }
     }
 
     /// The verdicts, given what the learner's default variant measures, cross-fitted.
     fn gate(&self, (measured, candidate): (&Measured<'_>, &Scores)) -> Result<Judged, LearnError> {
-        let under =
-            |distances: &dyn Distances| Measured::under(self.evidence, &self.folds, distances, || poll(self.task));
+        let under = |distances: &dyn Distances| {
+            Measured::under(self.evidence, &self.folds, distances, || poll(self.task))
+        };
         let euclid = under(&Euclid)?;
         let incumbent = match &self.task.incumbent {
             Some(Incumbent { metric, step }) => Some(Baseline {
@@ -233,21 +318,38 @@ impl<'a> Fit<'a> {
                     // A built-in distance, which was not learned.
                     [] => Seen::new(std::iter::empty()),
                     // Another plugin's metric does not say what it has seen.
-                    bytes => codec::peek_seen(bytes).unwrap_or_else(|| Seen::new(self.evidence.fingerprints())),
+                    bytes => codec::peek_seen(bytes)
+                        .unwrap_or_else(|| Seen::new(self.evidence.fingerprints())),
                 },
                 step: *step,
             }),
             None => None,
         };
-        let baselines = Baselines { euclid: euclid.scores(), incumbent };
+        let baselines = Baselines {
+            euclid: euclid.scores(),
+            incumbent,
+        };
         let parameters = gate::parameters(self.evidence, candidate, &baselines);
         let gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
         if gate.accepted || !step::may_be_taken(self.task) {
-            return Ok(Judged { gate, step: None, parameters });
+            return Ok(Judged {
+                gate,
+                step: None,
+                parameters,
+            });
         }
-        let step = gate::judge(gate::STEP, self.evidence, &euclid.mixed(measured, step::SHARE).scores(), &baselines);
+        let step = gate::judge(
+            gate::STEP,
+            self.evidence,
+            &euclid.mixed(measured, step::SHARE).scores(),
+            &baselines,
+        );
         let (gate, step) = gate::together(gate, step);
-        Ok(Judged { gate, step, parameters })
+        Ok(Judged {
+            gate,
+            step,
+            parameters,
+        })
     }
 }
 
@@ -256,5 +358,9 @@ fn no_variants() -> LearnError {
 }
 
 fn poll(task: &Task<'_>) -> Result<(), LearnError> {
-    if (task.cancel)() { Err(LearnError::Cancelled) } else { Ok(()) }
+    if (task.cancel)() {
+        Err(LearnError::Cancelled)
+    } else {
+        Ok(())
+    }
 }

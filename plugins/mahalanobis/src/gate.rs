@@ -1,27 +1,31 @@
 //! The gate: a held-out test that a candidate must pass before it may be promoted.
 //!
-//! **Cross-fitted.** Each fold of queries is scored under a metric fitted, in the same way, on the other folds; the
-//! candidate itself is fitted on everything. So the test speaks of the procedure, spends no judgement, and never scores
-//! a query under a metric that has seen it.
+//! **Cross-fitted.** Each fold of queries is scored under a metric fitted, in the same way, on the
+//! other folds; the candidate itself is fitted on everything. So the test speaks of the procedure,
+//! spends no judgement, and never scores a query under a metric that has seen it.
 //!
-//! The test is of the learner's default variant. Another one is chosen only where the same scores put it above the
-//! default by more than a standard error, so the candidate is at least as good as what was tested, and the choice,
-//! which has seen those scores, does not flatter the test.
+//! The test is of the learner's default variant. Another one is chosen only where the same scores
+//! put it above the default by more than a standard error, so the candidate is at least as good as
+//! what was tested, and the choice, which has seen those scores, does not flatter the test.
 //!
-//! **Measured** by separation (see `score`), on what is held out (see `folds`). Queries weigh `sqrt(r i / (r + i))` by their
-//! numbers of relevant and irrelevant results: the inverse standard error of a difference of two means.
+//! **Measured** by separation (see `score`), on what is held out (see `folds`). Queries weigh
+//! `sqrt(r i / (r + i))` by their numbers of relevant and irrelevant results: the inverse standard
+//! error of a difference of two means.
 //!
-//! **Against both.** The mean gain, less 1.64 standard errors, must be above 0 over Euclid and over the incumbent, on at
-//! least 8 queries that have both kinds of results. Where there are fewer, pairs decide by the area under the ROC curve,
-//! with at least 10 of each kind. Where both can be measured, queries decide and pairs may veto: when they lose by more
-//! than 1.64 standard errors. One standard error and 5 queries take their place where a step is judged (module `step`). Over
-//! an incumbent that is a step no gain has to be shown, for it was no more than likely itself: the candidate must be no
-//! clear loss, by one standard error, on 5 queries that are new to it where there are so many.
+//! **Against both.** The mean gain, less 1.64 standard errors, must be above 0 over Euclid and over
+//! the incumbent, on at least 8 queries that have both kinds of results. Where there are fewer,
+//! pairs decide by the area under the ROC curve, with at least 10 of each kind. Where both can be
+//! measured, queries decide and pairs may veto: when they lose by more than 1.64 standard errors.
+//! One standard error and 5 queries take their place where a step is judged (module `step`). Over
+//! an incumbent that is a step no gain has to be shown, for it was no more than likely itself: the
+//! candidate must be no clear loss, by one standard error, on 5 queries that are new to it where
+//! there are so many.
 //!
-//! **Fair to both.** An incumbent that was fitted to the same judgements has seen the held-out ones. Metrics of this
-//! plugin say what they have seen (module `seen`); when enough queries (or pairs of each kind) are new to the incumbent,
-//! it is compared on those, where neither side has an advantage. Otherwise all are used, which errs on the incumbent's
-//! side: a refit on next to no new judgements has to be clearly better to be promoted, and can do no harm.
+//! **Fair to both.** An incumbent that was fitted to the same judgements has seen the held-out
+//! ones. Metrics of this plugin say what they have seen (module `seen`); when enough queries (or
+//! pairs of each kind) are new to the incumbent, it is compared on those, where neither side has an
+//! advantage. Otherwise all are used, which errs on the incumbent's side: a refit on next to no new
+//! judgements has to be clearly better to be promoted, and can do no harm.
 
 use std::collections::BTreeMap;
 
@@ -43,10 +47,18 @@ pub(crate) struct Level {
 }
 
 /// What the candidate must pass: one-sided 95 %.
-pub(crate) const WHOLE: Level = Level { queries: 8, errors: 1.64, confidence: 95 };
-/// What a step towards it must pass: one standard error, which is 81 % by Student's distribution for five queries and 84 %
-/// for many.
-pub(crate) const STEP: Level = Level { queries: 5, errors: 1.0, confidence: 80 };
+pub(crate) const WHOLE: Level = Level {
+    queries: 8,
+    errors: 1.64,
+    confidence: 95,
+};
+/// What a step towards it must pass: one standard error, which is 81 % by Student's distribution
+/// for five queries and 84 % for many.
+pub(crate) const STEP: Level = Level {
+    queries: 5,
+    errors: 1.0,
+    confidence: 80,
+};
 /// Pairs of each kind that the gate needs when queries do not suffice.
 const MIN_PAIRS: usize = 10;
 
@@ -67,7 +79,13 @@ pub(crate) struct Baseline {
 
 impl Baseline {
     /// The comparison on what it has not seen; `None` when that is too little.
-    fn on_new(&self, level: Level, kind: Kind, evidence: &Evidence<'_>, candidate: &Scores) -> Option<Test> {
+    fn on_new(
+        &self,
+        level: Level,
+        kind: Kind,
+        evidence: &Evidence<'_>,
+        candidate: &Scores,
+    ) -> Option<Test> {
         let is_new = |i: usize| {
             !self.seen.contains(match kind {
                 Kind::Queries => evidence.queries[i].fingerprint,
@@ -78,31 +96,55 @@ impl Baseline {
     }
 
     /// The comparison on everything.
-    fn on_all(&self, level: Level, kind: Kind, evidence: &Evidence<'_>, candidate: &Scores) -> Option<Test> {
+    fn on_all(
+        &self,
+        level: Level,
+        kind: Kind,
+        evidence: &Evidence<'_>,
+        candidate: &Scores,
+    ) -> Option<Test> {
         compare(level, kind, evidence, (&self.scores, candidate), &|_| true)
     }
 }
 
-/// What a version says of the test beside the verdict, under the names that [`FitReport`] gives them.
+/// What a version says of the test beside the verdict, under the names that [`FitReport`] gives
+/// them.
 pub(crate) fn parameters(
     evidence: &Evidence<'_>,
     candidate: &Scores,
     baselines: &Baselines,
 ) -> BTreeMap<&'static str, f64> {
     let mut said = BTreeMap::new();
-    let kind = if Available::scored(evidence, candidate).queries >= STEP.queries { Kind::Queries } else { Kind::Pairs };
+    let kind = if Available::scored(evidence, candidate).queries >= STEP.queries {
+        Kind::Queries
+    } else {
+        Kind::Pairs
+    };
     let active = match &baselines.incumbent {
-        None => compare(STEP, kind, evidence, (&baselines.euclid, candidate), &|_| true),
-        Some(active) => {
-            active.on_new(STEP, kind, evidence, candidate).or_else(|| active.on_all(STEP, kind, evidence, candidate))
-        }
+        None => compare(
+            STEP,
+            kind,
+            evidence,
+            (&baselines.euclid, candidate),
+            &|_| true,
+        ),
+        Some(active) => active
+            .on_new(STEP, kind, evidence, candidate)
+            .or_else(|| active.on_all(STEP, kind, evidence, candidate)),
     };
     if let Some(test) = active {
-        said.extend([(FitReport::ACTIVE_MEASURE, test.before), (FitReport::ACTIVE_HELD_OUT, test.count as f64)]);
+        said.extend([
+            (FitReport::ACTIVE_MEASURE, test.before),
+            (FitReport::ACTIVE_HELD_OUT, test.count as f64),
+        ]);
     }
     // Of queries or of pairs: either may refuse what it finds so.
     let verdict = |kind| Verdict::new(WHOLE, kind, evidence, candidate, baselines);
-    if [Kind::Queries, Kind::Pairs].into_iter().filter_map(verdict).any(|verdict| verdict.is_a_loss()) {
+    if [Kind::Queries, Kind::Pairs]
+        .into_iter()
+        .filter_map(verdict)
+        .any(|verdict| verdict.is_a_loss())
+    {
         said.insert(FitReport::CLEARLY_WORSE, 1.0);
     }
     said
@@ -110,7 +152,11 @@ pub(crate) fn parameters(
 
 /// Whether there is enough evidence to measure a gain at all.
 pub(crate) fn can_measure(evidence: &Evidence<'_>) -> bool {
-    let Available { queries, similar, dissimilar } = Available::of(evidence);
+    let Available {
+        queries,
+        similar,
+        dissimilar,
+    } = Available::of(evidence);
     queries >= STEP.queries || (similar >= MIN_PAIRS && dissimilar >= MIN_PAIRS)
 }
 
@@ -124,24 +170,43 @@ struct Available {
 impl Available {
     /// All there is.
     fn of(evidence: &Evidence<'_>) -> Self {
-        let queries = evidence.queries.iter().filter(|q| q.has_both_kinds()).count();
+        let queries = evidence
+            .queries
+            .iter()
+            .filter(|q| q.has_both_kinds())
+            .count();
         let similar = evidence.links.iter().filter(|l| l.similar).count();
-        Self { queries, similar, dissimilar: evidence.links.len() - similar }
+        Self {
+            queries,
+            similar,
+            dissimilar: evidence.links.len() - similar,
+        }
     }
 
     /// What could be held out.
     fn scored(evidence: &Evidence<'_>, scores: &Scores) -> Self {
         let links = |similar: bool| {
             let scored = evidence.links.iter().zip(&scores.placements);
-            scored.filter(|(link, placement)| link.similar == similar && placement.is_some()).count()
+            scored
+                .filter(|(link, placement)| link.similar == similar && placement.is_some())
+                .count()
         };
         let queries = scores.separations.iter().flatten().count();
-        Self { queries, similar: links(true), dissimilar: links(false) }
+        Self {
+            queries,
+            similar: links(true),
+            dissimilar: links(false),
+        }
     }
 }
 
 /// The verdict on cross-fitted scores.
-pub(crate) fn judge(level: Level, evidence: &Evidence<'_>, candidate: &Scores, baselines: &Baselines) -> Gate {
+pub(crate) fn judge(
+    level: Level,
+    evidence: &Evidence<'_>,
+    candidate: &Scores,
+    baselines: &Baselines,
+) -> Gate {
     let by_queries = Verdict::new(level, Kind::Queries, evidence, candidate, baselines);
     let by_pairs = Verdict::new(level, Kind::Pairs, evidence, candidate, baselines);
     match (by_queries, by_pairs) {
@@ -158,16 +223,21 @@ pub(crate) fn judge(level: Level, evidence: &Evidence<'_>, candidate: &Scores, b
     }
 }
 
-/// The verdicts on a candidate that did not pass and on a step towards it, each told with the other; that on the step only
-/// where it passed.
+/// The verdicts on a candidate that did not pass and on a step towards it, each told with the
+/// other; that on the step only where it passed.
 pub(crate) fn together(mut candidate: Gate, mut step: Gate) -> (Gate, Option<Gate>) {
     if step.accepted {
-        step.reason =
-            format!("a step towards the candidate {}; the candidate itself is {}", step.reason, candidate.reason);
+        step.reason = format!(
+            "a step towards the candidate {}; the candidate itself is {}",
+            step.reason, candidate.reason
+        );
         return (candidate, Some(step));
     }
     if step.lower_bound.is_some() {
-        candidate.reason = format!("{}; nor is a step towards it likely to help", candidate.reason);
+        candidate.reason = format!(
+            "{}; nor is a step towards it likely to help",
+            candidate.reason
+        );
     }
     (candidate, None)
 }
@@ -177,7 +247,13 @@ pub(crate) fn not_measured(evidence: &Evidence<'_>) -> Gate {
     too_few(&Available::of(evidence))
 }
 
-fn too_few(Available { queries, similar, dissimilar }: &Available) -> Gate {
+fn too_few(
+    Available {
+        queries,
+        similar,
+        dissimilar,
+    }: &Available,
+) -> Gate {
     Gate {
         accepted: false,
         measure: Kind::Queries.measure().into(),
@@ -233,7 +309,8 @@ impl Test {
     }
 }
 
-/// Compares on the queries or links that `include` admits (asked by their index); `None` when they are too few.
+/// Compares on the queries or links that `include` admits (asked by their index); `None` when they
+/// are too few.
 pub(crate) fn compare(
     level: Level,
     kind: Kind,
@@ -243,21 +320,33 @@ pub(crate) fn compare(
 ) -> Option<Test> {
     let samples = match kind {
         Kind::Queries => vec![query_sample(evidence, before, after, include)],
-        Kind::Pairs => [true, false].map(|similar| pair_sample(evidence, before, after, similar, include)).into(),
+        Kind::Pairs => [true, false]
+            .map(|similar| pair_sample(evidence, before, after, similar, include))
+            .into(),
     };
-    let least = if kind == Kind::Queries { level.queries } else { MIN_PAIRS };
+    let least = if kind == Kind::Queries {
+        level.queries
+    } else {
+        MIN_PAIRS
+    };
     if samples.iter().any(|s| s.len() < least) {
         return None;
     }
-    // Both kinds of pairs have the same mean placement within a fold; their variances add (`DeLong` et al., 1988).
+    // Both kinds of pairs have the same mean placement within a fold; their variances add (`DeLong`
+    // et al., 1988).
     let parts = samples.len() as f64;
     let (mut mean_before, mut mean_after, mut square_error) = (0.0, 0.0, 0.0);
     for sample in &samples {
         let n = sample.len() as f64;
         let total: f64 = sample.iter().map(|s| s.weight).sum();
-        let mean = |value: &dyn Fn(&Paired) -> f64| sample.iter().map(|s| s.weight * value(s)).sum::<f64>() / total;
+        let mean = |value: &dyn Fn(&Paired) -> f64| {
+            sample.iter().map(|s| s.weight * value(s)).sum::<f64>() / total
+        };
         let (b, a) = (mean(&|s| s.before), mean(&|s| s.after));
-        let squares: f64 = sample.iter().map(|s| (s.weight * (s.after - s.before - (a - b))).powi(2)).sum();
+        let squares: f64 = sample
+            .iter()
+            .map(|s| (s.weight * (s.after - s.before - (a - b))).powi(2))
+            .sum();
         mean_before += b / parts;
         mean_after += a / parts;
         square_error += squares / (total * total) * (n / (n - 1.0));
@@ -282,7 +371,15 @@ struct Paired {
 impl Paired {
     /// Scores that differ by rounding only are equal.
     fn new(before: f64, after: f64, weight: f64) -> Self {
-        Self { before, after: if (after - before).abs() <= 1e-9 { before } else { after }, weight }
+        Self {
+            before,
+            after: if (after - before).abs() <= 1e-9 {
+                before
+            } else {
+                after
+            },
+            weight,
+        }
     }
 }
 
@@ -293,8 +390,13 @@ fn query_sample(
     include: &dyn Fn(usize) -> bool,
 ) -> Vec<Paired> {
     let included = (0..evidence.queries.len()).filter(|i| include(*i));
-    let scored =
-        included.filter_map(|i| Some(Paired::new(before.separations[i]?, after.separations[i]?, before.weights[i])));
+    let scored = included.filter_map(|i| {
+        Some(Paired::new(
+            before.separations[i]?,
+            after.separations[i]?,
+            before.weights[i],
+        ))
+    });
     scored.collect()
 }
 
@@ -305,8 +407,20 @@ fn pair_sample(
     similar: bool,
     include: &dyn Fn(usize) -> bool,
 ) -> Vec<Paired> {
-    let of_kind = evidence.links.iter().enumerate().filter(|(i, l)| l.similar == similar && include(*i));
-    of_kind.filter_map(|(i, _)| Some(Paired::new(before.placements[i]?, after.placements[i]?, 1.0))).collect()
+    let of_kind = evidence
+        .links
+        .iter()
+        .enumerate()
+        .filter(|(i, l)| l.similar == similar && include(*i));
+    of_kind
+        .filter_map(|(i, _)| {
+            Some(Paired::new(
+                before.placements[i]?,
+                after.placements[i]?,
+                1.0,
+            ))
+        })
+        .collect()
 }
 
 /// One kind's comparisons with all baselines.
@@ -336,18 +450,44 @@ impl Verdict {
         candidate: &Scores,
         baselines: &Baselines,
     ) -> Option<Self> {
-        let euclid = compare(level, kind, evidence, (&baselines.euclid, candidate), &|_| true)?;
+        let euclid = compare(
+            level,
+            kind,
+            evidence,
+            (&baselines.euclid, candidate),
+            &|_| true,
+        )?;
         let Some(incumbent) = &baselines.incumbent else {
-            return Some(Self { kind, euclid, incumbent: None, over: Over::New });
+            return Some(Self {
+                kind,
+                euclid,
+                incumbent: None,
+                over: Over::New,
+            });
         };
         let level = if incumbent.step { STEP } else { level };
         let on_new = incumbent.on_new(level, kind, evidence, candidate);
         Some(match on_new {
-            _ if incumbent.step => Self { kind, euclid, incumbent: on_new, over: Over::NewToStep },
-            Some(_) => Self { kind, euclid, incumbent: on_new, over: Over::New },
+            _ if incumbent.step => Self {
+                kind,
+                euclid,
+                incumbent: on_new,
+                over: Over::NewToStep,
+            },
+            Some(_) => Self {
+                kind,
+                euclid,
+                incumbent: on_new,
+                over: Over::New,
+            },
             None => {
                 let on_all = incumbent.on_all(level, kind, evidence, candidate);
-                Self { kind, euclid, incumbent: on_all, over: Over::Seen }
+                Self {
+                    kind,
+                    euclid,
+                    incumbent: on_all,
+                    over: Over::Seen,
+                }
             }
         })
     }
@@ -360,7 +500,9 @@ impl Verdict {
     /// The comparison with the lower bound, of those in which a gain has to be shown.
     fn worst(&self) -> Test {
         let incumbent = self.incumbent.filter(|_| self.over != Over::NewToStep);
-        incumbent.filter(|i| i.lower() < self.euclid.lower()).unwrap_or(self.euclid)
+        incumbent
+            .filter(|i| i.lower() < self.euclid.lower())
+            .unwrap_or(self.euclid)
     }
 
     fn passes(&self) -> bool {
@@ -382,8 +524,14 @@ impl Verdict {
 
     fn sentence(&self) -> String {
         let (what, unit) = match self.kind {
-            Kind::Queries => ("the separation of irrelevant from relevant results", " standard deviations"),
-            Kind::Pairs => ("the chance that a dissimilar pair is farther apart than a similar one", ""),
+            Kind::Queries => (
+                "the separation of irrelevant from relevant results",
+                " standard deviations",
+            ),
+            Kind::Pairs => (
+                "the chance that a dissimilar pair is farther apart than a similar one",
+                "",
+            ),
         };
         let against = |test: &Test, whom: &str, over: &str| {
             format!(
@@ -395,7 +543,11 @@ impl Verdict {
                 test.count
             )
         };
-        let over = if self.kind == Kind::Queries { "queries" } else { "pairs" };
+        let over = if self.kind == Kind::Queries {
+            "queries"
+        } else {
+            "pairs"
+        };
         let mut figures = against(&self.euclid, "Euclid", over);
         if let Some(test) = &self.incumbent {
             let (whom, over) = match self.over {
@@ -407,12 +559,18 @@ impl Verdict {
         }
         let decision = match self.passes() {
             true => "passed",
-            false if self.worst().lower() > 0.0 => "not promoted, worse than the step that is active",
+            false if self.worst().lower() > 0.0 => {
+                "not promoted, worse than the step that is active"
+            }
             false => "not promoted, no certain gain",
         };
         format!(
             "{decision}: {what} is {figures}{}",
-            if unit.is_empty() { String::new() } else { format!(", in{unit}") }
+            if unit.is_empty() {
+                String::new()
+            } else {
+                format!(", in{unit}")
+            }
         )
     }
 }

@@ -1,11 +1,12 @@
 //! How much each judgement changed one distance.
 //!
-//! The distance `z'Az` is differentiated backwards through the scale and the condition cap (module `shape`), the geometric
-//! mean ([`GeneralizedEigen`]) and the posterior, down to the two sums of judged differences. What leaves these sums with a
-//! judgement is then taken exactly: its pairs, their weight, and the shift of its query's chunklet mean. So the only step
-//! that is linear is the one through the geometric mean, where a single judgement is a small change. Where there are few
-//! judgements it may be a great one: of those that weigh most the influence is computed anew, by the closed form without
-//! them.
+//! The distance `z'Az` is differentiated backwards through the scale and the condition cap (module
+//! `shape`), the geometric mean ([`GeneralizedEigen`]) and the posterior, down to the two sums of
+//! judged differences. What leaves these sums with a judgement is then taken exactly: its pairs,
+//! their weight, and the shift of its query's chunklet mean. So the only step that is linear is the
+//! one through the geometric mean, where a single judgement is a small change. Where there are few
+//! judgements it may be a great one: of those that weigh most the influence is computed anew, by
+//! the closed form without them.
 //!
 //! Metrics whose learner goes on from the closed form are explained by the closed form.
 
@@ -20,8 +21,8 @@ use crate::scatter;
 use crate::shape::shaped;
 use crate::spd::{self, GeneralizedEigen};
 
-/// The influence of every judgement of a task on the distance between two vectors under a version that was learned from
-/// them; `None` for a version that was not learned by a geometric mean.
+/// The influence of every judgement of a task on the distance between two vectors under a version
+/// that was learned from them; `None` for a version that was not learned by a geometric mean.
 pub(crate) fn influences(
     task: &Task<'_>,
     others: Option<&Examples>,
@@ -30,9 +31,11 @@ pub(crate) fn influences(
     priors: &Priors,
 ) -> Result<Option<Influences>, LearnError> {
     let parameter = |name: &str| version.parameters.get(name).copied();
-    let (Some(similar), Some(dissimilar), Some(cap)) =
-        (parameter("prior_similar"), parameter("prior_dissimilar"), parameter("condition_cap"))
-    else {
+    let (Some(similar), Some(dissimilar), Some(cap)) = (
+        parameter("prior_similar"),
+        parameter("prior_dissimilar"),
+        parameter("condition_cap"),
+    ) else {
         return Ok(None);
     };
     let evidence = Evidence::new(task.dim, task.examples)?;
@@ -41,7 +44,12 @@ pub(crate) fn influences(
     let total = scatter::scatters(&evidence, chunklets, |_| true, |_| true);
     let s = total.similar.posterior(&prior.similar, similar);
     let d = total.dissimilar.posterior(&prior.dissimilar, dissimilar);
-    let z: Array1<f64> = between.0.iter().zip(between.1).map(|(x, y)| f64::from(*x) - f64::from(*y)).collect();
+    let z: Array1<f64> = between
+        .0
+        .iter()
+        .zip(between.1)
+        .map(|(x, y)| f64::from(*x) - f64::from(*y))
+        .collect();
     let (in_s, in_d) = if version.learner == "diagonal" {
         diagonal_gradients((&s, &d), version.t, cap, &z)?
     } else {
@@ -50,21 +58,39 @@ pub(crate) fn influences(
         eigen.gradients(s.view(), version.t, gradient.view())
     };
     let sides = Sides {
-        similar: Side { prior: (&in_s * &prior.similar).sum(), count: similar, gradient: in_s },
-        dissimilar: Side { prior: (&in_d * &prior.dissimilar).sum(), count: dissimilar, gradient: in_d },
+        similar: Side {
+            prior: (&in_s * &prior.similar).sum(),
+            count: similar,
+            gradient: in_s,
+        },
+        dissimilar: Side {
+            prior: (&in_d * &prior.dissimilar).sum(),
+            count: dissimilar,
+            gradient: in_d,
+        },
     };
     let mut influences = sides.of_judgements(&evidence, task.examples, chunklets);
     if task.examples.graded.len() + task.examples.pairs.len() <= FEW {
-        let closed_form = ClosedForm { version, prior: &prior, counts: (similar, dissimilar), cap };
+        let closed_form = ClosedForm {
+            version,
+            prior: &prior,
+            counts: (similar, dissimilar),
+            cap,
+        };
         closed_form.correct(&mut influences, task, &z)?;
     }
     // Under a step the distance has this share of the closed form's.
     let share = parameter(CautiousStep::PARAMETER).unwrap_or(1.0);
-    influences.graded.iter_mut().chain(&mut influences.pairs).for_each(|influence| *influence *= share);
+    influences
+        .graded
+        .iter_mut()
+        .chain(&mut influences.pairs)
+        .for_each(|influence| *influence *= share);
     Ok(Some(influences))
 }
 
-/// Judgements up to which the strongest influences are computed anew; of more, each is a small part.
+/// Judgements up to which the strongest influences are computed anew; of more, each is a small
+/// part.
 const FEW: usize = 2_000;
 /// How many of these.
 const STRONGEST: usize = 5;
@@ -80,10 +106,21 @@ struct ClosedForm<'a> {
 
 impl ClosedForm<'_> {
     /// Puts the differences that refits without them make in the place of the strongest influences.
-    fn correct(&self, influences: &mut Influences, task: &Task<'_>, z: &Array1<f64>) -> Result<(), LearnError> {
+    fn correct(
+        &self,
+        influences: &mut Influences,
+        task: &Task<'_>,
+        z: &Array1<f64>,
+    ) -> Result<(), LearnError> {
         let graded = influences.graded.len();
-        let all = influences.graded.iter().chain(&influences.pairs).map(|influence| influence.abs()).enumerate();
-        let mut strongest: Vec<(usize, f64)> = all.filter(|(_, influence)| *influence > 0.0).collect();
+        let all = influences
+            .graded
+            .iter()
+            .chain(&influences.pairs)
+            .map(|influence| influence.abs())
+            .enumerate();
+        let mut strongest: Vec<(usize, f64)> =
+            all.filter(|(_, influence)| *influence > 0.0).collect();
         strongest.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         let whole = self.distance(task.dim, task.examples, z)?;
         for (at, _) in strongest.into_iter().take(STRONGEST) {
@@ -106,11 +143,23 @@ impl ClosedForm<'_> {
     }
 
     /// `z'Az` of what the closed form makes of judgements.
-    fn distance(&self, dim: usize, examples: &Examples, z: &Array1<f64>) -> Result<f64, LearnError> {
+    fn distance(
+        &self,
+        dim: usize,
+        examples: &Examples,
+        z: &Array1<f64>,
+    ) -> Result<f64, LearnError> {
         let evidence = Evidence::new(dim, examples)?;
-        let total = scatter::scatters(&evidence, scatter::as_chunklets(&evidence), |_| true, |_| true);
+        let total = scatter::scatters(
+            &evidence,
+            scatter::as_chunklets(&evidence),
+            |_| true,
+            |_| true,
+        );
         let s = total.similar.posterior(&self.prior.similar, self.counts.0);
-        let d = total.dissimilar.posterior(&self.prior.dissimilar, self.counts.1);
+        let d = total
+            .dissimilar
+            .posterior(&self.prior.dissimilar, self.counts.1);
         let matrix = if self.version.learner == "diagonal" {
             Array2::from_diag(&diagonal((&s, &d), self.version.t))
         } else {
@@ -123,17 +172,24 @@ impl ClosedForm<'_> {
 
 /// The diagonal of `s^(t-1) d^t`.
 fn diagonal((s, d): (&Array2<f64>, &Array2<f64>), t: f64) -> Array1<f64> {
-    s.diag().iter().zip(&d.diag()).map(|(s, d)| s.powf(t - 1.0) * d.powf(t)).collect()
+    s.diag()
+        .iter()
+        .zip(&d.diag())
+        .map(|(s, d)| s.powf(t - 1.0) * d.powf(t))
+        .collect()
 }
 
-/// The gradient in `M` of `z'Az`, where `A` is `M` scaled to trace `d` with its condition number capped.
+/// The gradient in `M` of `z'Az`, where `A` is `M` scaled to trace `d` with its condition number
+/// capped.
 fn shape_gradient(m: &Array2<f64>, cap: f64, z: &Array1<f64>) -> Result<Array2<f64>, LearnError> {
     let d = z.len() as f64;
     let trace = m.diag().sum();
     let a = m * (d / trace);
     let (values, vectors) = spd::eigen(a.view())?;
     let (Some(&least), Some(&greatest)) = (values.first(), values.last()) else {
-        return Err(LearnError::Numerical("a metric without directions has no gradient".into()));
+        return Err(LearnError::Numerical(
+            "a metric without directions has no gradient".into(),
+        ));
     };
     let outer = |v: ArrayView1<'_, f64>| {
         let column = v.insert_axis(Axis(1));
@@ -148,7 +204,10 @@ fn shape_gradient(m: &Array2<f64>, cap: f64, z: &Array1<f64>) -> Result<Array2<f
         let by_lift = scale * z.dot(z) - scale * scale * uncapped;
         let extremes = outer(vectors.row(values.len() - 1)) - outer(vectors.row(0)) * cap;
         gradient = gradient * scale + extremes * (by_lift / (cap - 1.0));
-        gradient.diag_mut().iter_mut().for_each(|v| *v -= scale * scale * uncapped / d);
+        gradient
+            .diag_mut()
+            .iter_mut()
+            .for_each(|v| *v -= scale * scale * uncapped / d);
     }
     let along = (&gradient * &a).sum() / d;
     gradient.diag_mut().iter_mut().for_each(|v| *v -= along);
@@ -166,10 +225,14 @@ fn diagonal_gradients(
     let (s, d) = (s.diag(), d.diag());
     let gradient = shape_gradient(&Array2::from_diag(&weights), cap, z)?;
     let common = &gradient.diag() * &weights;
-    Ok((Array2::from_diag(&(&common * (t - 1.0) / s)), Array2::from_diag(&(&common * t / d))))
+    Ok((
+        Array2::from_diag(&(&common * (t - 1.0) / s)),
+        Array2::from_diag(&(&common * t / d)),
+    ))
 }
 
-/// One scatter's side of the posterior: `(n tr(M) + count prior) / (n + count)`, seen through a gradient.
+/// One scatter's side of the posterior: `(n tr(M) + count prior) / (n + count)`, seen through a
+/// gradient.
 struct Side {
     gradient: Array2<f64>,
     /// `<gradient, prior>`.
@@ -213,7 +276,9 @@ impl Side {
         if judged.weight <= 1e-9 || judged.trace <= 1e-12 {
             return self.prior;
         }
-        let n = judged.weight.min(judged.weight * (judged.weight / judged.square_weight));
+        let n = judged
+            .weight
+            .min(judged.weight * (judged.weight / judged.square_weight));
         let form = judged.form * self.gradient.nrows() as f64 / judged.trace;
         (n * form + self.count * self.prior) / (n + self.count)
     }
@@ -238,11 +303,20 @@ struct Sides {
 type Both = (Part, Part);
 
 impl Sides {
-    fn of_judgements(&self, evidence: &Evidence<'_>, examples: &Examples, chunklets: bool) -> Influences {
+    fn of_judgements(
+        &self,
+        evidence: &Evidence<'_>,
+        examples: &Examples,
+        chunklets: bool,
+    ) -> Influences {
         let (mut total_similar, mut total_dissimilar) = (Part::default(), Part::default());
         let mut graded: HashMap<(usize, usize), Both> = HashMap::new();
         for query in &evidence.queries {
-            let (all, each) = if chunklets { self.chunklet(evidence, query) } else { self.plain(evidence, query) };
+            let (all, each) = if chunklets {
+                self.chunklet(evidence, query)
+            } else {
+                self.plain(evidence, query)
+            };
             total_similar.add(all.0);
             total_dissimilar.add(all.1);
             let judged = query.relevant.iter().chain(&query.irrelevant);
@@ -266,20 +340,43 @@ impl Sides {
                 + self.dissimilar.value(total_dissimilar)
                 - self.dissimilar.value(total_dissimilar.without(parts.1))
         };
-        let graded: HashMap<_, f64> = graded.iter().map(|(key, parts)| (*key, change(parts))).collect();
-        let paired: HashMap<_, f64> = paired.iter().map(|(key, parts)| (*key, change(parts))).collect();
+        let graded: HashMap<_, f64> = graded
+            .iter()
+            .map(|(key, parts)| (*key, change(parts)))
+            .collect();
+        let paired: HashMap<_, f64> = paired
+            .iter()
+            .map(|(key, parts)| (*key, change(parts)))
+            .collect();
 
         // Judgements of one pair of vectors were summed: each has its share of the sum's influence.
         let rows = first_equal_rows(&examples.vectors);
         let key = |a: usize, b: usize| (rows[a], rows[b]);
         let unordered = |a: usize, b: usize| (rows[a].min(rows[b]), rows[a].max(rows[b]));
-        let signed = |similar: bool, weight: f32| if similar { f64::from(weight) } else { -f64::from(weight) };
+        let signed = |similar: bool, weight: f32| {
+            if similar {
+                f64::from(weight)
+            } else {
+                -f64::from(weight)
+            }
+        };
         Influences {
             graded: shares(
-                examples.graded.iter().map(|g| (key(g.query, g.item), f64::from(g.weight) * f64::from(g.grade))),
+                examples.graded.iter().map(|g| {
+                    (
+                        key(g.query, g.item),
+                        f64::from(g.weight) * f64::from(g.grade),
+                    )
+                }),
                 &graded,
             ),
-            pairs: shares(examples.pairs.iter().map(|p| (unordered(p.a, p.b), signed(p.similar, p.weight))), &paired),
+            pairs: shares(
+                examples
+                    .pairs
+                    .iter()
+                    .map(|p| (unordered(p.a, p.b), signed(p.similar, p.weight))),
+                &paired,
+            ),
         }
     }
 
@@ -302,12 +399,15 @@ impl Sides {
         (all, each)
     }
 
-    /// A query learned from as a chunklet. What goes with a relevant item is its own part and the shift of the mean.
+    /// A query learned from as a chunklet. What goes with a relevant item is its own part and the
+    /// shift of the mean.
     fn chunklet(&self, evidence: &Evidence<'_>, query: &Query) -> (Both, Vec<Both>) {
         let rows = |judged: &[Judged]| {
             let mut rows = Array2::zeros((judged.len(), evidence.vectors.ncols()));
             for (mut row, j) in rows.rows_mut().into_iter().zip(judged) {
-                row.iter_mut().zip(evidence.difference(j.row, query.row)).for_each(|(to, z)| *to = z);
+                row.iter_mut()
+                    .zip(evidence.difference(j.row, query.row))
+                    .for_each(|(to, z)| *to = z);
             }
             rows
         };
@@ -315,8 +415,12 @@ impl Sides {
         let weights = |judged: &[Judged]| judged.iter().map(|j| j.weight).collect::<Array1<f64>>();
         let chunklet = Chunklet {
             weights: (weights(&query.relevant), weights(&query.irrelevant)),
-            similar: Forms::new(&relevant, &irrelevant, query, |z| z.dot(&self.similar.gradient)),
-            dissimilar: Forms::new(&relevant, &irrelevant, query, |z| z.dot(&self.dissimilar.gradient)),
+            similar: Forms::new(&relevant, &irrelevant, query, |z| {
+                z.dot(&self.similar.gradient)
+            }),
+            dissimilar: Forms::new(&relevant, &irrelevant, query, |z| {
+                z.dot(&self.dissimilar.gradient)
+            }),
             plain: Forms::new(&relevant, &irrelevant, query, Clone::clone),
         };
         let all = chunklet.parts(None, None);
@@ -327,8 +431,8 @@ impl Sides {
     }
 }
 
-/// A chunklet's judged items relative to the query, seen through a symmetric form `G`; `s = sum w x` over the relevant
-/// items `x`, `u = sum v y` over the irrelevant items `y`.
+/// A chunklet's judged items relative to the query, seen through a symmetric form `G`; `s = sum w
+/// x` over the relevant items `x`, `u = sum v y` over the irrelevant items `y`.
 struct Forms {
     /// `x'Gx`, then `y'Gy`.
     own: (Array1<f64>, Array1<f64>),
@@ -348,13 +452,29 @@ impl Forms {
         through: impl Fn(&Array2<f64>) -> Array2<f64>,
     ) -> Self {
         let (gx, gy) = (through(relevant), through(irrelevant));
-        let total =
-            |rows: &Array2<f64>, judged: &[Judged]| judged.iter().map(|j| j.weight).collect::<Array1<f64>>().dot(rows);
-        let (s, u) = (total(relevant, &query.relevant), total(irrelevant, &query.irrelevant));
+        let total = |rows: &Array2<f64>, judged: &[Judged]| {
+            judged
+                .iter()
+                .map(|j| j.weight)
+                .collect::<Array1<f64>>()
+                .dot(rows)
+        };
+        let (s, u) = (
+            total(relevant, &query.relevant),
+            total(irrelevant, &query.irrelevant),
+        );
         let with_sum = (gx.dot(&s), gy.dot(&s));
-        let sum = with_sum.0.iter().zip(&query.relevant).map(|(v, j)| v * j.weight).sum();
+        let sum = with_sum
+            .0
+            .iter()
+            .zip(&query.relevant)
+            .map(|(v, j)| v * j.weight)
+            .sum();
         Self {
-            own: ((&gx * relevant).sum_axis(Axis(1)), (&gy * irrelevant).sum_axis(Axis(1))),
+            own: (
+                (&gx * relevant).sum_axis(Axis(1)),
+                (&gy * irrelevant).sum_axis(Axis(1)),
+            ),
             with_other: gx.dot(&u),
             with_sum,
             sum,
@@ -370,15 +490,21 @@ struct Chunklet {
 }
 
 impl Chunklet {
-    /// What the chunklet adds to both scatters without one of its relevant and one of its irrelevant items.
+    /// What the chunklet adds to both scatters without one of its relevant and one of its
+    /// irrelevant items.
     fn parts(&self, relevant: Option<usize>, irrelevant: Option<usize>) -> Both {
         let (w, v) = (&self.weights.0, &self.weights.1);
         let gone = |of: &Array1<f64>, i: Option<usize>| i.map_or(0.0, |i| of[i]);
         let (w_gone, v_gone) = (gone(w, relevant), gone(v, irrelevant));
         let left = w.len() - usize::from(relevant.is_some());
         let weight = if left == 0 { 0.0 } else { w.sum() - w_gone };
-        // The query is a member of its results' mean weight, and the mean itself where there are none.
-        let members = if left == 0 { 1.0 } else { weight + weight / left as f64 };
+        // The query is a member of its results' mean weight, and the mean itself where there are
+        // none.
+        let members = if left == 0 {
+            1.0
+        } else {
+            weight + weight / left as f64
+        };
         // s'Gs without the item.
         let square = |f: &Forms| match relevant {
             _ if left == 0 => 0.0,
@@ -386,7 +512,11 @@ impl Chunklet {
             None => f.sum,
         };
         let similar = |f: &Forms| {
-            let own = if left == 0 { 0.0 } else { w.dot(&f.own.0) - w_gone * gone(&f.own.0, relevant) };
+            let own = if left == 0 {
+                0.0
+            } else {
+                w.dot(&f.own.0) - w_gone * gone(&f.own.0, relevant)
+            };
             2.0 * (own - square(f) / members)
         };
         let dissimilar = |f: &Forms| {
@@ -420,8 +550,17 @@ impl Chunklet {
 fn first_equal_rows(vectors: &Array2<f32>) -> Vec<usize> {
     let mut first = HashMap::new();
     // Both zeros are one.
-    let bits = |row: ArrayView1<'_, f32>| row.iter().map(|v| (v + 0.0).to_bits()).collect::<Vec<u32>>();
-    vectors.rows().into_iter().enumerate().map(|(i, row)| *first.entry(bits(row)).or_insert(i)).collect()
+    let bits = |row: ArrayView1<'_, f32>| {
+        row.iter()
+            .map(|v| (v + 0.0).to_bits())
+            .collect::<Vec<u32>>()
+    };
+    vectors
+        .rows()
+        .into_iter()
+        .enumerate()
+        .map(|(i, row)| *first.entry(bits(row)).or_insert(i))
+        .collect()
 }
 
 /// Deals what a pair of rows did out to the judgements behind it, by what they said of it.

@@ -1,9 +1,13 @@
-//! Learns what "similar" means: a Mahalanobis metric refitted from judgements, for the [`affinis`] vector store.
+//! Learns what "similar" means: a Mahalanobis metric refitted from judgements, for the [`affinis`]
+//! vector store.
 //!
-//! - **Closed form.** `A = S^-1 #_t D`, the weighted geometric mean of the scatters of similar and dissimilar pairs
-//!   (Zadeh, Hosseini and Sra, *Geometric Mean Metric Learning*, ICML 2016): milliseconds, no steps, no rates.
-//! - **A prior from the collection itself**, so that thirty judgements do not wreck what the encoder knows.
-//! - **A gate.** A candidate that does not beat both Euclid and the active metric on held-out judgements says so.
+//! - **Closed form.** `A = S^-1 #_t D`, the weighted geometric mean of the scatters of similar and
+//!   dissimilar pairs (Zadeh, Hosseini and Sra, *Geometric Mean Metric Learning*, ICML 2016):
+//!   milliseconds, no steps, no rates.
+//! - **A prior from the collection itself**, so that thirty judgements do not wreck what the
+//!   encoder knows.
+//! - **A gate.** A candidate that does not beat both Euclid and the active metric on held-out
+//!   judgements says so.
 //!
 //! ```
 //! use affinis::{Examples, Graded, Metric, MetricLearner, Sample, Task};
@@ -43,7 +47,12 @@
 // No panic is to be reached from input or from what is on disk.
 #![cfg_attr(
     not(any(test, fuzzing)),
-    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
 )]
 #![deny(unsafe_code)]
 

@@ -13,15 +13,17 @@ use crate::{codec, explain};
 /// The largest dimension that a store has.
 pub(crate) const MAX_DIM: usize = 4096;
 
-/// The largest condition number that an imported matrix may have: beyond it distances in f32 are noise.
+/// The largest condition number that an imported matrix may have: beyond it distances in f32 are
+/// noise.
 const MAX_CONDITION: f64 = 1e10;
 
 /// A learned metric `A = R'R`, scaled to trace `d`.
 ///
-/// `R` is upper triangular, so items are mapped and weighed with half of the products that a full matrix would take. A query is
-/// rewritten with `A` itself, of which every number above the diagonal is read once for its two places.
-/// Distances are computed in f64; queries are rewritten, and items' biases and images computed, in f32 with squares summed
-/// in f64. The result is the same to the bit for any batch.
+/// `R` is upper triangular, so items are mapped and weighed with half of the products that a full
+/// matrix would take. A query is rewritten with `A` itself, of which every number above the
+/// diagonal is read once for its two places. Distances are computed in f64; queries are rewritten,
+/// and items' biases and images computed, in f32 with squares summed in f64. The result is the same
+/// to the bit for any batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MahalanobisMetric {
     factor: Packed<f64>,
@@ -36,12 +38,16 @@ impl MahalanobisMetric {
     /// Makes a metric of a symmetric positive definite matrix, which is scaled to trace `d`.
     ///
     /// # Errors
-    /// [`LearnError::NotAMetric`] when the matrix is not square with 1 to 4,096 rows, not finite, not symmetric to 1e-8
-    /// of its largest number, not positive definite, or worse conditioned than 1e10.
+    /// [`LearnError::NotAMetric`] when the matrix is not square with 1 to 4,096 rows, not finite,
+    /// not symmetric to 1e-8 of its largest number, not positive definite, or worse conditioned
+    /// than 1e10.
     pub fn new(matrix: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
         let d = matrix.nrows();
         if d == 0 || d > MAX_DIM || matrix.ncols() != d {
-            return refuse(format!("{d} x {} numbers; it takes a square of 1 to {MAX_DIM} rows", matrix.ncols()));
+            return refuse(format!(
+                "{d} x {} numbers; it takes a square of 1 to {MAX_DIM} rows",
+                matrix.ncols()
+            ));
         }
         if let Some(((i, j), v)) = matrix.indexed_iter().find(|(_, v)| !v.is_finite()) {
             return refuse(format!("row {i}, column {j} is {v}"));
@@ -51,7 +57,10 @@ impl MahalanobisMetric {
             return refuse("the matrix is zero".into());
         }
         spd::check_symmetric(matrix)?;
-        let mut a = matrix.mapv(|v| v / largest).as_standard_layout().into_owned();
+        let mut a = matrix
+            .mapv(|v| v / largest)
+            .as_standard_layout()
+            .into_owned();
         spd::symmetrise(&mut a);
         let trace = a.diag().sum();
         if trace <= 0.0 {
@@ -69,14 +78,25 @@ impl MahalanobisMetric {
         Ok(Self::from_factor(&factor, greatest / least))
     }
 
-    /// `R` (upper triangular, positive diagonal) of a matrix of trace `d`, and the matrix's condition number.
+    /// `R` (upper triangular, positive diagonal) of a matrix of trace `d`, and the matrix's
+    /// condition number.
     pub(crate) fn from_factor(factor: &Array2<f64>, condition: f64) -> Self {
-        Self::from_packed(Packed::from_fn(factor.nrows(), |i, j| factor[[i, j]]), condition, Seen::default())
+        Self::from_packed(
+            Packed::from_fn(factor.nrows(), |i, j| factor[[i, j]]),
+            condition,
+            Seen::default(),
+        )
     }
 
     pub(crate) fn from_packed(factor: Packed<f64>, condition: f64, seen: Seen) -> Self {
         let single = factor.to_single();
-        Self { factor, single, half: OnceLock::new(), condition: condition.max(1.0), seen }
+        Self {
+            factor,
+            single,
+            half: OnceLock::new(),
+            condition: condition.max(1.0),
+            seen,
+        }
     }
 
     /// The same metric with the fingerprints of the judgements that it was fitted to.
@@ -110,10 +130,19 @@ impl Metric for MahalanobisMetric {
     }
 
     fn rewrite(&self, query: &[f32]) -> Rewritten {
-        let half = self.half.get_or_init(|| Packed::upper_half(&self.full()).to_single());
+        let half = self
+            .half
+            .get_or_init(|| Packed::upper_half(&self.full()).to_single());
         let direction = half.both_ways(query);
-        let offset: f64 = query.iter().zip(&direction).map(|(q, d)| f64::from(*q) * f64::from(*d)).sum();
-        Rewritten { direction, offset: offset.max(0.0) as f32 }
+        let offset: f64 = query
+            .iter()
+            .zip(&direction)
+            .map(|(q, d)| f64::from(*q) * f64::from(*d))
+            .sum();
+        Rewritten {
+            direction,
+            offset: offset.max(0.0) as f32,
+        }
     }
 
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
@@ -125,7 +154,8 @@ impl Metric for MahalanobisMetric {
         if x == y {
             return 0.0;
         }
-        self.factor.square(x.iter().zip(y).map(|(a, b)| f64::from(*a) - f64::from(*b)))
+        self.factor
+            .square(x.iter().zip(y).map(|(a, b)| f64::from(*a) - f64::from(*b)))
     }
 
     fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {

@@ -1,9 +1,11 @@
-//! Upper triangular matrices packed for their kernels: `R x` for many items and `(H + H') x` for one query in f32, `|R x|` in f64.
+//! Upper triangular matrices packed for their kernels: `R x` for many items and `(H + H') x` for
+//! one query in f32, `|R x|` in f64.
 //!
-//! Rows lie in chunks of eight numbers, from the chunk of the diagonal on, and every sum runs over eight lanes in one
-//! fixed order. So the compiler makes vector code of it for whatever the machine has (`pulp` picks the instruction set
-//! at run time; multiplications and additions are never fused), and the bits that come out are the same on every
-//! machine and for every batch an item comes in.
+//! Rows lie in chunks of eight numbers, from the chunk of the diagonal on, and every sum runs over
+//! eight lanes in one fixed order. So the compiler makes vector code of it for whatever the machine
+//! has (`pulp` picks the instruction set at run time; multiplications and additions are never
+//! fused), and the bits that come out are the same on every machine and for every batch an item
+//! comes in.
 
 #![expect(
     clippy::inline_always,
@@ -74,34 +76,58 @@ fn row_start(width: usize, k: usize) -> usize {
 }
 
 impl Packed<f64> {
-    /// The upper half `H` of a symmetric matrix `H + H'`: above the diagonal as it is, the diagonal halved.
+    /// The upper half `H` of a symmetric matrix `H + H'`: above the diagonal as it is, the diagonal
+    /// halved.
     pub(crate) fn upper_half(matrix: &Array2<f64>) -> Self {
-        Self::from_fn(matrix.nrows(), |i, j| if i == j { 0.5 * matrix[[i, j]] } else { matrix[[i, j]] })
+        Self::from_fn(matrix.nrows(), |i, j| {
+            if i == j {
+                0.5 * matrix[[i, j]]
+            } else {
+                matrix[[i, j]]
+            }
+        })
     }
 
     /// `|R x|^2`, in f64.
     pub(crate) fn square(&self, x: impl Iterator<Item = f64>) -> f64 {
         let x = chunked(self.width(), x);
-        Arch::new().dispatch(Square { factor: self, x: &x })
+        Arch::new().dispatch(Square {
+            factor: self,
+            x: &x,
+        })
     }
 
     /// The same factor in single precision, for the item kernels.
     pub(crate) fn to_single(&self) -> Packed<f32> {
-        Packed { dim: self.dim, chunks: self.chunks.iter().map(|chunk| chunk.map(|v| v as f32)).collect() }
+        Packed {
+            dim: self.dim,
+            chunks: self
+                .chunks
+                .iter()
+                .map(|chunk| chunk.map(|v| v as f32))
+                .collect(),
+        }
     }
 
     /// The factor as a matrix, zeros below the diagonal.
     pub(crate) fn to_array(&self) -> Array2<f64> {
-        Array2::from_shape_fn((self.dim, self.dim), |(i, j)| if j >= i { self.get(i, j) } else { 0.0 })
+        Array2::from_shape_fn((self.dim, self.dim), |(i, j)| {
+            if j >= i { self.get(i, j) } else { 0.0 }
+        })
     }
 }
 
 impl Packed<f32> {
-    /// `(H + H') x`: with the upper half of a symmetric matrix, its diagonal halved, the product with that matrix.
+    /// `(H + H') x`: with the upper half of a symmetric matrix, its diagonal halved, the product
+    /// with that matrix.
     pub(crate) fn both_ways(&self, x: &[f32]) -> Vec<f32> {
         let chunks = chunked(self.width(), x.iter().copied());
         let mut product = vec![[0.0; LANES]; self.width()];
-        Arch::new().dispatch(BothWays { half: self, x: &chunks, product: &mut product });
+        Arch::new().dispatch(BothWays {
+            half: self,
+            x: &chunks,
+            product: &mut product,
+        });
         let mut product = product.into_flattened();
         product.truncate(self.dim);
         product
@@ -111,7 +137,10 @@ impl Packed<f32> {
     pub(crate) fn squares(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
         self.project(items, |item, image| {
             if let Some(slot) = out.get_mut(item) {
-                *slot = image.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>() as f32;
+                *slot = image
+                    .iter()
+                    .map(|v| f64::from(*v) * f64::from(*v))
+                    .sum::<f64>() as f32;
             }
         });
     }
@@ -120,7 +149,10 @@ impl Packed<f32> {
     pub(crate) fn images(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         let mut out = Array2::zeros((items.nrows(), self.dim));
         self.project(items, |item, image| {
-            out.row_mut(item).iter_mut().zip(image).for_each(|(to, from)| *to = *from);
+            out.row_mut(item)
+                .iter_mut()
+                .zip(image)
+                .for_each(|(to, from)| *to = *from);
         });
         out
     }
@@ -133,8 +165,14 @@ impl Packed<f32> {
         let mut done = 0;
         while done < items.nrows() {
             let count = BLOCK.min(items.nrows() - done);
-            for (slot, item) in block.chunks_exact_mut(width).zip(items.rows().into_iter().skip(done).take(count)) {
-                slot.as_flattened_mut().iter_mut().zip(item).for_each(|(to, from)| *to = *from);
+            for (slot, item) in block
+                .chunks_exact_mut(width)
+                .zip(items.rows().into_iter().skip(done).take(count))
+            {
+                slot.as_flattened_mut()
+                    .iter_mut()
+                    .zip(item)
+                    .for_each(|(to, from)| *to = *from);
             }
             Arch::new().dispatch(Project {
                 factor: self,
@@ -150,9 +188,16 @@ impl Packed<f32> {
 }
 
 /// Numbers in whole chunks, `width` of them, with zeros behind.
-pub(crate) fn chunked<T: Copy + Default>(width: usize, x: impl Iterator<Item = T>) -> Vec<[T; LANES]> {
+pub(crate) fn chunked<T: Copy + Default>(
+    width: usize,
+    x: impl Iterator<Item = T>,
+) -> Vec<[T; LANES]> {
     let mut chunks = vec![[T::default(); LANES]; width];
-    chunks.as_flattened_mut().iter_mut().zip(x).for_each(|(to, from)| *to = from);
+    chunks
+        .as_flattened_mut()
+        .iter_mut()
+        .zip(x)
+        .for_each(|(to, from)| *to = from);
     chunks
 }
 
@@ -196,7 +241,8 @@ struct BothWays<'a> {
 impl WithSimd for BothWays<'_> {
     type Output = ();
 
-    /// One pass, a few rows at a time: every number `h` at `(i, j)` is read once and gives `h x_j` to `i` and `h x_i` to `j`.
+    /// One pass, a few rows at a time: every number `h` at `(i, j)` is read once and gives `h x_j`
+    /// to `i` and `h x_i` to `j`.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let width = self.half.width();
@@ -204,22 +250,35 @@ impl WithSimd for BothWays<'_> {
             let length = width - group;
             let start = row_start(width, group * LANES);
             let (x, product) = (&self.x[group..], &mut self.product[group..]);
-            for (part, rows) in self.half.chunks[start..start + LANES * length].chunks_exact(ROWS * length).enumerate()
+            for (part, rows) in self.half.chunks[start..start + LANES * length]
+                .chunks_exact(ROWS * length)
+                .enumerate()
             {
                 let [r0, r1, r2, r3]: [&[[f32; LANES]]; ROWS] =
                     std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
-                let [x0, x1, x2, x3]: [[f32; LANES]; ROWS] = std::array::from_fn(|r| [x[0][part * ROWS + r]; LANES]);
+                let [x0, x1, x2, x3]: [[f32; LANES]; ROWS] =
+                    std::array::from_fn(|r| [x[0][part * ROWS + r]; LANES]);
                 let [mut s0, mut s1, mut s2, mut s3] = [[0.0_f32; LANES]; ROWS];
-                for (((((x, to), r0), r1), r2), r3) in x.iter().zip(product.iter_mut()).zip(r0).zip(r1).zip(r2).zip(r3)
+                for (((((x, to), r0), r1), r2), r3) in x
+                    .iter()
+                    .zip(product.iter_mut())
+                    .zip(r0)
+                    .zip(r1)
+                    .zip(r2)
+                    .zip(r3)
                 {
                     s0 = plus(s0, times(*r0, *x));
                     s1 = plus(s1, times(*r1, *x));
                     s2 = plus(s2, times(*r2, *x));
                     s3 = plus(s3, times(*r3, *x));
-                    let (first, second) = (plus(times(x0, *r0), times(x1, *r1)), plus(times(x2, *r2), times(x3, *r3)));
+                    let (first, second) = (
+                        plus(times(x0, *r0), times(x1, *r1)),
+                        plus(times(x2, *r2), times(x3, *r3)),
+                    );
                     *to = plus(*to, plus(first, second));
                 }
-                // Seen from here on only: knowing the sum below, the compiler would keep one lane of all rows together.
+                // Seen from here on only: knowing the sum below, the compiler would keep one lane
+                // of all rows together.
                 let sums = std::hint::black_box([s0, s1, s2, s3]).map(total);
                 for (r, sum) in sums.into_iter().enumerate() {
                     product[0][part * ROWS + r] += sum;
@@ -239,7 +298,9 @@ impl WithSimd for Square<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
-        (0..self.factor.dim).map(|k| dot(self.factor.row(k), &self.x[k / LANES..]).powi(2)).sum()
+        (0..self.factor.dim)
+            .map(|k| dot(self.factor.row(k), &self.x[k / LANES..]).powi(2))
+            .sum()
     }
 }
 
@@ -272,15 +333,24 @@ impl WithSimd for Project<'_> {
 
 /// Images of `M` items; each item's sums are its own, so the bits do not depend on `M`.
 #[inline(always)]
-fn project_tile<const M: usize>(factor: &Packed<f32>, items: [&[[f32; LANES]]; M], images: [&mut [f32]; M]) {
+fn project_tile<const M: usize>(
+    factor: &Packed<f32>,
+    items: [&[[f32; LANES]]; M],
+    images: [&mut [f32]; M],
+) {
     let width = factor.width();
     for group in 0..width {
         let length = width - group;
         let start = row_start(width, group * LANES);
-        for (half, rows) in factor.chunks[start..start + LANES * length].chunks_exact(ROWS * length).enumerate() {
+        for (half, rows) in factor.chunks[start..start + LANES * length]
+            .chunks_exact(ROWS * length)
+            .enumerate()
+        {
             let mut sums = [[[0.0_f32; LANES]; ROWS]; M];
-            let rows: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
-            let items: [&[[f32; LANES]]; M] = std::array::from_fn(|m| &items[m][group..group + length]);
+            let rows: [&[[f32; LANES]]; ROWS] =
+                std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
+            let items: [&[[f32; LANES]]; M] =
+                std::array::from_fn(|m| &items[m][group..group + length]);
             for chunk in 0..length {
                 for m in 0..M {
                     let x = items[m][chunk];
@@ -315,7 +385,11 @@ mod tests {
             let packed = example(d);
             for i in 0..d {
                 for j in i..d {
-                    assert_eq!(packed.get(i, j), ((i * 31 + j * 17) % 23) as f64 / 7.0 - 1.5, "d {d}, ({i}, {j})");
+                    assert_eq!(
+                        packed.get(i, j),
+                        ((i * 31 + j * 17) % 23) as f64 / 7.0 - 1.5,
+                        "d {d}, ({i}, {j})"
+                    );
                 }
             }
         }
@@ -335,7 +409,11 @@ mod tests {
             let gram = dense.t().dot(&dense);
             let got = Packed::upper_half(&gram).to_single().both_ways(&query);
             let size = direction.dot(&direction).sqrt();
-            assert!(got.iter().zip(&direction).all(|(a, b)| (f64::from(*a) - b).abs() <= 2e-6 * size));
+            assert!(
+                got.iter()
+                    .zip(&direction)
+                    .all(|(a, b)| (f64::from(*a) - b).abs() <= 2e-6 * size)
+            );
             let items = Array2::from_shape_fn((5, d), |(n, i)| (x[i] * (n + 1) as f64) as f32);
             let images = packed.to_single().images(items.view());
             for n in 0..5 {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use affinis::{Comparison, Examples, Fitted, Influences, LearnError, Metric, MetricLearner, Task, Version};
+use affinis::{
+    Comparison, Examples, Fitted, Influences, LearnError, Metric, MetricLearner, Task, Version,
+};
 use ndarray::ArrayView2;
 
 use crate::learner;
@@ -10,14 +12,17 @@ use crate::metric::MahalanobisMetric;
 use crate::prior::Priors;
 use crate::{codec, compare, fit, influence};
 
-/// Learns Mahalanobis metrics; registered with a store by `Store::builder().plugin(Mahalanobis::default())`.
+/// Learns Mahalanobis metrics; registered with a store by
+/// `Store::builder().plugin(Mahalanobis::default())`.
 ///
-/// Learners: `gmml`, the closed form over full matrices; `diagonal` and `low-rank`, the same over fewer numbers;
-/// `contrastive` and `hinge`, which refine it by descent; and `naive`, for study only: it fails. The automatic choice is
-/// `gmml`, and from 300 judgements on `contrastive` where held-out judgements say clearly that it is better.
+/// Learners: `gmml`, the closed form over full matrices; `diagonal` and `low-rank`, the same over
+/// fewer numbers; `contrastive` and `hinge`, which refine it by descent; and `naive`, for study
+/// only: it fails. The automatic choice is `gmml`, and from 300 judgements on `contrastive` where
+/// held-out judgements say clearly that it is better.
 ///
-/// In a report, `lambda` is the number of judged similar pairs that the prior from the collection's neighbourhoods stands
-/// for; `prior_dissimilar` among the parameters is the same for dissimilar pairs.
+/// In a report, `lambda` is the number of judged similar pairs that the prior from the collection's
+/// neighbourhoods stands for; `prior_dissimilar` among the parameters is the same for dissimilar
+/// pairs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mahalanobis {
     condition_cap: f64,
@@ -26,17 +31,24 @@ pub struct Mahalanobis {
 
 impl Default for Mahalanobis {
     fn default() -> Self {
-        Self { condition_cap: 16.0, priors: Priors::default() }
+        Self {
+            condition_cap: 16.0,
+            priors: Priors::default(),
+        }
     }
 }
 
 impl Mahalanobis {
     /// Bounds `cond A` of learned metrics; 16 unless set, and at least 1.01 and at most 1e6.
     ///
-    /// The square root of it is how far the order under the metric can differ from the Euclidean one, which is what an
-    /// index that was linked under Euclid has to make up for.
+    /// The square root of it is how far the order under the metric can differ from the Euclidean
+    /// one, which is what an index that was linked under Euclid has to make up for.
     pub fn condition_cap(mut self, cap: f64) -> Self {
-        self.condition_cap = if cap.is_nan() { self.condition_cap } else { cap.clamp(1.01, 1e6) };
+        self.condition_cap = if cap.is_nan() {
+            self.condition_cap
+        } else {
+            cap.clamp(1.01, 1e6)
+        };
         self
     }
 }
@@ -51,14 +63,30 @@ impl MetricLearner for Mahalanobis {
     }
 
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
-        fit::fit(task, None, learner::named(task.learner)?, self.condition_cap, &self.priors)
+        fit::fit(
+            task,
+            None,
+            learner::named(task.learner)?,
+            self.condition_cap,
+            &self.priors,
+        )
     }
 
     fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
-        fit::fit(task, Some(others), learner::named(task.learner)?, self.condition_cap, &self.priors)
+        fit::fit(
+            task,
+            Some(others),
+            learner::named(task.learner)?,
+            self.condition_cap,
+            &self.priors,
+        )
     }
 
-    fn decode(&self, bytes: &[u8], base: Option<&Arc<dyn Metric>>) -> Result<Arc<dyn Metric>, LearnError> {
+    fn decode(
+        &self,
+        bytes: &[u8],
+        base: Option<&Arc<dyn Metric>>,
+    ) -> Result<Arc<dyn Metric>, LearnError> {
         codec::decode(bytes, base)
     }
 

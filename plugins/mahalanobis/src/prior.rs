@@ -1,13 +1,15 @@
 //! What the collection's own geometry says before any judgement.
 //!
-//! `U` is the items' covariance: how any two items differ, that is how dissimilar ones do, since nearly all unlabelled
-//! pairs are dissimilar. `W` is the scatter of items to their nearest neighbours: how similar ones differ. Both are
-//! scaled to trace `d` and shrunk towards the identity, `.9 M + .1 I`; the share of `M` falls further when it rests on
-//! few vectors, so that a tiny, degenerate or empty sample gives the identity and not a singular matrix.
+//! `U` is the items' covariance: how any two items differ, that is how dissimilar ones do, since
+//! nearly all unlabelled pairs are dissimilar. `W` is the scatter of items to their nearest
+//! neighbours: how similar ones differ. Both are scaled to trace `d` and shrunk towards the
+//! identity, `.9 M + .1 I`; the share of `M` falls further when it rests on few vectors, so that a
+//! tiny, degenerate or empty sample gives the identity and not a singular matrix.
 //!
-//! Where one person's metric is learned, the prior is what everybody else's judgements have made of it: their posterior
-//! scatters, with the weight that the prior has anyway. The person's own judgements are not among them, so nothing is
-//! counted twice, and what others said is outweighed as soon as what the collection says would be.
+//! Where one person's metric is learned, the prior is what everybody else's judgements have made of
+//! it: their posterior scatters, with the weight that the prior has anyway. The person's own
+//! judgements are not among them, so nothing is counted twice, and what others said is outweighed
+//! as soon as what the collection says would be.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -31,14 +33,15 @@ pub(crate) struct Prior {
     pub(crate) dissimilar: Array2<f64>,
 }
 
-/// The prior that was made last, with what it was made of: a store gives the same sample until many items are new, and most
-/// of a small refit would go into its scatters. Clones share it.
+/// The prior that was made last, with what it was made of: a store gives the same sample until many
+/// items are new, and most of a small refit would go into its scatters. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Priors(Arc<Mutex<Option<Known>>>);
 
 type Known = (Print, Arc<Prior>);
 
-/// What a sample is known by: its dimension, its numbers of rows, and two hashes of all its numbers.
+/// What a sample is known by: its dimension, its numbers of rows, and two hashes of all its
+/// numbers.
 type Print = (usize, [usize; 2], [u64; 2]);
 
 impl PartialEq for Priors {
@@ -64,8 +67,8 @@ impl Priors {
         Ok(prior)
     }
 
-    /// The prior of a task: the collection's geometry, with what others judged where one person's metric is learned.
-    /// `parameters` are the learner's.
+    /// The prior of a task: the collection's geometry, with what others judged where one person's
+    /// metric is learned. `parameters` are the learner's.
     ///
     /// # Errors
     /// As [`Prior::new`], and for judgements that are out of range.
@@ -76,13 +79,24 @@ impl Priors {
         parameters: &BTreeMap<String, f64>,
     ) -> Result<Arc<Prior>, LearnError> {
         let prior = self.of(task.dim, task.sample)?;
-        let Some(others) = others else { return Ok(prior) };
+        let Some(others) = others else {
+            return Ok(prior);
+        };
         let evidence = Evidence::new(task.dim, others)?;
-        let judged = scatter::scatters(&evidence, scatter::as_chunklets(&evidence), |_| true, |_| true);
+        let judged = scatter::scatters(
+            &evidence,
+            scatter::as_chunklets(&evidence),
+            |_| true,
+            |_| true,
+        );
         let count = |name: &str| parameters.get(name).copied().unwrap_or(0.0);
         Ok(Arc::new(Prior {
-            similar: judged.similar.posterior(&prior.similar, count("prior_similar")),
-            dissimilar: judged.dissimilar.posterior(&prior.dissimilar, count("prior_dissimilar")),
+            similar: judged
+                .similar
+                .posterior(&prior.similar, count("prior_similar")),
+            dissimilar: judged
+                .dissimilar
+                .posterior(&prior.dissimilar, count("prior_dissimilar")),
         }))
     }
 }
@@ -93,11 +107,15 @@ fn print(dim: usize, sample: &Sample) -> Print {
     let parts = [&sample.items, &sample.neighbour_differences];
     let mut lanes: [u64; LANES] = std::array::from_fn(|lane| mix(lane as u64));
     for row in parts.iter().flat_map(|part| part.rows()) {
-        let row = row.to_slice().map_or_else(|| Cow::Owned(row.to_vec()), Cow::Borrowed);
+        let row = row
+            .to_slice()
+            .map_or_else(|| Cow::Owned(row.to_vec()), Cow::Borrowed);
         let (eights, rest) = row.as_chunks::<LANES>();
         for eight in eights {
             for (lane, v) in lanes.iter_mut().zip(eight) {
-                *lane = (*lane ^ u64::from(v.to_bits())).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+                *lane = (*lane ^ u64::from(v.to_bits()))
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                    .rotate_left(29);
             }
         }
         for v in rest {
@@ -112,7 +130,10 @@ impl Prior {
     /// # Errors
     /// [`LearnError::Numerical`] when the sample is of another dimension or not finite.
     pub(crate) fn new(dim: usize, sample: &Sample) -> Result<Self, LearnError> {
-        for (what, rows) in [("items", &sample.items), ("neighbour differences", &sample.neighbour_differences)] {
+        for (what, rows) in [
+            ("items", &sample.items),
+            ("neighbour differences", &sample.neighbour_differences),
+        ] {
             if rows.nrows() > 0 && rows.ncols() != dim {
                 return Err(LearnError::Numerical(format!(
                     "the sample's {what} have {} numbers, the task says {dim}",
@@ -120,10 +141,15 @@ impl Prior {
                 )));
             }
             if rows.iter().any(|v| !v.is_finite()) {
-                return Err(LearnError::Numerical(format!("the sample's {what} have a number that is not finite")));
+                return Err(LearnError::Numerical(format!(
+                    "the sample's {what} have a number that is not finite"
+                )));
             }
         }
-        let centred = sample.items.mean_axis(Axis(0)).map(|mean| &sample.items - &mean);
+        let centred = sample
+            .items
+            .mean_axis(Axis(0))
+            .map(|mean| &sample.items - &mean);
         Ok(Self {
             similar: shrunk(dim, &sample.neighbour_differences),
             dissimilar: centred.map_or_else(|| Array2::eye(dim), |rows| shrunk(dim, &rows)),
@@ -136,7 +162,10 @@ fn shrunk(dim: usize, rows: &Array2<f32>) -> Array2<f64> {
     let identity = Array2::eye(dim);
     let n = rows.nrows() as f64;
     let share = SHARE * n / (n + dim as f64 / 10.0);
-    match (rows.nrows() > 0).then(|| scatter::of_rows(rows.view())).flatten() {
+    match (rows.nrows() > 0)
+        .then(|| scatter::of_rows(rows.view()))
+        .flatten()
+    {
         Some(matrix) => matrix * share + identity * (1.0 - share),
         None => identity,
     }
@@ -149,19 +178,36 @@ mod tests {
     #[test]
     fn a_sample_that_differs_in_one_number_has_a_prior_of_its_own() {
         let sample = |last: f32| Sample {
-            items: Array2::from_shape_fn((40, 11), |(i, j)| if (i, j) == (39, 10) { last } else { (i * j) as f32 }),
-            neighbour_differences: Array2::from_shape_fn((40, 11), |(i, j)| (i as f32 - j as f32).sin()),
+            items: Array2::from_shape_fn((40, 11), |(i, j)| {
+                if (i, j) == (39, 10) {
+                    last
+                } else {
+                    (i * j) as f32
+                }
+            }),
+            neighbour_differences: Array2::from_shape_fn((40, 11), |(i, j)| {
+                (i as f32 - j as f32).sin()
+            }),
         };
         let priors = Priors::default();
         for last in [0.5, 0.75, 0.5, 0.5] {
-            let (cached, new) = (priors.of(11, &sample(last)).expect("a prior"), Prior::new(11, &sample(last)));
+            let (cached, new) = (
+                priors.of(11, &sample(last)).expect("a prior"),
+                Prior::new(11, &sample(last)),
+            );
             let new = new.expect("a prior");
-            assert_eq!((&cached.similar, &cached.dissimilar), (&new.similar, &new.dissimilar));
+            assert_eq!(
+                (&cached.similar, &cached.dissimilar),
+                (&new.similar, &new.dissimilar)
+            );
         }
         assert!(Arc::ptr_eq(
             &priors.of(11, &sample(0.5)).expect("known"),
             &priors.of(11, &sample(0.5)).expect("known")
         ));
-        assert!(priors.of(10, &sample(0.5)).is_err(), "a dimension that is not the sample's");
+        assert!(
+            priors.of(10, &sample(0.5)).is_err(),
+            "a dimension that is not the sample's"
+        );
     }
 }

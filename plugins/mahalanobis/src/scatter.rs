@@ -1,9 +1,10 @@
 //! Scatters: the weighted sums of `zz'` over similar and over dissimilar differences.
 //!
-//! Where queries have several judged results (three or more on average), similar differences are those of the items of
-//! a *chunklet*, a query with its relevant results, from the chunklet's mean (Bar-Hillel et al., *Learning a Mahalanobis
-//! metric from equivalence constraints*, JMLR 2005), and dissimilar ones lead from that mean to the irrelevant results.
-//! Otherwise, and for pairs always, they are plain differences of the two vectors.
+//! Where queries have several judged results (three or more on average), similar differences are
+//! those of the items of a *chunklet*, a query with its relevant results, from the chunklet's mean
+//! (Bar-Hillel et al., *Learning a Mahalanobis metric from equivalence constraints*, JMLR 2005),
+//! and dissimilar ones lead from that mean to the irrelevant results. Otherwise, and for pairs
+//! always, they are plain differences of the two vectors.
 
 use ndarray::{Array2, ArrayView2, s};
 
@@ -24,7 +25,11 @@ pub(crate) struct Scatter {
 
 impl Scatter {
     fn zero(dim: usize) -> Self {
-        Self { sum: Array2::zeros((dim, dim)), weight: 0.0, square_weight: 0.0 }
+        Self {
+            sum: Array2::zeros((dim, dim)),
+            weight: 0.0,
+            square_weight: 0.0,
+        }
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -33,17 +38,26 @@ impl Scatter {
         self.square_weight += other.square_weight;
     }
 
-    /// How many pairs of weight 1 this is worth: the sum of the weights, but at most Kish's effective number
-    /// `(sum w)^2 / sum w^2`, so that no single judgement outvotes the prior by a large weight.
+    /// How many pairs of weight 1 this is worth: the sum of the weights, but at most Kish's
+    /// effective number `(sum w)^2 / sum w^2`, so that no single judgement outvotes the prior by a
+    /// large weight.
     pub(crate) fn effective(&self) -> f64 {
-        if self.weight > 0.0 { self.weight.min(self.weight * (self.weight / self.square_weight)) } else { 0.0 }
+        if self.weight > 0.0 {
+            self.weight
+                .min(self.weight * (self.weight / self.square_weight))
+        } else {
+            0.0
+        }
     }
 
-    /// `(n tr(M) + count prior) / (n + count)` with `n` the effective number of pairs; the prior where nothing was judged.
+    /// `(n tr(M) + count prior) / (n + count)` with `n` the effective number of pairs; the prior
+    /// where nothing was judged.
     pub(crate) fn posterior(&self, prior: &Array2<f64>, count: f64) -> Array2<f64> {
         let n = self.effective();
         match self.to_trace_dim() {
-            Some(scatter) if count.is_finite() && n + count > 0.0 => (scatter * n + prior * count) / (n + count),
+            Some(scatter) if count.is_finite() && n + count > 0.0 => {
+                (scatter * n + prior * count) / (n + count)
+            }
             _ => prior.clone(),
         }
     }
@@ -63,7 +77,10 @@ pub(crate) struct Scatters {
 
 impl Scatters {
     pub(crate) fn zero(dim: usize) -> Self {
-        Self { similar: Scatter::zero(dim), dissimilar: Scatter::zero(dim) }
+        Self {
+            similar: Scatter::zero(dim),
+            dissimilar: Scatter::zero(dim),
+        }
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -74,7 +91,11 @@ impl Scatters {
 
 /// Whether queries are learned from as chunklets.
 pub(crate) fn as_chunklets(evidence: &Evidence<'_>) -> bool {
-    let judged: usize = evidence.queries.iter().map(|q| q.relevant.len() + q.irrelevant.len()).sum();
+    let judged: usize = evidence
+        .queries
+        .iter()
+        .map(|q| q.relevant.len() + q.irrelevant.len())
+        .sum();
     judged >= 3 * evidence.queries.len()
 }
 
@@ -87,23 +108,54 @@ pub(crate) fn scatters(
 ) -> Scatters {
     let dim = evidence.vectors.ncols();
     let (mut similar, mut dissimilar) = (Gatherer::new(dim), Gatherer::new(dim));
-    for query in evidence.queries.iter().enumerate().filter(|(i, _)| query_in(*i)).map(|(_, q)| q) {
+    for query in evidence
+        .queries
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| query_in(*i))
+        .map(|(_, q)| q)
+    {
         if chunklets {
             add_chunklet(evidence, query, &mut similar, &mut dissimilar);
         } else {
             for judged in &query.relevant {
-                similar.add(judged.weight, judged.weight, evidence.difference(judged.row, query.row));
+                similar.add(
+                    judged.weight,
+                    judged.weight,
+                    evidence.difference(judged.row, query.row),
+                );
             }
             for judged in &query.irrelevant {
-                dissimilar.add(judged.weight, judged.weight, evidence.difference(judged.row, query.row));
+                dissimilar.add(
+                    judged.weight,
+                    judged.weight,
+                    evidence.difference(judged.row, query.row),
+                );
             }
         }
     }
-    for link in evidence.links.iter().enumerate().filter(|(i, _)| link_in(*i)).map(|(_, l)| l) {
-        let side = if link.similar { &mut similar } else { &mut dissimilar };
-        side.add(link.weight, link.weight, evidence.difference(link.a, link.b));
+    for link in evidence
+        .links
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| link_in(*i))
+        .map(|(_, l)| l)
+    {
+        let side = if link.similar {
+            &mut similar
+        } else {
+            &mut dissimilar
+        };
+        side.add(
+            link.weight,
+            link.weight,
+            evidence.difference(link.a, link.b),
+        );
     }
-    Scatters { similar: similar.finish(), dissimilar: dissimilar.finish() }
+    Scatters {
+        similar: similar.finish(),
+        dissimilar: dissimilar.finish(),
+    }
 }
 
 /// `sum zz'` of given differences (`m x d`), scaled to trace `d`; `None` when all are zero.
@@ -115,19 +167,43 @@ pub(crate) fn of_rows(rows: ArrayView2<'_, f32>) -> Option<Array2<f64>> {
     gatherer.finish().to_trace_dim()
 }
 
-fn add_chunklet(evidence: &Evidence<'_>, query: &Query, similar: &mut Gatherer, dissimilar: &mut Gatherer) {
+fn add_chunklet(
+    evidence: &Evidence<'_>,
+    query: &Query,
+    similar: &mut Gatherer,
+    dissimilar: &mut Gatherer,
+) {
     // The query is one of the chunklet's members, of its results' mean weight.
     let total: f64 = query.relevant.iter().map(|j| j.weight).sum();
-    let own = if query.relevant.is_empty() { 1.0 } else { total / query.relevant.len() as f64 };
-    let mut mean: Vec<f64> = evidence.vectors.row(query.row).iter().map(|v| f64::from(*v)).collect();
+    let own = if query.relevant.is_empty() {
+        1.0
+    } else {
+        total / query.relevant.len() as f64
+    };
+    let mut mean: Vec<f64> = evidence
+        .vectors
+        .row(query.row)
+        .iter()
+        .map(|v| f64::from(*v))
+        .collect();
     for judged in &query.relevant {
         let share = judged.weight / (own + total);
-        mean.iter_mut().zip(evidence.difference(judged.row, query.row)).for_each(|(m, z)| *m += share * z);
+        mean.iter_mut()
+            .zip(evidence.difference(judged.row, query.row))
+            .for_each(|(m, z)| *m += share * z);
     }
-    let from_mean = |row: usize| evidence.vectors.row(row).into_iter().zip(&mean).map(|(v, m)| f64::from(*v) - m);
+    let from_mean = |row: usize| {
+        evidence
+            .vectors
+            .row(row)
+            .into_iter()
+            .zip(&mean)
+            .map(|(v, m)| f64::from(*v) - m)
+    };
     if !query.relevant.is_empty() {
-        // A scatter about the mean estimates the covariance, one of differences twice it: hence the 2, which makes
-        // chunklets and pairs add up. A chunklet of n members has n - 1 degrees of freedom, so the query counts none.
+        // A scatter about the mean estimates the covariance, one of differences twice it: hence the
+        // 2, which makes chunklets and pairs add up. A chunklet of n members has n - 1 degrees of
+        // freedom, so the query counts none.
         similar.add(2.0 * own, 0.0, from_mean(query.row));
         for judged in &query.relevant {
             similar.add(2.0 * judged.weight, judged.weight, from_mean(judged.row));
@@ -147,13 +223,21 @@ struct Gatherer {
 
 impl Gatherer {
     fn new(dim: usize) -> Self {
-        Self { block: Array2::zeros((BLOCK, dim)), filled: 0, scatter: Scatter::zero(dim) }
+        Self {
+            block: Array2::zeros((BLOCK, dim)),
+            filled: 0,
+            scatter: Scatter::zero(dim),
+        }
     }
 
     /// Adds `factor zz'`, which counts as `weight` pairs.
     fn add(&mut self, factor: f64, weight: f64, z: impl Iterator<Item = f64>) {
         let root = factor.sqrt();
-        self.block.row_mut(self.filled).iter_mut().zip(z).for_each(|(to, z)| *to = root * z);
+        self.block
+            .row_mut(self.filled)
+            .iter_mut()
+            .zip(z)
+            .for_each(|(to, z)| *to = root * z);
         self.filled += 1;
         self.scatter.weight += weight;
         self.scatter.square_weight += weight * weight;
@@ -163,7 +247,10 @@ impl Gatherer {
     }
 
     fn flush(&mut self) {
-        spd::add_gram(&mut self.scatter.sum, self.block.slice(s![..self.filled, ..]));
+        spd::add_gram(
+            &mut self.scatter.sum,
+            self.block.slice(s![..self.filled, ..]),
+        );
         self.filled = 0;
     }
 

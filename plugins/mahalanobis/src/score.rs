@@ -1,14 +1,15 @@
 //! How well distances agree with judgements, one number a query and one a pair.
 //!
-//! A query's **separation** counts standard deviations between its irrelevant and its relevant results:
-//! `(mean d(irrelevant) - mean d(relevant)) / s`, with distances relative to their mean size. `s^2` is the mean of
-//! the query's own variance and of that of all queries under the same metric. The query's own rests on some ten
-//! distances and is noise by itself (shrinking it is the moderated t statistic of Smyth, 2004): with it alone the gate
-//! was measured to need half as many queries again. Separation has no scale, and a metric gains nothing by spreading
-//! distances more.
+//! A query's **separation** counts standard deviations between its irrelevant and its relevant
+//! results: `(mean d(irrelevant) - mean d(relevant)) / s`, with distances relative to their mean
+//! size. `s^2` is the mean of the query's own variance and of that of all queries under the same
+//! metric. The query's own rests on some ten distances and is noise by itself (shrinking it is the
+//! moderated t statistic of Smyth, 2004): with it alone the gate was measured to need half as many
+//! queries again. Separation has no scale, and a metric gains nothing by spreading distances more.
 //!
-//! A pair's **placement** is the share of pairs of the other kind, held out with it, that lie on the right side of it; the
-//! mean of placements is the area under the ROC curve (`DeLong` et al., 1988).
+//! A pair's **placement** is the share of pairs of the other kind, held out with it, that lie on
+//! the right side of it; the mean of placements is the area under the ROC curve (`DeLong` et al.,
+//! 1988).
 
 use affinis::{LearnError, Metric};
 use ndarray::Array2;
@@ -25,8 +26,8 @@ const BLOCK: usize = 256;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scores {
     pub(crate) separations: Vec<Option<f64>>,
-    /// `sqrt(r i / (r + i))` of the relevant and irrelevant results that each query's separation rests on: the inverse standard
-    /// error of a difference of two means.
+    /// `sqrt(r i / (r + i))` of the relevant and irrelevant results that each query's separation
+    /// rests on: the inverse standard error of a difference of two means.
     pub(crate) weights: Vec<f64>,
     pub(crate) placements: Vec<Option<f64>>,
 }
@@ -60,14 +61,20 @@ pub(crate) struct Euclid;
 
 impl Distances for Euclid {
     fn between(&self, evidence: &Evidence<'_>, pairs: &[(usize, usize)]) -> Vec<f64> {
-        pairs.iter().map(|(x, y)| evidence.difference(*x, *y).map(|z| z * z).sum()).collect()
+        pairs
+            .iter()
+            .map(|(x, y)| evidence.difference(*x, *y).map(|z| z * z).sum())
+            .collect()
     }
 }
 
 impl Distances for &dyn Metric {
     fn between(&self, evidence: &Evidence<'_>, pairs: &[(usize, usize)]) -> Vec<f64> {
         let row = |i: usize| evidence.vectors.row(i).to_vec();
-        pairs.iter().map(|(x, y)| self.distance(&row(*x), &row(*y))).collect()
+        pairs
+            .iter()
+            .map(|(x, y)| self.distance(&row(*x), &row(*y)))
+            .collect()
     }
 }
 
@@ -77,10 +84,17 @@ impl Distances for Shaped {
         for block in pairs.chunks(BLOCK) {
             let mut differences = Array2::zeros((block.len(), evidence.vectors.ncols()));
             for (mut row, (x, y)) in differences.rows_mut().into_iter().zip(block) {
-                row.iter_mut().zip(evidence.difference(*x, *y)).for_each(|(to, z)| *to = z);
+                row.iter_mut()
+                    .zip(evidence.difference(*x, *y))
+                    .for_each(|(to, z)| *to = z);
             }
             let images = spd::images(&differences, &self.factor);
-            distances.extend(images.rows().into_iter().map(|r| r.iter().map(|v| v * v).sum::<f64>()));
+            distances.extend(
+                images
+                    .rows()
+                    .into_iter()
+                    .map(|r| r.iter().map(|v| v * v).sum::<f64>()),
+            );
         }
         distances
     }
@@ -88,7 +102,12 @@ impl Distances for Shaped {
 
 impl<'a> Measured<'a> {
     pub(crate) fn new(evidence: &'a Evidence<'a>, folds: &'a Folds) -> Self {
-        Self { evidence, folds, queries: vec![None; evidence.queries.len()], links: vec![None; evidence.links.len()] }
+        Self {
+            evidence,
+            folds,
+            queries: vec![None; evidence.queries.len()],
+            links: vec![None; evidence.links.len()],
+        }
     }
 
     /// Everything under one distance.
@@ -114,7 +133,12 @@ impl<'a> Measured<'a> {
             let query = &self.evidence.queries[i];
             let (relevant, irrelevant) = self.folds.held_out(query);
             if !relevant.is_empty() && !irrelevant.is_empty() {
-                pairs.extend(relevant.iter().chain(&irrelevant).map(|item| (query.row, item.row)));
+                pairs.extend(
+                    relevant
+                        .iter()
+                        .chain(&irrelevant)
+                        .map(|item| (query.row, item.row)),
+                );
                 queries.push((i, relevant.len() + irrelevant.len()));
             }
         }
@@ -127,23 +151,45 @@ impl<'a> Measured<'a> {
         }
 
         let links: Vec<usize> = in_fold(&self.folds.links, fold)
-            .filter(|i| self.folds.holds_out(self.evidence.links[*i].a, self.evidence.links[*i].b))
+            .filter(|i| {
+                self.folds
+                    .holds_out(self.evidence.links[*i].a, self.evidence.links[*i].b)
+            })
             .collect();
-        let pairs: Vec<_> = links.iter().map(|i| (self.evidence.links[*i].a, self.evidence.links[*i].b)).collect();
-        for (i, distance) in links.into_iter().zip(distances.between(self.evidence, &pairs)) {
+        let pairs: Vec<_> = links
+            .iter()
+            .map(|i| (self.evidence.links[*i].a, self.evidence.links[*i].b))
+            .collect();
+        for (i, distance) in links
+            .into_iter()
+            .zip(distances.between(self.evidence, &pairs))
+        {
             self.links[i] = Some(distance);
         }
     }
 
-    /// The distances `(1 - share) d + share d'`, `d` of these and `d'` of others of the same evidence.
+    /// The distances `(1 - share) d + share d'`, `d` of these and `d'` of others of the same
+    /// evidence.
     pub(crate) fn mixed(&self, others: &Self, share: f64) -> Self {
         let mix = |own: &f64, other: &f64| (1.0 - share) * own + share * other;
         let of_query = |(own, other): (&Option<Vec<f64>>, &Option<Vec<f64>>)| {
-            Some(own.as_ref()?.iter().zip(other.as_ref()?).map(|(own, other)| mix(own, other)).collect())
+            Some(
+                own.as_ref()?
+                    .iter()
+                    .zip(other.as_ref()?)
+                    .map(|(own, other)| mix(own, other))
+                    .collect(),
+            )
         };
-        let of_link = |(own, other): (&Option<f64>, &Option<f64>)| Some(mix(own.as_ref()?, other.as_ref()?));
+        let of_link =
+            |(own, other): (&Option<f64>, &Option<f64>)| Some(mix(own.as_ref()?, other.as_ref()?));
         Self {
-            queries: self.queries.iter().zip(&others.queries).map(of_query).collect(),
+            queries: self
+                .queries
+                .iter()
+                .zip(&others.queries)
+                .map(of_query)
+                .collect(),
             links: self.links.iter().zip(&others.links).map(of_link).collect(),
             ..*self
         }
@@ -165,10 +211,17 @@ impl<'a> Measured<'a> {
         let pooled = variances().sum::<f64>() / variances().count().max(1) as f64;
         let separation = |c: &Contrast| {
             let deviation = (0.5 * (c.variance + pooled)).sqrt();
-            if deviation > 0.0 { c.difference / deviation } else { 0.0 }
+            if deviation > 0.0 {
+                c.difference / deviation
+            } else {
+                0.0
+            }
         };
         Scores {
-            separations: contrasts.iter().map(|c| c.as_ref().map(separation)).collect(),
+            separations: contrasts
+                .iter()
+                .map(|c| c.as_ref().map(separation))
+                .collect(),
             weights,
             placements: self.placements(),
         }
@@ -177,10 +230,13 @@ impl<'a> Measured<'a> {
     fn placements(&self) -> Vec<Option<f64>> {
         let mut placements = vec![None; self.links.len()];
         for fold in 0..FOLDS {
-            let of_fold: Vec<(usize, f64)> =
-                in_fold(&self.folds.links, fold).filter_map(|i| Some((i, self.links[i]?))).collect();
+            let of_fold: Vec<(usize, f64)> = in_fold(&self.folds.links, fold)
+                .filter_map(|i| Some((i, self.links[i]?)))
+                .collect();
             let sorted = |similar: bool| {
-                let of_kind = of_fold.iter().filter(|(i, _)| self.evidence.links[*i].similar == similar);
+                let of_kind = of_fold
+                    .iter()
+                    .filter(|(i, _)| self.evidence.links[*i].similar == similar);
                 let mut distances: Vec<f64> = of_kind.map(|(_, d)| *d).collect();
                 distances.sort_unstable_by(f64::total_cmp);
                 distances
@@ -200,7 +256,11 @@ impl<'a> Measured<'a> {
 
 /// The members of a fold.
 fn in_fold(folds: &[usize], fold: usize) -> impl Iterator<Item = usize> {
-    folds.iter().enumerate().filter(move |(_, of)| **of == fold).map(|(i, _)| i)
+    folds
+        .iter()
+        .enumerate()
+        .filter(move |(_, of)| **of == fold)
+        .map(|(i, _)| i)
 }
 
 /// The share of sorted numbers below `v`, ties counted half; `None` when there are none.
@@ -217,12 +277,20 @@ fn contrast(relevant: (&[&Judged], &[f64]), irrelevant: (&[&Judged], &[f64])) ->
     let mean = mean_of(weights().zip(distances()));
     let variance = mean_of(weights().zip(distances().map(|d| (d - mean).powi(2))));
     let of_kind = |(judged, distances): (&[&Judged], &[f64])| {
-        mean_of(judged.iter().map(|j| j.weight).zip(distances.iter().copied()))
+        mean_of(
+            judged
+                .iter()
+                .map(|j| j.weight)
+                .zip(distances.iter().copied()),
+        )
     };
     let difference = of_kind(irrelevant) - of_kind(relevant);
     // A similarity is a negative distance.
     let scale = mean_of(weights().zip(distances().map(f64::abs)));
-    (scale > 0.0).then(|| Contrast { difference: difference / scale, variance: variance / (scale * scale) })
+    (scale > 0.0).then(|| Contrast {
+        difference: difference / scale,
+        variance: variance / (scale * scale),
+    })
 }
 
 /// The weighted mean of (weight, value), weights above 0.

@@ -1,14 +1,16 @@
-//! Which judged queries and pairs a metric was fitted to, so that a later gate can judge it on others.
+//! Which judged queries and pairs a metric was fitted to, so that a later gate can judge it on
+//! others.
 //!
-//! A metric scores better on judgements that it was fitted to than on any others. A gate that compared a candidate,
-//! scored on judgements held out from it, with such an incumbent would hardly ever let a better candidate pass. So
-//! every metric carries fingerprints of what it has seen, and the gate prefers what is new to the incumbent.
+//! A metric scores better on judgements that it was fitted to than on any others. A gate that
+//! compared a candidate, scored on judgements held out from it, with such an incumbent would hardly
+//! ever let a better candidate pass. So every metric carries fingerprints of what it has seen, and
+//! the gate prefers what is new to the incumbent.
 
 /// At most so many fingerprints are kept (512 KiB).
 pub(crate) const MAX_SEEN: usize = 1 << 16;
 
-/// A set of fingerprints in ascending order. When it is full it holds the least ones, and whatever lies above the
-/// greatest of them counts as seen.
+/// A set of fingerprints in ascending order. When it is full it holds the least ones, and whatever
+/// lies above the greatest of them counts as seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Seen(Vec<u64>);
 
@@ -47,7 +49,10 @@ mod tests {
         let seen = Seen::new((0..MAX_SEEN as u64 + 10).map(|v| v * 2));
         assert!(seen.contains(4));
         assert!(!seen.contains(5));
-        assert!(seen.contains(2 * MAX_SEEN as u64 + 2), "beyond the last fingerprint kept");
+        assert!(
+            seen.contains(2 * MAX_SEEN as u64 + 2),
+            "beyond the last fingerprint kept"
+        );
         assert!(!Seen::new([1, 3]).contains(9));
     }
 }

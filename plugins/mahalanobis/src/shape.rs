@@ -1,4 +1,5 @@
-//! From what a learner found to a metric that may be served: scaled to trace `d`, its condition number capped, factored.
+//! From what a learner found to a metric that may be served: scaled to trace `d`, its condition
+//! number capped, factored.
 
 use affinis::LearnError;
 use ndarray::{Array2, ArrayView2};
@@ -18,17 +19,23 @@ impl Shaped {
     /// A symmetric positive definite matrix as it is.
     pub(crate) fn of(a: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
         let (least, greatest) = spd::extreme_eigenvalues(a)?;
-        Ok(Self { factor: spd::cholesky(a)?, condition: greatest / least })
+        Ok(Self {
+            factor: spd::cholesky(a)?,
+            condition: greatest / least,
+        })
     }
 }
 
-/// Scales a symmetric positive definite matrix to trace `d` and brings its condition number down to `cap`.
+/// Scales a symmetric positive definite matrix to trace `d` and brings its condition number down to
+/// `cap`.
 ///
-/// The cap adds a multiple of the identity: `A + e I` with `(l_max + e) / (l_min + e) = cap`. Directions stay, and
-/// everything is drawn towards Euclid as little as the cap allows.
+/// The cap adds a multiple of the identity: `A + e I` with `(l_max + e) / (l_min + e) = cap`.
+/// Directions stay, and everything is drawn towards Euclid as little as the cap allows.
 pub(crate) fn shaped(mut a: Array2<f64>, cap: f64) -> Result<Shaped, LearnError> {
     if a.iter().any(|v| !v.is_finite()) {
-        return Err(LearnError::Numerical("the learned matrix has a number that is not finite".into()));
+        return Err(LearnError::Numerical(
+            "the learned matrix has a number that is not finite".into(),
+        ));
     }
     scale(&mut a)?;
     let (least, greatest) = spd::extreme_eigenvalues(a.view())?;
@@ -39,13 +46,18 @@ pub(crate) fn shaped(mut a: Array2<f64>, cap: f64) -> Result<Shaped, LearnError>
         scale(&mut a)?;
         condition = cap;
     }
-    Ok(Shaped { factor: spd::cholesky(a.view())?, condition })
+    Ok(Shaped {
+        factor: spd::cholesky(a.view())?,
+        condition,
+    })
 }
 
 fn scale(a: &mut Array2<f64>) -> Result<(), LearnError> {
     let factor = a.nrows() as f64 / a.diag().sum();
     if !factor.is_finite() || factor <= 0.0 {
-        return Err(LearnError::Numerical("the learned matrix has no trace to scale by".into()));
+        return Err(LearnError::Numerical(
+            "the learned matrix has no trace to scale by".into(),
+        ));
     }
     a.mapv_inplace(|v| v * factor);
     Ok(())

@@ -4,7 +4,9 @@ mod simulation;
 
 use std::sync::Arc;
 
-use affinis::{Change, Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Sample, Task};
+use affinis::{
+    Change, Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Sample, Task,
+};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use ndarray::{Array1, Array2};
 use simulation::Random;
@@ -19,7 +21,8 @@ fn base(seed: u64) -> Arc<dyn Metric> {
     Arc::new(MahalanobisMetric::new(matrix.view()).expect("a metric"))
 }
 
-/// Queries whose relevant results differ in the first few numbers only, and whose irrelevant ones do not.
+/// Queries whose relevant results differ in the first few numbers only, and whose irrelevant ones
+/// do not.
 fn examples() -> Examples {
     let mut random = Random(3);
     let mut vectors = Array2::from_shape_fn((20 * 11, D), |_| random.normal() as f32);
@@ -31,10 +34,19 @@ fn examples() -> Examples {
                 let step = if (j < 4) == relevant { 1.0 } else { 0.1 };
                 vectors[[item, j]] = vectors[[query, j]] + step * random.normal() as f32;
             }
-            graded.push(Graded { query, item, grade: if relevant { 1.0 } else { -1.0 }, weight: 1.0 });
+            graded.push(Graded {
+                query,
+                item,
+                grade: if relevant { 1.0 } else { -1.0 },
+                weight: 1.0,
+            });
         }
     }
-    Examples { vectors, graded, pairs: vec![] }
+    Examples {
+        vectors,
+        graded,
+        pairs: vec![],
+    }
 }
 
 fn fit(base: &Arc<dyn Metric>, rank: usize) -> Fitted {
@@ -46,7 +58,10 @@ fn fit(base: &Arc<dyn Metric>, rank: usize) -> Fitted {
                 learner: None,
                 seed: 1,
                 examples: &examples,
-                incumbent: Some(Incumbent { metric: &**base, step: false }),
+                incumbent: Some(Incumbent {
+                    metric: &**base,
+                    step: false,
+                }),
                 sample: &sample,
                 change: Some(Change { base, rank }),
                 cancel: &|| false,
@@ -78,10 +93,20 @@ fn a_change_measures_as_its_matrix_says_however_it_is_asked() {
     let rewritten = metric.rewrite(&query);
     for (i, bias) in biases.iter().enumerate().skip(1) {
         let item = items.row(i).to_vec();
-        let z = Array1::from_iter(query.iter().zip(&item).map(|(q, x)| f64::from(*q) - f64::from(*x)));
+        let z = Array1::from_iter(
+            query
+                .iter()
+                .zip(&item)
+                .map(|(q, x)| f64::from(*q) - f64::from(*x)),
+        );
         let exact = z.dot(&a.dot(&z));
         assert!((metric.distance(&query, &item) - exact).abs() <= 1e-6 * exact);
-        let dot: f64 = rewritten.direction.iter().zip(&item).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        let dot: f64 = rewritten
+            .direction
+            .iter()
+            .zip(&item)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum();
         let got = f64::from(rewritten.offset) - 2.0 * dot + f64::from(*bias);
         assert!((got - exact).abs() <= 1e-4 * exact, "{got} for {exact}");
         let image = &images.row(0) - &images.row(i);
@@ -92,7 +117,9 @@ fn a_change_measures_as_its_matrix_says_however_it_is_asked() {
         assert_eq!(alone[0].to_bits(), bias.to_bits());
     }
     assert_eq!(metric.distance(&query, &query), 0.0);
-    let parts = metric.directions(&query, &items.row(1).to_vec()).expect("directions");
+    let parts = metric
+        .directions(&query, &items.row(1).to_vec())
+        .expect("directions");
     let sum: f64 = parts.iter().map(|part| part.contribution).sum();
     assert!((sum - metric.distance(&query, &items.row(1).to_vec())).abs() < 1e-5 * sum);
 }
@@ -105,12 +132,25 @@ fn more_directions_come_nearer_to_the_whole_metric() {
     assert!(!whole.of_base && !whole.report.parameters.contains_key("rank"));
     let away = |rank| {
         let fitted = fit(&base, rank);
-        plugin.compare(&*whole.metric, &*fitted.metric).expect("comparable").distance
+        plugin
+            .compare(&*whole.metric, &*fitted.metric)
+            .expect("comparable")
+            .distance
     };
     let distances: Vec<f64> = [1, 4, 12, D - 1].map(away).into();
     assert!(distances.is_sorted_by(|a, b| a > b), "{distances:?}");
-    assert!(distances[3] < 1e-4, "all but one direction, and the scale: {distances:?}");
-    assert!(plugin.compare(&*base, &*whole.metric).expect("comparable").distance > distances[0], "{distances:?}");
+    assert!(
+        distances[3] < 1e-4,
+        "all but one direction, and the scale: {distances:?}"
+    );
+    assert!(
+        plugin
+            .compare(&*base, &*whole.metric)
+            .expect("comparable")
+            .distance
+            > distances[0],
+        "{distances:?}"
+    );
     assert!(!fit(&base, D).of_base, "no smaller than a matrix");
 }
 
@@ -119,7 +159,11 @@ fn a_change_comes_back_bit_equal_and_only_to_its_base() {
     let (base, other) = (base(1), base(2));
     let metric = fit(&base, 4).metric;
     let bytes = metric.encode();
-    assert!(bytes.len() < 24 + 16 + 4 * 8 + 4 * D * 4 + 20 * 8 + 5, "{} bytes", bytes.len());
+    assert!(
+        bytes.len() < 24 + 16 + 4 * 8 + 4 * D * 4 + 20 * 8 + 5,
+        "{} bytes",
+        bytes.len()
+    );
     let plugin = Mahalanobis::default();
     let back = plugin.decode(&bytes, Some(&base)).expect("as written");
     assert_eq!(back.encode(), bytes);
@@ -127,13 +171,27 @@ fn a_change_comes_back_bit_equal_and_only_to_its_base() {
     let query = vectors(1).row(0).to_vec();
     assert_eq!(back.rewrite(&query), metric.rewrite(&query));
     for wrong in [None, Some(&other)] {
-        assert!(matches!(plugin.decode(&bytes, wrong), Err(LearnError::Damaged(why)) if why.contains("change")));
+        assert!(
+            matches!(plugin.decode(&bytes, wrong), Err(LearnError::Damaged(why)) if why.contains("change"))
+        );
     }
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x40;
-        assert!(matches!(plugin.decode(&damaged, Some(&base)), Err(LearnError::Damaged(_))), "byte {at}");
-        assert!(matches!(plugin.decode(&bytes[..at], Some(&base)), Err(LearnError::Damaged(_))), "cut at {at}");
+        assert!(
+            matches!(
+                plugin.decode(&damaged, Some(&base)),
+                Err(LearnError::Damaged(_))
+            ),
+            "byte {at}"
+        );
+        assert!(
+            matches!(
+                plugin.decode(&bytes[..at], Some(&base)),
+                Err(LearnError::Damaged(_))
+            ),
+            "cut at {at}"
+        );
     }
 }
 
@@ -161,6 +219,9 @@ fn changes_that_lie_are_refused_even_with_a_right_checksum() {
         &|b| b[72..76].copy_from_slice(&f32::NAN.to_le_bytes()),
     ];
     for (i, lie) in lies.into_iter().enumerate() {
-        assert!(matches!(sealed(lie), Err(LearnError::Damaged(_))), "lie {i}");
+        assert!(
+            matches!(sealed(lie), Err(LearnError::Damaged(_))),
+            "lie {i}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Metrics for labelled tables: they tell classes apart where Euclid cannot, and refuse what cannot be learned from.
+//! Metrics for labelled tables: they tell classes apart where Euclid cannot, and refuse what cannot
+//! be learned from.
 
 mod simulation;
 
@@ -27,7 +28,11 @@ fn error(metric: Option<&dyn Metric>, rows: &Array2<f32>, classes: &[usize]) -> 
     let rows = metric.map_or_else(|| rows.clone(), |m| m.embed(rows.view()));
     let all: Vec<usize> = (0..classes.len()).collect();
     let near = simulation::nearest(&rows, &rows, &all, 1);
-    near.iter().zip(classes).filter(|(n, c)| classes[n[0]] != **c).count() as f64 / classes.len() as f64
+    near.iter()
+        .zip(classes)
+        .filter(|(n, c)| classes[n[0]] != **c)
+        .count() as f64
+        / classes.len() as f64
 }
 
 #[test]
@@ -41,7 +46,11 @@ fn unseen_rows_are_told_apart_better() {
         assert!(after < 0.6 * before, "{after} against {before}");
         assert!(fit.metric.matrix().unwrap().iter().all(|v| v.is_finite()));
         let again = learner.fit(rows.view(), &classes).unwrap();
-        assert_eq!(again.metric.encode(), fit.metric.encode(), "the same rows give the same bits");
+        assert_eq!(
+            again.metric.encode(),
+            fit.metric.encode(),
+            "the same rows give the same bits"
+        );
     }
 }
 
@@ -73,12 +82,21 @@ fn degenerate_tables_give_a_sound_metric() {
         ),
     ];
     for (what, rows) in cases {
-        let fit = Labelled::default().fit(rows.view(), &classes).unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert!(fit.metric.matrix().unwrap().iter().all(|v| v.is_finite()), "{what}");
+        let fit = Labelled::default()
+            .fit(rows.view(), &classes)
+            .unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(
+            fit.metric.matrix().unwrap().iter().all(|v| v.is_finite()),
+            "{what}"
+        );
     }
-    let tiny = Labelled::default().fit(rows.slice(ndarray::s![..4, ..]), &classes[..4]).unwrap();
+    let tiny = Labelled::default()
+        .fit(rows.slice(ndarray::s![..4, ..]), &classes[..4])
+        .unwrap();
     assert!(tiny.metric.condition().is_finite());
-    let one_column = Labelled::default().fit(rows.slice(ndarray::s![.., ..1]), &classes).unwrap();
+    let one_column = Labelled::default()
+        .fit(rows.slice(ndarray::s![.., ..1]), &classes)
+        .unwrap();
     assert_eq!(one_column.metric.condition(), 1.0);
 }
 
@@ -86,15 +104,36 @@ fn degenerate_tables_give_a_sound_metric() {
 fn what_cannot_be_learned_from_is_refused() {
     let (rows, classes) = table(30, 4, 1.0, 4);
     let fit = |rows: &Array2<f32>, classes: &[usize]| Labelled::default().fit(rows.view(), classes);
-    assert!(matches!(fit(&rows, &[0; 30]), Err(LearnError::NotEnough(_))), "one class");
+    assert!(
+        matches!(fit(&rows, &[0; 30]), Err(LearnError::NotEnough(_))),
+        "one class"
+    );
     let each_its_own: Vec<usize> = (0..30).collect();
-    assert!(matches!(fit(&rows, &each_its_own), Err(LearnError::NotEnough(_))), "no class has two rows");
-    assert!(matches!(fit(&Array2::ones((30, 4)), &classes), Err(LearnError::NotEnough(_))), "all rows are equal");
-    assert!(matches!(fit(&rows, &classes[..29]), Err(LearnError::Numerical(_))));
+    assert!(
+        matches!(fit(&rows, &each_its_own), Err(LearnError::NotEnough(_))),
+        "no class has two rows"
+    );
+    assert!(
+        matches!(
+            fit(&Array2::ones((30, 4)), &classes),
+            Err(LearnError::NotEnough(_))
+        ),
+        "all rows are equal"
+    );
+    assert!(matches!(
+        fit(&rows, &classes[..29]),
+        Err(LearnError::Numerical(_))
+    ));
     let mut broken = rows.clone();
     broken[[3, 1]] = f32::NAN;
-    assert!(matches!(fit(&broken, &classes), Err(LearnError::Numerical(_))));
-    assert!(matches!(fit(&Array2::zeros((0, 4)), &[]), Err(LearnError::NotEnough(_))));
+    assert!(matches!(
+        fit(&broken, &classes),
+        Err(LearnError::Numerical(_))
+    ));
+    assert!(matches!(
+        fit(&Array2::zeros((0, 4)), &[]),
+        Err(LearnError::NotEnough(_))
+    ));
 }
 
 #[test]
@@ -105,6 +144,8 @@ fn copies_of_every_row_are_learned_from_all_pairs() {
         (row % 2) as f32 * 3.0 * f32::from(j == 0) + ((row * 7 + j * 13) % 11) as f32 / 4.0
     });
     let classes: Vec<usize> = (0..240).map(|i| (i / 6) % 2).collect();
-    let fit = Labelled::default().fit(rows.view(), &classes).expect("a metric");
+    let fit = Labelled::default()
+        .fit(rows.view(), &classes)
+        .expect("a metric");
     assert!(fit.all_pairs);
 }

@@ -1,10 +1,13 @@
-//! What a refit promises whatever the judgements are: a sound metric or a clear refusal, the same for the same task.
+//! What a refit promises whatever the judgements are: a sound metric or a clear refusal, the same
+//! for the same task.
 
 mod simulation;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use affinis::{Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Pair, Sample, Task};
+use affinis::{
+    Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Pair, Sample, Task,
+};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use ndarray::{Array2, Axis};
 use simulation::Random;
@@ -12,7 +15,8 @@ use simulation::Random;
 /// Every learner that is meant for use.
 const LEARNERS: [&str; 5] = ["gmml", "diagonal", "low-rank", "contrastive", "hinge"];
 
-/// Judges of a world in which the first half of the coordinates matters and the second half is noise.
+/// Judges of a world in which the first half of the coordinates matters and the second half is
+/// noise.
 struct World {
     examples: Examples,
     sample: Sample,
@@ -24,23 +28,51 @@ fn world(d: usize, queries: usize, seed: u64) -> World {
     let mut graded = Vec::new();
     for query in 0..queries {
         let matters = |item: usize| -> f32 {
-            (0..d.div_ceil(2)).map(|k| (vectors[[query * 9, k]] - vectors[[item, k]]).powi(2)).sum()
+            (0..d.div_ceil(2))
+                .map(|k| (vectors[[query * 9, k]] - vectors[[item, k]]).powi(2))
+                .sum()
         };
         let mut near: Vec<usize> = (1..9).map(|i| query * 9 + i).collect();
         near.sort_by(|a, b| matters(*a).total_cmp(&matters(*b)));
         for (rank, item) in near.into_iter().enumerate() {
             let grade = if rank < 4 { 1.0 } else { -1.0 };
-            graded.push(Graded { query: query * 9, item, grade, weight: 1.0 });
+            graded.push(Graded {
+                query: query * 9,
+                item,
+                grade,
+                weight: 1.0,
+            });
         }
     }
-    let sample = Sample { items: vectors.clone(), neighbour_differences: Array2::zeros((0, d)) };
-    World { examples: Examples { vectors, graded, pairs: Vec::new() }, sample }
+    let sample = Sample {
+        items: vectors.clone(),
+        neighbour_differences: Array2::zeros((0, d)),
+    };
+    World {
+        examples: Examples {
+            vectors,
+            graded,
+            pairs: Vec::new(),
+        },
+        sample,
+    }
 }
 
 fn pairs_of(world: &World) -> Examples {
     let pairs = world.examples.graded.iter();
-    let pairs = pairs.map(|g| Pair { a: g.query, b: g.item, similar: g.grade > 0.0, weight: g.weight }).collect();
-    Examples { vectors: world.examples.vectors.clone(), graded: Vec::new(), pairs }
+    let pairs = pairs
+        .map(|g| Pair {
+            a: g.query,
+            b: g.item,
+            similar: g.grade > 0.0,
+            weight: g.weight,
+        })
+        .collect();
+    Examples {
+        vectors: world.examples.vectors.clone(),
+        graded: Vec::new(),
+        pairs,
+    }
 }
 
 fn fit_with(
@@ -50,8 +82,20 @@ fn fit_with(
     incumbent: Option<&dyn Metric>,
 ) -> Result<Fitted, LearnError> {
     let dim = examples.vectors.ncols();
-    let incumbent = incumbent.map(|metric| Incumbent { metric, step: false });
-    let task = Task { dim, learner, seed: 5, examples, incumbent, sample, change: None, cancel: &|| false };
+    let incumbent = incumbent.map(|metric| Incumbent {
+        metric,
+        step: false,
+    });
+    let task = Task {
+        dim,
+        learner,
+        seed: 5,
+        examples,
+        incumbent,
+        sample,
+        change: None,
+        cancel: &|| false,
+    };
     Mahalanobis::default().fit(&task)
 }
 
@@ -61,19 +105,37 @@ fn fit(examples: &Examples, sample: &Sample) -> Result<Fitted, LearnError> {
 
 /// Metrics that may be served: finite, positive definite, trace `d`, within the cap.
 fn assert_sound(fitted: &Fitted, what: &str) {
-    let step = fitted.step.as_ref().map(|step| (&step.metric, step.condition, &step.gate));
+    let step = fitted
+        .step
+        .as_ref()
+        .map(|step| (&step.metric, step.condition, &step.gate));
     for (metric, condition, gate) in
-        step.into_iter().chain([(&fitted.metric, fitted.report.condition, &fitted.report.gate)])
+        step.into_iter()
+            .chain([(&fitted.metric, fitted.report.condition, &fitted.report.gate)])
     {
         let a = metric.matrix().unwrap();
         let d = a.nrows() as f64;
         assert!(a.iter().all(|v| v.is_finite()), "{what}");
-        assert!((a.diag().sum() - d).abs() < 1e-9 * d, "{what}: trace {}", a.diag().sum());
+        assert!(
+            (a.diag().sum() - d).abs() < 1e-9 * d,
+            "{what}: trace {}",
+            a.diag().sum()
+        );
         let again = MahalanobisMetric::new(a.view()).unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert!(again.condition() <= 16.0 + 1e-6, "{what}: condition {}", again.condition());
-        assert!((again.condition() - condition).abs() < 1e-6 * again.condition(), "{what}");
+        assert!(
+            again.condition() <= 16.0 + 1e-6,
+            "{what}: condition {}",
+            again.condition()
+        );
+        assert!(
+            (again.condition() - condition).abs() < 1e-6 * again.condition(),
+            "{what}"
+        );
         assert!(!gate.reason.is_empty());
-        for number in [gate.before, gate.after, gate.lower_bound].into_iter().flatten() {
+        for number in [gate.before, gate.after, gate.lower_bound]
+            .into_iter()
+            .flatten()
+        {
             assert!(number.is_finite(), "{what}: {gate:?}");
         }
     }
@@ -82,7 +144,10 @@ fn assert_sound(fitted: &Fitted, what: &str) {
 #[test]
 fn what_matters_is_learned_and_promoted() {
     let world = world(8, 60, 1);
-    for (what, examples) in [("graded", world.examples.clone()), ("pairs", pairs_of(&world))] {
+    for (what, examples) in [
+        ("graded", world.examples.clone()),
+        ("pairs", pairs_of(&world)),
+    ] {
         for learner in LEARNERS {
             let fitted = fit_with(&examples, &world.sample, Some(learner), None).unwrap();
             assert_sound(&fitted, learner);
@@ -90,8 +155,14 @@ fn what_matters_is_learned_and_promoted() {
             assert!(gate.accepted, "{what}, {learner}: {}", gate.reason);
             assert!(gate.after > gate.before);
             let a = fitted.metric.matrix().unwrap();
-            let (first, second) = (a.diag().iter().take(4).sum::<f64>(), a.diag().iter().skip(4).sum::<f64>());
-            assert!(first > 1.2 * second, "{what}, {learner}: {first} against {second}");
+            let (first, second) = (
+                a.diag().iter().take(4).sum::<f64>(),
+                a.diag().iter().skip(4).sum::<f64>(),
+            );
+            assert!(
+                first > 1.2 * second,
+                "{what}, {learner}: {first} against {second}"
+            );
         }
     }
 }
@@ -107,7 +178,11 @@ fn the_order_of_judgements_and_rows_does_not_matter() {
     let at = |row: usize| rows.iter().position(|r| *r == row).unwrap();
     let mut shuffled = Examples {
         vectors: mixed.vectors.select(Axis(0), &rows),
-        graded: random.choose(mixed.graded.len(), mixed.graded.len()).into_iter().map(|i| mixed.graded[i]).collect(),
+        graded: random
+            .choose(mixed.graded.len(), mixed.graded.len())
+            .into_iter()
+            .map(|i| mixed.graded[i])
+            .collect(),
         pairs: mixed.pairs.iter().rev().copied().collect(),
     };
     for g in &mut shuffled.graded {
@@ -120,14 +195,18 @@ fn the_order_of_judgements_and_rows_does_not_matter() {
     let change = first.metric.matrix().unwrap() - second.metric.matrix().unwrap();
     assert!(change.iter().all(|v| v.abs() < 1e-10));
     assert_eq!(first.report.gate.held_out, second.report.gate.held_out);
-    assert!((first.report.gate.lower_bound.unwrap() - second.report.gate.lower_bound.unwrap()).abs() < 1e-9);
+    assert!(
+        (first.report.gate.lower_bound.unwrap() - second.report.gate.lower_bound.unwrap()).abs()
+            < 1e-9
+    );
 }
 
 #[test]
 fn the_same_task_gives_the_same_bits() {
     let world = world(5, 30, 3);
     for learner in LEARNERS {
-        let [a, b] = [(), ()].map(|()| fit_with(&world.examples, &world.sample, Some(learner), None).unwrap());
+        let [a, b] = [(), ()]
+            .map(|()| fit_with(&world.examples, &world.sample, Some(learner), None).unwrap());
         assert_eq!(a.metric.encode(), b.metric.encode(), "{learner}");
         assert_eq!(a.report.gate, b.report.gate, "{learner}");
     }
@@ -139,7 +218,16 @@ fn the_seed_decides_what_is_drawn() {
     let under = |seed: u64| {
         let (examples, sample) = (&world.examples, &world.sample);
         let learner = Some("contrastive");
-        let task = Task { dim: 5, learner, seed, examples, incumbent: None, sample, change: None, cancel: &|| false };
+        let task = Task {
+            dim: 5,
+            learner,
+            seed,
+            examples,
+            incumbent: None,
+            sample,
+            change: None,
+            cancel: &|| false,
+        };
         Mahalanobis::default().fit(&task).unwrap().metric.encode()
     };
     assert_ne!(under(1), under(2));
@@ -152,12 +240,19 @@ fn the_naive_objective_sees_one_direction_only() {
     let (naive, sound) = (of("naive"), of("gmml"));
     assert_sound(&naive, "naive");
     // All that keeps it from rank one is the cap on the condition number.
-    assert!((naive.report.condition - 16.0).abs() < 1e-6, "{}", naive.report.condition);
+    assert!(
+        (naive.report.condition - 16.0).abs() < 1e-6,
+        "{}",
+        naive.report.condition
+    );
     let trace_of_square: f64 = naive.metric.matrix().unwrap().iter().map(|v| v * v).sum();
     let (d, cap) = (8.0, 16.0);
     let unit = d / (d - 1.0 + cap);
     let rank_one_capped = unit * unit * (d - 1.0 + cap * cap);
-    assert!((trace_of_square - rank_one_capped).abs() < 1e-6, "all eigenvalues but one are equal");
+    assert!(
+        (trace_of_square - rank_one_capped).abs() < 1e-6,
+        "all eigenvalues but one are equal"
+    );
     assert!(naive.report.gate.after < sound.report.gate.after);
 }
 
@@ -166,13 +261,25 @@ fn refining_is_named_where_it_was_taken() {
     let world = world(8, 60, 1);
     let fitted = fit(&world.examples, &world.sample).unwrap();
     let refined = fitted.report.parameters.contains_key("refining_steps");
-    assert_eq!(refined, fitted.report.learner == "contrastive", "{:?}", fitted.report);
+    assert_eq!(
+        refined,
+        fitted.report.learner == "contrastive",
+        "{:?}",
+        fitted.report
+    );
     assert!(["gmml", "contrastive"].contains(&&*fitted.report.learner));
     assert_eq!(fitted.report.parameters["variants_tried"], 4.0);
     let few = world.examples.graded[..160].to_vec();
-    let few = Examples { vectors: world.examples.vectors.clone(), graded: few, pairs: Vec::new() };
+    let few = Examples {
+        vectors: world.examples.vectors.clone(),
+        graded: few,
+        pairs: Vec::new(),
+    };
     let fitted = fit(&few, &world.sample).unwrap();
-    assert_eq!(fitted.report.parameters["variants_tried"], 1.0, "too little to choose by");
+    assert_eq!(
+        fitted.report.parameters["variants_tried"], 1.0,
+        "too little to choose by"
+    );
 }
 
 #[test]
@@ -195,7 +302,11 @@ fn one_sided_and_tiny_judgements_give_a_sound_metric_that_is_not_promoted() {
             for sample in [&world.sample, &Sample::default()] {
                 let fitted = fit_with(&examples, sample, Some(learner), None).unwrap();
                 assert_sound(&fitted, what);
-                assert!(fitted.passed().is_none(), "{what}: {}", fitted.report.gate.reason);
+                assert!(
+                    fitted.passed().is_none(),
+                    "{what}: {}",
+                    fitted.report.gate.reason
+                );
                 assert!(fitted.report.gate.before.is_none());
             }
         }
@@ -208,7 +319,10 @@ fn degenerate_vectors_give_a_sound_metric() {
     let with = |change: &dyn Fn(&mut Array2<f32>)| {
         let mut examples = world.examples.clone();
         change(&mut examples.vectors);
-        let sample = Sample { items: examples.vectors.clone(), neighbour_differences: examples.vectors.clone() };
+        let sample = Sample {
+            items: examples.vectors.clone(),
+            neighbour_differences: examples.vectors.clone(),
+        };
         (examples, sample)
     };
     type Change<'a> = &'a dyn Fn(&mut Array2<f32>);
@@ -222,17 +336,28 @@ fn degenerate_vectors_give_a_sound_metric() {
         ("a constant coordinate", &|v| v.column_mut(3).fill(2.0)),
         ("huge", &|v| *v *= 1e18),
         ("tiny", &|v| *v *= 1e-18),
-        ("most are equal", &|v| v.rows_mut().into_iter().skip(30).for_each(|mut r| r.fill(0.5))),
+        ("most are equal", &|v| {
+            v.rows_mut()
+                .into_iter()
+                .skip(30)
+                .for_each(|mut r| r.fill(0.5))
+        }),
     ];
     for (what, change) in cases {
         let (examples, sample) = with(change);
         for learner in LEARNERS {
             let fitted = fit_with(&examples, &sample, Some(learner), None);
-            assert_sound(&fitted.unwrap_or_else(|e| panic!("{what}, {learner}: {e}")), what);
+            assert_sound(
+                &fitted.unwrap_or_else(|e| panic!("{what}, {learner}: {e}")),
+                what,
+            );
         }
     }
     let (equal, sample) = with(&|v| v.fill(0.25));
-    assert!(matches!(fit(&equal, &sample), Err(LearnError::NotEnough(_))), "equal vectors say nothing");
+    assert!(
+        matches!(fit(&equal, &sample), Err(LearnError::NotEnough(_))),
+        "equal vectors say nothing"
+    );
 }
 
 #[test]
@@ -241,7 +366,10 @@ fn one_dimension_is_euclid_and_is_not_promoted() {
     for learner in LEARNERS {
         let fitted = fit_with(&world.examples, &world.sample, Some(learner), None).unwrap();
         assert_sound(&fitted, "d = 1");
-        assert!(fitted.passed().is_none(), "{learner}: there is nothing to gain");
+        assert!(
+            fitted.passed().is_none(),
+            "{learner}: there is nothing to gain"
+        );
     }
 }
 
@@ -258,12 +386,20 @@ fn more_dimensions_than_judgements_are_fine() {
 fn contradictions_cancel_and_duplicates_add_up() {
     let world = world(4, 12, 8);
     let mut contradictory = world.examples.clone();
-    let opposite = world.examples.graded.iter().map(|g| Graded { grade: -g.grade, ..*g });
+    let opposite = world.examples.graded.iter().map(|g| Graded {
+        grade: -g.grade,
+        ..*g
+    });
     contradictory.graded.extend(opposite);
-    assert!(matches!(fit(&contradictory, &world.sample), Err(LearnError::NotEnough(_))));
+    assert!(matches!(
+        fit(&contradictory, &world.sample),
+        Err(LearnError::NotEnough(_))
+    ));
 
     let mut repeated = world.examples.clone();
-    repeated.graded.extend(world.examples.graded.iter().copied());
+    repeated
+        .graded
+        .extend(world.examples.graded.iter().copied());
     let mut heavier = world.examples.clone();
     heavier.graded.iter_mut().for_each(|g| g.weight = 2.0);
     let [repeated, heavier] = [repeated, heavier].map(|e| fit(&e, &world.sample).unwrap());
@@ -272,12 +408,31 @@ fn contradictions_cancel_and_duplicates_add_up() {
 
     let itself = Examples {
         vectors: world.examples.vectors.clone(),
-        graded: vec![Graded { query: 0, item: 0, grade: 1.0, weight: 1.0 }],
-        pairs: vec![Pair { a: 3, b: 3, similar: false, weight: 1.0 }],
+        graded: vec![Graded {
+            query: 0,
+            item: 0,
+            grade: 1.0,
+            weight: 1.0,
+        }],
+        pairs: vec![Pair {
+            a: 3,
+            b: 3,
+            similar: false,
+            weight: 1.0,
+        }],
     };
-    assert!(matches!(fit(&itself, &world.sample), Err(LearnError::NotEnough(_))));
-    let nothing = Examples { vectors: Array2::zeros((0, 4)), ..Examples::default() };
-    assert!(matches!(fit(&nothing, &world.sample), Err(LearnError::NotEnough(_))));
+    assert!(matches!(
+        fit(&itself, &world.sample),
+        Err(LearnError::NotEnough(_))
+    ));
+    let nothing = Examples {
+        vectors: Array2::zeros((0, 4)),
+        ..Examples::default()
+    };
+    assert!(matches!(
+        fit(&nothing, &world.sample),
+        Err(LearnError::NotEnough(_))
+    ));
 }
 
 #[test]
@@ -286,15 +441,24 @@ fn no_weight_outvotes_the_prior_alone() {
     for extreme in [f32::MIN_POSITIVE, f32::MAX] {
         let mut examples = world.examples.clone();
         examples.graded[0].weight = extreme;
-        assert_sound(&fit(&examples, &world.sample).unwrap(), "one extreme weight");
+        assert_sound(
+            &fit(&examples, &world.sample).unwrap(),
+            "one extreme weight",
+        );
         examples.graded.iter_mut().for_each(|g| g.weight = extreme);
-        assert_sound(&fit(&examples, &world.sample).unwrap(), "all extreme weights");
+        assert_sound(
+            &fit(&examples, &world.sample).unwrap(),
+            "all extreme weights",
+        );
     }
     let mut one_loud = world.examples.clone();
     one_loud.graded[0].weight = f32::MAX;
     let fitted = fit(&one_loud, &world.sample).unwrap();
     let counted = fitted.report.parameters["effective_similar"];
-    assert!(counted < 1.5, "one judgement counts as one pair, not {counted}");
+    assert!(
+        counted < 1.5,
+        "one judgement counts as one pair, not {counted}"
+    );
 }
 
 #[test]
@@ -311,7 +475,12 @@ fn malformed_tasks_are_refused() {
     assert!(refused(&|e, _| e.graded[0].grade = 1.5));
     assert!(refused(&|e, _| e.graded[0].weight = 0.0));
     assert!(refused(&|e, _| e.graded[0].weight = f32::INFINITY));
-    assert!(refused(&|e, _| e.pairs.push(Pair { a: 0, b: 10_000, similar: true, weight: 1.0 })));
+    assert!(refused(&|e, _| e.pairs.push(Pair {
+        a: 0,
+        b: 10_000,
+        similar: true,
+        weight: 1.0
+    })));
     assert!(refused(&|_, s| s.items[[0, 0]] = f32::INFINITY));
     assert!(refused(&|_, s| s.items = Array2::zeros((4, 2))));
     let unknown = fit_with(&world.examples, &world.sample, Some("oracle"), None);
@@ -328,8 +497,16 @@ fn a_fit_can_be_cancelled_at_every_step() {
     for allowed in 0.. {
         let asked = AtomicUsize::new(0);
         let cancel = || asked.fetch_add(1, Ordering::Relaxed) >= allowed;
-        let task =
-            Task { dim: 4, learner: None, seed: 1, examples, incumbent: None, sample, change: None, cancel: &cancel };
+        let task = Task {
+            dim: 4,
+            learner: None,
+            seed: 1,
+            examples,
+            incumbent: None,
+            sample,
+            change: None,
+            cancel: &cancel,
+        };
         match Mahalanobis::default().fit(&task) {
             Err(LearnError::Cancelled) => steps = allowed + 1,
             Ok(_) => break,
@@ -348,15 +525,27 @@ fn a_better_incumbent_is_kept() {
         examples
     };
     // The metric that the judges have in mind.
-    let truth = Array2::from_diag(&ndarray::Array1::from_shape_fn(8, |k| if k < 4 { 1.0 } else { 1e-6 }));
+    let truth = Array2::from_diag(&ndarray::Array1::from_shape_fn(8, |k| {
+        if k < 4 { 1.0 } else { 1e-6 }
+    }));
     let truth = MahalanobisMetric::new(truth.view()).unwrap();
     let fitted = fit_with(&half(false), &world.sample, None, Some(&truth)).unwrap();
     let gate = &fitted.report.gate;
-    assert!(fitted.passed().is_none() && gate.after < gate.before, "{}", gate.reason);
-    assert!(gate.reason.contains("Euclid") && gate.reason.contains("active metric"), "{}", gate.reason);
+    assert!(
+        fitted.passed().is_none() && gate.after < gate.before,
+        "{}",
+        gate.reason
+    );
+    assert!(
+        gate.reason.contains("Euclid") && gate.reason.contains("active metric"),
+        "{}",
+        gate.reason
+    );
 
     // A metric that has it backwards is replaced.
-    let backwards = Array2::from_diag(&ndarray::Array1::from_shape_fn(8, |k| if k < 4 { 1.0 } else { 16.0 }));
+    let backwards = Array2::from_diag(&ndarray::Array1::from_shape_fn(8, |k| {
+        if k < 4 { 1.0 } else { 16.0 }
+    }));
     let backwards = MahalanobisMetric::new(backwards.view()).unwrap();
     let fitted = fit_with(&half(false), &world.sample, None, Some(&backwards)).unwrap();
     assert!(fitted.report.gate.accepted, "{}", fitted.report.gate.reason);
@@ -368,10 +557,23 @@ fn the_incumbent_is_judged_on_what_it_has_not_seen() {
     let mut first = world.examples.clone();
     first.graded.retain(|g| g.query < 40 * 9);
     let incumbent = fit(&first, &world.sample).unwrap();
-    let decoded = Mahalanobis::default().decode(&incumbent.metric.encode(), None).unwrap();
+    let decoded = Mahalanobis::default()
+        .decode(&incumbent.metric.encode(), None)
+        .unwrap();
     let fitted = fit_with(&world.examples, &world.sample, None, Some(&*decoded)).unwrap();
-    assert_eq!(fitted.report.gate.held_out, 20, "{}", fitted.report.gate.reason);
+    assert_eq!(
+        fitted.report.gate.held_out, 20,
+        "{}",
+        fitted.report.gate.reason
+    );
     let again = fit_with(&first, &world.sample, None, Some(&*decoded)).unwrap();
-    assert_eq!(again.report.gate.held_out, 40, "nothing is new to it: {}", again.report.gate.reason);
-    assert!(again.passed().is_none(), "the same judgements do not promote the same metric again");
+    assert_eq!(
+        again.report.gate.held_out, 40,
+        "nothing is new to it: {}",
+        again.report.gate.reason
+    );
+    assert!(
+        again.passed().is_none(),
+        "the same judgements do not promote the same metric again"
+    );
 }

@@ -1,4 +1,5 @@
-//! What the index relies on: the rewriting is exact, bits do not depend on the batch, and bytes come back as they went.
+//! What the index relies on: the rewriting is exact, bits do not depend on the batch, and bytes
+//! come back as they went.
 
 mod simulation;
 
@@ -13,7 +14,10 @@ const DIMS: [usize; 8] = [1, 2, 7, 8, 9, 31, 100, 384];
 fn metric(d: usize, seed: u64) -> MahalanobisMetric {
     let mut random = Random(seed);
     let z = Array2::from_shape_fn((3 * d + 3, d), |_| random.normal());
-    MahalanobisMetric::new((z.t().dot(&z) / (3 * d + 3) as f64 + Array2::<f64>::eye(d) * 0.1).view()).unwrap()
+    MahalanobisMetric::new(
+        (z.t().dot(&z) / (3 * d + 3) as f64 + Array2::<f64>::eye(d) * 0.1).view(),
+    )
+    .unwrap()
 }
 
 /// Unit vectors with a mean of their own, as embeddings have.
@@ -42,13 +46,29 @@ fn the_rewritten_distance_is_the_distance() {
         let rewritten = metric.rewrite(&query);
         let a = metric.matrix().unwrap();
         for (item, bias) in items.rows().into_iter().zip(&biases) {
-            let dot: f64 = rewritten.direction.iter().zip(item).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let dot: f64 = rewritten
+                .direction
+                .iter()
+                .zip(item)
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum();
             let got = f64::from(rewritten.offset) - 2.0 * dot + f64::from(*bias);
-            let z = ndarray::Array1::from_iter(query.iter().zip(item).map(|(q, x)| f64::from(*q) - f64::from(*x)));
+            let z = ndarray::Array1::from_iter(
+                query
+                    .iter()
+                    .zip(item)
+                    .map(|(q, x)| f64::from(*q) - f64::from(*x)),
+            );
             let exact = z.dot(&a.dot(&z));
-            assert!((got - exact).abs() <= (1e-4 * exact).max(1e-6), "d {d}: {got} for {exact}");
+            assert!(
+                (got - exact).abs() <= (1e-4 * exact).max(1e-6),
+                "d {d}: {got} for {exact}"
+            );
             let direct = metric.distance(&query, &item.to_vec());
-            assert!((direct - exact).abs() <= 1e-12 * exact.max(1e-12), "d {d}: {direct} for {exact}");
+            assert!(
+                (direct - exact).abs() <= 1e-12 * exact.max(1e-12),
+                "d {d}: {direct} for {exact}"
+            );
         }
     }
 }
@@ -60,7 +80,10 @@ fn bits_do_not_depend_on_the_batch() {
         let mut together = vec![0.0; 67];
         metric.biases(items.view(), &mut together);
         let images = metric.embed(items.view());
-        #[expect(clippy::needless_range_loop, reason = "the row is cut by its number too")]
+        #[expect(
+            clippy::needless_range_loop,
+            reason = "the row is cut by its number too"
+        )]
         for n in 0..67 {
             let one = items.slice(s![n..=n, ..]);
             let mut alone = [0.0];
@@ -71,7 +94,12 @@ fn bits_do_not_depend_on_the_batch() {
         let every_third = items.slice(s![..;3, ..]);
         let mut some = vec![0.0; every_third.nrows()];
         metric.biases(every_third, &mut some);
-        assert!(some.iter().zip(together.iter().step_by(3)).all(|(a, b)| a == b), "strided views too");
+        assert!(
+            some.iter()
+                .zip(together.iter().step_by(3))
+                .all(|(a, b)| a == b),
+            "strided views too"
+        );
     }
 }
 
@@ -109,8 +137,14 @@ fn every_damaged_byte_is_noticed() {
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x40;
-        assert!(matches!(decode(&damaged), Err(LearnError::Damaged(_))), "byte {at}");
-        assert!(matches!(decode(&bytes[..at]), Err(LearnError::Damaged(_))), "cut at {at}");
+        assert!(
+            matches!(decode(&damaged), Err(LearnError::Damaged(_))),
+            "byte {at}"
+        );
+        assert!(
+            matches!(decode(&bytes[..at]), Err(LearnError::Damaged(_))),
+            "cut at {at}"
+        );
     }
     let longer = [bytes.as_slice(), &[0]].concat();
     assert!(matches!(decode(&longer), Err(LearnError::Damaged(_))));
@@ -138,7 +172,10 @@ fn headers_that_lie_are_refused_even_with_a_right_checksum() {
         &|b| b[24..32].copy_from_slice(&30.0_f64.to_le_bytes()),
     ];
     for (i, change) in changes.into_iter().enumerate() {
-        assert!(matches!(sealed(change), Err(LearnError::Damaged(_))), "change {i}");
+        assert!(
+            matches!(sealed(change), Err(LearnError::Damaged(_))),
+            "change {i}"
+        );
     }
 }
 
@@ -146,7 +183,11 @@ fn headers_that_lie_are_refused_even_with_a_right_checksum() {
 fn imported_matrices_are_checked_and_scaled() {
     let import = |m: Array2<f64>| Mahalanobis::default().from_matrix(m.view());
     let metric = import(array![[2e-200, 0.0], [0.0, 6e-200]]).unwrap();
-    assert!((metric.matrix().unwrap() - array![[0.5, 0.0], [0.0, 1.5]]).iter().all(|v| v.abs() < 1e-15));
+    assert!(
+        (metric.matrix().unwrap() - array![[0.5, 0.0], [0.0, 1.5]])
+            .iter()
+            .all(|v| v.abs() < 1e-15)
+    );
     assert!((metric.distortion() - 3.0_f64.sqrt()).abs() < 1e-12);
     for bad in [
         array![[1.0, 2.0], [2.0, 1.0]],
@@ -159,20 +200,30 @@ fn imported_matrices_are_checked_and_scaled() {
         array![[1.0, 0.0]],
         Array2::zeros((0, 0)),
     ] {
-        assert!(matches!(import(bad.clone()), Err(LearnError::NotAMetric(_))), "{bad}");
+        assert!(
+            matches!(import(bad.clone()), Err(LearnError::NotAMetric(_))),
+            "{bad}"
+        );
     }
 }
 
 #[test]
 fn comparison_is_a_distance_and_names_the_factors() {
     let plugin = Mahalanobis::default();
-    let a = plugin.from_matrix(array![[1.0, 0.0], [0.0, 1.0]].view()).unwrap();
-    let b = plugin.from_matrix(array![[0.4, 0.0], [0.0, 1.6]].view()).unwrap();
+    let a = plugin
+        .from_matrix(array![[1.0, 0.0], [0.0, 1.0]].view())
+        .unwrap();
+    let b = plugin
+        .from_matrix(array![[0.4, 0.0], [0.0, 1.6]].view())
+        .unwrap();
     let there = plugin.compare(&*a, &*b).unwrap();
     let back = plugin.compare(&*b, &*a).unwrap();
     assert!((there.distance - (0.4_f64.ln().powi(2) + 1.6_f64.ln().powi(2)).sqrt()).abs() < 1e-12);
     assert!((there.distance - back.distance).abs() < 1e-12);
     assert!((there.factors[0] - 0.4).abs() < 1e-12 && (there.factors[1] - 1.6).abs() < 1e-12);
     assert!(plugin.compare(&*a, &*a).unwrap().distance < 1e-7);
-    assert!(matches!(plugin.compare(&*a, &metric(3, 1)), Err(LearnError::NotAMetric(_))));
+    assert!(matches!(
+        plugin.compare(&*a, &metric(3, 1)),
+        Err(LearnError::NotAMetric(_))
+    ));
 }

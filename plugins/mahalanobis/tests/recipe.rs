@@ -1,5 +1,5 @@
-//! The learner's promise on real text: a thousand judgements make answers to *other* queries better, and judgements
-//! that mean nothing make them no worse.
+//! The learner's promise on real text: a thousand judgements make answers to *other* queries
+//! better, and judgements that mean nothing make them no worse.
 
 mod simulation;
 
@@ -9,7 +9,12 @@ const CORPORA: [&str; 2] = ["debian-6000", "wordnet-6000"];
 const UNSEEN: usize = 1000;
 
 /// `(promoted, gain in P@10 on unseen queries)` after `judged` queries' top 10 were judged.
-fn gain(corpus: &Corpus, judged: usize, seed: u64, judge: impl FnMut(usize, usize) -> bool) -> (affinis::Fitted, f64) {
+fn gain(
+    corpus: &Corpus,
+    judged: usize,
+    seed: u64,
+    judge: impl FnMut(usize, usize) -> bool,
+) -> (affinis::Fitted, f64) {
     let (queries, unseen) = corpus.queries(judged, UNSEEN, &mut Random(seed));
     let fitted = corpus.fit(&corpus.judged(None, &queries, judge), None, seed);
     let before = corpus.precision(None, &unseen);
@@ -24,7 +29,11 @@ fn a_thousand_judgements_are_promoted_and_gain_two_points() {
         for seed in 1..=3 {
             let (fitted, gain) = gain(&corpus, 100, seed, |q, i| corpus.same_label(q, i));
             let gate = &fitted.report.gate;
-            assert!(gate.accepted, "{}, seed {seed}: {}", corpus.name, gate.reason);
+            assert!(
+                gate.accepted,
+                "{}, seed {seed}: {}",
+                corpus.name, gate.reason
+            );
             assert!(gain >= 0.02, "{}, seed {seed}: gain {gain}", corpus.name);
         }
     }
@@ -36,7 +45,12 @@ fn five_thousand_judgements_are_refined_and_gain_four_points() {
         let (fitted, gain) = gain(&corpus, 500, 1, |q, i| corpus.same_label(q, i));
         let report = &fitted.report;
         assert_eq!(report.learner, "contrastive", "{}: {report:?}", corpus.name);
-        assert!(report.gate.accepted && gain >= 0.04, "{}: gain {gain}, {}", corpus.name, report.gate.reason);
+        assert!(
+            report.gate.accepted && gain >= 0.04,
+            "{}: gain {gain}, {}",
+            corpus.name,
+            report.gate.reason
+        );
     }
 }
 

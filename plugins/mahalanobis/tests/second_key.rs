@@ -1,5 +1,5 @@
-//! The gate's second key on real text: thirty answers let a good candidate pass that a hundred judgements cannot decide
-//! on, and none that is worse.
+//! The gate's second key on real text: thirty answers let a good candidate pass that a hundred
+//! judgements cannot decide on, and none that is worse.
 
 mod simulation;
 
@@ -19,7 +19,8 @@ struct Round {
     promoted: bool,
     /// What was promoted in the end is a step towards the candidate.
     step: bool,
-    /// Gains in P@10 x 1000 on queries that were never judged, of what is served and of the last candidate.
+    /// Gains in P@10 x 1000 on queries that were never judged, of what is served and of the last
+    /// candidate.
     gain: f64,
     ungated: f64,
     reason: String,
@@ -27,10 +28,19 @@ struct Round {
 
 fn store_of(corpus: &Corpus) -> (tempfile::TempDir, Collection) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::builder().plugin(Mahalanobis::default()).open(dir.path()).unwrap();
-    let items = store.collection("items").dim(corpus.vectors.ncols()).create().unwrap();
+    let store = Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(dir.path())
+        .unwrap();
+    let items = store
+        .collection("items")
+        .dim(corpus.vectors.ncols())
+        .create()
+        .unwrap();
     let rows = corpus.vectors.rows().into_iter().enumerate();
-    items.add(rows.map(|(i, row)| Item::vector(i.to_string(), row.to_vec()))).unwrap();
+    items
+        .add(rows.map(|(i, row)| Item::vector(i.to_string(), row.to_vec())))
+        .unwrap();
     (dir, items)
 }
 
@@ -50,17 +60,34 @@ fn round(
     };
     for query in queries {
         let hits = items.search(Query::like(query.to_string())).run().unwrap();
-        items.judge_all(hits.iter().map(|h| judgement(query, &h.id, judge(query, h.id.parse().unwrap())))).unwrap();
+        items
+            .judge_all(
+                hits.iter()
+                    .map(|h| judgement(query, &h.id, judge(query, h.id.parse().unwrap()))),
+            )
+            .unwrap();
     }
     let first = items.refit().ask(30).seed(seed).run().unwrap();
     let mut asked = HashSet::new();
     for question in &first.questions {
-        let Query::Item(query) = &question.query else { panic!("{question:?}") };
+        let Query::Item(query) = &question.query else {
+            panic!("{question:?}")
+        };
         let query: usize = query.parse().unwrap();
         asked.insert(query);
-        items.judge(judgement(query, &question.item, answer(query, question.item.parse().unwrap()))).unwrap();
+        items
+            .judge(judgement(
+                query,
+                &question.item,
+                answer(query, question.item.parse().unwrap()),
+            ))
+            .unwrap();
     }
-    let last = if first.promoted { first.clone() } else { items.refit().seed(seed).run().unwrap() };
+    let last = if first.promoted {
+        first.clone()
+    } else {
+        items.refit().seed(seed).run().unwrap()
+    };
     unseen.retain(|q| !asked.contains(q));
     let before = corpus.precision(None, &unseen);
     let gain_of = |version: u32| match version {
@@ -72,7 +99,9 @@ fn round(
     };
     let gain = gain_of(items.active_metric(None));
     // Where a step was taken, the candidate itself is what force promotes.
-    let candidate = last.step.map_or(last.version, |_| items.refit().seed(seed).force(true).run().unwrap().version);
+    let candidate = last.step.map_or(last.version, |_| {
+        items.refit().seed(seed).force(true).run().unwrap().version
+    });
     let round = Round {
         first: first.promoted,
         questions: first.questions.len(),
@@ -89,27 +118,46 @@ fn round(
 
 #[test]
 fn answers_let_good_candidates_pass_and_no_worse_ones() {
-    for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
+    for corpus in ["debian-6000", "wordnet-6000"]
+        .into_iter()
+        .filter_map(corpus)
+    {
         let (_dir, items) = store_of(&corpus);
         let same = |q: usize, i: usize| corpus.same_label(q, i);
         let good = round(&corpus, &items, 10, 2, same, same);
-        assert!(good.questions <= 30 && good.promoted && good.gain > 0.0, "{}: {}", corpus.name, good.reason);
+        assert!(
+            good.questions <= 30 && good.promoted && good.gain > 0.0,
+            "{}: {}",
+            corpus.name,
+            good.reason
+        );
         // A judge who calls what belongs together apart, and who is asked by somebody else.
         let bad = round(&corpus, &items, 100, 2, |q, i| !same(q, i), same);
-        assert!(!bad.promoted || bad.gain >= -2.0, "{}: gain {}, {}", corpus.name, bad.gain, bad.reason);
+        assert!(
+            !bad.promoted || bad.gain >= -2.0,
+            "{}: gain {}, {}",
+            corpus.name,
+            bad.gain,
+            bad.reason
+        );
     }
 }
 
-/// Prints the table of `docs/feedback.md` when `AFFINIS_TABLE` is set, those rows whose name holds its value; asserts
-/// nothing.
+/// Prints the table of `docs/feedback.md` when `AFFINIS_TABLE` is set, those rows whose name holds
+/// its value; asserts nothing.
 #[test]
 #[ignore = "prints a table"]
 fn table() {
     let Ok(wanted) = std::env::var("AFFINIS_TABLE") else {
-        eprintln!("skipped: set AFFINIS_TABLE to print the table, to `all` or to a part of a row's name");
+        eprintln!(
+            "skipped: set AFFINIS_TABLE to print the table, to `all` or to a part of a row's name"
+        );
         return;
     };
-    for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
+    for corpus in ["debian-6000", "wordnet-6000"]
+        .into_iter()
+        .filter_map(corpus)
+    {
         let (_dir, items) = store_of(&corpus);
         let same = |q: usize, i: usize| corpus.same_label(q, i);
         for (queries, kind) in [
@@ -128,8 +176,15 @@ fn table() {
             (30, 3),
             (100, 3),
         ] {
-            let what = ["true", "coins", "inverted, asked truly", "inverted, asked too"][kind];
-            if wanted != "all" && !format!("{} {what}, {} judgements", corpus.name, queries * 10).contains(&wanted) {
+            let what = [
+                "true",
+                "coins",
+                "inverted, asked truly",
+                "inverted, asked too",
+            ][kind];
+            if wanted != "all"
+                && !format!("{} {what}, {} judgements", corpus.name, queries * 10).contains(&wanted)
+            {
                 continue;
             }
             let seeds = if kind == 0 { 10 } else { 5 };
@@ -138,13 +193,29 @@ fn table() {
                     let (mut a, mut b) = (Random(seed + 77), Random(seed + 99));
                     match kind {
                         0 => round(&corpus, &items, queries, seed, same, same),
-                        1 => round(&corpus, &items, queries, seed, |_, _| a.next() & 1 == 1, |_, _| b.next() & 1 == 1),
+                        1 => round(
+                            &corpus,
+                            &items,
+                            queries,
+                            seed,
+                            |_, _| a.next() & 1 == 1,
+                            |_, _| b.next() & 1 == 1,
+                        ),
                         2 => round(&corpus, &items, queries, seed, |q, i| !same(q, i), same),
-                        _ => round(&corpus, &items, queries, seed, |q, i| !same(q, i), |q, i| !same(q, i)),
+                        _ => round(
+                            &corpus,
+                            &items,
+                            queries,
+                            seed,
+                            |q, i| !same(q, i),
+                            |q, i| !same(q, i),
+                        ),
                     }
                 })
                 .collect();
-            let mean = |of: &dyn Fn(&Round) -> f64| rounds.iter().map(of).sum::<f64>() / rounds.len() as f64;
+            let mean = |of: &dyn Fn(&Round) -> f64| {
+                rounds.iter().map(of).sum::<f64>() / rounds.len() as f64
+            };
             eprintln!(
                 "{} {what}, {} judgements: passed {} at first and {} in all of {seeds} ({} steps), asked {:.0}, gain {:.1} \
                  (least {:.1}), ungated {:.1}",
@@ -159,7 +230,10 @@ fn table() {
                 mean(&|r| r.ungated)
             );
             for round in &rounds {
-                eprintln!("    {:+.1} {:+.1} {}", round.gain, round.ungated, round.reason);
+                eprintln!(
+                    "    {:+.1} {:+.1} {}",
+                    round.gain, round.ungated, round.reason
+                );
             }
         }
     }

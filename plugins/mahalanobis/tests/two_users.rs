@@ -1,4 +1,5 @@
-//! Two people with different notions of similar: what one judged is a prior for the other, not a verdict.
+//! Two people with different notions of similar: what one judged is a prior for the other, not a
+//! verdict.
 
 mod simulation;
 
@@ -10,17 +11,36 @@ use simulation::{Corpus, Random, compact, corpus};
 fn notions(corpus: &Corpus) -> [(&'static str, Vec<String>); 2] {
     if corpus.name.starts_with("wordnet") {
         let part = |label: &String| label.split('.').next().unwrap_or_default().to_owned();
-        [("file", corpus.labels.clone()), ("part of speech", corpus.labels.iter().map(part).collect())]
+        [
+            ("file", corpus.labels.clone()),
+            ("part of speech", corpus.labels.iter().map(part).collect()),
+        ]
     } else {
         let kind = |text: &String| {
             let name = text.split(':').next().unwrap_or_default();
-            let ends = [("-dev", "dev"), ("-doc", "doc"), ("-data", "data"), ("-common", "data"), ("-perl", "lib")];
-            let by_end = ends.iter().find(|(end, _)| name.ends_with(end)).map(|(_, kind)| *kind);
+            let ends = [
+                ("-dev", "dev"),
+                ("-doc", "doc"),
+                ("-data", "data"),
+                ("-common", "data"),
+                ("-perl", "lib"),
+            ];
+            let by_end = ends
+                .iter()
+                .find(|(end, _)| name.ends_with(end))
+                .map(|(_, kind)| *kind);
             by_end
-                .unwrap_or(if name.starts_with("lib") || name.starts_with("python") { "lib" } else { "program" })
+                .unwrap_or(if name.starts_with("lib") || name.starts_with("python") {
+                    "lib"
+                } else {
+                    "program"
+                })
                 .to_owned()
         };
-        [("section", corpus.labels.clone()), ("package kind", corpus.texts.iter().map(kind).collect())]
+        [
+            ("section", corpus.labels.clone()),
+            ("package kind", corpus.texts.iter().map(kind).collect()),
+        ]
     }
 }
 
@@ -51,25 +71,43 @@ fn fit(
 /// Directions of a person's metric that is kept as a change of the other's.
 const RANK: usize = 64;
 
-/// Gains in P@10 x 1000 by one person's notion: of a metric of all judgements together, of their own, of their own with
-/// the other's as its prior, and of the last as a change of the other's metric; and whether the gate let the last two pass.
-fn gains(corpus: &Corpus, of: usize, own: usize, others: usize, seed: u64) -> ([f64; 4], [bool; 2]) {
+/// Gains in P@10 x 1000 by one person's notion: of a metric of all judgements together, of their
+/// own, of their own with the other's as its prior, and of the last as a change of the other's
+/// metric; and whether the gate let the last two pass.
+fn gains(
+    corpus: &Corpus,
+    of: usize,
+    own: usize,
+    others: usize,
+    seed: u64,
+) -> ([f64; 4], [bool; 2]) {
     let notions = notions(corpus);
     let (queries, unseen) = corpus.queries(own + others, 1000, &mut Random(seed));
     let judged = |queries: &[usize], notion: usize| {
-        corpus.judged(None, queries, |q, i| notions[notion].1[q] == notions[notion].1[i])
+        corpus.judged(None, queries, |q, i| {
+            notions[notion].1[q] == notions[notion].1[i]
+        })
     };
     let (mine, theirs) = (judged(&queries[..own], of), judged(&queries[own..], 1 - of));
     let mut both = mine.clone();
     both.graded.extend(&theirs.graded);
     let precision = |fitted: Option<&Fitted>| {
         let ranked = corpus.ranked(fitted.map(|f| &*f.metric), &unseen, 10);
-        let right = ranked.iter().zip(&unseen).flat_map(|(near, q)| near.iter().map(move |i| (*q, *i)));
-        right.filter(|(q, i)| notions[of].1[*q] == notions[of].1[*i]).count() as f64 / (10 * unseen.len()) as f64
+        let right = ranked
+            .iter()
+            .zip(&unseen)
+            .flat_map(|(near, q)| near.iter().map(move |i| (*q, *i)));
+        right
+            .filter(|(q, i)| notions[of].1[*q] == notions[of].1[*i])
+            .count() as f64
+            / (10 * unseen.len()) as f64
     };
     let before = precision(None);
     let other = fit(corpus, &theirs, None, None, seed).metric;
-    let change = Change { base: &other, rank: RANK };
+    let change = Change {
+        base: &other,
+        rank: RANK,
+    };
     let fits = [
         fit(corpus, &both, None, None, seed),
         fit(corpus, &mine, None, None, seed),
@@ -77,12 +115,18 @@ fn gains(corpus: &Corpus, of: usize, own: usize, others: usize, seed: u64) -> ([
         fit(corpus, &mine, Some(&theirs), Some(change), seed),
     ];
     let passed = [2, 3].map(|i: usize| fits[i].report.gate.accepted);
-    (fits.map(|fitted| (precision(Some(&fitted)) - before) * 1e3), passed)
+    (
+        fits.map(|fitted| (precision(Some(&fitted)) - before) * 1e3),
+        passed,
+    )
 }
 
 #[test]
 fn others_judgements_are_a_prior_and_no_verdict() {
-    for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
+    for corpus in ["debian-6000", "wordnet-6000"]
+        .into_iter()
+        .filter_map(corpus)
+    {
         for of in 0..2 {
             let ([shared, own, personal, change], _) = gains(&corpus, of, 30, 100, 1);
             let what = format!(
@@ -103,11 +147,16 @@ fn table() {
         eprintln!("skipped: set AFFINIS_TABLE to print the table");
         return;
     }
-    for corpus in ["debian-6000", "wordnet-6000"].into_iter().filter_map(corpus) {
+    for corpus in ["debian-6000", "wordnet-6000"]
+        .into_iter()
+        .filter_map(corpus)
+    {
         for (own, others) in [(10, 100), (30, 100), (100, 100)] {
             for of in 0..2 {
                 let seeds = 3;
-                let rounds: Vec<_> = (1..=seeds).map(|seed| gains(&corpus, of, own, others, seed)).collect();
+                let rounds: Vec<_> = (1..=seeds)
+                    .map(|seed| gains(&corpus, of, own, others, seed))
+                    .collect();
                 let mean = |i: usize| rounds.iter().map(|r| r.0[i]).sum::<f64>() / seeds as f64;
                 eprintln!(
                     "{} {}, {} judgements and {} of the other: shared {:.1}, own {:.1}, personal {:.1}, a change of \

@@ -1,9 +1,11 @@
-//! Vectors in four bits a number, or in eight, for walking graphs: an eighth or a quarter of the memory traffic of `f32`.
+//! Vectors in four bits a number, or in eight, for walking graphs: an eighth or a quarter of the
+//! memory traffic of `f32`.
 //!
-//! Number `j` of an item is near `low[j] + step[j] c[j]` with its code `c[j]` from 0 to 15, or to 255. A query direction `w`
-//! meets codes as `w'x = w'low + sum_j (w[j] step[j]) c[j]`: the steps go into the query, whose weights are then rounded to
-//! 16 bits. So any direction, under any metric, is followed with the items' few bits as the only rounding that matters.
-//! What the walk finds is computed again from the numbers themselves.
+//! Number `j` of an item is near `low[j] + step[j] c[j]` with its code `c[j]` from 0 to 15, or to
+//! 255. A query direction `w` meets codes as `w'x = w'low + sum_j (w[j] step[j]) c[j]`: the steps
+//! go into the query, whose weights are then rounded to 16 bits. So any direction, under any
+//! metric, is followed with the items' few bits as the only rounding that matters. What the walk
+//! finds is computed again from the numbers themselves.
 
 mod ranges;
 
@@ -19,8 +21,9 @@ pub(crate) const CODE_BYTES: usize = 64;
 /// Weights in a [`WeightBlock`].
 pub(crate) const WEIGHT_LANES: usize = 16;
 
-/// Codes on one cache line: 64 of eight bits, or 128 of four. Of these, the word (little-endian) `t` of the block holds the
-/// codes `t`, `32 + t`, `64 + t` and `96 + t` from its lowest bits up, so that a mask takes 32 neighbours out at once.
+/// Codes on one cache line: 64 of eight bits, or 128 of four. Of these, the word (little-endian)
+/// `t` of the block holds the codes `t`, `32 + t`, `64 + t` and `96 + t` from its lowest bits up,
+/// so that a mask takes 32 neighbours out at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct CodeBlock(pub(crate) [u8; CODE_BYTES]);
@@ -50,7 +53,9 @@ impl Width {
 
     /// The width of so many bits.
     pub(crate) fn of_bits(bits: u32) -> Option<Self> {
-        [Self::Four, Self::Eight].into_iter().find(|width| width.bits() == bits)
+        [Self::Four, Self::Eight]
+            .into_iter()
+            .find(|width| width.bits() == bits)
     }
 
     /// Codes in a [`CodeBlock`].
@@ -121,8 +126,9 @@ impl<'a> CodeRows<'a> {
     }
 }
 
-/// Whether vectors of so many numbers are walked on codes. Up to 32 numbers are two cache lines, of which codes could spare one;
-/// and in few dimensions many items lie nearer to each other than the codes' steps, so that walks would go astray.
+/// Whether vectors of so many numbers are walked on codes. Up to 32 numbers are two cache lines, of
+/// which codes could spare one; and in few dimensions many items lie nearer to each other than the
+/// codes' steps, so that walks would go astray.
 pub(crate) fn are_walked(dim: usize) -> bool {
     dim > 32
 }
@@ -131,7 +137,12 @@ impl Codes {
     /// Codes that were stored: the least value of each number, the step of each, and the codes.
     pub(crate) fn mapped(width: Width, ranges: &[f32], blocks: Column<CodeBlock>) -> Self {
         let (low, step) = ranges.split_at(ranges.len() / 2);
-        Self { width, low: low.to_vec(), step: step.to_vec(), blocks }
+        Self {
+            width,
+            low: low.to_vec(),
+            step: step.to_vec(),
+            blocks,
+        }
     }
 
     /// What [`Self::mapped`] takes.
@@ -155,22 +166,35 @@ impl Codes {
     fn with(width: Width, rows: &Rows) -> Self {
         let dim = rows.dim();
         let (low, step) = ranges::ranges(width, rows);
-        let inverse: Vec<f32> = step.iter().map(|step| if *step > 0.0 { step.recip() } else { 0.0 }).collect();
+        let inverse: Vec<f32> = step
+            .iter()
+            .map(|step| if *step > 0.0 { step.recip() } else { 0.0 })
+            .collect();
         let stride = width.blocks(dim);
         let most = f32::from(width.most());
         let mut blocks = vec![CodeBlock([0; CODE_BYTES]); stride * rows.len()];
-        blocks.par_chunks_mut(stride.max(1)).enumerate().for_each_init(
-            || (vec![0.0; dim], vec![0; dim]),
-            |(row, codes), (i, blocks)| {
-                unpack_into(rows.row(i), row);
-                for (((code, x), low), inverse) in codes.iter_mut().zip(&*row).zip(&low).zip(&inverse) {
-                    // A float that is no number or out of range becomes the nearest code.
-                    *code = ((x - low) * inverse + 0.5).min(most) as u8;
-                }
-                width.pack(codes, blocks);
-            },
-        );
-        Self { width, low, step, blocks: Column::Held(blocks) }
+        blocks
+            .par_chunks_mut(stride.max(1))
+            .enumerate()
+            .for_each_init(
+                || (vec![0.0; dim], vec![0; dim]),
+                |(row, codes), (i, blocks)| {
+                    unpack_into(rows.row(i), row);
+                    for (((code, x), low), inverse) in
+                        codes.iter_mut().zip(&*row).zip(&low).zip(&inverse)
+                    {
+                        // A float that is no number or out of range becomes the nearest code.
+                        *code = ((x - low) * inverse + 0.5).min(most) as u8;
+                    }
+                    width.pack(codes, blocks);
+                },
+            );
+        Self {
+            width,
+            low,
+            step,
+            blocks: Column::Held(blocks),
+        }
     }
 
     /// The codes by item.
@@ -185,23 +209,39 @@ impl Codes {
 
     /// A direction as it meets these codes.
     pub(crate) fn query(&self, direction: &[f32]) -> CodedQuery {
-        let scaled: Vec<f32> = direction.iter().zip(&self.step).map(|(w, step)| w * step).collect();
+        let scaled: Vec<f32> = direction
+            .iter()
+            .zip(&self.step)
+            .map(|(w, step)| w * step)
+            .collect();
         let most = scaled.iter().fold(0.0f32, |most, w| most.max(w.abs()));
         let sum = sum(&scaled, &scaled, |w, _| w.abs());
-        // Products of a weight and a code are summed in 32 bits: 255 times the weights' sum must fit.
-        let unit = (f64::from(most) / f64::from(i16::MAX)).max(sum / f64::from(i32::MAX / 256)) as f32;
+        // Products of a weight and a code are summed in 32 bits: 255 times the weights' sum must
+        // fit.
+        let unit =
+            (f64::from(most) / f64::from(i16::MAX)).max(sum / f64::from(i32::MAX / 256)) as f32;
         let usable = unit.is_normal();
         let inverse = if usable { unit.recip() } else { 0.0 };
         // A weight for every code that there is room for: kernels take whole blocks.
         let room = self.width.blocks(direction.len()) * self.width.lanes();
         let mut weights = vec![WeightBlock([0; WEIGHT_LANES]); room / WEIGHT_LANES];
-        for (to, w) in weights.iter_mut().flat_map(|block| &mut block.0).zip(&scaled) {
-            // Towards zero, so that the sum stays within its bound. It is in the range of 16 bits; a conversion to 32 is one
-            // instruction for several numbers.
+        for (to, w) in weights
+            .iter_mut()
+            .flat_map(|block| &mut block.0)
+            .zip(&scaled)
+        {
+            // Towards zero, so that the sum stays within its bound. It is in the range of 16 bits;
+            // a conversion to 32 is one instruction for several numbers.
             *to = (w * inverse) as i32 as i16;
         }
         let base = dot(direction, &self.low) as f32;
-        CodedQuery { width: self.width, weights, unit: if usable { unit } else { 0.0 }, base, kernels: kernels() }
+        CodedQuery {
+            width: self.width,
+            weights,
+            unit: if usable { unit } else { 0.0 },
+            base,
+            kernels: kernels(),
+        }
     }
 }
 
@@ -245,7 +285,11 @@ mod tests {
     }
 
     fn exact(direction: &[f32], row: &[f32]) -> f64 {
-        direction.iter().zip(row).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum()
+        direction
+            .iter()
+            .zip(row)
+            .map(|(w, x)| f64::from(*w) * f64::from(*x))
+            .sum()
     }
 
     fn dots(codes: &Codes, direction: &[f32], ids: &[u32]) -> Vec<f32> {
@@ -259,8 +303,9 @@ mod tests {
         let mut random = Random::new(3);
         for dim in [1, 15, 16, 17, 63, 64, 65, 100, 128, 129, 384, 1000, 4096] {
             // All values lie in the range that is worth covering, of evenly spread ones.
-            let vectors: Vec<Vec<f32>> =
-                (0..43).map(|_| random.vector(dim).iter().map(|x| x.sin()).collect()).collect();
+            let vectors: Vec<Vec<f32>> = (0..43)
+                .map(|_| random.vector(dim).iter().map(|x| x.sin()).collect())
+                .collect();
             let rows = rows(dim, vectors.len(), |i| vectors[i].clone());
             let ids: Vec<u32> = (0..vectors.len() as u32).collect();
             for width in [Width::Four, Width::Eight] {
@@ -273,12 +318,17 @@ mod tests {
                         .map(|j| {
                             let (low, step) = (f64::from(codes.low[j]), f64::from(codes.step[j]));
                             let x = f64::from(vectors[i][j]);
-                            let beyond = (low - x).max(x - low - f64::from(width.most()) * step).max(0.0);
+                            let beyond = (low - x)
+                                .max(x - low - f64::from(width.most()) * step)
+                                .max(0.0);
                             f64::from(direction[j].abs()) * beyond.max(step * 0.5)
                         })
                         .sum();
                     let weights = unit * f64::from(width.most()) * dim as f64;
-                    assert!(error <= allowed * 1.001 + weights + 1e-4, "dim {dim}, {width:?}: {error} > {allowed}");
+                    assert!(
+                        error <= allowed * 1.001 + weights + 1e-4,
+                        "dim {dim}, {width:?}: {error} > {allowed}"
+                    );
                 }
             }
         }
@@ -294,7 +344,10 @@ mod tests {
         for j in 0..100 {
             let mut unit = vec![0.0; 100];
             unit[j] = 1.0;
-            for (i, x) in dots(&codes, &unit, &(0..2000).collect::<Vec<_>>()).into_iter().enumerate() {
+            for (i, x) in dots(&codes, &unit, &(0..2000).collect::<Vec<_>>())
+                .into_iter()
+                .enumerate()
+            {
                 error += f64::from(x - vectors[i][j]).powi(2) / 200_000.0;
             }
         }
@@ -303,15 +356,23 @@ mod tests {
 
     #[test]
     fn rare_large_values_are_not_cut_off() {
-        // One number of a hundred is 1 and all others 0, as in counts of words: both must be told exactly.
+        // One number of a hundred is 1 and all others 0, as in counts of words: both must be told
+        // exactly.
         let codes = Codes::with(
             Width::Four,
-            &rows(100, 1000, |i| (0..100).map(|j| f32::from(u8::from(i % 100 == j))).collect()),
+            &rows(100, 1000, |i| {
+                (0..100)
+                    .map(|j| f32::from(u8::from(i % 100 == j)))
+                    .collect()
+            }),
         );
         let mut first = vec![0.0; 100];
         first[0] = 1.0;
         let dots = dots(&codes, &first, &[0, 1, 99, 100]);
-        let near: Vec<i32> = dots.iter().map(|dot| (dot * 1000.0).round() as i32).collect();
+        let near: Vec<i32> = dots
+            .iter()
+            .map(|dot| (dot * 1000.0).round() as i32)
+            .collect();
         assert_eq!(near, [1000, 0, 0, 1000]);
     }
 
@@ -320,7 +381,11 @@ mod tests {
         let mut random = Random::new(6);
         let spread = rows(128, 3000, |_| random.vector(128));
         assert_eq!(Codes::of(&spread).width, Width::Four);
-        assert_eq!(Codes::of(&rows(64, 3000, |_| vec![1.0; 64])).width, Width::Eight, "no cache line is spared");
+        assert_eq!(
+            Codes::of(&rows(64, 3000, |_| vec![1.0; 64])).width,
+            Width::Eight,
+            "no cache line is spared"
+        );
         // They lie on a plane.
         let (a, b) = (random.vector(128), random.vector(128));
         let flat = rows(128, 3000, |_| {
@@ -333,7 +398,9 @@ mod tests {
     #[test]
     fn extreme_numbers_give_finite_products() {
         for (dim, big) in [(1, 1e30), (64, 1e36), (4096, 1e34)] {
-            let codes = Codes::of(&rows(dim, 2, |i| vec![if i == 0 { -big } else { big }; dim]));
+            let codes = Codes::of(&rows(dim, 2, |i| {
+                vec![if i == 0 { -big } else { big }; dim]
+            }));
             let dot = |w: f32| dots(&codes, &vec![w; dim], &[1])[0];
             assert!(dot(1.0).is_finite());
             assert_eq!(dot(0.0), 0.0);

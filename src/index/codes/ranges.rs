@@ -13,18 +13,20 @@ use crate::sum::sum;
 const SAMPLE: usize = 1024;
 /// Rows whose neighbours are looked for.
 const QUERIES: usize = 32;
-/// Neighbours that must be found among the first [`AMONG`] by codes, but for one in [`MISSED_AT_MOST`]. Searches compute so many
-/// again.
+/// Neighbours that must be found among the first [`AMONG`] by codes, but for one in
+/// [`MISSED_AT_MOST`]. Searches compute so many again.
 const NEAREST: usize = 10;
 const AMONG: usize = 50;
 const MISSED_AT_MOST: usize = 100;
 
-/// Whether codes of four bits tell enough: the nearest rows of some rows have to be among the nearest by such codes. Where
-/// many items lie nearer to each other than a step, they are not.
+/// Whether codes of four bits tell enough: the nearest rows of some rows have to be among the
+/// nearest by such codes. Where many items lie nearer to each other than a step, they are not.
 pub(super) fn suffice(codes: &Codes, rows: &Rows) -> bool {
     const AT_ONCE: usize = 8;
     let norms: Vec<f32> = (0..rows.len()).map(|i| dot(rows, i, i)).collect();
-    let queries: Vec<usize> = (0..rows.len()).step_by(rows.len().div_ceil(QUERIES).max(1)).collect();
+    let queries: Vec<usize> = (0..rows.len())
+        .step_by(rows.len().div_ceil(QUERIES).max(1))
+        .collect();
     let (wanted, missed) = queries
         .par_chunks(AT_ONCE)
         .map(|queries| wanted_and_missed(codes, rows, &norms, queries))
@@ -37,14 +39,24 @@ fn dot(rows: &Rows, a: usize, b: usize) -> f32 {
 }
 
 /// How many nearest rows some rows have, and how many of them are not among the nearest by codes.
-fn wanted_and_missed(codes: &Codes, rows: &Rows, norms: &[f32], queries: &[usize]) -> (usize, usize) {
+fn wanted_and_missed(
+    codes: &Codes,
+    rows: &Rows,
+    norms: &[f32],
+    queries: &[usize],
+) -> (usize, usize) {
     const STEP: usize = 1024;
     let mut searches: Vec<(usize, CodedQuery, Best, Best)> = queries
         .iter()
         .map(|&query| {
             let mut direction = vec![0.0; rows.dim()];
             unpack_into(rows.row(query), &mut direction);
-            (query, codes.query(&direction), Best::new(NEAREST, rows.len()), Best::new(AMONG, rows.len()))
+            (
+                query,
+                codes.query(&direction),
+                Best::new(NEAREST, rows.len()),
+                Best::new(AMONG, rows.len()),
+            )
         })
         .collect();
     let ids: Vec<u32> = (0..rows.len() as u32).collect();
@@ -54,22 +66,36 @@ fn wanted_and_missed(codes: &Codes, rows: &Rows, norms: &[f32], queries: &[usize
         for (query, coded, exact, by_codes) in &mut searches {
             // A row is none of its own neighbours.
             let distance = |id: u32, dot: f32| {
-                if id as usize == *query { f32::INFINITY } else { norms[id as usize] - 2.0 * dot }
+                if id as usize == *query {
+                    f32::INFINITY
+                } else {
+                    norms[id as usize] - 2.0 * dot
+                }
             };
             distances.clear();
-            distances.extend(ids.iter().map(|&id| distance(id, dot(rows, *query, id as usize))));
+            distances.extend(
+                ids.iter()
+                    .map(|&id| distance(id, dot(rows, *query, id as usize))),
+            );
             exact.offer(ids, &distances, &|id| id);
             distances.clear();
             coded.dots(codes.rows(), ids, &mut distances);
-            ids.iter().zip(&mut distances).for_each(|(&id, dot)| *dot = distance(id, *dot));
+            ids.iter()
+                .zip(&mut distances)
+                .for_each(|(&id, dot)| *dot = distance(id, *dot));
             by_codes.offer(ids, &distances, &|id| id);
         }
     }
-    searches.into_iter().fold((0, 0), |(wanted, missed), (_, _, exact, by_codes)| {
-        let (exact, by_codes) = (exact.sorted(), by_codes.sorted());
-        let is_missed = |row: &&Scored| by_codes.iter().all(|other| other.id != row.id);
-        (wanted + exact.len(), missed + exact.iter().filter(is_missed).count())
-    })
+    searches
+        .into_iter()
+        .fold((0, 0), |(wanted, missed), (_, _, exact, by_codes)| {
+            let (exact, by_codes) = (exact.sorted(), by_codes.sorted());
+            let is_missed = |row: &&Scored| by_codes.iter().all(|other| other.id != row.id);
+            (
+                wanted + exact.len(),
+                missed + exact.iter().filter(is_missed).count(),
+            )
+        })
 }
 
 /// At most [`SAMPLE`] rows, evenly spread.
@@ -89,13 +115,17 @@ pub(super) fn ranges(width: Width, rows: &Rows) -> (Vec<f32>, Vec<f32>) {
         narrow(&sample(rows), &mut low, &mut high);
     }
     let most = f32::from(width.most());
-    let step = low.iter().zip(&high).map(|(low, high)| (high / most - low / most).max(0.0)).collect();
+    let step = low
+        .iter()
+        .zip(&high)
+        .map(|(low, high)| (high / most - low / most).max(0.0))
+        .collect();
     (low, step)
 }
 
-/// Of few codes none should be spent on values that hardly occur: takes for each number the range, of some about its mean,
-/// whose codes are nearest to the sample's values in the mean square. (For a normal distribution it is 2.7 standard deviations to
-/// either side.)
+/// Of few codes none should be spent on values that hardly occur: takes for each number the range,
+/// of some about its mean, whose codes are nearest to the sample's values in the mean square. (For
+/// a normal distribution it is 2.7 standard deviations to either side.)
 fn narrow(sample: &Rows, low: &mut [f32], high: &mut [f32]) {
     const DEVIATIONS: [f64; 5] = [1.7, 2.2, 2.7, 3.4, 4.5];
     let most = f32::from(Width::Four.most());
@@ -107,26 +137,39 @@ fn narrow(sample: &Rows, low: &mut [f32], high: &mut [f32]) {
             numbers[i] = *x;
         }
     }
-    numbers.par_iter().zip(low).zip(high).for_each(|((numbers, low), high)| {
-        let mean = sum(numbers, numbers, |x, _| x) / numbers.len().max(1) as f64;
-        let deviation = (sum(numbers, numbers, |x, _| (x - mean).powi(2)) / numbers.len().max(1) as f64).sqrt();
-        let error = |(low, high): (f32, f32)| {
-            let step = high / most - low / most;
-            let inverse = if step > 0.0 { step.recip() } else { 0.0 };
-            let code = |x: f32| ((x - low) * inverse + 0.5).clamp(0.0, most) as i32 as f32;
-            sum(numbers, numbers, |x, _| (f64::from(low + code(x as f32) * step) - x).powi(2))
-        };
-        let all = (*low, *high);
-        let near = |c: f64| (all.0.max((mean - c * deviation) as f32), all.1.min((mean + c * deviation) as f32));
-        let mut best = (error(all), all);
-        for range in DEVIATIONS.map(near) {
-            let error = error(range);
-            if error < best.0 {
-                best = (error, range);
+    numbers
+        .par_iter()
+        .zip(low)
+        .zip(high)
+        .for_each(|((numbers, low), high)| {
+            let mean = sum(numbers, numbers, |x, _| x) / numbers.len().max(1) as f64;
+            let deviation = (sum(numbers, numbers, |x, _| (x - mean).powi(2))
+                / numbers.len().max(1) as f64)
+                .sqrt();
+            let error = |(low, high): (f32, f32)| {
+                let step = high / most - low / most;
+                let inverse = if step > 0.0 { step.recip() } else { 0.0 };
+                let code = |x: f32| ((x - low) * inverse + 0.5).clamp(0.0, most) as i32 as f32;
+                sum(numbers, numbers, |x, _| {
+                    (f64::from(low + code(x as f32) * step) - x).powi(2)
+                })
+            };
+            let all = (*low, *high);
+            let near = |c: f64| {
+                (
+                    all.0.max((mean - c * deviation) as f32),
+                    all.1.min((mean + c * deviation) as f32),
+                )
+            };
+            let mut best = (error(all), all);
+            for range in DEVIATIONS.map(near) {
+                let error = error(range);
+                if error < best.0 {
+                    best = (error, range);
+                }
             }
-        }
-        (*low, *high) = best.1;
-    });
+            (*low, *high) = best.1;
+        });
 }
 
 /// The least and greatest value of each number; zero to zero where there are no rows.

@@ -1,8 +1,9 @@
 //! Dot products of padded rows, in `f32` or in codes, by the widest instructions the machine has.
 //!
-//! The choice is made once, at first use. Every kernel computes the same sum in another order, so results in `f32` agree
-//! to rounding, and results in codes to the bit. What is *reported* comes from `dot64`, which has one order everywhere.
-//! This is the only place of the index with `unsafe` code.
+//! The choice is made once, at first use. Every kernel computes the same sum in another order, so
+//! results in `f32` agree to rounding, and results in codes to the bit. What is *reported* comes
+//! from `dot64`, which has one order everywhere. This is the only place of the index with `unsafe`
+//! code.
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -19,14 +20,17 @@ use super::rows::{Block, LANES};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kernels {
     /// What they are written in.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests say which kernels failed"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests say which kernels failed")
+    )]
     pub(crate) name: &'static str,
     /// Dot product of two rows of one length.
     pub(crate) dot: fn(&[Block], &[Block]) -> f32,
     /// Dot products of one row with four others of its length.
     pub(crate) dot4: fn(&[Block], [&[Block]; 4]) -> [f32; 4],
-    /// Sums of products lane by lane, in `f64`: the same bits from every kernel, because the product of two `f32` is exact
-    /// there, whether or not it is fused with the addition.
+    /// Sums of products lane by lane, in `f64`: the same bits from every kernel, because the
+    /// product of two `f32` is exact there, whether or not it is fused with the addition.
     pub(crate) dot64: fn(&[Block], &[Block]) -> [f64; LANES],
     /// Sums of products of weights and the codes of four bits of each of some rows.
     nibbles: CodeKernel,
@@ -44,8 +48,9 @@ impl Kernels {
     }
 }
 
-/// Writes the sum of products of the weights and the codes of each row named to the place of its name. There is a weight for
-/// every code of a row, and the absolute weights sum to less than `i32::MAX / 255`.
+/// Writes the sum of products of the weights and the codes of each row named to the place of its
+/// name. There is a weight for every code of a row, and the absolute weights sum to less than
+/// `i32::MAX / 255`.
 pub(crate) type CodeKernel = fn(&[WeightBlock], CodeRows<'_>, &[u32], &mut [i32]);
 
 /// Weight blocks that meet a block of codes of four bits.
@@ -55,7 +60,10 @@ const TO_BYTES: usize = Width::Eight.lanes() / WEIGHT_LANES;
 
 /// Calls `sums` with four rows at a time; the last are met more than once where there are no four.
 #[cfg(target_arch = "x86_64")]
-#[expect(clippy::inline_always, reason = "what is not inlined into a kernel is not compiled for its instruction set")]
+#[expect(
+    clippy::inline_always,
+    reason = "what is not inlined into a kernel is not compiled for its instruction set"
+)]
 #[inline(always)]
 fn by_fours<'a>(
     rows: CodeRows<'a>,

@@ -1,10 +1,14 @@
 //! NEON kernels for `aarch64`.
-#![expect(unsafe_code, reason = "intrinsics: loads within a `Block`, feature checked at run time")]
+#![expect(
+    unsafe_code,
+    reason = "intrinsics: loads within a `Block`, feature checked at run time"
+)]
 
 use std::arch::aarch64::{
-    float32x4_t, int32x4_t, uint8x16_t, vaddq_f32, vaddq_s32, vaddvq_f32, vaddvq_s32, vandq_u8, vdupq_n_f32,
-    vdupq_n_s32, vdupq_n_u8, vfmaq_f32, vget_high_s16, vget_high_u8, vget_low_s16, vget_low_u8, vld1q_f32, vld1q_s16,
-    vld1q_u8, vld2q_u8, vmlal_s16, vmovl_u8, vreinterpretq_s16_u16, vshrq_n_u8,
+    float32x4_t, int32x4_t, uint8x16_t, vaddq_f32, vaddq_s32, vaddvq_f32, vaddvq_s32, vandq_u8,
+    vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, vfmaq_f32, vget_high_s16, vget_high_u8, vget_low_s16,
+    vget_low_u8, vld1q_f32, vld1q_s16, vld1q_u8, vld2q_u8, vmlal_s16, vmovl_u8,
+    vreinterpretq_s16_u16, vshrq_n_u8,
 };
 use std::arch::is_aarch64_feature_detected;
 
@@ -33,7 +37,14 @@ pub(super) fn neon() -> Option<Kernels> {
 fn load(block: &Block) -> [float32x4_t; 4] {
     let at = block.0.as_ptr();
     // SAFETY: a `Block` is sixteen `f32`, so the four loads are in bounds.
-    unsafe { [vld1q_f32(at), vld1q_f32(at.add(4)), vld1q_f32(at.add(8)), vld1q_f32(at.add(12))] }
+    unsafe {
+        [
+            vld1q_f32(at),
+            vld1q_f32(at.add(4)),
+            vld1q_f32(at.add(8)),
+            vld1q_f32(at.add(12)),
+        ]
+    }
 }
 
 #[target_feature(enable = "neon")]
@@ -45,7 +56,10 @@ fn dot(a: &[Block], b: &[Block]) -> f32 {
             sums[i] = vfmaq_f32(sums[i], x[i], y[i]);
         }
     }
-    vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])))
+    vaddvq_f32(vaddq_f32(
+        vaddq_f32(sums[0], sums[1]),
+        vaddq_f32(sums[2], sums[3]),
+    ))
 }
 
 /// Adds the products of sixteen codes and their weights to eight running sums.
@@ -71,8 +85,16 @@ fn nibbles(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [
                 // SAFETY: 32 bytes are read: the even ones, and the odd ones, of sixteen words.
                 let words = unsafe { vld2q_u8(codes.as_ptr()) };
                 for (at, bytes) in [words.0, words.1].into_iter().enumerate() {
-                    add(&mut sums, vandq_u8(bytes, vdupq_n_u8(15)), &weights[4 * at + half]);
-                    add(&mut sums, vshrq_n_u8::<4>(bytes), &weights[4 * at + 2 + half]);
+                    add(
+                        &mut sums,
+                        vandq_u8(bytes, vdupq_n_u8(15)),
+                        &weights[4 * at + half],
+                    );
+                    add(
+                        &mut sums,
+                        vshrq_n_u8::<4>(bytes),
+                        &weights[4 * at + 2 + half],
+                    );
                 }
             }
         }

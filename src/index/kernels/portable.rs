@@ -1,10 +1,18 @@
-//! The kernels in plain Rust: sixteen running sums, which compilers turn into whatever vectors the target has.
+//! The kernels in plain Rust: sixteen running sums, which compilers turn into whatever vectors the
+//! target has.
 
 use super::{Kernels, TO_BYTES, TO_NIBBLES};
 use crate::index::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
 use crate::index::rows::{Block, LANES};
 
-pub(super) const KERNELS: Kernels = Kernels { name: "portable", dot, dot4, dot64, nibbles, bytes };
+pub(super) const KERNELS: Kernels = Kernels {
+    name: "portable",
+    dot,
+    dot4,
+    dot64,
+    nibbles,
+    bytes,
+};
 
 fn dot(a: &[Block], b: &[Block]) -> f32 {
     let mut sums = [0.0f32; LANES];
@@ -34,11 +42,18 @@ fn nibbles(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [
     for (&id, out) in ids.iter().zip(out) {
         let mut sums = [0i32; WEIGHT_LANES];
         for (weights, codes) in weights.chunks_exact(TO_NIBBLES).zip(rows.row(id)) {
-            for (half, words) in codes.0.as_chunks::<{ 2 * WEIGHT_LANES }>().0.iter().enumerate() {
+            for (half, words) in codes
+                .0
+                .as_chunks::<{ 2 * WEIGHT_LANES }>()
+                .0
+                .iter()
+                .enumerate()
+            {
                 for ((t, sum), word) in sums.iter_mut().enumerate().zip(words.as_chunks::<2>().0) {
                     let word = i32::from(u16::from_le_bytes(*word));
                     for quarter in 0..4 {
-                        *sum += i32::from(weights[2 * quarter + half].0[t]) * (word >> (4 * quarter) & 15);
+                        *sum += i32::from(weights[2 * quarter + half].0[t])
+                            * (word >> (4 * quarter) & 15);
                     }
                 }
             }

@@ -1,17 +1,22 @@
 //! AVX-512F and AVX2 + FMA kernels for `x86_64`.
-#![expect(unsafe_code, reason = "intrinsics: aligned loads through `Block`'s alignment, features checked at run time")]
+#![expect(
+    unsafe_code,
+    reason = "intrinsics: aligned loads through `Block`'s alignment, features checked at run time"
+)]
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_ps,
-    _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cvtepu8_epi16, _mm256_cvtps_pd,
-    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_hadd_epi32,
-    _mm256_load_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_epi16,
-    _mm256_setzero_pd, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_pd, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castsi512_si256, _mm512_cvtepu8_epi16, _mm512_cvtps_pd, _mm512_dpwssd_epi32,
-    _mm512_extracti64x4_epi64, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_loadu_si512,
-    _mm512_reduce_add_ps, _mm512_set1_epi16, _mm512_setzero_pd, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_srli_epi16, _mm512_storeu_pd,
+    __m256, __m256i, __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32,
+    _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps, _mm_storeu_si128,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128,
+    _mm256_castsi256_si128, _mm256_cvtepu8_epi16, _mm256_cvtps_pd, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_load_ps,
+    _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_epi16,
+    _mm256_setzero_pd, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
+    _mm256_storeu_pd, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_si256,
+    _mm512_cvtepu8_epi16, _mm512_cvtps_pd, _mm512_dpwssd_epi32, _mm512_extracti64x4_epi64,
+    _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_loadu_si512,
+    _mm512_reduce_add_ps, _mm512_set1_epi16, _mm512_setzero_pd, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_srli_epi16, _mm512_storeu_pd,
 };
 
 use super::{Kernels, TO_BYTES, TO_NIBBLES, by_fours};
@@ -82,7 +87,8 @@ fn sum8(v: __m256) -> f32 {
 #[target_feature(enable = "avx2,fma")]
 fn load(block: &Block) -> (__m256, __m256) {
     let at = block.0.as_ptr();
-    // SAFETY: a `Block` is sixteen `f32` aligned to 64 bytes, so both halves are in bounds and 32-byte aligned.
+    // SAFETY: a `Block` is sixteen `f32` aligned to 64 bytes, so both halves are in bounds and
+    // 32-byte aligned.
     unsafe { (_mm256_load_ps(at), _mm256_load_ps(at.add(8))) }
 }
 
@@ -104,7 +110,10 @@ fn dot_avx2(a: &[Block], b: &[Block]) -> f32 {
         sums[0] = _mm256_fmadd_ps(x0, y0, sums[0]);
         sums[1] = _mm256_fmadd_ps(x1, y1, sums[1]);
     }
-    sum8(_mm256_add_ps(_mm256_add_ps(sums[0], sums[2]), _mm256_add_ps(sums[1], sums[3])))
+    sum8(_mm256_add_ps(
+        _mm256_add_ps(sums[0], sums[2]),
+        _mm256_add_ps(sums[1], sums[3]),
+    ))
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -153,7 +162,11 @@ fn dot4_avx512(q: &[Block], rows: [&[Block]; 4]) -> [f32; 4] {
 fn dot64_avx2(a: &[Block], b: &[Block]) -> [f64; LANES] {
     let mut sums = [_mm256_setzero_pd(); 4];
     for (a, b) in a.iter().zip(b) {
-        for ((sum, x), y) in sums.iter_mut().zip(a.0.as_chunks::<4>().0).zip(b.0.as_chunks::<4>().0) {
+        for ((sum, x), y) in sums
+            .iter_mut()
+            .zip(a.0.as_chunks::<4>().0)
+            .zip(b.0.as_chunks::<4>().0)
+        {
             // SAFETY: four `f32` are read from arrays of four.
             let (x, y) = unsafe { (_mm_loadu_ps(x.as_ptr()), _mm_loadu_ps(y.as_ptr())) };
             *sum = _mm256_fmadd_pd(_mm256_cvtps_pd(x), _mm256_cvtps_pd(y), *sum);
@@ -171,7 +184,11 @@ fn dot64_avx2(a: &[Block], b: &[Block]) -> [f64; LANES] {
 fn dot64_avx512(a: &[Block], b: &[Block]) -> [f64; LANES] {
     let mut sums = [_mm512_setzero_pd(); 2];
     for (a, b) in a.iter().zip(b) {
-        for ((sum, x), y) in sums.iter_mut().zip(a.0.as_chunks::<8>().0).zip(b.0.as_chunks::<8>().0) {
+        for ((sum, x), y) in sums
+            .iter_mut()
+            .zip(a.0.as_chunks::<8>().0)
+            .zip(b.0.as_chunks::<8>().0)
+        {
             // SAFETY: eight `f32` are read from arrays of eight.
             let (x, y) = unsafe { (_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(y.as_ptr())) };
             *sum = _mm512_fmadd_pd(_mm512_cvtps_pd(x), _mm512_cvtps_pd(y), *sum);
@@ -191,7 +208,10 @@ fn dot64_avx512(a: &[Block], b: &[Block]) -> [f64; LANES] {
 fn totals([a, b, c, d]: [__m256i; 4]) -> [i32; 4] {
     // Two rounds of pairwise sums leave the four totals' halves in the two lanes.
     let fours = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-    let totals = _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256::<1>(fours));
+    let totals = _mm_add_epi32(
+        _mm256_castsi256_si128(fours),
+        _mm256_extracti128_si256::<1>(fours),
+    );
     let mut out = [0i32; 4];
     // SAFETY: sixteen bytes are written to an array of sixteen.
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), totals) };
@@ -215,12 +235,22 @@ fn nibbles_avx2(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &
                 let w = [0, 2, 4, 6].map(|quarter: usize| weights_avx2(&w[quarter + half]));
                 for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
                     // SAFETY: a `CodeBlock` is 64 bytes aligned to 64; this is one half of it.
-                    let words = unsafe { _mm256_load_si256(codes.0.as_ptr().add(32 * half).cast()) };
+                    let words =
+                        unsafe { _mm256_load_si256(codes.0.as_ptr().add(32 * half).cast()) };
                     let first = _mm256_madd_epi16(_mm256_and_si256(words, mask), w[0]);
-                    let second = _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(words), mask), w[1]);
-                    let third = _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi16::<8>(words), mask), w[2]);
+                    let second = _mm256_madd_epi16(
+                        _mm256_and_si256(_mm256_srli_epi16::<4>(words), mask),
+                        w[1],
+                    );
+                    let third = _mm256_madd_epi16(
+                        _mm256_and_si256(_mm256_srli_epi16::<8>(words), mask),
+                        w[2],
+                    );
                     let fourth = _mm256_madd_epi16(_mm256_srli_epi16::<12>(words), w[3]);
-                    let products = _mm256_add_epi32(_mm256_add_epi32(first, second), _mm256_add_epi32(third, fourth));
+                    let products = _mm256_add_epi32(
+                        _mm256_add_epi32(first, second),
+                        _mm256_add_epi32(third, fourth),
+                    );
                     *sum = _mm256_add_epi32(*sum, products);
                 }
             }
@@ -240,7 +270,8 @@ fn bytes_avx2(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mu
                 for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
                     let codes = codes.0.as_chunks::<WEIGHT_LANES>().0[at];
                     // SAFETY: sixteen codes are read.
-                    let codes = _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) });
+                    let codes =
+                        _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) });
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(codes, w));
                 }
             }
@@ -253,7 +284,12 @@ fn bytes_avx2(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mu
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
 fn totals_512(sums: [__m512i; 4]) -> [i32; 4] {
-    totals(sums.map(|sum| _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum))))
+    totals(sums.map(|sum| {
+        _mm256_add_epi32(
+            _mm512_castsi512_si256(sum),
+            _mm512_extracti64x4_epi64::<1>(sum),
+        )
+    }))
 }
 
 /// Two weight blocks.
@@ -266,17 +302,37 @@ fn weights_512(pair: &[WeightBlock; 2]) -> __m512i {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
 fn nibbles_avx512(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
-    let (weights, mask) = (weights.as_chunks::<2>().0.as_chunks::<{ TO_NIBBLES / 2 }>().0, _mm512_set1_epi16(15));
+    let (weights, mask) = (
+        weights
+            .as_chunks::<2>()
+            .0
+            .as_chunks::<{ TO_NIBBLES / 2 }>()
+            .0,
+        _mm512_set1_epi16(15),
+    );
     by_fours(rows, ids, out, |[r0, r1, r2, r3]| {
         let mut sums = [_mm512_setzero_si512(); 4];
         for ((((w, r0), r1), r2), r3) in weights.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
-            let w = [weights_512(&w[0]), weights_512(&w[1]), weights_512(&w[2]), weights_512(&w[3])];
+            let w = [
+                weights_512(&w[0]),
+                weights_512(&w[1]),
+                weights_512(&w[2]),
+                weights_512(&w[3]),
+            ];
             for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
                 // SAFETY: a `CodeBlock` is 64 bytes aligned to 64.
                 let words = unsafe { _mm512_load_si512(codes.0.as_ptr().cast()) };
                 *sum = _mm512_dpwssd_epi32(*sum, _mm512_and_si512(words, mask), w[0]);
-                *sum = _mm512_dpwssd_epi32(*sum, _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask), w[1]);
-                *sum = _mm512_dpwssd_epi32(*sum, _mm512_and_si512(_mm512_srli_epi16::<8>(words), mask), w[2]);
+                *sum = _mm512_dpwssd_epi32(
+                    *sum,
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask),
+                    w[1],
+                );
+                *sum = _mm512_dpwssd_epi32(
+                    *sum,
+                    _mm512_and_si512(_mm512_srli_epi16::<8>(words), mask),
+                    w[2],
+                );
                 *sum = _mm512_dpwssd_epi32(*sum, _mm512_srli_epi16::<12>(words), w[3]);
             }
         }
@@ -294,7 +350,8 @@ fn bytes_avx512(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &
                 let w = weights_512(w);
                 for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
                     // SAFETY: a `CodeBlock` is 64 bytes; this is one half of it.
-                    let codes = unsafe { _mm256_loadu_si256(codes.0.as_ptr().add(32 * half).cast()) };
+                    let codes =
+                        unsafe { _mm256_loadu_si256(codes.0.as_ptr().add(32 * half).cast()) };
                     *sum = _mm512_dpwssd_epi32(*sum, _mm512_cvtepu8_epi16(codes), w);
                 }
             }

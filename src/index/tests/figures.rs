@@ -7,14 +7,26 @@ use crate::index::{Index, SearchParams, Versioned};
 
 fn curve(index: &Index, metric: &Versioned, queries: &[Vec<f32>], truth: &[Vec<u32>]) {
     for ef in [32, 48, 64, 96, 128, 256] {
-        let with = SearchParams { ef: Some(ef), ..params(10) };
+        let with = SearchParams {
+            ef: Some(ef),
+            ..params(10)
+        };
         let start = Instant::now();
-        let found: Vec<_> = queries.iter().map(|q| index.search(metric, q, &with).unwrap()).collect();
+        let found: Vec<_> = queries
+            .iter()
+            .map(|q| index.search(metric, q, &with).unwrap())
+            .collect();
         let seconds = start.elapsed().as_secs_f64();
         let per: Vec<usize> = found
             .iter()
             .zip(truth)
-            .map(|(f, t)| f.hits.iter().take(10).filter(|h| t.contains(&h.slot)).count())
+            .map(|(f, t)| {
+                f.hits
+                    .iter()
+                    .take(10)
+                    .filter(|h| t.contains(&h.slot))
+                    .count()
+            })
             .collect();
         let evaluations: usize = found.iter().map(|f| f.evaluations).sum();
         eprintln!(
@@ -29,24 +41,43 @@ fn curve(index: &Index, metric: &Versioned, queries: &[Vec<f32>], truth: &[Vec<u
 }
 
 fn truth(index: &Index, metric: &Versioned, queries: &[Vec<f32>]) -> Vec<Vec<u32>> {
-    let scan = SearchParams { ef: Some(1 << 20), ..params(10) };
+    let scan = SearchParams {
+        ef: Some(1 << 20),
+        ..params(10)
+    };
     queries
         .iter()
-        .map(|q| index.search(metric, q, &scan).unwrap().hits.iter().take(10).map(|h| h.slot).collect())
+        .map(|q| {
+            index
+                .search(metric, q, &scan)
+                .unwrap()
+                .hits
+                .iter()
+                .take(10)
+                .map(|h| h.slot)
+                .collect()
+        })
         .collect()
 }
 
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> =
-        stat.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
+    let fields: Vec<f64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .filter_map(|f| f.parse().ok())
+        .collect();
     (fields.get(10).unwrap_or(&0.0) + fields.get(11).unwrap_or(&0.0)) / 100.0
 }
 
 #[test]
 #[ignore = "minutes; prints figures"]
 fn figures_glove_100k() {
-    let Some(mut all) = npy("ann/wink_glove_341k_x100.f16.npy") else { return };
+    let Some(mut all) = npy("ann/wink_glove_341k_x100.f16.npy") else {
+        return;
+    };
     normalise(&mut all);
     let step = (all.len() - 2000) / 1000;
     let queries: Vec<Vec<f32>> = (0..1000).map(|i| all.swap_remove(i * step)).collect();
@@ -57,11 +88,18 @@ fn figures_glove_100k() {
     let expected = truth(&index, &metric, &queries);
     let (start, cpu) = (Instant::now(), cpu_seconds());
     index.link_now(&|_| (), &|| false).unwrap();
-    eprintln!("link + refine: {:.1} s, {:.1} cpu-s", start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    eprintln!(
+        "link + refine: {:.1} s, {:.1} cpu-s",
+        start.elapsed().as_secs_f64(),
+        cpu_seconds() - cpu
+    );
     curve(&index, &metric, &queries, &expected);
     index.activate(&metric);
     index.settle();
-    eprintln!("calibrated: {:?}", index.with_segments(|s| s.calibrations()));
+    eprintln!(
+        "calibrated: {:?}",
+        index.with_segments(|s| s.calibrations())
+    );
     for condition in [10.0, 100.0] {
         let learned = mahalanobis(100, condition, condition as u32);
         let expected = truth(&index, &learned, &queries);
@@ -72,19 +110,31 @@ fn figures_glove_100k() {
     let expected = truth(&index, &learned, &queries);
     index.activate(&learned);
     index.settle();
-    eprintln!("calibrated: {:?}", index.with_segments(|s| s.calibrations()));
+    eprintln!(
+        "calibrated: {:?}",
+        index.with_segments(|s| s.calibrations())
+    );
     let cpu = cpu_seconds();
     index.relink(&|_| (), &|| false).unwrap();
-    eprintln!("condition 100, relinked in {:.1} cpu-s:", cpu_seconds() - cpu);
+    eprintln!(
+        "condition 100, relinked in {:.1} cpu-s:",
+        cpu_seconds() - cpu
+    );
     curve(&index, &learned, &queries, &expected);
     index.settle();
-    eprintln!("calibrated: {:?}; {:?}", index.with_segments(|s| s.calibrations()), index.stats());
+    eprintln!(
+        "calibrated: {:?}; {:?}",
+        index.with_segments(|s| s.calibrations()),
+        index.stats()
+    );
 }
 
 #[test]
 #[ignore = "minutes; prints figures"]
 fn figures_growth_by_batches() {
-    let Some(mut all) = npy("ann/wink_glove_341k_x100.f16.npy") else { return };
+    let Some(mut all) = npy("ann/wink_glove_341k_x100.f16.npy") else {
+        return;
+    };
     normalise(&mut all);
     let step = (all.len() - 2000) / 1000;
     let queries: Vec<Vec<f32>> = (0..1000).map(|i| all.swap_remove(i * step)).collect();

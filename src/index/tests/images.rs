@@ -1,4 +1,5 @@
-//! Segments in images: used in place they answer bit for bit the same, and hostile ones are refused, never followed.
+//! Segments in images: used in place they answer bit for bit the same, and hostile ones are
+//! refused, never followed.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -28,17 +29,25 @@ impl InMemory {
             bytemuck::cast_slice_mut(&mut lines)[..part.len()].copy_from_slice(part);
             (lines, part.len())
         };
-        Self { parts: parts.iter().map(aligned).collect(), bad: None, damaged: Arc::default() }
+        Self {
+            parts: parts.iter().map(aligned).collect(),
+            bad: None,
+            damaged: Arc::default(),
+        }
     }
 }
 
 impl Image for InMemory {
     fn part(&self, part: Part) -> &[u8] {
-        self.parts.get(part as usize).map_or(&[], |(lines, len)| &bytemuck::cast_slice(lines)[..*len])
+        self.parts
+            .get(part as usize)
+            .map_or(&[], |(lines, len)| &bytemuck::cast_slice(lines)[..*len])
     }
 
     fn verify(&self, part: Part, range: Range<usize>) -> bool {
-        let sound = self.bad.is_none_or(|(bad, at)| bad != part as usize || !range.contains(&at));
+        let sound = self
+            .bad
+            .is_none_or(|(bad, at)| bad != part as usize || !range.contains(&at));
         if !sound {
             self.damaged.store(true, Ordering::Release);
         }
@@ -61,8 +70,15 @@ fn imaged(dim: usize, base: Config) -> (Config, Arc<Mutex<Vec<(u64, Vec<Vec<u8>>
     let mut config = base;
     assert_eq!(config.base.dim(), dim);
     config.on_calm = Some(Arc::new(move |segments| {
-        let made: Vec<_> = segments.ids().into_iter().filter_map(|id| Some((id, owned(segments.image(id)?)))).collect();
-        let images = made.iter().map(|(id, parts)| (*id, Arc::new(InMemory::new(parts)) as Arc<dyn Image>)).collect();
+        let made: Vec<_> = segments
+            .ids()
+            .into_iter()
+            .filter_map(|id| Some((id, owned(segments.image(id)?))))
+            .collect();
+        let images = made
+            .iter()
+            .map(|(id, parts)| (*id, Arc::new(InMemory::new(parts)) as Arc<dyn Image>))
+            .collect();
         *keep.lock().unwrap() = made;
         images
     }));
@@ -89,9 +105,18 @@ fn open(
     removed: &[u32],
     items: &[(u32, Vec<f32>)],
 ) -> Result<Index, IndexError> {
-    let images: Vec<_> =
-        made.iter().map(|(id, parts)| (*id, Arc::new(InMemory::new(parts)) as Arc<dyn Image>)).collect();
-    Index::open(dim, small(dim, 500, 10_000), &images, next_slot, removed, items.iter().map(|(s, v)| (*s, v)))
+    let images: Vec<_> = made
+        .iter()
+        .map(|(id, parts)| (*id, Arc::new(InMemory::new(parts)) as Arc<dyn Image>))
+        .collect();
+    Index::open(
+        dim,
+        small(dim, 500, 10_000),
+        &images,
+        next_slot,
+        removed,
+        items.iter().map(|(s, v)| (*s, v)),
+    )
 }
 
 fn same_answers(a: &Index, b: &Index, dim: usize) {
@@ -99,8 +124,14 @@ fn same_answers(a: &Index, b: &Index, dim: usize) {
     for _ in 0..50 {
         let query = random.vector(dim);
         for ef in [20, 100_000] {
-            let how = SearchParams { ef: Some(ef), ..params(5) };
-            assert_eq!(a.search(&euclid(dim), &query, &how), b.search(&euclid(dim), &query, &how));
+            let how = SearchParams {
+                ef: Some(ef),
+                ..params(5)
+            };
+            assert_eq!(
+                a.search(&euclid(dim), &query, &how),
+                b.search(&euclid(dim), &query, &how)
+            );
         }
     }
 }
@@ -108,16 +139,27 @@ fn same_answers(a: &Index, b: &Index, dim: usize) {
 #[test]
 fn an_opened_index_answers_bit_for_bit_the_same_after_removals_and_fresh_items() {
     let (index, _, made) = filled(12, 3000);
-    assert_eq!(index.stats().memory_bytes, open(12, &made, 3000, &[], &[]).unwrap().stats().memory_bytes);
+    assert_eq!(
+        index.stats().memory_bytes,
+        open(12, &made, 3000, &[], &[])
+            .unwrap()
+            .stats()
+            .memory_bytes
+    );
     let removed: Vec<u32> = (0..3000).filter(|slot| slot % 7 == 0).collect();
     index.apply(&[], &removed).unwrap();
     let mut random = Random::new(6);
-    let fresh: Vec<(u32, Vec<f32>)> = [3000, 3001, 3005].map(|slot| (slot, random.vector(12))).into();
+    let fresh: Vec<(u32, Vec<f32>)> = [3000, 3001, 3005]
+        .map(|slot| (slot, random.vector(12)))
+        .into();
     for (slot, vector) in &fresh {
         index.apply(&[(*slot, vector)], &[]).unwrap();
     }
     let opened = open(12, &made, 3006, &removed, &fresh).unwrap();
-    assert_eq!((opened.len(), opened.stats().deleted), (index.len(), index.stats().deleted));
+    assert_eq!(
+        (opened.len(), opened.stats().deleted),
+        (index.len(), index.stats().deleted)
+    );
     assert!(opened.stats().mapped_bytes > 3000 * 64);
     same_answers(&index, &opened, 12);
     assert_eq!(opened.live_slots(), index.live_slots());
@@ -125,7 +167,14 @@ fn an_opened_index_answers_bit_for_bit_the_same_after_removals_and_fresh_items()
     assert_eq!((opened.vector(7), opened.vector(3002)), (None, None));
     // It goes on from there.
     opened.relink(&|_| (), &|| false).unwrap();
-    assert_eq!((opened.len(), opened.stats().deleted, opened.stats().mapped_bytes), (index.len(), 0, 0));
+    assert_eq!(
+        (
+            opened.len(),
+            opened.stats().deleted,
+            opened.stats().mapped_bytes
+        ),
+        (index.len(), 0, 0)
+    );
 }
 
 #[test]
@@ -144,10 +193,22 @@ fn hostile_images_are_refused() {
         ("another id", hostile(Part::Header, &word(0, 999))),
         ("more items", hostile(Part::Header, &word(2, 701))),
         ("another dimension", hostile(Part::Header, &word(3, 5))),
-        ("an entry that is not there", hostile(Part::Header, &word(4, 700))),
-        ("more unrefined than there are", hostile(Part::Header, &word(6, 701))),
-        ("a slot twice", hostile(Part::Slots, &|bytes| bytes.copy_within(0..4, 4))),
-        ("a slot that was never given", hostile(Part::Slots, &word(3, 700))),
+        (
+            "an entry that is not there",
+            hostile(Part::Header, &word(4, 700)),
+        ),
+        (
+            "more unrefined than there are",
+            hostile(Part::Header, &word(6, 701)),
+        ),
+        (
+            "a slot twice",
+            hostile(Part::Slots, &|bytes| bytes.copy_within(0..4, 4)),
+        ),
+        (
+            "a slot that was never given",
+            hostile(Part::Slots, &word(3, 700)),
+        ),
         ("an edge to nowhere", hostile(Part::Edges, &word(0, 700))),
         (
             "an edge after the end",
@@ -155,13 +216,21 @@ fn hostile_images_are_refused() {
                 bytes[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
             }),
         ),
-        ("a range that is no number", hostile(Part::Ranges, &word(1, f32::NAN.to_bits()))),
+        (
+            "a range that is no number",
+            hostile(Part::Ranges, &word(1, f32::NAN.to_bits())),
+        ),
     ] {
-        assert!(matches!(opened, Err(IndexError::Graph { .. })), "{what}: {opened:?}");
+        assert!(
+            matches!(opened, Err(IndexError::Graph { .. })),
+            "{what}: {opened:?}"
+        );
     }
     for part in Part::ALL {
         for cut in [1, 4, 64] {
-            let opened = hostile(part, &|bytes| bytes.truncate(bytes.len().saturating_sub(cut)));
+            let opened = hostile(part, &|bytes| {
+                bytes.truncate(bytes.len().saturating_sub(cut))
+            });
             assert!(opened.is_err(), "{part:?} without its last {cut} bytes");
         }
     }
@@ -179,16 +248,29 @@ fn nothing_is_believed_of_a_damaged_row() {
     let none: [(u32, Vec<f32>); 0] = [];
     let index = Index::open(4, small(4, 500, 10_000), &images, 700, &[], none).unwrap();
     index.check_images().unwrap();
-    let exact = SearchParams { ef: Some(100_000), ..params(5) };
+    let exact = SearchParams {
+        ef: Some(100_000),
+        ..params(5)
+    };
     let damaged = Err(IndexError::DamagedImage { segment: made[0].0 });
     assert_eq!(index.search(&euclid(4), &vectors[0], &exact), damaged);
-    assert_eq!(index.search(&euclid(4), &vectors[0], &params(1)), damaged, "and not later either");
-    assert_eq!(index.relink(&|_| (), &|| false), Err(IndexError::DamagedImage { segment: made[0].0 }));
+    assert_eq!(
+        index.search(&euclid(4), &vectors[0], &params(1)),
+        damaged,
+        "and not later either"
+    );
+    assert_eq!(
+        index.relink(&|_| (), &|| false),
+        Err(IndexError::DamagedImage { segment: made[0].0 })
+    );
     for (part, length) in [(Part::Codes, 64), (Part::Edges, 128), (Part::Slots, 4)] {
         let mut image = InMemory::new(&made[0].1);
         image.bad = Some((part as usize, 100 * length));
         let images: Vec<(u64, Arc<dyn Image>)> = vec![(made[0].0, Arc::new(image))];
         let none: [(u32, Vec<f32>); 0] = [];
-        assert!(Index::open(4, small(4, 500, 10_000), &images, 700, &[], none).is_err(), "{part:?}");
+        assert!(
+            Index::open(4, small(4, 500, 10_000), &images, 700, &[], none).is_err(),
+            "{part:?}"
+        );
     }
 }

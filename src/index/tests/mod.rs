@@ -33,7 +33,10 @@ impl Metric for Euclid {
         self.0
     }
     fn rewrite(&self, query: &[f32]) -> Rewritten {
-        Rewritten { direction: query.to_vec(), offset: dot(query, query) as f32 }
+        Rewritten {
+            direction: query.to_vec(),
+            offset: dot(query, query) as f32,
+        }
     }
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
         for (item, bias) in items.rows().into_iter().zip(out) {
@@ -41,7 +44,10 @@ impl Metric for Euclid {
         }
     }
     fn distance(&self, x: &[f32], y: &[f32]) -> f64 {
-        x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
+        x.iter()
+            .zip(y)
+            .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
+            .sum()
     }
     fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         items.to_owned()
@@ -66,7 +72,10 @@ impl Metric for Dot {
         self.0
     }
     fn rewrite(&self, query: &[f32]) -> Rewritten {
-        Rewritten { direction: query.iter().map(|x| x / 2.0).collect(), offset: 0.0 }
+        Rewritten {
+            direction: query.iter().map(|x| x / 2.0).collect(),
+            offset: 0.0,
+        }
     }
     fn biases(&self, _: ArrayView2<'_, f32>, out: &mut [f32]) {
         out.fill(0.0);
@@ -97,7 +106,8 @@ pub(crate) struct Mahalanobis {
 }
 
 impl Mahalanobis {
-    /// A matrix with the given condition number, logarithmically spaced eigenvalues and random eigenvectors.
+    /// A matrix with the given condition number, logarithmically spaced eigenvalues and random
+    /// eigenvectors.
     pub(crate) fn random(dim: usize, condition: f64, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut basis = Array2::from_shape_fn((dim, dim), |_| f64::from(random.normal()));
@@ -110,12 +120,18 @@ impl Mahalanobis {
             let norm = basis.row(i).dot(&basis.row(i)).sqrt();
             basis.row_mut(i).mapv_inplace(|x| x / norm);
         }
-        let mut values: Vec<f64> = (0..dim).map(|i| condition.powf(i as f64 / (dim.max(2) - 1) as f64)).collect();
+        let mut values: Vec<f64> = (0..dim)
+            .map(|i| condition.powf(i as f64 / (dim.max(2) - 1) as f64))
+            .collect();
         let trace: f64 = values.iter().sum();
         values.iter_mut().for_each(|v| *v *= dim as f64 / trace);
         let factor = Array2::from_shape_fn((dim, dim), |(i, j)| values[i].sqrt() * basis[(i, j)]);
         let matrix = factor.t().dot(&factor);
-        Self { factor, matrix, condition }
+        Self {
+            factor,
+            matrix,
+            condition,
+        }
     }
 }
 
@@ -126,7 +142,10 @@ impl Metric for Mahalanobis {
     fn rewrite(&self, query: &[f32]) -> Rewritten {
         let q = ndarray::Array1::from_iter(query.iter().map(|x| f64::from(*x)));
         let direction = self.matrix.dot(&q);
-        Rewritten { offset: direction.dot(&q) as f32, direction: direction.iter().map(|x| *x as f32).collect() }
+        Rewritten {
+            offset: direction.dot(&q) as f32,
+            direction: direction.iter().map(|x| *x as f32).collect(),
+        }
     }
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
         for (item, bias) in items.rows().into_iter().zip(out) {
@@ -135,7 +154,8 @@ impl Metric for Mahalanobis {
         }
     }
     fn distance(&self, x: &[f32], y: &[f32]) -> f64 {
-        let z = ndarray::Array1::from_iter(x.iter().zip(y).map(|(x, y)| f64::from(*x) - f64::from(*y)));
+        let z =
+            ndarray::Array1::from_iter(x.iter().zip(y).map(|(x, y)| f64::from(*x) - f64::from(*y)));
         let mapped = self.factor.dot(&z);
         mapped.dot(&mapped)
     }
@@ -154,29 +174,51 @@ impl Metric for Mahalanobis {
 }
 
 fn dot(x: &[f32], y: &[f32]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    x.iter()
+        .zip(y)
+        .map(|(x, y)| f64::from(*x) * f64::from(*y))
+        .sum()
 }
 
 pub(crate) fn euclid(dim: usize) -> Versioned {
-    Versioned { version: 0, metric: Arc::new(Euclid(dim)) }
+    Versioned {
+        version: 0,
+        metric: Arc::new(Euclid(dim)),
+    }
 }
 
 pub(crate) fn mahalanobis(dim: usize, condition: f64, version: u32) -> Versioned {
-    Versioned { version, metric: Arc::new(Mahalanobis::random(dim, condition, 11)) }
+    Versioned {
+        version,
+        metric: Arc::new(Mahalanobis::random(dim, condition, 11)),
+    }
 }
 
 /// A configuration with small parts, so that every path is walked, and no thread of its own.
 pub(crate) fn small(dim: usize, head_capacity: usize, graph_from: usize) -> Config {
-    Config { head_capacity, graph_from, link_from: usize::MAX, background: false, ..Config::new(Arc::new(Euclid(dim))) }
+    Config {
+        head_capacity,
+        graph_from,
+        link_from: usize::MAX,
+        background: false,
+        ..Config::new(Arc::new(Euclid(dim)))
+    }
 }
 
 pub(crate) fn params(k: usize) -> SearchParams<'static> {
-    SearchParams { k, ..SearchParams::default() }
+    SearchParams {
+        k,
+        ..SearchParams::default()
+    }
 }
 
 /// Adds `vectors` with slots from `first`.
 pub(crate) fn add(index: &Index, first: u32, vectors: &[Vec<f32>]) {
-    let items: Vec<(u32, &[f32])> = vectors.iter().enumerate().map(|(i, v)| (first + i as u32, &v[..])).collect();
+    let items: Vec<(u32, &[f32])> = vectors
+        .iter()
+        .enumerate()
+        .map(|(i, v)| (first + i as u32, &v[..]))
+        .collect();
     index.apply(&items, &[]).unwrap();
 }
 
@@ -187,7 +229,9 @@ pub(crate) fn exact<'a>(
     items: impl Iterator<Item = (u32, &'a [f32])>,
     k: usize,
 ) -> Vec<(u32, f64)> {
-    let mut all: Vec<(u32, f64)> = items.map(|(slot, x)| (slot, metric.metric.distance(query, x))).collect();
+    let mut all: Vec<(u32, f64)> = items
+        .map(|(slot, x)| (slot, metric.metric.distance(query, x)))
+        .collect();
     all.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
     all.truncate(k);
     all
@@ -195,8 +239,10 @@ pub(crate) fn exact<'a>(
 
 /// The folder of test data, if it is there.
 pub(crate) fn data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("AFFINIS_DATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data")), PathBuf::from);
+    let root = std::env::var_os("AFFINIS_DATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data")),
+        PathBuf::from,
+    );
     let path = root.join(path);
     if path.exists() {
         return Some(path);
@@ -222,9 +268,19 @@ pub(crate) fn npy(path: &str) -> Option<Vec<Vec<f32>>> {
         .collect();
     let width = shape.get(1).copied().unwrap_or(1);
     let numbers: Vec<f32> = if text.contains("<f2") {
-        bytes[header..].as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect()
+        bytes[header..]
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| half::f16::from_le_bytes(*b).to_f32())
+            .collect()
     } else {
-        bytes[header..].as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b) as f32).collect()
+        bytes[header..]
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| i32::from_le_bytes(*b) as f32)
+            .collect()
     };
     assert_eq!(numbers.len(), shape[0] * width);
     Some(numbers.chunks(width).map(<[f32]>::to_vec).collect())

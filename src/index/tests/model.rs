@@ -1,5 +1,5 @@
-//! The index against a map of vectors: whatever the sequence of operations, what is added is found and what is deleted
-//! never comes back.
+//! The index against a map of vectors: whatever the sequence of operations, what is added is found
+//! and what is deleted never comes back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ fn never() -> bool {
     false
 }
 
-/// Checks hits against the model: the right distances, in the right order; the right items but for ties and rounding.
+/// Checks hits against the model: the right distances, in the right order; the right items but for
+/// ties and rounding.
 fn check(
     index: &Index,
     metric: &Versioned,
@@ -24,30 +25,63 @@ fn check(
     allowed: Option<&RoaringBitmap>,
     must_be_exact: bool,
 ) -> (usize, usize) {
-    let found = index.search(metric, query, &SearchParams { k, allowed, ..params(k) }).unwrap();
+    let found = index
+        .search(
+            metric,
+            query,
+            &SearchParams {
+                k,
+                allowed,
+                ..params(k)
+            },
+        )
+        .unwrap();
     assert!(found.complete);
-    let matching = model.iter().filter(|(slot, _)| allowed.is_none_or(|a| a.contains(**slot)));
+    let matching = model
+        .iter()
+        .filter(|(slot, _)| allowed.is_none_or(|a| a.contains(**slot)));
     let expected = exact(metric, query, matching.map(|(slot, v)| (*slot, &v[..])), k);
     for hit in &found.hits {
         let vector = model.get(&hit.slot).expect("a hit is a live item");
-        assert!(allowed.is_none_or(|a| a.contains(hit.slot)), "a hit passes the filter");
+        assert!(
+            allowed.is_none_or(|a| a.contains(hit.slot)),
+            "a hit passes the filter"
+        );
         let distance = metric.metric.distance(query, vector);
         let error = (f64::from(hit.distance) - distance).abs();
-        assert!(error <= 1e-4 * distance.abs() || error <= 1e-6, "{} is not {distance}", hit.distance);
+        assert!(
+            error <= 1e-4 * distance.abs() || error <= 1e-6,
+            "{} is not {distance}",
+            hit.distance
+        );
     }
     assert!(found.hits.is_sorted_by_key(|hit| (hit.distance, hit.slot)));
     if must_be_exact {
         assert!(found.hits.len() >= expected.len());
         for (hit, (_, distance)) in found.hits.iter().zip(&expected) {
             let error = (f64::from(hit.distance) - distance).abs();
-            assert!(error <= 1e-4 * distance.abs() || error <= 2e-6, "{} is not the next: {distance}", hit.distance);
+            assert!(
+                error <= 1e-4 * distance.abs() || error <= 2e-6,
+                "{} is not the next: {distance}",
+                hit.distance
+            );
         }
         for hit in &found.hits[expected.len()..] {
-            assert_eq!(hit.distance, found.hits[expected.len() - 1].distance, "further hits tie with the last");
+            assert_eq!(
+                hit.distance,
+                found.hits[expected.len() - 1].distance,
+                "further hits tie with the last"
+            );
         }
     }
     let slots: Vec<u32> = found.hits.iter().map(|hit| hit.slot).collect();
-    (expected.iter().filter(|(slot, _)| slots.contains(slot)).count(), expected.len())
+    (
+        expected
+            .iter()
+            .filter(|(slot, _)| slots.contains(slot))
+            .count(),
+        expected.len(),
+    )
 }
 
 /// Random sequences of add, delete, upsert, link, relink, activate, reopen and search.
@@ -57,7 +91,14 @@ fn any_sequence_of_operations_answers_like_a_map() {
         let mut random = Random::new(seed);
         let dim = [1, 3, 8, 17][random.below(4)];
         let config = small(dim, [40, 200][random.below(2)], [10, 1000][random.below(2)]);
-        let metrics = [euclid(dim), mahalanobis(dim, 30.0, 1), Versioned { version: 9, metric: Arc::new(Dot(dim)) }];
+        let metrics = [
+            euclid(dim),
+            mahalanobis(dim, 30.0, 1),
+            Versioned {
+                version: 9,
+                metric: Arc::new(Dot(dim)),
+            },
+        ];
         let mut index = Index::new(dim, config.clone()).unwrap();
         let mut model: BTreeMap<u32, Vec<f32>> = BTreeMap::new();
         let (mut found, mut possible) = (0, 0);
@@ -74,16 +115,24 @@ fn any_sequence_of_operations_answers_like_a_map() {
                             None => random.vector(dim),
                         })
                         .collect();
-                    let remove: Vec<u32> =
-                        (0..random.below(5)).filter_map(|_| live.get(random.below(live.len() + 1)).copied()).collect();
-                    let items: Vec<(u32, &[f32])> =
-                        vectors.iter().enumerate().map(|(i, v)| (first + i as u32, &v[..])).collect();
+                    let remove: Vec<u32> = (0..random.below(5))
+                        .filter_map(|_| live.get(random.below(live.len() + 1)).copied())
+                        .collect();
+                    let items: Vec<(u32, &[f32])> = vectors
+                        .iter()
+                        .enumerate()
+                        .map(|(i, v)| (first + i as u32, &v[..]))
+                        .collect();
                     index.apply(&items, &remove).unwrap();
                     model.extend(items.iter().map(|(slot, v)| (*slot, v.to_vec())));
                     remove.iter().for_each(|slot| drop(model.remove(slot)));
                 }
                 4 => {
-                    let remove: Vec<u32> = live.iter().copied().filter(|_| random.below(5) == 0).collect();
+                    let remove: Vec<u32> = live
+                        .iter()
+                        .copied()
+                        .filter(|_| random.below(5) == 0)
+                        .collect();
                     index.apply(&[], &remove).unwrap();
                     remove.iter().for_each(|slot| drop(model.remove(slot)));
                 }
@@ -98,7 +147,9 @@ fn any_sequence_of_operations_answers_like_a_map() {
                         .filter_map(|id| index.with_segments(|s| s.export(id)))
                         .collect();
                     let items = model.iter().map(|(slot, v)| (*slot, v.clone()));
-                    let opened = Index::restore(dim, config.clone(), &records, index.next_slot(), items).unwrap();
+                    let opened =
+                        Index::restore(dim, config.clone(), &records, index.next_slot(), items)
+                            .unwrap();
                     assert_eq!(opened.refused, []);
                     index = opened.index;
                 }
@@ -107,9 +158,21 @@ fn any_sequence_of_operations_answers_like_a_map() {
             assert_eq!(index.len(), model.len());
             let query = random.vector(dim);
             let metric = &metrics[random.below(3)];
-            let allowed: RoaringBitmap = model.keys().copied().filter(|_| random.below(3) == 0).collect();
+            let allowed: RoaringBitmap = model
+                .keys()
+                .copied()
+                .filter(|_| random.below(3) == 0)
+                .collect();
             let allowed = (random.below(2) == 0).then_some(&allowed);
-            let (a, b) = check(&index, metric, &query, &model, 1 + random.below(12), allowed, false);
+            let (a, b) = check(
+                &index,
+                metric,
+                &query,
+                &model,
+                1 + random.below(12),
+                allowed,
+                false,
+            );
             found += a;
             possible += b;
         }
@@ -117,7 +180,10 @@ fn any_sequence_of_operations_answers_like_a_map() {
             assert_eq!(index.vector(*slot).as_ref(), Some(vector));
         }
         // Parts this small are scanned, but for heads that have a graph.
-        assert!(found as f64 >= 0.97 * possible as f64, "seed {seed}: {found} of {possible}");
+        assert!(
+            found as f64 >= 0.97 * possible as f64,
+            "seed {seed}: {found} of {possible}"
+        );
     }
 }
 
@@ -133,7 +199,14 @@ fn scanned_answers_are_exact_and_ties_are_all_there() {
     add(&index, 0, &vectors);
     index.settle();
     let model: BTreeMap<u32, Vec<f32>> = (0..).zip(vectors.iter().cloned()).collect();
-    for metric in [euclid(dim), mahalanobis(dim, 100.0, 1), Versioned { version: 2, metric: Arc::new(Dot(dim)) }] {
+    for metric in [
+        euclid(dim),
+        mahalanobis(dim, 100.0, 1),
+        Versioned {
+            version: 2,
+            metric: Arc::new(Dot(dim)),
+        },
+    ] {
         for _ in 0..50 {
             check(&index, &metric, &random.vector(dim), &model, 10, None, true);
         }
@@ -166,19 +239,53 @@ fn the_same_bits_whichever_part_finds_an_item() {
     }
     assert!(linked.stats().segments.len() == 1 && graphed.stats().segments.is_empty());
     let by_slot = |index: &Index, query: &[f32]| -> BTreeMap<u32, u32> {
-        let found = index.search(&metric, query, &SearchParams { ef: Some(30), ..params(10) }).unwrap();
-        found.hits.iter().map(|h| (h.slot, h.distance.to_bits())).collect()
+        let found = index
+            .search(
+                &metric,
+                query,
+                &SearchParams {
+                    ef: Some(30),
+                    ..params(10)
+                },
+            )
+            .unwrap();
+        found
+            .hits
+            .iter()
+            .map(|h| (h.slot, h.distance.to_bits()))
+            .collect()
     };
     for _ in 0..40 {
         let query = random.vector(dim);
-        let all = [by_slot(&scanned, &query), by_slot(&graphed, &query), by_slot(&linked, &query)];
+        let all = [
+            by_slot(&scanned, &query),
+            by_slot(&graphed, &query),
+            by_slot(&linked, &query),
+        ];
         for (slot, bits) in &all[0] {
-            assert!(all.iter().all(|other| other.get(slot).is_none_or(|b| b == bits)));
+            assert!(
+                all.iter()
+                    .all(|other| other.get(slot).is_none_or(|b| b == bits))
+            );
         }
     }
-    let plan =
-        |index: &Index| index.search(&metric, &vectors[0], &SearchParams { ef: Some(30), ..params(5) }).unwrap().plan;
-    assert_eq!((plan(&scanned), plan(&graphed), plan(&linked)), ("scan", "graph", "graph"));
+    let plan = |index: &Index| {
+        index
+            .search(
+                &metric,
+                &vectors[0],
+                &SearchParams {
+                    ef: Some(30),
+                    ..params(5)
+                },
+            )
+            .unwrap()
+            .plan
+    };
+    assert_eq!(
+        (plan(&scanned), plan(&graphed), plan(&linked)),
+        ("scan", "graph", "graph")
+    );
 }
 
 #[test]
@@ -186,13 +293,32 @@ fn bad_input_is_refused_and_changes_nothing() {
     let index = Index::new(3, small(3, 10, 10)).unwrap();
     add(&index, 5, &[vec![1.0, 2.0, 3.0]]);
     let refused = |items: &[(u32, &[f32])]| index.apply(items, &[5]).unwrap_err();
-    assert_eq!(refused(&[(9, &[0.0; 3]), (10, &[0.0; 2])]), IndexError::Dimension { expected: 3, found: 2 });
-    assert_eq!(refused(&[(9, &[0.0; 3]), (10, &[0.0, f32::NAN, 0.0])]), IndexError::NotFinite { position: 1 });
-    assert_eq!(refused(&[(9, &[0.0; 3]), (9, &[0.0; 3])]), IndexError::SlotOrder { slot: 9, next: 10 });
-    assert_eq!(refused(&[(4, &[0.0; 3])]), IndexError::SlotOrder { slot: 4, next: 6 });
+    assert_eq!(
+        refused(&[(9, &[0.0; 3]), (10, &[0.0; 2])]),
+        IndexError::Dimension {
+            expected: 3,
+            found: 2
+        }
+    );
+    assert_eq!(
+        refused(&[(9, &[0.0; 3]), (10, &[0.0, f32::NAN, 0.0])]),
+        IndexError::NotFinite { position: 1 }
+    );
+    assert_eq!(
+        refused(&[(9, &[0.0; 3]), (9, &[0.0; 3])]),
+        IndexError::SlotOrder { slot: 9, next: 10 }
+    );
+    assert_eq!(
+        refused(&[(4, &[0.0; 3])]),
+        IndexError::SlotOrder { slot: 4, next: 6 }
+    );
     assert_eq!((index.len(), index.next_slot()), (1, 6));
     assert!(index.search(&euclid(3), &[1.0], &params(1)).is_err());
-    assert!(index.search(&euclid(3), &[f32::INFINITY, 0.0, 0.0], &params(1)).is_err());
+    assert!(
+        index
+            .search(&euclid(3), &[f32::INFINITY, 0.0, 0.0], &params(1))
+            .is_err()
+    );
     assert!(index.search(&euclid(4), &[0.0; 3], &params(1)).is_err());
     assert!(Index::new(0, small(1, 1, 1)).is_err() && Index::new(4097, small(1, 1, 1)).is_err());
     let empty = Index::new(3, small(3, 10, 10)).unwrap();
@@ -205,17 +331,36 @@ fn bad_input_is_refused_and_changes_nothing() {
 #[test]
 fn numbers_at_the_edge_of_f32_do_not_break_it() {
     let index = Index::new(2, small(2, 8, 2)).unwrap();
-    let vectors: Vec<Vec<f32>> = (0..40).map(|i| vec![f32::MAX * (i % 3 - 1) as f32, 1e-40 * i as f32]).collect();
+    let vectors: Vec<Vec<f32>> = (0..40)
+        .map(|i| vec![f32::MAX * (i % 3 - 1) as f32, 1e-40 * i as f32])
+        .collect();
     add(&index, 0, &vectors);
     index.settle();
-    for metric in [euclid(2), mahalanobis(2, 10.0, 1), Versioned { version: 2, metric: Arc::new(Dot(2)) }] {
-        let found = index.search(&metric, &[f32::MAX, f32::MIN], &SearchParams { ef: Some(5), ..params(5) }).unwrap();
+    for metric in [
+        euclid(2),
+        mahalanobis(2, 10.0, 1),
+        Versioned {
+            version: 2,
+            metric: Arc::new(Dot(2)),
+        },
+    ] {
+        let found = index
+            .search(
+                &metric,
+                &[f32::MAX, f32::MIN],
+                &SearchParams {
+                    ef: Some(5),
+                    ..params(5)
+                },
+            )
+            .unwrap();
         assert!(found.hits.len() >= 5);
     }
 }
 
-/// Every answer is right for some state: an item that was there before the search began and stayed is found, and one
-/// that was removed before it began is not. Pairs move together, so both or neither of a pair are seen.
+/// Every answer is right for some state: an item that was there before the search began and stayed
+/// is found, and one that was removed before it began is not. Pairs move together, so both or
+/// neither of a pair are seen.
 #[test]
 fn searches_during_changes_see_whole_states() {
     let dim = 8;
@@ -241,11 +386,24 @@ fn searches_during_changes_see_whole_states() {
                 let metrics = [euclid(dim), mahalanobis(dim, 20.0, 1)];
                 while !done.load(Ordering::Acquire) {
                     let at = random.below(base.len());
-                    let found = index.search(&metrics[at % 2], &base[at], &params(3)).unwrap();
-                    assert!(found.hits.iter().any(|h| h.slot == at as u32 && h.distance == 0.0), "item {at}");
+                    let found = index
+                        .search(&metrics[at % 2], &base[at], &params(3))
+                        .unwrap();
+                    assert!(
+                        found
+                            .hits
+                            .iter()
+                            .any(|h| h.slot == at as u32 && h.distance == 0.0),
+                        "item {at}"
+                    );
                     let before = generation.load(Ordering::Acquire);
                     let found = index.search(&metrics[0], &[100.0; 8], &params(3)).unwrap();
-                    let near: Vec<u32> = found.hits.iter().filter(|h| h.distance < 200.0).map(|h| h.slot).collect();
+                    let near: Vec<u32> = found
+                        .hits
+                        .iter()
+                        .filter(|h| h.distance < 200.0)
+                        .map(|h| h.slot)
+                        .collect();
                     if before > 0 {
                         assert_eq!(near.len(), 2, "a pair is replaced at once: {found:?}");
                         assert_eq!(near[0] / 2, near[1] / 2);
@@ -282,14 +440,28 @@ fn a_cancelled_search_says_so_and_a_cancelled_link_changes_nothing() {
     let index = Index::new(dim, small(dim, 2000, 10_000)).unwrap();
     let vectors: Vec<Vec<f32>> = (0..5000).map(|_| random.vector(dim)).collect();
     add(&index, 0, &vectors);
-    let found = index.search(&euclid(dim), &vectors[0], &SearchParams { cancel: Some(&|| true), ..params(3) }).unwrap();
+    let found = index
+        .search(
+            &euclid(dim),
+            &vectors[0],
+            &SearchParams {
+                cancel: Some(&|| true),
+                ..params(3)
+            },
+        )
+        .unwrap();
     assert!(!found.complete);
     let before = (index.generation(), index.stats());
-    assert_eq!(index.link_now(&|_| (), &|| true), Err(IndexError::Cancelled));
+    assert_eq!(
+        index.link_now(&|_| (), &|| true),
+        Err(IndexError::Cancelled)
+    );
     assert_eq!(index.relink(&|_| (), &|| true), Err(IndexError::Cancelled));
     assert_eq!(before, (index.generation(), index.stats()));
     let shares = std::sync::Mutex::new(Vec::new());
-    index.relink(&|share| shares.lock().unwrap().push(share), &never).unwrap();
+    index
+        .relink(&|share| shares.lock().unwrap().push(share), &never)
+        .unwrap();
     let shares = shares.into_inner().unwrap();
     assert!(shares.is_sorted() && shares.last() == Some(&1.0));
     assert_eq!((index.stats().head, index.stats().segments.len()), (0, 1));
@@ -301,7 +473,14 @@ fn the_graph_is_the_same_whatever_the_number_of_threads() {
     let mut random = Random::new(12);
     let vectors: Vec<Vec<f32>> = (0..3000).map(|_| random.vector(dim)).collect();
     let graphs = [1, 2, 5].map(|threads| {
-        let index = Index::new(dim, Config { threads, ..small(dim, 1000, 10_000) }).unwrap();
+        let index = Index::new(
+            dim,
+            Config {
+                threads,
+                ..small(dim, 1000, 10_000)
+            },
+        )
+        .unwrap();
         index.activate(&mahalanobis(dim, 20.0, 1));
         add(&index, 0, &vectors[..2500]);
         index.link_now(&|_| (), &never).unwrap();
@@ -337,7 +516,11 @@ fn however_often_parts_are_merged_the_metric_is_measured_once() {
     index.activate(&euclid(dim));
     let before = told.load(Ordering::Relaxed);
     index.settle();
-    assert_eq!(told.load(Ordering::Relaxed) - before, 2, "told of one graph refined and of one calibration");
+    assert_eq!(
+        told.load(Ordering::Relaxed) - before,
+        2,
+        "told of one graph refined and of one calibration"
+    );
 }
 
 /// Each slot that is linked, as often as it is.
@@ -355,7 +538,12 @@ fn a_cut_that_waited_for_a_relink_brings_nothing_back() {
     let vectors: Vec<Vec<f32>> = (0..4000).map(|_| random.vector(dim)).collect();
     add(&index, 0, &vectors);
     index.link_now(&|_| (), &never).unwrap();
-    index.apply(&[], &(0..4000).filter(|slot| slot % 2 == 0).collect::<Vec<_>>()).unwrap();
+    index
+        .apply(
+            &[],
+            &(0..4000).filter(|slot| slot % 2 == 0).collect::<Vec<_>>(),
+        )
+        .unwrap();
     let began = std::sync::Barrier::new(2);
     std::thread::scope(|scope| {
         let relinked = AtomicBool::new(false);
@@ -372,14 +560,25 @@ fn a_cut_that_waited_for_a_relink_brings_nothing_back() {
         });
         index.relink(&progress, &never).unwrap();
     });
-    assert_eq!(linked_slots(&index), (0..4000).filter(|slot| slot % 2 == 1).collect::<Vec<_>>());
+    assert_eq!(
+        linked_slots(&index),
+        (0..4000).filter(|slot| slot % 2 == 1).collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn an_index_that_is_left_alone_puts_itself_in_order() {
     let dim = 8;
     let mut random = Random::new(24);
-    let index = Index::new(dim, Config { link_from: 1000, background: true, ..small(dim, 10_000, 10_000) }).unwrap();
+    let index = Index::new(
+        dim,
+        Config {
+            link_from: 1000,
+            background: true,
+            ..small(dim, 10_000, 10_000)
+        },
+    )
+    .unwrap();
     let until = |done: &dyn Fn() -> bool| {
         (0..200).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -390,9 +589,15 @@ fn an_index_that_is_left_alone_puts_itself_in_order() {
     std::thread::sleep(std::time::Duration::from_millis(300));
     let vectors: Vec<Vec<f32>> = (0..1500).map(|_| random.vector(dim)).collect();
     add(&index, 0, &vectors);
-    assert!(until(&|| linked_slots(&index).len() == 1500), "a large head is linked");
+    assert!(
+        until(&|| linked_slots(&index).len() == 1500),
+        "a large head is linked"
+    );
     index.apply(&[], &(0..700).collect::<Vec<_>>()).unwrap();
-    assert!(until(&|| linked_slots(&index).len() == 800), "dead items are cut out");
+    assert!(
+        until(&|| linked_slots(&index).len() == 800),
+        "dead items are cut out"
+    );
 }
 
 #[test]
@@ -407,5 +612,8 @@ fn items_among_many_dead_slots_are_measured_as_well() {
     index.settle();
     assert_eq!(index.live_slots(), (late..late + 3000).collect::<Vec<_>>());
     let curve = index.with_segments(|segments| segments.calibrations());
-    assert!(curve[&0].last().is_some_and(|(_, recall)| *recall > 0.9), "{curve:?}");
+    assert!(
+        curve[&0].last().is_some_and(|(_, recall)| *recall > 0.9),
+        "{curve:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Graphs as bytes: what was written is read back bit for bit, and hostile bytes are refused, never followed.
+//! Graphs as bytes: what was written is read back bit for bit, and hostile bytes are refused, never
+//! followed.
 
 use super::{Random, add, euclid, params, small};
 use crate::index::{Index, IndexError, SearchParams, SegmentRecord};
@@ -9,8 +10,11 @@ fn linked(dim: usize, count: usize) -> (Index, Vec<Vec<f32>>, Vec<SegmentRecord>
     let index = Index::new(dim, small(dim, 500, 10_000)).unwrap();
     add(&index, 0, &vectors);
     index.link_now(&|_| (), &|| false).unwrap();
-    let records =
-        index.with_segments(|s| s.ids()).into_iter().filter_map(|id| index.with_segments(|s| s.export(id))).collect();
+    let records = index
+        .with_segments(|s| s.ids())
+        .into_iter()
+        .filter_map(|id| index.with_segments(|s| s.export(id)))
+        .collect();
     (index, vectors, records)
 }
 
@@ -21,11 +25,20 @@ fn items(vectors: &[Vec<f32>]) -> impl Iterator<Item = (u32, &[f32])> {
 #[test]
 fn a_restored_index_answers_bit_for_bit_the_same_without_linking() {
     let (index, vectors, records) = linked(12, 3000);
-    assert!(records.iter().flat_map(|r| &r.chunks).all(|chunk| chunk.len() <= 64 * 1024));
+    assert!(
+        records
+            .iter()
+            .flat_map(|r| &r.chunks)
+            .all(|chunk| chunk.len() <= 64 * 1024)
+    );
     assert!(records[0].chunks.len() > 1);
-    let opened = Index::restore(12, small(12, 500, 10_000), &records, 3000, items(&vectors)).unwrap();
+    let opened =
+        Index::restore(12, small(12, 500, 10_000), &records, 3000, items(&vectors)).unwrap();
     assert_eq!(opened.refused, []);
-    assert_eq!(opened.index.with_segments(|s| s.ids()), index.with_segments(|s| s.ids()));
+    assert_eq!(
+        opened.index.with_segments(|s| s.ids()),
+        index.with_segments(|s| s.ids())
+    );
     assert_eq!(opened.index.stats().head, 0);
     let again: Vec<SegmentRecord> = opened
         .index
@@ -37,8 +50,14 @@ fn a_restored_index_answers_bit_for_bit_the_same_without_linking() {
     let mut random = Random::new(5);
     for _ in 0..50 {
         let query = random.vector(12);
-        let narrow = SearchParams { ef: Some(20), ..params(5) };
-        let (a, b) = (index.search(&euclid(12), &query, &narrow), opened.index.search(&euclid(12), &query, &narrow));
+        let narrow = SearchParams {
+            ef: Some(20),
+            ..params(5)
+        };
+        let (a, b) = (
+            index.search(&euclid(12), &query, &narrow),
+            opened.index.search(&euclid(12), &query, &narrow),
+        );
         assert_eq!(a, b);
         assert_eq!(a.unwrap().plan, "graph");
     }
@@ -48,13 +67,33 @@ fn a_restored_index_answers_bit_for_bit_the_same_without_linking() {
 fn items_that_are_gone_are_cut_out_of_the_graph() {
     let (_, vectors, records) = linked(12, 3000);
     let living: Vec<(u32, &[f32])> = items(&vectors).filter(|(slot, _)| slot % 3 != 0).collect();
-    let opened = Index::restore(12, small(12, 500, 10_000), &records, 3000, living.iter().copied()).unwrap();
+    let opened = Index::restore(
+        12,
+        small(12, 500, 10_000),
+        &records,
+        3000,
+        living.iter().copied(),
+    )
+    .unwrap();
     assert_eq!(opened.refused, []);
     let index = opened.index;
-    assert_eq!((index.len(), index.stats().deleted, index.stats().head), (2000, 0, 0));
+    assert_eq!(
+        (index.len(), index.stats().deleted, index.stats().head),
+        (2000, 0, 0)
+    );
     let mut found = 0;
     for (slot, vector) in &living {
-        let hits = index.search(&euclid(12), vector, &SearchParams { ef: Some(48), ..params(1) }).unwrap().hits;
+        let hits = index
+            .search(
+                &euclid(12),
+                vector,
+                &SearchParams {
+                    ef: Some(48),
+                    ..params(1)
+                },
+            )
+            .unwrap()
+            .hits;
         assert!(hits.iter().all(|hit| hit.slot % 3 != 0));
         found += usize::from(hits.iter().any(|hit| hit.slot == *slot));
     }
@@ -67,9 +106,19 @@ fn damaged_graphs_are_refused_and_their_items_still_answer() {
     let record = &records[0];
     let mut random = Random::new(9);
     let open = |record: SegmentRecord, next_slot: u32| {
-        let opened = Index::restore(4, small(4, 500, 10_000), &[record], next_slot, items(&vectors)).unwrap();
+        let opened = Index::restore(
+            4,
+            small(4, 500, 10_000),
+            &[record],
+            next_slot,
+            items(&vectors),
+        )
+        .unwrap();
         assert_eq!(opened.index.len(), 700);
-        let found = opened.index.search(&euclid(4), &vectors[33], &params(3)).unwrap();
+        let found = opened
+            .index
+            .search(&euclid(4), &vectors[33], &params(3))
+            .unwrap();
         assert_eq!(found.hits[0].slot, 33);
         opened.refused
     };
@@ -78,14 +127,22 @@ fn damaged_graphs_are_refused_and_their_items_still_answer() {
         let mut bad = record.clone();
         let at = random.below(bad.chunks[0].len());
         bad.chunks[0][at] ^= 1 << random.below(8);
-        assert!(matches!(open(bad, 700)[..], [(_, IndexError::Graph { .. })]));
+        assert!(matches!(
+            open(bad, 700)[..],
+            [(_, IndexError::Graph { .. })]
+        ));
     }
-    // Bytes with a right checksum are checked all the same: nothing panics, nothing out of range is accepted.
+    // Bytes with a right checksum are checked all the same: nothing panics, nothing out of range is
+    // accepted.
     for _ in 0..3000 {
         let mut bad = record.clone();
         let chunk = &mut bad.chunks[0];
         for _ in 0..=random.below(3) {
-            let within = if random.below(2) == 0 { 60 } else { chunk.len() - 4 };
+            let within = if random.below(2) == 0 {
+                60
+            } else {
+                chunk.len() - 4
+            };
             let at = 4 + random.below(within);
             chunk[at] = random.next() as u8;
         }
@@ -98,7 +155,12 @@ fn damaged_graphs_are_refused_and_their_items_still_answer() {
         chunk[..4].copy_from_slice(&sum.to_le_bytes());
         open(bad, 700);
     }
-    for bad in [Vec::new(), vec![Vec::new()], vec![vec![1, 2, 3]], vec![vec![0; 8]]] {
+    for bad in [
+        Vec::new(),
+        vec![Vec::new()],
+        vec![vec![1, 2, 3]],
+        vec![vec![0; 8]],
+    ] {
         assert_eq!(open(SegmentRecord { id: 7, chunks: bad }, 700).len(), 1);
     }
     let (_, _, many) = linked(4, 9000);
@@ -124,7 +186,14 @@ fn two_graphs_with_one_item_are_not_both_used() {
     );
     assert_eq!(opened.index.len(), 700);
     // Slots that were never given are refused too.
-    let opened = Index::restore(4, small(4, 500, 10_000), &records[..1], 600, items(&vectors[..600])).unwrap();
+    let opened = Index::restore(
+        4,
+        small(4, 500, 10_000),
+        &records[..1],
+        600,
+        items(&vectors[..600]),
+    )
+    .unwrap();
     assert_eq!(opened.refused.len(), 1);
     assert_eq!(opened.index.len(), 600);
 }

@@ -9,36 +9,60 @@ use super::{Random, add, euclid, exact, mahalanobis, npy, params, small};
 use crate::index::{Config, Index, SearchParams, Versioned};
 
 /// Share of the exact ten nearest among the ten found, over rows that were left out of the index.
-fn recall(index: &Index, metric: &Versioned, items: &[Vec<f32>], queries: &[Vec<f32>], with: &SearchParams<'_>) -> f64 {
+fn recall(
+    index: &Index,
+    metric: &Versioned,
+    items: &[Vec<f32>],
+    queries: &[Vec<f32>],
+    with: &SearchParams<'_>,
+) -> f64 {
     let (mut found, mut possible) = (0, 0);
-    let live: Vec<u32> = (0..items.len() as u32).filter(|slot| index.vector(*slot).is_some()).collect();
-    // In the space where the metric is Euclid, exact answers cost d instead of d^2 operations an item.
+    let live: Vec<u32> = (0..items.len() as u32)
+        .filter(|slot| index.vector(*slot).is_some())
+        .collect();
+    // In the space where the metric is Euclid, exact answers cost d instead of d^2 operations an
+    // item.
     let (mapped, mapped_queries) = (embedded(metric, items), embedded(metric, queries));
     for (query, mapped_query) in queries.iter().zip(&mapped_queries) {
-        let matching = live.iter().filter(|slot| with.allowed.is_none_or(|allowed| allowed.contains(**slot)));
+        let matching = live
+            .iter()
+            .filter(|slot| with.allowed.is_none_or(|allowed| allowed.contains(**slot)));
         let matching = matching.map(|slot| (*slot, &mapped[*slot as usize][..]));
         let expected = exact(&euclid(query.len()), mapped_query, matching, 10);
         let hits = index.search(metric, query, with).unwrap().hits;
-        found += expected.iter().filter(|(slot, _)| hits.iter().any(|hit| hit.slot == *slot)).count();
+        found += expected
+            .iter()
+            .filter(|(slot, _)| hits.iter().any(|hit| hit.slot == *slot))
+            .count();
         possible += expected.len();
     }
     found as f64 / possible as f64
 }
 
 fn embedded(metric: &Versioned, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let matrix = Array2::from_shape_vec((vectors.len(), vectors[0].len()), vectors.concat()).unwrap();
-    metric.metric.embed(matrix.view()).rows().into_iter().map(|row| row.to_vec()).collect()
+    let matrix =
+        Array2::from_shape_vec((vectors.len(), vectors[0].len()), vectors.concat()).unwrap();
+    metric
+        .metric
+        .embed(matrix.view())
+        .rows()
+        .into_iter()
+        .map(|row| row.to_vec())
+        .collect()
 }
 
 fn sets() -> Vec<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
-    ["text/wordnet-6000.minilm384.f16.npy", "text/debian-6000.minilm384.f16.npy"]
-        .into_iter()
-        .filter_map(npy)
-        .map(|mut rows| {
-            let queries = (0..60).map(|i| rows.swap_remove(i * 97)).collect();
-            (rows, queries)
-        })
-        .collect()
+    [
+        "text/wordnet-6000.minilm384.f16.npy",
+        "text/debian-6000.minilm384.f16.npy",
+    ]
+    .into_iter()
+    .filter_map(npy)
+    .map(|mut rows| {
+        let queries = (0..60).map(|i| rows.swap_remove(i * 97)).collect();
+        (rows, queries)
+    })
+    .collect()
 }
 
 #[test]
@@ -47,7 +71,11 @@ fn defaults_reach_the_recall_target_on_text_under_any_metric() {
         let index = Index::new(384, Config::new(Arc::new(super::Euclid(384)))).unwrap();
         add(&index, 0, &items);
         index.settle();
-        for metric in [euclid(384), mahalanobis(384, 10.0, 1), mahalanobis(384, 100.0, 2)] {
+        for metric in [
+            euclid(384),
+            mahalanobis(384, 10.0, 1),
+            mahalanobis(384, 100.0, 2),
+        ] {
             let reached = recall(&index, &metric, &items, &queries, &params(10));
             eprintln!("defaults, metric {}: {reached:.4}", metric.version);
             assert!(reached >= 0.95);
@@ -58,7 +86,10 @@ fn defaults_reach_the_recall_target_on_text_under_any_metric() {
 #[test]
 fn graphs_reach_the_recall_target_on_text() {
     for (items, queries) in sets() {
-        for (name, config) in [("head", small(384, 8192, 100)), ("segment", small(384, 1000, 100_000))] {
+        for (name, config) in [
+            ("head", small(384, 8192, 100)),
+            ("segment", small(384, 1000, 100_000)),
+        ] {
             let index = Index::new(384, config).unwrap();
             for (i, batch) in items.chunks(500).enumerate() {
                 add(&index, i as u32 * 500, batch);
@@ -68,9 +99,16 @@ fn graphs_reach_the_recall_target_on_text() {
                 index.link_now(&|_| (), &|| false).unwrap();
                 assert_eq!(index.stats().head, 0);
             }
-            for metric in [euclid(384), mahalanobis(384, 10.0, 1), mahalanobis(384, 100.0, 2)] {
+            for metric in [
+                euclid(384),
+                mahalanobis(384, 10.0, 1),
+                mahalanobis(384, 100.0, 2),
+            ] {
                 let ef = [64, 96, 128][metric.version as usize];
-                let with = SearchParams { ef: Some(ef), ..params(10) };
+                let with = SearchParams {
+                    ef: Some(ef),
+                    ..params(10)
+                };
                 let reached = recall(&index, &metric, &items, &queries, &with);
                 let found = index.search(&metric, &queries[0], &with).unwrap();
                 eprintln!(
@@ -86,30 +124,48 @@ fn graphs_reach_the_recall_target_on_text() {
 
 #[test]
 fn deletions_upserts_and_filters_keep_the_recall() {
-    let Some((items, queries)) = sets().into_iter().next() else { return };
+    let Some((items, queries)) = sets().into_iter().next() else {
+        return;
+    };
     let index = Index::new(384, small(384, 2000, 100_000)).unwrap();
     add(&index, 0, &items);
     index.link_now(&|_| (), &|| false).unwrap();
     let metric = euclid(384);
-    let narrow = SearchParams { ef: Some(64), ..params(10) };
+    let narrow = SearchParams {
+        ef: Some(64),
+        ..params(10)
+    };
     let mut random = Random::new(8);
     for share in [0.9, 0.5, 0.2, 0.05, 0.01, 0.001] {
-        let allowed: RoaringBitmap = (0..items.len() as u32).filter(|_| random.uniform() < share).collect();
-        let with = SearchParams { allowed: Some(&allowed), ..narrow };
+        let allowed: RoaringBitmap = (0..items.len() as u32)
+            .filter(|_| random.uniform() < share)
+            .collect();
+        let with = SearchParams {
+            allowed: Some(&allowed),
+            ..narrow
+        };
         let found = index.search(&metric, &queries[0], &with).unwrap();
         let reached = recall(&index, &metric, &items, &queries, &with);
-        eprintln!("filter {share}: {reached:.4} by {}, {} evaluations", found.plan, found.evaluations);
+        eprintln!(
+            "filter {share}: {reached:.4} by {}, {} evaluations",
+            found.plan, found.evaluations
+        );
         assert!(reached >= 0.95);
         assert!(found.plan == "filter graph" || reached > 0.999);
     }
-    let remove: Vec<u32> = (0..items.len() as u32).filter(|_| random.below(5) == 0).collect();
+    let remove: Vec<u32> = (0..items.len() as u32)
+        .filter(|_| random.below(5) == 0)
+        .collect();
     index.apply(&[], &remove).unwrap();
     let reached = recall(&index, &metric, &items, &queries, &narrow);
     eprintln!("a fifth deleted: {reached:.4}");
     assert!(reached >= 0.95);
     // Upserts: every removed item comes back under a new slot.
-    let again: Vec<(u32, &[f32])> =
-        remove.iter().enumerate().map(|(i, s)| (index.next_slot() + i as u32, &items[*s as usize][..])).collect();
+    let again: Vec<(u32, &[f32])> = remove
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (index.next_slot() + i as u32, &items[*s as usize][..]))
+        .collect();
     let mut all = items.clone();
     all.extend(again.iter().map(|(_, v)| v.to_vec()));
     index.apply(&again, &[]).unwrap();
@@ -128,8 +184,16 @@ fn deletions_upserts_and_filters_keep_the_recall() {
 fn many_dead_items_are_cut_out_and_a_distant_metric_gets_a_graph_of_its_own() {
     let mut random = Random::new(31);
     let centres: Vec<Vec<f32>> = (0..60).map(|_| random.vector(24)).collect();
-    let vectors: Vec<Vec<f32>> =
-        (0..6000).map(|i| random.vector(24).iter().zip(&centres[i % 60]).map(|(x, c)| 0.4 * x + c).collect()).collect();
+    let vectors: Vec<Vec<f32>> = (0..6000)
+        .map(|i| {
+            random
+                .vector(24)
+                .iter()
+                .zip(&centres[i % 60])
+                .map(|(x, c)| 0.4 * x + c)
+                .collect()
+        })
+        .collect();
     let index = Index::new(24, small(24, 8192, 1 << 20)).unwrap();
     add(&index, 0, &vectors);
     index.link_now(&|_| (), &|| false).unwrap();
@@ -149,11 +213,15 @@ fn many_dead_items_are_cut_out_and_a_distant_metric_gets_a_graph_of_its_own() {
     let linked = index.stats().segments[0].metric;
     // Either the old graph serves the metric, or it has been linked anew.
     let old = index.ef_for(0);
-    assert!(linked == 9 || old.is_some_and(|old| width < 2 * old), "linked under {linked}, {width} against {old:?}");
+    assert!(
+        linked == 9 || old.is_some_and(|old| width < 2 * old),
+        "linked under {linked}, {width} against {old:?}"
+    );
     assert_eq!(linked, 9, "condition 1e6 is far enough");
 }
 
-/// Points that fill few dimensions, however many numbers they have, lie nearer to each other than codes can tell.
+/// Points that fill few dimensions, however many numbers they have, lie nearer to each other than
+/// codes can tell.
 #[test]
 fn the_recall_target_is_reached_where_codes_lead_astray() {
     for (dim, filled) in [(1, 1), (2, 2), (3, 3), (64, 2)] {
@@ -169,7 +237,10 @@ fn the_recall_target_is_reached_where_codes_lead_astray() {
         let index = Index::new(dim, Config::new(Arc::new(super::Euclid(dim)))).unwrap();
         add(&index, 0, &items);
         index.settle();
-        let visited = index.search(&euclid(dim), &queries[0], &params(10)).unwrap().evaluations;
+        let visited = index
+            .search(&euclid(dim), &queries[0], &params(10))
+            .unwrap()
+            .evaluations;
         let reached = recall(&index, &euclid(dim), &items, &queries, &params(10));
         eprintln!("{filled} of {dim} dimensions: {reached:.4}, {visited} visited");
         assert!(reached >= 0.95, "{filled} of {dim}: {reached}");

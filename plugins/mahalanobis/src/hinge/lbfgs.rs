@@ -1,4 +1,5 @@
-//! L-BFGS (Nocedal and Wright, *Numerical Optimization*, 2006, algorithm 7.5) with a backtracking line search.
+//! L-BFGS (Nocedal and Wright, *Numerical Optimization*, 2006, algorithm 7.5) with a backtracking
+//! line search.
 
 use std::collections::VecDeque;
 
@@ -37,7 +38,11 @@ pub(super) fn minimise(
             break;
         }
         // The first direction has no scale: it moves by a tenth of where it is.
-        let mut length = if past.is_empty() { 0.1 * (dot(&x, &x) / -descent).sqrt() } else { 1.0 };
+        let mut length = if past.is_empty() {
+            0.1 * (dot(&x, &x) / -descent).sqrt()
+        } else {
+            1.0
+        };
         let mut found = None;
         for _ in 0..HALVINGS {
             let next = &x + &(&direction * length);
@@ -81,7 +86,9 @@ fn direction(gradient: &Array2<f64>, past: &VecDeque<(Array2<f64>, Array2<f64>)>
 }
 
 fn dot(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
-    ndarray::Zip::from(a).and(b).fold(0.0, |sum, a, b| sum + a * b)
+    ndarray::Zip::from(a)
+        .and(b)
+        .fold(0.0, |sum, a, b| sum + a * b)
 }
 
 #[cfg(test)]
@@ -94,10 +101,16 @@ mod tests {
         let f = |x: &Array2<f64>| {
             let (a, b) = (x[[0, 0]], x[[0, 1]]);
             let value = (1.0 - a).powi(2) + 100.0 * (b - a * a).powi(2);
-            let slope = ndarray::array![[-2.0 * (1.0 - a) - 400.0 * a * (b - a * a), 200.0 * (b - a * a)]];
+            let slope = ndarray::array![[
+                -2.0 * (1.0 - a) - 400.0 * a * (b - a * a),
+                200.0 * (b - a * a)
+            ]];
             (value, slope)
         };
         let found = minimise(f, ndarray::array![[-1.2, 1.0]], 100, &|| false).unwrap();
-        assert!((found[[0, 0]] - 1.0).abs() < 1e-6 && (found[[0, 1]] - 1.0).abs() < 1e-6, "{found}");
+        assert!(
+            (found[[0, 0]] - 1.0).abs() < 1e-6 && (found[[0, 1]] - 1.0).abs() < 1e-6,
+            "{found}"
+        );
     }
 }

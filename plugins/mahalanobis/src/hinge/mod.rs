@@ -1,10 +1,12 @@
-//! The hinge loss over triplets: what belongs with an anchor must be nearer to it, by a margin, than what does not.
+//! The hinge loss over triplets: what belongs with an anchor must be nearer to it, by a margin,
+//! than what does not.
 //!
-//! `sum [1 + d(i, j) - d(i, l)]_+` over anchors `i`, near `j` and far `l`, all fixed beforehand (Weinberger and Saul,
-//! *Distance metric learning for large margin nearest neighbor classification*, JMLR 2009, without their pull term and
-//! without their search for new impostors). A triplet that is right by the margin no longer counts, which is what a
-//! loss over second moments cannot do. It is minimised over `L`, `A = L'L`, from a given one, by a few steps of
-//! L-BFGS: the start is a closed form, and what is left to gain is gained early.
+//! `sum [1 + d(i, j) - d(i, l)]_+` over anchors `i`, near `j` and far `l`, all fixed beforehand
+//! (Weinberger and Saul, *Distance metric learning for large margin nearest neighbor
+//! classification*, JMLR 2009, without their pull term and without their search for new impostors).
+//! A triplet that is right by the margin no longer counts, which is what a loss over second moments
+//! cannot do. It is minimised over `L`, `A = L'L`, from a given one, by a few steps of L-BFGS: the
+//! start is a closed form, and what is left to gain is gained early.
 
 mod lbfgs;
 
@@ -37,8 +39,11 @@ pub(crate) fn refine(
 /// The mean loss of a triplet, and its gradient by the map.
 fn loss(map: &Array2<f64>, vectors: &Array2<f64>, triplets: &[Triplets]) -> (f64, Array2<f64>) {
     let images = vectors.dot(&map.t());
-    let distance =
-        |i: usize, j: usize| Zip::from(images.row(i)).and(images.row(j)).fold(0.0, |sum, a, b| sum + (a - b) * (a - b));
+    let distance = |i: usize, j: usize| {
+        Zip::from(images.row(i))
+            .and(images.row(j))
+            .fold(0.0, |sum, a, b| sum + (a - b) * (a - b))
+    };
     let count: usize = triplets.iter().map(|t| t.near.len() * t.far.len()).sum();
     let share = 1.0 / count.max(1) as f64;
     let mut total = 0.0;
@@ -101,7 +106,10 @@ mod tests {
                 loss(&moved, &vectors, &triplets).0
             };
             let measured = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-            assert!((measured - slope).abs() < 1e-7, "{at:?}: {measured}, {slope}");
+            assert!(
+                (measured - slope).abs() < 1e-7,
+                "{at:?}: {measured}, {slope}"
+            );
         }
     }
 

@@ -1,11 +1,13 @@
-//! Metrics for labelled tables: rows of numbers with a class each, to be told apart by their nearest neighbours.
+//! Metrics for labelled tables: rows of numbers with a class each, to be told apart by their
+//! nearest neighbours.
 //!
-//! 1. **Closed form** (Zadeh, Hosseini and Sra, ICML 2016): `A = (S + e I)^-1 #_t (D + e I)`, `e` a thousandth of the mean
-//!    diagonal. `S` and `D` are the scatters of *all* pairs of one class and of different classes, which sums of
-//!    squares give exactly, or of each row and its 5 nearest of its class and of the others.
+//! 1. **Closed form** (Zadeh, Hosseini and Sra, ICML 2016): `A = (S + e I)^-1 #_t (D + e I)`, `e` a
+//!    thousandth of the mean diagonal. `S` and `D` are the scatters of *all* pairs of one class and
+//!    of different classes, which sums of squares give exactly, or of each row and its 5 nearest of
+//!    its class and of the others.
 //! 2. **Selection**: which scatters, and which `t`, by the 5-NN error in 3-fold cross-validation.
-//! 3. **Hinge**: 20 steps of L-BFGS with 3 targets and 10 impostors a row, distances scaled so that the median one to a
-//!    row's 5th neighbour is 2.
+//! 3. **Hinge**: 20 steps of L-BFGS with 3 targets and 10 impostors a row, distances scaled so that
+//!    the median one to a row's 5th neighbour is 2.
 
 mod neighbours;
 mod scatters;
@@ -89,18 +91,31 @@ impl Labelled {
     /// Fits to rows (`n x d`, columns of comparable scale) and the class of each.
     ///
     /// # Errors
-    /// [`LearnError::Numerical`] when a number is not finite or the lengths differ, [`LearnError::NotEnough`] when there
-    /// are not two classes, no class has two rows, or all rows are equal.
-    pub fn fit(&self, rows: ArrayView2<'_, f32>, classes: &[usize]) -> Result<LabelledFit, LearnError> {
+    /// [`LearnError::Numerical`] when a number is not finite or the lengths differ,
+    /// [`LearnError::NotEnough`] when there are not two classes, no class has two rows, or all rows
+    /// are equal.
+    pub fn fit(
+        &self,
+        rows: ArrayView2<'_, f32>,
+        classes: &[usize],
+    ) -> Result<LabelledFit, LearnError> {
         check(rows, classes)?;
         let rows = rows.as_standard_layout().into_owned();
         let all: Vec<usize> = (0..rows.nrows()).collect();
         let (pairs, t) = self.select(&rows, classes);
         let factor = closed_form(&rows, classes, &all, pairs)?.factor(t);
-        let factor = if self.closed_form_only { factor } else { on_hinge(factor, &rows, classes)? };
+        let factor = if self.closed_form_only {
+            factor
+        } else {
+            on_hinge(factor, &rows, classes)?
+        };
         let shaped = crate::shape::shaped(spd::gram(&factor), CONDITION_CAP)?;
         let metric = MahalanobisMetric::from_factor(&shaped.factor, shaped.condition);
-        Ok(LabelledFit { metric, t, all_pairs: pairs == Pairs::All })
+        Ok(LabelledFit {
+            metric,
+            t,
+            all_pairs: pairs == Pairs::All,
+        })
     }
 
     /// The scatters and the `t` of least error on held-out rows; the first of equals.
@@ -108,7 +123,8 @@ impl Labelled {
         let fold_of = self.deal(classes);
         let mut errors = [[0_usize; POSITIONS.len()]; 2];
         for fold in 0..FOLDS {
-            let (asked, known): (Vec<usize>, Vec<usize>) = (0..rows.nrows()).partition(|i| fold_of[*i] == fold);
+            let (asked, known): (Vec<usize>, Vec<usize>) =
+                (0..rows.nrows()).partition(|i| fold_of[*i] == fold);
             let stride = asked.len().div_ceil(ASKED).max(1);
             let asked: Vec<usize> = asked.into_iter().step_by(stride).collect();
             for (pairs, errors) in [Pairs::All, Pairs::Nearest].into_iter().zip(&mut errors) {
@@ -121,26 +137,44 @@ impl Labelled {
                 };
                 for (t, wrong) in POSITIONS.into_iter().zip(errors) {
                     let images = rows.dot(&geodesic.factor(t).mapv(|v| v as f32).t());
-                    let near = nearest(&images.select(Axis(0), &known), &images.select(Axis(0), &asked), VOTERS);
+                    let near = nearest(
+                        &images.select(Axis(0), &known),
+                        &images.select(Axis(0), &asked),
+                        VOTERS,
+                    );
                     let of = |i: &usize| classes[known[*i]];
-                    *wrong +=
-                        near.iter().zip(&asked).filter(|(n, q)| votes(n.iter().map(of)) != Some(classes[**q])).count();
+                    *wrong += near
+                        .iter()
+                        .zip(&asked)
+                        .filter(|(n, q)| votes(n.iter().map(of)) != Some(classes[**q]))
+                        .count();
                 }
             }
         }
         let all = [Pairs::All, Pairs::Nearest].into_iter().zip(errors);
-        let each = all.flat_map(|(pairs, errors)| POSITIONS.into_iter().zip(errors).map(move |(t, e)| (e, pairs, t)));
+        let each = all.flat_map(|(pairs, errors)| {
+            POSITIONS
+                .into_iter()
+                .zip(errors)
+                .map(move |(t, e)| (e, pairs, t))
+        });
         let best = each.min_by_key(|(e, ..)| *e);
         best.map_or((Pairs::All, POSITIONS[0]), |(_, pairs, t)| (pairs, t))
     }
 
     /// Which fold each row is in, each class spread evenly.
     fn deal(&self, classes: &[usize]) -> Vec<usize> {
-        let mut order: Vec<(usize, u64, usize)> =
-            classes.iter().enumerate().map(|(i, c)| (*c, mix(self.seed ^ mix(i as u64)), i)).collect();
+        let mut order: Vec<(usize, u64, usize)> = classes
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (*c, mix(self.seed ^ mix(i as u64)), i))
+            .collect();
         order.sort_unstable();
         let mut folds = vec![0; classes.len()];
-        order.into_iter().enumerate().for_each(|(at, (_, _, row))| folds[row] = at % FOLDS);
+        order
+            .into_iter()
+            .enumerate()
+            .for_each(|(at, (_, _, row))| folds[row] = at % FOLDS);
         folds
     }
 }
@@ -152,37 +186,65 @@ fn closed_form(
     of: &[usize],
     pairs: Pairs,
 ) -> Result<GeneralizedEigen, LearnError> {
-    let (similar, dissimilar) = scatters::scatters(rows, classes, of, pairs)
-        .ok_or_else(|| LearnError::NotEnough("rows of one class, or of different ones, do not differ at all".into()))?;
+    let (similar, dissimilar) = scatters::scatters(rows, classes, of, pairs).ok_or_else(|| {
+        LearnError::NotEnough(
+            "rows of one class, or of different ones, do not differ at all".into(),
+        )
+    })?;
     GeneralizedEigen::of_scatters(similar.view(), dissimilar.view())
 }
 
 /// The steps on the hinge loss.
-fn on_hinge(factor: Array2<f64>, rows: &Array2<f32>, classes: &[usize]) -> Result<Array2<f64>, LearnError> {
+fn on_hinge(
+    factor: Array2<f64>,
+    rows: &Array2<f32>,
+    classes: &[usize],
+) -> Result<Array2<f64>, LearnError> {
     let images = rows.dot(&factor.mapv(|v| v as f32).t());
-    let mut triplets: Vec<Triplets> =
-        (0..rows.nrows()).map(|anchor| Triplets { anchor, ..Triplets::default() }).collect();
+    let mut triplets: Vec<Triplets> = (0..rows.nrows())
+        .map(|anchor| Triplets {
+            anchor,
+            ..Triplets::default()
+        })
+        .collect();
     let mut reaches = Vec::with_capacity(rows.nrows());
     let by_class = scatters::by_class(classes, &(0..rows.nrows()).collect::<Vec<_>>());
     for members in &by_class {
-        let others: Vec<usize> = (0..rows.nrows()).filter(|i| classes[*i] != classes[members[0]]).collect();
+        let others: Vec<usize> = (0..rows.nrows())
+            .filter(|i| classes[*i] != classes[members[0]])
+            .collect();
         let own = images.select(Axis(0), members);
         // Each row is its own nearest, or as near as any that comes before it.
         let near = nearest(&own, &own, TARGETS + 1);
         let far = nearest(&images.select(Axis(0), &others), &own, IMPOSTORS);
         for ((i, near), far) in members.iter().zip(near).zip(far) {
             let t = &mut triplets[*i];
-            t.near = near.into_iter().map(|j| members[j]).filter(|j| j != i).take(TARGETS).collect();
+            t.near = near
+                .into_iter()
+                .map(|j| members[j])
+                .filter(|j| j != i)
+                .take(TARGETS)
+                .collect();
             t.far = far.into_iter().map(|j| others[j]).collect();
         }
     }
     let distance = |i: usize, j: usize| {
-        let pairs = images.row(i).into_iter().zip(images.row(j)).map(|(a, b)| f64::from(a - b).powi(2));
+        let pairs = images
+            .row(i)
+            .into_iter()
+            .zip(images.row(j))
+            .map(|(a, b)| f64::from(a - b).powi(2));
         pairs.sum::<f64>()
     };
     for t in &triplets {
-        // The 5th neighbour is found among the targets and the impostors, which hold all near ones of either kind.
-        let mut all: Vec<f64> = t.near.iter().chain(&t.far).map(|j| distance(t.anchor, *j)).collect();
+        // The 5th neighbour is found among the targets and the impostors, which hold all near ones
+        // of either kind.
+        let mut all: Vec<f64> = t
+            .near
+            .iter()
+            .chain(&t.far)
+            .map(|j| distance(t.anchor, *j))
+            .collect();
         all.sort_unstable_by(f64::total_cmp);
         reaches.extend(all.get(VOTERS - 1).or(all.last()));
     }
@@ -192,14 +254,21 @@ fn on_hinge(factor: Array2<f64>, rows: &Array2<f32>, classes: &[usize]) -> Resul
         return Ok(factor);
     }
     triplets.retain(|t| !t.near.is_empty() && !t.far.is_empty());
-    hinge::refine(factor * (REACH / median).sqrt(), &rows.mapv(f64::from), &triplets, &|| false)
+    hinge::refine(
+        factor * (REACH / median).sqrt(),
+        &rows.mapv(f64::from),
+        &triplets,
+        &|| false,
+    )
 }
 
 fn check(rows: ArrayView2<'_, f32>, classes: &[usize]) -> Result<(), LearnError> {
     let (n, d) = rows.dim();
     if n != classes.len() || d == 0 || d > crate::metric::MAX_DIM {
         let m = classes.len();
-        return Err(LearnError::Numerical(format!("{n} rows of {d} numbers with {m} classes; each row needs one")));
+        return Err(LearnError::Numerical(format!(
+            "{n} rows of {d} numbers with {m} classes; each row needs one"
+        )));
     }
     if let Some(((i, k), v)) = rows.indexed_iter().find(|(_, v)| !v.is_finite()) {
         return Err(LearnError::Numerical(format!("row {i}, column {k} is {v}")));

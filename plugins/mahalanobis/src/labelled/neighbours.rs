@@ -36,7 +36,8 @@ pub(super) fn nearest(among: &Array2<f32>, asked: &Array2<f32>, k: usize) -> Vec
     found
 }
 
-/// The class that most have; of equals, that of the nearest. Classes come nearest first; `None` when there are none.
+/// The class that most have; of equals, that of the nearest. Classes come nearest first; `None`
+/// when there are none.
 pub(super) fn votes(classes: impl Iterator<Item = usize>) -> Option<usize> {
     let classes: Vec<usize> = classes.collect();
     let count = |class: usize| classes.iter().filter(|c| **c == class).count();
@@ -58,7 +59,10 @@ mod tests {
     #[test]
     fn neighbours_come_in_order_and_ties_go_to_the_nearest() {
         let among = array![[0.0], [5.0], [1.0], [1.0], [-3.0]];
-        assert_eq!(nearest(&among, &array![[0.9], [-9.0]], 3), [[2, 3, 0], [4, 0, 2]]);
+        assert_eq!(
+            nearest(&among, &array![[0.9], [-9.0]], 3),
+            [[2, 3, 0], [4, 0, 2]]
+        );
         assert_eq!(nearest(&among, &array![[0.0]], 9)[0].len(), 5);
         assert_eq!(votes([1, 0, 0, 1, 2].into_iter()), Some(1));
         assert_eq!(votes([2, 0, 0].into_iter()), Some(0));

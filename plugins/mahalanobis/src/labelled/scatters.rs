@@ -44,7 +44,8 @@ pub(super) fn scatters(
     Some((ridged(similar)?, ridged(dissimilar)?))
 }
 
-/// Over all pairs `sum (x - y)(x - y)' = n sum (x - m)(x - m)'`, so both scatters follow from sums of squares.
+/// Over all pairs `sum (x - y)(x - y)' = n sum (x - m)(x - m)'`, so both scatters follow from sums
+/// of squares.
 fn of_all(rows: &Array2<f32>, classes: &[usize], of: &[usize]) -> (Array2<f64>, Array2<f64>) {
     let about_mean = |members: &[usize]| {
         let mut x = rows.select(Axis(0), members).mapv(f64::from);
@@ -65,13 +66,27 @@ fn of_nearest(rows: &Array2<f32>, classes: &[usize], of: &[usize]) -> (Array2<f6
     let stride = of.len().div_ceil(ANCHORS).max(1);
     let (mut similar, mut dissimilar) = (Vec::new(), Vec::new());
     for members in by_class(classes, of) {
-        let others: Vec<usize> = of.iter().copied().filter(|i| classes[*i] != classes[members[0]]).collect();
+        let others: Vec<usize> = of
+            .iter()
+            .copied()
+            .filter(|i| classes[*i] != classes[members[0]])
+            .collect();
         let asked: Vec<usize> = members.iter().copied().step_by(stride).collect();
         let at = rows.select(Axis(0), &asked);
-        for (among, k, to) in [(&members, NEIGHBOURS + 1, &mut similar), (&others, NEIGHBOURS, &mut dissimilar)] {
-            for (i, near) in asked.iter().zip(nearest(&rows.select(Axis(0), among), &at, k)) {
+        for (among, k, to) in [
+            (&members, NEIGHBOURS + 1, &mut similar),
+            (&others, NEIGHBOURS, &mut dissimilar),
+        ] {
+            for (i, near) in asked
+                .iter()
+                .zip(nearest(&rows.select(Axis(0), among), &at, k))
+            {
                 // A row is among its own class and is no pair with itself.
-                let near = near.into_iter().map(|j| among[j]).filter(|j| j != i).take(NEIGHBOURS);
+                let near = near
+                    .into_iter()
+                    .map(|j| among[j])
+                    .filter(|j| j != i)
+                    .take(NEIGHBOURS);
                 near.for_each(|j| to.extend((&rows.row(*i) - &rows.row(j)).mapv(f64::from)));
             }
         }
@@ -79,7 +94,8 @@ fn of_nearest(rows: &Array2<f32>, classes: &[usize], of: &[usize]) -> (Array2<f6
     let gram = |numbers: Vec<f64>| {
         let d = rows.ncols();
         let rows = numbers.len() / d;
-        Array2::from_shape_vec((rows, d), numbers).map_or_else(|_| Array2::zeros((d, d)), |z| spd::gram(&z))
+        Array2::from_shape_vec((rows, d), numbers)
+            .map_or_else(|_| Array2::zeros((d, d)), |z| spd::gram(&z))
     };
     (gram(similar), gram(dissimilar))
 }
@@ -107,12 +123,17 @@ mod tests {
         let mut expected = [Array2::<f64>::zeros((3, 3)), Array2::zeros((3, 3))];
         for i in 0..9 {
             for j in 0..i {
-                let z = (&rows.row(i) - &rows.row(j)).mapv(f64::from).insert_axis(Axis(0));
+                let z = (&rows.row(i) - &rows.row(j))
+                    .mapv(f64::from)
+                    .insert_axis(Axis(0));
                 expected[usize::from(classes[i] != classes[j])] += &z.t().dot(&z);
             }
         }
         for (found, expected) in [similar, dissimilar].iter().zip(&expected) {
-            assert!((found - expected).iter().all(|v| v.abs() < 1e-6), "{found} {expected}");
+            assert!(
+                (found - expected).iter().all(|v| v.abs() < 1e-6),
+                "{found} {expected}"
+            );
         }
     }
 }

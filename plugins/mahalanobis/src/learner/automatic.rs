@@ -1,5 +1,5 @@
-//! What is learned when nobody asks for a learner: `gmml`, and from enough judgements on `contrastive` where held-out
-//! judgements say clearly that it is better.
+//! What is learned when nobody asks for a learner: `gmml`, and from enough judgements on
+//! `contrastive` where held-out judgements say clearly that it is better.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,14 @@ impl Learner for Automatic {
     }
 
     fn variants(&self) -> &'static [Variant] {
-        const { &[Variant::gmml(0.6), Variant::gmml(0.5), Variant::gmml(0.7), REFINED] }
+        const {
+            &[
+                Variant::gmml(0.6),
+                Variant::gmml(0.5),
+                Variant::gmml(0.7),
+                REFINED,
+            ]
+        }
     }
 
     fn lambda(&self) -> f64 {

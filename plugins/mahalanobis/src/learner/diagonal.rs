@@ -1,7 +1,9 @@
-//! `diagonal`: one weight a coordinate, `a_k = s_k^(t-1) d_k^t`, the same geometric mean restricted to diagonals.
+//! `diagonal`: one weight a coordinate, `a_k = s_k^(t-1) d_k^t`, the same geometric mean restricted
+//! to diagonals.
 //!
-//! With `d` numbers to learn in place of `d (d + 1) / 2` it needs a tenth of the prior, and it costs next to nothing. It
-//! suits vectors whose coordinates mean something (tables); embeddings are better served by `gmml`.
+//! With `d` numbers to learn in place of `d (d + 1) / 2` it needs a tenth of the prior, and it
+//! costs next to nothing. It suits vectors whose coordinates mean something (tables); embeddings
+//! are better served by `gmml`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,10 @@ use ndarray::{Array1, Array2};
 use super::posterior::PseudoCounts;
 use super::{Family, Learner, Training, Variant};
 
-const PRIOR: PseudoCounts = PseudoCounts { similar: 10.0, dissimilar: 100.0 };
+const PRIOR: PseudoCounts = PseudoCounts {
+    similar: 10.0,
+    dissimilar: 100.0,
+};
 
 /// The closed form over diagonal matrices.
 #[derive(Debug)]
@@ -24,7 +29,11 @@ impl Learner for Diagonal {
 
     fn variants(&self) -> &'static [Variant] {
         const fn at(t: f64) -> Variant {
-            Variant { learner: "diagonal", t, refined: false }
+            Variant {
+                learner: "diagonal",
+                t,
+                refined: false,
+            }
         }
         const { &[at(0.6), at(0.5), at(0.7)] }
     }
@@ -39,7 +48,10 @@ impl Learner for Diagonal {
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
         let (similar, dissimilar) = PRIOR.posterior(training);
-        Ok(Box::new(Diagonals { similar: similar.diag().to_owned(), dissimilar: dissimilar.diag().to_owned() }))
+        Ok(Box::new(Diagonals {
+            similar: similar.diag().to_owned(),
+            dissimilar: dissimilar.diag().to_owned(),
+        }))
     }
 }
 
@@ -51,7 +63,9 @@ struct Diagonals {
 impl Family for Diagonals {
     fn matrix(&self, variant: Variant) -> Result<Array2<f64>, LearnError> {
         let pairs = self.similar.iter().zip(&self.dissimilar);
-        let weights: Array1<f64> = pairs.map(|(s, d)| s.powf(variant.t - 1.0) * d.powf(variant.t)).collect();
+        let weights: Array1<f64> = pairs
+            .map(|(s, d)| s.powf(variant.t - 1.0) * d.powf(variant.t))
+            .collect();
         Ok(Array2::from_diag(&weights))
     }
 }

@@ -1,7 +1,8 @@
-//! `gmml`: geometric mean metric learning (Zadeh, Hosseini and Sra, ICML 2016) between posterior scatters.
+//! `gmml`: geometric mean metric learning (Zadeh, Hosseini and Sra, ICML 2016) between posterior
+//! scatters.
 //!
-//! `A = S^^-1 #_t D^`: the closed form of a metric that makes similar pairs near and dissimilar ones far. One eigenproblem
-//! serves every `t`.
+//! `A = S^^-1 #_t D^`: the closed form of a metric that makes similar pairs near and dissimilar
+//! ones far. One eigenproblem serves every `t`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,10 @@ use super::{Family, Learner, Training, Variant};
 use crate::spd::GeneralizedEigen;
 
 /// The prior's weight, for learners over second moments of full matrices.
-pub(super) const PRIOR: PseudoCounts = PseudoCounts { similar: 100.0, dissimilar: 1000.0 };
+pub(super) const PRIOR: PseudoCounts = PseudoCounts {
+    similar: 100.0,
+    dissimilar: 1000.0,
+};
 
 /// The closed form over full matrices.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! `hinge`: the closed form refined on the hinge loss of (query, relevant, irrelevant) triplets.
 //!
-//! Made for labelled tables of few columns (see [`Labelled`](crate::Labelled)), where it was the best; on embeddings it
-//! knows no negatives but the judged ones, which `contrastive` does.
+//! Made for labelled tables of few columns (see [`Labelled`](crate::Labelled)), where it was the
+//! best; on embeddings it knows no negatives but the judged ones, which `contrastive` does.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,13 @@ impl Learner for Hinge {
     }
 
     fn variants(&self) -> &'static [Variant] {
-        const { &[Variant { learner: "hinge", t: 0.6, refined: true }] }
+        const {
+            &[Variant {
+                learner: "hinge",
+                t: 0.6,
+                refined: true,
+            }]
+        }
     }
 
     fn lambda(&self) -> f64 {
@@ -37,7 +43,10 @@ impl Learner for Hinge {
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
-        Ok(Box::new(Refinable { start: Gmml::geodesic(training)?, training }))
+        Ok(Box::new(Refinable {
+            start: Gmml::geodesic(training)?,
+            training,
+        }))
     }
 }
 
@@ -53,7 +62,11 @@ impl Family for Refinable<'_> {
             .training
             .anchors()
             .into_iter()
-            .map(|a| Triplets { anchor: a.row, near: a.positives.iter().map(|j| j.row).collect(), far: a.negatives })
+            .map(|a| Triplets {
+                anchor: a.row,
+                near: a.positives.iter().map(|j| j.row).collect(),
+                far: a.negatives,
+            })
             .filter(|t| !t.near.is_empty() && !t.far.is_empty())
             .collect();
         let vectors = self.training.evidence.vectors.mapv(f64::from);
@@ -61,7 +74,11 @@ impl Family for Refinable<'_> {
         let mut distances: Vec<f64> = triplets
             .iter()
             .flat_map(|t| {
-                t.near.iter().chain(&t.far).map(|j| (&images.row(t.anchor) - &images.row(*j)).mapv(|v| v * v).sum())
+                t.near.iter().chain(&t.far).map(|j| {
+                    (&images.row(t.anchor) - &images.row(*j))
+                        .mapv(|v| v * v)
+                        .sum()
+                })
             })
             .collect();
         distances.sort_unstable_by(f64::total_cmp);

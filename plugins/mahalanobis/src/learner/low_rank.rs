@@ -1,10 +1,10 @@
 //! `low-rank`: the closed form inside a subspace, the identity outside.
 //!
-//! `P` spans the directions in which the collection's items vary most (its principal components; for a person's metric, those
-//! of what all others judged to be apart); inside,
-//! `A_P = (P S^ P')^-1 #_t (P D^ P')` is scaled to the trace `k` of an identity, and `A = P' A_P P + (I - P'P)`. A fit costs an
-//! eigenproblem of `k` rows in place of `d`, and what has little variance, where `gmml` would rest on its prior alone, is
-//! left as the encoder gave it.
+//! `P` spans the directions in which the collection's items vary most (its principal components;
+//! for a person's metric, those of what all others judged to be apart); inside, `A_P = (P S^ P')^-1
+//! #_t (P D^ P')` is scaled to the trace `k` of an identity, and `A = P' A_P P + (I - P'P)`. A fit
+//! costs an eigenproblem of `k` rows in place of `d`, and what has little variance, where `gmml`
+//! would rest on its prior alone, is left as the encoder gave it.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,11 @@ impl Learner for LowRank {
 
     fn variants(&self) -> &'static [Variant] {
         const fn at(t: f64) -> Variant {
-            Variant { learner: "low-rank", t, refined: false }
+            Variant {
+                learner: "low-rank",
+                t,
+                refined: false,
+            }
         }
         const { &[at(0.6), at(0.5), at(0.7)] }
     }
@@ -47,13 +51,16 @@ impl Learner for LowRank {
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
         let (similar, dissimilar) = PRIOR.posterior(training);
         let vectors = spd::eigenvectors(training.prior.dissimilar.clone())?;
-        let basis = vectors.slice(s![vectors.nrows().saturating_sub(MAX_RANK).., ..]).to_owned();
+        let basis = vectors
+            .slice(s![vectors.nrows().saturating_sub(MAX_RANK).., ..])
+            .to_owned();
         let within = |m: Array2<f64>| {
             let mut inner = basis.dot(&m).dot(&basis.t());
             spd::symmetrise(&mut inner);
             inner
         };
-        let inside = GeneralizedEigen::of_scatters(within(similar).view(), within(dissimilar).view())?;
+        let inside =
+            GeneralizedEigen::of_scatters(within(similar).view(), within(dissimilar).view())?;
         Ok(Box::new(Inside { inside, basis }))
     }
 }
@@ -69,8 +76,8 @@ impl Family for Inside {
         let factor = self.inside.factor(variant.t);
         let trace: f64 = factor.iter().map(|v| v * v).sum();
         let scale = (factor.nrows() as f64 / trace).sqrt();
-        let mut a =
-            Array2::eye(self.basis.ncols()) - spd::gram(&self.basis) + spd::gram(&(factor * scale).dot(&self.basis));
+        let mut a = Array2::eye(self.basis.ncols()) - spd::gram(&self.basis)
+            + spd::gram(&(factor * scale).dot(&self.basis));
         spd::symmetrise(&mut a);
         Ok(a)
     }

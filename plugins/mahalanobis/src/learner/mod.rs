@@ -1,8 +1,9 @@
 //! One learner a room, all behind [`Learner`].
 //!
-//! A learner is given [`Training`] data and finds a *family* of matrices, one for each of its variants; which variant is
-//! used, the cap on the condition number, the scale, the held-out test and the report are the same for all and decided
-//! elsewhere. To add one: write its room, and list it in [`ALL`].
+//! A learner is given [`Training`] data and finds a *family* of matrices, one for each of its
+//! variants; which variant is used, the cap on the condition number, the scale, the held-out test
+//! and the report are the same for all and decided elsewhere. To add one: write its room, and list
+//! it in [`ALL`].
 
 mod anchors;
 mod automatic;
@@ -26,20 +27,38 @@ use crate::prior::Prior;
 use crate::scatter::Scatters;
 
 /// Every learner that can be asked for.
-const ALL: [&dyn Learner; 6] =
-    [&gmml::Gmml, &diagonal::Diagonal, &low_rank::LowRank, &contrastive::Contrastive, &hinge::Hinge, &naive::Naive];
+const ALL: [&dyn Learner; 6] = [
+    &gmml::Gmml,
+    &diagonal::Diagonal,
+    &low_rank::LowRank,
+    &contrastive::Contrastive,
+    &hinge::Hinge,
+    &naive::Naive,
+];
 
 /// Their names, in the same order.
-pub(crate) const NAMES: &[&str] = &["gmml", "diagonal", "low-rank", "contrastive", "hinge", "naive"];
+pub(crate) const NAMES: &[&str] = &[
+    "gmml",
+    "diagonal",
+    "low-rank",
+    "contrastive",
+    "hinge",
+    "naive",
+];
 
 /// The learner of a name, or what is taken when none is named.
 ///
 /// # Errors
 /// [`LearnError::UnknownLearner`].
 pub(crate) fn named(name: Option<&str>) -> Result<&'static dyn Learner, LearnError> {
-    let Some(name) = name else { return Ok(&automatic::Automatic) };
+    let Some(name) = name else {
+        return Ok(&automatic::Automatic);
+    };
     let found = ALL.into_iter().find(|l| l.name() == name);
-    found.ok_or_else(|| LearnError::UnknownLearner { name: name.into(), known: NAMES.join(", ") })
+    found.ok_or_else(|| LearnError::UnknownLearner {
+        name: name.into(),
+        known: NAMES.join(", "),
+    })
 }
 
 /// What a learner learns from.
@@ -63,8 +82,8 @@ pub(crate) trait Learner: Debug + Send + Sync {
     /// The name that a task asks for it by.
     fn name(&self) -> &'static str;
 
-    /// What it can do in more than one way. The first variant is the default; another is taken only when the held-out
-    /// judgements say clearly that it is better.
+    /// What it can do in more than one way. The first variant is the default; another is taken only
+    /// when the held-out judgements say clearly that it is better.
     fn variants(&self) -> &'static [Variant];
 
     /// The weight of its prior, for the report.
@@ -90,7 +109,11 @@ pub(crate) struct Variant {
 
 impl Variant {
     const fn gmml(t: f64) -> Self {
-        Self { learner: "gmml", t, refined: false }
+        Self {
+            learner: "gmml",
+            t,
+            refined: false,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! `naive`: `min tr(A S^) - tr(A D^)` over positive semidefinite `A` of a given trace. **For study only: it fails.**
+//! `naive`: `min tr(A S^) - tr(A D^)` over positive semidefinite `A` of a given trace. **For study
+//! only: it fails.**
 //!
-//! The objective is linear in `A`, so its minimum lies at an extreme point of the feasible set: `A = d v v'`, with `v` the
-//! eigenvector of the least eigenvalue of `S^ - D^`. Whatever the judgements, it measures along one direction and is
-//! blind to all others. Every sound objective bounds this: `gmml` by `tr(A^-1 D)` in place of `-tr(A D)`, `contrastive`
-//! and `hinge` by losses that let go of pairs that are right. The cap on the condition number, which lifts all other
+//! The objective is linear in `A`, so its minimum lies at an extreme point of the feasible set: `A
+//! = d v v'`, with `v` the eigenvector of the least eigenvalue of `S^ - D^`. Whatever the
+//! judgements, it measures along one direction and is blind to all others. Every sound objective
+//! bounds this: `gmml` by `tr(A^-1 D)` in place of `-tr(A D)`, `contrastive` and `hinge` by losses
+//! that let go of pairs that are right. The cap on the condition number, which lifts all other
 //! directions, is what makes its result a metric at all.
 
 use std::collections::BTreeMap;
@@ -25,7 +27,13 @@ impl Learner for Naive {
     }
 
     fn variants(&self) -> &'static [Variant] {
-        const { &[Variant { learner: "naive", t: 0.0, refined: false }] }
+        const {
+            &[Variant {
+                learner: "naive",
+                t: 0.0,
+                refined: false,
+            }]
+        }
     }
 
     fn lambda(&self) -> f64 {

@@ -1,7 +1,9 @@
-//! The two factorisations that everything rests on, Cholesky and the symmetric eigenproblem, by faer or by LAPACK.
+//! The two factorisations that everything rests on, Cholesky and the symmetric eigenproblem, by
+//! faer or by LAPACK.
 //!
-//! faer is pure Rust and was the faster of the two; LAPACK (through the system's `OpenBLAS`) comes with the feature
-//! `lapack` and is then what [`Default`] means. Both stay compiled, and the tests hold them to each other.
+//! faer is pure Rust and was the faster of the two; LAPACK (through the system's `OpenBLAS`) comes
+//! with the feature `lapack` and is then what [`Default`] means. Both stay compiled, and the tests
+//! hold them to each other.
 
 use affinis::LearnError;
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -17,7 +19,8 @@ pub(crate) type Eigen = (Vec<f64>, Array2<f64>);
 
 /// Factorisations of symmetric matrices (standard layout, both triangles filled).
 pub(crate) trait Backend {
-    /// The upper Cholesky factor `R` with `a = R'R`; `None` when `a` is not positive definite to working precision.
+    /// The upper Cholesky factor `R` with `a = R'R`; `None` when `a` is not positive definite to
+    /// working precision.
     fn cholesky(a: Array2<f64>) -> Option<Array2<f64>>;
 
     /// All eigenvalues and eigenvectors.
@@ -35,7 +38,10 @@ pub(crate) type Default = super::lapack::Lapack;
 
 /// Pure Rust, one thread.
 #[derive(Debug)]
-#[cfg_attr(all(feature = "lapack", not(test)), allow(dead_code, reason = "tests hold it against LAPACK"))]
+#[cfg_attr(
+    all(feature = "lapack", not(test)),
+    allow(dead_code, reason = "tests hold it against LAPACK")
+)]
 pub(crate) struct Faer;
 
 impl Backend for Faer {
@@ -58,7 +64,10 @@ impl Backend for Faer {
         for i in 1..d {
             a.row_mut(i).iter_mut().take(i).for_each(|v| *v = 0.0);
         }
-        a.diag().iter().all(|v| v.is_finite() && *v > 0.0).then_some(a)
+        a.diag()
+            .iter()
+            .all(|v| v.is_finite() && *v > 0.0)
+            .then_some(a)
     }
 
     fn eigen(a: Array2<f64>) -> Result<Eigen, LearnError> {
@@ -73,7 +82,10 @@ impl Backend for Faer {
     }
 }
 
-#[cfg_attr(all(feature = "lapack", not(test)), allow(dead_code, reason = "tests hold it against LAPACK"))]
+#[cfg_attr(
+    all(feature = "lapack", not(test)),
+    allow(dead_code, reason = "tests hold it against LAPACK")
+)]
 fn faer_evd(a: &Array2<f64>, vectors: Option<&mut Array2<f64>>) -> Result<Vec<f64>, LearnError> {
     let d = a.nrows();
     let mut values = vec![0.0; d];
@@ -81,8 +93,17 @@ fn faer_evd(a: &Array2<f64>, vectors: Option<&mut Array2<f64>>) -> Result<Vec<f6
         return Ok(values);
     }
     let params = Spec::new(<evd::SelfAdjointEvdParams as Auto<f64>>::auto());
-    let wanted = if vectors.is_some() { ComputeEigenvectors::Yes } else { ComputeEigenvectors::No };
-    let mut memory = MemBuffer::new(evd::self_adjoint_evd_scratch::<f64>(d, wanted, Par::Seq, params));
+    let wanted = if vectors.is_some() {
+        ComputeEigenvectors::Yes
+    } else {
+        ComputeEigenvectors::No
+    };
+    let mut memory = MemBuffer::new(evd::self_adjoint_evd_scratch::<f64>(
+        d,
+        wanted,
+        Par::Seq,
+        params,
+    ));
     evd::self_adjoint_evd(
         super::dense::view(a).transpose(),
         faer::diag::DiagMut::from_slice_mut(&mut values),
@@ -94,7 +115,9 @@ fn faer_evd(a: &Array2<f64>, vectors: Option<&mut Array2<f64>>) -> Result<Vec<f6
     )
     .map_err(|_| LearnError::Numerical("the symmetric eigenproblem did not converge".into()))?;
     if values.iter().any(|v| !v.is_finite()) {
-        return Err(LearnError::Numerical("the symmetric eigenproblem gave a value that is not finite".into()));
+        return Err(LearnError::Numerical(
+            "the symmetric eigenproblem gave a value that is not finite".into(),
+        ));
     }
     Ok(values)
 }

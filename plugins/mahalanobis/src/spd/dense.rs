@@ -1,16 +1,17 @@
-//! Products and triangular solves on row-major `Array2<f64>`, done by faer in place, without copies.
+//! Products and triangular solves on row-major `Array2<f64>`, done by faer in place, without
+//! copies.
 //!
-//! A row-major matrix is the transpose of the column-major one in the same memory, and faer takes any strides, so all
-//! of this is a matter of views. Symmetric results are computed as one triangle and mirrored, which makes them
-//! symmetric to the bit.
+//! A row-major matrix is the transpose of the column-major one in the same memory, and faer takes
+//! any strides, so all of this is a matter of views. Symmetric results are computed as one triangle
+//! and mirrored, which makes them symmetric to the bit.
 
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as matmul_structured};
 use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
 use faer::{Accum, MatMut, MatRef, Par};
 use ndarray::{Array2, ArrayView2};
 
-/// Everything runs on the calling thread: results do not depend on the number of cores, and a refit in the background
-/// leaves the other cores to searches.
+/// Everything runs on the calling thread: results do not depend on the number of cores, and a refit
+/// in the background leaves the other cores to searches.
 const PAR: Par = Par::Seq;
 
 /// Which part of a factor may be other than zero; the rest is not read.
@@ -86,7 +87,8 @@ pub(crate) fn symmetric_product(
     out
 }
 
-/// Adds `z' z` to the lower triangle of `out` (`d x d`) for `z` with `d` columns. Call [`mirror`] after the last one.
+/// Adds `z' z` to the lower triangle of `out` (`d x d`) for `z` with `d` columns. Call [`mirror`]
+/// after the last one.
 pub(crate) fn add_gram(out: &mut Array2<f64>, z: ArrayView2<'_, f64>) {
     let (rows, columns) = z.dim();
     let Some(slice) = z.to_slice() else { return };
@@ -121,7 +123,8 @@ pub(crate) fn mirror(a: &mut Array2<f64>) {
     }
 }
 
-/// Solves `r t = b'` for upper triangular `r` and returns `t'`: each row of `b` is one right-hand side.
+/// Solves `r t = b'` for upper triangular `r` and returns `t'`: each row of `b` is one right-hand
+/// side.
 pub(crate) fn solve_upper_rows(r: &Array2<f64>, mut b: Array2<f64>) -> Array2<f64> {
     solve_upper_triangular_in_place(view(r), view_mut(&mut b).transpose_mut(), PAR);
     b
@@ -139,5 +142,9 @@ pub(crate) fn solve_upper_right(r: &Array2<f64>, mut b: Array2<f64>) -> Array2<f
 
 fn oriented(x: &Array2<f64>, shape: Shape, transposed: bool) -> (MatRef<'_, f64>, BlockStructure) {
     let structure = BlockStructure::from(shape);
-    if transposed { (view(x).transpose(), structure.transpose()) } else { (view(x), structure) }
+    if transposed {
+        (view(x).transpose(), structure.transpose())
+    } else {
+        (view(x), structure)
+    }
 }

@@ -1,4 +1,5 @@
-//! The factorisations by LAPACK (`potrf`, `syev`), through ndarray-linalg and the system's `OpenBLAS`.
+//! The factorisations by LAPACK (`potrf`, `syev`), through ndarray-linalg and the system's
+//! `OpenBLAS`.
 
 use affinis::LearnError;
 use ndarray::Array2;
@@ -15,8 +16,16 @@ impl Backend for Lapack {
         if a.is_empty() {
             return Some(a);
         }
-        let factor = a.cholesky(UPLO::Upper).ok()?.as_standard_layout().into_owned();
-        factor.diag().iter().all(|v| v.is_finite() && *v > 0.0).then_some(factor)
+        let factor = a
+            .cholesky(UPLO::Upper)
+            .ok()?
+            .as_standard_layout()
+            .into_owned();
+        factor
+            .diag()
+            .iter()
+            .all(|v| v.is_finite() && *v > 0.0)
+            .then_some(factor)
     }
 
     fn eigen(a: Array2<f64>) -> Result<Eigen, LearnError> {
@@ -24,7 +33,10 @@ impl Backend for Lapack {
             return Ok((Vec::new(), a));
         }
         let (values, vectors) = a.eigh(UPLO::Lower).map_err(|e| breakdown(&e))?;
-        Ok((values.to_vec(), vectors.reversed_axes().as_standard_layout().into_owned()))
+        Ok((
+            values.to_vec(),
+            vectors.reversed_axes().as_standard_layout().into_owned(),
+        ))
     }
 
     fn eigenvalues(a: Array2<f64>) -> Result<Vec<f64>, LearnError> {

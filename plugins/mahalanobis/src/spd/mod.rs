@@ -1,8 +1,10 @@
-//! Symmetric positive definite matrices: the weighted geometric mean, and what is read off a spectrum.
+//! Symmetric positive definite matrices: the weighted geometric mean, and what is read off a
+//! spectrum.
 //!
-//! `X #_t Y = X^1/2 (X^-1/2 Y X^-1/2)^t X^1/2` is the point at `t` on the geodesic from `X` to `Y` (Bhatia, *Positive
-//! Definite Matrices*, 2007, chapter 6). It is computed as Iannazzo does (arXiv 1201.0101, section 3), by Cholesky
-//! factors and one symmetric eigenproblem, which serves every `t`.
+//! `X #_t Y = X^1/2 (X^-1/2 Y X^-1/2)^t X^1/2` is the point at `t` on the geodesic from `X` to `Y`
+//! (Bhatia, *Positive Definite Matrices*, 2007, chapter 6). It is computed as Iannazzo does (arXiv
+//! 1201.0101, section 3), by Cholesky factors and one symmetric eigenproblem, which serves every
+//! `t`.
 
 mod backend;
 mod dense;
@@ -21,9 +23,11 @@ use dense::Shape;
 pub(crate) use backend::symmetrise;
 pub(crate) use dense::{add_gram, gram, mirror, solve_upper_right, solve_upper_rows};
 
-/// The geodesic between two symmetric positive definite matrices, factored once for every point on it.
+/// The geodesic between two symmetric positive definite matrices, factored once for every point on
+/// it.
 ///
-/// Both ends are diagonal in one basis `B` (rows `b_k`): `X = B'B` and `Y = B' diag(w) B`, so `X #_t Y = B' diag(w^t) B`.
+/// Both ends are diagonal in one basis `B` (rows `b_k`): `X = B'B` and `Y = B' diag(w) B`, so `X
+/// #_t Y = B' diag(w^t) B`.
 #[derive(Debug, Clone)]
 pub struct GeneralizedEigen {
     values: Vec<f64>,
@@ -35,16 +39,20 @@ pub struct GeneralizedEigen {
 impl GeneralizedEigen {
     /// The geodesic from `x` to `y` (`d x d`, symmetric positive definite).
     ///
-    /// The two are swapped when `x` is the worse conditioned, by the ratio of the Cholesky factors' diagonals.
+    /// The two are swapped when `x` is the worse conditioned, by the ratio of the Cholesky factors'
+    /// diagonals.
     ///
     /// # Errors
-    /// [`LearnError::NotAMetric`] when either is not symmetric positive definite to working precision, or they differ
-    /// in size.
+    /// [`LearnError::NotAMetric`] when either is not symmetric positive definite to working
+    /// precision, or they differ in size.
     pub fn between(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
         Self::between_with::<backend::Default>(x, y)
     }
 
-    fn between_with<F: Backend>(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
+    fn between_with<F: Backend>(
+        x: ArrayView2<'_, f64>,
+        y: ArrayView2<'_, f64>,
+    ) -> Result<Self, LearnError> {
         check_ends(x, y)?;
         let rx = factor::<F>(x, "the near end of the geodesic")?;
         let ry = factor::<F>(y, "the far end of the geodesic")?;
@@ -54,10 +62,15 @@ impl GeneralizedEigen {
         let z = dense::solve_upper_right(&near, far);
         let (values, vectors) = F::eigen(dense::gram(&z))?;
         let basis = dense::product((&vectors, Shape::Full, false), (&near, Shape::Upper));
-        Ok(Self { values: positive(values), basis, swapped })
+        Ok(Self {
+            values: positive(values),
+            basis,
+            swapped,
+        })
     }
 
-    /// The geodesic from `s^-1` to `d`, without inverting `s`: GMML's path from the similar scatter to the dissimilar.
+    /// The geodesic from `s^-1` to `d`, without inverting `s`: GMML's path from the similar scatter
+    /// to the dissimilar.
     ///
     /// With `s = LL'`: `L'dL = V diag(w) V'` and `B = V' L^-1`.
     ///
@@ -67,20 +80,38 @@ impl GeneralizedEigen {
         Self::of_scatters_with::<backend::Default>(s, d)
     }
 
-    fn of_scatters_with<F: Backend>(s: ArrayView2<'_, f64>, d: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
+    fn of_scatters_with<F: Backend>(
+        s: ArrayView2<'_, f64>,
+        d: ArrayView2<'_, f64>,
+    ) -> Result<Self, LearnError> {
         check_ends(s, d)?;
         // R = L' is upper: L'dL = R (R d)' = R (d R').
         let r = factor::<F>(s, "the scatter of similar pairs")?;
-        let rd = dense::product((&r, Shape::Upper, false), (&d.as_standard_layout().into_owned(), Shape::Full));
+        let rd = dense::product(
+            (&r, Shape::Upper, false),
+            (&d.as_standard_layout().into_owned(), Shape::Full),
+        );
         let inner = dense::symmetric_product(
             (&r, Shape::Upper, false),
-            (&rd.reversed_axes().as_standard_layout().into_owned(), Shape::Full),
+            (
+                &rd.reversed_axes().as_standard_layout().into_owned(),
+                Shape::Full,
+            ),
         );
         let (values, vectors) = F::eigen(inner)?;
-        if values.first().is_some_and(|w| *w < -1e-9 * values.last().copied().unwrap_or(0.0).abs()) {
-            return Err(LearnError::NotAMetric("the scatter of dissimilar pairs is not positive definite".into()));
+        if values
+            .first()
+            .is_some_and(|w| *w < -1e-9 * values.last().copied().unwrap_or(0.0).abs())
+        {
+            return Err(LearnError::NotAMetric(
+                "the scatter of dissimilar pairs is not positive definite".into(),
+            ));
         }
-        Ok(Self { values: positive(values), basis: dense::solve_upper_rows(&r, vectors), swapped: false })
+        Ok(Self {
+            values: positive(values),
+            basis: dense::solve_upper_rows(&r, vectors),
+            swapped: false,
+        })
     }
 
     /// The point at `t`: `X` at 0, `Y` at 1. Outside of `[0, 1]` the geodesic goes on.
@@ -99,9 +130,14 @@ impl GeneralizedEigen {
         factor
     }
 
-    /// The eigenvalues of `X^-1 Y`, ascending: by how much squared lengths grow from one end to the other.
+    /// The eigenvalues of `X^-1 Y`, ascending: by how much squared lengths grow from one end to the
+    /// other.
     pub fn values(&self) -> Vec<f64> {
-        if self.swapped { self.values.iter().rev().map(|w| 1.0 / w).collect() } else { self.values.clone() }
+        if self.swapped {
+            self.values.iter().rev().map(|w| 1.0 / w).collect()
+        } else {
+            self.values.clone()
+        }
     }
 }
 
@@ -118,14 +154,19 @@ impl GeneralizedEigen {
 ///
 /// # Errors
 /// As [`GeneralizedEigen::between`].
-pub fn geometric_mean(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>, t: f64) -> Result<Array2<f64>, LearnError> {
+pub fn geometric_mean(
+    x: ArrayView2<'_, f64>,
+    y: ArrayView2<'_, f64>,
+    t: f64,
+) -> Result<Array2<f64>, LearnError> {
     Ok(GeneralizedEigen::between(x, y)?.at(t))
 }
 
 /// The upper Cholesky factor `R` of `a = R'R`.
 ///
 /// # Errors
-/// [`LearnError::NotAMetric`] when `a` is not square, symmetric and positive definite to working precision.
+/// [`LearnError::NotAMetric`] when `a` is not square, symmetric and positive definite to working
+/// precision.
 pub fn cholesky(a: ArrayView2<'_, f64>) -> Result<Array2<f64>, LearnError> {
     check_symmetric(a)?;
     factor::<backend::Default>(a, "the matrix")
@@ -134,20 +175,25 @@ pub fn cholesky(a: ArrayView2<'_, f64>) -> Result<Array2<f64>, LearnError> {
 /// The smallest and the largest eigenvalue of a symmetric matrix.
 ///
 /// # Errors
-/// [`LearnError::NotAMetric`] when it is not square and symmetric, [`LearnError::Numerical`] when the eigenproblem does not converge.
+/// [`LearnError::NotAMetric`] when it is not square and symmetric, [`LearnError::Numerical`] when
+/// the eigenproblem does not converge.
 pub fn extreme_eigenvalues(a: ArrayView2<'_, f64>) -> Result<(f64, f64), LearnError> {
     check_symmetric(a)?;
     let values = backend::Default::eigenvalues(a.as_standard_layout().into_owned())?;
     match (values.first(), values.last()) {
         (Some(&least), Some(&greatest)) => Ok((least, greatest)),
-        _ => Err(LearnError::Numerical("a matrix without rows has no eigenvalues".into())),
+        _ => Err(LearnError::Numerical(
+            "a matrix without rows has no eigenvalues".into(),
+        )),
     }
 }
 
-/// The eigenvalues of a symmetric matrix, ascending, and its eigenvectors as rows in the same order.
+/// The eigenvalues of a symmetric matrix, ascending, and its eigenvectors as rows in the same
+/// order.
 ///
 /// # Errors
-/// [`LearnError::NotAMetric`] when it is not square and symmetric, [`LearnError::Numerical`] when the eigenproblem does not converge.
+/// [`LearnError::NotAMetric`] when it is not square and symmetric, [`LearnError::Numerical`] when
+/// the eigenproblem does not converge.
 pub fn eigen(a: ArrayView2<'_, f64>) -> Result<(Vec<f64>, Array2<f64>), LearnError> {
     check_symmetric(a)?;
     backend::Default::eigen(a.as_standard_layout().into_owned())
@@ -165,7 +211,10 @@ pub(crate) fn gram_of_upper(r: &Array2<f64>) -> Array2<f64> {
 
 /// `x R'` of an upper triangular `R`: the images of rows `x` (`n x d`).
 pub(crate) fn images(x: &Array2<f64>, r: &Array2<f64>) -> Array2<f64> {
-    dense::product((x, Shape::Full, false), (&r.t().as_standard_layout().into_owned(), Shape::Lower))
+    dense::product(
+        (x, Shape::Full, false),
+        (&r.t().as_standard_layout().into_owned(), Shape::Lower),
+    )
 }
 
 fn factor<F: Backend>(a: ArrayView2<'_, f64>, what: &str) -> Result<Array2<f64>, LearnError> {
@@ -175,7 +224,11 @@ fn factor<F: Backend>(a: ArrayView2<'_, f64>, what: &str) -> Result<Array2<f64>,
 
 fn check_ends(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Result<(), LearnError> {
     if x.dim() != y.dim() {
-        return Err(LearnError::NotAMetric(format!("{:?} and {:?} are not one size", x.dim(), y.dim())));
+        return Err(LearnError::NotAMetric(format!(
+            "{:?} and {:?} are not one size",
+            x.dim(),
+            y.dim()
+        )));
     }
     check_symmetric(x)?;
     check_symmetric(y)
@@ -184,10 +237,16 @@ fn check_ends(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Result<(), Lear
 /// Refuses what is not square and symmetric to 1e-8 of its largest number.
 pub(crate) fn check_symmetric(a: ArrayView2<'_, f64>) -> Result<(), LearnError> {
     if a.nrows() != a.ncols() {
-        return Err(LearnError::NotAMetric(format!("{:?} is not square", a.dim())));
+        return Err(LearnError::NotAMetric(format!(
+            "{:?} is not square",
+            a.dim()
+        )));
     }
     let slack = 1e-8 * a.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
-    match a.indexed_iter().find(|((i, j), v)| (**v - a[[*j, *i]]).abs() > slack) {
+    match a
+        .indexed_iter()
+        .find(|((i, j), v)| (**v - a[[*j, *i]]).abs() > slack)
+    {
         Some(((i, j), _)) => Err(LearnError::NotAMetric(format!(
             "row {i}, column {j} differs from row {j}, column {i}; it must be symmetric"
         ))),
@@ -197,11 +256,15 @@ pub(crate) fn check_symmetric(a: ArrayView2<'_, f64>) -> Result<(), LearnError> 
 
 /// A cheap lower bound of `cond(R'R)`.
 fn pivot_ratio(r: &Array2<f64>) -> f64 {
-    let (least, greatest) = r.diag().iter().fold((f64::MAX, 0.0_f64), |(l, g), v| (l.min(*v), g.max(*v)));
+    let (least, greatest) = r
+        .diag()
+        .iter()
+        .fold((f64::MAX, 0.0_f64), |(l, g), v| (l.min(*v), g.max(*v)));
     (greatest / least).powi(2)
 }
 
-/// Lifts eigenvalues that rounding has put at or below zero to the smallest one that the precision can tell from it.
+/// Lifts eigenvalues that rounding has put at or below zero to the smallest one that the precision
+/// can tell from it.
 fn positive(mut values: Vec<f64>) -> Vec<f64> {
     let floor = values.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE) * f64::EPSILON;
     for w in &mut values {

@@ -1,15 +1,18 @@
-//! The geometric mean's defining properties, on matrices both tame and ill conditioned, by every backend.
+//! The geometric mean's defining properties, on matrices both tame and ill conditioned, by every
+//! backend.
 
 use ndarray::{Array2, array};
 
 use super::backend::{Backend, Faer};
 use super::*;
 
-/// Symmetric positive definite, eigenvalues spread geometrically from 1 down to `1 / condition`, in a basis by seed.
+/// Symmetric positive definite, eigenvalues spread geometrically from 1 down to `1 / condition`, in
+/// a basis by seed.
 fn spd(d: usize, condition: f64, seed: u64) -> Array2<f64> {
     let basis = orthogonal(d, seed);
-    let scaled =
-        Array2::from_shape_fn((d, d), |(i, j)| basis[[i, j]] * condition.powf(-0.5 * j as f64 / (d - 1).max(1) as f64));
+    let scaled = Array2::from_shape_fn((d, d), |(i, j)| {
+        basis[[i, j]] * condition.powf(-0.5 * j as f64 / (d - 1).max(1) as f64)
+    });
     let mut a = scaled.dot(&scaled.t());
     symmetrise(&mut a);
     a
@@ -38,8 +41,13 @@ const SIZES: [usize; 5] = [1, 2, 5, 30, 65];
 fn the_half_way_metric_carries_one_scatter_to_the_other() {
     for d in SIZES {
         let (s, target) = (spd(d, 1e3, 1), spd(d, 1e2, 2));
-        let a = GeneralizedEigen::of_scatters(s.view(), target.view()).unwrap().at(0.5);
-        assert!(error(&a.dot(&s).dot(&a), &target) < 1e-10, "A S A = D, d {d}");
+        let a = GeneralizedEigen::of_scatters(s.view(), target.view())
+            .unwrap()
+            .at(0.5);
+        assert!(
+            error(&a.dot(&s).dot(&a), &target) < 1e-10,
+            "A S A = D, d {d}"
+        );
     }
 }
 
@@ -52,7 +60,10 @@ fn the_ends_of_the_geodesic_are_its_ends() {
             assert!(error(&geometric_mean(x.view(), y.view(), 1.0).unwrap(), y) < 1e-11);
         }
         let path = GeneralizedEigen::of_scatters(x.view(), y.view()).unwrap();
-        assert!(error(&path.at(0.0).dot(&x), &Array2::eye(d)) < 1e-9, "at 0 it is the inverse of the first");
+        assert!(
+            error(&path.at(0.0).dot(&x), &Array2::eye(d)) < 1e-9,
+            "at 0 it is the inverse of the first"
+        );
         assert!(error(&path.at(1.0), &y) < 1e-9);
     }
 }
@@ -65,8 +76,17 @@ fn the_mean_is_invariant_under_congruence() {
         let mut congruent = [&x, &y].map(|m| g.t().dot(m).dot(&g));
         congruent.iter_mut().for_each(symmetrise);
         let [gx, gy] = congruent;
-        let outside = g.t().dot(&geometric_mean(x.view(), y.view(), 0.3).unwrap()).dot(&g);
-        assert!(error(&geometric_mean(gx.view(), gy.view(), 0.3).unwrap(), &outside) < 1e-9, "d {d}");
+        let outside = g
+            .t()
+            .dot(&geometric_mean(x.view(), y.view(), 0.3).unwrap())
+            .dot(&g);
+        assert!(
+            error(
+                &geometric_mean(gx.view(), gy.view(), 0.3).unwrap(),
+                &outside
+            ) < 1e-9,
+            "d {d}"
+        );
     }
 }
 
@@ -82,7 +102,11 @@ fn going_back_is_going_on() {
 
 #[test]
 fn commuting_matrices_have_the_scalar_mean() {
-    let mean = geometric_mean(array![[1.0, 0.0], [0.0, 16.0]].view(), array![[4.0, 0.0], [0.0, 1.0]].view(), 0.5);
+    let mean = geometric_mean(
+        array![[1.0, 0.0], [0.0, 16.0]].view(),
+        array![[4.0, 0.0], [0.0, 1.0]].view(),
+        0.5,
+    );
     assert!(error(&mean.unwrap(), &array![[2.0, 0.0], [0.0, 4.0]]) < 1e-14);
 }
 
@@ -95,17 +119,36 @@ fn ill_conditioned_ends_keep_eight_digits() {
         // A X^-1 A = Y, by a solve with the factor of X.
         let r = cholesky(x.view()).unwrap();
         let half = dense::solve_upper_right(&r, a);
-        assert!(error(&half.dot(&half.t()), &y) < 1e-6, "condition {condition:e}: {}", error(&half.dot(&half.t()), &y));
+        assert!(
+            error(&half.dot(&half.t()), &y) < 1e-6,
+            "condition {condition:e}: {}",
+            error(&half.dot(&half.t()), &y)
+        );
     }
 }
 
 #[test]
 fn what_is_not_positive_definite_is_refused() {
     let good = Array2::<f64>::eye(2);
-    for bad in [array![[1.0, 2.0], [2.0, 1.0]], array![[0.0, 0.0], [0.0, 0.0]], array![[1.0, 1.0], [1.0, 1.0 - 1e-15]]]
-    {
-        assert!(matches!(geometric_mean(bad.view(), good.view(), 0.5), Err(LearnError::NotAMetric(_))), "{bad}");
-        assert!(matches!(geometric_mean(good.view(), bad.view(), 0.5), Err(LearnError::NotAMetric(_))), "{bad}");
+    for bad in [
+        array![[1.0, 2.0], [2.0, 1.0]],
+        array![[0.0, 0.0], [0.0, 0.0]],
+        array![[1.0, 1.0], [1.0, 1.0 - 1e-15]],
+    ] {
+        assert!(
+            matches!(
+                geometric_mean(bad.view(), good.view(), 0.5),
+                Err(LearnError::NotAMetric(_))
+            ),
+            "{bad}"
+        );
+        assert!(
+            matches!(
+                geometric_mean(good.view(), bad.view(), 0.5),
+                Err(LearnError::NotAMetric(_))
+            ),
+            "{bad}"
+        );
     }
     let (small, wide) = (Array2::<f64>::eye(1), Array2::<f64>::zeros((2, 3)));
     assert!(geometric_mean(good.view(), small.view(), 0.5).is_err());
@@ -127,13 +170,24 @@ fn factorisations_restore<F: Backend>() {
         let a = spd(d, 1e4, 12);
         let r = F::cholesky(a.clone()).unwrap();
         assert!(error(&gram_of_upper(&r), &a) < 1e-13);
-        assert!((1..d).all(|i| (0..i).all(|j| r[[i, j]] == 0.0)), "the factor is upper triangular");
+        assert!(
+            (1..d).all(|i| (0..i).all(|j| r[[i, j]] == 0.0)),
+            "the factor is upper triangular"
+        );
         let (values, vectors) = F::eigen(a.clone()).unwrap();
-        let restored = vectors.t().dot(&Array2::from_diag(&ndarray::Array1::from(values.clone()))).dot(&vectors);
+        let restored = vectors
+            .t()
+            .dot(&Array2::from_diag(&ndarray::Array1::from(values.clone())))
+            .dot(&vectors);
         assert!(error(&restored, &a) < 1e-12);
         assert!(values.is_sorted());
         let alone = F::eigenvalues(a).unwrap();
-        assert!(alone.iter().zip(&values).all(|(x, y)| (x - y).abs() < 1e-12));
+        assert!(
+            alone
+                .iter()
+                .zip(&values)
+                .all(|(x, y)| (x - y).abs() < 1e-12)
+        );
     }
 }
 
@@ -144,11 +198,19 @@ fn faer_and_lapack_agree() {
     for d in SIZES.into_iter().chain([130]) {
         let (x, y) = (spd(d, 1e4, 13), spd(d, 1e3, 14));
         for t in [0.0, 0.5, 0.6, 1.0] {
-            let by_faer = GeneralizedEigen::between_with::<Faer>(x.view(), y.view()).unwrap().at(t);
-            let by_lapack = GeneralizedEigen::between_with::<Lapack>(x.view(), y.view()).unwrap().at(t);
+            let by_faer = GeneralizedEigen::between_with::<Faer>(x.view(), y.view())
+                .unwrap()
+                .at(t);
+            let by_lapack = GeneralizedEigen::between_with::<Lapack>(x.view(), y.view())
+                .unwrap()
+                .at(t);
             assert!(error(&by_faer, &by_lapack) < 1e-9, "d {d}, t {t}");
-            let by_faer = GeneralizedEigen::of_scatters_with::<Faer>(x.view(), y.view()).unwrap().at(t);
-            let by_lapack = GeneralizedEigen::of_scatters_with::<Lapack>(x.view(), y.view()).unwrap().at(t);
+            let by_faer = GeneralizedEigen::of_scatters_with::<Faer>(x.view(), y.view())
+                .unwrap()
+                .at(t);
+            let by_lapack = GeneralizedEigen::of_scatters_with::<Lapack>(x.view(), y.view())
+                .unwrap()
+                .at(t);
             assert!(error(&by_faer, &by_lapack) < 1e-9, "scatters, d {d}, t {t}");
         }
     }

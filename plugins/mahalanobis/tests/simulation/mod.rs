@@ -1,5 +1,5 @@
-//! Simulated users over labelled texts: a stored item is the query, and results of the current ranking are judged
-//! relevant when their label is the query's.
+//! Simulated users over labelled texts: a stored item is the query, and results of the current
+//! ranking are judged relevant when their label is the query's.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 #[path = "../../../../tests/common/skip.rs"]
@@ -38,7 +38,10 @@ impl Random {
 
     /// About normal, by the sum of twelve.
     pub(crate) fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.next() as f64 / u64::MAX as f64).sum::<f64>() - 6.0
+        (0..12)
+            .map(|_| self.next() as f64 / u64::MAX as f64)
+            .sum::<f64>()
+            - 6.0
     }
 
     /// `k` different numbers below `n`.
@@ -60,34 +63,58 @@ pub(crate) fn corpus(name: &'static str) -> Option<Corpus> {
 
 /// Where large data is looked for.
 pub(crate) fn data() -> PathBuf {
-    std::env::var_os("AFFINIS_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from)
+    std::env::var_os("AFFINIS_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    )
 }
 
 /// The same from a directory that need not be the one of the tests.
 pub(crate) fn corpus_in(root: &Path, name: &'static str) -> Option<Corpus> {
     let vectors = root.join(format!("text/{name}.minilm384.f16.npy"));
-    let (Ok(bytes), Ok(text)) =
-        (std::fs::read(&vectors), std::fs::read_to_string(root.join(format!("text/{name}.tsv"))))
-    else {
-        skip::skipped(&format!("{} is not there; set AFFINIS_DATA to the data directory", vectors.display()));
+    let (Ok(bytes), Ok(text)) = (
+        std::fs::read(&vectors),
+        std::fs::read_to_string(root.join(format!("text/{name}.tsv"))),
+    ) else {
+        skip::skipped(&format!(
+            "{} is not there; set AFFINIS_DATA to the data directory",
+            vectors.display()
+        ));
         return None;
     };
     let vectors = f16_npy(&bytes, 384);
-    let labels: Vec<String> = text.lines().map(|l| l.split('\t').next().unwrap_or_default().to_owned()).collect();
-    let texts = text.lines().map(|l| l.split('\t').nth(1).unwrap_or_default().to_owned()).collect();
+    let labels: Vec<String> = text
+        .lines()
+        .map(|l| l.split('\t').next().unwrap_or_default().to_owned())
+        .collect();
+    let texts = text
+        .lines()
+        .map(|l| l.split('\t').nth(1).unwrap_or_default().to_owned())
+        .collect();
     assert_eq!(labels.len(), vectors.nrows());
     let sample = sample_of(&vectors, 7);
-    Some(Corpus { name, vectors, labels, texts, sample })
+    Some(Corpus {
+        name,
+        vectors,
+        labels,
+        texts,
+        sample,
+    })
 }
 
 /// Rows of `columns` numbers from the data of a version 1 npy file.
 fn f16_npy(bytes: &[u8], columns: usize) -> Array2<f32> {
     let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    assert!(bytes.starts_with(b"\x93NUMPY\x01") && String::from_utf8_lossy(&bytes[..header]).contains("<f2"));
-    let numbers: Vec<f32> =
-        bytes[header..].chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
-    Array2::from_shape_vec((numbers.len() / columns, columns), numbers).expect("the file holds whole rows")
+    assert!(
+        bytes.starts_with(b"\x93NUMPY\x01")
+            && String::from_utf8_lossy(&bytes[..header]).contains("<f2")
+    );
+    let numbers: Vec<f32> = bytes[header..]
+        .chunks_exact(2)
+        .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+        .collect();
+    Array2::from_shape_vec((numbers.len() / columns, columns), numbers)
+        .expect("the file holds whole rows")
 }
 
 /// What a store would give: 2,000 items, and 1,000 items' differences to their 10 nearest.
@@ -96,23 +123,41 @@ pub(crate) fn sample_of(vectors: &Array2<f32>, seed: u64) -> Sample {
     let items = vectors.select(Axis(0), &random.choose(vectors.nrows(), 2000));
     let centres = random.choose(vectors.nrows(), 1000);
     let mut differences = Array2::zeros((centres.len() * 10, vectors.ncols()));
-    for (i, near) in nearest(vectors, vectors, &centres, 10).into_iter().enumerate() {
+    for (i, near) in nearest(vectors, vectors, &centres, 10)
+        .into_iter()
+        .enumerate()
+    {
         for (j, item) in near.into_iter().enumerate() {
-            differences.row_mut(i * 10 + j).assign(&(&vectors.row(item) - &vectors.row(centres[i])));
+            differences
+                .row_mut(i * 10 + j)
+                .assign(&(&vectors.row(item) - &vectors.row(centres[i])));
         }
     }
-    Sample { items, neighbour_differences: differences }
+    Sample {
+        items,
+        neighbour_differences: differences,
+    }
 }
 
-/// The `k` nearest of `items` to each of the rows `queries` of `from`, the query's own row left out.
-pub(crate) fn nearest(items: &Array2<f32>, from: &Array2<f32>, queries: &[usize], k: usize) -> Vec<Vec<usize>> {
+/// The `k` nearest of `items` to each of the rows `queries` of `from`, the query's own row left
+/// out.
+pub(crate) fn nearest(
+    items: &Array2<f32>,
+    from: &Array2<f32>,
+    queries: &[usize],
+    k: usize,
+) -> Vec<Vec<usize>> {
     let squares: Vec<f32> = items.rows().into_iter().map(|r| r.dot(&r)).collect();
     let mut found = Vec::with_capacity(queries.len());
     for block in queries.chunks(100) {
         let dots = from.select(Axis(0), block).dot(&items.t());
         for (row, &query) in dots.rows().into_iter().zip(block) {
-            let mut order: Vec<(f32, usize)> =
-                row.iter().zip(&squares).map(|(dot, square)| square - 2.0 * dot).zip(0..).collect();
+            let mut order: Vec<(f32, usize)> = row
+                .iter()
+                .zip(&squares)
+                .map(|(dot, square)| square - 2.0 * dot)
+                .zip(0..)
+                .collect();
             order[query].0 = f32::INFINITY;
             order.select_nth_unstable_by(k, |a, b| a.0.total_cmp(&b.0));
             order.truncate(k);
@@ -125,7 +170,12 @@ pub(crate) fn nearest(items: &Array2<f32>, from: &Array2<f32>, queries: &[usize]
 
 impl Corpus {
     /// Ranks under a metric: `k` nearest items of each query row.
-    pub(crate) fn ranked(&self, metric: Option<&dyn Metric>, queries: &[usize], k: usize) -> Vec<Vec<usize>> {
+    pub(crate) fn ranked(
+        &self,
+        metric: Option<&dyn Metric>,
+        queries: &[usize],
+        k: usize,
+    ) -> Vec<Vec<usize>> {
         match metric {
             None => nearest(&self.vectors, &self.vectors, queries, k),
             Some(metric) => {
@@ -138,8 +188,11 @@ impl Corpus {
     /// Precision at 10 by label, mean over queries.
     pub(crate) fn precision(&self, metric: Option<&dyn Metric>, queries: &[usize]) -> f64 {
         let ranked = self.ranked(metric, queries, 10);
-        let hits =
-            |(near, q): (&Vec<usize>, &usize)| near.iter().filter(|i| self.labels[**i] == self.labels[*q]).count();
+        let hits = |(near, q): (&Vec<usize>, &usize)| {
+            near.iter()
+                .filter(|i| self.labels[**i] == self.labels[*q])
+                .count()
+        };
         ranked.iter().zip(queries).map(hits).sum::<usize>() as f64 / (10 * queries.len()) as f64
     }
 
@@ -153,8 +206,16 @@ impl Corpus {
         self.graded(queries, &self.ranked(metric, queries, 10), judge)
     }
 
-    fn graded(&self, queries: &[usize], shown: &[Vec<usize>], mut judge: impl FnMut(usize, usize) -> bool) -> Examples {
-        let graded = queries.iter().zip(shown).flat_map(|(q, near)| near.iter().map(move |i| (*q, *i)));
+    fn graded(
+        &self,
+        queries: &[usize],
+        shown: &[Vec<usize>],
+        mut judge: impl FnMut(usize, usize) -> bool,
+    ) -> Examples {
+        let graded = queries
+            .iter()
+            .zip(shown)
+            .flat_map(|(q, near)| near.iter().map(move |i| (*q, *i)));
         let graded = graded
             .map(|(query, item)| Graded {
                 query,
@@ -164,24 +225,45 @@ impl Corpus {
             })
             .collect();
         // Rows as they are in the corpus: a store would send the distinct ones only.
-        Examples { vectors: self.vectors.clone(), graded, pairs: Vec::new() }
+        Examples {
+            vectors: self.vectors.clone(),
+            graded,
+            pairs: Vec::new(),
+        }
     }
 
     /// R2: random pairs, half of them of one label.
     pub(crate) fn paired(&self, n: usize, random: &mut Random) -> Examples {
         let mut pairs = Vec::new();
         while pairs.len() < n {
-            let (a, b) = (random.below(self.labels.len()), random.below(self.labels.len()));
+            let (a, b) = (
+                random.below(self.labels.len()),
+                random.below(self.labels.len()),
+            );
             let similar = self.labels[a] == self.labels[b];
             if a != b && similar == (pairs.len() % 2 == 0) {
-                pairs.push(Pair { a, b, similar, weight: 1.0 });
+                pairs.push(Pair {
+                    a,
+                    b,
+                    similar,
+                    weight: 1.0,
+                });
             }
         }
-        Examples { vectors: self.vectors.clone(), graded: Vec::new(), pairs }
+        Examples {
+            vectors: self.vectors.clone(),
+            graded: Vec::new(),
+            pairs,
+        }
     }
 
     /// Queries for judging and others for measuring.
-    pub(crate) fn queries(&self, judged: usize, unseen: usize, random: &mut Random) -> (Vec<usize>, Vec<usize>) {
+    pub(crate) fn queries(
+        &self,
+        judged: usize,
+        unseen: usize,
+        random: &mut Random,
+    ) -> (Vec<usize>, Vec<usize>) {
         let mut all = random.choose(self.labels.len(), judged + unseen);
         let unseen = all.split_off(judged);
         (all, unseen)
@@ -191,7 +273,12 @@ impl Corpus {
         self.labels[a] == self.labels[b]
     }
 
-    pub(crate) fn fit(&self, examples: &Examples, incumbent: Option<Incumbent<'_>>, seed: u64) -> affinis::Fitted {
+    pub(crate) fn fit(
+        &self,
+        examples: &Examples,
+        incumbent: Option<Incumbent<'_>>,
+        seed: u64,
+    ) -> affinis::Fitted {
         let examples = compact(examples);
         Mahalanobis::default()
             .fit(&Task {
@@ -222,8 +309,24 @@ pub(crate) fn compact(examples: &Examples) -> Examples {
     let at = |row: usize| used.binary_search(&row).expect("every row was collected");
     Examples {
         vectors: examples.vectors.select(Axis(0), &used),
-        graded: examples.graded.iter().map(|g| Graded { query: at(g.query), item: at(g.item), ..*g }).collect(),
-        pairs: examples.pairs.iter().map(|p| Pair { a: at(p.a), b: at(p.b), ..*p }).collect(),
+        graded: examples
+            .graded
+            .iter()
+            .map(|g| Graded {
+                query: at(g.query),
+                item: at(g.item),
+                ..*g
+            })
+            .collect(),
+        pairs: examples
+            .pairs
+            .iter()
+            .map(|p| Pair {
+                a: at(p.a),
+                b: at(p.b),
+                ..*p
+            })
+            .collect(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a step of descent looks at: some anchors, a positive for each, and negatives.
 //!
-//! An anchor is a judged query, or an item of a judged pair. Its negatives are drawn in three ways: what was judged
-//! irrelevant to it (hard, for it was shown), random items of the collection, and the other anchors' positives
-//! (nearly all irrelevant to it; the loss allows for the rest).
+//! An anchor is a judged query, or an item of a judged pair. Its negatives are drawn in three ways:
+//! what was judged irrelevant to it (hard, for it was shown), random items of the collection, and
+//! the other anchors' positives (nearly all irrelevant to it; the loss allows for the rest).
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,8 @@ const MAX_ITEMS: usize = 1_000;
 #[derive(Debug)]
 struct Member {
     anchor: Anchor,
-    /// Fingerprints of vectors that are no negatives of it: its own and its positives', in ascending order.
+    /// Fingerprints of vectors that are no negatives of it: its own and its positives', in
+    /// ascending order.
     own: Vec<u64>,
 }
 
@@ -44,43 +45,74 @@ pub(crate) struct Batch {
     /// Anchors, their positives in the same order, then negatives.
     pub(crate) rows: Vec<usize>,
     pub(crate) anchors: usize,
-    /// For each anchor (row) and each of positives and negatives (column), whether that is a negative of it.
+    /// For each anchor (row) and each of positives and negatives (column), whether that is a
+    /// negative of it.
     pub(crate) negative: Array2<bool>,
 }
 
 impl Pool {
-    /// Gathers what was judged outside of the held-out fold, and the collection's items; `None` without a positive.
+    /// Gathers what was judged outside of the held-out fold, and the collection's items; `None`
+    /// without a positive.
     pub(crate) fn new(training: &Training<'_>) -> Option<Self> {
         let mut anchors = training.anchors();
         anchors.retain(|a| !a.positives.is_empty());
         if anchors.is_empty() {
             return None;
         }
-        // Only what anchors speak of, ordered by content, so that sums over rows do not depend on how rows came.
-        let of_anchor = |a: &Anchor| [a.row].into_iter().chain(a.positives.iter().map(|j| j.row)).collect::<Vec<_>>();
-        let mut used: Vec<usize> =
-            anchors.iter().flat_map(|a| of_anchor(a).into_iter().chain(a.negatives.clone())).collect();
+        // Only what anchors speak of, ordered by content, so that sums over rows do not depend on
+        // how rows came.
+        let of_anchor = |a: &Anchor| {
+            [a.row]
+                .into_iter()
+                .chain(a.positives.iter().map(|j| j.row))
+                .collect::<Vec<_>>()
+        };
+        let mut used: Vec<usize> = anchors
+            .iter()
+            .flat_map(|a| of_anchor(a).into_iter().chain(a.negatives.clone()))
+            .collect();
         let print = |row: usize| fingerprint(training.evidence.vectors.row(row));
         used.sort_by_cached_key(|row| (print(*row), *row));
         used.dedup();
         let place: BTreeMap<usize, usize> = used.iter().copied().zip(0..).collect();
         for anchor in &mut anchors {
             anchor.row = place[&anchor.row];
-            anchor.positives.iter_mut().for_each(|j| j.row = place[&j.row]);
-            anchor.negatives.iter_mut().for_each(|row| *row = place[row]);
+            anchor
+                .positives
+                .iter_mut()
+                .for_each(|j| j.row = place[&j.row]);
+            anchor
+                .negatives
+                .iter_mut()
+                .for_each(|row| *row = place[row]);
         }
-        let items = training.sample.items.slice(s![..training.sample.items.nrows().min(MAX_ITEMS), ..]);
+        let items = training
+            .sample
+            .items
+            .slice(s![..training.sample.items.nrows().min(MAX_ITEMS), ..]);
         let judged = training.evidence.vectors.select(Axis(0), &used);
         // A sample without items may be of any width.
-        let vectors = if items.is_empty() { judged } else { concatenate(Axis(0), &[judged.view(), items]).ok()? };
+        let vectors = if items.is_empty() {
+            judged
+        } else {
+            concatenate(Axis(0), &[judged.view(), items]).ok()?
+        };
         let prints: Vec<u64> = vectors.rows().into_iter().map(fingerprint).collect();
         let member = |anchor: Anchor| {
-            let mut own: Vec<u64> = of_anchor(&anchor).into_iter().map(|row| prints[row]).collect();
+            let mut own: Vec<u64> = of_anchor(&anchor)
+                .into_iter()
+                .map(|row| prints[row])
+                .collect();
             own.sort_unstable();
             Member { anchor, own }
         };
         let members = anchors.into_iter().map(member).collect();
-        Some(Self { vectors, prints, members, items: used.len() })
+        Some(Self {
+            vectors,
+            prints,
+            members,
+            items: used.len(),
+        })
     }
 
     /// Anchors there are.
@@ -110,9 +142,17 @@ impl Pool {
         }
         let others = &rows[chosen.len()..];
         let negative = Array2::from_shape_fn((chosen.len(), others.len()), |(i, j)| {
-            owners[j].is_none_or(|owner| owner == i) && chosen[i].own.binary_search(&self.prints[others[j]]).is_err()
+            owners[j].is_none_or(|owner| owner == i)
+                && chosen[i]
+                    .own
+                    .binary_search(&self.prints[others[j]])
+                    .is_err()
         });
-        Batch { anchors: chosen.len(), negative, rows }
+        Batch {
+            anchors: chosen.len(),
+            negative,
+            rows,
+        }
     }
 }
 

@@ -25,7 +25,8 @@ pub(crate) struct Course {
     pub(crate) objective: Objective,
 }
 
-/// Descends from the identity over maps of `coordinates` (`n x k`, a row for each of the pool's vectors).
+/// Descends from the identity over maps of `coordinates` (`n x k`, a row for each of the pool's
+/// vectors).
 pub(crate) fn descend(
     pool: &Pool,
     coordinates: &Array2<f32>,
@@ -38,8 +39,13 @@ pub(crate) fn descend(
     let (mut first, mut second) = (Array2::<f32>::zeros((k, k)), Array2::<f32>::zeros((k, k)));
     let mut random = Random::new(seed);
     let mut order: Vec<usize> = Vec::new();
-    let size = (pool.anchors() / 4).clamp(BATCH.0, BATCH.1).min(pool.anchors());
-    let steps = course.steps.max(course.passes * pool.anchors() / size).min(MAX_STEPS);
+    let size = (pool.anchors() / 4)
+        .clamp(BATCH.0, BATCH.1)
+        .min(pool.anchors());
+    let steps = course
+        .steps
+        .max(course.passes * pool.anchors() / size)
+        .min(MAX_STEPS);
     for step in 0..steps {
         if step % POLL == 0 && cancel() {
             return Err(LearnError::Cancelled);
@@ -54,22 +60,40 @@ pub(crate) fn descend(
         let batch = pool.draw(&order.split_off(order.len() - size), &mut random);
         let x = coordinates.select(Axis(0), &batch.rows);
         let hardness = course.objective.hardness * step as f64 / steps as f64;
-        let (_, gradient) = slope(&map, &x, &batch, Objective { hardness, ..course.objective });
+        let (_, gradient) = slope(
+            &map,
+            &x,
+            &batch,
+            Objective {
+                hardness,
+                ..course.objective
+            },
+        );
 
         let (b1, b2) = (0.9_f32, 0.999_f32);
         let done = step as i32 + 1;
-        let rate = (course.rate * (1.0 - f64::from(b2).powi(done)).sqrt() / (1.0 - f64::from(b1).powi(done))) as f32;
-        ndarray::Zip::from(&mut map).and(&mut first).and(&mut second).and(&gradient).for_each(|m, f, s, g| {
-            *f = b1 * *f + (1.0 - b1) * g;
-            *s = b2 * *s + (1.0 - b2) * g * g;
-            *m -= rate * *f / (s.sqrt() + 1e-8);
-        });
+        let rate = (course.rate * (1.0 - f64::from(b2).powi(done)).sqrt()
+            / (1.0 - f64::from(b1).powi(done))) as f32;
+        ndarray::Zip::from(&mut map)
+            .and(&mut first)
+            .and(&mut second)
+            .and(&gradient)
+            .for_each(|m, f, s, g| {
+                *f = b1 * *f + (1.0 - b1) * g;
+                *s = b2 * *s + (1.0 - b2) * g * g;
+                *m -= rate * *f / (s.sqrt() + 1e-8);
+            });
     }
     Ok(map)
 }
 
 /// The mean loss of a batch under a map (`k x k`) of its rows `x`, and its gradient by the map.
-fn slope<T: NdFloat>(map: &Array2<T>, x: &Array2<T>, batch: &Batch, objective: Objective) -> (f64, Array2<T>) {
+fn slope<T: NdFloat>(
+    map: &Array2<T>,
+    x: &Array2<T>,
+    batch: &Batch,
+    objective: Objective,
+) -> (f64, Array2<T>) {
     let number = |v: f64| T::from(v).unwrap_or_else(T::zero);
     let mut z = x.dot(&map.t());
     let mut norms = Vec::with_capacity(z.nrows());
@@ -78,25 +102,46 @@ fn slope<T: NdFloat>(map: &Array2<T>, x: &Array2<T>, batch: &Batch, objective: O
         row.mapv_inplace(|v| v / norm);
         norms.push(norm);
     }
-    let (anchors, others) = (z.slice(s![..batch.anchors, ..]), z.slice(s![batch.anchors.., ..]));
+    let (anchors, others) = (
+        z.slice(s![..batch.anchors, ..]),
+        z.slice(s![batch.anchors.., ..]),
+    );
     let mut similarities = anchors.dot(&others.t());
     let mut loss = 0.0;
     let share = 1.0 / batch.anchors as f64;
     let mut negatives = Vec::with_capacity(others.nrows());
-    for (i, (mut row, is_negative)) in similarities.rows_mut().into_iter().zip(batch.negative.rows()).enumerate() {
+    for (i, (mut row, is_negative)) in similarities
+        .rows_mut()
+        .into_iter()
+        .zip(batch.negative.rows())
+        .enumerate()
+    {
         negatives.clear();
-        negatives.extend(row.iter().zip(is_negative).filter(|(_, n)| **n).map(|(s, _)| s.to_f64().unwrap_or(0.0)));
+        negatives.extend(
+            row.iter()
+                .zip(is_negative)
+                .filter(|(_, n)| **n)
+                .map(|(s, _)| s.to_f64().unwrap_or(0.0)),
+        );
         let (own, by_positive) = objective.loss(row[i].to_f64().unwrap_or(0.0), &mut negatives);
         loss += own * share;
         let mut slopes = negatives.iter();
         for (s, n) in row.iter_mut().zip(is_negative) {
-            *s = if *n { number(slopes.next().unwrap_or(&0.0) * share) } else { T::zero() };
+            *s = if *n {
+                number(slopes.next().unwrap_or(&0.0) * share)
+            } else {
+                T::zero()
+            };
         }
         row[i] += number(by_positive * share);
     }
     let mut gradient = Array2::zeros(z.raw_dim());
-    gradient.slice_mut(s![..batch.anchors, ..]).assign(&similarities.dot(&others));
-    gradient.slice_mut(s![batch.anchors.., ..]).assign(&similarities.t().dot(&anchors));
+    gradient
+        .slice_mut(s![..batch.anchors, ..])
+        .assign(&similarities.dot(&others));
+    gradient
+        .slice_mut(s![batch.anchors.., ..])
+        .assign(&similarities.t().dot(&anchors));
     // Through the normalisation: what lies along the unit vector falls away.
     for ((mut g, u), norm) in gradient.rows_mut().into_iter().zip(z.rows()).zip(norms) {
         let along = g.dot(&u);
@@ -115,11 +160,22 @@ mod tests {
         let mut number = || random.below(2001) as f64 / 1000.0 - 1.0;
         let (anchors, k) = (4, 5);
         let x = Array2::from_shape_fn((15, k), |_| number());
-        let map = Array2::from_shape_fn((k, k), |(i, j)| f64::from(u8::from(i == j)) + 0.3 * number());
-        let negative = Array2::from_shape_fn((anchors, 11), |(i, j)| i != j && (j < 8 || j % 4 == i));
-        let batch = Batch { rows: (0..15).collect(), anchors, negative };
+        let map = Array2::from_shape_fn((k, k), |(i, j)| {
+            f64::from(u8::from(i == j)) + 0.3 * number()
+        });
+        let negative =
+            Array2::from_shape_fn((anchors, 11), |(i, j)| i != j && (j < 8 || j % 4 == i));
+        let batch = Batch {
+            rows: (0..15).collect(),
+            anchors,
+            negative,
+        };
         for (tau, beta) in [(0.0, 0.0), (0.05, 0.0), (0.05, 2.0)] {
-            let objective = Objective { temperature: 0.3, positive_share: tau, hardness: beta };
+            let objective = Objective {
+                temperature: 0.3,
+                positive_share: tau,
+                hardness: beta,
+            };
             let (_, gradient) = slope(&map, &x, &batch, objective);
             for ((i, j), slope_at) in gradient.indexed_iter() {
                 let moved = |by: f64| {
@@ -128,10 +184,24 @@ mod tests {
                     slope(&moved, &x, &batch, objective).0
                 };
                 let measured = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-                assert!((measured - slope_at).abs() < 1e-8, "{tau}, {beta}, {i}, {j}: {measured}, {slope_at}");
+                assert!(
+                    (measured - slope_at).abs() < 1e-8,
+                    "{tau}, {beta}, {i}, {j}: {measured}, {slope_at}"
+                );
             }
-            let single = slope(&map.mapv(|v| v as f32), &x.mapv(|v| v as f32), &batch, objective).1;
-            assert!(single.iter().zip(&gradient).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5));
+            let single = slope(
+                &map.mapv(|v| v as f32),
+                &x.mapv(|v| v as f32),
+                &batch,
+                objective,
+            )
+            .1;
+            assert!(
+                single
+                    .iter()
+                    .zip(&gradient)
+                    .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5)
+            );
         }
     }
 }

@@ -1,9 +1,11 @@
-//! `contrastive`: the closed form refined by descent on a contrastive loss (`InfoNCE`, debiased, with hard negatives).
+//! `contrastive`: the closed form refined by descent on a contrastive loss (`InfoNCE`, debiased,
+//! with hard negatives).
 //!
-//! The closed form sees second moments only: it cannot tell a pair that is hard to get right from one that already is.
-//! From `A0 = L0'L0`, found by `gmml`, the descent goes on over `L = M P L0`, where the rows of `P` span the directions in
-//! which the collection is widest under `A0`, and `M` starts from the identity. Similarities are cosines after the map.
-//! What lies outside of `P` gets the least weight that the cap on the condition number allows.
+//! The closed form sees second moments only: it cannot tell a pair that is hard to get right from
+//! one that already is. From `A0 = L0'L0`, found by `gmml`, the descent goes on over `L = M P L0`,
+//! where the rows of `P` span the directions in which the collection is widest under `A0`, and `M`
+//! starts from the identity. Similarities are cosines after the map. What lies outside of `P` gets
+//! the least weight that the cap on the condition number allows.
 
 mod batch;
 mod descent;
@@ -21,14 +23,19 @@ use batch::Pool;
 use descent::Course;
 use objective::Objective;
 
-/// Dimensions of the subspace at most: the rest of an embedding's variance is too small to move the cosine.
+/// Dimensions of the subspace at most: the rest of an embedding's variance is too small to move the
+/// cosine.
 const MAX_RANK: usize = 192;
 
 const COURSE: Course = Course {
     steps: 60,
     passes: 20,
     rate: 1e-3,
-    objective: Objective { temperature: 0.3, positive_share: 0.02, hardness: 1.0 },
+    objective: Objective {
+        temperature: 0.3,
+        positive_share: 0.02,
+        hardness: 1.0,
+    },
 };
 
 /// The closed form, refined.
@@ -53,7 +60,10 @@ impl Learner for Contrastive {
         if variant.refined {
             parameters.extend([
                 ("refining_hardness".into(), COURSE.objective.hardness),
-                ("refining_positive_share".into(), COURSE.objective.positive_share),
+                (
+                    "refining_positive_share".into(),
+                    COURSE.objective.positive_share,
+                ),
                 ("refining_rank".into(), MAX_RANK as f64),
                 ("refining_rate".into(), COURSE.rate),
                 ("refining_steps".into(), COURSE.steps as f64),
@@ -64,12 +74,19 @@ impl Learner for Contrastive {
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
-        Ok(Box::new(Refinable { start: Gmml::geodesic(training)?, training }))
+        Ok(Box::new(Refinable {
+            start: Gmml::geodesic(training)?,
+            training,
+        }))
     }
 }
 
 /// The variant that is refined.
-pub(crate) const REFINED: Variant = Variant { learner: "contrastive", t: 0.6, refined: true };
+pub(crate) const REFINED: Variant = Variant {
+    learner: "contrastive",
+    t: 0.6,
+    refined: true,
+};
 
 /// The closed form at any `t`, and what refines it.
 struct Refinable<'a> {
@@ -83,13 +100,19 @@ impl Family for Refinable<'_> {
             return Ok(self.start.at(variant.t));
         }
         let factor = self.start.factor(variant.t);
-        let refined = Pool::new(self.training).map(|pool| refine(&factor, &pool, self.training)).transpose()?;
+        let refined = Pool::new(self.training)
+            .map(|pool| refine(&factor, &pool, self.training))
+            .transpose()?;
         Ok(spd::gram(&refined.unwrap_or(factor)))
     }
 }
 
 /// From `L0` to `L`.
-fn refine(factor: &Array2<f64>, pool: &Pool, training: &Training<'_>) -> Result<Array2<f64>, LearnError> {
+fn refine(
+    factor: &Array2<f64>,
+    pool: &Pool,
+    training: &Training<'_>,
+) -> Result<Array2<f64>, LearnError> {
     let mut coordinates = pool.vectors.dot(&factor.mapv(|v| v as f32).t());
     let mut start = factor.clone();
     if factor.nrows() > MAX_RANK {

@@ -1,11 +1,13 @@
-//! What one anchor costs: the contrastive loss of its positive against its negatives, and the loss's gradient.
+//! What one anchor costs: the contrastive loss of its positive against its negatives, and the
+//! loss's gradient.
 //!
-//! With `r_i = e^{(s_i - s+) / T}` for the similarities `s_i` of `K` negatives and `s+` of the positive, the loss is
-//! `ln(1 + K g)`. `InfoNCE` (van den Oord et al., 2018) takes `g = mean_i r_i`. **Debiased** (Chuang et al., 2020), since a
-//! share `tau+` of unlabelled negatives is positive: `g = max{ (mean_i r_i - tau+) / (1 - tau+), e^{(s_min - s+) / T} }`,
-//! where `s_min` is the least value that a similarity can have: -1, for similarities here are cosines. **Hard negatives**
-//! (Robinson et al., 2021): the mean weighs negative `i` by `e^{beta s_i}`. `beta = 0` is the debiased loss, `tau+ = 0`
-//! too is `InfoNCE`.
+//! With `r_i = e^{(s_i - s+) / T}` for the similarities `s_i` of `K` negatives and `s+` of the
+//! positive, the loss is `ln(1 + K g)`. `InfoNCE` (van den Oord et al., 2018) takes `g = mean_i
+//! r_i`. **Debiased** (Chuang et al., 2020), since a share `tau+` of unlabelled negatives is
+//! positive: `g = max{ (mean_i r_i - tau+) / (1 - tau+), e^{(s_min - s+) / T} }`, where `s_min` is
+//! the least value that a similarity can have: -1, for similarities here are cosines. **Hard
+//! negatives** (Robinson et al., 2021): the mean weighs negative `i` by `e^{beta s_i}`. `beta = 0`
+//! is the debiased loss, `tau+ = 0` too is `InfoNCE`.
 
 /// The least cosine.
 const LEAST: f64 = -1.0;
@@ -22,8 +24,9 @@ pub(crate) struct Objective {
 }
 
 impl Objective {
-    /// The loss of one anchor. Similarities of negatives in `negatives` are replaced by the loss's derivatives by them;
-    /// the derivative by the positive's similarity is returned beside the loss.
+    /// The loss of one anchor. Similarities of negatives in `negatives` are replaced by the loss's
+    /// derivatives by them; the derivative by the positive's similarity is returned beside the
+    /// loss.
     pub(crate) fn loss(self, positive: f64, negatives: &mut [f64]) -> (f64, f64) {
         if negatives.is_empty() {
             return (0.0, 0.0);
@@ -72,25 +75,52 @@ mod tests {
         let mean = NEGATIVES.iter().map(|s| e(*s)).sum::<f64>() / 5.0;
         let debiased = ((mean - tau * e(s)) / (1.0 - tau)).max(e(-1.0));
         let as_published = -(e(s) / (e(s) + 5.0 * debiased)).ln();
-        let objective = Objective { temperature: t, positive_share: tau, hardness: 0.0 };
+        let objective = Objective {
+            temperature: t,
+            positive_share: tau,
+            hardness: 0.0,
+        };
         assert!((loss(objective, s, &NEGATIVES) - as_published).abs() < 1e-12);
 
         let info_nce = -(e(s) / (e(s) + NEGATIVES.iter().map(|s| e(*s)).sum::<f64>())).ln();
-        let objective = Objective { positive_share: 0.0, ..objective };
+        let objective = Objective {
+            positive_share: 0.0,
+            ..objective
+        };
         assert!((loss(objective, s, &NEGATIVES) - info_nce).abs() < 1e-12);
-        let harder = Objective { hardness: 2.0, ..objective };
-        assert!(loss(harder, s, &NEGATIVES) > info_nce, "the hardest negatives weigh more");
+        let harder = Objective {
+            hardness: 2.0,
+            ..objective
+        };
+        assert!(
+            loss(harder, s, &NEGATIVES) > info_nce,
+            "the hardest negatives weigh more"
+        );
     }
 
     #[test]
     fn derivatives_are_those_of_the_loss() {
         let h = 1e-6;
-        for (tau, beta, s) in [(0.0, 0.0, 0.4), (0.1, 0.0, 0.4), (0.1, 3.0, -0.1), (0.6, 1.0, 0.9)] {
-            let objective = Objective { temperature: 0.3, positive_share: tau, hardness: beta };
+        for (tau, beta, s) in [
+            (0.0, 0.0, 0.4),
+            (0.1, 0.0, 0.4),
+            (0.1, 3.0, -0.1),
+            (0.6, 1.0, 0.9),
+        ] {
+            let objective = Objective {
+                temperature: 0.3,
+                positive_share: tau,
+                hardness: beta,
+            };
             let mut slopes = NEGATIVES;
             let (_, by_positive) = objective.loss(s, &mut slopes);
-            let measured = (loss(objective, s + h, &NEGATIVES) - loss(objective, s - h, &NEGATIVES)) / (2.0 * h);
-            assert!((measured - by_positive).abs() < 1e-7, "{tau}, {beta}: {measured}, {by_positive}");
+            let measured = (loss(objective, s + h, &NEGATIVES)
+                - loss(objective, s - h, &NEGATIVES))
+                / (2.0 * h);
+            assert!(
+                (measured - by_positive).abs() < 1e-7,
+                "{tau}, {beta}: {measured}, {by_positive}"
+            );
             for (i, slope) in slopes.into_iter().enumerate() {
                 let moved = |by: f64| {
                     let mut moved = NEGATIVES;
@@ -98,14 +128,21 @@ mod tests {
                     loss(objective, s, &moved)
                 };
                 let measured = (moved(h) - moved(-h)) / (2.0 * h);
-                assert!((measured - slope).abs() < 1e-7, "{tau}, {beta}, {i}: {measured}, {slope}");
+                assert!(
+                    (measured - slope).abs() < 1e-7,
+                    "{tau}, {beta}, {i}: {measured}, {slope}"
+                );
             }
         }
     }
 
     #[test]
     fn nothing_to_contrast_with_costs_nothing() {
-        let objective = Objective { temperature: 0.3, positive_share: 0.02, hardness: 1.0 };
+        let objective = Objective {
+            temperature: 0.3,
+            positive_share: 0.02,
+            hardness: 1.0,
+        };
         assert_eq!(objective.loss(0.5, &mut []), (0.0, 0.0));
     }
 }
