@@ -3,8 +3,8 @@
 
 use std::sync::OnceLock;
 
-use crate::collection::for_index;
 use crate::index::{Config, Index, SearchParams, Versioned};
+use crate::items::for_index;
 use crate::metric::Distance;
 use crate::persist::{Image, image_bytes, read_any_record};
 

@@ -25,6 +25,12 @@ pub(crate) fn dot(x: &[f32], y: &[f32]) -> f64 {
     sum(x, y, |x, y| x * y)
 }
 
+/// The squared Euclidean distance.
+#[inline]
+pub(crate) fn squared_distance(x: &[f32], y: &[f32]) -> f64 {
+    sum(x, y, |x, y| (x - y).powi(2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,5 @@
-//! Metrics: the built-in distances, versions, and which of them is active.
+//! The built-in distances.
 
 mod builtin;
-mod version;
 
 pub use builtin::Distance;
-pub use version::Version;
-pub(crate) use version::{imported, learned, record_of};
