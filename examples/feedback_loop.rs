@@ -75,11 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("       {}", report.gate.reason);
     }
     let rows = points
-        .evaluate(
-            &unseen,
-            10,
-            &[MetricChoice::Euclidean, MetricChoice::Active],
-        )?
+        .evaluate(&unseen, 10, &[MetricChoice::BuiltIn, MetricChoice::Active])?
         .rows;
     let (before, after) = (rows[0].precision.mean, rows[1].precision.mean);
     println!("Euclidean {before:.3}, learned {after:.3}");

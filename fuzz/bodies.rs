@@ -258,7 +258,7 @@ pub(crate) fn operations(data: &[u8]) {
                     done.map(drop)
                 }
             },
-            3 => points.relink(),
+            3 => points.optimize(),
             4 => points
                 .search(vector.to_vec())
                 .k(1 + usize::from(c))

@@ -45,7 +45,7 @@ fn an_explanation_agrees_with_the_search_and_names_the_judgements() {
     }
     let why = points
         .explain(Query::like("700"), "3")
-        .metric(MetricChoice::Euclidean)
+        .metric(MetricChoice::BuiltIn)
         .run()
         .expect("an explanation");
     assert!(

@@ -3,8 +3,8 @@
 mod common;
 
 use affinis::{
-    CautiousStep, Collection, Distance, Error, EvalQuery, Forget, Item, Judgement, LearnError,
-    MetricChoice, Query, Source, Store, Subject,
+    Collection, Distance, Error, EvalQuery, Forget, Item, Judgement, LearnError, MetricChoice,
+    Query, ShrunkenMetric, Source, Store, Subject,
 };
 use common::kinds::{KINDS, judge_answers, kind, kinds, open};
 use common::{Random, WordCounts, exact, items, l2};
@@ -50,11 +50,7 @@ fn a_refit_that_helps_is_promoted_and_answers_at_once_and_after_reopening() {
     );
     assert_eq!(report.pairs.similar + report.pairs.dissimilar, 600);
     let rows = points
-        .evaluate(
-            &unseen,
-            10,
-            &[MetricChoice::Euclidean, MetricChoice::Active],
-        )
+        .evaluate(&unseen, 10, &[MetricChoice::BuiltIn, MetricChoice::Active])
         .expect("measures")
         .rows;
     assert_eq!((rows[0].metric, rows[1].metric), (0, 1));
@@ -75,7 +71,7 @@ fn a_refit_that_helps_is_promoted_and_answers_at_once_and_after_reopening() {
     let euclidean = points
         .search(query.as_slice())
         .k(50)
-        .metric(MetricChoice::Euclidean)
+        .metric(MetricChoice::BuiltIn)
         .run()
         .expect("hits");
     let expected = exact(&kinds(1_000), 50, |x| l2(&query, x));
@@ -198,7 +194,7 @@ fn a_store_without_its_plugin_opens_and_says_so() {
     assert!(
         !points
             .search(Query::like("0"))
-            .metric(MetricChoice::Euclidean)
+            .metric(MetricChoice::BuiltIn)
             .run()
             .expect("hits")
             .is_empty()
@@ -284,7 +280,7 @@ fn a_few_judgements_take_a_step_and_more_go_all_the_way() {
     let expected = Array2::<f64>::eye(8) * (1.0 - share) + whole * share;
     assert!((third - expected).iter().all(|v| v.abs() < 1e-9));
     let version = points.metric(2).expect("version 2");
-    assert!(version.active && version.parameters[CautiousStep::PARAMETER] == share);
+    assert!(version.active && version.parameters[ShrunkenMetric::PARAMETER] == share);
 
     judge_answers(&points, 12..60, None);
     let all = points.refit().run().expect("a report");

@@ -187,7 +187,7 @@ fn images_keep_of_each_number_what_its_precision_keeps_and_answer_as_before() {
                 .precision(precision);
             let points = points.create().expect("created");
             points.add(items(3_000, DIM, 5)).expect("added");
-            points.relink().expect("linked");
+            points.optimize().expect("linked");
             points.settle().expect("settled");
             let filter = Filter::parse(r#"{"none": {"$exists": false}}"#).expect("a filter");
             let answers = |points: &Collection| {
@@ -226,7 +226,7 @@ fn images_keep_of_each_number_what_its_precision_keeps_and_answer_as_before() {
             points
                 .add([Item::vector("new", Random(77).vector(DIM))])
                 .expect("added");
-            points.relink().expect("linked");
+            points.optimize().expect("linked");
             points.settle().expect("settled");
             assert_eq!(store.verify().expect("verified").problems, []);
             sizes.push(bytes);

@@ -85,11 +85,11 @@ pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u6
         said.graded.extend(judged.graded);
         let incumbent = active.as_deref().map(|metric| Incumbent {
             metric,
-            step: a_step,
+            shrunken: a_step,
         });
         let fitted = corpus.fit(&said, incumbent, seed);
         if let Some(passed) = fitted.passed() {
-            (active, a_step) = (Some(passed.clone()), fitted.step.is_some());
+            (active, a_step) = (Some(passed.clone()), fitted.shrunken.is_some());
         }
         gains.push(1e3 * (corpus.precision(active.as_deref(), &unseen) - before));
     }

@@ -241,7 +241,7 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
         &config.widths,
         queries,
         &truth,
-        search(&collection, config, MetricChoice::Euclidean),
+        search(&collection, config, MetricChoice::BuiltIn),
     )?;
     let default = curve(
         config,
@@ -284,7 +284,7 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
             search(&collection, config, MetricChoice::Active),
         )?;
         let cpu = process_cpu();
-        collection.relink()?;
+        collection.optimize()?;
         document["relink_cpu"] = (process_cpu() - cpu).into();
         document["learned_relinked"] = under()?;
     }
@@ -424,7 +424,7 @@ fn churn(
     }
     collection.settle()?;
     steps.push(step("added again")?);
-    collection.relink()?;
+    collection.optimize()?;
     steps.push(step("relinked")?);
     Ok(steps.into())
 }

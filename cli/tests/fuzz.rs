@@ -82,7 +82,7 @@ fn metric() {
             examples: &examples,
             incumbent: None,
             sample: &affinis::Sample::default(),
-            change: Some(affinis::Change { base: &base, rank }),
+            change: Some(affinis::UpdateOf { base: &base, rank }),
             cancel: &|| false,
         };
         let bytes = Mahalanobis::default()

@@ -350,7 +350,7 @@ mod tests {
                 .add((0..9).map(|i| Item::vector(format!("i{i}"), [i as f32, 1.0])))
                 .expect("added");
             points.delete(&["i3"]).expect("deleted");
-            points.relink().expect("linked");
+            points.optimize().expect("linked");
         }
         {
             // As that format had it: no images, nothing about slots that were removed.

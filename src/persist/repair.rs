@@ -403,7 +403,7 @@ mod tests {
         points
             .judge(Judgement::relevant(Query::like("i2"), "i3"))
             .expect("judged");
-        points.relink().expect("linked");
+        points.optimize().expect("linked");
     }
 
     /// Damages records behind the store's back.

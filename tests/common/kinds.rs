@@ -42,7 +42,7 @@ pub(crate) fn judge_answers(
     for query in queries.map(|q| q.to_string()) {
         let hits = points
             .search(Query::like(&query))
-            .metric(MetricChoice::Euclidean)
+            .metric(MetricChoice::BuiltIn)
             .run()
             .expect("hits");
         let judged = hits.iter().map(|hit| {

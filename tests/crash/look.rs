@@ -101,7 +101,7 @@ fn backed_up(dir: &Path, name: &str) -> Model {
 /// Checks answers against an exact scan under the built-in and the active metric.
 fn answers(collection: &Collection, content: &Content) {
     let mut random = Random(content.next_judgement + 77);
-    for choice in [MetricChoice::Euclidean, MetricChoice::Active] {
+    for choice in [MetricChoice::BuiltIn, MetricChoice::Active] {
         let matrix = match choice {
             MetricChoice::Active if content.active > 0 => {
                 Some(collection.metric_matrix(content.active).expect("read"))

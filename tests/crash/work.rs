@@ -115,7 +115,7 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
             *opened = Some((store, main));
             return words;
         }
-        Op::Relink => main.relink().expect("relinked"),
+        Op::Relink => main.optimize().expect("relinked"),
         Op::Export => {
             main.history().expect("read");
             let items = main

@@ -23,7 +23,7 @@ pub(crate) const WORKS: [(&str, Work); 10] = [
         main.refit().force(true).run().map(drop)
     }),
     ("relink", |_, main, _| {
-        main.add(items(55, 10)).and_then(|_| main.relink())
+        main.add(items(55, 10)).and_then(|_| main.optimize())
     }),
     ("promote", |_, main, _| main.promote(1)),
     ("rollback", |_, main, _| main.rollback(None).map(drop)),

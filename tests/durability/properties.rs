@@ -179,7 +179,7 @@ proptest! {
                         model.retain(|id, _| !ids.contains(id));
                     }
                 }
-                Op::Relink => points.relink().expect("relinked"),
+                Op::Relink => points.optimize().expect("relinked"),
                 Op::Reopen | Op::Compact => {
                     // A restart gives the same answers, bit for bit.
                     let before = seen(&points).expect("seen");

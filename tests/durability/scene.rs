@@ -60,7 +60,7 @@ pub(crate) fn fill(store: &Store) -> Result<Collection> {
     main.refit().force(true).run()?;
     main.judge_all(judgements("bob", 8))?;
     main.refit().force(true).run()?;
-    main.relink()?;
+    main.optimize()?;
     let beside = store.collection("beside").dim(2).create()?;
     beside.add([Item::vector("a", [0.0, 1.0]), Item::vector("b", [1.0, 0.0])])?;
     Ok(main)
@@ -77,7 +77,7 @@ pub(crate) fn seen(collection: &Collection) -> Result<String> {
     let history = collection.history()?;
     let items = collection.items()?.collect::<Result<Vec<_>>>()?;
     let mut answers: Vec<Hits> = Vec::new();
-    for choice in [MetricChoice::Active, MetricChoice::Euclidean] {
+    for choice in [MetricChoice::Active, MetricChoice::BuiltIn] {
         let query = vec![0.25; collection.dim()];
         answers.push(
             collection

@@ -122,7 +122,7 @@ fn rewrites_refits_and_relinks_leave_a_bounded_store() {
         }
         main.refit().force(true).run().expect("learned");
         if round % 2 == 0 {
-            main.relink().expect("relinked");
+            main.optimize().expect("relinked");
         }
     }
     let metrics: usize = main

@@ -157,7 +157,7 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
             }),
             scope.spawn(|| {
                 while running() {
-                    main.relink().expect("relinked");
+                    main.optimize().expect("relinked");
                     relinks.fetch_add(1, Ordering::Relaxed);
                 }
             }),
@@ -165,7 +165,7 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
                 let mut times = Vec::new();
                 while running() {
                     times.push(ask(&main, &ages, MetricChoice::Active));
-                    times.push(ask(&main, &ages, MetricChoice::Euclidean));
+                    times.push(ask(&main, &ages, MetricChoice::BuiltIn));
                 }
                 busy.lock()
                     .unwrap_or_else(PoisonError::into_inner)

@@ -33,13 +33,13 @@ impl Recipe {
     pub(super) fn add_fitted(&mut self, trial: &Trial<'_>, fitted: &Fitted) {
         let gain = trial.gain(&*fitted.metric);
         self.ungated.0.push(gain);
-        self.gated.0.push(match &fitted.step {
+        self.gated.0.push(match &fitted.shrunken {
             _ if fitted.report.gate.accepted => gain,
             Some(step) => trial.gain(&*step.metric),
             None => 0.0,
         });
         self.promoted += usize::from(fitted.report.gate.accepted);
-        self.steps += usize::from(fitted.step.is_some());
+        self.steps += usize::from(fitted.shrunken.is_some());
     }
 
     fn gated(&self) -> String {
@@ -215,16 +215,11 @@ pub(super) fn learners(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<Strin
             for seed in 1..=seeds {
                 let trial = Trial::new(corpus, User::Shown, 1_000, seed);
                 let examples = compact(&trial.examples);
-                let fitted = plugin.fit(&Task {
-                    dim: corpus.vectors.ncols(),
-                    learner: Some(learner),
-                    seed,
-                    examples: &examples,
-                    incumbent: None,
-                    sample: &corpus.sample,
-                    change: None,
-                    cancel: &|| false,
-                })?;
+                let fitted = plugin.fit(
+                    &Task::new(corpus.vectors.ncols(), &examples, &corpus.sample)
+                        .with_learner(Some(learner))
+                        .with_seed(seed),
+                )?;
                 gains.0.push(trial.gain(&*fitted.metric));
             }
             row.push(format!("{:.0}", gains.mean()));

@@ -36,16 +36,9 @@ pub(super) fn speed(_: &[Corpus], _: u64, _: &Path) -> Result<String, Box<dyn Er
             .into_iter()
             .chain([(&examples, Some("gmml")), (&examples, None)])
         {
-            let task = Task {
-                dim: d,
-                learner,
-                seed: 1,
-                examples,
-                incumbent: None,
-                sample: &sample,
-                change: None,
-                cancel: &|| false,
-            };
+            let task = Task::new(d, examples, &sample)
+                .with_learner(learner)
+                .with_seed(1);
             let clock = Clock::start();
             plugin.fit(&task)?;
             row.push(format!("{:.0}", 1e3 * clock.seconds()));

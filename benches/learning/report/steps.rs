@@ -55,7 +55,7 @@ pub(super) fn steps(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
                 whole.0.push(gain);
                 third.0.push(step);
                 if fitted
-                    .step
+                    .shrunken
                     .as_ref()
                     .is_some_and(|step| (step.share - SHARE).abs() > 1e-9)
                 {
@@ -63,13 +63,13 @@ pub(super) fn steps(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
                 }
                 let passed = fitted.report.gate.accepted;
                 certain.0.push(if passed { gain } else { 0.0 });
-                likely.0.push(match (passed, &fitted.step) {
+                likely.0.push(match (passed, &fitted.shrunken) {
                     (true, _) => gain,
                     (false, Some(_)) => step,
                     (false, None) => 0.0,
                 });
                 candidates += usize::from(passed);
-                steps += usize::from(fitted.step.is_some());
+                steps += usize::from(fitted.shrunken.is_some());
             }
             eprintln!(
                 "{} at {budget}: {:.1} without steps, {:.1} with",

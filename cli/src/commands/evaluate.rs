@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         .evaluate(
             &input.queries,
             args.k,
-            &[MetricChoice::Euclidean, args.metric],
+            &[MetricChoice::BuiltIn, args.metric],
         )
         .map_err(|error| blame(error, &input, &name, &collection))?;
     drop(working);
@@ -136,7 +136,7 @@ fn blame(
         collection
             .search(query.clone())
             .k(1)
-            .metric(MetricChoice::Euclidean)
+            .metric(MetricChoice::BuiltIn)
             .run()
             .err()
     };

@@ -121,7 +121,7 @@ pub(crate) fn expected(collection: &Collection) -> Expected {
 pub(crate) fn metric_choice(text: &str) -> Result<MetricChoice, String> {
     match text {
         "active" => Ok(MetricChoice::Active),
-        "euclidean" => Ok(MetricChoice::Euclidean),
+        "euclidean" => Ok(MetricChoice::BuiltIn),
         number => number.parse().map(MetricChoice::Version).map_err(|_| {
             "a metric is `active`, `euclidean`, or a version's number as `affinis metrics` lists it".to_owned()
         }),

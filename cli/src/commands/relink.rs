@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
     let started = Instant::now();
     let bar = output::bar(STEPS, "linking");
-    let linked = collection.relink_with(
+    let linked = collection.optimize_with(
         |share| bar.set_position((f64::from(share) * STEPS as f64) as u64),
         || false,
     );

@@ -113,7 +113,7 @@ fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
     let _ = clock.lap();
     let working = output::spinner("measuring");
     let evaluation =
-        collection.evaluate(&measured(&corpus), K, &[MetricChoice::Euclidean, learned])?;
+        collection.evaluate(&measured(&corpus), K, &[MetricChoice::BuiltIn, learned])?;
     let measure_millis = clock.lap();
     drop(working);
     narrator.measured(&evaluation, measure_millis)?;

@@ -379,7 +379,7 @@ mod tests {
             base: &base,
             rank: 64,
         };
-        let (_, reduced) = Base::of(Some(&change), d)
+        let (_, reduced) = Base::of(Some(&update), d)
             .unwrap()
             .unwrap()
             .reduce(&candidate)

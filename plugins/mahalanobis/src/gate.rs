@@ -256,11 +256,11 @@ fn too_few(
     }: &Available,
 ) -> Gate {
     let reason = format!(
-            "not promoted: too few judgements to test it on; the gate needs {} queries judged with both relevant and \
+        "not promoted: too few judgements to test it on; the gate needs {} queries judged with both relevant and \
              irrelevant results ({} for a step from Euclid; there are {queries}), or items judged as pairs, {MIN_PAIRS} \
              similar and {MIN_PAIRS} dissimilar (there are {similar} and {dissimilar})",
-            WHOLE.queries, STEP.queries,
-        );
+        WHOLE.queries, STEP.queries,
+    );
     let mut gate = Gate::refused(Kind::Queries.measure(), reason);
     gate.held_out = *queries;
     gate

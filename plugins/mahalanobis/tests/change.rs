@@ -5,7 +5,7 @@ mod simulation;
 use std::sync::Arc;
 
 use affinis::{
-    Change, Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Sample, Task,
+    Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Sample, Task, UpdateOf,
 };
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use ndarray::{Array1, Array2};
@@ -53,19 +53,13 @@ fn fit(base: &Arc<dyn Metric>, rank: usize) -> Fitted {
     let (examples, sample) = (examples(), Sample::default());
     Mahalanobis::default()
         .fit_personal(
-            &Task {
-                dim: D,
-                learner: None,
-                seed: 1,
-                examples: &examples,
-                incumbent: Some(Incumbent {
+            &Task::new(D, &examples, &sample)
+                .with_seed(1)
+                .with_incumbent(Some(Incumbent {
                     metric: &**base,
-                    step: false,
-                }),
-                sample: &sample,
-                change: Some(Change { base, rank }),
-                cancel: &|| false,
-            },
+                    shrunken: false,
+                }))
+                .with_update_of(Some(UpdateOf { base, rank })),
             &examples,
         )
         .expect("a metric")
@@ -80,8 +74,8 @@ fn vectors(n: usize) -> Array2<f32> {
 fn a_change_measures_as_its_matrix_says_however_it_is_asked() {
     let base = base(1);
     let fitted = fit(&base, 4);
-    assert!(fitted.of_base);
-    assert_eq!(fitted.report.parameters["rank"], 4.0);
+    assert!(fitted.is_update);
+    assert_eq!(fitted.report.notes["rank"], 4.0);
     let metric = fitted.metric;
     let a = metric.matrix().expect("a matrix");
     assert!((a.diag().sum() - D as f64).abs() < 1e-5 * D as f64);
@@ -129,7 +123,7 @@ fn more_directions_come_nearer_to_the_whole_metric() {
     let base = base(1);
     let plugin = Mahalanobis::default();
     let whole = fit(&base, 0);
-    assert!(!whole.of_base && !whole.report.parameters.contains_key("rank"));
+    assert!(!whole.is_update && !whole.report.notes.contains_key("rank"));
     let away = |rank| {
         let fitted = fit(&base, rank);
         plugin
@@ -151,7 +145,7 @@ fn more_directions_come_nearer_to_the_whole_metric() {
             > distances[0],
         "{distances:?}"
     );
-    assert!(!fit(&base, D).of_base, "no smaller than a matrix");
+    assert!(!fit(&base, D).is_update, "no smaller than a matrix");
 }
 
 #[test]

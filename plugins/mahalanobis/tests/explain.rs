@@ -4,7 +4,8 @@
 mod simulation;
 
 use affinis::{
-    CautiousStep, Examples, FitReport, Graded, MetricLearner, Pair, Sample, Task, Version,
+    Examples, FitReport, Graded, MetricLearner, Pair, Sample, ShrunkenMetric, Task, Version,
+    VersionId,
 };
 use affinis_mahalanobis::Mahalanobis;
 use ndarray::Array2;
@@ -62,37 +63,19 @@ fn examples(d: usize, chunklets: bool, seed: u64) -> (Examples, Sample) {
 
 fn task<'a>(examples: &'a Examples, sample: &'a Sample, learner: &'a str) -> Task<'a> {
     let dim = examples.vectors.ncols();
-    Task {
-        dim,
-        learner: Some(learner),
-        seed: 1,
-        examples,
-        incumbent: None,
-        sample,
-        change: None,
-        cancel: &|| false,
-    }
+    Task::new(dim, examples, sample)
+        .with_learner(Some(learner))
+        .with_seed(1)
 }
 
 /// The version that a store would keep of a fit.
 fn version(report: &FitReport) -> Version {
-    Version {
-        version: 1,
-        parent: Some(0),
-        active: true,
-        user: None,
-        learner: report.learner.clone(),
-        created: String::new(),
-        condition: report.condition,
-        pairs: report.pairs,
-        judgements: None,
-        lambda: report.lambda,
-        t: report.t,
-        parameters: report.parameters.clone(),
-        gate: None,
-        plugin: "mahalanobis".into(),
-        withdrawn: false,
-    }
+    let mut version = Version::new(VersionId(1), "mahalanobis", &report.learner);
+    version.condition = report.condition;
+    version.pairs = report.pairs;
+    (version.lambda, version.t) = (report.lambda, report.t);
+    version.notes.clone_from(&report.notes);
+    version
 }
 
 /// Spearman's rank correlation.
@@ -248,8 +231,7 @@ fn judgements_of_one_pair_share_its_influence() {
 
     // A step moves a distance by its share of what the candidate would have.
     let mut step = version(&fitted.report);
-    step.parameters
-        .insert(CautiousStep::PARAMETER.to_owned(), 0.25);
+    step.shrinkage = Some(0.25);
     let of_step = plugin
         .influences(&task(&examples, &sample, "gmml"), None, &step, (&x, &y))
         .unwrap()
@@ -272,7 +254,7 @@ fn an_imported_metric_has_no_influences() {
             .unwrap()
             .report,
     );
-    version.parameters.clear();
+    version.notes.clear();
     let found = Mahalanobis::default().influences(
         &task(&examples, &sample, "gmml"),
         None,

@@ -84,18 +84,12 @@ fn fit_with(
     let dim = examples.vectors.ncols();
     let incumbent = incumbent.map(|metric| Incumbent {
         metric,
-        step: false,
+        shrunken: false,
     });
-    let task = Task {
-        dim,
-        learner,
-        seed: 5,
-        examples,
-        incumbent,
-        sample,
-        change: None,
-        cancel: &|| false,
-    };
+    let task = Task::new(dim, examples, sample)
+        .with_learner(learner)
+        .with_seed(5)
+        .with_incumbent(incumbent);
     Mahalanobis::default().fit(&task)
 }
 
@@ -106,7 +100,7 @@ fn fit(examples: &Examples, sample: &Sample) -> Result<Fitted, LearnError> {
 /// Metrics that may be served: finite, positive definite, trace `d`, within the cap.
 fn assert_sound(fitted: &Fitted, what: &str) {
     let step = fitted
-        .step
+        .shrunken
         .as_ref()
         .map(|step| (&step.metric, step.condition, &step.gate));
     for (metric, condition, gate) in
@@ -218,16 +212,9 @@ fn the_seed_decides_what_is_drawn() {
     let under = |seed: u64| {
         let (examples, sample) = (&world.examples, &world.sample);
         let learner = Some("contrastive");
-        let task = Task {
-            dim: 5,
-            learner,
-            seed,
-            examples,
-            incumbent: None,
-            sample,
-            change: None,
-            cancel: &|| false,
-        };
+        let task = Task::new(5, examples, sample)
+            .with_learner(learner)
+            .with_seed(seed);
         Mahalanobis::default().fit(&task).unwrap().metric.encode()
     };
     assert_ne!(under(1), under(2));
@@ -260,7 +247,7 @@ fn the_naive_objective_sees_one_direction_only() {
 fn refining_is_named_where_it_was_taken() {
     let world = world(8, 60, 1);
     let fitted = fit(&world.examples, &world.sample).unwrap();
-    let refined = fitted.report.parameters.contains_key("refining_steps");
+    let refined = fitted.report.notes.contains_key("refining_steps");
     assert_eq!(
         refined,
         fitted.report.learner == "contrastive",
@@ -268,7 +255,7 @@ fn refining_is_named_where_it_was_taken() {
         fitted.report
     );
     assert!(["gmml", "contrastive"].contains(&&*fitted.report.learner));
-    assert_eq!(fitted.report.parameters["variants_tried"], 4.0);
+    assert_eq!(fitted.report.notes["variants_tried"], 4.0);
     let few = world.examples.graded[..160].to_vec();
     let few = Examples {
         vectors: world.examples.vectors.clone(),
@@ -277,7 +264,7 @@ fn refining_is_named_where_it_was_taken() {
     };
     let fitted = fit(&few, &world.sample).unwrap();
     assert_eq!(
-        fitted.report.parameters["variants_tried"], 1.0,
+        fitted.report.notes["variants_tried"], 1.0,
         "too little to choose by"
     );
 }
@@ -454,7 +441,7 @@ fn no_weight_outvotes_the_prior_alone() {
     let mut one_loud = world.examples.clone();
     one_loud.graded[0].weight = f32::MAX;
     let fitted = fit(&one_loud, &world.sample).unwrap();
-    let counted = fitted.report.parameters["effective_similar"];
+    let counted = fitted.report.notes["effective_similar"];
     assert!(
         counted < 1.5,
         "one judgement counts as one pair, not {counted}"
@@ -497,16 +484,9 @@ fn a_fit_can_be_cancelled_at_every_step() {
     for allowed in 0.. {
         let asked = AtomicUsize::new(0);
         let cancel = || asked.fetch_add(1, Ordering::Relaxed) >= allowed;
-        let task = Task {
-            dim: 4,
-            learner: None,
-            seed: 1,
-            examples,
-            incumbent: None,
-            sample,
-            change: None,
-            cancel: &cancel,
-        };
+        let task = Task::new(4, examples, sample)
+            .with_seed(1)
+            .with_cancel(&cancel);
         match Mahalanobis::default().fit(&task) {
             Err(LearnError::Cancelled) => steps = allowed + 1,
             Ok(_) => break,

@@ -99,14 +99,14 @@ fn round(
     };
     let gain = gain_of(items.active_metric(None));
     // Where a step was taken, the candidate itself is what force promotes.
-    let candidate = last.step.map_or(last.version, |_| {
+    let candidate = last.shrinkage.map_or(last.version, |_| {
         items.refit().seed(seed).force(true).run().unwrap().version
     });
     let round = Round {
         first: first.promoted,
         questions: first.questions.len(),
         promoted: last.promoted,
-        step: last.step.is_some(),
+        step: last.shrinkage.is_some(),
         gain,
         ungated: gain_of(candidate.unwrap()),
         reason: last.gate.reason.clone(),

@@ -6,7 +6,8 @@ mod simulation;
 use std::sync::Arc;
 
 use affinis::{
-    CautiousStep, Change, Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, Task,
+    Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, UpdateOf,
+    Task,
 };
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use ndarray::{Array1, Array2};
@@ -43,18 +44,12 @@ fn judged(queries: usize) -> Examples {
     }
 }
 
-fn fit(queries: usize, incumbent: Option<Incumbent<'_>>, change: Option<Change<'_>>) -> Fitted {
+fn fit(queries: usize, incumbent: Option<Incumbent<'_>>, change: Option<UpdateOf<'_>>) -> Fitted {
     let (examples, sample) = (judged(queries), Sample::default());
-    let task = Task {
-        dim: D,
-        learner: None,
-        seed: 1,
-        examples: &examples,
-        incumbent,
-        sample: &sample,
-        change,
-        cancel: &|| false,
-    };
+    let task = Task::new(D, &examples, &sample)
+        .with_seed(1)
+        .with_incumbent(incumbent)
+        .with_update_of(change);
     Mahalanobis::default().fit(&task).expect("a metric")
 }
 
@@ -82,7 +77,7 @@ fn a_few_queries_allow_a_step_and_more_the_candidate() {
         "six queries are too few: {}",
         fitted.report.gate.reason
     );
-    let step = fitted.step.as_ref().expect("a step passes");
+    let step = fitted.shrunken.as_ref().expect("a step passes");
     assert_eq!(step.share, SHARE);
     let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*fitted.metric) * SHARE;
     assert!(apart(&matrix(&*step.metric), &expected) < 1e-9);
@@ -102,10 +97,10 @@ fn a_few_queries_allow_a_step_and_more_the_candidate() {
 
     let mut taken = fitted.clone();
     let offered = step.metric.encode();
-    taken.take_step();
+    taken.use_shrunken();
     assert_eq!(taken.metric.encode(), offered);
-    assert_eq!(taken.report.parameters[CautiousStep::PARAMETER], SHARE);
-    assert!(taken.report.gate.accepted && taken.step.is_none());
+    assert_eq!(taken.report.shrinkage, Some(SHARE));
+    assert!(taken.report.gate.accepted && taken.shrunken.is_none());
 
     assert!(
         fit(4, None, None).passed().is_none(),
@@ -113,7 +108,7 @@ fn a_few_queries_allow_a_step_and_more_the_candidate() {
     );
     let certain = fit(20, None, None);
     assert!(
-        certain.report.gate.accepted && certain.step.is_none(),
+        certain.report.gate.accepted && certain.shrunken.is_none(),
         "no step where all the way is allowed"
     );
 }
@@ -124,7 +119,7 @@ fn from_a_learned_metric_of_everybody_no_step_is_taken() {
     let incumbent = |step| {
         Some(Incumbent {
             metric: &*learned,
-            step,
+            shrunken: step,
         })
     };
     let fitted = fit(6, incumbent(false), None);
@@ -137,7 +132,7 @@ fn from_a_learned_metric_of_everybody_no_step_is_taken() {
     // Another step may be replaced, and the next one begins at Euclid again.
     let replacing = fit(6, incumbent(true), None);
     let step = replacing
-        .step
+        .shrunken
         .as_ref()
         .unwrap_or_else(|| panic!("a step passes: {}", replacing.report.gate.reason));
     let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*replacing.metric) * SHARE;
@@ -149,12 +144,12 @@ fn from_a_learned_metric_of_everybody_no_step_is_taken() {
     );
 
     // Nothing new was judged: the step that it would take is there.
-    let first = fit(6, None, None).step.expect("a step passes").metric;
+    let first = fit(6, None, None).shrunken.expect("a step passes").metric;
     let again = fit(
         6,
         Some(Incumbent {
             metric: &*first,
-            step: true,
+            shrunken: true,
         }),
         None,
     );
@@ -164,13 +159,13 @@ fn from_a_learned_metric_of_everybody_no_step_is_taken() {
 #[test]
 fn a_candidate_that_is_certain_over_euclid_replaces_a_step_that_it_is_not_clearly_worse_than() {
     let (many, few) = (fit(20, None, None), fit(6, None, None));
-    let step = few.step.expect("a step passes").metric;
+    let step = few.shrunken.expect("a step passes").metric;
     let over = |step_is| {
         fit(
             20,
             Some(Incumbent {
                 metric: &*step,
-                step: step_is,
+                shrunken: step_is,
             }),
             None,
         )
@@ -198,9 +193,9 @@ fn from_everybodys_metric_no_step_is_taken_to_a_persons() {
         for step in [false, true] {
             let incumbent = Incumbent {
                 metric: &*base,
-                step,
+                shrunken: step,
             };
-            let fitted = fit(6, Some(incumbent), Some(Change { base: &base, rank }));
+            let fitted = fit(6, Some(incumbent), Some(UpdateOf { base: &base, rank }));
             assert!(fitted.passed().is_none(), "rank {rank}");
         }
     }

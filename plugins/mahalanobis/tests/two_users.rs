@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use affinis::{Change, Examples, Fitted, MetricLearner, Task};
+use affinis::{Examples, Fitted, MetricLearner, Task, UpdateOf};
 use affinis_mahalanobis::Mahalanobis;
 use simulation::{Corpus, Random, compact, corpus};
 
@@ -48,20 +48,13 @@ fn fit(
     corpus: &Corpus,
     examples: &Examples,
     others: Option<&Examples>,
-    change: Option<Change<'_>>,
+    change: Option<UpdateOf<'_>>,
     seed: u64,
 ) -> Fitted {
     let (examples, others) = (compact(examples), others.map(compact));
-    let task = Task {
-        dim: corpus.vectors.ncols(),
-        learner: None,
-        seed,
-        examples: &examples,
-        incumbent: None,
-        sample: &corpus.sample,
-        change,
-        cancel: &|| false,
-    };
+    let task = Task::new(corpus.vectors.ncols(), &examples, &corpus.sample)
+        .with_seed(seed)
+        .with_update_of(change);
     match others {
         Some(others) => Mahalanobis::default().fit_personal(&task, &others).unwrap(),
         None => Mahalanobis::default().fit(&task).unwrap(),
@@ -104,7 +97,7 @@ fn gains(
     };
     let before = precision(None);
     let other = fit(corpus, &theirs, None, None, seed).metric;
-    let change = Change {
+    let change = UpdateOf {
         base: &other,
         rank: RANK,
     };

@@ -281,16 +281,11 @@ impl Corpus {
     ) -> affinis::Fitted {
         let examples = compact(examples);
         Mahalanobis::default()
-            .fit(&Task {
-                dim: self.vectors.ncols(),
-                learner: None,
-                seed,
-                examples: &examples,
-                incumbent,
-                sample: &self.sample,
-                change: None,
-                cancel: &|| false,
-            })
+            .fit(
+                &Task::new(self.vectors.ncols(), &examples, &self.sample)
+                    .with_seed(seed)
+                    .with_incumbent(incumbent),
+            )
             .expect("the simulation gives sound judgements")
     }
 }
