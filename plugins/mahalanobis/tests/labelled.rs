@@ -1,12 +1,11 @@
 //! Metrics for labelled tables: they tell classes apart where Euclid cannot, and refuse what cannot
 //! be learned from.
 
-mod simulation;
-
 use affinis::{LearnError, Metric};
 use affinis_mahalanobis::Labelled;
+use affinis_testkit::Random;
+use affinis_testkit::simulation::nearest;
 use ndarray::Array2;
-use simulation::Random;
 
 /// Three classes apart in the first two columns; the other columns are noise, `wide` times as wide.
 fn table(n: usize, d: usize, wide: f64, seed: u64) -> (Array2<f32>, Vec<usize>) {
@@ -27,7 +26,7 @@ fn table(n: usize, d: usize, wide: f64, seed: u64) -> (Array2<f32>, Vec<usize>) 
 fn error(metric: Option<&dyn Metric>, rows: &Array2<f32>, classes: &[usize]) -> f64 {
     let rows = metric.map_or_else(|| rows.clone(), |m| m.embed(rows.view()));
     let all: Vec<usize> = (0..classes.len()).collect();
-    let near = simulation::nearest(&rows, &rows, &all, 1);
+    let near = nearest(&rows, &rows, &all, 1);
     near.iter()
         .zip(classes)
         .filter(|(n, c)| classes[n[0]] != **c)
