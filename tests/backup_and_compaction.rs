@@ -1,5 +1,5 @@
-//! Backups of a store that is written to, restoring them, and what compaction leaves: nothing of
-//! what was forgotten, and little besides what is live.
+//! Backups taken during writes and restored, and compaction, which leaves nothing of what was
+//! forgotten and little besides live data.
 //!
 //! `AFFINIS_REWRITES` says how many rewrites of the same items are made (1,000):
 //! `AFFINIS_REWRITES=10000 cargo test --workspace --test backup_and_compaction rewrites --
@@ -15,7 +15,7 @@ use affinis_testkit::stores::{
 use affinis_testkit::{Random, setting};
 
 #[test]
-fn a_backup_of_a_store_that_is_written_to_is_one_moment_of_it() {
+fn a_backup_taken_during_writes_is_consistent() {
     let home = tempfile::tempdir().expect("a directory");
     let store = builder().open(home.path().join("s")).expect("opened");
     let first = store.collection("first").dim(2).create().expect("made");
@@ -65,7 +65,7 @@ fn a_backup_of_a_store_that_is_written_to_is_one_moment_of_it() {
 }
 
 #[test]
-fn what_is_restored_is_what_was_backed_up_and_damage_replaces_nothing() {
+fn a_restored_store_equals_the_one_backed_up_and_a_damaged_backup_replaces_nothing() {
     let home = tempfile::tempdir().expect("a directory");
     let (path, backup) = (home.path().join("s"), home.path().join("b"));
     let store = builder().open(&path).expect("opened");
@@ -88,7 +88,7 @@ fn what_is_restored_is_what_was_backed_up_and_damage_replaces_nothing() {
         builder().restore(home.path().join("nothing"), &path),
         Err(Error::NotAStore { .. })
     ));
-    // Every damaged, cut or strange backup is refused, and the store stays.
+    // Every damaged, truncated or altered backup is refused, and the store is unchanged.
     let mut refused = 0;
     for (at, place) in (0..40).map(|i| (i, i * 997)).chain([(100, 0), (101, 0)]) {
         let bad = home.path().join(format!("bad {at}"));
@@ -155,7 +155,7 @@ fn a_backup_with_links_is_refused() {
 }
 
 #[test]
-fn a_compacted_store_is_the_same_store() -> Result<()> {
+fn compaction_changes_no_contents() -> Result<()> {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     create_filled(&path);
@@ -179,7 +179,7 @@ fn a_compacted_store_is_the_same_store() -> Result<()> {
 }
 
 #[test]
-fn a_backup_that_was_used_as_a_store_is_restored_too() {
+fn a_backup_that_was_opened_as_a_store_can_be_restored() {
     let home = tempfile::tempdir().expect("a directory");
     let (path, backup) = (home.path().join("s"), home.path().join("b"));
     let store = builder().open(&path).expect("opened");
@@ -213,7 +213,7 @@ fn a_backup_that_was_used_as_a_store_is_restored_too() {
 }
 
 #[test]
-fn a_store_without_its_database_is_not_said_to_be_sound() {
+fn a_store_without_its_database_is_refused() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     create_filled(&path);
@@ -240,7 +240,7 @@ fn a_store_without_its_database_is_not_said_to_be_sound() {
 }
 
 #[test]
-fn settings_of_sled_that_cannot_be_read_are_damage_that_a_repair_mends() {
+fn unreadable_settings_of_sled_are_damage_that_a_repair_removes() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     create_filled(&path);
@@ -260,7 +260,7 @@ fn settings_of_sled_that_cannot_be_read_are_damage_that_a_repair_mends() {
         std::fs::write(path.join("sled/conf"), &settings).expect("written");
         let refused = match builder().open(&path) {
             Err(refused) => refused,
-            // sled makes new ones where there are none.
+            // sled writes new settings where the file is empty.
             Ok(_) if settings.is_empty() => continue,
             Ok(_) => panic!("{settings:?} were believed"),
         };
@@ -276,7 +276,7 @@ fn settings_of_sled_that_cannot_be_read_are_damage_that_a_repair_mends() {
     }
 }
 
-/// How often the bytes stand in the files of a directory.
+/// The number of occurrences of `needle` in the files of a directory.
 fn found(dir: &Path, needle: &[u8]) -> usize {
     let mut count = 0;
     for entry in std::fs::read_dir(dir).expect("read").flatten() {
@@ -295,7 +295,7 @@ fn found(dir: &Path, needle: &[u8]) -> usize {
 }
 
 #[test]
-fn nothing_of_what_was_forgotten_is_left_after_compacting() {
+fn compaction_leaves_no_byte_of_what_was_forgotten() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     let store = builder().open(&path).expect("opened");
@@ -364,7 +364,7 @@ fn nothing_of_what_was_forgotten_is_left_after_compacting() {
 }
 
 #[test]
-fn rewrites_refits_and_relinks_leave_a_bounded_store() {
+fn compaction_bounds_a_store_after_many_rewrites_refits_and_builds() {
     let rewrites = setting("AFFINIS_REWRITES", 1_000) as usize;
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
@@ -395,7 +395,7 @@ fn rewrites_refits_and_relinks_leave_a_bounded_store() {
         .iter()
         .map(|v| v.metric.len())
         .sum();
-    // Numbers, ids and texts of the items, and the matrices, which are all kept.
+    // The vectors, ids and texts of the items, and the matrices of all versions, which are kept.
     let live = batch * (64 * 4 + 200 + 8) + metrics;
     drop((store, main));
     let sizes = builder().compact(&path).expect("compacted");

@@ -1,4 +1,4 @@
-//! Searches during writes of every kind: each answer is right for some state between its start and
+//! Reads during writes of every kind: each answer is right for one snapshot between its start and
 //! its end.
 //!
 //! `AFFINIS_SECONDS` says for how long (2), and prints the waits of searches:
@@ -14,11 +14,12 @@ use affinis_testkit::stores::builder;
 use affinis_testkit::{Random, setting};
 
 const DIM: usize = 8;
-/// Items that come and go together: an answer holds all of a group, of one age, or none.
+/// The number of items that are written and deleted together: an answer holds all of a group, of
+/// one age, or none.
 const GROUP: usize = 5;
 const GROUPS: usize = 40;
 
-/// A group's items: all say their group and age in their numbers.
+/// The items of a group, whose vectors encode the group and its age.
 fn group(group: usize, age: usize) -> Vec<Item> {
     let vector = |i: usize| {
         let mut vector = vec![0.0; DIM];
@@ -30,9 +31,9 @@ fn group(group: usize, age: usize) -> Vec<Item> {
         .collect()
 }
 
-/// Searches once and checks that the answer is of one moment: whole groups, each of one age,
-/// sorted, each id once.
-fn ask(main: &Collection, ages: &[AtomicU64], choice: MetricChoice) -> Duration {
+/// Searches once and checks that the answer is of one snapshot: whole groups, each of one age,
+/// sorted, each id once. Returns the time that the search took.
+fn search_once(main: &Collection, ages: &[AtomicU64], choice: MetricChoice) -> Duration {
     let oldest: Vec<u64> = ages.iter().map(|age| age.load(Ordering::SeqCst)).collect();
     let started = Instant::now();
     let hits = main
@@ -60,7 +61,7 @@ fn ask(main: &Collection, ages: &[AtomicU64], choice: MetricChoice) -> Duration 
             found.len()
         );
         if hits.metric == 0 && !found.is_empty() {
-            // The distance of the zero vector tells the age.
+            // The distance to the zero vector encodes the age.
             let square = f64::from(found[0]) - (at as f64).powi(2);
             let age = (square.max(0.0)).sqrt() * 64.0;
             let newest = ages[at].load(Ordering::SeqCst) + 1;
@@ -82,8 +83,8 @@ fn percentile(times: &mut [Duration], share: f64) -> Duration {
         .unwrap_or_default()
 }
 
-/// Ends the program when the work does not end: a deadlock is a failure, and nobody else would say
-/// so.
+/// Ends the program with a message when the threads run for longer than `most`: a deadlock would
+/// otherwise hang the test.
 fn watchdog(ended: &AtomicBool, most: Duration) {
     let started = Instant::now();
     while !ended.load(Ordering::Acquire) {
@@ -96,7 +97,7 @@ fn watchdog(ended: &AtomicBool, most: Duration) {
 }
 
 #[test]
-fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
+fn every_answer_during_writes_is_of_one_snapshot() {
     let seconds = setting("AFFINIS_SECONDS", 2);
     let home = tempfile::tempdir().expect("a directory");
     let store = builder().open(home.path().join("s")).expect("opened");
@@ -119,7 +120,7 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
     main.settle().expect("settled");
     let ages: Vec<AtomicU64> = (0..GROUPS).map(|_| AtomicU64::new(0)).collect();
     let mut quiet: Vec<Duration> = (0..300)
-        .map(|_| ask(&main, &ages, MetricChoice::Active))
+        .map(|_| search_once(&main, &ages, MetricChoice::Active))
         .collect();
     let (stop, ended) = (AtomicBool::new(false), AtomicBool::new(false));
     let busy: Mutex<Vec<Duration>> = Mutex::default();
@@ -144,8 +145,7 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
             }),
             scope.spawn(|| {
                 while running() {
-                    // A group that is away just now takes judgements with it, and perhaps all there
-                    // are.
+                    // A refit fails while all judged groups are deleted.
                     if main.refit().force(true).run().is_ok() {
                         refits.fetch_add(1, Ordering::Relaxed);
                     }
@@ -161,8 +161,8 @@ fn every_answer_is_of_one_moment_whatever_is_written_meanwhile() {
             scope.spawn(|| {
                 let mut times = Vec::new();
                 while running() {
-                    times.push(ask(&main, &ages, MetricChoice::Active));
-                    times.push(ask(&main, &ages, MetricChoice::Euclidean));
+                    times.push(search_once(&main, &ages, MetricChoice::Active));
+                    times.push(search_once(&main, &ages, MetricChoice::Euclidean));
                 }
                 busy.lock()
                     .unwrap_or_else(PoisonError::into_inner)

@@ -53,10 +53,10 @@ impl Worker {
         loop {
             let line = self.lines.next()?.expect("the pipe can be read");
             // The test harness prints to the same pipe, and the last line may be cut off.
-            let Some((_, said)) = line.split_once('@') else {
+            let Some((_, text)) = line.split_once('@') else {
                 continue;
             };
-            let mut words = said.split(' ').map(str::to_owned);
+            let mut words = text.split(' ').map(str::to_owned);
             let kind = words.next();
             let number = words.next().and_then(|n| n.parse().ok());
             let words: Vec<String> = words.collect();
@@ -79,7 +79,7 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_operation_half_done
     let (mut next, mut acknowledged, mut torn, started) = (0_u64, 0_u64, 0_u64, Instant::now());
     for kill in 0..kills {
         let mut worker = Worker::start(dir, seed, next);
-        // One in four is killed while it opens the store, or soon after.
+        // One child in four is killed while it opens the store, or soon after.
         let opening = random.below(4) == 0;
         let last = if opening { 0 } else { 1 + random.below(25) };
         let wait = Duration::from_micros(random.next() % [300, 3_000, 20_000][random.below(3)]);
@@ -89,8 +89,8 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_operation_half_done
             std::thread::sleep(Duration::from_micros(random.next() % 30_000));
             worker.child.kill().expect("killed");
         }
-        while let Some(said) = worker.next() {
-            match said {
+        while let Some(line) = worker.next() {
+            match line {
                 Line::Begin(number) => {
                     assert_eq!(
                         number, next,

@@ -15,10 +15,10 @@ use affinis_testkit::stores::{
 };
 use affinis_testkit::{Random, setting};
 
-/// Damages one file and says how.
+/// Damages one file and returns a description of the damage.
 fn damage(dir: &Path, random: &mut Random) -> String {
     let files = files(dir);
-    // The database is most of a store, and most of the trials.
+    // Most of a store is its database, so most trials damage that.
     let images: Vec<&PathBuf> = files
         .iter()
         .filter(|f| f.parent().is_some_and(|dir| dir.ends_with("images")))
@@ -36,7 +36,7 @@ fn damage(dir: &Path, random: &mut Random) -> String {
         0..6 if !bytes.is_empty() => {
             let mut places = Vec::new();
             for _ in 0..=random.below(3) {
-                // Where something is written, rather than in the padding.
+                // In a byte that is not padding, if one is found.
                 let mut at = random.below(bytes.len());
                 for _ in 0..50 {
                     if bytes[at] != 0 {
@@ -75,8 +75,8 @@ fn contents_of_copy(store: &Path) -> String {
     verified_contents(&copy).expect("whole")
 }
 
-/// Looks at a store with a watchdog: an endless loop is a failure too.
-fn watched<T: Send + 'static>(context: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs `work` in a thread and panics after two minutes: an endless loop is a failure too.
+fn with_timeout<T: Send + 'static>(context: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, waiting) = mpsc::channel();
     let thread = std::thread::spawn(move || drop(done.send(work())));
     match waiting.recv_timeout(Duration::from_mins(2)) {
@@ -90,14 +90,14 @@ fn watched<T: Send + 'static>(context: &str, work: impl FnOnce() -> T + Send + '
 }
 
 #[test]
-fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
+fn a_store_with_damaged_files_answers_rightly_or_refuses() {
     let (trials, seed) = (setting("AFFINIS_DAMAGES", 60), setting("AFFINIS_SEED", 1));
     let verbose = setting("AFFINIS_VERBOSE", 0) > 0;
     let home = tempfile::tempdir().expect("a directory");
     let whole = home.path().join("whole");
     create_filled(&whole);
     let expected = verified_contents(&whole).expect("whole");
-    // The same after a kill: sled has no snapshot of its last writes.
+    // The same store as a kill leaves it: sled has no snapshot of its last writes.
     let killed = home.path().join("killed");
     {
         let store = builder()
@@ -122,7 +122,7 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
         let what = damage(&dir, &mut random);
         let context = format!("seed {seed}, trial {trial}, {what}");
         let path = dir.clone();
-        match watched(&context, move || verified_contents(&path)) {
+        match with_timeout(&context, move || verified_contents(&path)) {
             Ok(found) => {
                 assert!(
                     found == *expected,
@@ -154,7 +154,7 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
                     let store = builder().create(false).open(&path)?;
                     Ok::<_, Error>((report, store.verify()?.problems, store_contents(&store)?))
                 };
-                if let Ok((report, problems, found)) = watched(&context, repair) {
+                if let Ok((report, problems, found)) = with_timeout(&context, repair) {
                     assert_eq!(problems, [], "{context}: repaired, and not sound");
                     assert!(
                         found == *expected || !report.lost.is_empty(),
@@ -175,7 +175,7 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
 }
 
 #[test]
-fn a_database_that_lost_its_end_is_noticed() {
+fn a_database_that_lost_commits_is_refused() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     create_filled(&path);
@@ -185,7 +185,8 @@ fn a_database_that_lost_its_end_is_noticed() {
     let main = store.collection("main").open().expect("opened");
     main.add(items(80, 3)).expect("acknowledged");
     drop((store, main));
-    // An older database beside the witness of the younger: as if the end of sled's log was gone.
+    // An older database with the commit counter of the younger one, as if the end of sled's log
+    // was lost.
     for file in files(&old) {
         let name = file.file_name().expect("a name");
         if name != "witness" && name != "lock" {
@@ -216,7 +217,7 @@ fn a_database_that_lost_its_end_is_noticed() {
 }
 
 #[test]
-fn a_snapshot_that_a_kill_cut_short_is_not_believed() {
+fn an_unfinished_snapshot_of_sled_is_ignored() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     create_filled(&path);
@@ -230,7 +231,7 @@ fn a_snapshot_that_a_kill_cut_short_is_not_believed() {
         .rfind(snapshot)
         .expect("sled left a snapshot");
     let bytes = std::fs::read(&newest).expect("read");
-    // What sled is writing when it opens a database, later than the one before and without an end.
+    // A snapshot that sled began to write when it opened the database, and did not finish.
     let unfinished = path.join("sled").join("snap.7FFFFFFFFFFFFFFF.generating");
     for length in [0, 11, bytes.len() / 2, bytes.len()] {
         std::fs::write(&unfinished, &bytes[..length]).expect("written");
@@ -243,7 +244,7 @@ fn a_snapshot_that_a_kill_cut_short_is_not_believed() {
 }
 
 #[test]
-fn a_damaged_vector_in_an_image_ends_the_search_and_the_next_opening_makes_it_good() {
+fn a_damaged_segment_file_fails_the_search_and_is_replaced_at_the_next_opening() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     create_filled(&path);
@@ -262,7 +263,7 @@ fn a_damaged_vector_in_an_image_ends_the_search_and_the_next_opening_makes_it_go
     };
     let image = segments().pop().expect("an image");
     let mut bytes = std::fs::read(&image).expect("read");
-    // The vectors come last, in blocks of 4 KiB.
+    // The vectors are the last section, in blocks of 4 KiB.
     let at = bytes.len() - 4096 + 10;
     bytes[at] ^= 4;
     std::fs::write(&image, bytes).expect("written");

@@ -1,8 +1,9 @@
-//! An operation on the disk fails: no panic, no lie, and reopening finds one of the two states.
+//! A disk access fails: the operation returns an error, nothing unacknowledged is shown, and
+//! reopening finds the contents before the operation or after it.
 //!
-//! Every operation of every kind of work is made to fail with `AFFINIS_EVERY=1 cargo test
-//! --workspace --test disk_faults -- --nocapture`; without it, the first few of each kind and
-//! a choice of the rest.
+//! `AFFINIS_EVERY=1 cargo test --workspace --test disk_faults -- --nocapture` makes every access
+//! fail, one by one; without the variable the first few of each kind fail, and a choice of the
+//! rest.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use affinis_testkit::stores::{
 };
 
 #[test]
-fn no_operation_that_fails_anywhere_panics_lies_or_leaves_a_half() {
+fn an_operation_that_fails_at_any_disk_access_is_done_or_undone() {
     let home = tempfile::tempdir().expect("a directory");
     let filled = home.path().join("filled");
     drop(fill(&builder().open(&filled).expect("opened")).expect("filled"));
@@ -33,12 +34,12 @@ fn no_operation_that_fails_anywhere_panics_lies_or_leaves_a_half() {
             (Some(DiskOp::Flush), Fault::Unacknowledged),
             (Some(DiskOp::Write), Fault::Short),
         ] {
-            // Reads are many and alike: the first ones, then fewer and fewer, unless every one is
-            // asked for.
+            // Accesses are many and alike: the first ones fail, then ever fewer of them, unless
+            // `AFFINIS_EVERY` is set.
             let mut after = 0;
             loop {
                 let context = format!("{name}, {fault:?} of {only:?} after {after}");
-                if !try_once(
+                if !fail_once(
                     &context,
                     &filled,
                     work,
@@ -57,8 +58,9 @@ fn no_operation_that_fails_anywhere_panics_lies_or_leaves_a_half() {
     assert!(tried > 100, "only {tried} crash points were tried");
 }
 
-/// Lets one operation on the disk fail while the work is done; false when there was none to fail.
-fn try_once(
+/// Makes one disk access fail during an operation and checks what it leaves. Returns whether there
+/// was an access to fail.
+fn fail_once(
     context: &str,
     filled: &Path,
     work: Operation,
@@ -85,7 +87,7 @@ fn try_once(
     faults.fail(after, fault, only, false);
     let done = work(&store, &main, home.path());
     let struck = faults.clear();
-    // A kill now leaves these files; nobody writes to them while they are copied.
+    // The files that a kill would leave now; nothing writes to them while they are copied.
     drop(main.settle());
     let killed = home.path().join("killed");
     copy_dir(&path, &killed);
@@ -96,7 +98,7 @@ fn try_once(
             Error::Storage { .. } | Error::Io { .. } | Error::Poisoned(_)
         );
         assert!(expected, "{context}: {error:?}");
-        // Searches go on, from what was acknowledged before or within the operation.
+        // Searches still answer, from what was acknowledged before or within the operation.
         main.search(vec![0.25; 5])
             .k(100)
             .run()
@@ -121,7 +123,7 @@ fn try_once(
                     );
                 }
             }
-            // A read or a file that failed leaves nothing unknown.
+            // A failed read or file leaves no doubt of what is durable.
             Ok(_) => drop(main.delete(&["p90"]).expect("deleted")),
             Err(error) => panic!("{context}: then {error}"),
         }
@@ -134,7 +136,7 @@ fn try_once(
                     "{context}: acknowledged, and not there"
                 );
             }
-            // The fault met the background, which stores what it measured.
+            // The fault hit the background thread, which stores what it measured.
             Err(error) => assert!(
                 struck && matches!(error, Error::Poisoned(_)),
                 "{context}: {error}"
@@ -175,7 +177,7 @@ fn try_once(
 }
 
 #[test]
-fn a_store_that_is_replaced_is_whole_wherever_that_fails() {
+fn a_restore_or_compaction_that_fails_anywhere_leaves_a_whole_store() {
     let home = tempfile::tempdir().expect("a directory");
     let (filled, backup) = (home.path().join("filled"), home.path().join("backup"));
     let store = builder().open(&filled).expect("opened");
@@ -248,7 +250,7 @@ fn a_store_that_is_replaced_is_whole_wherever_that_fails() {
 }
 
 #[test]
-fn a_failed_flush_poisons_the_handle_until_it_is_opened_again() {
+fn a_failed_flush_poisons_the_store_until_it_is_opened_again() {
     let home = tempfile::tempdir().expect("a directory");
     let faults = Faults::new();
     let store = builder()

@@ -52,7 +52,7 @@ fn a_pipe_in_place_of_a_file_is_refused_without_waiting() {
 }
 
 #[test]
-fn settings_that_are_damaged_or_ask_for_the_impossible_are_refused() {
+fn damaged_or_impossible_settings_are_refused() {
     let outside =
         r#"[{"type": "sentence_transformers.models.Pooling", "path": "../../elsewhere"}]"#;
     for (name, content) in [
@@ -89,12 +89,12 @@ fn settings_that_are_damaged_or_ask_for_the_impossible_are_refused() {
             "{name} {content}: {result:?}"
         );
     }
-    // A graph with the sentence's embedding has computed the further modules.
+    // A graph that outputs the sentence's embedding contains the further modules.
     Onnx::from_dir(model("sentence_embedding.onnx", &[("modules.json", dense)]).path()).unwrap();
 }
 
 #[test]
-fn a_tokenizer_that_is_none_is_refused() {
+fn a_file_that_is_no_tokenizer_is_refused() {
     let whole = fs::read_to_string(fixture("tokenizer.json")).unwrap();
     for content in ["", "{}", "null", &whole[..whole.len() / 2]] {
         let result = Onnx::from_dir(model("tokens.onnx", &[("tokenizer.json", content)]).path());
@@ -106,7 +106,7 @@ fn a_tokenizer_that_is_none_is_refused() {
 }
 
 #[test]
-fn files_of_absurd_size_are_not_read() {
+fn files_above_the_size_limit_are_not_read() {
     for (name, bytes) in [
         ("tokenizer.json", 1 << 40),
         ("config.json", 1 << 30),
@@ -148,7 +148,7 @@ fn damaged_graphs_are_refused_wherever_they_are_cut_or_changed() {
         matches!(result, Err(EncodeError::Model { .. })),
         "{result:?}"
     );
-    // A changed byte may leave a sound model; it never brings the process down.
+    // A changed byte may leave a sound model; it never ends the process.
     for at in (0..whole.len()).step_by(97) {
         let mut changed = whole.clone();
         changed[at] ^= 0x41;
@@ -160,8 +160,8 @@ fn damaged_graphs_are_refused_wherever_they_are_cut_or_changed() {
 }
 
 #[test]
-fn axes_that_cannot_be_are_refused() {
-    // tract takes the one apart for ever, and counts up to the other.
+fn impossible_axes_are_refused() {
+    // tract would decompose the one without end, and count up to the other.
     let cases: [(&[u8], usize, u8, &str); 2] = [
         (b"perm\x40\x00\x40\x02\x40\x03\x40\x01", 9, 1, "permutation"),
         (b"axis\x18\xff\xff\xff", 7, 0xe6, "axis"),
@@ -194,7 +194,7 @@ fn graphs_that_do_not_embed_texts_are_refused() {
             other => panic!("{name}: {other:?}"),
         }
     }
-    // One number a text; vectors as long as the text.
+    // Models that output one number a text, and vectors as long as the text.
     let scores = Onnx::from_dir(model("scores.onnx", &[]).path());
     assert!(
         matches!(scores, Err(EncodeError::OutputShape { .. })),
@@ -209,7 +209,7 @@ fn graphs_that_do_not_embed_texts_are_refused() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_never_come_out() {
+fn an_encoder_never_returns_numbers_that_are_not_finite() {
     let all = Onnx::from_dir(model("all_nan.onnx", &[]).path());
     assert!(matches!(all, Err(EncodeError::NotFinite { .. })), "{all:?}");
     for mode in ["mean_tokens", "max_tokens"] {
@@ -227,7 +227,7 @@ fn numbers_that_are_not_finite_never_come_out() {
 }
 
 #[test]
-fn a_token_without_a_row_is_an_error_and_the_encoder_lives_on() {
+fn a_token_outside_the_embedding_table_is_an_error_and_the_encoder_stays_usable() {
     let onnx = Onnx::options()
         .backend(Backend::Tract)
         .from_dir(model("short_table.onnx", &[]).path())

@@ -30,7 +30,7 @@ fn rows(dir: &Path, texts: &[&str]) -> Array2<f32> {
 }
 
 #[test]
-fn mean_cls_and_max_pooling_give_what_their_names_say() {
+fn mean_cls_and_max_pooling_equal_those_worked_by_hand() {
     type Reduce = fn(Array2<f32>) -> Array1<f32>;
     let modes: [(&str, Reduce); 3] = [
         ("mean_tokens", |t| t.mean_axis(Axis(0)).unwrap()),
@@ -95,7 +95,7 @@ fn token_types_are_given_where_the_model_asks_for_them() {
 }
 
 #[test]
-fn a_pooled_output_is_taken_as_it_is() {
+fn a_pooled_output_is_not_pooled_again() {
     let mut expected = Array2::zeros((TEXTS.len(), 4));
     for (i, text) in TEXTS.iter().enumerate() {
         expected
@@ -133,7 +133,7 @@ fn a_row_does_not_depend_on_the_texts_beside_it() {
 }
 
 #[test]
-fn rows_come_in_the_order_of_the_texts_whatever_batches_and_threads() {
+fn rows_are_in_the_order_of_the_texts_for_any_batch_size_and_threads() {
     let texts: Vec<String> = (0..150)
         .map(|i| {
             (0..=(i * 7) % 11)
@@ -162,7 +162,7 @@ fn rows_come_in_the_order_of_the_texts_whatever_batches_and_threads() {
 }
 
 #[test]
-fn texts_are_cut_at_the_limit_and_say_so() {
+fn texts_are_truncated_at_the_limit_and_marked() {
     let dir = model(
         "tokens.onnx",
         &[
@@ -176,12 +176,12 @@ fn texts_are_cut_at_the_limit_and_say_so() {
         .unwrap();
     assert_eq!(onnx.max_length(), 4);
     assert_eq!(encoded.truncated, [false, true, false]);
-    // What is kept is the beginning, and [SEP] still ends it.
+    // The beginning of the text remains, and [SEP] still ends it.
     assert_eq!(encoded.vectors.row(0), encoded.vectors.row(1));
 }
 
 #[test]
-fn the_limit_is_what_the_files_say_and_never_more_than_the_positions() {
+fn the_limit_is_the_one_in_the_files_and_at_most_the_number_of_positions() {
     let cases: [(&[(&str, &str)], usize); 5] = [
         (&[], 256),
         (
@@ -250,7 +250,7 @@ fn the_limit_is_what_the_files_say_and_never_more_than_the_positions() {
 }
 
 #[test]
-fn the_fingerprint_changes_with_all_that_changes_vectors_and_with_nothing_else() {
+fn the_fingerprint_changes_exactly_when_vectors_may_change() {
     let print = |dir: &TempDir| Onnx::from_dir(dir.path()).unwrap().fingerprint().to_owned();
     let base = print(&model("tokens.onnx", &[]));
     assert_eq!(base.len(), 32);
@@ -289,7 +289,7 @@ fn the_fingerprint_changes_with_all_that_changes_vectors_and_with_nothing_else()
 }
 
 #[test]
-fn the_model_in_the_binary_knows_what_is_near() {
+fn the_embedded_model_ranks_related_texts_first() {
     let onnx = Onnx::embedded().unwrap();
     assert_eq!(
         (onnx.dim(), onnx.name(), onnx.source().as_deref()),
@@ -314,7 +314,7 @@ fn the_model_in_the_binary_knows_what_is_near() {
 }
 
 #[test]
-fn the_embedded_model_and_its_directory_are_one_encoder() {
+fn the_embedded_model_equals_its_directory() {
     let embedded = encode::load("embedded").unwrap();
     let dir = encode::load(root().join("models/static-minilm-256").to_str().unwrap()).unwrap();
     assert_eq!(embedded.fingerprint(), dir.fingerprint());
@@ -327,7 +327,7 @@ fn the_embedded_model_and_its_directory_are_one_encoder() {
 }
 
 #[test]
-fn an_encoder_serves_many_threads() {
+fn an_encoder_can_be_shared_by_threads() {
     let onnx = Onnx::embedded().unwrap();
     let expected = onnx
         .encode(&["one text", "and another, longer text"])
@@ -349,7 +349,7 @@ fn an_encoder_serves_many_threads() {
     });
 }
 
-/// all-MiniLM-L6-v2 as `tools/get-minilm.sh` makes it.
+/// The directory of all-MiniLM-L6-v2 that `tools/get-minilm.sh` makes, where it is there.
 fn minilm() -> Option<PathBuf> {
     let dir = std::env::var_os("AFFINIS_MINILM").map_or_else(
         || root().join("target/models/all-MiniLM-L6-v2"),
@@ -365,7 +365,7 @@ fn minilm() -> Option<PathBuf> {
     None
 }
 
-/// Texts of a data set and the vectors that sentence-transformers gave them.
+/// `n` texts of a data set and their vectors by sentence-transformers, where the data is there.
 fn reference(set: &str, n: usize) -> Option<(Vec<String>, Array2<f32>)> {
     let data = data_dir().join("text");
     let (Ok(tsv), Ok(npy)) = (
@@ -379,9 +379,9 @@ fn reference(set: &str, n: usize) -> Option<(Vec<String>, Array2<f32>)> {
         .lines()
         .filter_map(|line| Some(line.split_once('\t')?.1.to_owned()))
         .collect();
-    // The tail of the file is the numbers, row after row.
+    // The numbers are at the end of the file, row after row.
     let numbers = &npy[npy.len() - texts.len() * 384 * 2..];
-    // A stride that meets all parts of the set.
+    // Evenly from the whole set.
     let picked: Vec<usize> = (0..n).map(|i| i * texts.len() / n).collect();
     let vectors = Array2::from_shape_fn((n, 384), |(i, j)| {
         let at = (picked[i] * 384 + j) * 2;
@@ -468,7 +468,7 @@ mod onnxruntime {
     }
 
     #[test]
-    fn a_token_without_a_row_is_an_error_there_too() {
+    fn a_token_outside_the_embedding_table_is_an_error_with_onnx_runtime() {
         if library() {
             let onnx = Onnx::from_dir(model("short_table.onnx", &[]).path()).unwrap();
             assert!(matches!(
@@ -478,8 +478,8 @@ mod onnxruntime {
         }
     }
 
-    /// The library is the process's own, so wrong ones are tried in children: this test binary, run
-    /// again.
+    /// A process loads one library, so wrong ones are tried in child processes: this test program,
+    /// run again.
     #[test]
     fn a_wrong_library_is_named_and_nothing_hangs() {
         const CHILD: &str = "AFFINIS_TEST_CHILD";
@@ -489,7 +489,7 @@ mod onnxruntime {
                 matches!(result, Err(EncodeError::Library { .. })),
                 "{result:?}"
             );
-            // The built-in backend is still there.
+            // The built-in backend still works.
             Onnx::options().backend(Backend::Tract).embedded().unwrap();
             return;
         }

@@ -125,7 +125,7 @@ fn segment_files_keep_the_precision_asked_for_and_answer_as_before() {
             let points = store.collection("p").open().expect("opened");
             assert_eq!(answers(&points), before, "{precision:?} {distance:?}");
             assert_eq!(store.verify().expect("verified").problems, []);
-            // Relinked from the image.
+            // The graph is built again from the segment file.
             points
                 .add([Item::vector("new", Random(77).vector(DIM))])
                 .expect("added");
@@ -199,7 +199,7 @@ fn filtered_answers_equal_a_filtered_scan() {
 }
 
 #[test]
-fn ties_are_in_the_order_of_ids_whatever_the_order_of_adding() {
+fn ties_are_ordered_by_id_not_by_insertion() {
     let (_dir, store) = fresh();
     let points = vectors(&store, 3);
     for id in ["m", "z", "a", "q"] {

@@ -1,5 +1,5 @@
-//! Filtered searches at every selectivity, against a brute-force scan: filters that have nothing to
-//! do with where items lie, and filters that are all about it.
+//! Recall of filtered searches at every selectivity, against an exact scan: for filters that are
+//! independent of the vectors, and for filters on their cluster.
 
 use affinis::{Collection, Filter, Item, Store};
 use serde_json::json;
@@ -9,7 +9,7 @@ const COUNT: usize = 20_000;
 const CLUSTERS: usize = 40;
 const K: usize = 10;
 
-/// Points of forty clusters; `share` is spread evenly over all of them, `cluster` says which it is.
+/// Points of forty clusters, with a uniform random share each.
 struct Points {
     vectors: Vec<Vec<f32>>,
     shares: Vec<f64>,
@@ -43,7 +43,7 @@ fn filled(points: &Points, dir: &std::path::Path) -> (Store, Collection) {
     (store, all)
 }
 
-/// The mean recall@10 over queries, and the plans that were used.
+/// The mean recall@10 over 50 queries, and the plans that answered them.
 fn recall(
     all: &Collection,
     points: &Points,
@@ -115,7 +115,7 @@ fn filtered_searches_keep_their_recall_at_every_selectivity() {
         );
         used.extend(plans);
     }
-    // Whole clusters: most queries are far from all that passes, or from half of it.
+    // Whole clusters: most queries are far from all items that pass, or from half of them.
     for clusters in [1, 2, 4, 8, 12, 20, 30, 39] {
         let (recall, plans) = recall(
             &all,

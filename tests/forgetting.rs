@@ -5,13 +5,13 @@ use affinis_testkit::kinds::{judge_answers, kinds, open, store_of_kinds};
 
 #[test]
 fn forgetting_equals_never_having_seen() {
-    // What is left makes a candidate pass, or a step.
+    // The remaining judgements promote a candidate, or a shrunken metric.
     for (queries, step) in [(60, false), (12, true)] {
-        forgets_what_was_learned_beside(queries, step);
+        forgetting_equals_never_having_seen_with(queries, step);
     }
 }
 
-fn forgets_what_was_learned_beside(queries: usize, step: bool) {
+fn forgetting_equals_never_having_seen_with(queries: usize, step: bool) {
     let (dir, other) = (
         tempfile::tempdir().expect("a directory"),
         tempfile::tempdir().expect("a directory"),
@@ -88,8 +88,8 @@ fn forgetting_withdraws_versions_whose_weights_the_user_influenced() {
     let (_store, points) = store_of_kinds(dir.path());
     judge_answers(&points, 0..40, None);
     let said = points.judgements().expect("read");
-    // What bob reports of the same answers is wrong every time, so that no click counts: he is
-    // heard, and not learned from.
+    // Bob's proxy judgements of the same answers are wrong every time, so their source weighs
+    // nothing: they influence the weights, and nothing is learned from them.
     for judged in said.iter().take(60) {
         let affinis::Subject::Graded { query, item, grade } = judged.judgement.subject.clone()
         else {
@@ -121,7 +121,7 @@ fn a_forgotten_user_leaves_no_metric_and_no_name() {
         .force(true)
         .run()
         .expect("her own");
-    // Her judgements go before she does.
+    // Her judgements are removed, item by item, before she is forgotten.
     for id in 0..1_000 {
         points
             .forget(&Forget::Item(id.to_string()))

@@ -68,7 +68,7 @@ fn judgements_of_every_form_are_read_back_and_a_refused_batch_stores_nothing() {
         [0, 1, 2, 3, 4]
     );
     assert!(stored.iter().map(|s| &s.judgement).eq(&given), "{stored:?}");
-    // A refit needs no encoder: the judged text's vector was kept.
+    // A refit needs no encoder: the vector of the judged text is stored.
     assert!(
         notes
             .refit()
@@ -86,7 +86,7 @@ fn old_judgements_lose_weight_by_the_half_life() {
     let (_store, points) = store_of_kinds(dir.path());
     let day = Duration::from_hours(24);
     let now = SystemTime::now();
-    // An old judge who looks at the third coordinate, a new one who looks at kinds.
+    // Old judgements by the third coordinate, new ones by kind.
     for (age, by_kind) in [(100, false), (0, true)] {
         for query in 0..30 {
             let query = if by_kind { query } else { query + 100 }.to_string();
@@ -130,7 +130,7 @@ fn old_judgements_lose_weight_by_the_half_life() {
     );
 }
 
-/// A user who judges with great weight by what nobody else looks at.
+/// One user judges with great weight, and by a coordinate that the others ignore.
 #[test]
 fn one_user_does_not_outweigh_the_others() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -232,7 +232,7 @@ fn a_user_whose_judgements_weigh_nothing_takes_no_share() {
             Some(user),
         );
     }
-    // A source that says the opposite of what people say is worth nothing.
+    // A source that contradicts the users is given the weight 0.
     for judged in points.judgements().expect("read") {
         let affinis::Subject::Graded { query, item, grade } = judged.judgement.subject else {
             continue;

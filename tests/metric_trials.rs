@@ -3,7 +3,7 @@
 use affinis::{Collection, Error, Forget, History, Judgement, Query, Source, Team, Verdict};
 use affinis_testkit::kinds::{judge_answers, kind, kinds, open, store_of_kinds};
 
-/// Asks the trial and clicks: on what is of the query's kind.
+/// Asks for an interleaved answer and clicks on every hit of the query's kind.
 fn click(points: &Collection, query: usize) {
     let query = query.to_string();
     let answer = points
@@ -56,7 +56,7 @@ fn clicks_decide_a_trial_also_across_a_restart() {
     let before = points.trial().expect("read").expect("a trial");
     assert_eq!(before.verdict, Verdict::Running);
     assert_eq!(before.wins + before.losses + before.ties, 5);
-    // Neither a second click on an answer nor one on another answer counts.
+    // Neither a second click on an answer nor one on another answer is counted.
     click(&points, 500);
     let other = Judgement::relevant(Query::like("600"), "1")
         .source(Source::Click)

@@ -8,7 +8,7 @@ use affinis_testkit::exact::{exact, l2};
 use affinis_testkit::kinds::{KINDS, judge_answers, kinds, open, store_of_kinds};
 use ndarray::{Array1, Array2};
 
-fn learned(path: &Path) -> (Store, Collection) {
+fn judged_store(path: &Path) -> (Store, Collection) {
     let store = open(path);
     let points = store.collection("points").dim(8).create().expect("created");
     points.add(kinds(1_000)).expect("added");
@@ -16,7 +16,7 @@ fn learned(path: &Path) -> (Store, Collection) {
     (store, points)
 }
 
-/// `(x - y)' A (x - y)`.
+/// The quadratic form `(x - y)' A (x - y)`.
 fn quadratic(a: &Array2<f64>, x: &[f32], y: &[f32]) -> f64 {
     let z: Array1<f64> = x
         .iter()
@@ -27,9 +27,9 @@ fn quadratic(a: &Array2<f64>, x: &[f32], y: &[f32]) -> f64 {
 }
 
 #[test]
-fn a_refit_that_helps_is_promoted_and_answers_at_once_and_after_reopening() {
+fn a_better_metric_is_promoted_and_answers_at_once_and_after_reopening() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (store, points) = learned(dir.path());
+    let (store, points) = judged_store(dir.path());
     let unseen: Vec<EvalQuery> = (500..600)
         .map(|q| EvalQuery {
             query: Query::like(q.to_string()),
@@ -98,7 +98,7 @@ fn a_refit_that_helps_is_promoted_and_answers_at_once_and_after_reopening() {
 #[test]
 fn versions_are_promoted_rolled_back_compared_and_imported() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (_store, points) = learned(dir.path());
+    let (_store, points) = judged_store(dir.path());
     assert!(matches!(
         points.rollback(None),
         Err(Error::NothingToRollBack)
@@ -157,7 +157,7 @@ fn versions_are_promoted_rolled_back_compared_and_imported() {
 #[test]
 fn a_store_opens_without_its_plugin_and_names_the_missing_plugin() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (store, points) = learned(dir.path());
+    let (store, points) = judged_store(dir.path());
     points.refit().force(true).run().expect("version 1");
     drop((store, points));
     let store = Store::open(dir.path()).expect("opened");
@@ -256,7 +256,7 @@ fn a_background_refit_starts_by_itself_and_ends_with_the_store() {
     assert!(points.unlearned().expect("counted") < 200);
     judge_answers(&points, 60..100, None);
     drop((store, points));
-    // Whether it had ended or was given up, the store is free soon.
+    // The refit ends or is cancelled; either way the store can soon be opened again.
     let reopened = (0..600).find_map(|_| {
         std::thread::sleep(Duration::from_millis(50));
         Store::builder()

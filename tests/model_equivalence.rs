@@ -1,4 +1,5 @@
-//! Properties of sequences of operations, against a map in memory with an exact scan.
+//! Any sequence of operations answers as a map in memory with an exact scan does, a rewritten query
+//! gives the quadratic form, and copies lose nothing.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn item(id: u8, seed: u64) -> Item {
     let mut random = Random(seed);
     let mut vector = random.vector(DIM);
-    // Never the zero vector, which has no direction.
+    // Never the zero vector, which the cosine distance refuses.
     vector[0] += 1.5;
     Item::vector(format!("i{id}"), vector).meta(meta(&mut random))
 }
@@ -54,7 +55,7 @@ fn meta(random: &mut Random) -> Value {
 
 type Passes = fn(&Value) -> bool;
 
-/// A filter and the same by hand.
+/// Filters, each with the same condition in Rust.
 fn filters() -> [(Value, Passes); 6] {
     [
         (json!({"year": {"$gte": 2002}}), |m| {
@@ -159,7 +160,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn any_operations_answer_as_an_exact_scan_of_a_map(
+    fn answers_after_any_operations_equal_an_exact_scan_of_a_map(
         ops in prop::collection::vec(op(), 1..25), which in 0..3_usize, seed: u64
     ) {
         let distance = [Distance::L2, Distance::Cosine, Distance::Dot][which];
@@ -193,7 +194,7 @@ proptest! {
                 }
                 Op::Relink => points.relink().expect("relinked"),
                 Op::Reopen | Op::Compact => {
-                    // A restart gives the same answers, bit for bit.
+                    // Answers are the same after a restart, bit for bit.
                     let before = collection_contents(&points).expect("seen");
                     drop((store, points));
                     if matches!(op, Op::Compact) {
@@ -245,7 +246,7 @@ proptest! {
     }
 
     #[test]
-    fn a_collection_travels_with_all_that_it_learned(which in 0..3_usize) {
+    fn a_collection_is_copied_backed_up_and_restored_with_all_it_learned(which in 0..3_usize) {
         let precision = [Precision::F32, Precision::F16, Precision::I8][which];
         let home = tempfile::tempdir().expect("a directory");
         let store = builder().open(home.path().join("s")).expect("opened");
@@ -260,7 +261,7 @@ proptest! {
         if precision == Precision::F32 {
             prop_assert!(collection_contents(&copy).expect("seen") == collection_contents(&main).expect("seen"));
         }
-        // A history that contradicts itself leaves nothing.
+        // A history that contradicts itself is refused and leaves no collection.
         let mut bad = history.clone();
         bad.active = 77;
         let refused = store.collection("bad").dim(main.dim()).create_with(items.clone(), &bad);

@@ -1,4 +1,4 @@
-//! Metrics of single users: who is answered by them, and what they start from.
+//! Metrics of single users: whose searches they answer, and what they are learned from.
 
 use affinis::{Collection, Error, Forget, Query};
 use affinis_testkit::kinds::{judge_answers, kinds, open, store_of_kinds};
@@ -104,7 +104,7 @@ fn a_users_metric_can_be_a_low_rank_update_of_the_shared_one() {
             .version
     };
     judge_answers(&points, 60..64, Some("bob"));
-    // Everybody has the built-in metric, which nothing is a change of.
+    // The shared metric is the built-in one, which has no low-rank updates.
     let alone = refit(2).expect("stored");
     assert!(
         !points
@@ -157,7 +157,7 @@ fn a_users_metric_can_be_a_low_rank_update_of_the_shared_one() {
     let points = store.collection("points").open().expect("opened");
     assert_eq!(answers(&points), before);
     assert_eq!(store.verify().expect("verified").problems, []);
-    // What shared metric it is a change of is not active any more, and is still there.
+    // The shared metric that it updates is kept when it is no longer active.
     points.promote(0).expect("promoted");
     assert_eq!(answers(&points), before);
 
@@ -167,7 +167,7 @@ fn a_users_metric_can_be_a_low_rank_update_of_the_shared_one() {
     other.restore(&archive).expect("taken over");
     assert_eq!(answers(&other), before);
 
-    // Bob's own judgements stay; the shared metric had learned from ann's.
+    // Bob's judgements remain, but all three versions had learned from Ann's.
     points
         .forget(&Forget::User("ann".into()))
         .expect("forgotten");

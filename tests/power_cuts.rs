@@ -1,9 +1,9 @@
-//! The power goes: of what was written and not synced, any part may be on the disk. Nothing
-//! acknowledged is lost, and of what was under way all is there or nothing.
+//! The power is cut: of what was written and not synced, anything may be missing on the disk.
+//! Nothing acknowledged is lost, and the operation under way is done or undone.
 //!
-//! What a cut can leave is put together from the files before an operation and after it: pages of
-//! the log, whole files and names, each from one side or the other. What an acknowledgement
-//! promises is always from after.
+//! What a cut can leave is composed from the files before an operation and after it: pages of the
+//! log, whole files and names, each from before or after. What an acknowledgement promises is
+//! always from after.
 //!
 //! `AFFINIS_CUTS` says how many cuts an operation (5), `AFFINIS_SEED` from which seed (1):
 //! `AFFINIS_CUTS=200 cargo test --workspace --test power_cuts -- --nocapture`
@@ -30,8 +30,8 @@ struct Cut {
 }
 
 impl Cut {
-    /// Does the work on a copy of a store. Without acknowledgement all of it reaches the files, and
-    /// none is promised.
+    /// Does an operation on a copy of a store. Without acknowledgement, all of it is written and
+    /// nothing is promised.
     fn of(work: Operation, filled: &Path, home: &Path, acknowledged: bool) -> Self {
         let (path, before, after) = (home.join("s"), home.join("before"), home.join("after"));
         for dir in [&path, &before, &after] {
@@ -66,7 +66,7 @@ impl Cut {
         }
     }
 
-    /// Makes what a cut leaves, and says what.
+    /// Writes what a cut may leave to a directory, and returns a description of it.
     fn make(&self, to: &Path, random: &mut Random) -> String {
         let _ = fs::remove_dir_all(to);
         let names = |dir: &Path| -> BTreeSet<PathBuf> {
@@ -76,7 +76,8 @@ impl Cut {
                 .collect()
         };
         let mut said = Vec::new();
-        // A journal keeps the order of names: an old snapshot goes after the new one came.
+        // A file system journal keeps the order of names: the old snapshot is removed after the new
+        // one is there.
         let snapshots = random.below(3);
         for dir in ["", "sled", "sled/blobs", "sled/images"] {
             fs::create_dir_all(to.join(dir)).expect("made");
@@ -101,7 +102,7 @@ impl Cut {
                         .iter()
                         .any(|d| name.starts_with(d)))
             {
-                // An image is named by a record that was acknowledged after it was synced.
+                // A segment file is synced before the record that names it is acknowledged.
                 after
             } else if file == "witness" {
                 if self.acknowledged && random.below(2) == 0 {
@@ -133,7 +134,8 @@ impl Cut {
     }
 }
 
-/// A file of which any pages that differ were written, and its new length or not.
+/// A file of which some of the pages that differ were written, with its old or its new length, and
+/// a description of it.
 fn mixed(before: &[u8], after: &[u8], random: &mut Random) -> (Vec<u8>, String) {
     let length = if random.below(2) == 0 {
         before.len().max(PAGE)
@@ -174,7 +176,7 @@ fn mixed(before: &[u8], after: &[u8], random: &mut Random) -> (Vec<u8>, String) 
 }
 
 #[test]
-fn a_cut_of_the_power_takes_nothing_that_was_acknowledged_and_leaves_no_half() {
+fn a_power_cut_loses_nothing_acknowledged_and_leaves_no_operation_half_done() {
     let (cuts, seed) = (setting("AFFINIS_CUTS", 5), setting("AFFINIS_SEED", 1));
     let home = tempfile::tempdir().expect("a directory");
     let filled = home.path().join("filled");

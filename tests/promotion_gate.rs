@@ -1,5 +1,5 @@
-//! Which candidates the gate promotes: not what was learned from noise, a shrunken metric from few
-//! judgements, and by right answers to its questions.
+//! Which candidates the gate promotes: none that was learned from noise, a shrunken metric from few
+//! judgements, and one whose questions were answered rightly.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ fn one_sided_and_contradictory_judgements_are_not_promoted() {
         !report.promoted && points.active_metric(None) == 0,
         "{report:?}"
     );
-    // Judgements of items that are gone say nothing any more.
+    // Judgements of deleted items are ignored.
     points.delete(&["p3"]).expect("deleted");
     assert!(points.refit().run().is_ok_and(|r| !r.promoted) || points.active_metric(None) == 0);
 }
@@ -146,7 +146,7 @@ fn no_shrunken_metric_is_promoted_while_questions_are_open() {
     assert!(answered.promoted, "{answered:?}");
 }
 
-/// Answers what a refit asks, rightly or wrongly, and refits again.
+/// Answers the questions of a refit, rightly or wrongly, and refits again.
 fn ask_and_answer(points: &Collection, rightly: bool) -> affinis::RefitReport {
     let asked = points.refit().ask(30).run().expect("a report");
     assert!(!asked.promoted, "{}", asked.gate.reason);
@@ -177,7 +177,7 @@ fn right_answers_promote_a_candidate_and_wrong_ones_bar_it() {
     for rightly in [true, false] {
         let dir = tempfile::tempdir().expect("a directory");
         let (_store, points) = store_of_kinds(dir.path());
-        // Too few queries for the held-out test.
+        // Too few queries for the test on held-out judgements.
         judge_answers(&points, 0..7, None);
         let again = points.refit().ask(4).run().expect("a report").questions;
         assert_eq!(again.len(), 4);

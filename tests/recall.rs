@@ -10,7 +10,7 @@ use ndarray::{Array1, Array2, Axis};
 
 const DIM: usize = 384;
 
-/// Vectors and labels of a set, where the data is there.
+/// The items and labels of a data set, where it is there.
 fn read(name: &str) -> Option<(Vec<Item>, Vec<String>)> {
     let data = data_dir();
     let labels = std::fs::read_to_string(data.join(format!("text/{name}.tsv"))).ok()?;
@@ -32,7 +32,8 @@ fn read(name: &str) -> Option<(Vec<Item>, Vec<String>)> {
     Some((items.collect(), labels))
 }
 
-/// The squared distance of two items under `A`, in f64, from `X A` and the diagonal of `X A X'`.
+/// Exact squared distances of pairs of items under `A`, in `f64`, from `X A` and the diagonal of `X
+/// A X'`.
 struct Exact {
     x: Array2<f64>,
     xa: Array2<f64>,
@@ -51,7 +52,7 @@ impl Exact {
         Self { x, xa, own }
     }
 
-    /// Row numbers of the ten nearest to an item.
+    /// The ids of the ten items nearest to an item.
     fn nearest(&self, i: usize) -> HashSet<String> {
         let products = self.x.dot(&self.xa.row(i));
         let distance = |j: &usize| self.own[i] - 2.0 * products[*j] + self.own[*j];

@@ -199,7 +199,7 @@ fn collections_keep_their_settings_and_do_not_mix() {
             .collect::<Vec<_>>(),
         [("a", 2, 5), ("b", 8, 0)]
     );
-    // Without its encoder it opens, and says what it misses when a text comes.
+    // A collection opens without its encoder, and refuses texts.
     let b = store.collection("b").open().expect("opened");
     assert!(matches!(
         b.search("text").run(),
@@ -212,14 +212,14 @@ fn collections_keep_their_settings_and_do_not_mix() {
 }
 
 #[test]
-fn a_store_is_opened_once_at_a_time_and_only_where_it_belongs() {
+fn a_store_is_opened_by_one_handle_at_a_time_and_only_in_a_directory_of_its_own() {
     let (dir, store) = fresh();
     let path = dir.path().join("s");
     match Store::open(&path) {
         Err(Error::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
         other => panic!("a second handle got {other:?}"),
     }
-    // The lock goes with the last handle, whichever it is.
+    // The lock is released with the last handle, whether of the store or of a collection.
     let points = vectors(&store, 2);
     drop(store);
     assert!(matches!(Store::open(&path), Err(Error::Locked { .. })));
@@ -424,16 +424,16 @@ fn a_zero_query_is_refused_in_judgements_of_a_cosine_collection() {
     assert_eq!(notes.judgement_count(), 0);
 }
 
-/// Gives one vector whatever is asked.
+/// An encoder that returns one row for any number of texts.
 #[derive(Debug)]
-struct Lazy;
+struct OneRow;
 
-impl Encoder for Lazy {
+impl Encoder for OneRow {
     fn name(&self) -> &'static str {
-        "lazy"
+        "one-row"
     }
     fn fingerprint(&self) -> &'static str {
-        "lazy"
+        "one-row"
     }
     fn dim(&self) -> usize {
         2
@@ -451,7 +451,7 @@ fn an_encoder_that_returns_too_few_rows_is_refused() {
     let (_dir, store) = fresh();
     let notes = store
         .collection("n")
-        .encoder(Lazy)
+        .encoder(OneRow)
         .create()
         .expect("created");
     notes.add([Item::text("a", "one")]).expect("added");

@@ -1,6 +1,6 @@
-//! Any input ends in a value or in an error that names the file: the fuzz targets of what a program
-//! can reach, on stable Rust, and the parsers by random bytes. What is written as it should be is
-//! read back.
+//! Any input gives a value or an error that names the file: the fuzz targets of what a program can
+//! reach, on stable Rust, and the parsers on random bytes and tokens. Well-formed files are read
+//! back bit for bit.
 //!
 //! `AFFINIS_FUZZ_SECONDS` says how long each target runs (1):
 //! `AFFINIS_FUZZ_SECONDS=60 cargo test --workspace --test hostile_input -- --nocapture`
@@ -63,7 +63,7 @@ fn hostile_metrics_are_refused_or_encode_to_the_same_bytes() {
             .from_matrix(matrix.view())
             .expect("a metric");
         let bytes = metric.encode();
-        // Without its checksum, which the target adds.
+        // Without the checksum, which the target adds.
         corpus.push(bytes[..bytes.len() - 4].to_vec());
         corpus.push(bytes);
     }
@@ -144,7 +144,7 @@ const ANY: Expected = Expected {
     skip_bad: false,
 };
 
-/// Gives an input to every parser, in pieces, and checks what is said of it.
+/// Gives an input to every parser, through a small buffer, and checks the errors.
 fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
     let reader = || BufReader::with_capacity(7, bytes);
     let expected = Expected { skip_bad, ..ANY };
@@ -179,7 +179,7 @@ fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Pieces of what the parsers read, so that inputs get past the first byte.
+/// Inputs made of tokens that the parsers know, which get further than random bytes.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     const PIECES: [&str; 28] = [
         "{",
@@ -222,12 +222,12 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_bytes_end_in_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300), skip: bool) {
+    fn any_bytes_are_parsed_or_refused_by_line(bytes in prop::collection::vec(any::<u8>(), 0..300), skip: bool) {
         parse_all(&bytes, skip)?;
     }
 
     #[test]
-    fn any_pieces_end_in_a_value_or_an_error(bytes in pieces(), skip: bool) {
+    fn any_tokens_are_parsed_or_refused_by_line(bytes in pieces(), skip: bool) {
         parse_all(&bytes, skip)?;
     }
 

@@ -6,8 +6,8 @@ use affinis::{Collection, Forget, Result, Store};
 
 use crate::stores::{builder, copy_dir, items, judgements, verified_contents};
 
-/// Does one operation on a store that [`fill`](crate::stores::fill) made, whose collection `main` is
-/// given; a backup is written into the directory.
+/// Does one operation on a store that [`fill`](crate::stores::fill) made, whose collection `main`
+/// is given; a backup is written into the directory.
 pub type Operation = fn(&Store, &Collection, &Path) -> Result<()>;
 
 /// The operations that are interrupted, with their names.
@@ -39,8 +39,8 @@ pub const OPERATIONS: [(&str, Operation); 10] = [
     ("backup", |store, _, dir| store.backup(dir.join("backup"))),
 ];
 
-/// The contents that may be found after an operation was interrupted: those before it, those between
-/// its two transactions where it has two, and last those after it.
+/// The contents that may be found after an operation was interrupted: those before it, those
+/// between its two transactions where it has two, and last those after it.
 pub fn allowed_contents(operation: Operation, name: &str, filled: &Path) -> Vec<String> {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");

@@ -41,7 +41,8 @@ pub fn kinds(count: usize) -> Vec<Item> {
     (0..count).map(point).collect()
 }
 
-/// Judges the ten Euclidean answers of each query in a range by their kind, as a user or without one.
+/// Judges the ten Euclidean answers of each query in a range by their kind, as a user or without
+/// one.
 pub fn judge_answers(points: &Collection, queries: std::ops::Range<usize>, user: Option<&str>) {
     for query in queries.map(|q| q.to_string()) {
         let hits = points

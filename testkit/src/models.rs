@@ -25,8 +25,8 @@ pub fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A model directory with one of the tiny models, the tokenizer, and further files of these names and
-/// contents.
+/// A model directory with one of the tiny models, the tokenizer, and further files of these names
+/// and contents.
 pub fn model(onnx: &str, files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().expect("a model directory");
     fs::copy(fixture(onnx), dir.path().join("model.onnx")).expect("a model directory");
@@ -52,7 +52,7 @@ pub fn pooling(mode: &str) -> String {
     format!(r#"{{"word_embedding_dimension": 4, "pooling_mode_{mode}": true}}"#)
 }
 
-/// The rows of the table for `[CLS] words [SEP]`.
+/// The rows of the embedding table for `[CLS] words [SEP]`, one a token.
 pub fn table(text: &str) -> Array2<f32> {
     let known = |word: &str| {
         WORDS

@@ -80,7 +80,8 @@ fn f16_npy(bytes: &[u8], columns: usize) -> Array2<f32> {
         .expect("the file holds whole rows")
 }
 
-/// The sample that a store would give a learner: 2,000 items, and 1,000 items' differences to their 10 nearest.
+/// The sample that a store would give a learner: 2,000 items, and 1,000 items' differences to their
+/// 10 nearest.
 pub fn sample_of(vectors: &Array2<f32>, seed: u64) -> Sample {
     let mut random = Random(seed);
     let items = vectors.select(Axis(0), &random.choose(vectors.nrows(), 2000));
@@ -159,8 +160,8 @@ impl Corpus {
         ranked.iter().zip(queries).map(hits).sum::<usize>() as f64 / (10 * queries.len()) as f64
     }
 
-    /// Judgements of the ten nearest items of each query, graded 1 where `judge(query, item)` holds and
-    /// -1 elsewhere.
+    /// Judgements of the ten nearest items of each query, graded 1 where `judge(query, item)` holds
+    /// and -1 elsewhere.
     pub fn judged(
         &self,
         metric: Option<&dyn Metric>,
@@ -188,7 +189,7 @@ impl Corpus {
                 weight: 1.0,
             })
             .collect();
-        // Rows as they are in the corpus: a store would send the distinct ones only.
+        // All rows of the corpus; a store would send only those that were judged.
         Examples {
             vectors: self.vectors.clone(),
             graded,

@@ -1,4 +1,5 @@
-//! A small store with items, judgements and versions, its contents as text, and copies of directories.
+//! A small store with items, judgements and versions, its contents as text, and copies of
+//! directories.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Input that cannot be used: the exit status, the message, and that nothing was stored.
+//! Invalid input: its exit status and message, and that nothing is stored.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::home::{Home, failed, npy};
 
-/// Adding `text` as `name` is refused with these words, and the collection stays as it was.
+/// Asserts that adding a file is refused with a message of these words and changes nothing.
 fn refused(home: &Home, name: &str, text: impl AsRef<[u8]>, words: &[&str]) {
     home.write(name, text);
     home.fails(["add", "c", name], 1, &[&[name], words].concat());
@@ -14,7 +14,7 @@ fn refused(home: &Home, name: &str, text: impl AsRef<[u8]>, words: &[&str]) {
 }
 
 #[test]
-fn items_that_cannot_be_stored() {
+fn invalid_items_are_refused_by_line() {
     let home = Home::with_points();
     let good = "{\"id\": \"x\", \"vector\": [1, 2]}\n";
     refused(
@@ -130,7 +130,7 @@ fn items_that_cannot_be_stored() {
 }
 
 #[test]
-fn a_zero_vector_has_no_place_in_a_cosine_collection() {
+fn a_zero_vector_is_refused_in_a_cosine_collection() {
     let home = Home::new();
     home.ok(["create", "c", "--dim", "2", "--distance", "cosine"]);
     home.write("zero.jsonl", "{\"vector\": [1, 1]}\n{\"vector\": [0, 0]}\n");
@@ -143,7 +143,7 @@ fn a_zero_vector_has_no_place_in_a_cosine_collection() {
 }
 
 #[test]
-fn arrays_that_cannot_be_stored() {
+fn invalid_arrays_are_refused() {
     let home = Home::with_points();
     let whole = npy(&[&[1.0, 2.0], &[3.0, 4.0]]);
     refused(
@@ -198,7 +198,7 @@ fn arrays_that_cannot_be_stored() {
 }
 
 #[test]
-fn a_row_that_cannot_be_searched_for_stops_a_search_before_it_answers() {
+fn an_invalid_query_row_is_refused_before_any_answer() {
     let home = Home::new();
     home.ok(["create", "c", "--dim", "2", "--distance", "cosine"]);
     home.write("c.jsonl", "{\"vector\": [1, 1]}\n");
@@ -217,7 +217,7 @@ fn a_row_that_cannot_be_searched_for_stops_a_search_before_it_answers() {
 }
 
 #[test]
-fn skip_bad_stores_the_good_and_lists_the_bad() {
+fn skip_bad_stores_valid_items_and_lists_the_others() {
     let home = Home::with_points();
     home.write(
         "mixed.jsonl",
@@ -246,10 +246,10 @@ fn skip_bad_stores_the_good_and_lists_the_bad() {
     );
 }
 
-/// What is seen to be bad only when the vector is there: the encoder's, and as the precision keeps
-/// it.
+/// Some items are found invalid only once they have a vector: from the encoder, or at the precision
+/// of the collection.
 #[test]
-fn skip_bad_leaves_out_what_encoder_and_precision_make_unusable() {
+fn skip_bad_skips_items_that_encoder_or_precision_make_invalid() {
     let good = "{\"id\": \"a\", \"vector\": [1, 2, 3]}\n";
     let cases = [
         (
@@ -309,7 +309,7 @@ fn skip_bad_leaves_out_what_encoder_and_precision_make_unusable() {
 }
 
 #[test]
-fn an_empty_text_is_refused_wherever_one_is_encoded() {
+fn an_empty_text_is_refused_wherever_it_would_be_encoded() {
     let home = Home::new();
     home.ok(["create", "c"]);
     for text in ["", " \t"] {
@@ -331,7 +331,7 @@ fn an_empty_text_is_refused_wherever_one_is_encoded() {
             &["the text is empty"],
         );
     }
-    // Beside a vector a text is what it is.
+    // A text beside a vector may be empty.
     let home = Home::with_points();
     home.write(
         "e.jsonl",
@@ -341,7 +341,7 @@ fn an_empty_text_is_refused_wherever_one_is_encoded() {
 }
 
 #[test]
-fn models_that_cannot_be_used() {
+fn unusable_models_are_refused() {
     let home = Home::new();
     fs::create_dir(home.path("model")).unwrap();
     home.write("model/model.onnx", "not a graph");

@@ -1,11 +1,11 @@
-//! `demo`: the whole job, and what it says of itself.
+//! The command `demo`: its report, and the store that it can keep.
 
 use serde_json::json;
 
 use crate::home::Home;
 
 #[test]
-fn the_demo_learns_and_its_store_can_be_kept() {
+fn the_demo_learns_and_keeps_its_store_on_request() {
     let home = Home::new();
     let report = home.json(["demo", "--keep", "kept"]);
     assert_eq!(
@@ -44,8 +44,7 @@ fn the_demo_learns_and_its_store_can_be_kept() {
         "{report}"
     );
 
-    // The store that is kept answers as the demo did, which looks so deep to say where answers were
-    // before.
+    // The store answers as the demo did, down to the depth at which the demo compares ranks.
     let question = report["queries"][0]["query"].as_str().unwrap();
     let again = home.json([
         "search", "wordnet", question, "-k", "100", "--store", "kept",

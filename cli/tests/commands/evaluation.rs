@@ -1,4 +1,4 @@
-//! `evaluate`.
+//! The command `evaluate`.
 
 use serde_json::{Value, json};
 
@@ -9,9 +9,9 @@ fn mean(row: &Value, measure: &str) -> f64 {
 }
 
 #[test]
-fn measures_are_those_worked_by_hand() {
+fn measures_equal_those_worked_by_hand() {
     let home = Home::with_points();
-    // From a: b, c, d. Relevant are c and d, at ranks 2 and 3.
+    // The answer to a is b, c, d; c and d are relevant, at ranks 2 and 3.
     home.write(
         "e.jsonl",
         "{\"query_id\": \"a\", \"relevant\": [\"c\", \"d\"]}\n",
@@ -47,7 +47,7 @@ fn measures_are_those_worked_by_hand() {
 #[test]
 fn mrr_and_map_look_beyond_k_and_the_output_says_so() {
     let home = Home::with_points();
-    // At rank 3.
+    // The first relevant item is at rank 3.
     home.write("e.jsonl", "{\"query_id\": \"a\", \"relevant\": [\"d\"]}\n");
     let found = home.ok(["evaluate", "c", "e.jsonl", "-k", "1", "--json"]);
     let row = &found.json()[0]["rows"][0];
@@ -65,7 +65,7 @@ fn mrr_and_map_look_beyond_k_and_the_output_says_so() {
 }
 
 #[test]
-fn a_query_that_cannot_be_asked_is_named_by_its_line() {
+fn an_invalid_query_is_named_by_its_line() {
     let home = Home::new();
     home.ok(["create", "c", "--distance", "cosine"]);
     home.write("c.jsonl", "{\"id\": \"a\", \"text\": \"apples\"}\n");
@@ -142,7 +142,7 @@ fn trec_qrels_are_read_with_and_without_texts() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_refused_with_its_line() {
+fn an_invalid_evaluation_file_is_refused_by_line() {
     let home = Home::with_points();
     let refused = |text: &str, words: &[&str]| {
         home.write("e.jsonl", text);

@@ -1,4 +1,4 @@
-//! `explain` and `metrics trial`.
+//! The commands `explain`, `metrics trial`, `metrics diff` and `metrics drift`, and what `refit` asks.
 
 use serde_json::{Value, json};
 
@@ -100,8 +100,7 @@ fn clicks_decide_a_trial_and_promote_the_better_metric() {
         (&json!(1), &json!(0), &json!("running"))
     );
 
-    // A user who always clicks what the challenger gave, and nothing where it gave nothing of its
-    // own.
+    // A user who always clicks a hit of the challenger, and nothing where it has none of its own.
     let click = |query: &str, user: &str| {
         let answer = home.json([
             "metrics", "c", "trial", "search", "--like", query, "--user", user, "-k", "6",
@@ -142,7 +141,7 @@ fn clicks_decide_a_trial_and_promote_the_better_metric() {
 }
 
 #[test]
-fn whoever_judges_is_told_that_the_trial_is_over() {
+fn judge_reports_the_end_of_a_trial() {
     let home = Home::with_judgements();
     home.ok(["refit", "c", "--force"]);
     home.ok(["metrics", "c", "rollback"]);
@@ -168,12 +167,12 @@ fn whoever_judges_is_told_that_the_trial_is_over() {
     );
 }
 
-/// A collection in which ten items were judged for each of so many queries, by whether both numbers
-/// are even or odd.
+/// A collection in which ten items were judged for each query, by whether both numbers are even or
+/// odd.
 fn judged_by_parity(queries: u32, user: Option<&str>) -> Home {
     let home = Home::new();
     home.ok(["create", "c", "--dim", "6"]);
-    // Two numbers say whether the item's is even, four are noise.
+    // Two coordinates tell even items from odd ones, four are noise.
     let noise = |i: u32| f64::from((i * 7919 + 104_729) % 1_000) / 500.0 - 1.0;
     let vector = |i: u32| -> Vec<f64> {
         (0..6)
@@ -208,7 +207,7 @@ fn judged_by_parity(queries: u32, user: Option<&str>) -> Home {
 }
 
 #[test]
-fn a_step_is_told_from_a_candidate() {
+fn the_output_tells_a_shrunken_metric_from_a_candidate() {
     let home = judged_by_parity(7, None);
     let dry = home.json(["refit", "c", "--dry-run"]);
     assert_eq!(
@@ -253,7 +252,7 @@ fn a_step_is_told_from_a_candidate() {
 }
 
 #[test]
-fn what_is_asked_of_one_user_names_the_user() {
+fn questions_to_one_user_name_the_user() {
     let home = judged_by_parity(5, Some("ann"));
     let asked = home.json(["refit", "c", "--user", "ann", "--ask", "8"])["ask"].clone();
     assert!(
@@ -265,7 +264,7 @@ fn what_is_asked_of_one_user_names_the_user() {
 }
 
 #[test]
-fn what_refit_asks_can_be_completed_and_judged() {
+fn the_questions_of_a_refit_can_be_answered_and_judged() {
     let home = judged_by_parity(5, None);
     let report = home.json(["refit", "c", "--ask", "8"]);
     assert_eq!(report["promoted"], false);
@@ -295,7 +294,7 @@ fn what_refit_asks_can_be_completed_and_judged() {
     );
     assert_eq!(report.get("ask"), None);
 
-    // For people: lines that lack nothing but the answer.
+    // The text output has lines that lack only the answer.
     let said = home.ok(["refit", "c", "--ask", "2"]).stdout;
     let unanswered: Vec<&str> = said.lines().filter(|line| line.starts_with('{')).collect();
     assert!(
@@ -309,7 +308,7 @@ fn what_refit_asks_can_be_completed_and_judged() {
 }
 
 #[test]
-fn versions_are_compared_by_their_neighbours_and_watched() {
+fn versions_are_compared_by_their_neighbours_and_for_drift() {
     let home = Home::with_judgements();
     home.ok(["refit", "c", "--force"]);
     let diff = home.json(["metrics", "c", "diff", "0", "1"]);
@@ -346,7 +345,7 @@ fn versions_are_compared_by_their_neighbours_and_watched() {
 }
 
 #[test]
-fn metadata_and_clicks_teach_a_little() {
+fn metadata_and_clicks_are_learned_from_with_less_weight() {
     let home = Home::with_judgements();
     let made = home.json(["judge", "c", "--by-field", "class", "--number", "40"])["judgements"]
         .as_u64()
@@ -362,7 +361,7 @@ fn metadata_and_clicks_teach_a_little() {
     let judged = home.json(["judge", "c", "click.jsonl", "--refit-after", "100"]);
     assert_eq!(judged["refit"]["version"], 1);
     let parameters = home.json(["metrics", "c", "show", "1"])["parameters"].clone();
-    // The field says what was judged, so it is worth more than it was taken for.
+    // The field agrees with the judgements, so its weight rises above the assumed one.
     assert!(
         parameters["weight_of_proxy"].as_f64().unwrap() > 0.4,
         "{parameters}"

@@ -1,4 +1,4 @@
-//! A directory of its own with a store, and the binary run in it.
+//! A temporary directory with a store, and runs of the binary in it.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// What a run of the binary gave.
+/// The status and the outputs of a run of the binary.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) status: Option<i32>,
@@ -17,7 +17,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// Its output as JSON, a document a line.
+    /// The standard output as JSON, one document a line.
     pub(crate) fn json(&self) -> Vec<Value> {
         self.stdout
             .lines()
@@ -50,8 +50,8 @@ impl Home {
         home
     }
 
-    /// A home with a collection `c` of 80 points in four dimensions whose first tells two classes
-    /// apart, and whose others are noise that is larger; and 120 judgements that say so.
+    /// A home with a collection `c` of 80 points in four dimensions, of which the first tells two
+    /// classes apart and the others are larger noise; and 120 judgements by class.
     pub(crate) fn with_judgements() -> Self {
         let home = Self::new();
         home.ok(["create", "c", "--dim", "4"]);
@@ -119,27 +119,27 @@ impl Home {
         }
     }
 
-    /// Runs what must succeed.
+    /// Runs a command that must succeed.
     pub(crate) fn ok<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Ran {
         let ran = self.run(args);
         assert_eq!(ran.status, Some(0), "{ran:?}");
         ran
     }
 
-    /// Runs what must succeed with `--json`, and gives its one document.
+    /// Runs a command with `--json` that must succeed, and returns its one document.
     pub(crate) fn json<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Value {
         let mut documents = self.all_json(args);
         assert_eq!(documents.len(), 1, "{documents:?}");
         documents.remove(0)
     }
 
-    /// Runs what must succeed with `--json`, and gives its documents.
+    /// Runs a command with `--json` that must succeed, and returns its documents.
     pub(crate) fn all_json<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Vec<Value> {
         self.ok(args.into_iter().chain(["--json"])).json()
     }
 
-    /// Runs what must fail with a status, an empty standard output, and a message that has all the
-    /// words.
+    /// Runs a command that must fail with a status, an empty standard output, and a message that
+    /// contains all the words.
     pub(crate) fn fails<'a>(
         &self,
         args: impl IntoIterator<Item = &'a str>,
@@ -149,13 +149,14 @@ impl Home {
         failed(&self.run(args), status, words);
     }
 
-    /// Number of live items of `c`.
+    /// The number of live items of `c`.
     pub(crate) fn items(&self) -> u64 {
         self.json(["stats", "c"])["items"].as_u64().unwrap()
     }
 }
 
-/// Checks a failure.
+/// Asserts that a run failed with a status, an empty standard output, and a message that contains
+/// all the words.
 pub(crate) fn failed(ran: &Ran, status: i32, words: &[&str]) {
     assert_eq!(ran.status, Some(status), "{ran:?}");
     assert_eq!(ran.stdout, "", "{ran:?}");
@@ -177,7 +178,7 @@ pub(crate) fn lines(documents: &[Value]) -> String {
         .collect()
 }
 
-/// A document's keys, in their order.
+/// The keys of a document, in their order.
 pub(crate) fn keys(document: &Value) -> Vec<&str> {
     document
         .as_object()

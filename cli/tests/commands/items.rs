@@ -1,4 +1,4 @@
-//! `add`, `get` and `delete`.
+//! The commands `add`, `get` and `delete`.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ fn get_prints_items_in_the_order_asked() {
 }
 
 #[test]
-fn an_unknown_id_in_get_or_delete_does_nothing() {
+fn an_unknown_id_makes_get_and_delete_fail_without_effect() {
     let home = Home::with_points();
     home.fails(["get", "c", "a", "nobody", "--json"], 1, &["nobody"]);
     home.fails(["delete", "c", "a", "nobody"], 1, &["nobody"]);

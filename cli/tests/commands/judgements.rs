@@ -1,4 +1,4 @@
-//! `judge` and `forget`.
+//! The commands `judge` and `forget`.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ fn judgements(home: &Home) -> u64 {
 }
 
 #[test]
-fn the_four_forms_are_stored() {
+fn all_four_forms_of_judgements_are_stored() {
     let home = Home::with_points();
     home.write(
         "j.jsonl",
@@ -30,7 +30,7 @@ fn the_four_forms_are_stored() {
 }
 
 #[test]
-fn texts_are_judged_where_there_is_an_encoder() {
+fn text_queries_are_judged_in_a_collection_with_an_encoder() {
     let home = Home::new();
     home.ok(["create", "c"]);
     home.write(
@@ -121,7 +121,7 @@ fn judgements_of_one_command_are_all_stored_or_none() {
 }
 
 #[test]
-fn forgetting_removes_judgements_for_good_and_withdraws_what_learned_from_them() {
+fn forget_removes_judgements_and_withdraws_the_versions_learned_from_them() {
     let home = Home::with_judgements();
     let ann = home.run_with(
         ["judge", "c", "-", "--user", "ann"],
@@ -143,7 +143,7 @@ fn forgetting_removes_judgements_for_good_and_withdraws_what_learned_from_them()
 }
 
 #[test]
-fn forgetting_says_what_became_of_peoples_own_metrics() {
+fn forget_reports_the_metrics_of_users() {
     let home = Home::with_judgements();
     let text = std::fs::read_to_string(home.path("judgements.jsonl")).unwrap();
     for user in ["ann", "bob"] {
@@ -156,7 +156,7 @@ fn forgetting_says_what_became_of_peoples_own_metrics() {
     for user in ["ann", "bob"] {
         home.ok(["refit", "c", "--user", user, "--force"]);
     }
-    // Bob's judgements were among what Ann's metric was learned from besides hers.
+    // Ann's metric was learned from Bob's judgements too.
     let forgotten = home.json(["forget", "c", "--user", "bob"]);
     assert_eq!(forgotten["withdrawn"], json!([1, 2]));
     let users = forgotten["users"].as_array().unwrap();

@@ -1,5 +1,5 @@
-//! The binary `affinis`, driven as its users drive it. Each test states a point that the page of
-//! the command line makes.
+//! The commands of the binary `affinis`, run as its users run them. Each test states a promise of
+//! the command line's documentation.
 
 mod home;
 

@@ -1,4 +1,4 @@
-//! `refit` and `metrics`.
+//! The commands `refit` and `metrics`.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ fn answers(home: &Home) -> String {
 }
 
 #[test]
-fn refit_reports_as_promised_and_force_promotes() {
+fn the_json_of_a_refit_has_the_documented_keys_and_force_promotes() {
     let home = Home::with_judgements();
     let before = answers(&home);
     let dry = home.json(["refit", "c", "--dry-run"]);
@@ -62,7 +62,7 @@ fn refit_reports_as_promised_and_force_promotes() {
 }
 
 #[test]
-fn the_learned_metric_finds_the_class_that_euclid_does_not() {
+fn a_learned_metric_separates_classes_that_euclid_does_not() {
     let home = Home::with_judgements();
     let judgements: Vec<_> = (0..30)
         .flat_map(|query| (1..=20).map(move |step| (query, (query + 3 * step) % 80)))
@@ -95,11 +95,11 @@ fn the_learned_metric_finds_the_class_that_euclid_does_not() {
 }
 
 #[test]
-fn a_refit_without_judgements_fails_and_one_that_the_gate_refuses_does_not() {
+fn a_refit_fails_without_judgements_but_not_when_the_gate_refuses() {
     let home = Home::with_points();
     home.fails(["refit", "c"], 1, &["judgements"]);
     home.fails(["refit", "c", "--user", "ann"], 1, &["judgements"]);
-    // Judgements without any sense: every item is relevant to half of the queries at random.
+    // Random judgements: every item is relevant to half of the queries.
     let home = Home::with_judgements();
     home.ok(["create", "noise", "--dim", "4"]);
     home.ok(["add", "noise", "items.jsonl"]);
@@ -159,7 +159,7 @@ fn versions_are_listed_promoted_and_rolled_back() {
     home.fails(["metrics", "c", "promote", "7"], 1, &["7"]);
     home.fails(["metrics", "c", "show", "7"], 1, &["7"]);
     home.fails(["search", "c", "--like", "1", "--metric", "7"], 1, &["7"]);
-    // A number is never used again.
+    // The number of a version is never used again.
     assert_eq!(home.json(["refit", "c", "--force"])["version"], 3);
 }
 
@@ -260,7 +260,7 @@ fn a_users_metric_answers_that_user_only() {
 }
 
 #[test]
-fn a_user_goes_back_to_everybodys_metric_and_keeps_the_version() {
+fn a_user_can_return_to_the_shared_metric_and_keeps_the_version() {
     let home = Home::with_judgements();
     let text = fs::read_to_string(home.path("judgements.jsonl")).unwrap();
     assert_eq!(
@@ -293,7 +293,7 @@ fn a_user_goes_back_to_everybodys_metric_and_keeps_the_version() {
 }
 
 #[test]
-fn what_was_forced_is_not_said_to_be_not_promoted() {
+fn a_forced_promotion_is_not_reported_as_refused() {
     let home = Home::with_judgements();
     let report = home.json(["refit", "c", "--dry-run"]);
     assert!(

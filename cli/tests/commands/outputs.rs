@@ -1,4 +1,4 @@
-//! Where `export` and `metrics export` write: files, links, devices, pipes, standard output.
+//! The outputs of `export` and `metrics export`: files, links, devices, pipes, standard output.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::home::Home;
 
-/// A home with a metric 1, and both commands that write a file.
+/// A home with a metric version 1, and the arguments of both commands that write a file.
 fn with_metric() -> (Home, [&'static [&'static str]; 2]) {
     let home = Home::with_judgements();
     home.ok(["refit", "c", "--force"]);
@@ -14,7 +14,7 @@ fn with_metric() -> (Home, [&'static [&'static str]; 2]) {
 }
 
 #[test]
-fn a_metric_is_written_to_standard_output_as_a_collection_is() {
+fn both_exports_can_write_to_standard_output() {
     let (home, _) = with_metric();
     for more in [&[][..], &["--json"]] {
         let ran = home.ok(["metrics", "c", "export", "1", "-"]
@@ -43,7 +43,7 @@ mod unix {
         fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777
     }
 
-    /// Whether a file holds what one of the commands wrote.
+    /// Whether a file holds the whole output of one of the commands.
     fn is_whole(home: &Home, name: &str) -> bool {
         let text = fs::read_to_string(home.path(name)).unwrap();
         text.ends_with('\n')
@@ -53,7 +53,7 @@ mod unix {
     }
 
     #[test]
-    fn a_file_that_is_replaced_keeps_its_permissions_and_its_links() {
+    fn a_replaced_file_keeps_its_permissions_and_links() {
         let (home, commands) = with_metric();
         for command in commands {
             home.write("private", "old");
@@ -69,7 +69,7 @@ mod unix {
             assert_eq!(mode(&home, "private"), 0o600);
             assert!(home.path("link").is_symlink() && home.path("folder/link").is_symlink());
 
-            // A link to what is not there yet.
+            // A link to a file that does not exist yet.
             let _ = fs::remove_file(home.path("new"));
             symlink("folder/new-link", home.path("new-link")).unwrap();
             symlink(home.path("new"), home.path("folder/new-link")).unwrap();
@@ -80,10 +80,10 @@ mod unix {
         }
     }
 
-    /// Where a shell sends standard output, named as a file.
+    /// Standard output is written to, also when it is named as a file.
     #[cfg(target_os = "linux")]
     #[test]
-    fn standard_output_is_standard_output_under_every_name() {
+    fn standard_output_can_be_named_as_a_file() {
         let (home, commands) = with_metric();
         for command in commands {
             home.write("log", "before\n");
@@ -109,7 +109,7 @@ mod unix {
     #[test]
     fn a_device_is_written_to_and_not_replaced() {
         let (home, commands) = with_metric();
-        // Through links: where the property does not hold, the machine keeps its devices.
+        // Through links, so that a failing test replaces a link and not a device.
         for (link, device) in [("full", "/dev/full"), ("null", "/dev/null")] {
             symlink(device, home.path(link)).unwrap();
         }
@@ -132,7 +132,7 @@ mod unix {
     }
 
     #[test]
-    fn whoever_reads_a_pipe_gets_all_of_it() {
+    fn a_reader_of_a_named_pipe_gets_the_whole_output() {
         let (home, commands) = with_metric();
         assert!(
             Command::new("mkfifo")

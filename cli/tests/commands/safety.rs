@@ -1,4 +1,5 @@
-//! `backup`, `restore`, `compact`, `verify --repair`, and stores of earlier formats.
+//! The commands `backup`, `restore`, `compact` and `verify --repair`, and stores of earlier
+//! formats.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,7 @@ fn a_sound_store_has_nothing_to_repair() {
 }
 
 #[test]
-fn a_store_that_lost_its_end_is_refused_and_says_so_when_it_is_repaired() {
+fn a_store_that_lost_commits_is_refused_and_its_repair_says_so() {
     let home = Home::with_points();
     let (store, old) = (home.path("affinis.store"), home.path("old"));
     copy_dir(&store, &old);
@@ -107,7 +108,7 @@ fn a_store_that_lost_its_end_is_refused_and_says_so_when_it_is_repaired() {
     assert_eq!(home.items(), 4);
 }
 
-/// Stores of every released format lie in `tests/fixtures`, each with what it must answer.
+/// `tests/fixtures` holds a store of each earlier format and the answers that it must give.
 #[test]
 fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
     let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/format-1");
@@ -153,7 +154,7 @@ fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
             );
         }
     }
-    // It is of the current format now, and can be written to.
+    // The store is of the current format now, and can be written to.
     home.ok(["delete", "points", "3"]);
     assert!(home.ok(["verify"]).stdout.contains("sound"));
 }

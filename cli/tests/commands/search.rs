@@ -1,4 +1,4 @@
-//! `search`: what is asked, what comes back, in which order.
+//! The command `search`: its queries, its output, and the order of hits.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn ids(answer: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn an_answer_has_the_promised_shape() {
+fn the_json_of_an_answer_has_the_documented_keys() {
     let home = Home::with_points();
     let answer = home.json(["search", "c", "--like", "a", "-k", "2"]);
     assert_eq!(keys(&answer), ["query", "metric", "hits"]);
@@ -43,7 +43,7 @@ fn an_answer_has_the_promised_shape() {
 }
 
 #[test]
-fn like_leaves_the_item_itself_out() {
+fn a_search_like_an_item_leaves_it_out() {
     let home = Home::with_points();
     assert_eq!(
         ids(&home.json(["search", "c", "--like", "a"])),
@@ -53,7 +53,7 @@ fn like_leaves_the_item_itself_out() {
 }
 
 #[test]
-fn several_vectors_give_a_line_each_named_by_row() {
+fn each_row_of_an_array_gives_a_line_with_its_row_number() {
     let home = Home::with_points();
     home.write("q.npy", npy(&[&[0.1, 0.0], &[3.0, 2.5]]));
     let answers = home.all_json(["search", "c", "--vectors", "q.npy", "-k", "1"]);
@@ -70,7 +70,7 @@ fn several_vectors_give_a_line_each_named_by_row() {
 }
 
 #[test]
-fn filters_choose_by_metadata() {
+fn filters_select_by_metadata() {
     let home = Home::with_points();
     let filtered = |filter| {
         let answer = home.json(["search", "c", "--like", "d", "--filter", filter]);

@@ -1,4 +1,4 @@
-//! Where the store is, who may open it, and what the exit status says.
+//! The path of the store, its lock, exit statuses, and what every command has in common.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::home::{Home, failed, keys};
 
 #[test]
-fn store_and_json_stand_before_or_after_the_command() {
+fn store_and_json_are_accepted_before_and_after_the_command() {
     let home = Home::new();
     home.ok(["--store", "s", "--json", "create", "c", "--dim", "2"]);
     let before = home.ok(["--store", "s", "--json", "stats", "c"]).json();
@@ -17,7 +17,7 @@ fn store_and_json_stand_before_or_after_the_command() {
 }
 
 #[test]
-fn the_store_is_affinis_store_unless_the_environment_or_the_arguments_name_another() {
+fn the_store_is_affinis_store_unless_the_environment_or_an_argument_names_another() {
     let home = Home::new();
     home.ok(["create", "c", "--dim", "2"]);
     assert!(home.path("affinis.store").is_dir());
@@ -43,7 +43,7 @@ fn the_store_is_affinis_store_unless_the_environment_or_the_arguments_name_anoth
 }
 
 #[test]
-fn a_store_that_is_not_there_is_said_and_not_made() {
+fn a_missing_store_is_an_error_and_is_not_created() {
     let home = Home::new();
     for args in [
         &["stats", "c"][..],
@@ -62,7 +62,7 @@ fn a_store_that_is_not_there_is_said_and_not_made() {
 }
 
 #[test]
-fn wrong_arguments_are_status_2() {
+fn invalid_arguments_exit_with_status_2() {
     let home = Home::with_points();
     for args in [
         &["search", "c"][..],
@@ -116,7 +116,7 @@ fn wrong_arguments_are_status_2() {
 }
 
 #[test]
-fn every_command_is_listed() {
+fn the_help_lists_every_command() {
     let help = Home::new().ok(["--help"]).stdout;
     for command in [
         "demo",
@@ -156,7 +156,7 @@ fn every_command_is_listed() {
 #[test]
 fn a_second_process_is_refused_at_once_with_the_holders_pid() {
     let home = Home::with_points();
-    // A command locks before it reads its input: this one waits for it.
+    // A command locks the store before it reads its input; this one waits for input.
     let mut holder = home
         .command(["add", "c", "-"])
         .stdin(Stdio::piped())
@@ -186,7 +186,7 @@ fn a_second_process_is_refused_at_once_with_the_holders_pid() {
 }
 
 #[test]
-fn collections_and_stats_are_as_promised() {
+fn the_json_of_collections_and_stats_has_the_documented_keys() {
     let home = Home::with_points();
     home.ok([
         "create",
@@ -252,10 +252,9 @@ fn no_escape_codes_reach_a_pipe() {
     }
 }
 
-/// The characters that turn the direction of what follows are in the store as they were given, and
-/// not on the terminal.
+/// Characters that change the direction of text are stored as given, and not written to a terminal.
 #[test]
-fn a_text_cannot_be_printed_as_another_one_than_it_is() {
+fn a_text_with_direction_marks_is_printed_without_them() {
     let home = Home::with_points();
     let text = "up\u{202e}down\u{2066}\u{1b}[31m";
     home.write(

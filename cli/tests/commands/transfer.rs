@@ -1,4 +1,4 @@
-//! `export` and `import`: nothing is lost on the way.
+//! The commands `export` and `import`, which lose nothing.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::home::{Home, failed, lines};
 
-/// All that can be seen of a collection.
+/// Everything that the commands print of a collection.
 fn seen(home: &Home, name: &str) -> Vec<String> {
     let ids: Vec<String> = (0..80).map(|i| i.to_string()).collect();
     let mut seen = vec![
@@ -35,7 +35,7 @@ fn seen(home: &Home, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_imported_collection_is_the_exported_one() {
+fn an_imported_collection_equals_the_exported_one() {
     let home = Home::with_judgements();
     let text = fs::read_to_string(home.path("judgements.jsonl")).unwrap();
     assert_eq!(
@@ -54,7 +54,8 @@ fn an_imported_collection_is_the_exported_one() {
         .collect();
     home.write("m.json", json!({"matrix": matrix}).to_string());
     home.ok(["metrics", "c", "import", "m.json"]);
-    // A vector, a weight, a time; an item that is judged and then deleted; an item that came late.
+    // Judgements with a vector, a weight and a time, one of an item that is then deleted, and one
+    // of an item that is added later.
     let more = json!({"query_vector": [0.1, -0.2, 0.3, 0.4], "item": "3", "grade": 0.3, "weight": 0.7,
         "at": "2025-06-07T08:09:10.123Z", "source": "click", "shown": ["3", "1"]});
     assert_eq!(
@@ -84,7 +85,7 @@ fn an_imported_collection_is_the_exported_one() {
         home.json(["get", "copy", "1"]),
         home.json(["get", "c", "1"])
     );
-    // What is exported again differs in the name alone, so judgements and numbers are the same too.
+    // A second export differs from the first in the name alone.
     home.ok(["export", "copy", "copy.export"]);
     let (first, second) = (
         fs::read_to_string(home.path("c.export")),
@@ -96,7 +97,7 @@ fn an_imported_collection_is_the_exported_one() {
             .replacen("\"name\":\"copy\"", "\"name\":\"c\"", 1),
         first.unwrap()
     );
-    // And learning goes on where it was.
+    // Learning continues from the same version.
     let refit = |name| home.json(["refit", name, "--force"]);
     let (of_copy, of_first) = (refit("copy"), refit("c"));
     assert_eq!(of_copy["version"], 4);
@@ -106,7 +107,7 @@ fn an_imported_collection_is_the_exported_one() {
 }
 
 #[test]
-fn encoded_collections_of_every_precision_travel_to_another_store() {
+fn collections_of_every_precision_are_imported_into_another_store() {
     let home = Home::new();
     home.write("n.tsv", "garden\thow to prune apple trees\nkitchen\tsharpening a knife\ngarden\twatering tomatoes\n");
     for precision in ["f32", "f16", "i8"] {
@@ -139,7 +140,7 @@ fn encoded_collections_of_every_precision_travel_to_another_store() {
 }
 
 #[test]
-fn an_empty_collection_travels_too() {
+fn an_empty_collection_is_exported_and_imported() {
     let home = Home::new();
     home.ok(["create", "c", "--dim", "3", "--distance", "dot"]);
     home.ok(["export", "c", "c.export"]);
@@ -152,7 +153,7 @@ fn an_empty_collection_travels_too() {
 }
 
 #[test]
-fn what_is_no_whole_export_is_refused_and_leaves_nothing() {
+fn a_damaged_export_is_refused_and_leaves_no_collection() {
     let home = Home::with_judgements();
     home.ok(["refit", "c", "--force"]);
     home.ok(["export", "c", "c.export"]);
@@ -230,7 +231,7 @@ fn what_is_no_whole_export_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn the_first_line_says_what_follows() {
+fn the_first_line_states_the_contents() {
     let home = Home::with_points();
     home.ok(["export", "c", "c.export"]);
     let text = fs::read_to_string(home.path("c.export")).unwrap();

@@ -1,5 +1,5 @@
-//! The gate's second key on real text: thirty answers let a good candidate pass that a hundred
-//! judgements cannot decide on, and none that is worse.
+//! Answers to the gate's questions on real text: thirty of them let a good candidate pass that a
+//! hundred judgements cannot decide on, and no worse one.
 
 use std::collections::HashSet;
 
@@ -10,15 +10,15 @@ use affinis_testkit::simulation::{Corpus, corpus};
 
 const USER: &str = "simulated";
 
-/// What a round of judging, asking and answering came to.
+/// The outcome of a round of judging, asking and answering.
 struct Round {
-    /// The gate passed the candidate before anything was asked.
+    /// Whether the gate passed the candidate before any question.
     first: bool,
     questions: usize,
     promoted: bool,
-    /// What was promoted in the end is a step towards the candidate.
+    /// Whether the promoted metric is a shrunken one.
     step: bool,
-    /// Gains in P@10 x 1000 on queries that were never judged, of what is served and of the last
+    /// Gains in P@10 x 1000 on queries that were never judged, of the active metric and of the last
     /// candidate.
     gain: f64,
     ungated: f64,
@@ -43,7 +43,8 @@ fn store_of(corpus: &Corpus) -> (tempfile::TempDir, Collection) {
     (dir, items)
 }
 
-/// `queries` queries' ten answers are judged by `judge`, and what is asked then by `answer`.
+/// Judges the ten hits of each of `queries` queries by `judge`, and answers the questions by
+/// `answer`.
 fn round(
     corpus: &Corpus,
     items: &Collection,
@@ -97,7 +98,7 @@ fn round(
         }
     };
     let gain = gain_of(items.active_metric(None));
-    // Where a step was taken, the candidate itself is what force promotes.
+    // Where a shrunken metric was promoted, `force` gives the candidate itself.
     let candidate = last.step.map_or(last.version, |_| {
         items.refit().seed(seed).force(true).run().unwrap().version
     });
@@ -130,7 +131,7 @@ fn answers_let_good_candidates_pass_and_no_worse_ones() {
             corpus.name,
             good.reason
         );
-        // A judge who calls what belongs together apart, and who is asked by somebody else.
+        // Judgements of the opposite label, with questions answered rightly.
         let bad = round(&corpus, &items, 100, 2, |q, i| !same(q, i), same);
         assert!(
             !bad.promoted || bad.gain >= -2.0,

@@ -1,5 +1,5 @@
-//! An explanation is true: directions add up to the distance, and a judgement's influence is what a
-//! refit without it changes.
+//! Explanations agree with what they explain: directions add up to the distance, and the influence
+//! of a judgement is the change by a refit without it.
 
 use affinis::{
     CautiousStep, Examples, FitReport, Graded, MetricLearner, Pair, Sample, Task, Version,
@@ -8,7 +8,7 @@ use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::Random;
 use ndarray::Array2;
 
-/// Judgements of queries with several results, of pairs, with weights, some of them twice.
+/// Weighted judgements of queries with several results and of pairs, some of them repeated.
 fn examples(d: usize, chunklets: bool, seed: u64) -> (Examples, Sample) {
     let mut random = Random(seed);
     let queries = if chunklets { 12 } else { 40 };
@@ -72,7 +72,7 @@ fn task<'a>(examples: &'a Examples, sample: &'a Sample, learner: &'a str) -> Tas
     }
 }
 
-/// The version that a store would keep of a fit.
+/// The version that a store would record of a fit.
 fn version(report: &FitReport) -> Version {
     Version {
         version: 1,
@@ -152,7 +152,7 @@ fn influences_agree_with_refits_without_each_judgement() {
         );
         let distance = fitted.metric.distance(&x, &y);
         let (mut said, mut true_change) = (Vec::new(), Vec::new());
-        // The judgement that stands twice, with weights 1 to 8, is left to the next test.
+        // The repeated judgement, with weights 1 to 8, is left to the next test.
         for i in (0..examples.graded.len() - 1).filter(|i| *i != 3) {
             let mut without = examples.clone();
             without.graded.remove(i);
@@ -181,9 +181,9 @@ fn influences_agree_with_refits_without_each_judgement() {
     }
 }
 
-/// Where a judgement is a good part of all there is, the derivative falls short of what it did.
+/// Where a judgement is a large part of all, the derivative underestimates its influence.
 #[test]
-fn the_strongest_influences_are_what_refits_without_them_change() {
+fn the_strongest_influences_agree_with_refits_without_them() {
     let (mut examples, sample) = examples(40, true, 5);
     examples.graded.truncate(30);
     examples.pairs.clear();
@@ -244,7 +244,7 @@ fn judgements_of_one_pair_share_its_influence() {
         "{first} and {twice}"
     );
 
-    // A step moves a distance by its share of what the candidate would have.
+    // A shrunken metric moves a distance by its share of what the candidate would.
     let mut step = version(&fitted.report);
     step.parameters
         .insert(CautiousStep::PARAMETER.to_owned(), 0.25);

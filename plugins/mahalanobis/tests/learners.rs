@@ -11,7 +11,7 @@ use affinis_testkit::Random;
 use affinis_testkit::synthetic::{pairs_of, world};
 use ndarray::{Array2, Axis};
 
-/// Every learner that is meant for use.
+/// The learners that are meant for use, all but `naive`.
 const LEARNERS: [&str; 5] = ["gmml", "diagonal", "low-rank", "contrastive", "hinge"];
 
 fn fit_with(
@@ -42,7 +42,8 @@ fn fit(examples: &Examples, sample: &Sample) -> Result<Fitted, LearnError> {
     fit_with(examples, sample, None, None)
 }
 
-/// Metrics that may be served: finite, positive definite, trace `d`, within the cap.
+/// Asserts that the metrics of a fit may be served: finite, positive definite, trace `d`, condition
+/// within the cap.
 fn assert_sound(fitted: &Fitted, what: &str) {
     let step = fitted
         .step
@@ -81,7 +82,7 @@ fn assert_sound(fitted: &Fitted, what: &str) {
 }
 
 #[test]
-fn what_matters_is_learned_and_promoted() {
+fn coordinates_that_decide_are_learned_and_the_metric_passes() {
     let world = world(8, 60, 1);
     for (what, examples) in [
         ("graded", world.examples.clone()),
@@ -152,7 +153,7 @@ fn the_same_task_gives_the_same_bits() {
 }
 
 #[test]
-fn the_seed_decides_what_is_drawn() {
+fn the_seed_determines_what_is_sampled() {
     let world = world(5, 30, 3);
     let under = |seed: u64| {
         let (examples, sample) = (&world.examples, &world.sample);
@@ -173,12 +174,12 @@ fn the_seed_decides_what_is_drawn() {
 }
 
 #[test]
-fn the_naive_objective_sees_one_direction_only() {
+fn the_naive_objective_learns_one_direction_only() {
     let world = world(8, 60, 1);
     let of = |learner: &str| fit_with(&world.examples, &world.sample, Some(learner), None).unwrap();
     let (naive, sound) = (of("naive"), of("gmml"));
     assert_sound(&naive, "naive");
-    // All that keeps it from rank one is the cap on the condition number.
+    // Only the cap on the condition number keeps it from rank one.
     assert!(
         (naive.report.condition - 16.0).abs() < 1e-6,
         "{}",
@@ -196,7 +197,7 @@ fn the_naive_objective_sees_one_direction_only() {
 }
 
 #[test]
-fn refining_is_named_where_it_was_taken() {
+fn the_report_names_the_learner_that_was_used() {
     let world = world(8, 60, 1);
     let fitted = fit(&world.examples, &world.sample).unwrap();
     let refined = fitted.report.parameters.contains_key("refining_steps");
@@ -313,7 +314,7 @@ fn one_dimension_is_euclid_and_is_not_promoted() {
 }
 
 #[test]
-fn more_dimensions_than_judgements_are_fine() {
+fn more_dimensions_than_judgements_give_a_sound_metric() {
     let world = world(250, 4, 7);
     for learner in LEARNERS {
         let fitted = fit_with(&world.examples, &Sample::default(), Some(learner), None).unwrap();
@@ -322,7 +323,7 @@ fn more_dimensions_than_judgements_are_fine() {
 }
 
 #[test]
-fn contradictions_cancel_and_duplicates_add_up() {
+fn contradictory_judgements_cancel_and_duplicates_add_up() {
     let world = world(4, 12, 8);
     let mut contradictory = world.examples.clone();
     let opposite = world.examples.graded.iter().map(|g| Graded {
@@ -375,7 +376,7 @@ fn contradictions_cancel_and_duplicates_add_up() {
 }
 
 #[test]
-fn no_weight_outvotes_the_prior_alone() {
+fn no_single_weight_outweighs_the_prior() {
     let world = world(5, 20, 9);
     for extreme in [f32::MIN_POSITIVE, f32::MAX] {
         let mut examples = world.examples.clone();
@@ -463,7 +464,7 @@ fn a_better_incumbent_is_kept() {
         examples.graded.retain(|g| (g.query < 30 * 9) == first);
         examples
     };
-    // The metric that the judges have in mind.
+    // The metric by which the examples were judged.
     let truth = Array2::from_diag(&ndarray::Array1::from_shape_fn(8, |k| {
         if k < 4 { 1.0 } else { 1e-6 }
     }));
@@ -481,7 +482,7 @@ fn a_better_incumbent_is_kept() {
         gate.reason
     );
 
-    // A metric that has it backwards is replaced.
+    // A metric that weighs the other coordinates is replaced.
     let backwards = Array2::from_diag(&ndarray::Array1::from_shape_fn(8, |k| {
         if k < 4 { 1.0 } else { 16.0 }
     }));
@@ -491,7 +492,7 @@ fn a_better_incumbent_is_kept() {
 }
 
 #[test]
-fn the_incumbent_is_judged_on_what_it_has_not_seen() {
+fn the_incumbent_is_tested_on_judgements_it_has_not_seen() {
     let world = world(8, 60, 13);
     let mut first = world.examples.clone();
     first.graded.retain(|g| g.query < 40 * 9);

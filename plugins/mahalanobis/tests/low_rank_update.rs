@@ -1,4 +1,4 @@
-//! A person's metric as a change of everybody's: what it measures, its bytes, and what is refused.
+//! A metric that is a low-rank update of another: its distances, its bytes, and what is refused.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ fn base(seed: u64) -> Arc<dyn Metric> {
     Arc::new(MahalanobisMetric::new(matrix.view()).expect("a metric"))
 }
 
-/// Queries whose relevant results differ in the first few numbers only, and whose irrelevant ones
-/// do not.
+/// Judgements of queries whose relevant results differ from them in the first few numbers only, and
+/// whose irrelevant ones differ in the others.
 fn examples() -> Examples {
     let mut random = Random(3);
     let mut vectors = Array2::from_shape_fn((20 * 11, D), |_| random.normal() as f32);
@@ -75,7 +75,7 @@ fn vectors(n: usize) -> Array2<f32> {
 }
 
 #[test]
-fn a_change_measures_as_its_matrix_says_however_it_is_asked() {
+fn every_way_to_measure_agrees_with_the_matrix() {
     let base = base(1);
     let fitted = fit(&base, 4);
     assert!(fitted.of_base);
@@ -109,7 +109,7 @@ fn a_change_measures_as_its_matrix_says_however_it_is_asked() {
         assert!((got - exact).abs() <= 1e-4 * exact, "{got} for {exact}");
         let image = &images.row(0) - &images.row(i);
         assert!((f64::from(image.dot(&image)) - exact).abs() <= 1e-4 * exact);
-        // Alone as in a batch, to the bit.
+        // The same bits alone and in a batch.
         let mut alone = [0.0];
         metric.biases(items.select(ndarray::Axis(0), &[i]).view(), &mut alone);
         assert_eq!(alone[0].to_bits(), bias.to_bits());
@@ -123,7 +123,7 @@ fn a_change_measures_as_its_matrix_says_however_it_is_asked() {
 }
 
 #[test]
-fn more_directions_come_nearer_to_the_whole_metric() {
+fn a_higher_rank_is_nearer_to_the_whole_metric() {
     let base = base(1);
     let plugin = Mahalanobis::default();
     let whole = fit(&base, 0);
@@ -153,7 +153,7 @@ fn more_directions_come_nearer_to_the_whole_metric() {
 }
 
 #[test]
-fn a_change_comes_back_bit_equal_and_only_to_its_base() {
+fn a_decoded_update_is_bit_equal_and_needs_its_base() {
     let (base, other) = (base(1), base(2));
     let metric = fit(&base, 4).metric;
     let bytes = metric.encode();
@@ -194,7 +194,7 @@ fn a_change_comes_back_bit_equal_and_only_to_its_base() {
 }
 
 #[test]
-fn changes_that_lie_are_refused_even_with_a_right_checksum() {
+fn false_updates_are_refused_even_with_a_right_checksum() {
     let base = base(1);
     let honest = fit(&base, 4).metric.encode();
     let sealed = |change: &dyn Fn(&mut Vec<u8>)| {

@@ -1,5 +1,5 @@
-//! What the index relies on: the rewriting is exact, bits do not depend on the batch, and bytes
-//! come back as they went.
+//! The promises of `MahalanobisMetric` that the index relies on: the rewritten query gives the
+//! distance, results do not depend on the batch, and encoding is lossless.
 
 use affinis::{LearnError, Metric, MetricLearner};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
@@ -18,7 +18,7 @@ fn metric(d: usize, seed: u64) -> MahalanobisMetric {
     .unwrap()
 }
 
-/// Unit vectors with a mean of their own, as embeddings have.
+/// `n` unit vectors with a common mean, like embeddings.
 fn items(n: usize, d: usize, seed: u64) -> Array2<f32> {
     let mut random = Random(seed);
     let mut items = Array2::from_shape_fn((n, d), |_| (random.normal() + 0.3) as f32);
@@ -30,10 +30,10 @@ fn items(n: usize, d: usize, seed: u64) -> Array2<f32> {
 }
 
 #[test]
-fn the_rewritten_distance_is_the_distance() {
+fn the_rewritten_query_gives_the_distance() {
     for d in DIMS {
         let (metric, mut items) = (metric(d, 1), items(50, d, 2));
-        // Near-duplicates of the query, where the three terms cancel.
+        // Near-duplicates of the query, for which the three terms cancel.
         for (i, scale) in [1e-1_f32, 1e-2, 1e-3, 0.0].into_iter().enumerate() {
             let shifted = &items.row(0) + &(&items.row(i + 5) * scale);
             items.row_mut(i + 1).assign(&shifted);
@@ -72,7 +72,7 @@ fn the_rewritten_distance_is_the_distance() {
 }
 
 #[test]
-fn bits_do_not_depend_on_the_batch() {
+fn results_do_not_depend_on_the_batch() {
     for d in DIMS {
         let (metric, items) = (metric(d, 3), items(67, d, 4));
         let mut together = vec![0.0; 67];
@@ -102,7 +102,7 @@ fn bits_do_not_depend_on_the_batch() {
 }
 
 #[test]
-fn images_measure_in_euclid_what_the_metric_measures() {
+fn euclid_over_transformed_vectors_equals_the_metric() {
     let (metric, items) = (metric(40, 5), items(20, 40, 6));
     let images = metric.embed(items.view());
     for i in 1..20 {
@@ -113,7 +113,7 @@ fn images_measure_in_euclid_what_the_metric_measures() {
 }
 
 #[test]
-fn a_metric_comes_back_bit_equal() {
+fn a_decoded_metric_is_bit_equal() {
     for d in DIMS {
         let metric = metric(d, 7);
         let bytes = metric.encode();
@@ -149,7 +149,7 @@ fn every_damaged_byte_is_noticed() {
 }
 
 #[test]
-fn headers_that_lie_are_refused_even_with_a_right_checksum() {
+fn false_headers_are_refused_even_with_a_right_checksum() {
     let honest = metric(3, 10).encode();
     let sealed = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = honest[..honest.len() - 4].to_vec();
@@ -206,7 +206,7 @@ fn imported_matrices_are_checked_and_scaled() {
 }
 
 #[test]
-fn comparison_is_a_distance_and_names_the_factors() {
+fn comparison_is_a_distance_and_gives_the_factors() {
     let plugin = Mahalanobis::default();
     let a = plugin
         .from_matrix(array![[1.0, 0.0], [0.0, 1.0]].view())

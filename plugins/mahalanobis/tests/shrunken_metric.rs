@@ -1,5 +1,5 @@
-//! A step is taken where a candidate is likely to help and not certain to: where it goes, from
-//! where, and what it says.
+//! The shrunken metric, which a fit proposes where a candidate is likely but not certain to help:
+//! its matrix, its base, and its report.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use ndarray::{Array1, Array2};
 const D: usize = 20;
 const SHARE: f64 = 1.0 / 3.0;
 
-/// So many queries whose relevant results differ from them in the first four numbers, and the
-/// irrelevant ones in the others.
+/// Judgements of `queries` queries: relevant results differ from the query in the first four
+/// numbers, irrelevant ones in the others.
 fn judged(queries: usize) -> Examples {
     let mut random = Random(3);
     let mut vectors = Array2::from_shape_fn((queries * 11, D), |_| random.normal() as f32);
@@ -56,8 +56,8 @@ fn fit(queries: usize, incumbent: Option<Incumbent<'_>>, change: Option<Change<'
     Mahalanobis::default().fit(&task).expect("a metric")
 }
 
-/// Another learned metric, in which the first four numbers weigh so much and the others 1: better
-/// than Euclid below 1.
+/// A metric in which the first four numbers have this weight and the others the weight 1. Below 1
+/// it is better than Euclid.
 fn learned(weight: f64) -> Arc<dyn Metric> {
     let diagonal = Array1::from_shape_fn(D, |i| if i < 4 { weight } else { 1.0 });
     Arc::new(MahalanobisMetric::new(Array2::from_diag(&diagonal).view()).expect("a metric"))
@@ -67,13 +67,13 @@ fn matrix(metric: &dyn Metric) -> Array2<f64> {
     metric.matrix().expect("a matrix")
 }
 
-/// The farthest that two matrices are apart in one place.
-fn apart(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+/// The largest absolute difference of two matrices.
+fn largest_difference(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
     (a - b).iter().fold(0.0, |most, v| v.abs().max(most))
 }
 
 #[test]
-fn a_few_queries_allow_a_step_and_more_the_candidate() {
+fn few_queries_pass_a_shrunken_metric_and_more_the_candidate() {
     let fitted = fit(6, None, None);
     assert!(
         !fitted.report.gate.accepted,
@@ -83,7 +83,7 @@ fn a_few_queries_allow_a_step_and_more_the_candidate() {
     let step = fitted.step.as_ref().expect("a step passes");
     assert_eq!(step.share, SHARE);
     let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*fitted.metric) * SHARE;
-    assert!(apart(&matrix(&*step.metric), &expected) < 1e-9);
+    assert!(largest_difference(&matrix(&*step.metric), &expected) < 1e-9);
     assert!(step.condition > 1.0 && step.condition < fitted.report.condition);
     assert!(
         step.gate.accepted
@@ -117,7 +117,7 @@ fn a_few_queries_allow_a_step_and_more_the_candidate() {
 }
 
 #[test]
-fn from_a_learned_metric_of_everybody_no_step_is_taken() {
+fn a_learned_incumbent_is_not_replaced_by_a_shrunken_metric() {
     let learned = learned(1.1);
     let incumbent = |step| {
         Some(Incumbent {
@@ -132,21 +132,21 @@ fn from_a_learned_metric_of_everybody_no_step_is_taken() {
         fitted.report.gate.reason
     );
 
-    // Another step may be replaced, and the next one begins at Euclid again.
+    // A shrunken incumbent may be replaced by another one, shrunken towards Euclid again.
     let replacing = fit(6, incumbent(true), None);
     let step = replacing
         .step
         .as_ref()
         .unwrap_or_else(|| panic!("a step passes: {}", replacing.report.gate.reason));
     let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*replacing.metric) * SHARE;
-    assert!(apart(&matrix(&*step.metric), &expected) < 1e-9);
+    assert!(largest_difference(&matrix(&*step.metric), &expected) < 1e-9);
     assert!(
         step.gate.reason.contains("the step that is active"),
         "{}",
         step.gate.reason
     );
 
-    // Nothing new was judged: the step that it would take is there.
+    // Without new judgements the incumbent is the shrunken metric that would be proposed.
     let first = fit(6, None, None).step.expect("a step passes").metric;
     let again = fit(
         6,
@@ -160,7 +160,7 @@ fn from_a_learned_metric_of_everybody_no_step_is_taken() {
 }
 
 #[test]
-fn a_candidate_that_is_certain_over_euclid_replaces_a_step_that_it_is_not_clearly_worse_than() {
+fn a_candidate_surely_better_than_euclid_replaces_a_shrunken_incumbent() {
     let (many, few) = (fit(20, None, None), fit(6, None, None));
     let step = few.step.expect("a step passes").metric;
     let over = |step_is| {
@@ -190,7 +190,7 @@ fn a_candidate_that_is_certain_over_euclid_replaces_a_step_that_it_is_not_clearl
 }
 
 #[test]
-fn from_everybodys_metric_no_step_is_taken_to_a_persons() {
+fn a_users_low_rank_update_is_not_shrunken() {
     let base = learned(0.9);
     for rank in [0, 4] {
         for step in [false, true] {

@@ -10,7 +10,7 @@ use affinis_testkit::simulation::{Corpus, compact, corpus};
 const CORPORA: [&str; 2] = ["debian-6000", "wordnet-6000"];
 const UNSEEN: usize = 1000;
 
-/// The names of two notions, and what each says of an item.
+/// Two notions of similar: their names, and the label that each gives every item.
 fn notions(corpus: &Corpus) -> [(&'static str, Vec<String>); 2] {
     if corpus.name.starts_with("wordnet") {
         let part = |label: &String| label.split('.').next().unwrap_or_default().to_owned();
@@ -71,12 +71,12 @@ fn fit(
     }
 }
 
-/// Directions of a person's metric that is kept as a change of the other's.
+/// The rank of a user's metric that is a low-rank update of the other's.
 const RANK: usize = 64;
 
-/// Gains in P@10 x 1000 by one person's notion: of a metric of all judgements together, of their
-/// own, of their own with the other's as its prior, and of the last as a change of the other's
-/// metric; and whether the gate let the last two pass.
+/// Gains in P@10 x 1000 by one user's notion: of a metric of all judgements together, of their own
+/// judgements, of their own with the other's as a prior, and of the last as a low-rank update of
+/// the other's metric; and whether the gate let the last two pass.
 fn gains(
     corpus: &Corpus,
     of: usize,
@@ -174,7 +174,8 @@ fn table() {
     }
 }
 
-/// `(promoted, gain in P@10 on unseen queries)` after `judged` queries' top 10 were judged.
+/// The fit after the ten hits of each of `judged` queries were judged, and its gain in P@10 on
+/// unseen queries.
 fn gain(
     corpus: &Corpus,
     judged: usize,

@@ -159,7 +159,7 @@ fn answers(collection: &Collection, content: &Content) {
 /// Asserts that a kill left the contents of the model, or those after the operation that was under
 /// way, and returns which.
 pub fn after_a_kill(dir: &Path, model: &Model, under_way: Option<&Op>, context: &str) -> Model {
-    // A kill before the store was made leaves none.
+    // A kill before the store was created leaves none; opening creates it.
     let store = builder()
         .open(dir.join("store"))
         .unwrap_or_else(|e| panic!("{context}: {e}"));
@@ -182,12 +182,12 @@ pub fn after_a_kill(dir: &Path, model: &Model, under_way: Option<&Op>, context: 
     if let Some(op) = under_way {
         let mut after = model.after(op);
         match op {
-            // A new version, promoted; its number is the next.
+            // The refit was committed: the next version is there and promoted.
             Op::Refit(_) if found.main.next_version > model.main.next_version => {
                 after.main.learned(model.main.next_version.max(1));
             }
-            // What was withdrawn follows from the judgements that versions learned from; the metric
-            // then is the built-in one, or a version that was learned after.
+            // The withdrawn versions depend on the judgements that each learned from. The active
+            // metric is then the built-in one, the one before, or a version learned since.
             Op::Forget(_) if found.main.judgements == after.main.judgements => {
                 let main = &found.main;
                 assert!(

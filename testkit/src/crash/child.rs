@@ -19,9 +19,9 @@ fn open(dir: &Path) -> (Store, Collection) {
     (store, main)
 }
 
-fn say(text: &str) {
+fn print_line(text: &str) {
     let mut out = std::io::stdout().lock();
-    // One write, so that a kill leaves a whole line or none; the end says that it is whole.
+    // In one write, so that a kill mostly leaves a whole line or none; the dot marks a whole line.
     out.write_all(format!("@{text} .\n").as_bytes())
         .expect("said");
     out.flush().expect("said");
@@ -42,7 +42,7 @@ fn judgement((user, query, item, relevant): &Judged) -> Judgement {
 pub fn work(dir: &Path, seed: u64, from: u64) {
     let (store, main) = open(dir);
     let known = |store: &Store| {
-        // What a backup holds is not known here, and read from the store when it was restored.
+        // The child does not know what a backup holds, and reads it from the store once restored.
         let backup = check::last_backup(dir).map(|name| (name, Box::default()));
         Model {
             backup,
@@ -53,9 +53,9 @@ pub fn work(dir: &Path, seed: u64, from: u64) {
     let mut opened = Some((store, main));
     for number in from.. {
         let op = model.operation(seed, number);
-        say(&format!("begin {number}"));
+        print_line(&format!("begin {number}"));
         let words = run(dir, &mut opened, &op);
-        say(&format!(
+        print_line(&format!(
             "done {number}{}{words}",
             if words.is_empty() { "" } else { " " }
         ));

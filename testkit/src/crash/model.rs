@@ -11,7 +11,7 @@ use crate::Random;
 pub(super) const DIM: usize = 6;
 pub(super) const IDS: usize = 60;
 
-/// A judgement: the user, query's id, the item's id, and whether the item was relevant.
+/// A judgement: the user, the query's id, the item's id, and whether the item was relevant.
 pub(super) type Judged = (String, String, String, bool);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,8 +140,8 @@ impl Model {
                     if let (Some(a), Some(b)) = (main.live(&mut random), main.live(&mut random))
                         && a != b
                     {
-                        // What is alike is told by the first number, so that there is something to
-                        // learn.
+                        // Items are similar if their first numbers have the same sign, so that
+                        // there is something to learn.
                         let sign =
                             |id: &str| main.items[id].vector.as_ref().is_some_and(|v| v[0] > 0.0);
                         let relevant = sign(&a) == sign(&b);
@@ -216,7 +216,7 @@ impl Model {
                     };
                 }
             }
-            // A refit's outcome is the learner's to say.
+            // The outcome of a refit depends on the learner.
             Op::Refit(_) | Op::Import(_) | Op::Relink | Op::Export | Op::Compact | Op::Reopen => {}
         }
         model

@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets: each takes bytes and panics when a promise is broken. They run
 //! under libFuzzer (`fuzz/fuzz_targets/`) and, on stable Rust, under [`drive`](super::drive)
-//! (`cli/tests/hostile_input.rs`). The bodies for records, graphs and segment files, which no program
-//! can reach, are in the library (`src/fuzz.rs`).
+//! (`cli/tests/hostile_input.rs`). The bodies for records, graphs and segment files, which no
+//! program can reach, are in the library (`src/fuzz.rs`).
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -67,7 +67,7 @@ pub fn filter(data: &[u8]) {
                 json!({"a": "x"}),
             ] {
                 let passes = filter.matches(&meta);
-                // One level more may be one too many.
+                // The negation may exceed the depth limit.
                 if let Ok(opposite) = &opposite {
                     assert_ne!(opposite.matches(&meta), passes, "{text:?} on {meta}");
                 }
@@ -113,7 +113,7 @@ fn crc(bytes: &[u8]) -> u32 {
     })
 }
 
-/// Small models, each of another shape, and the tokenizer that fits them.
+/// Small models of different shapes, which share a tokenizer.
 const MODELS: [&[u8]; 7] = [
     include_bytes!("../../../tests/fixtures/models/tokens.onnx"),
     include_bytes!("../../../tests/fixtures/models/bert.onnx"),
@@ -137,8 +137,9 @@ const SETTINGS: [&str; 6] = [
 /// A damaged model directory is refused with its file named, or gives finite rows of the
 /// dimension that it states.
 ///
-/// The first two bytes say which model, and which file is changed: the graph and the tokenizer by
-/// changes of three bytes each (place, value), any other is what follows.
+/// The first two bytes choose the model and the file to change. The graph and the tokenizer are
+/// changed by the rest of the input, three bytes a change (offset, value); any other file is the
+/// rest itself.
 pub fn model(data: &[u8]) {
     let [which, file, rest @ ..] = data else {
         return;
@@ -183,7 +184,7 @@ pub fn model(data: &[u8]) {
     }
 }
 
-/// Finite, symmetric, and positive in many directions.
+/// Asserts that a metric is finite, symmetric, and positive in many directions.
 fn check_metric(metric: &dyn Metric) {
     let d = metric.dim();
     if d > 64 {
@@ -235,7 +236,7 @@ pub fn operations(data: &[u8]) {
         let id = format!("i{}", a % 16);
         let vector = [f32::from(b) / 16.0, f32::from(c) / 16.0];
         let mut after = model.clone();
-        // What was planned to fail, if anything, and what then was asked.
+        // The fault of this step, if there is one.
         if op & 0x40 != 0 {
             let kind = [DiskOp::Read, DiskOp::Commit, DiskOp::Flush][usize::from(b) % 3];
             faults.fail(
@@ -288,7 +289,7 @@ pub fn operations(data: &[u8]) {
             }
             Err(other) => panic!("{other:?}"),
         }
-        // The background may have met the fault.
+        // The fault may have hit the background thread.
         if store.flush().is_err() {
             drop((store, points));
             (store, points) = open();
@@ -331,7 +332,7 @@ pub fn judgements(data: &[u8]) {
     const DIM: usize = 3;
     let (head, rest) = data.split_at(data.len().min(36));
     let numbers = |v: &[u8]| -> Vec<f32> {
-        // From equal vectors to lengths that differ by many orders.
+        // From equal vectors to lengths that differ by many orders of magnitude.
         v.iter()
             .map(|b| (f32::from(b % 16) - 8.0) * 10_f32.powi(i32::from(b / 16) % 7 - 3))
             .collect()
