@@ -1,7 +1,7 @@
-//! A loop of asking, judging and refitting, and what it does to answers that nobody judged.
+//! A loop of searching, judging and refitting, and its effect on answers that nobody judged.
 //!
-//! Items are points whose first two coordinates tell their kind; the other coordinates are louder
-//! and say nothing, so the Euclidean distance answers badly. Judgements of shown answers teach the
+//! Items are points whose first two coordinates tell their kind; the other coordinates are larger
+//! noise, so the Euclidean distance answers badly. Judgements of shown answers teach the
 //! collection which coordinates count.
 //!
 //! `cargo run --release --example feedback_loop`
@@ -12,7 +12,7 @@ use affinis_mahalanobis::Mahalanobis;
 const DIM: usize = 12;
 const KINDS: usize = 6;
 
-/// Numbers between -1 and 1 from a seed.
+/// Random numbers between -1 and 1 from a seed.
 fn noise(seed: &mut u64) -> f32 {
     *seed = seed
         .wrapping_mul(6_364_136_223_846_793_005)

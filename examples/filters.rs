@@ -1,4 +1,4 @@
-//! Filters on metadata.
+//! Searches filtered by metadata.
 //!
 //! `cargo run --example filters`
 

@@ -1,4 +1,5 @@
-//! Vectors of your own, as rows of an `ndarray` matrix, and the answers checked against a scan.
+//! Vectors from your own model, as rows of an `ndarray` matrix, with answers checked against a
+//! scan.
 //!
 //! `cargo run --example own_vectors`
 
@@ -39,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     assert_eq!(hits[0].id, "500", "a point is nearest to itself");
 
-    // The same by hand: all cosines, largest first.
+    // The same answer by a scan: all cosines, largest first.
     let cosines = matrix.dot(&query);
     let mut order: Vec<usize> = (0..matrix.len_of(Axis(0))).collect();
     order.sort_by(|a, b| cosines[*b].total_cmp(&cosines[*a]));

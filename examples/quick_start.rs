@@ -1,4 +1,4 @@
-//! Ten lines: store texts, ask, judge, refit.
+//! The shortest use: store texts, search, judge, refit.
 //!
 //! `cargo run --example quick_start`
 

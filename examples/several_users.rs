@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
 
-    // How many of ten answers share the user's notion, for queries nobody judged.
+    // The share of ten answers that agree with the user's notion, over queries nobody judged.
     for (user, notion) in users {
         let share = |asking: Option<&str>| -> affinis::Result<f64> {
             let mut right = 0;

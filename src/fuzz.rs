@@ -134,12 +134,9 @@ fn look_into(bytes: &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "../tests/common/drive.rs"]
-mod drive;
-
-#[cfg(test)]
 mod tests {
-    use super::drive::drive;
+    use affinis_testkit::fuzz::drive;
+
     use super::*;
     use crate::persist::some_records;
 

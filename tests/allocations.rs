@@ -1,5 +1,5 @@
-//! What a search allocates: buffers for its query and its answer. The walk itself allocates nothing
-//! once a thread is warm.
+//! The allocations of a search: buffers for its query and its answer. The walk of the graph
+//! allocates nothing once a thread is warm.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -10,14 +10,14 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, which counts what each thread asks it for.
+/// The system's allocator, with a count of the allocations of each thread.
 struct Counting;
 
-// SAFETY: everything is left to the system's allocator.
+// SAFETY: every call is passed on to the system's allocator.
 #[expect(unsafe_code, reason = "an allocator is unsafe")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that is ending counts no more.
+        // The counter of a thread that is ending may be gone.
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
@@ -56,7 +56,7 @@ fn allocations(notes: &Collection, query: &[f32], ef: usize) -> (usize, usize) {
 }
 
 #[test]
-fn a_walk_allocates_nothing_however_wide_the_beam_is() {
+fn a_graph_walk_allocates_nothing_at_any_beam_width() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path()).expect("opens");
     let notes = store
@@ -77,7 +77,7 @@ fn a_walk_allocates_nothing_however_wide_the_beam_is() {
         let (wide, many) = allocations(&notes, query, 128);
         assert!(many > few, "a wider beam looks at more: {many}, {few}");
         assert_eq!(narrow, wide, "allocations at {few} and {many} distances");
-        // The names of ten hits among them.
+        // The ids of ten hits are among them.
         assert!(wide <= 30, "{wide} allocations");
     }
 }

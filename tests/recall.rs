@@ -1,25 +1,18 @@
 //! Recall at default settings on real vectors, against an exact scan, under Euclid and under a
 //! learned metric.
 
-#[path = "common/skip.rs"]
-mod skip;
-
 use std::collections::HashSet;
-use std::path::PathBuf;
 
-use affinis::{Collection, Item, Judgement, MetricChoice, Query, Store};
-use affinis_mahalanobis::Mahalanobis;
+use affinis::{Collection, Item, Judgement, MetricChoice, Query};
+use affinis_testkit::stores::builder;
+use affinis_testkit::{data_dir, skipped};
 use ndarray::{Array1, Array2, Axis};
-use skip::skipped;
 
 const DIM: usize = 384;
 
-/// Vectors and labels of a set, where the data is there.
+/// The items and labels of a data set, where it is there.
 fn read(name: &str) -> Option<(Vec<Item>, Vec<String>)> {
-    let data = std::env::var_os("AFFINIS_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
-        PathBuf::from,
-    );
+    let data = data_dir();
     let labels = std::fs::read_to_string(data.join(format!("text/{name}.tsv"))).ok()?;
     let labels: Vec<String> = labels
         .lines()
@@ -39,7 +32,8 @@ fn read(name: &str) -> Option<(Vec<Item>, Vec<String>)> {
     Some((items.collect(), labels))
 }
 
-/// The squared distance of two items under `A`, in f64, from `X A` and the diagonal of `X A X'`.
+/// Exact squared distances of pairs of items under `A`, in `f64`, from `X A` and the diagonal of `X
+/// A X'`.
 struct Exact {
     x: Array2<f64>,
     xa: Array2<f64>,
@@ -58,7 +52,7 @@ impl Exact {
         Self { x, xa, own }
     }
 
-    /// Row numbers of the ten nearest to an item.
+    /// The ids of the ten items nearest to an item.
     fn nearest(&self, i: usize) -> HashSet<String> {
         let products = self.x.dot(&self.xa.row(i));
         let distance = |j: &usize| self.own[i] - 2.0 * products[*j] + self.own[*j];
@@ -93,10 +87,7 @@ fn recall_is_at_least_95_percent_under_euclid_and_under_a_learned_metric() {
             return;
         };
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Store::builder()
-            .plugin(Mahalanobis::default())
-            .open(dir.path())
-            .expect("a store");
+        let store = builder().open(dir.path()).expect("a store");
         let points = store
             .collection("points")
             .dim(DIM)

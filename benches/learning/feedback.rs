@@ -2,7 +2,8 @@
 
 use affinis::{Examples, Fitted, Incumbent, Metric};
 
-use crate::simulation::{Corpus, Random};
+use affinis_testkit::Random;
+use affinis_testkit::simulation::Corpus;
 
 /// Judgements a query.
 const SHOWN: usize = 10;

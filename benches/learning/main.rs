@@ -14,8 +14,6 @@ mod npy;
 mod plot;
 mod report;
 mod rivals;
-#[path = "../../plugins/mahalanobis/tests/simulation/mod.rs"]
-mod simulation;
 mod tables;
 
 use std::error::Error;

@@ -8,7 +8,7 @@ mod steps;
 use std::error::Error;
 use std::path::Path;
 
-use crate::simulation::{Corpus, corpus, corpus_in};
+use affinis_testkit::simulation::{Corpus, corpus, corpus_in};
 
 const CORPORA: [(&str, &str); 2] = [("debian-6000", "Debian"), ("wordnet-6000", "WordNet")];
 /// Made by `benches/learning/corpora.py`; nothing was chosen by looking at them.

@@ -8,7 +8,8 @@ use affinis_mahalanobis::spd::{self, GeneralizedEigen};
 use ndarray::{Array1, Array2, Axis, s};
 
 use crate::feedback::Trial;
-use crate::simulation::{Random, nearest};
+use affinis_testkit::Random;
+use affinis_testkit::simulation::nearest;
 
 /// A name, and the gain in P@10 x 1000 of what it makes of a trial.
 type Rival = (&'static str, fn(&Trial<'_>) -> f64);

@@ -12,7 +12,8 @@ use ndarray::{Array1, Array2, Axis, s};
 use serde_json::json;
 
 use crate::npy::{Npy, npz};
-use crate::simulation::{Corpus, Random, sample_of};
+use affinis_testkit::Random;
+use affinis_testkit::simulation::{Corpus, sample_of};
 
 /// Principal components that `mnist164` keeps.
 const COMPONENTS: usize = 164;

@@ -1,11 +1,9 @@
 #![no_main]
 
-#[path = "../bodies.rs"]
-#[allow(dead_code, reason = "each target runs one of them")]
-mod bodies;
-
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::Once;
+
+use affinis_testkit::fuzz::bodies;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     // libFuzzer's hook ends the program at any panic, also at one inside tract that the encoder

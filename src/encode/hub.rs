@@ -328,5 +328,4 @@ impl hf_hub::api::Progress for Report<'_> {
 }
 
 #[cfg(test)]
-#[path = "hub_tests.rs"]
 mod tests;

@@ -8,7 +8,8 @@ use affinis::{Fitted, Metric};
 use super::sections::Recipe;
 use super::{Gains, table, title};
 use crate::feedback::{Trial, User};
-use crate::simulation::{Corpus, Random};
+use affinis_testkit::Random;
+use affinis_testkit::simulation::Corpus;
 
 const JUDGEMENTS: usize = 1_000;
 /// The share of all weight that the limited refit leaves to one user.

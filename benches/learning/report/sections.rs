@@ -11,7 +11,7 @@ use super::{Gains, table, title};
 use crate::feedback::{self, Trial, User};
 use crate::plot::{self, Line};
 use crate::rivals;
-use crate::simulation::{Corpus, compact};
+use affinis_testkit::simulation::{Corpus, compact};
 
 const BUDGETS: [usize; 5] = [30, 100, 300, 1_000, 5_000];
 

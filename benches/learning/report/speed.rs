@@ -8,8 +8,9 @@ use affinis_mahalanobis::Mahalanobis;
 use ndarray::{Array2, s};
 
 use super::table;
-use crate::simulation::{Corpus, Random};
 use crate::tables::Clock;
+use affinis_testkit::Random;
+use affinis_testkit::simulation::Corpus;
 
 /// CPU seconds of refits at several dimensions and numbers of judgements: closed form alone, and
 /// the automatic choice.

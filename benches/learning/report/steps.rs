@@ -8,8 +8,9 @@ use ndarray::Array2;
 
 use super::{Gains, table, title};
 use crate::feedback::{Trial, User};
-use crate::simulation::{Corpus, data};
 use crate::tables;
+use affinis_testkit::data_dir;
+use affinis_testkit::simulation::Corpus;
 
 const BUDGETS: [usize; 2] = [100, 300];
 /// Labelled tables as corpora: vectors of few numbers, whose neighbourhoods often agree with the
@@ -32,7 +33,7 @@ pub(super) fn steps(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, 
         eprintln!("without corpora of another kind: {why}");
         Vec::new()
     });
-    let directory = data().join("numeric");
+    let directory = data_dir().join("numeric");
     let labelled = TABLES
         .map(|name| tables::corpus(&directory, name))
         .into_iter()

@@ -1,14 +1,14 @@
 //! Metrics for labelled tables: they tell classes apart where Euclid cannot, and refuse what cannot
 //! be learned from.
 
-mod simulation;
-
 use affinis::{LearnError, Metric};
 use affinis_mahalanobis::Labelled;
+use affinis_testkit::Random;
+use affinis_testkit::simulation::nearest;
 use ndarray::Array2;
-use simulation::Random;
 
-/// Three classes apart in the first two columns; the other columns are noise, `wide` times as wide.
+/// `n` rows of three classes, separated in the first two of `d` columns; the other columns are
+/// noise, `wide` times as wide.
 fn table(n: usize, d: usize, wide: f64, seed: u64) -> (Array2<f32>, Vec<usize>) {
     let mut random = Random(seed);
     let classes: Vec<usize> = (0..n).map(|i| i % 3).collect();
@@ -27,7 +27,7 @@ fn table(n: usize, d: usize, wide: f64, seed: u64) -> (Array2<f32>, Vec<usize>) 
 fn error(metric: Option<&dyn Metric>, rows: &Array2<f32>, classes: &[usize]) -> f64 {
     let rows = metric.map_or_else(|| rows.clone(), |m| m.embed(rows.view()));
     let all: Vec<usize> = (0..classes.len()).collect();
-    let near = simulation::nearest(&rows, &rows, &all, 1);
+    let near = nearest(&rows, &rows, &all, 1);
     near.iter()
         .zip(classes)
         .filter(|(n, c)| classes[n[0]] != **c)
@@ -36,7 +36,7 @@ fn error(metric: Option<&dyn Metric>, rows: &Array2<f32>, classes: &[usize]) -> 
 }
 
 #[test]
-fn unseen_rows_are_told_apart_better() {
+fn classes_of_unseen_rows_are_separated_better() {
     let (rows, classes) = table(240, 8, 3.0, 1);
     let (unseen, truth) = table(300, 8, 3.0, 2);
     let before = error(None, &unseen, &truth);
@@ -101,7 +101,7 @@ fn degenerate_tables_give_a_sound_metric() {
 }
 
 #[test]
-fn what_cannot_be_learned_from_is_refused() {
+fn invalid_tables_are_refused() {
     let (rows, classes) = table(30, 4, 1.0, 4);
     let fit = |rows: &Array2<f32>, classes: &[usize]| Labelled::default().fit(rows.view(), classes);
     assert!(
@@ -138,7 +138,7 @@ fn what_cannot_be_learned_from_is_refused() {
 
 #[test]
 fn copies_of_every_row_are_learned_from_all_pairs() {
-    // Each row stands six times: no row differs from its nearest of the same class.
+    // Each row occurs six times, so that no row differs from the nearest of its class.
     let rows = Array2::from_shape_fn((240, 4), |(i, j)| {
         let row = i / 6;
         (row % 2) as f32 * 3.0 * f32::from(j == 0) + ((row * 7 + j * 13) % 11) as f32 / 4.0

@@ -13,8 +13,6 @@ mod images;
 mod model;
 mod persistence;
 mod recall;
-#[path = "../../../tests/common/skip.rs"]
-mod skip;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -247,7 +245,7 @@ pub(crate) fn data(path: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    skip::skipped(&format!("{} is missing", path.display()));
+    affinis_testkit::skipped(&format!("{} is missing", path.display()));
     None
 }
 

@@ -1,0 +1,17 @@
+//! The commands of the binary `affinis`, run as its users run them. Each test states a promise of
+//! the command line's documentation.
+
+mod home;
+
+mod bad_input;
+mod demo;
+mod evaluation;
+mod feedback;
+mod items;
+mod judgements;
+mod metrics;
+mod outputs;
+mod safety;
+mod search;
+mod store;
+mod transfer;

@@ -1,0 +1,160 @@
+//! The commands `backup`, `restore`, `compact` and `verify --repair`, and stores of earlier
+//! formats.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::home::{Home, failed};
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_backup_is_restored_and_a_damaged_one_changes_nothing() {
+    let home = Home::with_points();
+    let made = home.json(["backup", "b/monday"]);
+    assert_eq!(
+        (&made["collections"], &made["items"]),
+        (&json!(1), &json!(4))
+    );
+    home.ok(["delete", "c", "a", "b"]);
+    home.fails(["backup", "b/monday"], 1, &["monday", "already"]);
+    assert_eq!(home.json(["stats", "c", "--store", "b/monday"])["items"], 4);
+
+    let db = home.path("b/monday/sled/db");
+    let whole = fs::read(&db).unwrap();
+    fs::write(&db, &whole[..600]).unwrap();
+    home.fails(["restore", "b/monday"], 1, &["damaged"]);
+    assert_eq!(home.items(), 2);
+    home.fails(["restore", "b/tuesday"], 1, &["b/tuesday"]);
+    fs::write(&db, whole).unwrap();
+    assert!(home.json(["restore", "b/monday"])["checked"].as_u64() > Some(4));
+    assert_eq!(home.items(), 4);
+    home.ok(["restore", "b/monday", "--store", "other"]);
+    assert!(
+        home.ok(["verify", "--store", "other"])
+            .stdout
+            .contains("sound")
+    );
+}
+
+#[test]
+fn compacting_keeps_answers_and_drops_what_was_deleted() {
+    let home = Home::with_points();
+    let before = home.ok(["search", "c", "--like", "a", "--json"]).stdout;
+    home.ok(["delete", "c", "b"]);
+    home.ok(["compact"]);
+    let hits = &home.json(["search", "c", "--like", "a"])["hits"];
+    assert_eq!(hits.as_array().unwrap().len(), 2, "{before}");
+    let bytes = fs::read(home.path("affinis.store/sled/db")).unwrap();
+    assert!(
+        !bytes.windows(10).any(|w| w == b"the second"),
+        "the deleted text is still in the files"
+    );
+    home.fails(["compact", "--store", "nowhere"], 1, &["nowhere"]);
+}
+
+#[test]
+fn a_sound_store_has_nothing_to_repair() {
+    let home = Home::with_judgements();
+    let report = home.json(["verify", "--repair"]);
+    assert_eq!(
+        (&report["problems"], &report["rebuilt"], &report["lost"]),
+        (&json!([]), &json!([]), &json!([]))
+    );
+    assert!(home.ok(["verify", "--repair"]).stdout.contains("sound"));
+}
+
+#[test]
+fn a_store_that_lost_commits_is_refused_and_its_repair_says_so() {
+    let home = Home::with_points();
+    let (store, old) = (home.path("affinis.store"), home.path("old"));
+    copy_dir(&store, &old);
+    home.ok(["delete", "c", "a"]);
+    let witness = fs::read(store.join("sled/witness")).unwrap();
+    fs::remove_dir_all(&store).unwrap();
+    copy_dir(&old, &store);
+    fs::write(store.join("sled/witness"), witness).unwrap();
+    for args in [
+        &["verify"][..],
+        &["stats", "c"],
+        &["search", "c", "--like", "a"],
+        &["backup", "b"],
+    ] {
+        failed(&home.run(args.iter().copied()), 1, &["damaged", "missing"]);
+    }
+    let ran = home.run(["verify", "--repair", "--json"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(
+        report["lost"][0]
+            .as_str()
+            .unwrap()
+            .contains("commits are missing"),
+        "{report}"
+    );
+    home.ok(["verify"]);
+    assert_eq!(home.items(), 4);
+}
+
+/// `tests/fixtures` holds a store of each earlier format and the answers that it must give.
+#[test]
+fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
+    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/format-1");
+    let home = Home::new();
+    copy_dir(&fixture.join("store"), &home.path("affinis.store"));
+    assert!(home.ok(["verify"]).stdout.contains("sound"));
+    for name in ["points", "half", "tiny"] {
+        home.ok(["export", name, "again"]);
+        let expected = fs::read_to_string(fixture.join(format!("{name}.export"))).unwrap();
+        assert_eq!(
+            fs::read_to_string(home.path("again")).unwrap(),
+            expected,
+            "{name}"
+        );
+    }
+    let searches: [&[&str]; 5] = [
+        &["points", "--like", "3"],
+        &["points", "--like", "3", "--metric", "euclidean"],
+        &["points", "--like", "4", "--user", "ann"],
+        &["half", "--like", "s1"],
+        &["tiny", "--like", "s2"],
+    ];
+    let answers = fs::read_to_string(fixture.join("answers.jsonl")).unwrap();
+    for (args, expected) in searches.iter().zip(answers.lines()) {
+        let expected: Value = serde_json::from_str(expected).unwrap();
+        let found = home.json(["search"].into_iter().chain(args.iter().copied()));
+        assert_eq!(found["metric"], expected["metric"]);
+        let hits = |answer: &Value| -> Vec<(String, f64)> {
+            let hit = |h: &Value| {
+                (
+                    h["id"].as_str().unwrap().to_owned(),
+                    h["distance"].as_f64().unwrap(),
+                )
+            };
+            answer["hits"].as_array().unwrap().iter().map(hit).collect()
+        };
+        let (found, expected) = (hits(&found), hits(&expected));
+        assert_eq!(found.len(), expected.len());
+        for ((id, distance), (expected_id, expected)) in found.iter().zip(&expected) {
+            assert!(
+                id == expected_id && (distance - expected).abs() < 1e-5,
+                "{args:?}: {id} at {distance}"
+            );
+        }
+    }
+    // The store is of the current format now, and can be written to.
+    home.ok(["delete", "points", "3"]);
+    assert!(home.ok(["verify"]).stdout.contains("sound"));
+}

@@ -1,0 +1,281 @@
+//! The path of the store, its lock, exit statuses, and what every command has in common.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::home::{Home, failed, keys};
+
+#[test]
+fn store_and_json_are_accepted_before_and_after_the_command() {
+    let home = Home::new();
+    home.ok(["--store", "s", "--json", "create", "c", "--dim", "2"]);
+    let before = home.ok(["--store", "s", "--json", "stats", "c"]).json();
+    let after = home.ok(["stats", "c", "--json", "--store", "s"]).json();
+    assert_eq!(before, after);
+    assert!(home.path("s").is_dir() && !home.path("affinis.store").exists());
+}
+
+#[test]
+fn the_store_is_affinis_store_unless_the_environment_or_an_argument_names_another() {
+    let home = Home::new();
+    home.ok(["create", "c", "--dim", "2"]);
+    assert!(home.path("affinis.store").is_dir());
+    let in_environment = |args: &[&str]| {
+        home.command(args.iter().copied())
+            .env("AFFINIS_STORE", "e")
+            .output()
+            .unwrap()
+    };
+    assert!(
+        in_environment(&["create", "other", "--dim", "3"])
+            .status
+            .success()
+    );
+    assert!(home.path("e").is_dir());
+    assert_eq!(home.json(["collections", "--store", "e"])["name"], "other");
+    assert!(!in_environment(&["stats", "c"]).status.success());
+    assert!(
+        in_environment(&["stats", "c", "--store", "affinis.store"])
+            .status
+            .success()
+    );
+}
+
+#[test]
+fn a_missing_store_is_an_error_and_is_not_created() {
+    let home = Home::new();
+    for args in [
+        &["stats", "c"][..],
+        &["search", "c", "text"],
+        &["collections"],
+        &["verify"],
+        &["metrics", "c"],
+    ] {
+        home.fails(
+            args.iter().copied(),
+            1,
+            &["affinis.store", "affinis create"],
+        );
+        assert!(!home.path("affinis.store").exists());
+    }
+}
+
+#[test]
+fn invalid_arguments_exit_with_status_2() {
+    let home = Home::with_points();
+    for args in [
+        &["search", "c"][..],
+        &["search", "c", "text", "--like", "a"],
+        &["search", "c", "--like", "a", "-k", "0"],
+        &["search", "c", "--like", "a", "-k", "10001"],
+        &["search", "c", "--like", "a", "--ef", "0"],
+        &["search", "c", "--like", "a", "--recall", "1.5"],
+        &["search", "c", "--like", "a", "--recall", "0"],
+        &[
+            "search", "c", "--like", "a", "--ef", "10", "--recall", "0.9",
+        ],
+        &["search", "c", "--like", "a", "--metric", "best"],
+        &["search", "c", "--like", "a", "--filter", "{\"a\": "],
+        &[
+            "search",
+            "c",
+            "--like",
+            "a",
+            "--filter",
+            "{\"a\": {\"$near\": 1}}",
+        ],
+        &["create", "x", "--dim", "0"],
+        &["create", "x", "--dim", "4097"],
+        &["create", "x", "--dim", "2", "--distance", "l1"],
+        &["create", "x", "--dim", "2", "--encoder", "dir"],
+        &["add", "c", "points.unknown"],
+        &["add", "c", "points.jsonl", "--ids", "ids.txt"],
+        &["get", "c"],
+        &["forget", "c"],
+        &["forget", "c", "--user", "u", "--item", "a"],
+        &["judge", "c", "points.jsonl", "--source", "guess"],
+        &["refit", "c", "--user-share", "2"],
+        &["refit", "c", "--user-share", "0"],
+        &["refit", "c", "--learner", "foo"],
+        &["search", "c", "--like", "a", "--user", ""],
+        &["explain", "c", "--like", "a", "--item", "b", "--user", ""],
+        &["judge", "c", "points.jsonl", "--user", ""],
+        &["refit", "c", "--user", ""],
+        &["forget", "c", "--user", ""],
+        &["metrics", "c", "rollback", "--user", ""],
+        &[
+            "metrics", "c", "trial", "search", "--like", "a", "--user", "",
+        ],
+        &["nonsense"],
+        &[],
+    ] {
+        failed(&home.run(args.iter().copied()), 2, &[]);
+    }
+    assert!(home.ok(["--help"]).stdout.contains("Examples:"));
+}
+
+#[test]
+fn the_help_lists_every_command() {
+    let help = Home::new().ok(["--help"]).stdout;
+    for command in [
+        "demo",
+        "create",
+        "add",
+        "get",
+        "delete",
+        "search",
+        "judge",
+        "refit",
+        "metrics",
+        "evaluate",
+        "relink",
+        "explain",
+        "stats",
+        "collections",
+        "verify",
+        "backup",
+        "restore",
+        "compact",
+        "export",
+        "import",
+        "forget",
+        "model",
+    ] {
+        assert!(help.contains(&format!("  {command} ")), "{command}: {help}");
+        assert!(
+            Home::new()
+                .ok([command, "--help"])
+                .stdout
+                .contains("Examples:"),
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_at_once_with_the_holders_pid() {
+    let home = Home::with_points();
+    // A command locks the store before it reads its input; this one waits for input.
+    let mut holder = home
+        .command(["add", "c", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = holder.id().to_string();
+    let lock = home.path("affinis.store/lock");
+    while !std::fs::read_to_string(&lock).is_ok_and(|held| held.trim() == pid) {
+        assert!(holder.try_wait().unwrap().is_none(), "the holder ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    failed(&home.run(["stats", "c"]), 1, &[&pid, "affinis.store"]);
+    holder
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"{\"id\": \"e\", \"vector\": [5, 5]}\n")
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
+    assert!(holder.wait().unwrap().success());
+    assert!(said.contains("added 1 item"), "{said}");
+    assert_eq!(home.items(), 5);
+}
+
+#[test]
+fn the_json_of_collections_and_stats_has_the_documented_keys() {
+    let home = Home::with_points();
+    home.ok([
+        "create",
+        "half",
+        "--dim",
+        "3",
+        "--distance",
+        "cosine",
+        "--precision",
+        "f16",
+    ]);
+    let collections = home.all_json(["collections"]);
+    assert_eq!(collections.len(), 2);
+    assert_eq!(collections[0]["items"], 4);
+    assert_eq!(
+        (&collections[1]["distance"], &collections[1]["precision"]),
+        (&"cosine".into(), &"f16".into())
+    );
+    let stats = home.json(["stats", "c"]);
+    let wanted = [
+        "items",
+        "dim",
+        "deleted",
+        "segments",
+        "head",
+        "judgements",
+        "active_metric",
+        "memory_bytes",
+        "disk_bytes",
+    ];
+    assert_eq!(keys(&stats), wanted);
+    assert_eq!(
+        (&stats["items"], &stats["dim"], &stats["active_metric"]),
+        (&4.into(), &2.into(), &0.into())
+    );
+    home.ok(["delete", "c", "a"]);
+    assert_eq!(home.items(), 3);
+    home.fails(["stats", "nobody"], 1, &["nobody", "half"]);
+    home.fails(["create", "c", "--dim", "2"], 1, &["exists"]);
+}
+
+#[test]
+fn a_sound_store_verifies() {
+    let home = Home::with_points();
+    assert!(home.ok(["verify"]).stdout.contains("sound"));
+    assert_eq!(home.json(["verify"])["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn no_escape_codes_reach_a_pipe() {
+    let home = Home::with_points();
+    for args in [
+        &["search", "c", "--like", "a"][..],
+        &["stats", "c"],
+        &["metrics", "c"],
+        &["get", "c", "b"],
+    ] {
+        let ran = home.ok(args.iter().copied());
+        assert!(
+            !ran.stdout.contains('\u{1b}') && ran.stderr.is_empty(),
+            "{ran:?}"
+        );
+    }
+}
+
+/// Characters that change the direction of text are stored as given, and not written to a terminal.
+#[test]
+fn a_text_with_direction_marks_is_printed_without_them() {
+    let home = Home::with_points();
+    let text = "up\u{202e}down\u{2066}\u{1b}[31m";
+    home.write(
+        "t.jsonl",
+        serde_json::json!({"id": text, "text": text, "vector": [0, 1]}).to_string(),
+    );
+    home.ok(["add", "c", "t.jsonl"]);
+    assert_eq!(home.json(["get", "c", text])["text"], text);
+    home.write(
+        "t.jsonl",
+        serde_json::json!({"id": "x", text: 1}).to_string(),
+    );
+    let (get, search) = (
+        home.run(["get", "c", text]),
+        home.run(["search", "c", "--like", "a"]),
+    );
+    for said in [
+        get.stdout,
+        search.stdout,
+        home.run(["add", "c", "t.jsonl"]).stderr,
+    ] {
+        assert!(said.contains("updown [31m"), "{said:?}");
+    }
+}

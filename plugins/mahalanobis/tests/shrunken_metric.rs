@@ -1,0 +1,200 @@
+//! The shrunken metric, which a fit proposes where a candidate is likely but not certain to help:
+//! its matrix, its base, and its report.
+
+use std::sync::Arc;
+
+use affinis::{
+    Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, UpdateOf,
+    Task,
+};
+use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
+use affinis_testkit::Random;
+use ndarray::{Array1, Array2};
+
+const D: usize = 20;
+const SHARE: f64 = 1.0 / 3.0;
+
+/// Judgements of `queries` queries: relevant results differ from the query in the first four
+/// numbers, irrelevant ones in the others.
+fn judged(queries: usize) -> Examples {
+    let mut random = Random(3);
+    let mut vectors = Array2::from_shape_fn((queries * 11, D), |_| random.normal() as f32);
+    let mut graded = Vec::new();
+    for query in (0..queries).map(|q| q * 11) {
+        for item in query + 1..query + 11 {
+            let relevant = item % 2 == 0;
+            for j in 0..D {
+                let far = if (j < 4) == relevant { 0.6 } else { 0.2 };
+                vectors[[item, j]] = vectors[[query, j]] + far * random.normal() as f32;
+            }
+            graded.push(Graded {
+                query,
+                item,
+                grade: if relevant { 1.0 } else { -1.0 },
+                weight: 1.0,
+            });
+        }
+    }
+    Examples {
+        vectors,
+        graded,
+        pairs: vec![],
+    }
+}
+
+fn fit(queries: usize, incumbent: Option<Incumbent<'_>>, change: Option<UpdateOf<'_>>) -> Fitted {
+    let (examples, sample) = (judged(queries), Sample::default());
+    let task = Task::new(D, &examples, &sample)
+        .with_seed(1)
+        .with_incumbent(incumbent)
+        .with_update_of(change);
+    Mahalanobis::default().fit(&task).expect("a metric")
+}
+
+/// A metric in which the first four numbers have this weight and the others the weight 1. Below 1
+/// it is better than Euclid.
+fn learned(weight: f64) -> Arc<dyn Metric> {
+    let diagonal = Array1::from_shape_fn(D, |i| if i < 4 { weight } else { 1.0 });
+    Arc::new(MahalanobisMetric::new(Array2::from_diag(&diagonal).view()).expect("a metric"))
+}
+
+fn matrix(metric: &dyn Metric) -> Array2<f64> {
+    metric.matrix().expect("a matrix")
+}
+
+/// The largest absolute difference of two matrices.
+fn largest_difference(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+    (a - b).iter().fold(0.0, |most, v| v.abs().max(most))
+}
+
+#[test]
+fn few_queries_pass_a_shrunken_metric_and_more_the_candidate() {
+    let fitted = fit(6, None, None);
+    assert!(
+        !fitted.report.gate.accepted,
+        "six queries are too few: {}",
+        fitted.report.gate.reason
+    );
+    let step = fitted.shrunken.as_ref().expect("a step passes");
+    assert_eq!(step.share, SHARE);
+    let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*fitted.metric) * SHARE;
+    assert!(largest_difference(&matrix(&*step.metric), &expected) < 1e-9);
+    assert!(step.condition > 1.0 && step.condition < fitted.report.condition);
+    assert!(
+        step.gate.accepted
+            && step.gate.lower_bound.is_some_and(|b| b > 0.0)
+            && step.gate.held_out == 6
+    );
+    for said in [
+        "a step towards",
+        "80 % confidence",
+        "the candidate itself is not promoted: too few",
+    ] {
+        assert!(step.gate.reason.contains(said), "{}", step.gate.reason);
+    }
+
+    let mut taken = fitted.clone();
+    let offered = step.metric.encode();
+    taken.use_shrunken();
+    assert_eq!(taken.metric.encode(), offered);
+    assert_eq!(taken.report.shrinkage, Some(SHARE));
+    assert!(taken.report.gate.accepted && taken.shrunken.is_none());
+
+    assert!(
+        fit(4, None, None).passed().is_none(),
+        "four queries are too few for a step, too"
+    );
+    let certain = fit(20, None, None);
+    assert!(
+        certain.report.gate.accepted && certain.shrunken.is_none(),
+        "no step where all the way is allowed"
+    );
+}
+
+#[test]
+fn a_learned_incumbent_is_not_replaced_by_a_shrunken_metric() {
+    let learned = learned(1.1);
+    let incumbent = |step| {
+        Some(Incumbent {
+            metric: &*learned,
+            shrunken: step,
+        })
+    };
+    let fitted = fit(6, incumbent(false), None);
+    assert!(
+        fitted.passed().is_none() && !fitted.report.gate.reason.contains("nor is a step"),
+        "{}",
+        fitted.report.gate.reason
+    );
+
+    // A shrunken incumbent may be replaced by another one, shrunken towards Euclid again.
+    let replacing = fit(6, incumbent(true), None);
+    let step = replacing
+        .shrunken
+        .as_ref()
+        .unwrap_or_else(|| panic!("a step passes: {}", replacing.report.gate.reason));
+    let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*replacing.metric) * SHARE;
+    assert!(largest_difference(&matrix(&*step.metric), &expected) < 1e-9);
+    assert!(
+        step.gate.reason.contains("the step that is active"),
+        "{}",
+        step.gate.reason
+    );
+
+    // Without new judgements the incumbent is the shrunken metric that would be proposed.
+    let first = fit(6, None, None).step.expect("a step passes").metric;
+    let again = fit(
+        6,
+        Some(Incumbent {
+            metric: &*first,
+            shrunken: true,
+        }),
+        None,
+    );
+    assert!(again.passed().is_none() && again.report.gate.reason.contains("is active already"));
+}
+
+#[test]
+fn a_candidate_surely_better_than_euclid_replaces_a_shrunken_incumbent() {
+    let (many, few) = (fit(20, None, None), fit(6, None, None));
+    let step = few.shrunken.expect("a step passes").metric;
+    let over = |step_is| {
+        fit(
+            20,
+            Some(Incumbent {
+                metric: &*step,
+                shrunken: step_is,
+            }),
+            None,
+        )
+        .report
+        .gate
+    };
+    let (over_step, over_learned) = (over(true), over(false));
+    assert!(
+        over_step.reason.contains("95 %") && over_step.reason.contains("80 %"),
+        "{}",
+        over_step.reason
+    );
+    assert!(
+        !over_learned.reason.contains("80 %"),
+        "{}",
+        over_learned.reason
+    );
+    assert!(over_step.accepted && many.report.gate.accepted);
+}
+
+#[test]
+fn a_users_low_rank_update_is_not_shrunken() {
+    let base = learned(0.9);
+    for rank in [0, 4] {
+        for step in [false, true] {
+            let incumbent = Incumbent {
+                metric: &*base,
+                shrunken: step,
+            };
+            let fitted = fit(6, Some(incumbent), Some(UpdateOf { base: &base, rank }));
+            assert!(fitted.passed().is_none(), "rank {rank}");
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! Backups taken during writes and restored, and compaction, which leaves nothing of what was
+//! forgotten and little besides live data.
+//!
+//! `AFFINIS_REWRITES` says how many rewrites of the same items are made (1,000):
+//! `AFFINIS_REWRITES=10000 cargo test --workspace --test backup_and_compaction rewrites --
+//! --nocapture`
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use affinis::{Error, Forget, Item, Judgement, Query, Result};
+use affinis_testkit::stores::{
+    DIM, builder, copy_dir, create_filled, fill, judgements, store_contents, verified_contents,
+};
+use affinis_testkit::{Random, setting};
+
+#[test]
+fn a_backup_taken_during_writes_is_consistent() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = builder().open(home.path().join("s")).expect("opened");
+    let first = store.collection("first").dim(2).create().expect("made");
+    let second = store.collection("second").dim(2).create().expect("made");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Both collections get the same batches, the first one before the second.
+            for round in 0.. {
+                if stop.load(Ordering::Acquire) {
+                    break;
+                }
+                let batch = || {
+                    (0..10).map(move |i| {
+                        Item::vector(format!("{round}-{i}"), [round as f32, i as f32])
+                    })
+                };
+                first.add(batch()).expect("added");
+                second.add(batch()).expect("added");
+            }
+        });
+        for number in 0..6 {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            store
+                .backup(home.path().join(format!("backup {number}")))
+                .expect("backed up");
+        }
+        stop.store(true, Ordering::Release);
+    });
+    let mut last = 0;
+    for number in 0..6 {
+        let path = home.path().join(format!("restored {number}"));
+        builder()
+            .restore(home.path().join(format!("backup {number}")), &path)
+            .expect("whole");
+        let store = builder().open(&path).expect("opened");
+        let count = |name: &str| store.collection(name).open().expect("opened").len();
+        let (one, two) = (count("first"), count("second"));
+        assert!(
+            one % 10 == 0 && (one == two || one == two + 10),
+            "{one} and {two} items are no moment of it"
+        );
+        assert!(one >= last, "a later backup holds less");
+        last = one;
+    }
+    assert!(last > 0, "nothing was written meanwhile");
+}
+
+#[test]
+fn a_restored_store_equals_the_one_backed_up_and_a_damaged_backup_replaces_nothing() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, backup) = (home.path().join("s"), home.path().join("b"));
+    let store = builder().open(&path).expect("opened");
+    let main = fill(&store).expect("filled");
+    store.backup(&backup).expect("backed up");
+    assert!(
+        matches!(store.backup(&backup), Err(Error::Invalid(_))),
+        "a backup is not overwritten"
+    );
+    let then = store_contents(&store).expect("seen");
+    main.delete(&["p1", "p2"]).expect("deleted");
+    assert!(matches!(
+        builder().restore(&backup, &path),
+        Err(Error::Locked { .. })
+    ));
+    let now = store_contents(&store).expect("seen");
+    drop((store, main));
+
+    assert!(matches!(
+        builder().restore(home.path().join("nothing"), &path),
+        Err(Error::NotAStore { .. })
+    ));
+    // Every damaged, truncated or altered backup is refused, and the store is unchanged.
+    let mut refused = 0;
+    for (at, place) in (0..40).map(|i| (i, i * 997)).chain([(100, 0), (101, 0)]) {
+        let bad = home.path().join(format!("bad {at}"));
+        copy_dir(&backup, &bad);
+        let db = bad.join("sled/db");
+        let mut bytes = std::fs::read(&db).expect("read");
+        match at {
+            100 => bytes.truncate(bytes.len() / 3),
+            101 => std::fs::write(bad.join("sled/evil"), "x").expect("written"),
+            _ => bytes[place] ^= 0x10,
+        }
+        std::fs::write(&db, bytes).expect("written");
+        let before = home.path().join("before");
+        let _ = std::fs::remove_dir_all(&before);
+        copy_dir(&path, &before);
+        if builder().restore(&bad, &path).is_ok() {
+            assert_eq!(
+                verified_contents(&path).expect("whole"),
+                then,
+                "a damaged backup was believed"
+            );
+        } else {
+            assert_eq!(verified_contents(&path).expect("as it was"), now);
+            refused += 1;
+        }
+        std::fs::remove_dir_all(&path).expect("removed");
+        std::fs::rename(&before, &path).expect("put back");
+    }
+    assert!(refused > 2, "only {refused} were refused");
+
+    builder().restore(&backup, &path).expect("restored");
+    assert_eq!(verified_contents(&path).expect("whole"), then);
+    let fresh = home.path().join("fresh");
+    builder().restore(&backup, &fresh).expect("a new store");
+    assert_eq!(verified_contents(&fresh).expect("whole"), then);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_with_links_is_refused() {
+    let home = tempfile::tempdir().expect("a directory");
+    let backup = home.path().join("b");
+    {
+        let store = builder().open(home.path().join("s")).expect("opened");
+        fill(&store).expect("filled");
+        store.backup(&backup).expect("backed up");
+    }
+    let secret = home.path().join("secret");
+    std::fs::write(&secret, "not yours").expect("written");
+    std::os::unix::fs::symlink(&secret, backup.join("sled/snap.0000000000000001")).expect("linked");
+    let refused = builder()
+        .restore(&backup, home.path().join("fresh"))
+        .expect_err("refused");
+    assert!(
+        matches!(&refused, Error::Damaged { part, .. } if part.contains("snap.")),
+        "{refused}"
+    );
+    assert!(
+        builder()
+            .create(false)
+            .open(home.path().join("fresh"))
+            .is_err()
+    );
+}
+
+#[test]
+fn compaction_changes_no_contents() -> Result<()> {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    create_filled(&path);
+    let before = verified_contents(&path)?;
+    let open = builder().open(&path)?;
+    assert!(matches!(
+        builder().compact(&path),
+        Err(Error::Locked { .. })
+    ));
+    drop(open);
+    let sizes = builder().compact(&path)?;
+    assert!(sizes.after <= sizes.before, "{sizes:?}");
+    assert_eq!(verified_contents(&path)?, before);
+    builder().compact(&path)?;
+    assert_eq!(verified_contents(&path)?, before);
+    assert!(matches!(
+        builder().compact(home.path().join("none")),
+        Err(Error::NotAStore { .. })
+    ));
+    Ok(())
+}
+
+#[test]
+fn a_backup_that_was_opened_as_a_store_can_be_restored() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, backup) = (home.path().join("s"), home.path().join("b"));
+    let store = builder().open(&path).expect("opened");
+    let points = store.collection("points").dim(2).create().expect("made");
+    points
+        .add((0..3_000).map(|i| Item::vector(format!("{i}"), [i as f32, 1.0])))
+        .expect("added");
+    points.settle().expect("settled");
+    store.backup(&backup).expect("backed up");
+    let used = builder().open(&backup).expect("opened");
+    used.collection("points")
+        .open()
+        .expect("opened")
+        .settle()
+        .expect("settled");
+    drop(used);
+    assert!(
+        backup.join("sled/images").exists(),
+        "it has images of its own"
+    );
+    drop((store, points));
+    for target in [home.path().join("fresh"), path] {
+        builder().restore(&backup, &target).expect("restored");
+        let restored = builder().open(&target).expect("opened");
+        assert_eq!(
+            restored.collection("points").open().expect("opened").len(),
+            3_000
+        );
+        assert!(restored.verify().expect("verified").problems.is_empty());
+    }
+}
+
+#[test]
+fn a_store_without_its_database_is_refused() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    create_filled(&path);
+    std::fs::remove_file(path.join("sled/db")).expect("removed");
+    for create in [false, true, false] {
+        assert!(
+            matches!(
+                builder().create(create).open(&path),
+                Err(Error::NotAStore { .. })
+            ),
+            "{create}"
+        );
+    }
+    std::fs::remove_dir_all(path.join("sled")).expect("removed");
+    std::fs::create_dir(path.join("sled")).expect("made");
+    assert!(matches!(
+        builder().create(false).open(&path),
+        Err(Error::NotAStore { .. })
+    ));
+    assert!(matches!(
+        builder().repair(&path),
+        Err(Error::NotAStore { .. })
+    ));
+}
+
+#[test]
+fn unreadable_settings_of_sled_are_damage_that_a_repair_removes() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    create_filled(&path);
+    let before = verified_contents(&path).expect("whole");
+    let whole = std::fs::read(path.join("sled/conf")).expect("read");
+    let noise = |factor: usize| {
+        (0..62)
+            .map(move |i| (i * factor % 251) as u8)
+            .collect::<Vec<u8>>()
+    };
+    for settings in [
+        noise(37),
+        noise(101),
+        whole[..whole.len() / 2].to_vec(),
+        Vec::new(),
+    ] {
+        std::fs::write(path.join("sled/conf"), &settings).expect("written");
+        let refused = match builder().open(&path) {
+            Err(refused) => refused,
+            // sled writes new settings where the file is empty.
+            Ok(_) if settings.is_empty() => continue,
+            Ok(_) => panic!("{settings:?} were believed"),
+        };
+        assert!(matches!(refused, Error::Damaged { .. }), "{refused:?}");
+        assert!(
+            !builder()
+                .repair(&path)
+                .expect("repaired")
+                .rebuilt
+                .is_empty()
+        );
+        assert_eq!(verified_contents(&path).expect("whole"), before);
+    }
+}
+
+/// The number of occurrences of `needle` in the files of a directory.
+fn found(dir: &Path, needle: &[u8]) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(dir).expect("read").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            count += found(&path, needle);
+        } else {
+            let bytes = std::fs::read(path).expect("read");
+            count += bytes
+                .windows(needle.len())
+                .filter(|window| *window == needle)
+                .count();
+        }
+    }
+    count
+}
+
+#[test]
+fn compaction_leaves_no_byte_of_what_was_forgotten() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    let store = builder().open(&path).expect("opened");
+    let main = fill(&store).expect("filled");
+    let question: Vec<f32> = (0..DIM)
+        .map(|i| 0.123_456_7 + i as f32 * 0.000_317)
+        .collect();
+    let question_bytes: Vec<u8> = question.iter().flat_map(|x| x.to_le_bytes()).collect();
+    main.judge_all(judgements("Guinevere of Camelot", 3))
+        .expect("judged");
+    main.judge(
+        Judgement::relevant(question, "p3")
+            .user("Guinevere of Camelot")
+            .shown(["p4"]),
+    )
+    .expect("judged");
+    main.add([Item::vector("the secret item", vec![9.0; DIM]).with_text("a text nobody else has")])
+        .expect("added");
+    main.judge(Judgement::relevant(Query::like("p5"), "the secret item").user("ann"))
+        .expect("judged");
+    main.refit()
+        .user("Guinevere of Camelot")
+        .force(true)
+        .run()
+        .expect("her own");
+    main.refit().force(true).run().expect("learned");
+    let learned = main
+        .history()
+        .expect("read")
+        .versions
+        .last()
+        .expect("a version")
+        .metric
+        .clone();
+    let matrix = &learned[24..56];
+    let needles: [&[u8]; 5] = [
+        b"Guinevere of Camelot",
+        &question_bytes,
+        b"the secret item",
+        b"a text nobody else has",
+        matrix,
+    ];
+    for needle in needles {
+        assert!(
+            found(&path, needle) > 0,
+            "{:?} is to be found before",
+            String::from_utf8_lossy(needle)
+        );
+    }
+    main.forget(&Forget::User("Guinevere of Camelot".into()))
+        .expect("forgotten");
+    main.forget(&Forget::Item("the secret item".into()))
+        .expect("forgotten");
+    main.delete(&["the secret item"]).expect("deleted");
+    drop((store, main));
+    builder().compact(&path).expect("compacted");
+    for needle in needles {
+        assert_eq!(
+            found(&path, needle),
+            0,
+            "{:?} is left",
+            String::from_utf8_lossy(needle)
+        );
+    }
+    assert!(found(&path, b"p3") > 0, "what was kept is kept");
+}
+
+#[test]
+fn compaction_bounds_a_store_after_many_rewrites_refits_and_builds() {
+    let rewrites = setting("AFFINIS_REWRITES", 1_000) as usize;
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    let store = builder().open(&path).expect("opened");
+    let main = store.collection("main").dim(64).create().expect("made");
+    let (batch, mut random) = (200, Random(3));
+    let mut rewrite = || {
+        let items: Vec<Item> = (0..batch)
+            .map(|i| Item::vector(format!("p{i}"), random.vector(64)).with_text("x".repeat(200)))
+            .collect();
+        main.add(items).expect("added");
+    };
+    rewrite();
+    main.judge_all(judgements("ann", 0)).expect("judged");
+    for round in 0..20 {
+        for _ in 0..=rewrites / batch / 20 {
+            rewrite();
+        }
+        main.refit().force(true).run().expect("learned");
+        if round % 2 == 0 {
+            main.optimize().expect("relinked");
+        }
+    }
+    let metrics: usize = main
+        .history()
+        .expect("read")
+        .versions
+        .iter()
+        .map(|v| v.metric.len())
+        .sum();
+    // The vectors, ids and texts of the items, and the matrices of all versions, which are kept.
+    let live = batch * (64 * 4 + 200 + 8) + metrics;
+    drop((store, main));
+    let sizes = builder().compact(&path).expect("compacted");
+    let ratio = sizes.after as f64 / live as f64;
+    println!(
+        "{rewrites} rewrites, 20 refits, 10 relinks: {} bytes before compacting, {} after, {ratio:.2} times the {live} live",
+        sizes.before, sizes.after
+    );
+    assert!(ratio < 4.0, "{ratio:.2} times the live data");
+}

@@ -1,0 +1,524 @@
+//! The vectors of encoders: worked out by hand for the tiny models of [`affinis_testkit::models`],
+//! those of the model in the binary, and those of all-MiniLM-L6-v2 on both backends.
+
+#![cfg(feature = "embedded-model")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use affinis::encode::{self, Backend};
+use affinis::{EncodeError, Encoder, Onnx};
+use affinis_testkit::models::{
+    NOT_NORMALISED, TEXTS, WORDS, assert_close, fixture, model, pooling, table,
+};
+use affinis_testkit::{data_dir, skipped};
+use ndarray::{Array1, Array2, Axis};
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rows(dir: &Path, texts: &[&str]) -> Array2<f32> {
+    Onnx::options()
+        .backend(Backend::Tract)
+        .from_dir(dir)
+        .unwrap()
+        .encode(texts)
+        .unwrap()
+        .vectors
+}
+
+#[test]
+fn mean_cls_and_max_pooling_equal_those_worked_by_hand() {
+    type Reduce = fn(Array2<f32>) -> Array1<f32>;
+    let modes: [(&str, Reduce); 3] = [
+        ("mean_tokens", |t| t.mean_axis(Axis(0)).unwrap()),
+        ("cls_token", |t| t.row(0).to_owned()),
+        ("max_tokens", |t| {
+            t.map_axis(Axis(0), |column| {
+                column.iter().copied().fold(f32::MIN, f32::max)
+            })
+        }),
+    ];
+    for (mode, reduce) in modes {
+        let dir = model(
+            "tokens.onnx",
+            &[NOT_NORMALISED, ("1_Pooling/config.json", &pooling(mode))],
+        );
+        let expected = TEXTS.map(|text| reduce(table(text)));
+        let expected = ndarray::stack(Axis(0), &expected.each_ref().map(|row| row.view())).unwrap();
+        assert_close(&rows(dir.path(), &TEXTS), &expected, 1e-6);
+    }
+}
+
+#[test]
+fn without_settings_token_vectors_are_averaged_and_normalised() {
+    let dir = model("tokens.onnx", &[]);
+    let mut expected = Array2::zeros((TEXTS.len(), 4));
+    for (i, text) in TEXTS.iter().enumerate() {
+        let mean = table(text).mean_axis(Axis(0)).unwrap();
+        expected
+            .row_mut(i)
+            .assign(&(&mean / mean.dot(&mean).sqrt()));
+    }
+    assert_close(&rows(dir.path(), &TEXTS), &expected, 1e-6);
+}
+
+#[test]
+fn the_newer_form_of_the_pooling_file_is_read() {
+    let newer = model(
+        "tokens.onnx",
+        &[("1_Pooling/config.json", r#"{"pooling_mode": "cls"}"#)],
+    );
+    let older = model(
+        "tokens.onnx",
+        &[("1_Pooling/config.json", &pooling("cls_token"))],
+    );
+    assert_close(
+        &rows(newer.path(), &TEXTS),
+        &rows(older.path(), &TEXTS),
+        0.0,
+    );
+}
+
+#[test]
+fn token_types_are_given_where_the_model_asks_for_them() {
+    let plain = model("tokens.onnx", &[NOT_NORMALISED]);
+    let types = model("types.onnx", &[NOT_NORMALISED]);
+    // The model adds 100 for the first segment, 1000 for the second; a text is one segment.
+    assert_close(
+        &rows(types.path(), &TEXTS),
+        &(rows(plain.path(), &TEXTS) + 100.0),
+        1e-4,
+    );
+}
+
+#[test]
+fn a_pooled_output_is_not_pooled_again() {
+    let mut expected = Array2::zeros((TEXTS.len(), 4));
+    for (i, text) in TEXTS.iter().enumerate() {
+        expected
+            .row_mut(i)
+            .assign(&(table(text).sum_axis(Axis(0)) * 2.0));
+    }
+    for name in ["sentence_embedding.onnx", "pooler.onnx"] {
+        let dir = model(
+            name,
+            &[
+                NOT_NORMALISED,
+                ("1_Pooling/config.json", &pooling("cls_token")),
+            ],
+        );
+        assert_close(&rows(dir.path(), &TEXTS), &expected, 1e-4);
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_texts_beside_it() {
+    // As BERT is exported (a slice to the sequence length, an additive mask), and as torch traces
+    // it (expanded masks).
+    for name in ["bert.onnx", "traced.onnx"] {
+        let dir = model(name, &[]);
+        let together = rows(dir.path(), &TEXTS);
+        for (i, text) in TEXTS.iter().enumerate() {
+            let alone = rows(dir.path(), &[text]);
+            assert_close(
+                &alone,
+                &together.slice(ndarray::s![i..=i, ..]).to_owned(),
+                1e-5,
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_are_in_the_order_of_the_texts_for_any_batch_size_and_threads() {
+    let texts: Vec<String> = (0..150)
+        .map(|i| {
+            (0..=(i * 7) % 11)
+                .map(|j| WORDS[(i + j * 5) % 6].0)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let dir = model("bert.onnx", &[]);
+    let one = Onnx::options()
+        .batch(1)
+        .threads(1)
+        .from_dir(dir.path())
+        .unwrap()
+        .encode(&texts)
+        .unwrap();
+    for (batch, threads) in [(7, 1), (64, 3)] {
+        let many = Onnx::options()
+            .batch(batch)
+            .threads(threads)
+            .from_dir(dir.path())
+            .unwrap();
+        assert_close(&many.encode(&texts).unwrap().vectors, &one.vectors, 1e-5);
+    }
+}
+
+#[test]
+fn texts_are_truncated_at_the_limit_and_marked() {
+    let dir = model(
+        "tokens.onnx",
+        &[
+            ("sentence_bert_config.json", r#"{"max_seq_length": 4}"#),
+            NOT_NORMALISED,
+        ],
+    );
+    let onnx = Onnx::from_dir(dir.path()).unwrap();
+    let encoded = onnx
+        .encode(&["red green", "red green blue apple", ""])
+        .unwrap();
+    assert_eq!(onnx.max_length(), 4);
+    assert_eq!(encoded.truncated, [false, true, false]);
+    // The beginning of the text remains, and [SEP] still ends it.
+    assert_eq!(encoded.vectors.row(0), encoded.vectors.row(1));
+}
+
+#[test]
+fn the_limit_is_the_one_in_the_files_and_at_most_the_number_of_positions() {
+    let cases: [(&[(&str, &str)], usize); 5] = [
+        (&[], 256),
+        (
+            &[("tokenizer_config.json", r#"{"model_max_length": 128}"#)],
+            128,
+        ),
+        (
+            &[(
+                "tokenizer_config.json",
+                r#"{"model_max_length": 1000000000000000019884624838656}"#,
+            )],
+            256,
+        ),
+        (
+            &[(
+                "config.json",
+                r#"{"model_type": "bert", "max_position_embeddings": 32}"#,
+            )],
+            32,
+        ),
+        (
+            &[(
+                "config.json",
+                r#"{"model_type": "xlm-roberta", "max_position_embeddings": 34, "pad_token_id": 1}"#,
+            )],
+            32,
+        ),
+    ];
+    for (files, limit) in cases {
+        assert_eq!(
+            Onnx::from_dir(model("tokens.onnx", files).path())
+                .unwrap()
+                .max_length(),
+            limit,
+            "{files:?}"
+        );
+    }
+    let dir = model(
+        "bert.onnx",
+        &[("config.json", r#"{"max_position_embeddings": 32}"#)],
+    );
+    let long = Onnx::options().max_length(33).from_dir(dir.path());
+    assert!(
+        matches!(
+            long,
+            Err(EncodeError::Option {
+                option: "max_length",
+                value: 33,
+                ..
+            })
+        ),
+        "{long:?}"
+    );
+    let short = Onnx::options().max_length(2).from_dir(dir.path());
+    assert!(
+        matches!(
+            short,
+            Err(EncodeError::Option {
+                option: "max_length",
+                value: 2,
+                ..
+            })
+        ),
+        "{short:?}"
+    );
+}
+
+#[test]
+fn the_fingerprint_changes_exactly_when_vectors_may_change() {
+    let print = |dir: &TempDir| Onnx::from_dir(dir.path()).unwrap().fingerprint().to_owned();
+    let base = print(&model("tokens.onnx", &[]));
+    assert_eq!(base.len(), 32);
+    assert_eq!(
+        base,
+        print(&model(
+            "tokens.onnx",
+            &[("config.json", r#"{"model_type": "bert"}"#)]
+        ))
+    );
+    let nested = model("tokens.onnx", &[]);
+    fs::create_dir(nested.path().join("onnx")).unwrap();
+    fs::rename(
+        nested.path().join("model.onnx"),
+        nested.path().join("onnx/model.onnx"),
+    )
+    .unwrap();
+    assert_eq!(base, print(&nested));
+
+    let spaced = fs::read_to_string(fixture("tokenizer.json")).unwrap() + "\n";
+    for other in [
+        model("types.onnx", &[]),
+        model("tokens.onnx", &[NOT_NORMALISED]),
+        model(
+            "tokens.onnx",
+            &[("1_Pooling/config.json", &pooling("max_tokens"))],
+        ),
+        model(
+            "tokens.onnx",
+            &[("sentence_bert_config.json", r#"{"max_seq_length": 64}"#)],
+        ),
+        model("tokens.onnx", &[("tokenizer.json", &spaced)]),
+    ] {
+        assert_ne!(base, print(&other));
+    }
+}
+
+#[test]
+fn the_embedded_model_ranks_related_texts_first() {
+    let onnx = Onnx::embedded().unwrap();
+    assert_eq!(
+        (onnx.dim(), onnx.name(), onnx.source().as_deref()),
+        (256, "static-minilm-256", Some("embedded"))
+    );
+    let encoded = onnx
+        .encode(&[
+            "how to prune apple trees",
+            "fruit tree care",
+            "network printer driver",
+        ])
+        .unwrap();
+    let near = encoded.vectors.row(0).dot(&encoded.vectors.row(1));
+    let far = encoded.vectors.row(0).dot(&encoded.vectors.row(2));
+    assert!(near > far + 0.2, "{near} {far}");
+    assert_eq!(encoded.truncated, [false; 3]);
+    for row in encoded.vectors.rows() {
+        assert!((row.dot(&row) - 1.0).abs() < 1e-5);
+    }
+    let nothing = onnx.encode(&[]).unwrap();
+    assert_eq!(nothing.vectors.dim(), (0, 256));
+}
+
+#[test]
+fn the_embedded_model_equals_its_directory() {
+    let embedded = encode::load("embedded").unwrap();
+    let dir = encode::load(root().join("models/static-minilm-256").to_str().unwrap()).unwrap();
+    assert_eq!(embedded.fingerprint(), dir.fingerprint());
+    let texts = ["a violin", "an oboe"];
+    assert_eq!(
+        embedded.encode(&texts).unwrap(),
+        dir.encode(&texts).unwrap()
+    );
+    assert!(dir.source().unwrap().ends_with("static-minilm-256"));
+}
+
+#[test]
+fn an_encoder_can_be_shared_by_threads() {
+    let onnx = Onnx::embedded().unwrap();
+    let expected = onnx
+        .encode(&["one text", "and another, longer text"])
+        .unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (onnx, expected) = (onnx.clone(), &expected);
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    assert_eq!(
+                        &onnx
+                            .encode(&["one text", "and another, longer text"])
+                            .unwrap(),
+                        expected
+                    );
+                }
+            });
+        }
+    });
+}
+
+/// The directory of all-MiniLM-L6-v2 that `tools/get-minilm.sh` makes, where it is there.
+fn minilm() -> Option<PathBuf> {
+    let dir = std::env::var_os("AFFINIS_MINILM").map_or_else(
+        || root().join("target/models/all-MiniLM-L6-v2"),
+        PathBuf::from,
+    );
+    if dir.join("model.onnx").exists() {
+        return Some(dir);
+    }
+    skipped(&format!(
+        "no model in {}; tools/get-minilm.sh makes it",
+        dir.display()
+    ));
+    None
+}
+
+/// `n` texts of a data set and their vectors by sentence-transformers, where the data is there.
+fn reference(set: &str, n: usize) -> Option<(Vec<String>, Array2<f32>)> {
+    let data = data_dir().join("text");
+    let (Ok(tsv), Ok(npy)) = (
+        fs::read_to_string(data.join(format!("{set}.tsv"))),
+        fs::read(data.join(format!("{set}.minilm384.f16.npy"))),
+    ) else {
+        skipped(&format!("no {set} in {}; set AFFINIS_DATA", data.display()));
+        return None;
+    };
+    let texts: Vec<String> = tsv
+        .lines()
+        .filter_map(|line| Some(line.split_once('\t')?.1.to_owned()))
+        .collect();
+    // The numbers are at the end of the file, row after row.
+    let numbers = &npy[npy.len() - texts.len() * 384 * 2..];
+    // Evenly from the whole set.
+    let picked: Vec<usize> = (0..n).map(|i| i * texts.len() / n).collect();
+    let vectors = Array2::from_shape_fn((n, 384), |(i, j)| {
+        let at = (picked[i] * 384 + j) * 2;
+        half::f16::from_le_bytes([numbers[at], numbers[at + 1]]).to_f32()
+    });
+    Some((
+        picked.into_iter().map(|i| texts[i].clone()).collect(),
+        vectors,
+    ))
+}
+
+fn agrees_with_the_reference(backend: Backend) {
+    let Some(dir) = minilm() else { return };
+    let onnx = Onnx::options().backend(backend).from_dir(dir).unwrap();
+    assert_eq!((onnx.dim(), onnx.max_length()), (384, 256));
+    for set in ["debian-6000", "wordnet-6000"] {
+        let Some((texts, expected)) = reference(set, 200) else {
+            continue;
+        };
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let vectors = onnx.encode(&texts).unwrap().vectors;
+        for ((row, expected), text) in vectors.rows().into_iter().zip(expected.rows()).zip(&texts) {
+            let cosine = row.dot(&expected) / (row.dot(&row) * expected.dot(&expected)).sqrt();
+            assert!(cosine > 0.999, "{set}: cosine {cosine} for {text:?}");
+        }
+    }
+}
+
+#[test]
+fn minilm_on_tract_agrees_with_sentence_transformers() {
+    agrees_with_the_reference(Backend::Tract);
+}
+
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime {
+    use super::*;
+
+    fn library() -> bool {
+        let named = std::env::var_os("ORT_DYLIB_PATH").is_some();
+        if !named {
+            skipped("ORT_DYLIB_PATH is not set; tools/get-onnxruntime.sh prints a path for it");
+        }
+        named
+    }
+
+    #[test]
+    fn minilm_on_onnx_runtime_agrees_with_sentence_transformers() {
+        if library() {
+            agrees_with_the_reference(Backend::OnnxRuntime);
+        }
+    }
+
+    #[test]
+    fn both_backends_give_the_same_vectors_in_one_process() {
+        if !library() {
+            return;
+        }
+        for name in [
+            "tokens.onnx",
+            "types.onnx",
+            "sentence_embedding.onnx",
+            "pooler.onnx",
+            "bert.onnx",
+            "traced.onnx",
+        ] {
+            let dir = model(name, &[]);
+            let tract = Onnx::options()
+                .backend(Backend::Tract)
+                .from_dir(dir.path())
+                .unwrap();
+            let runtime = Onnx::from_dir(dir.path()).unwrap();
+            assert_eq!(
+                runtime.backend(),
+                Backend::OnnxRuntime,
+                "the variable is set, so the library is the default"
+            );
+            assert_eq!(tract.fingerprint(), runtime.fingerprint());
+            assert_close(
+                &runtime.encode(&TEXTS).unwrap().vectors,
+                &tract.encode(&TEXTS).unwrap().vectors,
+                1e-5,
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_outside_the_embedding_table_is_an_error_with_onnx_runtime() {
+        if library() {
+            let onnx = Onnx::from_dir(model("short_table.onnx", &[]).path()).unwrap();
+            assert!(matches!(
+                onnx.encode(&["apple"]),
+                Err(EncodeError::Run { .. })
+            ));
+        }
+    }
+
+    /// A process loads one library, so wrong ones are tried in child processes: this test program,
+    /// run again.
+    #[test]
+    fn a_wrong_library_is_named_and_nothing_hangs() {
+        const CHILD: &str = "AFFINIS_TEST_CHILD";
+        if std::env::var_os(CHILD).is_some() {
+            let result = Onnx::options().backend(Backend::OnnxRuntime).embedded();
+            assert!(
+                matches!(result, Err(EncodeError::Library { .. })),
+                "{result:?}"
+            );
+            // The built-in backend still works.
+            Onnx::options().backend(Backend::Tract).embedded().unwrap();
+            return;
+        }
+        let text = tempfile::NamedTempFile::new().unwrap();
+        fs::write(text.path(), "OrtGetApiBase").unwrap();
+        let wrong = [
+            Path::new("/nowhere/libonnxruntime.so"),
+            Path::new("/tmp"),
+            text.path(),
+            &std::env::current_exe().unwrap(),
+        ];
+        for path in wrong {
+            let started = std::time::Instant::now();
+            let child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "onnxruntime::a_wrong_library_is_named_and_nothing_hangs",
+                ])
+                .env(CHILD, "1")
+                .env("ORT_DYLIB_PATH", path)
+                .output()
+                .unwrap();
+            assert!(
+                child.status.success(),
+                "{}: {}",
+                path.display(),
+                String::from_utf8_lossy(&child.stdout)
+            );
+            assert!(started.elapsed().as_secs() < 60);
+        }
+    }
+}

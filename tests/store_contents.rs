@@ -1,0 +1,468 @@
+//! What a store keeps: items come back as they were added, collections keep their settings, and a
+//! refused or interrupted call stores nothing.
+
+use affinis::{
+    Collection, Distance, Durability, EncodeError, Encoded, Encoder, Error, History, Item,
+    Judgement, Query, Store,
+};
+use affinis_testkit::WordCounts;
+use affinis_testkit::exact::items;
+use serde_json::json;
+
+fn fresh() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::open(dir.path().join("s")).expect("a fresh store");
+    (dir, store)
+}
+
+fn vectors(store: &Store, dim: usize) -> Collection {
+    store
+        .collection("v")
+        .dim(dim)
+        .open_or_create()
+        .expect("a collection")
+}
+
+fn ids(hits: &affinis::Hits) -> Vec<&str> {
+    hits.iter().map(|h| h.id.as_str()).collect()
+}
+
+#[test]
+fn added_items_are_read_back_also_after_reopening() {
+    let (dir, store) = fresh();
+    let notes = store
+        .collection("notes")
+        .encoder(WordCounts::new(16, "a"))
+        .create()
+        .expect("created");
+    let long = "word ".repeat(200_000 / 5);
+    notes
+        .add([
+            Item::text("a", "apple pear").meta(json!({"n": 1, "deep": {"er": [1, 2]}})),
+            Item::text("b", long.clone()),
+            Item::text("c", "given").with_vector(vec![0.5; 16]),
+        ])
+        .expect("added");
+    let before = notes.get_many(&["c", "a", "b"]).expect("read");
+    assert_eq!(before[1].meta["deep"]["er"][1], 2);
+    assert_eq!(before[2].text.as_deref(), Some(long.as_str()));
+    assert!(before[2].truncated && !before[1].truncated);
+    assert_eq!(before[0].vector, Some(vec![0.5; 16]));
+    let hits = notes
+        .search("pear")
+        .k(3)
+        .with_text()
+        .with_meta()
+        .run()
+        .expect("hits");
+    assert_eq!(hits[0].id, "a");
+    drop((notes, store));
+
+    let store = Store::open(dir.path().join("s")).expect("reopened");
+    let notes = store
+        .collection("notes")
+        .encoder(WordCounts::new(16, "a"))
+        .open()
+        .expect("opened");
+    assert_eq!(notes.get_many(&["c", "a", "b"]).expect("read"), before);
+    let again = notes
+        .search("pear")
+        .k(3)
+        .with_text()
+        .with_meta()
+        .run()
+        .expect("hits");
+    assert_eq!(again.hits, hits.hits);
+    assert_eq!(
+        notes
+            .items()
+            .expect("ids")
+            .collect::<Result<Vec<_>, _>>()
+            .expect("items")
+            .len(),
+        3
+    );
+    assert!(store.verify().expect("verified").problems.is_empty());
+}
+
+#[test]
+fn an_id_that_exists_is_replaced_and_a_deleted_one_never_comes_back() {
+    let (dir, store) = fresh();
+    let points = vectors(&store, 2);
+    let added = points
+        .add([Item::vector("a", [0.0, 0.0]), Item::vector("b", [1.0, 1.0])])
+        .expect("added");
+    assert_eq!((added.added, added.replaced), (2, 0));
+    let added = points
+        .add([Item::vector("a", [9.0, 9.0]), Item::vector("c", [2.0, 2.0])])
+        .expect("added");
+    assert_eq!((added.added, added.replaced), (1, 1));
+    assert_eq!(points.len(), 3);
+    let hits = points.search(vec![0.0, 0.0]).run().expect("hits");
+    assert_eq!(ids(&hits), ["b", "c", "a"]);
+    assert_eq!(points.delete(&["b", "c"]).expect("deleted"), 2);
+    assert_eq!(
+        ids(&points.search(vec![0.0, 0.0]).run().expect("hits")),
+        ["a"]
+    );
+    assert!(points.get("b").expect("read").is_none());
+    points
+        .add([Item::vector("b", [3.0, 3.0])])
+        .expect("added again");
+    drop((points, store));
+    let store = Store::open(dir.path().join("s")).expect("reopened");
+    let points = vectors(&store, 2);
+    assert_eq!(
+        ids(&points.search(vec![0.0, 0.0]).run().expect("hits")),
+        ["b", "a"]
+    );
+    assert!(store.verify().expect("verified").problems.is_empty());
+}
+
+#[test]
+fn collections_keep_their_settings_and_do_not_mix() {
+    let (dir, store) = fresh();
+    store
+        .collection("a")
+        .dim(2)
+        .create()
+        .expect("created")
+        .add(items(5, 2, 3))
+        .expect("added");
+    store
+        .collection("b")
+        .encoder(WordCounts::new(8, "one"))
+        .create()
+        .expect("created");
+    assert!(matches!(
+        store.collection("a").dim(2).create(),
+        Err(Error::CollectionExists(_))
+    ));
+    assert!(matches!(
+        store.collection("c").open(),
+        Err(Error::CollectionMissing { .. })
+    ));
+    assert!(matches!(
+        store.collection("c").open_or_create(),
+        Err(Error::Invalid(_))
+    ));
+    assert!(matches!(
+        store.collection("c").dim(0).create(),
+        Err(Error::Invalid(_))
+    ));
+    assert!(matches!(
+        store.collection("c").dim(4097).create(),
+        Err(Error::Invalid(_))
+    ));
+    assert!(matches!(
+        store.collection("").dim(4).create(),
+        Err(Error::Invalid(_))
+    ));
+    drop(store);
+    let store = Store::open(dir.path().join("s")).expect("reopened");
+    assert!(matches!(
+        store.collection("a").dim(3).open(),
+        Err(Error::SettingMismatch {
+            what: "dimension",
+            ..
+        })
+    ));
+    assert!(matches!(
+        store
+            .collection("a")
+            .distance(Distance::Dot)
+            .open_or_create(),
+        Err(Error::SettingMismatch {
+            what: "distance",
+            ..
+        })
+    ));
+    assert!(matches!(
+        store
+            .collection("b")
+            .encoder(WordCounts::new(8, "two"))
+            .open(),
+        Err(Error::EncoderMismatch { .. })
+    ));
+    assert!(matches!(
+        store
+            .collection("a")
+            .encoder(WordCounts::new(2, "one"))
+            .open(),
+        Err(Error::EncoderMismatch { .. })
+    ));
+    let listed = store.collections().expect("listed");
+    assert_eq!(
+        listed
+            .iter()
+            .map(|c| (c.name.as_str(), c.dim, c.items))
+            .collect::<Vec<_>>(),
+        [("a", 2, 5), ("b", 8, 0)]
+    );
+    // A collection opens without its encoder, and refuses texts.
+    let b = store.collection("b").open().expect("opened");
+    assert!(matches!(
+        b.search("text").run(),
+        Err(Error::NoEncoder { .. })
+    ));
+    drop(b);
+    store.drop_collection("a").expect("dropped");
+    store.collection("a").dim(3).create().expect("made anew");
+    assert_eq!(store.collection("a").open().expect("opened").len(), 0);
+}
+
+#[test]
+fn a_store_is_opened_by_one_handle_at_a_time_and_only_in_a_directory_of_its_own() {
+    let (dir, store) = fresh();
+    let path = dir.path().join("s");
+    match Store::open(&path) {
+        Err(Error::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+        other => panic!("a second handle got {other:?}"),
+    }
+    // The lock is released with the last handle, whether of the store or of a collection.
+    let points = vectors(&store, 2);
+    drop(store);
+    assert!(matches!(Store::open(&path), Err(Error::Locked { .. })));
+    drop(points);
+    Store::open(&path).expect("free again");
+
+    let occupied = dir.path().join("occupied");
+    std::fs::create_dir(&occupied).expect("a directory");
+    std::fs::write(occupied.join("thesis.txt"), "mine").expect("a file");
+    assert!(matches!(
+        Store::open(&occupied),
+        Err(Error::NotAStore { .. })
+    ));
+    assert!(matches!(
+        Store::open(occupied.join("thesis.txt")),
+        Err(Error::NotAStore { .. })
+    ));
+    let absent = dir.path().join("absent");
+    assert!(matches!(
+        Store::builder().create(false).open(&absent),
+        Err(Error::NotAStore { .. })
+    ));
+    assert!(!absent.exists(), "a refused opening leaves nothing");
+}
+
+#[test]
+fn relaxed_durability_is_made_strict_by_a_flush() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::builder()
+        .durability(Durability::Relaxed)
+        .open(dir.path())
+        .expect("opened");
+    vectors(&store, 3).add(items(50, 3, 9)).expect("added");
+    store.flush().expect("flushed");
+    drop(store);
+    let store = Store::open(dir.path()).expect("reopened");
+    assert_eq!(vectors(&store, 3).len(), 50);
+}
+
+#[test]
+fn a_refused_batch_stores_nothing() {
+    let (_dir, store) = fresh();
+    let points = vectors(&store, 2);
+    let good = || Item::vector("good", [1.0, 1.0]);
+    let mut deep = json!(1);
+    for _ in 0..33 {
+        deep = json!({"in": deep});
+    }
+    type Expected = fn(&Error) -> bool;
+    let cases: Vec<(Item, Expected)> = vec![
+        (Item::vector("x", [1.0]), |e| {
+            e.to_string().contains("has 1 number")
+        }),
+        (Item::vector("x", [1.0, f32::NAN]), |e| {
+            matches!(e, Error::InvalidItem { index: 1, .. })
+        }),
+        (Item::vector("x", [f32::NEG_INFINITY, 0.0]), |e| {
+            e.to_string().contains("inf")
+        }),
+        (Item::vector("x", [3.0e38, 3.0e38]), |e| {
+            e.to_string().contains("overflow")
+        }),
+        (Item::vector("", [1.0, 1.0]), |e| {
+            matches!(e, Error::InvalidItem { index: 1, .. })
+        }),
+        (Item::vector("i".repeat(513), [1.0, 1.0]), |e| {
+            matches!(e, Error::InvalidItem { index: 1, .. })
+        }),
+        (good(), |e| {
+            matches!(
+                e,
+                Error::DuplicateId {
+                    first: 0,
+                    second: 1,
+                    ..
+                }
+            )
+        }),
+        (Item::vector("x", [1.0, 1.0]).meta(deep), |e| {
+            matches!(e, Error::InvalidItem { .. })
+        }),
+        (
+            Item::vector("x", [1.0, 1.0]).meta(json!({"m": "m".repeat(70_000)})),
+            |e| e.to_string().contains("bytes"),
+        ),
+        (Item::vector("x", [1.0, 1.0]).meta(json!(["m"])), |e| {
+            e.to_string().contains("not a JSON object")
+        }),
+        (
+            Item::vector("x", [1.0, 1.0]).with_text("t".repeat((1 << 20) + 1)),
+            |e| matches!(e, Error::InvalidItem { .. }),
+        ),
+        (Item::text("x", "a text"), |e| {
+            matches!(e, Error::NoEncoder { .. })
+        }),
+        (
+            Item {
+                id: "x".into(),
+                ..Item::default()
+            },
+            |e| matches!(e, Error::InvalidItem { .. }),
+        ),
+    ];
+    for (bad, expected) in cases {
+        let error = points.add([good(), bad.clone()]).expect_err("a refusal");
+        assert!(expected(&error), "{} gave {error:?}", bad.id);
+        assert!(points.is_empty() && points.get("good").expect("read").is_none());
+    }
+    assert!(matches!(
+        points.delete(&["nobody"]),
+        Err(Error::UnknownId { .. })
+    ));
+    points.add([good()]).expect("added");
+    assert!(matches!(
+        points.delete(&["good", "nobody"]),
+        Err(Error::UnknownId { .. })
+    ));
+    assert_eq!(points.len(), 1);
+    let refused = points.search(vec![1.0, f32::NAN]).run();
+    assert!(matches!(refused, Err(Error::NotFinite { .. })));
+    assert!(matches!(
+        points.search(vec![1.0]).run(),
+        Err(Error::Dimension { .. })
+    ));
+    assert!(matches!(
+        points.search(Query::like("nobody")).run(),
+        Err(Error::UnknownId { .. })
+    ));
+    for k in [0, 10_001] {
+        assert!(matches!(
+            points.search(vec![1.0, 1.0]).k(k).run(),
+            Err(Error::InvalidQuery(_))
+        ));
+    }
+    assert!(matches!(
+        points.search(vec![1.0, 1.0]).ef(0).run(),
+        Err(Error::InvalidQuery(_))
+    ));
+    assert!(matches!(
+        points.search(vec![1.0, 1.0]).recall(1.5).run(),
+        Err(Error::InvalidQuery(_))
+    ));
+    let unit = store
+        .collection("unit")
+        .dim(2)
+        .distance(Distance::Cosine)
+        .create()
+        .expect("created");
+    assert!(matches!(
+        unit.add([Item::vector("z", [0.0, 0.0])]),
+        Err(Error::InvalidItem { index: 0, .. })
+    ));
+    assert!(matches!(
+        unit.search(vec![0.0, 0.0]).run(),
+        Err(Error::ZeroVector { .. })
+    ));
+}
+
+#[test]
+fn a_panic_in_the_callers_iterator_leaves_no_collection() {
+    let (dir, store) = fresh();
+    let items = (0..10).map(|i| {
+        assert!(i < 5, "the caller's own mistake");
+        Item::vector(i.to_string(), [i as f32])
+    });
+    let make = std::panic::AssertUnwindSafe(|| {
+        store
+            .collection("v")
+            .dim(1)
+            .create_with(items, &History::default())
+    });
+    assert!(std::panic::catch_unwind(make).is_err());
+    let points = store
+        .collection("v")
+        .dim(1)
+        .create()
+        .expect("there is none yet");
+    points.add([Item::vector("kept", [1.0])]).expect("added");
+    drop((points, store));
+    let store = Store::open(dir.path().join("s")).expect("opened");
+    assert_eq!(store.collection("v").open().expect("opened").len(), 1);
+}
+
+#[test]
+fn a_zero_query_is_refused_in_judgements_of_a_cosine_collection() {
+    let (_dir, store) = fresh();
+    let notes = store
+        .collection("n")
+        .encoder(WordCounts::new(16, "a"))
+        .distance(Distance::Cosine)
+        .create()
+        .expect("created");
+    notes.add([Item::text("a", "apple")]).expect("added");
+    let judged = notes.judge_all([
+        Judgement::relevant("pear", "a"),
+        Judgement::relevant("", "a"),
+    ]);
+    assert!(
+        matches!(judged, Err(Error::InvalidJudgement { index: 1, .. })),
+        "{judged:?}"
+    );
+    assert_eq!(notes.judgement_count(), 0);
+}
+
+/// An encoder that returns one row for any number of texts.
+#[derive(Debug)]
+struct OneRow;
+
+impl Encoder for OneRow {
+    fn name(&self) -> &'static str {
+        "one-row"
+    }
+    fn fingerprint(&self) -> &'static str {
+        "one-row"
+    }
+    fn dim(&self) -> usize {
+        2
+    }
+    fn encode(&self, _: &[&str]) -> Result<Encoded, EncodeError> {
+        Ok(Encoded {
+            vectors: ndarray::Array2::ones((1, 2)),
+            truncated: vec![false],
+        })
+    }
+}
+
+#[test]
+fn an_encoder_that_returns_too_few_rows_is_refused() {
+    let (_dir, store) = fresh();
+    let notes = store
+        .collection("n")
+        .encoder(OneRow)
+        .create()
+        .expect("created");
+    notes.add([Item::text("a", "one")]).expect("added");
+    assert!(matches!(
+        notes.add([Item::text("b", "two"), Item::text("c", "three")]),
+        Err(Error::Invalid(_))
+    ));
+    let judged = notes.judge_all([
+        Judgement::relevant("four", "a"),
+        Judgement::relevant("five", "a"),
+    ]);
+    assert!(matches!(judged, Err(Error::Invalid(_))), "{judged:?}");
+    assert_eq!((notes.len(), notes.judgement_count()), (1, 0));
+}
