@@ -203,6 +203,18 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
+    /// A store or record that an earlier affinis wrote, in a format that this one does not read.
+    #[error(
+        "{part} was written by an earlier affinis (format {found}, and this one reads {known}); export its collections with that version and import them here"
+    )]
+    OlderFormat {
+        /// The store or record.
+        part: String,
+        /// Its format number.
+        found: u32,
+        /// The format number that this version reads.
+        known: u32,
+    },
     /// Written by a later affinis.
     #[error("{part} has format {found}, and this affinis reads up to {known}; use a newer affinis")]
     NewerFormat {

@@ -121,8 +121,8 @@ impl StoreBuilder {
     ///
     /// # Errors
     /// [`Error::Locked`] when another process, or another handle in this one, has it;
-    /// [`Error::NotAStore`] when the directory holds something else; [`Error::NewerFormat`];
-    /// [`Error::Damaged`]; [`Error::Io`].
+    /// [`Error::NotAStore`] when the directory holds something else; [`Error::OlderFormat`];
+    /// [`Error::NewerFormat`]; [`Error::Damaged`]; [`Error::Io`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         let database = Database::open(path.as_ref(), &self.opening())?;
         Ok(self.over(database))

@@ -13,16 +13,16 @@ use std::collections::BTreeSet;
 
 use sled::Batch;
 
-use super::disk::DiskOp;
+use super::disk::{Disk, DiskOp};
 use super::tally::Tally;
 use super::{CollectionRecord, Database, Shelf, codec, damaged, image, lock};
 use crate::error::{Error, Result};
 
 pub(super) const TREE: &str = "catalog";
 pub(super) const COMMITS: &[u8] = b"\0commits";
-/// The store's own format; raised when the layout of trees changes. Format 1 had neither tallies
-/// nor a count of commits, format 2 did not say which slots were removed.
-const FORMAT: u32 = 3;
+/// The store's own format; raised when the layout of trees or files changes. Stores of any other
+/// format are refused. No number is used twice.
+const FORMAT: u32 = 4;
 const TALLY_FORMAT: u8 = 1;
 const FORMAT_KEY: &[u8] = b"\0format";
 const NEXT: &[u8] = b"\0next";
@@ -59,33 +59,56 @@ fn entry(prefix: &str, name: &str) -> Vec<u8> {
     [prefix, name].concat().into_bytes()
 }
 
+/// A number of the catalogue; `None` where there is no such entry.
+fn read_number(catalog: &sled::Tree, key: &[u8], disk: &Disk) -> Result<Option<u32>> {
+    let part = || {
+        format!(
+            "the catalogue's entry {:?}",
+            String::from_utf8_lossy(key.strip_prefix(b"\0").unwrap_or(key))
+        )
+    };
+    let read = |bytes: sled::IVec| {
+        (&*bytes)
+            .try_into()
+            .map(u32::from_le_bytes)
+            .map_err(|_| damaged(part(), "it has a wrong length"))
+    };
+    disk.run(DiskOp::Read, "read its catalogue", || catalog.get(key))?
+        .map(read)
+        .transpose()
+}
+
+/// Refuses a store of another format than [`FORMAT`], before anything is written to it. A new store
+/// has no number yet.
+pub(super) fn check_format(catalog: &sled::Tree, disk: &Disk) -> Result<()> {
+    let part = "the store".to_owned();
+    match read_number(catalog, FORMAT_KEY, disk)? {
+        None | Some(FORMAT) => Ok(()),
+        Some(0) => Err(damaged("the store's format number", "it is 0")),
+        Some(found) if found < FORMAT => Err(Error::OlderFormat {
+            part,
+            found,
+            known: FORMAT,
+        }),
+        Some(found) => Err(Error::NewerFormat {
+            part,
+            found,
+            known: FORMAT,
+        }),
+    }
+}
+
 impl Database {
-    /// Checks, brings up to date and tidies what was opened.
+    /// Checks and tidies a database of this format that was opened, or makes a new one.
     pub(super) fn prepare(&mut self, lenient: bool) -> Result<()> {
         let noted = lock(&self.durable).witness.count();
-        match self.number(FORMAT_KEY)? {
-            Some(0) => return Err(damaged("the store's format number", "it is 0")),
-            Some(1) => self.add_tallies()?,
-            Some(2 | FORMAT) => {}
-            Some(found) => {
-                return Err(Error::NewerFormat {
-                    part: "the store".into(),
-                    found,
-                    known: FORMAT,
-                });
+        if self.number(FORMAT_KEY)?.is_none() {
+            if noted.is_some() || !self.tree_numbers().is_empty() || !self.is_fresh()? {
+                return Err(damaged("the store's format number", "it is missing"));
             }
-            None if noted.is_none() && self.tree_numbers().is_empty() && self.is_fresh()? => {
-                self.begin()?
-            }
-            None => return Err(damaged("the store's format number", "it is missing")),
+            self.begin()?;
         }
         self.check_commits(noted, lenient)?;
-        if self.number(FORMAT_KEY)? == Some(2) {
-            // It had no images either, so nobody asks what was removed before.
-            let mut batch = Batch::default();
-            batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
-            self.commit(&[], batch)?;
-        }
         self.check_trees(lenient)?;
         for number in self.gone()? {
             self.sweep(number)?;
@@ -103,25 +126,6 @@ impl Database {
     fn begin(&self) -> Result<()> {
         let mut batch = Batch::default();
         batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
-        self.commit(&[], batch)?;
-        self.flush()
-    }
-
-    /// Brings a store of format 1 to this one.
-    fn add_tallies(&self) -> Result<()> {
-        let mut batch = Batch::default();
-        batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
-        // That format removed the trees after the entry, and a crash between left them.
-        for number in self.orphans()? {
-            batch.insert(entry(GONE, &number.to_string()), &[]);
-        }
-        for (_, record) in self.collections()? {
-            put_tally(
-                &mut batch,
-                record.number,
-                &Shelf::count_trees(self, record.number)?,
-            )?;
-        }
         self.commit(&[], batch)?;
         self.flush()
     }
@@ -211,19 +215,7 @@ impl Database {
     }
 
     fn number(&self, key: &[u8]) -> Result<Option<u32>> {
-        let part = || {
-            format!(
-                "the catalogue's entry {:?}",
-                String::from_utf8_lossy(&key[1..])
-            )
-        };
-        let read = |bytes: sled::IVec| {
-            (&*bytes)
-                .try_into()
-                .map(u32::from_le_bytes)
-                .map_err(|_| damaged(part(), "it has a wrong length"))
-        };
-        self.get(key)?.map(read).transpose()
+        read_number(&self.catalog, key, &self.disk)
     }
 
     /// The entries of a kind: what follows the prefix in their keys, and their values.
@@ -326,76 +318,68 @@ impl Database {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Opening;
     use super::*;
     use crate::{Item, Store};
 
+    /// Sets a store's format number behind its back.
+    fn set_format(path: &std::path::Path, format: u32) {
+        let sled = sled::Config::default()
+            .path(path.join("sled"))
+            .open()
+            .expect("opened");
+        sled.open_tree(TREE)
+            .expect("opened")
+            .insert(FORMAT_KEY, &format.to_le_bytes())
+            .expect("set");
+        sled.flush().expect("flushed");
+    }
+
     #[test]
-    fn a_store_of_format_2_is_opened_and_then_remembers_what_was_removed() {
+    fn a_store_of_another_format_is_refused_by_name_and_left_alone() {
         let home = tempfile::tempdir().expect("a directory");
         let path = home.path().join("s");
-        let ids = |store: &Store| {
-            let points = store.collection("c").open().expect("opened");
-            let hits = points
-                .search(vec![0.0, 0.0])
-                .k(100)
-                .run()
-                .expect("answered");
-            hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>()
-        };
         {
             let store = Store::open(&path).expect("opened");
             let points = store.collection("c").dim(2).create().expect("made");
-            points
-                .add((0..9).map(|i| Item::vector(format!("i{i}"), [i as f32, 1.0])))
-                .expect("added");
-            points.delete(&["i3"]).expect("deleted");
-            points.relink().expect("linked");
+            points.add([Item::vector("a", [0.0, 1.0])]).expect("added");
         }
-        {
-            // As that format had it: no images, nothing about slots that were removed.
-            let opening = Opening {
-                cache_bytes: 1 << 20,
-                ..Opening::default()
-            };
-            let database = Database::open(&path, &opening).expect("opened");
-            let record = database.collection("c").expect("read").expect("there");
-            Shelf::open(database.clone(), &record)
-                .expect("opened")
-                .drop_images()
-                .expect("dropped");
-            database.sled.drop_tree("0/removed").expect("dropped");
-            database
-                .catalog
-                .insert(FORMAT_KEY, &2_u32.to_le_bytes())
-                .expect("set");
-            database.flush().expect("flushed");
+        for format in 1..FORMAT {
+            set_format(&path, format);
+            let refused = Store::open(&path).expect_err("refused");
+            assert!(
+                matches!(
+                    refused,
+                    Error::OlderFormat { found, known: FORMAT, .. } if found == format
+                ),
+                "{refused:?}"
+            );
+            let message = refused.to_string();
+            assert!(
+                message.contains(&format!("format {format}"))
+                    && message.contains("export")
+                    && message.contains("import"),
+                "{message}"
+            );
+            // A repair does not take it for damaged either, nor does a restore.
+            assert!(matches!(
+                Store::builder().repair(&path),
+                Err(Error::OlderFormat { .. })
+            ));
+            assert!(matches!(
+                Store::builder().restore(&path, home.path().join("other")),
+                Err(Error::OlderFormat { .. })
+            ));
         }
-        let expected: Vec<String> = [0, 1, 2, 4, 5, 6, 7, 8].map(|i| format!("i{i}")).into();
-        assert_eq!(
-            ids(&Store::open(&path).expect("brought to this format")),
-            expected
-        );
-        let store = Store::open(&path).expect("opened");
-        store
-            .collection("c")
-            .open()
-            .expect("opened")
-            .delete(&["i0"])
-            .expect("deleted");
-        drop(store);
-        let store = Store::open(&path).expect("opened");
-        assert_eq!(ids(&store), expected[1..]);
+        set_format(&path, FORMAT + 1);
+        assert!(matches!(
+            Store::open(&path),
+            Err(Error::NewerFormat { known: FORMAT, .. })
+        ));
+        set_format(&path, 0);
+        assert!(matches!(Store::open(&path), Err(Error::Damaged { .. })));
+        set_format(&path, FORMAT);
+        let store = Store::open(&path).expect("opened again");
+        assert_eq!(store.collection("c").open().expect("opened").len(), 1);
         assert_eq!(store.verify().expect("verified").problems, []);
-        assert!(
-            store
-                .collection("c")
-                .open()
-                .expect("opened")
-                .stats()
-                .expect("measured")
-                .mapped_bytes
-                > 0
-        );
     }
 }

@@ -11,7 +11,7 @@
 //! the CRC-32 of each of its blocks of 4 KiB (u32). Parts begin at multiples of 4 KiB.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -207,19 +207,6 @@ impl Image {
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
     }
-}
-
-/// Whether a file is an image of a format before this version's.
-pub(super) fn is_of_earlier_format(path: &Path, disk: &Disk) -> Result<bool> {
-    let mut start = Vec::new();
-    disk.file(DiskOp::Read, path, || {
-        File::open(path)?.take(12).read_to_end(&mut start)
-    })?;
-    let format = start
-        .strip_prefix(&MAGIC)
-        .and_then(|rest| rest.try_into().ok())
-        .map(u32::from_le_bytes);
-    Ok(format.is_some_and(|format| (1..FORMAT).contains(&format)))
 }
 
 /// Checks all that a header says. Nothing is allocated beyond the size of the file.
@@ -509,24 +496,6 @@ mod tests {
                 "{length} bytes"
             );
         }
-    }
-
-    #[test]
-    fn an_image_of_an_earlier_format_is_known() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (path, _, disk) = written(dir.path());
-        let mut bytes = fs::read(&path).expect("read");
-        let mut is_earlier = |format: u8| {
-            bytes[8] = format;
-            fs::write(&path, &bytes).expect("written");
-            is_of_earlier_format(&path, &disk).expect("it has a header")
-        };
-        assert_eq!(
-            [0, 1, 2, 3].map(&mut is_earlier),
-            [false, true, false, false]
-        );
-        fs::write(&path, "short").expect("written");
-        assert!(matches!(is_of_earlier_format(&path, &disk), Ok(false)));
     }
 
     #[test]

@@ -54,8 +54,7 @@ impl Shelf {
             .join(format!("{}-{name}", self.number))
     }
 
-    /// Opens the images that the database names; `None` where it names none, or such as an earlier
-    /// version wrote: they are made anew.
+    /// Opens the images that the database names; `None` where it names none.
     ///
     /// # Errors
     /// When one is missing or damaged. The database can do without.
@@ -65,12 +64,6 @@ impl Shelf {
         };
         let record: ImagesRecord =
             codec::decode(FORMAT, &bytes, &|| "the record of images".to_owned())?;
-        if image::is_of_earlier_format(
-            &self.image_path(&ids_name(record.ids)),
-            &self.database().disk,
-        )? {
-            return Ok(None);
-        }
         let ids = self.open_image(&ids_name(record.ids), record.ids)?;
         let segment = |(id, stamp): (&u64, &Stamp)| Ok((*id, self.segment_image(*id, *stamp)?));
         let segments = record.segments.iter().map(segment).collect::<Result<_>>()?;

@@ -208,6 +208,7 @@ impl Database {
         let catalog = disk.run(DiskOp::Read, "open its catalogue", || {
             sled.open_tree(catalog::TREE)
         })?;
+        catalog::check_format(&catalog, &disk)?;
         let durable = Mutex::new(Durable::open(root, dir, &disk)?);
         let mut database = Self {
             sled,

@@ -315,7 +315,7 @@ impl Shelf {
         precision: Precision,
         part: &dyn Fn() -> String,
     ) -> Result<Vec<f32>> {
-        let (_, payload) = codec::unseal(FORMAT, bytes, part)?;
+        let payload = codec::unseal(FORMAT, bytes, part)?;
         precision
             .decode(payload, self.dim)
             .ok_or_else(|| damaged(part(), "its numbers do not fit"))
@@ -385,7 +385,7 @@ impl Shelf {
             return Ok(None);
         };
         let part = || format!("the matrix of metric version {version}");
-        codec::unseal(FORMAT, &bytes, &part).map(|(_, payload)| Some(payload.to_vec()))
+        codec::unseal(FORMAT, &bytes, &part).map(|payload| Some(payload.to_vec()))
     }
 
     /// The stored graph: each segment's number and chunks, in order. Chunks carry checksums of

@@ -155,6 +155,7 @@ fn whatever_is_done_to_the_files_answers_are_right_or_refused() {
                         | Error::Storage { .. }
                         | Error::Poisoned(_)
                         | Error::NotAStore { .. }
+                        | Error::OlderFormat { .. }
                         | Error::NewerFormat { .. }
                         | Error::Io { .. }
                 );

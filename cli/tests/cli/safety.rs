@@ -1,4 +1,4 @@
-//! `backup`, `restore`, `compact`, `verify --repair`, and stores of earlier formats.
+//! `backup`, `restore`, `compact`, `verify --repair`, and exports of an earlier affinis.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,12 +107,16 @@ fn a_store_that_lost_its_end_is_refused_and_says_so_when_it_is_repaired() {
     assert_eq!(home.items(), 4);
 }
 
-/// Stores of every released format lie in `tests/fixtures`, each with what it must answer.
+/// `tests/fixtures/exports` holds what the first affinis exported from a store of format 1, and the
+/// answers that it gave.
 #[test]
-fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
-    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/format-1");
+fn an_export_of_an_earlier_affinis_is_imported_and_answers_as_it_did() {
+    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports");
     let home = Home::new();
-    copy_dir(&fixture.join("store"), &home.path("affinis.store"));
+    for name in ["points", "half", "tiny"] {
+        let export = fixture.join(format!("{name}.export"));
+        home.ok(["import", name, export.to_str().unwrap()]);
+    }
     assert!(home.ok(["verify"]).stdout.contains("sound"));
     for name in ["points", "half", "tiny"] {
         home.ok(["export", name, "again"]);
@@ -153,7 +157,7 @@ fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
             );
         }
     }
-    // It is of the current format now, and can be written to.
+    // The imported collections can be written to.
     home.ok(["delete", "points", "3"]);
     assert!(home.ok(["verify"]).stdout.contains("sound"));
 }
