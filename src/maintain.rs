@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::collection::{Inner, repair};
+use crate::collection::{Inner, check};
 use crate::error::{Error, Result};
 use crate::persist::{Database, Opening, Repairs, Shelf};
 use crate::store::{Store, StoreBuilder, VerifyReport};
@@ -26,7 +26,8 @@ pub struct Compacted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RepairReport {
-    /// What was made again from other records: nothing of it is lost.
+    /// What was made again from other records, or removed because nothing refers to it: nothing of
+    /// it is lost.
     pub rebuilt: Vec<String>,
     /// What could not be read and was removed. It must come from a backup.
     pub lost: Vec<String>,
@@ -125,11 +126,11 @@ impl StoreBuilder {
         let Repairs {
             mut rebuilt,
             mut lost,
-        } = database.mended().clone();
+        } = database.repaired().clone();
         let store = self.over(Arc::clone(&database));
         for (name, record) in database.collections()? {
             let shelf = Shelf::open(Arc::clone(&database), &record)?;
-            let done = repair(&name, &record, &shelf, store.registered())?;
+            let done = shelf.repair(check(&name, &record, &shelf, store.registered()))?;
             rebuilt.extend(
                 done.rebuilt
                     .into_iter()

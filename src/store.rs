@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use crate::collection::{
-    Collection, CollectionBuilder, CollectionInfo, Inner, Plugins, Problem, inspect,
+    Collection, CollectionBuilder, CollectionInfo, Inner, Plugins, Problem, check, problems,
 };
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ pub struct StoreBuilder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Records that were read.
+    /// Records, references between records and digests of tables that were checked.
     pub checked: u64,
     /// What is wrong; empty when all is well.
     pub problems: Vec<Problem>,
@@ -239,18 +239,21 @@ impl Store {
         record: &CollectionRecord,
     ) -> Result<(u64, Vec<Problem>)> {
         let mut open = self.lock_collections();
-        if !open.contains_key(name) {
-            // Its records first: one that is damaged may not open.
-            CollectionInfo::read(name, record, 0)?;
-            let shelf = Shelf::open(Arc::clone(self.database()), record)?;
-            let found = inspect(name, record, &shelf, &self.shared.plugins);
-            if !found.problems.is_empty() {
-                return Ok((found.checked, found.problems));
-            }
+        if let Some(inner) = open.get(name).map(Arc::clone) {
+            drop(open);
+            return Ok(inner.verify(record));
+        }
+        // Its records first: a collection with a damaged one may not open.
+        CollectionInfo::read(name, record, 0)?;
+        let shelf = Shelf::open(Arc::clone(self.database()), record)?;
+        let integrity = check(name, record, &shelf, &self.shared.plugins);
+        if !integrity.findings.is_empty() {
+            return Ok((integrity.checked, problems(name, &integrity.findings)));
         }
         let collection = self.open_collection(&mut open, name, record, None)?;
         drop(open);
-        Ok(collection.inner().verify(record))
+        let problem = collection.inner().verify_index();
+        Ok((integrity.checked, problem.into_iter().collect()))
     }
 
     pub(crate) fn database(&self) -> &Arc<Database> {

@@ -149,7 +149,7 @@ impl Database {
                 if !lenient {
                     return Err(damaged(self.disk.name(), missing));
                 }
-                self.mended.lost.push(format!(
+                self.repaired.lost.push(format!(
                     "{}: {missing}; they cannot be brought back",
                     self.disk.name()
                 ));
@@ -172,9 +172,9 @@ impl Database {
                 return Err(damaged("the catalogue", reason));
             }
             batch.insert(entry(GONE, &number.to_string()), &[]);
-            self.mended.lost.push(format!("the catalogue: {reason}"));
+            self.repaired.lost.push(format!("the catalogue: {reason}"));
         }
-        if self.mended.lost.is_empty() {
+        if self.repaired.lost.is_empty() {
             Ok(())
         } else {
             self.commit(&[], batch)

@@ -12,10 +12,10 @@ mod disk;
 mod durable;
 mod image;
 mod images;
+mod integrity;
 mod lock;
 mod precision;
 mod records;
-mod repair;
 mod shelf;
 mod swap;
 mod tally;
@@ -39,6 +39,7 @@ pub use disk::{DiskOp, Fault, Faults};
 pub(crate) use image::image_bytes;
 pub(crate) use image::{Image, Stamp};
 pub(crate) use images::{Images, ImagesRecord};
+pub(crate) use integrity::{Checks, Finding, Integrity, Place, Remedy, Repairs};
 pub use precision::Precision;
 #[cfg(any(test, fuzzing))]
 pub(crate) use records::read_any_record;
@@ -47,7 +48,6 @@ pub(crate) use records::some_records;
 pub(crate) use records::{
     CollectionRecord, GateRecord, ItemRecord, JudgementRecord, QueryRecord, VersionRecord,
 };
-pub(crate) use repair::{Judges, Repairs};
 pub(crate) use shelf::{Active, Shelf};
 pub(crate) use writes::Writes;
 
@@ -71,7 +71,8 @@ pub(crate) struct Opening {
     pub(crate) durability: Durability,
     pub(crate) cache_bytes: u64,
     pub(crate) faults: Option<Faults>,
-    /// Whether damage that can be set right is: for a repair. What was, is in [`Database::mended`].
+    /// Whether damage of the database as a whole is repaired where that can be done.
+    /// [`Database::repaired`] says what was.
     pub(crate) lenient: bool,
 }
 
@@ -88,7 +89,7 @@ pub(crate) struct Database {
     commits: Mutex<u64>,
     /// Taken before `commits` where both are held.
     durable: Mutex<Durable>,
-    mended: Repairs,
+    repaired: Repairs,
     _lock: Arc<StoreLock>,
 }
 
@@ -190,13 +191,13 @@ impl Database {
         opening: &Opening,
     ) -> Result<Arc<Self>> {
         let disk = Disk::new(dir, opening.faults.clone());
-        let mut mended = Repairs::default();
+        let mut repaired = Repairs::default();
         let sled = match open_sled(dir, &disk, opening) {
             Err(error @ (Error::Damaged { .. } | Error::Storage { .. })) if opening.lenient => {
                 // The disk is poisoned after a panic: a fresh one for a fresh try.
                 let sled = salvage_sled(dir, &Disk::new(dir, opening.faults.clone()), opening)
                     .map_err(|_| error)?;
-                mended.rebuilt.push(format!(
+                repaired.rebuilt.push(format!(
                     "the settings and snapshots of {}, from its log",
                     disk.name()
                 ));
@@ -219,7 +220,7 @@ impl Database {
             disk,
             commits: Mutex::new(0),
             durable,
-            mended,
+            repaired,
             _lock: lock,
         };
         database.prepare(opening.lenient)?;
@@ -231,9 +232,9 @@ impl Database {
         &self.root
     }
 
-    /// What a lenient opening had to set right.
-    pub(crate) fn mended(&self) -> &Repairs {
-        &self.mended
+    /// What a lenient opening had to repair.
+    pub(crate) fn repaired(&self) -> &Repairs {
+        &self.repaired
     }
 
     fn tree(&self, name: &str) -> Result<sled::Tree> {

@@ -119,19 +119,6 @@ impl Shelf {
         })
     }
 
-    /// Counts what the trees of a collection hold.
-    pub(super) fn count_trees(database: &Database, number: u32) -> Result<Tally> {
-        let trees = Self::open_trees(database, number)?;
-        let mut tally = Tally::default();
-        for (tree, count) in tally.iter_mut().enumerate() {
-            for entry in database.disk.walk("count its records", trees[tree].iter()) {
-                let (key, value) = entry?;
-                count.add(entry_hash(tree, &key, &value));
-            }
-        }
-        Ok(tally)
-    }
-
     /// The store it stands in.
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.database
@@ -259,21 +246,6 @@ impl Shelf {
             .transpose()
     }
 
-    /// The slots that have an item's record, or a part of one, each once.
-    pub(crate) fn item_slots(&self) -> impl Iterator<Item = Result<u32>> {
-        let mut last = None;
-        self.walk(ITEMS).filter_map(
-            move |entry| match entry.and_then(|(key, _)| split_key(&key)) {
-                Ok((slot, _)) if last == Some(slot) => None,
-                Ok((slot, _)) => {
-                    last = Some(slot);
-                    Some(Ok(slot))
-                }
-                Err(error) => Some(Err(error)),
-            },
-        )
-    }
-
     /// The numbers of a slot.
     pub(crate) fn vector(&self, slot: u32) -> Result<Option<Vec<f32>>> {
         let bytes = self.get(VECTORS, &slot.to_be_bytes())?;
@@ -309,7 +281,7 @@ impl Shelf {
         Ok((slot, vector))
     }
 
-    fn read_vector(
+    pub(super) fn read_vector(
         &self,
         bytes: &[u8],
         precision: Precision,

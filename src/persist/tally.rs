@@ -28,6 +28,11 @@ impl Count {
         self.keys ^= hash;
     }
 
+    pub(super) fn remove(&mut self, hash: u64) {
+        self.entries = self.entries.saturating_sub(1);
+        self.keys ^= hash;
+    }
+
     /// The count after a change; `None` when more was removed than there is.
     pub(super) fn changed(self, (entries, keys): (i64, u64)) -> Option<Self> {
         Some(Self {
