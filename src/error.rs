@@ -101,11 +101,11 @@ pub enum Error {
         reason: String,
     },
     /// A refit without judgements.
-    #[error("there are no judgements to learn from{0}; give some with `judge` first")]
+    #[error("there are no judgements to learn from{0}; give some with `Collection::judge` first")]
     NoJudgements(String),
     /// A metric version that does not exist.
     #[error(
-        "collection {collection:?} has no metric version {version}; `metrics` lists what it has"
+        "collection {collection:?} has no metric version {version}; `Collection::metrics` lists what it has"
     )]
     UnknownVersion {
         /// The collection's name.
@@ -227,7 +227,7 @@ pub enum Error {
     },
     /// Stored bytes that are not what was written.
     #[error(
-        "{part} is damaged: {reason}; `verify` shows all of it and `verify --repair` rebuilds what can be rebuilt; the rest must come from a backup"
+        "{part} is damaged: {reason}; `Store::verify` lists all damage, and `StoreBuilder::repair` rebuilds what can be rebuilt; the rest must come from a backup"
     )]
     Damaged {
         /// Which record or file.
@@ -244,12 +244,12 @@ pub enum Error {
         source: std::io::Error,
     },
     /// sled failed to read or write.
-    #[error("the database could not {action}: {reason}")]
+    #[error("the database could not {action}: {source}")]
     Storage {
-        /// What it was asked.
+        /// What it was asked to do, such as `commit a write`.
         action: &'static str,
-        /// Its word.
-        reason: String,
+        /// The database's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An earlier write could not be made durable, or sled broke down. Nothing is written or read
     /// any more, because memory may be ahead of the disk; searches that need neither texts nor

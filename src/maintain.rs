@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::collection::{Inner, check};
+use crate::collection::{StillGuard, check};
 use crate::error::{Error, Result};
 use crate::persist::{Database, Opening, Repairs, Shelf};
 use crate::store::{Store, StoreBuilder, VerifyReport};
@@ -45,16 +45,8 @@ impl Store {
     /// of the store are missing; [`Error::Io`]. No backup is there then.
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<()> {
         let open = self.lock_collections();
-        let opened: Vec<Arc<Inner>> = open.values().cloned().collect();
-        still(&opened, &mut || self.database().backup(directory.as_ref()))
-    }
-}
-
-/// Runs something while nobody writes to any of the collections.
-fn still<T>(collections: &[Arc<Inner>], work: &mut dyn FnMut() -> T) -> T {
-    match collections.split_first() {
-        Some((first, rest)) => first.while_still(|| still(rest, work)),
-        None => work(),
+        let _still: Vec<StillGuard<'_>> = open.values().map(|inner| inner.hold_still()).collect();
+        self.database().backup(directory.as_ref())
     }
 }
 
@@ -129,8 +121,9 @@ impl StoreBuilder {
         } = database.repaired().clone();
         let store = self.over(Arc::clone(&database));
         for (name, record) in database.collections()? {
-            let shelf = Shelf::open(Arc::clone(&database), &record)?;
-            let done = shelf.repair(check(&name, &record, &shelf, store.registered()))?;
+            let mut shelf = Shelf::open(Arc::clone(&database), &record)?;
+            let found = check(&name, &record, &shelf, store.registered());
+            let done = shelf.repair(found)?;
             rebuilt.extend(
                 done.rebuilt
                     .into_iter()

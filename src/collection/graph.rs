@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ids::{Ids, StoredIds};
 use super::{Collection, Inner, prepare};
@@ -30,6 +30,12 @@ pub(super) struct SavedGraph {
     shelf: Arc<Shelf>,
     ids: Arc<Ids>,
     saved: Mutex<Saved>,
+}
+
+/// Keeps a collection as it is stored: while it lives, nobody writes to it, its graph included.
+pub(crate) struct StillGuard<'a> {
+    _writing: MutexGuard<'a, ()>,
+    _saved: MutexGuard<'a, Saved>,
 }
 
 /// A segment's image as the index reads it.
@@ -89,16 +95,15 @@ impl SavedGraph {
         })
     }
 
-    /// Runs something while the graph on the shelf does not change.
-    pub(super) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        work()
+    /// Keeps the stored graph as it is.
+    fn lock(&self) -> MutexGuard<'_, Saved> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Brings the shelf up to date with the index's segments and calibrations, in one transaction.
     pub(super) fn save(&self, segments: &Segments<'_>) -> Result<()> {
         let (ids, curves) = (segments.ids(), segments.calibrations());
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut saved = self.lock();
         if saved.segments == ids && saved.calibrations == curves {
             return Ok(());
         }
@@ -132,7 +137,7 @@ impl SavedGraph {
 
     /// Gives the images up: the next opening reads the records.
     fn drop_images(&self) -> Result<()> {
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut saved = self.lock();
         if std::mem::take(&mut saved.images).is_empty() {
             return Ok(());
         }
@@ -142,7 +147,7 @@ impl SavedGraph {
     /// Gives every segment an image, and the database the record of them. Gives the images that are
     /// new.
     fn save_images(&self, segments: &Segments<'_>) -> Result<Vec<(u64, Arc<dyn index::Image>)>> {
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut saved = self.lock();
         if saved.segments != segments.ids() {
             return Ok(Vec::new());
         }
@@ -195,13 +200,9 @@ impl SavedGraph {
     fn config(self: &Arc<Self>, distance: Distance, base: &Versioned) -> Config {
         let mut config = Config::new(Arc::clone(&base.metric));
         config.format = row_format(self.shelf.precision, distance);
-        config.calibrations.clone_from(
-            &self
-                .saved
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .calibrations,
-        );
+        config
+            .calibrations
+            .clone_from(&self.lock().calibrations);
         let saver = Arc::clone(self);
         config.on_change = Some(Arc::new(move |segments| {
             if let Err(error) = saver.save(segments) {
@@ -447,11 +448,7 @@ fn restore(shelf: &Arc<Shelf>, dim: usize, distance: Distance, base: &Versioned)
         tracing::warn!(segment = id, %error, "a stored segment is damaged; its items are linked again");
         known.retain(|known| known != id);
     }
-    graph
-        .saved
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .segments = known;
+    graph.lock().segments = known;
     Ok(Opened {
         ids,
         graph,
@@ -499,6 +496,14 @@ impl Inner {
             tracing::warn!(segment, %error, "a damaged image could not be removed");
         }
         from_index(error)
+    }
+
+    /// Waits for the write under way, and keeps the next ones waiting.
+    pub(crate) fn hold_still(&self) -> StillGuard<'_> {
+        StillGuard {
+            _writing: self.lock_writer(),
+            _saved: self.graph.lock(),
+        }
     }
 
     /// Stores the graph as it is now.

@@ -51,6 +51,7 @@ pub use drift::{Drift, Step};
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
 pub use explain::{Explain, Explanation, Influence};
 pub use forget::{Forget, Forgotten, Relearned};
+pub(crate) use graph::StillGuard;
 #[cfg(any(test, fuzzing))]
 pub(crate) use graph::for_index;
 pub use history::{History, StoredVersion};
@@ -215,12 +216,6 @@ impl Inner {
         });
         inner.announce_active();
         Ok(inner)
-    }
-
-    /// Runs something while nobody writes to the collection, its graph included.
-    pub(crate) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _writing = self.lock_writer();
-        self.graph.while_still(work)
     }
 
     /// The lock that orders writes. A writer that panicked left nothing half-done: the shelf

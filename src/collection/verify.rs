@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use serde::Serialize;
 
-use super::graph::check_images;
+use super::graph::{StillGuard, check_images};
 use super::read::parse_meta;
 use super::versions::{base_of, damaged, decode_metric, read_metric};
 use super::{Collection, CollectionInfo, Inner, Plugins};
@@ -163,20 +163,19 @@ impl Inner {
     /// Checks what is stored of an open collection, while writers and the graph's saving wait, and
     /// that its index answers for all of it.
     pub(crate) fn verify(&self, record: &CollectionRecord) -> (u64, Vec<Problem>) {
-        self.while_still(|| {
-            let integrity = check(&self.name, record, &self.shelf, &self.plugins);
-            let mut problems = problems(&self.name, &integrity.findings);
-            problems.extend(self.index_problem());
-            (integrity.checked, problems)
-        })
+        let still = self.hold_still();
+        let integrity = check(&self.name, record, &self.shelf, &self.plugins);
+        let mut problems = problems(&self.name, &integrity.findings);
+        problems.extend(self.index_problem(&still));
+        (integrity.checked, problems)
     }
 
     /// Checks that the index answers for as many items as are stored, while writers wait.
     pub(crate) fn verify_index(&self) -> Option<Problem> {
-        self.while_still(|| self.index_problem())
+        self.index_problem(&self.hold_still())
     }
 
-    fn index_problem(&self) -> Option<Problem> {
+    fn index_problem(&self, _still: &StillGuard<'_>) -> Option<Problem> {
         let (answered, stored) = (self.index.len() as u64, self.shelf.id_count());
         (answered != stored).then(|| Problem {
             part: format!("{}: index", self.name),

@@ -69,9 +69,9 @@ pub(crate) fn unseal<'a>(
 
 /// A postcard payload, sealed.
 pub(crate) fn encode<T: Serialize>(format: u8, value: &T) -> Result<Vec<u8>> {
-    let payload = postcard::to_stdvec(value).map_err(|e| Error::Storage {
-        action: "write a record",
-        reason: format!("it cannot be serialised: {e}"),
+    let payload = postcard::to_stdvec(value).map_err(|error| Error::Storage {
+        action: "serialise a record",
+        source: error.into(),
     })?;
     Ok(seal(format, &payload))
 }

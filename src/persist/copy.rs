@@ -12,7 +12,7 @@ use super::durable::Durable;
 use super::shelf::{META, REMOVED, Shelf, entry_hash};
 use super::tally::{Count, TALLIED};
 use super::witness;
-use super::{Database, Opening, catalog, claim, damaged, images, lock, open_sled, swap};
+use super::{CommitGuard, Database, Opening, catalog, claim, damaged, images, open_sled, swap};
 use crate::error::{Error, Result};
 
 /// Bytes of a batch when a database is written anew.
@@ -21,8 +21,8 @@ const BATCH: usize = 4 << 20;
 const CACHE: u64 = 16 << 20;
 
 impl Database {
-    /// Writes all that is live to a new store in `target`, which must not be there yet. Nobody may
-    /// write meanwhile.
+    /// Writes all that is live to a new store in `target`, which must not be there yet, as it is
+    /// between two commits. Commits wait meanwhile.
     pub(crate) fn backup(&self, target: &Path) -> Result<()> {
         if fs::read_dir(target).is_ok_and(|mut d| d.next().is_some()) || target.is_file() {
             return Err(Error::Invalid(format!(
@@ -43,7 +43,7 @@ impl Database {
             .disk
             .file(DiskOp::Write, &partial, || fs::create_dir(&partial))
             .and_then(|()| {
-                self.copy_to(&partial.join(swap::CURRENT))?;
+                self.copy_to(&partial.join(swap::CURRENT), &self.hold_commits())?;
                 swap::sync_dir(&partial, &self.disk)?;
                 self.disk
                     .file(DiskOp::Rename, target, || fs::rename(&partial, target))?;
@@ -55,8 +55,8 @@ impl Database {
         written
     }
 
-    /// Writes all that is live to a new database, durably.
-    fn copy_to(&self, dir: &Path) -> Result<()> {
+    /// Writes all that is live to a new database, durably, while nothing is committed.
+    fn copy_to(&self, dir: &Path, commits: &CommitGuard<'_>) -> Result<()> {
         let opening = Opening {
             cache_bytes: CACHE,
             ..Opening::default()
@@ -87,7 +87,7 @@ impl Database {
         drop(sled);
         let mut durable = Durable::open(dir.parent().unwrap_or(dir), dir, &disk)?;
         disk.file(DiskOp::Sync, dir, || durable.sync())?;
-        durable.witness.note(*lock(&self.commits), &disk)?;
+        durable.witness.note(commits.count(), &disk)?;
         for entry in fs::read_dir(dir).map_err(io(dir))?.flatten() {
             let path = entry.path();
             if path.is_file() {
@@ -140,7 +140,7 @@ impl Database {
         let done = (|| {
             let database =
                 Self::open_at(root, &root.join(swap::CURRENT), Arc::clone(&held), opening)?;
-            database.copy_to(&next)?;
+            database.copy_to(&next, &database.hold_commits())?;
             let before = directory_bytes(&database.dir);
             drop(database);
             let after = directory_bytes(&next);

@@ -215,12 +215,11 @@ impl Disk {
             // What sled says of a file of settings that it cannot read.
             sled::Error::Unsupported(_) if op == DiskOp::Read => Error::Damaged {
                 part: format!("{}, its file conf", self.name()),
-                reason: "sled cannot read it; `affinis verify --repair` makes it anew from the log"
-                    .into(),
+                reason: "sled cannot read it; a repair makes it anew from the log".into(),
             },
-            e => Error::Storage {
+            error => Error::Storage {
                 action,
-                reason: e.to_string(),
+                source: error.into(),
             },
         }
     }

@@ -5,10 +5,19 @@
 //! part is verified before it is used. One that is missing or damaged costs the time to read the
 //! database instead.
 //!
-//! A file is a header and parts, all little-endian. The header: the letters `AFFIMAGE`, format 2,
-//! parts (u32 each), the file's length (u64), the header's length, the CRC-32 of the rest of the
-//! header (u32 each); for every part its offset and length (u64 each); for every part, in order,
-//! the CRC-32 of each of its blocks of 4 KiB (u32). Parts begin at multiples of 4 KiB.
+//! A file is a header and sections, all little-endian:
+//!
+//! ```text
+//! bytes 0-7    the letters AFFIMAGE
+//! bytes 8-11   format (2), u32
+//! bytes 12-15  number of sections, u32
+//! bytes 16-23  length of the file, u64
+//! bytes 24-27  length of the header, u32
+//! bytes 28-31  CRC-32 of bytes 0-27 and of the rest of the header, u32
+//! then         for every section: offset and length, u64 each
+//! then         for every section, in order: the CRC-32 of each of its blocks of 4 KiB, u32 each
+//!              the sections, each at a multiple of 4 KiB, padded with zeros
+//! ```
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -26,7 +35,21 @@ use crate::error::{Error, Result};
 const MAGIC: [u8; 8] = *b"AFFIMAGE";
 const FORMAT: u32 = 2;
 const BLOCK: usize = 4096;
-const FIXED: usize = 32;
+
+// Offsets of the header's fields.
+const FORMAT_AT: usize = 8;
+const COUNT_AT: usize = 12;
+const FILE_LENGTH_AT: usize = 16;
+const HEADER_LENGTH_AT: usize = 24;
+const CHECKSUM_AT: usize = 28;
+/// The table of sections begins here.
+const TABLE_AT: usize = 32;
+/// Bytes of an entry of the table: offset and length of a section.
+const ENTRY: usize = 16;
+/// Offset of the length in an entry.
+const ENTRY_LENGTH_AT: usize = 8;
+/// Bytes of the checksum of a block.
+const BLOCK_SUM: usize = size_of::<u32>();
 /// More than this is read ahead when it is verified.
 const BULK: usize = 4 << 20;
 /// Ends the name of a file that is being written.
@@ -190,8 +213,8 @@ impl Image {
             let bytes = self.bytes();
             let from = found.range.start + block * BLOCK;
             let sum = crc32fast::hash(&bytes[from..found.range.end.min(from + BLOCK)]);
-            let at = found.sums + block * 4;
-            let sound = bytes[at..at + 4] == sum.to_le_bytes();
+            let at = found.sums + block * BLOCK_SUM;
+            let sound = bytes[at..at + BLOCK_SUM] == sum.to_le_bytes();
             if sound {
                 word.fetch_or(bit, Ordering::Relaxed);
             }
@@ -218,22 +241,22 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Pa
     };
     let long = |at: usize| Some(u64::from(word(at)?) | u64::from(word(at + 4)?) << 32);
     let short = || "it ends too early".to_owned();
-    if bytes.get(..8) != Some(&MAGIC) {
+    if bytes.get(..FORMAT_AT) != Some(&MAGIC) {
         return Err("it is not an image".to_owned());
     }
-    let format = word(8).ok_or_else(short)?;
+    let format = word(FORMAT_AT).ok_or_else(short)?;
     if format != FORMAT {
         return Err(format!(
             "its format is {format}, and this version reads {FORMAT}"
         ));
     }
     let (count, length) = (
-        word(12).ok_or_else(short)? as usize,
-        long(16).ok_or_else(short)?,
+        word(COUNT_AT).ok_or_else(short)? as usize,
+        long(FILE_LENGTH_AT).ok_or_else(short)?,
     );
     let (header, sum) = (
-        word(24).ok_or_else(short)? as usize,
-        word(28).ok_or_else(short)?,
+        word(HEADER_LENGTH_AT).ok_or_else(short)? as usize,
+        word(CHECKSUM_AT).ok_or_else(short)?,
     );
     if length != bytes.len() as u64 {
         return Err(format!(
@@ -241,8 +264,8 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Pa
             bytes.len()
         ));
     }
-    let rest = bytes.get(FIXED..header).ok_or_else(short)?;
-    if header_sum(&bytes[..FIXED - 4], rest) != sum {
+    let rest = bytes.get(TABLE_AT..header).ok_or_else(short)?;
+    if header_sum(&bytes[..CHECKSUM_AT], rest) != sum {
         return Err("the checksum of its header does not fit".to_owned());
     }
     if stamp.is_some_and(|stamp| {
@@ -255,13 +278,13 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Pa
         return Err("it is another image than the database names".to_owned());
     }
     let mut sums = count
-        .checked_mul(16)
-        .and_then(|table| table.checked_add(FIXED))
+        .checked_mul(ENTRY)
+        .and_then(|table| table.checked_add(TABLE_AT))
         .ok_or_else(short)?;
     let mut parts = Vec::new();
     for part in 0..count {
-        let at = FIXED + part * 16;
-        let (offset, len) = (long(at).ok_or_else(short)?, long(at + 8).ok_or_else(short)?);
+        let at = TABLE_AT + part * ENTRY;
+        let (offset, len) = (long(at).ok_or_else(short)?, long(at + ENTRY_LENGTH_AT).ok_or_else(short)?);
         let end = offset
             .checked_add(len)
             .filter(|end| *end <= length && offset % BLOCK as u64 == 0);
@@ -275,7 +298,7 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Pa
             sums,
             verified,
         });
-        sums += blocks * 4;
+        sums += blocks * BLOCK_SUM;
         if sums > header {
             return Err(short());
         }
@@ -294,9 +317,9 @@ fn header_sum(fixed: &[u8], rest: &[u8]) -> u32 {
 /// offsets.
 fn header_of(parts: &[&[u8]]) -> (Vec<u8>, Stamp) {
     let blocks: usize = parts.iter().map(|part| part.len().div_ceil(BLOCK)).sum();
-    let header = FIXED + parts.len() * 16 + blocks * 4;
+    let header = TABLE_AT + parts.len() * ENTRY + blocks * BLOCK_SUM;
     let mut end = header.next_multiple_of(BLOCK);
-    let mut table = Vec::with_capacity(header - FIXED);
+    let mut table = Vec::with_capacity(header - TABLE_AT);
     for part in parts {
         table.extend((end as u64).to_le_bytes());
         table.extend((part.len() as u64).to_le_bytes());
@@ -487,7 +510,7 @@ mod tests {
             noticed += usize::from(!sound);
         }
         // Padding has no meaning.
-        let header = FIXED + 4 * 16 + 4 * 5;
+        let header = TABLE_AT + 4 * ENTRY + 5 * BLOCK_SUM;
         assert_eq!(noticed, used + header);
         for length in (0..whole.len()).step_by(37) {
             fs::write(&path, &whole[..length]).expect("written");

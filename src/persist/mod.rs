@@ -85,12 +85,22 @@ pub(crate) struct Database {
     dir: PathBuf,
     durability: Durability,
     disk: Disk,
-    /// Commits so far. Held while one is applied.
+    /// Commits so far; see [`CommitGuard`].
     commits: Mutex<u64>,
     /// Taken before `commits` where both are held.
     durable: Mutex<Durable>,
     repaired: Repairs,
     _lock: Arc<StoreLock>,
+}
+
+/// The right to apply a transaction: while one guard lives, nothing else is committed.
+struct CommitGuard<'a>(MutexGuard<'a, u64>);
+
+impl CommitGuard<'_> {
+    /// Commits so far.
+    fn count(&self) -> u64 {
+        *self.0
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -251,37 +261,11 @@ impl Database {
         batches: &[(&sled::Tree, sled::Batch)],
         mut catalog: sled::Batch,
     ) -> Result<()> {
-        let number = {
-            let mut commits = lock(&self.commits);
-            let number = *commits + 1;
-            catalog.insert(catalog::COMMITS, &number.to_le_bytes());
-            let trees: Vec<&sled::Tree> = batches
-                .iter()
-                .map(|(tree, _)| *tree)
-                .chain([&self.catalog])
-                .collect();
-            let apply = || {
-                trees.as_slice().transaction(|views| {
-                    for (view, batch) in views
-                        .iter()
-                        .zip(batches.iter().map(|(_, batch)| batch).chain([&catalog]))
-                    {
-                        view.apply_batch(batch)?;
-                    }
-                    Ok::<(), ConflictableTransactionError<()>>(())
-                })
-            };
-            self.disk.run(DiskOp::Commit, "commit a write", || {
-                apply().map_err(|e| match e {
-                    TransactionError::Storage(e) => e,
-                    TransactionError::Abort(()) => {
-                        sled::Error::Unsupported("the transaction was aborted".into())
-                    }
-                })
-            })?;
-            *commits = number;
-            number
-        };
+        let mut guard = self.hold_commits();
+        let number = guard.count() + 1;
+        catalog.insert(catalog::COMMITS, &number.to_le_bytes());
+        self.apply(batches, &catalog, &mut guard)?;
+        drop(guard);
         if self.durability == Durability::Strict {
             self.sync(number)
         } else {
@@ -289,9 +273,46 @@ impl Database {
         }
     }
 
+    /// Waits for the commit under way, and keeps the next ones waiting.
+    fn hold_commits(&self) -> CommitGuard<'_> {
+        CommitGuard(lock(&self.commits))
+    }
+
+    /// Applies batches in one transaction of sled, and counts it.
+    fn apply(
+        &self,
+        batches: &[(&sled::Tree, sled::Batch)],
+        catalog: &sled::Batch,
+        guard: &mut CommitGuard<'_>,
+    ) -> Result<()> {
+        let (trees, batches): (Vec<&sled::Tree>, Vec<&sled::Batch>) = batches
+            .iter()
+            .map(|(tree, batch)| (*tree, batch))
+            .chain([(&self.catalog, catalog)])
+            .unzip();
+        let apply = || {
+            trees.as_slice().transaction(|views| {
+                for (view, batch) in views.iter().zip(&batches) {
+                    view.apply_batch(batch)?;
+                }
+                Ok::<(), ConflictableTransactionError<()>>(())
+            })
+        };
+        self.disk.run(DiskOp::Commit, "commit a write", || {
+            apply().map_err(|e| match e {
+                TransactionError::Storage(e) => e,
+                TransactionError::Abort(()) => {
+                    sled::Error::Unsupported("the transaction was aborted".into())
+                }
+            })
+        })?;
+        *guard.0 += 1;
+        Ok(())
+    }
+
     /// Waits until every write so far is on disk.
     pub(crate) fn flush(&self) -> Result<()> {
-        let number = *lock(&self.commits);
+        let number = self.hold_commits().count();
         self.sync(number)
     }
 
@@ -303,7 +324,7 @@ impl Database {
             return Ok(());
         }
         // One sync serves all that were applied while this one waited for its turn.
-        let reached = *lock(&self.commits);
+        let reached = self.hold_commits().count();
         self.disk.run(DiskOp::Flush, "make a write durable", || {
             self.sled.flush()?;
             durable.sync().map_err(sled::Error::Io)

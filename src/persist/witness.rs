@@ -7,11 +7,16 @@
 //! counts less than its witness has lost acknowledged writes.
 //!
 //! ```text
-//! two slots of 64 bytes, written in turn: b"AFWITNES", count u64 little-endian, CRC-32 of both, zeros
+//! two slots of 64 bytes, written in turn:
+//! bytes 0-7    the letters AFWITNES
+//! bytes 8-15   the count, u64 little-endian
+//! bytes 16-19  CRC-32 of bytes 0-15, little-endian
+//!              zeros
 //! ```
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, DiskOp};
@@ -19,6 +24,10 @@ use crate::error::Result;
 
 const MAGIC: [u8; 8] = *b"AFWITNES";
 const SLOT: usize = 64;
+const MAGIC_BYTES: Range<usize> = 0..8;
+const COUNT_BYTES: Range<usize> = 8..16;
+const CHECKED_BYTES: Range<usize> = 0..16;
+const CHECKSUM_BYTES: Range<usize> = 16..20;
 /// The witness's name in the database's directory.
 pub(super) const NAME: &str = "witness";
 
@@ -32,16 +41,16 @@ pub(super) struct Witness {
 
 fn slot(count: u64) -> [u8; SLOT] {
     let mut bytes = [0; SLOT];
-    bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..16].copy_from_slice(&count.to_le_bytes());
-    let sum = crc32fast::hash(&bytes[..16]);
-    bytes[16..20].copy_from_slice(&sum.to_le_bytes());
+    bytes[MAGIC_BYTES].copy_from_slice(&MAGIC);
+    bytes[COUNT_BYTES].copy_from_slice(&count.to_le_bytes());
+    let sum = crc32fast::hash(&bytes[CHECKED_BYTES]);
+    bytes[CHECKSUM_BYTES].copy_from_slice(&sum.to_le_bytes());
     bytes
 }
 
 /// The count of a slot that is whole.
 fn read(bytes: &[u8]) -> Option<u64> {
-    let count = u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?);
+    let count = u64::from_le_bytes(bytes.get(COUNT_BYTES)?.try_into().ok()?);
     (bytes == slot(count)).then_some(count)
 }
 
@@ -110,7 +119,7 @@ mod tests {
         // Slot 1 holds 3, slot 0 holds 2: a torn slot leaves the other.
         let path = dir.path().join(NAME);
         let whole = std::fs::read(&path).expect("read");
-        for byte in SLOT..SLOT + 20 {
+        for byte in SLOT..SLOT + CHECKSUM_BYTES.end {
             let mut torn = whole.clone();
             torn[byte] ^= 4;
             std::fs::write(&path, torn).expect("written");

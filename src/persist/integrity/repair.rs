@@ -24,12 +24,12 @@ pub(crate) struct Repairs {
 type Changes = BTreeMap<(usize, Vec<u8>), Option<Vec<u8>>>;
 
 impl Shelf {
-    /// Applies the remedies of all findings of a [check](Self::check) in one transaction. Nobody may
-    /// read or write between the two.
+    /// Applies the remedies of all findings of a [check](Self::check) in one transaction. Nothing may
+    /// be written between the two.
     ///
     /// # Errors
     /// The error of a finding that has no remedy; nothing is changed then.
-    pub(crate) fn repair(&self, integrity: Integrity) -> Result<Repairs> {
+    pub(crate) fn repair(&mut self, integrity: Integrity) -> Result<Repairs> {
         let Integrity {
             findings, found, ..
         } = integrity;
