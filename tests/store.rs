@@ -213,7 +213,7 @@ fn images_keep_of_each_number_what_its_precision_keeps_and_answer_as_before() {
             };
             let before = answers(&points);
             drop((points, store));
-            let images = dir.path().join("s/sled/images");
+            let images = dir.path().join("s/sled/segments");
             let bytes: u64 = std::fs::read_dir(&images)
                 .expect("images")
                 .map(|file| file.expect("a file").metadata().expect("its size").len())

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
-use crate::persist::Image;
+use crate::persist::SegmentFile;
 
 /// Slots a page.
 const PAGE: usize = 4096;
@@ -23,7 +23,7 @@ pub(super) struct Ids {
 /// Ids as they lie in an image, all little-endian: the slots, increasing (u32); where each slot's
 /// id begins among the bytes, and where the last one ends (u32); the bytes.
 #[derive(Debug)]
-pub(super) struct StoredIds(Image);
+pub(super) struct StoredIds(SegmentFile);
 
 const SLOTS: usize = 0;
 const STARTS: usize = 1;
@@ -46,7 +46,7 @@ impl StoredIds {
     }
 
     /// Checks an image of ids.
-    pub(super) fn open(image: Image) -> Result<Self> {
+    pub(super) fn open(image: SegmentFile) -> Result<Self> {
         let damaged = |reason: &str| Error::Damaged {
             part: image.name(),
             reason: reason.to_owned(),
@@ -162,11 +162,11 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::image_bytes;
+    use crate::persist::segment_file_bytes;
 
     fn stored(parts: &[Vec<u8>; 3]) -> Result<StoredIds> {
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        StoredIds::open(Image::in_memory(&image_bytes(&parts))?)
+        StoredIds::open(SegmentFile::in_memory(&segment_file_bytes(&parts))?)
     }
 
     #[test]

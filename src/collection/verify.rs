@@ -1,9 +1,9 @@
-//! Checking everything that is stored of a collection.
+//! Verification: checks of everything that is stored of a collection.
 
 use ndarray::Array2;
 use serde::Serialize;
 
-use super::graph::{StillGuard, check_images};
+use super::graph::{StillGuard, check_segment_files};
 use super::read::parse_meta;
 use super::versions::{base_of, damaged, decode_metric, read_metric};
 use super::{Collection, CollectionInfo, Inner, Plugins};
@@ -11,17 +11,17 @@ use crate::error::{Error, Result};
 use crate::feedback::query_hash;
 use crate::index::SegmentRecord;
 use crate::persist::{
-    Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Shelf, VersionRecord,
+    Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Tables, VersionRecord,
 };
 use crate::plugin::Metric;
 
-/// One thing that is wrong with what is stored.
+/// One damage that a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Problem {
-    /// Which collection and record.
+    /// The collection and the record, table or file.
     pub part: String,
-    /// What is wrong with it.
+    /// What is wrong there.
     pub message: String,
 }
 
@@ -30,22 +30,22 @@ pub struct Problem {
 pub(crate) fn check(
     collection: &str,
     record: &CollectionRecord,
-    shelf: &Shelf,
+    tables: &Tables,
     plugins: &Plugins,
 ) -> Integrity {
     let dim = record.dim as usize;
     let info = CollectionInfo::read(collection, record, 0);
-    let mut integrity = shelf.check(&Checks {
+    let mut integrity = tables.check(&Checks {
         item: &|record, slot| parse_meta(&record.meta, slot).err().map(reason),
         version: &|version, record, metric| {
-            check_version(shelf, plugins, dim, version, record, metric)
+            check_version(tables, plugins, dim, version, record, metric)
                 .err()
                 .map(reason)
         },
         segment: &check_segment,
         query_hash: &query_hash,
-        images: &|next_slot| match &info {
-            Ok(info) => check_images(shelf, dim, info.distance, next_slot),
+        segment_files: &|next_slot| match &info {
+            Ok(info) => check_segment_files(tables, dim, info.distance, next_slot),
             Err(_) => Vec::new(),
         },
     });
@@ -78,7 +78,7 @@ pub(crate) fn problems(collection: &str, findings: &[Finding]) -> Vec<Problem> {
         .collect()
 }
 
-/// Why a stored graph cannot be used, if it cannot.
+/// The reason why a stored graph cannot be used, if it cannot.
 fn check_segment(id: u64, chunks: Vec<Vec<u8>>, next_slot: u32) -> Option<String> {
     SegmentRecord { id, chunks }
         .read(next_slot)
@@ -89,7 +89,7 @@ fn check_segment(id: u64, chunks: Vec<Vec<u8>>, next_slot: u32) -> Option<String
 /// Checks that a version's encoded metric is there, can be read, and is a metric. A version of a
 /// plugin that is not registered passes: only the plugin can read it.
 fn check_version(
-    shelf: &Shelf,
+    tables: &Tables,
     plugins: &Plugins,
     dim: usize,
     version: u32,
@@ -108,7 +108,7 @@ fn check_version(
                 return Ok(());
             };
             let base = match base_of(version, &record.parameters)? {
-                Some(base) => Some(read_metric(shelf, plugin, dim, base, None)?),
+                Some(base) => Some(read_metric(tables, plugin, dim, base, None)?),
                 None => None,
             };
             let metric = decode_metric(bytes, plugin, dim, version, base.as_ref())?;
@@ -117,7 +117,8 @@ fn check_version(
     }
 }
 
-/// Whether a matrix is finite, symmetric and positive definite.
+/// Checks that the matrix of a metric, where it has one, is finite, symmetric and positive
+/// definite.
 fn check_metric(metric: &dyn Metric) -> Result<(), &'static str> {
     let Some(matrix) = metric.matrix() else {
         return Ok(());
@@ -139,8 +140,8 @@ fn check_metric(metric: &dyn Metric) -> Result<(), &'static str> {
     }
 }
 
-/// Whether `A` has a Cholesky factor: whether it is positive definite. Works in place on the lower
-/// triangle, by rows.
+/// Whether the symmetric matrix `A` has a Cholesky factor, that is, is positive definite. Works in
+/// place on the lower triangle, by rows.
 fn cholesky(mut a: Array2<f64>) -> bool {
     for i in 0..a.nrows() {
         for j in 0..=i {
@@ -160,8 +161,8 @@ fn cholesky(mut a: Array2<f64>) -> bool {
 }
 
 impl Inner {
-    /// Checks what is stored of an open collection, while writers and the graph's saving wait, and
-    /// that its index answers for all of it.
+    /// Checks what is stored of an open collection, and that its index holds as many items. Writes
+    /// wait meanwhile. Returns the number of checks, and the problems.
     pub(crate) fn verify(&self, record: &CollectionRecord) -> (u64, Vec<Problem>) {
         let still = self.hold_still();
         let integrity = check(&self.name, record, &self.shelf, &self.plugins);
@@ -170,7 +171,7 @@ impl Inner {
         (integrity.checked, problems)
     }
 
-    /// Checks that the index answers for as many items as are stored, while writers wait.
+    /// Checks that the index holds as many items as are stored. Writes wait meanwhile.
     pub(crate) fn verify_index(&self) -> Option<Problem> {
         self.index_problem(&self.hold_still())
     }
@@ -185,7 +186,7 @@ impl Inner {
 }
 
 impl Collection {
-    /// What the handles of a collection share.
+    /// The state that all handles of a collection share.
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }

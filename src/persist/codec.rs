@@ -1,4 +1,4 @@
-//! How records become bytes: a format number, a checksum, a payload.
+//! The encoding of records as bytes: a format number, a checksum and a payload.
 //!
 //! ```text
 //! byte 0      format of this kind of record
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// Bytes before the payload.
+/// Length of the header before the payload, in bytes.
 const HEADER: usize = 5;
 
 fn checksum(format: u8, payload: &[u8]) -> u32 {
@@ -21,7 +21,7 @@ fn checksum(format: u8, payload: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// Wraps a payload.
+/// A payload with its header.
 pub(crate) fn seal(format: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + payload.len());
     bytes.push(format);
@@ -30,7 +30,7 @@ pub(crate) fn seal(format: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The payload of a record, which must be of the format `known`.
+/// The payload of a record whose format number must be `known`.
 pub(crate) fn unseal<'a>(
     known: u8,
     bytes: &'a [u8],
@@ -67,7 +67,7 @@ pub(crate) fn unseal<'a>(
     }
 }
 
-/// A postcard payload, sealed.
+/// A value as a postcard payload with its header.
 pub(crate) fn encode<T: Serialize>(format: u8, value: &T) -> Result<Vec<u8>> {
     let payload = postcard::to_stdvec(value).map_err(|error| Error::Storage {
         action: "serialise a record",
@@ -76,7 +76,7 @@ pub(crate) fn encode<T: Serialize>(format: u8, value: &T) -> Result<Vec<u8>> {
     Ok(seal(format, &payload))
 }
 
-/// Reads what [`encode`] wrote in the same format.
+/// The value of a record that [`encode`] wrote in the same format.
 pub(crate) fn decode<T: DeserializeOwned>(
     format: u8,
     bytes: &[u8],

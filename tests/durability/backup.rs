@@ -189,7 +189,7 @@ fn a_backup_that_was_used_as_a_store_is_restored_too() {
         .expect("settled");
     drop(used);
     assert!(
-        backup.join("sled/images").exists(),
+        backup.join("sled/segments").exists(),
         "it has images of its own"
     );
     drop((store, points));

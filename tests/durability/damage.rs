@@ -39,7 +39,7 @@ fn damage(dir: &Path, random: &mut Random) -> String {
     // The database is most of a store, and most of the trials.
     let images: Vec<&PathBuf> = files
         .iter()
-        .filter(|f| f.parent().is_some_and(|dir| dir.ends_with("images")))
+        .filter(|f| f.parent().is_some_and(|dir| dir.ends_with("segments")))
         .collect();
     let file = match random.below(5) {
         0 => &files[random.below(files.len())],
@@ -204,10 +204,10 @@ fn a_database_that_lost_its_end_is_noticed() {
     let main = store.collection("main").open().expect("opened");
     main.add(crate::scene::items(80, 3)).expect("acknowledged");
     drop((store, main));
-    // An older database beside the witness of the younger: as if the end of sled's log was gone.
+    // An older database beside the newer commit counter: as if the end of sled's log was gone.
     for file in files(&old) {
         let name = file.file_name().expect("a name");
-        if name != "witness" && name != "lock" {
+        if name != "commits" && name != "lock" {
             let target = path.join("sled").join(name);
             let _ = std::fs::remove_file(&target);
             std::fs::copy(&file, target).expect("copied");
@@ -268,7 +268,7 @@ fn a_damaged_vector_in_an_image_ends_the_search_and_the_next_opening_makes_it_go
     filled(&path);
     let expected = look(&path).expect("whole");
     let segments = || {
-        let of_main = |file: &PathBuf| file.parent().is_some_and(|dir| dir.ends_with("images"));
+        let of_main = |file: &PathBuf| file.parent().is_some_and(|dir| dir.ends_with("segments"));
         let name = |file: &PathBuf| {
             file.file_name()
                 .is_some_and(|name| name.to_string_lossy().starts_with("0-"))
@@ -299,7 +299,7 @@ fn a_damaged_vector_in_an_image_ends_the_search_and_the_next_opening_makes_it_go
                 .recall(recall)
                 .run();
             assert!(
-                matches!(&refused, Err(Error::Damaged { part, .. }) if part.contains("image")),
+                matches!(&refused, Err(Error::Damaged { part, .. }) if part.contains("file")),
                 "{refused:?}"
             );
         }

@@ -77,7 +77,7 @@ impl Cut {
         let mut said = Vec::new();
         // A journal keeps the order of names: an old snapshot goes after the new one came.
         let snapshots = random.below(3);
-        for dir in ["", "sled", "sled/blobs", "sled/images"] {
+        for dir in ["", "sled", "sled/blobs", "sled/segments"] {
             fs::create_dir_all(to.join(dir)).expect("made");
         }
         for name in names(&self.before).union(&names(&self.after)) {
@@ -96,13 +96,13 @@ impl Cut {
                 Some(bytes)
             } else if self.acknowledged
                 && (file == "db"
-                    || ["sled/blobs", "sled/images"]
+                    || ["sled/blobs", "sled/segments"]
                         .iter()
                         .any(|d| name.starts_with(d)))
             {
                 // An image is named by a record that was acknowledged after it was synced.
                 after
-            } else if file == "witness" {
+            } else if file == "commits" {
                 if self.acknowledged && random.below(2) == 0 {
                     after
                 } else {

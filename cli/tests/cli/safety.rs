@@ -81,10 +81,10 @@ fn a_store_that_lost_its_end_is_refused_and_says_so_when_it_is_repaired() {
     let (store, old) = (home.path("affinis.store"), home.path("old"));
     copy_dir(&store, &old);
     home.ok(["delete", "c", "a"]);
-    let witness = fs::read(store.join("sled/witness")).unwrap();
+    let counter = fs::read(store.join("sled/commits")).unwrap();
     fs::remove_dir_all(&store).unwrap();
     copy_dir(&old, &store);
-    fs::write(store.join("sled/witness"), witness).unwrap();
+    fs::write(store.join("sled/commits"), counter).unwrap();
     for args in [
         &["verify"][..],
         &["stats", "c"],

@@ -1,7 +1,7 @@
 //! The integrity of one collection's records: what is damaged, and how each damage is remedied.
 //!
-//! [`Shelf::check`] walks through all tables once and gives [`Finding`]s, each with a [`Remedy`].
-//! `Store::verify` reports them; [`Shelf::repair`] applies their remedies in one transaction. What
+//! [`Tables::check`] walks through all tables once and gives [`Finding`]s, each with a [`Remedy`].
+//! `Store::verify` reports them; [`Tables::repair`] applies their remedies in one transaction. What
 //! follows from other records is written anew; what does not is removed and named.
 
 mod repair;
@@ -11,9 +11,9 @@ mod walk;
 
 use std::fmt;
 
+use super::digest::TableDigests;
 use super::records::{ItemRecord, QueryRecord, VersionRecord};
-use super::shelf::NAMES;
-use super::tally::Tally;
+use super::tables::NAMES;
 use crate::error::Error;
 
 pub(crate) use repair::Repairs;
@@ -32,8 +32,9 @@ pub(crate) struct Checks<'a> {
     pub(crate) segment: SegmentCheck<'a>,
     /// The key of a judged query's vector in the table of queries; `None` for a query without one.
     pub(crate) query_hash: &'a dyn Fn(&QueryRecord) -> Option<[u8; 16]>,
-    /// The damaged images, each with a reason, given the first slot that was never given out.
-    pub(crate) images: &'a dyn Fn(u32) -> Vec<(String, String)>,
+    /// The damaged segment files, each with a reason, given the first slot that was never given
+    /// out.
+    pub(crate) segment_files: &'a dyn Fn(u32) -> Vec<(String, String)>,
 }
 
 /// The result of one walk through a collection's tables.
@@ -42,7 +43,7 @@ pub(crate) struct Integrity {
     pub(crate) checked: u64,
     pub(crate) findings: Vec<Finding>,
     /// The digests of what the tables hold.
-    found: Tally,
+    found: TableDigests,
 }
 
 /// One damage, and what is to be done about it.
@@ -75,14 +76,14 @@ pub(crate) enum Place {
     Active(String),
     /// The stored graph of a segment.
     Graph(u64),
-    Image(String),
+    SegmentFile(String),
 }
 
 /// What a repair does about a finding.
 #[derive(Debug)]
 pub(crate) enum Remedy {
-    /// Other records say what it should be: it is written anew, or removed and made again when it is
-    /// next needed. Nothing is lost.
+    /// Other records say what it should be: it is written anew, or removed and made again when it
+    /// is next needed. Nothing is lost.
     Rebuild(Vec<Edit>),
     /// Nothing refers to it: it is removed, and nothing is lost.
     Discard(Vec<Edit>),
@@ -92,8 +93,8 @@ pub(crate) enum Remedy {
     Reset(Vec<Edit>, &'static str),
     /// The digest of a table is set to what the table holds.
     Recount,
-    /// The images are given up; they are made anew from the records.
-    DropImages,
+    /// The segment files are removed; they are made anew from the records.
+    DropSegmentFiles,
     /// There is none: a repair ends with this error. The disk fails, or another version of affinis
     /// wrote the record.
     None(Error),
@@ -111,7 +112,7 @@ pub(crate) enum Edit {
         table: usize,
         key: Vec<u8>,
     },
-    /// Removes all parts of a record.
+    /// Removes all chunks of a record.
     RemoveRecord {
         table: usize,
         number: u32,
@@ -127,7 +128,7 @@ impl Finding {
             | Remedy::Reset(..)
             | Remedy::Discard(_)
             | Remedy::Recount => format!("damaged: {}", self.damage),
-            Remedy::Rebuild(_) | Remedy::DropImages => {
+            Remedy::Rebuild(_) | Remedy::DropSegmentFiles => {
                 format!("damaged: {}; it can be rebuilt", self.damage)
             }
             Remedy::None(_) => self.damage.clone(),
@@ -149,7 +150,7 @@ impl fmt::Display for Place {
             Self::Version(version) => write!(f, "metric version {version}"),
             Self::Active(key) => write!(f, "which metric is {key}"),
             Self::Graph(segment) => write!(f, "the graph of segment {segment}"),
-            Self::Image(name) => f.write_str(name),
+            Self::SegmentFile(name) => f.write_str(name),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use sled::Batch;
 
-use super::super::catalog::put_tally;
-use super::super::shelf::{GRAPH, IDS, ITEMS, META, NAMES, REMOVED, Shelf, VECTORS, entry_hash};
-use super::super::tally::{TALLIED, Tally};
-use super::super::{images, lock};
+use super::super::catalog::put_digests;
+use super::super::digest::{DIGESTED, TableDigests};
+use super::super::tables::{GRAPH, IDS, ITEMS, META, NAMES, REMOVED, Tables, VECTORS, entry_hash};
+use super::super::{lock, manifest};
 use super::{Edit, Finding, Integrity, Place, Remedy};
 use crate::error::Result;
 
@@ -23,9 +23,9 @@ pub(crate) struct Repairs {
 /// The changes of a repair: for each table and key, the new value, or `None` where the entry goes.
 type Changes = BTreeMap<(usize, Vec<u8>), Option<Vec<u8>>>;
 
-impl Shelf {
-    /// Applies the remedies of all findings of a [check](Self::check) in one transaction. Nothing may
-    /// be written between the two.
+impl Tables {
+    /// Applies the remedies of all findings of a [check](Self::check) in one transaction. Nothing
+    /// may be written between the two.
     ///
     /// # Errors
     /// The error of a finding that has no remedy; nothing is changed then.
@@ -38,7 +38,7 @@ impl Shelf {
         }
         let mut done = Repairs::default();
         let mut changes = Changes::new();
-        let mut drop_images = false;
+        let mut drop_files = false;
         let mut recounted = Vec::new();
         for Finding {
             place,
@@ -61,8 +61,8 @@ impl Shelf {
                     self.collect(edits, &mut changes)?;
                     done.lost.push(format!("{told}; {default}"));
                 }
-                Remedy::DropImages => {
-                    drop_images = true;
+                Remedy::DropSegmentFiles => {
+                    drop_files = true;
                     done.rebuilt.push(told);
                 }
                 Remedy::Recount => {
@@ -72,12 +72,12 @@ impl Shelf {
                 }
             }
         }
-        // Images repeat these tables.
-        drop_images |= changes
+        // Segment files repeat these tables.
+        drop_files |= changes
             .keys()
             .any(|(table, _)| [ITEMS, IDS, VECTORS, GRAPH, REMOVED].contains(table));
         let digests = self.digests_after(found, &changes)?;
-        self.apply(changes, digests, drop_images, |before| {
+        self.apply(changes, digests, drop_files, |before| {
             for (table, told) in recounted {
                 // Where the edits brought all of a table back, they were named.
                 if digests[table] == before[table] {
@@ -104,7 +104,7 @@ impl Shelf {
                     changes.insert((table, key), None);
                 }
                 Edit::RemoveRecord { table, number } => {
-                    for key in self.part_keys(table, number, 0) {
+                    for key in self.chunk_keys(table, number, 0) {
                         changes.insert((table, key?.to_vec()), None);
                     }
                 }
@@ -114,9 +114,9 @@ impl Shelf {
     }
 
     /// The digests of the tables once the changes are made.
-    fn digests_after(&self, found: Tally, changes: &Changes) -> Result<Tally> {
+    fn digests_after(&self, found: TableDigests, changes: &Changes) -> Result<TableDigests> {
         let mut digests = found;
-        for ((table, key), value) in changes.iter().filter(|((table, _), _)| *table < TALLIED) {
+        for ((table, key), value) in changes.iter().filter(|((table, _), _)| *table < DIGESTED) {
             if let Some(old) = self.get(*table, key)? {
                 digests[*table].remove(entry_hash(*table, key, &old));
             }
@@ -132,9 +132,9 @@ impl Shelf {
     fn apply(
         &self,
         changes: Changes,
-        digests: Tally,
-        drop_images: bool,
-        report: impl FnOnce(&Tally),
+        digests: TableDigests,
+        drop_files: bool,
+        report: impl FnOnce(&TableDigests),
     ) -> Result<()> {
         let mut batches: [Batch; NAMES.len()] = Default::default();
         for ((table, key), value) in changes {
@@ -143,21 +143,21 @@ impl Shelf {
                 None => batches[table].remove(key),
             }
         }
-        if drop_images {
-            batches[META].remove(images::RECORD);
+        if drop_files {
+            batches[META].remove(manifest::KEY);
         }
         let mut catalog = Batch::default();
-        let mut stored = lock(&self.tally);
+        let mut stored = lock(&self.digests);
         if *stored != digests {
-            put_tally(&mut catalog, self.number, &digests)?;
+            put_digests(&mut catalog, self.number, &digests)?;
         }
         let all: Vec<_> = self.trees.iter().zip(batches).collect();
         self.database().commit(&all, catalog)?;
         report(&stored);
         *stored = digests;
         drop(stored);
-        if drop_images {
-            self.sweep_images(None)?;
+        if drop_files {
+            self.sweep_segment_files(None)?;
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::super::shelf::{
-    GRAPH, IDS, ITEMS, JUDGEMENTS, META, NEXT_JUDGEMENT, NEXT_SLOT, QUERIES, Shelf, VECTORS,
-    part_key,
+use super::super::tables::{
+    GRAPH, IDS, ITEMS, JUDGEMENTS, META, NEXT_JUDGEMENT, NEXT_SLOT, QUERIES, Tables, VECTORS,
+    chunk_key,
 };
 use super::super::{Database, Opening};
 use crate::{Error, Item, Judgement, Query, Store};
@@ -33,29 +33,29 @@ fn store(path: &Path) {
 }
 
 /// Damages records behind the store's back.
-fn damage(path: &Path, harm: impl Fn(&Shelf)) {
+fn damage(path: &Path, harm: impl Fn(&Tables)) {
     let opening = Opening {
         cache_bytes: 1 << 20,
         ..Opening::default()
     };
     let database = Database::open(path, &opening).expect("opened");
     let record = database.collection("c").expect("read").expect("there");
-    harm(&Shelf::open(database.clone(), &record).expect("opened"));
+    harm(&Tables::open(database.clone(), &record).expect("opened"));
     database.flush().expect("flushed");
 }
 
-fn flip(shelf: &Shelf, tree: usize, key: &[u8]) {
-    let mut value = shelf.trees[tree]
+fn flip(tables: &Tables, tree: usize, key: &[u8]) {
+    let mut value = tables.trees[tree]
         .get(key)
         .expect("read")
         .expect("there")
         .to_vec();
     let last = value.len() - 1;
     value[last] ^= 1;
-    shelf.trees[tree].insert(key, value).expect("written");
+    tables.trees[tree].insert(key, value).expect("written");
 }
 
-type Harm = fn(&Shelf);
+type Harm = fn(&Tables);
 
 #[test]
 fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
@@ -102,9 +102,14 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
             Some("i3"),
             9,
         ),
-        (|s| flip(s, ITEMS, &part_key(3, 0)), "slot 3", Some("i3"), 9),
         (
-            |s| drop(s.trees[ITEMS].remove(part_key(5, 1))),
+            |s| flip(s, ITEMS, &chunk_key(3, 0)),
+            "slot 3",
+            Some("i3"),
+            9,
+        ),
+        (
+            |s| drop(s.trees[ITEMS].remove(chunk_key(5, 1))),
             "part",
             Some("i5"),
             9,
@@ -180,9 +185,9 @@ fn a_collection_with_fewer_records_than_were_stored_is_not_opened() {
         let home = tempfile::tempdir().expect("a directory");
         let path = home.path().join("s");
         store(&path);
-        damage(&path, |shelf| drop(shelf.trees[tree].remove(&key)));
+        damage(&path, |tables| drop(tables.trees[tree].remove(&key)));
         {
-            // Images still have all of it.
+            // The segment files still hold all of it.
             let store = Store::open(&path).expect("opened");
             let points = store.collection("c").open().expect("opened");
             assert_eq!(
@@ -196,15 +201,17 @@ fn a_collection_with_fewer_records_than_were_stored_is_not_opened() {
             );
             assert_ne!(store.verify().expect("verified").problems, []);
         }
-        damage(&path, |shelf| shelf.drop_images().expect("dropped"));
+        damage(&path, |tables| {
+            tables.drop_segment_files().expect("dropped")
+        });
         let refused = Store::open(&path).expect("opened").collection("c").open();
         assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
     }
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     store(&path);
-    damage(&path, |shelf| {
-        drop(shelf.trees[ITEMS].remove(part_key(3, 0)))
+    damage(&path, |tables| {
+        drop(tables.trees[ITEMS].remove(chunk_key(3, 0)))
     });
     let store = Store::open(&path).expect("opened");
     let points = store.collection("c").open().expect("opened");
@@ -225,7 +232,9 @@ fn a_lost_entry_of_the_catalogue_is_not_an_empty_store() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
     store(&path);
-    damage(&path, |shelf| drop(shelf.database().catalog.remove(b"c/c")));
+    damage(&path, |tables| {
+        drop(tables.database().catalog.remove(b"c/c"))
+    });
     let refused = Store::open(&path).expect_err("refused");
     assert!(
         matches!(&refused, Error::Damaged { part, .. } if part == "the catalogue"),

@@ -5,34 +5,34 @@ use std::sync::Arc;
 
 use sled::IVec;
 
+use super::super::digest::{DIGESTED, TableDigests};
 use super::super::precision::Precision;
 use super::super::records::{ItemRecord, JudgementRecord, VersionRecord};
-use super::super::shelf::{
+use super::super::tables::{
     ACTIVE, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META, METRICS, NEXT_JUDGEMENT, NEXT_SLOT,
-    NEXT_VERSION, QUERIES, REMOVED, Shelf, VECTORS, entry_hash, part_key, segment_of, split_key,
+    NEXT_VERSION, QUERIES, REMOVED, Tables, VECTORS, chunk_key, entry_hash, segment_of, split_key,
 };
-use super::super::tally::{TALLIED, Tally};
 use super::super::{codec, lock};
 use super::{Checks, Edit, Finding, Integrity, Place, Remedy};
 use crate::error::{Error, Result};
 
-impl Shelf {
+impl Tables {
     /// Reads every record once, and checks its checksum, that records agree with each other, and
     /// that the tables hold what was stored. Nobody may write meanwhile.
     pub(crate) fn check(&self, checks: &Checks<'_>) -> Integrity {
         let mut walk = Walk {
-            shelf: self,
+            tables: self,
             checks,
             checked: 0,
             findings: Vec::new(),
-            found: Tally::default(),
+            found: TableDigests::default(),
             poisoned: false,
         };
         let next_slot = walk.items();
         walk.judgements();
         walk.versions();
         walk.graph(next_slot);
-        walk.images(next_slot);
+        walk.segment_files(next_slot);
         Integrity {
             checked: walk.checked,
             findings: walk.findings,
@@ -42,17 +42,17 @@ impl Shelf {
 }
 
 struct Walk<'a> {
-    shelf: &'a Shelf,
+    tables: &'a Tables,
     checks: &'a Checks<'a>,
     checked: u64,
     findings: Vec<Finding>,
     /// Of the tables that were walked through so far.
-    found: Tally,
+    found: TableDigests,
     /// Whether it was found that the handle is poisoned, so that nothing more can be read.
     poisoned: bool,
 }
 
-/// What is known of a record, or of a part of one.
+/// What is known of a record.
 #[derive(Debug, Default)]
 enum State {
     #[default]
@@ -90,24 +90,24 @@ struct Broken {
     entries: Vec<Vec<u8>>,
 }
 
-/// A record that is put together from its parts, in the order of their keys.
-struct Parts {
+/// A record that is put together from its chunks, in the order of their keys.
+struct Chunks {
     bytes: Vec<u8>,
     first: u16,
     next: u32,
-    /// Whether the last part was seen.
+    /// Whether the last chunk was seen.
     whole: bool,
 }
 
-/// A metric version, part by part.
+/// A metric version, put together from its chunks.
 struct StoredVersion {
     number: u32,
     header: State,
     record: Option<VersionRecord>,
-    metric: Parts,
+    metric: Chunks,
 }
 
-impl Parts {
+impl Chunks {
     fn from(first: u16) -> Self {
         Self {
             bytes: Vec::new(),
@@ -117,16 +117,16 @@ impl Parts {
         }
     }
 
-    /// Adds a part. What comes behind a gap or behind the last part belongs to nothing.
-    fn add(&mut self, part: u16, value: &[u8]) {
-        if !self.whole && u32::from(part) == self.next {
+    /// Adds a chunk. Chunks after a gap or after the last one are ignored.
+    fn add(&mut self, chunk: u16, value: &[u8]) {
+        if !self.whole && u32::from(chunk) == self.next {
             self.bytes.extend_from_slice(value);
             self.next += 1;
             self.whole = value.len() != CHUNK;
         }
     }
 
-    /// The record's bytes, or the reason why there are none; `None` where it has no first part.
+    /// The record's bytes, or the reason why there are none; `None` where it has no first chunk.
     fn finish(self) -> Option<Result<Vec<u8>, String>> {
         if self.next == u32::from(self.first) {
             None
@@ -176,7 +176,7 @@ impl<'a> Walk<'a> {
 
     /// An entry whose key no record has.
     fn find_stray(&mut self, table: usize, key: &[u8]) {
-        let place = Place::Table(self.shelf.number, table);
+        let place = Place::Table(self.tables.number, table);
         let damage = "the key of an entry is malformed";
         self.find(place, damage, Remedy::Discard(remove(table, key)));
     }
@@ -196,12 +196,12 @@ impl<'a> Walk<'a> {
     /// Visits all entries of a table and compares it with its digest. Gives whether all of it could
     /// be read: an error ends the walk through the table, and is one finding.
     fn table(&mut self, table: usize, mut visit: impl FnMut(&mut Self, IVec, IVec)) -> bool {
-        let shelf: &'a Shelf = self.shelf;
-        let place = Place::Table(shelf.number, table);
-        for entry in shelf.raw(table) {
+        let tables: &'a Tables = self.tables;
+        let place = Place::Table(tables.number, table);
+        for entry in tables.raw(table) {
             match entry {
                 Ok((key, value)) => {
-                    if table < TALLIED {
+                    if table < DIGESTED {
                         self.found[table].add(entry_hash(table, &key, &value));
                     }
                     visit(self, key, value);
@@ -212,9 +212,9 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        if table < TALLIED {
+        if table < DIGESTED {
             self.checked += 1;
-            let stored = lock(&shelf.tally)[table];
+            let stored = lock(&tables.digests)[table];
             if let Some(damage) = self.found[table].differs(stored) {
                 self.find(place, damage, Remedy::Recount);
             }
@@ -255,35 +255,35 @@ impl<'a> Walk<'a> {
             }
             self.broken_items(items);
         }
-        let read = self.shelf.next_slot().map(u64::from);
+        let read = self.tables.next_slot().map(u64::from);
         let next = self.counter(NEXT_SLOT, read, least);
         u32::try_from(next).unwrap_or(u32::MAX)
     }
 
     /// Reads the records of the items.
     fn records(&mut self, slots: &mut BTreeMap<u32, StoredSlot>) -> bool {
-        let mut current: Option<(u32, Parts)> = None;
+        let mut current: Option<(u32, Chunks)> = None;
         let is_read = self.table(ITEMS, |walk, key, value| {
-            let Ok((slot, part)) = split_key(&key) else {
+            let Ok((slot, chunk)) = split_key(&key) else {
                 return walk.find_stray(ITEMS, &key);
             };
-            if let Some((before, parts)) = current.take_if(|(before, _)| *before != slot) {
-                slots.insert(before, walk.record(before, parts));
+            if let Some((before, chunks)) = current.take_if(|(before, _)| *before != slot) {
+                slots.insert(before, walk.record(before, chunks));
             }
-            let (_, parts) = current.get_or_insert_with(|| (slot, Parts::from(0)));
-            parts.add(part, &value);
+            let (_, chunks) = current.get_or_insert_with(|| (slot, Chunks::from(0)));
+            chunks.add(chunk, &value);
         });
-        if is_read && let Some((slot, parts)) = current {
-            slots.insert(slot, self.record(slot, parts));
+        if is_read && let Some((slot, chunks)) = current {
+            slots.insert(slot, self.record(slot, chunks));
         }
         is_read
     }
 
     /// Checks the record of an item.
-    fn record(&mut self, slot: u32, parts: Parts) -> StoredSlot {
+    fn record(&mut self, slot: u32, chunks: Chunks) -> StoredSlot {
         self.checked += 1;
         let mut stored = StoredSlot::default();
-        let bytes = match parts.finish() {
+        let bytes = match chunks.finish() {
             None => return stored,
             Some(Err(damage)) => {
                 stored.record = State::Damaged(damage);
@@ -305,21 +305,21 @@ impl<'a> Walk<'a> {
 
     /// Reads the vectors of the items.
     fn vectors(&mut self, slots: &mut BTreeMap<u32, StoredSlot>) -> bool {
-        let shelf = self.shelf;
+        let tables = self.tables;
         self.table(VECTORS, |walk, key, value| {
             let Ok(slot) = <[u8; 4]>::try_from(&*key).map(u32::from_be_bytes) else {
                 return walk.find_stray(VECTORS, &key);
             };
             walk.checked += 1;
             let name = || format!("the vector of slot {slot}");
-            let read = shelf.read_vector(&value, shelf.precision, &name);
+            let read = tables.read_vector(&value, tables.precision, &name);
             let (state, _) = walk.state(|| Place::Item { slot, id: None }, read);
             slots.entry(slot).or_default().vector = state;
         })
     }
 
-    /// Compares the ids with the items: an id must stand for the slot of the item that has it. Gives
-    /// the slots of the sound items whose ids were found, if all ids could be read.
+    /// Compares the ids with the items: an id must stand for the slot of the item that has it.
+    /// Gives the slots of the sound items whose ids were found, if all ids could be read.
     fn ids(&mut self, items: &mut Items) -> Option<BTreeSet<u32>> {
         let mut named = BTreeSet::new();
         let is_read = self.table(IDS, |walk, key, value| {
@@ -409,7 +409,7 @@ impl<'a> Walk<'a> {
 
     /// Checks the judgements, and that each query's vector is there and is asked by one.
     fn judgements(&mut self) {
-        let shelf = self.shelf;
+        let tables = self.tables;
         let mut queries = BTreeMap::new();
         let queries_are_read = self.table(QUERIES, |walk, key, value| {
             let Ok(hash) = <[u8; 16]>::try_from(&*key) else {
@@ -417,7 +417,7 @@ impl<'a> Walk<'a> {
             };
             walk.checked += 1;
             let name = || "a judged query".to_owned();
-            let read = shelf.read_vector(&value, Precision::F32, &name);
+            let read = tables.read_vector(&value, Precision::F32, &name);
             let (state, _) = walk.state(|| Place::Query, read);
             queries.insert(hash, state);
         });
@@ -453,7 +453,7 @@ impl<'a> Walk<'a> {
                 self.find(Place::Query, damage, Remedy::Discard(edits));
             }
         }
-        self.counter(NEXT_JUDGEMENT, shelf.next_judgement(), next);
+        self.counter(NEXT_JUDGEMENT, tables.next_judgement(), next);
     }
 
     /// Reads a judgement. Gives the key of its query's vector, if it has one, or the damage.
@@ -476,7 +476,7 @@ impl<'a> Walk<'a> {
         let mut known: BTreeMap<u32, Option<VersionRecord>> = BTreeMap::new();
         let mut next = 1;
         let are_read = self.table(METRICS, |walk, key, value| {
-            let Ok((number, part)) = split_key(&key) else {
+            let Ok((number, chunk)) = split_key(&key) else {
                 return walk.find_stray(METRICS, &key);
             };
             next = u64::from(number) + 1;
@@ -487,13 +487,13 @@ impl<'a> Walk<'a> {
                 number,
                 header: State::Missing,
                 record: None,
-                metric: Parts::from(1),
+                metric: Chunks::from(1),
             });
-            if part == 0 {
+            if chunk == 0 {
                 let read = VersionRecord::decode(&value, number);
                 (version.header, version.record) = walk.state(|| Place::Version(number), read);
             } else {
-                version.metric.add(part, &value);
+                version.metric.add(chunk, &value);
             }
         });
         if are_read {
@@ -503,7 +503,7 @@ impl<'a> Walk<'a> {
             self.parents(&known);
             self.active(&known);
         }
-        let read = self.shelf.next_version().map(u64::from);
+        let read = self.tables.next_version().map(u64::from);
         self.counter(NEXT_VERSION, read, next);
     }
 
@@ -534,8 +534,8 @@ impl<'a> Walk<'a> {
     }
 
     /// The reason why a version's metric cannot be used, if it cannot.
-    fn metric(&mut self, number: u32, record: &VersionRecord, parts: Parts) -> Option<String> {
-        let bytes = match parts.finish() {
+    fn metric(&mut self, number: u32, record: &VersionRecord, chunks: Chunks) -> Option<String> {
+        let bytes = match chunks.finish() {
             None => None,
             Some(Ok(bytes)) => Some(bytes),
             Some(Err(damage)) => return Some(format!("its metric: {damage}")),
@@ -569,7 +569,7 @@ impl<'a> Walk<'a> {
             let place = Place::Version(*number);
             match reset.encode() {
                 Ok(header) => {
-                    let edits = put(METRICS, &part_key(*number, 0), &header);
+                    let edits = put(METRICS, &chunk_key(*number, 0), &header);
                     let damage = format!("its parent {parent} is missing");
                     self.find(
                         place,
@@ -584,11 +584,11 @@ impl<'a> Walk<'a> {
 
     /// Checks that the active metrics are of versions that can be used.
     fn active(&mut self, known: &BTreeMap<u32, Option<VersionRecord>>) {
-        let shelf = self.shelf;
-        for entry in shelf.prefixed(ACTIVE) {
+        let tables = self.tables;
+        for entry in tables.prefixed(ACTIVE) {
             let (key, value) = match entry {
                 Ok(entry) => entry,
-                Err(error) => return self.find_error(Place::Table(shelf.number, META), error),
+                Err(error) => return self.find_error(Place::Table(tables.number, META), error),
             };
             let version = <[u8; 8]>::try_from(&*value).ok().map(u64::from_le_bytes);
             let number = version.and_then(|version| u32::try_from(version).ok());
@@ -643,9 +643,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn images(&mut self, next_slot: u32) {
-        for (name, damage) in (self.checks.images)(next_slot) {
-            self.find(Place::Image(name), damage, Remedy::DropImages);
+    fn segment_files(&mut self, next_slot: u32) {
+        for (name, damage) in (self.checks.segment_files)(next_slot) {
+            self.find(Place::SegmentFile(name), damage, Remedy::DropSegmentFiles);
         }
     }
 }

@@ -1,28 +1,31 @@
-//! What a collection's trees should hold: how many entries each, and a hash of all their keys.
+//! Table digests: the number of entries that each table of a collection should hold, and a hash of
+//! their keys.
 //!
-//! Every record has a checksum of its own, so damage inside one is noticed. The tally notices one
-//! that is not there, or that should not be there. It changes in the same transaction as the trees.
+//! The checksum of a record shows damage inside it. The digest shows that a record is missing, or
+//! that one is there which was not stored. It changes in the same transaction as the table.
 
 use serde::{Deserialize, Serialize};
 
-/// The trees that are tallied: all whose loss would make answers wrong. The graph and the
+/// Number of tables that have a digest: those whose loss would make answers wrong. Graphs and
 /// calibrations can be made again.
-pub(super) const TALLIED: usize = 6;
+pub(super) const DIGESTED: usize = 6;
 
-/// One tree's count. The hash does not depend on the order, so that it follows each write.
+/// The digest of one table: its number of entries, and the exclusive or of their hashes, which does
+/// not depend on their order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Count {
+pub(super) struct TableDigest {
     pub(super) entries: u64,
     keys: u64,
 }
 
-/// All trees of a collection, in the order of their names.
-pub(super) type Tally = [Count; TALLIED];
+/// The digests of a collection's tables, in the order of the tables.
+pub(super) type TableDigests = [TableDigest; DIGESTED];
 
-/// What a transaction changes of a [`Tally`].
-pub(super) type Delta = [(i64, u64); TALLIED];
+/// The change of the digests by a transaction: for each table, the entries added less those
+/// removed, and the exclusive or of the hashes of both.
+pub(super) type Delta = [(i64, u64); DIGESTED];
 
-impl Count {
+impl TableDigest {
     pub(super) fn add(&mut self, hash: u64) {
         self.entries += 1;
         self.keys ^= hash;
@@ -33,7 +36,7 @@ impl Count {
         self.keys ^= hash;
     }
 
-    /// The count after a change; `None` when more was removed than there is.
+    /// The digest after a change; `None` where more entries were removed than there were.
     pub(super) fn changed(self, (entries, keys): (i64, u64)) -> Option<Self> {
         Some(Self {
             entries: self.entries.checked_add_signed(entries)?,
@@ -41,25 +44,26 @@ impl Count {
         })
     }
 
-    /// What differs from the count that should be, in words.
-    pub(super) fn differs(self, should: Self) -> Option<String> {
-        if self == should {
+    /// The difference from the digest that was stored, in words; `None` where there is none.
+    pub(super) fn differs(self, stored: Self) -> Option<String> {
+        if self == stored {
             None
-        } else if self.entries == should.entries {
+        } else if self.entries == stored.entries {
             Some(format!(
                 "it holds other entries than the {} that were stored",
-                should.entries
+                stored.entries
             ))
         } else {
             Some(format!(
                 "it holds {} entries, and {} were stored",
-                self.entries, should.entries
+                self.entries, stored.entries
             ))
         }
     }
 }
 
-/// The hash of an entry: of its key, and of its value where that has no checksum of its own.
+/// The hash of an entry: of its key, and of `value`, which is empty where the value has a checksum
+/// of its own.
 pub(super) fn hash(key: &[u8], value: &[u8]) -> u64 {
     let length = (key.len() as u64).to_le_bytes();
     let mut short = [0; 64];
