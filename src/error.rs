@@ -1,5 +1,5 @@
-//! One error type at the front, classed by who must act: the caller, whoever runs the machine, or
-//! nobody but us.
+//! The error type of the crate, in three classes by who must act: the caller, the operator of the
+//! machine, or the developers of affinis.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use crate::encode::EncodeError;
 use crate::model::VersionId;
 use crate::plugin::LearnError;
 
-/// What the crate's functions return.
+/// The result type of the crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong, with what to look at and what to do.
+/// An error of the crate. Its message names what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -54,7 +54,7 @@ pub enum Error {
         /// Which limit and how.
         reason: String,
     },
-    /// An id that stands twice in one input.
+    /// An id that occurs twice in one input.
     #[error(
         "id {id:?} stands twice in one input: items number {first} and {second}; keep one of them"
     )]
@@ -74,10 +74,10 @@ pub enum Error {
         /// The ids.
         ids: Vec<String>,
     },
-    /// A query that cannot be asked.
+    /// A query that cannot be answered.
     #[error("the query cannot be answered: {0}")]
     InvalidQuery(String),
-    /// A filter that is not understood.
+    /// A filter that cannot be parsed.
     #[error("the filter is wrong at {at}: {reason}")]
     InvalidFilter {
         /// Path into the filter, such as `year.$gte`.
@@ -93,7 +93,7 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A version of a history that cannot be taken in; nothing of the history was.
+    /// A version of a history that cannot be imported; nothing of the history was imported.
     #[error("metric version {version} cannot be restored: {reason}")]
     InvalidVersion {
         /// Its number.
@@ -102,11 +102,11 @@ pub enum Error {
         reason: String,
     },
     /// A refit without judgements.
-    #[error("there are no judgements to learn from{0}; give some with `judge` first")]
+    #[error("there are no judgements to learn from{0}; give some with `Collection::judge` first")]
     NoJudgements(String),
     /// A metric version that does not exist.
     #[error(
-        "collection {collection:?} has no metric version {version}; `metrics` lists what it has"
+        "collection {collection:?} has no metric version {version}; `Collection::metrics` lists what it has"
     )]
     UnknownVersion {
         /// The collection's name.
@@ -124,8 +124,8 @@ pub enum Error {
         "the active metric is version 0 (the built-in distance), which has no parent to go back to"
     )]
     NothingToRollBack,
-    /// A matrix that cannot be a metric of this collection, or any other thing the caller asked
-    /// that cannot be.
+    /// A matrix that cannot be a metric of this collection, or another request that cannot be
+    /// fulfilled.
     #[error("{0}")]
     Invalid(String),
 
@@ -141,7 +141,7 @@ pub enum Error {
         /// Those there are.
         known: Vec<String>,
     },
-    /// Opened with settings other than it was made with.
+    /// A collection opened with other settings than it was created with.
     #[error(
         "collection {name:?} was made with {what} {made:?}, not {given:?}; open it without naming one, or make a new collection"
     )]
@@ -167,7 +167,7 @@ pub enum Error {
         /// Name and fingerprint of the one given.
         given: String,
     },
-    /// A text where no encoder is at hand.
+    /// A text for a collection that has no encoder.
     #[error("collection {name:?} cannot encode a text: {reason}")]
     NoEncoder {
         /// The collection's name.
@@ -204,24 +204,36 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
-    /// Written by a later affinis.
-    #[error("{part} has format {found}, and this affinis reads up to {known}; use a newer affinis")]
-    NewerFormat {
-        /// What was read.
+    /// A store or record that an earlier affinis wrote, in a format that this one does not read.
+    #[error(
+        "{part} was written by an earlier affinis (format {found}, and this one reads {known}); export its collections with that version and import them here"
+    )]
+    OlderFormat {
+        /// The store or record.
         part: String,
         /// Its format number.
         found: u32,
-        /// The newest that is known.
+        /// The format number that this version reads.
         known: u32,
     },
-    /// Stored bytes that are not what was written.
+    /// A store or record that a later affinis wrote.
+    #[error("{part} has format {found}, and this affinis reads up to {known}; use a newer affinis")]
+    NewerFormat {
+        /// The store or record.
+        part: String,
+        /// Its format number.
+        found: u32,
+        /// The format number that this version reads.
+        known: u32,
+    },
+    /// Stored bytes that differ from what was written.
     #[error(
-        "{part} is damaged: {reason}; `verify` shows all of it and `verify --repair` rebuilds what can be rebuilt; the rest must come from a backup"
+        "{part} is damaged: {reason}; `Store::verify` lists all damage, and `StoreBuilder::repair` rebuilds what can be rebuilt; the rest must come from a backup"
     )]
     Damaged {
-        /// Which record or file.
+        /// The record, table or file.
         part: String,
-        /// What does not fit.
+        /// The damage.
         reason: String,
     },
     /// A file operation failed.
@@ -229,25 +241,25 @@ pub enum Error {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// The system's word.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// sled failed to read or write.
-    #[error("the database could not {action}: {reason}")]
+    /// The database failed to read or write.
+    #[error("the database could not {action}: {source}")]
     Storage {
-        /// What it was asked.
+        /// What it was asked to do, such as `commit a write`.
         action: &'static str,
-        /// Its word.
-        reason: String,
+        /// The database's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An earlier write could not be made durable, or sled broke down. Nothing is written or read
-    /// any more, because memory may be ahead of the disk; searches that need neither texts nor
-    /// metadata are answered from what was acknowledged.
+    /// An earlier write could not be made durable, or the database panicked. The handle then
+    /// neither reads nor writes the database, because memory may be ahead of the disk. Searches
+    /// that need neither texts nor metadata are answered from what was acknowledged.
     #[error(
-        "an earlier operation left it open what is on disk ({0}), so this handle neither writes nor reads; close the store and open it again: everything acknowledged is there"
+        "after an earlier failure ({0}) it is unknown what is on disk, so this handle neither writes nor reads; close the store and open it again: everything acknowledged is there"
     )]
     Poisoned(String),
-    /// The caller asked to stop.
+    /// The caller cancelled the operation.
     #[error("cancelled")]
     Cancelled,
 }
@@ -269,9 +281,9 @@ pub(crate) fn list(names: &[String]) -> String {
 
 /// A text cut to what fits in a message.
 pub(crate) fn cut(text: &str) -> String {
-    const MOST: usize = 60;
-    if text.chars().count() <= MOST {
+    const MAX_CHARS: usize = 60;
+    if text.chars().count() <= MAX_CHARS {
         return text.to_owned();
     }
-    text.chars().take(MOST).chain("...".chars()).collect()
+    text.chars().take(MAX_CHARS).chain("...".chars()).collect()
 }

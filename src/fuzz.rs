@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::index::{Config, Index, SearchParams, Versioned};
 use crate::items::for_index;
 use crate::metric::Distance;
-use crate::persist::{Image, image_bytes, read_any_record};
+use crate::persist::{SegmentFile, read_any_record, segment_file_bytes};
 
 /// A record's bytes are refused, or read.
 pub fn record(data: &[u8]) {
@@ -63,7 +63,7 @@ pub fn image(data: &[u8]) {
         }
     }
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-    look_into(&image_bytes(&parts));
+    look_into(&segment_file_bytes(&parts));
 }
 
 const IMAGED: u32 = 60;
@@ -95,7 +95,7 @@ fn sound_parts() -> Vec<Vec<u8>> {
 }
 
 fn look_into(bytes: &[u8]) {
-    let Ok(image) = Image::in_memory(bytes) else {
+    let Ok(image) = SegmentFile::in_memory(bytes) else {
         return;
     };
     let base = Distance::default().metric(3);
@@ -103,7 +103,7 @@ fn look_into(bytes: &[u8]) {
         background: false,
         ..Config::new(base.clone())
     };
-    let header: Vec<u8> = image.part(0).to_vec();
+    let header: Vec<u8> = image.section(0).to_vec();
     let id = header
         .first_chunk::<8>()
         .map_or(0, |id| u64::from_le_bytes(*id));
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn hostile_images_are_refused_or_stay_within_themselves() {
         let parts = sound_parts();
-        let whole = image_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let whole = segment_file_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
         drive(
             "image",
             image,

@@ -1,71 +1,64 @@
-//! What is done to a whole store: backup while it is in use; restoring, compacting and repairing
-//! while it is closed.
+//! Maintenance of a whole store: backup while it is in use; restore, compaction and repair while it
+//! is closed.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::collection::Inner;
+use crate::collection::StillGuard;
 use crate::error::{Error, Result};
-use crate::items::repair;
-use crate::persist::{Database, Opening, Repairs, Shelf};
+use crate::items::check;
+use crate::persist::{Database, Opening, Repairs, Tables};
 use crate::store::{Store, StoreBuilder, VerifyReport};
 
-/// What compacting a store did.
+/// The result of [`StoreBuilder::compact`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Compacted {
-    /// Bytes of the database's files before.
+    /// Size of the database's files before, in bytes.
     pub before: u64,
-    /// Bytes of the database's files after.
+    /// Size of the database's files after, in bytes.
     pub after: u64,
 }
 
-/// What a repair did.
-#[must_use = "it says what was found"]
+/// The result of [`StoreBuilder::repair`].
+#[must_use = "it names what was lost"]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RepairReport {
-    /// What was made again from other records: nothing of it is lost.
+    /// What was made again from other records, or removed because nothing refers to it: nothing of
+    /// it is lost.
     pub rebuilt: Vec<String>,
-    /// What could not be read and was removed. It must come from a backup.
+    /// What could not be used and was removed. Only a backup can bring it back.
     pub lost: Vec<String>,
-    /// The store as it is now.
+    /// The result of verifying the repaired store.
     pub verified: VerifyReport,
 }
 
 impl Store {
-    /// Writes the store to a directory that is empty or not there, as it is at one moment; the
-    /// store can be used meanwhile. Writes wait until it is done, searches do not. The backup is
-    /// itself a store, without what was overwritten and removed.
+    /// Writes a backup of the store, as it is at one moment, to a directory that is empty or does
+    /// not exist. Writes wait until it is complete, searches go on. The backup is a store itself,
+    /// without overwritten and removed entries.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the directory has something in it; [`Error::Damaged`] when records
-    /// of the store are missing; [`Error::Io`]. No backup is there then.
+    /// [`Error::Invalid`] when the directory is not empty; [`Error::Damaged`] when records of the
+    /// store are missing; [`Error::Io`]. Then no backup is written.
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<()> {
         let open = self.lock_collections();
-        let opened: Vec<Arc<Inner>> = open.values().cloned().collect();
-        still(&opened, &mut || self.database().backup(directory.as_ref()))
-    }
-}
-
-/// Runs something while nobody writes to any of the collections.
-fn still<T>(collections: &[Arc<Inner>], work: &mut dyn FnMut() -> T) -> T {
-    match collections.split_first() {
-        Some((first, rest)) => first.while_still(|| still(rest, work)),
-        None => work(),
+        let _still: Vec<StillGuard<'_>> = open.values().map(|inner| inner.hold_still()).collect();
+        self.database().backup(directory.as_ref())
     }
 }
 
 impl StoreBuilder {
-    /// Puts a backup in the place of the store at `path`, which must be closed, or makes a store of
-    /// it there. The backup is copied and verified first; until then, and when it is found damaged,
-    /// the store stays as it is. The backup itself is only read.
+    /// Replaces the store at `path`, which must be closed, by a backup, or creates a store from it
+    /// there. The backup is copied and verified first: if that fails, the store stays as it is. The
+    /// backup is only read.
     ///
     /// # Errors
-    /// [`Error::NotAStore`] when `backup` holds none; [`Error::Locked`]; [`Error::Damaged`] naming
-    /// the first thing that is wrong with the backup; [`Error::Io`].
+    /// [`Error::NotAStore`] when `backup` holds no store; [`Error::OlderFormat`];
+    /// [`Error::Locked`]; [`Error::Damaged`] with the first damage in the backup; [`Error::Io`].
     pub fn restore(self, backup: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<VerifyReport> {
         let opening = Opening {
             create: true,
@@ -73,9 +66,9 @@ impl StoreBuilder {
         };
         let mut report = None;
         Database::restore(backup.as_ref(), path.as_ref(), &opening, |database| {
-            // A backup that was opened has images. They stay there.
+            // A backup that was opened as a store has segment files, which are not copied.
             for (_, record) in database.collections()? {
-                Shelf::open(Arc::clone(&database), &record)?.drop_images()?;
+                Tables::open(Arc::clone(&database), &record)?.drop_segment_files()?;
             }
             let found = self.over(database).verify()?;
             if let Some(problem) = found.problems.first() {
@@ -97,7 +90,7 @@ impl StoreBuilder {
         }))
     }
 
-    /// Writes the database of the store at `path`, which must be closed, anew: without what was
+    /// Rewrites the database of the store at `path`, which must be closed, without what was
     /// overwritten, removed and forgotten. A crash leaves the old database or the new one.
     ///
     /// # Errors
@@ -108,14 +101,14 @@ impl StoreBuilder {
         Ok(Compacted { before, after })
     }
 
-    /// Sets the store at `path`, which must be closed, right. What follows from other records (ids,
-    /// counters, counts, graphs) is made again. What cannot be read is removed, and named in the
-    /// report, so that the rest can be used; copy the directory first if somebody may want to look
-    /// at it. Metrics of plugins that are not registered are left alone.
+    /// Repairs the store at `path`, which must be closed. What follows from other records (ids,
+    /// counters, digests, graphs) is made again. What cannot be used is removed and named in the
+    /// report, so that the rest can be used. Copy the directory first to keep the damaged records.
+    /// Metrics of plugins that are not registered are left as they are.
     ///
     /// # Errors
-    /// [`Error::NotAStore`]; [`Error::Locked`]; [`Error::Damaged`] when nothing of the store can be
-    /// read; storage errors.
+    /// [`Error::NotAStore`]; [`Error::OlderFormat`]; [`Error::Locked`]; [`Error::Damaged`] when a
+    /// whole table or the database cannot be read; [`Error::Storage`]; [`Error::Io`].
     pub fn repair(self, path: impl AsRef<Path>) -> Result<RepairReport> {
         let opening = Opening {
             create: false,
@@ -126,11 +119,12 @@ impl StoreBuilder {
         let Repairs {
             mut rebuilt,
             mut lost,
-        } = database.mended().clone();
+        } = database.repaired().clone();
         let store = self.over(Arc::clone(&database));
         for (name, record) in database.collections()? {
-            let shelf = Shelf::open(Arc::clone(&database), &record)?;
-            let done = repair(&name, &record, &shelf, store.registered())?;
+            let mut tables = Tables::open(Arc::clone(&database), &record)?;
+            let found = check(&name, &record, &tables, store.registered());
+            let done = tables.repair(found)?;
             rebuilt.extend(
                 done.rebuilt
                     .into_iter()

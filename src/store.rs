@@ -1,4 +1,4 @@
-//! The store: one directory, opened by one process at a time.
+//! The store: a directory of collections, opened by one process at a time.
 
 mod builder;
 
@@ -11,28 +11,28 @@ use serde::Serialize;
 use crate::collection::{Collection, Inner};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
-use crate::items::{CollectionInfo, Problem, inspect};
+use crate::items::{CollectionInfo, Problem, check, problems};
 use crate::learning::Plugins;
-use crate::persist::{CollectionRecord, Database, Durability, Faults, Opening, Shelf};
+use crate::persist::{CollectionRecord, Database, Durability, Faults, Opening, Tables};
 use crate::plugin::MetricLearner;
 
 pub use builder::CollectionBuilder;
 
-/// sled's page cache when nothing is said. Vectors and ids are in the index, so it serves texts and
-/// metadata.
-const CACHE_BYTES: u64 = 64 << 20;
+/// Size of sled's page cache by default, in bytes. The index holds vectors and ids, so the cache
+/// serves texts and metadata.
+const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 
 /// A store of collections in one directory.
 ///
-/// Handles are cheap to clone and may be used from any thread. The directory is released when the
-/// last handle, of the store and of its collections, is dropped.
+/// A handle is cheap to clone and can be used from any thread. The directory is released when the
+/// last handle to the store or to one of its collections is dropped.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// Opened collections by name. Declared before the database, so that they are closed first.
+    /// Open collections by name. Declared before the database, so that they are closed first.
     collections: Mutex<HashMap<String, Arc<Inner>>>,
     plugins: Plugins,
     database: Arc<Database>,
@@ -46,8 +46,8 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// How a store is to be opened; made by [`Store::builder`].
-#[must_use = "end with `open`"]
+/// Options for opening a store, from [`Store::builder`].
+#[must_use = "a builder opens nothing until `open` is called"]
 #[derive(Debug, Default)]
 pub struct StoreBuilder {
     plugins: Vec<Arc<dyn MetricLearner>>,
@@ -57,53 +57,53 @@ pub struct StoreBuilder {
     must_exist: bool,
 }
 
-/// What a check of a store found.
+/// The result of [`Store::verify`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Records that were read.
+    /// Records, references between records and digests of tables that were checked.
     pub checked: u64,
-    /// What is wrong; empty when all is well.
+    /// All damage that was found; empty for a sound store.
     pub problems: Vec<Problem>,
 }
 
 impl StoreBuilder {
-    /// Registers a learner of metrics.
+    /// Registers a plugin that learns metrics.
     pub fn plugin(mut self, plugin: impl MetricLearner + 'static) -> Self {
         self.plugins.push(Arc::new(plugin));
         self
     }
 
-    /// When a write counts as done; strict by default.
+    /// Sets when a write counts as done; [`Durability::Strict`] by default.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Bytes of memory for sled's page cache, 64 MiB by default.
+    /// Sets the size of sled's page cache in bytes, 64 MiB by default.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = Some(bytes);
         self
     }
 
-    /// Whether the directory is made where there is none; it is by default.
+    /// Sets whether a missing directory is created; it is by default.
     pub fn create(mut self, create: bool) -> Self {
         self.must_exist = !create;
         self
     }
 
-    /// Lets operations on the disk fail as planned, to test what a program does then.
+    /// Makes operations on the disk fail as planned, to test how a program copes.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = Some(faults);
         self
     }
 
-    /// How the database is opened.
+    /// The options for opening the database.
     pub(crate) fn opening(&self) -> Opening {
         Opening {
             create: !self.must_exist,
             durability: self.durability,
-            cache_bytes: self.cache_bytes.unwrap_or(CACHE_BYTES),
+            cache_bytes: self.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES),
             faults: self.faults.clone(),
             lenient: false,
         }
@@ -124,9 +124,9 @@ impl StoreBuilder {
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another process, or another handle in this one, has it;
-    /// [`Error::NotAStore`] when the directory holds something else; [`Error::NewerFormat`];
-    /// [`Error::Damaged`]; [`Error::Io`].
+    /// [`Error::Locked`] when another process, or another handle of this one, has it open;
+    /// [`Error::NotAStore`] when the directory holds something else; [`Error::OlderFormat`];
+    /// [`Error::NewerFormat`]; [`Error::Damaged`]; [`Error::Io`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         let database = Database::open(path.as_ref(), &self.opening())?;
         Ok(self.over(database))
@@ -142,7 +142,7 @@ fn close(inner: Arc<Inner>) -> std::result::Result<(), Arc<Inner>> {
 }
 
 impl Store {
-    /// Opens or makes a store without plugins: it searches, but does not learn.
+    /// Opens or creates a store without plugins, which searches but does not learn.
     ///
     /// # Errors
     /// Those of [`StoreBuilder::open`].
@@ -150,12 +150,12 @@ impl Store {
         Self::builder().open(path)
     }
 
-    /// Says how a store is to be opened.
+    /// The options for opening a store.
     pub fn builder() -> StoreBuilder {
         StoreBuilder::default()
     }
 
-    /// Names a collection that is to be made or opened.
+    /// Begins to create or open the collection of that name.
     pub fn collection(&self, name: &str) -> CollectionBuilder {
         CollectionBuilder::new(self.clone(), name)
     }
@@ -163,24 +163,24 @@ impl Store {
     /// All collections, ordered by name.
     ///
     /// # Errors
-    /// When what is stored is damaged or cannot be read.
+    /// When the catalogue is damaged or cannot be read.
     pub fn collections(&self) -> Result<Vec<CollectionInfo>> {
         let open = self.lock_collections();
         let mut all = Vec::new();
         for (name, record) in self.database().collections()? {
             let items = match open.get(&name) {
                 Some(inner) => Collection::new(Arc::clone(inner)).len() as u64,
-                None => Shelf::open(Arc::clone(self.database()), &record)?.id_count(),
+                None => Tables::open(Arc::clone(self.database()), &record)?.id_count(),
             };
             all.push(CollectionInfo::read(&name, &record, items)?);
         }
         Ok(all)
     }
 
-    /// Removes a collection with all that it holds.
+    /// Removes a collection and everything in it.
     ///
     /// # Errors
-    /// [`Error::CollectionMissing`], or [`Error::Invalid`] while handles of it are in use.
+    /// [`Error::CollectionMissing`], or [`Error::Invalid`] while there are handles to it.
     pub fn drop_collection(&self, name: &str) -> Result<()> {
         let mut open = self.lock_collections();
         let Some(record) = self.database().collection(name)? else {
@@ -197,7 +197,7 @@ impl Store {
         self.database().drop_collection(name, record.number)
     }
 
-    /// Its directory.
+    /// The directory of the store.
     pub fn path(&self) -> &Path {
         self.database().root()
     }
@@ -207,20 +207,21 @@ impl Store {
         self.shared.plugins.iter().map(|p| p.name()).collect()
     }
 
-    /// Waits until every write so far is on disk; needed only with [`Durability::Relaxed`].
+    /// Waits until all writes so far are durable. Needed only with [`Durability::Relaxed`].
     ///
     /// # Errors
-    /// [`Error::Storage`] when it cannot be done; the handle then takes no more writes.
+    /// [`Error::Storage`] when that fails; the handle then refuses reads and writes of the
+    /// database.
     pub fn flush(&self) -> Result<()> {
         self.database().flush()
     }
 
-    /// Reads everything that is stored and checks it: every checksum, every reference from one
-    /// record to another, counts, stored graphs, and that metrics are symmetric positive definite.
-    /// Writers wait, searches go on.
+    /// Reads and checks everything that is stored: checksums, references between records, numbers
+    /// of records, stored graphs, segment files, and that metrics are symmetric and positive
+    /// definite. Writes wait meanwhile, searches go on.
     ///
     /// # Errors
-    /// When the catalogue itself cannot be read; all else becomes a problem of the report.
+    /// When the catalogue cannot be read. All other damage is a problem in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
         let mut report = VerifyReport {
             checked: 0,
@@ -251,25 +252,28 @@ impl Store {
         record: &CollectionRecord,
     ) -> Result<(u64, Vec<Problem>)> {
         let mut open = self.lock_collections();
-        if !open.contains_key(name) {
-            // Its records first: one that is damaged may not open.
-            CollectionInfo::read(name, record, 0)?;
-            let shelf = Shelf::open(Arc::clone(self.database()), record)?;
-            let found = inspect(name, record, &shelf, &self.shared.plugins);
-            if !found.problems.is_empty() {
-                return Ok((found.checked, found.problems));
-            }
+        if let Some(inner) = open.get(name).map(Arc::clone) {
+            drop(open);
+            return Ok(inner.verify(record));
+        }
+        // Its records first: a collection with a damaged one may not open.
+        CollectionInfo::read(name, record, 0)?;
+        let tables = Tables::open(Arc::clone(self.database()), record)?;
+        let integrity = check(name, record, &tables, &self.shared.plugins);
+        if !integrity.findings.is_empty() {
+            return Ok((integrity.checked, problems(name, &integrity.findings)));
         }
         let collection = self.open_collection(&mut open, name, record, None)?;
         drop(open);
-        Ok(collection.inner().verify(record))
+        let problem = collection.inner().verify_index();
+        Ok((integrity.checked, problem.into_iter().collect()))
     }
 
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.shared.database
     }
 
-    /// The error for a collection that is not there, which names those that are.
+    /// The error for a missing collection, which names those that exist.
     pub(crate) fn missing(&self, name: &str) -> Result<Error> {
         let known = self
             .database()
@@ -287,7 +291,8 @@ impl Store {
         &self.shared.plugins
     }
 
-    /// Held while collections are made, opened or removed, so that one is never opened twice.
+    /// Locks the open collections. Held while one is created, opened or removed, so that none is
+    /// opened twice.
     pub(crate) fn lock_collections(&self) -> MutexGuard<'_, HashMap<String, Arc<Inner>>> {
         self.shared
             .collections
@@ -295,7 +300,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one shared inside of a collection that is in the catalogue.
+    /// A handle to a collection of the catalogue, which is opened where it is not open yet.
     pub(crate) fn open_collection(
         &self,
         open: &mut HashMap<String, Arc<Inner>>,

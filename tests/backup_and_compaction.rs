@@ -197,7 +197,7 @@ fn a_backup_that_was_opened_as_a_store_can_be_restored() {
         .expect("settled");
     drop(used);
     assert!(
-        backup.join("sled/images").exists(),
+        backup.join("sled/segments").exists(),
         "it has images of its own"
     );
     drop((store, points));

@@ -21,7 +21,7 @@ fn damage(dir: &Path, random: &mut Random) -> String {
     // Most of a store is its database, so most trials damage that.
     let images: Vec<&PathBuf> = files
         .iter()
-        .filter(|f| f.parent().is_some_and(|dir| dir.ends_with("images")))
+        .filter(|f| f.parent().is_some_and(|dir| dir.ends_with("segments")))
         .collect();
     let file = match random.below(5) {
         0 => &files[random.below(files.len())],
@@ -137,6 +137,7 @@ fn a_store_with_damaged_files_answers_rightly_or_refuses() {
                         | Error::Storage { .. }
                         | Error::Poisoned(_)
                         | Error::NotAStore { .. }
+                        | Error::OlderFormat { .. }
                         | Error::NewerFormat { .. }
                         | Error::Io { .. }
                 );
@@ -185,11 +186,10 @@ fn a_database_that_lost_commits_is_refused() {
     let main = store.collection("main").open().expect("opened");
     main.add(items(80, 3)).expect("acknowledged");
     drop((store, main));
-    // An older database with the commit counter of the younger one, as if the end of sled's log
-    // was lost.
+    // An older database beside the newer commit counter: as if the end of sled's log was gone.
     for file in files(&old) {
         let name = file.file_name().expect("a name");
-        if name != "witness" && name != "lock" {
+        if name != "commits" && name != "lock" {
             let target = path.join("sled").join(name);
             let _ = std::fs::remove_file(&target);
             std::fs::copy(&file, target).expect("copied");
@@ -250,7 +250,7 @@ fn a_damaged_segment_file_fails_the_search_and_is_replaced_at_the_next_opening()
     create_filled(&path);
     let expected = verified_contents(&path).expect("whole");
     let segments = || {
-        let of_main = |file: &PathBuf| file.parent().is_some_and(|dir| dir.ends_with("images"));
+        let of_main = |file: &PathBuf| file.parent().is_some_and(|dir| dir.ends_with("segments"));
         let name = |file: &PathBuf| {
             file.file_name()
                 .is_some_and(|name| name.to_string_lossy().starts_with("0-"))
@@ -281,7 +281,7 @@ fn a_damaged_segment_file_fails_the_search_and_is_replaced_at_the_next_opening()
                 .recall(recall)
                 .run();
             assert!(
-                matches!(&refused, Err(Error::Damaged { part, .. }) if part.contains("image")),
+                matches!(&refused, Err(Error::Damaged { part, .. }) if part.contains("file")),
                 "{refused:?}"
             );
         }

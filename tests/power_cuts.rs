@@ -79,7 +79,7 @@ impl Cut {
         // A file system journal keeps the order of names: the old snapshot is removed after the new
         // one is there.
         let snapshots = random.below(3);
-        for dir in ["", "sled", "sled/blobs", "sled/images"] {
+        for dir in ["", "sled", "sled/blobs", "sled/segments"] {
             fs::create_dir_all(to.join(dir)).expect("made");
         }
         for name in names(&self.before).union(&names(&self.after)) {
@@ -98,13 +98,13 @@ impl Cut {
                 Some(bytes)
             } else if self.acknowledged
                 && (file == "db"
-                    || ["sled/blobs", "sled/images"]
+                    || ["sled/blobs", "sled/segments"]
                         .iter()
                         .any(|d| name.starts_with(d)))
             {
                 // A segment file is synced before the record that names it is acknowledged.
                 after
-            } else if file == "witness" {
+            } else if file == "commits" {
                 if self.acknowledged && random.below(2) == 0 {
                     after
                 } else {

@@ -47,6 +47,23 @@ impl fmt::Display for Failure {
                     path.display()
                 )
             }
+            Self::Store(affinis::Error::Damaged { part, reason }) => {
+                write!(
+                    f,
+                    "{part} is damaged: {reason}; `verify` shows all of it and `verify --repair` rebuilds what can be rebuilt; the rest must come from a backup"
+                )
+            }
+            Self::Store(affinis::Error::UnknownVersion {
+                collection,
+                version,
+            }) => write!(
+                f,
+                "collection {collection:?} has no metric version {version}; `metrics` lists what it has"
+            ),
+            Self::Store(affinis::Error::NoJudgements(of)) => write!(
+                f,
+                "there are no judgements to learn from{of}; give some with `judge` first"
+            ),
             Self::Store(error) => error.fmt(f),
             Self::Input(error) => error.fmt(f),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
@@ -75,6 +92,26 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_lines_advice_names_commands_and_not_methods() {
+        let errors = [
+            affinis::Error::Damaged {
+                part: "record 1".into(),
+                reason: "its checksum does not fit".into(),
+            },
+            affinis::Error::UnknownVersion {
+                collection: "c".into(),
+                version: 7,
+            },
+            affinis::Error::NoJudgements(String::new()),
+        ];
+        let advice = ["`verify --repair`", "`metrics`", "`judge`"];
+        for (error, advice) in errors.into_iter().zip(advice) {
+            let told = Failure::Store(error).to_string();
+            assert!(told.contains(advice) && !told.contains("::"), "{told}");
+        }
+    }
 
     #[test]
     fn what_may_not_be_opened_is_said_with_what_to_do() {

@@ -35,7 +35,7 @@ fn hostile_files_are_parsed_or_refused() {
         b"0\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }          \n".to_vec();
     npy.extend([1.0_f32, 2.0, 3.0].iter().flat_map(|x| x.to_le_bytes()));
     corpus.push(npy);
-    let export = include_str!("../../tests/fixtures/format-1/points.export");
+    let export = include_str!("../../tests/fixtures/exports/points.export");
     corpus.push([b"0", export.as_bytes()].concat());
     drive("parsers", bodies::parsers, &corpus);
 }

@@ -1,15 +1,15 @@
 //! The handle that programs hold: thin, over the items and the learning of one collection.
 
-mod items;
-mod learning;
+mod of_items;
+mod of_learning;
 mod search;
 
 use std::sync::Arc;
 
 use crate::encode::Encoder;
 use crate::error::Result;
-use crate::items::{CollectionInfo, Items, Problem};
-use crate::learning::{Learning, Plugins};
+use crate::items::{self, CollectionInfo, Items, Problem};
+use crate::learning::{self, Learning, Plugins};
 use crate::persist::{CollectionRecord, Database};
 
 pub use search::Search;
@@ -27,6 +27,13 @@ pub struct Collection {
 pub(crate) struct Inner {
     items: Arc<Items>,
     learning: Arc<Learning>,
+}
+
+/// Shows that nobody writes to a collection: neither items, nor judgements and versions, nor the
+/// stored graph. The lock of learning is taken before that of the items.
+pub(crate) struct StillGuard<'a> {
+    _learning: learning::WriteGuard<'a>,
+    items: items::StillGuard<'a>,
 }
 
 impl std::fmt::Debug for Collection {
@@ -59,16 +66,25 @@ impl Inner {
         self.items.offer_encoder(encoder);
     }
 
-    /// Runs something while nobody writes to the collection, its stored graph included.
-    pub(crate) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _guard = self.learning.lock();
-        self.items.while_still(work)
+    /// Waits for the writes under way, and keeps the next ones waiting.
+    pub(crate) fn hold_still(&self) -> StillGuard<'_> {
+        StillGuard {
+            _learning: self.learning.lock(),
+            items: self.items.hold_still(),
+        }
     }
 
-    /// Checks what is stored of the collection. Writers wait meanwhile.
+    /// Checks what is stored of the collection, and that its index holds as many items. Writes wait
+    /// meanwhile. Returns the number of checks, and the problems.
     pub(crate) fn verify(&self, record: &CollectionRecord) -> (u64, Vec<Problem>) {
-        let _guard = self.learning.lock();
-        self.items.verify(record, self.learning.plugins())
+        let still = self.hold_still();
+        self.items
+            .verify(&still.items, record, self.learning.plugins())
+    }
+
+    /// Checks that the index holds as many items as are stored. Writes wait meanwhile.
+    pub(crate) fn verify_index(&self) -> Option<Problem> {
+        self.items.index_problem(&self.hold_still().items)
     }
 
     /// Whether a refit is running, or prepared, that holds on to the collection.

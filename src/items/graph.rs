@@ -1,11 +1,13 @@
-//! The linked graph on the shelf: written when the index has linked, read when the collection is
-//! opened. It is there twice: as records of the database, and, once the index has come to rest,
-//! with the vectors and ids as images, which are opened in place. Images are believed only if they
-//! are whole and hold exactly the ids that the database holds; otherwise the records are read.
+//! The stored form of a collection's index: written when the index has built a segment, read when
+//! the collection is opened.
+//!
+//! The graph is stored twice: as records of the database and, once the index is idle, in segment
+//! files, with the vectors and ids. A collection is opened from its segment files if they are sound
+//! and hold exactly the ids that the database holds, and otherwise from its records.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Items;
 use super::ids::{Ids, StoredIds};
@@ -16,30 +18,38 @@ use crate::index::{
 };
 use crate::metric::Distance;
 use crate::model::prepare;
-use crate::persist::{Image, Images, ImagesRecord, Precision, Shelf, Stamp};
+use crate::persist::{Manifest, Precision, SegmentFile, SegmentFiles, Stamp, Tables};
 
-/// What of the index is on the shelf.
+/// The parts of the index that are stored.
 #[derive(Default)]
 struct Saved {
     segments: Vec<u64>,
     calibrations: BTreeMap<u32, Curve>,
-    images: BTreeMap<u64, Stamp>,
+    /// The stamps of the segment files, by segment.
+    files: BTreeMap<u64, Stamp>,
 }
 
-/// Keeps the shelf up to date with the index's segments and calibrations.
+/// The stored graph of a collection, kept up to date with the segments and calibrations of its
+/// index.
 pub(super) struct SavedGraph {
-    shelf: Arc<Shelf>,
+    tables: Arc<Tables>,
     ids: Arc<Ids>,
     saved: Mutex<Saved>,
 }
 
-/// A segment's image as the index reads it.
-#[derive(Debug)]
-struct SegmentImage(Image);
+/// Shows that nobody writes items of a collection, nor its stored graph.
+pub(crate) struct StillGuard<'a> {
+    _items: super::WriteGuard<'a>,
+    _saved: MutexGuard<'a, Saved>,
+}
 
-impl index::Image for SegmentImage {
+/// The file of a segment, as the index reads it.
+#[derive(Debug)]
+struct IndexedFile(SegmentFile);
+
+impl index::Image for IndexedFile {
     fn part(&self, part: Part) -> &[u8] {
-        self.0.part(part as usize)
+        self.0.section(part as usize)
     }
 
     fn verify(&self, part: Part, range: Range<usize>) -> bool {
@@ -51,12 +61,14 @@ impl index::Image for SegmentImage {
     }
 }
 
-pub(crate) fn for_index(image: Image) -> Arc<dyn index::Image> {
-    image.is_read_here_and_there(Part::Rows as usize);
-    Arc::new(SegmentImage(image))
+/// A segment file for the index, which reads its rows at scattered places.
+pub(crate) fn for_index(file: SegmentFile) -> Arc<dyn index::Image> {
+    file.advise_scattered(Part::Rows as usize);
+    Arc::new(IndexedFile(file))
 }
 
-/// Images keep rows as the database does, where these take less room than numbers of four bytes.
+/// The row format of segment files that keep vectors in the precision of the database, which takes
+/// fewer bytes than `f32`.
 #[derive(Debug)]
 struct AsStored(Precision);
 
@@ -74,76 +86,79 @@ impl RowFormat for AsStored {
     }
 }
 
-/// The format of a collection's images. Vectors that are normalised when they are read are kept so,
-/// in four bytes a number.
+/// The row format of a collection's segment files; `None` for `f32`. Files of cosine collections
+/// keep `f32`, because their vectors are normalised and differ from the stored ones.
 fn row_format(precision: Precision, distance: Distance) -> Option<Arc<dyn RowFormat>> {
     let as_stored = precision != Precision::F32 && distance != Distance::Cosine;
     as_stored.then(|| Arc::new(AsStored(precision)) as Arc<dyn RowFormat>)
 }
 
 impl SavedGraph {
-    fn new(shelf: &Arc<Shelf>, ids: &Arc<Ids>, saved: Saved) -> Arc<Self> {
+    fn new(tables: &Arc<Tables>, ids: &Arc<Ids>, saved: Saved) -> Arc<Self> {
         Arc::new(Self {
-            shelf: Arc::clone(shelf),
+            tables: Arc::clone(tables),
             ids: Arc::clone(ids),
             saved: Mutex::new(saved),
         })
     }
 
-    /// Runs something while the graph on the shelf does not change.
-    pub(super) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        work()
+    /// Keeps the stored graph as it is while the guard lives.
+    fn lock(&self) -> MutexGuard<'_, Saved> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the shelf up to date with the index's segments and calibrations, in one transaction.
+    /// Stores the segments and calibrations of the index that are not stored yet, and removes those
+    /// that are gone, in one transaction.
     pub(super) fn save(&self, segments: &Segments<'_>) -> Result<()> {
         let (ids, curves) = (segments.ids(), segments.calibrations());
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut saved = self.lock();
         if saved.segments == ids && saved.calibrations == curves {
             return Ok(());
         }
-        let mut writes = self.shelf.write();
+        let mut transaction = self.tables.write();
         if saved.segments != ids {
-            writes.retain_segments(&ids)?;
-            writes.remove_images();
+            transaction.retain_segments(&ids)?;
+            transaction.remove_manifest();
         }
         for id in ids.iter().filter(|id| !saved.segments.contains(id)) {
             if let Some(record) = segments.export(*id) {
-                writes.put_segment(*id, &record.chunks);
+                transaction.put_segment(*id, &record.chunks);
             }
         }
         for (version, curve) in curves
             .iter()
             .filter(|(version, curve)| saved.calibrations.get(version) != Some(curve))
         {
-            writes.put_calibration(*version, curve)?;
+            transaction.put_calibration(*version, curve)?;
         }
         for version in saved
             .calibrations
             .keys()
             .filter(|version| !curves.contains_key(version))
         {
-            writes.remove_calibration(*version);
+            transaction.remove_calibration(*version);
         }
-        writes.commit()?;
+        transaction.commit()?;
         (saved.segments, saved.calibrations) = (ids, curves);
         Ok(())
     }
 
-    /// Gives the images up: the next opening reads the records.
-    fn drop_images(&self) -> Result<()> {
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut saved.images).is_empty() {
+    /// Removes the segment files: the next opening reads the records.
+    fn drop_segment_files(&self) -> Result<()> {
+        let mut saved = self.lock();
+        if std::mem::take(&mut saved.files).is_empty() {
             return Ok(());
         }
-        self.shelf.drop_images()
+        self.tables.drop_segment_files()
     }
 
-    /// Gives every segment an image, and the database the record of them. Gives the images that are
-    /// new.
-    fn save_images(&self, segments: &Segments<'_>) -> Result<Vec<(u64, Arc<dyn index::Image>)>> {
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Writes the files of all segments that have none, and the manifest. Returns the new files by
+    /// segment.
+    fn save_segment_files(
+        &self,
+        segments: &Segments<'_>,
+    ) -> Result<Vec<(u64, Arc<dyn index::Image>)>> {
+        let mut saved = self.lock();
         if saved.segments != segments.ids() {
             return Ok(Vec::new());
         }
@@ -156,63 +171,57 @@ impl SavedGraph {
             return Ok(Vec::new());
         };
         let ids = self
-            .shelf
-            .write_ids_image(&parts.each_ref().map(Vec::as_slice))?;
+            .tables
+            .write_ids_file(&parts.each_ref().map(Vec::as_slice))?;
         let mut fresh = Vec::new();
-        let mut images = BTreeMap::new();
+        let mut files = BTreeMap::new();
         for id in saved.segments.clone() {
             let known = saved
-                .images
+                .files
                 .get(&id)
                 .copied()
                 .filter(|_| segments.is_mapped(id));
             let stamp = if let Some(stamp) = known {
                 stamp
             } else {
-                // What a damaged image has must not get checksums that fit.
+                // The contents of a damaged file must not get checksums that fit.
                 let Some(parts) = segments.image(id) else {
                     return Ok(Vec::new());
                 };
                 let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
-                let stamp = self.shelf.write_segment_image(id, &parts)?;
-                fresh.push((id, for_index(self.shelf.segment_image(id, stamp)?)));
+                let stamp = self.tables.write_segment_file(id, &parts)?;
+                fresh.push((id, for_index(self.tables.segment_file(id, stamp)?)));
                 stamp
             };
-            images.insert(id, stamp);
+            files.insert(id, stamp);
         }
-        let record = ImagesRecord {
+        let manifest = Manifest {
             ids,
-            segments: images,
-            unlinked_from: segments.unlinked_from(),
+            segments: files,
+            unsealed_from: segments.unlinked_from(),
         };
-        let mut writes = self.shelf.write();
-        writes.put_images(&record, |slot| slots.binary_search(&slot).is_ok())?;
-        writes.commit()?;
-        self.shelf.sweep_images(Some(&record))?;
-        saved.images = record.segments;
+        let mut transaction = self.tables.write();
+        transaction.put_manifest(&manifest, |slot| slots.binary_search(&slot).is_ok())?;
+        transaction.commit()?;
+        self.tables.sweep_segment_files(Some(&manifest))?;
+        saved.files = manifest.segments;
         Ok(fresh)
     }
 
     fn config(self: &Arc<Self>, distance: Distance, base: &Versioned) -> Config {
         let mut config = Config::new(Arc::clone(&base.metric));
-        config.format = row_format(self.shelf.precision, distance);
-        config.calibrations.clone_from(
-            &self
-                .saved
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .calibrations,
-        );
+        config.format = row_format(self.tables.precision, distance);
+        config.calibrations.clone_from(&self.lock().calibrations);
         let saver = Arc::clone(self);
         config.on_change = Some(Arc::new(move |segments| {
             if let Err(error) = saver.save(segments) {
-                tracing::warn!(%error, "the linked graph could not be stored; it will be linked again at the next opening");
+                tracing::warn!(%error, "the graph could not be stored; it will be built again at the next opening");
             }
         }));
         let saver = Arc::clone(self);
         config.on_calm = Some(Arc::new(move |segments| {
-            saver.save_images(segments).unwrap_or_else(|error| {
-                tracing::warn!(%error, "images could not be written; the next opening reads the database");
+            saver.save_segment_files(segments).unwrap_or_else(|error| {
+                tracing::warn!(%error, "segment files could not be written; the next opening reads the records");
                 Vec::new()
             })
         }));
@@ -220,57 +229,57 @@ impl SavedGraph {
     }
 }
 
-/// A collection's index as it was opened.
+/// The open index of a collection.
 pub(super) struct Opened {
     pub(super) ids: Arc<Ids>,
     pub(super) graph: Arc<SavedGraph>,
     pub(super) index: Index,
 }
 
-/// Opens the index: from images where they can be used, else from the records.
+/// Opens the index: from segment files where they can be used, otherwise from the records.
 pub(super) fn open(
-    shelf: &Arc<Shelf>,
+    tables: &Arc<Tables>,
     dim: usize,
     distance: Distance,
     base: &Versioned,
 ) -> Result<Opened> {
-    match shelf.images().and_then(|images| {
-        images
-            .map(|images| map(shelf, images, dim, distance, base))
+    match tables.segment_files().and_then(|files| {
+        files
+            .map(|files| map(tables, files, dim, distance, base))
             .transpose()
     }) {
         Ok(Some(opened)) => return Ok(opened),
         Ok(None) => {}
         Err(error @ Error::Poisoned(_)) => return Err(error),
         Err(error) => {
-            tracing::warn!(%error, "images of the collection cannot be used; its records are read instead");
-            shelf.drop_images()?;
+            tracing::warn!(%error, "segment files of the collection cannot be used; its records are read instead");
+            tables.drop_segment_files()?;
         }
     }
-    restore(shelf, dim, distance, base)
+    restore(tables, dim, distance, base)
 }
 
-/// Opens the index from images.
+/// Opens the index from segment files.
 fn map(
-    shelf: &Arc<Shelf>,
-    images: Images,
+    tables: &Arc<Tables>,
+    files: SegmentFiles,
     dim: usize,
     distance: Distance,
     base: &Versioned,
 ) -> Result<Opened> {
-    let Images {
-        record,
+    let SegmentFiles {
+        manifest,
         ids,
         segments,
         removed,
-    } = images;
+    } = files;
     let stored = StoredIds::open(ids)?;
     let segments: Vec<_> = segments
         .into_iter()
-        .map(|(id, image)| (id, for_index(image)))
+        .map(|(id, file)| (id, for_index(file)))
         .collect();
-    let fresh: Vec<(u32, Vec<f32>)> = shelf
-        .vectors_from(record.unlinked_from)
+    let fresh: Vec<(u32, Vec<f32>)> = tables
+        .vectors_from(manifest.unsealed_from)
         .filter(|entry| {
             entry
                 .as_ref()
@@ -279,7 +288,7 @@ fn map(
         .collect::<Result<_>>()?;
     let names: Vec<(u32, String)> = fresh
         .iter()
-        .map(|(slot, _)| match shelf.item(*slot)? {
+        .map(|(slot, _)| match tables.item(*slot)? {
             Some(record) => Ok((*slot, record.id)),
             None => Err(Error::Damaged {
                 part: format!("the record of slot {slot}"),
@@ -291,10 +300,10 @@ fn map(
         .iter()
         .filter(|(slot, _)| removed.binary_search(slot).is_err())
         .map(|(slot, id)| (id, slot));
-    if !shelf.are_all_ids(linked.chain(names.iter().map(|(slot, id)| (id.as_str(), *slot)))) {
+    if !tables.are_all_ids(linked.chain(names.iter().map(|(slot, id)| (id.as_str(), *slot)))) {
         let reason = "they hold other items than the database".to_owned();
         return Err(Error::Damaged {
-            part: "the images of the collection".to_owned(),
+            part: "the segment files of the collection".to_owned(),
             reason,
         });
     }
@@ -303,15 +312,15 @@ fn map(
         ids.set(*slot, id);
     }
     let ids = Arc::new(ids);
-    let calibrations = shelf.calibrations()?;
+    let calibrations = tables.calibrations()?;
     let known = segments.iter().map(|(id, _)| *id).collect();
     let graph = SavedGraph::new(
-        shelf,
+        tables,
         &ids,
         Saved {
             segments: known,
             calibrations,
-            images: record.segments,
+            files: manifest.segments,
         },
     );
     let items = fresh
@@ -321,73 +330,73 @@ fn map(
         dim,
         graph.config(distance, base),
         &segments,
-        shelf.next_slot()?,
+        tables.next_slot()?,
         &removed,
         items,
     )
     .map_err(from_index)?;
-    if index.len() as u64 != shelf.id_count() {
+    if index.len() as u64 != tables.id_count() {
         let reason = format!(
             "they hold {} items, and the database {}",
             index.len(),
-            shelf.id_count()
+            tables.id_count()
         );
         return Err(Error::Damaged {
-            part: "the images of the collection".to_owned(),
+            part: "the segment files of the collection".to_owned(),
             reason,
         });
     }
     Ok(Opened { ids, graph, index })
 }
 
-/// What is wrong with the images, part by part.
-pub(super) fn check_images(
-    shelf: &Shelf,
+/// The damaged segment files of a collection, each with the damage.
+pub(super) fn check_segment_files(
+    tables: &Tables,
     dim: usize,
     distance: Distance,
     next_slot: u32,
 ) -> Vec<(String, String)> {
-    let images = match shelf.images() {
+    let files = match tables.segment_files() {
         Ok(None) => return Vec::new(),
-        Ok(Some(images)) => images,
-        Err(error) => return vec![("images".to_owned(), error.to_string())],
+        Ok(Some(files)) => files,
+        Err(error) => return vec![("the segment files".to_owned(), error.to_string())],
     };
-    let format = row_format(shelf.precision, distance);
+    let format = row_format(tables.precision, distance);
     let expected = Expected {
         dim,
         next_slot,
         format: format.as_ref(),
     };
     let mut wrong = Vec::new();
-    if let Err(error) = StoredIds::open(images.ids) {
-        wrong.push(("the image of ids".to_owned(), error.to_string()));
+    if let Err(error) = StoredIds::open(files.ids) {
+        wrong.push(("the segment file of ids".to_owned(), error.to_string()));
     }
-    for (id, image) in images.segments {
+    for (id, file) in files.segments {
         let vector = |slot| {
-            shelf
+            tables
                 .vector(slot)
                 .ok()
                 .flatten()
                 .map(|vector| prepare(distance, vector))
         };
-        if let Err(error) = index::check_image(id, &for_index(image), expected, vector) {
-            wrong.push((format!("the image of segment {id}"), error.to_string()));
+        if let Err(error) = index::check_image(id, &for_index(file), expected, vector) {
+            wrong.push((format!("the file of segment {id}"), error.to_string()));
         }
     }
     wrong
 }
 
-/// The live slots, in their order.
+/// The live items, in the order of their slots.
 struct Live {
     ids: Vec<(u32, String)>,
-    /// The vectors as the index takes them, one a slot.
+    /// Their vectors, prepared for the index.
     vectors: Vec<(u32, Vec<f32>)>,
 }
 
-/// Reads the live slots; each must have a vector.
-fn live(shelf: &Shelf, distance: Distance) -> Result<Live> {
+/// Reads the live items, each of which must have a vector.
+fn live(tables: &Tables, distance: Distance) -> Result<Live> {
     let ids = || {
-        shelf
+        tables
             .ids()
             .map(|entry| entry.map(|(id, slot)| (slot, id)))
             .collect::<Result<Vec<_>>>()
@@ -395,7 +404,7 @@ fn live(shelf: &Shelf, distance: Distance) -> Result<Live> {
     let prepared = |entry: Result<(u32, Vec<f32>)>| {
         entry.map(|(slot, vector)| (slot, prepare(distance, vector)))
     };
-    let vectors = || shelf.vectors().map(prepared).collect::<Result<Vec<_>>>();
+    let vectors = || tables.vectors().map(prepared).collect::<Result<Vec<_>>>();
     let (ids, vectors) = rayon::join(ids, vectors);
     let (mut ids, mut vectors) = (ids?, vectors?);
     ids.sort_unstable();
@@ -414,45 +423,46 @@ fn no_vector(slot: u32, id: &str) -> Error {
     }
 }
 
-/// Opens the index with the stored graph; what the graph does not cover is linked again in the
-/// background.
-fn restore(shelf: &Arc<Shelf>, dim: usize, distance: Distance, base: &Versioned) -> Result<Opened> {
-    let live = live(shelf, distance)?;
+/// Opens the index from the records. Items that no stored graph covers are built into a segment in
+/// the background.
+fn restore(
+    tables: &Arc<Tables>,
+    dim: usize,
+    distance: Distance,
+    base: &Versioned,
+) -> Result<Opened> {
+    let live = live(tables, distance)?;
     let ids = Ids::default();
     for (slot, id) in &live.ids {
         ids.set(*slot, id);
     }
     let ids = Arc::new(ids);
-    let records: Vec<SegmentRecord> = shelf
+    let records: Vec<SegmentRecord> = tables
         .graph()?
         .into_iter()
         .map(|(id, chunks)| SegmentRecord { id, chunks })
         .collect();
     let mut known: Vec<u64> = records.iter().map(|r| r.id).collect();
-    let calibrations = shelf.calibrations()?;
+    let calibrations = tables.calibrations()?;
     let saved = Saved {
         segments: known.clone(),
         calibrations,
-        images: BTreeMap::new(),
+        files: BTreeMap::new(),
     };
-    let graph = SavedGraph::new(shelf, &ids, saved);
+    let graph = SavedGraph::new(tables, &ids, saved);
     let restored = Index::restore(
         dim,
         graph.config(distance, base),
         &records,
-        shelf.next_slot()?,
+        tables.next_slot()?,
         live.vectors,
     );
     let restored = restored.map_err(from_index)?;
     for (id, error) in &restored.refused {
-        tracing::warn!(segment = id, %error, "a stored segment is damaged; its items are linked again");
+        tracing::warn!(segment = id, %error, "a stored graph is damaged; it is built again");
         known.retain(|known| known != id);
     }
-    graph
-        .saved
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .segments = known;
+    graph.lock().segments = known;
     Ok(Opened {
         ids,
         graph,
@@ -474,14 +484,22 @@ impl Items {
         self.settle()
     }
 
-    /// The index's errors as the crate's. A damaged image is given up.
+    /// An error of the index as one of the crate. On a damaged segment file, all files are removed.
     pub(super) fn index_error(&self, error: IndexError) -> Error {
         if let IndexError::DamagedImage { segment } = error
-            && let Err(error) = self.graph.drop_images()
+            && let Err(error) = self.graph.drop_segment_files()
         {
-            tracing::warn!(segment, %error, "a damaged image could not be removed");
+            tracing::warn!(segment, %error, "a damaged segment file could not be removed");
         }
         from_index(error)
+    }
+
+    /// Waits for the write under way, and keeps the next ones waiting.
+    pub(crate) fn hold_still(&self) -> StillGuard<'_> {
+        StillGuard {
+            _items: self.lock(),
+            _saved: self.graph.lock(),
+        }
     }
 
     /// Stores the graph as it is now.
@@ -493,32 +511,32 @@ impl Items {
 
 impl Drop for Items {
     fn drop(&mut self) {
-        // A large head is linked and kept for the next opening; failing that, it is linked again
-        // then.
+        // A large growing segment is sealed and stored for the next opening. If that fails, it is
+        // sealed after the next opening.
         self.index.close();
-        let nothing_linked = self
+        let has_no_segments = self
             .index
             .with_segments(|segments| segments.ids().is_empty());
         let saved = self.save_graph().and_then(|()| {
-            if nothing_linked {
+            if has_no_segments {
                 self.shelf.forget_removed()
             } else {
                 Ok(())
             }
         });
         if let Err(error) = saved {
-            tracing::warn!(%error, "the linked graph could not be stored on closing");
+            tracing::warn!(%error, "the graph could not be stored on closing");
         }
     }
 }
 
-/// The index's errors as the crate's.
+/// An error of the index as one of the crate.
 pub(super) fn from_index(error: IndexError) -> Error {
     match error {
         IndexError::Cancelled => Error::Cancelled,
         IndexError::DamagedImage { segment } => Error::Damaged {
-            part: format!("the image of segment {segment}"),
-            reason: "a checksum does not fit; open the store again: the image is made anew from the database"
+            part: format!("the file of segment {segment}"),
+            reason: "a checksum does not fit; open the store again: the file is made anew from the database"
                 .to_owned(),
         },
         error => Error::Invalid(error.to_string()),

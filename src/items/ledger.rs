@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::learning::{Changes, Entry, Ledger, NextIds};
 use crate::model::{Active, JudgementId, QueryHash, VersionId, VersionRecord};
-use crate::persist::Shelf;
+use crate::persist::Tables;
 
 /// Judgements and versions in the tables of one collection.
-pub(crate) struct SledLedger(Arc<Shelf>);
+pub(crate) struct SledLedger(Arc<Tables>);
 
 impl SledLedger {
-    pub(super) fn new(shelf: Arc<Shelf>) -> Self {
+    pub(super) fn new(shelf: Arc<Tables>) -> Self {
         Self(shelf)
     }
 }

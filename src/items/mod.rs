@@ -11,7 +11,6 @@ mod info;
 mod ledger;
 mod metadata;
 mod read;
-mod repair;
 mod search;
 mod stats;
 mod vectors;
@@ -25,19 +24,19 @@ use crate::encode::Encoder;
 use crate::error::Result;
 use crate::index::{self, Index};
 use crate::model::VectorRules;
-use crate::persist::{CollectionRecord, Database, Precision, Shelf};
+use crate::persist::{CollectionRecord, Database, Precision, Tables};
 
 pub(crate) use encode::check_encoder;
+pub(crate) use graph::StillGuard;
 #[cfg(any(test, fuzzing))]
 pub(crate) use graph::for_index;
 pub use info::{CollectionInfo, EncoderInfo};
 pub(crate) use ledger::SledLedger;
 pub(crate) use metadata::Matching;
-pub(crate) use repair::repair;
 pub(crate) use search::SearchRequest;
 pub use stats::{SegmentStats, Stats};
 pub use verify::Problem;
-pub(crate) use verify::inspect;
+pub(crate) use verify::{check, problems};
 pub use write::Added;
 
 /// The items of one open collection.
@@ -47,7 +46,7 @@ pub(crate) struct Items {
     precision: Precision,
     encoder_info: Option<EncoderInfo>,
     encoder: OnceLock<Arc<dyn Encoder>>,
-    shelf: Arc<Shelf>,
+    shelf: Arc<Tables>,
     index: Index,
     graph: Arc<graph::SavedGraph>,
     ids: Arc<ids::Ids>,
@@ -77,7 +76,7 @@ impl Items {
             dim: info.dim,
             distance: info.distance,
         };
-        let shelf = Arc::new(Shelf::open(database, record)?);
+        let shelf = Arc::new(Tables::open(database, record)?);
         let base = index::Versioned {
             version: 0,
             metric: info.distance.metric(info.dim),
@@ -130,12 +129,6 @@ impl Items {
             encoder: self.encoder_info.clone(),
             items: self.len() as u64,
         }
-    }
-
-    /// Runs something while nobody writes items, nor the graph that is stored.
-    pub(crate) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _guard = self.lock();
-        self.graph.while_still(work)
     }
 
     /// Waits until background work of the index is done, and stores its graph.

@@ -6,7 +6,7 @@ use super::Items;
 use crate::error::{Error, Result};
 use crate::learning::WeakItem;
 use crate::model::Item;
-use crate::persist::{ItemRecord, Shelf};
+use crate::persist::{ItemRecord, Tables};
 
 impl Items {
     /// The item of an id, with its vector; `None` when there is none.
@@ -101,7 +101,7 @@ impl Items {
 }
 
 /// The item in a slot that an id stands for.
-pub(super) fn read_item(shelf: &Shelf, slot: u32, id: &str) -> Result<Item> {
+pub(super) fn read_item(shelf: &Tables, slot: u32, id: &str) -> Result<Item> {
     let damaged = |reason: String| Error::Damaged {
         part: format!("item {id:?} (slot {slot})"),
         reason,

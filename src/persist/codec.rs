@@ -1,4 +1,4 @@
-//! How records become bytes: a format number, a checksum, a payload.
+//! The encoding of records as bytes: a format number, a checksum and a payload.
 //!
 //! ```text
 //! byte 0      format of this kind of record
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// Bytes before the payload.
+/// Length of the header before the payload, in bytes.
 const HEADER: usize = 5;
 
 fn checksum(format: u8, payload: &[u8]) -> u32 {
@@ -21,7 +21,7 @@ fn checksum(format: u8, payload: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// Wraps a payload.
+/// A payload with its header.
 pub(crate) fn seal(format: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + payload.len());
     bytes.push(format);
@@ -30,12 +30,12 @@ pub(crate) fn seal(format: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Unwraps a record of a format that is known (1 to `newest`), giving its format and payload.
+/// The payload of a record whose format number must be `known`.
 pub(crate) fn unseal<'a>(
-    newest: u8,
+    known: u8,
     bytes: &'a [u8],
     part: &dyn Fn() -> String,
-) -> Result<(u8, &'a [u8])> {
+) -> Result<&'a [u8]> {
     let Some((&[format, a, b, c, d], payload)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(Error::Damaged {
             part: part(),
@@ -48,32 +48,41 @@ pub(crate) fn unseal<'a>(
             reason: "its checksum does not fit".into(),
         });
     }
-    if format == 0 || format > newest {
-        return Err(Error::NewerFormat {
+    match format {
+        0 => Err(Error::Damaged {
+            part: part(),
+            reason: "its format number is 0".into(),
+        }),
+        format if format < known => Err(Error::OlderFormat {
             part: part(),
             found: format.into(),
-            known: newest.into(),
-        });
+            known: known.into(),
+        }),
+        format if format > known => Err(Error::NewerFormat {
+            part: part(),
+            found: format.into(),
+            known: known.into(),
+        }),
+        _ => Ok(payload),
     }
-    Ok((format, payload))
 }
 
-/// A postcard payload, sealed.
+/// A value as a postcard payload with its header.
 pub(crate) fn encode<T: Serialize>(format: u8, value: &T) -> Result<Vec<u8>> {
-    let payload = postcard::to_stdvec(value).map_err(|e| Error::Storage {
-        action: "write a record",
-        reason: format!("it cannot be serialised: {e}"),
+    let payload = postcard::to_stdvec(value).map_err(|error| Error::Storage {
+        action: "serialise a record",
+        source: error.into(),
     })?;
     Ok(seal(format, &payload))
 }
 
-/// Reads what [`encode`] wrote in the one format there is so far.
+/// The value of a record that [`encode`] wrote in the same format.
 pub(crate) fn decode<T: DeserializeOwned>(
     format: u8,
     bytes: &[u8],
     part: &dyn Fn() -> String,
 ) -> Result<T> {
-    let (_, payload) = unseal(format, bytes, part)?;
+    let payload = unseal(format, bytes, part)?;
     postcard::from_bytes(payload).map_err(|e| Error::Damaged {
         part: part(),
         reason: format!("its payload cannot be read: {e}"),
@@ -107,8 +116,8 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_named_as_such() {
-        let sealed = seal(2, b"from the future");
+    fn a_newer_and_an_older_format_are_named_as_such() {
+        let sealed = seal(2, b"payload");
         assert!(matches!(
             unseal(1, &sealed, &String::new),
             Err(Error::NewerFormat {
@@ -116,6 +125,18 @@ mod tests {
                 known: 1,
                 ..
             })
+        ));
+        assert!(matches!(
+            unseal(3, &sealed, &String::new),
+            Err(Error::OlderFormat {
+                found: 2,
+                known: 3,
+                ..
+            })
+        ));
+        assert!(matches!(
+            unseal(1, &seal(0, b"payload"), &String::new),
+            Err(Error::Damaged { .. })
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! Databases that are written anew or taken from elsewhere: backup, restore, compaction.
+//! Copies of databases: backup, restore and compaction.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,22 +7,22 @@ use std::sync::Arc;
 
 use sled::Batch;
 
+use super::commit_counter;
+use super::digest::{DIGESTED, TableDigest};
 use super::disk::{Disk, DiskOp};
-use super::durable::Durable;
-use super::shelf::{META, REMOVED, Shelf, entry_hash};
-use super::tally::{Count, TALLIED};
-use super::witness;
-use super::{Database, Opening, catalog, claim, damaged, images, lock, open_sled, swap};
+use super::sync::LogSync;
+use super::tables::{META, REMOVED, Tables, entry_hash};
+use super::{CommitGuard, Database, Opening, catalog, claim, damaged, manifest, open_sled, swap};
 use crate::error::{Error, Result};
 
-/// Bytes of a batch when a database is written anew.
-const BATCH: usize = 4 << 20;
-/// Page cache of a database that is only written.
-const CACHE: u64 = 16 << 20;
+/// Size of a batch of copied entries, in bytes.
+const BATCH_BYTES: usize = 4 << 20;
+/// Page cache of a database that is only written, in bytes.
+const CACHE_BYTES: u64 = 16 << 20;
 
 impl Database {
-    /// Writes all that is live to a new store in `target`, which must not be there yet. Nobody may
-    /// write meanwhile.
+    /// Writes all that is live to a new store in `target`, which must not be there yet, as it is
+    /// between two commits. Commits wait meanwhile.
     pub(crate) fn backup(&self, target: &Path) -> Result<()> {
         if fs::read_dir(target).is_ok_and(|mut d| d.next().is_some()) || target.is_file() {
             return Err(Error::Invalid(format!(
@@ -43,7 +43,7 @@ impl Database {
             .disk
             .file(DiskOp::Write, &partial, || fs::create_dir(&partial))
             .and_then(|()| {
-                self.copy_to(&partial.join(swap::CURRENT))?;
+                self.copy_to(&partial.join(swap::CURRENT), &self.hold_commits())?;
                 swap::sync_dir(&partial, &self.disk)?;
                 self.disk
                     .file(DiskOp::Rename, target, || fs::rename(&partial, target))?;
@@ -55,10 +55,10 @@ impl Database {
         written
     }
 
-    /// Writes all that is live to a new database, durably.
-    fn copy_to(&self, dir: &Path) -> Result<()> {
+    /// Writes all that is live to a new database, durably, while nothing is committed.
+    fn copy_to(&self, dir: &Path, commits: &CommitGuard<'_>) -> Result<()> {
         let opening = Opening {
-            cache_bytes: CACHE,
+            cache_bytes: CACHE_BYTES,
             ..Opening::default()
         };
         let disk = Disk::new(dir, self.disk.faults().cloned());
@@ -68,26 +68,26 @@ impl Database {
             .iter()
             .map(|(_, record)| record.number)
             .collect();
-        let kept = |key: &[u8]| catalog::is_kept(key, &numbers);
-        self.copy_tree(catalog::TREE, &sled, &disk, kept, None)?;
+        let is_copied = |key: &[u8]| catalog::is_copied(key, &numbers);
+        self.copy_tree(catalog::TREE, &sled, &disk, is_copied, None)?;
         for number in numbers {
-            let tally = self.tally(number)?;
-            for (tree, name) in Shelf::tree_names(number).enumerate() {
-                let should = (tree < TALLIED).then(|| (tree, tally[tree]));
-                // Images stay behind, and what was removed of them.
-                let of_images = |key: &[u8]| {
-                    tree == REMOVED || tree == META && key == images::RECORD.as_bytes()
+            let digests = self.digests(number)?;
+            for (tree, name) in Tables::tree_names(number).enumerate() {
+                let should = (tree < DIGESTED).then(|| (tree, digests[tree]));
+                // Segment files are not copied, nor is what only they need.
+                let of_segment_files = |key: &[u8]| {
+                    tree == REMOVED || tree == META && key == manifest::KEY.as_bytes()
                 };
-                self.copy_tree(&name, &sled, &disk, |key| !of_images(key), should)?;
+                self.copy_tree(&name, &sled, &disk, |key| !of_segment_files(key), should)?;
             }
         }
         disk.run(DiskOp::Flush, "make a copy durable", || {
             sled.flush().map(|_| ())
         })?;
         drop(sled);
-        let mut durable = Durable::open(dir.parent().unwrap_or(dir), dir, &disk)?;
-        disk.file(DiskOp::Sync, dir, || durable.sync())?;
-        durable.witness.note(*lock(&self.commits), &disk)?;
+        let mut log_sync = LogSync::open(dir.parent().unwrap_or(dir), dir, &disk)?;
+        disk.file(DiskOp::Sync, dir, || log_sync.sync())?;
+        log_sync.counter.note(commits.count(), &disk)?;
         for entry in fs::read_dir(dir).map_err(io(dir))?.flatten() {
             let path = entry.path();
             if path.is_file() {
@@ -97,29 +97,30 @@ impl Database {
         swap::sync_dir(dir, &disk)
     }
 
-    /// Copies a tree's entries, and compares them with what should be there.
+    /// Copies the entries of a tree that `is_copied` accepts, and compares all entries with the
+    /// digest.
     fn copy_tree(
         &self,
         name: &str,
         to: &sled::Db,
         disk: &Disk,
-        kept: impl Fn(&[u8]) -> bool,
-        should: Option<(usize, Count)>,
+        is_copied: impl Fn(&[u8]) -> bool,
+        should: Option<(usize, TableDigest)>,
     ) -> Result<()> {
         let from = self.tree(name)?;
         let to = disk.run(DiskOp::Write, "make a copy's tree", || to.open_tree(name))?;
         let apply = |batch| disk.run(DiskOp::Commit, "write a copy", || to.apply_batch(batch));
-        let (mut batch, mut bytes, mut found) = (Batch::default(), 0, Count::default());
+        let (mut batch, mut bytes, mut found) = (Batch::default(), 0, TableDigest::default());
         for entry in self.disk.walk("read what is to be copied", from.iter()) {
             let (key, value) = entry?;
             if let Some((tree, _)) = should {
                 found.add(entry_hash(tree, &key, &value));
             }
-            if kept(&key) {
+            if is_copied(&key) {
                 bytes += key.len() + value.len();
                 batch.insert(key, value);
             }
-            if bytes > BATCH {
+            if bytes > BATCH_BYTES {
                 apply(std::mem::take(&mut batch))?;
                 bytes = 0;
             }
@@ -131,8 +132,8 @@ impl Database {
         }
     }
 
-    /// Writes a closed store's database anew, without what was overwritten and removed. Gives its
-    /// bytes before and after.
+    /// Rewrites the database of a closed store without overwritten and removed entries. Returns its
+    /// size before and after, in bytes.
     pub(crate) fn compact(root: &Path, opening: &Opening) -> Result<(u64, u64)> {
         let held = Arc::new(claim(root, false, opening.faults.clone())?);
         let disk = Disk::new(root, opening.faults.clone());
@@ -140,7 +141,7 @@ impl Database {
         let done = (|| {
             let database =
                 Self::open_at(root, &root.join(swap::CURRENT), Arc::clone(&held), opening)?;
-            database.copy_to(&next)?;
+            database.copy_to(&next, &database.hold_commits())?;
             let before = directory_bytes(&database.dir);
             drop(database);
             let after = directory_bytes(&next);
@@ -153,8 +154,8 @@ impl Database {
         done
     }
 
-    /// Puts the database of a backup in the place of a closed store's own, or makes a store of it,
-    /// once `check` has accepted it. The backup is only read.
+    /// Replaces the database of a closed store by that of a backup, or makes a new store of it,
+    /// once `check` has accepted the copy. The backup is only read.
     pub(crate) fn restore(
         backup: &Path,
         root: &Path,
@@ -171,7 +172,7 @@ impl Database {
                 "it holds no database; name a directory that `backup` made",
             ));
         }
-        let _still = super::lock::StoreLock::share(backup)?;
+        let _shared = super::lock::StoreLock::share(backup)?;
         let held = Arc::new(claim(root, true, opening.faults.clone())?);
         let disk = Disk::new(root, opening.faults.clone());
         let next = root.join(swap::NEXT);
@@ -193,8 +194,8 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
     }
 }
 
-/// The files that sled and we put into a database's directory. Nothing else is taken from a backup,
-/// and no link is followed.
+/// Copies the files that belong to a database. A directory with any other file is refused, and no
+/// link is followed.
 fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
     disk.file(DiskOp::Write, to, || fs::create_dir(to))?;
     for entry in fs::read_dir(from).map_err(io(from))? {
@@ -207,9 +208,11 @@ fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
         let target = to.join(name);
         match name {
             "blobs" if kind.is_dir() => copy_blobs(&path, &target, disk)?,
-            // They follow from the database.
-            images::DIR if kind.is_dir() => {}
-            "db" | "conf" | witness::NAME if kind.is_file() => copy_file(&path, &target, disk)?,
+            // They are made anew from the database.
+            manifest::DIR if kind.is_dir() => {}
+            "db" | "conf" | commit_counter::NAME if kind.is_file() => {
+                copy_file(&path, &target, disk)?
+            }
             name if name.starts_with("snap.") && kind.is_file() => copy_file(&path, &target, disk)?,
             _ => {
                 return Err(damaged(
@@ -242,7 +245,7 @@ fn copy_file(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
     disk.file(DiskOp::Sync, to, || fs::File::open(to)?.sync_all())
 }
 
-/// Bytes of the files in a directory.
+/// Total size of the files in a directory and below, in bytes.
 pub(super) fn directory_bytes(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else {
         return 0;

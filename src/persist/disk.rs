@@ -1,8 +1,7 @@
-//! The border to the disk: every operation on sled and on the files of a store passes through here.
+//! Access to the disk: every operation on sled and on the files of a store passes through here.
 //!
-//! It is the one place where an operation can be made to fail ([`Faults`]), where a panic inside
-//! sled becomes an error, and where a failure that leaves memory ahead of the disk poisons the
-//! handle.
+//! Here a test can make any operation fail ([`Faults`]), a panic inside sled becomes an error, and
+//! a failure that leaves memory ahead of the disk poisons the handle.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,35 +19,34 @@ pub enum DiskOp {
     Read,
     /// A transaction is applied.
     Commit,
-    /// What was committed is made durable.
+    /// Committed transactions are made durable.
     Flush,
     /// A file is written.
     Write,
     /// A file or directory is made durable.
     Sync,
-    /// A file or directory gets another name.
+    /// A file or directory is renamed.
     Rename,
     /// A file or directory is removed.
     Remove,
 }
 
-/// How an operation fails.
+/// The way in which an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It is not done, and says so.
+    /// It is not done, and an error is returned.
     Refused,
-    /// It is done, and says that it was not.
+    /// It is done, and an error is returned nevertheless.
     Unacknowledged,
-    /// A file gets the first half of what is written to it; any other operation is not done.
+    /// A write puts the first half of its bytes into the file and returns an error; any other
+    /// operation is not done.
     Short,
 }
 
-/// Lets operations on the disk fail, so that a program can be tested against disks that are full or
-/// broken.
+/// A plan by which operations on the disk fail, to test a program against full or broken disks.
 ///
-/// Given to [`StoreBuilder::faults`](crate::StoreBuilder::faults); a clone plans for the store that
-/// has the other.
+/// Pass a clone to [`StoreBuilder::faults`](crate::StoreBuilder::faults); clones share one plan.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<State>);
 
@@ -62,20 +60,21 @@ struct State {
 struct Plan {
     fault: Fault,
     only: Option<DiskOp>,
-    /// Operations of the kind that still succeed.
+    /// Number of operations of the kind that still succeed.
     after: u64,
     lasting: bool,
     struck: bool,
 }
 
 impl Faults {
-    /// Nothing fails until [`Self::fail`] is called.
+    /// A plan by which nothing fails until [`Self::fail`] is called.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets one operation fail after `after` others, of the kind `only` where one is named; a
-    /// `lasting` fault fails all that follow too. Counting starts anew.
+    /// Makes one operation fail after `after` others have succeeded, counting only those of the
+    /// kind `only` where one is named. With `lasting`, all that follow fail too. Resets the count
+    /// of operations.
     pub fn fail(&self, after: u64, fault: Fault, only: Option<DiskOp>, lasting: bool) {
         self.0.operations.store(0, Ordering::SeqCst);
         *self.plan() = Some(Plan {
@@ -87,12 +86,12 @@ impl Faults {
         });
     }
 
-    /// Lets everything succeed again, and says whether anything failed since [`Self::fail`].
+    /// Makes all operations succeed again. Returns whether any failed since [`Self::fail`].
     pub fn clear(&self) -> bool {
         self.plan().take().is_some_and(|plan| plan.struck)
     }
 
-    /// Operations since the last [`Self::fail`].
+    /// Number of operations since the last [`Self::fail`].
     pub fn operations(&self) -> u64 {
         self.0.operations.load(Ordering::SeqCst)
     }
@@ -101,7 +100,7 @@ impl Faults {
         self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an operation and says how it fails, if it does.
+    /// Counts an operation. Returns how it is to fail, if it is.
     fn strike(&self, op: DiskOp) -> Option<Fault> {
         self.0.operations.fetch_add(1, Ordering::SeqCst);
         let mut plan = self.plan();
@@ -127,7 +126,7 @@ fn planned() -> io::Error {
     )
 }
 
-/// The disk under one open store.
+/// The disk as one open database uses it.
 #[derive(Debug)]
 pub(crate) struct Disk {
     /// The database's directory, for messages.
@@ -145,7 +144,7 @@ impl Disk {
         }
     }
 
-    /// What the files of the database are called in messages.
+    /// The name of the database in messages.
     pub(super) fn name(&self) -> String {
         format!("the database in {}", self.dir.display())
     }
@@ -158,10 +157,10 @@ impl Disk {
         self.faults.as_ref()?.strike(op)
     }
 
-    /// Asks sled for something.
+    /// Runs an operation of sled.
     ///
     /// A commit or flush that fails poisons the handle, because memory may then be ahead of the
-    /// disk; so does a panic inside sled, because nobody knows what it left behind.
+    /// disk; so does a panic inside sled, whose state is then unknown.
     pub(super) fn run<T>(
         &self,
         op: DiskOp,
@@ -176,7 +175,7 @@ impl Disk {
         match catch_unwind(AssertUnwindSafe(work)) {
             Err(_) => {
                 self.poison(&format!("sled panicked when asked to {action}"));
-                Err(self.senseless())
+                Err(self.unreadable())
             }
             Ok(Err(error)) => Err(self.failed(op, action, error)),
             Ok(Ok(_)) if fault.is_some() => Err(self.failed(op, action, planned().into())),
@@ -184,7 +183,8 @@ impl Disk {
         }
     }
 
-    /// The entries of a tree. It ends after an error of sled's, which would come again and again.
+    /// The entries of a tree. The iterator ends after an error of sled, which would be repeated for
+    /// ever.
     pub(super) fn walk(
         &self,
         action: &'static str,
@@ -212,28 +212,27 @@ impl Disk {
                 part: self.name(),
                 reason: format!("sled found corruption while asked to {action} (at {at:?})"),
             },
-            // What sled says of a file of settings that it cannot read.
+            // The error that sled gives for a file of settings that it cannot read.
             sled::Error::Unsupported(_) if op == DiskOp::Read => Error::Damaged {
                 part: format!("{}, its file conf", self.name()),
-                reason: "sled cannot read it; `affinis verify --repair` makes it anew from the log"
-                    .into(),
+                reason: "sled cannot read it; a repair makes it anew from the log".into(),
             },
-            e => Error::Storage {
+            error => Error::Storage {
                 action,
-                reason: e.to_string(),
+                source: error.into(),
             },
         }
     }
 
-    /// The error for files that sled cannot read.
-    pub(super) fn senseless(&self) -> Error {
+    /// The error for files on which sled panicked.
+    pub(super) fn unreadable(&self) -> Error {
         Error::Damaged {
             part: self.name(),
-            reason: "sled could not make sense of its files".into(),
+            reason: "sled cannot read its files".into(),
         }
     }
 
-    /// Does something with a file or directory.
+    /// Runs an operation on a file or directory.
     pub(super) fn file<T>(
         &self,
         op: DiskOp,
@@ -251,7 +250,7 @@ impl Disk {
         }
     }
 
-    /// Writes bytes to a file, all or, where that is planned, the first half.
+    /// Writes bytes to a file: all of them or, where a fault is planned, the first half.
     pub(super) fn write(
         &self,
         path: &Path,

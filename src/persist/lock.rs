@@ -1,4 +1,4 @@
-//! One process at a time: a lock file that names its holder.
+//! The lock file of a store, which names the process that holds it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Held as long as the store is open; the operating system releases it when the process ends,
-/// however it ends.
+/// The lock of a store, held as long as the store is open. The operating system releases it when
+/// the process ends, in whatever way.
 #[derive(Debug)]
 pub(super) struct StoreLock(
     #[expect(dead_code, reason = "keeps the file locked until it is dropped")] File,
 );
 
-/// The pid in the file. The holder may be between locking and writing, so an empty file is read
-/// again for a moment.
+/// The process id in the lock file. The holder may have locked the file and not written to it yet,
+/// so an empty file is read again for a moment.
 fn holder(file: &mut File) -> Option<u32> {
     for _ in 0..20 {
         let mut text = String::new();
@@ -31,7 +31,7 @@ fn holder(file: &mut File) -> Option<u32> {
 }
 
 impl StoreLock {
-    /// Takes the lock at once or says who has it.
+    /// Takes the lock, or fails at once with its holder.
     pub(super) fn take(store: &Path) -> Result<Self> {
         let path = store.join("lock");
         let io = |source| Error::Io {
@@ -61,8 +61,8 @@ impl StoreLock {
         Ok(Self(file))
     }
 
-    /// Keeps a backup from being opened as a store while it is read; the backup itself is not
-    /// changed. `None` where it was never opened.
+    /// Takes a shared lock of a backup, so that it cannot be opened as a store while it is read.
+    /// The backup is not changed. `None` where it has no lock file, because it was never opened.
     pub(super) fn share(backup: &Path) -> Result<Option<Self>> {
         let path = backup.join("lock");
         let io = |source| Error::Io {

@@ -1,26 +1,27 @@
-//! What is on disk. The only room that knows sled.
+//! Storage of a store on disk. This is the only module that uses sled.
 //!
-//! A store is a directory: `lock` (the holder's pid), `sled/` (the database, with its
-//! [witness](witness) and the [images](images) of collections). [`Database`] opens it, keeps the
-//! catalogue of collections and commits; [`Shelf`] is one collection's trees with their records.
-//! All that reaches the disk goes through [`disk`].
+//! A store is a directory: `lock` (the holder's pid) and `sled/` (the database, with its
+//! [commit counter](commit_counter) and the [segment files](manifest) of its collections).
+//! [`Database`] opens it, keeps the catalogue of collections and commits transactions; [`Tables`]
+//! reads and writes the records of one collection. Every operation on the disk passes through
+//! [`disk`].
 
 mod catalog;
 mod codec;
+mod commit_counter;
 mod copy;
+mod digest;
 mod disk;
-mod durable;
-mod image;
-mod images;
+mod integrity;
 mod lock;
+mod manifest;
 mod precision;
 mod records;
-mod repair;
-mod shelf;
+mod segment_file;
 mod swap;
-mod tally;
-mod witness;
-mod writes;
+mod sync;
+mod tables;
+mod transaction;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -31,24 +32,24 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 
 use crate::error::{Error, Result};
 use disk::Disk;
-use durable::Durable;
 use lock::StoreLock;
+use sync::LogSync;
 
 pub use disk::{DiskOp, Fault, Faults};
-#[cfg(any(test, fuzzing))]
-pub(crate) use image::image_bytes;
-pub(crate) use image::{Image, Stamp};
-pub(crate) use images::{Images, ImagesRecord};
+pub(crate) use integrity::{Checks, Finding, Integrity, Place, Remedy, Repairs};
+pub(crate) use manifest::{Manifest, SegmentFiles};
 pub use precision::Precision;
 #[cfg(any(test, fuzzing))]
 pub(crate) use records::read_any_record;
 #[cfg(test)]
 pub(crate) use records::some_records;
-pub(crate) use records::{CollectionRecord, ItemRecord, QueryRecord, VersionRecord};
-pub(crate) use repair::{Judges, Repairs};
-pub(crate) use shelf::Shelf;
+pub(crate) use records::{CollectionRecord, ItemRecord};
+#[cfg(any(test, fuzzing))]
+pub(crate) use segment_file::segment_file_bytes;
+pub(crate) use segment_file::{SegmentFile, Stamp};
+pub(crate) use tables::Tables;
 
-/// When a write counts as done.
+/// The moment at which a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
@@ -60,42 +61,58 @@ pub enum Durability {
     Relaxed,
 }
 
-/// How a store is opened.
+/// The options for opening a store.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Opening {
-    /// Whether the directory is made where there is none.
+    /// Whether a missing directory is created.
     pub(crate) create: bool,
     pub(crate) durability: Durability,
     pub(crate) cache_bytes: u64,
     pub(crate) faults: Option<Faults>,
-    /// Whether damage that can be set right is: for a repair. What was, is in [`Database::mended`].
+    /// Whether damage of the database as a whole is repaired where that can be done.
+    /// [`Database::repaired`] says what was.
     pub(crate) lenient: bool,
 }
 
 /// An open store directory.
 pub(crate) struct Database {
-    // Declared first: sled must be closed before the lock is given back.
+    // Declared first: sled must be closed before the lock is released.
     sled: sled::Db,
     catalog: sled::Tree,
     root: PathBuf,
     dir: PathBuf,
     durability: Durability,
     disk: Disk,
-    /// Commits so far. Held while one is applied.
+    /// Commits so far; see [`CommitGuard`].
     commits: Mutex<u64>,
-    /// Taken before `commits` where both are held.
-    durable: Mutex<Durable>,
-    mended: Repairs,
+    /// Locked before `commits` where both are needed.
+    log_sync: Mutex<LogSync>,
+    repaired: Repairs,
     _lock: Arc<StoreLock>,
+}
+
+/// How often opening sled is tried again after a transient failure, and the pause between two
+/// tries.
+const OPEN_RETRIES: usize = 150;
+const OPEN_RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// The right to apply a transaction: while one guard lives, nothing else is committed.
+struct CommitGuard<'a>(MutexGuard<'a, u64>);
+
+impl CommitGuard<'_> {
+    /// Commits so far.
+    fn count(&self) -> u64 {
+        *self.0
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes snapshots that sled had not finished when it was killed. It would take one for its
-/// newest, and refuse the database for being cut short; the one before is there until the new one
-/// has its name.
+/// Removes snapshots that sled had not finished when the process was killed. sled would take such a
+/// file for its newest snapshot and refuse the database because the file is cut short. The previous
+/// snapshot is still there: sled removes it only once the new one has its final name.
 fn remove_unfinished_snapshots(dir: &Path, disk: &Disk) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Ok(());
@@ -109,7 +126,7 @@ fn remove_unfinished_snapshots(dir: &Path, disk: &Disk) -> Result<()> {
     Ok(())
 }
 
-/// Opens sled on a directory, whose lock is held.
+/// Opens sled in a directory that no other process uses.
 fn open_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
     remove_unfinished_snapshots(dir, disk)?;
     let flush_every = (opening.durability == Durability::Relaxed).then_some(500);
@@ -118,24 +135,24 @@ fn open_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
         .cache_capacity(opening.cache_bytes)
         .flush_every_ms(flush_every)
         .mode(sled::Mode::HighThroughput);
-    // sled asserts some of what it reads; a damaged file must be an error, never the end of the
+    // sled asserts some of what it reads. A damaged file must be an error and never end the
     // program.
-    let open = || catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| disk.senseless());
+    let open = || catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| disk.unreadable());
     let mut opened = open()?;
-    // The last holder in this process may still be tidying up, although it let go of the store's
-    // lock: files that sled listed are gone when it is asked again, and so is its own lock.
-    for _ in 0..150 {
-        if !opened.as_ref().is_err_and(is_passing) {
+    // The last holder in this process may still be closing sled although it released the store's
+    // lock: files that sled listed may vanish, and sled's own lock may still be taken.
+    for _ in 0..OPEN_RETRIES {
+        if !opened.as_ref().is_err_and(is_transient) {
             break;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(OPEN_RETRY_PAUSE);
         opened = open()?;
     }
     disk.run(DiskOp::Read, "open its files", || opened)
 }
 
-/// Whether an opening failed for a reason that goes away.
-fn is_passing(error: &sled::Error) -> bool {
+/// Whether opening sled failed for a reason that goes away by itself.
+fn is_transient(error: &sled::Error) -> bool {
     match error {
         sled::Error::Io(e) => {
             e.kind() == std::io::ErrorKind::NotFound
@@ -145,8 +162,8 @@ fn is_passing(error: &sled::Error) -> bool {
     }
 }
 
-/// Opens sled without what it can do without: its settings and its snapshots, which follow from the
-/// log. What it could not do without stays as it was.
+/// Opens sled without its settings and snapshots, which it makes again from its log. If that fails
+/// too, they are put back.
 fn salvage_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
     let io = |source| Error::Io {
         path: dir.to_owned(),
@@ -156,16 +173,16 @@ fn salvage_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> 
     for entry in std::fs::read_dir(dir).map_err(io)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name == "conf" || name.starts_with("snap.") {
-            let kept = dir.join(format!("aside.{name}"));
-            std::fs::rename(entry.path(), &kept).map_err(io)?;
-            aside.push((kept, entry.path()));
+            let moved = dir.join(format!("aside.{name}"));
+            std::fs::rename(entry.path(), &moved).map_err(io)?;
+            aside.push((moved, entry.path()));
         }
     }
     let opened = open_sled(dir, disk, opening);
-    for (kept, path) in aside {
+    for (moved, path) in aside {
         match opened {
-            Ok(_) => std::fs::remove_file(kept).map_err(io)?,
-            Err(_) => std::fs::rename(kept, path).map_err(io)?,
+            Ok(_) => std::fs::remove_file(moved).map_err(io)?,
+            Err(_) => std::fs::rename(moved, path).map_err(io)?,
         }
     }
     opened
@@ -178,8 +195,7 @@ impl Database {
         Self::open_at(root, &root.join(swap::CURRENT), lock, opening)
     }
 
-    /// Opens a database of a store whose lock is held: the current one, or one that is to take its
-    /// place.
+    /// Opens a database in the directory of a store: the current one, or one that is to replace it.
     fn open_at(
         root: &Path,
         dir: &Path,
@@ -187,13 +203,13 @@ impl Database {
         opening: &Opening,
     ) -> Result<Arc<Self>> {
         let disk = Disk::new(dir, opening.faults.clone());
-        let mut mended = Repairs::default();
+        let mut repaired = Repairs::default();
         let sled = match open_sled(dir, &disk, opening) {
             Err(error @ (Error::Damaged { .. } | Error::Storage { .. })) if opening.lenient => {
-                // The disk is poisoned after a panic: a fresh one for a fresh try.
+                // The disk is poisoned after a panic, so the second try gets a new one.
                 let sled = salvage_sled(dir, &Disk::new(dir, opening.faults.clone()), opening)
                     .map_err(|_| error)?;
-                mended.rebuilt.push(format!(
+                repaired.rebuilt.push(format!(
                     "the settings and snapshots of {}, from its log",
                     disk.name()
                 ));
@@ -205,7 +221,8 @@ impl Database {
         let catalog = disk.run(DiskOp::Read, "open its catalogue", || {
             sled.open_tree(catalog::TREE)
         })?;
-        let durable = Mutex::new(Durable::open(root, dir, &disk)?);
+        catalog::check_format(&catalog, &disk)?;
+        let log_sync = Mutex::new(LogSync::open(root, dir, &disk)?);
         let mut database = Self {
             sled,
             catalog,
@@ -214,22 +231,22 @@ impl Database {
             durability: opening.durability,
             disk,
             commits: Mutex::new(0),
-            durable,
-            mended,
+            log_sync,
+            repaired,
             _lock: lock,
         };
         database.prepare(opening.lenient)?;
         Ok(Arc::new(database))
     }
 
-    /// The directory.
+    /// The store's directory.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// What a lenient opening had to set right.
-    pub(crate) fn mended(&self) -> &Repairs {
-        &self.mended
+    /// What a lenient opening had to repair.
+    pub(crate) fn repaired(&self) -> &Repairs {
+        &self.repaired
     }
 
     fn tree(&self, name: &str) -> Result<sled::Tree> {
@@ -246,37 +263,11 @@ impl Database {
         batches: &[(&sled::Tree, sled::Batch)],
         mut catalog: sled::Batch,
     ) -> Result<()> {
-        let number = {
-            let mut commits = lock(&self.commits);
-            let number = *commits + 1;
-            catalog.insert(catalog::COMMITS, &number.to_le_bytes());
-            let trees: Vec<&sled::Tree> = batches
-                .iter()
-                .map(|(tree, _)| *tree)
-                .chain([&self.catalog])
-                .collect();
-            let apply = || {
-                trees.as_slice().transaction(|views| {
-                    for (view, batch) in views
-                        .iter()
-                        .zip(batches.iter().map(|(_, batch)| batch).chain([&catalog]))
-                    {
-                        view.apply_batch(batch)?;
-                    }
-                    Ok::<(), ConflictableTransactionError<()>>(())
-                })
-            };
-            self.disk.run(DiskOp::Commit, "commit a write", || {
-                apply().map_err(|e| match e {
-                    TransactionError::Storage(e) => e,
-                    TransactionError::Abort(()) => {
-                        sled::Error::Unsupported("the transaction was aborted".into())
-                    }
-                })
-            })?;
-            *commits = number;
-            number
-        };
+        let mut guard = self.hold_commits();
+        let number = guard.count() + 1;
+        catalog.insert(catalog::COMMITS, &number.to_le_bytes());
+        self.apply(batches, &catalog, &mut guard)?;
+        drop(guard);
         if self.durability == Durability::Strict {
             self.sync(number)
         } else {
@@ -284,52 +275,89 @@ impl Database {
         }
     }
 
+    /// Waits for the commit under way, and keeps the next ones waiting.
+    fn hold_commits(&self) -> CommitGuard<'_> {
+        CommitGuard(lock(&self.commits))
+    }
+
+    /// Applies batches in one transaction of sled, and counts it.
+    fn apply(
+        &self,
+        batches: &[(&sled::Tree, sled::Batch)],
+        catalog: &sled::Batch,
+        guard: &mut CommitGuard<'_>,
+    ) -> Result<()> {
+        let (trees, batches): (Vec<&sled::Tree>, Vec<&sled::Batch>) = batches
+            .iter()
+            .map(|(tree, batch)| (*tree, batch))
+            .chain([(&self.catalog, catalog)])
+            .unzip();
+        let apply = || {
+            trees.as_slice().transaction(|views| {
+                for (view, batch) in views.iter().zip(&batches) {
+                    view.apply_batch(batch)?;
+                }
+                Ok::<(), ConflictableTransactionError<()>>(())
+            })
+        };
+        self.disk.run(DiskOp::Commit, "commit a write", || {
+            apply().map_err(|e| match e {
+                TransactionError::Storage(e) => e,
+                TransactionError::Abort(()) => {
+                    sled::Error::Unsupported("the transaction was aborted".into())
+                }
+            })
+        })?;
+        *guard.0 += 1;
+        Ok(())
+    }
+
     /// Waits until every write so far is on disk.
     pub(crate) fn flush(&self) -> Result<()> {
-        let number = *lock(&self.commits);
+        let number = self.hold_commits().count();
         self.sync(number)
     }
 
     /// Waits until so many commits are on disk.
     fn sync(&self, number: u64) -> Result<()> {
-        let mut durable = lock(&self.durable);
+        let mut log_sync = lock(&self.log_sync);
         self.disk.check_poison()?;
-        if durable.commits >= number {
+        if log_sync.commits >= number {
             return Ok(());
         }
-        // One sync serves all that were applied while this one waited for its turn.
-        let reached = *lock(&self.commits);
+        // One sync serves all transactions that were applied while this one waited for its turn.
+        let reached = self.hold_commits().count();
         self.disk.run(DiskOp::Flush, "make a write durable", || {
             self.sled.flush()?;
-            durable.sync().map_err(sled::Error::Io)
+            log_sync.sync().map_err(sled::Error::Io)
         })?;
-        durable.commits = reached;
-        // The write is durable whatever comes of this: a witness that counts too little notices
-        // less, and says nothing false.
-        if let Err(error) = durable.witness.note(reached, &self.disk) {
-            tracing::warn!(%error, "the database's witness could not be written");
+        log_sync.commits = reached;
+        // The write is durable whether or not this succeeds: a counter that is too low notices
+        // less, and never refuses a sound database.
+        if let Err(error) = log_sync.counter.note(reached, &self.disk) {
+            tracing::warn!(%error, "the durable commit counter could not be written");
         }
         Ok(())
     }
 
-    /// Where images of collections are.
-    fn images_dir(&self) -> PathBuf {
-        self.dir.join(images::DIR)
+    /// The directory of the segment files.
+    fn segments_dir(&self) -> PathBuf {
+        self.dir.join(manifest::DIR)
     }
 
-    /// Bytes that the database takes on disk, with the images of its collections.
+    /// Size of the database on disk, with its segment files, in bytes.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
         let sled = self.disk.run(DiskOp::Read, "measure its files", || {
             self.sled.size_on_disk()
         })?;
-        Ok(sled + copy::directory_bytes(&self.images_dir()))
+        Ok(sled + copy::directory_bytes(&self.segments_dir()))
     }
 }
 
-/// Takes the lock of a store's directory, which is made where that is allowed, and ends what a
-/// crash left half-done.
+/// Takes the lock of a store's directory, which is created where `create` allows it, and finishes a
+/// swap of databases that a crash interrupted.
 fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock> {
-    const OURS: [&str; 4] = ["lock", swap::CURRENT, swap::NEXT, swap::LAST];
+    const OWN_NAMES: [&str; 4] = ["lock", swap::CURRENT, swap::NEXT, swap::LAST];
     let io = |source| Error::Io {
         path: root.to_owned(),
         source,
@@ -342,11 +370,11 @@ fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock>
     match std::fs::metadata(root) {
         Ok(meta) if !meta.is_dir() => return Err(not("it is a file, not a directory")),
         Ok(_) => {
-            let ours = |name: std::ffi::OsString| OURS.iter().any(|ours| name == *ours);
+            let is_own = |name: std::ffi::OsString| OWN_NAMES.iter().any(|own| name == *own);
             let occupied = !there
                 && std::fs::read_dir(root)
                     .map_err(io)?
-                    .any(|e| e.is_ok_and(|e| !ours(e.file_name())));
+                    .any(|e| e.is_ok_and(|e| !is_own(e.file_name())));
             if occupied {
                 return Err(not(
                     "the directory holds other files; choose an empty one or a new name",
@@ -363,9 +391,10 @@ fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock>
     let lock = StoreLock::take(root)?;
     swap::finish(root, &Disk::new(root, faults))?;
     let dir = root.join(swap::CURRENT);
-    // A kill while the store was made can leave a directory without a database, which is then made.
-    // One that lost it is not made anew: what is beside it would contradict the new one.
-    if !dir.join("db").exists() && (!create || dir.join(witness::NAME).exists()) {
+    // A kill while the store was created can leave a directory without a database, which is then
+    // created. A store that lost its database gets no new one, which would contradict the files
+    // beside it.
+    if !dir.join("db").exists() && (!create || dir.join(commit_counter::NAME).exists()) {
         return Err(not(
             "its database is missing (sled/db); restore a backup, or move what is left away to begin anew",
         ));

@@ -1,10 +1,11 @@
-//! How a stored vector's numbers are kept.
+//! The precision of stored vectors.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use serde::{Deserialize, Serialize};
 
-/// How many bits of each number are kept. What is stored is what is searched and what is read back.
+/// The precision in which the numbers of vectors are stored. Searches and reads use the stored
+/// numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -18,11 +19,11 @@ pub enum Precision {
     I8,
 }
 
-/// Bytes of numbers in f16 that are converted together.
-const LANES: usize = 32;
+/// Bytes of f16 numbers that are converted together.
+const LANE_BYTES: usize = 32;
 
 impl Precision {
-    /// Its name in the command line and in the catalogue.
+    /// The name of the precision, as the catalogue has it: `f32`, `f16` or `i8`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -31,14 +32,14 @@ impl Precision {
         }
     }
 
-    /// The precision of a name.
+    /// The precision of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::F32, Self::F16, Self::I8]
             .into_iter()
             .find(|p| p.name() == name)
     }
 
-    /// Bytes of a vector's payload.
+    /// Size of the payload of a vector of `dim` numbers, in bytes.
     pub(crate) fn bytes(self, dim: usize) -> usize {
         match self {
             Self::F32 => 4 * dim,
@@ -47,8 +48,8 @@ impl Precision {
         }
     }
 
-    /// Reads a payload without looking at it: of a wrong length, or with numbers that are not
-    /// finite, it gives such numbers.
+    /// Decodes a payload without checks. One of a wrong length, or with numbers that are not
+    /// finite, gives arbitrary numbers.
     pub(crate) fn decode_into(self, payload: &[u8], out: &mut [f32]) {
         match self {
             Self::F32 => out
@@ -56,11 +57,12 @@ impl Precision {
                 .zip(payload.as_chunks::<4>().0)
                 .for_each(|(x, b)| *x = f32::from_le_bytes(*b)),
             Self::F16 => {
-                let (blocks, rest) = payload.as_chunks::<LANES>();
-                let (numbers_of_blocks, numbers_of_rest) = out.as_chunks_mut::<{ LANES / 2 }>();
+                let (blocks, rest) = payload.as_chunks::<LANE_BYTES>();
+                let (numbers_of_blocks, numbers_of_rest) =
+                    out.as_chunks_mut::<{ LANE_BYTES / 2 }>();
                 for (x, b) in numbers_of_blocks.iter_mut().zip(blocks) {
                     // Sixteen at a time, by the processor's own conversion where it has one.
-                    let numbers: [f16; LANES / 2] =
+                    let numbers: [f16; LANE_BYTES / 2] =
                         std::array::from_fn(|i| f16::from_le_bytes([b[2 * i], b[2 * i + 1]]));
                     numbers.convert_to_f32_slice(x);
                 }
@@ -82,7 +84,7 @@ impl Precision {
         }
     }
 
-    /// A vector's payload.
+    /// The payload of a vector.
     pub(crate) fn encode(self, vector: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => vector.iter().flat_map(|x| x.to_le_bytes()).collect(),

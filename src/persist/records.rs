@@ -1,7 +1,7 @@
 //! The records themselves: what each holds, and its format number.
 //!
-//! Postcard is not self-describing, so the order of fields is the format: a change to any struct
-//! here needs a new format number and a reader for the old one.
+//! Postcard is not self-describing, so the order of fields is the format: whoever changes a struct
+//! here raises its format number, and the store's in the catalogue.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,14 +1,14 @@
-//! Putting another database in a store's place, whole or not at all.
+//! Replacing a store's database by another one, atomically.
 //!
 //! ```text
 //! sled        the database
-//! sled.next   one that is being written; it takes the place when it is whole and durable
-//! sled.last   the one before, until it is removed
+//! sled.next   the new database while it is written, until it is complete and durable
+//! sled.last   the previous database, until it is removed
 //! ```
 //!
-//! The names change in this order: `sled` to `sled.last`, `sled.next` to `sled`, `sled.last` away.
-//! So a store without `sled` that has the two others stopped between, and its `sled.next` is whole;
-//! a `sled.next` beside a `sled` is not.
+//! The order is: rename `sled` to `sled.last`, rename `sled.next` to `sled`, remove `sled.last`. So
+//! where `sled` is missing and the two others are there, a swap was interrupted and `sled.next` is
+//! complete; a `sled.next` beside a `sled` may not be.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub(super) fn is_store(root: &Path) -> bool {
     root.join(CURRENT).exists() || root.join(NEXT).exists() && root.join(LAST).exists()
 }
 
-/// Ends what a crash left half-done.
+/// Finishes or undoes a swap that a crash interrupted.
 pub(super) fn finish(root: &Path, disk: &Disk) -> Result<()> {
     if !root.join(CURRENT).exists() && root.join(LAST).exists() {
         let whole = if root.join(NEXT).exists() { NEXT } else { LAST };
@@ -34,7 +34,7 @@ pub(super) fn finish(root: &Path, disk: &Disk) -> Result<()> {
     remove(&root.join(LAST), disk)
 }
 
-/// Puts the next database in the place of the current one, which is closed.
+/// Replaces the current database, which must be closed, by the next one.
 pub(super) fn install(root: &Path, disk: &Disk) -> Result<()> {
     if root.join(CURRENT).exists() {
         rename(root, CURRENT, LAST, disk)?;
@@ -51,7 +51,7 @@ fn rename(root: &Path, from: &str, to: &str, disk: &Disk) -> Result<()> {
     sync_dir(root, disk)
 }
 
-/// Removes a directory with all that is in it, if it is there.
+/// Removes a directory and its contents, if it exists.
 pub(super) fn remove(dir: &Path, disk: &Disk) -> Result<()> {
     if dir.exists() {
         disk.file(DiskOp::Remove, dir, || std::fs::remove_dir_all(dir))?;
@@ -59,14 +59,14 @@ pub(super) fn remove(dir: &Path, disk: &Disk) -> Result<()> {
     Ok(())
 }
 
-/// The directory that a path's last name stands in.
+/// The parent directory of a path; `.` for a bare name.
 pub(super) fn parent_of(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
 }
 
-/// Makes the names in a directory durable, where the system can.
+/// Makes the entries of a directory durable, where the system can.
 pub(super) fn sync_dir(dir: &Path, disk: &Disk) -> Result<()> {
     if cfg!(unix) {
         disk.file(DiskOp::Sync, dir, || std::fs::File::open(dir)?.sync_all())
@@ -80,7 +80,7 @@ mod tests {
     use super::super::disk::{Fault, Faults};
     use super::*;
 
-    /// A store's directory whose databases hold a word each.
+    /// A store's directory with databases that hold one word each.
     fn store(databases: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a directory");
         for (name, word) in databases {

@@ -1,5 +1,4 @@
-//! The commands `backup`, `restore`, `compact` and `verify --repair`, and stores of earlier
-//! formats.
+//! `backup`, `restore`, `compact`, `verify --repair`, and exports of an earlier affinis.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,10 +81,10 @@ fn a_store_that_lost_commits_is_refused_and_its_repair_says_so() {
     let (store, old) = (home.path("affinis.store"), home.path("old"));
     copy_dir(&store, &old);
     home.ok(["delete", "c", "a"]);
-    let witness = fs::read(store.join("sled/witness")).unwrap();
+    let counter = fs::read(store.join("sled/commits")).unwrap();
     fs::remove_dir_all(&store).unwrap();
     copy_dir(&old, &store);
-    fs::write(store.join("sled/witness"), witness).unwrap();
+    fs::write(store.join("sled/commits"), counter).unwrap();
     for args in [
         &["verify"][..],
         &["stats", "c"],
@@ -108,12 +107,16 @@ fn a_store_that_lost_commits_is_refused_and_its_repair_says_so() {
     assert_eq!(home.items(), 4);
 }
 
-/// `tests/fixtures` holds a store of each earlier format and the answers that it must give.
+/// `tests/fixtures/exports` holds what the first affinis exported from a store of format 1, and the
+/// answers that it gave.
 #[test]
-fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
-    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/format-1");
+fn an_export_of_an_earlier_affinis_is_imported_and_answers_as_it_did() {
+    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/exports");
     let home = Home::new();
-    copy_dir(&fixture.join("store"), &home.path("affinis.store"));
+    for name in ["points", "half", "tiny"] {
+        let export = fixture.join(format!("{name}.export"));
+        home.ok(["import", name, export.to_str().unwrap()]);
+    }
     assert!(home.ok(["verify"]).stdout.contains("sound"));
     for name in ["points", "half", "tiny"] {
         home.ok(["export", name, "again"]);
@@ -154,7 +157,7 @@ fn a_store_of_format_1_is_opened_and_answers_as_it_did() {
             );
         }
     }
-    // The store is of the current format now, and can be written to.
+    // The imported collections can be written to.
     home.ok(["delete", "points", "3"]);
     assert!(home.ok(["verify"]).stdout.contains("sound"));
 }

@@ -1,17 +1,25 @@
-//! Image files: what an open collection reads in place, mapped into memory.
+//! Segment files: files that an open collection maps into memory and reads in place.
 //!
-//! An image repeats what the database holds, laid out so that it can be used as it lies. It is
-//! never trusted: its header is named by a stamp in the database, every block has a checksum, and a
-//! part is verified before it is used. One that is missing or damaged costs the time to read the
-//! database instead.
+//! A segment file repeats records of the database in a layout that needs no decoding. It is never
+//! trusted: a stamp in the database names its header, every block has a checksum, and each section
+//! is verified before it is used. Where a file is missing or damaged, the records are read instead.
 //!
-//! A file is a header and parts, all little-endian. The header: the letters `AFFIMAGE`, format 2,
-//! parts (u32 each), the file's length (u64), the header's length, the CRC-32 of the rest of the
-//! header (u32 each); for every part its offset and length (u64 each); for every part, in order,
-//! the CRC-32 of each of its blocks of 4 KiB (u32). Parts begin at multiples of 4 KiB.
+//! A file is a header and sections, all little-endian:
+//!
+//! ```text
+//! bytes 0-7    the letters AFFSEGMT
+//! bytes 8-11   format (2), u32
+//! bytes 12-15  number of sections, u32
+//! bytes 16-23  length of the file, u64
+//! bytes 24-27  length of the header, u32
+//! bytes 28-31  CRC-32 of bytes 0-27 and of the rest of the header, u32
+//! then         for every section: offset and length, u64 each
+//! then         for every section, in order: the CRC-32 of each of its blocks of 4 KiB, u32 each
+//!              the sections, each at a multiple of 4 KiB, padded with zeros
+//! ```
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,16 +31,31 @@ use super::disk::{Disk, DiskOp};
 use super::swap::{parent_of, sync_dir};
 use crate::error::{Error, Result};
 
-const MAGIC: [u8; 8] = *b"AFFIMAGE";
+const MAGIC: [u8; 8] = *b"AFFSEGMT";
 const FORMAT: u32 = 2;
 const BLOCK: usize = 4096;
-const FIXED: usize = 32;
-/// More than this is read ahead when it is verified.
-const BULK: usize = 4 << 20;
-/// Ends the name of a file that is being written.
+
+// Offsets of the header's fields.
+const FORMAT_AT: usize = 8;
+const COUNT_AT: usize = 12;
+const FILE_LENGTH_AT: usize = 16;
+const HEADER_LENGTH_AT: usize = 24;
+const CHECKSUM_AT: usize = 28;
+/// The table of sections begins here.
+const TABLE_AT: usize = 32;
+/// Bytes of an entry of the table: offset and length of a section.
+const ENTRY: usize = 16;
+/// Offset of the length in an entry.
+const ENTRY_LENGTH_AT: usize = 8;
+/// Bytes of the checksum of a block.
+const BLOCK_SUM: usize = size_of::<u32>();
+/// Ranges longer than this are read ahead when they are verified, in bytes.
+const READ_AHEAD_FROM: usize = 4 << 20;
+/// The end of the name of a file that is being written.
 const PARTIAL: &str = ".partial";
 
-/// What the database remembers of an image: a file with another header is not that image.
+/// The identity of a segment file, as the database keeps it: a file with another length or header
+/// checksum is another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     length: u64,
@@ -40,17 +63,17 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The checksum in the header, which no other image of the collection is likely to have.
+    /// The checksum of the header, which no other file of the collection is likely to have.
     pub(super) fn header(self) -> u32 {
         self.header
     }
 }
 
-/// An image that was opened. Its header is verified; its parts are when asked for.
-pub(crate) struct Image {
+/// An open segment file. Its header is verified; its sections are verified on request.
+pub(crate) struct SegmentFile {
     path: PathBuf,
     bytes: Bytes,
-    parts: Vec<Part>,
+    sections: Vec<Section>,
     damaged: AtomicBool,
 }
 
@@ -69,7 +92,7 @@ impl Bytes {
         }
     }
 
-    /// Tells the system how a range will be read. A hint: it need not be heard.
+    /// Tells the system how a range will be read. It may ignore the hint.
     fn advise(&self, how: Reading, range: &Range<usize>) {
         #[cfg(unix)]
         match self {
@@ -88,41 +111,41 @@ impl Bytes {
     }
 }
 
-/// How a range of bytes will be read.
+/// The way in which a range of bytes will be read.
 #[derive(Debug, Clone, Copy)]
 enum Reading {
-    /// A little here and there: what lies beside it need not be read with it.
+    /// In small pieces at scattered places: nothing needs to be read ahead.
     Scattered,
     /// All of it, soon.
     Whole,
 }
 
-struct Part {
+struct Section {
     range: Range<usize>,
-    /// Where the checksums of its blocks are.
+    /// Offset of the checksums of its blocks.
     sums: usize,
-    /// A bit for every block that was verified.
+    /// One bit a block, set once the block is verified.
     verified: Vec<AtomicU64>,
 }
 
-impl std::fmt::Debug for Image {
+impl std::fmt::Debug for SegmentFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Image")
+        f.debug_struct("SegmentFile")
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
-impl Image {
+impl SegmentFile {
     /// Maps a file and checks its header.
     pub(super) fn open(path: &Path, stamp: Stamp, disk: &Disk) -> Result<Self> {
         let map = disk.file(DiskOp::Read, path, || {
             let file = File::open(path)?;
-            // SAFETY: the file stands in the store's own directory, whose lock this process holds,
-            // and is never changed once it has its name: it is written under another, and removed
-            // whole. Whoever changes it nevertheless, past the lock, can change what is read (each
-            // block is verified once) or end the program with a bus error; the documentation says
-            // so. Bytes have no invalid values.
+            // SAFETY: the file is in the store's directory, whose lock this process holds, and it
+            // is never changed once it has its final name: it is written under another name, and
+            // removed as a whole. A program that ignores the lock and changes it can change what is
+            // read (each block is verified once) or end this process with a bus error, as the
+            // documentation says. Bytes have no invalid values.
             #[expect(unsafe_code, reason = "mapping a file is unsafe: see above")]
             unsafe {
                 memmap2::Mmap::map(&file)
@@ -131,27 +154,27 @@ impl Image {
         Self::over(path, Bytes::Mapped(map), Some(stamp))
     }
 
-    /// Reads the header of an image.
+    /// A segment file in these bytes, whose header is verified.
     fn over(path: &Path, bytes: Bytes, stamp: Option<Stamp>) -> Result<Self> {
-        let parts = read_header(bytes.get(), stamp)
+        let sections = read_header(bytes.get(), stamp)
             .map_err(|reason| damaged(path.display().to_string(), reason))?;
         Ok(Self {
             path: path.to_owned(),
             bytes,
-            parts,
+            sections,
             damaged: AtomicBool::new(false),
         })
     }
 
-    /// Says that a part is read a little here and there, so that the system keeps only what is read
-    /// in memory. Asked for all of it, [`Self::verify`] has it read at once nevertheless.
-    pub(crate) fn is_read_here_and_there(&self, part: usize) {
-        if let Some(part) = self.parts.get(part) {
-            self.bytes.advise(Reading::Scattered, &part.range);
+    /// Tells the system that a section is read at scattered places, so that it keeps in memory only
+    /// what is read. [`Self::verify`] still reads long ranges ahead.
+    pub(crate) fn advise_scattered(&self, section: usize) {
+        if let Some(section) = self.sections.get(section) {
+            self.bytes.advise(Reading::Scattered, &section.range);
         }
     }
 
-    /// What it is called in messages.
+    /// The name of the file in messages.
     pub(crate) fn name(&self) -> String {
         self.path.display().to_string()
     }
@@ -160,23 +183,24 @@ impl Image {
         self.bytes.get()
     }
 
-    /// A part as it lies there; empty if there is none.
-    pub(crate) fn part(&self, part: usize) -> &[u8] {
-        self.parts
-            .get(part)
-            .map_or(&[], |part| &self.bytes()[part.range.clone()])
+    /// The bytes of a section; empty where there is no such section.
+    pub(crate) fn section(&self, section: usize) -> &[u8] {
+        self.sections
+            .get(section)
+            .map_or(&[], |section| &self.bytes()[section.range.clone()])
     }
 
-    /// Whether a range of a part is there and agrees with its checksums. Each block is read once.
-    pub(crate) fn verify(&self, part: usize, range: Range<usize>) -> bool {
+    /// Whether a range of a section exists and agrees with the checksums of its blocks. Each block
+    /// is verified once.
+    pub(crate) fn verify(&self, section: usize, range: Range<usize>) -> bool {
         let Some(found) = self
-            .parts
-            .get(part)
+            .sections
+            .get(section)
             .filter(|found| range.end <= found.range.len())
         else {
             return range.is_empty();
         };
-        if range.len() > BULK {
+        if range.len() > READ_AHEAD_FROM {
             self.bytes.advise(
                 Reading::Whole,
                 &(found.range.start + range.start..found.range.start + range.end),
@@ -190,40 +214,28 @@ impl Image {
             let bytes = self.bytes();
             let from = found.range.start + block * BLOCK;
             let sum = crc32fast::hash(&bytes[from..found.range.end.min(from + BLOCK)]);
-            let at = found.sums + block * 4;
-            let sound = bytes[at..at + 4] == sum.to_le_bytes();
+            let at = found.sums + block * BLOCK_SUM;
+            let sound = bytes[at..at + BLOCK_SUM] == sum.to_le_bytes();
             if sound {
                 word.fetch_or(bit, Ordering::Relaxed);
             }
             sound
         });
         if !sound && !self.damaged.swap(true, Ordering::AcqRel) {
-            tracing::error!(file = %self.path.display(), part, "an image's checksum does not fit");
+            tracing::error!(file = %self.path.display(), section, "a checksum of a segment file does not fit");
         }
         sound
     }
 
-    /// Whether a checksum did not fit so far.
+    /// Whether any checksum that was verified so far did not fit.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
     }
 }
 
-/// Whether a file is an image of a format before this version's.
-pub(super) fn is_of_earlier_format(path: &Path, disk: &Disk) -> Result<bool> {
-    let mut start = Vec::new();
-    disk.file(DiskOp::Read, path, || {
-        File::open(path)?.take(12).read_to_end(&mut start)
-    })?;
-    let format = start
-        .strip_prefix(&MAGIC)
-        .and_then(|rest| rest.try_into().ok())
-        .map(u32::from_le_bytes);
-    Ok(format.is_some_and(|format| (1..FORMAT).contains(&format)))
-}
-
-/// Checks all that a header says. Nothing is allocated beyond the size of the file.
-fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Part>, String> {
+/// The sections that a header lists, once everything in the header is checked. Allocates no more
+/// than the size of the file.
+fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Section>, String> {
     let word = |at: usize| {
         bytes
             .get(at..at + 4)
@@ -231,22 +243,22 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Pa
     };
     let long = |at: usize| Some(u64::from(word(at)?) | u64::from(word(at + 4)?) << 32);
     let short = || "it ends too early".to_owned();
-    if bytes.get(..8) != Some(&MAGIC) {
-        return Err("it is not an image".to_owned());
+    if bytes.get(..FORMAT_AT) != Some(&MAGIC) {
+        return Err("it is not a segment file".to_owned());
     }
-    let format = word(8).ok_or_else(short)?;
+    let format = word(FORMAT_AT).ok_or_else(short)?;
     if format != FORMAT {
         return Err(format!(
             "its format is {format}, and this version reads {FORMAT}"
         ));
     }
     let (count, length) = (
-        word(12).ok_or_else(short)? as usize,
-        long(16).ok_or_else(short)?,
+        word(COUNT_AT).ok_or_else(short)? as usize,
+        long(FILE_LENGTH_AT).ok_or_else(short)?,
     );
     let (header, sum) = (
-        word(24).ok_or_else(short)? as usize,
-        word(28).ok_or_else(short)?,
+        word(HEADER_LENGTH_AT).ok_or_else(short)? as usize,
+        word(CHECKSUM_AT).ok_or_else(short)?,
     );
     if length != bytes.len() as u64 {
         return Err(format!(
@@ -254,8 +266,8 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Pa
             bytes.len()
         ));
     }
-    let rest = bytes.get(FIXED..header).ok_or_else(short)?;
-    if header_sum(&bytes[..FIXED - 4], rest) != sum {
+    let rest = bytes.get(TABLE_AT..header).ok_or_else(short)?;
+    if header_sum(&bytes[..CHECKSUM_AT], rest) != sum {
         return Err("the checksum of its header does not fit".to_owned());
     }
     if stamp.is_some_and(|stamp| {
@@ -265,35 +277,38 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Pa
                 header: sum,
             }
     }) {
-        return Err("it is another image than the database names".to_owned());
+        return Err("it is another file than the database names".to_owned());
     }
     let mut sums = count
-        .checked_mul(16)
-        .and_then(|table| table.checked_add(FIXED))
+        .checked_mul(ENTRY)
+        .and_then(|table| table.checked_add(TABLE_AT))
         .ok_or_else(short)?;
-    let mut parts = Vec::new();
-    for part in 0..count {
-        let at = FIXED + part * 16;
-        let (offset, len) = (long(at).ok_or_else(short)?, long(at + 8).ok_or_else(short)?);
+    let mut sections = Vec::new();
+    for section in 0..count {
+        let at = TABLE_AT + section * ENTRY;
+        let (offset, len) = (
+            long(at).ok_or_else(short)?,
+            long(at + ENTRY_LENGTH_AT).ok_or_else(short)?,
+        );
         let end = offset
             .checked_add(len)
             .filter(|end| *end <= length && offset % BLOCK as u64 == 0);
-        let end = end.ok_or_else(|| format!("part {part} lies outside of it"))? as usize;
+        let end = end.ok_or_else(|| format!("section {section} lies outside of it"))? as usize;
         let blocks = (len as usize).div_ceil(BLOCK);
         let verified = (0..blocks.div_ceil(64))
             .map(|_| AtomicU64::new(0))
             .collect();
-        parts.push(Part {
+        sections.push(Section {
             range: offset as usize..end,
             sums,
             verified,
         });
-        sums += blocks * 4;
+        sums += blocks * BLOCK_SUM;
         if sums > header {
             return Err(short());
         }
     }
-    Ok(parts)
+    Ok(sections)
 }
 
 fn header_sum(fixed: &[u8], rest: &[u8]) -> u32 {
@@ -303,25 +318,28 @@ fn header_sum(fixed: &[u8], rest: &[u8]) -> u32 {
     sum.finalize()
 }
 
-/// The header of an image of these parts, padded to where the first part begins, and the parts'
-/// offsets.
-fn header_of(parts: &[&[u8]]) -> (Vec<u8>, Stamp) {
-    let blocks: usize = parts.iter().map(|part| part.len().div_ceil(BLOCK)).sum();
-    let header = FIXED + parts.len() * 16 + blocks * 4;
+/// The header of a file of these sections, padded to where the first section begins, and the file's
+/// stamp.
+fn header_of(sections: &[&[u8]]) -> (Vec<u8>, Stamp) {
+    let blocks: usize = sections
+        .iter()
+        .map(|section| section.len().div_ceil(BLOCK))
+        .sum();
+    let header = TABLE_AT + sections.len() * ENTRY + blocks * BLOCK_SUM;
     let mut end = header.next_multiple_of(BLOCK);
-    let mut table = Vec::with_capacity(header - FIXED);
-    for part in parts {
+    let mut table = Vec::with_capacity(header - TABLE_AT);
+    for section in sections {
         table.extend((end as u64).to_le_bytes());
-        table.extend((part.len() as u64).to_le_bytes());
-        end += part.len().next_multiple_of(BLOCK);
+        table.extend((section.len() as u64).to_le_bytes());
+        end += section.len().next_multiple_of(BLOCK);
     }
-    for block in parts.iter().flat_map(|part| part.chunks(BLOCK)) {
+    for block in sections.iter().flat_map(|section| section.chunks(BLOCK)) {
         table.extend(crc32fast::hash(block).to_le_bytes());
     }
     let mut bytes = Vec::with_capacity(header.next_multiple_of(BLOCK));
     bytes.extend(MAGIC);
     bytes.extend(FORMAT.to_le_bytes());
-    bytes.extend((parts.len() as u32).to_le_bytes());
+    bytes.extend((sections.len() as u32).to_le_bytes());
     bytes.extend((end as u64).to_le_bytes());
     bytes.extend((header as u32).to_le_bytes());
     let sum = header_sum(&bytes, &table);
@@ -337,13 +355,14 @@ fn header_of(parts: &[&[u8]]) -> (Vec<u8>, Stamp) {
     )
 }
 
-/// Writes parts to a file, durably: it has its name only once it is whole.
+/// Writes sections to a file, durably. The file gets its final name, which may depend on its stamp,
+/// once it is complete.
 pub(super) fn write(
     path: impl Fn(Stamp) -> PathBuf,
-    parts: &[&[u8]],
+    sections: &[&[u8]],
     disk: &Disk,
 ) -> Result<Stamp> {
-    let (header, stamp) = header_of(parts);
+    let (header, stamp) = header_of(sections);
     let path = &path(stamp);
     let mut partial = path.as_os_str().to_owned();
     partial.push(PARTIAL);
@@ -352,9 +371,9 @@ pub(super) fn write(
         .file(DiskOp::Write, &partial, || File::create(&partial))
         .and_then(|mut file| {
             disk.write(&partial, &header, |bytes| file.write_all(bytes))?;
-            for part in parts {
-                disk.write(&partial, part, |bytes| file.write_all(bytes))?;
-                let padding = part.len().next_multiple_of(BLOCK) - part.len();
+            for section in sections {
+                disk.write(&partial, section, |bytes| file.write_all(bytes))?;
+                let padding = section.len().next_multiple_of(BLOCK) - section.len();
                 disk.write(&partial, &[0; BLOCK][..padding], |bytes| {
                     file.write_all(bytes)
                 })?;
@@ -370,18 +389,18 @@ pub(super) fn write(
     written.map(|()| stamp)
 }
 
-/// An image of these parts in memory.
+/// The bytes of a file of these sections.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn image_bytes(parts: &[&[u8]]) -> Vec<u8> {
-    let (mut bytes, _) = header_of(parts);
-    for part in parts {
-        bytes.extend_from_slice(part);
+pub(crate) fn segment_file_bytes(sections: &[&[u8]]) -> Vec<u8> {
+    let (mut bytes, _) = header_of(sections);
+    for section in sections {
+        bytes.extend_from_slice(section);
         bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
     }
     bytes
 }
 
-/// Bytes that begin where a mapped file would.
+/// Bytes in memory, aligned as a mapped file is.
 #[cfg(any(test, fuzzing))]
 struct Aligned(Vec<Line>, usize);
 
@@ -398,20 +417,20 @@ impl AsRef<[u8]> for Aligned {
 }
 
 #[cfg(any(test, fuzzing))]
-impl Image {
-    /// Reads an image from memory.
+impl SegmentFile {
+    /// A segment file in memory.
     pub(crate) fn in_memory(bytes: &[u8]) -> Result<Self> {
         let mut lines = vec![Line([0; 64]); bytes.len().div_ceil(64)];
         bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(bytes);
         Self::over(
-            Path::new("image"),
+            Path::new("segment file"),
             Bytes::Held(Box::new(Aligned(lines, bytes.len()))),
             None,
         )
     }
 }
 
-/// Removes the files of a directory whose names begin so, except those that are to be kept.
+/// Removes the files of a directory whose names begin with a prefix, except those in `keep`.
 pub(super) fn sweep(dir: &Path, prefix: &str, keep: &[PathBuf], disk: &Disk) -> Result<()> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -436,7 +455,7 @@ pub(super) fn sweep(dir: &Path, prefix: &str, keep: &[PathBuf], disk: &Disk) -> 
 mod tests {
     use super::*;
 
-    fn parts() -> Vec<Vec<u8>> {
+    fn sections() -> Vec<Vec<u8>> {
         vec![
             vec![],
             vec![7; 10],
@@ -448,10 +467,10 @@ mod tests {
     fn written(dir: &Path) -> (PathBuf, Stamp, Disk) {
         let disk = Disk::new(dir, None);
         let path = dir.join("3-1");
-        let parts = parts();
+        let sections = sections();
         let stamp = write(
             |_| path.clone(),
-            &parts.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+            &sections.iter().map(Vec::as_slice).collect::<Vec<_>>(),
             &disk,
         )
         .expect("written");
@@ -462,20 +481,20 @@ mod tests {
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, stamp, disk) = written(dir.path());
-        let image = Image::open(&path, stamp, &disk).expect("opens");
-        image.is_read_here_and_there(1);
-        for (i, part) in parts().iter().enumerate() {
-            assert!(image.verify(i, 0..part.len()));
-            assert_eq!(image.part(i), part);
+        let file = SegmentFile::open(&path, stamp, &disk).expect("opens");
+        file.advise_scattered(1);
+        for (i, section) in sections().iter().enumerate() {
+            assert!(file.verify(i, 0..section.len()));
+            assert_eq!(file.section(i), section);
             assert!(
-                !image.verify(i, 0..part.len() + 1),
+                !file.verify(i, 0..section.len() + 1),
                 "what is not there is not verified"
             );
         }
-        assert!(image.part(9).is_empty() && image.verify(9, 0..0) && !image.is_damaged());
-        let bytes = parts();
+        assert!(file.section(9).is_empty() && file.verify(9, 0..0) && !file.is_damaged());
+        let bytes = sections();
         assert_eq!(
-            image_bytes(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>()),
+            segment_file_bytes(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>()),
             fs::read(&path).expect("read")
         );
     }
@@ -485,59 +504,44 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, stamp, disk) = written(dir.path());
         let whole = fs::read(&path).expect("read");
-        let used: usize = parts().iter().map(Vec::len).sum();
+        let used: usize = sections().iter().map(Vec::len).sum();
         let mut noticed = 0;
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
-            let sound =
-                Image::over(&path, Bytes::Held(Box::new(bytes)), Some(stamp)).is_ok_and(|image| {
-                    parts()
+            let sound = SegmentFile::over(&path, Bytes::Held(Box::new(bytes)), Some(stamp))
+                .is_ok_and(|file| {
+                    sections()
                         .iter()
                         .enumerate()
-                        .all(|(i, part)| image.verify(i, 0..part.len()))
+                        .all(|(i, section)| file.verify(i, 0..section.len()))
                 });
             noticed += usize::from(!sound);
         }
         // Padding has no meaning.
-        let header = FIXED + 4 * 16 + 4 * 5;
+        let header = TABLE_AT + 4 * ENTRY + 5 * BLOCK_SUM;
         assert_eq!(noticed, used + header);
         for length in (0..whole.len()).step_by(37) {
             fs::write(&path, &whole[..length]).expect("written");
             assert!(
-                matches!(Image::open(&path, stamp, &disk), Err(Error::Damaged { .. })),
+                matches!(
+                    SegmentFile::open(&path, stamp, &disk),
+                    Err(Error::Damaged { .. })
+                ),
                 "{length} bytes"
             );
         }
     }
 
     #[test]
-    fn an_image_of_an_earlier_format_is_known() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (path, _, disk) = written(dir.path());
-        let mut bytes = fs::read(&path).expect("read");
-        let mut is_earlier = |format: u8| {
-            bytes[8] = format;
-            fs::write(&path, &bytes).expect("written");
-            is_of_earlier_format(&path, &disk).expect("it has a header")
-        };
-        assert_eq!(
-            [0, 1, 2, 3].map(&mut is_earlier),
-            [false, true, false, false]
-        );
-        fs::write(&path, "short").expect("written");
-        assert!(matches!(is_of_earlier_format(&path, &disk), Ok(false)));
-    }
-
-    #[test]
-    fn an_image_with_another_stamp_is_refused_and_others_are_swept() {
+    fn a_file_with_another_stamp_is_refused_and_others_are_swept() {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, stamp, disk) = written(dir.path());
         let other = Stamp {
             header: stamp.header ^ 1,
             ..stamp
         };
-        assert!(Image::open(&path, other, &disk).is_err());
+        assert!(SegmentFile::open(&path, other, &disk).is_err());
         for name in ["3-2", "3-2.partial", "30-1"] {
             fs::write(dir.path().join(name), "x").expect("written");
         }

@@ -1,37 +1,36 @@
-//! A collection's transaction: what is to be changed, and how that changes the tally.
+//! Transactions on the tables of one collection, which keep the table digests up to date.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use sled::Batch;
 
-use super::catalog::put_tally;
+use super::catalog::put_digests;
+use super::digest::Delta;
 use super::precision::Precision;
 use super::records::{ItemRecord, JudgementRecord, VersionRecord};
-use super::shelf::{
+use super::tables::{
     ACTIVE, CALIBRATION, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META, METRICS, NAMES,
-    NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, Shelf, VECTORS, entry_hash,
-    part_key, segment_of,
+    NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, Tables, VECTORS, chunk_key,
+    entry_hash, segment_of,
 };
-use super::tally::Delta;
 use super::{codec, damaged, lock};
 use crate::error::Result;
 
-/// Changes that become durable together.
-pub(crate) struct Writes<'a> {
-    shelf: &'a Shelf,
-    /// One a tree that is written to.
+/// Changes of one collection that are committed together.
+pub(crate) struct Transaction<'a> {
+    tables: &'a Tables,
+    /// The changes of each table; `None` for tables without any.
     batches: [Option<Batch>; NAMES.len()],
     delta: Delta,
-    /// Whether a key that was put or removed with [`Self::put`] or [`Self::remove`] is there after
-    /// the changes so far.
+    /// The keys that [`Self::put`] and [`Self::remove`] changed, each with whether it is there now.
     touched: HashMap<(usize, Vec<u8>), bool>,
 }
 
-impl<'a> Writes<'a> {
-    pub(super) fn new(shelf: &'a Shelf) -> Self {
+impl<'a> Transaction<'a> {
+    pub(super) fn new(tables: &'a Tables) -> Self {
         Self {
-            shelf,
+            tables,
             batches: Default::default(),
             delta: Delta::default(),
             touched: HashMap::new(),
@@ -42,18 +41,18 @@ impl<'a> Writes<'a> {
         self.batches[tree].get_or_insert_default()
     }
 
-    pub(super) fn shelf(&self) -> &'a Shelf {
-        self.shelf
+    pub(super) fn tables(&self) -> &'a Tables {
+        self.tables
     }
 
-    /// Counts an entry in (1) or out (-1).
+    /// Changes the digest of a table by an added entry (`by` is 1) or a removed one (-1).
     fn count(&mut self, tree: usize, by: i64, key: &[u8], value: &[u8]) {
         let (entries, keys) = &mut self.delta[tree];
         *entries += by;
         *keys ^= entry_hash(tree, key, value);
     }
 
-    /// Puts an entry under a key that was never used.
+    /// Puts an entry under a key that is not in use.
     fn put_new(&mut self, tree: usize, key: &[u8], value: impl Into<sled::IVec>) {
         self.count(tree, 1, key, &[]);
         self.batch(tree).insert(key, value);
@@ -63,11 +62,11 @@ impl<'a> Writes<'a> {
     fn is_there(&self, tree: usize, key: &[u8]) -> Result<bool> {
         match self.touched.get(&(tree, key.to_vec())) {
             Some(there) => Ok(*there),
-            None => Ok(self.shelf.get(tree, key)?.is_some()),
+            None => Ok(self.tables.get(tree, key)?.is_some()),
         }
     }
 
-    /// Puts an entry under a key that may be used.
+    /// Puts an entry under a key that may be in use.
     fn put(&mut self, tree: usize, key: &[u8], value: impl Into<sled::IVec>) -> Result<()> {
         if !self.is_there(tree, key)? {
             self.count(tree, 1, key, &[]);
@@ -87,31 +86,32 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
-    /// Stores an item in a fresh slot. An id that is taken must be removed before.
+    /// Stores an item in a slot that was never used. Its id must not be in use.
     pub(crate) fn put_item(&mut self, slot: u32, item: &ItemRecord, vector: &[f32]) -> Result<()> {
         let bytes = item.encode()?;
-        self.put_parts(ITEMS, slot, 0, &bytes);
+        self.put_chunks(ITEMS, slot, 0, &bytes);
         self.put_id(&item.id, slot);
-        let payload = self.shelf.precision.encode(vector);
+        let payload = self.tables.precision.encode(vector);
         self.put_new(VECTORS, &slot.to_be_bytes(), codec::seal(FORMAT, &payload));
         Ok(())
     }
 
-    /// Lets an id that is free stand for a slot.
+    /// Stores the slot of an id that is not in use.
     pub(crate) fn put_id(&mut self, id: &str, slot: u32) {
         self.count(IDS, 1, id.as_bytes(), &slot.to_be_bytes());
         self.batch(IDS).insert(id.as_bytes(), &slot.to_be_bytes());
     }
 
-    /// Removes an item's record and vector, and the id that stands for its slot.
+    /// Removes the record, vector and id of an item.
     pub(crate) fn remove_item(&mut self, id: &str, slot: u32) -> Result<()> {
         self.remove(VECTORS, &slot.to_be_bytes())?;
         self.count(IDS, -1, id.as_bytes(), &slot.to_be_bytes());
         self.batch(IDS).remove(id.as_bytes());
         self.batch(REMOVED).insert(&slot.to_be_bytes(), &[]);
-        self.remove_parts(ITEMS, slot, 0)
+        self.remove_chunks(ITEMS, slot, 0)
     }
 
+    /// Stores a judgement under a number that was never used.
     pub(crate) fn put_judgement(
         &mut self,
         sequence: u64,
@@ -121,10 +121,12 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
+    /// Removes a judgement.
     pub(crate) fn remove_judgement(&mut self, sequence: u64) -> Result<()> {
         self.remove(JUDGEMENTS, &sequence.to_be_bytes())
     }
 
+    /// Stores the vector of a judged query under its hash.
     pub(crate) fn put_query(&mut self, hash: [u8; 16], vector: &[f32]) -> Result<()> {
         self.put(
             QUERIES,
@@ -133,13 +135,14 @@ impl<'a> Writes<'a> {
         )
     }
 
+    /// Removes the vector of a judged query.
     pub(crate) fn remove_query(&mut self, hash: [u8; 16]) -> Result<()> {
         self.remove(QUERIES, &hash)
     }
 
     /// Stores the encoded metric of a new version.
     pub(crate) fn put_metric(&mut self, version: u32, metric: &[u8]) {
-        self.put_parts(METRICS, version, 1, &codec::seal(FORMAT, metric));
+        self.put_chunks(METRICS, version, 1, &codec::seal(FORMAT, metric));
     }
 
     pub(crate) fn put_version_header(
@@ -147,21 +150,22 @@ impl<'a> Writes<'a> {
         version: u32,
         record: &VersionRecord,
     ) -> Result<()> {
-        self.put(METRICS, &part_key(version, 0), record.encode()?)
+        self.put(METRICS, &chunk_key(version, 0), record.encode()?)
     }
 
-    /// Removes a version's matrix and leaves its header.
+    /// Removes the encoded metric of a version and keeps its header.
     pub(crate) fn remove_metric(&mut self, version: u32) -> Result<()> {
-        self.remove_parts(METRICS, version, 1)
+        self.remove_chunks(METRICS, version, 1)
     }
 
+    /// Sets the active metric version of a user, or of the collection.
     pub(crate) fn set_active(&mut self, user: Option<&str>, version: u32) {
         let key = user.map_or_else(|| ACTIVE.to_owned(), |user| format!("{ACTIVE}/{user}"));
         self.batch(META)
             .insert(key.as_bytes(), &u64::from(version).to_le_bytes());
     }
 
-    /// A user without a metric of their own is answered under the collection's.
+    /// Removes the active metric of a user, for whom that of the collection is then used.
     pub(crate) fn clear_active(&mut self, user: &str) {
         self.batch(META)
             .remove(format!("{ACTIVE}/{user}").as_bytes());
@@ -181,7 +185,7 @@ impl<'a> Writes<'a> {
             .insert(NEXT_VERSION, &u64::from(next).to_le_bytes());
     }
 
-    /// Stores a segment's chunks.
+    /// Stores the graph of a segment.
     pub(crate) fn put_segment(&mut self, segment: u64, chunks: &[Vec<u8>]) {
         for (number, chunk) in chunks.iter().enumerate() {
             let key = [
@@ -193,7 +197,7 @@ impl<'a> Writes<'a> {
         }
     }
 
-    /// Stores the measured recall of beam widths under a metric.
+    /// Stores the measured recall of beam widths under a metric version.
     pub(crate) fn put_calibration(&mut self, version: u32, curve: &[(usize, f64)]) -> Result<()> {
         let key = format!("{CALIBRATION}{version}");
         self.batch(META)
@@ -201,16 +205,16 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
-    /// Removes what was measured under a metric.
+    /// Removes the measured recall under a metric version.
     pub(crate) fn remove_calibration(&mut self, version: u32) {
         self.batch(META)
             .remove(format!("{CALIBRATION}{version}").as_bytes());
     }
 
-    /// Removes the stored segments that are not in `keep`.
+    /// Removes the stored graphs of segments that are not in `keep`.
     pub(crate) fn retain_segments(&mut self, keep: &[u64]) -> Result<()> {
-        let shelf = self.shelf;
-        for entry in shelf.raw(GRAPH) {
+        let tables = self.tables;
+        for entry in tables.raw(GRAPH) {
             let (key, _) = entry?;
             if !segment_of(&key).is_ok_and(|segment| keep.contains(&segment)) {
                 self.batch(GRAPH).remove(key);
@@ -219,46 +223,46 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
-    /// Forgets what was removed: nothing of it can be in an image.
+    /// Empties the list of removed slots.
     pub(crate) fn forget_removed(&mut self) -> Result<()> {
-        let shelf = self.shelf;
-        for entry in shelf.raw(REMOVED) {
+        let tables = self.tables;
+        for entry in tables.raw(REMOVED) {
             self.batch(REMOVED).remove(entry?.0);
         }
         Ok(())
     }
 
-    fn put_parts(&mut self, tree: usize, number: u32, first: u16, bytes: &[u8]) {
+    fn put_chunks(&mut self, tree: usize, number: u32, first: u16, bytes: &[u8]) {
         let mut rest = bytes;
-        let mut part = first;
+        let mut chunk = first;
         loop {
             let (now, later) = rest.split_at(rest.len().min(CHUNK));
-            self.put_new(tree, &part_key(number, part), now);
+            self.put_new(tree, &chunk_key(number, chunk), now);
             if now.len() < CHUNK {
                 return;
             }
             rest = later;
-            part += 1;
+            chunk += 1;
         }
     }
 
-    fn remove_parts(&mut self, tree: usize, number: u32, first: u16) -> Result<()> {
-        let shelf = self.shelf;
-        for key in shelf.part_keys(tree, number, first) {
+    fn remove_chunks(&mut self, tree: usize, number: u32, first: u16) -> Result<()> {
+        let tables = self.tables;
+        for key in tables.chunk_keys(tree, number, first) {
             self.remove(tree, &key?)?;
         }
         Ok(())
     }
 
-    /// Makes the changes durable, all or none.
+    /// Commits the changes, all or none.
     pub(crate) fn commit(self) -> Result<()> {
         let Self {
-            shelf,
+            tables,
             batches,
             delta,
             ..
         } = self;
-        let used: Vec<_> = shelf
+        let used: Vec<_> = tables
             .trees
             .iter()
             .zip(batches)
@@ -268,23 +272,23 @@ impl<'a> Writes<'a> {
             return Ok(());
         }
         if delta == Delta::default() {
-            return shelf.database().commit(&used, Batch::default());
+            return tables.database().commit(&used, Batch::default());
         }
-        let mut tally = lock(&shelf.tally);
-        let mut changed = *tally;
+        let mut digests = lock(&tables.digests);
+        let mut changed = *digests;
         for (tree, (count, delta)) in changed.iter_mut().zip(delta).enumerate() {
             *count = count.changed(delta).ok_or_else(|| {
                 damaged(
-                    format!("the tree {}/{}", shelf.number, NAMES[tree]),
+                    format!("the tree {}/{}", tables.number, NAMES[tree]),
                     "it holds fewer entries than are removed",
                 )
             })?;
         }
         let mut catalog = Batch::default();
-        put_tally(&mut catalog, shelf.number, &changed)?;
-        shelf.changes.fetch_add(1, Ordering::Relaxed);
-        shelf.database().commit(&used, catalog)?;
-        *tally = changed;
+        put_digests(&mut catalog, tables.number, &changed)?;
+        tables.changes.fetch_add(1, Ordering::Relaxed);
+        tables.database().commit(&used, catalog)?;
+        *digests = changed;
         Ok(())
     }
 }

@@ -1,9 +1,8 @@
-//! What sled calls flushed, made durable.
+//! Syncing sled's files, so that what it has flushed survives a power failure.
 //!
-//! On Linux sled ends a flush with `sync_file_range`, which leaves the file's length and the
-//! drive's cache to chance, and it never syncs the files that it writes large values to. What is
-//! acknowledged must outlive a loss of power, so both are synced here, and only then the
-//! [witness](super::witness) counts.
+//! On Linux sled ends a flush with `sync_file_range`, which makes neither the file's length nor the
+//! drive's cache durable, and it never syncs the files that it writes large values to. So both are
+//! synced here before the [commit counter](super::commit_counter) is raised.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -11,38 +10,38 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::commit_counter::CommitCounter;
 use super::disk::{Disk, DiskOp};
 use super::swap::{parent_of, sync_dir};
-use super::witness::Witness;
 use crate::error::Result;
 
 /// sled's log.
 const LOG: &str = "db";
-/// Where sled puts values that are too large for its log.
+/// The directory in which sled puts values that are too large for its log.
 const BLOBS: &str = "blobs";
 
-/// A database's way to the disk.
+/// The files of a database that must be synced.
 #[derive(Debug)]
-pub(super) struct Durable {
+pub(super) struct LogSync {
     log: File,
     blobs: PathBuf,
-    /// The lengths of the files of large values when they were last synced.
+    /// Lengths of the files of large values when they were last synced, by name.
     synced: HashMap<OsString, u64>,
-    pub(super) witness: Witness,
-    /// Commits that are known to be durable.
+    pub(super) counter: CommitCounter,
+    /// Number of commits that are known to be durable.
     pub(super) commits: u64,
 }
 
-impl Durable {
-    /// Opens it for a database that sled has open. The names of a new one are made durable, up to
-    /// the store's own in `root`.
+impl LogSync {
+    /// Opens the files of a database that sled has open. The directory entries of a new database
+    /// are made durable, up to that of the store's directory `root`.
     pub(super) fn open(root: &Path, dir: &Path, disk: &Disk) -> Result<Self> {
         let path = dir.join(LOG);
         let log = disk.file(DiskOp::Read, &path, || {
             OpenOptions::new().write(true).open(&path)
         })?;
-        let witness = Witness::open(dir, disk)?;
-        if witness.count().is_none() {
+        let counter = CommitCounter::open(dir, disk)?;
+        if counter.count().is_none() {
             let conf = dir.join("conf");
             disk.file(DiskOp::Sync, &conf, || {
                 OpenOptions::new().write(true).open(&conf)?.sync_all()
@@ -55,25 +54,25 @@ impl Durable {
             log,
             blobs: dir.join(BLOBS),
             synced: HashMap::new(),
-            witness,
+            counter,
             commits: 0,
         })
     }
 
-    /// Makes durable what sled has written.
+    /// Makes what sled has flushed durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        // A large value first: sled ends its log before the first one that it cannot read.
+        // Large values first: on opening, sled ends its log before the first one that is missing.
         self.sync_blobs()?;
         self.log.sync_data()
     }
 
-    /// Syncs the files of large values that are new or longer than they were; gives their number.
+    /// Syncs the files of large values that are new or whose length changed. Returns their number.
     fn sync_blobs(&mut self) -> io::Result<usize> {
         let mut there = HashMap::new();
         let mut written = 0;
         for entry in fs::read_dir(&self.blobs)? {
             let entry = entry?;
-            // sled removes them in the background.
+            // sled removes files in the background.
             let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
             let bytes = match entry.metadata() {
                 Err(e) if gone(&e) => continue,
@@ -113,23 +112,23 @@ mod tests {
         for name in [LOG, "conf", "blobs/10", "blobs/20"] {
             fs::write(dir.join(name), b"ab").expect("written");
         }
-        let mut durable = Durable::open(dir, dir, &Disk::new(dir, None)).expect("opened");
+        let mut log_sync = LogSync::open(dir, dir, &Disk::new(dir, None)).expect("opened");
         assert_eq!(
             [2, 0],
-            [(); 2].map(|()| durable.sync_blobs().expect("synced"))
+            [(); 2].map(|()| log_sync.sync_blobs().expect("synced"))
         );
         fs::write(dir.join("blobs/10"), b"abc").expect("written");
         fs::write(dir.join("blobs/30"), b"").expect("written");
         fs::remove_file(dir.join("blobs/20")).expect("removed");
         assert_eq!(
             [2, 0],
-            [(); 2].map(|()| durable.sync_blobs().expect("synced"))
+            [(); 2].map(|()| log_sync.sync_blobs().expect("synced"))
         );
         fs::remove_dir_all(dir.join(BLOBS)).expect("removed");
-        assert!(durable.sync().is_err());
+        assert!(log_sync.sync().is_err());
     }
 
-    /// sled's files are called what this module takes them for, and values of this length leave the
+    /// sled's files have the names that this module expects, and values of this length leave the
     /// log.
     #[test]
     fn the_files_are_where_sled_has_them() {
@@ -140,10 +139,10 @@ mod tests {
             .flush_every_ms(None)
             .open()
             .expect("opened");
-        let mut durable = Durable::open(dir, dir, &Disk::new(dir, None)).expect("opened");
-        assert_eq!(durable.sync_blobs().expect("synced"), 0);
+        let mut log_sync = LogSync::open(dir, dir, &Disk::new(dir, None)).expect("opened");
+        assert_eq!(log_sync.sync_blobs().expect("synced"), 0);
         sled.insert("large", vec![7; 1 << 20]).expect("inserted");
         sled.flush().expect("flushed");
-        assert!(durable.sync_blobs().expect("synced") > 0);
+        assert!(log_sync.sync_blobs().expect("synced") > 0);
     }
 }

@@ -1,20 +1,20 @@
-//! One collection's trees.
+//! The typed tables of one collection. Each is a tree of sled.
 //!
-//! | tree | key | record |
+//! | table | key | record |
 //! |---|---|---|
-//! | items | slot, part | id, text, metadata |
+//! | items | slot, chunk | id, text, metadata |
 //! | ids | external id | slot |
 //! | vectors | slot | numbers |
 //! | judgements | sequence number | judgement |
 //! | queries | hash of a text or vector | the query's numbers |
-//! | metrics | version, part | part 0: header; from 1: the encoded metric |
-//! | graph | segment, chunk | adjacency of a linked segment |
-//! | meta | name | counters, active metrics, which images there are |
-//! | removed | slot | nothing: its item was removed, and an image may still have it |
+//! | metrics | version, chunk | chunk 0: header; from 1: the encoded metric |
+//! | graph | segment, chunk | adjacency of a sealed segment |
+//! | meta | name | counters, active metrics, calibrations, the manifest of segment files |
+//! | removed | slot | nothing: the item was removed, and a segment file may still hold it |
 //!
-//! Numbers in keys are big-endian, so that trees iterate in their order. An item or a metric longer
-//! than [`CHUNK`] is cut into parts: all but the last are exactly that long, and the last is
-//! shorter (perhaps empty).
+//! Numbers in keys are big-endian, so that a table iterates in their order. The record of an item
+//! or metric is cut into chunks: all but the last are [`CHUNK`] bytes long, and the last is
+//! shorter, perhaps empty.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,16 +22,17 @@ use std::sync::{Arc, Mutex};
 
 use sled::{IVec, Tree};
 
+use super::digest::{DIGESTED, TableDigest, TableDigests, hash};
 use super::disk::DiskOp;
 use super::precision::Precision;
 use super::records::{CollectionRecord, ItemRecord, JudgementRecord, VersionRecord};
-use super::tally::{Count, TALLIED, Tally, hash};
-use super::writes::Writes;
+use super::transaction::Transaction;
 use super::{Database, codec, damaged, lock};
 use crate::error::Result;
 use crate::model::{Active, VersionId};
 
-/// The longest value given to sled. Larger ones would go to files of their own beside its log.
+/// Greatest length of a value in bytes. sled would put larger values into files of their own beside
+/// its log.
 pub(super) const CHUNK: usize = 32 << 10;
 pub(super) const FORMAT: u8 = 1;
 pub(super) const NAMES: [&str; 9] = [
@@ -61,23 +62,23 @@ pub(super) const NEXT_VERSION: &str = "next_version";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const CALIBRATION: &str = "calibration/";
 
-/// Reads and writes one collection's records.
-pub(crate) struct Shelf {
-    // Declared first: sled must be let go of before the database gives the lock back.
+/// The tables of one collection, which read its records and begin its transactions.
+pub(crate) struct Tables {
+    // Declared first: sled must be closed before the database releases the lock.
     pub(super) trees: [Tree; NAMES.len()],
     database: Arc<Database>,
     pub(super) number: u32,
     dim: usize,
     pub(crate) precision: Precision,
-    /// What the trees hold. Held while a transaction changes it, so that both are seen to change
-    /// together.
-    pub(super) tally: Mutex<Tally>,
-    /// Counts the changes of the tally.
+    /// The digests of the tables. Locked while a transaction is committed, so that nobody sees the
+    /// tables change without them.
+    pub(super) digests: Mutex<TableDigests>,
+    /// Number of changes of the digests.
     pub(super) changes: AtomicU64,
 }
 
-impl Shelf {
-    /// The names of a collection's trees.
+impl Tables {
+    /// The names of the trees of a collection.
     pub(super) fn tree_names(number: u32) -> impl Iterator<Item = String> {
         NAMES.iter().map(move |name| format!("{number}/{name}"))
     }
@@ -91,7 +92,7 @@ impl Shelf {
             .map_err(|_| damaged("the list of trees", "its length"))
     }
 
-    /// Opens the trees of a collection.
+    /// Opens the tables of a collection.
     pub(crate) fn open(database: Arc<Database>, record: &CollectionRecord) -> Result<Self> {
         let trees = Self::open_trees(&database, record.number)?;
         let precision = Precision::from_name(&record.precision).ok_or_else(|| {
@@ -100,7 +101,7 @@ impl Shelf {
                 format!("no precision {:?}", record.precision),
             )
         })?;
-        let tally = Mutex::new(database.tally(record.number)?);
+        let digests = Mutex::new(database.digests(record.number)?);
         let (number, dim) = (record.number, record.dim as usize);
         Ok(Self {
             trees,
@@ -108,25 +109,12 @@ impl Shelf {
             number,
             dim,
             precision,
-            tally,
+            digests,
             changes: AtomicU64::new(0),
         })
     }
 
-    /// Counts what the trees of a collection hold.
-    pub(super) fn count_trees(database: &Database, number: u32) -> Result<Tally> {
-        let trees = Self::open_trees(database, number)?;
-        let mut tally = Tally::default();
-        for (tree, count) in tally.iter_mut().enumerate() {
-            for entry in database.disk.walk("count its records", trees[tree].iter()) {
-                let (key, value) = entry?;
-                count.add(entry_hash(tree, &key, &value));
-            }
-        }
-        Ok(tally)
-    }
-
-    /// The store it stands in.
+    /// The database that the tables are in.
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.database
     }
@@ -137,7 +125,7 @@ impl Shelf {
             .run(DiskOp::Read, "read a record", || self.trees[tree].get(key))
     }
 
-    /// All entries of a tree as they are.
+    /// All entries of a table, unchecked.
     pub(super) fn raw(&self, tree: usize) -> impl Iterator<Item = Result<(IVec, IVec)>> {
         self.database
             .disk
@@ -150,15 +138,15 @@ impl Shelf {
             .walk(ACTIONS[META], self.trees[META].scan_prefix(prefix))
     }
 
-    /// All entries of a tree; an error at the end when they are not those that were stored. Writes
-    /// meanwhile make that unknowable, and it is then not said.
+    /// All entries of a table, and an error at the end when they do not agree with the digest.
+    /// After writes during the iteration they cannot be compared, and no error is given.
     fn walk(&self, tree: usize) -> impl Iterator<Item = Result<(IVec, IVec)>> {
         let state = move || {
-            let tally = lock(&self.tally);
-            (tally[tree], self.changes.load(Ordering::Relaxed))
+            let digests = lock(&self.digests);
+            (digests[tree], self.changes.load(Ordering::Relaxed))
         };
         let (should, changes) = state();
-        let mut found = Count::default();
+        let mut found = TableDigest::default();
         let mut entries = self.raw(tree);
         let mut ended = false;
         std::iter::from_fn(move || match entries.next() {
@@ -186,23 +174,25 @@ impl Shelf {
             .map_or(Ok(0), |bytes| read_number(&bytes, name))
     }
 
-    /// The first slot, judgement or version number that was never used; versions start at 1.
+    /// The first slot that was never given out.
     pub(crate) fn next_slot(&self) -> Result<u32> {
         let next = self.counter(NEXT_SLOT)?;
         u32::try_from(next).map_err(|_| damaged(NEXT_SLOT, format!("{next} is no slot number")))
     }
 
+    /// The first number of a judgement that was never given out.
     pub(crate) fn next_judgement(&self) -> Result<u64> {
         self.counter(NEXT_JUDGEMENT)
     }
 
+    /// The first number of a metric version that was never given out, at least 1.
     pub(crate) fn next_version(&self) -> Result<u32> {
         let next = self.counter(NEXT_VERSION)?;
         u32::try_from(next.max(1))
             .map_err(|_| damaged(NEXT_VERSION, format!("{next} is no version number")))
     }
 
-    /// The active metrics.
+    /// The active metric versions.
     pub(crate) fn active(&self) -> Result<Active> {
         let mut active = Active::default();
         for entry in self.prefixed(ACTIVE) {
@@ -221,14 +211,14 @@ impl Shelf {
         Ok(active)
     }
 
-    /// The slot of an external id.
+    /// The slot of an external id; `None` where no live item has it.
     pub(crate) fn slot(&self, id: &str) -> Result<Option<u32>> {
         self.get(IDS, id.as_bytes())?
             .map(|bytes| read_slot(&bytes, id))
             .transpose()
     }
 
-    /// Every live id with its slot, ordered by id.
+    /// All live ids with their slots, ordered by id.
     pub(crate) fn ids(&self) -> impl Iterator<Item = Result<(String, u32)>> {
         self.walk(IDS).map(|entry| {
             let (key, value) = entry?;
@@ -240,35 +230,20 @@ impl Shelf {
         })
     }
 
-    /// Number of live ids.
+    /// Number of live items.
     pub(crate) fn id_count(&self) -> u64 {
-        lock(&self.tally)[IDS].entries
+        lock(&self.digests)[IDS].entries
     }
 
-    /// The record of a live slot.
+    /// The record of the item in a slot.
     pub(crate) fn item(&self, slot: u32) -> Result<Option<ItemRecord>> {
-        let bytes = self.parts(ITEMS, slot, 0)?;
+        let bytes = self.record(ITEMS, slot, 0)?;
         bytes
             .map(|bytes| ItemRecord::decode(&bytes, slot))
             .transpose()
     }
 
-    /// The slots that have an item's record, or a part of one, each once.
-    pub(crate) fn item_slots(&self) -> impl Iterator<Item = Result<u32>> {
-        let mut last = None;
-        self.walk(ITEMS).filter_map(
-            move |entry| match entry.and_then(|(key, _)| split_key(&key)) {
-                Ok((slot, _)) if last == Some(slot) => None,
-                Ok((slot, _)) => {
-                    last = Some(slot);
-                    Some(Ok(slot))
-                }
-                Err(error) => Some(Err(error)),
-            },
-        )
-    }
-
-    /// The numbers of a slot.
+    /// The vector in a slot.
     pub(crate) fn vector(&self, slot: u32) -> Result<Option<Vec<f32>>> {
         let bytes = self.get(VECTORS, &slot.to_be_bytes())?;
         bytes
@@ -280,13 +255,13 @@ impl Shelf {
             .transpose()
     }
 
-    /// All vectors in slot order.
+    /// All vectors with their slots, in the order of slots.
     pub(crate) fn vectors(&self) -> impl Iterator<Item = Result<(u32, Vec<f32>)>> {
         self.walk(VECTORS)
             .map(|entry| self.read_slot_vector(entry?))
     }
 
-    /// The vectors of the slots from `first` on, in slot order.
+    /// The vectors in slots from `first` on, in the order of slots.
     pub(crate) fn vectors_from(&self, first: u32) -> impl Iterator<Item = Result<(u32, Vec<f32>)>> {
         let range = self.trees[VECTORS].range(first.to_be_bytes()..);
         self.database
@@ -303,19 +278,19 @@ impl Shelf {
         Ok((slot, vector))
     }
 
-    fn read_vector(
+    pub(super) fn read_vector(
         &self,
         bytes: &[u8],
         precision: Precision,
         part: &dyn Fn() -> String,
     ) -> Result<Vec<f32>> {
-        let (_, payload) = codec::unseal(FORMAT, bytes, part)?;
+        let payload = codec::unseal(FORMAT, bytes, part)?;
         precision
             .decode(payload, self.dim)
             .ok_or_else(|| damaged(part(), "its numbers do not fit"))
     }
 
-    /// A query's numbers by its hash.
+    /// The vector of a judged query, by its hash.
     pub(crate) fn query(&self, hash: [u8; 16]) -> Result<Option<Vec<f32>>> {
         let bytes = self.get(QUERIES, &hash)?;
         bytes
@@ -323,16 +298,7 @@ impl Shelf {
             .transpose()
     }
 
-    /// The hashes of all stored queries.
-    pub(crate) fn query_hashes(&self) -> impl Iterator<Item = Result<[u8; 16]>> {
-        self.walk(QUERIES).map(|entry| {
-            let (key, _) = entry?;
-            <[u8; 16]>::try_from(&*key)
-                .map_err(|_| damaged("the tree of judged queries", "a key has a wrong length"))
-        })
-    }
-
-    /// All judgements in the order they were given.
+    /// All judgements with their numbers, in the order in which they were given.
     pub(crate) fn judgements(&self) -> impl Iterator<Item = Result<(u64, JudgementRecord)>> {
         self.walk(JUDGEMENTS).map(|entry| {
             let (key, value) = entry?;
@@ -343,18 +309,18 @@ impl Shelf {
 
     /// Number of judgements.
     pub(crate) fn judgement_count(&self) -> usize {
-        lock(&self.tally)[JUDGEMENTS].entries as usize
+        lock(&self.digests)[JUDGEMENTS].entries as usize
     }
 
-    /// A version's header.
+    /// The header of a metric version.
     pub(crate) fn version(&self, version: u32) -> Result<Option<VersionRecord>> {
-        let bytes = self.get(METRICS, &part_key(version, 0))?;
+        let bytes = self.get(METRICS, &chunk_key(version, 0))?;
         bytes
             .map(|bytes| VersionRecord::decode(&bytes, version))
             .transpose()
     }
 
-    /// All versions' numbers and headers.
+    /// Numbers and headers of all metric versions, in their order.
     pub(crate) fn versions(&self) -> Result<Vec<(u32, VersionRecord)>> {
         let mut all = Vec::new();
         for entry in self.walk(METRICS) {
@@ -367,17 +333,16 @@ impl Shelf {
         Ok(all)
     }
 
-    /// A version's encoded metric.
+    /// The encoded metric of a version.
     pub(crate) fn metric(&self, version: u32) -> Result<Option<Vec<u8>>> {
-        let Some(bytes) = self.parts(METRICS, version, 1)? else {
+        let Some(bytes) = self.record(METRICS, version, 1)? else {
             return Ok(None);
         };
         let part = || format!("the matrix of metric version {version}");
-        codec::unseal(FORMAT, &bytes, &part).map(|(_, payload)| Some(payload.to_vec()))
+        codec::unseal(FORMAT, &bytes, &part).map(|payload| Some(payload.to_vec()))
     }
 
-    /// The stored graph: each segment's number and chunks, in order. Chunks carry checksums of
-    /// their own.
+    /// The stored graphs: for each segment its chunks, in order, which have checksums of their own.
     pub(crate) fn graph(&self) -> Result<BTreeMap<u64, Vec<Vec<u8>>>> {
         let mut segments: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
         for entry in self.raw(GRAPH) {
@@ -390,8 +355,8 @@ impl Shelf {
         Ok(segments)
     }
 
-    /// The measured recall of beam widths, by metric version. It can be measured again, so damage
-    /// is no error.
+    /// The measured recall of beam widths, by metric version. Damaged records are left out, because
+    /// recall can be measured again.
     pub(crate) fn calibrations(&self) -> Result<BTreeMap<u32, Vec<(usize, f64)>>> {
         let mut all = BTreeMap::new();
         for entry in self.prefixed(CALIBRATION) {
@@ -407,9 +372,9 @@ impl Shelf {
         Ok(all)
     }
 
-    /// Puts the parts of one record together, from part number `first` on.
-    fn parts(&self, tree: usize, number: u32, first: u16) -> Result<Option<Vec<u8>>> {
-        let Some(head) = self.get(tree, &part_key(number, first))? else {
+    /// The bytes of one record, put together from its chunks from number `first` on.
+    fn record(&self, tree: usize, number: u32, first: u16) -> Result<Option<Vec<u8>>> {
+        let Some(head) = self.get(tree, &chunk_key(number, first))? else {
             return Ok(None);
         };
         let mut bytes = head.to_vec();
@@ -418,8 +383,8 @@ impl Shelf {
         while last == CHUNK {
             part = part
                 .checked_add(1)
-                .ok_or_else(|| damaged("a record", "it has too many parts"))?;
-            let Some(next) = self.get(tree, &part_key(number, part))? else {
+                .ok_or_else(|| damaged("a record", "it has too many chunks"))?;
+            let Some(next) = self.get(tree, &chunk_key(number, part))? else {
                 return Err(damaged(
                     format!("record {number} of the tree {}", NAMES[tree]),
                     "a part of it is missing",
@@ -431,27 +396,27 @@ impl Shelf {
         Ok(Some(bytes))
     }
 
-    /// The keys of the parts of one record, from part number `first` on.
-    pub(super) fn part_keys(
+    /// The keys of the chunks of one record, from number `first` on.
+    pub(super) fn chunk_keys(
         &self,
         tree: usize,
         number: u32,
         first: u16,
     ) -> impl Iterator<Item = Result<IVec>> {
-        let range = self.trees[tree].range(part_key(number, first)..=part_key(number, u16::MAX));
+        let range = self.trees[tree].range(chunk_key(number, first)..=chunk_key(number, u16::MAX));
         self.database
             .disk
             .walk("read a record", range)
             .map(|entry| Ok(entry?.0))
     }
 
-    /// Starts a transaction.
-    pub(crate) fn write(&self) -> Writes<'_> {
-        Writes::new(self)
+    /// Begins a transaction.
+    pub(crate) fn write(&self) -> Transaction<'_> {
+        Transaction::new(self)
     }
 }
 
-/// What is asked when a tree is read, for messages.
+/// The operation of reading each table, for messages.
 const ACTIONS: [&str; NAMES.len()] = [
     "read the items",
     "read the ids",
@@ -464,13 +429,14 @@ const ACTIONS: [&str; NAMES.len()] = [
     "read the removed slots",
 ];
 
-/// The hash of an entry in a tally: an id's slot has no checksum of its own.
+/// The hash of an entry in the digest of its table. It covers the value of an id, which has no
+/// checksum of its own.
 pub(super) fn entry_hash(tree: usize, key: &[u8], value: &[u8]) -> u64 {
-    debug_assert!(tree < TALLIED, "only what is tallied is hashed");
+    debug_assert!(tree < DIGESTED, "only tables with a digest are hashed");
     hash(key, if tree == IDS { value } else { &[] })
 }
 
-pub(super) fn part_key(number: u32, part: u16) -> [u8; 6] {
+pub(super) fn chunk_key(number: u32, part: u16) -> [u8; 6] {
     let mut key = [0; 6];
     key[..4].copy_from_slice(&number.to_be_bytes());
     key[4..].copy_from_slice(&part.to_be_bytes());
@@ -484,7 +450,7 @@ pub(super) fn split_key(key: &[u8]) -> Result<(u32, u16)> {
     }
 }
 
-/// A graph key is the segment's number and the chunk's.
+/// The segment of a key in the table of graphs: a segment number and a chunk number.
 pub(super) fn segment_of(key: &[u8]) -> Result<u64> {
     match key.split_first_chunk::<8>() {
         Some((segment, chunk)) if chunk.len() == 4 => Ok(u64::from_be_bytes(*segment)),
