@@ -72,7 +72,6 @@ mod persist;
 pub mod plugin;
 mod query;
 mod store;
-mod sum;
 mod time;
 
 pub use collection::{
@@ -97,5 +96,5 @@ pub use plugin::{
     Incumbent, Influences, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample,
     Task,
 };
-pub use query::{DEFAULT_RECALL, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub use store::{Store, StoreBuilder, VerifyReport};

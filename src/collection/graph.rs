@@ -37,7 +37,7 @@ pub(super) struct SavedGraph {
 struct SegmentImage(Image);
 
 impl index::Image for SegmentImage {
-    fn part(&self, part: Part) -> &[u8] {
+    fn section(&self, part: Part) -> &[u8] {
         self.0.part(part as usize)
     }
 
@@ -116,7 +116,7 @@ impl SavedGraph {
             .iter()
             .filter(|(version, curve)| saved.calibrations.get(version) != Some(curve))
         {
-            writes.put_calibration(*version, curve)?;
+            writes.put_calibration(*version, &curve.to_stored())?;
         }
         for version in saved
             .calibrations
@@ -302,7 +302,7 @@ fn map(
         ids.set(*slot, id);
     }
     let ids = Arc::new(ids);
-    let calibrations = shelf.calibrations()?;
+    let calibrations = calibrations(shelf)?;
     let known = segments.iter().map(|(id, _)| *id).collect();
     let graph = SavedGraph::new(
         shelf,
@@ -337,6 +337,14 @@ fn map(
         });
     }
     Ok(Opened { ids, graph, index })
+}
+
+/// The stored calibrations, by metric version.
+fn calibrations(shelf: &Shelf) -> Result<BTreeMap<u32, Curve>> {
+    let stored = shelf.calibrations()?.into_iter();
+    Ok(stored
+        .map(|(version, points)| (version, Curve::from_stored(points)))
+        .collect())
 }
 
 /// What is wrong with the images, part by part.
@@ -428,7 +436,7 @@ fn restore(shelf: &Arc<Shelf>, dim: usize, distance: Distance, base: &Versioned)
         .map(|(id, chunks)| SegmentRecord { id, chunks })
         .collect();
     let mut known: Vec<u64> = records.iter().map(|r| r.id).collect();
-    let calibrations = shelf.calibrations()?;
+    let calibrations = calibrations(shelf)?;
     let saved = Saved {
         segments: known.clone(),
         calibrations,

@@ -11,7 +11,7 @@ use super::{Collection, Inner, prepare};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::index::{Found, SearchParams, Snapshot, Versioned};
-use crate::query::{Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+use crate::query::{Execution, Hit, Hits, MAX_K, MetricChoice, Query};
 
 /// A search to be run; made by [`Collection::search`] for one query, or [`Collection::search_many`]
 /// for a list of them.
@@ -149,7 +149,7 @@ impl<Q> Search<Q> {
     }
 
     /// Stops early once `cancel` says so, which it is asked every few dozen steps; what was found
-    /// by then is returned, and [`Plan::complete`] is false.
+    /// by then is returned, and [`Execution::complete`] is false.
     pub fn cancel(mut self, cancel: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.cancel = Some(Cancel(Arc::new(cancel)));
         self
@@ -216,11 +216,11 @@ impl<Q> Search<Q> {
             .search(metric, vector, &params)
             .map_err(|e| inner.index_error(e))?;
         let micros = started.elapsed().as_micros() as u64;
-        let plan = Plan {
+        let execution = Execution {
             visited: found.evaluations,
             ef: found.ef,
             micros,
-            plan: found.plan.to_owned(),
+            plan: found.plan,
             expected: found.expected,
             matching: allowed.map(|allowed| allowed.len() as usize),
             complete: found.complete,
@@ -242,7 +242,7 @@ impl<Q> Search<Q> {
         Ok(Hits {
             hits: hits.into_iter().map(|(hit, _)| hit).collect(),
             metric: metric.version,
-            plan,
+            execution,
         })
     }
 }

@@ -78,7 +78,7 @@ impl Collection {
             head: index.head,
             judgements: self.judgement_count(),
             active_metric,
-            calibration: curve.unwrap_or_default(),
+            calibration: curve.unwrap_or_default().points,
             memory_bytes: index.memory_bytes + inner.ids.memory_bytes(),
             mapped_bytes: index.mapped_bytes + inner.ids.mapped_bytes(),
             disk_bytes: inner.shelf.database().disk_bytes()?,

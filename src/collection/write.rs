@@ -11,10 +11,10 @@ use super::graph::from_index;
 use super::{Collection, Inner, builder, prepare};
 use crate::encode::{self, Encoded, Encoder};
 use crate::error::{Error, Result, cut};
+use crate::index::dot;
 use crate::item::{Item, MAX_META_BYTES};
 use crate::metric::Distance;
 use crate::persist::ItemRecord;
-use crate::sum::dot;
 
 /// What an `add` did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
