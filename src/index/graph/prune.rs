@@ -1,7 +1,7 @@
 //! Choice of a node's edges by the relative neighbourhood rule with alpha 1, as in HNSW's heuristic
 //! and DiskANN's robust prune (Malkov & Yashunin 2018; Subramanya et al. 2019).
 //!
-//! A candidate is kept unless a neighbour that was kept before is nearer to it than the node is.
+//! A candidate is chosen unless a neighbour that was chosen before is nearer to it than the node is.
 
 use crate::index::graph::beam::{DEGREE, Edges, NONE};
 use crate::index::kernels::{Kernels, kernels, prefetch};
@@ -176,24 +176,24 @@ pub(crate) fn prune(
     limit: usize,
     trusted: impl Fn(u32) -> bool,
 ) -> Neighbours {
-    let mut kept = Neighbours::EMPTY;
-    let mut kept_trusted = [false; DEGREE];
+    let mut chosen = Neighbours::EMPTY;
+    let mut chosen_trusted = [false; DEGREE];
     for candidate in candidates {
-        if kept.len as usize == limit.min(DEGREE) {
+        if chosen.len as usize == limit.min(DEGREE) {
             break;
         }
         let trust = trusted(candidate.id);
-        let occluded = (0..kept.len as usize).any(|i| {
-            !(trust && kept_trusted[i])
-                && space.distance(candidate.id, kept.ids[i]) < candidate.distance
+        let occluded = (0..chosen.len as usize).any(|i| {
+            !(trust && chosen_trusted[i])
+                && space.distance(candidate.id, chosen.ids[i]) < candidate.distance
         });
         if !occluded {
-            kept_trusted[kept.len as usize] = trust;
-            kept.push(*candidate);
+            chosen_trusted[chosen.len as usize] = trust;
+            chosen.push(*candidate);
         }
     }
-    kept.checked = kept.len;
-    kept
+    chosen.checked = chosen.len;
+    chosen
 }
 
 /// Adds `additions`, which are sorted, to the edges of `node`, and prunes if they exceed [`DEGREE`].
@@ -219,7 +219,7 @@ mod tests {
     use crate::index::tests::Random;
 
     #[test]
-    fn kept_neighbours_do_not_occlude_each_other_and_dropped_ones_are_occluded() {
+    fn chosen_neighbours_do_not_occlude_each_other_and_dropped_ones_are_occluded() {
         let mut random = Random::new(5);
         let mut rows = Rows::zeros(6, 80);
         for i in 0..80 {
@@ -233,22 +233,22 @@ mod tests {
             })
             .collect();
         candidates.sort_unstable();
-        let kept = prune(&space, &candidates, DEGREE, |_| false);
-        assert_eq!(kept.ids()[0], candidates[0].id);
+        let chosen = prune(&space, &candidates, DEGREE, |_| false);
+        assert_eq!(chosen.ids()[0], candidates[0].id);
         for c in &candidates {
-            let occluder = kept
+            let occluder = chosen
                 .scored()
                 .any(|k| k < *c && space.distance(k.id, c.id) < c.distance);
-            assert_eq!(occluder, !kept.ids().contains(&c.id));
+            assert_eq!(occluder, !chosen.ids().contains(&c.id));
         }
         // Adding what was dropped changes nothing: the checked edges still occlude it.
-        let mut same = kept;
+        let mut same = chosen;
         let dropped: Vec<Scored> = candidates
             .iter()
-            .filter(|c| !kept.ids().contains(&c.id))
+            .filter(|c| !chosen.ids().contains(&c.id))
             .copied()
             .collect();
         extend(&space, 0, &mut same, &dropped);
-        assert_eq!(same.ids(), kept.ids());
+        assert_eq!(same.ids(), chosen.ids());
     }
 }
