@@ -33,7 +33,7 @@ pub fn segment(data: &[u8]) {
         let next_slot = 1000;
         if let Ok(graph) = (SegmentRecord { id, chunks }).read(next_slot) {
             let items = graph.slots.len();
-            assert!(graph.slots.iter().all(|slot| *slot < next_slot));
+            assert!(graph.slots.iter().all(|slot| slot.0 < next_slot));
             assert!(
                 (graph.entry as usize) < items
                     && graph.edges.len() == items

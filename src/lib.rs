@@ -71,6 +71,7 @@ mod metric;
 mod persist;
 pub mod plugin;
 mod query;
+mod slot;
 mod store;
 mod time;
 

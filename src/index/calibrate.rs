@@ -1,12 +1,13 @@
 //! Calibration: measures on the collection itself which beam width reaches a recall.
 //!
-//! Items would be too easy as queries, since the walk leads straight to them. The sample queries are
-//! items moved by as much as their nearest neighbour is away: every other one along the difference
-//! of two of its neighbours, which keeps it among the items, the rest towards a distant item, which
-//! takes it between them. (On 100,000 word vectors the first kind is found a little too easily, the
-//! second too rarely; real queries lie between.) They are searched for with growing beams, and the
-//! results compared with the exact neighbours. The recall of each beam is recorded less its standard
-//! error, since a sample can be lucky; a search takes the narrowest beam that reaches its recall.
+//! Items would be too easy as queries, since the walk leads straight to them. The sample queries
+//! are items moved by as much as their nearest neighbour is away: every other one along the
+//! difference of two of its neighbours, which keeps it among the items, the rest towards a distant
+//! item, which takes it between them. (On 100,000 word vectors the first kind is found a little too
+//! easily, the second too rarely; real queries lie between.) They are searched for with growing
+//! beams, and the results compared with the exact neighbours. The recall of each beam is recorded
+//! less its standard error, since a sample can be lucky; a search takes the narrowest beam that
+//! reaches its recall.
 
 use crate::index::calibrations::{Curve, MAX_MEASURED_RECALL};
 use crate::index::kernels::sum::squared_distance;
@@ -17,6 +18,7 @@ use crate::index::shared::{Shared, lock};
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::Versioned;
 use crate::query::DEFAULT_RECALL;
+use crate::slot::Slot;
 
 /// Sample queries.
 const QUERIES: usize = 200;
@@ -70,7 +72,7 @@ struct Calibration<'a> {
 
 impl Calibration<'_> {
     /// The slots that a search with a beam of width `ef` finds.
-    fn find(&self, query: &RewrittenQuery<'_>, ef: usize, coded: bool) -> Vec<u32> {
+    fn find(&self, query: &RewrittenQuery<'_>, ef: usize, coded: bool) -> Vec<Slot> {
         let searcher = Searcher {
             snapshot: self.snapshot,
             query,
@@ -81,11 +83,16 @@ impl Calibration<'_> {
             allowed: None,
             cancel: Some(self.cancel),
         };
-        searcher.run().hits.iter().map(|hit| hit.slot).collect()
+        searcher
+            .run()
+            .hits
+            .iter()
+            .map(|hit| Slot(hit.slot))
+            .collect()
     }
 
-    /// The curve of walks on codes, or on vectors if codes lead walks astray or vectors are cheaper.
-    /// `None` if it was cancelled.
+    /// The curve of walks on codes, or on vectors if codes lead walks astray or vectors are
+    /// cheaper. `None` if it was cancelled.
     fn measure(&self, sample: &[Vec<f32>], coded: bool) -> Option<Curve> {
         let queries: Vec<RewrittenQuery<'_>> = sample
             .iter()
@@ -174,7 +181,7 @@ impl Shared {
     fn sample_queries(
         &self,
         snapshot: &Snapshot,
-        find: impl Fn(&[f32]) -> Vec<u32>,
+        find: impl Fn(&[f32]) -> Vec<Slot>,
     ) -> Vec<Vec<f32>> {
         let live = snapshot.live_slots();
         let stride = (live.len() / (2 * QUERIES)).max(1);
@@ -183,44 +190,55 @@ impl Shared {
             .skip(stride / 2)
             .step_by(stride)
             .take(2 * QUERIES);
-        let items: Vec<(u32, Vec<f32>)> = slots
-            .filter_map(|slot| Some((*slot, self.vector(*slot)?)))
+        let items: Vec<SampleItem> = slots
+            .filter_map(|slot| {
+                Some(SampleItem {
+                    slot: *slot,
+                    vector: self.vector(*slot)?,
+                })
+            })
             .collect();
         let (pairs, _) = items.as_chunks::<2>();
-        let query = |(i, [(slot, x), (_, distant)]): (usize, &[(u32, Vec<f32>); 2])| {
-            let neighbours: Vec<Vec<f32>> = find(x)
+        let queries = pairs.iter().enumerate().map(|(i, [item, distant])| {
+            let others = find(&item.vector)
                 .into_iter()
-                .filter(|other| other != slot)
-                .filter_map(|other| self.vector(other))
-                .collect();
-            let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
-                return x.clone();
-            };
-            let length = squared_distance(x, first);
-            if i % 2 == 0 {
-                moved(
-                    x,
-                    length,
-                    Towards {
-                        from: first,
-                        to: last,
-                    },
-                    1.0,
-                )
-            } else {
-                moved(
-                    x,
-                    length,
-                    Towards {
-                        from: x,
-                        to: distant,
-                    },
-                    MAX_SHARE_TO_DISTANT,
-                )
-            }
-        };
-        pairs.iter().enumerate().map(query).collect()
+                .filter(|slot| *slot != item.slot);
+            let neighbours: Vec<Vec<f32>> = others.filter_map(|slot| self.vector(slot)).collect();
+            sample_query(i, &item.vector, &neighbours, &distant.vector)
+        });
+        queries.collect()
     }
+}
+
+/// An item from which a sample query is made.
+struct SampleItem {
+    slot: Slot,
+    vector: Vec<f32>,
+}
+
+/// Query `i`: `x` moved by as much as its nearest neighbour is away, in the direction between two of
+/// its neighbours if `i` is even, else towards `distant`. `x` itself if it has no neighbours.
+fn sample_query(i: usize, x: &[f32], neighbours: &[Vec<f32>], distant: &[f32]) -> Vec<f32> {
+    let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
+        return x.to_vec();
+    };
+    let squared_length = squared_distance(x, first);
+    let (direction, max_share) = if i.is_multiple_of(2) {
+        (
+            Towards {
+                from: first,
+                to: last,
+            },
+            1.0,
+        )
+    } else {
+        let direction = Towards {
+            from: x,
+            to: distant,
+        };
+        (direction, MAX_SHARE_TO_DISTANT)
+    };
+    moved(x, squared_length, direction, max_share)
 }
 
 /// The direction from one vector to another.
@@ -246,10 +264,10 @@ fn moved(x: &[f32], squared_length: f64, direction: Towards<'_>, max_share: f64)
 }
 
 /// The share of the exact neighbours that was found.
-fn share_found(exact: &[Neighbour], found: &[u32]) -> f64 {
+fn share_found(exact: &[Neighbour], found: &[Slot]) -> f64 {
     let count = exact
         .iter()
-        .filter(|neighbour| found.contains(&neighbour.slot))
+        .filter(|neighbour| found.contains(&Slot(neighbour.slot)))
         .count();
     count as f64 / exact.len().max(1) as f64
 }

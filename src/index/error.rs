@@ -1,6 +1,7 @@
 //! Errors of the index.
 
 use crate::item::MAX_DIM;
+use crate::slot::Slot;
 
 /// Why the index refused a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,9 +31,9 @@ pub(crate) enum IndexError {
     #[error("slot {slot} is not above the slots assigned before; the next free slot is {next}")]
     SlotOrder {
         /// The slot.
-        slot: u32,
+        slot: Slot,
         /// The lowest slot that may be assigned.
-        next: u32,
+        next: Slot,
     },
     /// The metric is for vectors of another dimension.
     #[error(

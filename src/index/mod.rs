@@ -11,8 +11,8 @@
 //! The index takes and returns vectors and bytes; it knows nothing of files, ids or texts.
 //!
 //! Modules import only from modules further left, or from the same one: [layout] <- [kernels] <-
-//! [quantizer] <- [graph] <- [segment] <- [snapshot] <- [segments], [config] <- [shared] <- [search],
-//! [calibrate], [open] <- [maintenance].
+//! [quantizer] <- [graph] <- [segment] <- [snapshot] <- [segments], [config] <- [shared] <-
+//! [search], [calibrate], [open] <- [maintenance].
 //!
 //! [Maintenance]: maintenance
 
@@ -62,6 +62,7 @@ pub(crate) use stats::IndexStats;
 pub(crate) use versioned::Versioned;
 
 use crate::query::DEFAULT_RECALL;
+use crate::slot::Slot;
 use graph::build::Monitor;
 use maintenance::Maintenance;
 use open::Refused;
@@ -165,8 +166,8 @@ impl Index {
     /// old one.
     ///
     /// # Errors
-    /// [`IndexError::Dimension`], [`IndexError::NotFinite`], [`IndexError::SlotOrder`]; then nothing
-    /// is changed.
+    /// [`IndexError::Dimension`], [`IndexError::NotFinite`], [`IndexError::SlotOrder`]; then
+    /// nothing is changed.
     pub(crate) fn apply(&self, add: &[(u32, &[f32])], remove: &[u32]) -> Result<(), IndexError> {
         self.shared.apply(add, remove)?;
         self.maintenance.wake(&self.shared);
@@ -217,8 +218,8 @@ impl Index {
         self.maintenance.settle(&self.shared);
     }
 
-    /// Seals the growing segments that are too large to be scanned and calibrates the active metric,
-    /// so that the index gives the same answers when it is opened again.
+    /// Seals the growing segments that are too large to be scanned and calibrates the active
+    /// metric, so that the index gives the same answers when it is opened again.
     pub(crate) fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
         // Biases are not stored, so there is no use in computing more of them.
@@ -275,7 +276,8 @@ impl Index {
 
     /// The slots of the live items, increasing.
     pub(crate) fn live_slots(&self) -> Vec<u32> {
-        self.shared.snapshot.load().live_slots()
+        let live = self.shared.snapshot.load().live_slots();
+        live.into_iter().map(u32::from).collect()
     }
 
     /// Number of live items.
@@ -286,12 +288,12 @@ impl Index {
     /// The lowest slot that may be assigned next.
     #[cfg(test)]
     pub(crate) fn next_slot(&self) -> u32 {
-        self.shared.snapshot.load().next_slot
+        self.shared.snapshot.load().next_slot.0
     }
 
     /// The vector of a live item.
     pub(crate) fn vector(&self, slot: u32) -> Option<Vec<f32>> {
-        self.shared.vector(slot)
+        self.shared.vector(Slot(slot))
     }
 
     /// The beam width that reaches the default recall under a metric, if it is calibrated.

@@ -18,6 +18,7 @@ use crate::index::segment::tombstones::Tombstones;
 use crate::index::shared::Shared;
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::BASE_VERSION;
+use crate::slot::Slot;
 
 /// Stored graphs that were refused, by segment, and why.
 pub(crate) type Refused = Vec<(u64, IndexError)>;
@@ -25,7 +26,7 @@ pub(crate) type Refused = Vec<(u64, IndexError)>;
 /// An item of a stored graph.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct StoredItem {
-    slot: u32,
+    slot: Slot,
     /// Position of its segment among those that are restored.
     segment: u32,
     item: u32,
@@ -41,13 +42,14 @@ impl Shared {
         items: impl IntoIterator<Item = (u32, V)>,
     ) -> Result<(Self, Refused), IndexError> {
         Self::check_dimension(dim)?;
+        let next_slot = Slot(next_slot);
         let shared = Self::new(dim, config);
         let (mut restoring, refused) = shared.read_graphs(records, next_slot);
         // The items of stored graphs and the live items are merged by slot.
         let mut stored = stored_items(&restoring).into_iter().peekable();
         let mut snapshot = Snapshot::default();
         for (slot, vector) in items {
-            let vector = vector.as_ref();
+            let (slot, vector) = (Slot(slot), vector.as_ref());
             shared.check_vector(vector)?;
             if slot < snapshot.next_slot || slot >= next_slot {
                 return Err(IndexError::SlotOrder {
@@ -60,7 +62,7 @@ impl Shared {
                 Some(stored) => {
                     restoring[stored.segment as usize].put(stored.item, vector);
                     snapshot.dead.insert_all(snapshot.next_slot..slot);
-                    snapshot.next_slot = slot + 1;
+                    snapshot.next_slot = slot.next();
                     snapshot.live += 1;
                 }
                 None => shared.put(&mut snapshot, slot, vector),
@@ -78,13 +80,13 @@ impl Shared {
     }
 
     /// Reads the stored graphs. Refuses those that are damaged or share a slot with another.
-    fn read_graphs(&self, records: &[SegmentRecord], next_slot: u32) -> (Vec<Restoring>, Refused) {
+    fn read_graphs(&self, records: &[SegmentRecord], next_slot: Slot) -> (Vec<Restoring>, Refused) {
         let (mut restoring, mut refused) = (Vec::new(), Refused::new());
         let mut claimed = Tombstones::default();
         for record in records {
             self.reserve_segment_id(record.id);
             let graph = record
-                .read(next_slot)
+                .read(next_slot.0)
                 .and_then(|graph| claim(record.id, graph, &mut claimed));
             match graph {
                 Ok(graph) => restoring.push(Restoring::new(record.id, graph, self.dim)),
@@ -108,15 +110,16 @@ impl Shared {
         let mut placed = shared.open_files(files, next_slot, &mut snapshot)?;
         let mut removed_slots = Tombstones::default();
         for slot in removed {
-            removed_slots.insert(*slot);
+            removed_slots.insert(Slot(*slot));
         }
         let mut fresh = Vec::new();
         for (slot, vector) in items {
+            let slot = Slot(slot);
             shared.check_vector(vector.as_ref())?;
-            if slot >= next_slot {
+            if slot >= Slot(next_slot) {
                 return Err(IndexError::SlotOrder {
                     slot,
-                    next: next_slot,
+                    next: Slot(next_slot),
                 });
             }
             if placed.insert(slot) {
@@ -127,12 +130,12 @@ impl Shared {
             view.dead = count_dead(&view.segment.slots, &removed_slots);
             snapshot.live += view.segment.len() - view.dead;
         }
-        snapshot.dead = Tombstones::of_all_but(next_slot, &placed, &removed_slots);
+        snapshot.dead = Tombstones::of_all_but(Slot(next_slot), &placed, &removed_slots);
         for (slot, vector) in &fresh {
             snapshot.next_slot = *slot;
             shared.put(&mut snapshot, *slot, vector.as_ref());
         }
-        snapshot.next_slot = next_slot;
+        snapshot.next_slot = Slot(next_slot);
         snapshot.sort_sealed();
         shared.snapshot.update(|opened| *opened = snapshot);
         shared.mark_filed();
@@ -175,7 +178,7 @@ impl Shared {
 }
 
 /// The number of `slots` that are dead.
-pub(crate) fn count_dead(slots: &[u32], dead: &Tombstones) -> usize {
+pub(crate) fn count_dead(slots: &[Slot], dead: &Tombstones) -> usize {
     slots.iter().filter(|slot| dead.contains(**slot)).count()
 }
 

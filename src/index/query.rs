@@ -52,8 +52,8 @@ impl<'a> RewrittenQuery<'a> {
         order_safe(self.offset - 2.0 * (self.kernels.dot)(&self.padded, row) + bias)
     }
 
-    /// Appends the estimated distances of the items `locals` to `out`, computing the biases that are
-    /// unknown.
+    /// Appends the estimated distances of the items `locals` to `out`, computing the biases that
+    /// are unknown.
     pub(crate) fn estimates(
         &self,
         locals: &[u32],

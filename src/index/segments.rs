@@ -74,7 +74,7 @@ impl Segments<'_> {
         self.snapshot
             .sealed
             .iter()
-            .flat_map(|view| view.segment.slots.iter().copied())
+            .flat_map(|view| view.segment.slots.iter().map(|slot| slot.0))
     }
 
     /// The lowest slot from which on items may be in no sealed segment.
@@ -86,5 +86,6 @@ impl Segments<'_> {
             .filter_map(first)
             .min()
             .unwrap_or(self.snapshot.next_slot)
+            .0
     }
 }

@@ -11,12 +11,13 @@ use crate::index::error::IndexError;
 use crate::index::layout::rows::{RowBuffer, RowSource, unpack_into};
 use crate::index::published::Published;
 use crate::index::segment::file::{self, Expected};
-use crate::index::segment::growing::{GrowingSegment, GrowingView, NO_SLOT};
+use crate::index::segment::growing::{GrowingSegment, GrowingView};
 use crate::index::segment::sealed::SealedSegment;
 use crate::index::segments::Segments;
 use crate::index::snapshot::{Location, Snapshot};
 use crate::index::versioned::{BASE_VERSION, Versioned};
 use crate::item::MAX_DIM;
+use crate::slot::Slot;
 
 /// The state of an index.
 #[derive(Debug)]
@@ -63,8 +64,8 @@ pub(crate) fn request(list: &mut Vec<Versioned>, metric: Versioned) {
     list.push(metric);
 }
 
-/// Locks a mutex even if a thread panicked while it held it: the states behind the index's locks are
-/// valid at all times.
+/// Locks a mutex even if a thread panicked while it held it: the states behind the index's locks
+/// are valid at all times.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -163,24 +164,25 @@ impl Shared {
         self.snapshot.try_update(|snapshot| {
             let mut next = snapshot.next_slot;
             for &(slot, vector) in add {
+                let slot = Slot(slot);
                 self.check_vector(vector)?;
-                if slot < next || slot == NO_SLOT {
+                if slot < next || slot == Slot::NONE {
                     return Err(IndexError::SlotOrder { slot, next });
                 }
-                next = slot + 1;
+                next = slot.next();
             }
             for &(slot, vector) in add {
-                self.put(snapshot, slot, vector);
+                self.put(snapshot, Slot(slot), vector);
             }
             for &slot in remove {
-                snapshot.delete(slot);
+                snapshot.delete(Slot(slot));
             }
             Ok(())
         })
     }
 
     /// Adds an item to the open growing segment of a snapshot that is not published yet.
-    pub(crate) fn put(&self, snapshot: &mut Snapshot, slot: u32, vector: &[f32]) {
+    pub(crate) fn put(&self, snapshot: &mut Snapshot, slot: Slot, vector: &[f32]) {
         let has_open = snapshot.growing.last().is_some_and(|view| !view.frozen);
         if !has_open {
             let segment = Arc::new(GrowingSegment::new(
@@ -196,7 +198,7 @@ impl Shared {
             });
         }
         snapshot.dead.insert_all(snapshot.next_slot..slot);
-        snapshot.next_slot = slot + 1;
+        snapshot.next_slot = slot.next();
         if let Some(open) = snapshot.growing.last_mut() {
             let written = open.segment.put(open.len, slot, vector);
             debug_assert!(
@@ -251,7 +253,7 @@ impl Shared {
         let files = on_idle(&self.segments(&snapshot));
         let expected = Expected {
             dim: self.dim,
-            next_slot: snapshot.next_slot,
+            next_slot: snapshot.next_slot.0,
             format: self.config.format.as_ref(),
         };
         let mapped: Vec<Arc<SealedSegment>> = files
@@ -308,7 +310,7 @@ impl Shared {
     }
 
     /// See [`Index::vector`](super::Index::vector).
-    pub(crate) fn vector(&self, slot: u32) -> Option<Vec<f32>> {
+    pub(crate) fn vector(&self, slot: Slot) -> Option<Vec<f32>> {
         let snapshot = self.snapshot.load();
         if slot >= snapshot.next_slot || snapshot.dead.contains(slot) {
             return None;

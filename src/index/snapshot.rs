@@ -4,6 +4,7 @@ use crate::index::error::IndexError;
 use crate::index::segment::growing::GrowingView;
 use crate::index::segment::sealed::SealedView;
 use crate::index::segment::tombstones::Tombstones;
+use crate::slot::Slot;
 
 /// One state of the index. A snapshot never changes; writers publish the next.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +16,7 @@ pub(crate) struct Snapshot {
     /// Slots that hold no live item.
     pub(crate) dead: Tombstones,
     /// The lowest slot that was never assigned.
-    pub(crate) next_slot: u32,
+    pub(crate) next_slot: Slot,
     /// Number of live items.
     pub(crate) live: usize,
 }
@@ -31,7 +32,7 @@ pub(crate) enum Location {
 
 impl Snapshot {
     /// The location of the item in `slot`, deleted or live.
-    pub(crate) fn locate(&self, slot: u32) -> Option<Location> {
+    pub(crate) fn locate(&self, slot: Slot) -> Option<Location> {
         for (at, view) in self.sealed.iter().enumerate() {
             if let Some(local) = view.segment.locate(slot) {
                 return Some(Location::Sealed(at, local));
@@ -46,7 +47,7 @@ impl Snapshot {
     }
 
     /// Deletes the item in `slot`, if it is live.
-    pub(crate) fn delete(&mut self, slot: u32) {
+    pub(crate) fn delete(&mut self, slot: Slot) {
         if slot >= self.next_slot || !self.dead.insert(slot) {
             return;
         }
@@ -86,7 +87,7 @@ impl Snapshot {
 
     /// The slots of the live items, increasing. The time grows with the number of items, not of
     /// slots, most of which may be dead.
-    pub(crate) fn live_slots(&self) -> Vec<u32> {
+    pub(crate) fn live_slots(&self) -> Vec<Slot> {
         let sealed = self
             .sealed
             .iter()
@@ -95,7 +96,7 @@ impl Snapshot {
             .growing
             .iter()
             .flat_map(|view| (0..view.len as u32).map(|local| view.segment.slot(local)));
-        let mut live: Vec<u32> = sealed
+        let mut live: Vec<Slot> = sealed
             .chain(growing)
             .filter(|slot| !self.dead.contains(*slot))
             .collect();

@@ -86,8 +86,9 @@ fn scored(key: u64) -> Scored {
     }
 }
 
-/// The position at which `key` belongs among sorted keys. Each comparison of a binary search depends on
-/// the one before and cannot be predicted; these comparisons are independent of each other.
+/// The position at which `key` belongs among sorted keys. Each comparison of a binary search
+/// depends on the one before and cannot be predicted; these comparisons are independent of each
+/// other.
 #[inline]
 fn position(keys: &[u64], key: u64) -> usize {
     const BLOCK: usize = 16;

@@ -120,8 +120,8 @@ fn known(space: &Space<'_>, node: u32, edges: &Edges) -> Neighbours {
     out
 }
 
-/// The items nearest to item `node`, without itself, found by a search of beam width `ef`. The graph
-/// is walked on codes where [`are_codes_walked`]; the distances are exact.
+/// The items nearest to item `node`, without itself, found by a search of beam width `ef`. The
+/// graph is walked on codes where [`are_codes_walked`]; the distances are exact.
 pub(crate) fn nearest(
     space: &Space<'_>,
     edges: &[Edges],

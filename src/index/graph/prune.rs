@@ -1,7 +1,8 @@
 //! Choice of a node's edges by the relative neighbourhood rule with alpha 1, as in HNSW's heuristic
 //! and DiskANN's robust prune (Malkov & Yashunin 2018; Subramanya et al. 2019).
 //!
-//! A candidate is chosen unless a neighbour that was chosen before is nearer to it than the node is.
+//! A candidate is chosen unless a neighbour that was chosen before is nearer to it than the node
+//! is.
 
 use crate::index::graph::beam::{DEGREE, Edges, NONE};
 use crate::index::kernels::{Kernels, kernels, prefetch};
@@ -196,7 +197,8 @@ pub(crate) fn prune(
     chosen
 }
 
-/// Adds `additions`, which are sorted, to the edges of `node`, and prunes if they exceed [`DEGREE`].
+/// Adds `additions`, which are sorted, to the edges of `node`, and prunes if they exceed
+/// [`DEGREE`].
 pub(crate) fn extend(space: &Space<'_>, node: u32, edges: &mut Neighbours, additions: &[Scored]) {
     let new = |edge: &&Scored| edge.id != node && !edges.ids().contains(&edge.id);
     let fresh: Vec<Scored> = additions.iter().filter(new).copied().collect();

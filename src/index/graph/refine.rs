@@ -147,8 +147,8 @@ pub(crate) fn attach(space: &Space<'_>, graph: &mut Graph) {
 /// The edges of the nodes that remain: each edge to a removed node is replaced by the edges of that
 /// node, and so on.
 ///
-/// `renumbered[node]` is the node's new number, or [`NONE`] if it is removed. A node keeps the first
-/// [`DEGREE`] edges found, whatever their distances.
+/// `renumbered[node]` is the node's new number, or [`NONE`] if it is removed. A node keeps the
+/// first [`DEGREE`] edges found, whatever their distances.
 pub(crate) fn bridge(edges: &[Edges], renumbered: &[u32]) -> Vec<Edges> {
     let remaining: Vec<u32> = (0..edges.len() as u32)
         .filter(|node| renumbered[*node as usize] != NONE)

@@ -23,8 +23,8 @@ pub(crate) const fn blocks_for(dim: usize) -> usize {
     dim.div_ceil(LANES)
 }
 
-/// Writes `vector` to `out`, which has [`blocks_for`] its length blocks, and fills the last block up
-/// with zeros.
+/// Writes `vector` to `out`, which has [`blocks_for`] its length blocks, and fills the last block
+/// up with zeros.
 pub(crate) fn pack_into(vector: &[f32], out: &mut [Block]) {
     for (block, numbers) in out.iter_mut().zip(vector.chunks(LANES)) {
         block.0[..numbers.len()].copy_from_slice(numbers);

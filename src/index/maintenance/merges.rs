@@ -1,9 +1,9 @@
 //! Which segments are merged, and when.
 //!
 //! Segments are merged while they are at most [`MAX_SIZE_RATIO`] times as large as the items added
-//! to them, so their sizes grow geometrically and their number stays logarithmic. A graph is refined
-//! as a whole when deleted items are cut out of it, and when the index is idle after a good share of
-//! it was appended: refining it while items are still added would have to be repeated.
+//! to them, so their sizes grow geometrically and their number stays logarithmic. A graph is
+//! refined as a whole when deleted items are cut out of it, and when the index is idle after a good
+//! share of it was appended: refining it while items are still added would have to be repeated.
 
 use std::sync::{Arc, MutexGuard};
 

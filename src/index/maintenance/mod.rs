@@ -4,9 +4,9 @@
 //! dropped. Urgent work is to seal frozen segments, to extend the graph of the growing segment and
 //! to compute biases. Deferred work waits until the index has been idle for a while, was never idle
 //! for long, or somebody waits for it: large growing segments are sealed (the rest is small enough
-//! to be scanned, so that the index gives the same answers after it was opened again), deleted items
-//! are cut out of segments with many of them, a graph on which the active metric needs a beam of
-//! twice the width is rebuilt, metrics are calibrated, and segments are written to files.
+//! to be scanned, so that the index gives the same answers after it was opened again), deleted
+//! items are cut out of segments with many of them, a graph on which the active metric needs a beam
+//! of twice the width is rebuilt, metrics are calibrated, and segments are written to files.
 
 mod merges;
 mod work;
@@ -80,8 +80,8 @@ impl Maintenance {
         }
     }
 
-    /// Tells the thread that there may be work, urgent or deferred. The time until the index is idle
-    /// begins again.
+    /// Tells the thread that there may be work, urgent or deferred. The time until the index is
+    /// idle begins again.
     pub(crate) fn wake(&self, shared: &Shared) {
         if self.thread.is_none() {
             return;
@@ -118,8 +118,8 @@ impl Drop for Maintenance {
         lock(&self.signal.state).wake = true;
         self.signal.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // The panic hook has reported a panic of the thread, on which the index's answers do not
-            // depend.
+            // The panic hook has reported a panic of the thread, on which the index's answers do
+            // not depend.
             let _ = thread.join();
         }
     }

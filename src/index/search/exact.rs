@@ -6,6 +6,7 @@ use crate::index::layout::rows::RowSource;
 use crate::index::nearest::{Best, Scored};
 use crate::index::query::RewrittenQuery;
 use crate::index::snapshot::{Location, Snapshot};
+use crate::slot::Slot;
 
 /// Rows that meet all queries while they are in cache.
 const ROWS_AT_ONCE: usize = 128;
@@ -59,7 +60,7 @@ pub(crate) fn nearest_exactly(
 }
 
 /// The live items among the first `len` of a segment.
-fn live(snapshot: &Snapshot, len: usize, slot: &impl Fn(u32) -> u32) -> Vec<u32> {
+fn live(snapshot: &Snapshot, len: usize, slot: &impl Fn(u32) -> Slot) -> Vec<u32> {
     (0..len as u32)
         .filter(|&local| !snapshot.dead.contains(slot(local)))
         .collect()
@@ -71,7 +72,7 @@ fn best_of_all(
     locals: &[u32],
     rows: &impl RowSource,
     biases: &Biases,
-    slot: impl Fn(u32) -> u32,
+    slot: impl Fn(u32) -> Slot,
 ) -> Option<Vec<Vec<Scored>>> {
     let mut best: Vec<Best> = searchers
         .iter()
@@ -87,7 +88,7 @@ fn best_of_all(
             searcher
                 .query
                 .estimates(locals, rows, biases, &mut buffers, &mut estimates);
-            best.offer(locals, &estimates, &slot);
+            best.offer(locals, &estimates, &|local| slot(local).0);
         }
     }
     Some(best.into_iter().map(Best::sorted).collect())

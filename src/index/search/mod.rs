@@ -15,6 +15,7 @@ use crate::index::nearest::Scored;
 use crate::index::query::RewrittenQuery;
 use crate::index::snapshot::{Location, Snapshot};
 use crate::query::Plan;
+use crate::slot::Slot;
 
 pub(crate) use exact::nearest_exactly;
 
@@ -65,7 +66,7 @@ pub(crate) struct Found {
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     estimate: f32,
-    slot: u32,
+    slot: Slot,
     location: Location,
 }
 
@@ -145,11 +146,12 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Adds the items found in one segment; `locate` maps an item's number to its slot and location.
+    /// Adds the items found in one segment; `locate` maps an item's number to its slot and
+    /// location.
     fn add(
         &mut self,
         found: impl IntoIterator<Item = Scored>,
-        locate: impl Fn(u32) -> (u32, Location),
+        locate: impl Fn(u32) -> (Slot, Location),
     ) {
         self.candidates.extend(found.into_iter().map(|scored| {
             let (slot, location) = locate(scored.id);
@@ -219,9 +221,9 @@ impl Searcher<'_> {
     }
 
     /// Whether the item in `slot` may be found.
-    fn is_eligible(&self, slot: u32) -> bool {
+    fn is_eligible(&self, slot: Slot) -> bool {
         !self.snapshot.dead.contains(slot)
-            && self.allowed.is_none_or(|allowed| allowed.contains(slot))
+            && self.allowed.is_none_or(|allowed| allowed.contains(slot.0))
     }
 
     /// Whether scanning the allowed items takes no more evaluations than finding them by a walk.

@@ -48,7 +48,7 @@ impl Searcher<'_> {
                 let distance = self.query.exact(row, bias, &mut scratch);
                 largest_error = largest_error.max((distance - candidate.estimate).abs());
                 hits.push(Neighbour {
-                    slot: candidate.slot,
+                    slot: candidate.slot.0,
                     distance,
                 });
             }

@@ -13,6 +13,7 @@ use crate::index::query::RewrittenQuery;
 use crate::index::segment::growing::{GrowingQuery, GrowingView};
 use crate::index::segment::sealed::{CodedScore, SealedView};
 use crate::index::snapshot::Location;
+use crate::slot::Slot;
 
 /// Items of a scan between two calls of `cancel`.
 const SCANNED_AT_ONCE: usize = 1024;
@@ -53,7 +54,7 @@ impl Searcher<'_> {
     pub(super) fn scan_allowed(&self, allowed: &RoaringBitmap, gathered: &mut Gathered) {
         let mut in_sealed: Vec<Vec<u32>> = vec![Vec::new(); self.snapshot.sealed.len()];
         let mut in_growing: Vec<Vec<u32>> = vec![Vec::new(); self.snapshot.growing.len()];
-        for slot in allowed {
+        for slot in allowed.iter().map(Slot) {
             if self.snapshot.dead.contains(slot) {
                 continue;
             }
@@ -120,7 +121,7 @@ impl Searcher<'_> {
         &self,
         view: &SealedView,
         score: &mut impl Score,
-        locate: impl Fn(u32) -> (u32, Location),
+        locate: impl Fn(u32) -> (Slot, Location),
         scratch: &mut Scratch,
         gathered: &mut Gathered,
     ) {
@@ -177,7 +178,7 @@ impl Searcher<'_> {
         &self,
         score: &mut impl Score,
         locals: &[u32],
-        slot: impl Fn(u32) -> u32,
+        slot: impl Fn(u32) -> Slot,
         gathered: &mut Gathered,
     ) -> Vec<Scored> {
         let mut best = Best::new(self.wanted(), locals.len());
@@ -190,7 +191,7 @@ impl Searcher<'_> {
             estimates.clear();
             score.score(locals, &mut estimates);
             gathered.evaluations += locals.len();
-            best.offer(locals, &estimates, &slot);
+            best.offer(locals, &estimates, &|local| slot(local).0);
         }
         best.sorted()
     }

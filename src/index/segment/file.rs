@@ -30,6 +30,7 @@ use crate::index::layout::section::{Section, SegmentFile};
 use crate::index::quantizer::{Codes, Quantizer};
 use crate::index::segment::rows::SegmentRows;
 use crate::index::segment::sealed::{Contents, SealedSegment};
+use crate::slot::Slot;
 
 /// Bytes that are verified together by one thread.
 const VERIFIED_AT_ONCE: usize = 1 << 20;
@@ -185,7 +186,7 @@ fn read(
     }
     let len = header.items as usize;
     let bits = CodeBits::from_count(header.code_bits).ok_or_else(inconsistent)?;
-    let slots: Column<u32> = column(file, Section::Slots, len)?;
+    let slots: Column<Slot> = column(file, Section::Slots, len)?;
     let edges: Column<Edges> = column(file, Section::Edges, len)?;
     let ranges: Column<f32> = column(file, Section::Ranges, 2 * dim)?;
     let codes: Column<CodeBlock> = column(file, Section::Codes, len * bits.blocks(dim))?;
@@ -215,7 +216,7 @@ fn read(
         built_under: header.built_under,
         unrefined: header.unrefined as usize,
     });
-    if !segment.has_distinct_slots(next_slot) {
+    if !segment.has_distinct_slots(Slot(next_slot)) {
         return Err("slots are repeated or were never assigned".to_owned());
     }
     Ok((segment, biases))
@@ -292,7 +293,7 @@ pub(crate) fn check(
     let (mut row, mut buffer) = (vec![0.0; expected.dim], RowBuffer::new());
     for (item, slot) in segment.slots.iter().enumerate() {
         unpack_into(segment.rows.row(item as u32, &mut buffer), &mut row);
-        if vector(*slot).is_some_and(|vector| vector != row) {
+        if vector(slot.0).is_some_and(|vector| vector != row) {
             return wrong(format!(
                 "its vector in slot {slot} differs from that of the store"
             ));

@@ -17,6 +17,7 @@ use crate::index::bias::Biases;
 use crate::index::kernels::{kernels, prefetch};
 use crate::index::layout::rows::{Block, RowBuffer, RowSource, blocks_for, pack};
 use crate::index::versioned::Versioned;
+use crate::slot::Slot;
 
 /// Neighbours of a node of the graph, and twice as many on the lowest layer.
 const NEIGHBOURS: usize = 16;
@@ -26,15 +27,13 @@ const EF_CONSTRUCTION: usize = 100;
 const LAYERS: usize = 16;
 /// Estimated bytes of an edge in `hnsw_rs`.
 const EDGE_BYTES: usize = 48;
-/// The slot of an item that does not exist.
-pub(crate) const NO_SLOT: u32 = u32::MAX;
 /// The reserved number that stands for the query of the current thread.
 const QUERY: u32 = u32::MAX;
 
 /// One item of a growing segment.
 #[derive(Debug)]
 struct Item {
-    slot: u32,
+    slot: Slot,
     norm: f32,
     row: Box<[Block]>,
 }
@@ -119,7 +118,7 @@ impl GrowingSegment {
     }
 
     /// Writes item `local`; false if its number is out of range or was written before.
-    pub(crate) fn put(&self, local: usize, slot: u32, vector: &[f32]) -> bool {
+    pub(crate) fn put(&self, local: usize, slot: Slot, vector: &[f32]) -> bool {
         let row = pack(vector);
         let norm = (kernels().dot)(&row, &row);
         self.items
@@ -128,14 +127,14 @@ impl GrowingSegment {
             .is_some_and(|cell| cell.set(Item { slot, norm, row }).is_ok())
     }
 
-    /// The slot of item `local`; [`NO_SLOT`] if there is no such item.
+    /// The slot of item `local`; [`Slot::NONE`] if there is no such item.
     #[inline]
-    pub(crate) fn slot(&self, local: u32) -> u32 {
-        self.items.get(local).map_or(NO_SLOT, |item| item.slot)
+    pub(crate) fn slot(&self, local: u32) -> Slot {
+        self.items.get(local).map_or(Slot::NONE, |item| item.slot)
     }
 
     /// The number of the item in `slot` among the first `len` items, whose slots increase.
-    pub(crate) fn locate(&self, slot: u32, len: usize) -> Option<u32> {
+    pub(crate) fn locate(&self, slot: Slot, len: usize) -> Option<u32> {
         let local = self.items.cells[..len]
             .partition_point(|cell| cell.get().is_some_and(|item| item.slot < slot));
         (local < len && self.slot(local as u32) == slot).then_some(local as u32)
@@ -350,14 +349,14 @@ mod tests {
     #[test]
     fn items_are_found_by_slot_and_written_once() {
         let segment = GrowingSegment::new(1, 2, 3);
-        assert!(segment.put(0, 4, &[1.0, 2.0]) && segment.put(1, 9, &[3.0, 4.0]));
-        assert!(!segment.put(0, 5, &[0.0, 0.0]) && !segment.put(3, 5, &[0.0, 0.0]));
-        assert_eq!(segment.locate(9, 2), Some(1));
+        assert!(segment.put(0, Slot(4), &[1.0, 2.0]) && segment.put(1, Slot(9), &[3.0, 4.0]));
+        assert!(!segment.put(0, Slot(5), &[0.0, 0.0]) && !segment.put(3, Slot(5), &[0.0, 0.0]));
+        assert_eq!(segment.locate(Slot(9), 2), Some(1));
         assert_eq!(
             (
-                segment.locate(9, 1),
-                segment.locate(5, 2),
-                segment.locate(10, 2)
+                segment.locate(Slot(9), 1),
+                segment.locate(Slot(5), 2),
+                segment.locate(Slot(10), 2)
             ),
             (None, None, None)
         );

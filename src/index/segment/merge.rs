@@ -19,6 +19,7 @@ use crate::index::segment::sealed::{Contents, SealedSegment, SealedView};
 use crate::index::segment::tombstones::Tombstones;
 use crate::index::versioned::Versioned;
 use crate::plugin::Metric;
+use crate::slot::Slot;
 
 /// The deleted items of a segment are cut out when they are more than one in this many.
 const DEAD_SHARE: usize = 5;
@@ -63,7 +64,7 @@ pub(crate) struct Sources<'a> {
 
 /// The items of several segments, and the graph that covers the first of them.
 pub(crate) struct Gathered {
-    slots: Vec<u32>,
+    slots: Vec<Slot>,
     rows: Rows,
     graph: ReusedGraph,
 }
@@ -81,7 +82,7 @@ struct ReusedGraph {
 
 /// An item that is appended.
 struct Appended<'a> {
-    slot: u32,
+    slot: Slot,
     source: &'a dyn RowSource,
     local: u32,
 }
@@ -235,7 +236,7 @@ fn appended<'a>(sources: Sources<'a>, base: Option<&SealedSegment>) -> Vec<Appen
 /// What is taken over from the largest sealed segment.
 #[derive(Default)]
 struct Reused {
-    slots: Vec<u32>,
+    slots: Vec<Slot>,
     /// The numbers that the items have in that segment.
     locals: Vec<u32>,
     graph: ReusedGraph,
@@ -243,7 +244,7 @@ struct Reused {
 
 impl Reused {
     /// Takes over a segment without the items whose slots are `dropped`.
-    fn of(base: &SealedSegment, dropped: impl Fn(u32) -> bool) -> Self {
+    fn of(base: &SealedSegment, dropped: impl Fn(Slot) -> bool) -> Self {
         let (mut slots, mut locals) = (Vec::new(), Vec::new());
         let mut renumbered = vec![NONE; base.len()];
         for (local, slot) in base.slots.iter().enumerate() {

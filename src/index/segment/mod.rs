@@ -1,5 +1,5 @@
-//! Segments: growing ones, which take new items one by one, and sealed ones, which are immutable and
-//! have a graph; their files and records, and the deleted slots.
+//! Segments: growing ones, which take new items one by one, and sealed ones, which are immutable
+//! and have a graph; their files and records, and the deleted slots.
 
 pub(crate) mod file;
 pub(crate) mod growing;

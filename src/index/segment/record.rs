@@ -1,15 +1,17 @@
-//! The graph of a sealed segment as bytes, in chunks of at most 64 KiB that a store keeps as values.
+//! The graph of a sealed segment as bytes, in chunks of at most 64 KiB that a store keeps as
+//! values.
 //!
-//! Each chunk is a header (its CRC-32 and its number, u32 each) and a piece of the body. The body is
-//! a header, the slots (u32 each), and for every item the number of its edges (one byte) and the
+//! Each chunk is a header (its CRC-32 and its number, u32 each) and a piece of the body. The body
+//! is a header, the slots (u32 each), and for every item the number of its edges (one byte) and the
 //! edges as zigzag varints of the difference to the item's own number. The body's header is the
-//! letters `AFSG`, the format (u32), the segment's id (u64), and the number of items, the entry, the
-//! metric version and the number of unrefined items (u32 each). All numbers are little-endian. The
-//! vectors are not part of the record: the store holds them already.
+//! letters `AFSG`, the format (u32), the segment's id (u64), and the number of items, the entry,
+//! the metric version and the number of unrefined items (u32 each). All numbers are little-endian.
+//! The vectors are not part of the record: the store holds them already.
 
 use crate::index::error::IndexError;
 use crate::index::graph::beam::{DEGREE, Edges, NONE};
 use crate::index::segment::sealed::SealedSegment;
+use crate::slot::Slot;
 
 const MAGIC: [u8; 4] = *b"AFSG";
 const FORMAT: u32 = 1;
@@ -40,7 +42,7 @@ pub(crate) struct SegmentRecord {
 #[derive(Debug)]
 pub(crate) struct StoredGraph {
     /// The slot of each item.
-    pub(crate) slots: Vec<u32>,
+    pub(crate) slots: Vec<Slot>,
     /// The edges of each item.
     pub(crate) edges: Vec<Edges>,
     /// The item at which searches begin.
@@ -102,9 +104,9 @@ impl SegmentRecord {
             ));
         }
         let slots = (0..len)
-            .map(|_| body.word())
-            .collect::<Result<Vec<u32>, String>>()?;
-        if !are_distinct(&slots, next_slot) {
+            .map(|_| body.word().map(Slot))
+            .collect::<Result<Vec<Slot>, String>>()?;
+        if !are_distinct(&slots, Slot(next_slot)) {
             return Err("slots are repeated or were never assigned".to_owned());
         }
         let mut edges = Vec::with_capacity(len);
@@ -158,7 +160,7 @@ fn body(segment: &SealedSegment) -> Vec<u8> {
     }
     debug_assert_eq!(body.len(), BODY_HEADER);
     for slot in &*segment.slots {
-        body.extend(slot.to_le_bytes());
+        body.extend(slot.0.to_le_bytes());
     }
     for (node, edges) in segment.edges.iter().enumerate() {
         let count = edges.iter().take_while(|id| **id != NONE).count();
@@ -180,7 +182,7 @@ fn chunk(number: u32, piece: &[u8]) -> Vec<u8> {
 }
 
 /// Whether slots are distinct and below `next_slot`.
-fn are_distinct(slots: &[u32], next_slot: u32) -> bool {
+fn are_distinct(slots: &[Slot], next_slot: Slot) -> bool {
     let mut sorted = slots.to_vec();
     sorted.sort_unstable();
     sorted.last().is_none_or(|last| *last < next_slot)

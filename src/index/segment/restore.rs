@@ -12,6 +12,7 @@ use crate::index::quantizer::Codes;
 use crate::index::segment::record::StoredGraph;
 use crate::index::segment::rows::SegmentRows;
 use crate::index::segment::sealed::{Contents, SealedSegment, SealedView};
+use crate::slot::Slot;
 
 /// A stored graph that receives the vectors of its items one by one.
 pub(crate) struct Restoring {
@@ -35,7 +36,7 @@ impl Restoring {
     }
 
     /// The slots of its items.
-    pub(crate) fn slots(&self) -> &[u32] {
+    pub(crate) fn slots(&self) -> &[Slot] {
         &self.graph.slots
     }
 

@@ -16,8 +16,10 @@ use crate::index::nearest::order_safe;
 use crate::index::quantizer::{CodedQuery, Codes};
 use crate::index::query::RewrittenQuery;
 use crate::index::segment::rows::SegmentRows;
+use crate::slot::Slot;
 
-/// Slots that span at most this many times as many values as there are items are located by a table.
+/// Slots that span at most this many times as many values as there are items are located by a
+/// table.
 const MAX_SPARSITY: usize = 3;
 
 /// An immutable segment with a graph.
@@ -26,7 +28,7 @@ pub(crate) struct SealedSegment {
     /// Names the segment in the store and in the bias cache.
     pub(crate) id: u64,
     /// The slot of each item.
-    pub(crate) slots: Column<u32>,
+    pub(crate) slots: Column<Slot>,
     /// The vector of each item.
     pub(crate) rows: SegmentRows,
     /// The codes of each vector, on which searches walk.
@@ -57,22 +59,22 @@ enum Locator {
     /// `items[slot - first]` is the item's number, or [`NONE`].
     Dense { first: u32, items: Vec<u32> },
     /// Sorted pairs of slot and item, where slots are sparse.
-    Sorted(Vec<(u32, u32)>),
+    Sorted(Vec<(Slot, u32)>),
 }
 
 impl Locator {
-    fn new(slots: &[u32]) -> Self {
-        let first = slots.iter().copied().min().unwrap_or(0);
-        let last = slots.iter().copied().max().unwrap_or(0);
+    fn new(slots: &[Slot]) -> Self {
+        let first = slots.iter().min().map_or(0, |slot| slot.0);
+        let last = slots.iter().max().map_or(0, |slot| slot.0);
         let range = (last - first) as usize + 1;
         if range <= slots.len().saturating_mul(MAX_SPARSITY) {
             let mut items = vec![NONE; range];
             for (item, slot) in slots.iter().enumerate() {
-                items[(slot - first) as usize] = item as u32;
+                items[(slot.0 - first) as usize] = item as u32;
             }
             return Self::Dense { first, items };
         }
-        let mut pairs: Vec<(u32, u32)> = slots
+        let mut pairs: Vec<(Slot, u32)> = slots
             .iter()
             .enumerate()
             .map(|(item, slot)| (*slot, item as u32))
@@ -81,10 +83,10 @@ impl Locator {
         Self::Sorted(pairs)
     }
 
-    fn get(&self, slot: u32) -> Option<u32> {
+    fn get(&self, slot: Slot) -> Option<u32> {
         match self {
             Self::Dense { first, items } => {
-                let item = *items.get(slot.checked_sub(*first)? as usize)?;
+                let item = *items.get(slot.0.checked_sub(*first)? as usize)?;
                 (item != NONE).then_some(item)
             }
             Self::Sorted(pairs) => {
@@ -107,7 +109,7 @@ pub(crate) struct Contents {
     /// See [`SealedSegment::id`].
     pub(crate) id: u64,
     /// See [`SealedSegment::slots`].
-    pub(crate) slots: Column<u32>,
+    pub(crate) slots: Column<Slot>,
     /// See [`SealedSegment::rows`].
     pub(crate) rows: SegmentRows,
     /// See [`SealedSegment::codes`].
@@ -123,7 +125,8 @@ pub(crate) struct Contents {
 }
 
 impl SealedSegment {
-    /// A segment of columns that have the same length; edges and entry must be numbers of its items.
+    /// A segment of columns that have the same length; edges and entry must be numbers of its
+    /// items.
     pub(crate) fn new(contents: Contents) -> Self {
         let Contents {
             id,
@@ -156,13 +159,13 @@ impl SealedSegment {
     }
 
     /// The number of the item in `slot`.
-    pub(crate) fn locate(&self, slot: u32) -> Option<u32> {
+    pub(crate) fn locate(&self, slot: Slot) -> Option<u32> {
         self.locator.get(slot)
     }
 
     /// Whether all slots are distinct and below `next_slot`.
-    pub(crate) fn has_distinct_slots(&self, next_slot: u32) -> bool {
-        let own = |(item, slot): (usize, &u32)| {
+    pub(crate) fn has_distinct_slots(&self, next_slot: Slot) -> bool {
+        let own = |(item, slot): (usize, &Slot)| {
             *slot < next_slot && self.locate(*slot) == Some(item as u32)
         };
         self.slots.iter().enumerate().all(own)

@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 use super::{Dot, Random, add, euclid, exact, mahalanobis, params, small};
 use crate::index::{Index, IndexError, SearchParams, SegmentRecord, Versioned};
 use crate::query::Plan;
+use crate::slot::Slot;
 
 fn never() -> bool {
     false
@@ -306,11 +307,17 @@ fn bad_input_is_refused_and_changes_nothing() {
     );
     assert_eq!(
         refused(&[(9, &[0.0; 3]), (9, &[0.0; 3])]),
-        IndexError::SlotOrder { slot: 9, next: 10 }
+        IndexError::SlotOrder {
+            slot: Slot(9),
+            next: Slot(10)
+        }
     );
     assert_eq!(
         refused(&[(4, &[0.0; 3])]),
-        IndexError::SlotOrder { slot: 4, next: 6 }
+        IndexError::SlotOrder {
+            slot: Slot(4),
+            next: Slot(6)
+        }
     );
     assert_eq!((index.len(), index.next_slot()), (1, 6));
     assert!(index.search(&euclid(3), &[1.0], &params(1)).is_err());
