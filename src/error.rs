@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use crate::encode::EncodeError;
+use crate::model::VersionId;
 use crate::plugin::LearnError;
 
 /// What the crate's functions return.
@@ -96,7 +97,7 @@ pub enum Error {
     #[error("metric version {version} cannot be restored: {reason}")]
     InvalidVersion {
         /// Its number.
-        version: u32,
+        version: VersionId,
         /// Why.
         reason: String,
     },
@@ -111,13 +112,13 @@ pub enum Error {
         /// The collection's name.
         collection: String,
         /// The number asked for.
-        version: u32,
+        version: VersionId,
     },
     /// A version that was withdrawn because it had learned from judgements since forgotten.
     #[error(
         "metric version {0} was withdrawn: it had learned from judgements that were forgotten since"
     )]
-    WithdrawnVersion(u32),
+    WithdrawnVersion(VersionId),
     /// A rollback from version 0.
     #[error(
         "the active metric is version 0 (the built-in distance), which has no parent to go back to"

@@ -3,9 +3,9 @@
 
 use std::sync::OnceLock;
 
-use crate::collection::for_index;
 use crate::index::{Config, Index, SearchParams, Versioned};
-use crate::metric::Distance;
+use crate::items::for_index;
+use crate::model::Distance;
 use crate::persist::{Image, image_bytes, read_any_record};
 
 /// A record's bytes are refused, or read.

@@ -59,43 +59,45 @@
 mod collection;
 pub mod encode;
 mod error;
-mod feedback;
 mod filter;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
 mod index;
-mod item;
+mod items;
+mod learning;
 mod maintain;
-mod metric;
+mod model;
 mod persist;
 pub mod plugin;
-mod query;
 mod slot;
 mod store;
-mod time;
+mod sum;
 
-pub use collection::{
-    Added, Collection, CollectionBuilder, CollectionInfo, Drift, EncoderInfo, EvalQuery,
-    Evaluation, EvaluationRow, Explain, Explanation, Forget, Forgotten, History, Influence,
-    Interleaved, Measure, NeighbourChange, NeighbourChanges, Problem, Question, Refit, RefitMillis,
-    RefitReport, Relearned, Search, SegmentStats, Stats, Step, StoredVersion, Team, Trial, Verdict,
-    Weak,
-};
+pub use collection::{Collection, Search};
 pub use encode::{EncodeError, Encoded, Encoder};
 #[cfg(feature = "onnx")]
 pub use encode::{Onnx, OnnxOptions};
 pub use error::{Error, Result};
-pub use feedback::{Judgement, Source, StoredJudgement, Subject};
 pub use filter::Filter;
-pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
+pub use items::{Added, CollectionInfo, EncoderInfo, Problem, SegmentStats, Stats};
+pub use learning::{
+    DiffNeighbours, Drift, DriftEntry, EvalQuery, Evaluation, EvaluationRow, Explain, Explanation,
+    Forget, Forgotten, History, Influence, Interleaved, Measure, NeighbourChange, NeighbourChanges,
+    Question, Refit, RefitMillis, RefitReport, Relearned, StartTrial, StoredVersion, Team, Trial,
+    Weak,
+};
 pub use maintain::{Compacted, RepairReport};
-pub use metric::{Distance, Version};
+pub use model::{
+    DEFAULT_RECALL, Distance, Execution, Hit, Hits, Item, Judgement, JudgementId, JudgementRange,
+    MAX_DIM, MAX_ID_BYTES, MAX_K, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES, MetricChoice,
+    Plan, Query, RefitSettings, Source, SourceWeights, StoredJudgement, Subject, TrialRecord,
+    Verdict, Version, VersionId,
+};
 pub use persist::{DiskOp, Durability, Fault, Faults, Precision};
 pub use plugin::{
-    CautiousStep, Change, Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded,
-    Incumbent, Influences, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample,
-    Task,
+    Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, HeldOut, Incumbent,
+    Influences, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample,
+    ShrunkenMetric, Task, UpdateOf,
 };
-pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
-pub use store::{Store, StoreBuilder, VerifyReport};
+pub use store::{CollectionBuilder, Store, StoreBuilder, VerifyReport};

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::collection::{Inner, repair};
+use crate::collection::Inner;
 use crate::error::{Error, Result};
+use crate::items::repair;
 use crate::persist::{Database, Opening, Repairs, Shelf};
 use crate::store::{Store, StoreBuilder, VerifyReport};
 

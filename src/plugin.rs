@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use crate::metric::Version;
+use crate::model::Version;
 
 /// A query rewritten for a metric: `d(q, x) = offset - 2 direction . x + bias(x)`.
 ///
@@ -22,11 +22,19 @@ use crate::metric::Version;
 /// every symmetric positive definite `A`; without the items' biases it would not give the
 /// Mahalanobis ranking.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Rewritten {
     /// The vector whose dot product with an item is taken: `d` numbers.
     pub direction: Vec<f32>,
     /// The query's own term, equal for all items.
     pub offset: f32,
+}
+
+impl Rewritten {
+    /// A rewritten query of a direction (`d` numbers) and the query's own term.
+    pub fn new(direction: Vec<f32>, offset: f32) -> Self {
+        Self { direction, offset }
+    }
 }
 
 /// A distance that is answered by one dot product and one cached scalar an item.
@@ -95,6 +103,7 @@ pub trait Metric: Send + Sync + Debug {
 
 /// One direction's part of a distance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Direction {
     /// What the metric multiplies squared lengths along it by; Euclid's is 1.
     pub weight: f64,
@@ -103,6 +112,17 @@ pub struct Direction {
     pub contribution: f64,
     /// The contribution over the distance.
     pub share: f64,
+}
+
+impl Direction {
+    /// A direction of a weight with its contribution to a distance, and its share of that distance.
+    pub fn new(weight: f64, contribution: f64, share: f64) -> Self {
+        Self {
+            weight,
+            contribution,
+            share,
+        }
+    }
 }
 
 /// Judgements resolved to vectors, as a learner sees them.
@@ -151,11 +171,12 @@ pub struct Sample {
     pub neighbour_differences: Array2<f32>,
 }
 
-/// What a learner is asked.
+/// What a learner is asked to fit.
+#[non_exhaustive]
 pub struct Task<'a> {
     /// The dimension `d`.
     pub dim: usize,
-    /// Which of the plugin's learners; `None` lets it choose.
+    /// The name of one of the plugin's learners; `None` lets the plugin choose.
     pub learner: Option<&'a str>,
     /// Fixes every random choice: the same task gives the same metric.
     pub seed: u64,
@@ -165,11 +186,57 @@ pub struct Task<'a> {
     pub incumbent: Option<Incumbent<'a>>,
     /// The collection's geometry.
     pub sample: &'a Sample,
-    /// What to keep the candidate as a change of; `None` for a metric on its own. A plugin that
-    /// keeps no changes makes one on its own all the same.
-    pub change: Option<Change<'a>>,
-    /// Asked between steps; `true` ends the fit with [`LearnError::Cancelled`].
+    /// Asks for the candidate as a low-rank update of another metric; `None` asks for a metric on
+    /// its own. A plugin that knows no updates always makes one on its own.
+    pub update_of: Option<UpdateOf<'a>>,
+    /// Asked between iterations; `true` ends the fit with [`LearnError::Cancelled`].
     pub cancel: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl<'a> Task<'a> {
+    /// A task with the plugin's default learner, seed 0, no incumbent, and no cancellation.
+    pub fn new(dim: usize, examples: &'a Examples, sample: &'a Sample) -> Self {
+        Self {
+            dim,
+            learner: None,
+            seed: 0,
+            examples,
+            incumbent: None,
+            sample,
+            update_of: None,
+            cancel: &|| false,
+        }
+    }
+
+    /// Sets the learner by its name.
+    pub fn with_learner(mut self, learner: Option<&'a str>) -> Self {
+        self.learner = learner;
+        self
+    }
+
+    /// Sets the seed.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets the incumbent.
+    pub fn with_incumbent(mut self, incumbent: Option<Incumbent<'a>>) -> Self {
+        self.incumbent = incumbent;
+        self
+    }
+
+    /// Asks for a low-rank update of a metric.
+    pub fn with_update_of(mut self, update_of: Option<UpdateOf<'a>>) -> Self {
+        self.update_of = update_of;
+        self
+    }
+
+    /// Sets the closure that is asked whether to stop.
+    pub fn with_cancel(mut self, cancel: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        self.cancel = cancel;
+        self
+    }
 }
 
 /// The metric that a candidate is to replace.
@@ -177,19 +244,19 @@ pub struct Task<'a> {
 pub struct Incumbent<'a> {
     /// The metric.
     pub metric: &'a dyn Metric,
-    /// Whether it is a [step](CautiousStep): likely to be better than what it replaced, and not
-    /// certain to. It is then enough that a candidate is better than Euclid, and not clearly worse
-    /// than it.
-    pub step: bool,
+    /// Whether it is a [`ShrunkenMetric`]: likely to be better than what it replaced, but not
+    /// certain to be. A candidate that replaces it has to be better than Euclid, and not clearly
+    /// worse than the incumbent.
+    pub shrunken: bool,
 }
 
-/// A metric may be kept as a change of another one along few directions, which takes a fraction of
-/// the bytes.
+/// A request for a candidate as a low-rank update of a base metric, which takes a fraction of the
+/// bytes of a matrix.
 #[derive(Debug, Clone, Copy)]
-pub struct Change<'a> {
-    /// The other metric, of the same plugin.
+pub struct UpdateOf<'a> {
+    /// The base, a metric of the same plugin.
     pub base: &'a Arc<dyn Metric>,
-    /// At most so many directions; 0 asks for no change.
+    /// The largest rank of the update; 0 asks for a metric on its own.
     pub rank: usize,
 }
 
@@ -207,26 +274,29 @@ impl Debug for Task<'_> {
 
 /// A candidate metric and how it came to be.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Fitted {
     /// The candidate.
     pub metric: Arc<dyn Metric>,
-    /// Whether it is a change of the task's base, which [`MetricLearner::decode`] then has to be
-    /// given.
-    pub of_base: bool,
-    /// Parameters, figures and the gate's verdict.
+    /// Whether the candidate is a low-rank update of the task's base, which
+    /// [`MetricLearner::decode`] then has to be given.
+    pub is_update: bool,
+    /// Figures of the fit and the gate's verdict.
     pub report: FitReport,
-    /// A step towards it, where the candidate itself does not pass and the step does.
-    pub step: Option<CautiousStep>,
+    /// The candidate shrunk towards Euclid, where the candidate does not pass the gate and this
+    /// does.
+    pub shrunken: Option<ShrunkenMetric>,
 }
 
-/// A metric between Euclid and a candidate: what may be promoted when the candidate is likely to
-/// help, but not certain to. It loses little where the candidate would lose, and gains a good part
-/// of what the candidate would gain.
+/// A candidate shrunk towards Euclid, `(1 - share) I + share A`: what may be promoted when the
+/// candidate is likely to help, but not certain to. It loses little where the candidate would
+/// lose, and gains a good part of what the candidate would gain.
 #[derive(Debug, Clone)]
-pub struct CautiousStep {
+#[non_exhaustive]
+pub struct ShrunkenMetric {
     /// The metric.
     pub metric: Arc<dyn Metric>,
-    /// How far it goes, above 0 and below 1: 0 is Euclid, 1 the candidate.
+    /// The candidate's share, above 0 and below 1: 0 would be Euclid, 1 the candidate.
     pub share: f64,
     /// `cond A`.
     pub condition: f64,
@@ -234,56 +304,79 @@ pub struct CautiousStep {
     pub gate: Gate,
 }
 
-impl CautiousStep {
-    /// The name under which a version's parameters say [`share`](Self::share), where it is a step.
-    pub const PARAMETER: &str = "cautious_step";
-}
-
-impl Fitted {
-    /// What the gate lets pass: the candidate, a step towards it, or nothing.
-    pub fn passed(&self) -> Option<&Arc<dyn Metric>> {
-        if self.report.gate.accepted {
-            Some(&self.metric)
-        } else {
-            self.step.as_ref().map(|step| &step.metric)
-        }
-    }
-
-    /// Puts the step, if there is one, in the candidate's place.
-    pub fn take_step(&mut self) {
-        if let Some(CautiousStep {
+impl ShrunkenMetric {
+    /// A shrunken metric with the candidate's share, its condition number and its verdict.
+    pub fn new(metric: Arc<dyn Metric>, share: f64, condition: f64, gate: Gate) -> Self {
+        Self {
             metric,
             share,
             condition,
             gate,
-        }) = self.step.take()
+        }
+    }
+}
+
+impl Fitted {
+    /// A candidate that is a metric on its own, without a shrunken one beside it.
+    pub fn new(metric: Arc<dyn Metric>, report: FitReport) -> Self {
+        Self {
+            metric,
+            is_update: false,
+            report,
+            shrunken: None,
+        }
+    }
+
+    /// The metric that the gate lets pass: the candidate, the shrunken one, or none.
+    pub fn passed(&self) -> Option<&Arc<dyn Metric>> {
+        if self.report.gate.accepted {
+            Some(&self.metric)
+        } else {
+            self.shrunken.as_ref().map(|shrunken| &shrunken.metric)
+        }
+    }
+
+    /// Puts the shrunken metric, if there is one, in the candidate's place.
+    pub fn use_shrunken(&mut self) {
+        if let Some(ShrunkenMetric {
+            metric,
+            share,
+            condition,
+            gate,
+        }) = self.shrunken.take()
         {
-            (self.metric, self.of_base) = (metric, false);
-            self.report
-                .parameters
-                .insert(CautiousStep::PARAMETER.to_owned(), share);
+            (self.metric, self.is_update) = (metric, false);
+            self.report.shrinkage = Some(share);
             (self.report.condition, self.report.gate) = (condition, gate);
         }
     }
 }
 
-/// How a candidate was made and judged; stored with the version.
+/// How a candidate was made and judged; stored with its version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FitReport {
     /// The learner that made it, such as `gmml`.
     pub learner: String,
     /// Numbers of pairs that entered the scatters.
     pub pairs: PairCounts,
-    /// The weight of the prior (learner's own unit, see its documentation).
+    /// The weight of the prior (the learner's own unit, see its documentation).
     pub lambda: f64,
     /// Position on the geodesic between the two scatters, 0 to 1.
     pub t: f64,
     /// `cond A`.
     pub condition: f64,
-    /// Any further parameters worth keeping; [`CautiousStep::PARAMETER`] is the store's to write.
-    pub parameters: BTreeMap<String, f64>,
+    /// The share of the candidate in a [`ShrunkenMetric`] that took its place.
+    pub shrinkage: Option<f64>,
     /// The held-out test.
     pub gate: Gate,
+    /// What the active metric measures on held-out judgements, where that could be measured.
+    pub incumbent: Option<HeldOut>,
+    /// Whether the candidate is clearly worse than Euclid or the active metric: even the upper
+    /// confidence bound of its gain is below 0.
+    pub clearly_worse: bool,
+    /// Notes of the plugin, by name. They are stored with the version; the store never reads them.
+    pub notes: BTreeMap<String, f64>,
     /// Milliseconds spent fitting (selection included).
     pub fit_millis: f64,
     /// Milliseconds spent in the gate.
@@ -291,14 +384,32 @@ pub struct FitReport {
 }
 
 impl FitReport {
-    /// The name of the parameter that says what the active metric measures on held-out judgements,
-    /// on those that it was not learned from where they are enough.
-    pub const ACTIVE_MEASURE: &str = "active_measure";
-    /// The name of the parameter that says on how many queries or pairs that rests.
-    pub const ACTIVE_HELD_OUT: &str = "active_held_out";
-    /// The name of the parameter that is 1 where the candidate is clearly worse than Euclid or the
-    /// active metric: even the upper bound of its gain is below 0.
-    pub const CLEARLY_WORSE: &str = "clearly_worse";
+    /// A report of a learner with a verdict; all figures are 0, the condition number is 1.
+    pub fn new(learner: impl Into<String>, gate: Gate) -> Self {
+        Self {
+            learner: learner.into(),
+            pairs: PairCounts::default(),
+            lambda: 0.0,
+            t: 0.0,
+            condition: 1.0,
+            shrinkage: None,
+            gate,
+            incumbent: None,
+            clearly_worse: false,
+            notes: BTreeMap::new(),
+            fit_millis: 0.0,
+            gate_millis: 0.0,
+        }
+    }
+}
+
+/// A measure on held-out judgements, with the number of queries (or pairs) that it rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// The mean over them, in the unit of [`Gate::measure`].
+    pub measure: f64,
+    /// Their number.
+    pub count: usize,
 }
 
 /// Numbers of similar and dissimilar pairs.
@@ -312,6 +423,7 @@ pub struct PairCounts {
 
 /// The verdict of the held-out test that a candidate must pass before it is promoted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Gate {
     /// Whether the candidate may be promoted.
     pub accepted: bool,
@@ -322,7 +434,7 @@ pub struct Gate {
     pub before: Option<f64>,
     /// The measure under the candidate, on the same judgements.
     pub after: Option<f64>,
-    /// Lower confidence bound of this gain, with 95 % confidence (80 % for a [step](CautiousStep));
+    /// Lower confidence bound of this gain, with 95 % confidence (80 % for a [`ShrunkenMetric`]);
     /// what passes has one above 0.
     pub lower_bound: Option<f64>,
     /// Number of held-out queries (or pairs) that these rest on.
@@ -331,8 +443,24 @@ pub struct Gate {
     pub reason: String,
 }
 
+impl Gate {
+    /// A verdict without a measurement: refused, for a reason.
+    pub fn refused(measure: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            accepted: false,
+            measure: measure.into(),
+            before: None,
+            after: None,
+            lower_bound: None,
+            held_out: 0,
+            reason: reason.into(),
+        }
+    }
+}
+
 /// How two metrics differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Affine-invariant Riemannian distance `|log(A^-1/2 B A^-1/2)|_F` after both are scaled to
     /// trace `d`.
@@ -342,14 +470,29 @@ pub struct Comparison {
     pub factors: Vec<f64>,
 }
 
+impl Comparison {
+    /// A comparison of the Riemannian distance and the factors, largest change first.
+    pub fn new(distance: f64, factors: Vec<f64>) -> Self {
+        Self { distance, factors }
+    }
+}
+
 /// How much each judgement of a task changed one distance: about the distance as it is, less what
 /// it would be had that judgement not been given. Below 0: it brought the two nearer.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Influences {
     /// One a judgement of [`Examples::graded`].
     pub graded: Vec<f64>,
     /// One a judgement of [`Examples::pairs`].
     pub pairs: Vec<f64>,
+}
+
+impl Influences {
+    /// One influence a graded judgement and one a pair.
+    pub fn new(graded: Vec<f64>, pairs: Vec<f64>) -> Self {
+        Self { graded, pairs }
+    }
 }
 
 /// Learns metrics from judgements.
@@ -368,8 +511,8 @@ pub trait MetricLearner: Send + Sync + Debug {
     /// or on cancellation.
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError>;
 
-    /// Reads what [`Metric::encode`] wrote, given the base of a [`Change`] where it was fitted as
-    /// one. The bytes are untrusted.
+    /// Reads what [`Metric::encode`] wrote, given the base of a low-rank update
+    /// where it was fitted as one ([`UpdateOf`]). The bytes are untrusted.
     ///
     /// # Errors
     /// [`LearnError::Damaged`] when they are not a metric of this plugin, or not of that base.

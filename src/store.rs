@@ -1,18 +1,22 @@
 //! The store: one directory, opened by one process at a time.
 
+mod builder;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::collection::{
-    Collection, CollectionBuilder, CollectionInfo, Inner, Plugins, Problem, inspect,
-};
+use crate::collection::{Collection, Inner};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
+use crate::items::{CollectionInfo, Problem, inspect};
+use crate::learning::Plugins;
 use crate::persist::{CollectionRecord, Database, Durability, Faults, Opening, Shelf};
 use crate::plugin::MetricLearner;
+
+pub use builder::CollectionBuilder;
 
 /// sled's page cache when nothing is said. Vectors and ids are in the index, so it serves texts and
 /// metadata.
@@ -129,6 +133,14 @@ impl StoreBuilder {
     }
 }
 
+/// Closes a collection that nobody else uses; gives it back where somebody does.
+fn close(inner: Arc<Inner>) -> std::result::Result<(), Arc<Inner>> {
+    if inner.is_in_use() {
+        return Err(inner);
+    }
+    Arc::try_unwrap(inner).map(drop)
+}
+
 impl Store {
     /// Opens or makes a store without plugins: it searches, but does not learn.
     ///
@@ -175,7 +187,7 @@ impl Store {
             return Err(self.missing(name)?);
         };
         if let Some(inner) = open.remove(name)
-            && let Err(inner) = Arc::try_unwrap(inner).map(drop)
+            && let Err(inner) = close(inner)
         {
             open.insert(name.to_owned(), inner);
             return Err(Error::Invalid(format!(

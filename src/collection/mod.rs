@@ -1,73 +1,18 @@
-//! The handle a program holds: add, get, delete, search, judge, refit.
-//!
-//! One file an activity; this one opens a collection and holds what they share. Writes go one way:
-//! check, encode, commit to the shelf, then publish in the index. So no search sees what is not
-//! durable, and none waits for a write.
+//! The handle that programs hold: thin, over the items and the learning of one collection.
 
-mod ask;
-mod background;
-mod builder;
-mod collect;
-mod drift;
-mod evaluate;
-mod explain;
-mod forget;
-mod graph;
-mod history;
-mod ids;
-mod interleave;
-mod judge;
-mod metadata;
-mod neighbours;
-mod read;
-mod refit;
-mod repair;
-mod sample;
+mod items;
+mod learning;
 mod search;
-mod share;
-mod signals;
-mod stats;
-mod trial;
-mod verify;
-mod versions;
-mod weak;
-mod write;
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use crate::encode::Encoder;
-use crate::error::{Error, Result};
-use crate::index::{self, Index};
-use crate::item::MAX_DIM;
-use crate::metric::Distance;
-use crate::persist::{CollectionRecord, Database, Precision, Shelf};
-use crate::plugin::MetricLearner;
+use crate::error::Result;
+use crate::items::{CollectionInfo, Items, Problem};
+use crate::learning::{Learning, Plugins};
+use crate::persist::{CollectionRecord, Database};
 
-pub use ask::Question;
-pub use builder::CollectionBuilder;
-pub use drift::{Drift, Step};
-pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
-pub use explain::{Explain, Explanation, Influence};
-pub use forget::{Forget, Forgotten, Relearned};
-#[cfg(any(test, fuzzing))]
-pub(crate) use graph::for_index;
-pub use history::{History, StoredVersion};
-pub use neighbours::{NeighbourChange, NeighbourChanges};
-pub use refit::{Refit, RefitMillis, RefitReport};
-pub(crate) use repair::repair;
 pub use search::Search;
-pub use stats::{SegmentStats, Stats};
-pub use trial::{Interleaved, Team, Trial, Verdict};
-pub use verify::Problem;
-pub(crate) use verify::inspect;
-pub use weak::Weak;
-pub use write::Added;
-
-/// The registered plugins, in the order they were given.
-pub(crate) type Plugins = Arc<[Arc<dyn MetricLearner>]>;
 
 /// Items of one dimension and one encoder, with their index, judgements and metrics.
 ///
@@ -78,101 +23,19 @@ pub struct Collection {
     inner: Arc<Inner>,
 }
 
+/// The state that all handles of one collection share.
+pub(crate) struct Inner {
+    items: Arc<Items>,
+    learning: Arc<Learning>,
+}
+
 impl std::fmt::Debug for Collection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Collection")
-            .field("name", &self.inner.name)
-            .field("dim", &self.inner.dim)
+            .field("name", &self.name())
+            .field("dim", &self.dim())
             .finish_non_exhaustive()
     }
-}
-
-/// A collection's settings and size.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct CollectionInfo {
-    /// Its name.
-    pub name: String,
-    /// The dimension of its vectors.
-    pub dim: usize,
-    /// Its built-in distance, metric version 0.
-    pub distance: Distance,
-    /// How numbers are kept.
-    pub precision: Precision,
-    /// The encoder of its texts.
-    pub encoder: Option<EncoderInfo>,
-    /// Live items.
-    pub items: u64,
-}
-
-/// Which model encoded a collection's texts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct EncoderInfo {
-    /// A name for people.
-    pub name: String,
-    /// Identifies model, tokenizer and pooling.
-    pub fingerprint: String,
-    /// `embedded`, a directory, or nothing where only the program knows.
-    pub source: Option<String>,
-}
-
-impl CollectionInfo {
-    /// The settings of a catalogue entry, with a size to be filled in.
-    pub(crate) fn read(name: &str, record: &CollectionRecord, items: u64) -> Result<Self> {
-        let damaged = |what: &str, value: &str| Error::Damaged {
-            part: format!("the catalogue's entry for collection {name}"),
-            reason: format!("no {what} is called {value:?}"),
-        };
-        let dim = record.dim as usize;
-        if !(1..=MAX_DIM).contains(&dim) {
-            return Err(damaged("dimension", &dim.to_string()));
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            dim,
-            distance: Distance::from_name(&record.distance)
-                .ok_or_else(|| damaged("distance", &record.distance))?,
-            precision: Precision::from_name(&record.precision)
-                .ok_or_else(|| damaged("precision", &record.precision))?,
-            encoder: record
-                .encoder
-                .clone()
-                .map(|(name, fingerprint, source)| EncoderInfo {
-                    name,
-                    fingerprint,
-                    source,
-                }),
-            items,
-        })
-    }
-}
-
-/// What every handle of one collection shares.
-pub(crate) struct Inner {
-    name: String,
-    dim: usize,
-    distance: Distance,
-    precision: Precision,
-    encoder_info: Option<EncoderInfo>,
-    encoder: OnceLock<Arc<dyn Encoder>>,
-    shelf: Arc<Shelf>,
-    index: Index,
-    graph: Arc<graph::SavedGraph>,
-    ids: Arc<ids::Ids>,
-    metadata: metadata::Metadata,
-    metrics: versions::Metrics,
-    trials: trial::Trials,
-    background: background::Background,
-    plugins: Plugins,
-    /// Held from reading counters until a write is published: commits and the index see writes in
-    /// one order.
-    writer: Mutex<()>,
-    /// Held during a refit: one at a time.
-    refit: Mutex<()>,
-    sample: sample::SampleCache,
-    /// Writes of items so far.
-    writes: AtomicU64,
 }
 
 impl Inner {
@@ -184,51 +47,33 @@ impl Inner {
         record: &CollectionRecord,
         encoder: Option<Arc<dyn Encoder>>,
     ) -> Result<Arc<Self>> {
-        let info = CollectionInfo::read(name, record, 0)?;
-        let shelf = Arc::new(Shelf::open(database, record)?);
-        let base = index::Versioned {
-            version: 0,
-            metric: info.distance.metric(info.dim),
-        };
-        let graph::Opened { ids, graph, index } =
-            graph::open(&shelf, info.dim, info.distance, &base)?;
-        let metrics = versions::Metrics::open(&shelf, base)?;
-        let trials = trial::Trials::open(&shelf)?;
-        let inner = Arc::new(Self {
-            name: name.to_owned(),
-            dim: info.dim,
-            distance: info.distance,
-            precision: info.precision,
-            encoder_info: info.encoder,
-            encoder: encoder.map_or_else(OnceLock::new, OnceLock::from),
-            shelf,
-            index,
-            graph,
-            ids,
-            metadata: metadata::Metadata::default(),
-            metrics,
-            trials,
-            background: background::Background::default(),
-            plugins,
-            writer: Mutex::new(()),
-            refit: Mutex::new(()),
-            sample: sample::SampleCache::default(),
-            writes: AtomicU64::new(0),
-        });
-        inner.announce_active();
-        Ok(inner)
+        let items = Items::open(database, name, record, encoder)?;
+        let ledger = Arc::new(items.ledger());
+        let vectors = Arc::clone(&items);
+        let learning = Learning::open(name, items.rules(), ledger, vectors, plugins)?;
+        Ok(Arc::new(Self { items, learning }))
     }
 
-    /// Runs something while nobody writes to the collection, its graph included.
+    /// Takes an encoder, which was checked, where there is none yet.
+    pub(crate) fn offer_encoder(&self, encoder: Option<Arc<dyn Encoder>>) {
+        self.items.offer_encoder(encoder);
+    }
+
+    /// Runs something while nobody writes to the collection, its stored graph included.
     pub(crate) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _writing = self.lock_writer();
-        self.graph.while_still(work)
+        let _guard = self.learning.lock();
+        self.items.while_still(work)
     }
 
-    /// The lock that orders writes. A writer that panicked left nothing half-done: the shelf
-    /// commits whole transactions.
-    fn lock_writer(&self) -> MutexGuard<'_, ()> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Checks what is stored of the collection. Writers wait meanwhile.
+    pub(crate) fn verify(&self, record: &CollectionRecord) -> (u64, Vec<Problem>) {
+        let _guard = self.learning.lock();
+        self.items.verify(record, self.learning.plugins())
+    }
+
+    /// Whether a refit is running, or prepared, that holds on to the collection.
+    pub(crate) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.learning) > 1
     }
 }
 
@@ -237,19 +82,32 @@ impl Collection {
         Self { inner }
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.inner.name
+    /// The state that the handles share.
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
-    /// The dimension `d` of its vectors.
+    pub(crate) fn items_handle(&self) -> &Items {
+        &self.inner.items
+    }
+
+    pub(crate) fn learning(&self) -> &Arc<Learning> {
+        &self.inner.learning
+    }
+
+    /// Name of the collection.
+    pub fn name(&self) -> &str {
+        self.inner.items.name()
+    }
+
+    /// Dimension `d` of its vectors.
     pub fn dim(&self) -> usize {
-        self.inner.dim
+        self.inner.items.rules().dim
     }
 
     /// Number of live items.
     pub fn len(&self) -> usize {
-        self.inner.index.len()
+        self.inner.items.len()
     }
 
     /// Whether it holds no items.
@@ -257,43 +115,30 @@ impl Collection {
         self.len() == 0
     }
 
-    /// Its settings and size.
+    /// Settings and size of the collection.
     pub fn info(&self) -> CollectionInfo {
-        CollectionInfo {
-            name: self.inner.name.clone(),
-            dim: self.inner.dim,
-            distance: self.inner.distance,
-            precision: self.inner.precision,
-            encoder: self.inner.encoder_info.clone(),
-            items: self.len() as u64,
-        }
+        self.inner.items.info()
     }
 
-    /// Waits until background work (refits, linking, caches of biases) that is under way is done.
-    /// For measurements.
+    /// Waits until background work (refits, building the graph, caches of biases) that is under way
+    /// is done. For measurements.
     ///
     /// # Errors
-    /// When the linked graph cannot be stored.
+    /// When the graph cannot be stored.
     pub fn settle(&self) -> Result<()> {
-        self.inner.background.settle();
-        self.inner.index.settle();
-        self.inner.save_graph()
+        self.inner.learning.settle();
+        self.inner.items.settle()
     }
-}
 
-/// Vectors as the index takes them: of unit length in a cosine collection, else as they are.
-fn prepare(distance: Distance, mut vector: Vec<f32>) -> Vec<f32> {
-    if distance == Distance::Cosine {
-        let norm = vector
-            .iter()
-            .map(|x| f64::from(*x).powi(2))
-            .sum::<f64>()
-            .sqrt();
-        if norm > 0.0 {
-            for x in &mut vector {
-                *x = (f64::from(*x) / norm) as f32;
-            }
+    /// Sets when the collection is refitted by itself, and the largest share of one user in its
+    /// refits, where something was said of them.
+    pub(crate) fn set_refits(&self, after: Option<usize>, user_share: Option<f64>) {
+        let background = self.inner.learning.background();
+        if let Some(judgements) = after {
+            background.set_refit_after(judgements);
+        }
+        if let Some(share) = user_share {
+            background.set_user_share(share);
         }
     }
-    vector
 }

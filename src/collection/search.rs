@@ -1,17 +1,14 @@
-//! Asking.
+//! Searches: what is asked, and with which settings.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use rayon::prelude::*;
-use roaring::RoaringBitmap;
 
-use super::read::parse_meta;
-use super::{Collection, Inner, prepare};
+use super::Collection;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::index::{Found, SearchParams, Snapshot, Versioned};
-use crate::query::{Execution, Hit, Hits, MAX_K, MetricChoice, Query};
+use crate::items::{Matching, SearchRequest};
+use crate::model::{Hits, MAX_K, MetricChoice, Query, Versioned};
 
 /// A search to be run; made by [`Collection::search`] for one query, or [`Collection::search_many`]
 /// for a list of them.
@@ -149,15 +146,14 @@ impl<Q> Search<Q> {
     }
 
     /// Stops early once `cancel` says so, which it is asked every few dozen steps; what was found
-    /// by then is returned, and [`Execution::complete`] is false.
+    /// by then is returned, and [`Execution::complete`](crate::Execution::complete) is false.
     pub fn cancel(mut self, cancel: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.cancel = Some(Cancel(Arc::new(cancel)));
         self
     }
 
-    /// What is the same for all queries: checks the parameters, chooses the metric, asks the
-    /// filter.
-    fn prepare(&self) -> Result<(Versioned, Option<(RoaringBitmap, Snapshot)>)> {
+    /// Checks the parameters, chooses the metric and evaluates the filter, once for all queries.
+    fn prepare(&self) -> Result<Prepared> {
         if !(1..=MAX_K).contains(&self.k) {
             return Err(Error::InvalidQuery(format!(
                 "k is {}, not between 1 and {MAX_K}",
@@ -174,77 +170,45 @@ impl<Q> Search<Q> {
                 "the recall {recall} is not above 0 and at most 1"
             )));
         }
-        let inner = &self.collection.inner;
-        let metric = inner.choose(self.metric, self.user.as_deref())?;
-        let allowed = self
-            .filter
-            .as_ref()
-            .map(|filter| inner.matching(filter))
-            .transpose()?;
-        Ok((metric, allowed))
-    }
-
-    fn answer(
-        &self,
-        query: &Query,
-        vector: &[f32],
-        metric: &Versioned,
-        filtered: Option<&(RoaringBitmap, Snapshot)>,
-    ) -> Result<Hits> {
-        let inner = &self.collection.inner;
-        let started = Instant::now();
-        let own = match query {
-            Query::Item(id) => Some(id.as_str()),
-            _ => None,
-        };
-        let k = self.k + usize::from(own.is_some());
-        let cancel = self
-            .cancel
-            .as_ref()
-            .map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync));
-        let (allowed, at) = (filtered.map(|f| &f.0), filtered.map(|f| &f.1));
-        let params = SearchParams {
-            k,
-            ef: self.ef,
-            recall: self.recall,
-            allowed,
-            at,
-            cancel,
-        };
-        let found = inner
-            .index
-            .search(metric, vector, &params)
-            .map_err(|e| inner.index_error(e))?;
-        let micros = started.elapsed().as_micros() as u64;
-        let execution = Execution {
-            visited: found.evaluations,
-            ef: found.ef,
-            micros,
-            plan: found.plan,
-            expected: found.expected,
-            matching: allowed.map(|allowed| allowed.len() as usize),
-            complete: found.complete,
-        };
-        let mut hits = inner.name_hits(metric, &found, own, self.k);
-        if self.with_text || self.with_meta {
-            for (hit, slot) in &mut hits {
-                let Some(record) = inner.steady(|| inner.record_of(&hit.id, *slot))? else {
-                    continue;
-                };
-                if self.with_meta {
-                    hit.meta = Some(parse_meta(&record.meta, *slot)?);
-                }
-                if self.with_text {
-                    hit.text = record.text;
-                }
-            }
-        }
-        Ok(Hits {
-            hits: hits.into_iter().map(|(hit, _)| hit).collect(),
-            metric: metric.version,
-            execution,
+        let metric = self
+            .collection
+            .learning()
+            .choose(self.metric, self.user.as_deref())?;
+        let items = self.collection.items_handle();
+        let matching = self.filter.as_ref().map(|filter| items.matching(filter));
+        Ok(Prepared {
+            metric,
+            matching: matching.transpose()?,
         })
     }
+
+    /// Answers one query, whose vector has the form that is searched.
+    fn answer(&self, query: &Query, vector: &[f32], prepared: &Prepared) -> Result<Hits> {
+        let own = match query {
+            Query::Item(id) => Some(id.as_str()),
+            Query::Text(_) | Query::Vector(_) => None,
+        };
+        let cancel = self.cancel.as_ref();
+        let request = SearchRequest {
+            k: self.k,
+            ef: self.ef,
+            recall: self.recall,
+            matching: prepared.matching.as_ref(),
+            own,
+            with_text: self.with_text,
+            with_meta: self.with_meta,
+            cancel: cancel.map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync)),
+        };
+        self.collection
+            .items_handle()
+            .search(&prepared.metric, vector, request)
+    }
+}
+
+/// What all queries of one search share.
+struct Prepared {
+    metric: Versioned,
+    matching: Option<Matching>,
 }
 
 impl Search {
@@ -256,9 +220,9 @@ impl Search {
     /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the
     /// metric; encoder and storage errors.
     pub fn run(self) -> Result<Hits> {
-        let (metric, allowed) = self.prepare()?;
-        let vector = self.collection.inner.query_vector(&self.query)?;
-        self.answer(&self.query, &vector, &metric, allowed.as_ref())
+        let prepared = self.prepare()?;
+        let vector = self.collection.items_handle().query_vector(&self.query)?;
+        self.answer(&self.query, &vector, &prepared)
     }
 }
 
@@ -268,104 +232,26 @@ impl Search<Vec<Query>> {
     /// # Errors
     /// As for one query; an error of any query is the error of all.
     pub fn run(self) -> Result<Vec<Hits>> {
-        let (metric, allowed) = self.prepare()?;
-        let inner = &self.collection.inner;
+        let prepared = self.prepare()?;
+        let items = self.collection.items_handle();
         let texts: Vec<&str> = self.query.iter().filter_map(Query::text).collect();
-        let mut encoded = if texts.is_empty() {
+        let encoded = if texts.is_empty() {
             Vec::new()
         } else {
-            inner.encode_queries(&texts)?
-        }
-        .into_iter();
+            items.encode_queries(&texts)?
+        };
+        let mut encoded = encoded.into_iter();
         let mut vectors = Vec::with_capacity(self.query.len());
         for query in &self.query {
             vectors.push(match query.text().and_then(|_| encoded.next()) {
                 Some(vector) => vector,
-                None => inner.query_vector(query)?,
+                None => items.query_vector(query)?,
             });
         }
-        let asked = self.query.par_iter().zip(&vectors);
-        asked
-            .map(|(query, vector)| self.answer(query, vector, &metric, allowed.as_ref()))
+        self.query
+            .par_iter()
+            .zip(&vectors)
+            .map(|(query, vector)| self.answer(query, vector, &prepared))
             .collect()
-    }
-}
-
-impl Inner {
-    /// A query's numbers as the index takes them.
-    pub(super) fn query_vector(&self, query: &Query) -> Result<Vec<f32>> {
-        let vector = match query {
-            Query::Text(text) => {
-                return Ok(self.encode_queries(&[text])?.pop().unwrap_or_default());
-            }
-            Query::Vector(vector) => vector.clone(),
-            Query::Item(id) => {
-                let slot = self.slots_of(&[id])?;
-                if let Some(vector) = slot.first().and_then(|slot| self.index.vector(*slot)) {
-                    return Ok(vector);
-                }
-                self.index.check_images().map_err(|e| self.index_error(e))?;
-                // The item was replaced or removed between the two looks.
-                return Err(Error::UnknownId {
-                    collection: self.name.clone(),
-                    ids: vec![id.clone()],
-                });
-            }
-        };
-        self.check_vector(&vector, &|| "the query's vector".to_owned())?;
-        Ok(prepare(self.distance, vector))
-    }
-
-    fn encode_queries(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        let encoded = self.encode(texts)?;
-        let vectors = encoded.vectors.rows().into_iter().map(|row| row.to_vec());
-        vectors
-            .map(|vector| {
-                self.check_vector(&vector, &|| "the query's vector".to_owned())?;
-                Ok(prepare(self.distance, vector))
-            })
-            .collect()
-    }
-
-    pub(super) fn find(&self, metric: &Versioned, query: &[f32], k: usize) -> Result<Found> {
-        let params = SearchParams {
-            k,
-            ..SearchParams::default()
-        };
-        self.index
-            .search(metric, query, &params)
-            .map_err(|e| self.index_error(e))
-    }
-
-    /// Slots become ids; ties are put in the order of ids and the rest is cut off.
-    fn name_hits(
-        &self,
-        metric: &Versioned,
-        found: &Found,
-        own: Option<&str>,
-        k: usize,
-    ) -> Vec<(Hit, u32)> {
-        let mut named: Vec<(f32, &str, u32)> = Vec::with_capacity(found.hits.len());
-        let names = found
-            .hits
-            .iter()
-            .filter_map(|n| self.ids.get(n.slot).map(|id| (n.distance, id, n.slot)));
-        named.extend(names.filter(|(_, id, _)| Some(*id) != own));
-        named.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
-        let hit = |(rank, (distance, id, slot)): (usize, (f32, &str, u32))| {
-            let score = self.distance.score(distance, metric.version > 0);
-            (
-                Hit {
-                    id: id.to_owned(),
-                    distance,
-                    score,
-                    rank: rank + 1,
-                    text: None,
-                    meta: None,
-                },
-                slot,
-            )
-        };
-        named.into_iter().take(k).enumerate().map(hit).collect()
     }
 }

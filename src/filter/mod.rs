@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::item::{MAX_META_DEPTH, depth};
+use crate::model::{MAX_META_DEPTH, depth};
 
 /// A condition on an item's metadata.
 ///

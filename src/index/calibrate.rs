@@ -10,15 +10,15 @@
 //! reaches its recall.
 
 use crate::index::calibrations::{Curve, MAX_MEASURED_RECALL};
-use crate::index::kernels::sum::squared_distance;
 use crate::index::quantizer::are_codes_walked;
 use crate::index::query::RewrittenQuery;
 use crate::index::search::{Neighbour, Searcher, SnapshotBiases, nearest_exactly};
 use crate::index::shared::{Shared, lock};
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::Versioned;
-use crate::query::DEFAULT_RECALL;
+use crate::model::DEFAULT_RECALL;
 use crate::slot::Slot;
+use crate::sum::squared_distance;
 
 /// Sample queries.
 const QUERIES: usize = 200;

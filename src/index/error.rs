@@ -1,6 +1,6 @@
 //! Errors of the index.
 
-use crate::item::MAX_DIM;
+use crate::model::MAX_DIM;
 use crate::slot::Slot;
 
 /// Why the index refused a call.

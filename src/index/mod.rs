@@ -20,7 +20,6 @@ mod bias;
 mod calibrate;
 mod calibrations;
 mod config;
-mod distance;
 mod error;
 mod graph;
 mod kernels;
@@ -49,9 +48,7 @@ use rayon::prelude::*;
 
 pub(crate) use calibrations::Curve;
 pub(crate) use config::Config;
-pub use distance::Distance;
 pub(crate) use error::IndexError;
-pub(crate) use kernels::sum::dot;
 pub(crate) use layout::rows::RowFormat;
 pub(crate) use layout::section::{Section as Part, SegmentFile as Image};
 pub(crate) use search::{Found, SearchParams};
@@ -61,7 +58,7 @@ pub(crate) use segments::Segments;
 pub(crate) use stats::IndexStats;
 pub(crate) use versioned::Versioned;
 
-use crate::query::DEFAULT_RECALL;
+use crate::model::DEFAULT_RECALL;
 use crate::slot::Slot;
 use graph::build::Monitor;
 use maintenance::Maintenance;

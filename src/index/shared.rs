@@ -16,7 +16,7 @@ use crate::index::segment::sealed::SealedSegment;
 use crate::index::segments::Segments;
 use crate::index::snapshot::{Location, Snapshot};
 use crate::index::versioned::{BASE_VERSION, Versioned};
-use crate::item::MAX_DIM;
+use crate::model::MAX_DIM;
 use crate::slot::Slot;
 
 /// The state of an index.

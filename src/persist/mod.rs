@@ -44,12 +44,9 @@ pub use precision::Precision;
 pub(crate) use records::read_any_record;
 #[cfg(test)]
 pub(crate) use records::some_records;
-pub(crate) use records::{
-    CollectionRecord, GateRecord, ItemRecord, JudgementRecord, QueryRecord, VersionRecord,
-};
+pub(crate) use records::{CollectionRecord, ItemRecord, QueryRecord, VersionRecord};
 pub(crate) use repair::{Judges, Repairs};
-pub(crate) use shelf::{Active, Shelf};
-pub(crate) use writes::Writes;
+pub(crate) use shelf::Shelf;
 
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -13,6 +13,7 @@ use super::shelf::{
     NEXT_VERSION, QUERIES, Shelf, VECTORS, part_key, segment_of, split_key,
 };
 use crate::error::{Error, Result};
+use crate::model::VersionId;
 
 /// What only others can judge.
 pub(crate) struct Judges<'a> {
@@ -316,15 +317,15 @@ impl Repair<'_> {
             .iter()
             .filter_map(|(version, header)| Some((*version, header.as_ref()?)))
         {
-            if there(version) && (record.parent >= version || !there(record.parent)) {
-                let mended = VersionRecord {
-                    parent: 0,
-                    ..record.clone()
-                };
+            if there(version)
+                && (record.lineage.parent >= VersionId(version) || !there(record.lineage.parent.0))
+            {
+                let mut mended = record.clone();
+                mended.lineage.parent = VersionId::BUILT_IN;
                 self.put(METRICS, &part_key(version, 0), mended.encode()?);
                 self.done.lost.push(format!(
                     "metric version {version}: its parent {}, 0 stands for it",
-                    record.parent
+                    record.lineage.parent
                 ));
             }
         }

@@ -29,6 +29,7 @@ use super::tally::{Count, TALLIED, Tally, hash};
 use super::writes::Writes;
 use super::{Database, codec, damaged, lock};
 use crate::error::Result;
+use crate::model::{Active, VersionId};
 
 /// The longest value given to sled. Larger ones would go to files of their own beside its log.
 pub(super) const CHUNK: usize = 32 << 10;
@@ -59,13 +60,6 @@ pub(super) const NEXT_JUDGEMENT: &str = "next_judgement";
 pub(super) const NEXT_VERSION: &str = "next_version";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const CALIBRATION: &str = "calibration/";
-
-/// The active metrics: the collection's, and those of users who have their own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Active {
-    pub(crate) shared: u32,
-    pub(crate) users: BTreeMap<String, u32>,
-}
 
 /// Reads and writes one collection's records.
 pub(crate) struct Shelf {
@@ -219,9 +213,9 @@ impl Shelf {
                 .map_err(|_| damaged(&*key, format!("{version} is no version")))?;
             match key.strip_prefix("active/") {
                 Some(user) => {
-                    active.users.insert(user.to_owned(), version);
+                    active.users.insert(user.to_owned(), VersionId(version));
                 }
-                None => active.shared = version,
+                None => active.shared = VersionId(version),
             }
         }
         Ok(active)
@@ -327,12 +321,6 @@ impl Shelf {
         bytes
             .map(|bytes| self.read_vector(&bytes, Precision::F32, &|| "a judged query".to_owned()))
             .transpose()
-    }
-
-    /// The numbers of a query that a judgement speaks of.
-    pub(crate) fn judged_query(&self, hash: [u8; 16]) -> Result<Vec<f32>> {
-        self.query(hash)?
-            .ok_or_else(|| damaged("a judged query", "its vector is missing"))
     }
 
     /// The hashes of all stored queries.

@@ -137,16 +137,9 @@ impl<'a> Writes<'a> {
         self.remove(QUERIES, &hash)
     }
 
-    /// Stores a new version with its encoded metric.
-    pub(crate) fn put_version(
-        &mut self,
-        version: u32,
-        record: &VersionRecord,
-        metric: &[u8],
-    ) -> Result<()> {
-        self.put_version_header(version, record)?;
+    /// Stores the encoded metric of a new version.
+    pub(crate) fn put_metric(&mut self, version: u32, metric: &[u8]) {
         self.put_parts(METRICS, version, 1, &codec::seal(FORMAT, metric));
-        Ok(())
     }
 
     pub(crate) fn put_version_header(

@@ -46,21 +46,21 @@ impl<'a> Base<'a> {
     /// `None` where changes of that rank would not be smaller than matrices, or the base has no
     /// matrix.
     pub(crate) fn of(
-        change: Option<&affinis::Change<'a>>,
+        update: Option<&affinis::UpdateOf<'a>>,
         dim: usize,
     ) -> Result<Option<Self>, LearnError> {
-        let Some(change) = change.filter(|change| change.rank > 0 && change.rank < dim) else {
+        let Some(update) = update.filter(|update| update.rank > 0 && update.rank < dim) else {
             return Ok(None);
         };
-        let Some(matrix) = change.base.matrix().filter(|matrix| matrix.nrows() == dim) else {
+        let Some(matrix) = update.base.matrix().filter(|matrix| matrix.nrows() == dim) else {
             return Ok(None);
         };
         let factor = spd::cholesky(matrix.view())?;
         Ok(Some(Self {
-            metric: change.base,
+            metric: update.base,
             matrix,
             factor,
-            rank: change.rank,
+            rank: update.rank,
         }))
     }
 
@@ -375,7 +375,7 @@ mod tests {
             MahalanobisMetric::new(diagonal(|i| if i < 4 { 16.0 } else { 1.0 }).view()).unwrap(),
         );
         let candidate = shaped(diagonal(|i| if i < 4 { 1.0 } else { 16.0 }), 16.0).unwrap();
-        let change = affinis::Change {
+        let update = affinis::UpdateOf {
             base: &base,
             rank: 64,
         };

@@ -67,6 +67,7 @@ impl Metric for ChangedMetric {
         let Rewritten {
             mut direction,
             offset,
+            ..
         } = self.base.rewrite(query);
         let scale = self.change.scale();
         for v in &mut direction {
@@ -74,10 +75,8 @@ impl Metric for ChangedMetric {
         }
         let products = self.change.products(query);
         self.change.turn(&products, &mut direction);
-        Rewritten {
-            direction,
-            offset: (scale * f64::from(offset) + self.change.added(&products)) as f32,
-        }
+        let offset = scale * f64::from(offset) + self.change.added(&products);
+        Rewritten::new(direction, offset as f32)
     }
 
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {

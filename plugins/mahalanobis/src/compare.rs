@@ -23,7 +23,7 @@ pub(crate) fn compare(a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, Lear
     let distance = factors.iter().map(|w| w.ln().powi(2)).sum::<f64>().sqrt();
     factors.sort_by(|x, y| y.ln().abs().total_cmp(&x.ln().abs()));
     factors.truncate(DIRECTIONS);
-    Ok(Comparison { distance, factors })
+    Ok(Comparison::new(distance, factors))
 }
 
 /// The metric's matrix, scaled to trace `d`.

@@ -21,11 +21,7 @@ pub(crate) fn directions(
     let mut parts: Vec<Direction> = weights
         .into_iter()
         .zip(along)
-        .map(|(weight, along)| Direction {
-            weight,
-            contribution: weight * along * along,
-            share: 0.0,
-        })
+        .map(|(weight, along)| Direction::new(weight, weight * along * along, 0.0))
         .collect();
     let distance: f64 = parts.iter().map(|p| p.contribution).sum();
     for part in &mut parts {

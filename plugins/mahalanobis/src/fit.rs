@@ -1,12 +1,11 @@
 //! A refit from judgements to a candidate with its verdict: evidence, prior, cross-fitting,
 //! selection, candidate, gate.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use affinis::{
-    CautiousStep, Examples, FitReport, Fitted, Gate, Incumbent, LearnError, Metric, PairCounts,
+    Examples, FitReport, Fitted, Gate, Incumbent, LearnError, Metric, PairCounts, ShrunkenMetric,
     Task,
 };
 
@@ -15,7 +14,7 @@ use crate::changed::ChangedMetric;
 use crate::codec;
 use crate::evidence::Evidence;
 use crate::folds::{FOLDS, Folds};
-use crate::gate::{self, Baseline, Baselines};
+use crate::gate::{self, Baseline, Baselines, Findings};
 use crate::learner::{Learner, Training, Variant};
 use crate::metric::{MAX_DIM, MahalanobisMetric};
 use crate::prior::{Prior, Priors};
@@ -32,8 +31,7 @@ struct Judged {
     gate: Gate,
     /// Of a step towards it, where that passes and the candidate does not.
     step: Option<Gate>,
-    /// What else there is to say of it.
-    parameters: BTreeMap<&'static str, f64>,
+    findings: Findings,
 }
 
 /// One refit under way.
@@ -118,28 +116,26 @@ pub(crate) fn fit(
     let Judged {
         mut gate,
         step,
-        parameters: of_gate,
+        findings,
     } = match measured.first().zip(scores.first()) {
         Some(default) => fit.gate(default)?,
         None => Judged {
             gate: gate::not_measured(&evidence),
             step: None,
-            parameters: BTreeMap::new(),
+            findings: Findings {
+                incumbent: None,
+                clearly_worse: false,
+            },
         },
     };
 
-    let mut parameters = learner.parameters(variants[chosen]);
-    parameters.extend(BTreeMap::from([
+    let mut notes = learner.parameters(variants[chosen]);
+    notes.extend([
         ("condition_cap".into(), condition_cap),
         ("effective_dissimilar".into(), total.dissimilar.effective()),
         ("effective_similar".into(), total.similar.effective()),
         ("variants_tried".into(), variants.len() as f64),
-    ]));
-    parameters.extend(
-        of_gate
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value)),
-    );
+    ]);
     let mut taken = None;
     if let Some(verdict) = step {
         let shaped = step::toward(&found)?;
@@ -151,37 +147,30 @@ pub(crate) fn fit(
         } else {
             let (metric, _) = fit.metric(&shaped, None);
             let condition = shaped.condition.max(1.0);
-            taken = Some(CautiousStep {
-                metric,
-                share: step::SHARE,
-                condition,
-                gate: verdict,
-            });
+            taken = Some(ShrunkenMetric::new(metric, step::SHARE, condition, verdict));
         }
     }
     if let Some(change) = &change {
-        parameters.insert("rank".into(), change.weights().len() as f64);
+        notes.insert("rank".into(), change.weights().len() as f64);
     }
-    let (metric, of_base) = fit.metric(&found, change);
-    Ok(Fitted {
-        report: FitReport {
-            learner: variants[chosen].learner.into(),
-            pairs: PairCounts {
-                similar,
-                dissimilar,
-            },
-            lambda: learner.lambda(),
-            t: variants[chosen].t,
-            condition: found.condition.max(1.0),
-            parameters,
-            gate,
-            fit_millis: fitted.as_secs_f64() * 1e3,
-            gate_millis: start.elapsed().saturating_sub(fitted).as_secs_f64() * 1e3,
-        },
-        metric,
-        of_base,
-        step: taken,
-    })
+    let mut report = FitReport::new(variants[chosen].learner, gate);
+    report.pairs = PairCounts {
+        similar,
+        dissimilar,
+    };
+    report.lambda = learner.lambda();
+    report.t = variants[chosen].t;
+    report.condition = found.condition.max(1.0);
+    report.incumbent = findings.incumbent;
+    report.clearly_worse = findings.clearly_worse;
+    report.notes = notes;
+    report.fit_millis = fitted.as_secs_f64() * 1e3;
+    report.gate_millis = start.elapsed().saturating_sub(fitted).as_secs_f64() * 1e3;
+    let (metric, is_update) = fit.metric(&found, change);
+    let mut candidate = Fitted::new(metric, report);
+    candidate.is_update = is_update;
+    candidate.shrunken = taken;
+    Ok(candidate)
 }
 
 impl<'a> Fit<'a> {
@@ -193,7 +182,7 @@ impl<'a> Fit<'a> {
         priors: &Priors,
     ) -> Result<Self, LearnError> {
         poll(task)?;
-        let base = Base::of(task.change.as_ref(), task.dim)?;
+        let base = Base::of(task.update_of.as_ref(), task.dim)?;
         let default = learner
             .variants()
             .first()
@@ -312,7 +301,7 @@ impl<'a> Fit<'a> {
         };
         let euclid = under(&Euclid)?;
         let incumbent = match &self.task.incumbent {
-            Some(Incumbent { metric, step }) => Some(Baseline {
+            Some(Incumbent { metric, shrunken }) => Some(Baseline {
                 scores: under(metric)?.scores(),
                 seen: match &*metric.encode() {
                     // A built-in distance, which was not learned.
@@ -321,7 +310,7 @@ impl<'a> Fit<'a> {
                     bytes => codec::peek_seen(bytes)
                         .unwrap_or_else(|| Seen::new(self.evidence.fingerprints())),
                 },
-                step: *step,
+                step: *shrunken,
             }),
             None => None,
         };
@@ -329,13 +318,13 @@ impl<'a> Fit<'a> {
             euclid: euclid.scores(),
             incumbent,
         };
-        let parameters = gate::parameters(self.evidence, candidate, &baselines);
+        let findings = gate::findings(self.evidence, candidate, &baselines);
         let gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
         if gate.accepted || !step::may_be_taken(self.task) {
             return Ok(Judged {
                 gate,
                 step: None,
-                parameters,
+                findings,
             });
         }
         let step = gate::judge(
@@ -348,7 +337,7 @@ impl<'a> Fit<'a> {
         Ok(Judged {
             gate,
             step,
-            parameters,
+            findings,
         })
     }
 }

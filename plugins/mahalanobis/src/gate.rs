@@ -27,9 +27,7 @@
 //! advantage. Otherwise all are used, which errs on the incumbent's side: a refit on next to no new
 //! judgements has to be clearly better to be promoted, and can do no harm.
 
-use std::collections::BTreeMap;
-
-use affinis::{FitReport, Gate};
+use affinis::{Gate, HeldOut};
 
 use crate::evidence::Evidence;
 use crate::score::Scores;
@@ -107,14 +105,20 @@ impl Baseline {
     }
 }
 
-/// What a version says of the test beside the verdict, under the names that [`FitReport`] gives
-/// them.
-pub(crate) fn parameters(
+/// Findings of the test beside the verdict.
+pub(crate) struct Findings {
+    /// What the active metric measures, on judgements that are new to it where they are enough.
+    pub(crate) incumbent: Option<HeldOut>,
+    /// Whether queries or pairs find the candidate clearly worse; either may refuse it.
+    pub(crate) clearly_worse: bool,
+}
+
+/// What the test finds beside its verdict.
+pub(crate) fn findings(
     evidence: &Evidence<'_>,
     candidate: &Scores,
     baselines: &Baselines,
-) -> BTreeMap<&'static str, f64> {
-    let mut said = BTreeMap::new();
+) -> Findings {
     let kind = if Available::scored(evidence, candidate).queries >= STEP.queries {
         Kind::Queries
     } else {
@@ -132,22 +136,19 @@ pub(crate) fn parameters(
             .on_new(STEP, kind, evidence, candidate)
             .or_else(|| active.on_all(STEP, kind, evidence, candidate)),
     };
-    if let Some(test) = active {
-        said.extend([
-            (FitReport::ACTIVE_MEASURE, test.before),
-            (FitReport::ACTIVE_HELD_OUT, test.count as f64),
-        ]);
-    }
-    // Of queries or of pairs: either may refuse what it finds so.
+    let incumbent = active.map(|test| HeldOut {
+        measure: test.before,
+        count: test.count,
+    });
     let verdict = |kind| Verdict::new(WHOLE, kind, evidence, candidate, baselines);
-    if [Kind::Queries, Kind::Pairs]
+    let clearly_worse = [Kind::Queries, Kind::Pairs]
         .into_iter()
         .filter_map(verdict)
-        .any(|verdict| verdict.is_a_loss())
-    {
-        said.insert(FitReport::CLEARLY_WORSE, 1.0);
+        .any(|verdict| verdict.is_a_loss());
+    Findings {
+        incumbent,
+        clearly_worse,
     }
-    said
 }
 
 /// Whether there is enough evidence to measure a gain at all.
@@ -254,20 +255,15 @@ fn too_few(
         dissimilar,
     }: &Available,
 ) -> Gate {
-    Gate {
-        accepted: false,
-        measure: Kind::Queries.measure().into(),
-        before: None,
-        after: None,
-        lower_bound: None,
-        held_out: *queries,
-        reason: format!(
-            "not promoted: too few judgements to test it on; the gate needs {} queries judged with both relevant and \
+    let reason = format!(
+        "not promoted: too few judgements to test it on; the gate needs {} queries judged with both relevant and \
              irrelevant results ({} for a step from Euclid; there are {queries}), or items judged as pairs, {MIN_PAIRS} \
              similar and {MIN_PAIRS} dissimilar (there are {similar} and {dissimilar})",
-            WHOLE.queries, STEP.queries,
-        ),
-    }
+        WHOLE.queries, STEP.queries,
+    );
+    let mut gate = Gate::refused(Kind::Queries.measure(), reason);
+    gate.held_out = *queries;
+    gate
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -511,15 +507,12 @@ impl Verdict {
 
     fn gate(&self) -> Gate {
         let worst = self.worst();
-        Gate {
-            accepted: self.passes(),
-            measure: self.kind.measure().into(),
-            before: Some(worst.before),
-            after: Some(worst.after),
-            lower_bound: Some(worst.lower()),
-            held_out: worst.count,
-            reason: self.sentence(),
-        }
+        let mut gate = Gate::refused(self.kind.measure(), self.sentence());
+        gate.accepted = self.passes();
+        (gate.before, gate.after) = (Some(worst.before), Some(worst.after));
+        gate.lower_bound = Some(worst.lower());
+        gate.held_out = worst.count;
+        gate
     }
 
     fn sentence(&self) -> String {

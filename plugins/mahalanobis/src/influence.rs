@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use affinis::{CautiousStep, Examples, Influences, LearnError, Task, Version};
+use affinis::{Examples, Influences, LearnError, Task, Version};
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::evidence::{Evidence, Judged, Query};
@@ -30,7 +30,7 @@ pub(crate) fn influences(
     between: (&[f32], &[f32]),
     priors: &Priors,
 ) -> Result<Option<Influences>, LearnError> {
-    let parameter = |name: &str| version.parameters.get(name).copied();
+    let parameter = |name: &str| version.notes.get(name).copied();
     let (Some(similar), Some(dissimilar), Some(cap)) = (
         parameter("prior_similar"),
         parameter("prior_dissimilar"),
@@ -39,7 +39,7 @@ pub(crate) fn influences(
         return Ok(None);
     };
     let evidence = Evidence::new(task.dim, task.examples)?;
-    let prior = priors.of_task(task, others, &version.parameters)?;
+    let prior = priors.of_task(task, others, &version.notes)?;
     let chunklets = scatter::as_chunklets(&evidence);
     let total = scatter::scatters(&evidence, chunklets, |_| true, |_| true);
     let s = total.similar.posterior(&prior.similar, similar);
@@ -79,8 +79,8 @@ pub(crate) fn influences(
         };
         closed_form.correct(&mut influences, task, &z)?;
     }
-    // Under a step the distance has this share of the closed form's.
-    let share = parameter(CautiousStep::PARAMETER).unwrap_or(1.0);
+    // Under a shrunken metric the distance has this share of the closed form's.
+    let share = version.shrinkage.unwrap_or(1.0);
     influences
         .graded
         .iter_mut()
@@ -360,8 +360,8 @@ impl Sides {
                 -f64::from(weight)
             }
         };
-        Influences {
-            graded: shares(
+        Influences::new(
+            shares(
                 examples.graded.iter().map(|g| {
                     (
                         key(g.query, g.item),
@@ -370,14 +370,14 @@ impl Sides {
                 }),
                 &graded,
             ),
-            pairs: shares(
+            shares(
                 examples
                     .pairs
                     .iter()
                     .map(|p| (unordered(p.a, p.b), signed(p.similar, p.weight))),
                 &paired,
             ),
-        }
+        )
     }
 
     /// A query learned from as plain pairs: all its parts together, and each judged item's.

@@ -22,16 +22,8 @@
 //!         .into(),
 //!     pairs: vec![],
 //! };
-//! let fitted = Mahalanobis::default().fit(&Task {
-//!     dim: 2,
-//!     learner: None,
-//!     seed: 0,
-//!     examples: &examples,
-//!     incumbent: None,
-//!     sample: &Sample::default(),
-//!     change: None,
-//!     cancel: &|| false,
-//! })?;
+//! let sample = Sample::default();
+//! let fitted = Mahalanobis::default().fit(&Task::new(2, &examples, &sample))?;
 //! let d = |y: [f32; 2]| fitted.metric.distance(&[0.0, 0.0], &y);
 //! assert!(d([1.0, 0.0]) < d([0.0, 1.0]));
 //! assert!(!fitted.report.gate.accepted, "one query is too little to promote a metric on");

@@ -139,10 +139,7 @@ impl Metric for MahalanobisMetric {
             .zip(&direction)
             .map(|(q, d)| f64::from(*q) * f64::from(*d))
             .sum();
-        Rewritten {
-            direction,
-            offset: offset.max(0.0) as f32,
-        }
+        Rewritten::new(direction, offset.max(0.0) as f32)
     }
 
     fn biases(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {

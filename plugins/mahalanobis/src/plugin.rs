@@ -21,7 +21,7 @@ use crate::{codec, compare, fit, influence};
 /// held-out judgements say clearly that it is better.
 ///
 /// In a report, `lambda` is the number of judged similar pairs that the prior from the collection's
-/// neighbourhoods stands for; `prior_dissimilar` among the parameters is the same for dissimilar
+/// neighbourhoods stands for; `prior_dissimilar` among the notes is the same for dissimilar
 /// pairs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mahalanobis {

@@ -23,7 +23,7 @@ pub(crate) const SHARE: f64 = 1.0 / 3.0;
 /// Whether a step may be taken. Where people's metrics are changes of everybody's, that one was
 /// learned.
 pub(crate) fn may_be_taken(task: &Task<'_>) -> bool {
-    task.change.is_none() && task.incumbent.is_none_or(|incumbent| incumbent.step)
+    task.update_of.is_none() && task.incumbent.is_none_or(|incumbent| incumbent.shrunken)
 }
 
 /// The metric a step away from Euclid, towards one that was found.
@@ -37,7 +37,7 @@ pub(crate) fn toward(found: &Shaped) -> Result<Shaped, LearnError> {
 pub(crate) fn is_active(task: &Task<'_>, shaped: &Shaped) -> bool {
     let active = task
         .incumbent
-        .filter(|incumbent| incumbent.step)
+        .filter(|incumbent| incumbent.shrunken)
         .and_then(|incumbent| incumbent.metric.matrix());
     active.is_some_and(|active| {
         let apart = active - spd::gram_of_upper(&shaped.factor);

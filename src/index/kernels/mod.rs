@@ -8,7 +8,6 @@
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
-pub(crate) mod sum;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -7,7 +7,7 @@ use crate::index::graph::build::Monitor;
 use crate::index::layout::rows::RowSource;
 use crate::index::shared::{Shared, lock};
 use crate::index::versioned::Versioned;
-use crate::query::DEFAULT_RECALL;
+use crate::model::DEFAULT_RECALL;
 
 /// Most items that are inserted into the graph of a growing segment at once.
 const INSERTED_AT_ONCE: usize = 256;

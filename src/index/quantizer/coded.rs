@@ -1,9 +1,9 @@
 //! Query directions quantized to meet codes.
 
 use super::Quantizer;
-use crate::index::kernels::sum::{dot, sum};
 use crate::index::kernels::{Kernels, kernels};
 use crate::index::layout::codes::{CodeBits, CodeRows, WEIGHT_LANES, WeightBlock};
+use crate::sum::{dot, sum};
 
 /// Codes whose products are summed by one call of a kernel.
 const BATCH: usize = 64;

@@ -4,10 +4,10 @@ use rayon::prelude::*;
 
 use super::{CodedQuery, Codes};
 use crate::index::kernels::kernels;
-use crate::index::kernels::sum::sum;
 use crate::index::layout::codes::CodeBits;
 use crate::index::layout::rows::{Rows, unpack_into};
 use crate::index::nearest::{Best, Scored};
+use crate::sum::sum;
 
 /// Most rows that ranges are fitted to.
 const SAMPLE: usize = 1024;

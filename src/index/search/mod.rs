@@ -14,7 +14,7 @@ use crate::index::graph::beam::with_scratch;
 use crate::index::nearest::Scored;
 use crate::index::query::RewrittenQuery;
 use crate::index::snapshot::{Location, Snapshot};
-use crate::query::Plan;
+use crate::model::Plan;
 use crate::slot::Slot;
 
 pub(crate) use exact::nearest_exactly;

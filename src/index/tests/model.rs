@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 
 use super::{Dot, Random, add, euclid, exact, mahalanobis, params, small};
 use crate::index::{Index, IndexError, SearchParams, SegmentRecord, Versioned};
-use crate::query::Plan;
+use crate::model::Plan;
 use crate::slot::Slot;
 
 fn never() -> bool {

@@ -3,7 +3,7 @@
 
 use super::{Random, add, euclid, params, small};
 use crate::index::{Index, IndexError, SearchParams, SegmentRecord};
-use crate::query::Plan;
+use crate::model::Plan;
 
 fn sealed(dim: usize, count: usize) -> (Index, Vec<Vec<f32>>, Vec<SegmentRecord>) {
     let mut random = Random::new(21);

@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::{Random, add, euclid, exact, mahalanobis, npy, params, small};
 use crate::index::{Config, Index, SearchParams, Versioned};
-use crate::query::Plan;
+use crate::model::Plan;
 
 /// Share of the exact ten nearest among the ten found, over rows that were left out of the index.
 fn recall(

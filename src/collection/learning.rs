@@ -1,0 +1,305 @@
+//! What a handle does with judgements, refits and versions.
+
+use ndarray::{Array2, ArrayView2};
+
+use super::Collection;
+use crate::error::Result;
+use crate::learning::{
+    DiffNeighbours, Drift, EvalQuery, Evaluation, Explain, Forget, Forgotten, History, Interleaved,
+    Refit, RefitReport, StartTrial, Trial, Weak,
+};
+use crate::model::{
+    Judgement, JudgementId, MetricChoice, Query, StoredJudgement, Version, VersionId,
+};
+use crate::plugin::Comparison;
+
+impl Collection {
+    /// Stores one judgement, durably; gives its number.
+    ///
+    /// # Errors
+    /// Those of [`Self::judge_all`].
+    pub fn judge(&self, judgement: Judgement) -> Result<JudgementId> {
+        let ids = self.judge_all([judgement])?;
+        Ok(ids.first().copied().unwrap_or_default())
+    }
+
+    /// Stores judgements, all or none, durably; gives their numbers.
+    ///
+    /// Clicks (judgements of [`Source::Click`](crate::Source::Click) with what was shown) on an
+    /// answer of the running trial count for it, and may decide it: see [`Self::start_trial`].
+    ///
+    /// A text that was judged is encoded once and its vector kept, so that a refit does not wait for
+    /// the encoder.
+    ///
+    /// # Errors
+    /// [`Error::InvalidJudgement`](crate::Error::InvalidJudgement) with its position for a grade,
+    /// weight, user, vector or id that cannot be; encoder and storage errors.
+    pub fn judge_all(
+        &self,
+        judgements: impl IntoIterator<Item = Judgement>,
+    ) -> Result<Vec<JudgementId>> {
+        let judgements: Vec<Judgement> = judgements.into_iter().collect();
+        let ids = self.inner.learning.judge(&judgements)?;
+        self.inner.learning.count_for_refit(ids.len());
+        Ok(ids)
+    }
+
+    /// Makes and stores about `count` weak judgements, half of them of items that belong together.
+    /// The same seed on the same collection makes the same ones. Gives their numbers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when the field does not tell at least two groups
+    /// apart, one of them of two items, or no text has four words; storage and encoder errors.
+    pub fn judge_weakly(&self, from: &Weak, count: usize, seed: u64) -> Result<Vec<JudgementId>> {
+        let items = &self.inner.items;
+        let ids = items.live_ids()?.into_iter().map(|(_, id)| id).collect();
+        let read = |id: &str| items.read_weak(id);
+        let made = self
+            .inner
+            .learning
+            .weak_judgements(from, ids, &read, count, seed)?;
+        self.judge_all(made)
+    }
+
+    /// Every judgement, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When what is stored is damaged or cannot be read.
+    pub fn judgements(&self) -> Result<Vec<StoredJudgement>> {
+        self.inner.learning.judgements()
+    }
+
+    /// Number of judgements.
+    pub fn judgement_count(&self) -> usize {
+        self.inner.items.judgement_count()
+    }
+
+    /// Number of judgements that no metric for everybody has been learned from yet.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn unlearned(&self) -> Result<usize> {
+        self.inner.learning.unlearned()
+    }
+
+    /// Learns a metric from the judgements so far. The candidate becomes a version; it is promoted
+    /// when the gate finds that it answers held-out judgements better. Where that is likely, but
+    /// not certain, the candidate [shrunken](crate::plugin::ShrunkenMetric) towards Euclid is
+    /// promoted in its place. Searches go on meanwhile, and the next one after a promotion is
+    /// answered under it: nothing is rebuilt.
+    pub fn refit(&self) -> Refit {
+        self.inner.learning.refit()
+    }
+
+    /// The outcome of the last refit in the background; `None` where none has ended. See
+    /// [`CollectionBuilder::refit_after`](crate::CollectionBuilder::refit_after).
+    pub fn background_refit(&self) -> Option<std::result::Result<RefitReport, String>> {
+        self.inner.learning.background_refit()
+    }
+
+    /// All versions, version 0 (the built-in distance) first.
+    ///
+    /// # Errors
+    /// When what is stored is damaged or cannot be read.
+    pub fn metrics(&self) -> Result<Vec<Version>> {
+        self.inner.learning.metrics()
+    }
+
+    /// One version.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion).
+    pub fn metric(&self, version: VersionId) -> Result<Version> {
+        self.inner.learning.metric(version)
+    }
+
+    /// The version that answers a user, or everybody.
+    pub fn active_metric(&self, user: Option<&str>) -> VersionId {
+        self.inner.learning.active(user)
+    }
+
+    /// Makes a version the active one: for its user where it was learned for one, else for
+    /// everybody. The next search is answered under it; nothing is rebuilt. A running trial ends
+    /// when everybody's metric changes.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
+    /// [`Error::WithdrawnVersion`](crate::Error::WithdrawnVersion), or
+    /// [`Error::NoPlugin`](crate::Error::NoPlugin) when nobody can read it.
+    pub fn promote(&self, version: VersionId) -> Result<()> {
+        self.inner.learning.promote(version)
+    }
+
+    /// Goes back to a version of everybody's, by default to the active one's parent. Gives the
+    /// version that is active now.
+    ///
+    /// # Errors
+    /// [`Error::NothingToRollBack`](crate::Error::NothingToRollBack) at version 0,
+    /// [`Error::Invalid`](crate::Error::Invalid) for a user's own version, and those of
+    /// [`Self::promote`].
+    pub fn rollback(&self, version: Option<VersionId>) -> Result<VersionId> {
+        self.inner.learning.rollback(version)
+    }
+
+    /// Ends a user's own metric: they are answered under the collection's again.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn clear_user_metric(&self, user: &str) -> Result<()> {
+        self.inner.learning.clear_user_metric(user)
+    }
+
+    /// How version `b` differs from version `a`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
+    /// [`Error::NoPlugin`](crate::Error::NoPlugin), or when either has no matrix (the dot product).
+    pub fn diff(&self, a: VersionId, b: VersionId) -> Result<Comparison> {
+        self.inner.learning.diff(a, b)
+    }
+
+    /// A comparison of the nearest neighbours of sampled items under version `a` and under version
+    /// `b`.
+    pub fn diff_neighbours(&self, a: VersionId, b: VersionId) -> DiffNeighbours {
+        self.inner.learning.diff_neighbours(a, b)
+    }
+
+    /// The matrix `A` of a version, `d x d`, symmetric.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
+    /// [`Error::NoPlugin`](crate::Error::NoPlugin), or [`Error::Invalid`](crate::Error::Invalid)
+    /// for the dot product, which has none.
+    pub fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
+        self.inner.learning.metric_matrix(version)
+    }
+
+    /// Takes in a matrix `A`, scaled to trace `d`, as a new version, which is not active until it
+    /// is promoted. Gives its number.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for another shape than `d x d`;
+    /// [`Error::Learn`](crate::Error::Learn) when it is not symmetric positive definite;
+    /// [`Error::NoPlugin`](crate::Error::NoPlugin) without a plugin to keep it.
+    pub fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<VersionId> {
+        self.inner.learning.import_metric(matrix)
+    }
+
+    /// Begins a trial of a version against the active one in live answers.
+    pub fn start_trial(&self, challenger: VersionId) -> StartTrial {
+        self.inner.learning.start_trial(challenger)
+    }
+
+    /// The running trial, or else the last one; `None` when there was none.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn trial(&self) -> Result<Option<Trial>> {
+        self.inner.learning.trial()
+    }
+
+    /// Ends the running trial, undecided. Gives it as it stood; `None` when there is none.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn end_trial(&self) -> Result<Option<Trial>> {
+        self.inner.learning.end_trial()
+    }
+
+    /// Answers a query from both metrics of the running trial. The same query of the same user is
+    /// answered alike as long as the collection stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when no trial is running or `k` is out of
+    /// range; those of a search.
+    pub fn interleave(
+        &self,
+        query: impl Into<Query>,
+        k: usize,
+        user: Option<&str>,
+    ) -> Result<Interleaved> {
+        self.inner.learning.interleave(&query.into(), k, user)
+    }
+
+    /// The refits of everybody's metric, with alarms: a refit that moved it far more than those
+    /// before it, refits in a row that bring no gain, and answers of which fewer are relevant since
+    /// the active metric was learned.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn drift(&self) -> Result<Drift> {
+        self.inner.learning.drift()
+    }
+
+    /// Explains an item's distance from a query.
+    ///
+    /// The metric's directions are its eigenvectors. The influence of a judgement is the derivative
+    /// of the learner's closed form, checked against refits without it; it is given for metrics
+    /// that were learned from judgements.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Item, Query, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// let points = store.collection("points").dim(2).open_or_create()?;
+    /// points.add([
+    ///     Item::vector("a", [0.0, 0.0]),
+    ///     Item::vector("b", [1.0, 0.0]),
+    ///     Item::vector("c", [3.0, 4.0]),
+    /// ])?;
+    /// let why = points.explain(Query::like("a"), "c").run()?;
+    /// assert_eq!((why.rank, why.distance, why.euclidean), (Some(2), 25.0, 25.0));
+    /// # Ok::<(), affinis::Error>(())
+    /// ```
+    pub fn explain(&self, query: impl Into<Query>, item: impl Into<String>) -> Explain {
+        self.inner.learning.explain(query.into(), item.into())
+    }
+
+    /// Measures how well queries are answered under metrics. A query's own item is left out of its
+    /// answers.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) for `k` out of range or a query without
+    /// relevant items; [`Error::UnknownId`](crate::Error::UnknownId) for relevant items that are
+    /// not there; and those of a search.
+    pub fn evaluate(
+        &self,
+        queries: &[EvalQuery],
+        k: usize,
+        metrics: &[MetricChoice],
+    ) -> Result<Evaluation> {
+        self.inner.learning.evaluate(queries, k, metrics)
+    }
+
+    /// Removes judgements, withdraws every version that may have learned from them, and, where an
+    /// active metric was among these, refits without them with the settings that it was refitted
+    /// with: the metric then equals one that never saw them. The gate decides anew.
+    ///
+    /// # Errors
+    /// Storage errors. When the refit fails the judgements are gone all the same, and the metric is
+    /// the built-in one.
+    pub fn forget(&self, what: &Forget) -> Result<Forgotten> {
+        self.inner.learning.forget(what)
+    }
+
+    /// The judgements and versions of the collection, to be carried to another one.
+    ///
+    /// # Errors
+    /// When what is stored is damaged or cannot be read.
+    pub fn history(&self) -> Result<History> {
+        self.inner.learning.history()
+    }
+
+    /// Takes in the history of another collection: all of it, durably, or nothing. Judgements may
+    /// speak of items that are not there (they were deleted since).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when this collection has judgements or versions of
+    /// its own, or when the history contradicts itself;
+    /// [`Error::InvalidVersion`](crate::Error::InvalidVersion) for a version that cannot be, or
+    /// that no plugin here can read; [`Error::InvalidJudgement`](crate::Error::InvalidJudgement).
+    pub fn restore(&self, history: &History) -> Result<()> {
+        self.inner.learning.restore(history)
+    }
+}

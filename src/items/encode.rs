@@ -1,0 +1,79 @@
+//! The encoder of a collection.
+
+use std::sync::Arc;
+
+use super::{EncoderInfo, Items};
+use crate::encode::{self, Encoded, Encoder};
+use crate::error::{Error, Result};
+
+impl Items {
+    /// Takes an encoder that a program gave (and that was checked) if there is none yet.
+    pub(crate) fn offer_encoder(&self, encoder: Option<Arc<dyn Encoder>>) {
+        if let Some(encoder) = encoder {
+            let _ = self.encoder.set(encoder);
+        }
+    }
+
+    /// The encoder: the one the program gave, else the collection's own loaded from its source on
+    /// the first text.
+    pub(super) fn encoder(&self) -> Result<&dyn Encoder> {
+        if let Some(encoder) = self.encoder.get() {
+            return Ok(&**encoder);
+        }
+        let refuse = |reason: String| Error::NoEncoder {
+            name: self.name.clone(),
+            reason,
+        };
+        let Some(info) = &self.encoder_info else {
+            return Err(refuse(
+                "it holds given vectors; give a vector instead, or make a collection with an encoder".into(),
+            ));
+        };
+        let Some(source) = &info.source else {
+            return Err(refuse(format!(
+                "its encoder {} must be given when it is opened",
+                info.name
+            )));
+        };
+        let encoder = encode::load(source)?;
+        check_encoder(&self.name, Some(info), &*encoder)?;
+        Ok(&**self.encoder.get_or_init(|| encoder))
+    }
+
+    /// Encodes texts, and sees that each got a vector.
+    pub(crate) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
+        let encoder = self.encoder()?;
+        let encoded = encoder.encode(texts)?;
+        let (rows, notes) = (encoded.vectors.nrows(), encoded.truncated.len());
+        if rows != texts.len() || notes != texts.len() {
+            return Err(Error::Invalid(format!(
+                "the encoder {} gave {rows} vectors and {notes} notes of truncation for {} texts",
+                encoder.name(),
+                texts.len()
+            )));
+        }
+        Ok(encoded)
+    }
+}
+
+/// Refuses an encoder other than the collection's.
+pub(crate) fn check_encoder(
+    name: &str,
+    made: Option<&EncoderInfo>,
+    given: &dyn Encoder,
+) -> Result<()> {
+    let label = |name: &str, fingerprint: &str| format!("{name} (fingerprint {fingerprint})");
+    match made {
+        Some(made) if made.fingerprint == given.fingerprint() => Ok(()),
+        Some(made) => Err(Error::EncoderMismatch {
+            name: name.to_owned(),
+            made: label(&made.name, &made.fingerprint),
+            given: label(given.name(), given.fingerprint()),
+        }),
+        None => Err(Error::EncoderMismatch {
+            name: name.to_owned(),
+            made: "no encoder (its vectors were given)".to_owned(),
+            given: label(given.name(), given.fingerprint()),
+        }),
+    }
+}

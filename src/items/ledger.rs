@@ -1,0 +1,95 @@
+//! The ledger of learning on sled.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::learning::{Changes, Entry, Ledger, NextIds};
+use crate::model::{Active, JudgementId, QueryHash, VersionId, VersionRecord};
+use crate::persist::Shelf;
+
+/// Judgements and versions in the tables of one collection.
+pub(crate) struct SledLedger(Arc<Shelf>);
+
+impl SledLedger {
+    pub(super) fn new(shelf: Arc<Shelf>) -> Self {
+        Self(shelf)
+    }
+}
+
+impl Ledger for SledLedger {
+    fn judgements(&self) -> Box<dyn Iterator<Item = Result<Entry>> + '_> {
+        let entries = self.0.judgements();
+        Box::new(entries.map(|entry| entry.map(|(number, record)| (JudgementId(number), record))))
+    }
+
+    fn query_vector(&self, hash: QueryHash) -> Result<Option<Vec<f32>>> {
+        self.0.query(hash)
+    }
+
+    fn next_ids(&self) -> Result<NextIds> {
+        Ok(NextIds {
+            judgement: JudgementId(self.0.next_judgement()?),
+            version: VersionId(self.0.next_version()?),
+        })
+    }
+
+    fn versions(&self) -> Result<Vec<(VersionId, VersionRecord)>> {
+        let versions = self.0.versions()?.into_iter();
+        Ok(versions
+            .map(|(number, record)| (VersionId(number), record))
+            .collect())
+    }
+
+    fn version(&self, version: VersionId) -> Result<Option<VersionRecord>> {
+        self.0.version(version.0)
+    }
+
+    fn metric(&self, version: VersionId) -> Result<Option<Vec<u8>>> {
+        self.0.metric(version.0)
+    }
+
+    fn active(&self) -> Result<Active> {
+        self.0.active()
+    }
+
+    fn commit(&self, changes: Changes) -> Result<()> {
+        let mut writes = self.0.write();
+        for (hash, vector) in &changes.queries {
+            writes.put_query(*hash, vector)?;
+        }
+        for (number, record) in &changes.judgements {
+            writes.put_judgement(number.0, record)?;
+        }
+        for number in &changes.removed_judgements {
+            writes.remove_judgement(number.0)?;
+        }
+        for hash in &changes.removed_queries {
+            writes.remove_query(*hash)?;
+        }
+        for (version, record) in &changes.versions {
+            writes.put_version_header(version.0, record)?;
+        }
+        for (version, metric) in &changes.metrics {
+            writes.put_metric(version.0, metric);
+        }
+        for version in &changes.removed_metrics {
+            writes.remove_metric(version.0)?;
+        }
+        if let Some(version) = changes.active {
+            writes.set_active(None, version.0);
+        }
+        for (user, version) in &changes.active_users {
+            match version {
+                Some(version) => writes.set_active(Some(user), version.0),
+                None => writes.clear_active(user),
+            }
+        }
+        if let Some(next) = changes.next_judgement {
+            writes.set_next_judgement(next.0);
+        }
+        if let Some(next) = changes.next_version {
+            writes.set_next_version(next.0);
+        }
+        writes.commit()
+    }
+}

@@ -1,0 +1,121 @@
+//! Which items pass a filter: postings of the fields that filters have named, built from the store
+//! when a field is first named and kept up to date from then on.
+
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+use serde_json::Value;
+
+use super::Items;
+use super::read::parse_meta;
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::filter::postings::Postings;
+use crate::index::Snapshot;
+
+/// The slots whose metadata passes a filter, and the snapshot of the index that they are slots of.
+#[derive(Clone)]
+pub(crate) struct Matching {
+    pub(crate) slots: RoaringBitmap,
+    pub(crate) snapshot: Snapshot,
+}
+
+/// `None` until a filter is asked.
+#[derive(Default)]
+pub(super) struct Metadata(RwLock<Option<Postings>>);
+
+impl Metadata {
+    /// Follows a write, and publishes it in the index before a filter is asked again. It comes
+    /// after the write is in the store, so that postings built meanwhile have it too: entering an
+    /// item twice changes nothing.
+    pub(super) fn update<'a, T>(
+        &self,
+        added: impl Iterator<Item = (u32, &'a Value)>,
+        removed: &[u32],
+        publish: impl FnOnce() -> T,
+    ) -> T {
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(postings) = &mut *held {
+            for (slot, meta) in added {
+                postings.add(slot, meta);
+            }
+            for slot in removed {
+                postings.remove(*slot);
+            }
+        }
+        publish()
+    }
+}
+
+impl Items {
+    /// The slots whose metadata passes a filter, and the state of the index that they are the slots
+    /// of.
+    pub(crate) fn matching(&self, filter: &Filter) -> Result<Matching> {
+        let read = |slot: u32| self.metadata_of(slot);
+        if let Some(postings) = &*self
+            .metadata
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            && postings.missing(filter).is_empty()
+        {
+            return Ok(Matching {
+                slots: postings.matching(filter, &read)?,
+                snapshot: self.index.snapshot(),
+            });
+        }
+        let mut held = self
+            .metadata
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slots = self
+            .shelf
+            .ids()
+            .map(|entry| entry.map(|(_, slot)| slot))
+            .collect::<Result<RoaringBitmap>>()?;
+        let postings = held.get_or_insert_with(|| Postings::new(slots.clone()));
+        let missing = postings.missing(filter);
+        postings.begin(&missing);
+        // Another thread may have built them while this one waited.
+        let wanted = if missing.is_empty() {
+            RoaringBitmap::new()
+        } else {
+            slots
+        };
+        for slot in wanted {
+            match read(slot) {
+                Ok(meta) => postings.fill(slot, &meta, &missing),
+                Err(error) => {
+                    postings.abandon(&missing);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Matching {
+            slots: postings.matching(filter, &read)?,
+            snapshot: self.index.snapshot(),
+        })
+    }
+
+    /// An item's metadata; null where it was removed a moment ago. A write that is being stored may
+    /// have taken some of its records away. It cannot be waited for as others do
+    /// ([`Self::steady`]), since it waits for the filter.
+    fn metadata_of(&self, slot: u32) -> Result<Value> {
+        const TRIES: usize = 100;
+        let id = self.ids.get(slot).unwrap_or_default();
+        let look = || match self.record_of(id, slot)? {
+            Some(record) => parse_meta(&record.meta, slot),
+            None => Ok(Value::Null),
+        };
+        for _ in 0..TRIES {
+            match look() {
+                Ok(meta) => return Ok(meta),
+                Err(_) if self.shelf.slot(id)? != Some(slot) => return Ok(Value::Null),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        look()
+    }
+}

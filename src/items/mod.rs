@@ -1,0 +1,154 @@
+//! The items of a collection: written, read, searched and checked, over storage, index and encoder.
+//!
+//! Writes go one way: check, encode, commit to storage, then publish in the index. So no search sees
+//! what is not durable, and none waits for a write. [`SledLedger`] and [`Items`] are also the
+//! engine that [learning](crate::learning) stands on.
+
+mod encode;
+mod graph;
+mod ids;
+mod info;
+mod ledger;
+mod metadata;
+mod read;
+mod repair;
+mod search;
+mod stats;
+mod vectors;
+mod verify;
+mod write;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::encode::Encoder;
+use crate::error::Result;
+use crate::index::{self, Index};
+use crate::model::VectorRules;
+use crate::persist::{CollectionRecord, Database, Precision, Shelf};
+
+pub(crate) use encode::check_encoder;
+#[cfg(any(test, fuzzing))]
+pub(crate) use graph::for_index;
+pub use info::{CollectionInfo, EncoderInfo};
+pub(crate) use ledger::SledLedger;
+pub(crate) use metadata::Matching;
+pub(crate) use repair::repair;
+pub(crate) use search::SearchRequest;
+pub use stats::{SegmentStats, Stats};
+pub use verify::Problem;
+pub(crate) use verify::inspect;
+pub use write::Added;
+
+/// The items of one open collection.
+pub(crate) struct Items {
+    name: String,
+    rules: VectorRules,
+    precision: Precision,
+    encoder_info: Option<EncoderInfo>,
+    encoder: OnceLock<Arc<dyn Encoder>>,
+    shelf: Arc<Shelf>,
+    index: Index,
+    graph: Arc<graph::SavedGraph>,
+    ids: Arc<ids::Ids>,
+    metadata: metadata::Metadata,
+    /// Orders writes: held from reading a counter until the write is published, so that storage and
+    /// index see writes in one order.
+    writer: Mutex<()>,
+    /// Number of writes so far.
+    writes: AtomicU64,
+}
+
+/// Shows that the lock that orders writes of items is held.
+pub(crate) struct WriteGuard<'a> {
+    _lock: MutexGuard<'a, ()>,
+}
+
+impl Items {
+    /// Opens the items of a collection that is in the catalogue.
+    pub(crate) fn open(
+        database: Arc<Database>,
+        name: &str,
+        record: &CollectionRecord,
+        encoder: Option<Arc<dyn Encoder>>,
+    ) -> Result<Arc<Self>> {
+        let info = CollectionInfo::read(name, record, 0)?;
+        let rules = VectorRules {
+            dim: info.dim,
+            distance: info.distance,
+        };
+        let shelf = Arc::new(Shelf::open(database, record)?);
+        let base = index::Versioned {
+            version: 0,
+            metric: info.distance.metric(info.dim),
+        };
+        let graph::Opened { ids, graph, index } =
+            graph::open(&shelf, info.dim, info.distance, &base)?;
+        Ok(Arc::new(Self {
+            name: name.to_owned(),
+            rules,
+            precision: info.precision,
+            encoder_info: info.encoder,
+            encoder: encoder.map_or_else(OnceLock::new, OnceLock::from),
+            shelf,
+            index,
+            graph,
+            ids,
+            metadata: metadata::Metadata::default(),
+            writer: Mutex::new(()),
+            writes: AtomicU64::new(0),
+        }))
+    }
+
+    /// The collection's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rules that its vectors follow.
+    pub(crate) fn rules(&self) -> VectorRules {
+        self.rules
+    }
+
+    /// Number of live items.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The ledger of learning on the same storage.
+    pub(crate) fn ledger(&self) -> SledLedger {
+        SledLedger::new(Arc::clone(&self.shelf))
+    }
+
+    /// Settings and size.
+    pub(crate) fn info(&self) -> CollectionInfo {
+        CollectionInfo {
+            name: self.name.clone(),
+            dim: self.rules.dim,
+            distance: self.rules.distance,
+            precision: self.precision,
+            encoder: self.encoder_info.clone(),
+            items: self.len() as u64,
+        }
+    }
+
+    /// Runs something while nobody writes items, nor the graph that is stored.
+    pub(crate) fn while_still<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _guard = self.lock();
+        self.graph.while_still(work)
+    }
+
+    /// Waits until background work of the index is done, and stores its graph.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.index.settle();
+        self.save_graph()
+    }
+
+    /// Takes the lock that orders writes. A writer that panicked left nothing half-done, because
+    /// storage commits whole transactions.
+    fn lock(&self) -> WriteGuard<'_> {
+        WriteGuard {
+            _lock: self.writer.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading items.
+
+use serde_json::Value;
+
+use super::Items;
+use crate::error::{Error, Result};
+use crate::learning::WeakItem;
+use crate::model::Item;
+use crate::persist::{ItemRecord, Shelf};
+
+impl Items {
+    /// The item of an id, with its vector; `None` when there is none.
+    pub(crate) fn get(&self, id: &str) -> Result<Option<Item>> {
+        self.steady(|| {
+            let slot = self.shelf.slot(id)?;
+            slot.map(|slot| self.read(slot, id)).transpose()
+        })
+    }
+
+    /// The items of ids that must all be there, in the order asked.
+    pub(crate) fn get_many(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Item>> {
+        self.steady(|| {
+            let slots = self.slots_of(ids)?;
+            ids.iter()
+                .zip(slots)
+                .map(|(id, slot)| self.read(slot, id.as_ref()))
+                .collect()
+        })
+    }
+
+    /// Whether an id is there.
+    pub(crate) fn contains(&self, id: &str) -> Result<bool> {
+        Ok(self.shelf.slot(id)?.is_some())
+    }
+
+    /// All ids with their slots, in the order in which the items were added.
+    pub(crate) fn live_ids(&self) -> Result<Vec<(u32, String)>> {
+        let ids = self
+            .shelf
+            .ids()
+            .map(|entry| entry.map(|(id, slot)| (slot, id)));
+        let mut live: Vec<(u32, String)> = ids.collect::<Result<_>>()?;
+        live.sort_unstable();
+        Ok(live)
+    }
+
+    /// The item of an id that was in a slot a moment ago; `None` when it was removed since.
+    pub(crate) fn read_moved(&self, slot: u32, id: &str) -> Result<Option<Item>> {
+        match self.read(slot, id) {
+            Ok(item) => Ok(Some(item)),
+            Err(_) => self.get(id),
+        }
+    }
+
+    /// Text and metadata of an id; `None` when there is none.
+    pub(crate) fn read_weak(&self, id: &str) -> Result<Option<WeakItem>> {
+        self.steady(|| {
+            let Some(slot) = self.shelf.slot(id)? else {
+                return Ok(None);
+            };
+            let record = self.record_of(id, slot)?;
+            record
+                .map(|record| {
+                    let meta = parse_meta(&record.meta, slot)?;
+                    let text = record.text;
+                    Ok(WeakItem { text, meta })
+                })
+                .transpose()
+        })
+    }
+
+    /// Reads several records that belong together. A write meanwhile can make sound ones look
+    /// damaged, so what does is read once more while nobody writes. Never called by who holds the
+    /// writer's lock.
+    pub(super) fn steady<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        match read() {
+            Err(Error::Damaged { .. }) => {
+                let _guard = self.lock();
+                read()
+            }
+            done => done,
+        }
+    }
+
+    /// The record of an item that was live a moment ago; `None` when it was removed or replaced
+    /// since.
+    pub(super) fn record_of(&self, id: &str, slot: u32) -> Result<Option<ItemRecord>> {
+        match self.shelf.item(slot)? {
+            None if self.shelf.slot(id)? == Some(slot) => Err(Error::Damaged {
+                part: format!("item {id:?} (slot {slot})"),
+                reason: "its record is missing".into(),
+            }),
+            record => Ok(record),
+        }
+    }
+
+    /// The item in a slot that an id stands for.
+    pub(super) fn read(&self, slot: u32, id: &str) -> Result<Item> {
+        read_item(&self.shelf, slot, id)
+    }
+}
+
+/// The item in a slot that an id stands for.
+pub(super) fn read_item(shelf: &Shelf, slot: u32, id: &str) -> Result<Item> {
+    let damaged = |reason: String| Error::Damaged {
+        part: format!("item {id:?} (slot {slot})"),
+        reason,
+    };
+    let record = shelf
+        .item(slot)?
+        .ok_or_else(|| damaged("its record is missing".into()))?;
+    if record.id != id {
+        return Err(damaged(format!(
+            "its record belongs to the id {:?}",
+            record.id
+        )));
+    }
+    let vector = shelf
+        .vector(slot)?
+        .ok_or_else(|| damaged("its vector is missing".into()))?;
+    let meta = parse_meta(&record.meta, slot)?;
+    Ok(Item {
+        id: record.id,
+        text: record.text,
+        vector: Some(vector),
+        meta,
+        truncated: record.truncated,
+    })
+}
+
+/// Metadata as it is stored: compact JSON, or nothing for null.
+pub(super) fn parse_meta(text: &str, slot: u32) -> Result<Value> {
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(text).map_err(|e| Error::Damaged {
+        part: format!("the metadata of slot {slot}"),
+        reason: format!("it is not JSON: {e}"),
+    })
+}

@@ -1,0 +1,160 @@
+//! Searching items: from a query's vector to named hits.
+
+use std::time::Instant;
+
+use super::read::parse_meta;
+use super::{Items, Matching};
+use crate::error::{Error, Result};
+use crate::index::{self, Found, SearchParams};
+use crate::model::{Execution, Hit, Hits, Query, Versioned};
+
+/// What one query is answered with, besides its vector and its metric.
+#[derive(Clone, Copy)]
+pub(crate) struct SearchRequest<'a> {
+    pub(crate) k: usize,
+    pub(crate) ef: Option<usize>,
+    pub(crate) recall: Option<f64>,
+    pub(crate) matching: Option<&'a Matching>,
+    /// The id of an item that is left out, since it is the query itself.
+    pub(crate) own: Option<&'a str>,
+    pub(crate) with_text: bool,
+    pub(crate) with_meta: bool,
+    pub(crate) cancel: Option<&'a (dyn Fn() -> bool + Sync)>,
+}
+
+/// A hit with the slot of its item.
+struct NamedHit {
+    hit: Hit,
+    slot: u32,
+}
+
+impl Items {
+    /// Answers a query under a metric. The vector has the form that is searched.
+    pub(crate) fn search(
+        &self,
+        metric: &Versioned,
+        vector: &[f32],
+        request: SearchRequest<'_>,
+    ) -> Result<Hits> {
+        let started = Instant::now();
+        let params = SearchParams {
+            k: request.k + usize::from(request.own.is_some()),
+            ef: request.ef,
+            recall: request.recall,
+            allowed: request.matching.map(|m| &m.slots),
+            at: request.matching.map(|m| &m.snapshot),
+            cancel: request.cancel,
+        };
+        let found = self
+            .index
+            .search(&for_index(metric), vector, &params)
+            .map_err(|e| self.index_error(e))?;
+        let execution = Execution {
+            visited: found.evaluations,
+            ef: found.ef,
+            micros: started.elapsed().as_micros() as u64,
+            plan: found.plan,
+            expected: found.expected,
+            matching: request.matching.map(|m| m.slots.len() as usize),
+            complete: found.complete,
+        };
+        let mut hits = self.name_hits(metric, &found, request.own, request.k);
+        if request.with_text || request.with_meta {
+            for named in &mut hits {
+                self.fill_hit(named, &request)?;
+            }
+        }
+        Ok(Hits {
+            hits: hits.into_iter().map(|named| named.hit).collect(),
+            metric: metric.version,
+            execution,
+        })
+    }
+
+    /// Reads the text and the metadata of a hit, as far as they are asked for.
+    fn fill_hit(&self, named: &mut NamedHit, request: &SearchRequest<'_>) -> Result<()> {
+        let NamedHit { hit, slot } = named;
+        let Some(record) = self.steady(|| self.record_of(&hit.id, *slot))? else {
+            return Ok(());
+        };
+        if request.with_meta {
+            hit.meta = Some(parse_meta(&record.meta, *slot)?);
+        }
+        if request.with_text {
+            hit.text = record.text;
+        }
+        Ok(())
+    }
+
+    /// The vector of a query in the form that is searched.
+    pub(crate) fn query_vector(&self, query: &Query) -> Result<Vec<f32>> {
+        match query {
+            Query::Text(text) => Ok(self.encode_queries(&[text])?.pop().unwrap_or_default()),
+            Query::Vector(vector) => self.rules.prepare_query(vector.clone()),
+            Query::Item(id) => {
+                let slot = self.slots_of(&[id])?;
+                if let Some(vector) = slot.first().and_then(|slot| self.index.vector(*slot)) {
+                    return Ok(vector);
+                }
+                self.index.check_images().map_err(|e| self.index_error(e))?;
+                // The item was replaced or removed since its slot was read.
+                Err(Error::UnknownId {
+                    collection: self.name.clone(),
+                    ids: vec![id.clone()],
+                })
+            }
+        }
+    }
+
+    /// The vectors of texts in the form that is searched.
+    pub(crate) fn encode_queries(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let encoded = self.encode(texts)?;
+        let vectors = encoded.vectors.rows().into_iter().map(|row| row.to_vec());
+        vectors
+            .map(|vector| self.rules.prepare_query(vector))
+            .collect()
+    }
+
+    /// Names hits by the ids of their slots; ties are put in the order of ids, and what exceeds `k`
+    /// is cut off.
+    fn name_hits(
+        &self,
+        metric: &Versioned,
+        found: &Found,
+        own: Option<&str>,
+        k: usize,
+    ) -> Vec<NamedHit> {
+        let mut named: Vec<(f32, &str, u32)> = Vec::with_capacity(found.hits.len());
+        let names = found.hits.iter().filter_map(|n| {
+            let id = self.ids.get(n.slot)?;
+            Some((n.distance, id, n.slot))
+        });
+        named.extend(names.filter(|(_, id, _)| Some(*id) != own));
+        named.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        let learned = !metric.version.is_built_in();
+        named
+            .into_iter()
+            .take(k)
+            .enumerate()
+            .map(|(i, (distance, id, slot))| NamedHit {
+                hit: Hit {
+                    id: id.to_owned(),
+                    distance,
+                    score: self.rules.distance.score(distance, learned),
+                    rank: i + 1,
+                    text: None,
+                    meta: None,
+                },
+                slot,
+            })
+            .collect()
+    }
+}
+
+/// A metric as the index knows it.
+pub(super) fn for_index(metric: &Versioned) -> index::Versioned {
+    index::Versioned {
+        version: metric.version.0,
+        metric: std::sync::Arc::clone(&metric.metric),
+    }
+}

@@ -1,0 +1,110 @@
+//! The items of a collection as the vectors that learning stands on.
+
+use std::sync::atomic::Ordering;
+
+use rayon::prelude::*;
+
+use super::Items;
+use super::search::for_index;
+use crate::error::Result;
+use crate::index::SearchParams;
+use crate::learning::{Effort, Revision, StoredItem, Vectors};
+use crate::model::Versioned;
+
+impl Items {
+    /// The ids of slots; slots whose item is gone are left out.
+    fn names(&self, slots: impl Iterator<Item = u32>) -> Vec<String> {
+        slots
+            .filter_map(|slot| self.ids.get(slot).map(str::to_owned))
+            .collect()
+    }
+}
+
+impl Vectors for Items {
+    fn vectors(&self, ids: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
+        let vector = |id: &&str| {
+            let slot = self.shelf.slot(id)?;
+            Ok(slot.and_then(|slot| self.index.vector(slot)))
+        };
+        let found: Vec<Option<Vec<f32>>> = ids.iter().map(vector).collect::<Result<_>>()?;
+        if found.iter().any(Option::is_none) {
+            // An item whose vector cannot be read is not one that is gone.
+            self.index.check_images().map_err(|e| self.index_error(e))?;
+        }
+        Ok(found)
+    }
+
+    fn sample(&self, n: usize, seed: u64) -> Result<Vec<StoredItem>> {
+        let mut slots = self.index.live_slots();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let wanted = n.min(slots.len());
+        for i in 0..wanted {
+            let other = random.usize(i..slots.len());
+            slots.swap(i, other);
+        }
+        let sampled = slots[..wanted].iter().filter_map(|slot| {
+            Some(StoredItem {
+                id: self.ids.get(*slot)?.to_owned(),
+                vector: self.index.vector(*slot)?,
+            })
+        });
+        Ok(sampled.collect())
+    }
+
+    fn nearest(
+        &self,
+        metric: &Versioned,
+        queries: &[&[f32]],
+        k: usize,
+        effort: Effort,
+    ) -> Result<Vec<Vec<String>>> {
+        let metric = for_index(metric);
+        match effort {
+            Effort::Served => {
+                let params = SearchParams {
+                    k,
+                    ..SearchParams::default()
+                };
+                queries
+                    .par_iter()
+                    .map(|query| {
+                        let found = self
+                            .index
+                            .search(&metric, query, &params)
+                            .map_err(|e| self.index_error(e))?;
+                        Ok(self.names(found.hits.iter().map(|hit| hit.slot)))
+                    })
+                    .collect()
+            }
+            Effort::Exact => {
+                let found = self
+                    .index
+                    .nearest_exactly(&metric, queries, k)
+                    .map_err(|e| self.index_error(e))?;
+                let named = found.into_iter().map(|slots| self.names(slots.into_iter()));
+                Ok(named.collect())
+            }
+        }
+    }
+
+    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let encoded = Items::encode(self, texts)?;
+        Ok(encoded
+            .vectors
+            .rows()
+            .into_iter()
+            .map(|row| row.to_vec())
+            .collect())
+    }
+
+    fn revision(&self) -> Revision {
+        Revision {
+            items: self.len(),
+            writes: self.writes.load(Ordering::Acquire),
+        }
+    }
+
+    fn serve(&self, metric: &Versioned) {
+        self.index.activate(&for_index(metric));
+    }
+}

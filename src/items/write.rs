@@ -1,0 +1,236 @@
+//! Adding and deleting items.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Items;
+use super::graph::from_index;
+use crate::error::{Error, Result, cut};
+use crate::model::Item;
+use crate::persist::ItemRecord;
+
+/// Outcome of adding items.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Added {
+    /// Number of items whose id was new.
+    pub added: usize,
+    /// Number of items that took the place of one with their id.
+    pub replaced: usize,
+    /// Ids of items whose text was longer than the encoder takes and was cut at its limit.
+    pub truncated: Vec<String>,
+}
+
+/// An item that has passed every check.
+struct Checked {
+    record: ItemRecord,
+    meta: Value,
+    /// The vector in the form that is stored.
+    vector: Vec<f32>,
+    /// The vector in the form that is searched.
+    prepared: Vec<f32>,
+}
+
+impl Items {
+    /// Checks items, and encodes the texts of those without a vector.
+    pub(crate) fn prepare(&self, mut items: Vec<Item>) -> Result<Vec<Item>> {
+        for (index, item) in items.iter().enumerate() {
+            item.check().map_err(|reason| Error::InvalidItem {
+                index,
+                id: cut(&item.id),
+                reason,
+            })?;
+        }
+        let waiting: Vec<usize> = (0..items.len())
+            .filter(|i| items[*i].vector.is_none())
+            .collect();
+        if waiting.is_empty() {
+            return Ok(items);
+        }
+        let texts: Vec<&str> = waiting
+            .iter()
+            .filter_map(|i| items[*i].text.as_deref())
+            .collect();
+        let encoded = self.encode(&texts)?;
+        let rows: Vec<Vec<f32>> = encoded
+            .vectors
+            .rows()
+            .into_iter()
+            .map(|r| r.to_vec())
+            .collect();
+        for ((i, row), truncated) in waiting.into_iter().zip(rows).zip(encoded.truncated) {
+            items[i].vector = Some(row);
+            items[i].truncated = truncated;
+        }
+        Ok(items)
+    }
+
+    /// Checks one item by all that adding it alone requires, except what an encoder will give.
+    pub(crate) fn check(&self, item: &Item) -> Result<()> {
+        let checked = item
+            .check()
+            .and_then(|()| item.compact_meta())
+            .and_then(|_| match &item.vector {
+                Some(vector) => self.stored_form(vector, item.text.is_some()).map(drop),
+                None => Ok(()),
+            });
+        checked.map_err(Error::Invalid)
+    }
+
+    /// An item's vector in the collection's precision, where it can be stored.
+    fn stored_form(&self, vector: &[f32], of_text: bool) -> std::result::Result<Vec<f32>, String> {
+        let what = if of_text {
+            "its text's vector"
+        } else {
+            "its vector"
+        };
+        let check = |vector: &[f32], what: &str| {
+            self.rules
+                .check(vector, &|| what.to_owned())
+                .map_err(|error| error.to_string())
+        };
+        check(vector, what)?;
+        let name = self.precision.name();
+        let kept = self.precision.round(vector);
+        let kept =
+            kept.ok_or_else(|| format!("{what} has numbers too large for precision {name}"))?;
+        check(&kept, &format!("{what}, kept in precision {name},"))?;
+        Ok(kept)
+    }
+
+    fn check_items(&self, items: Vec<Item>) -> Result<Vec<Checked>> {
+        let mut seen: HashMap<String, usize> = HashMap::with_capacity(items.len());
+        let mut checked = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let invalid = |reason: String| Error::InvalidItem {
+                index,
+                id: cut(&item.id),
+                reason,
+            };
+            if let Some(first) = seen.insert(item.id.clone(), index) {
+                return Err(Error::DuplicateId {
+                    id: item.id,
+                    first,
+                    second: index,
+                });
+            }
+            let meta = item.compact_meta().map_err(invalid)?;
+            let vector = item
+                .vector
+                .as_deref()
+                .ok_or_else(|| invalid("it has no vector".into()))?;
+            let vector = self
+                .stored_form(vector, item.text.is_some())
+                .map_err(invalid)?;
+            checked.push(Checked {
+                prepared: self.rules.prepare(vector.clone()),
+                vector,
+                record: ItemRecord {
+                    id: item.id,
+                    text: item.text,
+                    meta,
+                    truncated: item.truncated,
+                },
+                meta: item.meta,
+            });
+        }
+        Ok(checked)
+    }
+
+    /// Adds prepared items, all or none; those whose ids exist are replaced.
+    pub(crate) fn add(&self, items: Vec<Item>) -> Result<Added> {
+        let items = self.check_items(items)?;
+        if items.is_empty() {
+            return Ok(Added::default());
+        }
+        let _guard = self.lock();
+        let first = self.shelf.next_slot()?;
+        let count = u32::try_from(items.len())
+            .ok()
+            .filter(|n| first.checked_add(*n).is_some());
+        let Some(count) = count else {
+            return Err(Error::Invalid(format!(
+                "collection {:?} is out of slots; export and import it",
+                self.name
+            )));
+        };
+        let mut added = Added::default();
+        let mut replaced = Vec::new();
+        let mut writes = self.shelf.write();
+        for (slot, item) in (first..).zip(&items) {
+            match self.shelf.slot(&item.record.id)? {
+                Some(old) => {
+                    writes.remove_item(&item.record.id, old)?;
+                    replaced.push(old);
+                }
+                None => added.added += 1,
+            }
+            if item.record.truncated {
+                added.truncated.push(item.record.id.clone());
+            }
+            writes.put_item(slot, &item.record, &item.vector)?;
+        }
+        added.replaced = replaced.len();
+        writes.set_next_slot(first + count);
+        writes.commit()?;
+        // Names first: a search that sees a slot must find its id.
+        for (slot, item) in (first..).zip(&items) {
+            self.ids.set(slot, &item.record.id);
+        }
+        let fresh: Vec<(u32, &[f32])> = (first..)
+            .zip(items.iter().map(|i| i.prepared.as_slice()))
+            .collect();
+        let meta = (first..).zip(items.iter().map(|i| &i.meta));
+        self.metadata
+            .update(meta, &replaced, || self.index.apply(&fresh, &replaced))
+            .map_err(from_index)?;
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        Ok(added)
+    }
+
+    /// Removes items, all or none. Gives their number.
+    pub(crate) fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
+        let _guard = self.lock();
+        // An id that stands twice is removed once.
+        let gone: BTreeMap<u32, &str> = self
+            .slots_of(ids)?
+            .into_iter()
+            .zip(ids.iter().map(AsRef::as_ref))
+            .collect();
+        let mut writes = self.shelf.write();
+        for (slot, id) in &gone {
+            writes.remove_item(id, *slot)?;
+        }
+        writes.commit()?;
+        let distinct: Vec<u32> = gone.into_keys().collect();
+        let publish = || self.index.apply(&[], &distinct);
+        self.metadata
+            .update(std::iter::empty(), &distinct, publish)
+            .map_err(from_index)?;
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        Ok(distinct.len())
+    }
+
+    /// The slots of ids that must all be there.
+    pub(super) fn slots_of(&self, ids: &[impl AsRef<str>]) -> Result<Vec<u32>> {
+        let mut slots = Vec::with_capacity(ids.len());
+        let mut unknown = Vec::new();
+        for id in ids {
+            match self.shelf.slot(id.as_ref())? {
+                Some(slot) => slots.push(slot),
+                None => unknown.push(id.as_ref().to_owned()),
+            }
+        }
+        if unknown.is_empty() {
+            Ok(slots)
+        } else {
+            Err(Error::UnknownId {
+                collection: self.name.clone(),
+                ids: unknown,
+            })
+        }
+    }
+}

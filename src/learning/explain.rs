@@ -1,0 +1,166 @@
+//! Explanation of an item's rank: its distance split over the metric's directions and over
+//! judgements.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Learning;
+use super::examples::{Selection, Whose};
+use crate::error::Result;
+use crate::model::{JudgementId, MetricChoice, Query, Version, VersionId, Versioned};
+use crate::plugin::{Direction, Task};
+use crate::sum::squared_distance;
+
+/// How far down the two rankings an item is looked for.
+const DEPTH: usize = 1_000;
+
+/// An explanation to be made; by
+/// [`Collection::explain`](crate::Collection::explain).
+#[must_use = "end with `run`"]
+#[derive(Debug, Clone)]
+pub struct Explain {
+    learning: Arc<Learning>,
+    query: Query,
+    item: String,
+    metric: MetricChoice,
+    user: Option<String>,
+}
+
+/// Why an item is at its rank for a query.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The version of the metric that is explained.
+    pub metric: VersionId,
+    /// The item's rank under it, from 1; `None` beyond 1,000.
+    pub rank: Option<usize>,
+    /// Its rank under the collection's built-in distance; `None` beyond 1,000.
+    pub euclidean_rank: Option<usize>,
+    /// Its distance under the metric.
+    pub distance: f64,
+    /// Its squared Euclidean distance.
+    pub euclidean: f64,
+    /// The distance split over the metric's directions, the largest part first; the contributions
+    /// add up to it.
+    pub directions: Vec<Direction>,
+    /// The judgements that the metric was learned from, those that moved the distance most first.
+    pub judgements: Vec<Influence>,
+}
+
+/// How a judgement changed a distance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Influence {
+    /// The judgement's sequence number.
+    pub judgement: JudgementId,
+    /// About the distance as it is less what it would be without the judgement: below 0 it brought
+    /// the item nearer.
+    pub influence: f64,
+}
+
+impl Explain {
+    /// Explains under this metric; by default under the active one.
+    pub fn metric(mut self, metric: MetricChoice) -> Self {
+        self.metric = metric;
+        self
+    }
+
+    /// Explains for a user: under their own metric where they have one.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Makes the explanation.
+    ///
+    /// # Errors
+    /// [`Error::UnknownId`](crate::Error::UnknownId) for the item or for a query by id; those of a
+    /// search for the query and the metric; storage errors.
+    pub fn run(self) -> Result<Explanation> {
+        let learning = &self.learning;
+        let metric = learning.choose(self.metric, self.user.as_deref())?;
+        let query = learning.query_vector(&self.query)?;
+        let item = learning
+            .vectors_of(&[&self.item])?
+            .pop()
+            .unwrap_or_default();
+        let rank = |metric: &Versioned| -> Result<Option<usize>> {
+            let ranked = learning.ranking(metric, &self.query, &query, DEPTH)?;
+            let position = ranked.iter().position(|id| *id == self.item);
+            Ok(position.map(|position| position + 1))
+        };
+        Ok(Explanation {
+            metric: metric.version,
+            rank: rank(&metric)?,
+            euclidean_rank: rank(learning.registry.built_in())?,
+            distance: metric.metric.distance(&query, &item),
+            euclidean: squared_distance(&query, &item),
+            directions: metric.metric.directions(&query, &item)?,
+            judgements: learning.influences(&metric, &query, &item)?,
+        })
+    }
+}
+
+impl Learning {
+    /// An explanation of an item's distance from a query.
+    pub(crate) fn explain(self: &Arc<Self>, query: Query, item: String) -> Explain {
+        Explain {
+            learning: Arc::clone(self),
+            query,
+            item,
+            metric: MetricChoice::Active,
+            user: None,
+        }
+    }
+
+    /// The influences of the judgements that a version was learned from on the distance between a
+    /// query and an item, the strongest first.
+    fn influences(
+        &self,
+        metric: &Versioned,
+        query: &[f32],
+        item: &[f32],
+    ) -> Result<Vec<Influence>> {
+        if metric.version.is_built_in() {
+            return Ok(Vec::new());
+        }
+        let record = self.version_record(metric.version)?;
+        let Some(range) = record.fit.judgements else {
+            return Ok(Vec::new());
+        };
+        let user = record.lineage.user.clone();
+        let whose = Whose::only(user.as_deref());
+        let selection = Selection::of(whose, &record.settings).within(range);
+        let collected = self.collect(&selection)?;
+        let others = self.collect_others(&selection)?;
+        let others = others.as_ref().map(|others| &others.examples);
+        let plugin = self.plugin_named(&record.lineage.plugin)?;
+        let sample = self.sample()?;
+        let version = Version::read(metric.version, record, false);
+        let task = Task::new(self.rules.dim, &collected.examples, &sample)
+            .with_learner(Some(&version.learner));
+        let Some(found) = plugin.influences(&task, others, &version, (query, item))? else {
+            return Ok(Vec::new());
+        };
+        let mut by_judgement: BTreeMap<JudgementId, f64> = BTreeMap::new();
+        let graded = collected.graded.iter().zip(found.graded);
+        let pairs = collected.pairs.iter().zip(found.pairs);
+        for (judgement, influence) in graded.chain(pairs) {
+            *by_judgement.entry(*judgement).or_default() += influence;
+        }
+        let mut influences: Vec<Influence> = by_judgement
+            .into_iter()
+            .map(|(judgement, influence)| Influence {
+                judgement,
+                influence,
+            })
+            .collect();
+        influences.sort_by(|a, b| {
+            let by_strength = b.influence.abs().total_cmp(&a.influence.abs());
+            by_strength.then_with(|| a.judgement.cmp(&b.judgement))
+        });
+        Ok(influences)
+    }
+}

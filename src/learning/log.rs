@@ -1,0 +1,132 @@
+//! The log of judgements: taking them in and reading them back.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::{Changes, Learning};
+use crate::error::{Error, Result, list};
+use crate::model::{
+    Judgement, JudgementId, LoggedJudgement, Query, QueryHash, StoredJudgement, Subject, hash_text,
+    hash_vector,
+};
+
+impl Learning {
+    /// Stores judgements, all or none, and counts those that are clicks in the running trial. Gives
+    /// their numbers.
+    pub(crate) fn judge(&self, judgements: &[Judgement]) -> Result<Vec<JudgementId>> {
+        self.check(judgements)?;
+        let queries = self.judged_vectors(judgements)?;
+        let guard = self.lock();
+        let first = self.ledger.next_ids()?.judgement;
+        let next = first.after(judgements.len()).ok_or_else(|| {
+            Error::Invalid(format!(
+                "collection {:?} is out of numbers for judgements",
+                self.name
+            ))
+        })?;
+        let ids: Vec<JudgementId> = (first.0..next.0).map(JudgementId).collect();
+        let mut changes = Changes {
+            judgements: ids
+                .iter()
+                .copied()
+                .zip(judgements.iter().map(LoggedJudgement::of))
+                .collect(),
+            queries: queries.into_iter().collect(),
+            next_judgement: Some(next),
+            ..Changes::default()
+        };
+        let counted = self.count_clicks(&guard, judgements, &mut changes)?;
+        match &counted.promoted {
+            Some(challenger) => self.activate(&guard, changes, None, challenger)?,
+            None => self.ledger.commit(changes)?,
+        }
+        self.publish_count(&guard, counted);
+        Ok(ids)
+    }
+
+    /// Every judgement, in the order of their numbers.
+    pub(crate) fn judgements(&self) -> Result<Vec<StoredJudgement>> {
+        self.ledger
+            .judgements()
+            .map(|entry| {
+                let (id, logged) = entry?;
+                let judgement = logged.into_judgement(|hash| self.logged_vector(hash))?;
+                Ok(StoredJudgement { id, judgement })
+            })
+            .collect()
+    }
+
+    /// The vector of a judged text or vector that the log must hold.
+    pub(super) fn logged_vector(&self, hash: QueryHash) -> Result<Vec<f32>> {
+        self.ledger
+            .query_vector(hash)?
+            .ok_or_else(|| Error::Damaged {
+                part: "a judged query".to_owned(),
+                reason: "its vector is missing".to_owned(),
+            })
+    }
+
+    /// Checks judgements by themselves, and that the items they name are there.
+    fn check(&self, judgements: &[Judgement]) -> Result<()> {
+        let mut known: HashSet<&str> = HashSet::new();
+        for (index, judgement) in judgements.iter().enumerate() {
+            let invalid = |reason: String| Error::InvalidJudgement { index, reason };
+            judgement.check().map_err(invalid)?;
+            if let Subject::Graded {
+                query: Query::Vector(vector),
+                ..
+            } = &judgement.subject
+            {
+                self.rules
+                    .check(vector, &|| "the query's vector".into())
+                    .map_err(|e| invalid(e.to_string()))?;
+            }
+            let fresh: Vec<&str> = judgement.ids().filter(|id| !known.contains(id)).collect();
+            let found = self.vectors.vectors(&fresh)?;
+            if let Some((id, _)) = fresh.iter().zip(found).find(|(_, vector)| vector.is_none()) {
+                return Err(invalid(format!(
+                    "the collection has no item with the id {}",
+                    list(&[(*id).to_owned()])
+                )));
+            }
+            known.extend(fresh);
+        }
+        Ok(())
+    }
+
+    /// The vectors of the texts and vectors that judgements ask. Texts that were judged before are
+    /// not encoded again.
+    fn judged_vectors(&self, judgements: &[Judgement]) -> Result<BTreeMap<QueryHash, Vec<f32>>> {
+        let mut vectors = BTreeMap::new();
+        let mut texts: BTreeMap<QueryHash, (usize, &str)> = BTreeMap::new();
+        for (index, judgement) in judgements.iter().enumerate() {
+            let Subject::Graded { query, .. } = &judgement.subject else {
+                continue;
+            };
+            match query {
+                Query::Text(text) => {
+                    let hash = hash_text(text);
+                    match self.ledger.query_vector(hash)? {
+                        Some(vector) => drop(vectors.insert(hash, vector)),
+                        None => drop(texts.entry(hash).or_insert((index, text))),
+                    }
+                }
+                Query::Vector(vector) => drop(vectors.insert(hash_vector(vector), vector.clone())),
+                Query::Item(_) => {}
+            }
+        }
+        if !texts.is_empty() {
+            let asked: Vec<&str> = texts.values().map(|(_, text)| *text).collect();
+            let encoded = self.vectors.encode(&asked)?;
+            for ((hash, (index, _)), vector) in texts.into_iter().zip(encoded) {
+                self.rules
+                    .check(&vector, &|| "the query's text, encoded,".to_owned())
+                    .map_err(|error| Error::InvalidJudgement {
+                        index,
+                        reason: error.to_string(),
+                    })?;
+                vectors.insert(hash, vector);
+            }
+        }
+        Ok(vectors)
+    }
+}

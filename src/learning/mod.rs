@@ -1,0 +1,217 @@
+//! Learning: the log of judgements, versions of the metric, refits, and what watches over them.
+//!
+//! [`Learning`] holds the state of one collection in memory. It stands on the two traits of
+//! [`backend`] and knows neither the store nor the index, so that every engine that implements
+//! these learns alike. One file an activity; writes go through [`Ledger::commit`], in the order of
+//! one lock, whose [guard](WriteGuard) is passed to whatever must not run without it.
+
+mod ask;
+mod backend;
+mod background;
+mod drift;
+mod evaluate;
+mod examples;
+mod explain;
+mod forget;
+mod history;
+mod interleave;
+mod log;
+mod neighbours;
+mod refit;
+mod registry;
+mod sample;
+mod trial;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::model::{Query, VectorRules, Versioned};
+use crate::plugin::MetricLearner;
+
+pub use ask::Question;
+pub(crate) use backend::{Changes, Effort, Entry, Ledger, NextIds, Revision, StoredItem, Vectors};
+pub use drift::{Drift, DriftEntry};
+pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
+pub use explain::{Explain, Explanation, Influence};
+pub use forget::{Forget, Forgotten, Relearned};
+pub use history::{History, StoredVersion};
+pub use interleave::Team;
+pub use neighbours::{DiffNeighbours, NeighbourChange, NeighbourChanges};
+pub use refit::{Refit, RefitMillis, RefitReport};
+pub(crate) use registry::{base_of, damaged, decode_metric};
+pub use trial::{Interleaved, StartTrial, Trial};
+pub use weights::proxies::Weak;
+pub(crate) use weights::proxies::WeakItem;
+pub(crate) use weights::user_share::check as check_user_share;
+
+/// The registered plugins, in the order they were given.
+pub(crate) type Plugins = Arc<[Arc<dyn MetricLearner>]>;
+
+/// The state of learning of one collection.
+pub(crate) struct Learning {
+    /// Name of the collection, for messages.
+    name: String,
+    rules: VectorRules,
+    ledger: Arc<dyn Ledger>,
+    vectors: Arc<dyn Vectors>,
+    plugins: Plugins,
+    registry: registry::Registry,
+    trials: trial::Trials,
+    background: background::Background,
+    sample: sample::SampleCache,
+    /// Orders writes: held from reading a counter until the change is stored and seen.
+    writer: Mutex<()>,
+    /// Held during a refit: one runs at a time.
+    refitting: Mutex<()>,
+}
+
+/// Shows that the lock that orders writes to the ledger is held.
+pub(crate) struct WriteGuard<'a> {
+    _lock: MutexGuard<'a, ()>,
+}
+
+/// Shows that no refit but the holder's is running.
+struct RefitGuard<'a> {
+    _lock: MutexGuard<'a, ()>,
+}
+
+impl std::fmt::Debug for Learning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Learning")
+            .field("collection", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Learning {
+    /// Opens the learning of a collection on its engine, and announces the active metric.
+    pub(crate) fn open(
+        name: &str,
+        rules: VectorRules,
+        ledger: Arc<dyn Ledger>,
+        vectors: Arc<dyn Vectors>,
+        plugins: Plugins,
+    ) -> Result<Arc<Self>> {
+        let learning = Arc::new(Self {
+            name: name.to_owned(),
+            rules,
+            registry: registry::Registry::open(&*ledger, rules)?,
+            trials: trial::Trials::open(&*ledger)?,
+            ledger,
+            vectors,
+            plugins,
+            background: background::Background::default(),
+            sample: sample::SampleCache::default(),
+            writer: Mutex::new(()),
+            refitting: Mutex::new(()),
+        });
+        learning.announce_active();
+        Ok(learning)
+    }
+
+    /// Takes the lock that orders writes. A writer that panicked left nothing half-done, because
+    /// the ledger stores all changes of an operation or none.
+    pub(crate) fn lock(&self) -> WriteGuard<'_> {
+        WriteGuard {
+            _lock: self.writer.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Waits for a running refit and keeps others from beginning.
+    fn lock_refits(&self) -> RefitGuard<'_> {
+        RefitGuard {
+            _lock: self
+                .refitting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// The registered plugins.
+    pub(crate) fn plugins(&self) -> &Plugins {
+        &self.plugins
+    }
+
+    /// Waits until no refit is running in the background.
+    pub(crate) fn settle(&self) {
+        self.background.settle();
+    }
+
+    /// The background refits and the settings that refits take from the open collection.
+    pub(crate) fn background(&self) -> &background::Background {
+        &self.background
+    }
+
+    /// The vectors of items that must all be there, as they are searched.
+    fn vectors_of(&self, ids: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let found = self.vectors.vectors(ids)?;
+        let unknown: Vec<String> = ids
+            .iter()
+            .zip(&found)
+            .filter(|(_, vector)| vector.is_none())
+            .map(|(id, _)| (*id).to_owned())
+            .collect();
+        if unknown.is_empty() {
+            Ok(found.into_iter().flatten().collect())
+        } else {
+            Err(Error::UnknownId {
+                collection: self.name.clone(),
+                ids: unknown,
+            })
+        }
+    }
+
+    /// The vectors of queries, as they are searched. Texts are encoded together.
+    fn query_vectors<'a>(
+        &self,
+        queries: impl Iterator<Item = &'a Query> + Clone,
+    ) -> Result<Vec<Vec<f32>>> {
+        let texts: Vec<&str> = queries.clone().filter_map(Query::text).collect();
+        let encoded = if texts.is_empty() {
+            Vec::new()
+        } else {
+            self.vectors.encode(&texts)?
+        };
+        let mut encoded = encoded.into_iter();
+        queries
+            .map(|query| match query {
+                Query::Text(_) => self.rules.prepare_query(encoded.next().unwrap_or_default()),
+                Query::Vector(vector) => self.rules.prepare_query(vector.clone()),
+                Query::Item(id) => Ok(self.vectors_of(&[id])?.pop().unwrap_or_default()),
+            })
+            .collect()
+    }
+
+    /// The vector of one query, as it is searched.
+    fn query_vector(&self, query: &Query) -> Result<Vec<f32>> {
+        let found = self.query_vectors(std::iter::once(query))?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// The ids of the `k` nearest items of a query, as searches find them, nearest first. The item
+    /// that is itself the query is left out.
+    fn ranking(
+        &self,
+        metric: &Versioned,
+        query: &Query,
+        vector: &[f32],
+        k: usize,
+    ) -> Result<Vec<String>> {
+        let own = match query {
+            Query::Item(id) => Some(id.as_str()),
+            Query::Text(_) | Query::Vector(_) => None,
+        };
+        let depth = k + usize::from(own.is_some());
+        let found = self
+            .vectors
+            .nearest(metric, &[vector], depth, Effort::Served)?;
+        let mut ranked = found.into_iter().next().unwrap_or_default();
+        ranked.retain(|id| Some(id.as_str()) != own);
+        ranked.truncate(k);
+        Ok(ranked)
+    }
+}

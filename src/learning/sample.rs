@@ -1,0 +1,61 @@
+//! The geometry of a collection as learners take it: a sample of items, and their differences to
+//! their neighbours.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Effort, Learning};
+use crate::error::Result;
+use crate::model::rows;
+use crate::plugin::Sample;
+
+/// Largest number of items in a sample.
+const MAX_ITEMS: usize = 4_000;
+/// Largest number of items whose neighbours are looked up.
+const MAX_ANCHORS: usize = 1_000;
+/// Neighbours of each anchor.
+const NEIGHBOURS: usize = 10;
+/// Seed of the sample: equal collections learn equal metrics.
+pub(super) const SEED: u64 = 0x5eed;
+
+/// The sample of the items as they were after a number of writes.
+#[derive(Default)]
+pub(super) struct SampleCache(Mutex<Option<(u64, Arc<Sample>)>>);
+
+impl Learning {
+    /// The sample of the items as they are now. It depends on nothing but the items and their
+    /// order.
+    pub(super) fn sample(&self) -> Result<Arc<Sample>> {
+        let writes = self.vectors.revision().writes;
+        let mut cache = self.sample.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, sample)) = &*cache
+            && *at == writes
+        {
+            return Ok(Arc::clone(sample));
+        }
+        let sample = Arc::new(self.draw_sample()?);
+        *cache = Some((writes, Arc::clone(&sample)));
+        Ok(sample)
+    }
+
+    fn draw_sample(&self) -> Result<Sample> {
+        let items = self.vectors.sample(MAX_ITEMS, SEED)?;
+        let anchors = &items[..MAX_ANCHORS.min(items.len())];
+        let built_in = self.registry.built_in();
+        let neighbours = self.nearest_of_items(built_in, anchors, NEIGHBOURS, Effort::Served)?;
+        let ids: Vec<&str> = neighbours.iter().flatten().map(String::as_str).collect();
+        let mut vectors = self.vectors.vectors(&ids)?.into_iter();
+        let mut differences = Vec::with_capacity(ids.len() * self.rules.dim);
+        for (anchor, ids) in anchors.iter().zip(&neighbours) {
+            for neighbour in vectors.by_ref().take(ids.len()).flatten() {
+                differences.extend(neighbour.iter().zip(&anchor.vector).map(|(n, x)| n - x));
+            }
+        }
+        Ok(Sample {
+            items: rows(
+                items.into_iter().flat_map(|item| item.vector).collect(),
+                self.rules.dim,
+            )?,
+            neighbour_differences: rows(differences, self.rules.dim)?,
+        })
+    }
+}

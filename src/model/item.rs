@@ -1,0 +1,176 @@
+//! Items: what a collection holds.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The longest id, in bytes of UTF-8.
+pub const MAX_ID_BYTES: usize = 512;
+/// The longest text, in bytes of UTF-8.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
+/// The largest metadata, in bytes of compact JSON.
+pub const MAX_META_BYTES: usize = 64 << 10;
+/// The deepest metadata, in nested arrays and objects.
+pub const MAX_META_DEPTH: usize = 32;
+/// The largest dimension of a vector.
+pub const MAX_DIM: usize = 4096;
+
+/// One item: an external id, and a text or a vector or both, with optional JSON metadata.
+///
+/// An item with a text and no vector is encoded when it is added. One with both keeps its vector as
+/// given.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Item {
+    /// 1 to 512 bytes; adding an id that exists replaces its item.
+    pub id: String,
+    /// At most 1 MiB.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// The collection's dimension, finite numbers.
+    #[serde(default)]
+    pub vector: Option<Vec<f32>>,
+    /// An object of at most 64 KiB and 32 levels; null when there is none.
+    #[serde(default)]
+    pub meta: Value,
+    /// Set on items that are read: the text was longer than its encoder takes, so the vector stands
+    /// for its beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+impl Item {
+    /// An item with a text, which the collection's encoder turns into its vector.
+    pub fn text(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            text: Some(text.into()),
+            ..Self::default()
+        }
+    }
+
+    /// An item with a vector of its own.
+    pub fn vector(id: impl Into<String>, vector: impl Into<Vec<f32>>) -> Self {
+        Self {
+            id: id.into(),
+            vector: Some(vector.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Adds metadata.
+    pub fn meta(mut self, meta: Value) -> Self {
+        self.meta = meta;
+        self
+    }
+
+    /// Adds a text to an item that has a vector.
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+
+    /// Adds a vector to an item that has a text; the text is then not encoded.
+    pub fn with_vector(mut self, vector: impl Into<Vec<f32>>) -> Self {
+        self.vector = Some(vector.into());
+        self
+    }
+
+    /// The metadata as compact JSON, an empty string for null. The reason of a refusal names the
+    /// limit.
+    pub(crate) fn compact_meta(&self) -> Result<String, String> {
+        let meta = if self.meta.is_null() {
+            String::new()
+        } else {
+            self.meta.to_string()
+        };
+        match meta.len() {
+            0..=MAX_META_BYTES => Ok(meta),
+            bytes => Err(format!(
+                "its metadata takes {bytes} bytes, more than {MAX_META_BYTES}"
+            )),
+        }
+    }
+
+    /// Checks everything but the vector. The reason names the limit.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        check_id(&self.id)?;
+        match (&self.text, &self.vector) {
+            (None, None) => return Err("it has neither a text nor a vector".into()),
+            (Some(text), _) if text.len() > MAX_TEXT_BYTES => {
+                return Err(format!(
+                    "its text has {} bytes, more than {MAX_TEXT_BYTES}",
+                    text.len()
+                ));
+            }
+            _ => {}
+        }
+        if !(self.meta.is_null() || self.meta.is_object()) {
+            return Err("its metadata is not a JSON object".into());
+        }
+        if depth(&self.meta, MAX_META_DEPTH + 1) > MAX_META_DEPTH {
+            return Err(format!(
+                "its metadata is nested deeper than {MAX_META_DEPTH} levels"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Checks an external id (also a user's name, which follows the same rule).
+pub(crate) fn check_id(id: &str) -> Result<(), String> {
+    match id.len() {
+        0 => Err("the id is empty".into()),
+        n if n > MAX_ID_BYTES => Err(format!("the id has {n} bytes, more than {MAX_ID_BYTES}")),
+        _ => Ok(()),
+    }
+}
+
+/// Levels of nesting, looked at no deeper than `most`, so that a hostile value costs no stack.
+pub(crate) fn depth(value: &Value, most: usize) -> usize {
+    if most == 0 {
+        return 0;
+    }
+    let inner: &mut dyn Iterator<Item = &Value> = match value {
+        Value::Array(values) => &mut values.iter(),
+        Value::Object(map) => &mut map.values(),
+        _ => return 0,
+    };
+    1 + inner.map(|v| depth(v, most - 1)).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn depth_counts_levels_and_stops() {
+        assert_eq!(depth(&json!(1), 40), 0);
+        assert_eq!(depth(&json!({"a": [1, {"b": 2}]}), 40), 3);
+        let mut deep = json!(0);
+        for _ in 0..100 {
+            deep = json!([deep]);
+        }
+        assert_eq!(depth(&deep, 33), 33);
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        assert!(check_id(&"x".repeat(512)).is_ok());
+        assert!(check_id(&"x".repeat(513)).is_err());
+        assert!(check_id("").is_err());
+        assert!(Item::text("a", "x".repeat(MAX_TEXT_BYTES)).check().is_ok());
+        assert!(
+            Item::text("a", "x".repeat(MAX_TEXT_BYTES + 1))
+                .check()
+                .is_err()
+        );
+        assert!(
+            Item {
+                id: "a".into(),
+                ..Item::default()
+            }
+            .check()
+            .is_err()
+        );
+    }
+}

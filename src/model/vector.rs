@@ -1,0 +1,83 @@
+//! Validation of vectors and their form in the index.
+
+use ndarray::Array2;
+
+use crate::error::{Error, Result};
+use crate::model::Distance;
+use crate::sum::dot;
+
+/// The rules that vectors of one collection follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VectorRules {
+    /// Numbers a vector.
+    pub(crate) dim: usize,
+    pub(crate) distance: Distance,
+}
+
+impl VectorRules {
+    /// Checks a vector that is to be stored or searched. `what` names it in errors.
+    pub(crate) fn check(self, vector: &[f32], what: &dyn Fn() -> String) -> Result<()> {
+        if vector.len() != self.dim {
+            return Err(Error::Dimension {
+                what: what(),
+                expected: self.dim,
+                found: vector.len(),
+            });
+        }
+        // Squares must stay finite in f32: distances are sums of them. In f64 they do, if the
+        // numbers are finite.
+        let square = dot(vector, vector);
+        if !square.is_finite()
+            && let Some(position) = vector.iter().position(|x| !x.is_finite())
+        {
+            return Err(Error::NotFinite {
+                what: what(),
+                position,
+                value: vector[position],
+            });
+        }
+        if square > f64::from(f32::MAX) / 1e4 {
+            return Err(Error::Invalid(format!(
+                "{} is too long ({:.3e}): its distances would overflow",
+                what(),
+                square.sqrt()
+            )));
+        }
+        if self.distance == Distance::Cosine && square == 0.0 {
+            return Err(Error::ZeroVector { what: what() });
+        }
+        Ok(())
+    }
+
+    /// A vector in the form that the index takes: of unit length in a cosine collection, unchanged
+    /// in others.
+    pub(crate) fn prepare(self, vector: Vec<f32>) -> Vec<f32> {
+        prepare(self.distance, vector)
+    }
+
+    /// Checks a query's vector and prepares it.
+    pub(crate) fn prepare_query(self, vector: Vec<f32>) -> Result<Vec<f32>> {
+        self.check(&vector, &|| "the query's vector".to_owned())?;
+        Ok(self.prepare(vector))
+    }
+}
+
+/// A vector in the form that an index of this distance takes.
+pub(crate) fn prepare(distance: Distance, mut vector: Vec<f32>) -> Vec<f32> {
+    if distance == Distance::Cosine {
+        let squares = vector.iter().map(|x| f64::from(*x).powi(2));
+        let norm = squares.sum::<f64>().sqrt();
+        if norm > 0.0 {
+            for x in &mut vector {
+                *x = (f64::from(*x) / norm) as f32;
+            }
+        }
+    }
+    vector
+}
+
+/// Consecutive numbers as rows of `dim`.
+pub(crate) fn rows(numbers: Vec<f32>, dim: usize) -> Result<Array2<f32>> {
+    Array2::from_shape_vec((numbers.len() / dim, dim), numbers)
+        .map_err(|e| Error::Invalid(e.to_string()))
+}
