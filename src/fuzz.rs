@@ -82,9 +82,9 @@ fn sound_parts() -> Vec<Vec<u8>> {
         let index = Index::restore(3, config, &[], IMAGED, vectors)
             .expect("sound items")
             .index;
-        index.relink(&|_| (), &|| false).expect("linked");
+        index.optimize(&|_| (), &|| false).expect("linked");
         index.with_segments(|segments| {
-            let parts = segments.image(segments.ids()[0]).expect("an image");
+            let parts = segments.file_sections(segments.ids()[0]).expect("an image");
             parts
                 .into_iter()
                 .map(std::borrow::Cow::into_owned)

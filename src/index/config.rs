@@ -41,7 +41,7 @@ pub(crate) struct Config {
     /// Called after the set of segments or a calibration changed, by the thread that changed it.
     pub(crate) on_change: Option<Arc<OnChange>>,
     /// Called by maintenance when no other work is left and the set of segments changed.
-    pub(crate) on_calm: Option<Arc<OnIdle>>,
+    pub(crate) on_idle: Option<Arc<OnIdle>>,
 }
 
 impl Config {
@@ -59,7 +59,7 @@ impl Config {
             calibrations: BTreeMap::new(),
             format: None,
             on_change: None,
-            on_calm: None,
+            on_idle: None,
         }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) enum IndexError {
     /// A row in a segment's file does not have the checksum it was written with. No items are lost:
     /// the store holds them.
     #[error("the file of segment {segment} is damaged")]
-    DamagedImage {
+    DamagedFile {
         /// The segment.
         segment: u64,
     },

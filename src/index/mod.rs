@@ -50,9 +50,9 @@ pub(crate) use calibrations::Curve;
 pub(crate) use config::Config;
 pub(crate) use error::IndexError;
 pub(crate) use layout::rows::RowFormat;
-pub(crate) use layout::section::{Section as Part, SegmentFile as Image};
+pub(crate) use layout::section::{Section, SegmentFile};
 pub(crate) use search::{Found, SearchParams};
-pub(crate) use segment::file::{Expected, check as check_image};
+pub(crate) use segment::file::{Expected, check as check_segment_file};
 pub(crate) use segment::record::SegmentRecord;
 pub(crate) use segments::Segments;
 pub(crate) use stats::IndexStats;
@@ -116,7 +116,7 @@ impl Index {
     pub(crate) fn open<V: AsRef<[f32]>>(
         dim: usize,
         config: Config,
-        files: &[(u64, Arc<dyn Image>)],
+        files: &[(u64, Arc<dyn SegmentFile>)],
         next_slot: u32,
         removed: &[u32],
         items: impl IntoIterator<Item = (u32, V)>,
@@ -175,7 +175,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::Dimension`], [`IndexError::MetricDimension`], [`IndexError::NotFinite`],
-    /// [`IndexError::DamagedImage`].
+    /// [`IndexError::DamagedFile`].
     pub(crate) fn search(
         &self,
         metric: &Versioned,
@@ -241,22 +241,22 @@ impl Index {
     /// under the active metric.
     ///
     /// # Errors
-    /// [`IndexError::Cancelled`], [`IndexError::DamagedImage`]; then nothing is changed.
-    pub(crate) fn relink(
+    /// [`IndexError::Cancelled`], [`IndexError::DamagedFile`]; then nothing is changed.
+    pub(crate) fn optimize(
         &self,
         progress: &(dyn Fn(f32) + Sync),
         cancel: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), IndexError> {
         let done = self.shared.rebuild(Monitor { progress, cancel });
-        self.check_images()?;
+        self.check_files()?;
         Ok(done?)
     }
 
     /// Fails if a damaged row of a segment file was read.
     ///
     /// # Errors
-    /// [`IndexError::DamagedImage`].
-    pub(crate) fn check_images(&self) -> Result<(), IndexError> {
+    /// [`IndexError::DamagedFile`].
+    pub(crate) fn check_files(&self) -> Result<(), IndexError> {
         self.shared.snapshot.load().check_files()
     }
 

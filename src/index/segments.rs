@@ -44,7 +44,7 @@ impl Segments<'_> {
     }
 
     /// The graph of a segment as a record.
-    pub(crate) fn export(&self, id: u64) -> Option<SegmentRecord> {
+    pub(crate) fn record(&self, id: u64) -> Option<SegmentRecord> {
         self.find(id).map(SegmentRecord::of)
     }
 
@@ -55,7 +55,7 @@ impl Segments<'_> {
 
     /// The sections of the file of a segment; `None` if there is no such segment, or it is in a
     /// damaged file itself.
-    pub(crate) fn image(&self, id: u64) -> Option<Vec<Cow<'_, [u8]>>> {
+    pub(crate) fn file_sections(&self, id: u64) -> Option<Vec<Cow<'_, [u8]>>> {
         let segment = self.find(id)?;
         let biases = self.biases.of(BASE_VERSION, id, segment.len());
         let items: Vec<u32> = (0..segment.len() as u32).collect();
@@ -65,8 +65,8 @@ impl Segments<'_> {
     }
 
     /// Whether a segment is in a file already.
-    pub(crate) fn is_mapped(&self, id: u64) -> bool {
-        self.find(id).is_some_and(SealedSegment::is_mapped)
+    pub(crate) fn is_in_file(&self, id: u64) -> bool {
+        self.find(id).is_some_and(SealedSegment::is_in_file)
     }
 
     /// The slots of all items, deleted ones included.
@@ -78,7 +78,7 @@ impl Segments<'_> {
     }
 
     /// The lowest slot from which on items may be in no sealed segment.
-    pub(crate) fn unlinked_from(&self) -> u32 {
+    pub(crate) fn unsealed_from(&self) -> u32 {
         let first = |view: &GrowingView| (view.len > 0).then(|| view.segment.slot(0));
         self.snapshot
             .growing

@@ -236,7 +236,7 @@ impl Shared {
 
     /// Whether the segments changed since files were last requested.
     pub(crate) fn needs_files(&self) -> bool {
-        self.config.on_calm.is_some()
+        self.config.on_idle.is_some()
             && self.filed.load(Ordering::Acquire) != self.generation.load(Ordering::Acquire)
             && !self.snapshot.load().sealed.is_empty()
     }
@@ -244,7 +244,7 @@ impl Shared {
     /// Requests files of the segments and replaces the segments in memory by them. False if that
     /// was done before.
     pub(crate) fn write_files(&self) -> bool {
-        let Some(on_idle) = self.config.on_calm.as_ref().filter(|_| self.needs_files()) else {
+        let Some(on_idle) = self.config.on_idle.as_ref().filter(|_| self.needs_files()) else {
             return false;
         };
         let _building = lock(&self.building);

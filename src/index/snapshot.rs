@@ -68,10 +68,10 @@ impl Snapshot {
     /// Fails if a damaged row of a segment file was read, so that results must not be used.
     ///
     /// # Errors
-    /// [`IndexError::DamagedImage`].
+    /// [`IndexError::DamagedFile`].
     pub(crate) fn check_files(&self) -> Result<(), IndexError> {
         match self.sealed.iter().find(|view| view.segment.is_damaged()) {
-            Some(view) => Err(IndexError::DamagedImage {
+            Some(view) => Err(IndexError::DamagedFile {
                 segment: view.segment.id,
             }),
             None => Ok(()),

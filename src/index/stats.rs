@@ -10,7 +10,7 @@ pub(crate) struct IndexStats {
     /// The sealed segments.
     pub(crate) segments: Vec<SegmentStats>,
     /// Items in growing segments, deleted ones included.
-    pub(crate) head: usize,
+    pub(crate) growing: usize,
     /// Deleted items that segments still hold.
     pub(crate) deleted: usize,
     /// Bytes held in memory.
@@ -49,7 +49,7 @@ impl Shared {
             .map(|view| view.segment.bytes(view.len))
             .sum();
         IndexStats {
-            head: snapshot.growing.iter().map(|view| view.len).sum(),
+            growing: snapshot.growing.iter().map(|view| view.len).sum(),
             deleted: snapshot.held() - snapshot.live,
             memory_bytes: sealed_bytes
                 + growing_bytes

@@ -11,8 +11,8 @@ use super::Items;
 use super::ids::{Ids, StoredIds};
 use crate::error::{Error, Result};
 use crate::index::{
-    self, Config, Curve, Expected, Index, IndexError, Part, RowFormat, SegmentRecord, Segments,
-    Versioned,
+    self, Config, Curve, Expected, Index, IndexError, RowFormat, Section, SegmentFile,
+    SegmentRecord, Segments, Versioned,
 };
 use crate::model::Distance;
 use crate::model::prepare;
@@ -37,13 +37,13 @@ pub(super) struct SavedGraph {
 #[derive(Debug)]
 struct SegmentImage(Image);
 
-impl index::Image for SegmentImage {
-    fn section(&self, part: Part) -> &[u8] {
-        self.0.part(part as usize)
+impl SegmentFile for SegmentImage {
+    fn section(&self, section: Section) -> &[u8] {
+        self.0.part(section as usize)
     }
 
-    fn verify(&self, part: Part, range: Range<usize>) -> bool {
-        self.0.verify(part as usize, range)
+    fn verify(&self, section: Section, range: Range<usize>) -> bool {
+        self.0.verify(section as usize, range)
     }
 
     fn is_damaged(&self) -> bool {
@@ -51,8 +51,8 @@ impl index::Image for SegmentImage {
     }
 }
 
-pub(crate) fn for_index(image: Image) -> Arc<dyn index::Image> {
-    image.is_read_here_and_there(Part::Rows as usize);
+pub(crate) fn for_index(image: Image) -> Arc<dyn SegmentFile> {
+    image.is_read_here_and_there(Section::Rows as usize);
     Arc::new(SegmentImage(image))
 }
 
@@ -109,7 +109,7 @@ impl SavedGraph {
             writes.remove_images();
         }
         for id in ids.iter().filter(|id| !saved.segments.contains(id)) {
-            if let Some(record) = segments.export(*id) {
+            if let Some(record) = segments.record(*id) {
                 writes.put_segment(*id, &record.chunks);
             }
         }
@@ -132,7 +132,7 @@ impl SavedGraph {
     }
 
     /// Gives the images up: the next opening reads the records.
-    fn drop_images(&self) -> Result<()> {
+    fn drop_files(&self) -> Result<()> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut saved.images).is_empty() {
             return Ok(());
@@ -142,7 +142,7 @@ impl SavedGraph {
 
     /// Gives every segment an image, and the database the record of them. Gives the images that are
     /// new.
-    fn save_images(&self, segments: &Segments<'_>) -> Result<Vec<(u64, Arc<dyn index::Image>)>> {
+    fn save_files(&self, segments: &Segments<'_>) -> Result<Vec<(u64, Arc<dyn SegmentFile>)>> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         if saved.segments != segments.ids() {
             return Ok(Vec::new());
@@ -165,12 +165,12 @@ impl SavedGraph {
                 .images
                 .get(&id)
                 .copied()
-                .filter(|_| segments.is_mapped(id));
+                .filter(|_| segments.is_in_file(id));
             let stamp = if let Some(stamp) = known {
                 stamp
             } else {
                 // What a damaged image has must not get checksums that fit.
-                let Some(parts) = segments.image(id) else {
+                let Some(parts) = segments.file_sections(id) else {
                     return Ok(Vec::new());
                 };
                 let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
@@ -183,7 +183,7 @@ impl SavedGraph {
         let record = ImagesRecord {
             ids,
             segments: images,
-            unlinked_from: segments.unlinked_from(),
+            unlinked_from: segments.unsealed_from(),
         };
         let mut writes = self.shelf.write();
         writes.put_images(&record, |slot| slots.binary_search(&slot).is_ok())?;
@@ -210,8 +210,8 @@ impl SavedGraph {
             }
         }));
         let saver = Arc::clone(self);
-        config.on_calm = Some(Arc::new(move |segments| {
-            saver.save_images(segments).unwrap_or_else(|error| {
+        config.on_idle = Some(Arc::new(move |segments| {
+            saver.save_files(segments).unwrap_or_else(|error| {
                 tracing::warn!(%error, "images could not be written; the next opening reads the database");
                 Vec::new()
             })
@@ -349,7 +349,7 @@ fn calibrations(shelf: &Shelf) -> Result<BTreeMap<u32, Curve>> {
 }
 
 /// What is wrong with the images, part by part.
-pub(super) fn check_images(
+pub(super) fn check_files(
     shelf: &Shelf,
     dim: usize,
     distance: Distance,
@@ -378,7 +378,7 @@ pub(super) fn check_images(
                 .flatten()
                 .map(|vector| prepare(distance, vector))
         };
-        if let Err(error) = index::check_image(id, &for_index(image), expected, vector) {
+        if let Err(error) = index::check_segment_file(id, &for_index(image), expected, vector) {
             wrong.push((format!("the image of segment {id}"), error.to_string()));
         }
     }
@@ -477,15 +477,15 @@ impl Items {
         cancel: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         self.index
-            .relink(progress, cancel)
+            .optimize(progress, cancel)
             .map_err(|e| self.index_error(e))?;
         self.settle()
     }
 
     /// The index's errors as the crate's. A damaged image is given up.
     pub(super) fn index_error(&self, error: IndexError) -> Error {
-        if let IndexError::DamagedImage { segment } = error
-            && let Err(error) = self.graph.drop_images()
+        if let IndexError::DamagedFile { segment } = error
+            && let Err(error) = self.graph.drop_files()
         {
             tracing::warn!(segment, %error, "a damaged image could not be removed");
         }
@@ -524,7 +524,7 @@ impl Drop for Items {
 pub(super) fn from_index(error: IndexError) -> Error {
     match error {
         IndexError::Cancelled => Error::Cancelled,
-        IndexError::DamagedImage { segment } => Error::Damaged {
+        IndexError::DamagedFile { segment } => Error::Damaged {
             part: format!("the image of segment {segment}"),
             reason: "a checksum does not fit; open the store again: the image is made anew from the database"
                 .to_owned(),

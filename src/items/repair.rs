@@ -1,7 +1,7 @@
 //! Setting right what is stored of a collection, before it is opened.
 
 use super::CollectionInfo;
-use super::graph::check_images;
+use super::graph::check_files;
 use super::read::parse_meta;
 use super::verify::{check_segment, check_version};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ pub(crate) fn repair(
         segment: &check_segment,
         hash: &QueryRecord::hash,
     })?;
-    let wrong = check_images(shelf, dim, distance, shelf.next_slot()?);
+    let wrong = check_files(shelf, dim, distance, shelf.next_slot()?);
     if !wrong.is_empty() {
         shelf.drop_images()?;
         done.rebuilt.extend(

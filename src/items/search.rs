@@ -96,7 +96,7 @@ impl Items {
                 if let Some(vector) = slot.first().and_then(|slot| self.index.vector(*slot)) {
                     return Ok(vector);
                 }
-                self.index.check_images().map_err(|e| self.index_error(e))?;
+                self.index.check_files().map_err(|e| self.index_error(e))?;
                 // The item was replaced or removed since its slot was read.
                 Err(Error::UnknownId {
                     collection: self.name.clone(),

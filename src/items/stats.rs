@@ -68,7 +68,7 @@ impl Items {
             dim: self.rules.dim,
             deleted: index.deleted,
             segments: segments.collect(),
-            head: index.head,
+            head: index.growing,
             judgements: self.shelf.judgement_count(),
             active_metric,
             calibration: curve.unwrap_or_default().points,

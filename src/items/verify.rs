@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use ndarray::Array2;
 use serde::Serialize;
 
-use super::graph::check_images;
+use super::graph::check_files;
 use super::read::read_item;
 use super::{CollectionInfo, Items};
 use crate::error::{Error, Result};
@@ -233,7 +233,7 @@ impl Inspection<'_> {
     }
 
     fn images(&mut self, distance: Distance, next: u32) {
-        for (part, reason) in check_images(self.shelf, self.dim, distance, next) {
+        for (part, reason) in check_files(self.shelf, self.dim, distance, next) {
             self.note(part, format!("damaged: {reason}; it can be rebuilt"));
         }
     }

@@ -172,7 +172,7 @@ impl SealedSegment {
     }
 
     /// Whether the rows are in a segment file.
-    pub(crate) fn is_mapped(&self) -> bool {
+    pub(crate) fn is_in_file(&self) -> bool {
         self.rows.file().is_some()
     }
 

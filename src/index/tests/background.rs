@@ -108,15 +108,21 @@ fn a_cancelled_search_is_incomplete_and_a_cancelled_build_changes_nothing() {
         index.seal_now(&|_| (), &|| true),
         Err(IndexError::Cancelled)
     );
-    assert_eq!(index.relink(&|_| (), &|| true), Err(IndexError::Cancelled));
+    assert_eq!(
+        index.optimize(&|_| (), &|| true),
+        Err(IndexError::Cancelled)
+    );
     assert_eq!(before, (index.generation(), index.stats()));
     let shares = std::sync::Mutex::new(Vec::new());
     index
-        .relink(&|share| shares.lock().unwrap().push(share), &never)
+        .optimize(&|share| shares.lock().unwrap().push(share), &never)
         .unwrap();
     let shares = shares.into_inner().unwrap();
     assert!(shares.is_sorted() && shares.last() == Some(&1.0));
-    assert_eq!((index.stats().head, index.stats().segments.len()), (0, 1));
+    assert_eq!(
+        (index.stats().growing, index.stats().segments.len()),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -139,10 +145,10 @@ fn the_graph_is_the_same_whatever_the_number_of_threads() {
         index.apply(&[], &(0..600).collect::<Vec<u32>>()).unwrap();
         // Items are appended, deleted ones cut out, and the graph is refined.
         add(&index, 2500, &vectors[2500..]);
-        index.relink(&|_| (), &never).unwrap();
+        index.optimize(&|_| (), &never).unwrap();
         let ids = index.with_segments(|s| s.ids());
         assert_eq!(ids.len(), 1);
-        index.with_segments(|s| s.export(ids[0])).unwrap().chunks
+        index.with_segments(|s| s.record(ids[0])).unwrap().chunks
     });
     assert!(graphs[0] == graphs[1] && graphs[0] == graphs[2]);
 }
@@ -210,7 +216,7 @@ fn a_cut_that_waited_for_a_rebuild_restores_no_deleted_item() {
             began.wait();
             index.settle();
         });
-        index.relink(&progress, &never).unwrap();
+        index.optimize(&progress, &never).unwrap();
     });
     assert_eq!(
         sealed_slots(&index),

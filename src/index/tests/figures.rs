@@ -115,7 +115,7 @@ fn figures_glove_100k() {
         index.with_segments(|s| s.calibrations())
     );
     let cpu = cpu_seconds();
-    index.relink(&|_| (), &|| false).unwrap();
+    index.optimize(&|_| (), &|| false).unwrap();
     eprintln!(
         "condition 100, rebuilt in {:.1} cpu-s:",
         cpu_seconds() - cpu

@@ -72,11 +72,11 @@ fn with_files(dim: usize, base: Config) -> (Config, Arc<Mutex<Vec<(u64, Vec<Vec<
     let keep = Arc::clone(&kept);
     let mut config = base;
     assert_eq!(config.base.dim(), dim);
-    config.on_calm = Some(Arc::new(move |segments| {
+    config.on_idle = Some(Arc::new(move |segments| {
         let made: Vec<_> = segments
             .ids()
             .into_iter()
-            .filter_map(|id| Some((id, owned(segments.image(id)?))))
+            .filter_map(|id| Some((id, owned(segments.file_sections(id)?))))
             .collect();
         let files = made
             .iter()
@@ -179,7 +179,7 @@ fn an_opened_index_answers_bit_for_bit_the_same_after_removals_and_fresh_items()
     assert_eq!(opened.vector(3005), index.vector(3005));
     assert_eq!((opened.vector(7), opened.vector(3002)), (None, None));
     // The opened index can be changed as any other.
-    opened.relink(&|_| (), &|| false).unwrap();
+    opened.optimize(&|_| (), &|| false).unwrap();
     assert_eq!(
         (
             opened.len(),
@@ -260,12 +260,12 @@ fn no_result_is_taken_from_a_damaged_row() {
     let files: Vec<(u64, Arc<dyn SegmentFile>)> = vec![(made[0].0, Arc::new(file))];
     let none: [(u32, Vec<f32>); 0] = [];
     let index = Index::open(4, small(4, 500, 10_000), &files, 700, &[], none).unwrap();
-    index.check_images().unwrap();
+    index.check_files().unwrap();
     let exact = SearchParams {
         ef: Some(100_000),
         ..params(5)
     };
-    let damaged = Err(IndexError::DamagedImage { segment: made[0].0 });
+    let damaged = Err(IndexError::DamagedFile { segment: made[0].0 });
     assert_eq!(index.search(&euclid(4), &vectors[0], &exact), damaged);
     assert_eq!(
         index.search(&euclid(4), &vectors[0], &params(1)),
@@ -273,8 +273,8 @@ fn no_result_is_taken_from_a_damaged_row() {
         "and not later either"
     );
     assert_eq!(
-        index.relink(&|_| (), &|| false),
-        Err(IndexError::DamagedImage { segment: made[0].0 })
+        index.optimize(&|_| (), &|| false),
+        Err(IndexError::DamagedFile { segment: made[0].0 })
     );
     for (section, length) in [
         (Section::Codes, 64),

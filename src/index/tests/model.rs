@@ -139,13 +139,13 @@ fn any_sequence_of_operations_answers_like_a_map() {
                 }
                 5 => index.settle(),
                 6 => index.seal_now(&|_| (), &never).unwrap(),
-                7 if random.below(3) == 0 => index.relink(&|_| (), &never).unwrap(),
+                7 if random.below(3) == 0 => index.optimize(&|_| (), &never).unwrap(),
                 7 => index.activate(&metrics[random.below(2)]),
                 8 => {
                     let records: Vec<SegmentRecord> = index
                         .with_segments(|s| s.ids())
                         .into_iter()
-                        .filter_map(|id| index.with_segments(|s| s.export(id)))
+                        .filter_map(|id| index.with_segments(|s| s.record(id)))
                         .collect();
                     let items = model.iter().map(|(slot, v)| (*slot, v.clone()));
                     let opened =

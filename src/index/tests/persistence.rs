@@ -14,7 +14,7 @@ fn sealed(dim: usize, count: usize) -> (Index, Vec<Vec<f32>>, Vec<SegmentRecord>
     let records = index
         .with_segments(|s| s.ids())
         .into_iter()
-        .filter_map(|id| index.with_segments(|s| s.export(id)))
+        .filter_map(|id| index.with_segments(|s| s.record(id)))
         .collect();
     (index, vectors, records)
 }
@@ -40,12 +40,12 @@ fn a_restored_index_answers_bit_for_bit_the_same_without_building_graphs() {
         opened.index.with_segments(|s| s.ids()),
         index.with_segments(|s| s.ids())
     );
-    assert_eq!(opened.index.stats().head, 0);
+    assert_eq!(opened.index.stats().growing, 0);
     let again: Vec<SegmentRecord> = opened
         .index
         .with_segments(|s| s.ids())
         .into_iter()
-        .filter_map(|id| opened.index.with_segments(|s| s.export(id)))
+        .filter_map(|id| opened.index.with_segments(|s| s.record(id)))
         .collect();
     assert_eq!(again, records);
     let mut random = Random::new(5);
@@ -79,7 +79,7 @@ fn missing_items_are_cut_out_of_the_graph() {
     assert_eq!(opened.refused, []);
     let index = opened.index;
     assert_eq!(
-        (index.len(), index.stats().deleted, index.stats().head),
+        (index.len(), index.stats().deleted, index.stats().growing),
         (2000, 0, 0)
     );
     let mut found = 0;

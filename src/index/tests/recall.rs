@@ -98,7 +98,7 @@ fn graphs_reach_the_recall_target_on_text() {
             }
             if name == "sealed" {
                 index.seal_now(&|_| (), &|| false).unwrap();
-                assert_eq!(index.stats().head, 0);
+                assert_eq!(index.stats().growing, 0);
             }
             for metric in [
                 euclid(384),
@@ -174,7 +174,7 @@ fn deletions_upserts_and_filters_keep_the_recall() {
     let reached = recall(&index, &metric, &all, &queries, &narrow);
     eprintln!("and back: {reached:.4}");
     assert!(reached >= 0.95);
-    index.relink(&|_| (), &|| false).unwrap();
+    index.optimize(&|_| (), &|| false).unwrap();
     let reached = recall(&index, &metric, &all, &queries, &narrow);
     eprintln!("rebuilt: {reached:.4}");
     assert!(reached >= 0.95);
