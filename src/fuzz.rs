@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::index::{Config, Index, SearchParams, Versioned};
 use crate::items::for_index;
-use crate::metric::Distance;
+use crate::model::Distance;
 use crate::persist::{SegmentFile, read_any_record, segment_file_bytes};
 
 /// A record's bytes are refused, or read.
@@ -33,7 +33,7 @@ pub fn segment(data: &[u8]) {
         let next_slot = 1000;
         if let Ok(graph) = (SegmentRecord { id, chunks }).read(next_slot) {
             let items = graph.slots.len();
-            assert!(graph.slots.iter().all(|slot| *slot < next_slot));
+            assert!(graph.slots.iter().all(|slot| slot.0 < next_slot));
             assert!(
                 (graph.entry as usize) < items
                     && graph.edges.len() == items
@@ -82,9 +82,9 @@ fn sound_parts() -> Vec<Vec<u8>> {
         let index = Index::restore(3, config, &[], IMAGED, vectors)
             .expect("sound items")
             .index;
-        index.relink(&|_| (), &|| false).expect("linked");
+        index.optimize(&|_| (), &|| false).expect("linked");
         index.with_segments(|segments| {
-            let parts = segments.image(segments.ids()[0]).expect("an image");
+            let parts = segments.file_sections(segments.ids()[0]).expect("an image");
             parts
                 .into_iter()
                 .map(std::borrow::Cow::into_owned)

@@ -67,10 +67,10 @@ mod index;
 mod items;
 mod learning;
 mod maintain;
-mod metric;
 mod model;
 mod persist;
 pub mod plugin;
+mod slot;
 mod store;
 mod sum;
 
@@ -88,12 +88,11 @@ pub use learning::{
     Weak,
 };
 pub use maintain::{Compacted, RepairReport};
-pub use metric::Distance;
 pub use model::{
-    DEFAULT_RECALL, Hit, Hits, Item, Judgement, JudgementId, JudgementRange, MAX_DIM, MAX_ID_BYTES,
-    MAX_K, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES, MetricChoice, Plan, Query,
-    RefitSettings, Source, SourceWeights, StoredJudgement, Subject, TrialRecord, Verdict, Version,
-    VersionId,
+    DEFAULT_RECALL, Distance, Execution, Hit, Hits, Item, Judgement, JudgementId, JudgementRange,
+    MAX_DIM, MAX_ID_BYTES, MAX_K, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES, MetricChoice,
+    Plan, Query, RefitSettings, Source, SourceWeights, StoredJudgement, Subject, TrialRecord,
+    Verdict, Version, VersionId,
 };
 pub use persist::{DiskOp, Durability, Fault, Faults, Precision};
 pub use plugin::{

@@ -1,9 +1,9 @@
-//! Sums in `f64` over numbers in `f32`, in eight lanes: the same order, and so the same bits,
-//! everywhere, and not one addition after the other.
+//! Sums in `f64` over slices of `f32`. Eight running sums shorten the chain of additions, and their
+//! order is fixed, so every machine gives the same bits.
 
 const LANES: usize = 8;
 
-/// `sum_i term(x_i, y_i)` of two slices of one length.
+/// `sum_i term(x_i, y_i)` over two slices of the same length.
 #[inline]
 pub(crate) fn sum(x: &[f32], y: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
     let mut sums = [0.0f64; LANES];
@@ -19,13 +19,13 @@ pub(crate) fn sum(x: &[f32], y: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
     sums.iter().sum()
 }
 
-/// The dot product.
+/// The dot product of two vectors of the same length.
 #[inline]
 pub(crate) fn dot(x: &[f32], y: &[f32]) -> f64 {
     sum(x, y, |x, y| x * y)
 }
 
-/// The squared Euclidean distance.
+/// The squared Euclidean distance between two vectors of the same length.
 #[inline]
 pub(crate) fn squared_distance(x: &[f32], y: &[f32]) -> f64 {
     sum(x, y, |x, y| (x - y).powi(2))
@@ -42,7 +42,7 @@ mod tests {
             let ones = vec![1.0; n];
             assert_eq!(dot(&x, &ones), (n * n.saturating_sub(1) / 2) as f64);
             assert_eq!(
-                sum(&x, &ones, |x, y| (x - y).powi(2)),
+                squared_distance(&x, &ones),
                 x.iter().map(|x| f64::from(x - 1.0).powi(2)).sum::<f64>()
             );
         }

@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use affinis::{Collection, Item, Store};
+use affinis::{Collection, Item, Plan, Store};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -51,8 +51,8 @@ fn allocations(notes: &Collection, query: &[f32], ef: usize) -> (usize, usize) {
     let search = notes.search(query.to_vec()).k(10).ef(ef);
     let before = ALLOCATIONS.get();
     let found = search.run().expect("answers");
-    assert_eq!((found.hits.len(), &*found.plan.plan), (10, "graph"));
-    (ALLOCATIONS.get() - before, found.plan.visited)
+    assert_eq!((found.hits.len(), found.execution.plan), (10, Plan::Graph));
+    (ALLOCATIONS.get() - before, found.execution.visited)
 }
 
 #[test]

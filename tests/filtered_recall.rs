@@ -1,7 +1,7 @@
 //! Recall of filtered searches at every selectivity, against an exact scan: for filters that are
 //! independent of the vectors, and for filters on their cluster.
 
-use affinis::{Collection, Filter, Item, Store};
+use affinis::{Collection, Filter, Item, Plan, Store};
 use serde_json::json;
 
 const DIM: usize = 24;
@@ -49,7 +49,7 @@ fn recall(
     points: &Points,
     filter: &str,
     passes: impl Fn(usize) -> bool,
-) -> (f64, Vec<String>) {
+) -> (f64, Vec<Plan>) {
     let filter = Filter::parse(filter).expect("a filter");
     let matching: Vec<usize> = (0..COUNT).filter(|i| passes(*i)).collect();
     let (mut found, mut possible, mut plans) = (0, 0, Vec::new());
@@ -78,12 +78,12 @@ fn recall(
             "what does not pass is not found"
         );
         assert_eq!(rows.len(), exact.len(), "as many as there are");
-        if hits.plan.plan == "filter scan" {
+        if hits.execution.plan == Plan::FilterScan {
             assert_eq!(rows, exact, "a scan is exact");
         }
         found += exact.iter().filter(|row| rows.contains(row)).count();
         possible += exact.len();
-        plans.push(hits.plan.plan.clone());
+        plans.push(hits.execution.plan);
     }
     plans.sort();
     plans.dedup();
@@ -130,9 +130,9 @@ fn filtered_searches_keep_their_recall_at_every_selectivity() {
         );
         used.extend(plans);
     }
-    for plan in ["filter scan", "filter graph"] {
+    for plan in [Plan::FilterScan, Plan::FilterGraph] {
         assert!(
-            used.iter().any(|used| used == plan),
+            used.iter().any(|used| *used == plan),
             "{plan} was never used: {used:?}"
         );
     }

@@ -70,9 +70,9 @@ fn recall(points: &Collection, items: &[Item], metric: MetricChoice, exact: &Exa
         let query = items[*i].vector.as_deref().expect("a vector");
         let hits = points.search(query).metric(metric).run().expect("hits");
         assert!(
-            hits.plan.visited < items.len() / 2,
+            hits.execution.visited < items.len() / 2,
             "the graph answers, not a scan: {:?}",
-            hits.plan
+            hits.execution
         );
         found += hits.iter().filter(|h| expected.contains(&h.id)).count();
     }

@@ -207,7 +207,7 @@ fn search(
             .iter()
             .map(|hit| hit.id.parse())
             .collect::<Result<_, _>>()?;
-        Ok((ids, hits.plan.visited))
+        Ok((ids, hits.execution.visited))
     }
 }
 
@@ -395,7 +395,7 @@ fn churn(
                 .filter(|hit| truth.iter().any(|t| t.id == hit.id))
                 .count();
             all += truth.len();
-            visited += found.plan.visited;
+            visited += found.execution.visited;
         }
         let stats = collection.stats()?;
         Ok(

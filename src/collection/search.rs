@@ -146,7 +146,7 @@ impl<Q> Search<Q> {
     }
 
     /// Stops early once `cancel` says so, which it is asked every few dozen steps; what was found
-    /// by then is returned, and [`Plan::complete`] is false.
+    /// by then is returned, and [`Execution::complete`](crate::Execution::complete) is false.
     pub fn cancel(mut self, cancel: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.cancel = Some(Cancel(Arc::new(cancel)));
         self

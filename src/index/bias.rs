@@ -1,9 +1,9 @@
-//! Biases `x' A x`, four bytes an item and metric: computed when first touched, or in the
-//! background.
+//! Cache of biases `x' A x`, four bytes an item and metric. A bias is computed when it is first
+//! needed, or by the background thread.
 //!
-//! A bias that is not known yet is NaN. Two threads may compute the same one; both write the same
-//! bits, because a metric gives the same bias whatever the batch. Metrics used least recently are
-//! forgotten when the cache is full.
+//! An unknown bias is NaN. Two threads may compute the same bias; both write the same bits, because
+//! a metric gives the same bias whatever the batch. The biases of the least recently used metrics
+//! are evicted when the cache is full.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,21 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::ArrayView2;
 
-use super::kernels::prefetch;
-use super::rows::{Block, Room, unpack_into};
+use crate::index::kernels::prefetch;
+use crate::index::layout::rows::{RowBuffer, RowSource, unpack_into};
 use crate::plugin::Metric;
 
-/// Where rows of items are read from, by local id.
-pub(crate) trait RowSource {
-    /// The padded row of item `local`, made in `room` where it is kept otherwise.
-    fn row<'a>(&'a self, local: u32, room: &'a mut Room) -> &'a [Block];
-    /// Asks the processor to load a row that is read soon.
-    fn prefetch(&self, local: u32);
-    /// Numbers in a row.
-    fn dim(&self) -> usize;
-}
-
-/// The biases of one part of the index under one metric.
+/// The biases of one segment's items under one metric.
 #[derive(Debug)]
 pub(crate) struct Biases(Box<[AtomicU32]>);
 
@@ -38,7 +28,7 @@ impl Biases {
         )
     }
 
-    /// The bias of `local`, NaN if it is not known.
+    /// The bias of item `local`; NaN if it is unknown.
     #[inline]
     pub(crate) fn get(&self, local: u32) -> f32 {
         f32::from_bits(self.0[local as usize].load(Ordering::Relaxed))
@@ -50,8 +40,13 @@ impl Biases {
         prefetch(&self.0[local as usize..=local as usize]);
     }
 
-    /// The bias of one item, computed if need be.
-    pub(crate) fn touch(&self, local: u32, rows: &impl RowSource, metric: &dyn Metric) -> f32 {
+    /// The bias of item `local`, computed if it is unknown.
+    pub(crate) fn get_or_compute(
+        &self,
+        local: u32,
+        rows: &impl RowSource,
+        metric: &dyn Metric,
+    ) -> f32 {
         let known = self.get(local);
         if known.is_nan() {
             self.compute(&[local], rows, metric);
@@ -60,7 +55,7 @@ impl Biases {
         known
     }
 
-    /// Makes the biases of `locals` known, many rows to a call of the metric.
+    /// Computes those biases of `locals` that are unknown, many rows to a call of the metric.
     pub(crate) fn ensure(&self, locals: &[u32], rows: &impl RowSource, metric: &dyn Metric) {
         if locals.iter().any(|&local| self.get(local).is_nan()) {
             let missing: Vec<u32> = locals
@@ -72,22 +67,27 @@ impl Biases {
         }
     }
 
-    /// Sets all, where they are known from elsewhere.
+    fn bytes(&self) -> usize {
+        self.0.len() * size_of::<f32>()
+    }
+
+    /// Sets all biases, which were stored.
     pub(crate) fn set_all(&self, biases: &[f32]) {
         for (known, bias) in self.0.iter().zip(biases) {
             known.store(bias.to_bits(), Ordering::Relaxed);
         }
     }
 
+    /// Computes the biases of `missing` in batches.
     fn compute(&self, missing: &[u32], rows: &impl RowSource, metric: &dyn Metric) {
         const BATCH: usize = 256;
         let dim = rows.dim();
         let mut numbers = vec![0.0f32; dim * missing.len().min(BATCH)];
         let mut out = vec![0.0f32; missing.len().min(BATCH)];
-        let mut room = Room::new();
+        let mut buffer = RowBuffer::new();
         for batch in missing.chunks(BATCH) {
             for (&local, numbers) in batch.iter().zip(numbers.chunks_exact_mut(dim)) {
-                unpack_into(rows.row(local, &mut room), numbers);
+                unpack_into(rows.row(local, &mut buffer), numbers);
             }
             let items = &numbers[..dim * batch.len()];
             if let Ok(items) = ArrayView2::from_shape((batch.len(), dim), items) {
@@ -100,7 +100,7 @@ impl Biases {
     }
 }
 
-/// The biases of all parts under the metrics used of late.
+/// The biases of all segments under the recently used metrics.
 #[derive(Debug)]
 pub(crate) struct BiasCache {
     limit: usize,
@@ -109,19 +109,47 @@ pub(crate) struct BiasCache {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Number of calls of [`BiasCache::of`] so far.
     clock: u64,
     bytes: usize,
     versions: HashMap<u32, Entry>,
 }
 
+impl State {
+    /// Evicts the least recently used metrics but `keep` until `limit` bytes are held.
+    fn evict(&mut self, limit: usize, keep: u32) {
+        while self.bytes > limit {
+            let oldest = self
+                .versions
+                .iter()
+                .filter(|(version, _)| **version != keep)
+                .min_by_key(|(_, entry)| entry.used);
+            let Some(oldest) = oldest.map(|(version, _)| *version) else {
+                break;
+            };
+            if let Some(entry) = self.versions.remove(&oldest) {
+                self.bytes -= entry.bytes();
+            }
+        }
+    }
+}
+
+/// The biases of one metric, by segment.
 #[derive(Debug, Default)]
 struct Entry {
+    /// The clock of the last use.
     used: u64,
-    parts: HashMap<u64, Arc<Biases>>,
+    segments: HashMap<u64, Arc<Biases>>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.segments.values().map(|biases| biases.bytes()).sum()
+    }
 }
 
 impl BiasCache {
-    /// A cache that forgets metrics when it holds more than `limit` bytes.
+    /// A cache that evicts metrics when it holds more than `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -129,63 +157,45 @@ impl BiasCache {
         }
     }
 
-    /// The biases of part `part` with room for `len` items, under metric `version`.
-    pub(crate) fn of(&self, version: u32, part: u64, len: usize) -> Arc<Biases> {
+    /// The biases of segment `segment`, which has room for `len` items, under metric `version`.
+    pub(crate) fn of(&self, version: u32, segment: u64, len: usize) -> Arc<Biases> {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *guard;
         state.clock += 1;
         let entry = state.versions.entry(version).or_default();
         entry.used = state.clock;
-        if let Some(found) = entry.parts.get(&part) {
+        if let Some(found) = entry.segments.get(&segment) {
             return Arc::clone(found);
         }
         let made = Arc::new(Biases::unknown(len));
-        entry.parts.insert(part, Arc::clone(&made));
-        state.bytes += len * size_of::<f32>();
-        while state.bytes > self.limit {
-            let oldest = state
-                .versions
-                .iter()
-                .filter(|(v, _)| **v != version)
-                .min_by_key(|(_, e)| e.used);
-            let Some(oldest) = oldest.map(|(v, _)| *v) else {
-                break;
-            };
-            if let Some(entry) = state.versions.remove(&oldest) {
-                state.bytes -= entry
-                    .parts
-                    .values()
-                    .map(|b| b.0.len() * size_of::<f32>())
-                    .sum::<usize>();
-            }
-        }
+        entry.segments.insert(segment, Arc::clone(&made));
+        state.bytes += made.bytes();
+        state.evict(self.limit, version);
         made
     }
 
-    /// Metric versions that have biases here.
+    /// Metric versions with biases in the cache.
     #[cfg(test)]
     pub(crate) fn versions(&self) -> Vec<u32> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.versions.keys().copied().collect()
     }
 
-    /// Forgets the parts that are not in `parts` any more.
-    pub(crate) fn retain(&self, parts: &[u64]) {
+    /// Drops the biases of segments that are not among `segments`.
+    pub(crate) fn retain(&self, segments: &[u64]) {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *guard;
         state.bytes = 0;
         for entry in state.versions.values_mut() {
-            entry.parts.retain(|part, _| parts.contains(part));
-            state.bytes += entry
-                .parts
-                .values()
-                .map(|b| b.0.len() * size_of::<f32>())
-                .sum::<usize>();
+            entry
+                .segments
+                .retain(|segment, _| segments.contains(segment));
+            state.bytes += entry.bytes();
         }
-        state.versions.retain(|_, entry| !entry.parts.is_empty());
+        state.versions.retain(|_, entry| !entry.segments.is_empty());
     }
 
-    /// Bytes held.
+    /// Bytes held in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.state
             .lock()
@@ -199,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_recently_used_metric_is_forgotten() {
+    fn the_least_recently_used_metric_is_evicted() {
         let cache = BiasCache::new(1000);
         let first = cache.of(1, 7, 100);
         cache.of(2, 7, 100);

@@ -1,237 +1,278 @@
-//! Recall as a promise: the beam width that reaches the recall target, measured on the collection
-//! itself.
+//! Calibration: measures on the collection itself which beam width reaches a recall.
 //!
-//! What is asked is rarely an item, so items would be too easy as queries: the beam walks straight
-//! to them. The queries are items moved as far as their nearest neighbour is: every other one along
-//! the difference of two of its neighbours, which keeps it among the items, the rest towards an
-//! item far off, which takes it between them. (On 100,000 word vectors the first kind is found a
-//! little too well, the second too badly; real queries lie between.) They are searched for with
-//! growing beams and compared with the exact answer. The recall of each beam is kept, less its
-//! standard error, since a sample can be lucky; a search takes the narrowest beam that reaches the
-//! recall it wants.
+//! Items would be too easy as queries, since the walk leads straight to them. The sample queries
+//! are items moved by as much as their nearest neighbour is away: every other one along the
+//! difference of two of its neighbours, which keeps it among the items, the rest towards a distant
+//! item, which takes it between them. (On 100,000 word vectors the first kind is found a little too
+//! easily, the second too rarely; real queries lie between.) They are searched for with growing
+//! beams, and the results compared with the exact neighbours. The recall of each beam is recorded
+//! less its standard error, since a sample can be lucky; a search takes the narrowest beam that
+//! reaches its recall.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use crate::index::calibrations::{Curve, MAX_MEASURED_RECALL};
+use crate::index::quantizer::are_codes_walked;
+use crate::index::query::RewrittenQuery;
+use crate::index::search::{Neighbour, Searcher, SnapshotBiases, nearest_exactly};
+use crate::index::shared::{Shared, lock};
+use crate::index::snapshot::Snapshot;
+use crate::index::versioned::Versioned;
+use crate::model::DEFAULT_RECALL;
+use crate::slot::Slot;
+use crate::sum::squared_distance;
 
-use super::codes;
-use super::query::Query;
-use super::search::{PartBiases, Searcher, scan_all};
-use super::write::{Shared, lock};
-use super::{Versioned, view::View};
-
-/// Recall that the default beam width is to reach.
-pub(crate) const TARGET: f64 = 0.95;
+/// Sample queries.
 const QUERIES: usize = 200;
+/// Neighbours by which recall is measured.
 const K: usize = 10;
+/// The beam widths that are measured, until one reaches [`MAX_MEASURED_RECALL`].
 const WIDTHS: [usize; 13] = [32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024];
+/// If walks on codes need a beam of at least this width, walks on vectors are measured too.
+const COARSE_CODES_FROM: usize = 384;
+/// A walk on vectors takes about this many times as long as one of the same width on codes.
+const VECTORS_COST: usize = 3;
+/// How far a query is moved towards a distant item at most, as a share of the way.
+const MAX_SHARE_TO_DISTANT: f64 = 0.5;
 
-/// Recall beyond which no wider beam is measured.
-const ENOUGH: f64 = 0.995;
+/// Beam width for an uncalibrated metric up to the default recall, if the graph's order is right.
+const UNCALIBRATED_EF: usize = 128;
+/// An uncalibrated search beyond the default recall takes a beam this many times as wide.
+const HIGH_RECALL_FACTOR: usize = 4;
 
-/// Codes that need a beam so wide may be too coarse: walks on the numbers are measured as well.
-const WIDE: usize = 384;
-/// A walk on numbers takes about so many times as long as one on codes that is as wide.
-const NUMBERS_COST: usize = 3;
-
-/// The recall that beam widths reach, but for bad luck, narrowest first. Where codes lead astray,
-/// width 0 stands before the others, which are then of walks on the numbers themselves.
-pub(crate) type Curve = Vec<(usize, f64)>;
-
-const ON_NUMBERS: (usize, f64) = (0, 0.0);
-
-/// How wide a beam is to be.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Width {
-    pub(crate) ef: usize,
-    /// Whether walks on codes reach the recall.
-    pub(crate) coded: bool,
+/// A safe beam width until the metric is calibrated. It grows with the metric's distortion, which
+/// bounds how far the order of the graph can be wrong under the metric.
+pub(crate) fn uncalibrated(snapshot: &Snapshot, metric: &Versioned, recall: f64) -> usize {
+    let width = if recall > DEFAULT_RECALL {
+        HIGH_RECALL_FACTOR * UNCALIBRATED_EF
+    } else {
+        UNCALIBRATED_EF
+    };
+    // The graphs of growing segments are built under version 0, whatever metric is active.
+    let is_native = metric.is_base()
+        || snapshot
+            .sealed
+            .iter()
+            .all(|view| view.segment.built_under == metric.version);
+    if is_native {
+        return width;
+    }
+    match metric.metric.distortion() {
+        c if c <= 1.5 => width,
+        c if c <= 4.0 => 2 * width,
+        _ => 4 * width,
+    }
 }
 
-/// Curves by metric version.
-#[derive(Debug, Default)]
-pub(crate) struct Calibrations(Mutex<BTreeMap<u32, Curve>>);
+/// The searches of one calibration.
+struct Calibration<'a> {
+    snapshot: &'a Snapshot,
+    biases: &'a SnapshotBiases,
+    metric: &'a Versioned,
+    cancel: &'a (dyn Fn() -> bool + Sync),
+}
 
-impl Calibrations {
-    /// The width for a metric and a recall, if it was measured.
-    pub(crate) fn get(&self, version: u32, recall: f64) -> Option<Width> {
-        let curves = lock(&self.0);
-        let curve = curves.get(&version)?;
-        let reaches = |recall| narrowest(curve, recall);
-        // Beyond what was measured: four times the widest.
-        let ef = reaches(recall).or_else(|| curve.last().map(|(ef, _)| ef.saturating_mul(4)))?;
-        Some(Width {
+impl Calibration<'_> {
+    /// The slots that a search with a beam of width `ef` finds.
+    fn find(&self, query: &RewrittenQuery<'_>, ef: usize, coded: bool) -> Vec<Slot> {
+        let searcher = Searcher {
+            snapshot: self.snapshot,
+            query,
+            biases: self.biases,
+            k: K,
             ef,
-            coded: curve.first() != Some(&ON_NUMBERS) && reaches(recall.min(ENOUGH)).is_some(),
+            coded,
+            allowed: None,
+            cancel: Some(self.cancel),
+        };
+        searcher
+            .run()
+            .hits
+            .iter()
+            .map(|hit| Slot(hit.slot))
+            .collect()
+    }
+
+    /// The curve of walks on codes, or on vectors if codes lead walks astray or vectors are
+    /// cheaper. `None` if it was cancelled.
+    fn measure(&self, sample: &[Vec<f32>], coded: bool) -> Option<Curve> {
+        let queries: Vec<RewrittenQuery<'_>> = sample
+            .iter()
+            .map(|vector| RewrittenQuery::new(self.metric, vector))
+            .collect();
+        let exact = nearest_exactly(self.snapshot, self.biases, &queries, K, self.cancel)?;
+        if !coded {
+            let mut curve = self.curve(&queries, &exact, false)?;
+            // Where codes are never walked, curves need not say so.
+            curve.on_vectors = false;
+            return Some(curve);
+        }
+        let by_codes = self.curve(&queries, &exact, true)?;
+        let codes_ef = by_codes.narrowest(DEFAULT_RECALL);
+        if codes_ef.is_some_and(|ef| ef < COARSE_CODES_FROM) {
+            return Some(by_codes);
+        }
+        let by_vectors = self.curve(&queries, &exact, false)?;
+        let vectors_ef = by_vectors.narrowest(DEFAULT_RECALL);
+        let are_vectors_better = codes_ef.is_none_or(|codes_ef| {
+            vectors_ef.is_some_and(|vectors_ef| VECTORS_COST * vectors_ef <= codes_ef)
+        });
+        Some(if are_vectors_better {
+            by_vectors
+        } else {
+            by_codes
         })
     }
 
-    /// Starts with what an earlier session measured.
-    pub(crate) fn new(known: BTreeMap<u32, Curve>) -> Self {
-        Self(Mutex::new(known))
-    }
-
-    /// Whether a metric was measured.
-    pub(crate) fn knows(&self, version: u32) -> bool {
-        lock(&self.0).contains_key(&version)
-    }
-
-    /// Everything that was measured.
-    pub(crate) fn all(&self) -> BTreeMap<u32, Curve> {
-        lock(&self.0).clone()
-    }
-
-    /// Forgets everything that was measured.
-    pub(crate) fn clear(&self) {
-        lock(&self.0).clear();
-    }
-
-    fn set(&self, version: u32, curve: Curve) {
-        lock(&self.0).insert(version, curve);
-    }
-}
-
-/// A width to be safe with until the metric is calibrated, from how far the graph's order can be
-/// wrong under it.
-pub(crate) fn uncalibrated(view: &View, metric: &Versioned, recall: f64) -> usize {
-    let width = if recall > TARGET { 4 } else { 1 };
-    // Heads are linked under version 0, whatever is active.
-    if metric.version == 0
-        || view
-            .segments
-            .iter()
-            .all(|part| part.segment.linked_under == metric.version)
-    {
-        return 128 * width;
-    }
-    match metric.metric.distortion() {
-        c if c <= 1.5 => 128 * width,
-        c if c <= 4.0 => 256 * width,
-        _ => 512 * width,
+    /// The recall of growing beams; `None` if it was cancelled.
+    fn curve(
+        &self,
+        queries: &[RewrittenQuery<'_>],
+        exact: &[Vec<Neighbour>],
+        coded: bool,
+    ) -> Option<Curve> {
+        let mut points = Vec::new();
+        for ef in WIDTHS {
+            let recalls: Vec<f64> = queries
+                .iter()
+                .zip(exact)
+                .map(|(query, exact)| share_found(exact, &self.find(query, ef, coded)))
+                .collect();
+            if (self.cancel)() {
+                return None;
+            }
+            let reached = less_standard_error(&recalls);
+            points.push((ef, reached));
+            if reached >= MAX_MEASURED_RECALL {
+                break;
+            }
+        }
+        Some(Curve {
+            on_vectors: !coded,
+            points,
+        })
     }
 }
 
 impl Shared {
-    /// Measures the width for a metric. Does nothing while no part is large enough for a graph.
+    /// Calibrates a metric. Does nothing while there is no sealed segment.
     pub(crate) fn calibrate(&self, metric: &Versioned, cancel: &(dyn Fn() -> bool + Sync)) {
-        // What is measured must be what is there when it is noted.
-        let _linking = lock(&self.linking);
-        let view = self.view.load_full();
-        if self.check_metric(metric).is_err() || view.segments.is_empty() {
+        // The segments must not change until the measurement is recorded.
+        let _building = lock(&self.building);
+        let snapshot = self.snapshot.load_full();
+        if self.check_metric(metric).is_err() || snapshot.sealed.is_empty() {
             return;
         }
-        let biases = PartBiases::of(&view, &self.biases, metric.version);
-        let find = |query: &Query<'_>, ef: usize, coded: bool| -> Vec<u32> {
-            let (view, biases) = (&view, &biases);
-            let searcher = Searcher {
-                view,
-                query,
-                biases,
-                k: K,
-                ef,
-                coded,
-                allowed: None,
-                cancel: Some(cancel),
-            };
-            searcher.run().hits.iter().map(|hit| hit.slot).collect()
+        let calibration = Calibration {
+            snapshot: &snapshot,
+            biases: &SnapshotBiases::of(&snapshot, &self.biases, metric.version),
+            metric,
+            cancel,
         };
-        let coded = codes::are_walked(self.dim);
-        let strangers = self.sample(&view, |vector| {
-            find(&Query::new(metric, vector), WIDTHS[0], coded)
+        let coded = are_codes_walked(self.dim);
+        let sample = self.sample_queries(&snapshot, |vector| {
+            calibration.find(&RewrittenQuery::new(metric, vector), WIDTHS[0], coded)
         });
-        let queries: Vec<Query<'_>> = strangers
+        if let Some(curve) = calibration.measure(&sample, coded) {
+            self.calibrations.set(metric.version, curve);
+        }
+    }
+
+    /// Sample queries near the items of a snapshot, always the same for the same items; `find`
+    /// returns the slots of a vector's neighbours.
+    fn sample_queries(
+        &self,
+        snapshot: &Snapshot,
+        find: impl Fn(&[f32]) -> Vec<Slot>,
+    ) -> Vec<Vec<f32>> {
+        let live = snapshot.live_slots();
+        let stride = (live.len() / (2 * QUERIES)).max(1);
+        let slots = live
             .iter()
-            .map(|vector| Query::new(metric, vector))
+            .skip(stride / 2)
+            .step_by(stride)
+            .take(2 * QUERIES);
+        let items: Vec<SampleItem> = slots
+            .filter_map(|slot| {
+                Some(SampleItem {
+                    slot: *slot,
+                    vector: self.vector(*slot)?,
+                })
+            })
             .collect();
-        let Some(exact) = scan_all(&view, &biases, &queries, K, cancel) else {
-            return;
-        };
-        let measure = |coded: bool, curve: &mut Curve| {
-            for ef in WIDTHS {
-                let recalls: Vec<f64> = queries
-                    .iter()
-                    .zip(&exact)
-                    .map(|(query, exact)| {
-                        let found = find(query, ef, coded);
-                        let found = exact.iter().filter(|hit| found.contains(&hit.slot)).count();
-                        found as f64 / exact.len().max(1) as f64
-                    })
-                    .collect();
-                if cancel() {
-                    return false;
-                }
-                let reached = less_standard_error(&recalls);
-                curve.push((ef, reached));
-                if reached >= ENOUGH {
-                    break;
-                }
-            }
-            true
-        };
-        let mut curve = Curve::new();
-        let mut measured = measure(coded, &mut curve);
-        if measured && coded && narrowest(&curve, TARGET).is_none_or(|ef| ef >= WIDE) {
-            let mut on_numbers = vec![ON_NUMBERS];
-            measured = measure(false, &mut on_numbers);
-            let cheaper =
-                |coded| narrowest(&on_numbers, TARGET).is_some_and(|ef| NUMBERS_COST * ef <= coded);
-            if narrowest(&curve, TARGET).is_none_or(cheaper) {
-                curve = on_numbers;
-            }
-        }
-        if !measured {
-            return;
-        }
-        self.calibrations.set(metric.version, curve);
-    }
-
-    /// Strangers to the items of the view, always the same ones for the same items: half of them
-    /// among an item's neighbours, half on the way to an item far off.
-    fn sample(&self, view: &View, find: impl Fn(&[f32]) -> Vec<u32>) -> Vec<Vec<f32>> {
-        let live = view.live_slots();
-        let step = (live.len() / (2 * QUERIES)).max(1);
-        let slots = live.iter().skip(step / 2).step_by(step).take(2 * QUERIES);
-        let found: Vec<(u32, Vec<f32>)> = slots
-            .filter_map(|slot| Some((*slot, self.vector(*slot)?)))
-            .collect();
-        let (pairs, _) = found.as_chunks::<2>();
-        let stranger = |(i, [(slot, x), (_, far)]): (usize, &[(u32, Vec<f32>); 2])| {
-            let near: Vec<Vec<f32>> = find(x)
+        let (pairs, _) = items.as_chunks::<2>();
+        let queries = pairs.iter().enumerate().map(|(i, [item, distant])| {
+            let others = find(&item.vector)
                 .into_iter()
-                .filter(|other| other != slot)
-                .filter_map(|other| self.vector(other))
-                .collect();
-            let (Some(first), Some(last)) = (near.first(), near.last()) else {
-                return x.clone();
-            };
-            let (from, to, most) = if i % 2 == 0 {
-                (first, last, 1.0)
-            } else {
-                (x, far, 0.5)
-            };
-            let way = (square(x, first) / square(from, to)).sqrt();
-            let way = if way.is_finite() {
-                way.min(most) as f32
-            } else {
-                0.0
-            };
-            x.iter()
-                .zip(from.iter().zip(to))
-                .map(|(x, (a, b))| x + way * (b - a))
-                .collect()
-        };
-        pairs.iter().enumerate().map(stranger).collect()
+                .filter(|slot| *slot != item.slot);
+            let neighbours: Vec<Vec<f32>> = others.filter_map(|slot| self.vector(slot)).collect();
+            sample_query(i, &item.vector, &neighbours, &distant.vector)
+        });
+        queries.collect()
     }
 }
 
-/// The narrowest beam that reaches a recall.
-fn narrowest(curve: &Curve, recall: f64) -> Option<usize> {
-    curve
-        .iter()
-        .find(|(_, found)| *found >= recall)
-        .map(|(ef, _)| *ef)
+/// An item from which a sample query is made.
+struct SampleItem {
+    slot: Slot,
+    vector: Vec<f32>,
 }
 
-/// A mean, less its standard error.
+/// Query `i`: `x` moved by as much as its nearest neighbour is away, in the direction between two of
+/// its neighbours if `i` is even, else towards `distant`. `x` itself if it has no neighbours.
+fn sample_query(i: usize, x: &[f32], neighbours: &[Vec<f32>], distant: &[f32]) -> Vec<f32> {
+    let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
+        return x.to_vec();
+    };
+    let squared_length = squared_distance(x, first);
+    let (direction, max_share) = if i.is_multiple_of(2) {
+        (
+            Towards {
+                from: first,
+                to: last,
+            },
+            1.0,
+        )
+    } else {
+        let direction = Towards {
+            from: x,
+            to: distant,
+        };
+        (direction, MAX_SHARE_TO_DISTANT)
+    };
+    moved(x, squared_length, direction, max_share)
+}
+
+/// The direction from one vector to another.
+struct Towards<'a> {
+    from: &'a [f32],
+    to: &'a [f32],
+}
+
+/// `x` moved in a direction by the square root of `squared_length`, but at most by `max_share` of
+/// the difference that defines the direction.
+fn moved(x: &[f32], squared_length: f64, direction: Towards<'_>, max_share: f64) -> Vec<f32> {
+    let Towards { from, to } = direction;
+    let share = (squared_length / squared_distance(from, to)).sqrt();
+    let share = if share.is_finite() {
+        share.min(max_share) as f32
+    } else {
+        0.0
+    };
+    x.iter()
+        .zip(from.iter().zip(to))
+        .map(|(x, (from, to))| x + share * (to - from))
+        .collect()
+}
+
+/// The share of the exact neighbours that was found.
+fn share_found(exact: &[Neighbour], found: &[Slot]) -> f64 {
+    let count = exact
+        .iter()
+        .filter(|neighbour| found.contains(&Slot(neighbour.slot)))
+        .count();
+    count as f64 / exact.len().max(1) as f64
+}
+
+/// The mean of values, less its standard error.
 fn less_standard_error(values: &[f64]) -> f64 {
     let n = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / n;
@@ -241,12 +282,4 @@ fn less_standard_error(values: &[f64]) -> f64 {
         .sum::<f64>()
         / (n - 1.0).max(1.0);
     mean - (variance / n).sqrt()
-}
-
-/// Squared Euclidean distance.
-fn square(x: &[f32], y: &[f32]) -> f64 {
-    x.iter()
-        .zip(y)
-        .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
-        .sum()
 }

@@ -1,13 +1,16 @@
-//! What can be wrong with what the index is given.
+//! Errors of the index.
 
-/// Why the index did not do what it was asked.
+use crate::model::MAX_DIM;
+use crate::slot::Slot;
+
+/// Why the index refused a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum IndexError {
     /// A dimension outside the limits.
-    #[error("a dimension of {dim} is out of range; it is 1 to 4096")]
+    #[error("a dimension of {dim} is out of range; it is 1 to {MAX_DIM}")]
     DimensionLimit {
-        /// What was asked for.
+        /// The requested dimension.
         dim: usize,
     },
     /// A vector or query of another dimension.
@@ -18,21 +21,21 @@ pub(crate) enum IndexError {
         /// The vector's.
         found: usize,
     },
-    /// A number that is infinite or not a number.
+    /// A number that is infinite or NaN.
     #[error("number {position} of the vector is not finite")]
     NotFinite {
         /// Its position, from 0.
         position: usize,
     },
-    /// A slot that was given before or lies below one that was.
-    #[error("slot {slot} is not above the slots given before; the next free slot is {next}")]
+    /// A slot that was assigned before, or lies below one that was.
+    #[error("slot {slot} is not above the slots assigned before; the next free slot is {next}")]
     SlotOrder {
         /// The slot.
-        slot: u32,
-        /// The lowest slot that may be given.
-        next: u32,
+        slot: Slot,
+        /// The lowest slot that may be assigned.
+        next: Slot,
     },
-    /// The metric measures vectors of another dimension.
+    /// The metric is for vectors of another dimension.
     #[error(
         "metric {version} measures {found} numbers where this collection's vectors have {expected}"
     )]
@@ -44,28 +47,28 @@ pub(crate) enum IndexError {
         /// The metric's.
         found: usize,
     },
-    /// The record of a graph cannot be used. The items are not lost: they are linked again.
-    #[error("the graph of segment {segment} is damaged: {reason}; it will be linked again")]
+    /// The stored graph of a segment cannot be used. No items are lost: the graph is built again.
+    #[error("the graph of segment {segment} is damaged: {reason}; it will be built again")]
     Graph {
         /// The segment.
         segment: u64,
         /// What is wrong with it.
         reason: String,
     },
-    /// A row in a segment's image is not what was written. The items are not lost: the store has
-    /// them.
-    #[error("the image of segment {segment} is damaged")]
-    DamagedImage {
+    /// A row in a segment's file does not have the checksum it was written with. No items are lost:
+    /// the store holds them.
+    #[error("the file of segment {segment} is damaged")]
+    DamagedFile {
         /// The segment.
         segment: u64,
     },
-    /// The caller asked to stop.
+    /// The job was cancelled by its caller.
     #[error("cancelled; nothing was changed")]
     Cancelled,
 }
 
-impl From<super::link::Cancelled> for IndexError {
-    fn from(_: super::link::Cancelled) -> Self {
+impl From<crate::index::graph::build::Cancelled> for IndexError {
+    fn from(_: crate::index::graph::build::Cancelled) -> Self {
         Self::Cancelled
     }
 }

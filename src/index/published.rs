@@ -1,9 +1,9 @@
-//! The hand-over of states from writers, one at a time, to readers, who never wait.
+//! A value that writers replace, one at a time, and readers load without waiting.
 //!
-//! A writer derives the next state from the last and publishes it in one step; a reader keeps the
-//! state that it took for as long as it likes. What a state refers to is written before the state
-//! is published, and never changed after: a reader that took the state sees all of it. `tests/loom`
-//! tries this file in every order of two writers and a reader.
+//! A writer derives the next value from the last and publishes it in one step; a reader holds the
+//! value that it loaded for as long as it needs. Whatever a value refers to is written before the
+//! value is published and never changes afterwards, so a reader sees all of it. `tests/loom` checks
+//! this file under every interleaving of two writers and a reader.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use loom::sync::Mutex;
 #[cfg(loom)]
 use std::sync::PoisonError;
 
-/// A state and the right to change it.
+/// A published value and the lock of its writers.
 #[derive(Debug)]
 pub(crate) struct Published<T> {
     current: ArcSwap<T>,
-    /// Held while a state is derived from the last and published.
+    /// Held while the next value is derived and published.
     writer: Mutex<()>,
 }
 
@@ -36,17 +36,17 @@ impl<T: Clone> Published<T> {
         }
     }
 
-    /// The last state, for a moment.
+    /// The current value, borrowed for a short time.
     pub(crate) fn load(&self) -> Guard<Arc<T>> {
         self.current.load()
     }
 
-    /// The last state, for longer.
+    /// The current value, shared.
     pub(crate) fn load_full(&self) -> Arc<T> {
         self.current.load_full()
     }
 
-    /// Publishes what `change` makes of the last state.
+    /// Publishes the current value as changed by `change`.
     pub(crate) fn update(&self, change: impl FnOnce(&mut T)) {
         let Ok(()) = self.try_update(|state| {
             change(state);
@@ -54,7 +54,11 @@ impl<T: Clone> Published<T> {
         });
     }
 
-    /// Publishes what `change` makes of the last state, unless it refuses: then nothing is changed.
+    /// Publishes the current value as changed by `change`, unless `change` fails: then nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// The error of `change`.
     pub(crate) fn try_update<E>(
         &self,
         change: impl FnOnce(&mut T) -> Result<(), E>,

@@ -2,58 +2,60 @@
 
 use serde::Serialize;
 
-use super::write::Shared;
+use crate::index::shared::Shared;
 
 /// Sizes of an index.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct IndexStats {
-    /// The linked parts.
+    /// The sealed segments.
     pub(crate) segments: Vec<SegmentStats>,
-    /// Items in heads, dead ones included.
-    pub(crate) head: usize,
-    /// Dead items that parts still hold.
+    /// Items in growing segments, deleted ones included.
+    pub(crate) growing: usize,
+    /// Deleted items that segments still hold.
     pub(crate) deleted: usize,
-    /// Bytes of memory held.
+    /// Bytes held in memory.
     pub(crate) memory_bytes: usize,
-    /// Bytes of mapped images, of which the system keeps in memory what is used.
+    /// Bytes of mapped segment files. The system keeps the pages that are used in memory.
     pub(crate) mapped_bytes: usize,
 }
 
-/// Sizes of one linked part.
+/// Sizes of a sealed segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct SegmentStats {
-    /// Items, dead ones included.
+    /// Items, deleted ones included.
     pub(crate) items: usize,
-    /// Bytes, in memory of our own or mapped.
+    /// Bytes, in memory or mapped.
     pub(crate) bytes: usize,
-    /// The metric that it was linked under.
+    /// Version of the metric that its graph was built under.
     pub(crate) metric: u32,
 }
 
 impl Shared {
     /// See [`Index::stats`](super::Index::stats).
     pub(crate) fn stats(&self) -> IndexStats {
-        let view = self.view.load();
-        let segments: Vec<SegmentStats> = view
-            .segments
-            .iter()
-            .map(|part| SegmentStats {
-                items: part.segment.len(),
-                bytes: part.segment.bytes() + part.segment.mapped_bytes(),
-                metric: part.segment.linked_under,
+        let snapshot = self.snapshot.load();
+        let sealed = || snapshot.sealed.iter().map(|view| &view.segment);
+        let segments: Vec<SegmentStats> = sealed()
+            .map(|segment| SegmentStats {
+                items: segment.len(),
+                bytes: segment.bytes() + segment.mapped_bytes(),
+                metric: segment.built_under,
             })
             .collect();
-        let linked: usize = view.segments.iter().map(|part| part.segment.bytes()).sum();
-        let heads: usize = view.heads.iter().map(|h| h.head.bytes(h.len)).sum();
+        let sealed_bytes: usize = sealed().map(|segment| segment.bytes()).sum();
+        let growing_bytes: usize = snapshot
+            .growing
+            .iter()
+            .map(|view| view.segment.bytes(view.len))
+            .sum();
         IndexStats {
-            head: view.heads.iter().map(|h| h.len).sum(),
-            deleted: view.held() - view.live,
-            memory_bytes: linked + heads + view.dead.bytes() + self.biases.bytes(),
-            mapped_bytes: view
-                .segments
-                .iter()
-                .map(|part| part.segment.mapped_bytes())
-                .sum(),
+            growing: snapshot.growing.iter().map(|view| view.len).sum(),
+            deleted: snapshot.held() - snapshot.live,
+            memory_bytes: sealed_bytes
+                + growing_bytes
+                + snapshot.dead.bytes()
+                + self.biases.bytes(),
+            mapped_bytes: sealed().map(|segment| segment.mapped_bytes()).sum(),
             segments,
         }
     }

@@ -13,10 +13,10 @@ use super::Items;
 use super::ids::{Ids, StoredIds};
 use crate::error::{Error, Result};
 use crate::index::{
-    self, Config, Curve, Expected, Index, IndexError, Part, RowFormat, SegmentRecord, Segments,
+    self, Config, Curve, Expected, Index, IndexError, RowFormat, Section, SegmentRecord, Segments,
     Versioned,
 };
-use crate::metric::Distance;
+use crate::model::Distance;
 use crate::model::prepare;
 use crate::persist::{Manifest, Precision, SegmentFile, SegmentFiles, Stamp, Tables};
 
@@ -47,13 +47,13 @@ pub(crate) struct StillGuard<'a> {
 #[derive(Debug)]
 struct IndexedFile(SegmentFile);
 
-impl index::Image for IndexedFile {
-    fn part(&self, part: Part) -> &[u8] {
-        self.0.section(part as usize)
+impl index::SegmentFile for IndexedFile {
+    fn section(&self, section: Section) -> &[u8] {
+        self.0.section(section as usize)
     }
 
-    fn verify(&self, part: Part, range: Range<usize>) -> bool {
-        self.0.verify(part as usize, range)
+    fn verify(&self, section: Section, range: Range<usize>) -> bool {
+        self.0.verify(section as usize, range)
     }
 
     fn is_damaged(&self) -> bool {
@@ -62,8 +62,8 @@ impl index::Image for IndexedFile {
 }
 
 /// A segment file for the index, which reads its rows at scattered places.
-pub(crate) fn for_index(file: SegmentFile) -> Arc<dyn index::Image> {
-    file.advise_scattered(Part::Rows as usize);
+pub(crate) fn for_index(file: SegmentFile) -> Arc<dyn index::SegmentFile> {
+    file.advise_scattered(Section::Rows as usize);
     Arc::new(IndexedFile(file))
 }
 
@@ -121,7 +121,7 @@ impl SavedGraph {
             transaction.remove_manifest();
         }
         for id in ids.iter().filter(|id| !saved.segments.contains(id)) {
-            if let Some(record) = segments.export(*id) {
+            if let Some(record) = segments.record(*id) {
                 transaction.put_segment(*id, &record.chunks);
             }
         }
@@ -129,7 +129,7 @@ impl SavedGraph {
             .iter()
             .filter(|(version, curve)| saved.calibrations.get(version) != Some(curve))
         {
-            transaction.put_calibration(*version, curve)?;
+            transaction.put_calibration(*version, &curve.to_stored())?;
         }
         for version in saved
             .calibrations
@@ -157,7 +157,7 @@ impl SavedGraph {
     fn save_segment_files(
         &self,
         segments: &Segments<'_>,
-    ) -> Result<Vec<(u64, Arc<dyn index::Image>)>> {
+    ) -> Result<Vec<(u64, Arc<dyn index::SegmentFile>)>> {
         let mut saved = self.lock();
         if saved.segments != segments.ids() {
             return Ok(Vec::new());
@@ -180,12 +180,12 @@ impl SavedGraph {
                 .files
                 .get(&id)
                 .copied()
-                .filter(|_| segments.is_mapped(id));
+                .filter(|_| segments.is_in_file(id));
             let stamp = if let Some(stamp) = known {
                 stamp
             } else {
                 // The contents of a damaged file must not get checksums that fit.
-                let Some(parts) = segments.image(id) else {
+                let Some(parts) = segments.file_sections(id) else {
                     return Ok(Vec::new());
                 };
                 let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
@@ -198,7 +198,7 @@ impl SavedGraph {
         let manifest = Manifest {
             ids,
             segments: files,
-            unsealed_from: segments.unlinked_from(),
+            unsealed_from: segments.unsealed_from(),
         };
         let mut transaction = self.tables.write();
         transaction.put_manifest(&manifest, |slot| slots.binary_search(&slot).is_ok())?;
@@ -219,7 +219,7 @@ impl SavedGraph {
             }
         }));
         let saver = Arc::clone(self);
-        config.on_calm = Some(Arc::new(move |segments| {
+        config.on_idle = Some(Arc::new(move |segments| {
             saver.save_segment_files(segments).unwrap_or_else(|error| {
                 tracing::warn!(%error, "segment files could not be written; the next opening reads the records");
                 Vec::new()
@@ -312,7 +312,7 @@ fn map(
         ids.set(*slot, id);
     }
     let ids = Arc::new(ids);
-    let calibrations = tables.calibrations()?;
+    let calibrations = calibrations(tables)?;
     let known = segments.iter().map(|(id, _)| *id).collect();
     let graph = SavedGraph::new(
         tables,
@@ -349,6 +349,14 @@ fn map(
     Ok(Opened { ids, graph, index })
 }
 
+/// The stored calibrations, by metric version.
+fn calibrations(tables: &Tables) -> Result<BTreeMap<u32, Curve>> {
+    let stored = tables.calibrations()?.into_iter();
+    Ok(stored
+        .map(|(version, points)| (version, Curve::from_stored(points)))
+        .collect())
+}
+
 /// The damaged segment files of a collection, each with the damage.
 pub(super) fn check_segment_files(
     tables: &Tables,
@@ -379,7 +387,7 @@ pub(super) fn check_segment_files(
                 .flatten()
                 .map(|vector| prepare(distance, vector))
         };
-        if let Err(error) = index::check_image(id, &for_index(file), expected, vector) {
+        if let Err(error) = index::check_segment_file(id, &for_index(file), expected, vector) {
             wrong.push((format!("the file of segment {id}"), error.to_string()));
         }
     }
@@ -443,7 +451,7 @@ fn restore(
         .map(|(id, chunks)| SegmentRecord { id, chunks })
         .collect();
     let mut known: Vec<u64> = records.iter().map(|r| r.id).collect();
-    let calibrations = tables.calibrations()?;
+    let calibrations = calibrations(tables)?;
     let saved = Saved {
         segments: known.clone(),
         calibrations,
@@ -479,14 +487,14 @@ impl Items {
         cancel: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         self.index
-            .relink(progress, cancel)
+            .optimize(progress, cancel)
             .map_err(|e| self.index_error(e))?;
         self.settle()
     }
 
     /// An error of the index as one of the crate. On a damaged segment file, all files are removed.
     pub(super) fn index_error(&self, error: IndexError) -> Error {
-        if let IndexError::DamagedImage { segment } = error
+        if let IndexError::DamagedFile { segment } = error
             && let Err(error) = self.graph.drop_segment_files()
         {
             tracing::warn!(segment, %error, "a damaged segment file could not be removed");
@@ -534,7 +542,7 @@ impl Drop for Items {
 pub(super) fn from_index(error: IndexError) -> Error {
     match error {
         IndexError::Cancelled => Error::Cancelled,
-        IndexError::DamagedImage { segment } => Error::Damaged {
+        IndexError::DamagedFile { segment } => Error::Damaged {
             part: format!("the file of segment {segment}"),
             reason: "a checksum does not fit; open the store again: the file is made anew from the database"
                 .to_owned(),

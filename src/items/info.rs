@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::metric::Distance;
+use crate::model::Distance;
 use crate::model::MAX_DIM;
 use crate::persist::{CollectionRecord, Precision};
 

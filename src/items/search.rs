@@ -6,7 +6,7 @@ use super::read::parse_meta;
 use super::{Items, Matching};
 use crate::error::{Error, Result};
 use crate::index::{self, Found, SearchParams};
-use crate::model::{Hit, Hits, Plan, Query, Versioned};
+use crate::model::{Execution, Hit, Hits, Query, Versioned};
 
 /// What one query is answered with, besides its vector and its metric.
 #[derive(Clone, Copy)]
@@ -49,11 +49,11 @@ impl Items {
             .index
             .search(&for_index(metric), vector, &params)
             .map_err(|e| self.index_error(e))?;
-        let plan = Plan {
+        let execution = Execution {
             visited: found.evaluations,
             ef: found.ef,
             micros: started.elapsed().as_micros() as u64,
-            plan: found.plan.to_owned(),
+            plan: found.plan,
             expected: found.expected,
             matching: request.matching.map(|m| m.slots.len() as usize),
             complete: found.complete,
@@ -67,7 +67,7 @@ impl Items {
         Ok(Hits {
             hits: hits.into_iter().map(|named| named.hit).collect(),
             metric: metric.version,
-            plan,
+            execution,
         })
     }
 
@@ -96,7 +96,7 @@ impl Items {
                 if let Some(vector) = slot.first().and_then(|slot| self.index.vector(*slot)) {
                     return Ok(vector);
                 }
-                self.index.check_images().map_err(|e| self.index_error(e))?;
+                self.index.check_files().map_err(|e| self.index_error(e))?;
                 // The item was replaced or removed since its slot was read.
                 Err(Error::UnknownId {
                     collection: self.name.clone(),

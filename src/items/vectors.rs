@@ -29,7 +29,7 @@ impl Vectors for Items {
         let found: Vec<Option<Vec<f32>>> = ids.iter().map(vector).collect::<Result<_>>()?;
         if found.iter().any(Option::is_none) {
             // An item whose vector cannot be read is not one that is gone.
-            self.index.check_images().map_err(|e| self.index_error(e))?;
+            self.index.check_files().map_err(|e| self.index_error(e))?;
         }
         Ok(found)
     }

@@ -3,6 +3,7 @@
 //! Types of this module that derive `Serialize` and end in `Record`, and [`LoggedJudgement`], are
 //! what the storage module encodes: the order of their fields is part of the format on disk.
 
+mod distance;
 mod ids;
 mod item;
 mod judgement;
@@ -12,12 +13,13 @@ pub(crate) mod time;
 mod vector;
 mod version;
 
+pub use distance::Distance;
 pub use ids::{JudgementId, VersionId};
 pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
 pub(crate) use item::{check_id, depth};
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
 pub(crate) use logged::{LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash_vector};
-pub use query::{DEFAULT_RECALL, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub(crate) use vector::{VectorRules, prepare, rows};
 pub(crate) use version::{Active, VersionRecord, Versioned};
 pub use version::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict, Version};

@@ -1,5 +1,6 @@
-//! What is asked, and what comes back.
+//! Queries, the hits that answer them, and how a search was executed.
 
+use std::fmt;
 use std::ops::Deref;
 
 use ndarray::ArrayView1;
@@ -12,7 +13,7 @@ use super::VersionId;
 pub const MAX_K: usize = 10_000;
 
 /// The recall that a search aims at unless it names one.
-pub const DEFAULT_RECALL: f64 = crate::index::TARGET;
+pub const DEFAULT_RECALL: f64 = 0.95;
 
 /// A query: a text, a vector, or an item that is already stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,29 +119,70 @@ pub struct Hits {
     pub hits: Vec<Hit>,
     /// The version of the metric that ranked them.
     pub metric: VersionId,
-    /// How the answer was found.
-    pub plan: Plan,
+    /// How the search was executed.
+    pub execution: Execution,
 }
 
-/// How an answer was found.
+/// How the index searches its segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Plan {
+    /// There was nothing to search: no items, or no hits wanted.
+    Empty,
+    /// All items are scanned.
+    Scan,
+    /// The items that pass the filter are scanned.
+    FilterScan,
+    /// A graph is walked.
+    Graph,
+    /// A graph is walked, and only items that pass the filter are found.
+    FilterGraph,
+}
+
+impl Plan {
+    /// The name of the plan, as in the command line's output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Scan => "scan",
+            Self::FilterScan => "filter scan",
+            Self::Graph => "graph",
+            Self::FilterGraph => "filter graph",
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Plan {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// How a search was executed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Plan {
-    /// Distance evaluations.
+pub struct Execution {
+    /// Number of distances computed.
     pub visited: usize,
-    /// The width of the beam, where one was used.
+    /// Width of the beam.
     pub ef: usize,
-    /// Microseconds inside the index.
+    /// Microseconds in the index.
     pub micros: u64,
-    /// Which way the index went: `empty`, `scan`, `filter scan`, `graph` or `filter graph`.
-    pub plan: String,
-    /// Distance evaluations that the way was expected to take.
+    /// How the segments were searched.
+    pub plan: Plan,
+    /// Number of distances that the plan was expected to compute.
     #[serde(skip)]
     pub expected: usize,
-    /// Items that pass the filter, where there is one.
+    /// Number of items that pass the filter, if there is one.
     #[serde(skip)]
     pub matching: Option<usize>,
-    /// Whether the search ran to its end.
+    /// False if the search was cancelled before it was done.
     pub complete: bool,
 }
 

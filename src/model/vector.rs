@@ -3,7 +3,7 @@
 use ndarray::Array2;
 
 use crate::error::{Error, Result};
-use crate::metric::Distance;
+use crate::model::Distance;
 use crate::sum::dot;
 
 /// The rules that vectors of one collection follow.

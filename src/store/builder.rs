@@ -9,7 +9,7 @@ use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::items::{CollectionInfo, check_encoder};
 use crate::learning::{History, check_user_share};
-use crate::metric::Distance;
+use crate::model::Distance;
 use crate::model::{Item, MAX_DIM, MAX_ID_BYTES};
 use crate::persist::{CollectionRecord, Database, Precision};
 

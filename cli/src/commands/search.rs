@@ -149,10 +149,10 @@ fn answer(
     let hits = search.run()?;
     if out.is_json() {
         let found = args.explain_search.then(|| Found {
-            visited: hits.plan.visited,
-            ef: hits.plan.ef,
-            micros: hits.plan.micros,
-            plan: &hits.plan.plan,
+            visited: hits.execution.visited,
+            ef: hits.execution.ef,
+            micros: hits.execution.micros,
+            plan: hits.execution.plan.name(),
         });
         return Ok(out.json(&Answer {
             query: name,
@@ -181,19 +181,19 @@ fn answer(
         out.line(table(&hits))?;
     }
     if args.explain_search {
-        let plan = &hits.plan;
+        let execution = &hits.execution;
         out.line(format_args!(
             "  {DIM}{} of {} distances computed ({} expected{}), ef {}, {}, {}{DIM:#}",
-            count(plan.visited as u64),
+            count(execution.visited as u64),
             count(collection.len() as u64),
-            count(plan.expected as u64),
-            plan.matching.map_or_else(String::new, |n| format!(
+            count(execution.expected as u64),
+            execution.matching.map_or_else(String::new, |n| format!(
                 ", {} pass the filter",
                 count(n as u64)
             )),
-            plan.ef,
-            millis(plan.micros as f64 / 1000.0),
-            plain(&plan.plan)
+            execution.ef,
+            millis(execution.micros as f64 / 1000.0),
+            execution.plan
         ))?;
     }
     Ok(())

@@ -212,7 +212,7 @@ fn judge(collection: &Collection, corpus: &Corpus) -> Result<Judged, Failure> {
     let mut micros = 0;
     for query in corpus.judged.iter().map(|&at| &corpus.glosses[at]) {
         let hits = collection.search(Query::like(&query.id)).k(K).run()?;
-        micros += hits.plan.micros;
+        micros += hits.execution.micros;
         let shown: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
         for &id in &shown {
             let good = corpus.label(id) == Some(query.label);
@@ -278,7 +278,7 @@ fn compare(known: &[Hits], again: &[Hits], micros_euclidean: f64) -> Same {
         .zip(again)
         .filter(|(a, b)| a.metric == b.metric && a.hits == b.hits)
         .count();
-    let micros: u64 = again.iter().map(|hits| hits.plan.micros).sum();
+    let micros: u64 = again.iter().map(|hits| hits.execution.micros).sum();
     Same {
         queries: known.len(),
         answers: known.iter().map(|hits| hits.hits.len()).sum(),

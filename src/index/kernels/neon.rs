@@ -13,8 +13,8 @@ use std::arch::aarch64::{
 use std::arch::is_aarch64_feature_detected;
 
 use super::{Kernels, TO_BYTES, TO_NIBBLES};
-use crate::index::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
-use crate::index::rows::Block;
+use crate::index::layout::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
+use crate::index::layout::rows::Block;
 
 /// The NEON kernels, where the machine has them.
 pub(super) fn neon() -> Option<Kernels> {

@@ -1,9 +1,9 @@
-//! The kernels in plain Rust: sixteen running sums, which compilers turn into whatever vectors the
-//! target has.
+//! Kernels in plain Rust: sixteen running sums, which compilers turn into the target's vector
+//! instructions.
 
 use super::{Kernels, TO_BYTES, TO_NIBBLES};
-use crate::index::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
-use crate::index::rows::{Block, LANES};
+use crate::index::layout::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
+use crate::index::layout::rows::{Block, LANES};
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "portable",

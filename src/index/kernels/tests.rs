@@ -1,6 +1,8 @@
 use super::available;
-use crate::index::codes::{CODE_BYTES, CodeBlock, CodeRows, WEIGHT_LANES, WeightBlock, Width};
-use crate::index::rows::pack;
+use crate::index::layout::codes::{
+    CODE_BYTES, CodeBits, CodeBlock, CodeRows, WEIGHT_LANES, WeightBlock,
+};
+use crate::index::layout::rows::pack;
 use crate::index::tests::Random;
 
 /// Checks one pair against f64: the error stays below n rounding steps of the sum of absolute
@@ -82,7 +84,7 @@ fn code_kernels_agree_to_the_bit() {
         // The largest weights whose products fit: all of one sign, all codes as large as can be,
         // and random ones.
         let most = (i32::MAX / 256 / n).min(i32::from(i16::MAX)) as i16;
-        for (width, largest) in [(Width::Four, 15), (Width::Eight, 255)] {
+        for (bits, largest) in [(CodeBits::Four, 15), (CodeBits::Eight, 255)] {
             for kind in 0..4 {
                 let weight = |random: &mut Random| match kind {
                     0 => most,
@@ -101,14 +103,14 @@ fn code_kernels_agree_to_the_bit() {
                 let rows: Vec<Vec<u8>> = (0..7)
                     .map(|_| (0..n).map(|_| code(&mut random)).collect())
                     .collect();
-                code_kernels_sum(width, &weights, &rows);
+                code_kernels_sum(bits, &weights, &rows);
             }
         }
     }
 }
 
 /// Checks the kernels' sums for more rows than four at a time and for fewer, some of them twice.
-fn code_kernels_sum(width: Width, weights: &[i16], rows: &[Vec<u8>]) {
+fn code_kernels_sum(bits: CodeBits, weights: &[i16], rows: &[Vec<u8>]) {
     let exact: Vec<i32> = rows
         .iter()
         .map(|row| {
@@ -118,9 +120,9 @@ fn code_kernels_sum(width: Width, weights: &[i16], rows: &[Vec<u8>]) {
                 .sum::<i64>() as i32
         })
         .collect();
-    let stride = width.blocks(weights.len());
+    let stride = bits.blocks(weights.len());
     let mut padded = weights.to_vec();
-    padded.resize(stride * width.lanes(), 0);
+    padded.resize(stride * bits.lanes(), 0);
     let padded: Vec<WeightBlock> = padded
         .as_chunks::<WEIGHT_LANES>()
         .0
@@ -130,11 +132,11 @@ fn code_kernels_sum(width: Width, weights: &[i16], rows: &[Vec<u8>]) {
         .collect();
     let mut blocks = vec![CodeBlock([0; CODE_BYTES]); stride * rows.len()];
     for (row, blocks) in rows.iter().zip(blocks.chunks_mut(stride)) {
-        width.pack(row, blocks);
+        bits.pack(row, blocks);
     }
     let ids = [6, 0, 3, 1, 2, 2, 5, 4];
     for kernels in available() {
-        let kernel = kernels.codes(width);
+        let kernel = kernels.codes(bits);
         for count in 0..=ids.len() {
             let mut sums = vec![0; count];
             kernel(
@@ -147,7 +149,7 @@ fn code_kernels_sum(width: Width, weights: &[i16], rows: &[Vec<u8>]) {
             assert_eq!(
                 sums,
                 exact,
-                "{} {width:?} at {} of {count}",
+                "{} {bits:?} at {} of {count}",
                 kernels.name,
                 weights.len()
             );
@@ -165,11 +167,11 @@ fn loops() {
         .unwrap_or(1);
     let mut random = Random::new(1);
     let (a, b) = (pack(&random.vector(384)), pack(&random.vector(384)));
-    let weights = |width: Width| {
-        vec![WeightBlock([3; WEIGHT_LANES]); width.blocks(384) * width.lanes() / WEIGHT_LANES]
+    let weights = |bits: CodeBits| {
+        vec![WeightBlock([3; WEIGHT_LANES]); bits.blocks(384) * bits.lanes() / WEIGHT_LANES]
     };
-    let codes = |width: Width| vec![CodeBlock([200; CODE_BYTES]); 4 * width.blocks(384)];
-    let (few, many) = (Width::Four, Width::Eight);
+    let codes = |bits: CodeBits| vec![CodeBlock([200; CODE_BYTES]); 4 * bits.blocks(384)];
+    let (few, many) = (CodeBits::Four, CodeBits::Eight);
     let (few_weights, many_weights, few_codes, many_codes) =
         (weights(few), weights(many), codes(few), codes(many));
     let kernels = available()[0];

@@ -20,8 +20,8 @@ use std::arch::x86_64::{
 };
 
 use super::{Kernels, TO_BYTES, TO_NIBBLES, by_fours};
-use crate::index::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
-use crate::index::rows::{Block, LANES};
+use crate::index::layout::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
+use crate::index::layout::rows::{Block, LANES};
 
 /// The AVX2 kernels, where the machine has them.
 pub(super) fn avx2() -> Option<Kernels> {
@@ -62,7 +62,7 @@ pub(super) fn avx512() -> Option<Kernels> {
     })
 }
 
-/// Asks for the first lines of a row.
+/// Asks the processor to load the first cache lines of a row.
 #[inline]
 pub(super) fn prefetch<T>(row: &[T]) {
     const LINE: usize = 64;

@@ -1,4 +1,4 @@
-//! Figures, not tests: run with `cargo test --release figures -- --ignored --nocapture`.
+//! Measurements, not tests: run with `cargo test --release figures -- --ignored --nocapture`.
 
 use std::time::Instant;
 
@@ -87,9 +87,9 @@ fn figures_glove_100k() {
     let metric = euclid(100);
     let expected = truth(&index, &metric, &queries);
     let (start, cpu) = (Instant::now(), cpu_seconds());
-    index.link_now(&|_| (), &|| false).unwrap();
+    index.seal_now(&|_| (), &|| false).unwrap();
     eprintln!(
-        "link + refine: {:.1} s, {:.1} cpu-s",
+        "build: {:.1} s, {:.1} cpu-s",
         start.elapsed().as_secs_f64(),
         cpu_seconds() - cpu
     );
@@ -115,9 +115,9 @@ fn figures_glove_100k() {
         index.with_segments(|s| s.calibrations())
     );
     let cpu = cpu_seconds();
-    index.relink(&|_| (), &|| false).unwrap();
+    index.optimize(&|_| (), &|| false).unwrap();
     eprintln!(
-        "condition 100, relinked in {:.1} cpu-s:",
+        "condition 100, rebuilt in {:.1} cpu-s:",
         cpu_seconds() - cpu
     );
     curve(&index, &learned, &queries, &expected);

@@ -1,15 +1,16 @@
-//! Properties of the whole index, and what the tests of its rooms share.
+//! Tests of the whole index, and what the tests of its modules share.
 
 #![allow(
     clippy::cast_lossless,
     clippy::needless_for_each,
     clippy::redundant_closure_for_method_calls,
     clippy::type_complexity,
-    reason = "tests are read once, from top to bottom"
+    reason = "clarity of tests"
 )]
 
+mod background;
 mod figures;
-mod images;
+mod files;
 mod model;
 mod persistence;
 mod recall;
@@ -61,7 +62,7 @@ impl Metric for Euclid {
     }
 }
 
-/// Minus the dot product: no metric, but a distance that indexes are asked for.
+/// Minus the dot product, a distance that is not a metric.
 #[derive(Debug)]
 pub(crate) struct Dot(pub(crate) usize);
 
@@ -192,12 +193,13 @@ pub(crate) fn mahalanobis(dim: usize, condition: f64, version: u32) -> Versioned
     }
 }
 
-/// A configuration with small parts, so that every path is walked, and no thread of its own.
-pub(crate) fn small(dim: usize, head_capacity: usize, graph_from: usize) -> Config {
+/// A configuration with small segments, so that every path is taken, and without a maintenance
+/// thread.
+pub(crate) fn small(dim: usize, growing_capacity: usize, graph_from: usize) -> Config {
     Config {
-        head_capacity,
+        growing_capacity,
         graph_from,
-        link_from: usize::MAX,
+        seal_from: usize::MAX,
         background: false,
         ..Config::new(Arc::new(Euclid(dim)))
     }
@@ -210,7 +212,7 @@ pub(crate) fn params(k: usize) -> SearchParams<'static> {
     }
 }
 
-/// Adds `vectors` with slots from `first`.
+/// Adds `vectors` in the slots from `first` on.
 pub(crate) fn add(index: &Index, first: u32, vectors: &[Vec<f32>]) {
     let items: Vec<(u32, &[f32])> = vectors
         .iter()
@@ -235,7 +237,7 @@ pub(crate) fn exact<'a>(
     all
 }
 
-/// The folder of test data, if it is there.
+/// The path of a file of test data, if it exists.
 pub(crate) fn data(path: &str) -> Option<PathBuf> {
     let root = std::env::var_os("AFFINIS_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data")),

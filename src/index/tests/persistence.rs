@@ -1,19 +1,20 @@
-//! Graphs as bytes: what was written is read back bit for bit, and hostile bytes are refused, never
+//! Segment records: a stored graph is read back bit for bit, and hostile bytes are refused, never
 //! followed.
 
 use super::{Random, add, euclid, params, small};
 use crate::index::{Index, IndexError, SearchParams, SegmentRecord};
+use crate::model::Plan;
 
-fn linked(dim: usize, count: usize) -> (Index, Vec<Vec<f32>>, Vec<SegmentRecord>) {
+fn sealed(dim: usize, count: usize) -> (Index, Vec<Vec<f32>>, Vec<SegmentRecord>) {
     let mut random = Random::new(21);
     let vectors: Vec<Vec<f32>> = (0..count).map(|_| random.vector(dim)).collect();
     let index = Index::new(dim, small(dim, 500, 10_000)).unwrap();
     add(&index, 0, &vectors);
-    index.link_now(&|_| (), &|| false).unwrap();
+    index.seal_now(&|_| (), &|| false).unwrap();
     let records = index
         .with_segments(|s| s.ids())
         .into_iter()
-        .filter_map(|id| index.with_segments(|s| s.export(id)))
+        .filter_map(|id| index.with_segments(|s| s.record(id)))
         .collect();
     (index, vectors, records)
 }
@@ -23,8 +24,8 @@ fn items(vectors: &[Vec<f32>]) -> impl Iterator<Item = (u32, &[f32])> {
 }
 
 #[test]
-fn a_restored_index_answers_bit_for_bit_the_same_without_linking() {
-    let (index, vectors, records) = linked(12, 3000);
+fn a_restored_index_answers_bit_for_bit_the_same_without_building_graphs() {
+    let (index, vectors, records) = sealed(12, 3000);
     assert!(
         records
             .iter()
@@ -39,12 +40,12 @@ fn a_restored_index_answers_bit_for_bit_the_same_without_linking() {
         opened.index.with_segments(|s| s.ids()),
         index.with_segments(|s| s.ids())
     );
-    assert_eq!(opened.index.stats().head, 0);
+    assert_eq!(opened.index.stats().growing, 0);
     let again: Vec<SegmentRecord> = opened
         .index
         .with_segments(|s| s.ids())
         .into_iter()
-        .filter_map(|id| opened.index.with_segments(|s| s.export(id)))
+        .filter_map(|id| opened.index.with_segments(|s| s.record(id)))
         .collect();
     assert_eq!(again, records);
     let mut random = Random::new(5);
@@ -59,13 +60,13 @@ fn a_restored_index_answers_bit_for_bit_the_same_without_linking() {
             opened.index.search(&euclid(12), &query, &narrow),
         );
         assert_eq!(a, b);
-        assert_eq!(a.unwrap().plan, "graph");
+        assert_eq!(a.unwrap().plan, Plan::Graph);
     }
 }
 
 #[test]
-fn items_that_are_gone_are_cut_out_of_the_graph() {
-    let (_, vectors, records) = linked(12, 3000);
+fn missing_items_are_cut_out_of_the_graph() {
+    let (_, vectors, records) = sealed(12, 3000);
     let living: Vec<(u32, &[f32])> = items(&vectors).filter(|(slot, _)| slot % 3 != 0).collect();
     let opened = Index::restore(
         12,
@@ -78,7 +79,7 @@ fn items_that_are_gone_are_cut_out_of_the_graph() {
     assert_eq!(opened.refused, []);
     let index = opened.index;
     assert_eq!(
-        (index.len(), index.stats().deleted, index.stats().head),
+        (index.len(), index.stats().deleted, index.stats().growing),
         (2000, 0, 0)
     );
     let mut found = 0;
@@ -102,7 +103,7 @@ fn items_that_are_gone_are_cut_out_of_the_graph() {
 
 #[test]
 fn damaged_graphs_are_refused_and_their_items_still_answer() {
-    let (_, vectors, records) = linked(4, 700);
+    let (_, vectors, records) = sealed(4, 700);
     let record = &records[0];
     let mut random = Random::new(9);
     let open = |record: SegmentRecord, next_slot: u32| {
@@ -122,7 +123,7 @@ fn damaged_graphs_are_refused_and_their_items_still_answer() {
         assert_eq!(found.hits[0].slot, 33);
         opened.refused
     };
-    // A flipped bit anywhere is caught by the checksum.
+    // The checksum detects any flipped bit.
     for _ in 0..50 {
         let mut bad = record.clone();
         let at = random.below(bad.chunks[0].len());
@@ -163,7 +164,7 @@ fn damaged_graphs_are_refused_and_their_items_still_answer() {
     ] {
         assert_eq!(open(SegmentRecord { id: 7, chunks: bad }, 700).len(), 1);
     }
-    let (_, _, many) = linked(4, 9000);
+    let (_, _, many) = sealed(4, 9000);
     let mut swapped = many[0].clone();
     assert!(swapped.chunks.len() > 2);
     swapped.chunks.swap(0, 1);
@@ -171,8 +172,8 @@ fn damaged_graphs_are_refused_and_their_items_still_answer() {
 }
 
 #[test]
-fn two_graphs_with_one_item_are_not_both_used() {
-    let (_, vectors, mut records) = linked(4, 700);
+fn of_two_graphs_with_one_item_only_one_is_used() {
+    let (_, vectors, mut records) = sealed(4, 700);
     let mut twin = records[0].clone();
     twin.id += 1000;
     let body = &mut twin.chunks[0];
@@ -185,7 +186,7 @@ fn two_graphs_with_one_item_are_not_both_used() {
         matches!(&opened.refused[..], [(_, IndexError::Graph { reason, .. })] if reason.contains("another segment"))
     );
     assert_eq!(opened.index.len(), 700);
-    // Slots that were never given are refused too.
+    // Slots that were never assigned are refused too.
     let opened = Index::restore(
         4,
         small(4, 500, 10_000),

@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::{Random, add, euclid, exact, mahalanobis, npy, params, small};
 use crate::index::{Config, Index, SearchParams, Versioned};
+use crate::model::Plan;
 
 /// Share of the exact ten nearest among the ten found, over rows that were left out of the index.
 fn recall(
@@ -87,17 +88,17 @@ fn defaults_reach_the_recall_target_on_text_under_any_metric() {
 fn graphs_reach_the_recall_target_on_text() {
     for (items, queries) in sets() {
         for (name, config) in [
-            ("head", small(384, 8192, 100)),
-            ("segment", small(384, 1000, 100_000)),
+            ("growing", small(384, 8192, 100)),
+            ("sealed", small(384, 1000, 100_000)),
         ] {
             let index = Index::new(384, config).unwrap();
             for (i, batch) in items.chunks(500).enumerate() {
                 add(&index, i as u32 * 500, batch);
                 index.settle();
             }
-            if name == "segment" {
-                index.link_now(&|_| (), &|| false).unwrap();
-                assert_eq!(index.stats().head, 0);
+            if name == "sealed" {
+                index.seal_now(&|_| (), &|| false).unwrap();
+                assert_eq!(index.stats().growing, 0);
             }
             for metric in [
                 euclid(384),
@@ -115,7 +116,7 @@ fn graphs_reach_the_recall_target_on_text() {
                     "{name}, metric {}, ef {ef}: {reached:.4}, {} evaluations",
                     metric.version, found.evaluations
                 );
-                assert_eq!(found.plan, "graph");
+                assert_eq!(found.plan, Plan::Graph);
                 assert!(reached >= 0.95);
             }
         }
@@ -129,7 +130,7 @@ fn deletions_upserts_and_filters_keep_the_recall() {
     };
     let index = Index::new(384, small(384, 2000, 100_000)).unwrap();
     add(&index, 0, &items);
-    index.link_now(&|_| (), &|| false).unwrap();
+    index.seal_now(&|_| (), &|| false).unwrap();
     let metric = euclid(384);
     let narrow = SearchParams {
         ef: Some(64),
@@ -151,7 +152,7 @@ fn deletions_upserts_and_filters_keep_the_recall() {
             found.plan, found.evaluations
         );
         assert!(reached >= 0.95);
-        assert!(found.plan == "filter graph" || reached > 0.999);
+        assert!(found.plan == Plan::FilterGraph || reached > 0.999);
     }
     let remove: Vec<u32> = (0..items.len() as u32)
         .filter(|_| random.below(5) == 0)
@@ -173,15 +174,15 @@ fn deletions_upserts_and_filters_keep_the_recall() {
     let reached = recall(&index, &metric, &all, &queries, &narrow);
     eprintln!("and back: {reached:.4}");
     assert!(reached >= 0.95);
-    index.relink(&|_| (), &|| false).unwrap();
+    index.optimize(&|_| (), &|| false).unwrap();
     let reached = recall(&index, &metric, &all, &queries, &narrow);
-    eprintln!("relinked: {reached:.4}");
+    eprintln!("rebuilt: {reached:.4}");
     assert!(reached >= 0.95);
     assert_eq!(index.stats().deleted, 0);
 }
 
 #[test]
-fn many_dead_items_are_cut_out_and_a_distant_metric_gets_a_graph_of_its_own() {
+fn many_deleted_items_are_cut_out_and_a_distant_metric_gets_its_own_graph() {
     let mut random = Random::new(31);
     let centres: Vec<Vec<f32>> = (0..60).map(|_| random.vector(24)).collect();
     let vectors: Vec<Vec<f32>> = (0..6000)
@@ -196,7 +197,7 @@ fn many_dead_items_are_cut_out_and_a_distant_metric_gets_a_graph_of_its_own() {
         .collect();
     let index = Index::new(24, small(24, 8192, 1 << 20)).unwrap();
     add(&index, 0, &vectors);
-    index.link_now(&|_| (), &|| false).unwrap();
+    index.seal_now(&|_| (), &|| false).unwrap();
     index.settle();
     let narrow = index.ef_for(0).unwrap();
     let dead: Vec<u32> = (0..6000).filter(|slot| slot % 4 == 0).collect();
@@ -210,20 +211,19 @@ fn many_dead_items_are_cut_out_and_a_distant_metric_gets_a_graph_of_its_own() {
     index.activate(&distant);
     index.settle();
     let width = index.ef_for(9).unwrap();
-    let linked = index.stats().segments[0].metric;
-    // Either the old graph serves the metric, or it has been linked anew.
+    let built_under = index.stats().segments[0].metric;
+    // Either the old graph serves the metric, or it was rebuilt.
     let old = index.ef_for(0);
     assert!(
-        linked == 9 || old.is_some_and(|old| width < 2 * old),
-        "linked under {linked}, {width} against {old:?}"
+        built_under == 9 || old.is_some_and(|old| width < 2 * old),
+        "built under {built_under}, {width} against {old:?}"
     );
-    assert_eq!(linked, 9, "condition 1e6 is far enough");
+    assert_eq!(built_under, 9, "condition 1e6 is far enough");
 }
 
-/// Points that fill few dimensions, however many numbers they have, lie nearer to each other than
-/// codes can tell.
+/// Points in a subspace of few dimensions lie nearer to each other than codes can resolve.
 #[test]
-fn the_recall_target_is_reached_where_codes_lead_astray() {
+fn the_recall_target_is_reached_where_codes_are_too_coarse() {
     for (dim, filled) in [(1, 1), (2, 2), (3, 3), (64, 2)] {
         let mut random = Random::new(11);
         let basis: Vec<Vec<f32>> = (0..filled).map(|_| random.vector(dim)).collect();

@@ -1,5 +1,0 @@
-//! The built-in distances.
-
-mod builtin;
-
-pub use builtin::Distance;
