@@ -124,7 +124,7 @@ fn every_answer_during_writes_is_of_one_snapshot() {
         .collect();
     let (stop, ended) = (AtomicBool::new(false), AtomicBool::new(false));
     let busy: Mutex<Vec<Duration>> = Mutex::default();
-    let (writes, refits, relinks) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (writes, refits, optimizations) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let running = || !stop.load(Ordering::Acquire);
     std::thread::scope(|scope| {
         scope.spawn(|| watchdog(&ended, Duration::from_secs(seconds * 4 + 240)));
@@ -154,8 +154,8 @@ fn every_answer_during_writes_is_of_one_snapshot() {
             }),
             scope.spawn(|| {
                 while running() {
-                    main.optimize().expect("relinked");
-                    relinks.fetch_add(1, Ordering::Relaxed);
+                    main.optimize().expect("optimized");
+                    optimizations.fetch_add(1, Ordering::Relaxed);
                 }
             }),
             scope.spawn(|| {
@@ -181,11 +181,11 @@ fn every_answer_during_writes_is_of_one_snapshot() {
     });
     let mut busy = busy.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "{} searches during {} writes, {} refits, {} relinks; quiet p50 {:?} p99 {:?}, busy p50 {:?} p99 {:?}",
+        "{} searches during {} writes, {} refits, {} optimizations; quiet p50 {:?} p99 {:?}, busy p50 {:?} p99 {:?}",
         busy.len(),
         writes.load(Ordering::Relaxed),
         refits.load(Ordering::Relaxed),
-        relinks.load(Ordering::Relaxed),
+        optimizations.load(Ordering::Relaxed),
         percentile(&mut quiet, 0.5),
         percentile(&mut quiet, 0.99),
         percentile(&mut busy, 0.5),
