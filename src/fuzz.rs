@@ -103,7 +103,7 @@ fn look_into(bytes: &[u8]) {
         background: false,
         ..Config::new(base.clone())
     };
-    let header: Vec<u8> = image.part(0).to_vec();
+    let header: Vec<u8> = image.section(0).to_vec();
     let id = header
         .first_chunk::<8>()
         .map_or(0, |id| u64::from_le_bytes(*id));

@@ -51,12 +51,12 @@ impl StoredIds {
             part: image.name(),
             reason: reason.to_owned(),
         };
-        if !(0..=BYTES).all(|part| image.verify(part, 0..image.part(part).len())) {
+        if !(0..=BYTES).all(|part| image.verify(part, 0..image.section(part).len())) {
             return Err(damaged("a checksum does not fit"));
         }
         let words =
-            |part| bytemuck::try_cast_slice::<u8, u32>(image.part(part)).unwrap_or_default();
-        let (slots, starts, bytes) = (words(SLOTS), words(STARTS), image.part(BYTES));
+            |part| bytemuck::try_cast_slice::<u8, u32>(image.section(part)).unwrap_or_default();
+        let (slots, starts, bytes) = (words(SLOTS), words(STARTS), image.section(BYTES));
         let fit = starts.len() == slots.len() + 1
             && starts
                 .last()
@@ -71,7 +71,7 @@ impl StoredIds {
     }
 
     fn words(&self, part: usize) -> &[u32] {
-        bytemuck::try_cast_slice(self.0.part(part)).unwrap_or_default()
+        bytemuck::try_cast_slice(self.0.section(part)).unwrap_or_default()
     }
 
     fn at(&self, place: usize) -> Option<&str> {
@@ -79,7 +79,7 @@ impl StoredIds {
             *self.words(STARTS).get(place)?,
             *self.words(STARTS).get(place + 1)?,
         );
-        std::str::from_utf8(self.0.part(BYTES).get(from as usize..to as usize)?).ok()
+        std::str::from_utf8(self.0.section(BYTES).get(from as usize..to as usize)?).ok()
     }
 
     fn get(&self, slot: u32) -> Option<&str> {
@@ -140,7 +140,7 @@ impl Ids {
 
     /// Bytes of the image.
     pub(super) fn mapped_bytes(&self) -> usize {
-        let stored = |stored: &StoredIds| (0..=BYTES).map(|part| stored.0.part(part).len()).sum();
+        let stored = |stored: &StoredIds| (0..=BYTES).map(|part| stored.0.section(part).len()).sum();
         self.stored.as_ref().map_or(0, stored)
     }
 

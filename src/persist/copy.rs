@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sled::Batch;
 
-use super::counter;
+use super::commit_counter;
 use super::digest::{DIGESTED, TableDigest};
 use super::disk::{Disk, DiskOp};
 use super::sync::LogSync;
@@ -76,7 +76,7 @@ impl Database {
                 let should = (tree < DIGESTED).then(|| (tree, digests[tree]));
                 // Segment files are not copied, nor is what only they need.
                 let of_segment_files = |key: &[u8]| {
-                    tree == REMOVED || tree == META && key == manifest::RECORD.as_bytes()
+                    tree == REMOVED || tree == META && key == manifest::KEY.as_bytes()
                 };
                 self.copy_tree(&name, &sled, &disk, |key| !of_segment_files(key), should)?;
             }

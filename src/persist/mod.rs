@@ -53,7 +53,6 @@ pub(crate) use segment_file::{SegmentFile, Stamp};
 pub(crate) use tables::Tables as Shelf;
 pub(crate) use tables::{Active, Tables};
 pub(crate) use transaction::Transaction as Writes;
-pub(crate) use transaction::Transaction;
 
 /// The moment at which a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
