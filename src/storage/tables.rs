@@ -411,7 +411,7 @@ impl Tables {
     }
 
     /// Begins a transaction.
-    pub(crate) fn write(&self) -> Transaction<'_> {
+    pub(crate) fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self)
     }
 }

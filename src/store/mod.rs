@@ -2,6 +2,8 @@
 
 mod builder;
 
+pub(crate) mod maintenance;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +15,8 @@ use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::items::{CollectionInfo, Problem, check, problems};
 use crate::learning::Plugins;
-use crate::persist::{CollectionRecord, Database, Durability, Faults, Opening, Tables};
 use crate::plugin::MetricLearner;
+use crate::storage::{CollectionRecord, Database, Durability, Faults, Opening, Tables};
 
 pub use builder::CollectionBuilder;
 
