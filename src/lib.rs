@@ -98,5 +98,4 @@ pub use plugin::{
     ShrunkenMetric, Task, UpdateOf,
 };
 pub use storage::{DiskOp, Durability, Fault, Faults, Precision};
-pub use store::maintenance::{Compacted, RepairReport};
-pub use store::{CollectionBuilder, Store, StoreBuilder, VerifyReport};
+pub use store::{CollectionBuilder, Compacted, RepairReport, Store, StoreBuilder, VerifyReport};

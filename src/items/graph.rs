@@ -296,11 +296,11 @@ fn map(
             }),
         })
         .collect::<Result<_>>()?;
-    let linked = stored
+    let sealed = stored
         .iter()
         .filter(|(slot, _)| removed.binary_search(slot).is_err())
         .map(|(slot, id)| (id, slot));
-    if !tables.are_all_ids(linked.chain(names.iter().map(|(slot, id)| (id.as_str(), *slot)))) {
+    if !tables.are_all_ids(sealed.chain(names.iter().map(|(slot, id)| (id.as_str(), *slot)))) {
         let reason = "they hold other items than the database".to_owned();
         return Err(Error::Damaged {
             part: "the segment files of the collection".to_owned(),

@@ -1,8 +1,7 @@
 //! The store: a directory of collections, opened by one process at a time.
 
 mod builder;
-
-pub(crate) mod maintenance;
+mod maintenance;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,6 +18,7 @@ use crate::plugin::MetricLearner;
 use crate::storage::{CollectionRecord, Database, Durability, Faults, Opening, Tables};
 
 pub use builder::CollectionBuilder;
+pub use maintenance::{Compacted, RepairReport};
 
 /// Size of sled's page cache by default, in bytes. The index holds vectors and ids, so the cache
 /// serves texts and metadata.
