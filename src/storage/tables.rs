@@ -85,7 +85,7 @@ impl Tables {
 
     fn open_trees(database: &Database, number: u32) -> Result<[Tree; NAMES.len()]> {
         let trees: Vec<Tree> = Self::tree_names(number)
-            .map(|name| database.table(&name))
+            .map(|name| database.tree(&name))
             .collect::<Result<_>>()?;
         trees
             .try_into()
