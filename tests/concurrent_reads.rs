@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use affinis::{Collection, Filter, Item, Judgement, MetricChoice, Query};
+use affinis::{Collection, Filter, Item, Judgement, MetricChoice, Query, VersionId};
 
 use affinis_testkit::stores::builder;
 use affinis_testkit::{Random, setting};
@@ -149,7 +149,7 @@ fn every_answer_during_writes_is_of_one_snapshot() {
                     if main.refit().force(true).run().is_ok() {
                         refits.fetch_add(1, Ordering::Relaxed);
                     }
-                    main.rollback(Some(0)).expect("rolled back");
+                    main.rollback(Some(VersionId(0))).expect("rolled back");
                 }
             }),
             scope.spawn(|| {

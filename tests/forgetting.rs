@@ -1,6 +1,6 @@
 //! Forgetting a user or an item: what was learned from their judgements is withdrawn and refitted.
 
-use affinis::{Error, Forget, Judgement, Query, Source, Subject};
+use affinis::{Error, Forget, Judgement, Query, Source, Subject, VersionId};
 use affinis_testkit::kinds::{judge_answers, kinds, open, store_of_kinds};
 
 #[test]
@@ -29,13 +29,21 @@ fn forgetting_equals_never_having_seen_with(queries: usize, step: bool) {
             let forgotten = points
                 .forget(&Forget::User("gone".into()))
                 .expect("forgotten");
-            assert_eq!((forgotten.removed, forgotten.withdrawn), (300, vec![1]));
+            assert_eq!(
+                (forgotten.removed, forgotten.withdrawn),
+                (300, vec![VersionId(1)])
+            );
             let refit = forgotten.refit.expect("a refit");
             assert!(
-                refit.promoted && forgotten.active == 2 && refit.step.is_some() == step,
+                refit.promoted
+                    && forgotten.active == VersionId(2)
+                    && refit.shrinkage.is_some() == step,
                 "{refit:?}"
             );
-            assert!(matches!(points.promote(1), Err(Error::WithdrawnVersion(1))));
+            assert!(matches!(
+                points.promote(VersionId(1)),
+                Err(Error::WithdrawnVersion(VersionId(1)))
+            ));
             assert!(
                 points.judgements().expect("judgements").iter().all(|j| j
                     .judgement
@@ -53,7 +61,10 @@ fn forgetting_equals_never_having_seen_with(queries: usize, step: bool) {
             assert!(store.verify().expect("verified").problems.is_empty());
         } else {
             let refit = points.refit().run().expect("version 1");
-            assert!(refit.promoted && refit.step.is_some() == step, "{refit:?}");
+            assert!(
+                refit.promoted && refit.shrinkage.is_some() == step,
+                "{refit:?}"
+            );
         }
         points
             .metric_matrix(points.active_metric(None))
@@ -107,7 +118,10 @@ fn forgetting_withdraws_versions_whose_weights_the_user_influenced() {
     let forgotten = points
         .forget(&Forget::User("bob".into()))
         .expect("forgotten");
-    assert_eq!((forgotten.removed, forgotten.withdrawn), (60, vec![1]));
+    assert_eq!(
+        (forgotten.removed, forgotten.withdrawn),
+        (60, vec![VersionId(1)])
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use affinis::{Collection, Distance, Filter, Item, MetricChoice, Precision, Query, Store};
+use affinis::{
+    Collection, Distance, Filter, Item, MetricChoice, Precision, Query, Store, VersionId,
+};
 use affinis_testkit::Random;
 use affinis_testkit::exact::{cosine, dot, l2};
 use affinis_testkit::stores::{builder, collection_contents, fill};

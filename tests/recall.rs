@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use affinis::{Collection, Item, Judgement, MetricChoice, Query};
+use affinis::{Collection, Item, Judgement, MetricChoice, Query, VersionId};
 use affinis_testkit::stores::builder;
 use affinis_testkit::{data_dir, skipped};
 use ndarray::{Array1, Array2, Axis};

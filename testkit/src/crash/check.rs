@@ -105,9 +105,11 @@ fn answers(collection: &Collection, content: &Content) {
     let mut random = Random(content.next_judgement + 77);
     for choice in [MetricChoice::BuiltIn, MetricChoice::Active] {
         let matrix = match choice {
-            MetricChoice::Active if content.active > 0 => {
-                Some(collection.metric_matrix(VersionId(content.active)).expect("read"))
-            }
+            MetricChoice::Active if content.active > 0 => Some(
+                collection
+                    .metric_matrix(VersionId(content.active))
+                    .expect("read"),
+            ),
             _ => None,
         };
         for k in [1, 7, 100] {

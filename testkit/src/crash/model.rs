@@ -217,7 +217,8 @@ impl Model {
                 }
             }
             // The outcome of a refit depends on the learner.
-            Op::Refit(_) | Op::Import(_) | Op::Optimize | Op::Export | Op::Compact | Op::Reopen => {}
+            Op::Refit(_) | Op::Import(_) | Op::Optimize | Op::Export | Op::Compact | Op::Reopen => {
+            }
         }
         model
     }
