@@ -63,6 +63,7 @@ mod filter;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod ids;
 mod index;
 mod items;
 mod learning;

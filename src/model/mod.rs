@@ -4,7 +4,6 @@
 //! what the storage module encodes: the order of their fields is part of the format on disk.
 
 mod distance;
-mod ids;
 mod item;
 mod judgement;
 mod logged;
@@ -14,8 +13,8 @@ mod vector;
 mod version;
 
 pub use distance::Distance;
-pub use ids::{JudgementId, VersionId};
 pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
+pub use crate::ids::{JudgementId, VersionId};
 pub(crate) use item::{check_id, depth};
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
 pub(crate) use logged::{LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash_vector};
