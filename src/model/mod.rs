@@ -12,9 +12,9 @@ pub(crate) mod time;
 mod vector;
 mod version;
 
+pub use crate::ids::{JudgementId, VersionId};
 pub use distance::Distance;
 pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
-pub use crate::ids::{JudgementId, VersionId};
 pub(crate) use item::{check_id, depth};
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
 pub(crate) use logged::{LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash_vector};
