@@ -45,6 +45,8 @@
 //!
 //! It is one process's store: a second one is refused. It is not a server, and it does not shard.
 
+// docs.rs marks what needs a feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // No panic is to be reached from input or from what is on disk.
 #![cfg_attr(
     not(any(test, fuzzing)),
