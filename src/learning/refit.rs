@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::ask::{self, AnswersSay, Question};
+use super::answers::AnswersSay;
+use super::ask::{self, Question};
 use super::examples::{Collected, Selection, Whose};
 use super::weights::user_share;
 use super::{Changes, Learning, RefitGuard};
@@ -400,12 +401,13 @@ impl Learning {
         };
         fitted.shrunken.take_if(|shrunken| !passes(shrunken));
         let answers = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)?;
-        if let Some(tally) = answers.tally {
+        if let Some(outcomes) = answers.outcomes {
             let refuted = fitted.report.clearly_worse;
-            let verdict = tally.decide(&mut fitted.report.gate, refuted);
+            let verdict = outcomes.decide(&mut fitted.report.gate, refuted);
             match (verdict, &mut fitted.shrunken) {
                 (AnswersSay::Nothing, Some(shrunken)) => {
-                    shrunken.gate.reason = format!("{}; {}", shrunken.gate.reason, tally.summary());
+                    shrunken.gate.reason =
+                        format!("{}; {}", shrunken.gate.reason, outcomes.summary());
                 }
                 (AnswersSay::Against, shrunken) => *shrunken = None,
                 _ => {}
