@@ -9,6 +9,7 @@ mod answers;
 mod ask;
 mod backend;
 mod background;
+mod clicks;
 mod drift;
 mod evaluate;
 mod examples;
