@@ -34,6 +34,18 @@ struct Judged {
     findings: Findings,
 }
 
+impl Judged {
+    /// Refuses the candidate for a reason other than the held-out test, whose verdict is told.
+    fn refuse(&mut self, reason: &str) {
+        let gate = &mut self.gate;
+        gate.accepted = false;
+        gate.reason = format!("not promoted: {reason}; the held-out test says: {}", gate.reason);
+        self.step = None;
+        // What is clearly worse is not promoted by answered questions either.
+        self.findings.clearly_worse = true;
+    }
+}
+
 /// One refit under way.
 struct Fit<'a> {
     task: &'a Task<'a>,
@@ -113,11 +125,7 @@ pub(crate) fn fit(
     } else {
         start.elapsed().saturating_sub(crossed)
     };
-    let Judged {
-        mut gate,
-        step,
-        findings,
-    } = match measured.first().zip(scores.first()) {
+    let mut judged = match measured.first().zip(scores.first()) {
         Some(default) => fit.gate(default)?,
         None => Judged {
             gate: gate::not_measured(&evidence),
@@ -128,8 +136,16 @@ pub(crate) fn fit(
             },
         },
     };
+    if let Some(reason) = learner.refusal() {
+        judged.refuse(reason);
+    }
+    let Judged {
+        mut gate,
+        step,
+        findings,
+    } = judged;
 
-    let mut notes = learner.parameters(variants[chosen]);
+    let mut notes = learner.notes(variants[chosen]);
     notes.extend([
         ("condition_cap".into(), condition_cap),
         ("effective_dissimilar".into(), total.dissimilar.effective()),
@@ -182,13 +198,14 @@ impl<'a> Fit<'a> {
         priors: &Priors,
     ) -> Result<Self, LearnError> {
         poll(task)?;
-        let base = Base::of(task.update_of.as_ref(), task.dim)?;
+        let update_of = task.update_of.filter(|_| learner.refusal().is_none());
+        let base = Base::of(update_of.as_ref(), task.dim)?;
         let default = learner
             .variants()
             .first()
             .copied()
             .ok_or_else(no_variants)?;
-        let prior = priors.of_task(task, others, &learner.parameters(default))?;
+        let prior = priors.of_task(task, others, &learner.notes(default))?;
         let folds = Folds::new(evidence, task.seed);
         let chunklets = scatter::as_chunklets(evidence);
         let mut parts = Vec::with_capacity(FOLDS);

@@ -32,7 +32,7 @@
 //!
 //! The rooms: `evidence` (judgements made ready), `scatter`, `prior`, `learner` (one room each), `shape` (scale and
 //! condition cap), `folds`, `score`, `select`, `gate`; `fit` leads through them. `hinge` is a loss over triplets and
-//! its descent, `labelled` the metrics for labelled tables. `change` keeps a metric as a change of another one, in kilobytes. `explain` splits a distance over directions, `influence`
+//! its descent. `change` keeps a metric as a change of another one, in kilobytes. `explain` splits a distance over directions, `influence`
 //! over judgements. [`spd`] is the algebra, `packed` the
 //! kernels, `codec` the bytes of a metric.
 
@@ -57,9 +57,8 @@ mod explain;
 mod fit;
 mod folds;
 mod gate;
-mod hinge;
+pub mod hinge;
 mod influence;
-mod labelled;
 mod learner;
 mod metric;
 mod packed;
@@ -74,6 +73,5 @@ pub mod spd;
 mod step;
 
 pub use changed::ChangedMetric;
-pub use labelled::{Labelled, LabelledFit};
 pub use metric::MahalanobisMetric;
 pub use plugin::Mahalanobis;

@@ -7,6 +7,7 @@ use ndarray::{Array2, ArrayView2};
 
 use crate::packed::Packed;
 use crate::seen::Seen;
+use crate::shape::shaped;
 use crate::spd;
 use crate::{codec, explain};
 
@@ -76,6 +77,17 @@ impl MahalanobisMetric {
         }
         let factor = spd::cholesky(a.view())?;
         Ok(Self::from_factor(&factor, greatest / least))
+    }
+
+    /// Makes a metric of a symmetric positive semidefinite matrix, which is scaled to trace `d` and
+    /// lifted by a multiple of the identity until its condition number is at most `cap`.
+    ///
+    /// # Errors
+    /// [`LearnError::NotAMetric`] when the matrix is not square and symmetric,
+    /// [`LearnError::Numerical`] when a number is not finite or the trace is not above 0.
+    pub fn capped(matrix: Array2<f64>, cap: f64) -> Result<Self, LearnError> {
+        let shaped = shaped(matrix, cap)?;
+        Ok(Self::from_factor(&shaped.factor, shaped.condition))
     }
 
     /// `R` (upper triangular, positive diagonal) of a matrix of trace `d`, and the matrix's

@@ -68,7 +68,7 @@ impl Priors {
     }
 
     /// The prior of a task: the collection's geometry, with what others judged where one person's
-    /// metric is learned. `parameters` are the learner's.
+    /// metric is learned. `notes` are the learner's.
     ///
     /// # Errors
     /// As [`Prior::new`], and for judgements that are out of range.
@@ -76,7 +76,7 @@ impl Priors {
         &self,
         task: &Task<'_>,
         others: Option<&Examples>,
-        parameters: &BTreeMap<String, f64>,
+        notes: &BTreeMap<String, f64>,
     ) -> Result<Arc<Prior>, LearnError> {
         let prior = self.of(task.dim, task.sample)?;
         let Some(others) = others else {
@@ -89,7 +89,7 @@ impl Priors {
             |_| true,
             |_| true,
         );
-        let count = |name: &str| parameters.get(name).copied().unwrap_or(0.0);
+        let count = |name: &str| notes.get(name).copied().unwrap_or(0.0);
         Ok(Arc::new(Prior {
             similar: judged
                 .similar

@@ -33,8 +33,8 @@ impl Learner for Automatic {
         Gmml.lambda()
     }
 
-    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64> {
-        Contrastive.parameters(variant)
+    fn notes(&self, variant: Variant) -> BTreeMap<String, f64> {
+        Contrastive.notes(variant)
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {

@@ -42,8 +42,8 @@ impl Learner for Diagonal {
         PRIOR.similar
     }
 
-    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
-        PRIOR.parameters()
+    fn notes(&self, _: Variant) -> BTreeMap<String, f64> {
+        PRIOR.notes()
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {

@@ -36,8 +36,8 @@ impl Learner for Gmml {
         PRIOR.similar
     }
 
-    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
-        PRIOR.parameters()
+    fn notes(&self, _: Variant) -> BTreeMap<String, f64> {
+        PRIOR.notes()
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {

@@ -1,7 +1,7 @@
 //! `hinge`: the closed form refined on the hinge loss of (query, relevant, irrelevant) triplets.
 //!
-//! Made for labelled tables of few columns (see [`Labelled`](crate::Labelled)), where it was the
-//! best; on embeddings it knows no negatives but the judged ones, which `contrastive` does.
+//! It suits labelled tables of few columns. On embeddings `contrastive` is better, which has other
+//! negatives besides the judged ones.
 
 use std::collections::BTreeMap;
 
@@ -36,10 +36,10 @@ impl Learner for Hinge {
         Gmml.lambda()
     }
 
-    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64> {
-        let mut parameters = Gmml.parameters(variant);
-        parameters.insert("refining_steps".into(), hinge::STEPS as f64);
-        parameters
+    fn notes(&self, variant: Variant) -> BTreeMap<String, f64> {
+        let mut notes = Gmml.notes(variant);
+        notes.insert("refining_steps".into(), hinge::MAX_STEPS as f64);
+        notes
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {

@@ -42,10 +42,10 @@ impl Learner for LowRank {
         PRIOR.similar
     }
 
-    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
-        let mut parameters = PRIOR.parameters();
-        parameters.insert("rank".into(), MAX_RANK as f64);
-        parameters
+    fn notes(&self, _: Variant) -> BTreeMap<String, f64> {
+        let mut notes = PRIOR.notes();
+        notes.insert("rank".into(), MAX_RANK as f64);
+        notes
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {

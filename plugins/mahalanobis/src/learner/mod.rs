@@ -89,8 +89,14 @@ pub(crate) trait Learner: Debug + Send + Sync {
     /// The weight of its prior, for the report.
     fn lambda(&self) -> f64;
 
-    /// Further parameters of a variant, for the report.
-    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64>;
+    /// The reason why its candidates never pass the gate, in a sentence; `None` for a learner that is
+    /// meant for use. Such a candidate is kept whole, never as an update of another metric.
+    fn refusal(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Further notes on a variant, for the report.
+    fn notes(&self, variant: Variant) -> BTreeMap<String, f64>;
 
     /// Learns.
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError>;

@@ -20,7 +20,7 @@ pub(crate) struct PseudoCounts {
 
 impl PseudoCounts {
     /// For the report.
-    pub(crate) fn parameters(self) -> BTreeMap<String, f64> {
+    pub(crate) fn notes(self) -> BTreeMap<String, f64> {
         BTreeMap::from([
             ("prior_dissimilar".into(), self.dissimilar),
             ("prior_similar".into(), self.similar),

@@ -106,8 +106,8 @@ pub(crate) fn add_gram(out: &mut Array2<f64>, z: ArrayView2<'_, f64>) {
     );
 }
 
-/// `z' z`, symmetric to the bit.
-pub(crate) fn gram(z: &Array2<f64>) -> Array2<f64> {
+/// The Gram matrix `z' z` (`d x d`) of `z` with `d` columns, symmetric to the bit.
+pub fn gram(z: &Array2<f64>) -> Array2<f64> {
     let mut out = Array2::zeros((z.ncols(), z.ncols()));
     add_gram(&mut out, z.view());
     mirror(&mut out);

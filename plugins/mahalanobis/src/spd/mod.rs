@@ -21,7 +21,8 @@ use backend::Backend;
 use dense::Shape;
 
 pub(crate) use backend::symmetrise;
-pub(crate) use dense::{add_gram, gram, mirror, solve_upper_right, solve_upper_rows};
+pub use dense::gram;
+pub(crate) use dense::{add_gram, mirror, solve_upper_right, solve_upper_rows};
 
 /// The geodesic between two symmetric positive definite matrices, factored once for every point on
 /// it.

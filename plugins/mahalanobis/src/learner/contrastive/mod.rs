@@ -55,10 +55,10 @@ impl Learner for Contrastive {
         Gmml.lambda()
     }
 
-    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64> {
-        let mut parameters = Gmml.parameters(variant);
+    fn notes(&self, variant: Variant) -> BTreeMap<String, f64> {
+        let mut notes = Gmml.notes(variant);
         if variant.refined {
-            parameters.extend([
+            notes.extend([
                 ("refining_hardness".into(), COURSE.objective.hardness),
                 (
                     "refining_positive_share".into(),
@@ -70,7 +70,7 @@ impl Learner for Contrastive {
                 ("refining_temperature".into(), COURSE.objective.temperature),
             ]);
         }
-        parameters
+        notes
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
