@@ -51,11 +51,15 @@ fn its_candidate_is_refused_and_offered_no_shrunken_metric() {
         metric: &shrunken,
         shrunken: true,
     };
-    for fitted in fits(None, None).into_iter().chain(fits(None, Some(incumbent))) {
+    for fitted in fits(None, None)
+        .into_iter()
+        .chain(fits(None, Some(incumbent)))
+    {
         let gate = &fitted.report.gate;
         assert!(!gate.accepted && fitted.passed().is_none() && fitted.shrunken.is_none());
         assert!(
-            gate.reason.starts_with("not promoted: the learner `naive` is for study only"),
+            gate.reason
+                .starts_with("not promoted: the learner `naive` is for study only"),
             "{}",
             gate.reason
         );
@@ -72,7 +76,10 @@ fn its_metric_is_the_rank_one_metric_up_to_the_cap() {
         base: &base,
         rank: 2,
     };
-    for fitted in fits(None, None).into_iter().chain(fits(Some(update_of), None)) {
+    for fitted in fits(None, None)
+        .into_iter()
+        .chain(fits(Some(update_of), None))
+    {
         assert!(!fitted.is_update);
         assert_rank_one_up_to_the_cap(&*fitted.metric);
     }

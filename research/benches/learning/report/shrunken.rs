@@ -46,7 +46,9 @@ impl Outcome {
         let fitted = trial.fit();
         let offered = fitted.shrunken.as_ref();
         if offered.is_some_and(|shrunken| (shrunken.share - SHARE).abs() > 1e-9) {
-            return Err("the plugin's shrunken metrics have another share than is shown here".into());
+            return Err(
+                "the plugin's shrunken metrics have another share than is shown here".into(),
+            );
         }
         let gain = trial.gain(&*fitted.metric);
         let matrix = fitted.metric.matrix();
@@ -87,11 +89,7 @@ impl Outcome {
 
 /// Gains of all candidates and of all shrunken metrics, and of what the gate promotes without
 /// shrunken metrics and with them.
-pub(super) fn shrunken(
-    corpora: &[Corpus],
-    seeds: u64,
-    _: &Path,
-) -> Result<String, Box<dyn Error>> {
+pub(super) fn shrunken(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<String, Box<dyn Error>> {
     let elsewhere = super::elsewhere().unwrap_or_else(|why| {
         eprintln!("without corpora of another kind: {why}");
         Vec::new()
