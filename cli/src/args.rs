@@ -7,8 +7,8 @@ use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, create, evaluate, explain, forget, items, judge, metrics, model, overview, refit,
-    relink, search, transfer,
+    add, backup, create, evaluate, explain, forget, items, judge, metrics, model, optimize,
+    overview, refit, search, transfer,
 };
 use crate::demo;
 
@@ -75,8 +75,9 @@ pub(crate) enum Command {
     Explain(explain::Args),
     /// Measure answers against known relevant items, Euclidean beside learned
     Evaluate(evaluate::Args),
-    /// Link everything into one graph now, under the active metric
-    Relink(relink::Args),
+    /// Build everything into one graph now, under the active metric
+    #[command(alias = "relink")]
+    Optimize(optimize::Args),
     /// Show a collection's size and state
     Stats(overview::StatsArgs),
     /// List the collections

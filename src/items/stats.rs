@@ -19,7 +19,7 @@ pub struct Stats {
     /// The linked parts of the index.
     pub segments: Vec<SegmentStats>,
     /// Items in the part of the index that is not linked yet.
-    pub head: usize,
+    pub growing: usize,
     /// Judgements.
     pub judgements: usize,
     /// The version that answers everybody who has none of their own.
@@ -68,18 +68,18 @@ impl Items {
             dim: self.rules.dim,
             deleted: index.deleted,
             segments: segments.collect(),
-            head: index.growing,
-            judgements: self.shelf.judgement_count(),
+            growing: index.growing,
+            judgements: self.tables.judgement_count(),
             active_metric,
             calibration: curve.unwrap_or_default().points,
             memory_bytes: index.memory_bytes + self.ids.memory_bytes(),
             mapped_bytes: index.mapped_bytes + self.ids.mapped_bytes(),
-            disk_bytes: self.shelf.database().disk_bytes()?,
+            disk_bytes: self.tables.database().disk_bytes()?,
         })
     }
 
     /// Number of judgements of the collection.
     pub(crate) fn judgement_count(&self) -> usize {
-        self.shelf.judgement_count()
+        self.tables.judgement_count()
     }
 }
