@@ -29,8 +29,8 @@ fn examples() -> Examples {
         for item in query + 1..query + 11 {
             let relevant = item % 2 == 0;
             for j in 0..D {
-                let step = if (j < 4) == relevant { 1.0 } else { 0.1 };
-                vectors[[item, j]] = vectors[[query, j]] + step * random.normal() as f32;
+                let length = if (j < 4) == relevant { 1.0 } else { 0.1 };
+                vectors[[item, j]] = vectors[[query, j]] + length * random.normal() as f32;
             }
             graded.push(Graded {
                 query,

@@ -1,46 +1,55 @@
-//! [`ChangedMetric`]: a base metric with a [`Change`] along few directions.
+//! [`LowRankUpdate`]: a metric kept as an update of another one along few directions, kilobytes for a
+//! person's own metric where a matrix takes `4 d^2` bytes.
+
+mod terms;
 
 use std::sync::{Arc, OnceLock};
 
 use affinis::{Direction, LearnError, Metric, Rewritten};
 use ndarray::{Array2, ArrayView2};
 
-use crate::change::Change;
+use crate::fingerprints::Fingerprints;
 use crate::packed::Packed;
-use crate::seen::Seen;
 use crate::{codec, explain, spd};
+pub(crate) use terms::{Base, Terms};
 
-/// A learned metric that is kept as a change of another one; the base is shared by all its changes.
+/// A learned metric `c B + sum_k weight_k w_k w_k'` that is kept as an update of another metric
+/// `B`; the base is shared by all its updates.
 ///
 /// Queries are rewritten, and items' biases computed, by the base, with `2 rank d` products more.
 /// The result is the same to the bit for any batch.
 #[derive(Debug)]
-pub struct ChangedMetric {
+pub struct LowRankUpdate {
     base: Arc<dyn Metric>,
-    change: Change,
+    terms: Terms,
     condition: f64,
-    seen: Seen,
-    /// The factor that graphs are linked by, made when one is.
+    seen: Fingerprints,
+    /// The factor that items are mapped by, made when the first ones are.
     factor: OnceLock<Option<Packed<f32>>>,
 }
 
-impl ChangedMetric {
-    pub(crate) fn new(base: Arc<dyn Metric>, change: Change, condition: f64, seen: Seen) -> Self {
+impl LowRankUpdate {
+    pub(crate) fn new(
+        base: Arc<dyn Metric>,
+        terms: Terms,
+        condition: f64,
+        seen: Fingerprints,
+    ) -> Self {
         Self {
             base,
-            change,
+            terms,
             condition: condition.max(1.0),
             seen,
             factor: OnceLock::new(),
         }
     }
 
-    /// How many directions it changes.
+    /// The number of directions along which it differs from `c` times its base.
     pub fn rank(&self) -> usize {
-        self.change.weights().len()
+        self.terms.rank()
     }
 
-    /// `cond A`.
+    /// The condition number `cond A`.
     pub fn condition(&self) -> f64 {
         self.condition
     }
@@ -49,16 +58,16 @@ impl ChangedMetric {
         &*self.base
     }
 
-    pub(crate) fn change(&self) -> &Change {
-        &self.change
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
     }
 
-    pub(crate) fn seen(&self) -> &Seen {
+    pub(crate) fn seen(&self) -> &Fingerprints {
         &self.seen
     }
 }
 
-impl Metric for ChangedMetric {
+impl Metric for LowRankUpdate {
     fn dim(&self) -> usize {
         self.base.dim()
     }
@@ -69,13 +78,13 @@ impl Metric for ChangedMetric {
             offset,
             ..
         } = self.base.rewrite(query);
-        let scale = self.change.scale();
+        let scale = self.terms.scale();
         for v in &mut direction {
             *v *= scale as f32;
         }
-        let products = self.change.products(query);
-        self.change.turn(&products, &mut direction);
-        let offset = scale * f64::from(offset) + self.change.added(&products);
+        let products = self.terms.products(query);
+        self.terms.add_to_direction(&products, &mut direction);
+        let offset = scale * f64::from(offset) + self.terms.added(&products);
         Rewritten::new(direction, offset as f32)
     }
 
@@ -84,8 +93,8 @@ impl Metric for ChangedMetric {
         let mut row = vec![0.0; items.ncols()];
         for (item, bias) in items.rows().into_iter().zip(out) {
             row.iter_mut().zip(item).for_each(|(to, from)| *to = *from);
-            let added = self.change.added(&self.change.products(&row));
-            *bias = (self.change.scale() * f64::from(*bias) + added) as f32;
+            let added = self.terms.added(&self.terms.products(&row));
+            *bias = (self.terms.scale() * f64::from(*bias) + added) as f32;
         }
     }
 
@@ -94,9 +103,9 @@ impl Metric for ChangedMetric {
             return 0.0;
         }
         let added = self
-            .change
+            .terms
             .added_in_full(x.iter().zip(y).map(|(a, b)| f64::from(*a) - f64::from(*b)));
-        (self.change.scale() * self.base.distance(x, y) + added).max(0.0)
+        (self.terms.scale() * self.base.distance(x, y) + added).max(0.0)
     }
 
     fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
@@ -104,7 +113,7 @@ impl Metric for ChangedMetric {
             let factor = spd::cholesky(self.matrix()?.view()).ok()?;
             Some(Packed::from_fn(factor.nrows(), |i, j| factor[[i, j]]).to_single())
         });
-        // A change is checked to be positive definite, so the base never has to stand for it.
+        // An update is checked to be positive definite, so the base never has to stand in for it.
         factor
             .as_ref()
             .map_or_else(|| self.base.embed(items), |factor| factor.images(items))
@@ -115,11 +124,11 @@ impl Metric for ChangedMetric {
     }
 
     fn matrix(&self) -> Option<Array2<f64>> {
-        self.base.matrix().map(|base| self.change.matrix(&base))
+        self.base.matrix().map(|base| self.terms.matrix(&base))
     }
 
     fn encode(&self) -> Vec<u8> {
-        codec::encode_change(self)
+        codec::encode_update(self)
     }
 
     fn directions(&self, x: &[f32], y: &[f32]) -> Result<Vec<Direction>, LearnError> {

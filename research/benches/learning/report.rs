@@ -2,8 +2,8 @@
 
 mod hostile;
 mod sections;
+mod shrunken;
 mod speed;
-mod steps;
 
 use std::error::Error;
 use std::path::Path;
@@ -11,18 +11,19 @@ use std::path::Path;
 use affinis_testkit::simulation::{Corpus, corpus, corpus_in};
 
 const CORPORA: [(&str, &str); 2] = [("debian-6000", "Debian"), ("wordnet-6000", "WordNet")];
-/// Made by `benches/learning/corpora.py`; nothing was chosen by looking at them.
+/// Corpora made by `research/benches/learning/corpora.py`, which no constant was chosen on.
 const ELSEWHERE: [(&str, &str); 2] = [("banking", "Banking"), ("news", "News")];
 
-/// What makes a section, of the corpora and so many seeds, with plots put into a directory.
+/// A function that makes a section's text from corpora and a number of seeds, and writes its plots
+/// to a directory.
 type Make = fn(&[Corpus], u64, &Path) -> Result<String, Box<dyn Error>>;
 
-/// A part of the report.
+/// A section of the report.
 struct Section {
-    /// Its name in the markers.
+    /// The name in the page's markers.
     name: &'static str,
-    /// Seeds unless the command says otherwise: more where a gate decides that is right as often as
-    /// not.
+    /// Number of seeds unless the command line gives another: more where the gate's decisions vary
+    /// most.
     seeds: u64,
     make: Make,
 }
@@ -34,9 +35,9 @@ const SECTIONS: [Section; 10] = [
         make: sections::budgets,
     },
     Section {
-        name: "steps",
+        name: "shrunken",
         seeds: 20,
-        make: steps::steps,
+        make: shrunken::shrunken,
     },
     Section {
         name: "elsewhere",
@@ -121,7 +122,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// A page with what stands between a section's markers replaced.
+/// The page with the text between a section's markers replaced.
 fn replaced(page: &str, section: &str, by: &str) -> Result<String, String> {
     let (from, to) = (
         format!("<!-- {section} -->\n"),
@@ -133,7 +134,7 @@ fn replaced(page: &str, section: &str, by: &str) -> Result<String, String> {
     Ok(format!("{head}{from}{by}{to}{tail}"))
 }
 
-/// What a corpus is called in tables.
+/// The title of a corpus in tables.
 fn title(corpus: &Corpus) -> &'static str {
     CORPORA
         .into_iter()
@@ -142,7 +143,7 @@ fn title(corpus: &Corpus) -> &'static str {
         .map_or(corpus.name, |(_, title)| title)
 }
 
-/// Means of some gains.
+/// Gains of several seeds, in P@10 x 1000.
 #[derive(Debug, Clone, Default)]
 struct Gains(Vec<f64>);
 
@@ -156,7 +157,7 @@ impl Gains {
     }
 }
 
-/// The corpora of another kind, where they have been made.
+/// The corpora of [`ELSEWHERE`] that have been made.
 fn elsewhere() -> Result<Vec<Corpus>, String> {
     let root = crate::from_root("target/corpora");
     let made: Vec<Corpus> = ELSEWHERE
@@ -164,7 +165,7 @@ fn elsewhere() -> Result<Vec<Corpus>, String> {
         .filter_map(|(name, _)| corpus_in(&root, name))
         .collect();
     if made.is_empty() {
-        Err("run benches/learning/corpora.py first".into())
+        Err("run research/benches/learning/corpora.py first".into())
     } else {
         Ok(made)
     }

@@ -1,20 +1,20 @@
-//! Nearest rows by exhaustion, and how they vote.
+//! Exhaustive nearest-neighbour search over rows, and the class that neighbours vote for.
 
 use ndarray::{Array2, Axis};
 
-/// Rows asked for at a time; bounds the memory.
+/// Number of query rows multiplied at a time, which bounds the memory.
 const BLOCK: usize = 128;
 
-/// The `k` rows of `among` nearest to each row of `asked`, nearest first; of equals, the first.
-pub(super) fn nearest(among: &Array2<f32>, asked: &Array2<f32>, k: usize) -> Vec<Vec<usize>> {
+/// The `k` rows of `among` nearest to each row of `queries`, nearest first; of equals, the first.
+pub(crate) fn nearest(among: &Array2<f32>, queries: &Array2<f32>, k: usize) -> Vec<Vec<usize>> {
     let k = k.min(among.nrows());
     if k == 0 {
-        return vec![Vec::new(); asked.nrows()];
+        return vec![Vec::new(); queries.nrows()];
     }
     let squares: Vec<f32> = among.rows().into_iter().map(|r| r.dot(&r)).collect();
-    let mut found = Vec::with_capacity(asked.nrows());
+    let mut found = Vec::with_capacity(queries.nrows());
     let mut best: Vec<(f32, usize)> = Vec::with_capacity(k + 1);
-    for block in asked.axis_chunks_iter(Axis(0), BLOCK) {
+    for block in queries.axis_chunks_iter(Axis(0), BLOCK) {
         let products = block.dot(&among.t());
         for row in products.rows() {
             best.clear();
@@ -36,9 +36,9 @@ pub(super) fn nearest(among: &Array2<f32>, asked: &Array2<f32>, k: usize) -> Vec
     found
 }
 
-/// The class that most have; of equals, that of the nearest. Classes come nearest first; `None`
-/// when there are none.
-pub(super) fn votes(classes: impl Iterator<Item = usize>) -> Option<usize> {
+/// The most frequent class among neighbours, given nearest first; of equally frequent ones, that of
+/// the nearest. `None` without neighbours.
+pub(crate) fn votes(classes: impl Iterator<Item = usize>) -> Option<usize> {
     let classes: Vec<usize> = classes.collect();
     let count = |class: usize| classes.iter().filter(|c| **c == class).count();
     let mut best: Option<(usize, usize)> = None;
@@ -53,8 +53,9 @@ pub(super) fn votes(classes: impl Iterator<Item = usize>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ndarray::array;
+
+    use super::*;
 
     #[test]
     fn neighbours_come_in_order_and_ties_go_to_the_nearest() {

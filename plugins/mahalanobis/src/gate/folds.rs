@@ -1,84 +1,73 @@
-//! Cross-fitting: judged queries and pairs are dealt into folds, and each fold is scored under a
-//! metric that was fitted without it.
+//! Folds of judged queries and pairs, each of which is scored under a metric that was fitted
+//! without it.
 //!
-//! What is said of two items may stand in several places: as a judgement of one for the other, the
-//! other way round, and as a pair. Queries that judge each other are therefore dealt together.
-//! Where that would make groups too large to be folds, or one is a pair, the metric of each fold
-//! has seen what the other holds out, and neither is scored.
+//! Two items may be judged in several places: one as an answer to the other, the other way round,
+//! and as a pair. Queries that judge each other are therefore dealt together. Where that would make
+//! groups too large to be folds, or one of the places is a pair, the metric of each fold has seen
+//! what the other holds out, and neither is scored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::{Evidence, Judged, Query, mix};
+use affinis::Examples;
 
-/// Each fold's candidate is fitted on four fifths of the judgements, close to what all of them
-/// would give.
+use crate::fingerprints::splitmix;
+use crate::judgements::{JudgedItem, JudgedQuery, Judgements};
+
+/// Number of folds: each fold's candidate is fitted on four fifths of the judgements, close to what
+/// all of them would give.
 pub(crate) const FOLDS: usize = 5;
 
-/// Which fold each query and each link is in.
+/// The fold of each query and of each pair.
 #[derive(Debug)]
 pub(crate) struct Folds {
     pub(crate) queries: Vec<usize>,
-    pub(crate) links: Vec<usize>,
-    /// Pairs of rows, the lesser first, of which something is said in several folds.
+    pub(crate) pairs: Vec<usize>,
+    /// Pairs of rows, the lesser first, that are judged in several folds.
     spread: BTreeSet<(usize, usize)>,
 }
 
 impl Folds {
     /// Deals by fingerprint and seed, so that neither order nor row numbers matter. Queries with
-    /// both kinds of results, those with one, similar and dissimilar links are each spread evenly.
-    pub(crate) fn new(evidence: &Evidence<'_>, seed: u64) -> Self {
-        let groups = judging_each_other(&evidence.queries);
-        let queries = deal(
-            seed,
-            evidence
-                .queries
-                .iter()
-                .map(|q| (q.has_both_kinds(), q.fingerprint)),
-            &groups,
-        );
-        let alone: Vec<usize> = (0..evidence.links.len()).collect();
-        let links = deal(
-            seed,
-            evidence.links.iter().map(|l| (l.similar, l.fingerprint)),
-            &alone,
-        );
-        let judged = evidence
-            .queries
-            .iter()
-            .zip(&queries)
-            .flat_map(|(query, fold)| {
-                query
-                    .relevant
-                    .iter()
-                    .chain(&query.irrelevant)
-                    .map(|item| (pair(query.row, item.row), *fold))
-            });
-        let linked = evidence
-            .links
-            .iter()
-            .zip(&links)
-            .map(|(link, fold)| (pair(link.a, link.b), *fold));
+    /// both kinds of results, those with one, similar and dissimilar pairs are each spread evenly.
+    pub(crate) fn new(judgements: &Judgements<'_>, seed: u64) -> Self {
+        let Judgements { queries, pairs, .. } = judgements;
+        let groups = judging_each_other(queries);
+        let of_queries = queries.iter().map(|q| (q.has_both_kinds(), q.fingerprint));
+        let of_queries = deal(seed, of_queries, &groups);
+        let alone: Vec<usize> = (0..pairs.len()).collect();
+        let of_pairs = pairs.iter().map(|p| (p.similar, p.fingerprint));
+        let of_pairs = deal(seed, of_pairs, &alone);
+
+        let graded = queries.iter().zip(&of_queries).flat_map(|(query, fold)| {
+            let items = query.items();
+            items.map(move |item| (unordered(query.row, item.row), *fold))
+        });
+        let paired = pairs.iter().zip(&of_pairs);
+        let paired = paired.map(|(pair, fold)| (unordered(pair.a, pair.b), *fold));
         let (mut first, mut spread) = (BTreeMap::new(), BTreeSet::new());
-        for (pair, fold) in judged.chain(linked) {
-            if *first.entry(pair).or_insert(fold) != fold {
-                spread.insert(pair);
+        for (rows, fold) in graded.chain(paired) {
+            if *first.entry(rows).or_insert(fold) != fold {
+                spread.insert(rows);
             }
         }
         Self {
-            queries,
-            links,
+            queries: of_queries,
+            pairs: of_pairs,
             spread,
         }
     }
 
-    /// Whether what is said of two rows is in one fold.
+    /// Whether all judgements of two rows are in one fold.
     pub(crate) fn holds_out(&self, a: usize, b: usize) -> bool {
-        !self.spread.contains(&pair(a, b))
+        !self.spread.contains(&unordered(a, b))
     }
 
-    /// Of a query's results those that can be scored, the relevant ones first.
-    pub(crate) fn held_out<'a>(&self, query: &'a Query) -> (Vec<&'a Judged>, Vec<&'a Judged>) {
-        let of = |judged: &'a [Judged]| {
+    /// The relevant and the irrelevant results of a query that can be scored.
+    pub(crate) fn held_out<'a>(
+        &self,
+        query: &'a JudgedQuery,
+    ) -> (Vec<&'a JudgedItem>, Vec<&'a JudgedItem>) {
+        let of = |judged: &'a [JudgedItem]| {
             judged
                 .iter()
                 .filter(|item| self.holds_out(query.row, item.row))
@@ -86,43 +75,63 @@ impl Folds {
         };
         (of(&query.relevant), of(&query.irrelevant))
     }
+
+    /// The examples that the metric of a fold is fitted to: all but those of the fold.
+    pub(crate) fn training(
+        &self,
+        judgements: &Judgements<'_>,
+        examples: &Examples,
+        fold: usize,
+    ) -> Examples {
+        let rows = |i: usize| judgements.first_rows[i];
+        let queries = judgements.queries.iter().zip(&self.queries);
+        let held_out_queries: BTreeSet<usize> = queries
+            .filter(|(_, of)| **of == fold)
+            .map(|(query, _)| query.row)
+            .collect();
+        let pairs = judgements.pairs.iter().zip(&self.pairs);
+        let held_out_pairs: BTreeSet<(usize, usize)> = pairs
+            .filter(|(_, of)| **of == fold)
+            .map(|(pair, _)| unordered(pair.a, pair.b))
+            .collect();
+        let mut training = examples.clone();
+        training
+            .graded
+            .retain(|g| !held_out_queries.contains(&rows(g.query)));
+        training
+            .pairs
+            .retain(|p| !held_out_pairs.contains(&unordered(rows(p.a), rows(p.b))));
+        training
+    }
 }
 
-fn pair(a: usize, b: usize) -> (usize, usize) {
+/// Two rows, the lesser first.
+fn unordered(a: usize, b: usize) -> (usize, usize) {
     (a.min(b), a.max(b))
 }
 
 /// The group of each query, named by one of its members. Queries that judge each other are in one
 /// group, as long as it holds no more than a quarter of a fold.
-fn judging_each_other(queries: &[Query]) -> Vec<usize> {
+fn judging_each_other(queries: &[JudgedQuery]) -> Vec<usize> {
     let at_row: BTreeMap<usize, usize> = queries
         .iter()
         .enumerate()
         .map(|(i, query)| (query.row, i))
         .collect();
-    let judged = |i: usize| {
-        queries[i]
-            .relevant
-            .iter()
-            .chain(&queries[i].irrelevant)
-            .map(|item| item.row)
-    };
-    let statements: BTreeSet<(usize, usize)> = (0..queries.len())
-        .flat_map(|i| {
-            judged(i)
-                .filter_map(|row| at_row.get(&row).map(|j| (i, *j)))
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    let most = (queries.len() / (4 * FOLDS)).max(2);
+    let mut judges: BTreeSet<(usize, usize)> = BTreeSet::new();
+    for (i, query) in queries.iter().enumerate() {
+        let judged = query.items().filter_map(|item| at_row.get(&item.row));
+        judges.extend(judged.map(|j| (i, *j)));
+    }
+    let max_members = (queries.len() / (4 * FOLDS)).max(2);
     let mut groups: Vec<usize> = (0..queries.len()).collect();
     let mut members: Vec<Vec<usize>> = groups.iter().map(|i| vec![*i]).collect();
-    for (i, j) in statements
+    for (i, j) in judges
         .iter()
-        .filter(|(i, j)| i < j && statements.contains(&(*j, *i)))
+        .filter(|(i, j)| i < j && judges.contains(&(*j, *i)))
     {
         let (to, from) = (groups[*i], groups[*j]);
-        if to != from && members[to].len() + members[from].len() <= most {
+        if to != from && members[to].len() + members[from].len() <= max_members {
             let moved = std::mem::take(&mut members[from]);
             for member in &moved {
                 groups[*member] = to;
@@ -133,13 +142,14 @@ fn judging_each_other(queries: &[Query]) -> Vec<usize> {
     groups
 }
 
-/// Deals members, of a kind and with a fingerprint each, group by group.
+/// The fold of each member. Members, each of a kind and with a fingerprint, are dealt group by
+/// group.
 fn deal(seed: u64, members: impl Iterator<Item = (bool, u64)>, groups: &[usize]) -> Vec<usize> {
     // A group is dealt where the first of its members is.
     let mut order: BTreeMap<usize, (bool, u64)> = BTreeMap::new();
     let mut sizes: BTreeMap<usize, [usize; 2]> = BTreeMap::new();
     for ((kind, fingerprint), group) in members.zip(groups) {
-        let key = (kind, mix(seed ^ mix(fingerprint)));
+        let key = (kind, splitmix(seed ^ splitmix(fingerprint)));
         order
             .entry(*group)
             .and_modify(|first| *first = key.min(*first))
@@ -176,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_several_places_is_in_one_fold_or_not_scored() {
+    fn what_is_judged_in_several_places_is_in_one_fold_or_not_scored() {
         let vectors = Array2::from_shape_fn((40, 2), |(i, j)| (i * (j + 1)) as f32);
         let graded = |query, item| Graded {
             query,
@@ -198,10 +208,10 @@ mod tests {
             similar: true,
             weight: 1.0,
         });
-        let evidence = Evidence::new(2, &examples).expect("evidence");
-        let folds = Folds::new(&evidence, 7);
+        let judgements = Judgements::new(2, &examples).expect("judgements");
+        let folds = Folds::new(&judgements, 7);
         let fold_of = |row: usize| {
-            evidence
+            judgements
                 .queries
                 .iter()
                 .position(|q| q.row == row)
@@ -215,7 +225,7 @@ mod tests {
                 "{i}"
             );
         }
-        assert_eq!(folds.holds_out(19, 39), fold_of(19) == Some(folds.links[0]));
+        assert_eq!(folds.holds_out(19, 39), fold_of(19) == Some(folds.pairs[0]));
         let sizes: Vec<usize> = (0..FOLDS)
             .map(|fold| folds.queries.iter().filter(|f| **f == fold).count())
             .collect();
@@ -231,8 +241,8 @@ mod tests {
         };
         let near = |i: usize| {
             (1..6)
-                .map(move |step| (i + step) % 60)
-                .chain((1..6).map(move |step| (i + 60 - step) % 60))
+                .map(move |offset| (i + offset) % 60)
+                .chain((1..6).map(move |offset| (i + 60 - offset) % 60))
         };
         for i in 0..60 {
             examples.graded.extend(near(i).map(|item| Graded {
@@ -242,8 +252,8 @@ mod tests {
                 weight: 1.0,
             }));
         }
-        let evidence = Evidence::new(2, &examples).expect("evidence");
-        let folds = Folds::new(&evidence, 7);
+        let judgements = Judgements::new(2, &examples).expect("judgements");
+        let folds = Folds::new(&judgements, 7);
         for fold in 0..FOLDS {
             assert!(
                 (10..=14).contains(&folds.queries.iter().filter(|f| **f == fold).count()),
@@ -251,9 +261,9 @@ mod tests {
                 folds.queries
             );
         }
-        for (i, query) in evidence.queries.iter().enumerate() {
+        for (i, query) in judgements.queries.iter().enumerate() {
             for item in &query.relevant {
-                let other = evidence
+                let other = judgements
                     .queries
                     .iter()
                     .position(|q| q.row == item.row)

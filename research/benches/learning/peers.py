@@ -1,10 +1,10 @@
-"""Others' learners on the splits that `learning --tables` takes, and the table of ranks.
+"""Other libraries' learners on the splits that `learning --tables` takes, and the table of ranks.
 
-    python3 -m venv venv && venv/bin/pip install -r benches/learning/requirements.txt
-    venv/bin/python benches/learning/peers.py splits --tables DIR --out splits.npz --names iris,wine --seeds 3
-    cargo test --workspace --bench learning -- --tables DIR --splits splits.npz --out affinis.json
-    venv/bin/python benches/learning/peers.py run --tables DIR --splits splits.npz --out peers.json
-    venv/bin/python benches/learning/peers.py ranks affinis.json peers.json
+    python3 -m venv venv && venv/bin/pip install -r research/benches/learning/requirements.txt
+    venv/bin/python research/benches/learning/peers.py splits --tables DIR --out splits.npz --names iris,wine --seeds 3
+    cargo test -p affinis-research --bench learning -- --tables DIR --splits splits.npz --out affinis.json
+    venv/bin/python research/benches/learning/peers.py run --tables DIR --splits splits.npz --out peers.json
+    venv/bin/python research/benches/learning/peers.py ranks affinis.json peers.json
 """
 
 import os

@@ -1,13 +1,13 @@
-//! Measures what learning gains, in two ways.
+//! The bench `learning`, which measures what learning gains.
 //!
 //! - `--tables DIR --splits FILE.npz --out RESULT.json`: 5-NN errors on labelled tables, on given
 //!   splits.
-//! - `--report DIR`: every table and plot of `docs/learning.md`, from simulated users over labelled
-//!   texts.
+//! - `--report DIR`: every table and plot of `docs/learning.md` between its markers, from simulated
+//!   users over labelled texts.
 //!
-//! `cargo bench --bench learning -- ...` at the root, or, without optimising everything, `cargo
-//! test --workspace --bench learning -- ...`. The text corpora are looked for where the tests look
-//! for them.
+//! `cargo bench -p affinis-research --bench learning -- ...`, or, without optimising everything,
+//! `cargo test -p affinis-research --bench learning -- ...`. The text corpora are read from where
+//! the tests find them.
 
 mod feedback;
 mod npy;
@@ -23,7 +23,7 @@ const USAGE: &str = "\
 learning --tables DIR --splits FILE.npz --out RESULT.json [--only NAME,NAME] [--closed-form]
 learning --report DIR [--seeds N] [--only SECTION,SECTION]";
 
-/// What the command line asks for.
+/// The arguments of the command line.
 #[derive(Debug, Default)]
 struct Arguments {
     tables: Option<PathBuf>,
@@ -55,9 +55,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Cargo runs a bench in its package's directory; paths are meant from the root of the repository.
+/// A path relative to the root of the repository; cargo runs a bench in its package's directory.
 fn from_root(path: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {

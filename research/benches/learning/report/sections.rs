@@ -1,4 +1,4 @@
-//! What is measured by simulated users.
+//! The sections that simulated users are measured in.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -15,14 +15,13 @@ use affinis_testkit::simulation::{Corpus, compact};
 
 const BUDGETS: [usize; 5] = [30, 100, 300, 1_000, 5_000];
 
-/// Gains with and without the gate, how many candidates were promoted, and towards how many a step
-/// was taken.
+/// Gains with and without the gate, and the numbers of candidates and of shrunken metrics promoted.
 #[derive(Default)]
 pub(super) struct Recipe {
     gated: Gains,
     ungated: Gains,
     promoted: usize,
-    steps: usize,
+    shrunken: usize,
 }
 
 impl Recipe {
@@ -35,11 +34,11 @@ impl Recipe {
         self.ungated.0.push(gain);
         self.gated.0.push(match &fitted.shrunken {
             _ if fitted.report.gate.accepted => gain,
-            Some(step) => trial.gain(&*step.metric),
+            Some(shrunken) => trial.gain(&*shrunken.metric),
             None => 0.0,
         });
         self.promoted += usize::from(fitted.report.gate.accepted);
-        self.steps += usize::from(fitted.shrunken.is_some());
+        self.shrunken += usize::from(fitted.shrunken.is_some());
     }
 
     fn gated(&self) -> String {
@@ -47,7 +46,7 @@ impl Recipe {
             "{:.0} ({} + {})",
             self.gated.mean(),
             self.promoted,
-            self.steps
+            self.shrunken
         )
     }
 

@@ -2,7 +2,7 @@
 //! be learned from.
 
 use affinis::{LearnError, Metric};
-use affinis_mahalanobis::Labelled;
+use affinis_research::Labelled;
 use affinis_testkit::Random;
 use affinis_testkit::simulation::nearest;
 use ndarray::Array2;

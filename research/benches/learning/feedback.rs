@@ -1,21 +1,21 @@
-//! Who judges what: kinds of simulated feedback on a corpus.
+//! Simulated feedback on a corpus: the users, their judgements, and what is gained from them.
 
 use affinis::{Examples, Fitted, Incumbent, Metric};
 
 use affinis_testkit::Random;
 use affinis_testkit::simulation::Corpus;
 
-/// Judgements a query.
+/// Number of answers that are shown and judged for each query.
 const SHOWN: usize = 10;
-/// Queries that measure.
+/// Number of queries that gains are measured on.
 const UNSEEN: usize = 1000;
 
-/// What a simulated user does.
+/// A kind of simulated user.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum User {
     /// R1: judges the ten answers shown, by the label.
     Shown,
-    /// The same, with a share of judgements turned round.
+    /// As [`User::Shown`], with a share of the judgements reversed.
     Flipped(f64),
     /// R2: judges random pairs of items, half of them of one label.
     Pairs,
@@ -25,7 +25,7 @@ pub(crate) enum User {
     Reversed,
 }
 
-/// What one user said, and on what it is measured.
+/// One user's judgements, and the queries that their effect is measured on.
 pub(crate) struct Trial<'a> {
     pub(crate) corpus: &'a Corpus,
     pub(crate) examples: Examples,
@@ -77,20 +77,20 @@ pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u6
     let (queries, unseen) = corpus.queries(rounds * each, UNSEEN, &mut Random(seed));
     let before = corpus.precision(None, &unseen);
     let mut active: Option<std::sync::Arc<dyn Metric>> = None;
-    let mut a_step = false;
-    let mut said = Examples::default();
+    let mut is_shrunken = false;
+    let mut given = Examples::default();
     let mut gains = Vec::new();
     for asked in queries.chunks(each) {
         let judged = corpus.judged(active.as_deref(), asked, |q, i| corpus.same_label(q, i));
-        said.vectors = judged.vectors;
-        said.graded.extend(judged.graded);
+        given.vectors = judged.vectors;
+        given.graded.extend(judged.graded);
         let incumbent = active.as_deref().map(|metric| Incumbent {
             metric,
-            shrunken: a_step,
+            shrunken: is_shrunken,
         });
-        let fitted = corpus.fit(&said, incumbent, seed);
+        let fitted = corpus.fit(&given, incumbent, seed);
         if let Some(passed) = fitted.passed() {
-            (active, a_step) = (Some(passed.clone()), fitted.shrunken.is_some());
+            (active, is_shrunken) = (Some(passed.clone()), fitted.shrunken.is_some());
         }
         gains.push(1e3 * (corpus.precision(active.as_deref(), &unseen) - before));
     }

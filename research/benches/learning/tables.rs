@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use affinis::Metric;
-use affinis_mahalanobis::Labelled;
 use affinis_mahalanobis::spd::GeneralizedEigen;
+use affinis_research::Labelled;
 use ndarray::{Array1, Array2, Axis, s};
 use serde_json::json;
 
@@ -15,13 +15,14 @@ use crate::npy::{Npy, npz};
 use affinis_testkit::Random;
 use affinis_testkit::simulation::{Corpus, sample_of};
 
-/// Principal components that `mnist164` keeps.
+/// Number of principal components that `mnist164` keeps.
 const COMPONENTS: usize = 164;
+/// Number of neighbours that vote.
 const VOTERS: usize = 5;
-/// Rows of a table that is a corpus.
-const MOST: usize = 6000;
+/// Largest number of rows of a table that serves as a corpus.
+const MAX_CORPUS_ROWS: usize = 6000;
 
-/// A table: numbers and classes.
+/// A labelled table: rows of numbers (`n x d`) with a class each.
 struct Table {
     rows: Array2<f32>,
     classes: Vec<usize>,
@@ -104,10 +105,10 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// At most 6,000 rows of a table as a corpus, standardised and of unit variance all told.
+/// At most 6,000 rows of a table as a corpus, standardised, with a total variance of 1.
 pub(crate) fn corpus(directory: &Path, name: &'static str) -> Result<Corpus, Box<dyn Error>> {
     let Table { rows, classes } = Table::read(directory, name)?;
-    let kept = Random(5).choose(rows.nrows(), MOST);
+    let kept = Random(5).choose(rows.nrows(), MAX_CORPUS_ROWS);
     let rows = rows.select(Axis(0), &kept);
     let all: Vec<usize> = (0..kept.len()).collect();
     let vectors = prepared(&rows, &all, false)? / (rows.ncols() as f32).sqrt();
@@ -182,7 +183,7 @@ impl Table {
         })
     }
 
-    /// The rows of given numbers.
+    /// The rows at the given indices.
     fn of(&self, rows: &Npy) -> Result<Self, Box<dyn Error>> {
         let rows: Vec<usize> = rows
             .numbers
@@ -199,7 +200,8 @@ impl Table {
     }
 }
 
-/// All rows, standardised by the training rows; or their principal components under one scale.
+/// All rows, standardised by the training rows; or their principal components, all divided by one
+/// deviation.
 fn prepared(
     rows: &Array2<f32>,
     train: &[usize],
@@ -231,7 +233,7 @@ fn prepared(
     Ok((projected / variance.sqrt()).mapv(|v| v as f32))
 }
 
-/// The share of rows that their 5 nearest outvote; ties go to the nearest.
+/// The share of query rows whose 5 nearest known rows vote for another class; ties go to the nearest.
 fn error(known: &Array2<f32>, classes: &[usize], asked: &Array2<f32>, truth: &[usize]) -> f64 {
     let squares: Vec<f32> = known.rows().into_iter().map(|r| r.dot(&r)).collect();
     let mut wrong = 0;
@@ -261,7 +263,7 @@ fn error(known: &Array2<f32>, classes: &[usize], asked: &Array2<f32>, truth: &[u
     wrong as f64 / truth.len().max(1) as f64
 }
 
-/// The CPU time of this thread, or where the system does not tell, the time on the wall.
+/// A clock of this thread's CPU time, or of wall time where the system does not report that.
 pub(crate) struct Clock(Option<f64>, Instant);
 
 impl Clock {

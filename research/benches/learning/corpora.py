@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Makes labelled corpora of other kinds than those in shared/data, for the learning bench.
+"""Makes labelled corpora of other kinds than those of the tests, for the bench `learning`.
 
-    cargo build --release && benches/learning/corpora.py [NAME ...] [--from DIR]
+    cargo build --release && research/benches/learning/corpora.py [NAME ...] [--from DIR]
 
 NAME is `banking` (questions of bank customers, 77 intents; Casanueva et al. 2020, CC-BY-4.0) or `news` (AG's news of 4 topics;
 for research, not for sale). The CSV files are fetched from GitHub, or taken from DIR/NAME.csv. Of each 6,000 texts are drawn by
 a seed and encoded with all-MiniLM-L6-v2 (tools/get-minilm.sh) by the binary `affinis`, into target/corpora/text. Then:
 
-    cargo bench --workspace --bench learning -- --report docs --only elsewhere
+    cargo bench -p affinis-research --bench learning -- --report docs --only elsewhere
 """
 import argparse
 import csv
@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 TEXTS = 6000
 GITHUB = "https://raw.githubusercontent.com/"
 BANKING = GITHUB + "PolyAI-LDN/task-specific-datasets/master/banking_data/"

@@ -1,18 +1,17 @@
-//! A metric as a change of another one along few directions: kilobytes for a person's own metric,
-//! where a matrix takes `4 d^2` bytes.
+//! The terms of a low-rank update, and how a metric is reduced to an update of another one.
 //!
-//! With the base `B = R'R`, what a metric `A` changes are the eigenvalues `l_k` of `R^-T A R^-1`,
-//! along `u_k = R^-1 v_k`, `v_k` the eigenvectors: `u_k' B u_k = 1`, and squared lengths along
-//! `u_k` grow `l_k` times. The `rank` values farthest from the others (as factors) are kept, the
-//! others replaced by their geometric mean `c`:
+//! With the base `B = R'R`, let `l_k` be the eigenvalues of `R^-T A R^-1` for a metric `A`, `v_k`
+//! the eigenvectors, and `u_k = R^-1 v_k`: then `u_k' B u_k = 1`, and squared lengths along `u_k`
+//! are `l_k` times as large under `A` as under `B`. The `rank` values farthest from the others (as
+//! factors) are kept, the others replaced by their geometric mean `c`:
 //!
 //! `A' = c B + sum_k (l_k - c) w_k w_k'` with `w_k = B u_k`.
 //!
 //! This is the metric of that form that is nearest to `A` by the affine-invariant Riemannian
-//! distance among those that keep its eigenvectors. It is scaled to trace `d`. What is kept are the
-//! `u_k`, from which the base itself makes the `w_k`: it rewrites them as queries. So nothing of
-//! the base has to be known but what every metric can do, and that the `u_k` are orthonormal to the
-//! base, which makes `A'` positive definite, is cheap to check.
+//! distance among those that keep its eigenvectors. It is scaled to trace `d`. The `u_k` are kept,
+//! from which the base itself makes the `w_k`: it rewrites them as queries. So the base may be any
+//! metric, and it is cheap to check that the `u_k` are orthonormal to it, which makes `A'` positive
+//! definite.
 
 #![expect(
     clippy::inline_always,
@@ -29,10 +28,11 @@ use crate::packed::{LANES, chunked, dot};
 use crate::shape::Shaped;
 use crate::spd;
 
-/// How far the products of directions may be from orthonormal: rounding to f32 leaves some `1e-6`.
-const ORTHONORMAL: f64 = 1e-4;
+/// Largest difference of the directions' products from those of orthonormal ones; rounding to f32
+/// leaves some `1e-6`.
+const MAX_FROM_ORTHONORMAL: f64 = 1e-4;
 
-/// The base that changes are made of, factored once.
+/// The base of low-rank updates, factored once.
 #[derive(Debug)]
 pub(crate) struct Base<'a> {
     metric: &'a Arc<dyn Metric>,
@@ -43,8 +43,8 @@ pub(crate) struct Base<'a> {
 }
 
 impl<'a> Base<'a> {
-    /// `None` where changes of that rank would not be smaller than matrices, or the base has no
-    /// matrix.
+    /// The base of the update that a task asks for; `None` where updates of that rank would be no
+    /// smaller than matrices, or the base has no matrix.
     pub(crate) fn of(
         update: Option<&affinis::UpdateOf<'a>>,
         dim: usize,
@@ -64,14 +64,14 @@ impl<'a> Base<'a> {
         }))
     }
 
-    /// The base itself.
+    /// The base's metric.
     pub(crate) fn metric(&self) -> &'a Arc<dyn Metric> {
         self.metric
     }
 
-    /// What is left of a metric when it may change the base along few directions only; `None` where
-    /// numbers of four bytes cannot tell so great a change apart from what is no metric.
-    pub(crate) fn reduce(&self, shaped: &Shaped) -> Result<Option<(Change, Shaped)>, LearnError> {
+    /// A metric reduced to an update of the base: its terms, and its matrix. `None` where so large
+    /// an update is not positive definite once its directions are rounded to f32.
+    pub(crate) fn reduce(&self, shaped: &Shaped) -> Result<Option<(Terms, Shaped)>, LearnError> {
         let d = self.factor.nrows();
         let relative = spd::solve_upper_right(&self.factor, shaped.factor.clone());
         let (values, vectors) = spd::eigen(spd::gram(&relative).view())?;
@@ -85,7 +85,7 @@ impl<'a> Base<'a> {
         let scale = centre.exp();
         let directions = spd::solve_upper_rows(&self.factor, vectors.select(Axis(0), &kept));
         let weights = kept.iter().map(|&k| values[k] - scale).collect();
-        let Ok(mut change) = Change::new(
+        let Ok(mut terms) = Terms::new(
             &**self.metric,
             directions.mapv(|v| v as f32),
             weights,
@@ -93,9 +93,9 @@ impl<'a> Base<'a> {
         ) else {
             return Ok(None);
         };
-        change.rescale(d as f64 / change.trace(d as f64));
-        let shaped = Shaped::of(change.matrix(&self.matrix).view())?;
-        Ok(Some((change, shaped)))
+        terms.rescale(d as f64 / terms.trace(d as f64));
+        let shaped = Shaped::of(terms.matrix(&self.matrix).view())?;
+        Ok(Some((terms, shaped)))
     }
 }
 
@@ -119,9 +119,10 @@ fn outliers(values: &[f64], rank: usize) -> (Vec<usize>, f64) {
     ((0..from).chain(from + rest..n).collect(), mean)
 }
 
-/// `c B + sum_k weight_k w_k w_k'` without `B`.
+/// The terms of `c B + sum_k weight_k w_k w_k'` besides `B`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Change {
+pub(crate) struct Terms {
+    /// `c`.
     scale: f64,
     weights: Vec<f64>,
     /// `u_k`, one row each.
@@ -131,9 +132,9 @@ pub(crate) struct Change {
     dim: usize,
 }
 
-impl Change {
-    /// Of directions (`rank x d`) orthonormal to a base, the change of squared length along each,
-    /// and the factor `c` on all.
+impl Terms {
+    /// The terms of directions (`rank x d`) orthonormal to a base, the weight of each, and the
+    /// factor `c` on the base.
     ///
     /// # Errors
     /// [`LearnError::Damaged`] when the numbers are not finite, the directions are not orthonormal
@@ -147,10 +148,12 @@ impl Change {
         let damaged = |why: &str| Err(LearnError::Damaged(why.into()));
         let (rank, dim) = directions.dim();
         if base.dim() != dim || weights.len() != rank {
-            return damaged("a change has other dimensions than its base");
+            return damaged(
+                "the update has another dimension than its base, or not a weight for each direction",
+            );
         }
         if !(scale.is_finite() && scale > 0.0) || weights.iter().any(|w| !w.is_finite()) {
-            return damaged("a change has a weight that is not finite");
+            return damaged("the update has a weight that is not finite");
         }
         let mut images = Array2::zeros((rank, dim));
         for (direction, mut image) in directions.rows().into_iter().zip(images.rows_mut()) {
@@ -161,18 +164,19 @@ impl Change {
                 .for_each(|(to, from)| *to = from);
         }
         let products = directions.mapv(f64::from).dot(&images.mapv(f64::from).t());
-        let off = |((i, j), v): ((usize, usize), &f64)| (v - f64::from(u8::from(i == j))).abs();
+        let from_orthonormal =
+            |((i, j), v): ((usize, usize), &f64)| (v - f64::from(u8::from(i == j))).abs();
         let farthest = products
             .indexed_iter()
-            .map(off)
+            .map(from_orthonormal)
             .fold(0.0, |far: f64, v| if v > far { v } else { far });
-        if products.iter().any(|v| v.is_nan()) || farthest > ORTHONORMAL {
-            return damaged("the directions of a change are not orthonormal to its base");
+        if products.iter().any(|v| v.is_nan()) || farthest > MAX_FROM_ORTHONORMAL {
+            return damaged("the directions of the update are not orthonormal to its base");
         }
-        // As far from orthonormal as they are, the directions could add up to this much more.
+        // Directions that far from orthonormal could add up to this much more.
         let slack = 1.0 + rank as f64 * farthest;
         if weights.iter().any(|w| scale + w * slack <= 0.0) {
-            return damaged("a change is not positive definite");
+            return damaged("the update is not positive definite");
         }
         let in_chunks = images
             .rows()
@@ -185,6 +189,11 @@ impl Change {
             images: in_chunks.collect(),
             dim,
         })
+    }
+
+    /// The number of directions.
+    pub(crate) fn rank(&self) -> usize {
+        self.weights.len()
     }
 
     pub(crate) fn scale(&self) -> f64 {
@@ -204,15 +213,16 @@ impl Change {
         self.weights.iter_mut().for_each(|weight| *weight *= factor);
     }
 
-    fn width(&self) -> usize {
+    /// Number of chunks of a row.
+    fn row_chunks(&self) -> usize {
         self.dim.div_ceil(LANES)
     }
 
     fn image(&self, k: usize) -> &[f32] {
-        &self.images[k * self.width()..(k + 1) * self.width()].as_flattened()[..self.dim]
+        &self.images[k * self.row_chunks()..(k + 1) * self.row_chunks()].as_flattened()[..self.dim]
     }
 
-    /// The trace that it gives to a base of trace `of_base`.
+    /// The trace of the update of a base of trace `of_base`.
     pub(crate) fn trace(&self, of_base: f64) -> f64 {
         let square = |k| {
             self.image(k)
@@ -229,7 +239,7 @@ impl Change {
                 .sum::<f64>()
     }
 
-    /// `A'`, given `B`.
+    /// The matrix `A'` (`d x d`) for the matrix `B` of the base.
     pub(crate) fn matrix(&self, base: &Array2<f64>) -> Array2<f64> {
         let images = Array2::from_shape_fn((self.weights.len(), self.dim), |(k, j)| {
             f64::from(self.image(k)[j])
@@ -245,7 +255,7 @@ impl Change {
 
     /// `w_k . x` for every direction, in f32.
     pub(crate) fn products(&self, x: &[f32]) -> Vec<f32> {
-        let x = chunked(self.width(), x.iter().copied());
+        let x = chunked(self.row_chunks(), x.iter().copied());
         let mut out = vec![0.0; self.weights.len()];
         Arch::new().dispatch(Products {
             rows: &self.images,
@@ -255,8 +265,8 @@ impl Change {
         out
     }
 
-    /// What it adds to `c` times the base's squared length: `sum_k weight_k (w_k . x)^2`, of
-    /// products.
+    /// The sum `sum_k weight_k (w_k . x)^2` of products `w_k . x`, which the update adds to `c`
+    /// times the base's squared length.
     pub(crate) fn added(&self, products: &[f32]) -> f64 {
         self.weights
             .iter()
@@ -265,9 +275,9 @@ impl Change {
             .sum()
     }
 
-    /// The same of a vector in f64.
+    /// The same sum for a vector in f64.
     pub(crate) fn added_in_full(&self, x: impl Iterator<Item = f64>) -> f64 {
-        let x = chunked(self.width(), x);
+        let x = chunked(self.row_chunks(), x);
         Arch::new().dispatch(Added {
             rows: &self.images,
             x: &x,
@@ -275,16 +285,16 @@ impl Change {
         })
     }
 
-    /// Adds `sum_k weight_k (w_k . x) w_k`, of products, to `direction`.
-    pub(crate) fn turn(&self, products: &[f32], direction: &mut [f32]) {
-        let mut sums = vec![[0.0; LANES]; self.width()];
+    /// Adds `sum_k weight_k (w_k . x) w_k`, for products `w_k . x`, to `direction`.
+    pub(crate) fn add_to_direction(&self, products: &[f32], direction: &mut [f32]) {
+        let mut sums = vec![[0.0; LANES]; self.row_chunks()];
         let factors: Vec<f32> = self
             .weights
             .iter()
             .zip(products)
             .map(|(weight, p)| (*weight * f64::from(*p)) as f32)
             .collect();
-        Arch::new().dispatch(Turn {
+        Arch::new().dispatch(AddToDirection {
             rows: &self.images,
             factors: &factors,
             sums: &mut sums,
@@ -333,13 +343,13 @@ impl WithSimd for Added<'_> {
     }
 }
 
-struct Turn<'a> {
+struct AddToDirection<'a> {
     rows: &'a [[f32; LANES]],
     factors: &'a [f32],
     sums: &'a mut [[f32; LANES]],
 }
 
-impl WithSimd for Turn<'_> {
+impl WithSimd for AddToDirection<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -366,7 +376,7 @@ mod tests {
     /// Base and candidate at the cap on the condition number, in the same directions the other way
     /// round.
     #[test]
-    fn the_greatest_changes_are_kept_as_what_they_are() {
+    fn the_largest_changes_are_kept_exactly() {
         let d = 80;
         let diagonal = |weight: fn(usize) -> f64| {
             Array2::from_diag(&(0..d).map(weight).collect::<ndarray::Array1<f64>>())
@@ -384,7 +394,7 @@ mod tests {
             .unwrap()
             .reduce(&candidate)
             .unwrap()
-            .expect("a change");
+            .expect("an update");
         let difference = (&reduced.factor - &candidate.factor)
             .iter()
             .fold(0.0_f64, |most, v| most.max(v.abs()));
@@ -392,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_farthest_from_the_rest_is_kept() {
+    fn the_values_farthest_from_the_rest_are_kept() {
         let values = [-3.0, -0.1, 0.0, 0.1, 0.2, 2.0, 5.0];
         let (kept, mean) = outliers(&values, 3);
         assert_eq!(kept, [0, 5, 6]);

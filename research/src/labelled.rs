@@ -9,37 +9,34 @@
 //! 3. **Hinge**: 20 steps of L-BFGS with 3 targets and 10 impostors a row, distances scaled so that
 //!    the median one to a row's 5th neighbour is 2.
 
-mod neighbours;
-mod scatters;
-
-use affinis::LearnError;
+use affinis::{LearnError, MAX_DIM};
+use affinis_mahalanobis::MahalanobisMetric;
+use affinis_mahalanobis::hinge::{self, Triplets};
+use affinis_mahalanobis::spd::{self, GeneralizedEigen};
+use affinis_testkit::Random;
 use ndarray::{Array2, ArrayView2, Axis};
 
-use crate::evidence::mix;
-use crate::hinge::{self, Triplets};
-use crate::metric::MahalanobisMetric;
-use crate::spd::{self, GeneralizedEigen};
-use neighbours::{nearest, votes};
-use scatters::Pairs;
+use crate::neighbours::{nearest, votes};
+use crate::scatters::{self, Pairs};
 
-/// Positions on the geodesic that are tried.
+/// Positions on the geodesic that are tried; of equally good ones the first is taken.
 const POSITIONS: [f64; 6] = [0.5, 0.3, 0.7, 0.2, 0.1, 0.0];
-/// Folds of the cross-validation.
+/// Number of folds of the cross-validation.
 const FOLDS: usize = 3;
-/// Rows of a fold that are classified, at most.
-const ASKED: usize = 600;
-/// Neighbours that vote.
+/// Largest number of rows of a fold that are classified.
+const MAX_CLASSIFIED: usize = 600;
+/// Number of neighbours that vote.
 const VOTERS: usize = 5;
-/// Rows of the same class that each row is to be near.
+/// Number of rows of the same class that each row is to be near.
 const TARGETS: usize = 3;
-/// Rows of other classes that each row is to be far from.
+/// Number of rows of other classes that each row is to be far from.
 const IMPOSTORS: usize = 10;
-/// Distances to a row's 5th neighbour, for a margin of 1.
-const REACH: f64 = 2.0;
-/// Bounds `cond A`: tables may have columns that say nothing at all.
+/// Median distance to a row's 5th neighbour after scaling, for a margin of 1.
+const MEDIAN_DISTANCE: f64 = 2.0;
+/// Bound of `cond A`, wide because a table may have columns of pure noise.
 const CONDITION_CAP: f64 = 1e6;
 
-/// What [`Labelled::fit`] found.
+/// A metric learned by [`Labelled::fit`] and how its closed form was chosen.
 #[derive(Debug, Clone)]
 pub struct LabelledFit {
     /// The metric, of trace `d`.
@@ -54,7 +51,7 @@ pub struct LabelledFit {
 ///
 /// ```
 /// use affinis::Metric;
-/// use affinis_mahalanobis::Labelled;
+/// use affinis_research::Labelled;
 /// use ndarray::Array2;
 ///
 /// // The class is the sign of the first column; the second is noise ten times as wide.
@@ -107,12 +104,10 @@ impl Labelled {
         let factor = if self.closed_form_only {
             factor
         } else {
-            on_hinge(factor, &rows, classes)?
+            refined(factor, &rows, classes)?
         };
-        let shaped = crate::shape::shaped(spd::gram(&factor), CONDITION_CAP)?;
-        let metric = MahalanobisMetric::from_factor(&shaped.factor, shaped.condition);
         Ok(LabelledFit {
-            metric,
+            metric: MahalanobisMetric::capped(spd::gram(&factor), CONDITION_CAP)?,
             t,
             all_pairs: pairs == Pairs::All,
         })
@@ -121,53 +116,38 @@ impl Labelled {
     /// The scatters and the `t` of least error on held-out rows; the first of equals.
     fn select(&self, rows: &Array2<f32>, classes: &[usize]) -> (Pairs, f64) {
         let fold_of = self.deal(classes);
+        let kinds = [Pairs::All, Pairs::Nearest];
         let mut errors = [[0_usize; POSITIONS.len()]; 2];
         for fold in 0..FOLDS {
-            let (asked, known): (Vec<usize>, Vec<usize>) =
+            let (held_out, known): (Vec<usize>, Vec<usize>) =
                 (0..rows.nrows()).partition(|i| fold_of[*i] == fold);
-            let stride = asked.len().div_ceil(ASKED).max(1);
-            let asked: Vec<usize> = asked.into_iter().step_by(stride).collect();
-            for (pairs, errors) in [Pairs::All, Pairs::Nearest].into_iter().zip(&mut errors) {
-                let Ok(geodesic) = closed_form(rows, classes, &known, pairs) else {
-                    // The fold lacks what these scatters need, and all rows may lack it as well.
-                    for wrong in errors {
-                        *wrong += asked.len();
-                    }
-                    continue;
-                };
-                for (t, wrong) in POSITIONS.into_iter().zip(errors) {
-                    let images = rows.dot(&geodesic.factor(t).mapv(|v| v as f32).t());
-                    let near = nearest(
-                        &images.select(Axis(0), &known),
-                        &images.select(Axis(0), &asked),
-                        VOTERS,
-                    );
-                    let of = |i: &usize| classes[known[*i]];
-                    *wrong += near
-                        .iter()
-                        .zip(&asked)
-                        .filter(|(n, q)| votes(n.iter().map(of)) != Some(classes[**q]))
-                        .count();
+            let stride = held_out.len().div_ceil(MAX_CLASSIFIED).max(1);
+            let split = Split {
+                rows,
+                classes,
+                known,
+                queries: held_out.into_iter().step_by(stride).collect(),
+            };
+            for (pairs, errors) in kinds.into_iter().zip(&mut errors) {
+                for (sum, wrong) in errors.iter_mut().zip(split.errors(pairs)) {
+                    *sum += wrong;
                 }
             }
         }
-        let all = [Pairs::All, Pairs::Nearest].into_iter().zip(errors);
-        let each = all.flat_map(|(pairs, errors)| {
-            POSITIONS
-                .into_iter()
-                .zip(errors)
-                .map(move |(t, e)| (e, pairs, t))
+        let settings = kinds.into_iter().zip(errors).flat_map(|(pairs, errors)| {
+            let of_pairs = POSITIONS.into_iter().zip(errors);
+            of_pairs.map(move |(t, errors)| (errors, pairs, t))
         });
-        let best = each.min_by_key(|(e, ..)| *e);
+        let best = settings.min_by_key(|(errors, ..)| *errors);
         best.map_or((Pairs::All, POSITIONS[0]), |(_, pairs, t)| (pairs, t))
     }
 
-    /// Which fold each row is in, each class spread evenly.
+    /// The fold of each row, with each class spread evenly over the folds.
     fn deal(&self, classes: &[usize]) -> Vec<usize> {
         let mut order: Vec<(usize, u64, usize)> = classes
             .iter()
             .enumerate()
-            .map(|(i, c)| (*c, mix(self.seed ^ mix(i as u64)), i))
+            .map(|(i, c)| (*c, hash(self.seed ^ hash(i as u64)), i))
             .collect();
         order.sort_unstable();
         let mut folds = vec![0; classes.len()];
@@ -179,7 +159,47 @@ impl Labelled {
     }
 }
 
-/// The geodesic between the scatters of some rows.
+/// The finaliser of splitmix64: a bijection that scatters its input.
+fn hash(value: u64) -> u64 {
+    Random(value).next()
+}
+
+/// Rows that a metric is fitted to, and held-out rows that are classified by them.
+struct Split<'a> {
+    rows: &'a Array2<f32>,
+    classes: &'a [usize],
+    known: Vec<usize>,
+    queries: Vec<usize>,
+}
+
+impl Split<'_> {
+    /// The number of held-out rows that are classified wrongly at each of [`POSITIONS`]. All of
+    /// them where the known rows have no such pairs, for all rows may lack them as well.
+    fn errors(&self, pairs: Pairs) -> [usize; POSITIONS.len()] {
+        let Ok(geodesic) = closed_form(self.rows, self.classes, &self.known, pairs) else {
+            return [self.queries.len(); POSITIONS.len()];
+        };
+        POSITIONS.map(|t| self.errors_under(&geodesic.factor(t)))
+    }
+
+    /// The number of held-out rows whose nearest known rows vote for another class under the map
+    /// `factor` (`k x d`).
+    fn errors_under(&self, factor: &Array2<f64>) -> usize {
+        let mapped = mapped(self.rows, factor);
+        let near = nearest(
+            &mapped.select(Axis(0), &self.known),
+            &mapped.select(Axis(0), &self.queries),
+            VOTERS,
+        );
+        let class = |i: &usize| self.classes[self.known[*i]];
+        near.iter()
+            .zip(&self.queries)
+            .filter(|(near, row)| votes(near.iter().map(class)) != Some(self.classes[**row]))
+            .count()
+    }
+}
+
+/// The geodesic between the scatters of the rows `of`.
 fn closed_form(
     rows: &Array2<f32>,
     classes: &[usize],
@@ -194,29 +214,49 @@ fn closed_form(
     GeneralizedEigen::of_scatters(similar.view(), dissimilar.view())
 }
 
-/// The steps on the hinge loss.
-fn on_hinge(
+/// The rows mapped by `factor` (`k x d`), in f32.
+fn mapped(rows: &Array2<f32>, factor: &Array2<f64>) -> Array2<f32> {
+    rows.dot(&factor.mapv(|v| v as f32).t())
+}
+
+/// The factor refined on the hinge loss of each row's targets and impostors.
+fn refined(
     factor: Array2<f64>,
     rows: &Array2<f32>,
     classes: &[usize],
 ) -> Result<Array2<f64>, LearnError> {
-    let images = rows.dot(&factor.mapv(|v| v as f32).t());
-    let mut triplets: Vec<Triplets> = (0..rows.nrows())
+    let mapped = mapped(rows, &factor);
+    let mut triplets = triplets(&mapped, classes);
+    let median = median_distance(&mapped, &triplets);
+    if median <= 0.0 {
+        return Ok(factor);
+    }
+    triplets.retain(|t| !t.near.is_empty() && !t.far.is_empty());
+    hinge::refine(
+        factor * (MEDIAN_DISTANCE / median).sqrt(),
+        &rows.mapv(f64::from),
+        &triplets,
+        &|| false,
+    )
+}
+
+/// Each row with its targets and its impostors, nearest first.
+fn triplets(mapped: &Array2<f32>, classes: &[usize]) -> Vec<Triplets> {
+    let all: Vec<usize> = (0..mapped.nrows()).collect();
+    let mut triplets: Vec<Triplets> = all
+        .iter()
         .map(|anchor| Triplets {
-            anchor,
+            anchor: *anchor,
             ..Triplets::default()
         })
         .collect();
-    let mut reaches = Vec::with_capacity(rows.nrows());
-    let by_class = scatters::by_class(classes, &(0..rows.nrows()).collect::<Vec<_>>());
-    for members in &by_class {
-        let others: Vec<usize> = (0..rows.nrows())
-            .filter(|i| classes[*i] != classes[members[0]])
-            .collect();
-        let own = images.select(Axis(0), members);
+    for members in &scatters::by_class(classes, &all) {
+        let is_other = |i: &usize| classes[*i] != classes[members[0]];
+        let others: Vec<usize> = all.iter().copied().filter(is_other).collect();
+        let own = mapped.select(Axis(0), members);
         // Each row is its own nearest, or as near as any that comes before it.
         let near = nearest(&own, &own, TARGETS + 1);
-        let far = nearest(&images.select(Axis(0), &others), &own, IMPOSTORS);
+        let far = nearest(&mapped.select(Axis(0), &others), &own, IMPOSTORS);
         for ((i, near), far) in members.iter().zip(near).zip(far) {
             let t = &mut triplets[*i];
             t.near = near
@@ -228,43 +268,30 @@ fn on_hinge(
             t.far = far.into_iter().map(|j| others[j]).collect();
         }
     }
+    triplets
+}
+
+/// The median squared distance of rows to their 5th neighbour, which is among a row's targets and
+/// impostors, for these are all near rows of either kind.
+fn median_distance(mapped: &Array2<f32>, triplets: &[Triplets]) -> f64 {
     let distance = |i: usize, j: usize| {
-        let pairs = images
-            .row(i)
-            .into_iter()
-            .zip(images.row(j))
-            .map(|(a, b)| f64::from(a - b).powi(2));
-        pairs.sum::<f64>()
+        let numbers = mapped.row(i).into_iter().zip(mapped.row(j));
+        numbers.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
     };
-    for t in &triplets {
-        // The 5th neighbour is found among the targets and the impostors, which hold all near ones
-        // of either kind.
-        let mut all: Vec<f64> = t
-            .near
-            .iter()
-            .chain(&t.far)
-            .map(|j| distance(t.anchor, *j))
-            .collect();
+    let mut distances = Vec::with_capacity(triplets.len());
+    for t in triplets {
+        let neighbours = t.near.iter().chain(&t.far);
+        let mut all: Vec<f64> = neighbours.map(|j| distance(t.anchor, *j)).collect();
         all.sort_unstable_by(f64::total_cmp);
-        reaches.extend(all.get(VOTERS - 1).or(all.last()));
+        distances.extend(all.get(VOTERS - 1).or(all.last()));
     }
-    reaches.sort_unstable_by(f64::total_cmp);
-    let median = reaches.get(reaches.len() / 2).copied().unwrap_or(0.0);
-    if median <= 0.0 {
-        return Ok(factor);
-    }
-    triplets.retain(|t| !t.near.is_empty() && !t.far.is_empty());
-    hinge::refine(
-        factor * (REACH / median).sqrt(),
-        &rows.mapv(f64::from),
-        &triplets,
-        &|| false,
-    )
+    distances.sort_unstable_by(f64::total_cmp);
+    distances.get(distances.len() / 2).copied().unwrap_or(0.0)
 }
 
 fn check(rows: ArrayView2<'_, f32>, classes: &[usize]) -> Result<(), LearnError> {
     let (n, d) = rows.dim();
-    if n != classes.len() || d == 0 || d > crate::metric::MAX_DIM {
+    if n != classes.len() || d == 0 || d > MAX_DIM {
         let m = classes.len();
         return Err(LearnError::Numerical(format!(
             "{n} rows of {d} numbers with {m} classes; each row needs one"

@@ -2,27 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use affinis_mahalanobis::spd;
 use ndarray::{Array2, Axis};
 
-use super::neighbours::nearest;
-use crate::spd;
+use crate::neighbours::nearest;
 
-/// Neighbours of either kind that a row is paired with.
+/// Number of neighbours of its own class, and of other classes, that a row is paired with.
 const NEIGHBOURS: usize = 5;
-/// Rows whose neighbours are looked up, at most.
-const ANCHORS: usize = 1_000;
-/// What is added to the diagonal, relative to its mean.
+/// Largest number of rows whose neighbours are searched for.
+const MAX_ANCHORS: usize = 1_000;
+/// Number added to the diagonal, relative to the diagonal's mean.
 const RIDGE: f64 = 1e-3;
 
-/// Which pairs.
+/// The pairs of rows that scatters are summed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pairs {
+pub(crate) enum Pairs {
+    /// All pairs of rows.
     All,
+    /// Each row with its nearest ones of either kind.
     Nearest,
 }
 
 /// Rows by class, classes in ascending order.
-pub(super) fn by_class(classes: &[usize], of: &[usize]) -> Vec<Vec<usize>> {
+pub(crate) fn by_class(classes: &[usize], of: &[usize]) -> Vec<Vec<usize>> {
     let mut members = BTreeMap::<_, Vec<usize>>::new();
     for i in of {
         members.entry(classes[*i]).or_default().push(*i);
@@ -30,8 +32,9 @@ pub(super) fn by_class(classes: &[usize], of: &[usize]) -> Vec<Vec<usize>> {
     members.into_values().collect()
 }
 
-/// Mean scatters of similar and of dissimilar pairs, ridged; `None` when either is zero.
-pub(super) fn scatters(
+/// The scatters (`d x d`) of similar and of dissimilar pairs among the rows `of`, scaled to a mean
+/// diagonal of 1 and ridged; `None` when either is zero.
+pub(crate) fn scatters(
     rows: &Array2<f32>,
     classes: &[usize],
     of: &[usize],
@@ -44,8 +47,8 @@ pub(super) fn scatters(
     Some((ridged(similar)?, ridged(dissimilar)?))
 }
 
-/// Over all pairs `sum (x - y)(x - y)' = n sum (x - m)(x - m)'`, so both scatters follow from sums
-/// of squares.
+/// The scatters of all pairs. `sum (x - y)(x - y)' = n sum (x - m)(x - m)'` over all pairs of `n`
+/// rows of mean `m`, so both follow from sums of squares.
 fn of_all(rows: &Array2<f32>, classes: &[usize], of: &[usize]) -> (Array2<f64>, Array2<f64>) {
     let about_mean = |members: &[usize]| {
         let mut x = rows.select(Axis(0), members).mapv(f64::from);
@@ -62,8 +65,9 @@ fn of_all(rows: &Array2<f32>, classes: &[usize], of: &[usize]) -> (Array2<f64>, 
     (similar, dissimilar)
 }
 
+/// The scatters of each row and its nearest rows of its class and of the others.
 fn of_nearest(rows: &Array2<f32>, classes: &[usize], of: &[usize]) -> (Array2<f64>, Array2<f64>) {
-    let stride = of.len().div_ceil(ANCHORS).max(1);
+    let stride = of.len().div_ceil(MAX_ANCHORS).max(1);
     let (mut similar, mut dissimilar) = (Vec::new(), Vec::new());
     for members in by_class(classes, of) {
         let others: Vec<usize> = of
@@ -71,13 +75,13 @@ fn of_nearest(rows: &Array2<f32>, classes: &[usize], of: &[usize]) -> (Array2<f6
             .copied()
             .filter(|i| classes[*i] != classes[members[0]])
             .collect();
-        let asked: Vec<usize> = members.iter().copied().step_by(stride).collect();
-        let at = rows.select(Axis(0), &asked);
+        let anchors: Vec<usize> = members.iter().copied().step_by(stride).collect();
+        let at = rows.select(Axis(0), &anchors);
         for (among, k, to) in [
             (&members, NEIGHBOURS + 1, &mut similar),
             (&others, NEIGHBOURS, &mut dissimilar),
         ] {
-            for (i, near) in asked
+            for (i, near) in anchors
                 .iter()
                 .zip(nearest(&rows.select(Axis(0), among), &at, k))
             {
@@ -100,6 +104,7 @@ fn of_nearest(rows: &Array2<f32>, classes: &[usize], of: &[usize]) -> (Array2<f6
     (gram(similar), gram(dissimilar))
 }
 
+/// A scatter divided by its mean diagonal, with the ridge added; `None` for a scatter of zero.
 fn ridged(mut m: Array2<f64>) -> Option<Array2<f64>> {
     let mean = m.diag().sum() / m.nrows() as f64;
     if !(mean > 0.0 && mean.is_finite()) {
