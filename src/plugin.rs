@@ -62,7 +62,7 @@ pub trait Metric: Send + Sync + Debug {
     ///
     /// The result has `n` rows; graphs are linked in it. A distance that is no metric maps to the
     /// nearest thing.
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32>;
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32>;
 
     /// `sqrt(cond A)`: how far the Euclidean order can be wrong under this metric; 1 for Euclid.
     fn distortion(&self) -> f64;

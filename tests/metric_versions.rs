@@ -46,11 +46,7 @@ fn a_better_metric_is_promoted_and_answers_at_once_and_after_reopening() {
     );
     assert_eq!(report.pairs.similar + report.pairs.dissimilar, 600);
     let rows = points
-        .evaluate(
-            &unseen,
-            10,
-            &[MetricChoice::BuiltIn, MetricChoice::Active],
-        )
+        .evaluate(&unseen, 10, &[MetricChoice::BuiltIn, MetricChoice::Active])
         .expect("measures")
         .rows;
     assert_eq!((rows[0].metric, rows[1].metric), (0, 1));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use affinis::{ShrunkenMetric, Collection, Distance, Error, Judgement, Query};
+use affinis::{Collection, Distance, Error, Judgement, Query, ShrunkenMetric};
 use affinis_testkit::Random;
 use affinis_testkit::exact::items;
 use affinis_testkit::kinds::{judge_answers, kind, kinds, open, store_of_kinds};

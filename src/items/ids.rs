@@ -140,7 +140,8 @@ impl Ids {
 
     /// Bytes of the image.
     pub(super) fn mapped_bytes(&self) -> usize {
-        let stored = |stored: &StoredIds| (0..=BYTES).map(|part| stored.0.section(part).len()).sum();
+        let stored =
+            |stored: &StoredIds| (0..=BYTES).map(|part| stored.0.section(part).len()).sum();
         self.stored.as_ref().map_or(0, stored)
     }
 

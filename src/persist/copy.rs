@@ -75,9 +75,8 @@ impl Database {
             for (tree, name) in Tables::tree_names(number).enumerate() {
                 let should = (tree < DIGESTED).then(|| (tree, digests[tree]));
                 // Segment files are not copied, nor is what only they need.
-                let of_segment_files = |key: &[u8]| {
-                    tree == REMOVED || tree == META && key == manifest::KEY.as_bytes()
-                };
+                let of_segment_files =
+                    |key: &[u8]| tree == REMOVED || tree == META && key == manifest::KEY.as_bytes();
                 self.copy_tree(&name, &sled, &disk, |key| !of_segment_files(key), should)?;
             }
         }

@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use affinis::{
-    Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, UpdateOf,
-    Task,
-};
+use affinis::{Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, Task, UpdateOf};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use affinis_testkit::Random;
 use ndarray::{Array1, Array2};
