@@ -7,8 +7,8 @@ use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, create, evaluate, explain, forget, items, judge, metrics, model, overview, refit,
-    relink, search, transfer,
+    add, backup, create, evaluate, explain, forget, items, judge, metrics, model, optimize,
+    overview, refit, search, transfer,
 };
 use crate::demo;
 
@@ -76,7 +76,8 @@ pub(crate) enum Command {
     /// Measure answers against known relevant items, Euclidean beside learned
     Evaluate(evaluate::Args),
     /// Link everything into one graph now, under the active metric
-    Relink(relink::Args),
+    #[command(alias = "relink")]
+    Optimize(optimize::Args),
     /// Show a collection's size and state
     Stats(overview::StatsArgs),
     /// List the collections

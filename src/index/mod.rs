@@ -10,9 +10,9 @@
 //!
 //! The index takes and returns vectors and bytes; it knows nothing of files, ids or texts.
 //!
-//! Modules import only from modules further left, or from the same one: [layout] <- [kernels] <-
-//! [quantizer] <- [graph] <- [segment] <- [snapshot] <- [segments], [config] <- [shared] <-
-//! [search], [calibrate], [open] <- [maintenance].
+//! The layers, lowest first, each of which imports only those before it: [layout]; [kernels] (and
+//! [nearest]); [quantizer]; [graph]; [bias], [query] and [segment]; [snapshot] and [segments];
+//! [shared]; [search], [calibrate] and [open]; [maintenance].
 //!
 //! [Maintenance]: maintenance
 

@@ -19,7 +19,7 @@ pub struct Stats {
     /// The linked parts of the index.
     pub segments: Vec<SegmentStats>,
     /// Items in the part of the index that is not linked yet.
-    pub head: usize,
+    pub growing: usize,
     /// Judgements.
     pub judgements: usize,
     /// The version that answers everybody who has none of their own.
@@ -68,7 +68,7 @@ impl Items {
             dim: self.rules.dim,
             deleted: index.deleted,
             segments: segments.collect(),
-            head: index.growing,
+            growing: index.growing,
             judgements: self.shelf.judgement_count(),
             active_metric,
             calibration: curve.unwrap_or_default().points,

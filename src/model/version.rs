@@ -279,6 +279,12 @@ impl Version {
         }
     }
 
+    /// Time of its making as RFC 3339; an empty string for version 0.
+    pub fn created_text(&self) -> String {
+        let millis = self.created.map(time::millis);
+        millis.map(time::rfc3339).unwrap_or_default()
+    }
+
     /// Version 0, named for the built-in distance.
     pub(crate) fn built_in(distance: &str, active: bool) -> Self {
         Self {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use affinis::{Collection, Explanation, Judgement, MetricChoice, Query, Subject};
+use affinis::{
+    Collection, Explanation, Judgement, JudgementId, MetricChoice, Query, Subject, VersionId,
+};
 use clap::ArgGroup;
 use serde_json::json;
 
@@ -81,10 +83,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         rank(why.rank),
         metric_name(why.metric),
         rank(why.euclidean_rank),
-        metric_name(0),
+        metric_name(VersionId::BUILT_IN),
     ))?;
     out.line(format_args!("  {}", comparison(&why)))?;
-    if why.metric > 0 {
+    if !why.metric.is_built_in() {
         directions(&why, out)?;
         judgements(&collection, &why, out)?;
     }
@@ -99,7 +101,7 @@ fn comparison(why: &Explanation) -> String {
         0.0
     };
     let words = match (change.abs() * 100.0).round() {
-        _ if why.metric == 0 => String::new(),
+        _ if why.metric.is_built_in() => String::new(),
         p if p < 1.0 => ": as far as before".to_owned(),
         p if change < 0.0 => format!(": {p} % nearer"),
         p => format!(": {p} % farther"),
@@ -171,10 +173,10 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
         ))?;
         return Ok(());
     }
-    let stored: HashMap<u64, Judgement> = collection
+    let stored: HashMap<JudgementId, Judgement> = collection
         .judgements()?
         .into_iter()
-        .map(|s| (s.sequence, s.judgement))
+        .map(|s| (s.id, s.judgement))
         .collect();
     let mut table = Table::new([
         ("judgements that moved it most", Align::Left),
@@ -192,7 +194,7 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
         table.row([
             word.to_owned(),
             format!("{:+.2e}", influence.influence),
-            count(influence.judgement),
+            count(influence.judgement.0),
             stored
                 .get(&influence.judgement)
                 .map(said)

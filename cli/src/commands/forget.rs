@@ -1,6 +1,6 @@
 //! `forget`: removes judgements, and refits without them.
 
-use affinis::{Forget, Relearned};
+use affinis::{Forget, Relearned, VersionId};
 use clap::ArgGroup;
 use serde_json::{Value, json};
 
@@ -54,7 +54,11 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         plain(&args.name)
     ))?;
     if !forgotten.withdrawn.is_empty() {
-        let versions: Vec<_> = forgotten.withdrawn.iter().map(u32::to_string).collect();
+        let versions: Vec<_> = forgotten
+            .withdrawn
+            .iter()
+            .map(VersionId::to_string)
+            .collect();
         out.line(format_args!(
             "withdrew what had learned from them: metric {}",
             versions.join(", ")
@@ -83,10 +87,11 @@ fn document(relearned: &Relearned) -> Value {
 
 fn sentence(relearned: &Relearned) -> String {
     let refit = relearned.refit.as_ref();
-    let anew = match refit.and_then(|refit| Some((refit.version?, refit.promoted, refit.step))) {
+    let anew = match refit.and_then(|refit| Some((refit.version?, refit.promoted, refit.shrinkage)))
+    {
         None => "and nothing could be learned anew".to_owned(),
         Some((version, true, None)) => format!("and metric {version} learned anew"),
-        Some((version, true, Some(_))) => format!("and metric {version}, a step, learned anew"),
+        Some((version, true, Some(_))) => format!("and metric {version}, shrunken, learned anew"),
         Some((version, false, _)) => {
             format!("and metric {version} learned anew, which the gate did not pass")
         }

@@ -1,8 +1,6 @@
 //! `judge`: judgements from a file, all of them or none.
 
-use std::ops::Range;
-
-use affinis::{Collection, RefitReport, Source, Verdict, Weak};
+use affinis::{Collection, JudgementId, RefitReport, Source, Verdict, Weak};
 use serde_json::json;
 
 use super::{At, expected, refit, trial, user};
@@ -65,7 +63,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         }
         (None, None) => collection.judge_weakly(&Weak::Halves, args.number, 0)?,
     };
-    let number = stored.end - stored.start;
+    let number = stored.len() as u64;
     let due = match args.refit_after {
         Some(n) => collection.unlearned()? as u64 >= n,
         None => false,
@@ -79,7 +77,8 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         None => None,
     };
     if out.is_json() {
-        let mut document = json!({"judgements": number, "first": stored.start, "last": stored.end.saturating_sub(1)});
+        let mut document =
+            json!({"judgements": number, "first": stored.first(), "last": stored.last()});
         if let Some(report) = &report {
             document["refit"] = refit::document(report);
         }
@@ -121,7 +120,7 @@ fn learn(collection: &Collection) -> Option<RefitReport> {
 }
 
 /// Stores a file's judgements.
-fn given(args: &Args, file: &Input, collection: &Collection) -> Result<Range<u64>, Failure> {
+fn given(args: &Args, file: &Input, collection: &Collection) -> Result<Vec<JudgementId>, Failure> {
     let defaults = Defaults {
         user: args.user.clone(),
         source: args.source,

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use affinis::{Collection, Drift, Version};
+use affinis::{Collection, Drift, Version, VersionId};
 use anstyle::Style;
 use clap::Subcommand;
 use ndarray::Array2;
@@ -48,18 +49,18 @@ enum Action {
     /// Show a version with all that is known of it
     Show {
         /// The version's number
-        version: u32,
+        version: VersionId,
     },
     /// Answer searches under a version from now on: its user's where it was learned for one, else
     /// everybody's
     Promote {
         /// The version's number
-        version: u32,
+        version: VersionId,
     },
     /// Go back to a version, or to the parent of the active one; a user, to everybody's metric
     Rollback {
         /// The version's number [default: the active version's parent]
-        version: Option<u32>,
+        version: Option<VersionId>,
         /// End this user's own metric; it stays a version that can be promoted
         #[arg(long, value_name = "USER", value_parser = user, conflicts_with = "version")]
         user: Option<String>,
@@ -74,14 +75,14 @@ enum Action {
     /// Compare two versions
     Diff {
         /// The version to start from
-        version: u32,
+        version: VersionId,
         /// The version to compare with it
-        with: u32,
+        with: VersionId,
     },
     /// Write a version's matrix to a file: npy where its name ends so, else JSON
     Export {
         /// The version's number
-        version: u32,
+        version: VersionId,
         /// The file, or - for standard output
         file: PathBuf,
     },
@@ -121,7 +122,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Says whose searches a version answers now.
-fn active(collection: &Collection, version: u32, out: &mut Out) -> Result<(), Failure> {
+fn active(collection: &Collection, version: VersionId, out: &mut Out) -> Result<(), Failure> {
     answers(version, collection.metric(version)?.user.as_deref(), out)
 }
 
@@ -137,7 +138,7 @@ fn end_own(collection: &Collection, user: &str, out: &mut Out) -> Result<(), Fai
     answers(shared, Some(user), out)
 }
 
-fn answers(version: u32, user: Option<&str>, out: &mut Out) -> Result<(), Failure> {
+fn answers(version: VersionId, user: Option<&str>, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
         return Ok(match user {
             Some(user) => out.json(&json!({"active": version, "user": user})),
@@ -152,14 +153,14 @@ fn answers(version: u32, user: Option<&str>, out: &mut Out) -> Result<(), Failur
 }
 
 /// A version as the command line promises it. A user's version names the user besides; a withdrawn
-/// one says so, and a step how far it goes.
+/// one says so, and a shrunken one its share.
 fn document(version: &Version) -> Value {
     let mut document = json!({
         "version": version.version,
         "parent": version.parent,
         "active": version.active,
         "learner": version.learner,
-        "created": version.created,
+        "created": version.created_text(),
         "condition": version.condition,
         "pairs": version.pairs,
         "gate": version.gate.as_ref().map(gate_document),
@@ -167,7 +168,7 @@ fn document(version: &Version) -> Value {
     let more = [
         version.user.as_ref().map(|user| ("user", json!(user))),
         version.withdrawn.then(|| ("withdrawn", json!(true))),
-        version.step().map(|share| ("step", json!(share))),
+        version.shrinkage.map(|share| ("shrinkage", json!(share))),
     ];
     if let Some(fields) = document.as_object_mut() {
         fields.extend(
@@ -180,10 +181,10 @@ fn document(version: &Version) -> Value {
 }
 
 /// What the gate said, in a word.
-fn verdict(accepted: bool, step: Option<f64>) -> &'static str {
-    match step {
+fn verdict(accepted: bool, shrinkage: Option<f64>) -> &'static str {
+    match shrinkage {
         _ if !accepted => "refused",
-        Some(_) => "a step",
+        Some(_) => "shrunken",
         None => "passed",
     }
 }
@@ -212,7 +213,7 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
         let gate = match &version.gate {
             _ if version.withdrawn => "withdrawn",
             None => "",
-            Some(gate) => verdict(gate.accepted, version.step()),
+            Some(gate) => verdict(gate.accepted, version.shrinkage),
         };
         let pairs = match version.pairs.similar + version.pairs.dissimilar {
             0 => String::new(),
@@ -232,7 +233,7 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
                 version.parent.map(|p| p.to_string()).unwrap_or_default(),
                 plain_style,
             ),
-            (version.learner, plain_style),
+            (version.learner.clone(), plain_style),
             (
                 version.user.as_deref().map_or_else(String::new, whose),
                 plain_style,
@@ -240,7 +241,7 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
             (pairs, plain_style),
             (number(version.condition), plain_style),
             (gate.to_owned(), plain_style),
-            (version.created, plain_style),
+            (version.created_text(), plain_style),
         ]);
     }
     out.line(table)?;
@@ -273,8 +274,8 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
     }
     rows.extend(version.user.as_deref().map(|user| ("user", whose(user))));
     rows.extend(version.parent.map(|parent| ("parent", metric_name(parent))));
-    if !version.created.is_empty() {
-        rows.push(("created", version.created.clone()));
+    if version.created.is_some() {
+        rows.push(("created", version.created_text()));
     }
     rows.push(("condition", number(version.condition)));
     if version.gate.is_some() {
@@ -292,14 +293,14 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
             format!("lambda {}, t {}", number(version.lambda), number(version.t)),
         ));
     }
-    rows.extend(
-        version
-            .judgements
-            .map(|(first, last)| ("judgements", format!("{} to {}", count(first), count(last)))),
-    );
-    for (at, (name, value)) in version.parameters.iter().enumerate() {
+    rows.extend(version.judgements.map(|range| {
+        let (first, last) = (count(range.first.0), count(range.last.0));
+        ("judgements", format!("{first} to {last}"))
+    }));
+    rows.extend(further(version));
+    for (at, (name, value)) in version.notes.iter().enumerate() {
         rows.push((
-            if at == 0 { "further" } else { "" },
+            if at == 0 { "notes" } else { "" },
             format!("{} {}", plain(name), number(*value)),
         ));
     }
@@ -321,17 +322,62 @@ fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
         rows.push(("", plain(&gate.reason)));
     }
     for (name, value) in rows {
-        out.line(format_args!("  {DIM}{name:10}{DIM:#} {value}"))?;
+        out.line(format_args!("  {DIM}{name:11}{DIM:#} {value}"))?;
     }
     Ok(())
 }
 
-fn diff(collection: &Collection, from: u32, to: u32, out: &mut Out) -> Result<(), Failure> {
+/// Further facts of a learned version, a row each.
+fn further(version: &Version) -> Vec<(&'static str, String)> {
+    let settings = &version.settings;
+    let days = |time: Duration| number(time.as_secs_f64() / 86_400.0);
+    let learned = version
+        .source_weights
+        .map(|weights| (number(weights.click.into()), number(weights.proxy.into())));
+    let rows = [
+        ("update of", version.base.map(metric_name)),
+        ("rank", settings.rank.map(|rank| rank.to_string())),
+        (
+            "half-life",
+            settings
+                .half_life
+                .map(|time| format!("{} days", days(time))),
+        ),
+        ("user share", settings.user_share.map(number)),
+        ("shrunken to", version.shrinkage.map(number)),
+        ("moved by", version.moved.map(number)),
+        (
+            "weights",
+            learned.map(|(click, proxy)| format!("clicks {click}, proxies {proxy}")),
+        ),
+        (
+            "others",
+            version
+                .judgements_of_others
+                .map(|n| format!("{} judgements of others in the prior", count(n))),
+        ),
+        (
+            "asked",
+            version.asked.map(|n| format!("{} questions", count(n))),
+        ),
+    ];
+    rows.into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+fn diff(
+    collection: &Collection,
+    from: VersionId,
+    to: VersionId,
+    out: &mut Out,
+) -> Result<(), Failure> {
     const SHOWN: usize = 10;
     const SAMPLE: usize = 100;
     const NEIGHBOURS: usize = 10;
     let comparison = collection.diff(from, to)?;
-    let changes = collection.diff_neighbours(from, to, SAMPLE, NEIGHBOURS)?;
+    let changes = collection.diff_neighbours(from, to);
+    let changes = changes.sample(SAMPLE).k(NEIGHBOURS).run()?;
     if out.is_json() {
         let document = json!({"distance": comparison.distance, "factors": comparison.factors, "neighbours": changes});
         return Ok(out.json(&document)?);
@@ -398,18 +444,18 @@ fn drift(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
         ("gate", Align::Left),
     ]);
     let optional = |value: Option<f64>| value.map(number).unwrap_or_default();
-    for step in &drift.steps {
+    for refit in &drift.refits {
         table.row([
-            step.version.to_string(),
-            step.parent.to_string(),
-            optional(step.distance),
-            optional(step.before),
-            optional(step.after),
-            optional(step.lower_bound),
-            verdict(step.accepted, step.step).to_owned(),
+            refit.version.to_string(),
+            refit.parent.to_string(),
+            optional(refit.distance),
+            optional(refit.before),
+            optional(refit.after),
+            optional(refit.lower_bound),
+            verdict(refit.accepted, refit.shrinkage).to_owned(),
         ]);
     }
-    if drift.steps.is_empty() {
+    if drift.refits.is_empty() {
         out.line("no metric has been learned yet")?;
     } else {
         out.line(table)?;
@@ -427,7 +473,7 @@ pub(crate) fn alarms(drift: &Drift, out: &mut Out) -> Result<(), Failure> {
 
 fn export(
     collection: &Collection,
-    version: u32,
+    version: VersionId,
     file: &Path,
     out: &mut Out,
 ) -> Result<(), Failure> {
@@ -443,7 +489,7 @@ fn export(
         input::write_npy_f64(writer, &matrix.view())
     } else {
         let rows: Vec<Vec<f64>> = matrix.outer_iter().map(|row| row.to_vec()).collect();
-        let document = json!({"version": version, "learner": record.learner, "created": record.created, "matrix": rows});
+        let document = json!({"version": version, "learner": record.learner, "created": record.created_text(), "matrix": rows});
         serde_json::to_writer(&mut *writer, &document)
             .map_err(io::Error::from)
             .and_then(|()| writer.write_all(b"\n"))

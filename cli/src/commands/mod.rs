@@ -11,16 +11,16 @@ pub(crate) mod items;
 pub(crate) mod judge;
 pub(crate) mod metrics;
 pub(crate) mod model;
+pub(crate) mod optimize;
 pub(crate) mod overview;
 pub(crate) mod refit;
-pub(crate) mod relink;
 pub(crate) mod search;
 pub(crate) mod transfer;
 pub(crate) mod trial;
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Distance, MetricChoice, MetricLearner, Store, StoreBuilder};
+use affinis::{Collection, Distance, MetricChoice, MetricLearner, Store, StoreBuilder, VersionId};
 use affinis_mahalanobis::Mahalanobis;
 
 use crate::args::{Cli, Command};
@@ -44,7 +44,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Metrics(args) => metrics::run(&args, &at, out),
         Command::Explain(args) => explain::run(&args, &at, out),
         Command::Evaluate(args) => evaluate::run(&args, &at, out),
-        Command::Relink(args) => relink::run(&args, &at, out),
+        Command::Optimize(args) => optimize::run(&args, &at, out),
         Command::Stats(args) => overview::stats(&args, &at, out),
         Command::Collections(args) => overview::collections(&args, &at, out),
         Command::Verify(args) => overview::verify(&args, &at, out),
@@ -157,9 +157,9 @@ pub(crate) fn user(name: &str) -> Result<String, String> {
 }
 
 /// A metric's version as people read it.
-pub(crate) fn metric_name(version: u32) -> String {
+pub(crate) fn metric_name(version: VersionId) -> String {
     match version {
-        0 => "Euclidean".to_owned(),
+        VersionId::BUILT_IN => "Euclidean".to_owned(),
         v => format!("metric {v}"),
     }
 }

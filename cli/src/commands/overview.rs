@@ -86,9 +86,13 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
         (
             "index",
             format!(
-                "{} in the head, {}",
-                count(stats.head as u64),
-                plural(stats.segments.len() as u64, "segment", "segments")
+                "{} in the growing segment, {}",
+                count(stats.growing as u64),
+                plural(
+                    stats.segments.len() as u64,
+                    "sealed segment",
+                    "sealed segments"
+                )
             ),
         ),
         ("recall", recall(&stats)),
@@ -109,7 +113,7 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
             ("segment", Align::Right),
             ("items", Align::Right),
             ("size", Align::Right),
-            ("linked under", Align::Left),
+            ("built under", Align::Left),
         ]);
         for (at, segment) in stats.segments.iter().enumerate() {
             table.row([

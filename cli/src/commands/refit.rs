@@ -13,7 +13,7 @@ use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plai
 #[command(after_help = "\
 A part of the judged queries is held out. A metric that does not help there is kept as a
 candidate and not promoted, and the report says so; that is no failure. Where it is likely
-to help, and not certain, a step of a third towards it is promoted. The graph is not rebuilt:
+to help, but not certain to, it is promoted shrunken to a third. The graph is not rebuilt:
 the next query is answered under the new metric.
 
 Examples:
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Learn a metric for this user, from this user's judgements
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
-    /// Keep the user's metric as a change of everybody's along N directions, 4 N bytes a dimension;
+    /// Keep the user's metric as an update of everybody's of rank N, 4 N bytes a dimension;
     /// 0 keeps it whole [default: 64 above 256 dimensions, else 0]
     #[arg(long, value_name = "N", requires = "user")]
     rank: Option<usize>,
@@ -177,8 +177,8 @@ pub(crate) fn document(report: &RefitReport) -> Value {
         "gate": gate_document(&report.gate),
         "millis": report.millis,
     });
-    if let Some(share) = report.step {
-        document["step"] = json!(share);
+    if let Some(share) = report.shrinkage {
+        document["shrinkage"] = json!(share);
     }
     if !report.questions.is_empty() {
         document["ask"] = json!(report.questions);
@@ -212,22 +212,22 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             "{BOLD}promoted by --force{BOLD:#}: {what}, learned by {}, which the gate had not passed",
             plain(&report.learner)
         ))?,
-        (true, _) if report.step.is_some() => out.line(format_args!(
-            "{GOOD}promoted{GOOD:#} {what}, a step of {} from Euclid towards what {} learned",
-            number(report.step.unwrap_or(1.0)),
+        (true, _) if report.shrinkage.is_some() => out.line(format_args!(
+            "{GOOD}promoted{GOOD:#} {what}, what {1} learned shrunken to {0} of the way from Euclid",
+            number(report.shrinkage.unwrap_or(1.0)),
             plain(&report.learner)
         ))?,
         (true, _) => out.line(format_args!("{GOOD}promoted{GOOD:#} {what}, learned by {}", plain(&report.learner)))?,
         (false, true) => out.line(format_args!(
-            "{BOLD}dry run{BOLD:#}: {}{what} of {} would {}be promoted; nothing is stored",
-            if report.step.is_some() { "a step towards " } else { "" },
+            "{BOLD}dry run{BOLD:#}: {what} of {}{} would {}be promoted; nothing is stored",
             plain(&report.learner),
+            if report.shrinkage.is_some() { ", shrunken," } else { "" },
             if report.gate.accepted { "" } else { "not " }
         ))?,
         (false, false) => {
             out.line(format_args!(
                 "{BAD}not promoted{BAD:#}: {what}, {} by {}, stays a candidate",
-                if report.step.is_some() { "a step towards what was learned" } else { "learned" },
+                if report.shrinkage.is_some() { "learned and shrunken" } else { "learned" },
                 plain(&report.learner)
             ))?;
         }

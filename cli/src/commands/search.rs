@@ -1,6 +1,6 @@
 //! `search`: the nearest items, a line of JSON or a table a query.
 
-use affinis::{Collection, Filter, Hit, Hits, MetricChoice, Query};
+use affinis::{Collection, Filter, Hit, Hits, MetricChoice, Query, VersionId};
 use anstyle::Style;
 use clap::ArgGroup;
 use serde::Serialize;
@@ -79,7 +79,7 @@ fn recall(text: &str) -> Result<f64, String> {
 #[derive(Serialize)]
 struct Answer<'a> {
     query: &'a Value,
-    metric: u32,
+    metric: VersionId,
     hits: &'a [Hit],
     #[serde(flatten)]
     found: Option<Found<'a>>,

@@ -10,7 +10,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Encoder, EncoderInfo, Error, History, Onnx, StoredVersion};
+use affinis::{Collection, Encoder, EncoderInfo, Error, History, Onnx, VersionId};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -120,9 +120,9 @@ fn write(
     for judgement in &history.judgements {
         lines.put(&json!({"judgement": judgement}));
     }
-    for StoredVersion { version, metric } in &history.versions {
-        let mut line = json!({"metric": version});
-        line["metric"]["bytes"] = BASE64.encode(metric).into();
+    for stored in &history.versions {
+        let mut line = json!({"metric": stored.version});
+        line["metric"]["bytes"] = BASE64.encode(&stored.metric).into();
         lines.put(&line);
     }
     Ok(lines.result)
@@ -210,7 +210,7 @@ fn refused(
     places: &Places,
     history: &History,
 ) -> Failure {
-    let of_version = |number: u32| {
+    let of_version = |number: VersionId| {
         places.versions.get(
             history
                 .versions

@@ -1,6 +1,6 @@
 //! `metrics NAME trial`: a metric against the active one in live answers.
 
-use affinis::{Collection, Query, Team, Trial, Verdict};
+use affinis::{Collection, Query, Team, Trial, Verdict, VersionId};
 use anstyle::Style;
 use clap::{ArgGroup, Subcommand};
 use serde_json::json;
@@ -16,7 +16,7 @@ pub(crate) enum Action {
     /// Begin a trial of a version against the active one
     Start {
         /// The version's number
-        version: u32,
+        version: VersionId,
         /// Bounds the chance of a wrong decision, above 0 and below 1 [default: 0.05]
         #[arg(long, value_name = "A", value_parser = share)]
         alpha: Option<f64>,
@@ -57,7 +57,11 @@ pub(crate) fn run(collection: &Collection, action: &Action, out: &mut Out) -> Re
     match action {
         Action::Status => status(name, collection.trial()?.as_ref(), out),
         Action::Start { version, alpha } => {
-            status(name, Some(&collection.start_trial(*version, *alpha)?), out)
+            let mut trial = collection.start_trial(*version);
+            if let Some(alpha) = alpha {
+                trial = trial.alpha(*alpha);
+            }
+            status(name, Some(&trial.run()?), out)
         }
         Action::Search(search) => answer(collection, search, out),
         Action::End => status(name, collection.end_trial()?.as_ref(), out),
@@ -147,8 +151,8 @@ fn answer(collection: &Collection, search: &Search, out: &mut Out) -> Result<(),
             .and_then(|item| item.text)
             .unwrap_or_default();
         let (name, style) = match team {
-            Team::Champion => ("the active metric", DIM),
             Team::Challenger => ("the challenger", GOOD),
+            _ => ("the active metric", DIM),
         };
         table.styled([
             ((rank + 1).to_string(), DIM),

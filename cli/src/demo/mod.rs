@@ -225,7 +225,7 @@ fn judge(collection: &Collection, corpus: &Corpus) -> Result<Judged, Failure> {
     let stored = collection.judge_all(judgements)?;
     Ok(Judged {
         queries: corpus.judged.len(),
-        judgements: (stored.end - stored.start) as usize,
+        judgements: stored.len(),
         relevant,
         micros: micros as f64 / corpus.judged.len().max(1) as f64,
     })

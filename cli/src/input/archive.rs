@@ -4,13 +4,17 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use affinis::{CollectionInfo, Distance, History, Item, StoredJudgement, StoredVersion, Version};
+use affinis::{
+    CollectionInfo, Distance, History, Item, JudgementId, StoredJudgement, StoredVersion, Version,
+    VersionId,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::archive_v1;
 use super::check::{Collector, Expected, check_vector, narrow};
 use super::error::{InputError, Place};
 use super::items::json_line;
@@ -20,7 +24,7 @@ use super::lines::Lines;
 /// The name that the first line gives.
 pub const FORMAT: &str = "affinis-collection";
 /// The newest version of the format that is written and read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The first line: what the collection is, and how many lines of each kind follow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,13 +43,13 @@ pub struct Header {
     /// Number of learned metrics.
     pub metrics: usize,
     /// The metric that answers everybody.
-    pub active: u32,
+    pub active: VersionId,
     /// The metrics that answer users who have one of their own.
-    pub active_users: BTreeMap<String, u32>,
+    pub active_users: BTreeMap<String, VersionId>,
     /// The number of the next judgement.
-    pub next_judgement: u64,
+    pub next_judgement: JudgementId,
     /// The number of the next metric.
-    pub next_version: u32,
+    pub next_version: VersionId,
 }
 
 /// An exported collection, read and checked.
@@ -112,13 +116,11 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
     let mut collector = Collector::new(file, expected);
     let mut items = 0;
     let mut places = Places::default();
-    let mut history = History {
-        active: header.active,
-        active_users: header.active_users.clone(),
-        next_judgement: header.next_judgement,
-        next_version: header.next_version,
-        ..History::default()
-    };
+    let mut history = History::default();
+    history.active = header.active;
+    history.active_users.clone_from(&header.active_users);
+    history.next_judgement = header.next_judgement;
+    history.next_version = header.next_version;
     for line in lines {
         let (number, text) = line?;
         if text.trim().is_empty() {
@@ -143,7 +145,8 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
                 places.judgements.push(place);
             }
             "metric" => {
-                history.versions.push(metric(value).map_err(wrong)?);
+                let version = metric(value, header.format_version).map_err(wrong)?;
+                history.versions.push(version);
                 places.versions.push(place);
             }
             other => {
@@ -196,10 +199,11 @@ fn header(line: &str) -> Result<Header, String> {
         return Err(NOT_ONE.to_owned());
     }
     match value.get("format_version").and_then(Value::as_u64) {
-        Some(version) if version == u64::from(FORMAT_VERSION) => {}
+        Some(version) if (1..=u64::from(FORMAT_VERSION)).contains(&version) => {}
         Some(version) => {
             return Err(format!(
-                "has format version {version}, and this affinis reads {FORMAT_VERSION}; use a newer affinis"
+                "has format version {version}, and this affinis reads up to {FORMAT_VERSION}; use a \
+                 newer affinis"
             ));
         }
         None => return Err("has no format version".to_owned()),
@@ -257,12 +261,12 @@ fn judgement(mut value: Value, expected: Expected) -> Result<StoredJudgement, St
         .and_then(Value::as_u64)
         .ok_or("a judgement needs its number, \"sequence\"")?;
     Ok(StoredJudgement {
-        sequence,
+        id: JudgementId(sequence),
         judgement: judgement_of(read(value)?, expected)?,
     })
 }
 
-fn metric(mut value: Value) -> Result<StoredVersion, String> {
+fn metric(mut value: Value, format_version: u32) -> Result<StoredVersion, String> {
     let bytes = value
         .as_object_mut()
         .and_then(|fields| fields.remove("bytes"));
@@ -273,6 +277,9 @@ fn metric(mut value: Value) -> Result<StoredVersion, String> {
     let metric = BASE64
         .decode(bytes)
         .map_err(|e| format!("\"bytes\" are no base64: {e}"))?;
+    if let (1, Value::Object(fields)) = (format_version, &mut value) {
+        archive_v1::upgrade(fields);
+    }
     let version: Version = read(value)?;
-    Ok(StoredVersion { version, metric })
+    Ok(StoredVersion::new(version, metric))
 }

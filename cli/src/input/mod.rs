@@ -5,6 +5,7 @@
 //! allocates by a number that the input merely claims.
 
 mod archive;
+mod archive_v1;
 mod check;
 mod delimited;
 mod error;

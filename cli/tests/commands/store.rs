@@ -211,7 +211,7 @@ fn the_json_of_collections_and_stats_has_the_documented_keys() {
         "dim",
         "deleted",
         "segments",
-        "head",
+        "growing",
         "judgements",
         "active_metric",
         "memory_bytes",
