@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use affinis::encode::Backend;
-use affinis::{Collection, Encoder, Item, Judgement, MetricChoice, Onnx, Query, Store};
+use affinis::{Collection, Encoder, Item, Judgement, MetricChoice, Onnx, Query, Store, VersionId};
 use affinis_mahalanobis::Mahalanobis;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -115,7 +115,7 @@ fn search_euclidean(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(min_time = 1)]
 fn search_learned(bencher: Bencher<'_, '_>) {
-    search(bencher, MetricChoice::Version(1));
+    search(bencher, MetricChoice::Version(VersionId(1)));
 }
 
 /// Durable batches, linking in the background not included.

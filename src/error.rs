@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use crate::encode::EncodeError;
-use crate::model::VersionId;
+use crate::ids::VersionId;
 use crate::plugin::LearnError;
 
 /// The result type of the crate's functions.

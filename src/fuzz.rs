@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::index::{Config, Index, SearchParams, Versioned};
 use crate::items::for_index;
 use crate::model::Distance;
-use crate::persist::{SegmentFile, read_any_record, segment_file_bytes};
+use crate::storage::{SegmentFile, read_any_record, segment_file_bytes};
 
 /// A record's bytes are refused, or read.
 pub fn record(data: &[u8]) {
@@ -138,7 +138,7 @@ mod tests {
     use affinis_testkit::fuzz::drive;
 
     use super::*;
-    use crate::persist::some_records;
+    use crate::storage::some_records;
 
     #[test]
     fn hostile_records_are_refused_or_read() {

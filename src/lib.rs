@@ -45,6 +45,8 @@
 //!
 //! It is one process's store: a second one is refused. It is not a server, and it does not shard.
 
+// docs.rs marks what needs a feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // No panic is to be reached from input or from what is on disk.
 #![cfg_attr(
     not(any(test, fuzzing)),
@@ -63,14 +65,14 @@ mod filter;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod ids;
 mod index;
 mod items;
 mod learning;
-mod maintain;
 mod model;
-mod persist;
 pub mod plugin;
 mod slot;
+mod storage;
 mod store;
 mod sum;
 
@@ -87,17 +89,16 @@ pub use learning::{
     Question, Refit, RefitMillis, RefitReport, Relearned, StartTrial, StoredVersion, Team, Trial,
     Weak,
 };
-pub use maintain::{Compacted, RepairReport};
 pub use model::{
     DEFAULT_RECALL, Distance, Execution, Hit, Hits, Item, Judgement, JudgementId, JudgementRange,
     MAX_DIM, MAX_ID_BYTES, MAX_K, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES, MetricChoice,
     Plan, Query, RefitSettings, Source, SourceWeights, StoredJudgement, Subject, TrialRecord,
     Verdict, Version, VersionId,
 };
-pub use persist::{DiskOp, Durability, Fault, Faults, Precision};
 pub use plugin::{
     Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, HeldOut, Incumbent,
     Influences, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample,
     ShrunkenMetric, Task, UpdateOf,
 };
-pub use store::{CollectionBuilder, Store, StoreBuilder, VerifyReport};
+pub use storage::{DiskOp, Durability, Fault, Faults, Precision};
+pub use store::{CollectionBuilder, Compacted, RepairReport, Store, StoreBuilder, VerifyReport};

@@ -385,7 +385,7 @@ fn compaction_bounds_a_store_after_many_rewrites_refits_and_builds() {
         }
         main.refit().force(true).run().expect("learned");
         if round % 2 == 0 {
-            main.optimize().expect("relinked");
+            main.optimize().expect("optimized");
         }
     }
     let metrics: usize = main
@@ -401,7 +401,7 @@ fn compaction_bounds_a_store_after_many_rewrites_refits_and_builds() {
     let sizes = builder().compact(&path).expect("compacted");
     let ratio = sizes.after as f64 / live as f64;
     println!(
-        "{rewrites} rewrites, 20 refits, 10 relinks: {} bytes before compacting, {} after, {ratio:.2} times the {live} live",
+        "{rewrites} rewrites, 20 refits, 10 optimizations: {} bytes before compacting, {} after, {ratio:.2} times the {live} live",
         sizes.before, sizes.after
     );
     assert!(ratio < 4.0, "{ratio:.2} times the live data");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use affinis::{Collection, Filter, Item, Judgement, MetricChoice, Query};
+use affinis::{Collection, Filter, Item, Judgement, MetricChoice, Query, VersionId};
 
 use affinis_testkit::stores::builder;
 use affinis_testkit::{Random, setting};
@@ -124,7 +124,7 @@ fn every_answer_during_writes_is_of_one_snapshot() {
         .collect();
     let (stop, ended) = (AtomicBool::new(false), AtomicBool::new(false));
     let busy: Mutex<Vec<Duration>> = Mutex::default();
-    let (writes, refits, relinks) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (writes, refits, optimizations) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let running = || !stop.load(Ordering::Acquire);
     std::thread::scope(|scope| {
         scope.spawn(|| watchdog(&ended, Duration::from_secs(seconds * 4 + 240)));
@@ -149,13 +149,13 @@ fn every_answer_during_writes_is_of_one_snapshot() {
                     if main.refit().force(true).run().is_ok() {
                         refits.fetch_add(1, Ordering::Relaxed);
                     }
-                    main.rollback(Some(0)).expect("rolled back");
+                    main.rollback(Some(VersionId(0))).expect("rolled back");
                 }
             }),
             scope.spawn(|| {
                 while running() {
-                    main.optimize().expect("relinked");
-                    relinks.fetch_add(1, Ordering::Relaxed);
+                    main.optimize().expect("optimized");
+                    optimizations.fetch_add(1, Ordering::Relaxed);
                 }
             }),
             scope.spawn(|| {
@@ -181,11 +181,11 @@ fn every_answer_during_writes_is_of_one_snapshot() {
     });
     let mut busy = busy.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "{} searches during {} writes, {} refits, {} relinks; quiet p50 {:?} p99 {:?}, busy p50 {:?} p99 {:?}",
+        "{} searches during {} writes, {} refits, {} optimizations; quiet p50 {:?} p99 {:?}, busy p50 {:?} p99 {:?}",
         busy.len(),
         writes.load(Ordering::Relaxed),
         refits.load(Ordering::Relaxed),
-        relinks.load(Ordering::Relaxed),
+        optimizations.load(Ordering::Relaxed),
         percentile(&mut quiet, 0.5),
         percentile(&mut quiet, 0.99),
         percentile(&mut busy, 0.5),

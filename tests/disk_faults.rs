@@ -110,7 +110,7 @@ fn fail_once(
                     matches!(collection_contents(&main), Err(Error::Poisoned(_))),
                     "{context}: a poisoned handle reads"
                 );
-                if name != "relink" && name != "forget" {
+                if name != "optimize" && name != "forget" {
                     let now = main
                         .search(vec![0.25; 5])
                         .k(100)
@@ -127,7 +127,7 @@ fn fail_once(
             Ok(_) => drop(main.delete(&["p90"]).expect("deleted")),
             Err(error) => panic!("{context}: then {error}"),
         }
-    } else if name != "backup" && name != "relink" {
+    } else if name != "backup" && name != "optimize" {
         match store_contents(&store) {
             Ok(state) => {
                 let last = allowed.last().expect("the state after");

@@ -1,6 +1,11 @@
 //! Forgetting a user or an item: what was learned from their judgements is withdrawn and refitted.
 
-use affinis::{Error, Forget, Judgement, Query, Source, Subject};
+use std::path::Path;
+
+use affinis::{
+    Collection, Error, Forget, Item, Judgement, Query, Source, Store, Subject, Version, VersionId,
+};
+use affinis_testkit::Random;
 use affinis_testkit::kinds::{judge_answers, kinds, open, store_of_kinds};
 
 #[test]
@@ -29,13 +34,21 @@ fn forgetting_equals_never_having_seen_with(queries: usize, step: bool) {
             let forgotten = points
                 .forget(&Forget::User("gone".into()))
                 .expect("forgotten");
-            assert_eq!((forgotten.removed, forgotten.withdrawn), (300, vec![1]));
+            assert_eq!(
+                (forgotten.removed, forgotten.withdrawn),
+                (300, vec![VersionId(1)])
+            );
             let refit = forgotten.refit.expect("a refit");
             assert!(
-                refit.promoted && forgotten.active == 2 && refit.step.is_some() == step,
+                refit.promoted
+                    && forgotten.active == VersionId(2)
+                    && refit.shrinkage.is_some() == step,
                 "{refit:?}"
             );
-            assert!(matches!(points.promote(1), Err(Error::WithdrawnVersion(1))));
+            assert!(matches!(
+                points.promote(VersionId(1)),
+                Err(Error::WithdrawnVersion(VersionId(1)))
+            ));
             assert!(
                 points.judgements().expect("judgements").iter().all(|j| j
                     .judgement
@@ -53,7 +66,10 @@ fn forgetting_equals_never_having_seen_with(queries: usize, step: bool) {
             assert!(store.verify().expect("verified").problems.is_empty());
         } else {
             let refit = points.refit().run().expect("version 1");
-            assert!(refit.promoted && refit.step.is_some() == step, "{refit:?}");
+            assert!(
+                refit.promoted && refit.shrinkage.is_some() == step,
+                "{refit:?}"
+            );
         }
         points
             .metric_matrix(points.active_metric(None))
@@ -107,7 +123,10 @@ fn forgetting_withdraws_versions_whose_weights_the_user_influenced() {
     let forgotten = points
         .forget(&Forget::User("bob".into()))
         .expect("forgotten");
-    assert_eq!((forgotten.removed, forgotten.withdrawn), (60, vec![1]));
+    assert_eq!(
+        (forgotten.removed, forgotten.withdrawn),
+        (60, vec![VersionId(1)])
+    );
 }
 
 #[test]
@@ -140,4 +159,69 @@ fn a_forgotten_user_leaves_no_metric_and_no_name() {
         versions[1].withdrawn && versions[1].user.is_some(),
         "it stays somebody's: {versions:?}"
     );
+}
+
+/// A collection of random items with a shared metric that everybody's judgements taught, and then
+/// judgements by Bob alone. Gives the version of Bob's that a refit makes with the given settings.
+fn bobs_version(
+    dir: &Path,
+    dim: usize,
+    settings: impl Fn(affinis::Refit) -> affinis::Refit,
+) -> (Store, Collection, Version) {
+    const ITEMS: usize = 300;
+    let store = open(dir);
+    let points = store.collection("p").dim(dim).create().expect("created");
+    let mut random = Random(11);
+    let items = (0..ITEMS).map(|i| Item::vector(i.to_string(), random.vector(dim)));
+    points.add(items).expect("added");
+    let judge = |queries: std::ops::Range<usize>, user: &str| {
+        for query in queries {
+            for (answer, relevant) in [(3, true), (7, false), (11, true), (13, false)] {
+                let item = ((query + answer) % ITEMS).to_string();
+                let grade = if relevant { 1.0 } else { -1.0 };
+                let judgement = Judgement::graded(Query::like(query.to_string()), item, grade);
+                points.judge(judgement.user(user)).expect("judged");
+            }
+        }
+    };
+    judge(0..40, "ann");
+    points.refit().force(true).run().expect("a shared metric");
+    judge(100..110, "bob");
+    let report = settings(points.refit().user("bob")).force(true).run();
+    let version = report.expect("a version").version.expect("stored");
+    let version = points.metric(version).expect("a version");
+    (store, points, version)
+}
+
+/// The version that Bob's metric is relearned as after one of his judgements is forgotten.
+fn relearned(points: &Collection) -> Version {
+    let forgotten = points
+        .forget(&Forget::Item("100".into()))
+        .expect("forgotten");
+    let [bob] = &forgotten.users[..] else {
+        panic!("only Bob's metric had learned from it: {forgotten:?}");
+    };
+    let version = bob.refit.as_ref().and_then(|refit| refit.version);
+    points.metric(version.expect("a refit")).expect("a version")
+}
+
+#[test]
+fn a_whole_metric_of_a_user_is_whole_after_forgetting_above_256_dimensions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points, version) = bobs_version(dir.path(), 260, |refit| refit.rank(0));
+    assert_eq!((version.base, version.settings.rank), (None, Some(0)));
+    let again = relearned(&points);
+    assert_eq!((again.base, again.settings.rank), (None, Some(0)));
+}
+
+#[test]
+fn the_rank_of_the_low_rank_learner_is_not_taken_for_the_users() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points, version) =
+        bobs_version(dir.path(), 200, |refit| refit.learner("low-rank"));
+    assert_eq!(version.notes["rank"], 128.0, "the learner's own");
+    assert_eq!((version.base, version.settings.rank), (None, None));
+    let again = relearned(&points);
+    assert_eq!((again.base, again.settings.rank), (None, None));
+    assert_eq!(again.settings.learner.as_deref(), Some("low-rank"));
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use affinis::{Error, Item, Judgement, MetricChoice, Query, Source};
+use affinis::{Error, Item, Judgement, JudgementId, MetricChoice, Query, Source, VersionId};
 use affinis_testkit::WordCounts;
 use affinis_testkit::kinds::{judge_answers, kind, open, store_of_kinds};
 
@@ -35,7 +35,10 @@ fn judgements_of_every_form_are_read_back_and_a_refused_batch_stores_nothing() {
         Judgement::similar("a", "b").at(at),
         Judgement::dissimilar("b", "c").source(Source::Proxy).at(at),
     ];
-    assert_eq!(notes.judge_all(given.clone()).expect("judged"), 0..5);
+    assert_eq!(
+        notes.judge_all(given.clone()).expect("judged"),
+        [0, 1, 2, 3, 4].map(JudgementId)
+    );
     for (bad, word) in [
         (Judgement::relevant("fruit", "nobody"), "nobody"),
         (
@@ -64,8 +67,8 @@ fn judgements_of_every_form_are_read_back_and_a_refused_batch_stores_nothing() {
         .expect("opened without its encoder");
     let stored = notes.judgements().expect("judgements");
     assert_eq!(
-        stored.iter().map(|s| s.sequence).collect::<Vec<_>>(),
-        [0, 1, 2, 3, 4]
+        stored.iter().map(|s| s.id).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4].map(JudgementId)
     );
     assert!(stored.iter().map(|s| &s.judgement).eq(&given), "{stored:?}");
     // A refit needs no encoder: the vector of the judged text is stored.
@@ -114,19 +117,23 @@ fn old_judgements_lose_weight_by_the_half_life() {
             }
         }
     }
-    let third = |version: u32| points.metric_matrix(version).expect("a matrix")[(2, 2)];
+    let third = |version: u32| points.metric_matrix(VersionId(version)).expect("a matrix")[(2, 2)];
     points.refit().run().expect("version 1");
     points.refit().half_life(day * 10).run().expect("version 2");
     points.refit().half_life(day * 10).run().expect("version 3");
     assert!(third(2) < third(1) - 0.1, "{} and {}", third(1), third(2));
     assert_eq!(
-        points.metric_matrix(2).expect("a"),
-        points.metric_matrix(3).expect("a"),
+        points.metric_matrix(VersionId(2)).expect("a"),
+        points.metric_matrix(VersionId(3)).expect("a"),
         "it does not depend on now"
     );
     assert_eq!(
-        points.metric(2).expect("version 2").parameters["half_life_days"],
-        10.0
+        points
+            .metric(VersionId(2))
+            .expect("version 2")
+            .settings
+            .half_life,
+        Some(day * 10)
     );
 }
 
@@ -174,7 +181,7 @@ fn one_user_does_not_outweigh_the_others() {
                 .expect("judged");
         }
     }
-    let third = |version: u32| points.metric_matrix(version).expect("a matrix")[(2, 2)];
+    let third = |version: VersionId| points.metric_matrix(version).expect("a matrix")[(2, 2)];
     let learn = |refit: affinis::Refit| {
         refit
             .force(true)
@@ -197,8 +204,12 @@ fn one_user_does_not_outweigh_the_others() {
         [honest, limited, poisoned].map(third)
     );
     assert_eq!(
-        points.metric(limited).expect("a version").parameters["user_share"],
-        0.25
+        points
+            .metric(limited)
+            .expect("a version")
+            .settings
+            .user_share,
+        Some(0.25)
     );
     let weights = || points.metric_matrix(limited).expect("a matrix");
     let same = store
@@ -270,11 +281,16 @@ fn an_explanation_agrees_with_the_search_and_names_the_judgements() {
             .explain(Query::like("700"), &hit.id)
             .run()
             .expect("an explanation");
-        assert_eq!((why.metric, why.rank), (1, Some(hit.rank)), "{}", hit.id);
+        assert_eq!(
+            (why.metric, why.rank),
+            (VersionId(1), Some(hit.rank)),
+            "{}",
+            hit.id
+        );
         let sum: f64 = why.directions.iter().map(|d| d.contribution).sum();
         assert!((sum - why.distance).abs() < 1e-9 * why.distance);
         assert!((f64::from(hit.distance) - why.distance).abs() < 1e-4 * why.distance);
-        let mut numbers: Vec<u64> = why.judgements.iter().map(|j| j.judgement).collect();
+        let mut numbers: Vec<u64> = why.judgements.iter().map(|j| j.judgement.0).collect();
         numbers.sort_unstable();
         assert_eq!(
             numbers,

@@ -1,6 +1,9 @@
 //! Trials of two metrics by interleaved answers and clicks.
 
-use affinis::{Collection, Error, Forget, History, Judgement, Query, Source, Team, Verdict};
+use affinis::{
+    Collection, Error, Forget, History, Judgement, JudgementId, Query, Source, Team, TrialRecord,
+    Verdict, VersionId,
+};
 use affinis_testkit::kinds::{judge_answers, kind, kinds, open, store_of_kinds};
 
 /// Asks for an interleaved answer and clicks on every hit of the query's kind.
@@ -27,20 +30,27 @@ fn clicks_decide_a_trial_also_across_a_restart() {
     let (store, points) = store_of_kinds(dir.path());
     judge_answers(&points, 0..60, None);
     points.refit().force(true).run().expect("version 1");
-    points.promote(0).expect("back");
+    points.promote(VersionId(0)).expect("back");
     assert!(matches!(
         points.interleave(Query::like("1"), 10, None),
         Err(Error::InvalidQuery(_))
     ));
     assert!(matches!(
-        points.start_trial(7, None),
-        Err(Error::UnknownVersion { version: 7, .. })
+        points.start_trial(VersionId(7)).run(),
+        Err(Error::UnknownVersion {
+            version: VersionId(7),
+            ..
+        })
     ));
     assert!(matches!(
-        points.start_trial(1, Some(0.0)),
+        points.start_trial(VersionId(1)).alpha(0.0).run(),
         Err(Error::Invalid(_))
     ));
-    points.start_trial(1, Some(0.1)).expect("a trial");
+    points
+        .start_trial(VersionId(1))
+        .alpha(0.1)
+        .run()
+        .expect("a trial");
     let answer = points
         .interleave(Query::like("500"), 10, Some("ann"))
         .expect("an answer");
@@ -81,7 +91,7 @@ fn clicks_decide_a_trial_also_across_a_restart() {
     let trial = points.trial().expect("read").expect("a trial");
     assert_eq!(
         (trial.verdict, points.active_metric(None)),
-        (Verdict::Promoted, 1),
+        (Verdict::Promoted, VersionId(1)),
         "{trial:?}"
     );
     assert!(trial.evidence >= 10.0 && trial.wins > trial.losses);
@@ -95,15 +105,15 @@ fn a_trial_ends_when_a_metric_is_promoted_or_its_clicks_are_forgotten() {
     for _ in 0..2 {
         points.refit().force(true).run().expect("a version");
     }
-    points.promote(0).expect("back");
-    points.start_trial(1, None).expect("a trial");
-    points.promote(2).expect("promoted");
+    points.promote(VersionId(0)).expect("back");
+    points.start_trial(VersionId(1)).run().expect("a trial");
+    points.promote(VersionId(2)).expect("promoted");
     assert_eq!(
         points.trial().expect("read").expect("the last").verdict,
         Verdict::Ended
     );
-    points.promote(0).expect("back");
-    points.start_trial(2, None).expect("a trial");
+    points.promote(VersionId(0)).expect("back");
+    points.start_trial(VersionId(2)).run().expect("a trial");
     (500..505).for_each(|query| click(&points, query));
     points
         .forget(&Forget::User("ann".into()))
@@ -113,7 +123,7 @@ fn a_trial_ends_when_a_metric_is_promoted_or_its_clicks_are_forgotten() {
         (trial.verdict, trial.wins, trial.losses, trial.ties),
         (Verdict::Ended, 0, 0, 0)
     );
-    points.start_trial(1, None).expect("another");
+    points.start_trial(VersionId(1)).run().expect("another");
     assert_eq!(
         points.end_trial().expect("ended").expect("it").verdict,
         Verdict::Ended
@@ -127,8 +137,8 @@ fn an_imported_trial_continues_and_forged_counters_are_refused() {
     let (store, points) = store_of_kinds(dir.path());
     judge_answers(&points, 0..40, None);
     points.refit().force(true).run().expect("version 1");
-    points.promote(0).expect("back");
-    points.start_trial(1, None).expect("a trial");
+    points.promote(VersionId(0)).expect("back");
+    points.start_trial(VersionId(1)).run().expect("a trial");
     (500..503).for_each(|query| click(&points, query));
     let mut history = points.history().expect("read");
     history.texts.insert("nobody asked".into(), vec![0.0; 8]);
@@ -148,7 +158,7 @@ fn an_imported_trial_continues_and_forged_counters_are_refused() {
             .expect("an answer")
     );
     assert!(
-        matches!(copy.start_trial(1, None), Err(Error::Invalid(why)) if why.contains("3 contests held"))
+        matches!(copy.start_trial(VersionId(1)).run(), Err(Error::Invalid(why)) if why.contains("3 contests held"))
     );
     assert_eq!(
         copy.end_trial().expect("ended").expect("it").verdict,
@@ -157,8 +167,8 @@ fn an_imported_trial_continues_and_forged_counters_are_refused() {
     assert!(store.verify().expect("verified").problems.is_empty());
 
     for forge in [
-        |h: &mut History| h.next_version = u32::MAX,
-        |h: &mut History| h.next_judgement = u64::MAX,
+        |h: &mut History| h.next_version = VersionId(u32::MAX),
+        |h: &mut History| h.next_judgement = JudgementId(u64::MAX),
     ] {
         let mut forged = history.clone();
         forge(&mut forged);
@@ -178,46 +188,47 @@ fn forged_trials_are_refused() {
     for _ in 0..2 {
         points.refit().force(true).run().expect("a version");
     }
-    points.promote(0).expect("back");
-    points.start_trial(1, None).expect("a trial");
+    points.promote(VersionId(0)).expect("back");
+    points.start_trial(VersionId(1)).run().expect("a trial");
     let history = points.history().expect("read");
-    let trial: Vec<(String, f64)> = history.versions[0]
-        .version
-        .parameters
-        .clone()
-        .into_iter()
-        .collect();
+    let trial = history.versions[0].version.trial.expect("a trial");
+    let forge = |change: &dyn Fn(&mut TrialRecord)| {
+        let mut forged = trial;
+        change(&mut forged);
+        forged
+    };
     let forgeries = [
-        ("trial_wins", 1e18),
-        ("trial_alpha", 1e9),
-        ("trial_champion", 77.0),
-        ("trial_start", 1e9),
+        (
+            "wins",
+            forge(&|trial| trial.wins = 1_000_000_000_000_000_000),
+        ),
+        ("alpha", forge(&|trial| trial.alpha = 1e9)),
+        ("champion", forge(&|trial| trial.champion = VersionId(77))),
+        (
+            "start",
+            forge(&|trial| trial.start = JudgementId(1_000_000_000)),
+        ),
     ];
-    for (name, value) in forgeries {
+    for (name, trial) in forgeries {
         let mut forged = history.clone();
-        assert!(
-            forged.versions[0]
-                .version
-                .parameters
-                .insert(name.into(), value)
-                .is_some(),
-            "{name}"
-        );
+        forged.versions[0].version.trial = Some(trial);
         let made = store
             .collection("forged")
             .dim(8)
             .create_with(kinds(1_000), &forged);
         assert!(
-            matches!(made, Err(Error::InvalidVersion { version: 1, .. })),
+            matches!(
+                made,
+                Err(Error::InvalidVersion {
+                    version: VersionId(1),
+                    ..
+                })
+            ),
             "{name}: {made:?}"
         );
     }
     let mut twice = history.clone();
-    twice.versions[1].version.parameters.extend(
-        trial
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("trial_")),
-    );
+    twice.versions[1].version.trial = Some(trial);
     assert!(
         store
             .collection("forged")

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use affinis::{Collection, Distance, Error, EvalQuery, LearnError, MetricChoice, Query, Store};
+use affinis::{
+    Collection, Distance, Error, EvalQuery, JudgementId, LearnError, MetricChoice, Query, Store,
+    VersionId,
+};
 use affinis_testkit::exact::{exact, l2};
 use affinis_testkit::kinds::{KINDS, judge_answers, kinds, open, store_of_kinds};
 use ndarray::{Array1, Array2};
@@ -41,7 +44,7 @@ fn a_better_metric_is_promoted_and_answers_at_once_and_after_reopening() {
         .collect();
     let report = points.refit().run().expect("a report");
     assert!(
-        report.promoted && report.version == Some(1) && report.parent == 0,
+        report.promoted && report.version == Some(VersionId(1)) && report.parent == 0,
         "{report:?}"
     );
     assert_eq!(report.pairs.similar + report.pairs.dissimilar, 600);
@@ -49,13 +52,16 @@ fn a_better_metric_is_promoted_and_answers_at_once_and_after_reopening() {
         .evaluate(&unseen, 10, &[MetricChoice::BuiltIn, MetricChoice::Active])
         .expect("measures")
         .rows;
-    assert_eq!((rows[0].metric, rows[1].metric), (0, 1));
+    assert_eq!(
+        (rows[0].metric, rows[1].metric),
+        (VersionId(0), VersionId(1))
+    );
     assert!(rows[1].precision.low > rows[0].precision.high, "{rows:?}");
 
     let query = [0.9_f32, 0.1, 0.5, -0.5, 0.2, 0.2, -0.9, 0.0];
     let hits = points.search(query.as_slice()).k(50).run().expect("hits");
     assert_eq!(hits.metric, 1);
-    let matrix = points.metric_matrix(1).expect("a matrix");
+    let matrix = points.metric_matrix(VersionId(1)).expect("a matrix");
     let expected = exact(&kinds(1_000), 50, |x| quadratic(&matrix, &query, x));
     for (hit, (id, distance)) in hits.iter().zip(&expected) {
         assert_eq!(&hit.id, id);
@@ -78,16 +84,23 @@ fn a_better_metric_is_promoted_and_answers_at_once_and_after_reopening() {
             .all(|(hit, (id, _))| hit.id == *id)
     );
 
-    let version = points.metric(1).expect("version 1");
-    assert!(version.active && version.parent == Some(0) && version.judgements == Some((0, 599)));
+    let version = points.metric(VersionId(1)).expect("version 1");
+    assert!(
+        version.active
+            && version.parent == Some(VersionId(0))
+            && version.judgements == Some((JudgementId(0), JudgementId(599)).into())
+    );
     assert!(version.gate.as_ref().is_some_and(|g| g.accepted) && version.condition >= 1.0);
     drop((store, points));
     let store = open(dir.path());
     let points = store.collection("points").open().expect("opened");
-    assert_eq!(points.metric(1).expect("version 1"), version);
+    assert_eq!(points.metric(VersionId(1)).expect("version 1"), version);
     let again = points.search(query.as_slice()).k(50).run().expect("hits");
     assert_eq!(again.hits, hits.hits, "bit for bit");
-    assert_eq!(points.metric_matrix(1).expect("a matrix"), matrix);
+    assert_eq!(
+        points.metric_matrix(VersionId(1)).expect("a matrix"),
+        matrix
+    );
     assert!(store.verify().expect("verified").problems.is_empty());
 }
 
@@ -106,25 +119,45 @@ fn versions_are_promoted_rolled_back_compared_and_imported() {
     points.refit().run().expect("version 1");
     judge_answers(&points, 60..120, None);
     points.refit().force(true).run().expect("version 2");
-    assert_eq!(points.active_metric(None), 2);
-    assert_eq!(points.rollback(None).expect("back"), 1);
-    assert_eq!(points.rollback(None).expect("back"), 0);
-    points.promote(2).expect("promoted");
-    assert_eq!(points.rollback(Some(0)).expect("back"), 0);
+    assert_eq!(points.active_metric(None), VersionId(2));
+    assert_eq!(points.rollback(None).expect("back"), VersionId(1));
+    assert_eq!(points.rollback(None).expect("back"), VersionId(0));
+    points.promote(VersionId(2)).expect("promoted");
+    assert_eq!(
+        points.rollback(Some(VersionId(0))).expect("back"),
+        VersionId(0)
+    );
 
-    let same = points.diff(1, 1).expect("compared");
-    let other = points.diff(0, 1).expect("compared");
+    let same = points.diff(VersionId(1), VersionId(1)).expect("compared");
+    let other = points.diff(VersionId(0), VersionId(1)).expect("compared");
     assert!(
         same.distance.abs() < 1e-6 && other.distance > 0.1,
         "{same:?} {other:?}"
     );
-    assert!((points.diff(1, 0).expect("compared").distance - other.distance).abs() < 1e-6);
+    assert!(
+        (points
+            .diff(VersionId(1), VersionId(0))
+            .expect("compared")
+            .distance
+            - other.distance)
+            .abs()
+            < 1e-6
+    );
 
-    let matrix = points.metric_matrix(1).expect("a matrix");
+    let matrix = points.metric_matrix(VersionId(1)).expect("a matrix");
     let imported = points.import_metric(matrix.view()).expect("imported");
-    assert_eq!((imported, points.active_metric(None)), (3, 0));
-    assert!(points.diff(1, 3).expect("compared").distance < 1e-6);
-    points.promote(3).expect("promoted");
+    assert_eq!(
+        (imported, points.active_metric(None)),
+        (VersionId(3), VersionId(0))
+    );
+    assert!(
+        points
+            .diff(VersionId(1), VersionId(3))
+            .expect("compared")
+            .distance
+            < 1e-6
+    );
+    points.promote(VersionId(3)).expect("promoted");
     let mut bad = Array2::<f64>::eye(8);
     bad[(0, 0)] = -1.0;
     assert!(matches!(
@@ -136,10 +169,13 @@ fn versions_are_promoted_rolled_back_compared_and_imported() {
         Err(Error::Invalid(_))
     ));
     assert!(matches!(
-        points.promote(9),
-        Err(Error::UnknownVersion { version: 9, .. })
+        points.promote(VersionId(9)),
+        Err(Error::UnknownVersion {
+            version: VersionId(9),
+            ..
+        })
     ));
-    let choice = MetricChoice::Version(9);
+    let choice = MetricChoice::Version(VersionId(9));
     assert!(matches!(
         points.search(Query::like("0")).metric(choice).run(),
         Err(Error::UnknownVersion { .. })
@@ -204,7 +240,7 @@ fn a_metric_is_learned_over_every_distance() {
             report.condition.is_finite() && report.condition >= 1.0,
             "{distance:?}: {report:?}"
         );
-        points.promote(1).expect("promoted");
+        points.promote(VersionId(1)).expect("promoted");
         let hits = points.search(Query::like("3")).run().expect("hits");
         assert!(
             hits.metric == 1 && hits.iter().all(|h| h.distance >= 0.0),
@@ -270,7 +306,12 @@ fn the_neighbours_that_differ_between_two_metrics_are_listed() {
     let (_store, points) = store_of_kinds(dir.path());
     judge_answers(&points, 0..60, None);
     points.refit().run().expect("version 1");
-    let changes = points.diff_neighbours(0, 1, 20, 10).expect("compared");
+    let changes = points
+        .diff_neighbours(VersionId(0), VersionId(1))
+        .sample(20)
+        .k(10)
+        .run()
+        .expect("compared");
     assert_eq!(changes.queries.len(), 20);
     let gone: usize = changes.queries.iter().map(|c| c.gone.len()).sum();
     assert!((changes.kept - (1.0 - gone as f64 / 200.0)).abs() < 1e-12);
@@ -293,15 +334,29 @@ fn the_neighbours_that_differ_between_two_metrics_are_listed() {
             .all(|id| now.iter().all(|hit| hit.id != *id))
     );
     assert_eq!(
-        points.diff_neighbours(1, 1, 20, 10).expect("compared").kept,
+        points
+            .diff_neighbours(VersionId(1), VersionId(1))
+            .sample(20)
+            .k(10)
+            .run()
+            .expect("compared")
+            .kept,
         1.0
     );
     assert!(matches!(
-        points.diff_neighbours(0, 9, 20, 10),
+        points
+            .diff_neighbours(VersionId(0), VersionId(9))
+            .sample(20)
+            .k(10)
+            .run(),
         Err(Error::UnknownVersion { .. })
     ));
     assert!(matches!(
-        points.diff_neighbours(0, 1, 20, 0),
+        points
+            .diff_neighbours(VersionId(0), VersionId(1))
+            .sample(20)
+            .k(0)
+            .run(),
         Err(Error::InvalidQuery(_))
     ));
 }

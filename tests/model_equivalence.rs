@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use affinis::{Collection, Distance, Filter, Item, MetricChoice, Precision, Query, Store};
+use affinis::{
+    Collection, Distance, Filter, Item, MetricChoice, Precision, Query, Store, VersionId,
+};
 use affinis_testkit::Random;
 use affinis_testkit::exact::{cosine, dot, l2};
 use affinis_testkit::stores::{builder, collection_contents, fill};
@@ -192,7 +194,7 @@ proptest! {
                         model.retain(|id, _| !ids.contains(id));
                     }
                 }
-                Op::Relink => points.optimize().expect("relinked"),
+                Op::Relink => points.optimize().expect("optimized"),
                 Op::Reopen | Op::Compact => {
                     // Answers are the same after a restart, bit for bit.
                     let before = collection_contents(&points).expect("seen");
@@ -263,7 +265,7 @@ proptest! {
         }
         // A history that contradicts itself is refused and leaves no collection.
         let mut bad = history.clone();
-        bad.active = 77;
+        bad.active = VersionId(77);
         let refused = store.collection("bad").dim(main.dim()).create_with(items.clone(), &bad);
         prop_assert!(refused.is_err() && store.collections().expect("listed").len() == 3);
         store.backup(home.path().join("b")).expect("backed up");

@@ -1,6 +1,6 @@
 //! Metrics of single users: whose searches they answer, and what they are learned from.
 
-use affinis::{Collection, Error, Forget, Query};
+use affinis::{Collection, Error, Forget, Query, VersionId};
 use affinis_testkit::kinds::{judge_answers, kinds, open, store_of_kinds};
 
 #[test]
@@ -17,13 +17,13 @@ fn a_users_metric_answers_that_user_only() {
     ));
     let report = points.refit().user("ann").run().expect("a report");
     assert!(report.promoted, "{report:?}");
-    assert_eq!(points.active_metric(Some("ann")), 1);
+    assert_eq!(points.active_metric(Some("ann")), VersionId(1));
     assert_eq!(
         (
             points.active_metric(Some("bob")),
             points.active_metric(None)
         ),
-        (0, 0)
+        (VersionId(0), VersionId(0))
     );
     let search = |user: &str| {
         points
@@ -33,10 +33,10 @@ fn a_users_metric_answers_that_user_only() {
             .expect("hits")
             .metric
     };
-    assert_eq!((search("ann"), search("bob")), (1, 0));
+    assert_eq!((search("ann"), search("bob")), (VersionId(1), VersionId(0)));
     drop(store);
     points.clear_user_metric("ann").expect("cleared");
-    assert_eq!(points.active_metric(Some("ann")), 0);
+    assert_eq!(points.active_metric(Some("ann")), VersionId(0));
 }
 
 #[test]
@@ -53,12 +53,15 @@ fn a_users_metric_starts_from_the_judgements_of_others() {
         .expect("version 1");
     let (mine, with_others) = (
         report.pairs.similar + report.pairs.dissimilar,
-        points.metric_matrix(1).expect("a"),
+        points.metric_matrix(VersionId(1)).expect("a"),
     );
     assert_eq!(mine, 40, "others' judgements are no pairs of bob's");
     assert_eq!(
-        points.metric(1).expect("version 1").parameters["judgements_of_others"],
-        600.0
+        points
+            .metric(VersionId(1))
+            .expect("version 1")
+            .judgements_of_others,
+        Some(600)
     );
     let weight = |a: &ndarray::Array2<f64>| a[(0, 0)] + a[(1, 1)];
     points
@@ -66,7 +69,10 @@ fn a_users_metric_starts_from_the_judgements_of_others() {
         .expect("forgotten");
     let version = points.active_metric(Some("bob"));
     assert!(
-        matches!(points.promote(1), Err(Error::WithdrawnVersion(1))),
+        matches!(
+            points.promote(VersionId(1)),
+            Err(Error::WithdrawnVersion(VersionId(1)))
+        ),
         "it had learned from ann's"
     );
     assert_eq!(
@@ -106,13 +112,7 @@ fn a_users_metric_can_be_a_low_rank_update_of_the_shared_one() {
     judge_answers(&points, 60..64, Some("bob"));
     // The shared metric is the built-in one, which has no low-rank updates.
     let alone = refit(2).expect("stored");
-    assert!(
-        !points
-            .metric(alone)
-            .expect("a version")
-            .parameters
-            .contains_key("base_version")
-    );
+    assert!(!points.metric(alone).expect("a version").base.is_some());
     let shared = points
         .refit()
         .force(true)
@@ -124,15 +124,15 @@ fn a_users_metric_can_be_a_low_rank_update_of_the_shared_one() {
         !points
             .metric(shared)
             .expect("a version")
-            .parameters
+            .notes
             .contains_key("rank")
     );
     let whole = refit(0).expect("stored");
     let change = refit(2).expect("stored");
-    let parameters = points.metric(change).expect("a version").parameters;
+    let version = points.metric(change).expect("a version");
     assert_eq!(
-        (parameters["base_version"], parameters["rank"]),
-        (f64::from(shared), 2.0)
+        (version.base, version.settings.rank, version.notes["rank"]),
+        (Some(shared), Some(2), 2.0)
     );
     let near = points.diff(whole, change).expect("comparable").distance;
     assert!(
@@ -158,7 +158,7 @@ fn a_users_metric_can_be_a_low_rank_update_of_the_shared_one() {
     assert_eq!(answers(&points), before);
     assert_eq!(store.verify().expect("verified").problems, []);
     // The shared metric that it updates is kept when it is no longer active.
-    points.promote(0).expect("promoted");
+    points.promote(VersionId(0)).expect("promoted");
     assert_eq!(answers(&points), before);
 
     let archive = points.history().expect("a history");

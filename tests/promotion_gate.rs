@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use affinis::{Collection, Distance, Error, Judgement, Query, ShrunkenMetric};
+use affinis::{Collection, Distance, Error, Judgement, Query, VersionId};
 use affinis_testkit::Random;
 use affinis_testkit::exact::items;
 use affinis_testkit::kinds::{judge_answers, kind, kinds, open, store_of_kinds};
@@ -28,10 +28,10 @@ fn a_metric_learned_from_noise_is_not_promoted() {
     assert!(!report.promoted && !report.gate.accepted, "{report:?}");
     assert_eq!(
         (report.version, points.active_metric(None)),
-        (Some(1), 0),
+        (Some(VersionId(1)), VersionId(0)),
         "kept as a candidate"
     );
-    assert!(!points.metric(1).expect("the candidate").active);
+    assert!(!points.metric(VersionId(1)).expect("the candidate").active);
 }
 
 #[test]
@@ -73,32 +73,35 @@ fn few_judgements_promote_a_shrunken_metric_and_more_the_candidate() {
     judge_answers(&points, 0..12, None);
     let dry = points.refit().dry_run(true).run().expect("a report");
     assert!(
-        dry.gate.accepted && dry.step.is_some_and(|share| share > 0.0 && share < 1.0),
+        dry.gate.accepted
+            && dry
+                .shrinkage
+                .is_some_and(|share| share > 0.0 && share < 1.0),
         "{dry:?}"
     );
     let forced = points.refit().force(true).run().expect("a report");
     assert!(
-        forced.promoted && forced.step.is_none() && !forced.gate.accepted,
+        forced.promoted && forced.shrinkage.is_none() && !forced.gate.accepted,
         "{forced:?}"
     );
-    assert_eq!(points.rollback(None).expect("back"), 0);
+    assert_eq!(points.rollback(None).expect("back"), VersionId(0));
     let step = points.refit().run().expect("a report");
     assert!(
-        step.promoted && step.step == dry.step && step.condition < forced.condition,
+        step.promoted && step.shrinkage == dry.shrinkage && step.condition < forced.condition,
         "{step:?}"
     );
     let [whole, third] = [forced.version, step.version]
         .map(|v| points.metric_matrix(v.expect("stored")).expect("a matrix"));
-    let share = step.step.expect("a step");
+    let share = step.shrinkage.expect("a step");
     let expected = Array2::<f64>::eye(8) * (1.0 - share) + whole * share;
     assert!((third - expected).iter().all(|v| v.abs() < 1e-9));
-    let version = points.metric(2).expect("version 2");
-    assert!(version.active && version.parameters[ShrunkenMetric::PARAMETER] == share);
+    let version = points.metric(VersionId(2)).expect("version 2");
+    assert!(version.active && version.shrinkage == Some(share));
 
     judge_answers(&points, 12..60, None);
     let all = points.refit().run().expect("a report");
     assert!(
-        all.promoted && all.step.is_none() && all.parent == 2,
+        all.promoted && all.shrinkage.is_none() && all.parent == 2,
         "{all:?}"
     );
     assert!(store.verify().expect("verified").problems.is_empty());
@@ -113,7 +116,7 @@ fn no_shrunken_metric_is_promoted_while_questions_are_open() {
     judge_answers(&points, 0..12, None);
     let asked = points.refit().ask(30).run().expect("a report");
     assert!(
-        !asked.promoted && asked.step.is_none() && asked.questions.len() == 30,
+        !asked.promoted && asked.shrinkage.is_none() && asked.questions.len() == 30,
         "{asked:?}"
     );
     assert!(
@@ -193,7 +196,7 @@ fn right_answers_promote_a_candidate_and_wrong_ones_bar_it() {
             report.gate.reason
         );
         assert!(report.questions.is_empty());
-        assert_eq!(points.active_metric(None) > 0, rightly);
+        assert_eq!(points.active_metric(None) > VersionId::BUILT_IN, rightly);
     }
 }
 

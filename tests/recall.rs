@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use affinis::{Collection, Item, Judgement, MetricChoice, Query};
+use affinis::{Collection, Item, Judgement, MetricChoice, Query, VersionId};
 use affinis_testkit::stores::builder;
 use affinis_testkit::{data_dir, skipped};
 use ndarray::{Array1, Array2, Axis};
@@ -119,7 +119,7 @@ fn recall_is_at_least_95_percent_under_euclid_and_under_a_learned_metric() {
         let report = points.refit().run().expect("a report");
         assert!(report.promoted, "{name}: {report:?}");
         points.settle().expect("calibrated");
-        let a = points.metric_matrix(1).expect("a matrix");
+        let a = points.metric_matrix(VersionId(1)).expect("a matrix");
         let learned = recall(
             &points,
             &items,

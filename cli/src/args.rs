@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Explain(explain::Args),
     /// Measure answers against known relevant items, Euclidean beside learned
     Evaluate(evaluate::Args),
-    /// Link everything into one graph now, under the active metric
+    /// Build everything into one graph now, under the active metric
     #[command(alias = "relink")]
     Optimize(optimize::Args),
     /// Show a collection's size and state

@@ -102,7 +102,7 @@ mod tests {
             },
             affinis::Error::UnknownVersion {
                 collection: "c".into(),
-                version: 7,
+                version: affinis::VersionId(7),
             },
             affinis::Error::NoJudgements(String::new()),
         ];

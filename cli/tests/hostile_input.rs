@@ -80,17 +80,11 @@ fn hostile_metrics_are_refused_or_encode_to_the_same_bytes() {
         graded: graded.into(),
         pairs: vec![],
     };
+    let sample = affinis::Sample::default();
     for rank in [1, 2] {
-        let task = affinis::Task {
-            dim: 3,
-            learner: None,
-            seed: 1,
-            examples: &examples,
-            incumbent: None,
-            sample: &affinis::Sample::default(),
-            change: Some(affinis::UpdateOf { base: &base, rank }),
-            cancel: &|| false,
-        };
+        let task = affinis::Task::new(3, &examples, &sample)
+            .with_seed(1)
+            .with_update_of(Some(affinis::UpdateOf { base: &base, rank }));
         let bytes = Mahalanobis::default()
             .fit(&task)
             .expect("a change")

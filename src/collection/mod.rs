@@ -10,7 +10,7 @@ use crate::encode::Encoder;
 use crate::error::Result;
 use crate::items::{self, CollectionInfo, Items, Problem};
 use crate::learning::{self, Learning, Plugins};
-use crate::persist::{CollectionRecord, Database};
+use crate::storage::{CollectionRecord, Database};
 
 pub use search::Search;
 

@@ -18,7 +18,7 @@ use crate::index::{
 };
 use crate::model::Distance;
 use crate::model::prepare;
-use crate::persist::{Manifest, Precision, SegmentFile, SegmentFiles, Stamp, Tables};
+use crate::storage::{Manifest, Precision, SegmentFile, SegmentFiles, Stamp, Tables};
 
 /// The parts of the index that are stored.
 #[derive(Default)]
@@ -115,7 +115,7 @@ impl SavedGraph {
         if saved.segments == ids && saved.calibrations == curves {
             return Ok(());
         }
-        let mut transaction = self.tables.write();
+        let mut transaction = self.tables.transaction();
         if saved.segments != ids {
             transaction.retain_segments(&ids)?;
             transaction.remove_manifest();
@@ -200,7 +200,7 @@ impl SavedGraph {
             segments: files,
             unsealed_from: segments.unsealed_from(),
         };
-        let mut transaction = self.tables.write();
+        let mut transaction = self.tables.transaction();
         transaction.put_manifest(&manifest, |slot| slots.binary_search(&slot).is_ok())?;
         transaction.commit()?;
         self.tables.sweep_segment_files(Some(&manifest))?;
@@ -296,11 +296,11 @@ fn map(
             }),
         })
         .collect::<Result<_>>()?;
-    let linked = stored
+    let sealed = stored
         .iter()
         .filter(|(slot, _)| removed.binary_search(slot).is_err())
         .map(|(slot, id)| (id, slot));
-    if !tables.are_all_ids(linked.chain(names.iter().map(|(slot, id)| (id.as_str(), *slot)))) {
+    if !tables.are_all_ids(sealed.chain(names.iter().map(|(slot, id)| (id.as_str(), *slot)))) {
         let reason = "they hold other items than the database".to_owned();
         return Err(Error::Damaged {
             part: "the segment files of the collection".to_owned(),
@@ -527,7 +527,7 @@ impl Drop for Items {
             .with_segments(|segments| segments.ids().is_empty());
         let saved = self.save_graph().and_then(|()| {
             if has_no_segments {
-                self.shelf.forget_removed()
+                self.tables.forget_removed()
             } else {
                 Ok(())
             }

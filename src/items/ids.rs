@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
-use crate::persist::SegmentFile;
+use crate::storage::SegmentFile;
 
 /// Slots a page.
 const PAGE: usize = 4096;
@@ -163,7 +163,7 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::segment_file_bytes;
+    use crate::storage::segment_file_bytes;
 
     fn stored(parts: &[Vec<u8>; 3]) -> Result<StoredIds> {
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();

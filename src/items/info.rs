@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::model::Distance;
 use crate::model::MAX_DIM;
-use crate::persist::{CollectionRecord, Precision};
+use crate::storage::{CollectionRecord, Precision};
 
 /// A collection's settings and size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

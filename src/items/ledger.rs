@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::learning::{Changes, Entry, Ledger, NextIds};
 use crate::model::{Active, JudgementId, QueryHash, VersionId, VersionRecord};
-use crate::persist::Tables;
+use crate::storage::Tables;
 
 /// Judgements and versions in the tables of one collection.
 pub(crate) struct SledLedger(Arc<Tables>);
 
 impl SledLedger {
-    pub(super) fn new(shelf: Arc<Tables>) -> Self {
-        Self(shelf)
+    pub(super) fn new(tables: Arc<Tables>) -> Self {
+        Self(tables)
     }
 }
 
@@ -53,43 +53,43 @@ impl Ledger for SledLedger {
     }
 
     fn commit(&self, changes: Changes) -> Result<()> {
-        let mut writes = self.0.write();
+        let mut transaction = self.0.transaction();
         for (hash, vector) in &changes.queries {
-            writes.put_query(*hash, vector)?;
+            transaction.put_query(*hash, vector)?;
         }
         for (number, record) in &changes.judgements {
-            writes.put_judgement(number.0, record)?;
+            transaction.put_judgement(number.0, record)?;
         }
         for number in &changes.removed_judgements {
-            writes.remove_judgement(number.0)?;
+            transaction.remove_judgement(number.0)?;
         }
         for hash in &changes.removed_queries {
-            writes.remove_query(*hash)?;
+            transaction.remove_query(*hash)?;
         }
         for (version, record) in &changes.versions {
-            writes.put_version_header(version.0, record)?;
+            transaction.put_version_header(version.0, record)?;
         }
         for (version, metric) in &changes.metrics {
-            writes.put_metric(version.0, metric);
+            transaction.put_metric(version.0, metric);
         }
         for version in &changes.removed_metrics {
-            writes.remove_metric(version.0)?;
+            transaction.remove_metric(version.0)?;
         }
         if let Some(version) = changes.active {
-            writes.set_active(None, version.0);
+            transaction.set_active(None, version.0);
         }
         for (user, version) in &changes.active_users {
             match version {
-                Some(version) => writes.set_active(Some(user), version.0),
-                None => writes.clear_active(user),
+                Some(version) => transaction.set_active(Some(user), version.0),
+                None => transaction.clear_active(user),
             }
         }
         if let Some(next) = changes.next_judgement {
-            writes.set_next_judgement(next.0);
+            transaction.set_next_judgement(next.0);
         }
         if let Some(next) = changes.next_version {
-            writes.set_next_version(next.0);
+            transaction.set_next_version(next.0);
         }
-        writes.commit()
+        transaction.commit()
     }
 }

@@ -71,7 +71,7 @@ impl Items {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let slots = self
-            .shelf
+            .tables
             .ids()
             .map(|entry| entry.map(|(_, slot)| slot))
             .collect::<Result<RoaringBitmap>>()?;
@@ -112,7 +112,7 @@ impl Items {
         for _ in 0..TRIES {
             match look() {
                 Ok(meta) => return Ok(meta),
-                Err(_) if self.shelf.slot(id)? != Some(slot) => return Ok(Value::Null),
+                Err(_) if self.tables.slot(id)? != Some(slot) => return Ok(Value::Null),
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }

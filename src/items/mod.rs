@@ -24,7 +24,7 @@ use crate::encode::Encoder;
 use crate::error::Result;
 use crate::index::{self, Index};
 use crate::model::VectorRules;
-use crate::persist::{CollectionRecord, Database, Precision, Tables};
+use crate::storage::{CollectionRecord, Database, Precision, Tables};
 
 pub(crate) use encode::check_encoder;
 pub(crate) use graph::StillGuard;
@@ -46,7 +46,7 @@ pub(crate) struct Items {
     precision: Precision,
     encoder_info: Option<EncoderInfo>,
     encoder: OnceLock<Arc<dyn Encoder>>,
-    shelf: Arc<Tables>,
+    tables: Arc<Tables>,
     index: Index,
     graph: Arc<graph::SavedGraph>,
     ids: Arc<ids::Ids>,
@@ -76,20 +76,20 @@ impl Items {
             dim: info.dim,
             distance: info.distance,
         };
-        let shelf = Arc::new(Tables::open(database, record)?);
+        let tables = Arc::new(Tables::open(database, record)?);
         let base = index::Versioned {
             version: 0,
             metric: info.distance.metric(info.dim),
         };
         let graph::Opened { ids, graph, index } =
-            graph::open(&shelf, info.dim, info.distance, &base)?;
+            graph::open(&tables, info.dim, info.distance, &base)?;
         Ok(Arc::new(Self {
             name: name.to_owned(),
             rules,
             precision: info.precision,
             encoder_info: info.encoder,
             encoder: encoder.map_or_else(OnceLock::new, OnceLock::from),
-            shelf,
+            tables,
             index,
             graph,
             ids,
@@ -116,7 +116,7 @@ impl Items {
 
     /// The ledger of learning on the same storage.
     pub(crate) fn ledger(&self) -> SledLedger {
-        SledLedger::new(Arc::clone(&self.shelf))
+        SledLedger::new(Arc::clone(&self.tables))
     }
 
     /// Settings and size.

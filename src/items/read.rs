@@ -6,13 +6,13 @@ use super::Items;
 use crate::error::{Error, Result};
 use crate::learning::WeakItem;
 use crate::model::Item;
-use crate::persist::{ItemRecord, Tables};
+use crate::storage::{ItemRecord, Tables};
 
 impl Items {
     /// The item of an id, with its vector; `None` when there is none.
     pub(crate) fn get(&self, id: &str) -> Result<Option<Item>> {
         self.steady(|| {
-            let slot = self.shelf.slot(id)?;
+            let slot = self.tables.slot(id)?;
             slot.map(|slot| self.read(slot, id)).transpose()
         })
     }
@@ -30,13 +30,13 @@ impl Items {
 
     /// Whether an id is there.
     pub(crate) fn contains(&self, id: &str) -> Result<bool> {
-        Ok(self.shelf.slot(id)?.is_some())
+        Ok(self.tables.slot(id)?.is_some())
     }
 
     /// All ids with their slots, in the order in which the items were added.
     pub(crate) fn live_ids(&self) -> Result<Vec<(u32, String)>> {
         let ids = self
-            .shelf
+            .tables
             .ids()
             .map(|entry| entry.map(|(id, slot)| (slot, id)));
         let mut live: Vec<(u32, String)> = ids.collect::<Result<_>>()?;
@@ -55,7 +55,7 @@ impl Items {
     /// Text and metadata of an id; `None` when there is none.
     pub(crate) fn read_weak(&self, id: &str) -> Result<Option<WeakItem>> {
         self.steady(|| {
-            let Some(slot) = self.shelf.slot(id)? else {
+            let Some(slot) = self.tables.slot(id)? else {
                 return Ok(None);
             };
             let record = self.record_of(id, slot)?;
@@ -85,8 +85,8 @@ impl Items {
     /// The record of an item that was live a moment ago; `None` when it was removed or replaced
     /// since.
     pub(super) fn record_of(&self, id: &str, slot: u32) -> Result<Option<ItemRecord>> {
-        match self.shelf.item(slot)? {
-            None if self.shelf.slot(id)? == Some(slot) => Err(Error::Damaged {
+        match self.tables.item(slot)? {
+            None if self.tables.slot(id)? == Some(slot) => Err(Error::Damaged {
                 part: format!("item {id:?} (slot {slot})"),
                 reason: "its record is missing".into(),
             }),
@@ -96,17 +96,17 @@ impl Items {
 
     /// The item in a slot that an id stands for.
     pub(super) fn read(&self, slot: u32, id: &str) -> Result<Item> {
-        read_item(&self.shelf, slot, id)
+        read_item(&self.tables, slot, id)
     }
 }
 
 /// The item in a slot that an id stands for.
-pub(super) fn read_item(shelf: &Tables, slot: u32, id: &str) -> Result<Item> {
+pub(super) fn read_item(tables: &Tables, slot: u32, id: &str) -> Result<Item> {
     let damaged = |reason: String| Error::Damaged {
         part: format!("item {id:?} (slot {slot})"),
         reason,
     };
-    let record = shelf
+    let record = tables
         .item(slot)?
         .ok_or_else(|| damaged("its record is missing".into()))?;
     if record.id != id {
@@ -115,7 +115,7 @@ pub(super) fn read_item(shelf: &Tables, slot: u32, id: &str) -> Result<Item> {
             record.id
         )));
     }
-    let vector = shelf
+    let vector = tables
         .vector(slot)?
         .ok_or_else(|| damaged("its vector is missing".into()))?;
     let meta = parse_meta(&record.meta, slot)?;

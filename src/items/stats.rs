@@ -69,17 +69,17 @@ impl Items {
             deleted: index.deleted,
             segments: segments.collect(),
             growing: index.growing,
-            judgements: self.shelf.judgement_count(),
+            judgements: self.tables.judgement_count(),
             active_metric,
             calibration: curve.unwrap_or_default().points,
             memory_bytes: index.memory_bytes + self.ids.memory_bytes(),
             mapped_bytes: index.mapped_bytes + self.ids.mapped_bytes(),
-            disk_bytes: self.shelf.database().disk_bytes()?,
+            disk_bytes: self.tables.database().disk_bytes()?,
         })
     }
 
     /// Number of judgements of the collection.
     pub(crate) fn judgement_count(&self) -> usize {
-        self.shelf.judgement_count()
+        self.tables.judgement_count()
     }
 }

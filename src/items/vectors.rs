@@ -23,7 +23,7 @@ impl Items {
 impl Vectors for Items {
     fn vectors(&self, ids: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
         let vector = |id: &&str| {
-            let slot = self.shelf.slot(id)?;
+            let slot = self.tables.slot(id)?;
             Ok(slot.and_then(|slot| self.index.vector(slot)))
         };
         let found: Vec<Option<Vec<f32>>> = ids.iter().map(vector).collect::<Result<_>>()?;

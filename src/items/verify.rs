@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::index::SegmentRecord;
 use crate::learning::{Plugins, base_of, damaged, decode_metric};
 use crate::model::{LoggedQuery, VersionId, VersionRecord};
-use crate::persist::{Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Tables};
 use crate::plugin::conformance::{self, NonConformance};
 use crate::plugin::{Metric, MetricLearner, caught};
+use crate::storage::{Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Tables};
 
 /// One damage that a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -193,7 +193,7 @@ impl Items {
         record: &CollectionRecord,
         plugins: &Plugins,
     ) -> (u64, Vec<Problem>) {
-        let integrity = check(&self.name, record, &self.shelf, plugins);
+        let integrity = check(&self.name, record, &self.tables, plugins);
         let mut problems = problems(&self.name, &integrity.findings);
         problems.extend(self.index_problem(still));
         (integrity.checked, problems)
@@ -201,7 +201,7 @@ impl Items {
 
     /// Checks that the index holds as many items as are stored.
     pub(crate) fn index_problem(&self, _still: &StillGuard<'_>) -> Option<Problem> {
-        let (answered, stored) = (self.index.len() as u64, self.shelf.id_count());
+        let (answered, stored) = (self.index.len() as u64, self.tables.id_count());
         (answered != stored).then(|| Problem {
             part: format!("{}: index", self.name),
             message: format!("the index answers for {answered} items and the store holds {stored}"),

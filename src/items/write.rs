@@ -10,7 +10,7 @@ use super::Items;
 use super::graph::from_index;
 use crate::error::{Error, Result, cut};
 use crate::model::Item;
-use crate::persist::ItemRecord;
+use crate::storage::ItemRecord;
 
 /// Outcome of adding items.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -147,7 +147,7 @@ impl Items {
             return Ok(Added::default());
         }
         let _guard = self.lock();
-        let first = self.shelf.next_slot()?;
+        let first = self.tables.next_slot()?;
         let count = u32::try_from(items.len())
             .ok()
             .filter(|n| first.checked_add(*n).is_some());
@@ -159,11 +159,11 @@ impl Items {
         };
         let mut added = Added::default();
         let mut replaced = Vec::new();
-        let mut writes = self.shelf.write();
+        let mut transaction = self.tables.transaction();
         for (slot, item) in (first..).zip(&items) {
-            match self.shelf.slot(&item.record.id)? {
+            match self.tables.slot(&item.record.id)? {
                 Some(old) => {
-                    writes.remove_item(&item.record.id, old)?;
+                    transaction.remove_item(&item.record.id, old)?;
                     replaced.push(old);
                 }
                 None => added.added += 1,
@@ -171,11 +171,11 @@ impl Items {
             if item.record.truncated {
                 added.truncated.push(item.record.id.clone());
             }
-            writes.put_item(slot, &item.record, &item.vector)?;
+            transaction.put_item(slot, &item.record, &item.vector)?;
         }
         added.replaced = replaced.len();
-        writes.set_next_slot(first + count);
-        writes.commit()?;
+        transaction.set_next_slot(first + count);
+        transaction.commit()?;
         // Names first: a search that sees a slot must find its id.
         for (slot, item) in (first..).zip(&items) {
             self.ids.set(slot, &item.record.id);
@@ -200,11 +200,11 @@ impl Items {
             .into_iter()
             .zip(ids.iter().map(AsRef::as_ref))
             .collect();
-        let mut writes = self.shelf.write();
+        let mut transaction = self.tables.transaction();
         for (slot, id) in &gone {
-            writes.remove_item(id, *slot)?;
+            transaction.remove_item(id, *slot)?;
         }
-        writes.commit()?;
+        transaction.commit()?;
         let distinct: Vec<u32> = gone.into_keys().collect();
         let publish = || self.index.apply(&[], &distinct);
         self.metadata
@@ -219,7 +219,7 @@ impl Items {
         let mut slots = Vec::with_capacity(ids.len());
         let mut unknown = Vec::new();
         for id in ids {
-            match self.shelf.slot(id.as_ref())? {
+            match self.tables.slot(id.as_ref())? {
                 Some(slot) => slots.push(slot),
                 None => unknown.push(id.as_ref().to_owned()),
             }

@@ -4,7 +4,6 @@
 //! what the storage module encodes: the order of their fields is part of the format on disk.
 
 mod distance;
-mod ids;
 mod item;
 mod judgement;
 mod logged;
@@ -13,8 +12,8 @@ pub(crate) mod time;
 mod vector;
 mod version;
 
+pub use crate::ids::{JudgementId, VersionId};
 pub use distance::Distance;
-pub use ids::{JudgementId, VersionId};
 pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
 pub(crate) use item::{check_id, depth};
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};

@@ -11,7 +11,7 @@ use crate::items::{CollectionInfo, check_encoder};
 use crate::learning::{History, check_user_share};
 use crate::model::Distance;
 use crate::model::{Item, MAX_DIM, MAX_ID_BYTES};
-use crate::persist::{CollectionRecord, Database, Precision};
+use crate::storage::{CollectionRecord, Database, Precision};
 
 /// Collections that are open, by name.
 type Opened = HashMap<String, Arc<Inner>>;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use affinis::{Collection, Forget, Result, Store};
+use affinis::{Collection, Forget, Result, Store, VersionId};
 
 use crate::stores::{builder, copy_dir, items, judgements, verified_contents};
 
@@ -20,10 +20,10 @@ pub const OPERATIONS: [(&str, Operation); 10] = [
     ("refit", |_, main, _| {
         main.refit().force(true).run().map(drop)
     }),
-    ("relink", |_, main, _| {
+    ("optimize", |_, main, _| {
         main.add(items(55, 10)).and_then(|_| main.optimize())
     }),
-    ("promote", |_, main, _| main.promote(1)),
+    ("promote", |_, main, _| main.promote(VersionId(1))),
     ("rollback", |_, main, _| main.rollback(None).map(drop)),
     ("forget", |_, main, _| {
         main.forget(&Forget::User("ann".into())).map(drop)
@@ -46,7 +46,7 @@ pub fn allowed_contents(operation: Operation, name: &str, filled: &Path) -> Vec<
     let path = home.path().join("s");
     copy_dir(filled, &path);
     let mut contents = vec![verified_contents(&path).expect("whole")];
-    if name == "relink" {
+    if name == "optimize" {
         let store = builder().open(&path).expect("opened");
         store
             .collection("main")

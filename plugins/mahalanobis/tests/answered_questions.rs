@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use affinis::{Collection, Forget, Item, Judgement, Query, Store};
+use affinis::{Collection, Forget, Item, Judgement, Query, Store, VersionId};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use affinis_testkit::Random;
 use affinis_testkit::simulation::{Corpus, corpus};
@@ -90,8 +90,8 @@ fn round(
     };
     unseen.retain(|q| !asked.contains(q));
     let before = corpus.precision(None, &unseen);
-    let gain_of = |version: u32| match version {
-        0 => 0.0,
+    let gain_of = |version: VersionId| match version {
+        VersionId::BUILT_IN => 0.0,
         v => {
             let metric = MahalanobisMetric::new(items.metric_matrix(v).unwrap().view()).unwrap();
             (corpus.precision(Some(&metric), &unseen) - before) * 1e3
@@ -99,7 +99,7 @@ fn round(
     };
     let gain = gain_of(items.active_metric(None));
     // Where a shrunken metric was promoted, `force` gives the candidate itself.
-    let candidate = last.step.map_or(last.version, |_| {
+    let candidate = last.shrinkage.map_or(last.version, |_| {
         items.refit().seed(seed).force(true).run().unwrap().version
     });
     let round = Round {
@@ -112,7 +112,10 @@ fn round(
         reason: last.gate.reason.clone(),
     };
     items.forget(&Forget::User(USER.into())).unwrap();
-    assert_eq!((items.judgement_count(), items.active_metric(None)), (0, 0));
+    assert_eq!(
+        (items.judgement_count(), items.active_metric(None)),
+        (0, VersionId(0))
+    );
     round
 }
 

@@ -1,10 +1,7 @@
 //! Explanations agree with what they explain: directions add up to the distance, and the influence
 //! of a judgement is the change by a refit without it.
 
-use affinis::{
-    Examples, FitReport, Graded, MetricLearner, Pair, Sample, ShrunkenMetric, Task, Version,
-    VersionId,
-};
+use affinis::{Examples, FitReport, Graded, MetricLearner, Pair, Sample, Task, Version, VersionId};
 use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::Random;
 use ndarray::Array2;

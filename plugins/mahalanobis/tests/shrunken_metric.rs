@@ -139,7 +139,7 @@ fn a_learned_incumbent_is_not_replaced_by_a_shrunken_metric() {
     );
 
     // Without new judgements the incumbent is the shrunken metric that would be proposed.
-    let first = fit(6, None, None).step.expect("a step passes").metric;
+    let first = fit(6, None, None).shrunken.expect("a step passes").metric;
     let again = fit(
         6,
         Some(Incumbent {

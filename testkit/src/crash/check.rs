@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use affinis::{Collection, Judgement, MetricChoice, Query, Store, Subject};
+use affinis::{Collection, Judgement, MetricChoice, Query, Store, Subject, VersionId};
 
 use super::model::{Content, DIM, Judged, Model, Op, Version};
 use crate::Random;
@@ -29,10 +29,10 @@ fn content(collection: &Collection) -> Content {
     let items = collection.items().expect("the items are listed");
     let versions = history.versions.iter().map(|v| {
         let version = Version {
-            parent: v.version.parent.expect("a parent"),
+            parent: v.version.parent.expect("a parent").0,
             withdrawn: v.version.withdrawn,
         };
-        (v.version.version, version)
+        (v.version.version.0, version)
     });
     Content {
         items: items
@@ -43,15 +43,14 @@ fn content(collection: &Collection) -> Content {
         judgements: history
             .judgements
             .into_iter()
-            .map(|j| (j.sequence, judged(j.judgement)))
+            .map(|j| (j.id.0, judged(j.judgement)))
             .collect(),
-        next_judgement: history.next_judgement,
-        next_version: if history.next_version == 1 {
-            0
-        } else {
-            history.next_version
+        next_judgement: history.next_judgement.0,
+        next_version: match history.next_version {
+            VersionId(1) => 0,
+            VersionId(next) => next,
         },
-        active: history.active,
+        active: history.active.0,
     }
 }
 
@@ -106,9 +105,11 @@ fn answers(collection: &Collection, content: &Content) {
     let mut random = Random(content.next_judgement + 77);
     for choice in [MetricChoice::BuiltIn, MetricChoice::Active] {
         let matrix = match choice {
-            MetricChoice::Active if content.active > 0 => {
-                Some(collection.metric_matrix(content.active).expect("read"))
-            }
+            MetricChoice::Active if content.active > 0 => Some(
+                collection
+                    .metric_matrix(VersionId(content.active))
+                    .expect("read"),
+            ),
             _ => None,
         };
         for k in [1, 7, 100] {

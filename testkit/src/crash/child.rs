@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use affinis::{Collection, Error, Forget, Judgement, Query, Store};
+use affinis::{Collection, Error, Forget, Judgement, Query, Store, VersionId};
 
 use super::check;
 use super::model::{DIM, Judged, Model, Op};
@@ -91,7 +91,7 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
             *opened = Some((store, main));
             return words;
         }
-        Op::Promote(version) => main.promote(*version).expect("promoted"),
+        Op::Promote(version) => main.promote(VersionId(*version)).expect("promoted"),
         Op::Rollback => match main.rollback(None) {
             Ok(_) | Err(Error::NothingToRollBack) => {}
             Err(error) => panic!("rollback: {error}"),
@@ -101,7 +101,7 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
             let refitted = forgotten
                 .refit
                 .and_then(|report| report.version)
-                .unwrap_or(0);
+                .unwrap_or_default();
             let withdrawn = forgotten
                 .withdrawn
                 .iter()
@@ -112,7 +112,7 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
             *opened = Some((store, main));
             return words;
         }
-        Op::Relink => main.optimize().expect("relinked"),
+        Op::Optimize => main.optimize().expect("optimized"),
         Op::Export => {
             main.history().expect("read");
             let items = main

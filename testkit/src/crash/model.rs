@@ -58,7 +58,7 @@ pub enum Op {
     /// Forgets this user.
     Forget(String),
     /// Builds the graph of all items anew.
-    Relink,
+    Optimize,
     /// Reads all items and the history.
     Export,
     /// Copies the collection under this name.
@@ -163,7 +163,7 @@ impl Model {
             }
             71..75 => Op::Rollback,
             75..78 => Op::Forget(format!("u{}", random.below(3))),
-            78..82 => Op::Relink,
+            78..82 => Op::Optimize,
             82..84 => Op::Export,
             84..88 => Op::Import(format!("copy{}", random.below(2))),
             88..90 => Op::Drop(format!("copy{}", random.below(2))),
@@ -217,7 +217,8 @@ impl Model {
                 }
             }
             // The outcome of a refit depends on the learner.
-            Op::Refit(_) | Op::Import(_) | Op::Relink | Op::Export | Op::Compact | Op::Reopen => {}
+            Op::Refit(_) | Op::Import(_) | Op::Optimize | Op::Export | Op::Compact | Op::Reopen => {
+            }
         }
         model
     }

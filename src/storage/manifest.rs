@@ -136,7 +136,7 @@ impl Tables {
 
     /// Removes the manifest and all segment files: the next opening reads the records.
     pub(crate) fn drop_segment_files(&self) -> Result<()> {
-        let mut transaction = self.write();
+        let mut transaction = self.transaction();
         transaction.remove_manifest();
         transaction.commit()?;
         self.sweep_segment_files(None)
@@ -147,7 +147,7 @@ impl Tables {
         if self.removed().next().is_none() {
             return Ok(());
         }
-        let mut transaction = self.write();
+        let mut transaction = self.transaction();
         transaction.forget_removed()?;
         transaction.commit()
     }

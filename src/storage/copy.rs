@@ -126,7 +126,7 @@ impl Database {
         }
         apply(batch)?;
         match should.and_then(|(_, should)| found.differs(should)) {
-            Some(reason) => Err(damaged(format!("the tree {name}"), reason)),
+            Some(reason) => Err(damaged(format!("the table {name}"), reason)),
             None => Ok(()),
         }
     }

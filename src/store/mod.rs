@@ -1,6 +1,7 @@
 //! The store: a directory of collections, opened by one process at a time.
 
 mod builder;
+mod maintenance;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,10 +14,11 @@ use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::items::{CollectionInfo, Problem, check, problems};
 use crate::learning::Plugins;
-use crate::persist::{CollectionRecord, Database, Durability, Faults, Opening, Tables};
 use crate::plugin::MetricLearner;
+use crate::storage::{CollectionRecord, Database, Durability, Faults, Opening, Tables};
 
 pub use builder::CollectionBuilder;
+pub use maintenance::{Compacted, RepairReport};
 
 /// Size of sled's page cache by default, in bytes. The index holds vectors and ids, so the cache
 /// serves texts and metadata.

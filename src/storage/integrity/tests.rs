@@ -29,7 +29,7 @@ fn store(path: &Path) {
     points
         .judge(Judgement::relevant(Query::like("i2"), "i3"))
         .expect("judged");
-    points.relink().expect("linked");
+    points.optimize().expect("optimized");
 }
 
 /// Damages records behind the store's back.

@@ -140,7 +140,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Settings => f.write_str("settings"),
-            Self::Table(number, table) => write!(f, "the tree {number}/{}", NAMES[*table]),
+            Self::Table(number, table) => write!(f, "the table {number}/{}", NAMES[*table]),
             Self::Counter(name) => write!(f, "the counter {name}"),
             Self::Item { slot, id: Some(id) } => write!(f, "item {id:?} (slot {slot})"),
             Self::Item { slot, id: None } => write!(f, "an item (slot {slot})"),

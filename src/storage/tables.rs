@@ -119,17 +119,17 @@ impl Tables {
         &self.database
     }
 
-    pub(super) fn get(&self, tree: usize, key: &[u8]) -> Result<Option<IVec>> {
+    pub(super) fn get(&self, table: usize, key: &[u8]) -> Result<Option<IVec>> {
         self.database
             .disk
-            .run(DiskOp::Read, "read a record", || self.trees[tree].get(key))
+            .run(DiskOp::Read, "read a record", || self.trees[table].get(key))
     }
 
     /// All entries of a table, unchecked.
-    pub(super) fn raw(&self, tree: usize) -> impl Iterator<Item = Result<(IVec, IVec)>> {
+    pub(super) fn raw(&self, table: usize) -> impl Iterator<Item = Result<(IVec, IVec)>> {
         self.database
             .disk
-            .walk(ACTIONS[tree], self.trees[tree].iter())
+            .walk(ACTIONS[table], self.trees[table].iter())
     }
 
     pub(super) fn prefixed(&self, prefix: &str) -> impl Iterator<Item = Result<(IVec, IVec)>> {
@@ -140,25 +140,25 @@ impl Tables {
 
     /// All entries of a table, and an error at the end when they do not agree with the digest.
     /// After writes during the iteration they cannot be compared, and no error is given.
-    fn walk(&self, tree: usize) -> impl Iterator<Item = Result<(IVec, IVec)>> {
+    fn walk(&self, table: usize) -> impl Iterator<Item = Result<(IVec, IVec)>> {
         let state = move || {
             let digests = lock(&self.digests);
-            (digests[tree], self.changes.load(Ordering::Relaxed))
+            (digests[table], self.changes.load(Ordering::Relaxed))
         };
         let (should, changes) = state();
         let mut found = TableDigest::default();
-        let mut entries = self.raw(tree);
+        let mut entries = self.raw(table);
         let mut ended = false;
         std::iter::from_fn(move || match entries.next() {
             Some(Ok((key, value))) => {
-                found.add(entry_hash(tree, &key, &value));
+                found.add(entry_hash(table, &key, &value));
                 Some(Ok((key, value)))
             }
             None if !ended => {
                 ended = true;
                 let reason = found.differs(should).filter(|_| state().1 == changes)?;
                 Some(Err(damaged(
-                    format!("the tree {}/{}", self.number, NAMES[tree]),
+                    format!("the table {}/{}", self.number, NAMES[table]),
                     reason,
                 )))
             }
@@ -223,7 +223,7 @@ impl Tables {
         self.walk(IDS).map(|entry| {
             let (key, value) = entry?;
             let id = std::str::from_utf8(&key)
-                .map_err(|_| damaged("the tree of ids", "an id is not UTF-8"))?
+                .map_err(|_| damaged("the table of ids", "an id is not UTF-8"))?
                 .to_owned();
             let slot = read_slot(&value, &id)?;
             Ok((id, slot))
@@ -271,7 +271,7 @@ impl Tables {
     }
 
     fn read_slot_vector(&self, (key, value): (IVec, IVec)) -> Result<(u32, Vec<f32>)> {
-        let slot = read_be(&key, "the tree of vectors")?;
+        let slot = read_be(&key, "the table of vectors")?;
         let vector = self.read_vector(&value, self.precision, &|| {
             format!("the vector of slot {slot}")
         })?;
@@ -373,20 +373,20 @@ impl Tables {
     }
 
     /// The bytes of one record, put together from its chunks from number `first` on.
-    fn record(&self, tree: usize, number: u32, first: u16) -> Result<Option<Vec<u8>>> {
-        let Some(head) = self.get(tree, &chunk_key(number, first))? else {
+    fn record(&self, table: usize, number: u32, first: u16) -> Result<Option<Vec<u8>>> {
+        let Some(chunk) = self.get(table, &chunk_key(number, first))? else {
             return Ok(None);
         };
-        let mut bytes = head.to_vec();
-        let mut last = head.len();
-        let mut part = first;
+        let mut bytes = chunk.to_vec();
+        let mut last = chunk.len();
+        let mut at = first;
         while last == CHUNK {
-            part = part
+            at = at
                 .checked_add(1)
                 .ok_or_else(|| damaged("a record", "it has too many chunks"))?;
-            let Some(next) = self.get(tree, &chunk_key(number, part))? else {
+            let Some(next) = self.get(table, &chunk_key(number, at))? else {
                 return Err(damaged(
-                    format!("record {number} of the tree {}", NAMES[tree]),
+                    format!("record {number} of the table {}", NAMES[table]),
                     "a part of it is missing",
                 ));
             };
@@ -399,11 +399,11 @@ impl Tables {
     /// The keys of the chunks of one record, from number `first` on.
     pub(super) fn chunk_keys(
         &self,
-        tree: usize,
+        table: usize,
         number: u32,
         first: u16,
     ) -> impl Iterator<Item = Result<IVec>> {
-        let range = self.trees[tree].range(chunk_key(number, first)..=chunk_key(number, u16::MAX));
+        let range = self.trees[table].range(chunk_key(number, first)..=chunk_key(number, u16::MAX));
         self.database
             .disk
             .walk("read a record", range)
@@ -411,7 +411,7 @@ impl Tables {
     }
 
     /// Begins a transaction.
-    pub(crate) fn write(&self) -> Transaction<'_> {
+    pub(crate) fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self)
     }
 }
@@ -431,9 +431,9 @@ const ACTIONS: [&str; NAMES.len()] = [
 
 /// The hash of an entry in the digest of its table. It covers the value of an id, which has no
 /// checksum of its own.
-pub(super) fn entry_hash(tree: usize, key: &[u8], value: &[u8]) -> u64 {
-    debug_assert!(tree < DIGESTED, "only tables with a digest are hashed");
-    hash(key, if tree == IDS { value } else { &[] })
+pub(super) fn entry_hash(table: usize, key: &[u8], value: &[u8]) -> u64 {
+    debug_assert!(table < DIGESTED, "only tables with a digest are hashed");
+    hash(key, if table == IDS { value } else { &[] })
 }
 
 pub(super) fn chunk_key(number: u32, part: u16) -> [u8; 6] {
@@ -454,7 +454,7 @@ pub(super) fn split_key(key: &[u8]) -> Result<(u32, u16)> {
 pub(super) fn segment_of(key: &[u8]) -> Result<u64> {
     match key.split_first_chunk::<8>() {
         Some((segment, chunk)) if chunk.len() == 4 => Ok(u64::from_be_bytes(*segment)),
-        _ => Err(damaged("the tree graph", "a key has a wrong length")),
+        _ => Err(damaged("the table graph", "a key has a wrong length")),
     }
 }
 
@@ -478,6 +478,6 @@ fn read_slot(bytes: &[u8], id: &str) -> Result<u32> {
 fn read_sequence(key: &[u8]) -> Result<u64> {
     let key = key
         .try_into()
-        .map_err(|_| damaged("the tree of judgements", "a key has a wrong length"))?;
+        .map_err(|_| damaged("the table of judgements", "a key has a wrong length"))?;
     Ok(u64::from_be_bytes(key))
 }

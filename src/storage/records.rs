@@ -1,4 +1,4 @@
-//! The records themselves: what each holds, and its format number.
+//! The records of the database, with the format number of each.
 //!
 //! Postcard is not self-describing, so the order of fields is the format: whoever changes a struct
 //! here raises its format number, and the store's in the catalogue.
@@ -11,15 +11,15 @@ pub(crate) use crate::model::{
     LoggedJudgement as JudgementRecord, LoggedQuery as QueryRecord, VersionRecord,
 };
 
-/// One collection's settings, in the catalogue.
+/// The settings of a collection, in the catalogue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CollectionRecord {
-    /// Names its trees; never used again after the collection is dropped.
+    /// The number in the names of its trees, which is never reused.
     pub(crate) number: u32,
     pub(crate) dim: u32,
-    /// [`Distance`](crate::Distance) by its name.
+    /// The name of its [`Distance`](crate::Distance).
     pub(crate) distance: String,
-    /// [`Precision`](crate::Precision) by its name.
+    /// The name of its [`Precision`](crate::Precision).
     pub(crate) precision: String,
     /// Name, fingerprint and source of the encoder.
     pub(crate) encoder: Option<(String, String, Option<String>)>,

@@ -97,7 +97,7 @@ struct Chunks {
     first: u16,
     next: u32,
     /// Whether the last chunk was seen.
-    whole: bool,
+    is_complete: bool,
 }
 
 /// A metric version, put together from its chunks.
@@ -114,16 +114,16 @@ impl Chunks {
             bytes: Vec::new(),
             first,
             next: u32::from(first),
-            whole: false,
+            is_complete: false,
         }
     }
 
     /// Adds a chunk. Chunks after a gap or after the last one are ignored.
     fn add(&mut self, chunk: u16, value: &[u8]) {
-        if !self.whole && u32::from(chunk) == self.next {
+        if !self.is_complete && u32::from(chunk) == self.next {
             self.bytes.extend_from_slice(value);
             self.next += 1;
-            self.whole = value.len() != CHUNK;
+            self.is_complete = value.len() != CHUNK;
         }
     }
 
@@ -131,7 +131,7 @@ impl Chunks {
     fn finish(self) -> Option<Result<Vec<u8>, String>> {
         if self.next == u32::from(self.first) {
             None
-        } else if self.whole {
+        } else if self.is_complete {
             Some(Ok(self.bytes))
         } else {
             Some(Err("a part of it is missing".to_owned()))

@@ -37,8 +37,8 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    pub(super) fn batch(&mut self, tree: usize) -> &mut Batch {
-        self.batches[tree].get_or_insert_default()
+    pub(super) fn batch(&mut self, table: usize) -> &mut Batch {
+        self.batches[table].get_or_insert_default()
     }
 
     pub(super) fn tables(&self) -> &'a Tables {
@@ -46,43 +46,43 @@ impl<'a> Transaction<'a> {
     }
 
     /// Changes the digest of a table by an added entry (`by` is 1) or a removed one (-1).
-    fn count(&mut self, tree: usize, by: i64, key: &[u8], value: &[u8]) {
-        let (entries, keys) = &mut self.delta[tree];
+    fn count(&mut self, table: usize, by: i64, key: &[u8], value: &[u8]) {
+        let (entries, keys) = &mut self.delta[table];
         *entries += by;
-        *keys ^= entry_hash(tree, key, value);
+        *keys ^= entry_hash(table, key, value);
     }
 
     /// Puts an entry under a key that is not in use.
-    fn put_new(&mut self, tree: usize, key: &[u8], value: impl Into<sled::IVec>) {
-        self.count(tree, 1, key, &[]);
-        self.batch(tree).insert(key, value);
+    fn put_new(&mut self, table: usize, key: &[u8], value: impl Into<sled::IVec>) {
+        self.count(table, 1, key, &[]);
+        self.batch(table).insert(key, value);
     }
 
     /// Whether a key is there after the changes so far.
-    fn is_there(&self, tree: usize, key: &[u8]) -> Result<bool> {
-        match self.touched.get(&(tree, key.to_vec())) {
+    fn is_there(&self, table: usize, key: &[u8]) -> Result<bool> {
+        match self.touched.get(&(table, key.to_vec())) {
             Some(there) => Ok(*there),
-            None => Ok(self.tables.get(tree, key)?.is_some()),
+            None => Ok(self.tables.get(table, key)?.is_some()),
         }
     }
 
     /// Puts an entry under a key that may be in use.
-    fn put(&mut self, tree: usize, key: &[u8], value: impl Into<sled::IVec>) -> Result<()> {
-        if !self.is_there(tree, key)? {
-            self.count(tree, 1, key, &[]);
+    fn put(&mut self, table: usize, key: &[u8], value: impl Into<sled::IVec>) -> Result<()> {
+        if !self.is_there(table, key)? {
+            self.count(table, 1, key, &[]);
         }
-        self.touched.insert((tree, key.to_vec()), true);
-        self.batch(tree).insert(key, value);
+        self.touched.insert((table, key.to_vec()), true);
+        self.batch(table).insert(key, value);
         Ok(())
     }
 
     /// Removes an entry, if it is there.
-    fn remove(&mut self, tree: usize, key: &[u8]) -> Result<()> {
-        if self.is_there(tree, key)? {
-            self.count(tree, -1, key, &[]);
+    fn remove(&mut self, table: usize, key: &[u8]) -> Result<()> {
+        if self.is_there(table, key)? {
+            self.count(table, -1, key, &[]);
         }
-        self.touched.insert((tree, key.to_vec()), false);
-        self.batch(tree).remove(key);
+        self.touched.insert((table, key.to_vec()), false);
+        self.batch(table).remove(key);
         Ok(())
     }
 
@@ -232,12 +232,12 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    fn put_chunks(&mut self, tree: usize, number: u32, first: u16, bytes: &[u8]) {
+    fn put_chunks(&mut self, table: usize, number: u32, first: u16, bytes: &[u8]) {
         let mut rest = bytes;
         let mut chunk = first;
         loop {
             let (now, later) = rest.split_at(rest.len().min(CHUNK));
-            self.put_new(tree, &chunk_key(number, chunk), now);
+            self.put_new(table, &chunk_key(number, chunk), now);
             if now.len() < CHUNK {
                 return;
             }
@@ -246,10 +246,10 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn remove_chunks(&mut self, tree: usize, number: u32, first: u16) -> Result<()> {
+    fn remove_chunks(&mut self, table: usize, number: u32, first: u16) -> Result<()> {
         let tables = self.tables;
-        for key in tables.chunk_keys(tree, number, first) {
-            self.remove(tree, &key?)?;
+        for key in tables.chunk_keys(table, number, first) {
+            self.remove(table, &key?)?;
         }
         Ok(())
     }
@@ -266,7 +266,7 @@ impl<'a> Transaction<'a> {
             .trees
             .iter()
             .zip(batches)
-            .filter_map(|(tree, batch)| Some((tree, batch?)))
+            .filter_map(|(table, batch)| Some((table, batch?)))
             .collect();
         if used.is_empty() {
             return Ok(());
@@ -276,10 +276,10 @@ impl<'a> Transaction<'a> {
         }
         let mut digests = lock(&tables.digests);
         let mut changed = *digests;
-        for (tree, (count, delta)) in changed.iter_mut().zip(delta).enumerate() {
+        for (table, (count, delta)) in changed.iter_mut().zip(delta).enumerate() {
             *count = count.changed(delta).ok_or_else(|| {
                 damaged(
-                    format!("the tree {}/{}", tables.number, NAMES[tree]),
+                    format!("the table {}/{}", tables.number, NAMES[table]),
                     "it holds fewer entries than are removed",
                 )
             })?;

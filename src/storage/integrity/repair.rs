@@ -46,28 +46,28 @@ impl Tables {
             remedy,
         } in findings
         {
-            let told = format!("{place}: {damage}");
+            let description = format!("{place}: {damage}");
             match remedy {
                 Remedy::None(error) => return Err(error),
                 Remedy::Rebuild(edits) | Remedy::Discard(edits) => {
                     self.collect(edits, &mut changes)?;
-                    done.rebuilt.push(told);
+                    done.rebuilt.push(description);
                 }
                 Remedy::Remove(edits) => {
                     self.collect(edits, &mut changes)?;
-                    done.lost.push(told);
+                    done.lost.push(description);
                 }
                 Remedy::Reset(edits, default) => {
                     self.collect(edits, &mut changes)?;
-                    done.lost.push(format!("{told}; {default}"));
+                    done.lost.push(format!("{description}; {default}"));
                 }
                 Remedy::DropSegmentFiles => {
                     drop_files = true;
-                    done.rebuilt.push(told);
+                    done.rebuilt.push(description);
                 }
                 Remedy::Recount => {
                     if let Place::Table(_, table) = place {
-                        recounted.push((table, told));
+                        recounted.push((table, description));
                     }
                 }
             }
@@ -78,15 +78,15 @@ impl Tables {
             .any(|(table, _)| [ITEMS, IDS, VECTORS, GRAPH, REMOVED].contains(table));
         let digests = self.digests_after(found, &changes)?;
         self.apply(changes, digests, drop_files, |before| {
-            for (table, told) in recounted {
+            for (table, description) in recounted {
                 // Where the edits brought all of a table back, they were named.
                 if digests[table] == before[table] {
                     continue;
                 }
                 if found[table].entries <= before[table].entries {
-                    done.lost.push(told);
+                    done.lost.push(description);
                 } else {
-                    done.rebuilt.push(told);
+                    done.rebuilt.push(description);
                 }
             }
         })?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::collection::StillGuard;
 use crate::error::{Error, Result};
 use crate::items::check;
-use crate::persist::{Database, Opening, Repairs, Tables};
+use crate::storage::{Database, Opening, Repairs, Tables};
 use crate::store::{Store, StoreBuilder, VerifyReport};
 
 /// The result of [`StoreBuilder::compact`].
