@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::{JudgementRange, RefitSettings, VersionId, VersionRecord, Versioned};
 use crate::plugin::{
     FitReport, Fitted, Gate, Incumbent, LearnError, MetricLearner, PairCounts, Sample,
-    ShrunkenMetric, Task, UpdateOf,
+    ShrunkenMetric, Task, UpdateOf, caught,
 };
 
 /// A refit that is to be run; made by [`Collection::refit`](crate::Collection::refit).
@@ -280,6 +280,8 @@ impl Learning {
         let collect = millis(started);
         let mut fitted = self.fit(request, &inputs)?;
         self.decide(request, &inputs.incumbent, &mut fitted)?;
+        let base = inputs.base.as_ref().filter(|_| fitted.is_update);
+        self.check_conformance(&fitted.metric, inputs.plugin, base.map(|base| &base.metric))?;
         let swapping = Instant::now();
         let stored = if request.dry_run {
             None
@@ -383,8 +385,10 @@ impl Learning {
             }))
             .with_cancel(&cancel);
         let fitted = match &inputs.others {
-            Some(others) => inputs.plugin.fit_personal(&task, &others.examples),
-            None => inputs.plugin.fit(&task),
+            Some(others) => caught("fit_personal", || {
+                inputs.plugin.fit_personal(&task, &others.examples)
+            }),
+            None => caught("fit", || inputs.plugin.fit(&task)),
         };
         fitted.map_err(|error| match error {
             LearnError::Cancelled => Error::Cancelled,
@@ -484,8 +488,8 @@ impl Learning {
         record.fit.judgements = JudgementRange::hull(own.range, others_range);
         record.fit.judgements_of_others = others.as_ref().map(|others| others.len() as u64);
         record.fit.source_weights = Some(own.weights);
-        record.fit.moved = plugin
-            .compare(&*incumbent.metric, &*fitted.metric)
+        let compare = || plugin.compare(&*incumbent.metric, &*fitted.metric);
+        record.fit.moved = caught("compare", compare)
             .ok()
             .map(|comparison| comparison.distance);
         record
