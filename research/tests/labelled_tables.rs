@@ -25,7 +25,7 @@ fn table(n: usize, d: usize, wide: f64, seed: u64) -> (Array2<f32>, Vec<usize>) 
 
 /// The share of rows whose nearest other row is of another class.
 fn error(metric: Option<&dyn Metric>, rows: &Array2<f32>, classes: &[usize]) -> f64 {
-    let rows = metric.map_or_else(|| rows.clone(), |m| m.embed(rows.view()));
+    let rows = metric.map_or_else(|| rows.clone(), |m| m.transform(rows.view()));
     let all: Vec<usize> = (0..classes.len()).collect();
     let near = nearest(&rows, &rows, &all, 1);
     near.iter()

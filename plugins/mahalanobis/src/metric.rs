@@ -166,7 +166,7 @@ impl Metric for MahalanobisMetric {
             .square(x.iter().zip(y).map(|(a, b)| f64::from(*a) - f64::from(*b)))
     }
 
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         self.single.images(items)
     }
 

@@ -80,7 +80,7 @@ fn every_way_to_measure_agrees_with_the_matrix() {
     let items = vectors(40);
     let mut biases = vec![0.0; 40];
     metric.biases(items.view(), &mut biases);
-    let images = metric.embed(items.view());
+    let images = metric.transform(items.view());
     let query = items.row(0).to_vec();
     let rewritten = metric.rewrite(&query);
     for (i, bias) in biases.iter().enumerate().skip(1) {

@@ -77,7 +77,7 @@ pub(crate) fn run(
             let fit = learner.fit(rows.view(), &classes(&train));
             seconds.push(clock.seconds());
             errors.push(fit.ok().map(|fit| {
-                let images = fit.metric.embed(prepared.view());
+                let images = fit.metric.transform(prepared.view());
                 let (known, asked) = (
                     images.select(Axis(0), &train),
                     images.select(Axis(0), &test),

@@ -108,7 +108,7 @@ impl Metric for LowRankUpdate {
         (self.terms.scale() * self.base.distance(x, y) + added).max(0.0)
     }
 
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         let factor = self.factor.get_or_init(|| {
             let factor = spd::cholesky(self.matrix()?.view()).ok()?;
             Some(Packed::from_fn(factor.nrows(), |i, j| factor[[i, j]]).to_single())
@@ -116,7 +116,7 @@ impl Metric for LowRankUpdate {
         // An update is checked to be positive definite, so the base never has to stand in for it.
         factor
             .as_ref()
-            .map_or_else(|| self.base.embed(items), |factor| factor.images(items))
+            .map_or_else(|| self.base.transform(items), |factor| factor.images(items))
     }
 
     fn distortion(&self) -> f64 {
