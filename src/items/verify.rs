@@ -1,5 +1,7 @@
 //! Verification: checks of everything that is stored of a collection.
 
+use std::sync::Arc;
+
 use ndarray::Array2;
 use serde::Serialize;
 
@@ -10,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::index::SegmentRecord;
 use crate::learning::{Plugins, base_of, damaged, decode_metric};
 use crate::model::{LoggedQuery, VersionId, VersionRecord};
-use crate::plugin::Metric;
+use crate::plugin::conformance::{self, NonConformance};
+use crate::plugin::{Metric, MetricLearner, caught};
 use crate::storage::{Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Tables};
 
 /// One damage that a verification found.
@@ -115,31 +118,49 @@ fn check_version(
                 None => None,
             };
             let metric = decode_metric(bytes, plugin, dim, version, base.as_ref())?;
-            check_metric(&*metric).map_err(|reason| damaged(version, reason.to_owned()))
+            check_conformance(&metric, plugin, base.as_ref(), dim)
+                .map_err(|error| damaged(version, error.to_string()))?;
+            check_matrix(&*metric).map_err(|reason| damaged(version, reason))
         }
     }
 }
 
+/// Checks a plugin's metric on vectors that are made up, for the check reads no items.
+fn check_conformance(
+    metric: &Arc<dyn Metric>,
+    plugin: &Arc<dyn MetricLearner>,
+    base: Option<&Arc<dyn Metric>>,
+    dim: usize,
+) -> Result<(), NonConformance> {
+    let vectors = conformance::probes(dim);
+    conformance::check_metric(&**metric, vectors.view())?;
+    conformance::check_encoding(&**metric, &**plugin, base, vectors.view())
+}
+
 /// Checks that the matrix of a metric, where it has one, is finite, symmetric and positive
 /// definite.
-fn check_metric(metric: &dyn Metric) -> Result<(), &'static str> {
-    let Some(matrix) = metric.matrix() else {
+fn check_matrix(metric: &dyn Metric) -> Result<(), String> {
+    let matrix = caught("matrix", || Ok(metric.matrix())).map_err(|error| error.to_string())?;
+    let Some(matrix) = matrix else {
         return Ok(());
     };
+    if matrix.dim() != (metric.dim(), metric.dim()) {
+        return Err("its matrix is not d x d".to_owned());
+    }
     if matrix.iter().any(|x| !x.is_finite()) {
-        return Err("its matrix has numbers that are not finite");
+        return Err("its matrix has numbers that are not finite".to_owned());
     }
     let largest = matrix.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
     if matrix
         .indexed_iter()
         .any(|((i, j), x)| (x - matrix[[j, i]]).abs() > 1e-12 * largest)
     {
-        return Err("its matrix is not symmetric");
+        return Err("its matrix is not symmetric".to_owned());
     }
     if cholesky(matrix) {
         Ok(())
     } else {
-        Err("its matrix is not positive definite")
+        Err("its matrix is not positive definite".to_owned())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Learning;
-use super::ask::ONE_SIDED_95;
+use super::answers::ONE_SIDED_95;
 use crate::error::Result;
 use crate::model::{JudgementId, Source, Version, VersionId};
 

@@ -10,7 +10,7 @@ use super::Learning;
 use super::examples::{Selection, Whose};
 use crate::error::Result;
 use crate::model::{JudgementId, MetricChoice, Query, Version, VersionId, Versioned};
-use crate::plugin::{Direction, Task};
+use crate::plugin::{Direction, Task, caught};
 use crate::sum::squared_distance;
 
 /// How far down the two rankings an item is looked for.
@@ -97,7 +97,7 @@ impl Explain {
             euclidean_rank: rank(learning.registry.built_in())?,
             distance: metric.metric.distance(&query, &item),
             euclidean: squared_distance(&query, &item),
-            directions: metric.metric.directions(&query, &item)?,
+            directions: caught("directions", || metric.metric.directions(&query, &item))?,
             judgements: learning.influences(&metric, &query, &item)?,
         })
     }
@@ -141,7 +141,8 @@ impl Learning {
         let version = Version::read(metric.version, record, false);
         let task = Task::new(self.rules.dim, &collected.examples, &sample)
             .with_learner(Some(&version.learner));
-        let Some(found) = plugin.influences(&task, others, &version, (query, item))? else {
+        let influences = || plugin.influences(&task, others, &version, (query, item));
+        let Some(found) = caught("influences", influences)? else {
             return Ok(Vec::new());
         };
         let mut by_judgement: BTreeMap<JudgementId, f64> = BTreeMap::new();

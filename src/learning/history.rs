@@ -10,7 +10,7 @@ use crate::model::{
     JudgementId, LoggedJudgement, Query, StoredJudgement, Subject, Version, VersionId,
     VersionRecord, hash_text, hash_vector,
 };
-use crate::plugin::Metric;
+use crate::plugin::{Metric, caught};
 
 /// Everything a collection holds besides its settings and items.
 ///
@@ -272,12 +272,13 @@ impl Learning {
             })?),
             None => None,
         };
-        let metric = plugin
-            .decode(&stored.metric, base)
+        let metric = caught("decode", || plugin.decode(&stored.metric, base))
             .map_err(|error| unreadable(error.to_string()))?;
         if metric.dim() != self.rules.dim {
             return Err(unreadable("its dimension is not the collection's".into()));
         }
+        self.check_conformance(&metric, plugin, base)
+            .map_err(|error| unreadable(error.to_string()))?;
         Ok(metric)
     }
 }

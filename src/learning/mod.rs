@@ -5,9 +5,11 @@
 //! these learns alike. One file an activity; writes go through [`Ledger::commit`], in the order of
 //! one lock, whose [guard](WriteGuard) is passed to whatever must not run without it.
 
+mod answers;
 mod ask;
 mod backend;
 mod background;
+mod clicks;
 mod drift;
 mod evaluate;
 mod examples;

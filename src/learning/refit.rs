@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::ask::{self, AnswersSay, Question};
+use super::answers::AnswersSay;
+use super::ask::{self, Question};
 use super::examples::{Collected, Selection, Whose};
 use super::weights::user_share;
 use super::{Changes, Learning, RefitGuard};
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::{JudgementRange, RefitSettings, VersionId, VersionRecord, Versioned};
 use crate::plugin::{
     FitReport, Fitted, Gate, Incumbent, LearnError, MetricLearner, PairCounts, Sample,
-    ShrunkenMetric, Task, UpdateOf,
+    ShrunkenMetric, Task, UpdateOf, caught,
 };
 
 /// A refit that is to be run; made by [`Collection::refit`](crate::Collection::refit).
@@ -279,6 +280,8 @@ impl Learning {
         let collect = millis(started);
         let mut fitted = self.fit(request, &inputs)?;
         self.decide(request, &inputs.incumbent, &mut fitted)?;
+        let base = inputs.base.as_ref().filter(|_| fitted.is_update);
+        self.check_conformance(&fitted.metric, inputs.plugin, base.map(|base| &base.metric))?;
         let swapping = Instant::now();
         let stored = if request.dry_run {
             None
@@ -382,8 +385,10 @@ impl Learning {
             }))
             .with_cancel(&cancel);
         let fitted = match &inputs.others {
-            Some(others) => inputs.plugin.fit_personal(&task, &others.examples),
-            None => inputs.plugin.fit(&task),
+            Some(others) => caught("fit_personal", || {
+                inputs.plugin.fit_personal(&task, &others.examples)
+            }),
+            None => caught("fit", || inputs.plugin.fit(&task)),
         };
         fitted.map_err(|error| match error {
             LearnError::Cancelled => Error::Cancelled,
@@ -400,12 +405,13 @@ impl Learning {
         };
         fitted.shrunken.take_if(|shrunken| !passes(shrunken));
         let answers = self.answers(incumbent, request.user.as_deref(), fitted.report.pairs)?;
-        if let Some(tally) = answers.tally {
+        if let Some(outcomes) = answers.outcomes {
             let refuted = fitted.report.clearly_worse;
-            let verdict = tally.decide(&mut fitted.report.gate, refuted);
+            let verdict = outcomes.decide(&mut fitted.report.gate, refuted);
             match (verdict, &mut fitted.shrunken) {
                 (AnswersSay::Nothing, Some(shrunken)) => {
-                    shrunken.gate.reason = format!("{}; {}", shrunken.gate.reason, tally.summary());
+                    shrunken.gate.reason =
+                        format!("{}; {}", shrunken.gate.reason, outcomes.summary());
                 }
                 (AnswersSay::Against, shrunken) => *shrunken = None,
                 _ => {}
@@ -482,8 +488,8 @@ impl Learning {
         record.fit.judgements = JudgementRange::hull(own.range, others_range);
         record.fit.judgements_of_others = others.as_ref().map(|others| others.len() as u64);
         record.fit.source_weights = Some(own.weights);
-        record.fit.moved = plugin
-            .compare(&*incumbent.metric, &*fitted.metric)
+        let compare = || plugin.compare(&*incumbent.metric, &*fitted.metric);
+        record.fit.moved = caught("compare", compare)
             .ok()
             .map(|comparison| comparison.distance);
         record

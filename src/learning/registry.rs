@@ -1,19 +1,22 @@
 //! The registry of metric versions: which is active, promotion, rollback, comparison, import.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use ndarray::{Array2, ArrayView2};
 
-use super::{Changes, Learning, Ledger, WriteGuard};
+use super::{Changes, Learning, Ledger, WriteGuard, sample};
 use crate::error::{Error, Result};
 use crate::model::{
-    Active, MetricChoice, VectorRules, Version, VersionId, VersionRecord, Versioned,
+    Active, MetricChoice, VectorRules, Version, VersionId, VersionRecord, Versioned, rows,
 };
-use crate::plugin::{Comparison, Metric, MetricLearner};
+use crate::plugin::{Comparison, LearnError, Metric, MetricLearner, caught, conformance};
 
 /// Largest number of decoded metrics in memory.
 const MAX_LOADED: usize = 64;
+/// Largest number of items that a metric is checked on.
+const MAX_CHECKED: usize = 64;
 
 /// The metrics of one collection in memory.
 pub(super) struct Registry {
@@ -22,6 +25,8 @@ pub(super) struct Registry {
     active: ArcSwap<Active>,
     /// Recently used versions, the last used at the end.
     loaded: Mutex<Vec<Versioned>>,
+    /// Versions whose metric was checked in this process.
+    checked: Mutex<HashSet<VersionId>>,
 }
 
 impl Registry {
@@ -33,6 +38,7 @@ impl Registry {
             },
             active: ArcSwap::from_pointee(ledger.active()?),
             loaded: Mutex::default(),
+            checked: Mutex::default(),
         })
     }
 
@@ -71,7 +77,17 @@ impl Registry {
         loaded.last().cloned()
     }
 
+    /// Whether a version's metric is still to be checked in this process.
+    fn is_unchecked(&self, version: VersionId) -> bool {
+        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        !checked.contains(&version)
+    }
+
+    /// Keeps a metric that was checked.
     fn keep(&self, metric: Versioned) {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.insert(metric.version);
+        drop(checked);
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.len() == MAX_LOADED {
             loaded.remove(0);
@@ -179,12 +195,15 @@ impl Learning {
     pub(crate) fn diff(&self, a: VersionId, b: VersionId) -> Result<Comparison> {
         let (first, second) = (self.load(a)?, self.load(b)?);
         let plugin = self.plugin_for(None)?;
-        Ok(plugin.compare(&*first.metric, &*second.metric)?)
+        let compare = || plugin.compare(&*first.metric, &*second.metric);
+        Ok(caught("compare", compare)?)
     }
 
     /// The matrix of a version.
     pub(crate) fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
-        self.load(version)?.metric.matrix().ok_or_else(|| {
+        let metric = self.load(version)?.metric;
+        let matrix = caught("matrix", || Ok(metric.matrix()))?;
+        matrix.ok_or_else(|| {
             Error::Invalid(format!(
                 "version {version} is the built-in distance {:?}, which has no matrix",
                 self.rules.distance.name()
@@ -202,7 +221,8 @@ impl Learning {
             )));
         }
         let plugin = self.plugin_for(None)?;
-        let metric = plugin.from_matrix(matrix)?;
+        let metric = caught("from_matrix", || plugin.from_matrix(matrix))?;
+        self.check_conformance(&metric, plugin, None)?;
         let condition = metric.distortion().powi(2);
         let guard = self.lock();
         let record = VersionRecord::of_matrix(plugin.name(), self.active(None), condition);
@@ -382,7 +402,32 @@ impl Learning {
             .metric(version)?
             .ok_or_else(|| damaged(version, "its matrix is missing".into()))?;
         let base = base.as_ref().map(|base| &base.metric);
-        decode_metric(&bytes, plugin, self.rules.dim, version, base)
+        let metric = decode_metric(&bytes, plugin, self.rules.dim, version, base)?;
+        if self.registry.is_unchecked(version) {
+            self.check_conformance(&metric, plugin, base)
+                .map_err(|error| damaged(version, error.to_string()))?;
+        }
+        Ok(metric)
+    }
+
+    /// Checks a plugin's metric on a sample of the items, or on vectors made up where there are no
+    /// items. `base` is the metric that it is an update of, where it is one.
+    pub(super) fn check_conformance(
+        &self,
+        metric: &Arc<dyn Metric>,
+        plugin: &Arc<dyn MetricLearner>,
+        base: Option<&Arc<dyn Metric>>,
+    ) -> Result<()> {
+        let items = self.vectors.sample(MAX_CHECKED, sample::SEED)?;
+        let vectors = if items.is_empty() {
+            conformance::probes(self.rules.dim)
+        } else {
+            let numbers = items.into_iter().flat_map(|item| item.vector);
+            rows(numbers.collect(), self.rules.dim)?
+        };
+        conformance::check_metric(&**metric, vectors.view())
+            .and_then(|()| conformance::check_encoding(&**metric, &**plugin, base, vectors.view()))
+            .map_err(|error| LearnError::from(error).into())
     }
 
     /// The base of a user's candidate: everybody's metric, where it is learned, a metric on its
@@ -488,8 +533,7 @@ pub(crate) fn decode_metric(
     version: VersionId,
     base: Option<&Arc<dyn Metric>>,
 ) -> Result<Arc<dyn Metric>> {
-    let metric = plugin
-        .decode(bytes, base)
+    let metric = caught("decode", || plugin.decode(bytes, base))
         .map_err(|e| damaged(version, e.to_string()))?;
     if metric.dim() != dim {
         return Err(damaged(

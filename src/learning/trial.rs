@@ -14,17 +14,17 @@
 //! alpha` with a probability of at most `alpha` (Ville 1939; Robbins 1970): it may be looked at
 //! after every click. The same evidence with the sides exchanged ends a trial for the champion.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::clicks::{contest, contest_of};
 use super::interleave::{Team, draft, evidence};
-use super::{Changes, Entry, Learning, Ledger, WriteGuard};
+use super::{Changes, Learning, Ledger, WriteGuard};
 use crate::error::{Error, Result};
 use crate::model::{
-    Judgement, JudgementId, LoggedQuery, MAX_K, Query, Source, Subject, TrialRecord, Verdict,
-    VersionId, VersionRecord, Versioned,
+    JudgementId, LoggedQuery, MAX_K, Query, TrialRecord, Verdict, VersionId, VersionRecord,
 };
 
 /// Bound of the chance of a wrong decision where none is given.
@@ -55,8 +55,8 @@ pub struct Trial {
     pub verdict: Verdict,
 }
 
-/// An answer of a trial. Report clicks on it as judgements of [`Source::Click`] with all its ids as
-/// [`shown`](Judgement::shown), in their order.
+/// An answer of a trial. Report clicks on it as judgements of [`Source::Click`](crate::Source::Click) with all its ids as
+/// [`shown`](crate::Judgement::shown), in their order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Interleaved {
@@ -100,10 +100,11 @@ pub(super) struct Trials(Mutex<Option<Running>>);
 
 /// A running trial with the contests that were held in it.
 #[derive(Debug, Clone)]
-struct Running {
-    challenger: VersionId,
-    record: TrialRecord,
-    held: HashSet<u64>,
+pub(super) struct Running {
+    pub(super) challenger: VersionId,
+    pub(super) record: TrialRecord,
+    /// Numbers of the contests.
+    pub(super) held: HashSet<u64>,
 }
 
 impl Trials {
@@ -134,7 +135,7 @@ impl Trials {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Running>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -165,7 +166,7 @@ impl TrialRecord {
     }
 
     /// The verdict of the counts.
-    fn decided(self) -> Verdict {
+    pub(super) fn decided(self) -> Verdict {
         if evidence(self.wins, self.losses) * self.alpha >= 1.0 {
             Verdict::Promoted
         } else if evidence(self.losses, self.wins) * self.alpha >= 1.0 {
@@ -326,7 +327,7 @@ impl Learning {
     }
 
     /// Records a trial in the version of its challenger.
-    fn put_trial(
+    pub(super) fn put_trial(
         &self,
         changes: &mut Changes,
         challenger: VersionId,
@@ -342,7 +343,7 @@ impl Learning {
         Ok(())
     }
 
-    fn interleaved(
+    pub(super) fn interleaved(
         &self,
         running: &Running,
         query: &Query,
@@ -359,82 +360,6 @@ impl Learning {
         let challenger = ranked(running.challenger)?;
         let (ids, teams) = draft(&champion, &challenger, k, coin).into_iter().unzip();
         Ok(Interleaved { ids, teams })
-    }
-
-    /// Adds what new judgements decide of the running trial to the changes that store them. Gives
-    /// what is to be published once these are stored.
-    pub(super) fn count_clicks(
-        &self,
-        _guard: &WriteGuard<'_>,
-        judgements: &[Judgement],
-        changes: &mut Changes,
-    ) -> Result<Counted> {
-        let Some(mut running) = self.trials.lock().clone() else {
-            return Ok(Counted::default());
-        };
-        let mut changed = false;
-        for (contest, clicks) in clicks_by_contest(judgements, running.record.start) {
-            let decided = running.record.verdict != Verdict::Running;
-            if decided || !running.held.insert(contest) {
-                continue;
-            }
-            let Some(score) = self.score(&running, &clicks)? else {
-                continue;
-            };
-            match score.signum() {
-                1 => running.record.wins += 1,
-                -1 => running.record.losses += 1,
-                _ => running.record.ties += 1,
-            }
-            running.record.verdict = running.record.decided();
-            changed = true;
-        }
-        if changed {
-            self.put_trial(changes, running.challenger, running.record)?;
-        }
-        let promoted = running.record.verdict == Verdict::Promoted;
-        let promoted = promoted
-            .then(|| self.load(running.challenger))
-            .transpose()?;
-        Ok(Counted {
-            running: Some(running),
-            promoted,
-        })
-    }
-
-    /// The clicks on the challenger's items less those on the champion's; `None` when the list that
-    /// was shown is no answer of the trial.
-    fn score(&self, running: &Running, clicks: &[&Judgement]) -> Result<Option<i64>> {
-        let Some(first) = clicks.first() else {
-            return Ok(None);
-        };
-        let Subject::Graded { query, .. } = &first.subject else {
-            return Ok(None);
-        };
-        let k = first.shown.len();
-        let answer = self.interleaved(running, query, k, first.user.as_deref())?;
-        if answer.ids != first.shown {
-            return Ok(None);
-        }
-        let clicked: HashSet<&str> = clicks.iter().filter_map(|j| j.graded_item()).collect();
-        let teams = answer
-            .ids
-            .iter()
-            .zip(&answer.teams)
-            .filter(|(id, _)| clicked.contains(id.as_str()))
-            .map(|(_, team)| match team {
-                Team::Challenger => 1,
-                Team::Champion => -1,
-            });
-        Ok(Some(teams.sum()))
-    }
-
-    /// Makes counted clicks visible.
-    pub(super) fn publish_count(&self, _guard: &WriteGuard<'_>, counted: Counted) {
-        if let Some(running) = counted.running {
-            let goes_on = running.record.verdict == Verdict::Running;
-            *self.trials.lock() = goes_on.then_some(running);
-        }
     }
 
     /// Ends a running trial whose clicks or metrics are about to be forgotten; its counts go. Says
@@ -483,14 +408,6 @@ impl Learning {
     }
 }
 
-/// Changes that new judgements make to the running trial.
-#[derive(Debug, Default)]
-pub(super) struct Counted {
-    running: Option<Running>,
-    /// The challenger, when it has won.
-    pub(super) promoted: Option<Versioned>,
-}
-
 /// Refuses a challenger that cannot be tried against the active version.
 fn check_challenger(
     challenger: VersionId,
@@ -516,42 +433,4 @@ fn check_challenger(
         )));
     }
     Ok(())
-}
-
-/// Clicks on shown answers by contest, in the order of each contest's first click.
-fn clicks_by_contest(judgements: &[Judgement], start: JudgementId) -> Vec<(u64, Vec<&Judgement>)> {
-    let mut contests: Vec<(u64, Vec<&Judgement>)> = Vec::new();
-    let mut known: HashMap<u64, usize> = HashMap::new();
-    for judgement in judgements {
-        let Subject::Graded { query, grade, .. } = &judgement.subject else {
-            continue;
-        };
-        let is_click = judgement.source == Source::Click && *grade > 0.0;
-        if !is_click || judgement.shown.is_empty() {
-            continue;
-        }
-        let key = LoggedQuery::of(query).key();
-        let contest = contest(&key, judgement.user.as_deref(), start);
-        let at = *known.entry(contest).or_insert_with(|| {
-            contests.push((contest, Vec::new()));
-            contests.len() - 1
-        });
-        contests[at].1.push(judgement);
-    }
-    contests
-}
-
-/// The contest that an entry of the log is a click in, of a trial that began with the judgement
-/// `start`; `None` for other entries.
-fn contest_of((id, judgement): &Entry, start: JudgementId) -> Option<u64> {
-    let counts = *id >= start && judgement.is_click() && !judgement.shown.is_empty();
-    counts.then(|| contest(&judgement.query.key(), judgement.user.as_deref(), start))
-}
-
-/// The number of a contest, which is also the seed of its coins.
-fn contest(query: &[u8], user: Option<&str>, start: JudgementId) -> u64 {
-    let mut bytes = query.to_vec();
-    bytes.push(u8::from(user.is_some()));
-    bytes.extend_from_slice(user.unwrap_or_default().as_bytes());
-    xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, start.0)
 }

@@ -118,7 +118,7 @@ impl Metric for Euclidean {
         squared_distance(x, y)
     }
 
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         items.to_owned()
     }
 
@@ -158,7 +158,7 @@ impl Metric for Dot {
     /// Appends `sqrt(M^2 - |x|^2)` to each item, where `M` is the largest norm. The item with the
     /// largest dot product with a query, to which a zero is appended, is then the nearest by
     /// Euclidean distance (Bachrach et al., `RecSys` 2014).
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         let squares: Vec<f64> = items
             .rows()
             .into_iter()
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn the_mapping_of_dot_turns_the_largest_product_into_the_nearest() {
         let items = array![[1.0_f32, 0.0], [5.0, 5.0], [0.0, 2.0], [-4.0, 1.0]];
-        let mapped = Dot { dim: 2 }.embed(items.view());
+        let mapped = Dot { dim: 2 }.transform(items.view());
         let query = [0.3_f32, 1.0];
         let product = |i: usize| dot(&query, items.row(i).to_vec().as_slice());
         let near = |i: usize| {

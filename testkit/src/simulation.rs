@@ -143,7 +143,7 @@ impl Corpus {
         match metric {
             None => nearest(&self.vectors, &self.vectors, queries, k),
             Some(metric) => {
-                let images = metric.embed(self.vectors.view());
+                let images = metric.transform(self.vectors.view());
                 nearest(&images, &images, queries, k)
             }
         }

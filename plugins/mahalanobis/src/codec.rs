@@ -1,4 +1,4 @@
-//! The bytes of a metric. A whole one:
+//! The encoding of metrics. A metric on its own:
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 //! | then | `8 m` | fingerprints of the judged queries and pairs that the metric was fitted to, ascending |
 //! | then | 4 | CRC-32 of everything before |
 //!
-//! A change of another metric:
+//! A low-rank update of another metric:
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -31,20 +31,25 @@ use std::sync::Arc;
 use affinis::{LearnError, Metric};
 use ndarray::Array2;
 
-use crate::change::Change;
-use crate::changed::ChangedMetric;
+use crate::fingerprints::{Fingerprints, MAX_FINGERPRINTS};
+use crate::low_rank_update::{LowRankUpdate, Terms};
 use crate::metric::{MAX_DIM, MahalanobisMetric};
 use crate::packed::Packed;
-use crate::seen::{MAX_SEEN, Seen};
 
+/// The first bytes of every metric.
 const MAGIC: &[u8; 7] = b"affmaha";
+/// The format version of a metric on its own.
 const WHOLE: u8 = 1;
-const CHANGE: u8 = 2;
+/// The format version of a low-rank update.
+const UPDATE: u8 = 2;
+/// Bytes of the header.
 const HEADER: usize = 24;
-/// Directions, checksum and factor of a change.
-const CHANGE_HEADER: usize = 16;
+/// Bytes of the number of directions, the base's checksum, and the factor of an update.
+const UPDATE_HEADER: usize = 16;
+/// Bytes of the checksum.
 const CHECKSUM: usize = 4;
 
+/// The bytes of a metric on its own.
 pub(crate) fn encode(metric: &MahalanobisMetric) -> Vec<u8> {
     let factor = metric.packed();
     let d = factor.dim();
@@ -54,33 +59,35 @@ pub(crate) fn encode(metric: &MahalanobisMetric) -> Vec<u8> {
             bytes.extend_from_slice(&factor.get(i, j).to_le_bytes());
         }
     }
-    sealed(bytes, metric.seen())
+    finished(bytes, metric.seen())
 }
 
-pub(crate) fn encode_change(metric: &ChangedMetric) -> Vec<u8> {
-    let (d, change) = (metric.dim(), metric.change());
+/// The bytes of a low-rank update.
+pub(crate) fn encode_update(metric: &LowRankUpdate) -> Vec<u8> {
+    let (d, terms) = (metric.dim(), metric.terms());
     let mut bytes = header(
-        CHANGE,
+        UPDATE,
         d,
         metric.seen(),
         metric.condition(),
-        change_size(d, metric.rank()),
+        update_size(d, metric.rank()),
     );
     bytes.extend_from_slice(&(metric.rank() as u32).to_le_bytes());
     bytes.extend_from_slice(&crc32fast::hash(&metric.base().encode()).to_le_bytes());
-    bytes.extend_from_slice(&change.scale().to_le_bytes());
-    change
+    bytes.extend_from_slice(&terms.scale().to_le_bytes());
+    terms
         .weights()
         .iter()
         .for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
-    change
+    terms
         .directions()
         .iter()
         .for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
-    sealed(bytes, metric.seen())
+    finished(bytes, metric.seen())
 }
 
-fn header(version: u8, d: usize, seen: &Seen, condition: f64, body: usize) -> Vec<u8> {
+/// The header of a metric whose body has `body` bytes.
+fn header(version: u8, d: usize, seen: &Fingerprints, condition: f64, body: usize) -> Vec<u8> {
     let seen = seen.as_slice().len();
     let mut bytes = Vec::with_capacity(HEADER + body + 8 * seen + CHECKSUM);
     bytes.extend_from_slice(MAGIC);
@@ -91,7 +98,8 @@ fn header(version: u8, d: usize, seen: &Seen, condition: f64, body: usize) -> Ve
     bytes
 }
 
-fn sealed(mut bytes: Vec<u8>, seen: &Seen) -> Vec<u8> {
+/// The header and body with the fingerprints and the checksum appended.
+fn finished(mut bytes: Vec<u8>, seen: &Fingerprints) -> Vec<u8> {
     for fingerprint in seen.as_slice() {
         bytes.extend_from_slice(&fingerprint.to_le_bytes());
     }
@@ -99,34 +107,35 @@ fn sealed(mut bytes: Vec<u8>, seen: &Seen) -> Vec<u8> {
     bytes
 }
 
-/// Reads a metric; a change needs its base. Nothing is allocated before the length has been found
-/// to be what the header says.
+/// Reads a metric; an update needs its base. Nothing is allocated before the length has been
+/// checked against the header.
 pub(crate) fn decode(
     bytes: &[u8],
     base: Option<&Arc<dyn Metric>>,
 ) -> Result<Arc<dyn Metric>, LearnError> {
-    let parts = split(bytes)?;
-    let Some(seen) = read_seen(parts.seen) else {
+    let sections = split(bytes)?;
+    let Some(seen) = read_fingerprints(sections.seen) else {
         return damaged("its fingerprints are out of order".into());
     };
-    match parts.rank {
-        None => Ok(Arc::new(whole(&parts, seen)?)),
+    match sections.rank {
+        None => Ok(Arc::new(whole(&sections, seen)?)),
         Some(rank) => match base {
-            Some(base) => Ok(Arc::new(change(&parts, rank, base, seen)?)),
-            None => damaged("it is a change of another metric, which was not given".into()),
+            Some(base) => Ok(Arc::new(update(&sections, rank, base, seen)?)),
+            None => damaged("it is an update of another metric, which was not given".into()),
         },
     }
 }
 
-fn whole(parts: &Parts<'_>, seen: Seen) -> Result<MahalanobisMetric, LearnError> {
-    let mut numbers = parts
+/// The metric on its own that sections hold.
+fn whole(sections: &Sections<'_>, seen: Fingerprints) -> Result<MahalanobisMetric, LearnError> {
+    let mut numbers = sections
         .body
         .as_chunks::<8>()
         .0
         .iter()
         .map(|v| f64::from_le_bytes(*v));
     let (mut sound, mut trace, mut extremes) = (true, 0.0, (f64::MAX, 0.0_f64));
-    let factor = Packed::from_fn(parts.dim, |i, j| {
+    let factor = Packed::from_fn(sections.dim, |i, j| {
         let v = numbers.next().unwrap_or(f64::NAN);
         sound &= v.is_finite() && (i != j || v > 0.0);
         trace += v * v;
@@ -140,35 +149,38 @@ fn whole(parts: &Parts<'_>, seen: Seen) -> Result<MahalanobisMetric, LearnError>
             "its factor has a number that is not finite, or a diagonal that is not above 0".into(),
         );
     }
-    check_trace(trace, parts.dim)?;
+    check_trace(trace, sections.dim)?;
     // The ratio of the squared pivots never exceeds the condition number.
-    if !parts.condition.is_finite() || parts.condition < (extremes.1 / extremes.0) * (1.0 - 1e-6) {
+    if !sections.condition.is_finite()
+        || sections.condition < (extremes.1 / extremes.0) * (1.0 - 1e-6)
+    {
         return damaged(format!(
             "its condition number {} does not fit its factor",
-            parts.condition
+            sections.condition
         ));
     }
     Ok(MahalanobisMetric::from_packed(
         factor,
-        parts.condition,
+        sections.condition,
         seen,
     ))
 }
 
-fn change(
-    parts: &Parts<'_>,
+/// The update of a base that sections hold.
+fn update(
+    sections: &Sections<'_>,
     rank: usize,
     base: &Arc<dyn Metric>,
-    seen: Seen,
-) -> Result<ChangedMetric, LearnError> {
-    let (head, body) = parts.body.split_at(CHANGE_HEADER);
+    seen: Fingerprints,
+) -> Result<LowRankUpdate, LearnError> {
+    let (head, body) = sections.body.split_at(UPDATE_HEADER);
     let [_, _, _, _, c0, c1, c2, c3, scale @ ..] = *head
-        .first_chunk::<CHANGE_HEADER>()
-        .unwrap_or(&[0; CHANGE_HEADER]);
-    if base.dim() != parts.dim
+        .first_chunk::<UPDATE_HEADER>()
+        .unwrap_or(&[0; UPDATE_HEADER]);
+    if base.dim() != sections.dim
         || crc32fast::hash(&base.encode()) != u32::from_le_bytes([c0, c1, c2, c3])
     {
-        return damaged("it is a change of another metric than the base that was given".into());
+        return damaged("it is an update of another metric than the base that was given".into());
     }
     let (weights, directions) = body.split_at(8 * rank);
     let weights = weights
@@ -183,22 +195,23 @@ fn change(
         .iter()
         .map(|v| f32::from_le_bytes(*v))
         .collect();
-    let Ok(directions) = Array2::from_shape_vec((rank, parts.dim), directions) else {
+    let Ok(directions) = Array2::from_shape_vec((rank, sections.dim), directions) else {
         return damaged("its directions are cut short".into());
     };
-    let change = Change::new(&**base, directions, weights, f64::from_le_bytes(scale))?;
-    check_trace(change.trace(parts.dim as f64), parts.dim)?;
-    if !parts.condition.is_finite() || parts.condition < 1.0 {
-        return damaged(format!("its condition number is {}", parts.condition));
+    let terms = Terms::new(&**base, directions, weights, f64::from_le_bytes(scale))?;
+    check_trace(terms.trace(sections.dim as f64), sections.dim)?;
+    if !sections.condition.is_finite() || sections.condition < 1.0 {
+        return damaged(format!("its condition number is {}", sections.condition));
     }
-    Ok(ChangedMetric::new(
+    Ok(LowRankUpdate::new(
         base.clone(),
-        change,
-        parts.condition,
+        terms,
+        sections.condition,
         seen,
     ))
 }
 
+/// Refuses a matrix whose trace is not its dimension.
 fn check_trace(trace: f64, dim: usize) -> Result<(), LearnError> {
     let d = dim as f64;
     // Written so that a trace that is no number is refused too.
@@ -209,23 +222,26 @@ fn check_trace(trace: f64, dim: usize) -> Result<(), LearnError> {
     }
 }
 
-/// What a metric of these bytes has seen, without reading its factor; `None` when another plugin
-/// wrote them.
-pub(crate) fn peek_seen(bytes: &[u8]) -> Option<Seen> {
-    split(bytes).ok().and_then(|parts| read_seen(parts.seen))
+/// The fingerprints in a metric's bytes, without its factor; `None` when another plugin wrote them.
+pub(crate) fn peek_fingerprints(bytes: &[u8]) -> Option<Fingerprints> {
+    split(bytes)
+        .ok()
+        .and_then(|sections| read_fingerprints(sections.seen))
 }
 
-struct Parts<'a> {
+/// The sections of a metric's bytes.
+struct Sections<'a> {
     dim: usize,
     condition: f64,
-    /// Directions, of a change.
+    /// The number of directions of an update; `None` for a metric on its own.
     rank: Option<usize>,
-    /// What stands between the header and the fingerprints.
+    /// The bytes between the header and the fingerprints.
     body: &'a [u8],
     seen: &'a [u8],
 }
 
-fn split(bytes: &[u8]) -> Result<Parts<'_>, LearnError> {
+/// The sections of bytes whose length and checksum are right.
+fn split(bytes: &[u8]) -> Result<Sections<'_>, LearnError> {
     let Some(header) = bytes.first_chunk::<HEADER>() else {
         return damaged(format!(
             "{} bytes are too few for a header of {HEADER}",
@@ -256,34 +272,34 @@ fn split(bytes: &[u8]) -> Result<Parts<'_>, LearnError> {
     }
     let dim = u32::from_le_bytes([d0, d1, d2, d3]) as usize;
     let seen = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
-    if dim == 0 || dim > MAX_DIM || seen > MAX_SEEN {
+    if dim == 0 || dim > MAX_DIM || seen > MAX_FINGERPRINTS {
         return damaged(format!(
             "dimension {dim} with {seen} fingerprints is out of range"
         ));
     }
     let (rank, body) = match version {
         WHOLE => (None, whole_size(dim)),
-        CHANGE => {
+        UPDATE => {
             let rank = bytes[HEADER..]
                 .first_chunk::<4>()
                 .map_or(0, |r| u32::from_le_bytes(*r) as usize);
             if rank == 0 || rank >= dim {
                 return damaged(format!(
-                    "a change of {rank} directions of {dim} is out of range"
+                    "an update of rank {rank} in {dim} dimensions is out of range"
                 ));
             }
-            (Some(rank), change_size(dim, rank))
+            (Some(rank), update_size(dim, rank))
         }
         _ => {
             return damaged(format!(
-                "format version {version}; this build reads versions {WHOLE} and {CHANGE}: use a newer affinis"
+                "format version {version}; this build reads versions {WHOLE} and {UPDATE}: use a newer affinis"
             ));
         }
     };
     let size = HEADER + body + 8 * seen + CHECKSUM;
     if bytes.len() != size {
         return damaged(format!(
-            "{} bytes, but the header speaks of {size}",
+            "{} bytes, but by its header it has {size}",
             bytes.len()
         ));
     }
@@ -292,7 +308,7 @@ fn split(bytes: &[u8]) -> Result<Parts<'_>, LearnError> {
         return damaged("the checksum does not match".into());
     }
     let (body, seen) = content[HEADER..].split_at(body);
-    Ok(Parts {
+    Ok(Sections {
         dim,
         condition: f64::from_le_bytes(condition),
         rank,
@@ -305,12 +321,12 @@ fn whole_size(dim: usize) -> usize {
     4 * dim * (dim + 1)
 }
 
-fn change_size(dim: usize, rank: usize) -> usize {
-    CHANGE_HEADER + 8 * rank + 4 * rank * dim
+fn update_size(dim: usize, rank: usize) -> usize {
+    UPDATE_HEADER + 8 * rank + 4 * rank * dim
 }
 
-fn read_seen(bytes: &[u8]) -> Option<Seen> {
-    Seen::from_sorted(
+fn read_fingerprints(bytes: &[u8]) -> Option<Fingerprints> {
+    Fingerprints::from_sorted(
         bytes
             .as_chunks::<8>()
             .0

@@ -1,12 +1,12 @@
-//! How two metrics differ: by how much, and along which directions.
+//! The comparison of two metrics: their distance, and the directions along which they differ most.
 
 use affinis::{Comparison, LearnError, Metric};
 use ndarray::Array2;
 
 use crate::spd::GeneralizedEigen;
 
-/// How many of the most changed directions are given.
-const DIRECTIONS: usize = 10;
+/// Largest number of most changed directions that are given.
+const MAX_DIRECTIONS: usize = 10;
 
 /// The affine-invariant Riemannian distance (Bhatia 2007, chapter 6) and the largest factors
 /// between two metrics.
@@ -22,7 +22,7 @@ pub(crate) fn compare(a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, Lear
     let mut factors = GeneralizedEigen::between(a.view(), b.view())?.values();
     let distance = factors.iter().map(|w| w.ln().powi(2)).sum::<f64>().sqrt();
     factors.sort_by(|x, y| y.ln().abs().total_cmp(&x.ln().abs()));
-    factors.truncate(DIRECTIONS);
+    factors.truncate(MAX_DIRECTIONS);
     Ok(Comparison::new(distance, factors))
 }
 

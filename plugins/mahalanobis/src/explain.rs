@@ -1,11 +1,12 @@
-//! A distance split over the metric's own directions.
+//! The split of a distance over the metric's eigenvectors.
 
 use affinis::{Direction, LearnError};
 use ndarray::{Array1, Array2};
 
 use crate::spd;
 
-/// `w_k (v_k . (x - y))^2` for every eigenvector `v_k` of `a`, the largest first.
+/// The contributions `w_k (v_k . (x - y))^2` of all eigenvectors `v_k` of `a` to the distance, the
+/// largest first.
 pub(crate) fn directions(
     a: &Array2<f64>,
     x: &[f32],
@@ -18,19 +19,19 @@ pub(crate) fn directions(
         .collect();
     let (weights, vectors) = spd::eigen(a.view())?;
     let along = vectors.dot(&z);
-    let mut parts: Vec<Direction> = weights
+    let mut directions: Vec<Direction> = weights
         .into_iter()
         .zip(along)
         .map(|(weight, along)| Direction::new(weight, weight * along * along, 0.0))
         .collect();
-    let distance: f64 = parts.iter().map(|p| p.contribution).sum();
-    for part in &mut parts {
-        part.share = if distance > 0.0 {
-            part.contribution / distance
+    let distance: f64 = directions.iter().map(|d| d.contribution).sum();
+    for direction in &mut directions {
+        direction.share = if distance > 0.0 {
+            direction.contribution / distance
         } else {
             0.0
         };
     }
-    parts.sort_by(|a, b| b.contribution.total_cmp(&a.contribution));
-    Ok(parts)
+    directions.sort_by(|a, b| b.contribution.total_cmp(&a.contribution));
+    Ok(directions)
 }

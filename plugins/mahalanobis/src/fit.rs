@@ -1,76 +1,65 @@
-//! A refit from judgements to a candidate with its verdict: evidence, prior, cross-fitting,
-//! selection, candidate, gate.
+//! A refit, from judgements to a candidate with its verdict: prepared judgements, prior,
+//! cross-fitting, selection, candidate, gate.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use affinis::{
-    Examples, FitReport, Fitted, Gate, Incumbent, LearnError, Metric, PairCounts, ShrunkenMetric,
-    Task,
-};
+use affinis::{Examples, Fitted, Gate, LearnError, Metric, PairCounts, ShrunkenMetric, Task};
 
-use crate::change::{Base, Change};
-use crate::changed::ChangedMetric;
-use crate::codec;
-use crate::evidence::Evidence;
-use crate::folds::{FOLDS, Folds};
-use crate::gate::{self, Baseline, Baselines, Findings};
+use crate::fingerprints::Fingerprints;
+use crate::gate::{self, Baselines, FOLDS, Folds, HeldOutDistances, Outcome, Scores, poll};
+use crate::judgements::Judgements;
 use crate::learner::{Learner, Training, Variant};
-use crate::metric::{MAX_DIM, MahalanobisMetric};
+use crate::low_rank_update::{Base, LowRankUpdate, Terms};
+use crate::metric::MahalanobisMetric;
 use crate::prior::{Prior, Priors};
 use crate::scatter::{self, Scatters};
-use crate::score::{Distances, Euclid, Measured, Scores};
-use crate::seen::Seen;
 use crate::select;
 use crate::shape::{Shaped, shaped};
-use crate::step;
+use crate::shrink;
 
-/// What the gate says.
-struct Judged {
-    /// Of the candidate.
-    gate: Gate,
-    /// Of a step towards it, where that passes and the candidate does not.
-    step: Option<Gate>,
-    findings: Findings,
+/// The learner and the plugin's settings of a refit.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings<'a> {
+    pub(crate) learner: &'a dyn Learner,
+    pub(crate) condition_cap: f64,
+    pub(crate) priors: &'a Priors,
+}
+
+/// A matrix ready to measure with, and its terms where it is kept as an update of the base.
+type Found = (Shaped, Option<Terms>);
+
+/// The gate's verdicts on a candidate.
+struct Verdicts {
+    candidate: Outcome,
+    /// The verdict on the shrunken metric, where that passes and the candidate does not.
+    shrunken: Option<Gate>,
 }
 
 /// One refit under way.
 struct Fit<'a> {
     task: &'a Task<'a>,
-    learner: &'a dyn Learner,
-    condition_cap: f64,
-    evidence: &'a Evidence<'a>,
+    settings: Settings<'a>,
+    judgements: &'a Judgements<'a>,
     prior: Arc<Prior>,
-    /// What candidates are kept as a change of, if they are.
+    /// The base that candidates are kept as updates of, if they are.
     base: Option<Base<'a>>,
     folds: Folds,
     /// The scatters of each fold alone.
-    parts: Vec<Scatters>,
+    fold_scatters: Vec<Scatters>,
 }
 
-/// Fits a candidate and judges it. Others' judgements, where there are any, are its prior.
+/// Fits a candidate and puts it through the gate. The judgements of `others`, where there are any,
+/// are its prior.
 pub(crate) fn fit(
     task: &Task<'_>,
     others: Option<&Examples>,
-    learner: &dyn Learner,
-    condition_cap: f64,
-    priors: &Priors,
+    settings: Settings<'_>,
 ) -> Result<Fitted, LearnError> {
     let start = Instant::now();
-    if task.dim == 0 || task.dim > MAX_DIM {
-        return Err(LearnError::Numerical(format!(
-            "dimension {} is not between 1 and {MAX_DIM}",
-            task.dim
-        )));
-    }
-    if let Some(incumbent) = task.incumbent.filter(|i| i.metric.dim() != task.dim) {
-        let (theirs, ours) = (incumbent.metric.dim(), task.dim);
-        return Err(LearnError::Numerical(format!(
-            "the active metric has dimension {theirs}, the task {ours}"
-        )));
-    }
-    let evidence = Evidence::new(task.dim, task.examples)?;
-    let (similar, dissimilar) = evidence.counts();
+    gate::check_dimensions(task)?;
+    let judgements = Judgements::new(task.dim, task.examples)?;
+    let (similar, dissimilar) = judgements.counts();
     if similar + dissimilar == 0 {
         return Err(LearnError::NotEnough(
             "no judgement says which items belong together or apart: there are none, or they cancel each other, have \
@@ -78,136 +67,145 @@ pub(crate) fn fit(
                 .into(),
         ));
     }
-    let fit = Fit::new(task, others, (learner, condition_cap), &evidence, priors)?;
+    let fit = Fit::new(task, others, settings, &judgements)?;
 
-    let measurable = gate::can_measure(&evidence);
+    let measurable = gate::can_measure(&judgements);
     let selecting = measurable && similar + dissimilar >= select::MIN_JUDGEMENTS;
-    let mut variants = learner.variants().to_vec();
-    if !selecting {
-        variants.truncate(1);
-    } else if similar < select::MIN_POSITIVES {
-        let [default, ..] = variants[..] else {
-            return Err(no_variants());
-        };
-        variants.retain(|v| *v == default || !v.refined);
-    }
+    let variants = tried_variants(settings.learner, selecting, similar)?;
     let crossing = Instant::now();
-    let measured = if measurable {
+    let held_out = if measurable {
         fit.cross_fit(&variants)?
     } else {
         Vec::new()
     };
     let crossed = crossing.elapsed();
-    let scores: Vec<Scores> = measured.iter().map(Measured::scores).collect();
-    let chosen = select::select(&evidence, &scores);
+    let scores: Vec<Scores> = held_out.iter().map(HeldOutDistances::scores).collect();
+    let variant = variants[select::select(&judgements, &scores)];
 
     let mut total = Scatters::zero(task.dim);
-    fit.parts.iter().for_each(|part| total.add(part));
-    let found = fit.train(None, &total, &variants[chosen..=chosen])?;
-    let Some((found, change)) = found.into_iter().next() else {
-        return Err(no_variants());
-    };
+    fit.fold_scatters.iter().for_each(|fold| total.add(fold));
+    let found = fit.train(None, &total, &[variant])?;
+    let (found, terms) = found.into_iter().next().ok_or_else(no_variants)?;
     // Cross-fitting is part of the gate, unless it also serves the selection.
-    let fitted = if selecting {
-        start.elapsed()
-    } else {
-        start.elapsed().saturating_sub(crossed)
-    };
-    let Judged {
-        mut gate,
-        step,
-        findings,
-    } = match measured.first().zip(scores.first()) {
-        Some(default) => fit.gate(default)?,
-        None => Judged {
-            gate: gate::not_measured(&evidence),
-            step: None,
-            findings: Findings {
-                incumbent: None,
-                clearly_worse: false,
-            },
+    let of_gate = if selecting { Duration::ZERO } else { crossed };
+    let fit_time = start.elapsed().saturating_sub(of_gate);
+
+    let mut verdicts = match held_out.first().zip(scores.first()) {
+        Some((distances, scores)) => fit.verdicts(distances, scores)?,
+        None => Verdicts {
+            candidate: Outcome::not_measured(&judgements),
+            shrunken: None,
         },
     };
+    if let Some(reason) = settings.learner.refusal() {
+        verdicts.refuse(reason);
+    }
+    let Verdicts {
+        candidate: mut outcome,
+        shrunken,
+    } = verdicts;
+    let shrunken = match shrunken {
+        Some(verdict) => fit.shrunken(&found, verdict, &mut outcome.gate)?,
+        None => None,
+    };
 
-    let mut notes = learner.parameters(variants[chosen]);
-    notes.extend([
-        ("condition_cap".into(), condition_cap),
-        ("effective_dissimilar".into(), total.dissimilar.effective()),
-        ("effective_similar".into(), total.similar.effective()),
-        ("variants_tried".into(), variants.len() as f64),
-    ]);
-    let mut taken = None;
-    if let Some(verdict) = step {
-        let shaped = step::toward(&found)?;
-        if step::is_active(task, &shaped) {
-            gate.reason = format!(
-                "{}; the step that may be taken is active already",
-                gate.reason
-            );
-        } else {
-            let (metric, _) = fit.metric(&shaped, None);
-            let condition = shaped.condition.max(1.0);
-            taken = Some(ShrunkenMetric::new(metric, step::SHARE, condition, verdict));
-        }
-    }
-    if let Some(change) = &change {
-        notes.insert("rank".into(), change.weights().len() as f64);
-    }
-    let mut report = FitReport::new(variants[chosen].learner, gate);
+    let mut report = outcome.into_report(variant.learner);
     report.pairs = PairCounts {
         similar,
         dissimilar,
     };
-    report.lambda = learner.lambda();
-    report.t = variants[chosen].t;
+    report.lambda = settings.learner.lambda();
+    report.t = variant.t;
     report.condition = found.condition.max(1.0);
-    report.incumbent = findings.incumbent;
-    report.clearly_worse = findings.clearly_worse;
-    report.notes = notes;
-    report.fit_millis = fitted.as_secs_f64() * 1e3;
-    report.gate_millis = start.elapsed().saturating_sub(fitted).as_secs_f64() * 1e3;
-    let (metric, is_update) = fit.metric(&found, change);
-    let mut candidate = Fitted::new(metric, report);
+    report.notes = settings.learner.notes(variant);
+    report.notes.extend([
+        ("condition_cap".into(), settings.condition_cap),
+        ("effective_dissimilar".into(), total.dissimilar.effective()),
+        ("effective_similar".into(), total.similar.effective()),
+        ("variants_tried".into(), variants.len() as f64),
+    ]);
+    if let Some(terms) = &terms {
+        report.notes.insert("rank".into(), terms.rank() as f64);
+    }
+    report.fit_millis = fit_time.as_secs_f64() * 1e3;
+    report.gate_millis = start.elapsed().saturating_sub(fit_time).as_secs_f64() * 1e3;
+    let is_update = terms.is_some();
+    let mut candidate = Fitted::new(fit.metric(&found, terms), report);
     candidate.is_update = is_update;
-    candidate.shrunken = taken;
+    candidate.shrunken = shrunken;
     Ok(candidate)
+}
+
+/// The variants of a learner that are tried, the default first: only that one where there is
+/// nothing to select by, and no refined one besides it where similar pairs are few.
+fn tried_variants(
+    learner: &dyn Learner,
+    selecting: bool,
+    similar: usize,
+) -> Result<Vec<Variant>, LearnError> {
+    let mut variants = learner.variants().to_vec();
+    let default = *variants.first().ok_or_else(no_variants)?;
+    if !selecting {
+        variants.truncate(1);
+    } else if similar < select::MIN_SIMILAR {
+        variants.retain(|variant| *variant == default || !variant.refined);
+    }
+    Ok(variants)
+}
+
+impl Verdicts {
+    /// Refuses the candidate for a reason other than the held-out test, whose verdict is told.
+    fn refuse(&mut self, reason: &str) {
+        let Outcome {
+            gate,
+            clearly_worse,
+            ..
+        } = &mut self.candidate;
+        gate.accepted = false;
+        gate.reason = format!(
+            "not promoted: {reason}; the held-out test says: {}",
+            gate.reason
+        );
+        // Answered questions promote nothing that is clearly worse.
+        *clearly_worse = true;
+        self.shrunken = None;
+    }
 }
 
 impl<'a> Fit<'a> {
     fn new(
         task: &'a Task<'a>,
         others: Option<&Examples>,
-        (learner, condition_cap): (&'a dyn Learner, f64),
-        evidence: &'a Evidence<'a>,
-        priors: &Priors,
+        settings: Settings<'a>,
+        judgements: &'a Judgements<'a>,
     ) -> Result<Self, LearnError> {
         poll(task)?;
-        let base = Base::of(task.update_of.as_ref(), task.dim)?;
-        let default = learner
-            .variants()
-            .first()
-            .copied()
-            .ok_or_else(no_variants)?;
-        let prior = priors.of_task(task, others, &learner.parameters(default))?;
-        let folds = Folds::new(evidence, task.seed);
-        let chunklets = scatter::as_chunklets(evidence);
-        let mut parts = Vec::with_capacity(FOLDS);
+        let learner = settings.learner;
+        let update_of = task.update_of.filter(|_| learner.refusal().is_none());
+        let base = Base::of(update_of.as_ref(), task.dim)?;
+        let default = *learner.variants().first().ok_or_else(no_variants)?;
+        let prior = settings
+            .priors
+            .of_task(task, others, &learner.notes(default))?;
+        let folds = Folds::new(judgements, task.seed);
+        let chunklets = scatter::as_chunklets(judgements);
+        let mut fold_scatters = Vec::with_capacity(FOLDS);
         for fold in 0..FOLDS {
             poll(task)?;
-            let query_in = |i: usize| folds.queries[i] == fold;
-            parts.push(scatter::scatters(evidence, chunklets, query_in, |i| {
-                folds.links[i] == fold
-            }));
+            let has_query = |i: usize| folds.queries[i] == fold;
+            let has_pair = |i: usize| folds.pairs[i] == fold;
+            fold_scatters.push(scatter::scatters(
+                judgements, chunklets, has_query, has_pair,
+            ));
         }
         Ok(Self {
             task,
-            learner,
-            condition_cap,
-            evidence,
+            settings,
+            judgements,
             prior,
             base,
             folds,
-            parts,
+            fold_scatters,
         })
     }
 
@@ -217,139 +215,124 @@ impl<'a> Fit<'a> {
         held_out: Option<usize>,
         scatters: &Scatters,
         variants: &[Variant],
-    ) -> Result<Vec<(Shaped, Option<Change>)>, LearnError> {
+    ) -> Result<Vec<Found>, LearnError> {
         poll(self.task)?;
-        let held_out = held_out.map(|fold| (&self.folds, fold));
         let training = Training {
-            evidence: self.evidence,
-            held_out,
+            judgements: self.judgements,
+            held_out: held_out.map(|fold| (&self.folds, fold)),
             scatters,
             prior: &self.prior,
             sample: self.task.sample,
             seed: self.task.seed,
             cancel: self.task.cancel,
         };
-        let family = self.learner.fit(&training)?;
-        let of_variant = |variant: &Variant| {
+        let family = self.settings.learner.fit(&training)?;
+        let mut found = Vec::with_capacity(variants.len());
+        for variant in variants {
             poll(self.task)?;
-            let whole = shaped(family.matrix(*variant)?, self.condition_cap)?;
-            let reduced = self
-                .base
-                .as_ref()
-                .map(|base| base.reduce(&whole))
-                .transpose()?
-                .flatten();
-            Ok(reduced.map_or((whole, None), |(change, reduced)| (reduced, Some(change))))
-        };
-        variants.iter().map(of_variant).collect()
-    }
-
-    /// What each variant measures, every fold under a metric fitted on the others. Of refined
-    /// variants that compete with a default only some folds are scored, which is enough to choose
-    /// by.
-    fn cross_fit(&self, variants: &[Variant]) -> Result<Vec<Measured<'_>>, LearnError> {
-        let mut measured = vec![Measured::new(self.evidence, &self.folds); variants.len()];
-        for fold in 0..FOLDS {
-            let mut rest = Scatters::zero(self.task.dim);
-            self.parts
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != fold)
-                .for_each(|(_, part)| rest.add(part));
-            let tried = |i: usize| i == 0 || !variants[i].refined || fold < select::REFINED_FOLDS;
-            let tried: Vec<usize> = (0..variants.len()).filter(|i| tried(*i)).collect();
-            let variants: Vec<Variant> = tried.iter().map(|i| variants[*i]).collect();
-            for (i, (metric, _)) in
-                tried
-                    .into_iter()
-                    .zip(self.train(Some(fold), &rest, &variants)?)
-            {
-                measured[i].add_fold(fold, &metric);
-            }
-        }
-        Ok(measured)
-    }
-
-    /// A metric to be served, which knows what it has learned from; and whether it is a change of
-    /// the base.
-    fn metric(&self, shaped: &Shaped, change: Option<Change>) -> (Arc<dyn Metric>, bool) {
-        let seen = Seen::new(self.evidence.fingerprints());
-        match (change, &self.base) {
-            (Some(change), Some(base)) => (
-                Arc::new(ChangedMetric::new(
-                    base.metric().clone(),
-                    change,
-                    shaped.condition,
-                    seen,
-                )),
-                true,
-            ),
-            _ => (
-                Arc::new(
-                    MahalanobisMetric::from_factor(&shaped.factor, shaped.condition)
-                        .with_seen(seen),
-                ),
-                false,
-            ),
-        }
-    }
-
-    /// The verdicts, given what the learner's default variant measures, cross-fitted.
-    fn gate(&self, (measured, candidate): (&Measured<'_>, &Scores)) -> Result<Judged, LearnError> {
-        let under = |distances: &dyn Distances| {
-            Measured::under(self.evidence, &self.folds, distances, || poll(self.task))
-        };
-        let euclid = under(&Euclid)?;
-        let incumbent = match &self.task.incumbent {
-            Some(Incumbent { metric, shrunken }) => Some(Baseline {
-                scores: under(metric)?.scores(),
-                seen: match &*metric.encode() {
-                    // A built-in distance, which was not learned.
-                    [] => Seen::new(std::iter::empty()),
-                    // Another plugin's metric does not say what it has seen.
-                    bytes => codec::peek_seen(bytes)
-                        .unwrap_or_else(|| Seen::new(self.evidence.fingerprints())),
-                },
-                step: *shrunken,
-            }),
-            None => None,
-        };
-        let baselines = Baselines {
-            euclid: euclid.scores(),
-            incumbent,
-        };
-        let findings = gate::findings(self.evidence, candidate, &baselines);
-        let gate = gate::judge(gate::WHOLE, self.evidence, candidate, &baselines);
-        if gate.accepted || !step::may_be_taken(self.task) {
-            return Ok(Judged {
-                gate,
-                step: None,
-                findings,
+            let whole = shaped(family.matrix(*variant)?, self.settings.condition_cap)?;
+            let update = match &self.base {
+                Some(base) => base.reduce(&whole)?,
+                None => None,
+            };
+            found.push(match update {
+                Some((terms, reduced)) => (reduced, Some(terms)),
+                None => (whole, None),
             });
         }
-        let step = gate::judge(
-            gate::STEP,
-            self.evidence,
-            &euclid.mixed(measured, step::SHARE).scores(),
-            &baselines,
-        );
-        let (gate, step) = gate::together(gate, step);
-        Ok(Judged {
-            gate,
-            step,
-            findings,
+        Ok(found)
+    }
+
+    /// The held-out distances of each variant, every fold under a metric fitted on the others. Of
+    /// refined variants that compete with a default only some folds are measured, which is enough
+    /// to choose by.
+    fn cross_fit(&self, variants: &[Variant]) -> Result<Vec<HeldOutDistances<'_>>, LearnError> {
+        let mut held_out =
+            vec![HeldOutDistances::new(self.judgements, &self.folds); variants.len()];
+        for fold in 0..FOLDS {
+            let mut rest = Scatters::zero(self.task.dim);
+            let others = self.fold_scatters.iter().enumerate();
+            others
+                .filter(|(i, _)| *i != fold)
+                .for_each(|(_, scatters)| rest.add(scatters));
+            let is_tried =
+                |i: &usize| *i == 0 || !variants[*i].refined || fold < select::REFINED_FOLDS;
+            let tried: Vec<usize> = (0..variants.len()).filter(is_tried).collect();
+            let of_fold: Vec<Variant> = tried.iter().map(|i| variants[*i]).collect();
+            let found = self.train(Some(fold), &rest, &of_fold)?;
+            for (i, (metric, _)) in tried.into_iter().zip(found) {
+                held_out[i].add_fold(fold, &metric);
+            }
+        }
+        Ok(held_out)
+    }
+
+    /// The metric to be served, which carries the fingerprints of its judgements: an update of the
+    /// base where there are terms of one.
+    fn metric(&self, shaped: &Shaped, terms: Option<Terms>) -> Arc<dyn Metric> {
+        let seen = Fingerprints::new(self.judgements.fingerprints());
+        match (terms, &self.base) {
+            (Some(terms), Some(base)) => Arc::new(LowRankUpdate::new(
+                base.metric().clone(),
+                terms,
+                shaped.condition,
+                seen,
+            )),
+            _ => Arc::new(
+                MahalanobisMetric::from_factor(&shaped.factor, shaped.condition).with_seen(seen),
+            ),
+        }
+    }
+
+    /// The verdicts, given the cross-fitted distances of the learner's default variant and their
+    /// scores.
+    fn verdicts(
+        &self,
+        distances: &HeldOutDistances<'_>,
+        scores: &Scores,
+    ) -> Result<Verdicts, LearnError> {
+        let baselines = Baselines::measure(self.task, self.judgements, &self.folds)?;
+        let mut candidate = baselines.outcome(self.judgements, scores);
+        if candidate.gate.accepted || !shrink::may_be_promoted(self.task) {
+            return Ok(Verdicts {
+                candidate,
+                shrunken: None,
+            });
+        }
+        let mixed = baselines.euclid.mixed(distances, shrink::SHARE).scores();
+        let of_shrunken = baselines.verdict(gate::SHRUNKEN, self.judgements, &mixed);
+        let (of_candidate, shrunken) = shrink::verdicts(candidate.gate, of_shrunken);
+        candidate.gate = of_candidate;
+        Ok(Verdicts {
+            candidate,
+            shrunken,
         })
+    }
+
+    /// The shrunken metric that passed; `None`, with that added to the candidate's verdict, where
+    /// it is active already.
+    fn shrunken(
+        &self,
+        candidate: &Shaped,
+        verdict: Gate,
+        of_candidate: &mut Gate,
+    ) -> Result<Option<ShrunkenMetric>, LearnError> {
+        let shrunken = shrink::shrunken(candidate)?;
+        if shrink::is_active(self.task, &shrunken) {
+            of_candidate
+                .reason
+                .push_str("; the shrunken metric that may be promoted is active already");
+            return Ok(None);
+        }
+        Ok(Some(ShrunkenMetric::new(
+            self.metric(&shrunken, None),
+            shrink::SHARE,
+            shrunken.condition.max(1.0),
+            verdict,
+        )))
     }
 }
 
 fn no_variants() -> LearnError {
     LearnError::Numerical("the learner has no variants".into())
-}
-
-fn poll(task: &Task<'_>) -> Result<(), LearnError> {
-    if (task.cancel)() {
-        Err(LearnError::Cancelled)
-    } else {
-        Ok(())
-    }
 }

@@ -3,18 +3,18 @@
 //!
 //! - **Closed form.** `A = S^-1 #_t D`, the weighted geometric mean of the scatters of similar and
 //!   dissimilar pairs (Zadeh, Hosseini and Sra, *Geometric Mean Metric Learning*, ICML 2016):
-//!   milliseconds, no steps, no rates.
-//! - **A prior from the collection itself**, so that thirty judgements do not wreck what the
-//!   encoder knows.
-//! - **A gate.** A candidate that does not beat both Euclid and the active metric on held-out
-//!   judgements says so.
+//!   milliseconds, without iterations or learning rates.
+//! - **A prior from the collection itself**, so that thirty judgements do not undo what the encoder
+//!   knows.
+//! - **A gate.** A candidate is promoted only if it is better than Euclid and than the active
+//!   metric on held-out judgements.
 //!
 //! ```
 //! use affinis::{Examples, Graded, Metric, MetricLearner, Sample, Task};
 //! use affinis_mahalanobis::Mahalanobis;
 //! use ndarray::array;
 //!
-//! // For the query (row 0), what differs in the first coordinate is relevant, in the second it is not.
+//! // For the query (row 0), items that differ in the first coordinate are relevant, others are not.
 //! let examples = Examples {
 //!     vectors: array![[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]],
 //!     graded: [(1, 1.0), (2, 1.0), (3, -1.0), (4, -1.0)]
@@ -30,13 +30,24 @@
 //! # Ok::<(), affinis::LearnError>(())
 //! ```
 //!
-//! The rooms: `evidence` (judgements made ready), `scatter`, `prior`, `learner` (one room each), `shape` (scale and
-//! condition cap), `folds`, `score`, `select`, `gate`; `fit` leads through them. `hinge` is a loss over triplets and
-//! its descent, `labelled` the metrics for labelled tables. `change` keeps a metric as a change of another one, in kilobytes. `explain` splits a distance over directions, `influence`
-//! over judgements. [`spd`] is the algebra, `packed` the
-//! kernels, `codec` the bytes of a metric.
+//! Where to look:
+//!
+//! - `plugin` is what a store registers; `fit` leads through a refit, from judgements to a candidate
+//!   with its verdict.
+//! - `judgements` checks and merges judgements, `scatter` sums their differences, `prior` estimates
+//!   the collection's own geometry.
+//! - `learner` has a module for each learner, `shape` scales and caps what they find, and `select`
+//!   chooses among a learner's variants.
+//! - [`gate`] is the held-out test, for learners of other plugins too, and `shrink` the metric shrunken
+//!   towards Euclid that may pass where the candidate does not.
+//! - `metric` is a metric on its own, `low_rank_update` one that is kept as an update of another one,
+//!   `codec` their bytes; `fingerprints` lists the judgements that a metric was fitted to.
+//! - `explain` splits a distance over directions, `influence` over judgements, and `compare` compares
+//!   two metrics.
+//! - [`spd`] is the algebra of symmetric positive definite matrices, `packed` the kernels, and
+//!   [`hinge`] a loss over triplets with its descent.
 
-// No panic is to be reached from input or from what is on disk.
+// No panic is reachable from input or from disk.
 #![cfg_attr(
     not(any(test, fuzzing)),
     warn(
@@ -48,32 +59,27 @@
 )]
 #![deny(unsafe_code)]
 
-mod change;
-mod changed;
 mod codec;
 mod compare;
-mod evidence;
 mod explain;
+mod fingerprints;
 mod fit;
-mod folds;
-mod gate;
-mod hinge;
+pub mod gate;
+pub mod hinge;
 mod influence;
-mod labelled;
+mod judgements;
 mod learner;
+mod low_rank_update;
 mod metric;
 mod packed;
 mod plugin;
 mod prior;
 mod scatter;
-mod score;
-mod seen;
 mod select;
 mod shape;
+mod shrink;
 pub mod spd;
-mod step;
 
-pub use changed::ChangedMetric;
-pub use labelled::{Labelled, LabelledFit};
+pub use low_rank_update::LowRankUpdate;
 pub use metric::MahalanobisMetric;
 pub use plugin::Mahalanobis;

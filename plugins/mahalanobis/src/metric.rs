@@ -5,25 +5,25 @@ use std::sync::OnceLock;
 use affinis::{Direction, LearnError, Metric, Rewritten};
 use ndarray::{Array2, ArrayView2};
 
+use crate::fingerprints::Fingerprints;
 use crate::packed::Packed;
-use crate::seen::Seen;
+use crate::shape::shaped;
 use crate::spd;
 use crate::{codec, explain};
 
-/// The largest dimension that a store has.
+/// The largest dimension of a collection.
 pub(crate) const MAX_DIM: usize = 4096;
 
-/// The largest condition number that an imported matrix may have: beyond it distances in f32 are
-/// noise.
+/// The largest condition number of an imported matrix, beyond which distances in f32 are noise.
 const MAX_CONDITION: f64 = 1e10;
 
 /// A learned metric `A = R'R`, scaled to trace `d`.
 ///
-/// `R` is upper triangular, so items are mapped and weighed with half of the products that a full
-/// matrix would take. A query is rewritten with `A` itself, of which every number above the
-/// diagonal is read once for its two places. Distances are computed in f64; queries are rewritten,
-/// and items' biases and images computed, in f32 with squares summed in f64. The result is the same
-/// to the bit for any batch.
+/// `R` is upper triangular, so items are mapped, and their biases computed, with half of the
+/// products that a full matrix would take. A query is rewritten with `A` itself, of which every
+/// number above the diagonal is read once for both of its places. Distances are computed in f64;
+/// queries are rewritten, items mapped and their biases computed in f32, with squares summed in
+/// f64. The result is the same to the bit for any batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MahalanobisMetric {
     factor: Packed<f64>,
@@ -31,7 +31,7 @@ pub struct MahalanobisMetric {
     /// The upper half of `A` in single precision, made for the first query.
     half: OnceLock<Packed<f32>>,
     condition: f64,
-    seen: Seen,
+    seen: Fingerprints,
 }
 
 impl MahalanobisMetric {
@@ -78,17 +78,28 @@ impl MahalanobisMetric {
         Ok(Self::from_factor(&factor, greatest / least))
     }
 
-    /// `R` (upper triangular, positive diagonal) of a matrix of trace `d`, and the matrix's
-    /// condition number.
+    /// Makes a metric of a symmetric positive semidefinite matrix, which is scaled to trace `d` and
+    /// lifted by a multiple of the identity until its condition number is at most `cap`.
+    ///
+    /// # Errors
+    /// [`LearnError::NotAMetric`] when the matrix is not square and symmetric,
+    /// [`LearnError::Numerical`] when a number is not finite or the trace is not above 0.
+    pub fn capped(matrix: Array2<f64>, cap: f64) -> Result<Self, LearnError> {
+        let shaped = shaped(matrix, cap)?;
+        Ok(Self::from_factor(&shaped.factor, shaped.condition))
+    }
+
+    /// The metric of the factor `R` (upper triangular, positive diagonal) of a matrix of trace `d`
+    /// with that condition number.
     pub(crate) fn from_factor(factor: &Array2<f64>, condition: f64) -> Self {
         Self::from_packed(
             Packed::from_fn(factor.nrows(), |i, j| factor[[i, j]]),
             condition,
-            Seen::default(),
+            Fingerprints::default(),
         )
     }
 
-    pub(crate) fn from_packed(factor: Packed<f64>, condition: f64, seen: Seen) -> Self {
+    pub(crate) fn from_packed(factor: Packed<f64>, condition: f64, seen: Fingerprints) -> Self {
         let single = factor.to_single();
         Self {
             factor,
@@ -100,17 +111,17 @@ impl MahalanobisMetric {
     }
 
     /// The same metric with the fingerprints of the judgements that it was fitted to.
-    pub(crate) fn with_seen(mut self, seen: Seen) -> Self {
+    pub(crate) fn with_seen(mut self, seen: Fingerprints) -> Self {
         self.seen = seen;
         self
     }
 
-    /// `cond A`.
+    /// The condition number `cond A`.
     pub fn condition(&self) -> f64 {
         self.condition
     }
 
-    /// `A`.
+    /// The matrix `A` (`d x d`).
     fn full(&self) -> Array2<f64> {
         spd::gram_of_upper(&self.factor.to_array())
     }
@@ -119,7 +130,7 @@ impl MahalanobisMetric {
         &self.factor
     }
 
-    pub(crate) fn seen(&self) -> &Seen {
+    pub(crate) fn seen(&self) -> &Fingerprints {
         &self.seen
     }
 }
@@ -147,7 +158,7 @@ impl Metric for MahalanobisMetric {
     }
 
     fn distance(&self, x: &[f32], y: &[f32]) -> f64 {
-        // A stored item that is its own query is met in every search for what is like it.
+        // Every search for items like a stored one meets that item itself.
         if x == y {
             return 0.0;
         }
@@ -155,7 +166,7 @@ impl Metric for MahalanobisMetric {
             .square(x.iter().zip(y).map(|(a, b)| f64::from(*a) - f64::from(*b)))
     }
 
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         self.single.images(items)
     }
 

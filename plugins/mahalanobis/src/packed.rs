@@ -1,11 +1,10 @@
-//! Upper triangular matrices packed for their kernels: `R x` for many items and `(H + H') x` for
-//! one query in f32, `|R x|` in f64.
+//! Packed upper triangular matrices and their kernels: `R x` for many items and `(H + H') x` for
+//! one query in f32, `|R x|^2` in f64.
 //!
 //! Rows lie in chunks of eight numbers, from the chunk of the diagonal on, and every sum runs over
-//! eight lanes in one fixed order. So the compiler makes vector code of it for whatever the machine
-//! has (`pulp` picks the instruction set at run time; multiplications and additions are never
-//! fused), and the bits that come out are the same on every machine and for every batch an item
-//! comes in.
+//! eight lanes in one fixed order. So the compiler vectorises them for the machine at hand (`pulp`
+//! picks the instruction set at run time; multiplications and additions are never fused), and the
+//! results are the same to the bit on every machine and for every batch an item comes in.
 
 #![expect(
     clippy::inline_always,
@@ -16,10 +15,11 @@ use std::ops::{Add, Mul};
 use ndarray::{Array2, ArrayView2};
 use pulp::{Arch, Simd, WithSimd};
 
+/// Numbers of a chunk.
 pub(crate) const LANES: usize = 8;
-/// Rows whose dot products with an item are taken together; divides [`LANES`].
+/// Number of rows whose dot products with an item are taken together; divides [`LANES`].
 const ROWS: usize = 4;
-/// Items that a pass over the factor serves.
+/// Number of items that a pass over the factor serves.
 const BLOCK: usize = 32;
 
 /// An upper triangular `d x d` matrix.
@@ -30,7 +30,8 @@ pub(crate) struct Packed<T> {
 }
 
 impl<T: Copy + Default> Packed<T> {
-    /// Packs the upper triangle that `at(row, column)` gives (asked for `column >= row` only).
+    /// The packed matrix of the numbers `at(row, column)`, which is called for `column >= row`
+    /// only.
     pub(crate) fn from_fn(dim: usize, mut at: impl FnMut(usize, usize) -> T) -> Self {
         let width = dim.div_ceil(LANES);
         let mut chunks = Vec::with_capacity(row_start(width, dim));
@@ -69,7 +70,8 @@ impl<T: Copy + Default> Packed<T> {
     }
 }
 
-/// Where row `k` starts: eight rows at a time, each group one chunk shorter than the one before.
+/// The first chunk of row `k`: eight rows at a time, each group one chunk shorter than the one
+/// before.
 fn row_start(width: usize, k: usize) -> usize {
     let group = k / LANES;
     LANES * (group * width - group * group.saturating_sub(1) / 2) + (k % LANES) * (width - group)
@@ -88,7 +90,7 @@ impl Packed<f64> {
         })
     }
 
-    /// `|R x|^2`, in f64.
+    /// The squared length `|R x|^2`, in f64.
     pub(crate) fn square(&self, x: impl Iterator<Item = f64>) -> f64 {
         let x = chunked(self.width(), x);
         Arch::new().dispatch(Square {
@@ -118,8 +120,8 @@ impl Packed<f64> {
 }
 
 impl Packed<f32> {
-    /// `(H + H') x`: with the upper half of a symmetric matrix, its diagonal halved, the product
-    /// with that matrix.
+    /// The product `(H + H') x`, where the packed matrix is the upper half `H` of a symmetric
+    /// matrix.
     pub(crate) fn both_ways(&self, x: &[f32]) -> Vec<f32> {
         let chunks = chunked(self.width(), x.iter().copied());
         let mut product = vec![[0.0; LANES]; self.width()];
@@ -133,7 +135,8 @@ impl Packed<f32> {
         product
     }
 
-    /// `|R x|^2` of each item (`n x d`), squares summed in f64.
+    /// The squared length `|R x|^2` of each item (`n x d`), squares summed in f64, written to `out`
+    /// (`n`).
     pub(crate) fn squares(&self, items: ArrayView2<'_, f32>, out: &mut [f32]) {
         self.project(items, |item, image| {
             if let Some(slot) = out.get_mut(item) {
@@ -145,7 +148,7 @@ impl Packed<f32> {
         });
     }
 
-    /// `R x` of each item (`n x d`), one row each.
+    /// The items (`n x d`) mapped by the factor: `R x`, one row each.
     pub(crate) fn images(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         let mut out = Array2::zeros((items.nrows(), self.dim));
         self.project(items, |item, image| {
@@ -187,7 +190,7 @@ impl Packed<f32> {
     }
 }
 
-/// Numbers in whole chunks, `width` of them, with zeros behind.
+/// Numbers in `width` whole chunks, padded with zeros.
 pub(crate) fn chunked<T: Copy + Default>(
     width: usize,
     x: impl Iterator<Item = T>,
@@ -201,7 +204,7 @@ pub(crate) fn chunked<T: Copy + Default>(
     chunks
 }
 
-/// The lanes' sum, always in this order.
+/// The sum of the lanes, always in this order.
 #[inline(always)]
 fn total<T: Copy + Add<Output = T>>(v: [T; LANES]) -> T {
     ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
@@ -241,8 +244,8 @@ struct BothWays<'a> {
 impl WithSimd for BothWays<'_> {
     type Output = ();
 
-    /// One pass, a few rows at a time: every number `h` at `(i, j)` is read once and gives `h x_j`
-    /// to `i` and `h x_i` to `j`.
+    /// One pass, a few rows at a time: every number `h` at `(i, j)` is read once and adds `h x_j`
+    /// to the product at `i` and `h x_i` at `j`.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let width = self.half.width();
@@ -250,14 +253,14 @@ impl WithSimd for BothWays<'_> {
             let length = width - group;
             let start = row_start(width, group * LANES);
             let (x, product) = (&self.x[group..], &mut self.product[group..]);
-            for (part, rows) in self.half.chunks[start..start + LANES * length]
+            for (group_of_rows, rows) in self.half.chunks[start..start + LANES * length]
                 .chunks_exact(ROWS * length)
                 .enumerate()
             {
                 let [r0, r1, r2, r3]: [&[[f32; LANES]]; ROWS] =
                     std::array::from_fn(|r| &rows[r * length..(r + 1) * length]);
                 let [x0, x1, x2, x3]: [[f32; LANES]; ROWS] =
-                    std::array::from_fn(|r| [x[0][part * ROWS + r]; LANES]);
+                    std::array::from_fn(|r| [x[0][group_of_rows * ROWS + r]; LANES]);
                 let [mut s0, mut s1, mut s2, mut s3] = [[0.0_f32; LANES]; ROWS];
                 for (((((x, to), r0), r1), r2), r3) in x
                     .iter()
@@ -277,11 +280,11 @@ impl WithSimd for BothWays<'_> {
                     );
                     *to = plus(*to, plus(first, second));
                 }
-                // Seen from here on only: knowing the sum below, the compiler would keep one lane
-                // of all rows together.
+                // Hides the sum below from the compiler, which would otherwise keep one lane of all
+                // rows together.
                 let sums = std::hint::black_box([s0, s1, s2, s3]).map(total);
                 for (r, sum) in sums.into_iter().enumerate() {
-                    product[0][part * ROWS + r] += sum;
+                    product[0][group_of_rows * ROWS + r] += sum;
                 }
             }
         }

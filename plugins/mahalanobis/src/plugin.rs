@@ -16,9 +16,9 @@ use crate::{codec, compare, fit, influence};
 /// `Store::builder().plugin(Mahalanobis::default())`.
 ///
 /// Learners: `gmml`, the closed form over full matrices; `diagonal` and `low-rank`, the same over
-/// fewer numbers; `contrastive` and `hinge`, which refine it by descent; and `naive`, for study
-/// only: it fails. The automatic choice is `gmml`, and from 300 judgements on `contrastive` where
-/// held-out judgements say clearly that it is better.
+/// fewer numbers; `contrastive` and `hinge`, which refine it by descent; and `naive`, which fails
+/// and is for study only: the gate refuses its candidates. The automatic choice is `gmml`, and from
+/// 300 judgements on `contrastive` where held-out judgements say clearly that it is better.
 ///
 /// In a report, `lambda` is the number of judged similar pairs that the prior from the collection's
 /// neighbourhoods stands for; `prior_dissimilar` among the notes is the same for dissimilar
@@ -39,10 +39,10 @@ impl Default for Mahalanobis {
 }
 
 impl Mahalanobis {
-    /// Bounds `cond A` of learned metrics; 16 unless set, and at least 1.01 and at most 1e6.
+    /// Bounds `cond A` of learned metrics; 16 by default, clamped to 1.01 at least and 1e6 at most.
     ///
-    /// The square root of it is how far the order under the metric can differ from the Euclidean
-    /// one, which is what an index that was linked under Euclid has to make up for.
+    /// Its square root bounds how far the order under the metric can differ from the Euclidean one,
+    /// which an index built under Euclid has to make up for.
     pub fn condition_cap(mut self, cap: f64) -> Self {
         self.condition_cap = if cap.is_nan() {
             self.condition_cap
@@ -50,6 +50,15 @@ impl Mahalanobis {
             cap.clamp(1.01, 1e6)
         };
         self
+    }
+
+    /// The settings of a task's fit.
+    fn settings(&self, task: &Task<'_>) -> Result<fit::Settings<'_>, LearnError> {
+        Ok(fit::Settings {
+            learner: learner::named(task.learner)?,
+            condition_cap: self.condition_cap,
+            priors: &self.priors,
+        })
     }
 }
 
@@ -63,23 +72,11 @@ impl MetricLearner for Mahalanobis {
     }
 
     fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
-        fit::fit(
-            task,
-            None,
-            learner::named(task.learner)?,
-            self.condition_cap,
-            &self.priors,
-        )
+        fit::fit(task, None, self.settings(task)?)
     }
 
     fn fit_personal(&self, task: &Task<'_>, others: &Examples) -> Result<Fitted, LearnError> {
-        fit::fit(
-            task,
-            Some(others),
-            learner::named(task.learner)?,
-            self.condition_cap,
-            &self.priors,
-        )
+        fit::fit(task, Some(others), self.settings(task)?)
     }
 
     fn decode(

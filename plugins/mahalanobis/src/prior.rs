@@ -1,15 +1,16 @@
-//! What the collection's own geometry says before any judgement.
+//! The prior: the collection's own geometry, before any judgement.
 //!
-//! `U` is the items' covariance: how any two items differ, that is how dissimilar ones do, since
-//! nearly all unlabelled pairs are dissimilar. `W` is the scatter of items to their nearest
-//! neighbours: how similar ones differ. Both are scaled to trace `d` and shrunk towards the
-//! identity, `.9 M + .1 I`; the share of `M` falls further when it rests on few vectors, so that a
-//! tiny, degenerate or empty sample gives the identity and not a singular matrix.
+//! `U` is the items' covariance, which estimates how dissimilar items differ, since nearly all
+//! pairs that nobody judged are dissimilar. `W` is the scatter of items to their nearest
+//! neighbours, which estimates how similar ones differ. Both are scaled to trace `d` and shrunk
+//! towards the identity, `.9 M + .1 I`; the share of `M` falls further when it rests on few
+//! vectors, so that a tiny, degenerate or empty sample gives the identity and not a singular
+//! matrix.
 //!
-//! Where one person's metric is learned, the prior is what everybody else's judgements have made of
-//! it: their posterior scatters, with the weight that the prior has anyway. The person's own
-//! judgements are not among them, so nothing is counted twice, and what others said is outweighed
-//! as soon as what the collection says would be.
+//! Where one person's metric is learned, the prior is the posterior of everybody else's judgements,
+//! with the weight that the prior has anyway. The person's own judgements are not among them, so
+//! nothing is counted twice, and others' judgements are outweighed as soon as the collection's
+//! geometry would be.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,13 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use affinis::{Examples, LearnError, Sample, Task};
 use ndarray::{Array2, Axis};
 
-use crate::evidence::{Evidence, mix};
+use crate::fingerprints::splitmix;
+use crate::judgements::Judgements;
 use crate::scatter;
 
-/// How much of a well sampled matrix is kept.
+/// The share of the sampled matrix in a prior of many vectors; the rest is the identity.
 const SHARE: f64 = 0.9;
 
-/// Both prior matrices, symmetric positive definite with trace `d`.
+/// The two prior matrices (`d x d`), symmetric positive definite with trace `d`.
 #[derive(Debug, Clone)]
 pub(crate) struct Prior {
     /// `W`: of similar pairs.
@@ -33,42 +35,42 @@ pub(crate) struct Prior {
     pub(crate) dissimilar: Array2<f64>,
 }
 
-/// The prior that was made last, with what it was made of: a store gives the same sample until many
-/// items are new, and most of a small refit would go into its scatters. Clones share it.
+/// The prior that was made last, with its sample's identity: a store gives the same sample until
+/// many items are new, and most of a small refit's time would go into its scatters. Clones share
+/// it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Priors(Arc<Mutex<Option<Known>>>);
 
-type Known = (Print, Arc<Prior>);
+type Known = (Identity, Arc<Prior>);
 
-/// What a sample is known by: its dimension, its numbers of rows, and two hashes of all its
-/// numbers.
-type Print = (usize, [usize; 2], [u64; 2]);
+/// The identity of a sample: its dimension, its numbers of rows, and two hashes of all its numbers.
+type Identity = (usize, [usize; 2], [u64; 2]);
 
 impl PartialEq for Priors {
-    /// What is remembered changes nothing but time.
+    /// Always equal: the remembered prior changes nothing but time.
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
 impl Priors {
-    /// The prior that a collection's geometry gives.
+    /// The prior of a collection's geometry.
     ///
     /// # Errors
     /// As [`Prior::new`].
     fn of(&self, dim: usize, sample: &Sample) -> Result<Arc<Prior>, LearnError> {
-        let print = print(dim, sample);
+        let identity = identity(dim, sample);
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, prior)) = known().as_ref().filter(|(of, _)| *of == print) {
+        if let Some((_, prior)) = known().as_ref().filter(|(of, _)| *of == identity) {
             return Ok(Arc::clone(prior));
         }
         let prior = Arc::new(Prior::new(dim, sample)?);
-        *known() = Some((print, Arc::clone(&prior)));
+        *known() = Some((identity, Arc::clone(&prior)));
         Ok(prior)
     }
 
-    /// The prior of a task: the collection's geometry, with what others judged where one person's
-    /// metric is learned. `parameters` are the learner's.
+    /// The prior of a task: the collection's geometry, with others' judgements where one person's
+    /// metric is learned. `notes` are the learner's.
     ///
     /// # Errors
     /// As [`Prior::new`], and for judgements that are out of range.
@@ -76,20 +78,15 @@ impl Priors {
         &self,
         task: &Task<'_>,
         others: Option<&Examples>,
-        parameters: &BTreeMap<String, f64>,
+        notes: &BTreeMap<String, f64>,
     ) -> Result<Arc<Prior>, LearnError> {
         let prior = self.of(task.dim, task.sample)?;
         let Some(others) = others else {
             return Ok(prior);
         };
-        let evidence = Evidence::new(task.dim, others)?;
-        let judged = scatter::scatters(
-            &evidence,
-            scatter::as_chunklets(&evidence),
-            |_| true,
-            |_| true,
-        );
-        let count = |name: &str| parameters.get(name).copied().unwrap_or(0.0);
+        let judgements = Judgements::new(task.dim, others)?;
+        let judged = scatter::of_all(&judgements);
+        let count = |name: &str| notes.get(name).copied().unwrap_or(0.0);
         Ok(Arc::new(Prior {
             similar: judged
                 .similar
@@ -101,12 +98,13 @@ impl Priors {
     }
 }
 
-/// Eight lanes of multiplications and exclusive ors, mixed at the end twice.
-fn print(dim: usize, sample: &Sample) -> Print {
+/// The identity of a sample; its hashes are eight lanes of multiplications and exclusive ors, mixed
+/// at the end with two seeds.
+fn identity(dim: usize, sample: &Sample) -> Identity {
     const LANES: usize = 8;
-    let parts = [&sample.items, &sample.neighbour_differences];
-    let mut lanes: [u64; LANES] = std::array::from_fn(|lane| mix(lane as u64));
-    for row in parts.iter().flat_map(|part| part.rows()) {
+    let matrices = [&sample.items, &sample.neighbour_differences];
+    let mut lanes: [u64; LANES] = std::array::from_fn(|lane| splitmix(lane as u64));
+    for row in matrices.iter().flat_map(|matrix| matrix.rows()) {
         let row = row
             .to_slice()
             .map_or_else(|| Cow::Owned(row.to_vec()), Cow::Borrowed);
@@ -119,14 +117,16 @@ fn print(dim: usize, sample: &Sample) -> Print {
             }
         }
         for v in rest {
-            lanes[0] = mix(lanes[0] ^ u64::from(v.to_bits()));
+            lanes[0] = splitmix(lanes[0] ^ u64::from(v.to_bits()));
         }
     }
-    let hash = |seed| lanes.iter().fold(seed, |hash, lane| mix(hash ^ lane));
-    (dim, parts.map(Array2::nrows), [hash(1), hash(2)])
+    let hash = |seed| lanes.iter().fold(seed, |hash, lane| splitmix(hash ^ lane));
+    (dim, matrices.map(Array2::nrows), [hash(1), hash(2)])
 }
 
 impl Prior {
+    /// The prior of a sample of a collection of dimension `dim`.
+    ///
     /// # Errors
     /// [`LearnError::Numerical`] when the sample is of another dimension or not finite.
     pub(crate) fn new(dim: usize, sample: &Sample) -> Result<Self, LearnError> {
@@ -157,7 +157,8 @@ impl Prior {
     }
 }
 
-/// `sh(M)` of the scatter of given rows, with the share `.9 n / (n + d / 10)` of `n` rows.
+/// The scatter of rows shrunk towards the identity: its share is `.9 n / (n + d / 10)` for `n`
+/// rows.
 fn shrunk(dim: usize, rows: &Array2<f32>) -> Array2<f64> {
     let identity = Array2::eye(dim);
     let n = rows.nrows() as f64;

@@ -8,13 +8,16 @@
 
 use ndarray::{Array2, ArrayView2, s};
 
-use crate::evidence::{Evidence, Query};
+use crate::judgements::{JudgedQuery, Judgements};
 use crate::spd;
 
-/// Rows gathered before they are multiplied out; bounds the memory.
+/// Number of rows gathered before they are multiplied out, which bounds the memory.
 const BLOCK: usize = 256;
+/// Least mean number of judged results of a query at which queries are learned from as chunklets.
+const CHUNKLET_RESULTS: usize = 3;
 
-/// `sum w zz'`, with what is needed to say how many pairs it is worth.
+/// A weighted sum `sum w zz'` (`d x d`) of differences `z`, with the sums of weights by which its
+/// effective number of pairs is computed.
 #[derive(Debug, Clone)]
 pub(crate) struct Scatter {
     /// The lower triangle.
@@ -38,9 +41,8 @@ impl Scatter {
         self.square_weight += other.square_weight;
     }
 
-    /// How many pairs of weight 1 this is worth: the sum of the weights, but at most Kish's
-    /// effective number `(sum w)^2 / sum w^2`, so that no single judgement outvotes the prior by a
-    /// large weight.
+    /// The effective number of pairs: the sum of the weights, but at most Kish's number `(sum w)^2
+    /// / sum w^2`, so that no single judgement outvotes the prior by a large weight.
     pub(crate) fn effective(&self) -> f64 {
         if self.weight > 0.0 {
             self.weight
@@ -50,8 +52,8 @@ impl Scatter {
         }
     }
 
-    /// `(n tr(M) + count prior) / (n + count)` with `n` the effective number of pairs; the prior
-    /// where nothing was judged.
+    /// The posterior `(n tr(M) + count prior) / (n + count)` with `n` the effective number of
+    /// pairs; the prior where nothing was judged.
     pub(crate) fn posterior(&self, prior: &Array2<f64>, count: f64) -> Array2<f64> {
         let n = self.effective();
         match self.to_trace_dim() {
@@ -89,76 +91,55 @@ impl Scatters {
     }
 }
 
-/// Whether queries are learned from as chunklets.
-pub(crate) fn as_chunklets(evidence: &Evidence<'_>) -> bool {
-    let judged: usize = evidence
+/// Whether queries have enough judged results to be learned from as chunklets.
+pub(crate) fn as_chunklets(judgements: &Judgements<'_>) -> bool {
+    let judged: usize = judgements
         .queries
         .iter()
         .map(|q| q.relevant.len() + q.irrelevant.len())
         .sum();
-    judged >= 3 * evidence.queries.len()
+    judged >= CHUNKLET_RESULTS * judgements.queries.len()
 }
 
-/// The scatters of the queries and links that `part` numbers as `fold`.
+/// The scatters of the queries and pairs whose indices `has_query` and `has_pair` admit.
 pub(crate) fn scatters(
-    evidence: &Evidence<'_>,
+    judgements: &Judgements<'_>,
     chunklets: bool,
-    mut query_in: impl FnMut(usize) -> bool,
-    mut link_in: impl FnMut(usize) -> bool,
+    has_query: impl Fn(usize) -> bool,
+    has_pair: impl Fn(usize) -> bool,
 ) -> Scatters {
-    let dim = evidence.vectors.ncols();
-    let (mut similar, mut dissimilar) = (Gatherer::new(dim), Gatherer::new(dim));
-    for query in evidence
-        .queries
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| query_in(*i))
-        .map(|(_, q)| q)
-    {
+    let dim = judgements.vectors.ncols();
+    let mut gatherers = Gatherers {
+        similar: Gatherer::new(dim),
+        dissimilar: Gatherer::new(dim),
+    };
+    let queries = judgements.queries.iter().enumerate();
+    for (_, query) in queries.filter(|(i, _)| has_query(*i)) {
         if chunklets {
-            add_chunklet(evidence, query, &mut similar, &mut dissimilar);
+            gatherers.add_chunklet(judgements, query);
         } else {
-            for judged in &query.relevant {
-                similar.add(
-                    judged.weight,
-                    judged.weight,
-                    evidence.difference(judged.row, query.row),
-                );
-            }
-            for judged in &query.irrelevant {
-                dissimilar.add(
-                    judged.weight,
-                    judged.weight,
-                    evidence.difference(judged.row, query.row),
-                );
-            }
+            gatherers.add_results(judgements, query);
         }
     }
-    for link in evidence
-        .links
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| link_in(*i))
-        .map(|(_, l)| l)
-    {
-        let side = if link.similar {
-            &mut similar
-        } else {
-            &mut dissimilar
-        };
-        side.add(
-            link.weight,
-            link.weight,
-            evidence.difference(link.a, link.b),
-        );
+    let pairs = judgements.pairs.iter().enumerate();
+    for (_, pair) in pairs.filter(|(i, _)| has_pair(*i)) {
+        let difference = judgements.difference(pair.a, pair.b);
+        gatherers
+            .of_kind(pair.similar)
+            .add(pair.weight, pair.weight, difference);
     }
     Scatters {
-        similar: similar.finish(),
-        dissimilar: dissimilar.finish(),
+        similar: gatherers.similar.finish(),
+        dissimilar: gatherers.dissimilar.finish(),
     }
 }
 
-/// `sum zz'` of given differences (`m x d`), scaled to trace `d`; `None` when all are zero.
+/// The scatters of all judgements.
+pub(crate) fn of_all(judgements: &Judgements<'_>) -> Scatters {
+    scatters(judgements, as_chunklets(judgements), |_| true, |_| true)
+}
+
+/// The scatter `sum zz'` of differences (`m x d`), scaled to trace `d`; `None` when all are zero.
 pub(crate) fn of_rows(rows: ArrayView2<'_, f32>) -> Option<Array2<f64>> {
     let mut gatherer = Gatherer::new(rows.ncols());
     for row in rows.rows() {
@@ -167,54 +148,75 @@ pub(crate) fn of_rows(rows: ArrayView2<'_, f32>) -> Option<Array2<f64>> {
     gatherer.finish().to_trace_dim()
 }
 
-fn add_chunklet(
-    evidence: &Evidence<'_>,
-    query: &Query,
-    similar: &mut Gatherer,
-    dissimilar: &mut Gatherer,
-) {
-    // The query is one of the chunklet's members, of its results' mean weight.
-    let total: f64 = query.relevant.iter().map(|j| j.weight).sum();
-    let own = if query.relevant.is_empty() {
-        1.0
-    } else {
-        total / query.relevant.len() as f64
-    };
-    let mut mean: Vec<f64> = evidence
-        .vectors
-        .row(query.row)
-        .iter()
-        .map(|v| f64::from(*v))
-        .collect();
-    for judged in &query.relevant {
-        let share = judged.weight / (own + total);
-        mean.iter_mut()
-            .zip(evidence.difference(judged.row, query.row))
-            .for_each(|(m, z)| *m += share * z);
-    }
-    let from_mean = |row: usize| {
-        evidence
-            .vectors
-            .row(row)
-            .into_iter()
-            .zip(&mean)
-            .map(|(v, m)| f64::from(*v) - m)
-    };
-    if !query.relevant.is_empty() {
-        // A scatter about the mean estimates the covariance, one of differences twice it: hence the
-        // 2, which makes chunklets and pairs add up. A chunklet of n members has n - 1 degrees of
-        // freedom, so the query counts none.
-        similar.add(2.0 * own, 0.0, from_mean(query.row));
-        for judged in &query.relevant {
-            similar.add(2.0 * judged.weight, judged.weight, from_mean(judged.row));
+/// The gatherers of both scatters.
+struct Gatherers {
+    similar: Gatherer,
+    dissimilar: Gatherer,
+}
+
+impl Gatherers {
+    fn of_kind(&mut self, similar: bool) -> &mut Gatherer {
+        if similar {
+            &mut self.similar
+        } else {
+            &mut self.dissimilar
         }
     }
-    for judged in &query.irrelevant {
-        dissimilar.add(judged.weight, judged.weight, from_mean(judged.row));
+
+    /// Adds the differences of a query's results from the query.
+    fn add_results(&mut self, judgements: &Judgements<'_>, query: &JudgedQuery) {
+        for (results, similar) in [(&query.relevant, true), (&query.irrelevant, false)] {
+            for judged in results {
+                let difference = judgements.difference(judged.row, query.row);
+                self.of_kind(similar)
+                    .add(judged.weight, judged.weight, difference);
+            }
+        }
+    }
+
+    /// Adds the differences of a query and its results from the mean of the query's chunklet.
+    fn add_chunklet(&mut self, judgements: &Judgements<'_>, query: &JudgedQuery) {
+        // The query is one of the chunklet's members, of its results' mean weight.
+        let total: f64 = query.relevant.iter().map(|j| j.weight).sum();
+        let own = if query.relevant.is_empty() {
+            1.0
+        } else {
+            total / query.relevant.len() as f64
+        };
+        let vector = |row: usize| {
+            judgements
+                .vectors
+                .row(row)
+                .into_iter()
+                .map(|v| f64::from(*v))
+        };
+        let mut mean: Vec<f64> = vector(query.row).collect();
+        for judged in &query.relevant {
+            let share = judged.weight / (own + total);
+            mean.iter_mut()
+                .zip(judgements.difference(judged.row, query.row))
+                .for_each(|(m, z)| *m += share * z);
+        }
+        let from_mean = |row: usize| vector(row).zip(&mean).map(|(v, m)| v - m);
+        if !query.relevant.is_empty() {
+            // A scatter about the mean estimates the covariance, one of differences twice it: hence
+            // the 2, which makes chunklets and pairs add up. A chunklet of n members has n - 1
+            // degrees of freedom, so the query counts none.
+            self.similar.add(2.0 * own, 0.0, from_mean(query.row));
+            for judged in &query.relevant {
+                self.similar
+                    .add(2.0 * judged.weight, judged.weight, from_mean(judged.row));
+            }
+        }
+        for judged in &query.irrelevant {
+            self.dissimilar
+                .add(judged.weight, judged.weight, from_mean(judged.row));
+        }
     }
 }
 
-/// Gathers rows `sqrt(w) z` and multiplies them out a block at a time.
+/// A scatter that grows row by row: rows `sqrt(w) z` are gathered and multiplied out a block at a
+/// time.
 struct Gatherer {
     block: Array2<f64>,
     filled: usize,
@@ -260,7 +262,7 @@ impl Gatherer {
     }
 }
 
-/// `tr(M)`: a symmetric matrix, given by its lower triangle, scaled to trace `d`; `None` for zero.
+/// The symmetric matrix of a lower triangle, scaled to trace `d`; `None` for zero.
 pub(crate) fn scaled(lower: &Array2<f64>) -> Option<Array2<f64>> {
     let trace = lower.diag().sum();
     let factor = lower.nrows() as f64 / trace;

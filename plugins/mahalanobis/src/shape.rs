@@ -1,12 +1,12 @@
-//! From what a learner found to a metric that may be served: scaled to trace `d`, its condition
-//! number capped, factored.
+//! The shape of a served metric's matrix: scaled to trace `d`, its condition number capped,
+//! factored.
 
 use affinis::LearnError;
 use ndarray::{Array2, ArrayView2};
 
 use crate::spd;
 
-/// A matrix ready to measure with.
+/// A symmetric positive definite matrix `A` ready to measure with.
 #[derive(Debug)]
 pub(crate) struct Shaped {
     /// Upper triangular `R` with `A = R'R`.
@@ -16,7 +16,7 @@ pub(crate) struct Shaped {
 }
 
 impl Shaped {
-    /// A symmetric positive definite matrix as it is.
+    /// The shape of a symmetric positive definite matrix, which is neither scaled nor capped.
     pub(crate) fn of(a: ArrayView2<'_, f64>) -> Result<Self, LearnError> {
         let (least, greatest) = spd::extreme_eigenvalues(a)?;
         Ok(Self {
@@ -30,7 +30,7 @@ impl Shaped {
 /// `cap`.
 ///
 /// The cap adds a multiple of the identity: `A + e I` with `(l_max + e) / (l_min + e) = cap`.
-/// Directions stay, and everything is drawn towards Euclid as little as the cap allows.
+/// Eigenvectors stay, and the matrix is drawn towards Euclid as little as the cap allows.
 pub(crate) fn shaped(mut a: Array2<f64>, cap: f64) -> Result<Shaped, LearnError> {
     if a.iter().any(|v| !v.is_finite()) {
         return Err(LearnError::Numerical(
@@ -52,6 +52,7 @@ pub(crate) fn shaped(mut a: Array2<f64>, cap: f64) -> Result<Shaped, LearnError>
     })
 }
 
+/// Scales a matrix to trace `d`.
 fn scale(a: &mut Array2<f64>) -> Result<(), LearnError> {
     let factor = a.nrows() as f64 / a.diag().sum();
     if !factor.is_finite() || factor <= 0.0 {

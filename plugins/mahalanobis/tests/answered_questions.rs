@@ -17,7 +17,7 @@ struct Round {
     questions: usize,
     promoted: bool,
     /// Whether the promoted metric is a shrunken one.
-    step: bool,
+    shrunken: bool,
     /// Gains in P@10 x 1000 on queries that were never judged, of the active metric and of the last
     /// candidate.
     gain: f64,
@@ -106,7 +106,7 @@ fn round(
         first: first.promoted,
         questions: first.questions.len(),
         promoted: last.promoted,
-        step: last.shrinkage.is_some(),
+        shrunken: last.shrinkage.is_some(),
         gain,
         ungated: gain_of(candidate.unwrap()),
         reason: last.gate.reason.clone(),
@@ -220,13 +220,13 @@ fn table() {
                 rounds.iter().map(of).sum::<f64>() / rounds.len() as f64
             };
             eprintln!(
-                "{} {what}, {} judgements: passed {} at first and {} in all of {seeds} ({} steps), asked {:.0}, gain {:.1} \
+                "{} {what}, {} judgements: passed {} at first and {} in all of {seeds} ({} shrunken), asked {:.0}, gain {:.1} \
                  (least {:.1}), ungated {:.1}",
                 corpus.name,
                 queries * 10,
                 rounds.iter().filter(|r| r.first).count(),
                 rounds.iter().filter(|r| r.promoted).count(),
-                rounds.iter().filter(|r| r.step).count(),
+                rounds.iter().filter(|r| r.shrunken).count(),
                 mean(&|r| r.questions as f64),
                 mean(&|r| r.gain),
                 rounds.iter().map(|r| r.gain).fold(f64::MAX, f64::min),

@@ -225,17 +225,17 @@ fn judgements_of_one_pair_share_its_influence() {
     );
 
     // A shrunken metric moves a distance by its share of what the candidate would.
-    let mut step = version(&fitted.report);
-    step.shrinkage = Some(0.25);
-    let of_step = plugin
-        .influences(&task(&examples, &sample, "gmml"), None, &step, (&x, &y))
+    let mut shrunken = version(&fitted.report);
+    shrunken.shrinkage = Some(0.25);
+    let of_shrunken = plugin
+        .influences(&task(&examples, &sample, "gmml"), None, &shrunken, (&x, &y))
         .unwrap()
         .unwrap();
     assert!(
         found
             .graded
             .iter()
-            .zip(&of_step.graded)
+            .zip(&of_shrunken.graded)
             .all(|(whole, part)| (0.25 * whole - part).abs() < 1e-12)
     );
 }

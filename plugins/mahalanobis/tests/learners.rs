@@ -39,12 +39,13 @@ fn fit(examples: &Examples, sample: &Sample) -> Result<Fitted, LearnError> {
 /// Asserts that the metrics of a fit may be served: finite, positive definite, trace `d`, condition
 /// within the cap.
 fn assert_sound(fitted: &Fitted, what: &str) {
-    let step = fitted
+    let shrunken = fitted
         .shrunken
         .as_ref()
-        .map(|step| (&step.metric, step.condition, &step.gate));
+        .map(|shrunken| (&shrunken.metric, shrunken.condition, &shrunken.gate));
     for (metric, condition, gate) in
-        step.into_iter()
+        shrunken
+            .into_iter()
             .chain([(&fitted.metric, fitted.report.condition, &fitted.report.gate)])
     {
         let a = metric.matrix().unwrap();

@@ -29,8 +29,8 @@ fn examples() -> Examples {
         for item in query + 1..query + 11 {
             let relevant = item % 2 == 0;
             for j in 0..D {
-                let step = if (j < 4) == relevant { 1.0 } else { 0.1 };
-                vectors[[item, j]] = vectors[[query, j]] + step * random.normal() as f32;
+                let length = if (j < 4) == relevant { 1.0 } else { 0.1 };
+                vectors[[item, j]] = vectors[[query, j]] + length * random.normal() as f32;
             }
             graded.push(Graded {
                 query,
@@ -80,7 +80,7 @@ fn every_way_to_measure_agrees_with_the_matrix() {
     let items = vectors(40);
     let mut biases = vec![0.0; 40];
     metric.biases(items.view(), &mut biases);
-    let images = metric.embed(items.view());
+    let images = metric.transform(items.view());
     let query = items.row(0).to_vec();
     let rewritten = metric.rewrite(&query);
     for (i, bias) in biases.iter().enumerate().skip(1) {

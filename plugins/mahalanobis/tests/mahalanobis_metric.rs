@@ -77,7 +77,7 @@ fn results_do_not_depend_on_the_batch() {
         let (metric, items) = (metric(d, 3), items(67, d, 4));
         let mut together = vec![0.0; 67];
         metric.biases(items.view(), &mut together);
-        let images = metric.embed(items.view());
+        let images = metric.transform(items.view());
         #[expect(
             clippy::needless_range_loop,
             reason = "the row is cut by its number too"
@@ -87,7 +87,7 @@ fn results_do_not_depend_on_the_batch() {
             let mut alone = [0.0];
             metric.biases(one, &mut alone);
             assert_eq!(alone[0].to_bits(), together[n].to_bits());
-            assert_eq!(metric.embed(one).row(0), images.row(n));
+            assert_eq!(metric.transform(one).row(0), images.row(n));
         }
         let every_third = items.slice(s![..;3, ..]);
         let mut some = vec![0.0; every_third.nrows()];
@@ -104,7 +104,7 @@ fn results_do_not_depend_on_the_batch() {
 #[test]
 fn euclid_over_transformed_vectors_equals_the_metric() {
     let (metric, items) = (metric(40, 5), items(20, 40, 6));
-    let images = metric.embed(items.view());
+    let images = metric.transform(items.view());
     for i in 1..20 {
         let z = &images.row(0) - &images.row(i);
         let exact = metric.distance(&items.row(0).to_vec(), &items.row(i).to_vec());
@@ -122,7 +122,7 @@ fn a_decoded_metric_is_bit_equal() {
         assert_eq!(back.matrix(), metric.matrix());
         assert_eq!(back.distortion().to_bits(), metric.distortion().to_bits());
         let items = items(9, d, 8);
-        assert_eq!(back.embed(items.view()), metric.embed(items.view()));
+        assert_eq!(back.transform(items.view()), metric.transform(items.view()));
         let query = items.row(0).to_vec();
         assert_eq!(back.rewrite(&query), metric.rewrite(&query));
     }

@@ -72,26 +72,30 @@ fn few_queries_pass_a_shrunken_metric_and_more_the_candidate() {
         "six queries are too few: {}",
         fitted.report.gate.reason
     );
-    let step = fitted.shrunken.as_ref().expect("a step passes");
-    assert_eq!(step.share, SHARE);
+    let shrunken = fitted.shrunken.as_ref().expect("a shrunken metric passes");
+    assert_eq!(shrunken.share, SHARE);
     let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*fitted.metric) * SHARE;
-    assert!(largest_difference(&matrix(&*step.metric), &expected) < 1e-9);
-    assert!(step.condition > 1.0 && step.condition < fitted.report.condition);
+    assert!(largest_difference(&matrix(&*shrunken.metric), &expected) < 1e-9);
+    assert!(shrunken.condition > 1.0 && shrunken.condition < fitted.report.condition);
     assert!(
-        step.gate.accepted
-            && step.gate.lower_bound.is_some_and(|b| b > 0.0)
-            && step.gate.held_out == 6
+        shrunken.gate.accepted
+            && shrunken.gate.lower_bound.is_some_and(|b| b > 0.0)
+            && shrunken.gate.held_out == 6
     );
-    for said in [
-        "a step towards",
+    for words in [
+        "shrunken towards Euclid",
         "80 % confidence",
         "the candidate itself is not promoted: too few",
     ] {
-        assert!(step.gate.reason.contains(said), "{}", step.gate.reason);
+        assert!(
+            shrunken.gate.reason.contains(words),
+            "{}",
+            shrunken.gate.reason
+        );
     }
 
     let mut taken = fitted.clone();
-    let offered = step.metric.encode();
+    let offered = shrunken.metric.encode();
     taken.use_shrunken();
     assert_eq!(taken.metric.encode(), offered);
     assert_eq!(taken.report.shrinkage, Some(SHARE));
@@ -99,47 +103,55 @@ fn few_queries_pass_a_shrunken_metric_and_more_the_candidate() {
 
     assert!(
         fit(4, None, None).passed().is_none(),
-        "four queries are too few for a step, too"
+        "four queries are too few for a shrunken metric, too"
     );
     let certain = fit(20, None, None);
     assert!(
         certain.report.gate.accepted && certain.shrunken.is_none(),
-        "no step where all the way is allowed"
+        "no shrunken metric where the candidate passes"
     );
 }
 
 #[test]
 fn a_learned_incumbent_is_not_replaced_by_a_shrunken_metric() {
     let learned = learned(1.1);
-    let incumbent = |step| {
+    let incumbent = |shrunken| {
         Some(Incumbent {
             metric: &*learned,
-            shrunken: step,
+            shrunken,
         })
     };
     let fitted = fit(6, incumbent(false), None);
     assert!(
-        fitted.passed().is_none() && !fitted.report.gate.reason.contains("nor is a step"),
+        fitted.passed().is_none()
+            && !fitted
+                .report
+                .gate
+                .reason
+                .contains("shrunken towards Euclid it is"),
         "{}",
         fitted.report.gate.reason
     );
 
     // A shrunken incumbent may be replaced by another one, shrunken towards Euclid again.
     let replacing = fit(6, incumbent(true), None);
-    let step = replacing
+    let shrunken = replacing
         .shrunken
         .as_ref()
-        .unwrap_or_else(|| panic!("a step passes: {}", replacing.report.gate.reason));
+        .unwrap_or_else(|| panic!("a shrunken metric passes: {}", replacing.report.gate.reason));
     let expected = Array2::<f64>::eye(D) * (1.0 - SHARE) + matrix(&*replacing.metric) * SHARE;
-    assert!(largest_difference(&matrix(&*step.metric), &expected) < 1e-9);
+    assert!(largest_difference(&matrix(&*shrunken.metric), &expected) < 1e-9);
     assert!(
-        step.gate.reason.contains("the step that is active"),
+        shrunken.gate.reason.contains("the active shrunken metric"),
         "{}",
-        step.gate.reason
+        shrunken.gate.reason
     );
 
     // Without new judgements the incumbent is the shrunken metric that would be proposed.
-    let first = fit(6, None, None).shrunken.expect("a step passes").metric;
+    let first = fit(6, None, None)
+        .shrunken
+        .expect("a shrunken metric passes")
+        .metric;
     let again = fit(
         6,
         Some(Incumbent {
@@ -154,41 +166,41 @@ fn a_learned_incumbent_is_not_replaced_by_a_shrunken_metric() {
 #[test]
 fn a_candidate_surely_better_than_euclid_replaces_a_shrunken_incumbent() {
     let (many, few) = (fit(20, None, None), fit(6, None, None));
-    let step = few.shrunken.expect("a step passes").metric;
-    let over = |step_is| {
+    let shrunken = few.shrunken.expect("a shrunken metric passes").metric;
+    let over = |is_shrunken| {
         fit(
             20,
             Some(Incumbent {
-                metric: &*step,
-                shrunken: step_is,
+                metric: &*shrunken,
+                shrunken: is_shrunken,
             }),
             None,
         )
         .report
         .gate
     };
-    let (over_step, over_learned) = (over(true), over(false));
+    let (over_shrunken, over_learned) = (over(true), over(false));
     assert!(
-        over_step.reason.contains("95 %") && over_step.reason.contains("80 %"),
+        over_shrunken.reason.contains("95 %") && over_shrunken.reason.contains("80 %"),
         "{}",
-        over_step.reason
+        over_shrunken.reason
     );
     assert!(
         !over_learned.reason.contains("80 %"),
         "{}",
         over_learned.reason
     );
-    assert!(over_step.accepted && many.report.gate.accepted);
+    assert!(over_shrunken.accepted && many.report.gate.accepted);
 }
 
 #[test]
 fn a_users_low_rank_update_is_not_shrunken() {
     let base = learned(0.9);
     for rank in [0, 4] {
-        for step in [false, true] {
+        for shrunken in [false, true] {
             let incumbent = Incumbent {
                 metric: &*base,
-                shrunken: step,
+                shrunken,
             };
             let fitted = fit(6, Some(incumbent), Some(UpdateOf { base: &base, rank }));
             assert!(fitted.passed().is_none(), "rank {rank}");

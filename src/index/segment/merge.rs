@@ -297,7 +297,7 @@ fn transform(rows: &Rows, metric: &dyn Metric) -> Rows {
             let to = (from + batch).min(rows.len());
             let numbers = rows.unpadded(from..to);
             match ndarray::ArrayView2::from_shape((to - from, rows.dim()), &numbers) {
-                Ok(items) => metric.embed(items),
+                Ok(items) => metric.transform(items),
                 Err(_) => ndarray::Array2::zeros((to - from, rows.dim())),
             }
         })

@@ -48,7 +48,7 @@ impl Metric for Euclid {
             .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
             .sum()
     }
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         items.to_owned()
     }
     fn distortion(&self) -> f64 {
@@ -82,7 +82,7 @@ impl Metric for Dot {
     fn distance(&self, x: &[f32], y: &[f32]) -> f64 {
         -dot(x, y)
     }
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         items.to_owned()
     }
     fn distortion(&self) -> f64 {
@@ -158,7 +158,7 @@ impl Metric for Mahalanobis {
         let mapped = self.factor.dot(&z);
         mapped.dot(&mapped)
     }
-    fn embed(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
+    fn transform(&self, items: ArrayView2<'_, f32>) -> Array2<f32> {
         items.dot(&self.factor.t().mapv(|x| x as f32))
     }
     fn distortion(&self) -> f64 {

@@ -45,7 +45,7 @@ fn embedded(metric: &Versioned, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
         Array2::from_shape_vec((vectors.len(), vectors[0].len()), vectors.concat()).unwrap();
     metric
         .metric
-        .embed(matrix.view())
+        .transform(matrix.view())
         .rows()
         .into_iter()
         .map(|row| row.to_vec())

@@ -6,14 +6,15 @@ use std::collections::VecDeque;
 use affinis::LearnError;
 use ndarray::Array2;
 
-/// Past steps that the curvature is estimated from.
+/// Number of past steps that the curvature is estimated from.
 const MEMORY: usize = 8;
-/// Share of the predicted descent that a step must reach (Armijo).
-const ENOUGH: f64 = 1e-4;
-/// How often a step is halved before the search ends.
-const HALVINGS: usize = 20;
+/// Least share of the predicted descent that a step must reach (Armijo's condition).
+const MIN_DESCENT_SHARE: f64 = 1e-4;
+/// Largest number of times that a step is halved before the search ends.
+const MAX_HALVINGS: usize = 20;
 
-/// Takes up to `steps` steps down from `start`. The value never rises.
+/// The point that at most `steps` steps of descent reach from `start`. `f` gives a point's value and
+/// gradient; the value never rises.
 pub(super) fn minimise(
     mut f: impl FnMut(&Array2<f64>) -> (f64, Array2<f64>),
     start: Array2<f64>,
@@ -44,10 +45,10 @@ pub(super) fn minimise(
             1.0
         };
         let mut found = None;
-        for _ in 0..HALVINGS {
+        for _ in 0..MAX_HALVINGS {
             let next = &x + &(&direction * length);
             let (v, g) = f(&next);
-            if v.is_finite() && v <= value + ENOUGH * length * descent {
+            if v.is_finite() && v <= value + MIN_DESCENT_SHARE * length * descent {
                 found = Some((next, v, g));
                 break;
             }

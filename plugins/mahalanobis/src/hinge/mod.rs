@@ -1,5 +1,5 @@
-//! The hinge loss over triplets: what belongs with an anchor must be nearer to it, by a margin,
-//! than what does not.
+//! The hinge loss of triplets, and its minimisation: what belongs with an anchor must be nearer to it,
+//! by a margin, than what does not.
 //!
 //! `sum [1 + d(i, j) - d(i, l)]_+` over anchors `i`, near `j` and far `l`, all fixed beforehand
 //! (Weinberger and Saul, *Distance metric learning for large margin nearest neighbor
@@ -13,30 +13,46 @@ mod lbfgs;
 use affinis::LearnError;
 use ndarray::{Array2, Zip};
 
-/// Steps of L-BFGS.
-pub(crate) const STEPS: usize = 20;
+/// Largest number of steps of L-BFGS.
+pub(crate) const MAX_STEPS: usize = 20;
 
-/// An anchor with what must be near and what must be far: rows, none of them its own.
+/// The triplets of one anchor: each row that must be near it with each that must be far from it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Triplets {
-    pub(crate) anchor: usize,
-    pub(crate) near: Vec<usize>,
-    pub(crate) far: Vec<usize>,
+pub struct Triplets {
+    /// The anchor's row.
+    pub anchor: usize,
+    /// Rows that belong with the anchor, which is not among them.
+    pub near: Vec<usize>,
+    /// Rows that do not belong with the anchor.
+    pub far: Vec<usize>,
 }
 
-/// Refines `L0` (`k x d`) on triplets of rows of `vectors` (`n x d`).
+/// The factor `L` (`k x d`) after 20 steps of L-BFGS from `start` on triplets of rows of `vectors`
+/// (`n x d`), or fewer where the loss falls no further.
 ///
-/// `L0` is to be scaled so that the distances that matter are about 2: the margin is 1.
-pub(crate) fn refine(
+/// `start` is to be scaled so that the squared distances that matter are about 2, for the margin is
+/// 1. `cancel` is polled before every step.
+///
+/// # Errors
+/// [`LearnError::Cancelled`] once `cancel` returns `true`; [`LearnError::Numerical`] when a triplet
+/// names a row that `vectors` does not have, or `start` has another number of columns than `vectors`.
+pub fn refine(
     start: Array2<f64>,
     vectors: &Array2<f64>,
     triplets: &[Triplets],
     cancel: &dyn Fn() -> bool,
 ) -> Result<Array2<f64>, LearnError> {
-    lbfgs::minimise(|map| loss(map, vectors, triplets), start, STEPS, cancel)
+    let (rows, columns) = vectors.dim();
+    let rows_of = |t: &Triplets| [&[t.anchor], &t.near[..], &t.far[..]].concat();
+    if start.ncols() != columns || triplets.iter().flat_map(rows_of).any(|row| row >= rows) {
+        return Err(LearnError::Numerical(format!(
+            "the triplets or the map do not fit {rows} vectors of {columns} numbers"
+        )));
+    }
+    lbfgs::minimise(|map| loss(map, vectors, triplets), start, MAX_STEPS, cancel)
 }
 
-/// The mean loss of a triplet, and its gradient by the map.
+/// The mean loss of the triplets under a map (`k x d`), and its gradient in the map.
 fn loss(map: &Array2<f64>, vectors: &Array2<f64>, triplets: &[Triplets]) -> (f64, Array2<f64>) {
     let images = vectors.dot(&map.t());
     let distance = |i: usize, j: usize| {

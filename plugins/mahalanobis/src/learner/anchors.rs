@@ -1,63 +1,63 @@
-//! Judgements as anchors: a judged query, or an item of a judged pair, with what belongs to it and
-//! what does not.
+//! Judgements as anchors: a judged query, or an item of a judged pair, with its positives and its
+//! negatives.
 
 use std::collections::BTreeMap;
 
 use super::Training;
-use crate::evidence::Judged;
+use crate::gate::Folds;
+use crate::judgements::{JudgedItem, JudgedQuery};
 
-/// Something that others belong to or not; rows of the evidence.
+/// An anchor with the rows that belong to it and those that do not.
 #[derive(Debug, Clone)]
 pub(super) struct Anchor {
     pub(super) row: usize,
-    pub(super) positives: Vec<Judged>,
+    pub(super) positives: Vec<JudgedItem>,
     pub(super) negatives: Vec<usize>,
 }
 
+impl Anchor {
+    fn of_query(query: &JudgedQuery) -> Self {
+        Self {
+            row: query.row,
+            positives: query.relevant.clone(),
+            negatives: query.irrelevant.iter().map(|judged| judged.row).collect(),
+        }
+    }
+
+    fn of_item(row: usize) -> Self {
+        Self {
+            row,
+            positives: Vec::new(),
+            negatives: Vec::new(),
+        }
+    }
+}
+
 impl Training<'_> {
-    /// The anchors of all that is not held out, in the evidence's order. A pair has an anchor at
-    /// either end.
+    /// The anchors of all judgements that are not held out, in the order of the judgements. A pair
+    /// has an anchor at either end.
     pub(super) fn anchors(&self) -> Vec<Anchor> {
-        let evidence = self.evidence;
-        let query_in = |i: usize| {
+        let is_known = |of: fn(&Folds) -> &[usize], i: usize| {
             self.held_out
-                .is_none_or(|(folds, fold)| folds.queries[i] != fold)
+                .is_none_or(|(folds, fold)| of(folds)[i] != fold)
         };
-        let link_in = |i: usize| {
-            self.held_out
-                .is_none_or(|(folds, fold)| folds.links[i] != fold)
-        };
-        let of_query = |q: &crate::evidence::Query| Anchor {
-            row: q.row,
-            positives: q.relevant.clone(),
-            negatives: q.irrelevant.iter().map(|j| j.row).collect(),
-        };
-        let queries = evidence
-            .queries
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| query_in(*i));
-        let mut anchors: Vec<Anchor> = queries.map(|(_, q)| of_query(q)).collect();
+        let queries = self.judgements.queries.iter().enumerate();
+        let mut anchors: Vec<Anchor> = queries
+            .filter(|(i, _)| is_known(|folds| &folds.queries, *i))
+            .map(|(_, query)| Anchor::of_query(query))
+            .collect();
         let mut of_item = BTreeMap::new();
-        for (_, link) in evidence
-            .links
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| link_in(*i))
-        {
-            for (row, other) in [(link.a, link.b), (link.b, link.a)] {
+        let pairs = self.judgements.pairs.iter().enumerate();
+        for (_, pair) in pairs.filter(|(i, _)| is_known(|folds| &folds.pairs, *i)) {
+            for (row, other) in [(pair.a, pair.b), (pair.b, pair.a)] {
                 let at = *of_item.entry(row).or_insert_with(|| {
-                    anchors.push(Anchor {
-                        row,
-                        positives: Vec::new(),
-                        negatives: Vec::new(),
-                    });
+                    anchors.push(Anchor::of_item(row));
                     anchors.len() - 1
                 });
-                if link.similar {
-                    anchors[at].positives.push(Judged {
+                if pair.similar {
+                    anchors[at].positives.push(JudgedItem {
                         row: other,
-                        weight: link.weight,
+                        weight: pair.weight,
                     });
                 } else {
                     anchors[at].negatives.push(other);

@@ -1,5 +1,5 @@
-//! What is learned when nobody asks for a learner: `gmml`, and from enough judgements on
-//! `contrastive` where held-out judgements say clearly that it is better.
+//! The automatic choice of a task without a learner: `gmml`, and with enough judgements
+//! `contrastive` where it is clearly better on held-out judgements.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +33,8 @@ impl Learner for Automatic {
         Gmml.lambda()
     }
 
-    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64> {
-        Contrastive.parameters(variant)
+    fn notes(&self, variant: Variant) -> BTreeMap<String, f64> {
+        Contrastive.notes(variant)
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {

@@ -1,9 +1,9 @@
 //! `diagonal`: one weight a coordinate, `a_k = s_k^(t-1) d_k^t`, the same geometric mean restricted
 //! to diagonals.
 //!
-//! With `d` numbers to learn in place of `d (d + 1) / 2` it needs a tenth of the prior, and it
-//! costs next to nothing. It suits vectors whose coordinates mean something (tables); embeddings
-//! are better served by `gmml`.
+//! With `d` numbers to learn in place of `d (d + 1) / 2` it needs a tenth of the prior's weight,
+//! and takes next to no time. It suits vectors whose coordinates mean something (tables); for
+//! embeddings `gmml` is better.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,7 @@ use ndarray::{Array1, Array2};
 use super::posterior::PseudoCounts;
 use super::{Family, Learner, Training, Variant};
 
+/// The prior's weight, a tenth of that of learners over full matrices.
 const PRIOR: PseudoCounts = PseudoCounts {
     similar: 10.0,
     dissimilar: 100.0,
@@ -42,8 +43,8 @@ impl Learner for Diagonal {
         PRIOR.similar
     }
 
-    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
-        PRIOR.parameters()
+    fn notes(&self, _: Variant) -> BTreeMap<String, f64> {
+        PRIOR.notes()
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
@@ -55,6 +56,7 @@ impl Learner for Diagonal {
     }
 }
 
+/// The diagonals of the posterior scatters.
 struct Diagonals {
     similar: Array1<f64>,
     dissimilar: Array1<f64>,

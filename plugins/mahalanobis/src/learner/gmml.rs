@@ -1,8 +1,8 @@
 //! `gmml`: geometric mean metric learning (Zadeh, Hosseini and Sra, ICML 2016) between posterior
 //! scatters.
 //!
-//! `A = S^^-1 #_t D^`: the closed form of a metric that makes similar pairs near and dissimilar
-//! ones far. One eigenproblem serves every `t`.
+//! `A = S^^-1 #_t D^` is the closed form of a metric under which similar pairs are near and
+//! dissimilar ones far. One eigenproblem serves every `t`.
 
 use std::collections::BTreeMap;
 
@@ -36,8 +36,8 @@ impl Learner for Gmml {
         PRIOR.similar
     }
 
-    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
-        PRIOR.parameters()
+    fn notes(&self, _: Variant) -> BTreeMap<String, f64> {
+        PRIOR.notes()
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
@@ -46,7 +46,7 @@ impl Learner for Gmml {
 }
 
 impl Gmml {
-    /// Every `S^^-1 #_t D^`.
+    /// The geodesic of all `S^^-1 #_t D^`.
     pub(crate) fn geodesic(training: &Training<'_>) -> Result<GeneralizedEigen, LearnError> {
         let (similar, dissimilar) = PRIOR.posterior(training);
         GeneralizedEigen::of_scatters(similar.view(), dissimilar.view())

@@ -1,7 +1,7 @@
 //! `hinge`: the closed form refined on the hinge loss of (query, relevant, irrelevant) triplets.
 //!
-//! Made for labelled tables of few columns (see [`Labelled`](crate::Labelled)), where it was the
-//! best; on embeddings it knows no negatives but the judged ones, which `contrastive` does.
+//! It suits labelled tables of few columns. On embeddings `contrastive` is better, which has other
+//! negatives besides the judged ones.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,9 @@ use super::gmml::Gmml;
 use super::{Family, Learner, Training, Variant};
 use crate::hinge::{self, Triplets};
 use crate::spd::{self, GeneralizedEigen};
+
+/// Median squared distance of triplets after scaling, for a margin of 1.
+const MEDIAN_DISTANCE: f64 = 2.0;
 
 /// The closed form, refined on triplets.
 #[derive(Debug)]
@@ -36,10 +39,10 @@ impl Learner for Hinge {
         Gmml.lambda()
     }
 
-    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64> {
-        let mut parameters = Gmml.parameters(variant);
-        parameters.insert("refining_steps".into(), hinge::STEPS as f64);
-        parameters
+    fn notes(&self, variant: Variant) -> BTreeMap<String, f64> {
+        let mut notes = Gmml.notes(variant);
+        notes.insert("refining_steps".into(), hinge::MAX_STEPS as f64);
+        notes
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
@@ -50,6 +53,7 @@ impl Learner for Hinge {
     }
 }
 
+/// The closed form at any `t`, with the judgements that it is refined on.
 struct Refinable<'a> {
     start: GeneralizedEigen,
     training: &'a Training<'a>,
@@ -58,37 +62,45 @@ struct Refinable<'a> {
 impl Family for Refinable<'_> {
     fn matrix(&self, variant: Variant) -> Result<Array2<f64>, LearnError> {
         let factor = self.start.factor(variant.t);
-        let triplets: Vec<Triplets> = self
-            .training
-            .anchors()
-            .into_iter()
-            .map(|a| Triplets {
-                anchor: a.row,
-                near: a.positives.iter().map(|j| j.row).collect(),
-                far: a.negatives,
-            })
-            .filter(|t| !t.near.is_empty() && !t.far.is_empty())
-            .collect();
-        let vectors = self.training.evidence.vectors.mapv(f64::from);
-        let images = vectors.dot(&factor.t());
-        let mut distances: Vec<f64> = triplets
-            .iter()
-            .flat_map(|t| {
-                t.near.iter().chain(&t.far).map(|j| {
-                    (&images.row(t.anchor) - &images.row(*j))
-                        .mapv(|v| v * v)
-                        .sum()
-                })
-            })
-            .collect();
-        distances.sort_unstable_by(f64::total_cmp);
-        match distances.get(distances.len() / 2) {
-            Some(&median) if median > 0.0 => {
-                let start = factor * (2.0 / median).sqrt();
+        let triplets = self.triplets();
+        let vectors = self.training.judgements.vectors.mapv(f64::from);
+        match median_distance(&vectors.dot(&factor.t()), &triplets) {
+            Some(median) if median > 0.0 => {
+                let start = factor * (MEDIAN_DISTANCE / median).sqrt();
                 let refined = hinge::refine(start, &vectors, &triplets, self.training.cancel)?;
                 Ok(spd::gram(&refined))
             }
             _ => Ok(spd::gram(&factor)),
         }
     }
+}
+
+impl Refinable<'_> {
+    /// The triplets of all anchors that have both positives and negatives.
+    fn triplets(&self) -> Vec<Triplets> {
+        let anchors = self.training.anchors().into_iter();
+        anchors
+            .map(|anchor| Triplets {
+                anchor: anchor.row,
+                near: anchor.positives.iter().map(|judged| judged.row).collect(),
+                far: anchor.negatives,
+            })
+            .filter(|t| !t.near.is_empty() && !t.far.is_empty())
+            .collect()
+    }
+}
+
+/// The median squared distance between anchors and their positives and negatives, of mapped
+/// vectors; `None` without triplets.
+fn median_distance(mapped: &Array2<f64>, triplets: &[Triplets]) -> Option<f64> {
+    let distance = |i: usize, j: usize| {
+        let difference = &mapped.row(i) - &mapped.row(j);
+        difference.mapv(|v| v * v).sum()
+    };
+    let mut distances: Vec<f64> = triplets
+        .iter()
+        .flat_map(|t| t.near.iter().chain(&t.far).map(|j| distance(t.anchor, *j)))
+        .collect();
+    distances.sort_unstable_by(f64::total_cmp);
+    distances.get(distances.len() / 2).copied()
 }

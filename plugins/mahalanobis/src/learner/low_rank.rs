@@ -1,10 +1,11 @@
 //! `low-rank`: the closed form inside a subspace, the identity outside.
 //!
 //! `P` spans the directions in which the collection's items vary most (its principal components;
-//! for a person's metric, those of what all others judged to be apart); inside, `A_P = (P S^ P')^-1
+//! for a person's metric, those of the pairs that all others judged dissimilar); inside, `A_P = (P
+//! S^ P')^-1
 //! #_t (P D^ P')` is scaled to the trace `k` of an identity, and `A = P' A_P P + (I - P'P)`. A fit
-//! costs an eigenproblem of `k` rows in place of `d`, and what has little variance, where `gmml`
-//! would rest on its prior alone, is left as the encoder gave it.
+//! takes an eigenproblem of `k` rows in place of `d`, and directions of little variance, in which
+//! `gmml` would rest on its prior alone, stay as the encoder gave them.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use super::gmml::PRIOR;
 use super::{Family, Learner, Training, Variant};
 use crate::spd::{self, GeneralizedEigen};
 
-/// Dimensions of the subspace at most.
+/// Largest dimension of the subspace.
 const MAX_RANK: usize = 128;
 
 /// The closed form over a subspace.
@@ -42,10 +43,10 @@ impl Learner for LowRank {
         PRIOR.similar
     }
 
-    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
-        let mut parameters = PRIOR.parameters();
-        parameters.insert("rank".into(), MAX_RANK as f64);
-        parameters
+    fn notes(&self, _: Variant) -> BTreeMap<String, f64> {
+        let mut notes = PRIOR.notes();
+        notes.insert("rank".into(), MAX_RANK as f64);
+        notes
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
@@ -65,6 +66,7 @@ impl Learner for LowRank {
     }
 }
 
+/// The geodesic inside the subspace, and the subspace.
 struct Inside {
     inside: GeneralizedEigen,
     /// `P`, orthonormal rows.

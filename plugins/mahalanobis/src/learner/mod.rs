@@ -1,9 +1,9 @@
-//! One learner a room, all behind [`Learner`].
+//! The learners, one module each, all behind [`Learner`].
 //!
 //! A learner is given [`Training`] data and finds a *family* of matrices, one for each of its
 //! variants; which variant is used, the cap on the condition number, the scale, the held-out test
-//! and the report are the same for all and decided elsewhere. To add one: write its room, and list
-//! it in [`ALL`].
+//! and the report are the same for all and decided elsewhere. To add one, write its
+//! module and list it in [`ALL`].
 
 mod anchors;
 mod automatic;
@@ -21,12 +21,12 @@ use std::fmt::Debug;
 use affinis::{LearnError, Sample};
 use ndarray::Array2;
 
-use crate::evidence::Evidence;
-use crate::folds::Folds;
+use crate::gate::Folds;
+use crate::judgements::Judgements;
 use crate::prior::Prior;
 use crate::scatter::Scatters;
 
-/// Every learner that can be asked for.
+/// All learners that a task can name.
 const ALL: [&dyn Learner; 6] = [
     &gmml::Gmml,
     &diagonal::Diagonal,
@@ -36,7 +36,7 @@ const ALL: [&dyn Learner; 6] = [
     &naive::Naive,
 ];
 
-/// Their names, in the same order.
+/// The names of [`ALL`], in the same order.
 pub(crate) const NAMES: &[&str] = &[
     "gmml",
     "diagonal",
@@ -46,7 +46,7 @@ pub(crate) const NAMES: &[&str] = &[
     "naive",
 ];
 
-/// The learner of a name, or what is taken when none is named.
+/// The learner of a name, or the automatic choice without a name.
 ///
 /// # Errors
 /// [`LearnError::UnknownLearner`].
@@ -61,10 +61,10 @@ pub(crate) fn named(name: Option<&str>) -> Result<&'static dyn Learner, LearnErr
     })
 }
 
-/// What a learner learns from.
+/// The training data of a learner.
 pub(crate) struct Training<'a> {
     /// All judgements of the task, those of the held-out fold included.
-    pub(crate) evidence: &'a Evidence<'a>,
+    pub(crate) judgements: &'a Judgements<'a>,
     /// The fold that must not be learned from.
     pub(crate) held_out: Option<(&'a Folds, usize)>,
     /// The scatters, without the held-out fold.
@@ -73,33 +73,39 @@ pub(crate) struct Training<'a> {
     pub(crate) sample: &'a Sample,
     /// Fixes random choices.
     pub(crate) seed: u64,
-    /// Whether to give up, asked between steps.
+    /// Polled between steps; `true` cancels the fit.
     pub(crate) cancel: &'a dyn Fn() -> bool,
 }
 
-/// A way to find a matrix.
+/// A method of finding a matrix.
 pub(crate) trait Learner: Debug + Send + Sync {
-    /// The name that a task asks for it by.
+    /// The name of the learner in a task.
     fn name(&self) -> &'static str;
 
-    /// What it can do in more than one way. The first variant is the default; another is taken only
-    /// when the held-out judgements say clearly that it is better.
+    /// The variants of the learner. The first is the default; another is taken only when it is
+    /// clearly better on held-out judgements.
     fn variants(&self) -> &'static [Variant];
 
     /// The weight of its prior, for the report.
     fn lambda(&self) -> f64;
 
-    /// Further parameters of a variant, for the report.
-    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64>;
+    /// The reason why its candidates never pass the gate, in a sentence; `None` for a learner that
+    /// is meant for use. Such a candidate is kept whole, never as an update of another metric.
+    fn refusal(&self) -> Option<&'static str> {
+        None
+    }
 
-    /// Learns.
+    /// Further notes on a variant, for the report.
+    fn notes(&self, variant: Variant) -> BTreeMap<String, f64>;
+
+    /// Learns a family of matrices from training data.
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError>;
 }
 
-/// One way in which a learner can be run.
+/// One of a learner's variants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Variant {
-    /// The learner that is named as the metric's maker.
+    /// The learner that the report names.
     pub(crate) learner: &'static str,
     /// Position on the geodesic between the two scatters.
     pub(crate) t: f64,
@@ -117,7 +123,8 @@ impl Variant {
     }
 }
 
-/// What a learner found: a symmetric positive definite matrix of any scale for each variant.
+/// The matrices that a learner found: a symmetric positive definite matrix of any scale for each
+/// variant.
 pub(crate) trait Family {
     /// The matrix of a variant.
     fn matrix(&self, variant: Variant) -> Result<Array2<f64>, LearnError>;

@@ -5,8 +5,13 @@
 //! = d v v'`, with `v` the eigenvector of the least eigenvalue of `S^ - D^`. Whatever the
 //! judgements, it measures along one direction and is blind to all others. Every sound objective
 //! bounds this: `gmml` by `tr(A^-1 D)` in place of `-tr(A D)`, `contrastive` and `hinge` by losses
-//! that let go of pairs that are right. The cap on the condition number, which lifts all other
-//! directions, is what makes its result a metric at all.
+//! that let go of pairs that are right.
+//!
+//! The metric that it gives is that rank-one metric up to the cap on the condition number: `A = c (d
+//! v v' + e I)`, with the least `e` for which the condition number is at most the cap, and `c` for
+//! the trace `d`. Without the cap it would be no metric at all. It is given for study, so the gate
+//! refuses it whatever the held-out judgements say, no shrunken metric is offered beside it, and it
+//! is never a low-rank update of another metric: only a refit with `force` promotes it.
 
 use std::collections::BTreeMap;
 
@@ -36,12 +41,19 @@ impl Learner for Naive {
         }
     }
 
+    fn refusal(&self) -> Option<&'static str> {
+        Some(
+            "the learner `naive` is for study only: its metric measures along one direction, so \
+             nothing but force promotes it",
+        )
+    }
+
     fn lambda(&self) -> f64 {
         PRIOR.similar
     }
 
-    fn parameters(&self, _: Variant) -> BTreeMap<String, f64> {
-        PRIOR.parameters()
+    fn notes(&self, _: Variant) -> BTreeMap<String, f64> {
+        PRIOR.notes()
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
@@ -52,7 +64,7 @@ impl Learner for Naive {
     }
 }
 
-/// `v'`.
+/// The direction `v'` (`1 x d`).
 struct RankOne(Array2<f64>);
 
 impl Family for RankOne {

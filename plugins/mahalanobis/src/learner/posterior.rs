@@ -1,9 +1,9 @@
-//! The posterior scatters: what was judged, with the collection's geometry as so many judgements
+//! The posterior scatters: the judgements, with the collection's geometry as so many judgements
 //! more.
 //!
 //! `S^ = (n_s tr(S) + l_s W) / (n_s + l_s)` and `D^ = (n_d tr(D) + l_d U) / (n_d + l_d)`, where
-//! `tr(M)` is `M` scaled to trace `d`. `U` in `D^` is the idea of debiased negatives (Chuang et
-//! al., 2020) in closed form: pairs nobody judged are nearly all dissimilar.
+//! `tr(M)` is `M` scaled to trace `d`. `U` in `D^` is the closed form's version of debiased
+//! negatives (Chuang et al., 2020): pairs that nobody judged are nearly all dissimilar.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use ndarray::Array2;
 
 use super::Training;
 
-/// How many judged pairs each prior matrix stands for.
+/// The numbers of judged pairs that the prior matrices stand for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PseudoCounts {
     pub(crate) similar: f64,
@@ -19,15 +19,15 @@ pub(crate) struct PseudoCounts {
 }
 
 impl PseudoCounts {
-    /// For the report.
-    pub(crate) fn parameters(self) -> BTreeMap<String, f64> {
+    /// The notes of the report on them.
+    pub(crate) fn notes(self) -> BTreeMap<String, f64> {
         BTreeMap::from([
             ("prior_dissimilar".into(), self.dissimilar),
             ("prior_similar".into(), self.similar),
         ])
     }
 
-    /// `(S^, D^)`.
+    /// The posterior scatters `(S^, D^)`, `d x d` each.
     pub(crate) fn posterior(self, training: &Training<'_>) -> (Array2<f64>, Array2<f64>) {
         (
             training

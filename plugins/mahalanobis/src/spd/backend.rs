@@ -1,9 +1,8 @@
-//! The two factorisations that everything rests on, Cholesky and the symmetric eigenproblem, by
-//! faer or by LAPACK.
+//! The two factorisations behind all algebra, Cholesky and the symmetric eigenproblem, by faer or
+//! by LAPACK.
 //!
-//! faer is pure Rust and was the faster of the two; LAPACK (through the system's `OpenBLAS`) comes
-//! with the feature `lapack` and is then what [`Default`] means. Both stay compiled, and the tests
-//! hold them to each other.
+//! faer is pure Rust and faster; LAPACK (through the system's `OpenBLAS`) comes with the feature
+//! `lapack` and then is the [`Default`]. Both are compiled, and the tests compare them.
 
 use affinis::LearnError;
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -30,17 +29,17 @@ pub(crate) trait Backend {
     fn eigenvalues(a: Array2<f64>) -> Result<Vec<f64>, LearnError>;
 }
 
-/// What the crate uses: LAPACK when the feature `lapack` is on, faer otherwise.
+/// The backend that the crate uses: LAPACK with the feature `lapack`, faer without.
 #[cfg(not(feature = "lapack"))]
 pub(crate) type Default = Faer;
 #[cfg(feature = "lapack")]
 pub(crate) type Default = super::lapack::Lapack;
 
-/// Pure Rust, one thread.
+/// The backend faer, on the calling thread.
 #[derive(Debug)]
 #[cfg_attr(
     all(feature = "lapack", not(test)),
-    allow(dead_code, reason = "tests hold it against LAPACK")
+    allow(dead_code, reason = "tests compare it with LAPACK")
 )]
 pub(crate) struct Faer;
 
@@ -84,7 +83,7 @@ impl Backend for Faer {
 
 #[cfg_attr(
     all(feature = "lapack", not(test)),
-    allow(dead_code, reason = "tests hold it against LAPACK")
+    allow(dead_code, reason = "tests compare it with LAPACK")
 )]
 fn faer_evd(a: &Array2<f64>, vectors: Option<&mut Array2<f64>>) -> Result<Vec<f64>, LearnError> {
     let d = a.nrows();

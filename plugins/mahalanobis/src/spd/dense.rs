@@ -2,8 +2,8 @@
 //! copies.
 //!
 //! A row-major matrix is the transpose of the column-major one in the same memory, and faer takes
-//! any strides, so all of this is a matter of views. Symmetric results are computed as one triangle
-//! and mirrored, which makes them symmetric to the bit.
+//! any strides, so all of these are views. Symmetric results are computed as one triangle and
+//! mirrored, which makes them symmetric to the bit.
 
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as matmul_structured};
 use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
@@ -14,7 +14,7 @@ use ndarray::{Array2, ArrayView2};
 /// in the background leaves the other cores to searches.
 const PAR: Par = Par::Seq;
 
-/// Which part of a factor may be other than zero; the rest is not read.
+/// The triangle of a factor that may be other than zero; the rest is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Full,
@@ -38,48 +38,80 @@ pub(crate) fn view(a: &Array2<f64>) -> MatRef<'_, f64> {
     MatRef::from_row_major_slice(a.as_slice().unwrap_or(&[]), rows, columns)
 }
 
-/// The same, to be written through.
+/// A mutable faer view of an array in standard layout.
 pub(crate) fn view_mut(a: &mut Array2<f64>) -> MatMut<'_, f64> {
     let (rows, columns) = a.dim();
     MatMut::from_row_major_slice_mut(a.as_slice_mut().unwrap_or(&mut []), rows, columns)
 }
 
-/// The product `x y` of factors of known shape; `x` is taken transposed when `transposed` says so.
-pub(crate) fn product(
-    (x, x_shape, transposed): (&Array2<f64>, Shape, bool),
-    (y, y_shape): (&Array2<f64>, Shape),
-) -> Array2<f64> {
-    let (lhs, structure) = oriented(x, x_shape, transposed);
-    let mut out = Array2::zeros((lhs.nrows(), y.ncols()));
+/// A factor of a product: a matrix of known shape, taken transposed or as it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Factor<'a> {
+    matrix: &'a Array2<f64>,
+    shape: Shape,
+    transposed: bool,
+}
+
+impl<'a> Factor<'a> {
+    pub(crate) fn new(matrix: &'a Array2<f64>, shape: Shape) -> Self {
+        Self {
+            matrix,
+            shape,
+            transposed: false,
+        }
+    }
+
+    pub(crate) fn transposed(matrix: &'a Array2<f64>, shape: Shape) -> Self {
+        Self {
+            matrix,
+            shape,
+            transposed: true,
+        }
+    }
+
+    /// The view of the factor, and the triangle of that view that is not zero.
+    fn view(self) -> (MatRef<'a, f64>, BlockStructure) {
+        let structure = BlockStructure::from(self.shape);
+        if self.transposed {
+            (view(self.matrix).transpose(), structure.transpose())
+        } else {
+            (view(self.matrix), structure)
+        }
+    }
+}
+
+/// The product `x y`.
+pub(crate) fn product(x: Factor<'_>, y: Factor<'_>) -> Array2<f64> {
+    let (lhs, structure) = x.view();
+    let (rhs, rhs_structure) = y.view();
+    let mut out = Array2::zeros((lhs.nrows(), rhs.ncols()));
     matmul_structured(
         view_mut(&mut out),
         BlockStructure::Rectangular,
         Accum::Replace,
         lhs,
         structure,
-        view(y),
-        y_shape.into(),
+        rhs,
+        rhs_structure,
         1.0,
         PAR,
     );
     out
 }
 
-/// `x y` (or `x' y`), known to be symmetric: half of it is computed, the other half mirrored.
-pub(crate) fn symmetric_product(
-    (x, x_shape, transposed): (&Array2<f64>, Shape, bool),
-    (y, y_shape): (&Array2<f64>, Shape),
-) -> Array2<f64> {
-    let (lhs, structure) = oriented(x, x_shape, transposed);
-    let mut out = Array2::zeros((lhs.nrows(), y.ncols()));
+/// The product `x y`, known to be symmetric: one triangle is computed and mirrored.
+pub(crate) fn symmetric_product(x: Factor<'_>, y: Factor<'_>) -> Array2<f64> {
+    let (lhs, structure) = x.view();
+    let (rhs, rhs_structure) = y.view();
+    let mut out = Array2::zeros((lhs.nrows(), rhs.ncols()));
     matmul_structured(
         view_mut(&mut out),
         BlockStructure::TriangularLower,
         Accum::Replace,
         lhs,
         structure,
-        view(y),
-        y_shape.into(),
+        rhs,
+        rhs_structure,
         1.0,
         PAR,
     );
@@ -106,8 +138,8 @@ pub(crate) fn add_gram(out: &mut Array2<f64>, z: ArrayView2<'_, f64>) {
     );
 }
 
-/// `z' z`, symmetric to the bit.
-pub(crate) fn gram(z: &Array2<f64>) -> Array2<f64> {
+/// The Gram matrix `z' z` (`d x d`) of `z` with `d` columns, symmetric to the bit.
+pub fn gram(z: &Array2<f64>) -> Array2<f64> {
     let mut out = Array2::zeros((z.ncols(), z.ncols()));
     add_gram(&mut out, z.view());
     mirror(&mut out);
@@ -138,13 +170,4 @@ pub(crate) fn solve_upper_right(r: &Array2<f64>, mut b: Array2<f64>) -> Array2<f
         PAR,
     );
     b
-}
-
-fn oriented(x: &Array2<f64>, shape: Shape, transposed: bool) -> (MatRef<'_, f64>, BlockStructure) {
-    let structure = BlockStructure::from(shape);
-    if transposed {
-        (view(x).transpose(), structure.transpose())
-    } else {
-        (view(x), structure)
-    }
 }

@@ -7,7 +7,7 @@ use ndarray_linalg::{Cholesky, EigValsh, Eigh, UPLO};
 
 use super::backend::{Backend, Eigen};
 
-/// The system's `OpenBLAS`.
+/// The backend LAPACK, by the system's `OpenBLAS`.
 #[derive(Debug)]
 pub(crate) struct Lapack;
 

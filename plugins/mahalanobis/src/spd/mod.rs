@@ -1,5 +1,5 @@
-//! Symmetric positive definite matrices: the weighted geometric mean, and what is read off a
-//! spectrum.
+//! Symmetric positive definite matrices: the weighted geometric mean, Cholesky factors, eigenvalues
+//! and eigenvectors.
 //!
 //! `X #_t Y = X^1/2 (X^-1/2 Y X^-1/2)^t X^1/2` is the point at `t` on the geodesic from `X` to `Y`
 //! (Bhatia, *Positive Definite Matrices*, 2007, chapter 6). It is computed as Iannazzo does (arXiv
@@ -18,10 +18,11 @@ use affinis::LearnError;
 use ndarray::{Array2, ArrayView2};
 
 use backend::Backend;
-use dense::Shape;
+use dense::{Factor, Shape};
 
 pub(crate) use backend::symmetrise;
-pub(crate) use dense::{add_gram, gram, mirror, solve_upper_right, solve_upper_rows};
+pub use dense::gram;
+pub(crate) use dense::{add_gram, mirror, solve_upper_right, solve_upper_rows};
 
 /// The geodesic between two symmetric positive definite matrices, factored once for every point on
 /// it.
@@ -61,7 +62,10 @@ impl GeneralizedEigen {
         // Z = R_far R_near^-1, Z'Z = V' diag(w) V, B = V R_near.
         let z = dense::solve_upper_right(&near, far);
         let (values, vectors) = F::eigen(dense::gram(&z))?;
-        let basis = dense::product((&vectors, Shape::Full, false), (&near, Shape::Upper));
+        let basis = dense::product(
+            Factor::new(&vectors, Shape::Full),
+            Factor::new(&near, Shape::Upper),
+        );
         Ok(Self {
             values: positive(values),
             basis,
@@ -87,17 +91,11 @@ impl GeneralizedEigen {
         check_ends(s, d)?;
         // R = L' is upper: L'dL = R (R d)' = R (d R').
         let r = factor::<F>(s, "the scatter of similar pairs")?;
-        let rd = dense::product(
-            (&r, Shape::Upper, false),
-            (&d.as_standard_layout().into_owned(), Shape::Full),
-        );
-        let inner = dense::symmetric_product(
-            (&r, Shape::Upper, false),
-            (
-                &rd.reversed_axes().as_standard_layout().into_owned(),
-                Shape::Full,
-            ),
-        );
+        let upper = Factor::new(&r, Shape::Upper);
+        let d = d.as_standard_layout().into_owned();
+        let rd = dense::product(upper, Factor::new(&d, Shape::Full));
+        let dr = rd.reversed_axes().as_standard_layout().into_owned();
+        let inner = dense::symmetric_product(upper, Factor::new(&dr, Shape::Full));
         let (values, vectors) = F::eigen(inner)?;
         if values
             .first()
@@ -130,8 +128,8 @@ impl GeneralizedEigen {
         factor
     }
 
-    /// The eigenvalues of `X^-1 Y`, ascending: by how much squared lengths grow from one end to the
-    /// other.
+    /// The eigenvalues of `X^-1 Y`, ascending: the factors by which squared lengths grow from one
+    /// end to the other.
     pub fn values(&self) -> Vec<f64> {
         if self.swapped {
             self.values.iter().rev().map(|w| 1.0 / w).collect()
@@ -141,7 +139,7 @@ impl GeneralizedEigen {
     }
 }
 
-/// `x #_t y`.
+/// The weighted geometric mean `x #_t y` (`d x d`).
 ///
 /// ```
 /// use affinis_mahalanobis::spd::geometric_mean;
@@ -204,16 +202,20 @@ pub(crate) fn eigenvectors(a: Array2<f64>) -> Result<Array2<f64>, LearnError> {
     Ok(backend::Default::eigen(a)?.1)
 }
 
-/// `R'R` of an upper triangular `R`, symmetric to the bit.
+/// The product `R'R` of an upper triangular `R` (`d x d`), symmetric to the bit.
 pub(crate) fn gram_of_upper(r: &Array2<f64>) -> Array2<f64> {
-    dense::symmetric_product((r, Shape::Upper, true), (r, Shape::Upper))
+    dense::symmetric_product(
+        Factor::transposed(r, Shape::Upper),
+        Factor::new(r, Shape::Upper),
+    )
 }
 
-/// `x R'` of an upper triangular `R`: the images of rows `x` (`n x d`).
-pub(crate) fn images(x: &Array2<f64>, r: &Array2<f64>) -> Array2<f64> {
+/// The rows `x` (`n x d`) mapped by an upper triangular `R`: `x R'`.
+pub(crate) fn mapped(x: &Array2<f64>, r: &Array2<f64>) -> Array2<f64> {
+    let lower = r.t().as_standard_layout().into_owned();
     dense::product(
-        (x, Shape::Full, false),
-        (&r.t().as_standard_layout().into_owned(), Shape::Lower),
+        Factor::new(x, Shape::Full),
+        Factor::new(&lower, Shape::Lower),
     )
 }
 
@@ -234,7 +236,7 @@ fn check_ends(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Result<(), Lear
     check_symmetric(y)
 }
 
-/// Refuses what is not square and symmetric to 1e-8 of its largest number.
+/// Refuses a matrix that is not square and symmetric to 1e-8 of its largest number.
 pub(crate) fn check_symmetric(a: ArrayView2<'_, f64>) -> Result<(), LearnError> {
     if a.nrows() != a.ncols() {
         return Err(LearnError::NotAMetric(format!(
@@ -263,8 +265,8 @@ fn pivot_ratio(r: &Array2<f64>) -> f64 {
     (greatest / least).powi(2)
 }
 
-/// Lifts eigenvalues that rounding has put at or below zero to the smallest one that the precision
-/// can tell from it.
+/// Eigenvalues with those that rounding has put at or below zero lifted to the smallest one that
+/// the precision can tell from zero.
 fn positive(mut values: Vec<f64>) -> Vec<f64> {
     let floor = values.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE) * f64::EPSILON;
     for w in &mut values {

@@ -22,7 +22,7 @@ fn spd(d: usize, condition: f64, seed: u64) -> Array2<f64> {
 fn orthogonal(d: usize, seed: u64) -> Array2<f64> {
     let mut state = seed;
     let mut a = Array2::from_shape_fn((d, d), |_| {
-        state = crate::evidence::mix(state);
+        state = crate::fingerprints::splitmix(state);
         state as f64 / u64::MAX as f64 - 0.5
     });
     symmetrise(&mut a);

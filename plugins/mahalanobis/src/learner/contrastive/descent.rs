@@ -6,27 +6,27 @@ use ndarray::{Array2, Axis, NdFloat, s};
 use super::batch::{Batch, Pool, Random};
 use super::objective::Objective;
 
-/// Anchors in a batch: a quarter of all, within these bounds.
-const BATCH: (usize, usize) = (32, 64);
-/// Steps at most, however much was judged.
+/// Bounds of the number of anchors in a batch, which is a quarter of all.
+const BATCH_ANCHORS: std::ops::RangeInclusive<usize> = 32..=64;
+/// Largest number of steps, however many judgements there are.
 const MAX_STEPS: usize = 2_000;
-/// Steps between two questions whether to go on.
-const POLL: usize = 10;
+/// Number of steps after which cancellation is polled.
+const STEPS_PER_POLL: usize = 10;
 
-/// How long and how fast it goes down.
+/// Length and rate of a descent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Course {
-    /// Steps at least.
+    /// Least number of steps.
     pub(crate) steps: usize,
-    /// How often each anchor is met at least.
+    /// Least number of passes over the anchors.
     pub(crate) passes: usize,
     pub(crate) rate: f64,
     /// The objective at the last step; its hardness grows from 0 in proportion to the steps done.
     pub(crate) objective: Objective,
 }
 
-/// Descends from the identity over maps of `coordinates` (`n x k`, a row for each of the pool's
-/// vectors).
+/// The map (`k x k`) that the descent reaches from the identity, for `coordinates` (`n x k`, a row
+/// for each of the pool's vectors).
 pub(crate) fn descend(
     pool: &Pool,
     coordinates: &Array2<f32>,
@@ -40,17 +40,17 @@ pub(crate) fn descend(
     let mut random = Random::new(seed);
     let mut order: Vec<usize> = Vec::new();
     let size = (pool.anchors() / 4)
-        .clamp(BATCH.0, BATCH.1)
+        .clamp(*BATCH_ANCHORS.start(), *BATCH_ANCHORS.end())
         .min(pool.anchors());
     let steps = course
         .steps
         .max(course.passes * pool.anchors() / size)
         .min(MAX_STEPS);
     for step in 0..steps {
-        if step % POLL == 0 && cancel() {
+        if step % STEPS_PER_POLL == 0 && cancel() {
             return Err(LearnError::Cancelled);
         }
-        // No anchor is met twice in a pass. The few that fill no batch at its end are passed over.
+        // No anchor is drawn twice in a pass. The few that fill no batch at its end are skipped.
         if order.len() < size {
             order = (0..pool.anchors()).collect();
             for i in (1..order.len()).rev() {
@@ -87,7 +87,7 @@ pub(crate) fn descend(
     Ok(map)
 }
 
-/// The mean loss of a batch under a map (`k x k`) of its rows `x`, and its gradient by the map.
+/// The mean loss of a batch under a map (`k x k`) of its rows `x`, and its gradient in the map.
 fn slope<T: NdFloat>(
     map: &Array2<T>,
     x: &Array2<T>,
@@ -142,7 +142,7 @@ fn slope<T: NdFloat>(
     gradient
         .slice_mut(s![batch.anchors.., ..])
         .assign(&similarities.t().dot(&anchors));
-    // Through the normalisation: what lies along the unit vector falls away.
+    // Through the normalisation, whose derivative along the unit vector is 0.
     for ((mut g, u), norm) in gradient.rows_mut().into_iter().zip(z.rows()).zip(norms) {
         let along = g.dot(&u);
         g.zip_mut_with(&u, |g, u| *g = (*g - along * *u) / norm);

@@ -1,11 +1,11 @@
 //! `contrastive`: the closed form refined by descent on a contrastive loss (`InfoNCE`, debiased,
 //! with hard negatives).
 //!
-//! The closed form sees second moments only: it cannot tell a pair that is hard to get right from
-//! one that already is. From `A0 = L0'L0`, found by `gmml`, the descent goes on over `L = M P L0`,
-//! where the rows of `P` span the directions in which the collection is widest under `A0`, and `M`
-//! starts from the identity. Similarities are cosines after the map. What lies outside of `P` gets
-//! the least weight that the cap on the condition number allows.
+//! The closed form knows second moments only: it cannot tell a pair that is ordered wrongly from
+//! one that is right already. From `A0 = L0'L0`, found by `gmml`, the descent goes on over `L = M P
+//! L0`, where the rows of `P` span the directions in which the collection is widest under `A0`, and
+//! `M` starts from the identity. Similarities are cosines after the map. Directions outside of `P`
+//! get the least weight that the cap on the condition number allows.
 
 mod batch;
 mod descent;
@@ -23,10 +23,11 @@ use batch::Pool;
 use descent::Course;
 use objective::Objective;
 
-/// Dimensions of the subspace at most: the rest of an embedding's variance is too small to move the
-/// cosine.
+/// Largest dimension of the subspace: the rest of an embedding's variance is too small to change
+/// cosines.
 const MAX_RANK: usize = 192;
 
+/// The course of the descent.
 const COURSE: Course = Course {
     steps: 60,
     passes: 20,
@@ -55,10 +56,10 @@ impl Learner for Contrastive {
         Gmml.lambda()
     }
 
-    fn parameters(&self, variant: Variant) -> BTreeMap<String, f64> {
-        let mut parameters = Gmml.parameters(variant);
+    fn notes(&self, variant: Variant) -> BTreeMap<String, f64> {
+        let mut notes = Gmml.notes(variant);
         if variant.refined {
-            parameters.extend([
+            notes.extend([
                 ("refining_hardness".into(), COURSE.objective.hardness),
                 (
                     "refining_positive_share".into(),
@@ -70,7 +71,7 @@ impl Learner for Contrastive {
                 ("refining_temperature".into(), COURSE.objective.temperature),
             ]);
         }
-        parameters
+        notes
     }
 
     fn fit<'a>(&self, training: &'a Training<'a>) -> Result<Box<dyn Family + 'a>, LearnError> {
@@ -81,14 +82,14 @@ impl Learner for Contrastive {
     }
 }
 
-/// The variant that is refined.
+/// The refined variant.
 pub(crate) const REFINED: Variant = Variant {
     learner: "contrastive",
     t: 0.6,
     refined: true,
 };
 
-/// The closed form at any `t`, and what refines it.
+/// The closed form at any `t`, with the training data that it is refined on.
 struct Refinable<'a> {
     start: GeneralizedEigen,
     training: &'a Training<'a>,
@@ -107,7 +108,7 @@ impl Family for Refinable<'_> {
     }
 }
 
-/// From `L0` to `L`.
+/// The factor `L` that the descent reaches from the closed form's factor `L0`.
 fn refine(
     factor: &Array2<f64>,
     pool: &Pool,

@@ -1,23 +1,22 @@
-//! What one anchor costs: the contrastive loss of its positive against its negatives, and the
-//! loss's gradient.
+//! The contrastive loss of one anchor's positive against its negatives, and the loss's gradient.
 //!
 //! With `r_i = e^{(s_i - s+) / T}` for the similarities `s_i` of `K` negatives and `s+` of the
 //! positive, the loss is `ln(1 + K g)`. `InfoNCE` (van den Oord et al., 2018) takes `g = mean_i
 //! r_i`. **Debiased** (Chuang et al., 2020), since a share `tau+` of unlabelled negatives is
 //! positive: `g = max{ (mean_i r_i - tau+) / (1 - tau+), e^{(s_min - s+) / T} }`, where `s_min` is
-//! the least value that a similarity can have: -1, for similarities here are cosines. **Hard
+//! the least value of a similarity: -1, for similarities here are cosines. **Hard
 //! negatives** (Robinson et al., 2021): the mean weighs negative `i` by `e^{beta s_i}`. `beta = 0`
 //! is the debiased loss, `tau+ = 0` too is `InfoNCE`.
 
-/// The least cosine.
-const LEAST: f64 = -1.0;
+/// The least value of a cosine.
+const MIN_COSINE: f64 = -1.0;
 
 /// The loss's constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Objective {
     /// `T`.
     pub(crate) temperature: f64,
-    /// `tau+`: the share of positives among what nobody judged; below 1.
+    /// `tau+`: the share of positives among unlabelled negatives; below 1.
     pub(crate) positive_share: f64,
     /// `beta`: how much harder negatives outweigh easier ones.
     pub(crate) hardness: f64,
@@ -42,7 +41,7 @@ impl Objective {
         }
         mean /= total;
         let debiased = (mean - tau) / (1.0 - tau);
-        let floor = ratio(LEAST);
+        let floor = ratio(MIN_COSINE);
         if debiased <= floor {
             let x = k * floor;
             negatives.fill(0.0);

@@ -1,0 +1,98 @@
+//! Simulated feedback on a corpus: the users, their judgements, and what is gained from them.
+
+use affinis::{Examples, Fitted, Incumbent, Metric};
+
+use affinis_testkit::Random;
+use affinis_testkit::simulation::Corpus;
+
+/// Number of answers that are shown and judged for each query.
+const SHOWN: usize = 10;
+/// Number of queries that gains are measured on.
+const UNSEEN: usize = 1000;
+
+/// A kind of simulated user.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum User {
+    /// R1: judges the ten answers shown, by the label.
+    Shown,
+    /// As [`User::Shown`], with a share of the judgements reversed.
+    Flipped(f64),
+    /// R2: judges random pairs of items, half of them of one label.
+    Pairs,
+    /// Judges the ten answers shown by the toss of a coin.
+    Coin,
+    /// Judges the ten answers shown by the reverse of the label.
+    Reversed,
+}
+
+/// One user's judgements, and the queries that their effect is measured on.
+pub(crate) struct Trial<'a> {
+    pub(crate) corpus: &'a Corpus,
+    pub(crate) examples: Examples,
+    pub(crate) unseen: Vec<usize>,
+    /// P@10 by label under Euclid.
+    pub(crate) before: f64,
+    pub(crate) seed: u64,
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(corpus: &'a Corpus, user: User, judgements: usize, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let (queries, unseen) = corpus.queries(judgements / SHOWN, UNSEEN, &mut random);
+        let mut chance = Random(seed + 1000);
+        let mut coin = |share: f64| (chance.next() as f64) < share * u64::MAX as f64;
+        let examples = match user {
+            User::Pairs => corpus.paired(judgements, &mut random),
+            User::Shown => corpus.judged(None, &queries, |q, i| corpus.same_label(q, i)),
+            User::Flipped(share) => corpus.judged(None, &queries, |q, i| {
+                corpus.same_label(q, i) != coin(share)
+            }),
+            User::Coin => corpus.judged(None, &queries, |_, _| coin(0.5)),
+            User::Reversed => corpus.judged(None, &queries, |q, i| !corpus.same_label(q, i)),
+        };
+        let before = corpus.precision(None, &unseen);
+        Self {
+            corpus,
+            examples,
+            unseen,
+            before,
+            seed,
+        }
+    }
+
+    pub(crate) fn fit(&self) -> Fitted {
+        self.corpus.fit(&self.examples, None, self.seed)
+    }
+
+    /// Gain in P@10 x 1000 of a metric over Euclid.
+    pub(crate) fn gain(&self, metric: &dyn Metric) -> f64 {
+        1e3 * (self.corpus.precision(Some(metric), &self.unseen) - self.before)
+    }
+}
+
+/// Rounds of a few queries each, answered under the metric promoted so far: the gain after each
+/// round, in P@10 x 1000.
+pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u64) -> Vec<f64> {
+    let each = judgements / SHOWN;
+    let (queries, unseen) = corpus.queries(rounds * each, UNSEEN, &mut Random(seed));
+    let before = corpus.precision(None, &unseen);
+    let mut active: Option<std::sync::Arc<dyn Metric>> = None;
+    let mut is_shrunken = false;
+    let mut given = Examples::default();
+    let mut gains = Vec::new();
+    for asked in queries.chunks(each) {
+        let judged = corpus.judged(active.as_deref(), asked, |q, i| corpus.same_label(q, i));
+        given.vectors = judged.vectors;
+        given.graded.extend(judged.graded);
+        let incumbent = active.as_deref().map(|metric| Incumbent {
+            metric,
+            shrunken: is_shrunken,
+        });
+        let fitted = corpus.fit(&given, incumbent, seed);
+        if let Some(passed) = fitted.passed() {
+            (active, is_shrunken) = (Some(passed.clone()), fitted.shrunken.is_some());
+        }
+        gains.push(1e3 * (corpus.precision(active.as_deref(), &unseen) - before));
+    }
+    gains
+}
