@@ -285,8 +285,8 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
         )?;
         let cpu = process_cpu();
         collection.optimize()?;
-        document["relink_cpu"] = (process_cpu() - cpu).into();
-        document["learned_relinked"] = under()?;
+        document["optimize_cpu"] = (process_cpu() - cpu).into();
+        document["learned_optimized"] = under()?;
     }
     if config.churn {
         document["churn"] = churn(config, base, queries, &collection)?;
@@ -375,7 +375,7 @@ fn learn(config: &Config, base: &[f32]) -> Result<Value, Failure> {
     )
 }
 
-/// A fifth of the items deleted, then added again, then relinked: recall at each step against a
+/// A fifth of the items deleted, then added again, then optimized: recall at each step against a
 /// scan.
 fn churn(
     config: &Config,
@@ -403,7 +403,7 @@ fn churn(
             "deleted": stats.deleted, "segments": stats.segments.len(), "visited": visited / (queries.len() / dim)}),
         )
     };
-    let mut steps = vec![step("linked")?];
+    let mut steps = vec![step("built")?];
     let gone: Vec<String> = (0..total)
         .filter(|i| i % 5 == 0)
         .map(|i| i.to_string())
@@ -425,7 +425,7 @@ fn churn(
     collection.settle()?;
     steps.push(step("added again")?);
     collection.optimize()?;
-    steps.push(step("relinked")?);
+    steps.push(step("optimized")?);
     Ok(steps.into())
 }
 
