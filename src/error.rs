@@ -1,12 +1,15 @@
-//! The error type of the crate, in three classes by who must act: the caller, the operator of the
-//! machine, or the developers of affinis.
+//! The error type of the crate. [`Error::kind`] classes its variants by what a caller can do.
+
+mod kind;
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use crate::encode::EncodeError;
-use crate::model::VersionId;
+use crate::model::{Distance, ItemError, JudgementError, JudgementId, MAX_DIM, VersionId};
 use crate::plugin::LearnError;
+
+pub use kind::ErrorKind;
 
 /// The result type of the crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -15,44 +18,54 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    // The caller's input.
+    // Vectors.
     /// A vector of another dimension than the collection's.
     #[error("{what} has {found} numbers, but the collection holds vectors of dimension {expected}")]
     Dimension {
-        /// Which vector.
+        /// The name of the vector in messages, such as `the query's vector`.
         what: String,
-        /// The collection's dimension.
+        /// Dimension of the collection.
         expected: usize,
-        /// The vector's.
+        /// Dimension of the vector.
         found: usize,
     },
-    /// NaN or an infinity.
+    /// A vector with NaN or an infinity.
     #[error("{what} has a number that is not finite at position {position}: {value}")]
     NotFinite {
-        /// Which vector.
+        /// The name of the vector in messages.
         what: String,
-        /// Where in it, from 0.
+        /// Position of the number in the vector, from 0.
         position: usize,
         /// The number.
         value: f32,
     },
-    /// A zero vector where only its direction counts.
+    /// A zero vector in a collection in which only directions count.
     #[error(
         "{what} is a zero vector, which has no direction; a cosine collection cannot hold or search it"
     )]
     ZeroVector {
-        /// Which vector.
+        /// The name of the vector in messages.
         what: String,
     },
-    /// An item that breaks a limit.
-    #[error("item {id:?} (number {index} of the input) cannot be stored: {reason}")]
+    /// A vector so long that its squared distances are not finite in `f32`.
+    #[error("{what} is too long ({norm:.3e}): its distances would overflow")]
+    VectorTooLong {
+        /// The name of the vector in messages.
+        what: String,
+        /// Euclidean norm of the vector.
+        norm: f64,
+    },
+
+    // Items, queries and judgements.
+    /// An item that breaks a limit; nothing of its batch was stored.
+    #[error("item {id:?} (number {index} of the input) cannot be stored: {source}")]
     InvalidItem {
-        /// Its position in the input, from 0.
+        /// Position of the item in the input, from 0.
         index: usize,
-        /// Its id, cut to a readable length.
+        /// Id of the item, cut to a readable length.
         id: String,
-        /// Which limit and how.
-        reason: String,
+        /// The limit that it breaks.
+        source: ItemError,
     },
     /// An id that occurs twice in one input.
     #[error(
@@ -63,15 +76,15 @@ pub enum Error {
         id: String,
         /// Position of its first item, from 0.
         first: usize,
-        /// Position of the second.
+        /// Position of its second item, from 0.
         second: usize,
     },
     /// Ids that the collection does not hold.
     #[error("collection {collection:?} has no item with the id {}", list(ids))]
     UnknownId {
-        /// The collection's name.
+        /// Name of the collection.
         collection: String,
-        /// The ids.
+        /// The ids that it does not hold.
         ids: Vec<String>,
     },
     /// A query that cannot be answered.
@@ -82,36 +95,135 @@ pub enum Error {
     InvalidFilter {
         /// Path into the filter, such as `year.$gte`.
         at: String,
-        /// What is wrong there.
+        /// The fault at that place.
         reason: String,
     },
-    /// A judgement that cannot be used; nothing of its batch was stored.
-    #[error("judgement number {index} cannot be stored: {reason}")]
+    /// A judgement that cannot be stored; nothing of its batch was stored.
+    #[error("judgement number {index} cannot be stored: {source}")]
     InvalidJudgement {
-        /// Its position in the input, from 0.
+        /// Position of the judgement in the input, from 0.
         index: usize,
-        /// Why.
-        reason: String,
+        /// The rule that it breaks.
+        source: JudgementError,
+    },
+
+    // Settings.
+    /// A name that no collection can have.
+    #[error("the collection's name {name:?} {fault}")]
+    InvalidName {
+        /// The name.
+        name: String,
+        /// The fault of the name, such as `is empty`.
+        fault: &'static str,
+    },
+    /// A setting outside its range.
+    #[error("{setting} is {value}; it must be {allowed}")]
+    InvalidSetting {
+        /// Name of the setting, such as `the dimension`.
+        setting: &'static str,
+        /// The value that was given.
+        value: String,
+        /// The range of the setting, such as `1 to 4096`.
+        allowed: String,
+    },
+    /// Two settings that exclude each other.
+    #[error("{first} excludes {second}: {reason}")]
+    ConflictingSettings {
+        /// One setting.
+        first: &'static str,
+        /// The other setting.
+        second: &'static str,
+        /// The reason why they exclude each other.
+        reason: &'static str,
+    },
+    /// A new collection with neither an encoder nor a dimension.
+    #[error("collection {name:?} needs an encoder or a dimension to be made")]
+    MissingDimension {
+        /// Name of the collection.
+        name: String,
+    },
+    /// An encoder and a dimension that differ.
+    #[error(
+        "the encoder {encoder} gives vectors of dimension {encoded}, not {given}; leave the dimension out"
+    )]
+    EncoderDimension {
+        /// Name of the encoder.
+        encoder: String,
+        /// Dimension of the encoder's vectors.
+        encoded: usize,
+        /// The dimension that was given.
+        given: usize,
+    },
+
+    // Metrics and trials.
+    /// A matrix of another shape than `dim x dim`.
+    #[error("the matrix is {rows} x {columns}, but a metric of this collection is {dim} x {dim}")]
+    MatrixShape {
+        /// Number of rows.
+        rows: usize,
+        /// Number of columns.
+        columns: usize,
+        /// Dimension of the collection.
+        dim: usize,
+    },
+    /// The matrix of a metric that has none.
+    #[error("version {version} is the built-in distance {distance:?}, which has no matrix", distance = distance.to_string())]
+    NoMatrix {
+        /// Number of the version.
+        version: VersionId,
+        /// The collection's built-in distance.
+        distance: Distance,
     },
     /// A version of a history that cannot be imported; nothing of the history was imported.
     #[error("metric version {version} cannot be restored: {reason}")]
     InvalidVersion {
-        /// Its number.
+        /// Number of the version.
         version: VersionId,
-        /// Why.
+        /// The fault of the version.
         reason: String,
+    },
+    /// A history whose next numbers are so large that a collection would run out of them.
+    #[error(
+        "the numbers of the next judgement ({next_judgement}) and version ({next_version}) leave no room for more"
+    )]
+    HistoryNumbers {
+        /// Number of the next judgement.
+        next_judgement: JudgementId,
+        /// Number of the next version.
+        next_version: VersionId,
+    },
+    /// A history for a collection that has one.
+    #[error(
+        "a history can be restored only where there is none: collection {collection:?} has judgements or metrics"
+    )]
+    HistoryExists {
+        /// Name of the collection.
+        collection: String,
     },
     /// A refit without judgements.
     #[error("there are no judgements to learn from{0}; give some with `Collection::judge` first")]
     NoJudgements(String),
+    /// A metadata field that does not tell items apart, so that no judgements follow from it.
+    #[error(
+        "the field {field:?} tells {groups} groups of items apart; it takes two, one of them with two items"
+    )]
+    TooFewGroups {
+        /// Path of the field.
+        field: String,
+        /// Number of groups of items with equal values.
+        groups: usize,
+    },
+    /// Texts of which no two can be halved, so that no judgements follow from them.
+    #[error("no two items have a text of four words, which could be halved")]
+    TextsTooShort,
     /// A metric version that does not exist.
     #[error(
         "collection {collection:?} has no metric version {version}; `Collection::metrics` lists what it has"
     )]
     UnknownVersion {
-        /// The collection's name.
+        /// Name of the collection.
         collection: String,
-        /// The number asked for.
+        /// The number that was given.
         version: VersionId,
     },
     /// A version that was withdrawn because it had learned from judgements since forgotten.
@@ -119,15 +231,37 @@ pub enum Error {
         "metric version {0} was withdrawn: it had learned from judgements that were forgotten since"
     )]
     WithdrawnVersion(VersionId),
+    /// One user's version where one of everybody's is needed: for a rollback or a trial.
+    #[error(
+        "version {version} is {user:?}'s own, so everybody can neither go back to it nor try it; promote it for them, or end their own metric"
+    )]
+    PersonalVersion {
+        /// Number of the version.
+        version: VersionId,
+        /// The user that it was learned for.
+        user: String,
+    },
     /// A rollback from version 0.
     #[error(
         "the active metric is version 0 (the built-in distance), which has no parent to go back to"
     )]
     NothingToRollBack,
-    /// A matrix that cannot be a metric of this collection, or another request that cannot be
-    /// fulfilled.
-    #[error("{0}")]
-    Invalid(String),
+    /// A trial of version 0.
+    #[error("version 0 is what metrics are compared with; name another one")]
+    BuiltInChallenger,
+    /// A trial of the active version.
+    #[error("version {0} is active already; there is nothing to try")]
+    AlreadyActive(VersionId),
+    /// A trial of a version that is being tried.
+    #[error(
+        "a trial of version {version} is running, with {contests} contests held; end it to begin another"
+    )]
+    TrialRunning {
+        /// Number of the challenger.
+        version: VersionId,
+        /// Number of contests held so far.
+        contests: usize,
+    },
 
     // Collections.
     /// A collection of this name exists.
@@ -136,9 +270,9 @@ pub enum Error {
     /// No collection of this name.
     #[error("the store has no collection {name:?}; it has {}", if known.is_empty() { "none yet, create one first".to_owned() } else { list(known) })]
     CollectionMissing {
-        /// The name asked for.
+        /// The name that was given.
         name: String,
-        /// Those there are.
+        /// Names of the collections that there are.
         known: Vec<String>,
     },
     /// A collection opened with other settings than it was created with.
@@ -146,13 +280,13 @@ pub enum Error {
         "collection {name:?} was made with {what} {made:?}, not {given:?}; open it without naming one, or make a new collection"
     )]
     SettingMismatch {
-        /// The collection's name.
+        /// Name of the collection.
         name: String,
-        /// Which setting.
+        /// Name of the setting.
         what: &'static str,
-        /// The collection's.
+        /// The collection's value.
         made: String,
-        /// The caller's.
+        /// The value that was given.
         given: String,
     },
     /// The encoder differs from the one that encoded the collection's items.
@@ -160,7 +294,7 @@ pub enum Error {
         "collection {name:?} was encoded by {made}, and this is {given}: their vectors cannot be compared; open it with its own encoder, or encode its texts into a new collection"
     )]
     EncoderMismatch {
-        /// The collection's name.
+        /// Name of the collection.
         name: String,
         /// Name and fingerprint of the collection's encoder.
         made: String,
@@ -170,10 +304,33 @@ pub enum Error {
     /// A text for a collection that has no encoder.
     #[error("collection {name:?} cannot encode a text: {reason}")]
     NoEncoder {
-        /// The collection's name.
+        /// Name of the collection.
         name: String,
-        /// Why there is none, and what to do.
+        /// The reason why it has none, and what to do.
         reason: String,
+    },
+
+    /// A collection that cannot be removed while there are handles to it.
+    #[error("collection {name:?} is in use; drop its handles first")]
+    InUse {
+        /// Name of the collection.
+        name: String,
+    },
+    /// A store that cannot be closed while there are other handles to it or to its collections.
+    #[error("the store cannot be closed yet: {}", still_open(collections, *stores))]
+    StillOpen {
+        /// Names of the collections that are in use, in order.
+        collections: Vec<String>,
+        /// Number of other handles to the store.
+        stores: usize,
+    },
+    /// A collection or store that has used up the numbers of one kind.
+    #[error("{part} is out of numbers for {what}; export and import what it holds")]
+    OutOfNumbers {
+        /// The collection or store.
+        part: String,
+        /// The kind of number, such as `judgements`.
+        what: &'static str,
     },
 
     // Plugins.
@@ -196,12 +353,21 @@ pub enum Error {
         /// The holder's process id, where it is known.
         pid: Option<u32>,
     },
+    /// The directory of a backup exists and is not empty.
+    #[error(
+        "{} is there already; name a directory that is empty or not there, so that no backup is overwritten",
+        .0.display()
+    )]
+    BackupExists(PathBuf),
+    /// A path for a backup that ends in no name, such as `..`.
+    #[error("a backup needs a directory's name, and {:?} has none", .0.display().to_string())]
+    NoDirectoryName(PathBuf),
     /// The directory holds something else, or nothing where a store was expected.
     #[error("{} is no affinis store: {reason}", path.display())]
     NotAStore {
         /// The directory.
         path: PathBuf,
-        /// What was found.
+        /// What the directory holds.
         reason: String,
     },
     /// A store or record that an earlier affinis wrote, in a format that this one does not read.
@@ -247,7 +413,7 @@ pub enum Error {
     /// The database failed to read or write.
     #[error("the database could not {action}: {source}")]
     Storage {
-        /// What it was asked to do, such as `commit a write`.
+        /// The operation, such as `commit a write`.
         action: &'static str,
         /// The database's own error.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -262,6 +428,36 @@ pub enum Error {
     /// The caller cancelled the operation.
     #[error("cancelled")]
     Cancelled,
+    /// A module refused what had been checked for it, which is a bug of affinis.
+    #[error("affinis has a bug: {source}; please report it")]
+    Internal {
+        /// The error of the module.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// The refusal of a dimension outside the limits.
+    pub(crate) fn dimension_limit(dim: usize) -> Self {
+        Self::InvalidSetting {
+            setting: "the dimension",
+            value: dim.to_string(),
+            allowed: format!("between 1 and {MAX_DIM}"),
+        }
+    }
+}
+
+/// The handles that keep a store open, for a message.
+fn still_open(collections: &[String], stores: usize) -> String {
+    let collections = (!collections.is_empty())
+        .then(|| format!("there are handles to the collections {}", list(collections)));
+    let stores = match stores {
+        0 => None,
+        1 => Some("there is another handle to the store".to_owned()),
+        n => Some(format!("there are {n} other handles to the store")),
+    };
+    let parts: Vec<String> = collections.into_iter().chain(stores).collect();
+    format!("{}; drop them first", parts.join(", and "))
 }
 
 /// The first few of a list of names, for messages.

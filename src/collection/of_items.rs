@@ -3,7 +3,7 @@
 use super::Collection;
 use crate::error::Result;
 use crate::items::{Added, Stats};
-use crate::model::Item;
+use crate::model::{Item, ItemError};
 
 impl Collection {
     /// Adds items, replacing those whose ids exist. All or none are stored, durably, before it
@@ -32,8 +32,8 @@ impl Collection {
     /// yet is not encoded for it.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) with what is wrong with the item.
-    pub fn check(&self, item: &Item) -> Result<()> {
+    /// [`ItemError`], the rule that the item breaks.
+    pub fn check(&self, item: &Item) -> Result<(), ItemError> {
         self.inner.items.check(item)
     }
 

@@ -1,9 +1,11 @@
 //! What a handle does with judgements, refits and versions.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView2};
 
 use super::Collection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::learning::{
     DiffNeighbours, Drift, EvalQuery, Evaluation, Explain, Forget, Forgotten, History, Interleaved,
     Refit, RefitReport, StartTrial, Trial, Weak,
@@ -32,7 +34,7 @@ impl Collection {
     /// the encoder.
     ///
     /// # Errors
-    /// [`Error::InvalidJudgement`](crate::Error::InvalidJudgement) with its position for a grade,
+    /// [`Error::InvalidJudgement`] with its position for a grade,
     /// weight, user, vector or id that cannot be; encoder and storage errors.
     pub fn judge_all(
         &self,
@@ -48,8 +50,9 @@ impl Collection {
     /// The same seed on the same collection makes the same ones. Gives their numbers.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when the field does not tell at least two groups
-    /// apart, one of them of two items, or no text has four words; storage and encoder errors.
+    /// [`Error::TooFewGroups`] when the field does not tell at least two groups apart, one of them
+    /// of two items; [`Error::TextsTooShort`] when no two texts have four words; storage and encoder
+    /// errors.
     pub fn judge_weakly(&self, from: &Weak, count: usize, seed: u64) -> Result<Vec<JudgementId>> {
         let items = &self.inner.items;
         let ids = items.live_ids()?.into_iter().map(|(_, id)| id).collect();
@@ -93,7 +96,7 @@ impl Collection {
 
     /// The outcome of the last refit in the background; `None` where none has ended. See
     /// [`CollectionBuilder::refit_after`](crate::CollectionBuilder::refit_after).
-    pub fn background_refit(&self) -> Option<std::result::Result<RefitReport, String>> {
+    pub fn background_refit(&self) -> Option<Result<RefitReport, Arc<Error>>> {
         self.inner.learning.background_refit()
     }
 
@@ -108,7 +111,7 @@ impl Collection {
     /// One version.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion).
+    /// [`Error::UnknownVersion`].
     pub fn metric(&self, version: VersionId) -> Result<Version> {
         self.inner.learning.metric(version)
     }
@@ -123,9 +126,9 @@ impl Collection {
     /// when everybody's metric changes.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
-    /// [`Error::WithdrawnVersion`](crate::Error::WithdrawnVersion), or
-    /// [`Error::NoPlugin`](crate::Error::NoPlugin) when nobody can read it.
+    /// [`Error::UnknownVersion`],
+    /// [`Error::WithdrawnVersion`], or
+    /// [`Error::NoPlugin`] when nobody can read it.
     pub fn promote(&self, version: VersionId) -> Result<()> {
         self.inner.learning.promote(version)
     }
@@ -134,9 +137,8 @@ impl Collection {
     /// version that is active now.
     ///
     /// # Errors
-    /// [`Error::NothingToRollBack`](crate::Error::NothingToRollBack) at version 0,
-    /// [`Error::Invalid`](crate::Error::Invalid) for a user's own version, and those of
-    /// [`Self::promote`].
+    /// [`Error::NothingToRollBack`] at version 0; [`Error::PersonalVersion`] for a user's own
+    /// version; those of [`Self::promote`].
     pub fn rollback(&self, version: Option<VersionId>) -> Result<VersionId> {
         self.inner.learning.rollback(version)
     }
@@ -152,8 +154,8 @@ impl Collection {
     /// How version `b` differs from version `a`.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
-    /// [`Error::NoPlugin`](crate::Error::NoPlugin), or when either has no matrix (the dot product).
+    /// [`Error::UnknownVersion`],
+    /// [`Error::NoPlugin`], or when either has no matrix (the dot product).
     pub fn diff(&self, a: VersionId, b: VersionId) -> Result<Comparison> {
         self.inner.learning.diff(a, b)
     }
@@ -167,9 +169,7 @@ impl Collection {
     /// The matrix `A` of a version, `d x d`, symmetric.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
-    /// [`Error::NoPlugin`](crate::Error::NoPlugin), or [`Error::Invalid`](crate::Error::Invalid)
-    /// for the dot product, which has none.
+    /// [`Error::UnknownVersion`]; [`Error::NoPlugin`]; [`Error::NoMatrix`] for the dot product.
     pub fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
         self.inner.learning.metric_matrix(version)
     }
@@ -178,9 +178,9 @@ impl Collection {
     /// is promoted. Gives its number.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) for another shape than `d x d`;
-    /// [`Error::Learn`](crate::Error::Learn) when it is not symmetric positive definite;
-    /// [`Error::NoPlugin`](crate::Error::NoPlugin) without a plugin to keep it.
+    /// [`Error::MatrixShape`] for another shape than `d x d`;
+    /// [`Error::Learn`] when it is not symmetric positive definite;
+    /// [`Error::NoPlugin`] without a plugin to keep it.
     pub fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<VersionId> {
         self.inner.learning.import_metric(matrix)
     }
@@ -210,7 +210,7 @@ impl Collection {
     /// answered alike as long as the collection stays as it is.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when no trial is running or `k` is out of
+    /// [`Error::InvalidQuery`] when no trial is running or `k` is out of
     /// range; those of a search.
     pub fn interleave(
         &self,
@@ -260,8 +260,8 @@ impl Collection {
     /// answers.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) for `k` out of range or a query without
-    /// relevant items; [`Error::UnknownId`](crate::Error::UnknownId) for relevant items that are
+    /// [`Error::InvalidQuery`] for `k` out of range or a query without
+    /// relevant items; [`Error::UnknownId`] for relevant items that are
     /// not there; and those of a search.
     pub fn evaluate(
         &self,
@@ -295,10 +295,10 @@ impl Collection {
     /// speak of items that are not there (they were deleted since).
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when this collection has judgements or versions of
-    /// its own, or when the history contradicts itself;
-    /// [`Error::InvalidVersion`](crate::Error::InvalidVersion) for a version that cannot be, or
-    /// that no plugin here can read; [`Error::InvalidJudgement`](crate::Error::InvalidJudgement).
+    /// [`Error::HistoryExists`] when this collection has judgements or versions;
+    /// [`Error::HistoryNumbers`] when the history's next numbers are too large;
+    /// [`Error::InvalidVersion`] for a version that cannot be, or
+    /// that no plugin here can read; [`Error::InvalidJudgement`].
     pub fn restore(&self, history: &History) -> Result<()> {
         self.inner.learning.restore(history)
     }

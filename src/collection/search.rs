@@ -23,8 +23,8 @@ pub struct Search<Q = Query> {
     filter: Option<Filter>,
     metric: MetricChoice,
     user: Option<String>,
-    with_text: bool,
-    with_meta: bool,
+    include_text: bool,
+    include_meta: bool,
     cancel: Option<Cancel>,
 }
 
@@ -89,8 +89,8 @@ impl Collection {
             filter: None,
             metric: MetricChoice::Active,
             user: None,
-            with_text: false,
-            with_meta: false,
+            include_text: false,
+            include_meta: false,
             cancel: None,
         }
     }
@@ -134,14 +134,14 @@ impl<Q> Search<Q> {
     }
 
     /// Reads the hits' texts.
-    pub fn with_text(mut self) -> Self {
-        self.with_text = true;
+    pub fn include_text(mut self) -> Self {
+        self.include_text = true;
         self
     }
 
     /// Reads the hits' metadata.
-    pub fn with_meta(mut self) -> Self {
-        self.with_meta = true;
+    pub fn include_meta(mut self) -> Self {
+        self.include_meta = true;
         self
     }
 
@@ -195,8 +195,8 @@ impl<Q> Search<Q> {
             recall: self.recall,
             matching: prepared.matching.as_ref(),
             own,
-            with_text: self.with_text,
-            with_meta: self.with_meta,
+            include_text: self.include_text,
+            include_meta: self.include_meta,
             cancel: cancel.map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync)),
         };
         self.collection

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{EncoderInfo, Items};
-use crate::encode::{self, Encoded, Encoder};
+use crate::encode::{self, EncodeError, Encoded, Encoder};
 use crate::error::{Error, Result};
 
 impl Items {
-    /// Takes an encoder that a program gave (and that was checked) if there is none yet.
+    /// Sets the encoder, which was checked, if there is none yet.
     pub(crate) fn offer_encoder(&self, encoder: Option<Arc<dyn Encoder>>) {
         if let Some(encoder) = encoder {
             let _ = self.encoder.set(encoder);
@@ -40,17 +40,18 @@ impl Items {
         Ok(&**self.encoder.get_or_init(|| encoder))
     }
 
-    /// Encodes texts, and sees that each got a vector.
+    /// Encodes texts, and checks that each has a vector.
     pub(crate) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
         let encoder = self.encoder()?;
         let encoded = encoder.encode(texts)?;
         let (rows, notes) = (encoded.vectors.nrows(), encoded.truncated.len());
         if rows != texts.len() || notes != texts.len() {
-            return Err(Error::Invalid(format!(
-                "the encoder {} gave {rows} vectors and {notes} notes of truncation for {} texts",
-                encoder.name(),
-                texts.len()
-            )));
+            return Err(Error::Encode(EncodeError::Rows {
+                encoder: encoder.name().to_owned(),
+                texts: texts.len(),
+                rows,
+                notes,
+            }));
         }
         Ok(encoded)
     }

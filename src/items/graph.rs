@@ -16,8 +16,7 @@ use crate::index::{
     self, Config, Curve, Expected, Index, IndexError, RowFormat, Section, SegmentRecord, Segments,
     Versioned,
 };
-use crate::model::Distance;
-use crate::model::prepare;
+use crate::model::{Distance, VectorRules};
 use crate::storage::{Manifest, Precision, SegmentFile, SegmentFiles, Stamp, Tables};
 
 /// The parts of the index that are stored.
@@ -237,15 +236,10 @@ pub(super) struct Opened {
 }
 
 /// Opens the index: from segment files where they can be used, otherwise from the records.
-pub(super) fn open(
-    tables: &Arc<Tables>,
-    dim: usize,
-    distance: Distance,
-    base: &Versioned,
-) -> Result<Opened> {
+pub(super) fn open(tables: &Arc<Tables>, rules: VectorRules, base: &Versioned) -> Result<Opened> {
     match tables.segment_files().and_then(|files| {
         files
-            .map(|files| map(tables, files, dim, distance, base))
+            .map(|files| map(tables, files, rules, base))
             .transpose()
     }) {
         Ok(Some(opened)) => return Ok(opened),
@@ -256,15 +250,14 @@ pub(super) fn open(
             tables.drop_segment_files()?;
         }
     }
-    restore(tables, dim, distance, base)
+    restore(tables, rules, base)
 }
 
 /// Opens the index from segment files.
 fn map(
     tables: &Arc<Tables>,
     files: SegmentFiles,
-    dim: usize,
-    distance: Distance,
+    rules: VectorRules,
     base: &Versioned,
 ) -> Result<Opened> {
     let SegmentFiles {
@@ -325,10 +318,10 @@ fn map(
     );
     let items = fresh
         .into_iter()
-        .map(|(slot, vector)| (slot, prepare(distance, vector)));
+        .map(|(slot, vector)| (slot, rules.prepare(vector)));
     let index = Index::open(
-        dim,
-        graph.config(distance, base),
+        rules.dim,
+        graph.config(rules.distance, base),
         &segments,
         tables.next_slot()?,
         &removed,
@@ -360,8 +353,7 @@ fn calibrations(tables: &Tables) -> Result<BTreeMap<u32, Curve>> {
 /// The damaged segment files of a collection, each with the damage.
 pub(super) fn check_segment_files(
     tables: &Tables,
-    dim: usize,
-    distance: Distance,
+    rules: VectorRules,
     next_slot: u32,
 ) -> Vec<(String, String)> {
     let files = match tables.segment_files() {
@@ -369,9 +361,9 @@ pub(super) fn check_segment_files(
         Ok(Some(files)) => files,
         Err(error) => return vec![("the segment files".to_owned(), error.to_string())],
     };
-    let format = row_format(tables.precision, distance);
+    let format = row_format(tables.precision, rules.distance);
     let expected = Expected {
-        dim,
+        dim: rules.dim,
         next_slot,
         format: format.as_ref(),
     };
@@ -385,7 +377,7 @@ pub(super) fn check_segment_files(
                 .vector(slot)
                 .ok()
                 .flatten()
-                .map(|vector| prepare(distance, vector))
+                .map(|vector| rules.prepare(vector))
         };
         if let Err(error) = index::check_segment_file(id, &for_index(file), expected, vector) {
             wrong.push((format!("the file of segment {id}"), error.to_string()));
@@ -402,16 +394,15 @@ struct Live {
 }
 
 /// Reads the live items, each of which must have a vector.
-fn live(tables: &Tables, distance: Distance) -> Result<Live> {
+fn live(tables: &Tables, rules: VectorRules) -> Result<Live> {
     let ids = || {
         tables
             .ids()
             .map(|entry| entry.map(|(id, slot)| (slot, id)))
             .collect::<Result<Vec<_>>>()
     };
-    let prepared = |entry: Result<(u32, Vec<f32>)>| {
-        entry.map(|(slot, vector)| (slot, prepare(distance, vector)))
-    };
+    let prepared =
+        |entry: Result<(u32, Vec<f32>)>| entry.map(|(slot, vector)| (slot, rules.prepare(vector)));
     let vectors = || tables.vectors().map(prepared).collect::<Result<Vec<_>>>();
     let (ids, vectors) = rayon::join(ids, vectors);
     let (mut ids, mut vectors) = (ids?, vectors?);
@@ -433,13 +424,8 @@ fn no_vector(slot: u32, id: &str) -> Error {
 
 /// Opens the index from the records. Items that no stored graph covers are built into a segment in
 /// the background.
-fn restore(
-    tables: &Arc<Tables>,
-    dim: usize,
-    distance: Distance,
-    base: &Versioned,
-) -> Result<Opened> {
-    let live = live(tables, distance)?;
+fn restore(tables: &Arc<Tables>, rules: VectorRules, base: &Versioned) -> Result<Opened> {
+    let live = live(tables, rules)?;
     let ids = Ids::default();
     for (slot, id) in &live.ids {
         ids.set(*slot, id);
@@ -459,8 +445,8 @@ fn restore(
     };
     let graph = SavedGraph::new(tables, &ids, saved);
     let restored = Index::restore(
-        dim,
-        graph.config(distance, base),
+        rules.dim,
+        graph.config(rules.distance, base),
         &records,
         tables.next_slot()?,
         live.vectors,
@@ -547,6 +533,8 @@ pub(super) fn from_index(error: IndexError) -> Error {
             reason: "a checksum does not fit; open the store again: the file is made anew from the database"
                 .to_owned(),
         },
-        error => Error::Invalid(error.to_string()),
+        error => Error::Internal {
+            source: Box::new(error),
+        },
     }
 }

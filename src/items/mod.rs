@@ -34,7 +34,7 @@ pub use info::{CollectionInfo, EncoderInfo};
 pub(crate) use ledger::SledLedger;
 pub(crate) use metadata::Matching;
 pub(crate) use search::SearchRequest;
-pub use stats::{SegmentStats, Stats};
+pub use stats::{CalibrationPoint, SegmentStats, Stats};
 pub use verify::Problem;
 pub(crate) use verify::{check, problems};
 pub use write::Added;
@@ -81,8 +81,7 @@ impl Items {
             version: 0,
             metric: info.distance.metric(info.dim),
         };
-        let graph::Opened { ids, graph, index } =
-            graph::open(&tables, info.dim, info.distance, &base)?;
+        let graph::Opened { ids, graph, index } = graph::open(&tables, rules, &base)?;
         Ok(Arc::new(Self {
             name: name.to_owned(),
             rules,

@@ -17,8 +17,8 @@ pub(crate) struct SearchRequest<'a> {
     pub(crate) matching: Option<&'a Matching>,
     /// The id of an item that is left out, since it is the query itself.
     pub(crate) own: Option<&'a str>,
-    pub(crate) with_text: bool,
-    pub(crate) with_meta: bool,
+    pub(crate) include_text: bool,
+    pub(crate) include_meta: bool,
     pub(crate) cancel: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
@@ -59,7 +59,7 @@ impl Items {
             complete: found.complete,
         };
         let mut hits = self.name_hits(metric, &found, request.own, request.k);
-        if request.with_text || request.with_meta {
+        if request.include_text || request.include_meta {
             for named in &mut hits {
                 self.fill_hit(named, &request)?;
             }
@@ -77,10 +77,10 @@ impl Items {
         let Some(record) = self.steady(|| self.record_of(&hit.id, *slot))? else {
             return Ok(());
         };
-        if request.with_meta {
+        if request.include_meta {
             hit.meta = Some(parse_meta(&record.meta, *slot)?);
         }
-        if request.with_text {
+        if request.include_text {
             hit.text = record.text;
         }
         Ok(())

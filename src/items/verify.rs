@@ -9,7 +9,7 @@ use super::{CollectionInfo, Items};
 use crate::error::{Error, Result};
 use crate::index::SegmentRecord;
 use crate::learning::{Plugins, base_of, damaged, decode_metric};
-use crate::model::{LoggedQuery, VersionId, VersionRecord};
+use crate::model::{LoggedQuery, VectorRules, VersionId, VersionRecord};
 use crate::plugin::Metric;
 use crate::storage::{Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Tables};
 
@@ -43,7 +43,10 @@ pub(crate) fn check(
         segment: &check_segment,
         query_hash: &LoggedQuery::hash,
         segment_files: &|next_slot| match &info {
-            Ok(info) => check_segment_files(tables, dim, info.distance, next_slot),
+            Ok(info) => {
+                let distance = info.distance;
+                check_segment_files(tables, VectorRules { dim, distance }, next_slot)
+            }
             Err(_) => Vec::new(),
         },
     });

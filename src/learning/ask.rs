@@ -520,9 +520,11 @@ pub(super) fn check(n: usize) -> Result<()> {
     if (2..=MAX_QUESTIONS).contains(&n) {
         return Ok(());
     }
-    Err(Error::Invalid(format!(
-        "{n} judgements cannot be asked for; ask for 2 to {MAX_QUESTIONS}"
-    )))
+    Err(Error::InvalidSetting {
+        setting: "the number of judgements asked for",
+        value: n.to_string(),
+        allowed: format!("2 to {MAX_QUESTIONS}"),
+    })
 }
 
 #[cfg(test)]

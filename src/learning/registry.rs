@@ -115,7 +115,7 @@ impl Learning {
 
     fn built_in_version(&self) -> Version {
         let active = self.registry.is_active(VersionId::BUILT_IN, None);
-        Version::built_in(self.rules.distance.name(), active)
+        Version::built_in(self.rules.distance, active)
     }
 
     fn read_version(&self, version: VersionId, record: VersionRecord) -> Version {
@@ -147,10 +147,7 @@ impl Learning {
         let to = match (version, self.active(None)) {
             (Some(version), _) => {
                 if let Some(user) = self.metric(version)?.user {
-                    return Err(Error::Invalid(format!(
-                        "version {version} is {user:?}'s own, and everybody cannot go back to it; \
-                         promote it for them, or end their own metric"
-                    )));
+                    return Err(Error::PersonalVersion { version, user });
                 }
                 version
             }
@@ -184,12 +181,13 @@ impl Learning {
 
     /// The matrix of a version.
     pub(crate) fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
-        self.load(version)?.metric.matrix().ok_or_else(|| {
-            Error::Invalid(format!(
-                "version {version} is the built-in distance {:?}, which has no matrix",
-                self.rules.distance.name()
-            ))
-        })
+        self.load(version)?
+            .metric
+            .matrix()
+            .ok_or_else(|| Error::NoMatrix {
+                version,
+                distance: self.rules.distance,
+            })
     }
 
     /// Stores a matrix as a new version, which is not active.
@@ -197,9 +195,7 @@ impl Learning {
         let dim = self.rules.dim;
         if matrix.dim() != (dim, dim) {
             let (rows, columns) = matrix.dim();
-            return Err(Error::Invalid(format!(
-                "the matrix is {rows} x {columns}, but a metric of this collection is {dim} x {dim}"
-            )));
+            return Err(Error::MatrixShape { rows, columns, dim });
         }
         let plugin = self.plugin_for(None)?;
         let metric = plugin.from_matrix(matrix)?;
@@ -222,11 +218,9 @@ impl Learning {
         metric: Arc<dyn Metric>,
     ) -> Result<Versioned> {
         let version = self.ledger.next_ids()?.version;
-        let next = version.next().ok_or_else(|| {
-            Error::Invalid(format!(
-                "collection {:?} is out of numbers for versions",
-                self.name
-            ))
+        let next = version.next().ok_or_else(|| Error::OutOfNumbers {
+            part: format!("collection {:?}", self.name),
+            what: "versions",
         })?;
         changes.put_version(version, record);
         changes.metrics.push((version, metric.encode()));

@@ -105,9 +105,9 @@ pub struct Hit {
     pub score: f32,
     /// From 1.
     pub rank: usize,
-    /// The item's text, when [`Search::with_text`](crate::Search::with_text) asked for it.
+    /// The item's text, when [`Search::include_text`](crate::Search::include_text) asked for it.
     pub text: Option<String>,
-    /// The item's metadata, when [`Search::with_meta`](crate::Search::with_meta) asked for it.
+    /// The item's metadata, when [`Search::include_meta`](crate::Search::include_meta) asked for it.
     pub meta: Option<Value>,
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::time;
-use super::{JudgementId, VersionId};
+use super::{Distance, JudgementId, VersionError, VersionId};
 use crate::plugin::{FitReport, Gate, HeldOut, Metric, PairCounts};
 
 /// One version of a collection's metric. Version 0 is the built-in distance.
@@ -286,10 +286,10 @@ impl Version {
     }
 
     /// Version 0, named for the built-in distance.
-    pub(crate) fn built_in(distance: &str, active: bool) -> Self {
+    pub(crate) fn built_in(distance: Distance, active: bool) -> Self {
         Self {
             active,
-            ..Self::new(VersionId::BUILT_IN, "", distance)
+            ..Self::new(VersionId::BUILT_IN, "", distance.to_string())
         }
     }
 
@@ -335,11 +335,9 @@ impl Version {
 }
 
 impl VersionRecord {
-    /// The record of a version that another store exported. The reason of a refusal is in words.
-    pub(crate) fn imported(version: &Version) -> Result<Self, String> {
-        let created = version
-            .created
-            .ok_or_else(|| "the time of its making is missing".to_owned())?;
+    /// The record of a version that another store exported.
+    pub(crate) fn imported(version: &Version) -> Result<Self, VersionError> {
+        let created = version.created.ok_or(VersionError::NoTime)?;
         let settings = version.settings.clone();
         let optional = [
             version.shrinkage,
@@ -353,7 +351,7 @@ impl VersionRecord {
             .chain(optional.iter().flatten())
             .chain(version.notes.values());
         if all.any(|number| !number.is_finite()) {
-            return Err("it has a number that is not finite".to_owned());
+            return Err(VersionError::NotFinite);
         }
         Ok(Self {
             lineage: Lineage {

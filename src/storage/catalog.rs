@@ -263,7 +263,10 @@ impl Database {
         let next = record
             .number
             .checked_add(1)
-            .ok_or_else(|| Error::Invalid("the store is out of numbers".into()))?;
+            .ok_or_else(|| Error::OutOfNumbers {
+                part: "the store".to_owned(),
+                what: "collections",
+            })?;
         let mut batch = Batch::default();
         batch.insert(NEXT, &next.to_le_bytes());
         batch.insert(entry(GONE, &record.number.to_string()), &[]);

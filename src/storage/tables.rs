@@ -95,7 +95,7 @@ impl Tables {
     /// Opens the tables of a collection.
     pub(crate) fn open(database: Arc<Database>, record: &CollectionRecord) -> Result<Self> {
         let trees = Self::open_trees(&database, record.number)?;
-        let precision = Precision::from_name(&record.precision).ok_or_else(|| {
+        let precision = record.precision.parse::<Precision>().map_err(|_| {
             damaged(
                 "the collection's settings",
                 format!("no precision {:?}", record.precision),

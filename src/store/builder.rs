@@ -1,6 +1,7 @@
 //! Making and opening collections.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::Store;
@@ -126,8 +127,8 @@ impl CollectionBuilder {
     /// Makes it.
     ///
     /// # Errors
-    /// [`Error::CollectionExists`]; [`Error::Invalid`] for a bad name, dimension or share of a
-    /// user; or when it cannot be stored.
+    /// [`Error::CollectionExists`]; [`Error::InvalidName`]; [`Error::MissingDimension`],
+    /// [`Error::EncoderDimension`] or [`Error::InvalidSetting`] for its settings; storage errors.
     pub fn create(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
@@ -196,26 +197,21 @@ impl CollectionBuilder {
         check_name(&self.name)?;
         let dim = match (&self.encoder, self.dim) {
             (Some(encoder), Some(dim)) if encoder.dim() != dim => {
-                return Err(Error::Invalid(format!(
-                    "the encoder {} gives vectors of dimension {}, not {dim}; leave the dimension out",
-                    encoder.name(),
-                    encoder.dim()
-                )));
+                return Err(Error::EncoderDimension {
+                    encoder: encoder.name().to_owned(),
+                    encoded: encoder.dim(),
+                    given: dim,
+                });
             }
             (Some(encoder), _) => encoder.dim(),
             (None, Some(dim)) => dim,
             (None, None) => {
-                return Err(Error::Invalid(format!(
-                    "collection {:?} needs an encoder or a dimension to be made",
-                    self.name
-                )));
+                return Err(Error::MissingDimension { name: self.name });
             }
         };
         self.user_share.map_or(Ok(()), check_user_share)?;
         if !(1..=MAX_DIM).contains(&dim) {
-            return Err(Error::Invalid(format!(
-                "the dimension {dim} is not between 1 and {MAX_DIM}"
-            )));
+            return Err(Error::dimension_limit(dim));
         }
         let encoder = self
             .encoder
@@ -224,8 +220,8 @@ impl CollectionBuilder {
         let record = CollectionRecord {
             number: 0,
             dim: dim as u32,
-            distance: self.distance.unwrap_or_default().name().to_owned(),
-            precision: self.precision.unwrap_or_default().name().to_owned(),
+            distance: self.distance.unwrap_or_default().to_string(),
+            precision: self.precision.unwrap_or_default().to_string(),
             encoder,
         };
         let database = self.store.database();
@@ -250,34 +246,26 @@ impl CollectionBuilder {
     fn take(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {
         self.user_share.map_or(Ok(()), check_user_share)?;
         let info = CollectionInfo::read(&self.name, record, 0)?;
-        let mismatch = |what, made: &str, given: &str| Error::SettingMismatch {
+        let mismatch = |what, made: &dyn Display, given: &dyn Display| Error::SettingMismatch {
             name: self.name.clone(),
             what,
-            made: made.to_owned(),
-            given: given.to_owned(),
+            made: made.to_string(),
+            given: given.to_string(),
         };
         if let Some(dim) = self.dim
             && dim != info.dim
         {
-            return Err(mismatch(
-                "dimension",
-                &info.dim.to_string(),
-                &dim.to_string(),
-            ));
+            return Err(mismatch("dimension", &info.dim, &dim));
         }
         if let Some(distance) = self.distance
             && distance != info.distance
         {
-            return Err(mismatch("distance", info.distance.name(), distance.name()));
+            return Err(mismatch("distance", &info.distance, &distance));
         }
         if let Some(precision) = self.precision
             && precision != info.precision
         {
-            return Err(mismatch(
-                "precision",
-                info.precision.name(),
-                precision.name(),
-            ));
+            return Err(mismatch("precision", &info.precision, &precision));
         }
         if let Some(encoder) = &self.encoder {
             check_encoder(&self.name, info.encoder.as_ref(), &**encoder)?;
@@ -299,7 +287,8 @@ fn check_name(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::Invalid(format!(
-        "the collection's name {name:?} {fault}"
-    )))
+    Err(Error::InvalidName {
+        name: name.to_owned(),
+        fault,
+    })
 }
