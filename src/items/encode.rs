@@ -14,8 +14,8 @@ impl Items {
         }
     }
 
-    /// The encoder: the one the program gave, else the collection's own loaded from its source on
-    /// the first text.
+    /// The encoder that the program gave, otherwise the collection's own, which is loaded from its
+    /// source for the first text.
     pub(super) fn encoder(&self) -> Result<&dyn Encoder> {
         if let Some(encoder) = self.encoder.get() {
             return Ok(&**encoder);

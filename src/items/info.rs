@@ -38,7 +38,7 @@ pub struct EncoderInfo {
 }
 
 impl CollectionInfo {
-    /// The settings of a catalogue entry, with a size to be filled in.
+    /// The settings of a catalogue entry, with the number of items, which the entry does not have.
     pub(crate) fn read(name: &str, record: &CollectionRecord, items: u64) -> Result<Self> {
         let damaged = |reason: String| Error::Damaged {
             part: format!("the catalogue's entry for collection {name}"),

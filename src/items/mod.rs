@@ -1,8 +1,8 @@
-//! The items of a collection: written, read, searched and checked, over storage, index and encoder.
+//! The items of a collection over storage, index and encoder: writing, reading, search and checks.
 //!
-//! Writes go one way: check, encode, commit to storage, then publish in the index. So no search sees
-//! what is not durable, and none waits for a write. [`SledLedger`] and [`Items`] are also the
-//! engine that [learning](crate::learning) stands on.
+//! A write is checked, encoded, committed to storage, and then published in the index. So a search
+//! sees only durable writes, and never waits for one. [`SledLedger`] and [`Items`] implement the
+//! two traits that [learning](crate::learning) needs.
 
 mod encode;
 mod graph;
@@ -58,7 +58,7 @@ pub(crate) struct Items {
     writes: AtomicU64,
 }
 
-/// Shows that the lock that orders writes of items is held.
+/// Proof that the lock that orders writes of items is held.
 pub(crate) struct WriteGuard<'a> {
     _lock: MutexGuard<'a, ()>,
 }
@@ -113,7 +113,7 @@ impl Items {
         self.index.len()
     }
 
-    /// The ledger of learning on the same storage.
+    /// The ledger of learning on the same tables.
     pub(crate) fn ledger(&self) -> SledLedger {
         SledLedger::new(Arc::clone(&self.tables))
     }

@@ -1,4 +1,4 @@
-//! The items of a collection as the vectors that learning stands on.
+//! The trait [`Vectors`] of learning, on the items of a collection.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! Verification: checks of everything that is stored of a collection.
+//! Verification of everything that is stored of a collection.
 
 use ndarray::Array2;
 use serde::Serialize;
@@ -13,18 +13,18 @@ use crate::model::{LoggedQuery, VectorRules, VersionId, VersionRecord};
 use crate::plugin::Metric;
 use crate::storage::{Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Tables};
 
-/// One damage that a verification found.
+/// A damage that a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Problem {
     /// The collection and the record, table or file.
     pub part: String,
-    /// What is wrong there.
+    /// The damage.
     pub message: String,
 }
 
-/// Checks every record of a collection once, and that records agree with each other. Nobody may
-/// write meanwhile.
+/// Checks every record of a collection once, and that records agree with each other. A concurrent
+/// write would be reported as damage.
 pub(crate) fn check(
     collection: &str,
     record: &CollectionRecord,

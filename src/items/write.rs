@@ -1,4 +1,4 @@
-//! Adding and deleting items.
+//! Writing of items: checks, encoding, commit, publication.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -39,7 +39,7 @@ struct Checked {
     meta: Value,
     /// The vector in the form that is stored.
     vector: Vec<f32>,
-    /// The vector in the form that is searched.
+    /// The vector in the form that the index takes.
     prepared: Vec<f32>,
 }
 
@@ -100,7 +100,10 @@ impl Items {
         check(vector, &|| what.to_owned())?;
         let rounded = precision
             .round(vector)
-            .ok_or(ItemError::Precision { what, precision })?;
+            .ok_or_else(|| ItemError::Precision {
+                what,
+                precision: precision.to_string(),
+            })?;
         check(&rounded, &|| {
             format!("{what}, kept in precision {precision},")
         })?;
@@ -193,10 +196,10 @@ impl Items {
         Ok(added)
     }
 
-    /// Removes items, all or none. Gives their number.
+    /// Removes items, all or none. Returns their number.
     pub(crate) fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
         let _guard = self.lock();
-        // An id that stands twice is removed once.
+        // An id that occurs twice is removed once.
         let gone: BTreeMap<u32, &str> = self
             .slots_of(ids)?
             .into_iter()

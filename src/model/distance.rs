@@ -33,8 +33,8 @@ impl Distance {
         }
     }
 
-    /// The score of a hit at a distance from the query; larger is better. `learned` says whether the
-    /// distance was measured under a learned metric or under version 0.
+    /// The score of a hit at a distance from the query; larger is better. `learned` says whether
+    /// the distance was measured under a learned metric or under version 0.
     pub(crate) fn score(self, distance: f32, learned: bool) -> f32 {
         match self {
             Self::Dot if !learned => -distance,

@@ -2,7 +2,6 @@
 
 use super::{JudgementId, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_SHOWN, MAX_TEXT_BYTES};
 use crate::error::{Error, cut};
-use crate::storage::Precision;
 
 /// The rule that an id breaks. Names of users follow the same rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,8 +54,8 @@ pub enum ItemError {
     Precision {
         /// The name of the vector in messages.
         what: &'static str,
-        /// Precision of the collection.
-        precision: Precision,
+        /// Name of the collection's precision.
+        precision: String,
     },
 }
 

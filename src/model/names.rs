@@ -56,7 +56,6 @@ pub(crate) use named;
 #[cfg(test)]
 mod tests {
     use crate::model::{Distance, Source};
-    use crate::storage::Precision;
 
     #[test]
     fn an_unknown_name_is_refused_with_those_that_there_are() {
@@ -65,15 +64,11 @@ mod tests {
             refusal.to_string(),
             "\"euclid\" is no distance; there are l2, cosine and dot"
         );
-        assert!("F32".parse::<Precision>().is_err());
         assert!("guess".parse::<Source>().is_err());
     }
 
     #[test]
     fn names_are_read_as_they_are_displayed() {
-        for precision in [Precision::F32, Precision::F16, Precision::I8] {
-            assert_eq!(precision.to_string().parse(), Ok(precision));
-        }
         for source in [Source::Explicit, Source::Click, Source::Proxy] {
             assert_eq!(source.to_string().parse(), Ok(source));
         }

@@ -148,6 +148,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_are_read_as_they_are_displayed() {
+        for precision in [Precision::F32, Precision::F16, Precision::I8] {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
+        assert!("F32".parse::<Precision>().is_err());
+    }
+
+    #[test]
     fn what_was_read_is_written_again_to_the_bit() {
         let mut random = fastrand::Rng::with_seed(3);
         for precision in [Precision::F32, Precision::F16, Precision::I8] {
