@@ -89,7 +89,7 @@ fn fill(path: &Path, items: usize, dim: usize) -> affinis::Result<()> {
                 .with_text(format!(
                     "{i:>8}: a text of some sixty bytes, as titles often have them"
                 ))
-                .meta(json!({"class": i % 500}))
+                .with_meta(json!({"class": i % 500}))
         }))?;
     }
     points.settle()?;

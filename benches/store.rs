@@ -43,7 +43,8 @@ static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
                     .chunks_exact(2)
                     .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
                     .collect();
-                Item::vector(i.to_string(), row).meta(json!({"label": line.split('\t').next()}))
+                Item::vector(i.to_string(), row)
+                    .with_meta(json!({"label": line.split('\t').next()}))
             });
         return (items.collect(), "MiniLM vectors of wordnet-6000");
     }
@@ -56,7 +57,7 @@ static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
             .zip(&centres[i % 40])
             .map(|(x, c)| x + c)
             .collect();
-        Item::vector(i.to_string(), vector).meta(json!({"label": i % 40}))
+        Item::vector(i.to_string(), vector).with_meta(json!({"label": i % 40}))
     });
     (items.collect(), "synthetic clusters")
 });

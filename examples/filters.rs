@@ -14,13 +14,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .create()?;
     books.add([
         Item::text("1", "a history of the sea and its sailors")
-            .meta(json!({"year": 1998, "tags": ["history", "sea"]})),
+            .with_meta(json!({"year": 1998, "tags": ["history", "sea"]})),
         Item::text("2", "sailing for beginners")
-            .meta(json!({"year": 2021, "tags": ["sport"], "price": {"eur": 20}})),
+            .with_meta(json!({"year": 2021, "tags": ["sport"], "price": {"eur": 20}})),
         Item::text("3", "ships that changed the world")
-            .meta(json!({"year": 2015, "tags": ["history"]})),
+            .with_meta(json!({"year": 2015, "tags": ["history"]})),
         Item::text("4", "baking bread at home")
-            .meta(json!({"year": 2020, "tags": ["kitchen"], "price": {"eur": 35}})),
+            .with_meta(json!({"year": 2020, "tags": ["kitchen"], "price": {"eur": 35}})),
     ])?;
 
     for filter in [

@@ -16,13 +16,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .encoder(Onnx::embedded()?)
         .open_or_create()?;
     notes.add([
-        Item::text("a1", "how to prune apple trees").meta(json!({"lang": "en"})),
-        Item::text("a2", "feeding tomatoes in a greenhouse").meta(json!({"lang": "en"})),
-        Item::text("a3", "changing the oil of a car").meta(json!({"lang": "en"})),
-        Item::text("a4", "repairing a bicycle chain").meta(json!({"lang": "en"})),
+        Item::text("a1", "how to prune apple trees").with_meta(json!({"lang": "en"})),
+        Item::text("a2", "feeding tomatoes in a greenhouse").with_meta(json!({"lang": "en"})),
+        Item::text("a3", "changing the oil of a car").with_meta(json!({"lang": "en"})),
+        Item::text("a4", "repairing a bicycle chain").with_meta(json!({"lang": "en"})),
     ])?;
 
-    let hits = notes.search("fruit tree care").k(2).with_text().run()?;
+    let hits = notes.search("fruit tree care").k(2).include_text().run()?;
     for hit in &hits {
         println!(
             "{}. {:<34} distance {:.3}",

@@ -1,5 +1,5 @@
-//! Entries for the fuzz targets of what no program can reach: the bytes of records, of stored
-//! graphs and of images.
+//! Entry points of the fuzz targets for bytes that no public function reads: records, stored graphs
+//! and segment files.
 
 use std::sync::OnceLock;
 
@@ -8,19 +8,20 @@ use crate::items::for_index;
 use crate::model::Distance;
 use crate::storage::{SegmentFile, read_any_record, segment_file_bytes};
 
-/// A record's bytes are refused, or read.
+/// Reads bytes as a record of each kind; they are refused or read.
 pub fn record(data: &[u8]) {
     read_any_record(data);
 }
 
-/// A stored graph's bytes are refused, or are a graph whose edges stay within it.
+/// Reads bytes as a stored graph; they are refused, or give a graph whose edges lead to its own
+/// items.
 pub fn segment(data: &[u8]) {
     use crate::index::SegmentRecord;
     let Some((first, rest)) = data.split_first() else {
         return;
     };
     let id = u64::from(*first % 4);
-    // As they are, and with the checksum and number that a chunk needs to be looked into.
+    // The bytes as they are, and with the checksum and number without which a chunk is refused.
     let mut chunk = vec![0; 8];
     chunk.extend_from_slice(rest);
     let sum = crc32fast::hash(&chunk[4..]);
@@ -45,57 +46,62 @@ pub fn segment(data: &[u8]) {
     }
 }
 
-/// An image's bytes are refused, or are opened and searched without leaving them.
+/// Opens bytes as a segment file; they are refused, or opened and searched without a read beyond
+/// them.
 ///
-/// Input is taken as a whole image, and as changes of a sound one (part, place, value; four bytes
-/// each, and a length to cut the part to in the last), whose checksums are then made to fit.
-pub fn image(data: &[u8]) {
-    look_into(data);
-    let mut parts = sound_parts();
+/// The input is taken as a whole file, and as changes of a sound one, whose checksums are then made
+/// to fit. A change has four bytes: section, offset (two bytes) and value; a section byte of 250 or
+/// more cuts the section at the offset.
+pub fn segment_file(data: &[u8]) {
+    open_and_search(data);
+    let mut sections = sound_sections();
     for change in data.as_chunks::<4>().0 {
-        let count = parts.len();
-        let part = &mut parts[change[0] as usize % count];
+        let count = sections.len();
+        let section = &mut sections[change[0] as usize % count];
         let at = u16::from_le_bytes([change[1], change[2]]) as usize;
-        match part.len() {
+        match section.len() {
             0 => {}
-            length if change[0] >= 250 => part.truncate(at % length),
-            length => part[at % length] = change[3],
+            length if change[0] >= 250 => section.truncate(at % length),
+            length => section[at % length] = change[3],
         }
     }
-    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-    look_into(&segment_file_bytes(&parts));
+    let sections: Vec<&[u8]> = sections.iter().map(Vec::as_slice).collect();
+    open_and_search(&segment_file_bytes(&sections));
 }
 
-const IMAGED: u32 = 60;
+/// Number of items in the sound segment.
+const ITEMS: u32 = 60;
 
-/// The parts of the image of a small segment.
-fn sound_parts() -> Vec<Vec<u8>> {
-    static PARTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+/// The sections of the file of a small segment.
+fn sound_sections() -> Vec<Vec<u8>> {
+    static SECTIONS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     let make = || {
         let vectors =
-            (0..IMAGED).map(|i| (i, [f32::from(i as u16 % 7), f32::from(i as u16 % 11), 1.0]));
+            (0..ITEMS).map(|i| (i, [f32::from(i as u16 % 7), f32::from(i as u16 % 11), 1.0]));
         let base = Distance::default().metric(3);
         let config = Config {
             background: false,
             ..Config::new(base)
         };
-        let index = Index::restore(3, config, &[], IMAGED, vectors)
+        let index = Index::restore(3, config, &[], ITEMS, vectors)
             .expect("sound items")
             .index;
-        index.optimize(&|_| (), &|| false).expect("linked");
+        index.optimize(&|_| (), &|| false).expect("built");
         index.with_segments(|segments| {
-            let parts = segments.file_sections(segments.ids()[0]).expect("an image");
-            parts
+            let sections = segments
+                .file_sections(segments.ids()[0])
+                .expect("a segment file");
+            sections
                 .into_iter()
                 .map(std::borrow::Cow::into_owned)
                 .collect()
         })
     };
-    PARTS.get_or_init(make).clone()
+    SECTIONS.get_or_init(make).clone()
 }
 
-fn look_into(bytes: &[u8]) {
-    let Ok(image) = SegmentFile::in_memory(bytes) else {
+fn open_and_search(bytes: &[u8]) {
+    let Ok(file) = SegmentFile::in_memory(bytes) else {
         return;
     };
     let base = Distance::default().metric(3);
@@ -103,13 +109,13 @@ fn look_into(bytes: &[u8]) {
         background: false,
         ..Config::new(base.clone())
     };
-    let header: Vec<u8> = image.section(0).to_vec();
+    let header: Vec<u8> = file.section(0).to_vec();
     let id = header
         .first_chunk::<8>()
         .map_or(0, |id| u64::from_le_bytes(*id));
-    let images = [(id, for_index(image))];
+    let files = [(id, for_index(file))];
     let none: [(u32, [f32; 3]); 0] = [];
-    let Ok(index) = Index::open(3, config, &images, IMAGED, &[3, 5], none) else {
+    let Ok(index) = Index::open(3, config, &files, ITEMS, &[3, 5], none) else {
         return;
     };
     let metric = Versioned {
@@ -127,7 +133,7 @@ fn look_into(bytes: &[u8]) {
                 found
                     .hits
                     .iter()
-                    .all(|hit| hit.slot < IMAGED && hit.slot != 3 && hit.slot != 5)
+                    .all(|hit| hit.slot < ITEMS && hit.slot != 3 && hit.slot != 5)
             );
         }
     }
@@ -151,12 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn hostile_images_are_refused_or_stay_within_themselves() {
-        let parts = sound_parts();
-        let whole = segment_file_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    fn hostile_segment_files_are_refused_or_stay_within_themselves() {
+        let sections = sound_sections();
+        let whole = segment_file_bytes(&sections.iter().map(Vec::as_slice).collect::<Vec<_>>());
         drive(
-            "image",
-            image,
+            "segment_file",
+            segment_file,
             &[
                 whole,
                 vec![0; 8],

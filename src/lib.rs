@@ -22,7 +22,7 @@
 //! let store = Store::builder().open(path)?;
 //! let notes = store.collection("notes").encoder(Onnx::embedded()?).open_or_create()?;
 //! notes.add([
-//!     Item::text("a1", "how to prune apple trees").meta(json!({"lang": "en"})),
+//!     Item::text("a1", "how to prune apple trees").with_meta(json!({"lang": "en"})),
 //!     Item::text("a2", "sharpening a kitchen knife"),
 //!     Item::text("a3", "watering a vegetable garden"),
 //! ])?;
@@ -60,7 +60,6 @@
 
 mod collection;
 pub mod encode;
-mod error;
 mod filter;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -80,25 +79,31 @@ pub use collection::{Collection, Search};
 pub use encode::{EncodeError, Encoded, Encoder};
 #[cfg(feature = "onnx")]
 pub use encode::{Onnx, OnnxOptions};
-pub use error::{Error, Result};
 pub use filter::Filter;
-pub use items::{Added, CollectionInfo, EncoderInfo, Problem, SegmentStats, Stats};
+pub use items::{
+    Added, CalibrationPoint, CollectionInfo, EncoderInfo, Problem, SegmentStats, Stats,
+};
 pub use learning::{
     DiffNeighbours, Drift, DriftEntry, EvalQuery, Evaluation, EvaluationRow, Explain, Explanation,
     Forget, Forgotten, History, Influence, Interleaved, Measure, NeighbourChange, NeighbourChanges,
     Question, Refit, RefitMillis, RefitReport, Relearned, StartTrial, StoredVersion, Team, Trial,
     Weak,
 };
+pub use model::error::{Error, ErrorKind, Result};
 pub use model::{
-    DEFAULT_RECALL, Distance, Execution, Hit, Hits, Item, Judgement, JudgementId, JudgementRange,
-    MAX_DIM, MAX_ID_BYTES, MAX_K, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES, MetricChoice,
-    Plan, Query, RefitSettings, Source, SourceWeights, StoredJudgement, Subject, TrialRecord,
-    Verdict, Version, VersionId,
+    DEFAULT_RECALL, Distance, Execution, Hit, Hits, IdError, Item, ItemError, Judgement,
+    JudgementError, JudgementId, JudgementRange, MAX_DIM, MAX_ID_BYTES, MAX_K, MAX_META_BYTES,
+    MAX_META_DEPTH, MAX_TEXT_BYTES, MetricChoice, Plan, Query, RefitSettings, Source,
+    SourceWeights, StoredJudgement, Subject, TrialRecord, UnknownName, Verdict, Version, VersionId,
 };
 pub use plugin::{
     Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, HeldOut, Incumbent,
     Influences, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample,
     ShrunkenMetric, Task, UpdateOf,
 };
-pub use storage::{DiskOp, Durability, Fault, Faults, Precision};
-pub use store::{CollectionBuilder, Compacted, RepairReport, Store, StoreBuilder, VerifyReport};
+#[cfg(any(test, feature = "testing"))]
+pub use storage::{DiskOp, Fault, Faults};
+pub use storage::{Durability, Precision};
+pub use store::{
+    CloseError, CollectionBuilder, Compacted, RepairReport, Store, StoreBuilder, VerifyReport,
+};

@@ -72,7 +72,7 @@ fn a_restored_store_equals_the_one_backed_up_and_a_damaged_backup_replaces_nothi
     let main = fill(&store).expect("filled");
     store.backup(&backup).expect("backed up");
     assert!(
-        matches!(store.backup(&backup), Err(Error::Invalid(_))),
+        matches!(store.backup(&backup), Err(Error::BackupExists(_))),
         "a backup is not overwritten"
     );
     let then = store_contents(&store).expect("seen");

@@ -260,8 +260,8 @@ fn an_item_is_read_whole_while_it_is_being_replaced() {
             let hits = points
                 .search(vec![1.0, 0.0])
                 .k(2)
-                .with_text()
-                .with_meta()
+                .include_text()
+                .include_meta()
                 .run()
                 .expect("sound");
             assert_eq!(hits.len(), 2);

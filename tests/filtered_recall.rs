@@ -36,7 +36,7 @@ fn filled(points: &Points, dir: &std::path::Path) -> (Store, Collection) {
     let all = store.collection("points").dim(DIM).create().expect("made");
     let item = |i: usize| {
         let meta = json!({"share": points.shares[i], "cluster": i % CLUSTERS});
-        Item::vector(i.to_string(), points.vectors[i].clone()).meta(meta)
+        Item::vector(i.to_string(), points.vectors[i].clone()).with_meta(meta)
     };
     all.add((0..COUNT).map(item)).expect("added");
     all.settle().expect("linked");

@@ -52,8 +52,8 @@ fn judgements_of_every_form_are_read_back_and_a_refused_batch_stores_nothing() {
         (Judgement::similar("a", "a"), "both"),
     ] {
         match notes.judge_all([Judgement::relevant("fruit", "b"), bad]) {
-            Err(Error::InvalidJudgement { index: 1, reason }) => {
-                assert!(reason.contains(word), "{reason}")
+            Err(Error::InvalidJudgement { index: 1, source }) => {
+                assert!(source.to_string().contains(word), "{source}")
             }
             other => panic!("{word}: {other:?}"),
         }
@@ -225,7 +225,7 @@ fn one_user_does_not_outweigh_the_others() {
         assert!(
             matches!(
                 points.refit().user_share(share).run(),
-                Err(Error::Invalid(_))
+                Err(Error::InvalidSetting { .. })
             ),
             "{share}"
         );

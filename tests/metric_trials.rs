@@ -44,7 +44,7 @@ fn clicks_decide_a_trial_also_across_a_restart() {
     ));
     assert!(matches!(
         points.start_trial(VersionId(1)).alpha(0.0).run(),
-        Err(Error::Invalid(_))
+        Err(Error::InvalidSetting { .. })
     ));
     points
         .start_trial(VersionId(1))
@@ -158,7 +158,7 @@ fn an_imported_trial_continues_and_forged_counters_are_refused() {
             .expect("an answer")
     );
     assert!(
-        matches!(copy.start_trial(VersionId(1)).run(), Err(Error::Invalid(why)) if why.contains("3 contests held"))
+        matches!(copy.start_trial(VersionId(1)).run(), Err(error @ Error::TrialRunning { contests: 3, .. }) if error.to_string().contains("3 contests held"))
     );
     assert_eq!(
         copy.end_trial().expect("ended").expect("it").verdict,
@@ -176,7 +176,10 @@ fn an_imported_trial_continues_and_forged_counters_are_refused() {
             .collection("forged")
             .dim(8)
             .create_with(kinds(1_000), &forged);
-        assert!(matches!(made, Err(Error::Invalid(_))), "{made:?}");
+        assert!(
+            matches!(made, Err(Error::HistoryNumbers { .. })),
+            "{made:?}"
+        );
     }
 }
 

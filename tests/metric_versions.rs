@@ -166,7 +166,7 @@ fn versions_are_promoted_rolled_back_compared_and_imported() {
     ));
     assert!(matches!(
         points.import_metric(Array2::eye(7).view()),
-        Err(Error::Invalid(_))
+        Err(Error::MatrixShape { .. })
     ));
     assert!(matches!(
         points.promote(VersionId(9)),

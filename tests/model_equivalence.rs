@@ -40,7 +40,7 @@ fn item(id: u8, seed: u64) -> Item {
     let mut vector = random.vector(DIM);
     // Never the zero vector, which the cosine distance refuses.
     vector[0] += 1.5;
-    Item::vector(format!("i{id}"), vector).meta(meta(&mut random))
+    Item::vector(format!("i{id}"), vector).with_meta(meta(&mut random))
 }
 
 fn meta(random: &mut Random) -> Value {

@@ -205,16 +205,16 @@ fn questions_of_a_dry_run_or_in_impossible_numbers_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let (_store, points) = store_of_kinds(dir.path());
     judge_answers(&points, 0..5, None);
-    for refit in [
-        points.refit().ask(30).dry_run(true),
-        points.refit().ask(1),
-        points.refit().ask(5_000),
-    ] {
-        assert!(matches!(refit.run(), Err(Error::Invalid(_))));
+    assert!(matches!(
+        points.refit().ask(30).dry_run(true).run(),
+        Err(Error::ConflictingSettings { .. })
+    ));
+    for refit in [points.refit().ask(1), points.refit().ask(5_000)] {
+        assert!(matches!(refit.run(), Err(Error::InvalidSetting { .. })));
     }
     assert!(matches!(
         points.refit().half_life(Duration::ZERO).run(),
-        Err(Error::Invalid(_))
+        Err(Error::InvalidSetting { .. })
     ));
     assert_eq!(points.metrics().expect("versions").len(), 1);
 }

@@ -38,7 +38,7 @@ fn added_items_are_read_back_also_after_reopening() {
     let long = "word ".repeat(200_000 / 5);
     notes
         .add([
-            Item::text("a", "apple pear").meta(json!({"n": 1, "deep": {"er": [1, 2]}})),
+            Item::text("a", "apple pear").with_meta(json!({"n": 1, "deep": {"er": [1, 2]}})),
             Item::text("b", long.clone()),
             Item::text("c", "given").with_vector(vec![0.5; 16]),
         ])
@@ -51,8 +51,8 @@ fn added_items_are_read_back_also_after_reopening() {
     let hits = notes
         .search("pear")
         .k(3)
-        .with_text()
-        .with_meta()
+        .include_text()
+        .include_meta()
         .run()
         .expect("hits");
     assert_eq!(hits[0].id, "a");
@@ -68,8 +68,8 @@ fn added_items_are_read_back_also_after_reopening() {
     let again = notes
         .search("pear")
         .k(3)
-        .with_text()
-        .with_meta()
+        .include_text()
+        .include_meta()
         .run()
         .expect("hits");
     assert_eq!(again.hits, hits.hits);
@@ -144,19 +144,19 @@ fn collections_keep_their_settings_and_do_not_mix() {
     ));
     assert!(matches!(
         store.collection("c").open_or_create(),
-        Err(Error::Invalid(_))
+        Err(Error::MissingDimension { .. })
     ));
     assert!(matches!(
         store.collection("c").dim(0).create(),
-        Err(Error::Invalid(_))
+        Err(Error::InvalidSetting { .. })
     ));
     assert!(matches!(
         store.collection("c").dim(4097).create(),
-        Err(Error::Invalid(_))
+        Err(Error::InvalidSetting { .. })
     ));
     assert!(matches!(
         store.collection("").dim(4).create(),
-        Err(Error::Invalid(_))
+        Err(Error::InvalidName { .. })
     ));
     drop(store);
     let store = Store::open(dir.path().join("s")).expect("reopened");
@@ -298,14 +298,14 @@ fn a_refused_batch_stores_nothing() {
                 }
             )
         }),
-        (Item::vector("x", [1.0, 1.0]).meta(deep), |e| {
+        (Item::vector("x", [1.0, 1.0]).with_meta(deep), |e| {
             matches!(e, Error::InvalidItem { .. })
         }),
         (
-            Item::vector("x", [1.0, 1.0]).meta(json!({"m": "m".repeat(70_000)})),
+            Item::vector("x", [1.0, 1.0]).with_meta(json!({"m": "m".repeat(70_000)})),
             |e| e.to_string().contains("bytes"),
         ),
-        (Item::vector("x", [1.0, 1.0]).meta(json!(["m"])), |e| {
+        (Item::vector("x", [1.0, 1.0]).with_meta(json!(["m"])), |e| {
             e.to_string().contains("not a JSON object")
         }),
         (
@@ -447,6 +447,24 @@ impl Encoder for OneRow {
 }
 
 #[test]
+fn a_store_says_what_keeps_it_open_and_is_closed_once_nothing_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(dir.path()).expect("opened");
+    let points = store.collection("p").dim(1).create().expect("created");
+    store.collection("q").dim(1).create().expect("created");
+    let clone = store.clone();
+    let refused = store.close().expect_err("two handles are left");
+    assert!(matches!(
+        &refused.error,
+        Error::StillOpen { collections, stores: 1 } if collections == &["p"]
+    ));
+    drop((points, clone));
+    refused.store.close().expect("closed");
+    let store = Store::open(dir.path()).expect("the directory is free");
+    assert_eq!(store.collections().expect("listed").len(), 2);
+}
+
+#[test]
 fn an_encoder_that_returns_too_few_rows_is_refused() {
     let (_dir, store) = fresh();
     let notes = store
@@ -457,12 +475,15 @@ fn an_encoder_that_returns_too_few_rows_is_refused() {
     notes.add([Item::text("a", "one")]).expect("added");
     assert!(matches!(
         notes.add([Item::text("b", "two"), Item::text("c", "three")]),
-        Err(Error::Invalid(_))
+        Err(Error::Encode(EncodeError::Rows { .. }))
     ));
     let judged = notes.judge_all([
         Judgement::relevant("four", "a"),
         Judgement::relevant("five", "a"),
     ]);
-    assert!(matches!(judged, Err(Error::Invalid(_))), "{judged:?}");
+    assert!(
+        matches!(judged, Err(Error::Encode(EncodeError::Rows { .. }))),
+        "{judged:?}"
+    );
     assert_eq!((notes.len(), notes.judgement_count()), (1, 0));
 }

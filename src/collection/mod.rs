@@ -1,4 +1,4 @@
-//! The handle that programs hold: thin, over the items and the learning of one collection.
+//! [`Collection`], the handle of programs to the items and the learning of one collection.
 
 mod of_items;
 mod of_learning;
@@ -7,17 +7,17 @@ mod search;
 use std::sync::Arc;
 
 use crate::encode::Encoder;
-use crate::error::Result;
 use crate::items::{self, CollectionInfo, Items, Problem};
 use crate::learning::{self, Learning, Plugins};
+use crate::model::error::Result;
 use crate::storage::{CollectionRecord, Database};
 
 pub use search::Search;
 
-/// Items of one dimension and one encoder, with their index, judgements and metrics.
+/// A collection of items of one dimension, with their index, the judgements and the metrics.
 ///
-/// Handles are cheap to clone and may be used from any thread. A collection stays in memory until
-/// its store and all handles are dropped.
+/// A handle is cheap to clone and can be used from any thread. An open collection stays in memory
+/// until its store and all handles to it are dropped.
 #[derive(Clone)]
 pub struct Collection {
     inner: Arc<Inner>,
@@ -29,8 +29,8 @@ pub(crate) struct Inner {
     learning: Arc<Learning>,
 }
 
-/// Shows that nobody writes to a collection: neither items, nor judgements and versions, nor the
-/// stored graph. The lock of learning is taken before that of the items.
+/// Proof that nobody writes to a collection: neither items, nor judgements and versions, nor the
+/// stored graph. The lock of learning is taken before the lock of the items.
 pub(crate) struct StillGuard<'a> {
     _learning: learning::WriteGuard<'a>,
     items: items::StillGuard<'a>,
@@ -61,12 +61,12 @@ impl Inner {
         Ok(Arc::new(Self { items, learning }))
     }
 
-    /// Takes an encoder, which was checked, where there is none yet.
+    /// Sets the encoder, which was checked, if there is none yet.
     pub(crate) fn offer_encoder(&self, encoder: Option<Arc<dyn Encoder>>) {
         self.items.offer_encoder(encoder);
     }
 
-    /// Waits for the writes under way, and keeps the next ones waiting.
+    /// Waits until the current writes are done; the next ones wait while the guard lives.
     pub(crate) fn hold_still(&self) -> StillGuard<'_> {
         StillGuard {
             _learning: self.learning.lock(),
@@ -87,7 +87,7 @@ impl Inner {
         self.items.index_problem(&self.hold_still().items)
     }
 
-    /// Whether a refit is running, or prepared, that holds on to the collection.
+    /// Whether a refit or another builder of learning holds the collection.
     pub(crate) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.learning) > 1
     }
@@ -98,7 +98,7 @@ impl Collection {
         Self { inner }
     }
 
-    /// The state that the handles share.
+    /// The state that all handles share.
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
@@ -136,8 +136,8 @@ impl Collection {
         self.inner.items.info()
     }
 
-    /// Waits until background work (refits, building the graph, caches of biases) that is under way
-    /// is done. For measurements.
+    /// Waits until the current background work (refits, building of graphs, caches of biases) is
+    /// done. For measurements.
     ///
     /// # Errors
     /// When the graph cannot be stored.
@@ -146,8 +146,8 @@ impl Collection {
         self.inner.items.settle()
     }
 
-    /// Sets when the collection is refitted by itself, and the largest share of one user in its
-    /// refits, where something was said of them.
+    /// Sets the number of judgements after which a refit begins by itself, and the largest share of
+    /// one user in refits; `None` leaves a setting as it is.
     pub(crate) fn set_refits(&self, after: Option<usize>, user_share: Option<f64>) {
         let background = self.inner.learning.background();
         if let Some(judgements) = after {

@@ -1,26 +1,28 @@
-//! What a handle does with items.
+//! The methods of [`Collection`] for items.
 
 use super::Collection;
-use crate::error::Result;
 use crate::items::{Added, Stats};
-use crate::model::Item;
+#[cfg(doc)]
+use crate::model::error::Error;
+use crate::model::error::Result;
+use crate::model::{Item, ItemError};
 
 impl Collection {
-    /// Adds items, replacing those whose ids exist. All or none are stored, durably, before it
-    /// returns; the next search sees them all.
+    /// Adds items; an item whose id exists replaces the one that has it. Stores all or none,
+    /// durably, before it returns. The next search sees them all.
     ///
     /// # Errors
-    /// [`Error::InvalidItem`](crate::Error::InvalidItem) with its position, or
-    /// [`Error::DuplicateId`](crate::Error::DuplicateId), for the input;
-    /// [`Error::NoEncoder`](crate::Error::NoEncoder) or [`Error::Encode`](crate::Error::Encode) for
+    /// [`Error::InvalidItem`] with its position, or
+    /// [`Error::DuplicateId`], for the input;
+    /// [`Error::NoEncoder`] or [`Error::Encode`] for
     /// texts; storage errors. Nothing is stored then.
     pub fn add(&self, items: impl IntoIterator<Item = Item>) -> Result<Added> {
         self.inner.items.add(self.prepare(items)?)
     }
 
-    /// Does the slow part of [`Self::add`] ahead: checks items and encodes the texts of those
-    /// without a vector. The items that it gives can be added without encoding, so that a program
-    /// can show progress over a large input.
+    /// Checks items and encodes the texts of those without a vector: the slow part of
+    /// [`Self::add`], for programs that show progress over a large input. Returns items that are
+    /// added without encoding.
     ///
     /// # Errors
     /// Those of [`Self::add`] that concern single items.
@@ -28,19 +30,19 @@ impl Collection {
         self.inner.items.prepare(items.into_iter().collect())
     }
 
-    /// Checks one item by all that [`Self::add`] requires of it alone. A text that is not encoded
-    /// yet is not encoded for it.
+    /// Checks one item by all rules of [`Self::add`] that concern a single item, without encoding
+    /// its text.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) with what is wrong with the item.
-    pub fn check(&self, item: &Item) -> Result<()> {
+    /// [`ItemError`], the rule that the item breaks.
+    pub fn check(&self, item: &Item) -> Result<(), ItemError> {
         self.inner.items.check(item)
     }
 
-    /// Removes items, all or none. Gives their number.
+    /// Removes items, all or none. Returns their number.
     ///
     /// # Errors
-    /// [`Error::UnknownId`](crate::Error::UnknownId) when any id is not there; nothing is removed
+    /// [`Error::UnknownId`] when any id does not exist; nothing is removed
     /// then.
     pub fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
         self.inner.items.delete(ids)
@@ -54,15 +56,15 @@ impl Collection {
         self.inner.items.get(id)
     }
 
-    /// The items of ids that must all be there, in the order asked.
+    /// The items of ids, all of which must exist, in the order of `ids`.
     ///
     /// # Errors
-    /// [`Error::UnknownId`](crate::Error::UnknownId) naming those that are not there.
+    /// [`Error::UnknownId`] naming those that do not exist.
     pub fn get_many(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Item>> {
         self.inner.items.get_many(ids)
     }
 
-    /// Whether an id is there.
+    /// Whether there is an item of this id.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -70,11 +72,12 @@ impl Collection {
         self.inner.items.contains(id)
     }
 
-    /// Every item that was there when it was called, oldest first, with its vector. Items that are
-    /// removed meanwhile are left out, of those that are replaced the new ones are given.
+    /// Every item at the time of the call, oldest first, with its vector. Items that are removed
+    /// during the iteration are left out; of those that are replaced, the new ones are returned.
     ///
     /// # Errors
-    /// Each item can be damaged on its own; the call itself fails when the ids cannot be read.
+    /// The call fails when the ids cannot be read. Each item can fail for itself when its records
+    /// are damaged.
     pub fn items(&self) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
         let live = self.inner.items.live_ids()?;
         let collection = self.clone();
@@ -83,9 +86,9 @@ impl Collection {
             .filter_map(move |(slot, id)| collection.inner.items.read_moved(slot, &id).transpose()))
     }
 
-    /// Builds all items into one graph and refines it under the active metric, without those that
-    /// were removed. Searches and writes go on meanwhile. The background does what is needed
-    /// without being asked; this does all of it now.
+    /// Builds one graph of all live items and refines it under the active metric. Searches and
+    /// writes go on meanwhile. The background work of the collection does what searches need; this
+    /// does all of it now.
     ///
     /// # Errors
     /// When the graph cannot be stored.
@@ -93,11 +96,11 @@ impl Collection {
         self.optimize_with(|_| (), || false)
     }
 
-    /// Does the same as [`Self::optimize`], tells `progress` the share that is done, 0 to 1, and
-    /// asks `cancel` now and then whether to stop.
+    /// Does the same as [`Self::optimize`]. Calls `progress` with the share that is done, 0 to 1,
+    /// and stops once `cancel` returns true.
     ///
     /// # Errors
-    /// [`Error::Cancelled`](crate::Error::Cancelled); the graph is then what it was. Otherwise when
+    /// [`Error::Cancelled`]; the graph is then unchanged. Otherwise when
     /// the graph cannot be stored.
     pub fn optimize_with(
         &self,

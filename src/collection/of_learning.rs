@@ -1,20 +1,22 @@
-//! What a handle does with judgements, refits and versions.
+//! The methods of [`Collection`] for judgements, refits and versions.
+
+use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
 use super::Collection;
-use crate::error::Result;
 use crate::learning::{
     DiffNeighbours, Drift, EvalQuery, Evaluation, Explain, Forget, Forgotten, History, Interleaved,
     Refit, RefitReport, StartTrial, Trial, Weak,
 };
+use crate::model::error::{Error, Result};
 use crate::model::{
     Judgement, JudgementId, MetricChoice, Query, StoredJudgement, Version, VersionId,
 };
 use crate::plugin::Comparison;
 
 impl Collection {
-    /// Stores one judgement, durably; gives its number.
+    /// Stores one judgement, durably. Returns its number.
     ///
     /// # Errors
     /// Those of [`Self::judge_all`].
@@ -23,16 +25,16 @@ impl Collection {
         Ok(ids.first().copied().unwrap_or_default())
     }
 
-    /// Stores judgements, all or none, durably; gives their numbers.
+    /// Stores judgements, all or none, durably. Returns their numbers.
     ///
     /// Clicks (judgements of [`Source::Click`](crate::Source::Click) with what was shown) on an
     /// answer of the running trial count for it, and may decide it: see [`Self::start_trial`].
     ///
-    /// A text that was judged is encoded once and its vector kept, so that a refit does not wait for
+    /// The text of a query is encoded once and its vector is stored, so that a refit does not need
     /// the encoder.
     ///
     /// # Errors
-    /// [`Error::InvalidJudgement`](crate::Error::InvalidJudgement) with its position for a grade,
+    /// [`Error::InvalidJudgement`] with its position for a grade,
     /// weight, user, vector or id that cannot be; encoder and storage errors.
     pub fn judge_all(
         &self,
@@ -44,12 +46,14 @@ impl Collection {
         Ok(ids)
     }
 
-    /// Makes and stores about `count` weak judgements, half of them of items that belong together.
-    /// The same seed on the same collection makes the same ones. Gives their numbers.
+    /// Derives about `count` judgements from the items and stores them; half of them say that items
+    /// belong together. The same seed on the same collection gives the same judgements. Returns
+    /// their numbers.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when the field does not tell at least two groups
-    /// apart, one of them of two items, or no text has four words; storage and encoder errors.
+    /// [`Error::TooFewGroups`] when the field does not tell at least two groups apart, one of them
+    /// of two items; [`Error::TextsTooShort`] when no two texts have four words; storage and
+    /// encoder errors.
     pub fn judge_weakly(&self, from: &Weak, count: usize, seed: u64) -> Result<Vec<JudgementId>> {
         let items = &self.inner.items;
         let ids = items.live_ids()?.into_iter().map(|(_, id)| id).collect();
@@ -74,7 +78,7 @@ impl Collection {
         self.inner.items.judgement_count()
     }
 
-    /// Number of judgements that no metric for everybody has been learned from yet.
+    /// Number of judgements from which no metric for everybody was learned yet.
     ///
     /// # Errors
     /// Storage errors.
@@ -93,7 +97,7 @@ impl Collection {
 
     /// The outcome of the last refit in the background; `None` where none has ended. See
     /// [`CollectionBuilder::refit_after`](crate::CollectionBuilder::refit_after).
-    pub fn background_refit(&self) -> Option<std::result::Result<RefitReport, String>> {
+    pub fn background_refit(&self) -> Option<Result<RefitReport, Arc<Error>>> {
         self.inner.learning.background_refit()
     }
 
@@ -105,10 +109,10 @@ impl Collection {
         self.inner.learning.metrics()
     }
 
-    /// One version.
+    /// The version of a number.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion).
+    /// [`Error::UnknownVersion`].
     pub fn metric(&self, version: VersionId) -> Result<Version> {
         self.inner.learning.metric(version)
     }
@@ -118,25 +122,24 @@ impl Collection {
         self.inner.learning.active(user)
     }
 
-    /// Makes a version the active one: for its user where it was learned for one, else for
-    /// everybody. The next search is answered under it; nothing is rebuilt. A running trial ends
-    /// when everybody's metric changes.
+    /// Makes a version active: for its user where it was learned for one, otherwise for everybody.
+    /// The next search is answered under it; nothing is rebuilt. A running trial ends when the
+    /// metric of everybody changes.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
-    /// [`Error::WithdrawnVersion`](crate::Error::WithdrawnVersion), or
-    /// [`Error::NoPlugin`](crate::Error::NoPlugin) when nobody can read it.
+    /// [`Error::UnknownVersion`],
+    /// [`Error::WithdrawnVersion`], or
+    /// [`Error::NoPlugin`] when nobody can read it.
     pub fn promote(&self, version: VersionId) -> Result<()> {
         self.inner.learning.promote(version)
     }
 
-    /// Goes back to a version of everybody's, by default to the active one's parent. Gives the
-    /// version that is active now.
+    /// Makes an earlier version of everybody active again, by default the parent of the active one.
+    /// Returns the version that is then active.
     ///
     /// # Errors
-    /// [`Error::NothingToRollBack`](crate::Error::NothingToRollBack) at version 0,
-    /// [`Error::Invalid`](crate::Error::Invalid) for a user's own version, and those of
-    /// [`Self::promote`].
+    /// [`Error::NothingToRollBack`] at version 0; [`Error::PersonalVersion`] for a user's own
+    /// version; those of [`Self::promote`].
     pub fn rollback(&self, version: Option<VersionId>) -> Result<VersionId> {
         self.inner.learning.rollback(version)
     }
@@ -152,8 +155,8 @@ impl Collection {
     /// How version `b` differs from version `a`.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
-    /// [`Error::NoPlugin`](crate::Error::NoPlugin), or when either has no matrix (the dot product).
+    /// [`Error::UnknownVersion`],
+    /// [`Error::NoPlugin`], or when either has no matrix (the dot product).
     pub fn diff(&self, a: VersionId, b: VersionId) -> Result<Comparison> {
         self.inner.learning.diff(a, b)
     }
@@ -167,20 +170,18 @@ impl Collection {
     /// The matrix `A` of a version, `d x d`, symmetric.
     ///
     /// # Errors
-    /// [`Error::UnknownVersion`](crate::Error::UnknownVersion),
-    /// [`Error::NoPlugin`](crate::Error::NoPlugin), or [`Error::Invalid`](crate::Error::Invalid)
-    /// for the dot product, which has none.
+    /// [`Error::UnknownVersion`]; [`Error::NoPlugin`]; [`Error::NoMatrix`] for the dot product.
     pub fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
         self.inner.learning.metric_matrix(version)
     }
 
-    /// Takes in a matrix `A`, scaled to trace `d`, as a new version, which is not active until it
-    /// is promoted. Gives its number.
+    /// Imports a matrix `A`, scaled to trace `d`, as a new version, which is not active until it is
+    /// promoted. Returns its number.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) for another shape than `d x d`;
-    /// [`Error::Learn`](crate::Error::Learn) when it is not symmetric positive definite;
-    /// [`Error::NoPlugin`](crate::Error::NoPlugin) without a plugin to keep it.
+    /// [`Error::MatrixShape`] for another shape than `d x d`;
+    /// [`Error::Learn`] when it is not symmetric positive definite;
+    /// [`Error::NoPlugin`] without a plugin to keep it.
     pub fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<VersionId> {
         self.inner.learning.import_metric(matrix)
     }
@@ -190,7 +191,7 @@ impl Collection {
         self.inner.learning.start_trial(challenger)
     }
 
-    /// The running trial, or else the last one; `None` when there was none.
+    /// The running trial, otherwise the last one; `None` when there was none.
     ///
     /// # Errors
     /// Storage errors.
@@ -198,7 +199,7 @@ impl Collection {
         self.inner.learning.trial()
     }
 
-    /// Ends the running trial, undecided. Gives it as it stood; `None` when there is none.
+    /// Ends the running trial without a decision. Returns its state; `None` when none is running.
     ///
     /// # Errors
     /// Storage errors.
@@ -206,11 +207,11 @@ impl Collection {
         self.inner.learning.end_trial()
     }
 
-    /// Answers a query from both metrics of the running trial. The same query of the same user is
-    /// answered alike as long as the collection stays as it is.
+    /// Answers a query with hits of both metrics of the running trial. The same query of the same
+    /// user has the same answer as long as the collection is unchanged.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) when no trial is running or `k` is out of
+    /// [`Error::InvalidQuery`] when no trial is running or `k` is out of
     /// range; those of a search.
     pub fn interleave(
         &self,
@@ -256,13 +257,13 @@ impl Collection {
         self.inner.learning.explain(query.into(), item.into())
     }
 
-    /// Measures how well queries are answered under metrics. A query's own item is left out of its
-    /// answers.
+    /// Measures the answers to queries under metrics. The item of a query by id is left out of its
+    /// answer.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`](crate::Error::InvalidQuery) for `k` out of range or a query without
-    /// relevant items; [`Error::UnknownId`](crate::Error::UnknownId) for relevant items that are
-    /// not there; and those of a search.
+    /// [`Error::InvalidQuery`] for `k` out of range or a query without
+    /// relevant items; [`Error::UnknownId`] for relevant items that do
+    /// not exist; and those of a search.
     pub fn evaluate(
         &self,
         queries: &[EvalQuery],
@@ -272,18 +273,19 @@ impl Collection {
         self.inner.learning.evaluate(queries, k, metrics)
     }
 
-    /// Removes judgements, withdraws every version that may have learned from them, and, where an
-    /// active metric was among these, refits without them with the settings that it was refitted
-    /// with: the metric then equals one that never saw them. The gate decides anew.
+    /// Removes judgements and withdraws every version that may have learned from them. Where an
+    /// active metric is withdrawn, it is fitted again from the other judgements with the same
+    /// settings, and then equals a metric that was never fitted to the removed ones. The gate
+    /// decides again.
     ///
     /// # Errors
-    /// Storage errors. When the refit fails the judgements are gone all the same, and the metric is
-    /// the built-in one.
+    /// Storage errors. When the refit fails, the judgements are removed nevertheless, and the
+    /// active metric is the built-in one.
     pub fn forget(&self, what: &Forget) -> Result<Forgotten> {
         self.inner.learning.forget(what)
     }
 
-    /// The judgements and versions of the collection, to be carried to another one.
+    /// The judgements and versions of the collection, for another collection.
     ///
     /// # Errors
     /// When what is stored is damaged or cannot be read.
@@ -291,14 +293,14 @@ impl Collection {
         self.inner.learning.history()
     }
 
-    /// Takes in the history of another collection: all of it, durably, or nothing. Judgements may
-    /// speak of items that are not there (they were deleted since).
+    /// Imports the history of another collection: all of it, durably, or nothing. Judgements may
+    /// name items that do not exist, because they were deleted later.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) when this collection has judgements or versions of
-    /// its own, or when the history contradicts itself;
-    /// [`Error::InvalidVersion`](crate::Error::InvalidVersion) for a version that cannot be, or
-    /// that no plugin here can read; [`Error::InvalidJudgement`](crate::Error::InvalidJudgement).
+    /// [`Error::HistoryExists`] when this collection has judgements or versions;
+    /// [`Error::HistoryNumbers`] when the history's next numbers are too large;
+    /// [`Error::InvalidVersion`] for an invalid version, or
+    /// one that no registered plugin can read; [`Error::InvalidJudgement`].
     pub fn restore(&self, history: &History) -> Result<()> {
         self.inner.learning.restore(history)
     }

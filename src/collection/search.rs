@@ -1,17 +1,17 @@
-//! Searches: what is asked, and with which settings.
+//! [`Search`], the builder of searches.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::Collection;
-use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::items::{Matching, SearchRequest};
+use crate::model::error::{Error, Result};
 use crate::model::{Hits, MAX_K, MetricChoice, Query, Versioned};
 
-/// A search to be run; made by [`Collection::search`] for one query, or [`Collection::search_many`]
-/// for a list of them.
+/// The settings of a search; made by [`Collection::search`] for one query, or
+/// [`Collection::search_many`] for a list of them.
 #[must_use = "end with `run`"]
 #[derive(Debug, Clone)]
 pub struct Search<Q = Query> {
@@ -23,12 +23,12 @@ pub struct Search<Q = Query> {
     filter: Option<Filter>,
     metric: MetricChoice,
     user: Option<String>,
-    with_text: bool,
-    with_meta: bool,
+    include_text: bool,
+    include_meta: bool,
     cancel: Option<Cancel>,
 }
 
-/// Asked now and then whether to stop.
+/// Tells a search whether to stop.
 #[derive(Clone)]
 struct Cancel(Arc<dyn Fn() -> bool + Send + Sync>);
 
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Cancel {
 }
 
 impl Collection {
-    /// Asks what is most like a text, a vector, or a stored item.
+    /// Begins a search for the items nearest to a text, a vector, or a stored item.
     ///
     /// # Examples
     /// ```
@@ -58,8 +58,8 @@ impl Collection {
         self.searching(query.into())
     }
 
-    /// Asks many queries at once: their texts are encoded together, and they are searched on all
-    /// processors.
+    /// Begins a search of many queries: their texts are encoded together, and they are answered on
+    /// all processors.
     ///
     /// # Examples
     /// ```
@@ -89,70 +89,71 @@ impl Collection {
             filter: None,
             metric: MetricChoice::Active,
             user: None,
-            with_text: false,
-            with_meta: false,
+            include_text: false,
+            include_meta: false,
             cancel: None,
         }
     }
 }
 
 impl<Q> Search<Q> {
-    /// How many hits at most: 1 to 10,000, by default 10.
+    /// Sets the largest number of hits, 1 to 10,000; 10 by default.
     pub fn k(mut self, k: usize) -> Self {
         self.k = k;
         self
     }
 
-    /// The beam's width, at least 1, instead of one calibrated for a recall.
+    /// Sets the width of the beam, at least 1, instead of the one that is calibrated for a recall.
     pub fn ef(mut self, ef: usize) -> Self {
         self.ef = Some(ef);
         self
     }
 
-    /// The recall to aim at, above 0 and at most 1 (every item is looked at); by default .95.
+    /// Sets the target recall, above 0 and at most 1, at which every item is scanned; .95 by
+    /// default.
     pub fn recall(mut self, recall: f64) -> Self {
         self.recall = Some(recall);
         self
     }
 
-    /// Only items whose metadata passes.
+    /// Restricts the hits to items whose metadata passes a filter.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
     }
 
-    /// Under which metric; by default the active one.
+    /// Sets the metric; the active one by default.
     pub fn metric(mut self, metric: MetricChoice) -> Self {
         self.metric = metric;
         self
     }
 
-    /// For whom: a user who has a metric of their own is answered under it.
+    /// Sets the user, whose own metric is the active one where they have one.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// Reads the hits' texts.
-    pub fn with_text(mut self) -> Self {
-        self.with_text = true;
+    /// Includes the texts of the hits.
+    pub fn include_text(mut self) -> Self {
+        self.include_text = true;
         self
     }
 
-    /// Reads the hits' metadata.
-    pub fn with_meta(mut self) -> Self {
-        self.with_meta = true;
+    /// Includes the metadata of the hits.
+    pub fn include_meta(mut self) -> Self {
+        self.include_meta = true;
         self
     }
 
-    /// Stops early once `cancel` says so, which it is asked every few dozen steps; what was found
-    /// by then is returned, and [`Execution::complete`](crate::Execution::complete) is false.
+    /// Stops early once `cancel` returns true; it is called every few dozen steps. The hits found
+    /// by then are returned, and [`Execution::complete`](crate::Execution::complete) is false.
     pub fn cancel(mut self, cancel: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.cancel = Some(Cancel(Arc::new(cancel)));
         self
     }
 
-    /// Checks the parameters, chooses the metric and evaluates the filter, once for all queries.
+    /// Checks the settings, loads the metric and evaluates the filter, once for all queries.
     fn prepare(&self) -> Result<Prepared> {
         if !(1..=MAX_K).contains(&self.k) {
             return Err(Error::InvalidQuery(format!(
@@ -182,7 +183,7 @@ impl<Q> Search<Q> {
         })
     }
 
-    /// Answers one query, whose vector has the form that is searched.
+    /// The hits of one query, whose vector has the form that the index takes.
     fn answer(&self, query: &Query, vector: &[f32], prepared: &Prepared) -> Result<Hits> {
         let own = match query {
             Query::Item(id) => Some(id.as_str()),
@@ -195,8 +196,8 @@ impl<Q> Search<Q> {
             recall: self.recall,
             matching: prepared.matching.as_ref(),
             own,
-            with_text: self.with_text,
-            with_meta: self.with_meta,
+            include_text: self.include_text,
+            include_meta: self.include_meta,
             cancel: cancel.map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync)),
         };
         self.collection
@@ -205,14 +206,14 @@ impl<Q> Search<Q> {
     }
 }
 
-/// What all queries of one search share.
+/// The metric and the filter that all queries of one search share.
 struct Prepared {
     metric: Versioned,
     matching: Option<Matching>,
 }
 
 impl Search {
-    /// Runs it. A collection without items gives no hits.
+    /// Runs the search. An empty collection has no hits.
     ///
     /// # Errors
     /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownId`] for a
@@ -227,10 +228,10 @@ impl Search {
 }
 
 impl Search<Vec<Query>> {
-    /// Runs it; the answers come in the queries' order.
+    /// Runs the searches. The answers are in the order of the queries.
     ///
     /// # Errors
-    /// As for one query; an error of any query is the error of all.
+    /// Those of a search of one query. An error of any query is the error of all.
     pub fn run(self) -> Result<Vec<Hits>> {
         let prepared = self.prepare()?;
         let items = self.collection.items_handle();

@@ -1,14 +1,14 @@
-//! Which texts share a batch: those of similar length, so that little padding is computed.
+//! Batches of texts of similar length, so that little padding is computed.
 //!
-//! A batch is bounded by a number of texts and by its number of token positions, padding included.
-//! The second bound keeps the activations of a transformer in cache and its memory small whatever
-//! the lengths.
+//! A batch has limits on its number of texts and on its number of token positions, padding
+//! included. The second limit keeps the activations of a transformer in cache and its memory small
+//! for texts of any length.
 
 use ndarray::Array2;
 
 use super::tokens::Tokens;
 
-/// The arrays that a model takes for one batch; each is `b x s`.
+/// The inputs of a model for one batch of `b` texts of up to `s` tokens; each is `b x s`.
 #[derive(Debug)]
 pub(super) struct Batch {
     /// Token ids.
@@ -20,8 +20,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Lays out `members` (positions in `tokens`) as rows, padded with `pad` to the longest of
-    /// them.
+    /// The batch of the texts at the positions `members` of `tokens`, one row each, padded with
+    /// `pad` to the longest of them.
     pub(super) fn new(tokens: &[Tokens], members: &[usize], pad: i64) -> Self {
         // No model takes a sequence of length 0, so a text without tokens is one token of padding.
         let s = members
@@ -52,14 +52,14 @@ impl Batch {
     }
 }
 
-/// Parts texts into batches: each a list of positions in `tokens`, longest texts first.
+/// Splits texts into batches, each a list of positions in `tokens`, longest texts first.
 ///
 /// No batch has more than `max_texts` texts, nor more than `max_positions` token positions unless
 /// it is a single text.
 pub(super) fn plan(tokens: &[Tokens], max_texts: usize, max_positions: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..tokens.len()).collect();
-    // Stable and longest first: the result is the same on every run, and threads end at about the
-    // same time.
+    // The sort is stable, so the result is the same on every run. With the longest texts first,
+    // threads end at about the same time.
     order.sort_by_key(|&i| std::cmp::Reverse(tokens[i].ids.len()));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut room = 0;

@@ -1,9 +1,8 @@
-//! Why texts could not be encoded, or a model not loaded: each variant says which file is at fault
-//! and what to do.
+//! The error of encoders. Its messages name the file at fault and say what to do.
 
 use std::path::PathBuf;
 
-/// Why texts could not be encoded, or a model not loaded.
+/// The failure to encode texts, or to load a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -16,7 +15,7 @@ pub enum EncodeError {
     Missing {
         /// The directory that was read.
         dir: PathBuf,
-        /// The file that it lacks.
+        /// Name of the missing file.
         file: &'static str,
     },
     /// A file could not be read.
@@ -24,7 +23,7 @@ pub enum EncodeError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A file is larger than any model needs; it was not read.
@@ -37,28 +36,28 @@ pub enum EncodeError {
         /// The largest size that is read.
         limit: u64,
     },
-    /// A configuration file is not the JSON it should be.
+    /// A configuration file is not valid JSON, or not of the expected form.
     #[error("{}: {reason}; export the model again, or remove the file to use the defaults", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The fault in the file.
         reason: String,
     },
-    /// `tokenizer.json` cannot be used.
+    /// The file `tokenizer.json` cannot be used.
     #[error("{}: not a usable tokenizer: {reason}; save it again with tokenizer.save_pretrained", path.display())]
     Tokenizer {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The fault in the file.
         reason: String,
     },
-    /// The model asks for something this crate does not do.
+    /// The model needs something that this crate does not support.
     #[error("{}: {what}", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// What is not supported, and what is.
+        /// The thing that is not supported, and what is supported instead.
         what: String,
     },
     /// The ONNX file is damaged, or no backend can prepare it.
@@ -66,7 +65,7 @@ pub enum EncodeError {
     Model {
         /// The file.
         path: PathBuf,
-        /// What the backend said.
+        /// The error of the backend.
         reason: String,
     },
     /// The model ran and failed.
@@ -76,10 +75,10 @@ pub enum EncodeError {
     Run {
         /// The model's name.
         model: String,
-        /// What the backend said.
+        /// The error of the backend.
         reason: String,
     },
-    /// The model gave an array of another shape than its signature promises.
+    /// The model's output has another shape than its signature declares.
     #[error(
         "{model}: the output {output} has shape {found:?}, expected {expected}; the model does not embed texts"
     )]
@@ -88,12 +87,12 @@ pub enum EncodeError {
         model: String,
         /// The output's name.
         output: String,
-        /// The shape it had.
+        /// The shape of the output.
         found: Vec<usize>,
         /// The shape that was expected.
         expected: String,
     },
-    /// The model gave NaN or infinite numbers for a text.
+    /// The model's output for a text has NaN or infinite numbers.
     #[error(
         "{model}: the vector of text {index} is not finite; the model's weights are damaged or overflow"
     )]
@@ -103,6 +102,20 @@ pub enum EncodeError {
         /// Position of the text among those given.
         index: usize,
     },
+    /// An encoder gave another number of rows than of texts.
+    #[error(
+        "the encoder {encoder} gave {rows} vectors and {notes} notes of truncation for {texts} texts"
+    )]
+    Rows {
+        /// Name of the encoder.
+        encoder: String,
+        /// Number of texts.
+        texts: usize,
+        /// Number of vectors.
+        rows: usize,
+        /// Number of notes of truncation.
+        notes: usize,
+    },
     /// A text could not be cut into tokens.
     #[error("{model}: text {index} cannot be cut into tokens: {reason}")]
     Text {
@@ -110,7 +123,7 @@ pub enum EncodeError {
         model: String,
         /// Position of the text among those given.
         index: usize,
-        /// What the tokenizer said.
+        /// The error of the tokenizer.
         reason: String,
     },
     /// An option has a value that cannot work.
@@ -118,9 +131,9 @@ pub enum EncodeError {
     Option {
         /// The option's name.
         option: &'static str,
-        /// What it was set to.
+        /// The value that was given.
         value: usize,
-        /// What it can be.
+        /// The values that are allowed.
         allowed: String,
     },
     /// The ONNX Runtime library named by `ORT_DYLIB_PATH` cannot be used.
@@ -130,9 +143,9 @@ pub enum EncodeError {
         path.display()
     )]
     Library {
-        /// What the variable names.
+        /// The path in the variable.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the library.
         reason: String,
         /// The oldest version that works.
         needed: &'static str,
@@ -140,15 +153,15 @@ pub enum EncodeError {
     /// A model could not be fetched from the hub.
     #[error("{repo}: {reason}")]
     Hub {
-        /// The repository asked for.
+        /// Name of the repository.
         repo: String,
-        /// What went wrong, and what to do.
+        /// The failure, and what to do.
         reason: String,
     },
-    /// This build lacks the feature that would do it.
+    /// This build lacks the feature that is needed.
     #[error("{what} is not part of this build; build with --features {feature}")]
     NotCompiled {
-        /// What was asked for.
+        /// The encoder or function that is missing.
         what: String,
         /// The cargo feature that brings it.
         feature: &'static str,

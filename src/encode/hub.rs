@@ -1,12 +1,11 @@
-//! Fetches a model directory from the Hugging Face hub, complete or not at all.
+//! Download of a model directory from the Hugging Face hub, complete or not at all.
 //!
-//! The hub lists a repository's files at one commit; those of the layout that [`Onnx::from_dir`]
-//! reads are fetched into a hidden directory beside the destination, loaded once to see that they
-//! belong together, and then moved into place by one rename. A transfer that breaks leaves nothing
-//! that could be taken for a model.
+//! The hub lists the files of a repository at one commit. Those that [`Onnx::from_dir`] reads are
+//! downloaded into a hidden directory beside the destination, loaded once to check that they belong
+//! together, and then moved to the destination by one rename. An interrupted download leaves
+//! nothing that looks like a model.
 //!
-//! hf-hub 0.5 does the talking: blocking, on ureq and rustls. Its version 1.0 needs tokio and
-//! reqwest for the same two requests.
+//! hf-hub 0.5 is blocking, on ureq and rustls; its version 1.0 needs tokio and reqwest.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,10 +19,10 @@ use super::error::EncodeError;
 use super::onnx::Onnx;
 use super::tokens::guard;
 
-/// Told of every piece that arrives: the file, the bytes so far, and the bytes there will be.
+/// A callback for every chunk that arrives, with the file, its bytes so far, and its size in bytes.
 type Progress = Arc<dyn Fn(&str, u64, u64) + Send + Sync>;
 
-/// What to fetch, and from where.
+/// Options of [`pull`].
 #[derive(Clone, Default)]
 pub struct PullOptions {
     revision: Option<String>,
@@ -34,37 +33,38 @@ pub struct PullOptions {
 }
 
 impl PullOptions {
-    /// The defaults: branch `main`, the public hub or the one that `HF_ENDPOINT` names, the token
-    /// of `HF_TOKEN` or of `huggingface-cli login`, and `model.onnx` or `onnx/model.onnx`.
+    /// The default options: branch `main`, the public hub or the one in `HF_ENDPOINT`, the token in
+    /// `HF_TOKEN` or of `huggingface-cli login`, and `model.onnx` or `onnx/model.onnx`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A branch, tag or commit.
+    /// Sets the branch, tag or commit.
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
         self.revision = Some(revision.into());
         self
     }
 
-    /// The hub's address, such as `https://hub.example.org`.
+    /// Sets the address of the hub, such as `https://hub.example.org`.
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// The token for private and gated repositories.
+    /// Sets the token for private and gated repositories.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Another ONNX file of the repository, such as `onnx/model_quantized.onnx`.
+    /// Sets the ONNX file in the repository, such as `onnx/model_quantized.onnx`.
     pub fn model(mut self, file: impl Into<String>) -> Self {
         self.model = Some(file.into());
         self
     }
 
-    /// Told of every piece that arrives: the file, the bytes so far, and the bytes there will be.
+    /// Sets a callback for every chunk that arrives, with the file, its bytes so far, and its size
+    /// in bytes.
     pub fn progress(mut self, progress: impl Fn(&str, u64, u64) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
         self
@@ -82,36 +82,36 @@ impl fmt::Debug for PullOptions {
     }
 }
 
-/// What was fetched.
+/// A downloaded model directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pulled {
-    /// The model directory, for [`Onnx::from_dir`].
+    /// Path of the directory, for [`Onnx::from_dir`].
     pub dir: PathBuf,
-    /// The commit that the files are of.
+    /// Commit of the files.
     pub commit: String,
-    /// The files in the directory, with their sizes in bytes.
+    /// Files in the directory, with their sizes in bytes.
     pub files: Vec<(String, u64)>,
 }
 
-/// Files that are fetched where the repository has them.
+/// Files that are downloaded where the repository has them.
 const OPTIONAL: [&str; 6] = [
     "config.json",
     "tokenizer_config.json",
     "sentence_bert_config.json",
     "modules.json",
     "1_Pooling/config.json",
-    // The model card says the licence.
+    // The model card, which has the licence.
     "README.md",
 ];
 
-/// Fetches the model `repo` (such as `sentence-transformers/all-MiniLM-L6-v2`) into the new
+/// Downloads the model `repo` (such as `sentence-transformers/all-MiniLM-L6-v2`) into the new
 /// directory `dir`.
 ///
 /// # Errors
-/// [`EncodeError::Hub`] when the destination exists, the repository is not there or has no ONNX
-/// model with a tokenizer, the transfer fails, or the files do not make a model;
-/// [`EncodeError::Io`] when the disk refuses. In every case `dir` is as it was.
+/// [`EncodeError::Hub`] when the destination exists, the repository does not exist or has no ONNX
+/// model with a tokenizer, the transfer fails, or the files are not a usable model;
+/// [`EncodeError::Io`] when the files cannot be written. In every case `dir` is unchanged.
 pub fn pull(
     repo: &str,
     dir: impl AsRef<Path>,
@@ -140,10 +140,10 @@ pub fn pull(
     }
     let work = Work::new(&dir).map_err(io)?;
 
-    let talk = |reason: String| failed(explain(&reason));
+    let refused = |reason: String| failed(explain(&reason));
     let remote = |revision: String| connect(repo, revision, &work.0.join("cache"), options);
     let wanted = options.revision.clone().unwrap_or_else(|| "main".into());
-    let info = guard(|| remote(wanted)?.info()).map_err(talk)?;
+    let info = guard(|| remote(wanted)?.info()).map_err(refused)?;
     let names: Vec<&str> = info
         .siblings
         .iter()
@@ -151,26 +151,22 @@ pub fn pull(
         .collect();
     let files = choose(&names, options.model.as_deref()).map_err(failed)?;
 
-    // All files are asked for by the commit: a push in between cannot mix two versions.
-    let source = guard(|| remote(info.sha.clone())).map_err(talk)?;
+    // All files are of one commit: a push in between cannot mix two versions.
+    let source = guard(|| remote(info.sha.clone())).map_err(refused)?;
     let stage = work.0.join("model");
-    let mut got = Vec::with_capacity(files.len());
+    let mut stored = Vec::with_capacity(files.len());
     for (name, local) in files {
         let report = Report {
             file: local,
             done: 0,
             total: 0,
-            told: options.progress.clone(),
+            progress: options.progress.clone(),
         };
-        let fetched = guard(|| source.download_with_progress(name, report)).map_err(talk)?;
-        let bytes = keep(&fetched, &stage.join(local)).map_err(io)?;
-        got.push((local.to_owned(), bytes));
+        let downloaded = guard(|| source.download_with_progress(name, report)).map_err(refused)?;
+        let bytes = store(&downloaded, &stage.join(local)).map_err(io)?;
+        stored.push((local.to_owned(), bytes));
     }
-    Onnx::from_dir(&stage).map_err(|e| {
-        failed(format!(
-            "its files do not make a model that can be used: {e}"
-        ))
-    })?;
+    Onnx::from_dir(&stage).map_err(|e| failed(format!("its files are not a usable model: {e}")))?;
     if dir.exists() {
         // It is empty, and not every system renames onto a directory.
         std::fs::remove_dir(&dir).map_err(io)?;
@@ -179,7 +175,7 @@ pub fn pull(
     Ok(Pulled {
         dir,
         commit: info.sha,
-        files: got,
+        files: stored,
     })
 }
 
@@ -213,7 +209,7 @@ fn connect(
     )))
 }
 
-/// The files to fetch: the name in the repository, and the name in the directory.
+/// The files to download, each by its name in the repository and its name in the directory.
 fn choose<'a>(names: &[&'a str], model: Option<&str>) -> Result<Vec<(&'a str, &'a str)>, String> {
     let find = |wanted: &str| names.iter().copied().find(|name| *name == wanted);
     let onnx = match model {
@@ -242,31 +238,32 @@ fn choose<'a>(names: &[&'a str], model: Option<&str>) -> Result<Vec<(&'a str, &'
     Ok(files)
 }
 
-/// Moves a fetched file out of the cache, whose names are links. Returns its size.
-fn keep(fetched: &Path, to: &Path) -> std::io::Result<u64> {
+/// Copies a downloaded file out of the cache, whose names are links. Returns its size in bytes.
+fn store(downloaded: &Path, to: &Path) -> std::io::Result<u64> {
     if let Some(parent) = to.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    std::fs::copy(std::fs::canonicalize(fetched)?, to)
+    std::fs::copy(std::fs::canonicalize(downloaded)?, to)
 }
 
-/// Names of the hub: `model` or `owner/model`, letters, digits, `-`, `_` and `.`.
+/// Whether a text is the name of a repository: `model` or `owner/model` of letters, digits, `-`,
+/// `_` and `.`.
 fn is_name(repo: &str) -> bool {
-    let part = |part: &str| {
+    let is_segment = |segment: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !part.is_empty()
-            && part.chars().all(plain)
-            && !part.contains("..")
-            && !part.starts_with('.')
+        !segment.is_empty()
+            && segment.chars().all(plain)
+            && !segment.contains("..")
+            && !segment.starts_with('.')
     };
-    repo.len() <= 200 && repo.split('/').count() <= 2 && repo.split('/').all(part)
+    repo.len() <= 200 && repo.split('/').count() <= 2 && repo.split('/').all(is_segment)
 }
 
 fn is_empty_dir(dir: &Path) -> bool {
     std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Adds what to do to what the client said.
+/// The error of the client, with advice.
 fn explain(reason: &str) -> String {
     let advice = match reason {
         _ if reason.contains("status: 401") || reason.contains("status: 403") => {
@@ -298,29 +295,30 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        // What cannot be removed is hidden and has a name that says what it is.
+        // A directory that cannot be removed is hidden, and its name says that it is of a pull.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
+/// The progress of one file.
 struct Report<'a> {
     file: &'a str,
     done: u64,
     total: u64,
-    told: Option<Progress>,
+    progress: Option<Progress>,
 }
 
 impl hf_hub::api::Progress for Report<'_> {
     fn init(&mut self, size: usize, _filename: &str) {
-        // Called again when a transfer is resumed, followed by what is there already.
+        // Called again when a transfer is resumed, before the bytes that were received already.
         self.done = 0;
         self.total = size as u64;
     }
 
     fn update(&mut self, size: usize) {
         self.done += size as u64;
-        if let Some(told) = &self.told {
-            told(self.file, self.done, self.total);
+        if let Some(progress) = &self.progress {
+            progress(self.file, self.done, self.total);
         }
     }
 

@@ -1,11 +1,10 @@
-//! Which files make a model, and what they say: the directory layout that sentence-transformers and
-//! Hugging Face export.
+//! The layout of a model directory, as sentence-transformers and Hugging Face export it.
 //!
-//! | file | what is read | when it is absent |
+//! | file | content | default |
 //! |---|---|---|
 //! | `model.onnx`, else `onnx/model.onnx` | the graph | an error |
 //! | `tokenizer.json` | the tokenizer | an error |
-//! | `modules.json` | whether vectors are normalised, where the pooling's settings lie | normalised, `1_Pooling` |
+//! | `modules.json` | whether vectors are normalised, the folder of the pooling's settings | normalised, `1_Pooling` |
 //! | `1_Pooling/config.json` | mean, cls or max | mean |
 //! | `sentence_bert_config.json`, `tokenizer_config.json` | the maximum length in tokens | 256 |
 //! | `config.json` | the number of positions, the padding token | no bound, 0 |
@@ -23,43 +22,45 @@ use serde::de::DeserializeOwned;
 use super::error::EncodeError;
 use super::pool::Pooling;
 
-/// protobuf allows no message above 2 GiB.
+/// Largest size of a model: protobuf allows no message above 2 GiB.
 const MODEL_LIMIT: u64 = 2 << 30;
-/// The largest published vocabularies (250,000 tokens) take 17 MB, with merges 35 MB.
+/// Largest size of a tokenizer. The largest published vocabularies (250,000 tokens) take 17 MB,
+/// with merges 35 MB.
 const TOKENIZER_LIMIT: u64 = 256 << 20;
-/// `config.json` can hold thousands of label names.
+/// Largest size of a configuration file; `config.json` can have thousands of label names.
 const CONFIG_LIMIT: u64 = 4 << 20;
-/// The maximum length in tokens of a model that does not say.
+/// Maximum length, in tokens, of a model without one.
 const DEFAULT_MAX_LENGTH: usize = 256;
-/// `tokenizer_config.json` says `1e30` when there is no limit; above this it means none.
+/// Largest maximum length, in tokens. `tokenizer_config.json` has `1e30` for no limit, so a larger
+/// number counts as none.
 const LARGEST_MAX_LENGTH: usize = 32_768;
 
 /// A model's files and settings.
 pub(super) struct Layout {
-    /// A short name for people.
+    /// Name for people.
     pub(super) name: String,
-    /// Where it can be loaded from again.
+    /// Source from which it can be loaded again.
     pub(super) source: Option<String>,
-    /// The ONNX file, and its path for errors.
+    /// Bytes of the ONNX file.
     pub(super) model: Cow<'static, [u8]>,
-    /// See `model`.
+    /// Path of the ONNX file, for errors.
     pub(super) model_path: PathBuf,
-    /// `tokenizer.json`, and its path for errors.
+    /// Bytes of `tokenizer.json`.
     pub(super) tokenizer: Cow<'static, [u8]>,
-    /// See `tokenizer`.
+    /// Path of `tokenizer.json`, for errors.
     pub(super) tokenizer_path: PathBuf,
-    /// How token vectors are pooled, when the graph does not do it.
+    /// Pooling of token vectors, where the graph does not pool them.
     pub(super) pooling: Pooling,
-    /// Whether vectors are divided by their norm.
+    /// Whether vectors are divided by their Euclidean norm.
     pub(super) normalise: bool,
-    /// Texts are cut at this many tokens.
+    /// Number of tokens at which texts are cut.
     pub(super) max_length: usize,
-    /// The longest sequence the model has positions for, when it says.
+    /// Number of positions of the model, where `config.json` has it.
     pub(super) positions: Option<usize>,
-    /// The padding token, when `config.json` says.
+    /// Id of the padding token, where `config.json` has it.
     pub(super) pad: Option<u32>,
-    /// A module after pooling (such as `Dense`) that only a graph with a pooled output has
-    /// computed.
+    /// A module after the pooling, such as `Dense`, whose result only a graph with a pooled output
+    /// has.
     pub(super) extra_module: Option<String>,
 }
 
@@ -93,7 +94,7 @@ impl Layout {
         };
         let dir = std::path::absolute(dir).map_err(io)?;
         if !dir.is_dir() {
-            // Says "not found" or "not a directory".
+            // The error is "not found" or "not a directory".
             std::fs::read_dir(&dir).map_err(io)?;
         }
         let model_path = ["model.onnx", "onnx/model.onnx"]
@@ -123,8 +124,8 @@ impl Layout {
         let tokens: TokenizerConfig =
             self::config(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
         let positions = config.positions();
-        let said = sentence.max_seq_length.or_else(|| tokens.max_length());
-        let max_length = said
+        let own_limit = sentence.max_seq_length.or_else(|| tokens.max_length());
+        let max_length = own_limit
             .unwrap_or(DEFAULT_MAX_LENGTH)
             .min(positions.unwrap_or(usize::MAX));
 
@@ -154,7 +155,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, EncodeError> {
         path: path.to_path_buf(),
         source,
     };
-    // Asked before opening: to open a pipe is to wait for its other end.
+    // Checked before opening, because opening a pipe waits for its other end.
     let metadata = std::fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
         return Err(io(std::io::Error::new(
@@ -164,7 +165,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, EncodeError> {
     }
     let file = File::open(path).map_err(io)?;
     let mut bytes = Vec::new();
-    // One byte more than allowed, so that a file that grows meanwhile is noticed too.
+    // One byte more than allowed, so that a file that grows meanwhile is refused too.
     if metadata.len() <= limit {
         file.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
     }
@@ -179,7 +180,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, EncodeError> {
     Ok(bytes)
 }
 
-/// Reads a JSON file; `None` when there is none.
+/// Reads a JSON file; `None` when it does not exist.
 fn config<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, EncodeError> {
     match read(path, CONFIG_LIMIT) {
         Ok(bytes) => serde_json::from_slice(&bytes)
@@ -195,9 +196,9 @@ fn config<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, EncodeError> {
     }
 }
 
-/// What `modules.json` says.
+/// The settings in `modules.json`.
 struct Modules {
-    /// The folder with the pooling's settings.
+    /// Folder of the pooling's settings.
     pooling: Option<PathBuf>,
     normalise: bool,
     extra: Option<String>,
@@ -231,10 +232,10 @@ impl Modules {
                 "Transformer" => {}
                 "Pooling" => {
                     let folder = PathBuf::from(&module.path);
-                    // The file may not point out of the directory.
+                    // The path must not lead out of the directory.
                     if !folder
                         .components()
-                        .all(|part| matches!(part, Component::Normal(_)))
+                        .all(|component| matches!(component, Component::Normal(_)))
                     {
                         let reason = format!("the path {:?} leaves the directory", module.path);
                         return Err(EncodeError::Config { path, reason });
@@ -249,8 +250,8 @@ impl Modules {
     }
 }
 
-/// `1_Pooling/config.json`, in the form with one flag a mode and in the newer one with a single
-/// name.
+/// The file `1_Pooling/config.json`, in the form with one flag for each mode and in the newer form
+/// with the name of one mode.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 #[expect(
@@ -311,18 +312,18 @@ impl PoolingConfig {
     }
 }
 
-/// `sentence_bert_config.json`.
+/// The file `sentence_bert_config.json`.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct SentenceConfig {
     max_seq_length: Option<usize>,
 }
 
-/// `tokenizer_config.json`.
+/// The file `tokenizer_config.json`.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct TokenizerConfig {
-    /// A number, possibly one such as 1e30.
+    /// Maximum length in tokens, possibly a number such as 1e30.
     model_max_length: Option<f64>,
 }
 
@@ -334,7 +335,7 @@ impl TokenizerConfig {
     }
 }
 
-/// `config.json`.
+/// The file `config.json`.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct ModelConfig {
@@ -344,10 +345,10 @@ struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// The longest sequence there are positions for.
+    /// The number of positions for tokens.
     fn positions(&self) -> Option<usize> {
         let rows = self.max_position_embeddings?;
-        // These count positions from the padding token's id plus one.
+        // These models number positions from the id of the padding token plus one.
         let offset = match self.model_type.as_deref() {
             Some("roberta" | "xlm-roberta" | "camembert" | "mpnet") => {
                 self.pad_token_id.unwrap_or(1) as usize + 1

@@ -1,18 +1,19 @@
-//! From text to vectors.
+//! Encoders, which turn texts into vectors.
 //!
-//! [`Encoder`] is the seam: a collection knows its encoder by a fingerprint and asks it for one row
-//! a text. [`Onnx`] is the encoder that comes with the crate. It reads a model directory as Hugging
-//! Face and sentence-transformers export it, cuts texts into tokens, runs the model on batches of
-//! texts of similar length, and pools the token vectors.
+//! A collection identifies its [`Encoder`] by a fingerprint, and gets one row for each text from
+//! it. [`Onnx`] is the encoder of the crate: it reads a model directory as Hugging Face and
+//! sentence-transformers export it, splits texts into tokens, runs the model on batches of texts of
+//! similar length, and pools the token vectors.
 //!
-//! | question | file |
+//! | file | subject |
 //! |---|---|
-//! | which files make a model, and what they say | `layout.rs` |
-//! | how a text becomes token ids | `tokens.rs` |
-//! | which texts share a batch | `batch.rs` |
-//! | what a graph must take and give | `signature.rs` |
-//! | how the graph runs | `onnx_tract.rs`, `onnx_runtime.rs` |
-//! | how token vectors become one vector | `pool.rs` |
+//! | `layout.rs` | the files of a model directory, and their settings |
+//! | `tokens.rs` | splitting texts into token ids |
+//! | `batch.rs` | batches of texts of similar length |
+//! | `signature.rs` | the inputs and outputs that a graph must have |
+//! | `onnx_tract.rs`, `onnx_runtime.rs` | running the graph |
+//! | `pool.rs` | pooling of token vectors to one vector |
+//! | `hub.rs` | download of a model directory |
 
 mod error;
 
@@ -53,10 +54,10 @@ pub use onnx::{Onnx, OnnxOptions};
 #[cfg(feature = "onnx")]
 pub use pool::Pooling;
 
-/// Turns texts into vectors of one dimension.
+/// An encoder, which turns texts into vectors of one dimension.
 ///
-/// A collection remembers its encoder's [`fingerprint`](Encoder::fingerprint): items encoded by one
-/// model are never silently searched with another.
+/// A collection stores the [`fingerprint`](Encoder::fingerprint) of its encoder, and refuses one
+/// with another: vectors of different models cannot be compared.
 ///
 /// # Examples
 /// An encoder that counts letters:
@@ -103,41 +104,41 @@ pub trait Encoder: Send + Sync {
     /// The dimension `d` of the vectors.
     fn dim(&self) -> usize;
 
-    /// A short name for people, such as `static-minilm-256`.
+    /// Name for people, such as `static-minilm-256`.
     fn name(&self) -> &str;
 
-    /// Identifies model, tokenizer and pooling: equal fingerprints give equal vectors for equal
-    /// texts, up to rounding.
+    /// Fingerprint of model, tokenizer and pooling. Encoders with equal fingerprints give equal
+    /// vectors for equal texts, up to rounding.
     fn fingerprint(&self) -> &str;
 
-    /// Where it can be loaded from again with [`load`]: `embedded`, or a directory. `None` when
-    /// only the program knows.
+    /// Source from which [`load`] can load it again: `embedded` or a directory. `None` where only
+    /// the program can make it.
     fn source(&self) -> Option<String> {
         None
     }
 
-    /// Encodes texts, one row each, in their order. A text's row does not depend on the texts
-    /// beside it beyond rounding.
+    /// Encodes `n` texts to `n` rows in their order. The row of a text does not depend on the other
+    /// texts, up to rounding.
     ///
     /// # Errors
-    /// [`EncodeError`] when the model cannot run or gives what is not finite numbers.
+    /// [`EncodeError`] when the model cannot run, or its numbers are not finite.
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError>;
 }
 
-/// Encoded texts.
+/// The vectors of `n` texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
-    /// One row a text (`n x d`).
+    /// Vectors, one row for each text (`n x d`).
     pub vectors: Array2<f32>,
-    /// Which texts were longer than the model takes and were cut at its limit (`n`).
+    /// For each text, whether it was longer than the model takes and was cut at its limit (`n`).
     pub truncated: Vec<bool>,
 }
 
-/// Loads an encoder by its [`source`](Encoder::source): `embedded` is the model inside the binary,
-/// anything else the path of a model directory.
+/// Loads an encoder from its [`source`](Encoder::source): `embedded` for the model inside the
+/// binary, otherwise the path of a model directory.
 ///
 /// # Errors
-/// [`EncodeError::NotCompiled`] when this build has no such encoder; otherwise as `Onnx::from_dir`.
+/// [`EncodeError::NotCompiled`] when this build has no such encoder; those of `Onnx::from_dir`.
 pub fn load(source: &str) -> Result<Arc<dyn Encoder>, EncodeError> {
     if source == EMBEDDED {
         #[cfg(feature = "embedded-model")]
@@ -157,5 +158,5 @@ pub fn load(source: &str) -> Result<Arc<dyn Encoder>, EncodeError> {
     })
 }
 
-/// The source that names the model inside the binary.
+/// The source of the model inside the binary.
 const EMBEDDED: &str = "embedded";

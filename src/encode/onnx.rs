@@ -1,5 +1,5 @@
-//! The encoder that comes with the crate: a model directory, a tokenizer, a backend, and batches in
-//! between.
+//! [`Onnx`], the encoder of the crate: a model and a tokenizer from a directory or from the binary,
+//! run on batches by one of two backends.
 
 use std::fmt;
 use std::path::Path;
@@ -15,20 +15,20 @@ use super::layout::Layout;
 use super::onnx_tract::Tract;
 use super::pool::{self, Pooling};
 use super::signature::Signature;
-use super::tokens::{Cutter, Tokens, guard};
+use super::tokens::{TextTokenizer, Tokens, guard};
 use super::{Encoded, Encoder, workers};
 
 /// A prepared graph of one of the backends.
 pub(super) trait Engine: Send + Sync {
-    /// Runs a batch. The error is what the backend said.
+    /// Runs a batch. The error is that of the backend.
     fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String>;
 
-    /// Whether several threads should run batches at once; otherwise the backend has threads of its
-    /// own.
+    /// Whether several threads may run batches at once. A backend with threads of its own returns
+    /// false.
     fn parallel(&self) -> bool;
 }
 
-/// What runs the graph.
+/// The library that runs the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
@@ -38,7 +38,7 @@ pub enum Backend {
     OnnxRuntime,
 }
 
-/// How a model is loaded and run; made by [`Onnx::options`].
+/// Options for loading and running a model; made by [`Onnx::options`].
 #[derive(Debug, Clone, Default)]
 pub struct OnnxOptions {
     max_length: Option<usize>,
@@ -48,27 +48,27 @@ pub struct OnnxOptions {
 }
 
 impl OnnxOptions {
-    /// Cuts texts at this many tokens, special tokens included, instead of at the model's own
-    /// limit.
+    /// Sets the number of tokens at which texts are cut, special tokens included; the model's own
+    /// limit by default.
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = Some(tokens);
         self
     }
 
-    /// At most this many texts in one run of the model (default 32).
+    /// Sets the largest number of texts in one run of the model; 32 by default.
     pub fn batch(mut self, texts: usize) -> Self {
         self.batch = Some(texts);
         self
     }
 
-    /// How many threads work at once (default: as many as the machine has).
+    /// Sets the number of threads; as many as the machine has by default.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// What runs the graph. By default ONNX Runtime where the feature `onnxruntime` is built in and
-    /// `ORT_DYLIB_PATH` is set, else tract.
+    /// Sets the backend. By default it is ONNX Runtime where the build has the feature
+    /// `onnxruntime` and `ORT_DYLIB_PATH` is set, otherwise tract.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self
@@ -77,7 +77,7 @@ impl OnnxOptions {
     /// Loads a model directory; see [`Onnx::from_dir`].
     ///
     /// # Errors
-    /// As [`Onnx::from_dir`], and [`EncodeError::Option`] for values that cannot work.
+    /// Those of [`Onnx::from_dir`]; [`EncodeError::Option`] for options outside their ranges.
     pub fn from_dir(&self, dir: impl AsRef<Path>) -> Result<Onnx, EncodeError> {
         Onnx::new(Layout::read(dir.as_ref())?, self)
     }
@@ -85,7 +85,7 @@ impl OnnxOptions {
     /// Loads the model inside the binary; see [`Onnx::embedded`].
     ///
     /// # Errors
-    /// As [`Onnx::embedded`], and [`EncodeError::Option`] for values that cannot work.
+    /// Those of [`Onnx::embedded`]; [`EncodeError::Option`] for options outside their ranges.
     #[cfg(feature = "embedded-model")]
     pub fn embedded(&self) -> Result<Onnx, EncodeError> {
         Onnx::new(Layout::embedded(), self)
@@ -109,29 +109,29 @@ struct Model {
     pad: i64,
     batch: usize,
     threads: usize,
-    cutter: Cutter,
+    tokenizer: TextTokenizer,
     engine: Box<dyn Engine>,
 }
 
-/// Token positions in one run. On all-MiniLM with 32-token texts, 512 took a sixth less CPU than
-/// 1,024, and 128 or 256 no less than 512: activations stay in cache, and the matrices are large
-/// enough for the kernels.
+/// Largest number of token positions in one run. On all-MiniLM with texts of 32 tokens, 512 took a
+/// sixth less CPU than 1,024, and 128 or 256 no less than 512: activations stay in cache, and the
+/// matrices are large enough for the kernels.
 const BATCH_POSITIONS: usize = 512;
-/// Texts in one run.
+/// Largest number of texts in one run, by default.
 const BATCH_TEXTS: usize = 32;
-/// Fewer positions than this are not worth a thread of their own.
-const LEAST_POSITIONS: usize = 64;
-/// Texts that one thread cuts into tokens before it looks for more.
-const CUT_TEXTS: usize = 64;
-/// The widest vectors that a collection takes.
-const LARGEST_DIM: usize = 4096;
+/// Smallest number of token positions for which another thread is used.
+const MIN_POSITIONS: usize = 64;
+/// Number of texts in one job of the tokenizer.
+const TOKENIZED_TEXTS: usize = 64;
+/// Largest dimension of a collection.
+const MAX_DIM: usize = 4096;
 
 impl Onnx {
     /// Loads the model inside the binary, `static-minilm-256`: 256 numbers a text, thousands of
     /// texts a second.
     ///
     /// # Errors
-    /// [`EncodeError`] when a chosen backend is not there.
+    /// [`EncodeError`] when the chosen backend is not available.
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Self, EncodeError> {
         Self::options().embedded()
@@ -139,30 +139,30 @@ impl Onnx {
 
     /// Loads a model directory as sentence-transformers and Hugging Face export it.
     ///
-    /// `model.onnx` (or `onnx/model.onnx`) and `tokenizer.json` must be there.
+    /// `model.onnx` (or `onnx/model.onnx`) and `tokenizer.json` are needed. The settings in
     /// `1_Pooling/config.json`, `modules.json`, `sentence_bert_config.json`,
-    /// `tokenizer_config.json` and `config.json` are heeded where they are; without them token
-    /// vectors are averaged and normalised, and texts cut at 256 tokens. The model runs once on a
-    /// short text, so a directory whose parts do not fit is refused here and not at the first item.
+    /// `tokenizer_config.json` and `config.json` are used where the files exist; without them token
+    /// vectors are averaged and normalised, and texts cut at 256 tokens. The model runs once on
+    /// short texts, so that a directory whose files do not fit together is refused at once and not
+    /// at the first item.
     ///
     /// # Errors
-    /// [`EncodeError`] names the file that is missing, damaged, too large, or asks for what is not
-    /// supported.
+    /// [`EncodeError`], with the file that is missing, damaged, too large or not supported.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, EncodeError> {
         Self::options().from_dir(dir)
     }
 
-    /// Loads with other settings than the default.
+    /// Options other than the default ones.
     pub fn options() -> OnnxOptions {
         OnnxOptions::default()
     }
 
-    /// What runs the graph.
+    /// Backend that runs the graph.
     pub fn backend(&self) -> Backend {
         self.0.backend
     }
 
-    /// Texts are cut at this many tokens, special tokens included.
+    /// Number of tokens at which texts are cut, special tokens included.
     pub fn max_length(&self) -> usize {
         self.0.max_length
     }
@@ -192,7 +192,7 @@ impl Onnx {
         let threads = options
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-        let cutter = Cutter::new(&layout.tokenizer, max_length, &layout.tokenizer_path)?;
+        let tokenizer = TextTokenizer::new(&layout.tokenizer, max_length, &layout.tokenizer_path)?;
 
         let prepare = |reason| EncodeError::Model {
             path: layout.model_path.clone(),
@@ -243,10 +243,10 @@ impl Onnx {
             max_length,
             pooling: layout.pooling,
             normalise: layout.normalise,
-            pad: i64::from(layout.pad.or(cutter.pad()).unwrap_or(0)),
+            pad: i64::from(layout.pad.or(tokenizer.pad()).unwrap_or(0)),
             batch: options.batch.unwrap_or(BATCH_TEXTS),
             threads,
-            cutter,
+            tokenizer,
             engine,
         };
         model.dim = model.probe()?;
@@ -255,36 +255,39 @@ impl Onnx {
 }
 
 impl Model {
-    /// Runs two short texts of different length: the dimension, and the proof that the parts fit.
+    /// Runs two short texts of different length, to find the dimension and to check that the files
+    /// fit together.
     fn probe(&mut self) -> Result<usize, EncodeError> {
         let texts = ["a", "a short text"];
-        let tokens = self.cut(&texts)?;
+        let tokens = self.split(&texts)?;
         let batch = Batch::new(&tokens, &[0, 1], self.pad);
         let output = self.run(&batch)?;
-        let dim = pool::dim_of(&output.view()).filter(|dim| *dim <= LARGEST_DIM);
+        let dim = pool::dim_of(&output.view()).filter(|dim| *dim <= MAX_DIM);
         self.dim = dim.ok_or_else(|| self.wrong_shape(&output, &batch))?;
         let rows = self.pooled(&output, &batch, 2)?;
         self.check(&rows, &[0, 1])?;
         Ok(self.dim)
     }
 
-    /// Cuts texts into tokens, on all threads.
-    fn cut(&self, texts: &[&str]) -> Result<Vec<Tokens>, EncodeError> {
-        let chunks: Vec<&[&str]> = texts.chunks(CUT_TEXTS).collect();
-        let cut = workers::map(chunks.len(), self.threads, |chunk| {
+    /// The tokens of texts, computed on all threads.
+    fn split(&self, texts: &[&str]) -> Result<Vec<Tokens>, EncodeError> {
+        let chunks: Vec<&[&str]> = texts.chunks(TOKENIZED_TEXTS).collect();
+        let tokens = workers::map(chunks.len(), self.threads, |chunk| {
             let texts = chunks[chunk].iter().enumerate();
             texts
                 .map(|(i, text)| {
-                    let index = chunk * CUT_TEXTS + i;
-                    self.cutter.cut(text).map_err(|reason| EncodeError::Text {
-                        model: self.name.clone(),
-                        index,
-                        reason,
-                    })
+                    let index = chunk * TOKENIZED_TEXTS + i;
+                    self.tokenizer
+                        .split(text)
+                        .map_err(|reason| EncodeError::Text {
+                            model: self.name.clone(),
+                            index,
+                            reason,
+                        })
                 })
                 .collect::<Result<Vec<Tokens>, EncodeError>>()
         })?;
-        Ok(cut.into_iter().flatten().collect())
+        Ok(tokens.into_iter().flatten().collect())
     }
 
     fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, EncodeError> {
@@ -319,7 +322,7 @@ impl Model {
     fn wrong_shape(&self, output: &ArrayD<f32>, batch: &Batch) -> EncodeError {
         let (b, s) = batch.ids.dim();
         let d = if self.dim == 0 {
-            format!("d], d up to {LARGEST_DIM}")
+            format!("d], d up to {MAX_DIM}")
         } else {
             format!("{}]", self.dim)
         };
@@ -331,7 +334,7 @@ impl Model {
         }
     }
 
-    /// Refuses vectors that are not finite; `members` are the texts' positions.
+    /// Refuses vectors that are not finite; `members` are the positions of their texts.
     fn check(&self, rows: &Array2<f32>, members: &[usize]) -> Result<(), EncodeError> {
         let bad = rows
             .rows()
@@ -366,13 +369,13 @@ impl Encoder for Onnx {
 
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
         let model = &*self.0;
-        let tokens = model.cut(texts)?;
+        let tokens = model.split(texts)?;
         let threads = if model.engine.parallel() {
             model.threads
         } else {
             1
         };
-        // A few texts are parted among the threads too.
+        // Few texts are divided among the threads too.
         let positions = tokens
             .iter()
             .map(|t| t.ids.len())
@@ -381,9 +384,9 @@ impl Encoder for Onnx {
         let batches = batch::plan(
             &tokens,
             model.batch,
-            positions.clamp(LEAST_POSITIONS, BATCH_POSITIONS),
+            positions.clamp(MIN_POSITIONS, BATCH_POSITIONS),
         );
-        let parts = workers::map(batches.len(), threads, |i| {
+        let rows_of_batches = workers::map(batches.len(), threads, |i| {
             let members = &batches[i];
             let batch = Batch::new(&tokens, members, model.pad);
             let rows = model.pooled(&model.run(&batch)?, &batch, members.len())?;
@@ -391,7 +394,7 @@ impl Encoder for Onnx {
             Ok(rows)
         })?;
         let mut vectors = Array2::zeros((texts.len(), model.dim));
-        for (members, rows) in batches.iter().zip(&parts) {
+        for (members, rows) in batches.iter().zip(&rows_of_batches) {
             for (&member, row) in members.iter().zip(rows.axis_iter(Axis(0))) {
                 vectors.row_mut(member).assign(&row);
             }
@@ -417,7 +420,7 @@ impl fmt::Debug for Onnx {
     }
 }
 
-/// ONNX Runtime where this build has it and the variable names it, else tract.
+/// ONNX Runtime where this build has it and `ORT_DYLIB_PATH` is set, otherwise tract.
 fn default_backend() -> Backend {
     let named = std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
     if cfg!(feature = "onnxruntime") && named {
@@ -427,11 +430,11 @@ fn default_backend() -> Backend {
     }
 }
 
-/// 128 bits over all that decides a text's vector, as 32 hexadecimal digits; the backend is not
-/// part of it.
+/// The fingerprint of a model, 32 hexadecimal digits: a hash of everything that determines the
+/// vector of a text, except the backend.
 fn fingerprint(layout: &Layout, max_length: usize) -> String {
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-    // Lengths first: no two different models give the same stream of bytes.
+    // Each file is preceded by its length, so that different models give different streams.
     for bytes in [
         layout.model.as_ref(),
         layout.tokenizer.as_ref(),

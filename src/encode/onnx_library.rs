@@ -1,10 +1,9 @@
-//! Loads the ONNX Runtime library that `ORT_DYLIB_PATH` names, or says what is wrong with it, and
-//! never hangs.
+//! Loading of the ONNX Runtime library at `ORT_DYLIB_PATH`, with checks and a time limit.
 //!
-//! Loading a library runs its code, and a wrong one can crash, wait for ever, or leave the process
+//! Loading a library runs its code. A wrong library can crash, wait for ever, or leave the process
 //! half initialised. So the file is examined first (a shared library for this machine, with the one
-//! symbol that ONNX Runtime exports), and loaded on a thread of its own with a time limit. What
-//! came of it is kept: a process loads one library once.
+//! symbol that ONNX Runtime exports), and then loaded on a thread of its own with a time limit. The
+//! outcome is stored: a process loads one library once.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -17,16 +16,17 @@ use ort::environment::Environment;
 
 use super::error::EncodeError;
 
-/// The oldest ONNX Runtime with the interface that the `ort` features in `Cargo.toml` ask for.
-const NEEDED: &str = "1.20";
-/// A sound library loads in a fraction of a second, from a cold network disk in a few.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The largest known builds (with GPU kernels) are below this.
+/// Oldest ONNX Runtime with the interface that the features of `ort` in `Cargo.toml` need.
+const OLDEST_VERSION: &str = "1.20";
+/// Longest time that loading may take. A sound library loads in a fraction of a second, from a cold
+/// network disk in a few seconds.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// Largest size of a library in bytes; the largest known builds, with GPU kernels, are below it.
 const LIBRARY_LIMIT: u64 = 2 << 30;
 
 static LOADED: Mutex<Option<Result<Environment, (PathBuf, String)>>> = Mutex::new(None);
 
-/// The environment of the library that the variable names; the library is loaded by the first call.
+/// The environment of the library at `ORT_DYLIB_PATH`, which the first call loads.
 pub(super) fn environment() -> Result<Environment, EncodeError> {
     let path = std::env::var_os("ORT_DYLIB_PATH")
         .filter(|path| !path.is_empty())
@@ -37,13 +37,13 @@ pub(super) fn environment() -> Result<Environment, EncodeError> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     match &*loaded {
         Some(Ok(environment)) => return Ok(environment.clone()),
-        // A load that was begun cannot be begun again in this process.
+        // A process cannot load a library again after an attempt.
         Some(Err((path, reason))) => return Err(refused(path, reason.clone())),
         None => {}
     }
-    // Nothing has been loaded when this fails: another path may be tried.
+    // When this fails, nothing was loaded, and another path may be tried.
     examine(&path).map_err(|reason| refused(&path, reason))?;
-    let result = load(path.clone(), PATIENCE).map_err(|reason| (path.clone(), reason));
+    let result = load(path.clone(), LOAD_TIMEOUT).map_err(|reason| (path.clone(), reason));
     *loaded = Some(result.clone());
     result.map_err(|(path, reason)| refused(path, reason))
 }
@@ -52,12 +52,12 @@ fn refused(path: impl AsRef<OsStr>, reason: String) -> EncodeError {
     EncodeError::Library {
         path: PathBuf::from(&path),
         reason,
-        needed: NEEDED,
+        needed: OLDEST_VERSION,
     }
 }
 
-/// Loads on another thread; one that never answers is left behind.
-fn load(path: PathBuf, patience: Duration) -> Result<Environment, String> {
+/// Loads the library on another thread, which is left behind when the time is over.
+fn load(path: PathBuf, timeout: Duration) -> Result<Environment, String> {
     let (sender, receiver) = mpsc::channel();
     let work = move || {
         let made = ort::init_from(path)
@@ -76,19 +76,19 @@ fn load(path: PathBuf, patience: Duration) -> Result<Environment, String> {
         .spawn(work)
         .map_err(|e| format!("no thread could be started to load it: {e}"))?;
     receiver
-        .recv_timeout(patience)
+        .recv_timeout(timeout)
         .unwrap_or_else(|stopped| match stopped {
             mpsc::RecvTimeoutError::Timeout => Err(format!(
                 "loading it took more than {} seconds",
-                patience.as_secs()
+                timeout.as_secs()
             )),
             mpsc::RecvTimeoutError::Disconnected => Err("its initialisation failed".into()),
         })
 }
 
-/// Says what is wrong with a file that cannot be ONNX Runtime for this machine.
+/// Checks that a file can be ONNX Runtime for this machine.
 fn examine(path: &Path) -> Result<(), String> {
-    // Asked before opening: to open a pipe is to wait for its other end.
+    // Checked before opening, because opening a pipe waits for its other end.
     let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
     if !metadata.is_file() {
         return Err("it is not a file".into());
@@ -150,7 +150,7 @@ fn shared_library(head: &[u8]) -> Result<(), String> {
         "x86_64" => 62,
         "aarch64" => 183,
         "riscv64" => 243,
-        // Left to the loader.
+        // The loader decides.
         _ => return Ok(()),
     };
     if half(18) == Some(machine) {
@@ -163,20 +163,20 @@ fn shared_library(head: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Whether the rest of a stream holds `needle`, read in pieces.
+/// Whether the rest of a stream contains `needle`.
 fn contains(reader: &mut impl Read, needle: &[u8]) -> std::io::Result<bool> {
     let mut window = Vec::new();
-    let mut piece = vec![0; 1 << 20];
+    let mut chunk = vec![0; 1 << 20];
     loop {
-        let n = reader.read(&mut piece)?;
+        let n = reader.read(&mut chunk)?;
         if n == 0 {
             return Ok(false);
         }
-        window.extend_from_slice(&piece[..n]);
+        window.extend_from_slice(&chunk[..n]);
         if window.windows(needle.len()).any(|w| w == needle) {
             return Ok(true);
         }
-        // A match can straddle two pieces.
+        // A match can lie across two chunks.
         window.drain(..window.len().saturating_sub(needle.len() - 1));
     }
 }

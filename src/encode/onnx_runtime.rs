@@ -1,4 +1,4 @@
-//! Runs the graph with the ONNX Runtime library, through `ort`.
+//! The backend on the ONNX Runtime library, through the crate `ort`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,8 +15,8 @@ use super::onnx::Engine;
 use super::onnx_library;
 use super::signature::{Feed, Signature};
 
-/// A session. `ort` allows one run at a time on each; the runtime spreads a run over its own
-/// threads.
+/// A prepared graph. `ort` allows one run of a session at a time, which ONNX Runtime spreads over
+/// its own threads.
 pub(super) struct Runtime {
     session: Mutex<Session>,
     inputs: Vec<(String, Feed)>,
@@ -55,7 +55,7 @@ fn session(
         .map_err(|e| e.to_string())?
         .with_intra_threads(threads)
         .map_err(|e| e.to_string())?
-        // What goes wrong is returned; a library does not print.
+        // Errors are returned; a library does not print.
         .with_log_level(LogLevel::Fatal)
         .map_err(|e| e.to_string())?
         .commit_from_memory(model)

@@ -1,13 +1,13 @@
-//! Runs the graph in pure Rust with tract: nothing to install, the same numbers on every machine of
-//! one kind.
+//! The backend on tract, in pure Rust: nothing to install, and equal numbers on machines of one
+//! kind.
 //!
 //! The graph is optimised once with symbolic batch and sequence lengths, so that one plan and one
-//! copy of the weights serve every shape and every thread. A graph that tract can only prepare for
-//! known lengths gets plans for rounded shapes instead, the last few of which are kept.
+//! copy of the weights serve every shape and every thread. For a graph that tract can only prepare
+//! for known lengths, there are plans for rounded shapes, of which the last few are cached.
 //!
-//! tract is used directly and not through `ort-tract`: there, a panic inside tract (a token id
-//! beyond the embedding table is enough) crosses an `extern` boundary and aborts the process, and
-//! each thread would need a session with its own copy of the weights.
+//! tract is used directly and not through `ort-tract`. There a panic inside tract, for example for
+//! a token id beyond the embedding table, crosses an `extern` boundary and aborts the process, and
+//! each thread needs a session with a copy of the weights.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,21 +25,21 @@ use super::tokens::guard;
 
 type Plan = Arc<TypedSimplePlan>;
 
-/// A plan for one shape holds its own packed weights, so few are kept.
-const FIXED_PLANS: usize = 6;
+/// Largest number of cached plans for one shape, each of which has its own packed weights.
+const MAX_FIXED_PLANS: usize = 6;
 
 /// A prepared graph.
 pub(super) struct Tract {
     plans: Plans,
     feeds: Vec<Feed>,
-    /// The longest sequence that the model has positions for.
+    /// Number of positions of the model.
     positions: usize,
 }
 
 enum Plans {
     /// One plan for all shapes.
     Symbolic(Plan),
-    /// A plan a rounded shape, most recently used last.
+    /// One plan for each rounded shape, most recently used last.
     Fixed {
         graph: Box<InferenceModel>,
         recent: Mutex<Vec<((usize, usize), Plan)>>,
@@ -47,8 +47,8 @@ enum Plans {
 }
 
 impl Tract {
-    /// Prepares a graph of a model with so many positions, where it says. The error is what tract
-    /// said.
+    /// Prepares the graph of a model with this number of positions, where it is known. The error is
+    /// that of tract.
     pub(super) fn new(
         model: &ModelProto,
         signature: &Signature,
@@ -75,25 +75,20 @@ impl Tract {
         match &self.plans {
             Plans::Symbolic(plan) => Ok((plan.clone(), shape)),
             Plans::Fixed { graph, recent } => {
-                // Never longer than the model has positions for.
+                // Never longer than the number of positions of the model.
                 let length = shape.1.next_multiple_of(8).min(self.positions.max(shape.1));
                 let shape = (shape.0.next_power_of_two(), length);
-                let find = |recent: &mut Vec<((usize, usize), Plan)>| {
-                    let at = recent.iter().position(|(known, _)| *known == shape)?;
-                    let found = recent.remove(at);
-                    let plan = found.1.clone();
-                    recent.push(found);
-                    Some(plan)
-                };
                 // A poisoned list is still a list of plans: nothing that can panic runs while it is
                 // being changed.
-                if let Some(plan) = find(&mut recent.lock().unwrap_or_else(PoisonError::into_inner))
-                {
+                let mut cache = recent.lock().unwrap_or_else(PoisonError::into_inner);
+                let cached = cached_plan(&mut cache, shape);
+                drop(cache);
+                if let Some(plan) = cached {
                     return Ok((plan, shape));
                 }
                 let plan = guard(|| fixed((**graph).clone(), shape))?;
                 let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
-                if recent.len() >= FIXED_PLANS {
+                if recent.len() >= MAX_FIXED_PLANS {
                     recent.remove(0);
                 }
                 recent.push((shape, plan.clone()));
@@ -103,10 +98,19 @@ impl Tract {
     }
 }
 
+/// The cached plan for a shape, which becomes the most recently used one.
+fn cached_plan(recent: &mut Vec<((usize, usize), Plan)>, shape: (usize, usize)) -> Option<Plan> {
+    let at = recent.iter().position(|(known, _)| *known == shape)?;
+    let entry = recent.remove(at);
+    let plan = Arc::clone(&entry.1);
+    recent.push(entry);
+    Some(plan)
+}
+
 impl Engine for Tract {
     fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String> {
         let (plan, shape) = self.plan(batch.ids.dim())?;
-        // A panic in a kernel leaves nothing behind: the state of a run is its own.
+        // A panic in a kernel has no effect on later runs: each run has a state of its own.
         let output = guard(|| {
             let inputs: TractResult<TVec<_>> = self
                 .feeds
@@ -132,6 +136,7 @@ impl Engine for Tract {
     }
 }
 
+/// The graph of a model with the one output that is read.
 fn parse(model: &ModelProto, signature: &Signature) -> TractResult<InferenceModel> {
     let parsed = tract_onnx::onnx().parse(model, None)?;
     let output = parsed.outlets_by_name.get(&signature.output).copied();
@@ -143,6 +148,7 @@ fn parse(model: &ModelProto, signature: &Signature) -> TractResult<InferenceMode
     Ok(graph)
 }
 
+/// The plan for all shapes.
 fn symbolic(mut graph: InferenceModel) -> TractResult<Plan> {
     let (batch, sequence) = (
         graph.symbols.sym("affinis_batch"),
@@ -155,6 +161,7 @@ fn symbolic(mut graph: InferenceModel) -> TractResult<Plan> {
     graph.into_optimized()?.into_runnable()
 }
 
+/// The plan for one shape.
 fn fixed(mut graph: InferenceModel, shape: (usize, usize)) -> TractResult<Plan> {
     for input in 0..graph.inputs.len() {
         graph.set_input_fact(
@@ -165,7 +172,7 @@ fn fixed(mut graph: InferenceModel, shape: (usize, usize)) -> TractResult<Plan> 
     graph.into_optimized()?.into_runnable()
 }
 
-/// An input padded to `shape` with zeros: rows and positions that no mask admits.
+/// An input padded to `shape` with zeros, in rows and positions that the mask excludes.
 fn tensor(values: &Array2<i64>, shape: (usize, usize)) -> TractResult<Tensor> {
     let (b, s) = values.dim();
     if (b, s) == shape
@@ -178,7 +185,7 @@ fn tensor(values: &Array2<i64>, shape: (usize, usize)) -> TractResult<Tensor> {
     Tensor::from_shape(&[shape.0, shape.1], padded.as_slice().unwrap_or_default())
 }
 
-/// Takes the padding of [`tensor`] off an output.
+/// An output without the padding of [`tensor`].
 fn cut(output: ArrayD<f32>, wanted: (usize, usize), padded: (usize, usize)) -> ArrayD<f32> {
     if wanted == padded {
         return output;
@@ -265,7 +272,7 @@ mod tests {
                 let batch = batch(b, s);
                 let (one, other) = (symbolic.run(&batch).unwrap(), fixed.run(&batch).unwrap());
                 assert_eq!(one.shape(), other.shape());
-                // What stands at padded positions is the model's own affair; no pooling reads it.
+                // Values at padded positions may differ; no pooling reads them.
                 for ((at, x), y) in one.indexed_iter().zip(&other) {
                     let read = one.ndim() == 2 || batch.mask[[at[0], at[1]]] == 1;
                     assert!(
@@ -277,7 +284,7 @@ mod tests {
             let Plans::Fixed { recent, .. } = &fixed.plans else {
                 panic!("not fixed")
             };
-            assert_eq!(recent.lock().unwrap().len(), FIXED_PLANS);
+            assert_eq!(recent.lock().unwrap().len(), MAX_FIXED_PLANS);
         }
     }
 }

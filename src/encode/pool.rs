@@ -1,24 +1,25 @@
-//! How token vectors become one vector a text: mean, first token or maximum over the tokens that
-//! are not padding, then division by the Euclidean norm where the model says so.
+//! Pooling of the token vectors of a text to one vector: mean, first token or maximum over the
+//! tokens that are not padding, then division by the Euclidean norm where the model is configured
+//! so.
 
 use ndarray::{ArrayView2, ArrayViewD, ArrayViewMut1, Axis, Ix2, Ix3};
 
-/// How a text's token vectors are reduced to one vector.
+/// The reduction of the token vectors of a text to one vector.
 ///
 /// The names are those of sentence-transformers' `1_Pooling/config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pooling {
-    /// The mean over the text's tokens.
+    /// The mean of the vectors of all tokens.
     Mean,
     /// The vector of the first token (`[CLS]`).
     Cls,
-    /// The maximum of each coordinate over the text's tokens.
+    /// The maximum of each coordinate over all tokens.
     Max,
 }
 
 impl Pooling {
-    /// The name that enters the fingerprint.
+    /// Name in the fingerprint.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Mean => "mean",
@@ -29,7 +30,7 @@ impl Pooling {
 
     /// Reduces `tokens` (`s x d`) to `out` (`d`), over the positions whose `mask` (`s`) is not 0.
     fn reduce(self, tokens: &ArrayView2<'_, f32>, mask: &[i64], mut out: ArrayViewMut1<'_, f32>) {
-        let mut kept = tokens
+        let mut unpadded = tokens
             .rows()
             .into_iter()
             .zip(mask)
@@ -37,13 +38,13 @@ impl Pooling {
             .map(|(row, _)| row);
         match self {
             Self::Cls => {
-                if let Some(first) = kept.next() {
+                if let Some(first) = unpadded.next() {
                     out.assign(&first);
                 }
             }
             Self::Mean => {
                 let mut count = 0.0_f32;
-                for row in kept {
+                for row in unpadded {
                     out += &row;
                     count += 1.0;
                 }
@@ -52,10 +53,10 @@ impl Pooling {
                 }
             }
             Self::Max => {
-                if let Some(first) = kept.next() {
+                if let Some(first) = unpadded.next() {
                     out.assign(&first);
-                    // `f32::max` drops NaN; a damaged model must not pass for a sound one.
-                    kept.for_each(|row| {
+                    // `f32::max` would drop NaN, and the vector of a damaged model would be finite.
+                    unpadded.for_each(|row| {
                         out.zip_mut_with(&row, |a, b| {
                             if *b > *a || b.is_nan() {
                                 *a = *b;
@@ -68,11 +69,11 @@ impl Pooling {
     }
 }
 
-/// Writes the vectors of a batch to `rows`, one a text.
+/// Writes the vectors of a batch to `rows`, one for each text.
 ///
-/// `output` is the model's: `b x s x d` with token vectors, or `b x d` when the model has pooled
-/// already; `mask` is `b x s`. Returns `false` when the shape is neither, or does not agree with
-/// the batch and with the rows' length.
+/// `output` is the output of the model: token vectors, `b x s x d`, or pooled vectors, `b x d`.
+/// `mask` is `b x s`. Returns `false` when the output has another shape, or one that does not fit
+/// the batch and the rows.
 pub(super) fn pool<'a>(
     output: &ArrayViewD<'_, f32>,
     mask: &ArrayView2<'_, i64>,
@@ -81,7 +82,7 @@ pub(super) fn pool<'a>(
     rows: impl ExactSizeIterator<Item = ArrayViewMut1<'a, f32>>,
 ) -> bool {
     let (b, s) = mask.dim();
-    // A batch may be padded with rows that belong to no text.
+    // A batch may have rows of padding.
     if rows.len() > b || output.shape().first() != Some(&b) {
         return false;
     }
@@ -105,7 +106,7 @@ pub(super) fn pool<'a>(
             return false;
         }
         if normalise {
-            // As torch.nn.functional.normalize: a vector of zeros stays one.
+            // As in torch.nn.functional.normalize, a zero vector stays zero.
             let norm = row
                 .iter()
                 .map(|x| f64::from(*x) * f64::from(*x))
@@ -118,7 +119,7 @@ pub(super) fn pool<'a>(
     true
 }
 
-/// The dimension of the vectors that an output of this shape gives, when it can give any.
+/// The dimension of the vectors in an output; `None` for a shape that has none.
 pub(super) fn dim_of(output: &ArrayViewD<'_, f32>) -> Option<usize> {
     let dim = match output.view().into_dimensionality::<Ix3>() {
         Ok(tokens) => tokens.dim().2,

@@ -1,5 +1,5 @@
-//! What a graph must take and give to embed texts, read from the ONNX file itself so that every
-//! backend runs the same.
+//! The inputs and the output of a graph that embeds texts, read from the ONNX file itself, so that
+//! every backend uses the same.
 
 use std::path::Path;
 
@@ -9,30 +9,30 @@ use tract_onnx::pb::{
 
 use super::error::EncodeError;
 
-/// What is fed to an input of the graph.
+/// The data of an input of the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Feed {
-    /// `input_ids`.
+    /// Token ids: `input_ids`.
     Ids,
-    /// `attention_mask`.
+    /// Mask of tokens: `attention_mask`.
     Mask,
-    /// `token_type_ids`.
+    /// Segment ids: `token_type_ids`.
     Types,
 }
 
-/// The inputs and the output that are used.
+/// The inputs and the output of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Signature {
-    /// The graph's inputs in its order, all int64 `b x s`.
+    /// Inputs in the order of the graph, all int64 `b x s`.
     pub(super) inputs: Vec<(String, Feed)>,
-    /// The name of the output that is read: token vectors `b x s x d`, or pooled ones `b x d`.
+    /// Name of the output: token vectors `b x s x d`, or pooled ones `b x d`.
     pub(super) output: String,
     /// Whether the output is known to be pooled, with all modules that follow the transformer.
     pub(super) pooled: bool,
 }
 
 impl Signature {
-    /// Chooses inputs and output. `path` is named in errors.
+    /// The signature of a model. `path` is for errors.
     pub(super) fn of(model: &ModelProto, path: &Path) -> Result<Self, EncodeError> {
         let damaged = |reason: &str| EncodeError::Model {
             path: path.to_path_buf(),
@@ -72,10 +72,10 @@ impl Signature {
     }
 }
 
-/// No tensor has as many axes.
-const MOST_AXES: i64 = 64;
+/// Number of axes that no tensor exceeds.
+const MAX_AXES: i64 = 64;
 
-/// Refuses axes that cannot be: tract counts up to one that is far off, and takes apart for ever a
+/// Refuses invalid axes: tract counts up to an axis that is far off, and does not end on a
 /// permutation that is none.
 fn sound_axes(graph: &GraphProto) -> Result<(), String> {
     for node in &graph.node {
@@ -85,10 +85,10 @@ fn sound_axes(graph: &GraphProto) -> Result<(), String> {
             if names_axes
                 && named
                     .into_iter()
-                    .any(|axis| !(-MOST_AXES..MOST_AXES).contains(axis))
+                    .any(|axis| !(-MAX_AXES..MAX_AXES).contains(axis))
             {
                 return Err(format!(
-                    "the node {} ({}) names an axis that cannot be",
+                    "the node {} ({}) names an axis that no tensor has",
                     node.name, node.op_type
                 ));
             }
@@ -108,8 +108,8 @@ fn sound_axes(graph: &GraphProto) -> Result<(), String> {
     Ok(())
 }
 
-/// The graph's inputs with what they are fed. Old exporters list the weights among the inputs;
-/// those are left out.
+/// The inputs of the graph with their data, without the weights, which old exporters list among the
+/// inputs.
 fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
     let weights: std::collections::HashSet<&str> =
         graph.initializer.iter().map(|t| t.name.as_str()).collect();
@@ -136,8 +136,8 @@ fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
     .collect()
 }
 
-/// The output to read: an embedding of the sentence before token vectors, and those before whatever
-/// else has their rank.
+/// The output to read: the embedding of the sentence, otherwise token vectors, otherwise an output
+/// of the rank of one of these.
 fn output(graph: &GraphProto) -> Option<&ValueInfoProto> {
     let named = |name: &str| graph.output.iter().find(|output| output.name == name);
     let ranked = |n: usize| graph.output.iter().find(|output| rank(output) == Some(n));

@@ -1,4 +1,4 @@
-//! How a text becomes token ids: the model's own `tokenizer.json`, cut at the model's limit.
+//! Splitting of texts into token ids by the model's own `tokenizer.json`, cut at the model's limit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -9,32 +9,32 @@ use tokenizers::{
 
 use super::error::EncodeError;
 
-/// One text's tokens.
+/// The tokens of one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tokens {
     /// Token ids, special tokens included.
     pub(super) ids: Vec<u32>,
-    /// Segment ids, one a token.
+    /// Segment ids, one for each token.
     pub(super) types: Vec<u32>,
     /// Whether the text had more tokens than the limit.
     pub(super) truncated: bool,
 }
 
-/// A tokenizer that cuts at a limit and never pads.
-pub(super) struct Cutter {
+/// A tokenizer that cuts texts at a maximum number of tokens and never pads them.
+pub(super) struct TextTokenizer {
     tokenizer: Tokenizer,
     pad: Option<u32>,
 }
 
-impl Cutter {
-    /// Reads the bytes of a `tokenizer.json`; texts will be cut at `max_length` tokens, special
-    /// tokens included. `path` is named in errors.
+impl TextTokenizer {
+    /// Reads the bytes of a `tokenizer.json`. Texts are cut at `max_length` tokens, special tokens
+    /// included. `path` is for errors.
     pub(super) fn new(bytes: &[u8], max_length: usize, path: &Path) -> Result<Self, EncodeError> {
         let wrong = |reason: String| EncodeError::Tokenizer {
             path: path.to_path_buf(),
             reason,
         };
-        // The file is untrusted and the tokenizers crate unwraps in places.
+        // The file is untrusted, and the crate tokenizers can panic on it.
         let mut tokenizer = guard(|| Tokenizer::from_bytes(bytes)).map_err(wrong)?;
         let pad = tokenizer.get_padding().map(|padding| padding.pad_id);
         tokenizer.with_padding(None);
@@ -61,13 +61,13 @@ impl Cutter {
         Ok(Self { tokenizer, pad })
     }
 
-    /// The id that pads, when the tokenizer's file says.
+    /// Id of the padding token, where the file has it.
     pub(super) fn pad(&self) -> Option<u32> {
         self.pad
     }
 
-    /// Cuts one text. The error is what the tokenizer said.
-    pub(super) fn cut(&self, text: &str) -> Result<Tokens, String> {
+    /// The tokens of one text. The error is that of the tokenizer.
+    pub(super) fn split(&self, text: &str) -> Result<Tokens, String> {
         let encoding = guard(|| self.tokenizer.encode_fast(text, true))?;
         Ok(Tokens {
             ids: encoding.get_ids().to_vec(),
@@ -77,7 +77,7 @@ impl Cutter {
     }
 }
 
-/// Runs code of another crate on untrusted input: an error or a panic becomes a message.
+/// Runs code of another crate on untrusted input. An error or a panic becomes a message.
 pub(super) fn guard<T, E: std::fmt::Display>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, String> {

@@ -1,14 +1,13 @@
-//! A fixed number of threads that work through numbered jobs, for the length of one call.
+//! A parallel map over numbered jobs on a fixed number of threads.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs `work(0..jobs)` on at most `threads` threads, this one included, and returns the results in
-/// order.
+/// The results of `work` for the jobs `0..jobs`, in order, computed on at most `threads` threads,
+/// the calling one included.
 ///
-/// After a failure no further job is begun; the failure of the lowest-numbered job that ran is
-/// returned.
+/// After an error no further job begins. The error of the job with the lowest number is returned.
 pub(super) fn map<T: Send, E: Send>(
     jobs: usize,
     threads: usize,

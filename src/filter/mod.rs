@@ -1,6 +1,6 @@
-//! Filters on metadata: parsed once, then answered from [`postings`], or asked of one item.
+//! Filters on metadata, evaluated on [`postings`] or on the metadata of one item.
 //!
-//! The language is a small part of MongoDB's: `{"year": {"$gte": 2020}, "lang": {"$in": ["en",
+//! The language is a subset of MongoDB's: `{"year": {"$gte": 2020}, "lang": {"$in": ["en",
 //! "de"]}}`.
 
 pub(crate) mod postings;
@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{MAX_META_DEPTH, depth};
 
 /// A condition on an item's metadata.
@@ -18,7 +18,7 @@ use crate::model::{MAX_META_DEPTH, depth};
 /// All entries of an object must hold. A plain value means `$eq`; operators are `$eq $ne $gt $gte
 /// $lt $lte $in $nin $exists $not`, and `$and $or $not` combine filters. Dots in a field's name
 /// reach into objects. An array matches when any of its elements does. Numbers compare with numbers
-/// and strings with strings; values of different kinds are unequal and in no order. `$ne`, `$nin`
+/// and strings with strings; values of different kinds are unequal and not ordered. `$ne`, `$nin`
 /// and `$not` hold exactly where their opposite does not, so also where the field is missing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(Node);
@@ -35,7 +35,7 @@ enum Node {
 enum Test {
     Equal(Value),
     In(Vec<Value>),
-    /// The value's ordering relative to the operand must be among these.
+    /// The ordering of the value relative to the operand is one of these.
     Order(Value, &'static [Ordering]),
     Exists,
 }
@@ -44,10 +44,10 @@ impl Filter {
     /// Reads a filter from JSON text.
     ///
     /// # Errors
-    /// [`Error::InvalidFilter`] naming the place in the filter.
+    /// [`Error::InvalidFilter`] with the path in the filter.
     pub fn parse(text: &str) -> Result<Self> {
         let value = strict::parse(text).map_err(|e| {
-            // What is not JSON, or has a key twice.
+            // The text is not JSON, or an object has a key twice.
             let reason = if e.is_data() {
                 e.to_string()
             } else {
@@ -64,7 +64,7 @@ impl Filter {
     /// Reads a filter from a JSON value.
     ///
     /// # Errors
-    /// [`Error::InvalidFilter`] naming the place in the filter.
+    /// [`Error::InvalidFilter`] with the path in the filter.
     pub fn from_json(value: &Value) -> Result<Self> {
         if depth(value, MAX_META_DEPTH + 1) > MAX_META_DEPTH {
             return Err(wrong(
@@ -208,8 +208,8 @@ impl Node {
     }
 }
 
-/// Follows a path and tests what it reaches; arrays on the way and at the end match when any
-/// element does.
+/// Whether a test holds for a value that a path leads to. Where the path leads through an array, or
+/// to one, it is enough that the test holds for one element.
 fn reach(value: &Value, path: &[String], test: &Test) -> bool {
     match (path.split_first(), value) {
         (Some((first, rest)), Value::Object(map)) => {

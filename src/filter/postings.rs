@@ -1,9 +1,10 @@
-//! Which items hold which values of a field: a bitmap a value, in the values' order.
+//! Postings of metadata fields: for each value of a field, the bitmap of the items that have it, in
+//! the order of the values.
 //!
-//! A field's postings are built when a filter first names the field and kept up to date from then
-//! on. Equality is one bitmap, a range is the union of a run of them. What they cannot tell
-//! (equality with lists and objects, integers beyond 2^53) is read from the metadata of the items
-//! that have the field.
+//! The postings of a field are built when a filter first names it, and follow every write from then
+//! on. An equality is one bitmap, a range is the union of consecutive ones. Tests that postings
+//! cannot decide (equality with lists and objects, integers beyond 2^53) are evaluated on the
+//! metadata of the items that have the field.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -12,31 +13,31 @@ use roaring::{MultiOps, RoaringBitmap};
 use serde_json::Value;
 
 use super::{Filter, Node, Test, reach};
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// Postings of the fields that filters have named, over the live slots.
 #[derive(Debug, Default)]
 pub(crate) struct Postings {
     live: RoaringBitmap,
-    /// Items removed whose values may still be in the bitmaps.
-    gone: u64,
+    /// Number of removed items whose slots may still be in the bitmaps.
+    removed: u64,
     fields: HashMap<String, Field>,
 }
 
-/// So many removed items are not worth tidying up after.
-const FEW: u64 = 4096;
+/// The number of removed items up to which bitmaps are not cleaned.
+const MAX_UNCLEANED: u64 = 4096;
 
 /// The postings of one field.
 #[derive(Debug, Default)]
 struct Field {
-    /// Items in which the field is there.
+    /// Items that have the field.
     exists: RoaringBitmap,
     values: BTreeMap<Key, RoaringBitmap>,
-    /// Whether some number has more digits than a [`Key`].
+    /// Whether some number is too precise for a [`Key`].
     inexact: bool,
 }
 
-/// A value that has its own bitmap. Numbers are ordered as numbers, texts as texts.
+/// A value that has a bitmap of its own. Numbers are ordered as numbers, texts as texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Null,
@@ -45,7 +46,7 @@ enum Key {
     Text(Box<str>),
 }
 
-/// A finite number, with one zero.
+/// A finite number, never -0, in numerical order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Ordered(f64);
 
@@ -63,16 +64,17 @@ impl Ord for Ordered {
     }
 }
 
-/// What a value is to postings.
-enum Known {
+/// The class of a value, which says whether it has a bitmap.
+enum Class {
+    /// A value with a bitmap.
     Key(Key),
-    /// A number with more digits than a key.
+    /// A number too precise for a key.
     Inexact,
     /// A list or an object.
     Compound,
 }
 
-impl Known {
+impl Class {
     fn of(value: &Value) -> Self {
         const EXACT: i128 = 1 << f64::MANTISSA_DIGITS;
         Self::Key(match value {
@@ -84,7 +86,7 @@ impl Known {
                     .as_i128()
                     .is_none_or(|i| (-EXACT..=EXACT).contains(&i));
                 match number.as_f64() {
-                    // Adding zero makes one zero of two.
+                    // Adding zero turns -0 into 0.
                     Some(x) if exact => Key::Number(Ordered(x + 0.0)),
                     _ => return Self::Inexact,
                 }
@@ -95,11 +97,11 @@ impl Known {
 }
 
 impl Postings {
-    /// No postings yet, over these slots.
+    /// Postings of no field over live slots.
     pub(crate) fn new(live: RoaringBitmap) -> Self {
         Self {
             live,
-            gone: 0,
+            removed: 0,
             fields: HashMap::new(),
         }
     }
@@ -112,14 +114,15 @@ impl Postings {
         fields
     }
 
-    /// Begins postings of these fields; [`fill`](Self::fill) is to be called with every live item.
+    /// Begins postings of fields, after which [`fill`](Self::fill) must be called with every live
+    /// item.
     pub(crate) fn begin(&mut self, fields: &HashSet<String>) {
         for field in fields {
             self.fields.entry(field.clone()).or_default();
         }
     }
 
-    /// Enters an item's values of `fields`.
+    /// Enters the values of an item for `fields`.
     pub(crate) fn fill(&mut self, slot: u32, meta: &Value, fields: &HashSet<String>) {
         for name in fields {
             if let Some(field) = self.fields.get_mut(name) {
@@ -129,12 +132,12 @@ impl Postings {
         }
     }
 
-    /// Forgets fields whose postings could not be filled.
+    /// Removes fields whose postings could not be filled.
     pub(crate) fn abandon(&mut self, fields: &HashSet<String>) {
         self.fields.retain(|name, _| !fields.contains(name));
     }
 
-    /// Follows the addition of an item.
+    /// Enters a new item.
     pub(crate) fn add(&mut self, slot: u32, meta: &Value) {
         self.live.insert(slot);
         for (name, field) in &mut self.fields {
@@ -143,13 +146,13 @@ impl Postings {
         }
     }
 
-    /// Follows the removal of an item. Its values stay in the bitmaps, which are only read together
-    /// with the live slots, until more are gone than live.
+    /// Removes an item. Its slot stays in the bitmaps, which are always intersected with the live
+    /// slots, until there are more removed items than live ones.
     pub(crate) fn remove(&mut self, slot: u32) {
         self.live.remove(slot);
-        self.gone += 1;
-        if self.gone > self.live.len().max(FEW) {
-            self.gone = 0;
+        self.removed += 1;
+        if self.removed > self.live.len().max(MAX_UNCLEANED) {
+            self.removed = 0;
             for field in self.fields.values_mut() {
                 field.exists &= &self.live;
                 field.values.retain(|_, slots| {
@@ -160,8 +163,8 @@ impl Postings {
         }
     }
 
-    /// The live slots that pass `filter`, all of whose fields must have postings. `read` gives an
-    /// item's metadata.
+    /// The live slots that pass `filter`, all of whose fields must have postings. `read` returns
+    /// the metadata of a slot.
     ///
     /// # Errors
     /// Those of `read`.
@@ -213,8 +216,8 @@ impl Postings {
 }
 
 impl Field {
-    /// Enters what a path reaches; arrays on the way are entered element by element, as `reach`
-    /// follows them.
+    /// Enters the values that a path leads to, through each element of arrays, as `reach` follows
+    /// it.
     fn enter(&mut self, slot: u32, value: &Value, path: &[&str]) {
         match (path.split_first(), value) {
             (Some((first, rest)), Value::Object(map)) => {
@@ -238,17 +241,18 @@ impl Field {
         }
     }
 
+    /// Enters one value.
     fn value(&mut self, slot: u32, value: &Value) {
-        match Known::of(value) {
-            Known::Key(key) => {
+        match Class::of(value) {
+            Class::Key(key) => {
                 self.values.entry(key).or_default().insert(slot);
             }
-            Known::Inexact => self.inexact = true,
-            Known::Compound => {}
+            Class::Inexact => self.inexact = true,
+            Class::Compound => {}
         }
     }
 
-    /// The slots for which a test holds; `None` where postings cannot tell.
+    /// The slots for which a test holds; `None` where postings cannot decide it.
     fn holding(&self, test: &Test) -> Option<RoaringBitmap> {
         use std::cmp::Ordering::{Equal, Greater};
         match test {
@@ -273,7 +277,7 @@ impl Field {
                 } else {
                     Bound::Excluded
                 }(key.clone());
-                // The ends of the values of one kind.
+                // The first and last values of the kind of the key.
                 let (first, last) = match key {
                     Key::Number(_) => (
                         Key::Number(Ordered(f64::NEG_INFINITY)),
@@ -292,18 +296,18 @@ impl Field {
         }
     }
 
-    /// The key that a value of a test is looked up by; `None` where it must be compared with the
-    /// metadata itself.
+    /// The key of a value in a test; `None` where the test must be evaluated on the metadata.
     fn key(&self, value: &Value) -> Option<Key> {
-        match Known::of(value) {
-            Known::Key(Key::Number(_)) if self.inexact => None,
-            Known::Key(key) => Some(key),
-            Known::Inexact | Known::Compound => None,
+        match Class::of(value) {
+            Class::Key(Key::Number(_)) if self.inexact => None,
+            Class::Key(key) => Some(key),
+            Class::Inexact | Class::Compound => None,
         }
     }
 }
 
 impl Node {
+    /// Collects the names of the fields that the node tests.
     fn fields(&self, into: &mut HashSet<String>) {
         match self {
             Self::All(nodes) | Self::Any(nodes) => {
@@ -416,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_items_long_gone_are_given_up() {
+    fn values_of_removed_items_are_cleaned_up() {
         let filter = Filter::from_json(&json!({"name": "item 9999"})).expect("a valid filter");
         let mut postings = Postings::new(RoaringBitmap::new());
         postings.begin(&postings.missing(&filter));
@@ -426,7 +430,7 @@ mod tests {
                 postings.remove(slot - 10);
             }
         }
-        assert!(postings.fields["name"].values.len() <= 10 + FEW as usize + 1);
+        assert!(postings.fields["name"].values.len() <= 10 + MAX_UNCLEANED as usize + 1);
         let found = postings
             .matching(&filter, &|_| Ok(Value::Null))
             .expect("matches");

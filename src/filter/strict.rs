@@ -1,14 +1,14 @@
-//! JSON in which no object has a key twice.
+//! A JSON reader that refuses objects with a key twice.
 //!
-//! `serde_json` keeps the last of two equal keys. In a filter that would drop a condition without a
-//! word.
+//! `serde_json` keeps the last of two equal keys, which in a filter would silently drop a
+//! condition.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads a value; an error names the key that stands twice.
+/// Reads a JSON value. The error for a key that occurs twice names it.
 pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Strict.deserialize(&mut reader)?;

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use super::{EncoderInfo, Items};
-use crate::encode::{self, Encoded, Encoder};
-use crate::error::{Error, Result};
+use crate::encode::{self, EncodeError, Encoded, Encoder};
+use crate::model::error::{Error, Result};
 
 impl Items {
-    /// Takes an encoder that a program gave (and that was checked) if there is none yet.
+    /// Sets the encoder, which was checked, if there is none yet.
     pub(crate) fn offer_encoder(&self, encoder: Option<Arc<dyn Encoder>>) {
         if let Some(encoder) = encoder {
             let _ = self.encoder.set(encoder);
         }
     }
 
-    /// The encoder: the one the program gave, else the collection's own loaded from its source on
-    /// the first text.
+    /// The encoder that the program gave, otherwise the collection's own, which is loaded from its
+    /// source for the first text.
     pub(super) fn encoder(&self) -> Result<&dyn Encoder> {
         if let Some(encoder) = self.encoder.get() {
             return Ok(&**encoder);
@@ -40,17 +40,18 @@ impl Items {
         Ok(&**self.encoder.get_or_init(|| encoder))
     }
 
-    /// Encodes texts, and sees that each got a vector.
+    /// Encodes texts, and checks that each has a vector.
     pub(crate) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
         let encoder = self.encoder()?;
         let encoded = encoder.encode(texts)?;
         let (rows, notes) = (encoded.vectors.nrows(), encoded.truncated.len());
         if rows != texts.len() || notes != texts.len() {
-            return Err(Error::Invalid(format!(
-                "the encoder {} gave {rows} vectors and {notes} notes of truncation for {} texts",
-                encoder.name(),
-                texts.len()
-            )));
+            return Err(Error::Encode(EncodeError::Rows {
+                encoder: encoder.name().to_owned(),
+                texts: texts.len(),
+                rows,
+                notes,
+            }));
         }
         Ok(encoded)
     }

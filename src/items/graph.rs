@@ -11,16 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Items;
 use super::ids::{Ids, StoredIds};
-use crate::error::{Error, Result};
 use crate::index::{
     self, Config, Curve, Expected, Index, IndexError, RowFormat, Section, SegmentRecord, Segments,
     Versioned,
 };
-use crate::model::Distance;
-use crate::model::prepare;
+use crate::model::error::{Error, Result};
+use crate::model::{Distance, VectorRules};
 use crate::storage::{Manifest, Precision, SegmentFile, SegmentFiles, Stamp, Tables};
 
-/// The parts of the index that are stored.
+/// The segments, calibrations and segment files that are stored.
 #[derive(Default)]
 struct Saved {
     segments: Vec<u64>,
@@ -37,7 +36,7 @@ pub(super) struct SavedGraph {
     saved: Mutex<Saved>,
 }
 
-/// Shows that nobody writes items of a collection, nor its stored graph.
+/// Proof that nobody writes items of a collection, nor its stored graph.
 pub(crate) struct StillGuard<'a> {
     _items: super::WriteGuard<'a>,
     _saved: MutexGuard<'a, Saved>,
@@ -102,7 +101,7 @@ impl SavedGraph {
         })
     }
 
-    /// Keeps the stored graph as it is while the guard lives.
+    /// Locks the stored graph: it is not written while the guard lives.
     fn lock(&self) -> MutexGuard<'_, Saved> {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,12 +166,12 @@ impl SavedGraph {
         let ids = slots
             .iter()
             .filter_map(|slot| Some((*slot, self.ids.get(*slot)?)));
-        let Some(parts) = StoredIds::parts(ids) else {
+        let Some(sections) = StoredIds::sections(ids) else {
             return Ok(Vec::new());
         };
         let ids = self
             .tables
-            .write_ids_file(&parts.each_ref().map(Vec::as_slice))?;
+            .write_ids_file(&sections.each_ref().map(Vec::as_slice))?;
         let mut fresh = Vec::new();
         let mut files = BTreeMap::new();
         for id in saved.segments.clone() {
@@ -184,12 +183,12 @@ impl SavedGraph {
             let stamp = if let Some(stamp) = known {
                 stamp
             } else {
-                // The contents of a damaged file must not get checksums that fit.
-                let Some(parts) = segments.file_sections(id) else {
+                // A damaged file must not be written again with checksums that fit its damage.
+                let Some(sections) = segments.file_sections(id) else {
                     return Ok(Vec::new());
                 };
-                let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
-                let stamp = self.tables.write_segment_file(id, &parts)?;
+                let sections: Vec<&[u8]> = sections.iter().map(AsRef::as_ref).collect();
+                let stamp = self.tables.write_segment_file(id, &sections)?;
                 fresh.push((id, for_index(self.tables.segment_file(id, stamp)?)));
                 stamp
             };
@@ -237,15 +236,10 @@ pub(super) struct Opened {
 }
 
 /// Opens the index: from segment files where they can be used, otherwise from the records.
-pub(super) fn open(
-    tables: &Arc<Tables>,
-    dim: usize,
-    distance: Distance,
-    base: &Versioned,
-) -> Result<Opened> {
+pub(super) fn open(tables: &Arc<Tables>, rules: VectorRules, base: &Versioned) -> Result<Opened> {
     match tables.segment_files().and_then(|files| {
         files
-            .map(|files| map(tables, files, dim, distance, base))
+            .map(|files| open_files(tables, files, rules, base))
             .transpose()
     }) {
         Ok(Some(opened)) => return Ok(opened),
@@ -256,15 +250,14 @@ pub(super) fn open(
             tables.drop_segment_files()?;
         }
     }
-    restore(tables, dim, distance, base)
+    open_records(tables, rules, base)
 }
 
 /// Opens the index from segment files.
-fn map(
+fn open_files(
     tables: &Arc<Tables>,
     files: SegmentFiles,
-    dim: usize,
-    distance: Distance,
+    rules: VectorRules,
     base: &Versioned,
 ) -> Result<Opened> {
     let SegmentFiles {
@@ -325,10 +318,10 @@ fn map(
     );
     let items = fresh
         .into_iter()
-        .map(|(slot, vector)| (slot, prepare(distance, vector)));
+        .map(|(slot, vector)| (slot, rules.prepare(vector)));
     let index = Index::open(
-        dim,
-        graph.config(distance, base),
+        rules.dim,
+        graph.config(rules.distance, base),
         &segments,
         tables.next_slot()?,
         &removed,
@@ -360,8 +353,7 @@ fn calibrations(tables: &Tables) -> Result<BTreeMap<u32, Curve>> {
 /// The damaged segment files of a collection, each with the damage.
 pub(super) fn check_segment_files(
     tables: &Tables,
-    dim: usize,
-    distance: Distance,
+    rules: VectorRules,
     next_slot: u32,
 ) -> Vec<(String, String)> {
     let files = match tables.segment_files() {
@@ -369,15 +361,15 @@ pub(super) fn check_segment_files(
         Ok(Some(files)) => files,
         Err(error) => return vec![("the segment files".to_owned(), error.to_string())],
     };
-    let format = row_format(tables.precision, distance);
+    let format = row_format(tables.precision, rules.distance);
     let expected = Expected {
-        dim,
+        dim: rules.dim,
         next_slot,
         format: format.as_ref(),
     };
-    let mut wrong = Vec::new();
+    let mut damaged = Vec::new();
     if let Err(error) = StoredIds::open(files.ids) {
-        wrong.push(("the segment file of ids".to_owned(), error.to_string()));
+        damaged.push(("the segment file of ids".to_owned(), error.to_string()));
     }
     for (id, file) in files.segments {
         let vector = |slot| {
@@ -385,13 +377,13 @@ pub(super) fn check_segment_files(
                 .vector(slot)
                 .ok()
                 .flatten()
-                .map(|vector| prepare(distance, vector))
+                .map(|vector| rules.prepare(vector))
         };
         if let Err(error) = index::check_segment_file(id, &for_index(file), expected, vector) {
-            wrong.push((format!("the file of segment {id}"), error.to_string()));
+            damaged.push((format!("the file of segment {id}"), error.to_string()));
         }
     }
-    wrong
+    damaged
 }
 
 /// The live items, in the order of their slots.
@@ -401,17 +393,16 @@ struct Live {
     vectors: Vec<(u32, Vec<f32>)>,
 }
 
-/// Reads the live items, each of which must have a vector.
-fn live(tables: &Tables, distance: Distance) -> Result<Live> {
+/// The live items of the tables, each of which must have a vector.
+fn live(tables: &Tables, rules: VectorRules) -> Result<Live> {
     let ids = || {
         tables
             .ids()
             .map(|entry| entry.map(|(id, slot)| (slot, id)))
             .collect::<Result<Vec<_>>>()
     };
-    let prepared = |entry: Result<(u32, Vec<f32>)>| {
-        entry.map(|(slot, vector)| (slot, prepare(distance, vector)))
-    };
+    let prepared =
+        |entry: Result<(u32, Vec<f32>)>| entry.map(|(slot, vector)| (slot, rules.prepare(vector)));
     let vectors = || tables.vectors().map(prepared).collect::<Result<Vec<_>>>();
     let (ids, vectors) = rayon::join(ids, vectors);
     let (mut ids, mut vectors) = (ids?, vectors?);
@@ -433,13 +424,8 @@ fn no_vector(slot: u32, id: &str) -> Error {
 
 /// Opens the index from the records. Items that no stored graph covers are built into a segment in
 /// the background.
-fn restore(
-    tables: &Arc<Tables>,
-    dim: usize,
-    distance: Distance,
-    base: &Versioned,
-) -> Result<Opened> {
-    let live = live(tables, distance)?;
+fn open_records(tables: &Arc<Tables>, rules: VectorRules, base: &Versioned) -> Result<Opened> {
+    let live = live(tables, rules)?;
     let ids = Ids::default();
     for (slot, id) in &live.ids {
         ids.set(*slot, id);
@@ -459,8 +445,8 @@ fn restore(
     };
     let graph = SavedGraph::new(tables, &ids, saved);
     let restored = Index::restore(
-        dim,
-        graph.config(distance, base),
+        rules.dim,
+        graph.config(rules.distance, base),
         &records,
         tables.next_slot()?,
         live.vectors,
@@ -502,7 +488,7 @@ impl Items {
         from_index(error)
     }
 
-    /// Waits for the write under way, and keeps the next ones waiting.
+    /// Waits until the current write is done; the next ones wait while the guard lives.
     pub(crate) fn hold_still(&self) -> StillGuard<'_> {
         StillGuard {
             _items: self.lock(),
@@ -544,9 +530,11 @@ pub(super) fn from_index(error: IndexError) -> Error {
         IndexError::Cancelled => Error::Cancelled,
         IndexError::DamagedFile { segment } => Error::Damaged {
             part: format!("the file of segment {segment}"),
-            reason: "a checksum does not fit; open the store again: the file is made anew from the database"
+            reason: "a checksum does not fit; open the store again: the file is written again from the database"
                 .to_owned(),
         },
-        error => Error::Invalid(error.to_string()),
+        error => Error::Internal {
+            source: Box::new(error),
+        },
     }
 }

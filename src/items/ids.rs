@@ -1,37 +1,41 @@
-//! External ids by slot: read by every search, written by one writer, without a lock. Those of an
-//! image lie there; others are in memory.
+//! External ids by slot, which every search reads and one writer sets, without a lock. The ids of
+//! the segment file of ids are read from it; newer ones are in memory.
 
 use std::sync::OnceLock;
 
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::storage::SegmentFile;
 
-/// Slots a page.
-const PAGE: usize = 4096;
+/// Number of slots in a page.
+const PAGE_SLOTS: usize = 4096;
 
 type Page = Box<[OnceLock<Box<str>>]>;
 
-/// A table that grows by pages; pages whose slots were all gone when the store was opened are never
-/// made.
+/// The ids of all slots. The ids in memory are in pages; a page is allocated when the first of its
+/// slots is named.
 #[derive(Default)]
 pub(super) struct Ids {
     pages: boxcar::Vec<OnceLock<Page>>,
-    /// Those that were there when the collection was opened, where an image has them.
+    /// The ids in the segment file of ids, where the collection was opened from segment files.
     stored: Option<StoredIds>,
 }
 
-/// Ids as they lie in an image, all little-endian: the slots, increasing (u32); where each slot's
-/// id begins among the bytes, and where the last one ends (u32); the bytes.
+/// The segment file of ids. It has three sections, all little-endian: the slots, increasing
+/// (`u32`); the offset of each slot's id in the bytes, and the end of the last one (`u32`); the
+/// bytes.
 #[derive(Debug)]
 pub(super) struct StoredIds(SegmentFile);
 
+/// Section of the slots.
 const SLOTS: usize = 0;
+/// Section of the offsets of ids.
 const STARTS: usize = 1;
+/// Section of the bytes of ids.
 const BYTES: usize = 2;
 
 impl StoredIds {
-    /// The parts of an image of ids; `None` when they are too many for one.
-    pub(super) fn parts<'a>(ids: impl Iterator<Item = (u32, &'a str)>) -> Option<[Vec<u8>; 3]> {
+    /// The sections of a file of these ids; `None` when their bytes are too many for `u32` offsets.
+    pub(super) fn sections<'a>(ids: impl Iterator<Item = (u32, &'a str)>) -> Option<[Vec<u8>; 3]> {
         let (mut slots, mut starts, mut bytes) = (Vec::new(), vec![0], Vec::new());
         for (slot, id) in ids {
             slots.push(slot);
@@ -45,18 +49,19 @@ impl StoredIds {
         ])
     }
 
-    /// Checks an image of ids.
-    pub(super) fn open(image: SegmentFile) -> Result<Self> {
+    /// Checks a file of ids.
+    pub(super) fn open(file: SegmentFile) -> Result<Self> {
         let damaged = |reason: &str| Error::Damaged {
-            part: image.name(),
+            part: file.name(),
             reason: reason.to_owned(),
         };
-        if !(0..=BYTES).all(|part| image.verify(part, 0..image.section(part).len())) {
+        if !(0..=BYTES).all(|section| file.verify(section, 0..file.section(section).len())) {
             return Err(damaged("a checksum does not fit"));
         }
-        let words =
-            |part| bytemuck::try_cast_slice::<u8, u32>(image.section(part)).unwrap_or_default();
-        let (slots, starts, bytes) = (words(SLOTS), words(STARTS), image.section(BYTES));
+        let words = |section| {
+            bytemuck::try_cast_slice::<u8, u32>(file.section(section)).unwrap_or_default()
+        };
+        let (slots, starts, bytes) = (words(SLOTS), words(STARTS), file.section(BYTES));
         let fit = starts.len() == slots.len() + 1
             && starts
                 .last()
@@ -64,37 +69,38 @@ impl StoredIds {
             && starts.is_sorted()
             && slots.is_sorted_by(|a, b| a < b);
         if fit {
-            Ok(Self(image))
+            Ok(Self(file))
         } else {
-            Err(damaged("its parts do not fit together"))
+            Err(damaged("its sections do not fit together"))
         }
     }
 
-    fn words(&self, part: usize) -> &[u32] {
-        bytemuck::try_cast_slice(self.0.section(part)).unwrap_or_default()
+    fn words(&self, section: usize) -> &[u32] {
+        bytemuck::try_cast_slice(self.0.section(section)).unwrap_or_default()
     }
 
-    fn at(&self, place: usize) -> Option<&str> {
+    /// The id at a position among the slots.
+    fn at(&self, position: usize) -> Option<&str> {
         let (from, to) = (
-            *self.words(STARTS).get(place)?,
-            *self.words(STARTS).get(place + 1)?,
+            *self.words(STARTS).get(position)?,
+            *self.words(STARTS).get(position + 1)?,
         );
         std::str::from_utf8(self.0.section(BYTES).get(from as usize..to as usize)?).ok()
     }
 
     fn get(&self, slot: u32) -> Option<&str> {
         let slots = self.words(SLOTS);
-        // Where no slot is missing it is at its distance from the first.
+        // Where no slot is missing, the position of a slot is its difference from the first.
         let guess = slot.checked_sub(*slots.first()?)? as usize;
-        let place = if slots.get(guess) == Some(&slot) {
+        let position = if slots.get(guess) == Some(&slot) {
             guess
         } else {
             slots.binary_search(&slot).ok()?
         };
-        self.at(place)
+        self.at(position)
     }
 
-    /// Whether a slot is among them.
+    /// Whether the file has the id of a slot.
     pub(super) fn holds(&self, slot: u32) -> bool {
         self.words(SLOTS).binary_search(&slot).is_ok()
     }
@@ -104,12 +110,12 @@ impl StoredIds {
         self.words(SLOTS)
             .iter()
             .enumerate()
-            .filter_map(|(place, slot)| Some((*slot, self.at(place)?)))
+            .filter_map(|(position, slot)| Some((*slot, self.at(position)?)))
     }
 }
 
 impl Ids {
-    /// With the ids of an image.
+    /// The ids of a segment file of ids.
     pub(super) fn stored(stored: StoredIds) -> Self {
         Self {
             pages: boxcar::Vec::new(),
@@ -117,35 +123,41 @@ impl Ids {
         }
     }
 
-    /// Names a slot; a slot is named once.
+    /// Sets the id of a slot; only the first call for a slot has an effect.
     pub(super) fn set(&self, slot: u32, id: &str) {
-        let (page, place) = (slot as usize / PAGE, slot as usize % PAGE);
+        let (page, offset) = (slot as usize / PAGE_SLOTS, slot as usize % PAGE_SLOTS);
         while self.pages.count() <= page {
             self.pages.push(OnceLock::new());
         }
         if let Some(page) = self.pages.get(page) {
-            let page = page.get_or_init(|| (0..PAGE).map(|_| OnceLock::new()).collect());
-            let _ = page[place].set(id.into());
+            let page = page.get_or_init(|| (0..PAGE_SLOTS).map(|_| OnceLock::new()).collect());
+            let _ = page[offset].set(id.into());
         }
     }
 
-    /// The id of a slot that was named.
+    /// The id of a slot; `None` where none was set.
     pub(super) fn get(&self, slot: u32) -> Option<&str> {
-        let page = self.pages.get(slot as usize / PAGE).and_then(OnceLock::get);
-        let held = page
-            .and_then(|page| page[slot as usize % PAGE].get())
+        let page = self
+            .pages
+            .get(slot as usize / PAGE_SLOTS)
+            .and_then(OnceLock::get);
+        let in_memory = page
+            .and_then(|page| page[slot as usize % PAGE_SLOTS].get())
             .map(|id| &**id);
-        held.or_else(|| self.stored.as_ref()?.get(slot))
+        in_memory.or_else(|| self.stored.as_ref()?.get(slot))
     }
 
-    /// Bytes of the image.
+    /// Size of the sections of the segment file of ids, in bytes.
     pub(super) fn mapped_bytes(&self) -> usize {
-        let stored =
-            |stored: &StoredIds| (0..=BYTES).map(|part| stored.0.section(part).len()).sum();
+        let stored = |stored: &StoredIds| {
+            (0..=BYTES)
+                .map(|section| stored.0.section(section).len())
+                .sum()
+        };
         self.stored.as_ref().map_or(0, stored)
     }
 
-    /// Bytes of memory, about.
+    /// Memory of the ids in bytes, approximately.
     pub(super) fn memory_bytes(&self) -> usize {
         let ids = |page: &Page| {
             page.iter()
@@ -165,9 +177,9 @@ mod tests {
     use super::*;
     use crate::storage::segment_file_bytes;
 
-    fn stored(parts: &[Vec<u8>; 3]) -> Result<StoredIds> {
-        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        StoredIds::open(SegmentFile::in_memory(&segment_file_bytes(&parts))?)
+    fn stored(sections: &[Vec<u8>; 3]) -> Result<StoredIds> {
+        let sections: Vec<&[u8]> = sections.iter().map(Vec::as_slice).collect();
+        StoredIds::open(SegmentFile::in_memory(&segment_file_bytes(&sections))?)
     }
 
     #[test]
@@ -175,9 +187,9 @@ mod tests {
         let all: Vec<(u32, String)> = [3, 4, 5, 90, 91, 5000]
             .map(|slot| (slot, format!("é{slot}")))
             .into();
-        let parts =
-            StoredIds::parts(all.iter().map(|(slot, id)| (*slot, id.as_str()))).expect("few");
-        let ids = Ids::stored(stored(&parts).expect("sound"));
+        let sections =
+            StoredIds::sections(all.iter().map(|(slot, id)| (*slot, id.as_str()))).expect("few");
+        let ids = Ids::stored(stored(&sections).expect("sound"));
         ids.set(6, "fresh");
         for (slot, id) in &all {
             assert_eq!(ids.get(*slot), Some(id.as_str()));
@@ -187,7 +199,7 @@ mod tests {
             assert_eq!(ids.get(slot), None);
         }
         assert!(
-            stored(&StoredIds::parts(std::iter::empty()).expect("none"))
+            stored(&StoredIds::sections(std::iter::empty()).expect("none"))
                 .expect("sound")
                 .get(0)
                 .is_none()
@@ -210,8 +222,8 @@ mod tests {
             [vec![1, 0], words(&[0, 1, 2]), b"ab".to_vec()],
             [vec![], vec![], vec![]],
         ];
-        for parts in &bad {
-            assert!(stored(parts).is_err(), "{parts:?}");
+        for sections in &bad {
+            assert!(stored(sections).is_err(), "{sections:?}");
         }
         let no_text = stored(&[words(&[1]), words(&[0, 1]), vec![0xff]]).expect("fits");
         assert_eq!((no_text.get(1), no_text.iter().count()), (None, 0));

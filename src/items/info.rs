@@ -2,59 +2,60 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::model::Distance;
-use crate::model::MAX_DIM;
+use crate::model::error::{Error, Result};
+use crate::model::{Distance, MAX_DIM, UnknownName};
 use crate::storage::{CollectionRecord, Precision};
 
 /// A collection's settings and size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CollectionInfo {
-    /// Its name.
+    /// Name of the collection.
     pub name: String,
-    /// The dimension of its vectors.
+    /// Dimension of its vectors.
     pub dim: usize,
     /// Its built-in distance, metric version 0.
     pub distance: Distance,
-    /// How numbers are kept.
+    /// Precision of its stored vectors.
     pub precision: Precision,
-    /// The encoder of its texts.
+    /// Encoder of its texts; `None` where its vectors are given.
     pub encoder: Option<EncoderInfo>,
-    /// Live items.
+    /// Number of live items.
     pub items: u64,
 }
 
-/// Which model encoded a collection's texts.
+/// The model that encoded a collection's texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EncoderInfo {
-    /// A name for people.
+    /// Name for people.
     pub name: String,
-    /// Identifies model, tokenizer and pooling.
+    /// Fingerprint of model, tokenizer and pooling.
     pub fingerprint: String,
-    /// `embedded`, a directory, or nothing where only the program knows.
+    /// Source from which it can be loaded again: `embedded` or a directory; `None` where only the
+    /// program can make it.
     pub source: Option<String>,
 }
 
 impl CollectionInfo {
-    /// The settings of a catalogue entry, with a size to be filled in.
+    /// The settings of a catalogue entry, with the number of items, which the entry does not have.
     pub(crate) fn read(name: &str, record: &CollectionRecord, items: u64) -> Result<Self> {
-        let damaged = |what: &str, value: &str| Error::Damaged {
+        let damaged = |reason: String| Error::Damaged {
             part: format!("the catalogue's entry for collection {name}"),
-            reason: format!("no {what} is called {value:?}"),
+            reason,
         };
+        let unknown = |error: UnknownName| damaged(error.to_string());
         let dim = record.dim as usize;
         if !(1..=MAX_DIM).contains(&dim) {
-            return Err(damaged("dimension", &dim.to_string()));
+            return Err(damaged(format!(
+                "the dimension {dim} is not between 1 and {MAX_DIM}"
+            )));
         }
         Ok(Self {
             name: name.to_owned(),
             dim,
-            distance: Distance::from_name(&record.distance)
-                .ok_or_else(|| damaged("distance", &record.distance))?,
-            precision: Precision::from_name(&record.precision)
-                .ok_or_else(|| damaged("precision", &record.precision))?,
+            distance: record.distance.parse().map_err(unknown)?,
+            precision: record.precision.parse().map_err(unknown)?,
             encoder: record
                 .encoder
                 .clone()

@@ -1,13 +1,13 @@
-//! The ledger of learning on sled.
+//! The trait [`Ledger`] of learning, on the tables of a collection.
 
 use std::sync::Arc;
 
-use crate::error::Result;
 use crate::learning::{Changes, Entry, Ledger, NextIds};
+use crate::model::error::Result;
 use crate::model::{Active, JudgementId, QueryHash, VersionId, VersionRecord};
 use crate::storage::Tables;
 
-/// Judgements and versions in the tables of one collection.
+/// The judgements and versions in the tables of one collection.
 pub(crate) struct SledLedger(Arc<Tables>);
 
 impl SledLedger {

@@ -1,5 +1,5 @@
-//! Which items pass a filter: postings of the fields that filters have named, built from the store
-//! when a field is first named and kept up to date from then on.
+//! Evaluation of filters on postings, which are built from the store when a filter first names a
+//! field, and follow every write from then on.
 
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::Items;
 use super::read::parse_meta;
-use crate::error::Result;
 use crate::filter::Filter;
 use crate::filter::postings::Postings;
 use crate::index::Snapshot;
+use crate::model::error::Result;
 
 /// The slots whose metadata passes a filter, and the snapshot of the index that they are slots of.
 #[derive(Clone)]
@@ -21,22 +21,22 @@ pub(crate) struct Matching {
     pub(crate) snapshot: Snapshot,
 }
 
-/// `None` until a filter is asked.
+/// The postings of a collection; `None` until the first filter.
 #[derive(Default)]
 pub(super) struct Metadata(RwLock<Option<Postings>>);
 
 impl Metadata {
-    /// Follows a write, and publishes it in the index before a filter is asked again. It comes
-    /// after the write is in the store, so that postings built meanwhile have it too: entering an
-    /// item twice changes nothing.
+    /// Enters a write into the postings, and publishes it in the index while no filter is
+    /// evaluated. It is called after the write was committed, so that postings which are built
+    /// meanwhile have it too; entering an item twice changes nothing.
     pub(super) fn update<'a, T>(
         &self,
         added: impl Iterator<Item = (u32, &'a Value)>,
         removed: &[u32],
         publish: impl FnOnce() -> T,
     ) -> T {
-        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(postings) = &mut *held {
+        let mut postings = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(postings) = &mut *postings {
             for (slot, meta) in added {
                 postings.add(slot, meta);
             }
@@ -49,7 +49,7 @@ impl Metadata {
 }
 
 impl Items {
-    /// The slots whose metadata passes a filter, and the state of the index that they are the slots
+    /// The slots whose metadata passes a filter, and the snapshot of the index that they are slots
     /// of.
     pub(crate) fn matching(&self, filter: &Filter) -> Result<Matching> {
         let read = |slot: u32| self.metadata_of(slot);
@@ -65,7 +65,7 @@ impl Items {
                 snapshot: self.index.snapshot(),
             });
         }
-        let mut held = self
+        let mut postings = self
             .metadata
             .0
             .write()
@@ -75,7 +75,7 @@ impl Items {
             .ids()
             .map(|entry| entry.map(|(_, slot)| slot))
             .collect::<Result<RoaringBitmap>>()?;
-        let postings = held.get_or_insert_with(|| Postings::new(slots.clone()));
+        let postings = postings.get_or_insert_with(|| Postings::new(slots.clone()));
         let missing = postings.missing(filter);
         postings.begin(&missing);
         // Another thread may have built them while this one waited.
@@ -99,23 +99,23 @@ impl Items {
         })
     }
 
-    /// An item's metadata; null where it was removed a moment ago. A write that is being stored may
-    /// have taken some of its records away. It cannot be waited for as others do
-    /// ([`Self::steady`]), since it waits for the filter.
+    /// The metadata of an item; null where it was removed meanwhile. A write that is being
+    /// committed may have removed some of the item's records. This does not wait for the write as
+    /// [`Self::steady`] does, because the write itself waits for the filter.
     fn metadata_of(&self, slot: u32) -> Result<Value> {
-        const TRIES: usize = 100;
+        const MAX_TRIES: usize = 100;
         let id = self.ids.get(slot).unwrap_or_default();
-        let look = || match self.record_of(id, slot)? {
+        let read = || match self.record_of(id, slot)? {
             Some(record) => parse_meta(&record.meta, slot),
             None => Ok(Value::Null),
         };
-        for _ in 0..TRIES {
-            match look() {
+        for _ in 0..MAX_TRIES {
+            match read() {
                 Ok(meta) => return Ok(meta),
                 Err(_) if self.tables.slot(id)? != Some(slot) => return Ok(Value::Null),
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }
-        look()
+        read()
     }
 }

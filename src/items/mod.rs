@@ -1,8 +1,8 @@
-//! The items of a collection: written, read, searched and checked, over storage, index and encoder.
+//! The items of a collection over storage, index and encoder: writing, reading, search and checks.
 //!
-//! Writes go one way: check, encode, commit to storage, then publish in the index. So no search sees
-//! what is not durable, and none waits for a write. [`SledLedger`] and [`Items`] are also the
-//! engine that [learning](crate::learning) stands on.
+//! A write is checked, encoded, committed to storage, and then published in the index. So a search
+//! sees only durable writes, and never waits for one. [`SledLedger`] and [`Items`] implement the
+//! two traits that [learning](crate::learning) needs.
 
 mod encode;
 mod graph;
@@ -21,9 +21,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::encode::Encoder;
-use crate::error::Result;
 use crate::index::{self, Index};
 use crate::model::VectorRules;
+use crate::model::error::Result;
 use crate::storage::{CollectionRecord, Database, Precision, Tables};
 
 pub(crate) use encode::check_encoder;
@@ -34,7 +34,7 @@ pub use info::{CollectionInfo, EncoderInfo};
 pub(crate) use ledger::SledLedger;
 pub(crate) use metadata::Matching;
 pub(crate) use search::SearchRequest;
-pub use stats::{SegmentStats, Stats};
+pub use stats::{CalibrationPoint, SegmentStats, Stats};
 pub use verify::Problem;
 pub(crate) use verify::{check, problems};
 pub use write::Added;
@@ -58,7 +58,7 @@ pub(crate) struct Items {
     writes: AtomicU64,
 }
 
-/// Shows that the lock that orders writes of items is held.
+/// Proof that the lock that orders writes of items is held.
 pub(crate) struct WriteGuard<'a> {
     _lock: MutexGuard<'a, ()>,
 }
@@ -81,8 +81,7 @@ impl Items {
             version: 0,
             metric: info.distance.metric(info.dim),
         };
-        let graph::Opened { ids, graph, index } =
-            graph::open(&tables, info.dim, info.distance, &base)?;
+        let graph::Opened { ids, graph, index } = graph::open(&tables, rules, &base)?;
         Ok(Arc::new(Self {
             name: name.to_owned(),
             rules,
@@ -114,7 +113,7 @@ impl Items {
         self.index.len()
     }
 
-    /// The ledger of learning on the same storage.
+    /// The ledger of learning on the same tables.
     pub(crate) fn ledger(&self) -> SledLedger {
         SledLedger::new(Arc::clone(&self.tables))
     }

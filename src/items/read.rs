@@ -1,11 +1,11 @@
-//! Reading items.
+//! Reading of items: by id, in order, and the parts that learning needs.
 
 use serde_json::Value;
 
 use super::Items;
-use crate::error::{Error, Result};
 use crate::learning::WeakItem;
 use crate::model::Item;
+use crate::model::error::{Error, Result};
 use crate::storage::{ItemRecord, Tables};
 
 impl Items {
@@ -17,7 +17,7 @@ impl Items {
         })
     }
 
-    /// The items of ids that must all be there, in the order asked.
+    /// The items of ids, all of which must exist, in the order of `ids`.
     pub(crate) fn get_many(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Item>> {
         self.steady(|| {
             let slots = self.slots_of(ids)?;
@@ -28,7 +28,7 @@ impl Items {
         })
     }
 
-    /// Whether an id is there.
+    /// Whether there is an item of this id.
     pub(crate) fn contains(&self, id: &str) -> Result<bool> {
         Ok(self.tables.slot(id)?.is_some())
     }
@@ -44,7 +44,7 @@ impl Items {
         Ok(live)
     }
 
-    /// The item of an id that was in a slot a moment ago; `None` when it was removed since.
+    /// The item of an id that was in a slot before; `None` when it was removed meanwhile.
     pub(crate) fn read_moved(&self, slot: u32, id: &str) -> Result<Option<Item>> {
         match self.read(slot, id) {
             Ok(item) => Ok(Some(item)),
@@ -69,9 +69,9 @@ impl Items {
         })
     }
 
-    /// Reads several records that belong together. A write meanwhile can make sound ones look
-    /// damaged, so what does is read once more while nobody writes. Never called by who holds the
-    /// writer's lock.
+    /// Reads records that belong together. A concurrent write can make sound records look damaged,
+    /// so a read that finds damage is repeated under the writer's lock. It would deadlock with the
+    /// lock held.
     pub(super) fn steady<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
         match read() {
             Err(Error::Damaged { .. }) => {
@@ -82,8 +82,8 @@ impl Items {
         }
     }
 
-    /// The record of an item that was live a moment ago; `None` when it was removed or replaced
-    /// since.
+    /// The record of an item that was live before; `None` when it was removed or replaced
+    /// meanwhile.
     pub(super) fn record_of(&self, id: &str, slot: u32) -> Result<Option<ItemRecord>> {
         match self.tables.item(slot)? {
             None if self.tables.slot(id)? == Some(slot) => Err(Error::Damaged {
@@ -94,13 +94,13 @@ impl Items {
         }
     }
 
-    /// The item in a slot that an id stands for.
+    /// The item in the slot of an id.
     pub(super) fn read(&self, slot: u32, id: &str) -> Result<Item> {
         read_item(&self.tables, slot, id)
     }
 }
 
-/// The item in a slot that an id stands for.
+/// The item in the slot of an id.
 pub(super) fn read_item(tables: &Tables, slot: u32, id: &str) -> Result<Item> {
     let damaged = |reason: String| Error::Damaged {
         part: format!("item {id:?} (slot {slot})"),
@@ -128,7 +128,7 @@ pub(super) fn read_item(tables: &Tables, slot: u32, id: &str) -> Result<Item> {
     })
 }
 
-/// Metadata as it is stored: compact JSON, or nothing for null.
+/// The value of stored metadata: compact JSON, or an empty text for null.
 pub(super) fn parse_meta(text: &str, slot: u32) -> Result<Value> {
     if text.is_empty() {
         return Ok(Value::Null);

@@ -1,24 +1,24 @@
-//! Searching items: from a query's vector to named hits.
+//! Search: from a query to hits with ids, texts and metadata.
 
 use std::time::Instant;
 
 use super::read::parse_meta;
 use super::{Items, Matching};
-use crate::error::{Error, Result};
 use crate::index::{self, Found, SearchParams};
+use crate::model::error::{Error, Result};
 use crate::model::{Execution, Hit, Hits, Query, Versioned};
 
-/// What one query is answered with, besides its vector and its metric.
+/// The parameters of a search besides its vector and its metric.
 #[derive(Clone, Copy)]
 pub(crate) struct SearchRequest<'a> {
     pub(crate) k: usize,
     pub(crate) ef: Option<usize>,
     pub(crate) recall: Option<f64>,
     pub(crate) matching: Option<&'a Matching>,
-    /// The id of an item that is left out, since it is the query itself.
+    /// The id of an item that is left out because it is the query itself.
     pub(crate) own: Option<&'a str>,
-    pub(crate) with_text: bool,
-    pub(crate) with_meta: bool,
+    pub(crate) include_text: bool,
+    pub(crate) include_meta: bool,
     pub(crate) cancel: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
@@ -29,7 +29,7 @@ struct NamedHit {
 }
 
 impl Items {
-    /// Answers a query under a metric. The vector has the form that is searched.
+    /// The hits of a query under a metric. The vector has the form that the index takes.
     pub(crate) fn search(
         &self,
         metric: &Versioned,
@@ -59,7 +59,7 @@ impl Items {
             complete: found.complete,
         };
         let mut hits = self.name_hits(metric, &found, request.own, request.k);
-        if request.with_text || request.with_meta {
+        if request.include_text || request.include_meta {
             for named in &mut hits {
                 self.fill_hit(named, &request)?;
             }
@@ -71,22 +71,22 @@ impl Items {
         })
     }
 
-    /// Reads the text and the metadata of a hit, as far as they are asked for.
+    /// Reads the text and the metadata of a hit, where the request includes them.
     fn fill_hit(&self, named: &mut NamedHit, request: &SearchRequest<'_>) -> Result<()> {
         let NamedHit { hit, slot } = named;
         let Some(record) = self.steady(|| self.record_of(&hit.id, *slot))? else {
             return Ok(());
         };
-        if request.with_meta {
+        if request.include_meta {
             hit.meta = Some(parse_meta(&record.meta, *slot)?);
         }
-        if request.with_text {
+        if request.include_text {
             hit.text = record.text;
         }
         Ok(())
     }
 
-    /// The vector of a query in the form that is searched.
+    /// The vector of a query in the form that the index takes.
     pub(crate) fn query_vector(&self, query: &Query) -> Result<Vec<f32>> {
         match query {
             Query::Text(text) => Ok(self.encode_queries(&[text])?.pop().unwrap_or_default()),
@@ -97,7 +97,7 @@ impl Items {
                     return Ok(vector);
                 }
                 self.index.check_files().map_err(|e| self.index_error(e))?;
-                // The item was replaced or removed since its slot was read.
+                // The item was replaced or removed after its slot was read.
                 Err(Error::UnknownId {
                     collection: self.name.clone(),
                     ids: vec![id.clone()],
@@ -106,7 +106,7 @@ impl Items {
         }
     }
 
-    /// The vectors of texts in the form that is searched.
+    /// The vectors of texts in the form that the index takes.
     pub(crate) fn encode_queries(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let encoded = self.encode(texts)?;
         let vectors = encoded.vectors.rows().into_iter().map(|row| row.to_vec());
@@ -115,8 +115,7 @@ impl Items {
             .collect()
     }
 
-    /// Names hits by the ids of their slots; ties are put in the order of ids, and what exceeds `k`
-    /// is cut off.
+    /// The first `k` hits with the ids of their slots, ties in the order of ids.
     fn name_hits(
         &self,
         metric: &Versioned,
@@ -151,7 +150,7 @@ impl Items {
     }
 }
 
-/// A metric as the index knows it.
+/// A metric in the form that the index takes.
 pub(super) fn for_index(metric: &Versioned) -> index::Versioned {
     index::Versioned {
         version: metric.version.0,

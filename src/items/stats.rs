@@ -1,53 +1,63 @@
-//! Figures about a collection.
+//! Figures of a collection: sizes, segments, calibration.
 
 use serde::Serialize;
 
 use super::Items;
-use crate::error::Result;
 use crate::model::VersionId;
+use crate::model::error::Result;
 
-/// How large a collection is and what it is made of.
+/// Figures of a collection: sizes, segments, calibration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Live items.
+    /// Number of live items.
     pub items: usize,
-    /// Dimension.
+    /// Dimension of the vectors.
     pub dim: usize,
-    /// Removed or replaced items that linked segments still route through.
+    /// Number of removed or replaced items that are still nodes of the graphs of sealed segments.
     pub deleted: usize,
-    /// The linked parts of the index.
+    /// The sealed segments of the index.
     pub segments: Vec<SegmentStats>,
-    /// Items in the part of the index that is not linked yet.
+    /// Number of items in growing segments, which have no graph yet.
     pub growing: usize,
-    /// Judgements.
+    /// Number of judgements.
     pub judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: VersionId,
-    /// Beam widths and the recall that they reach under the active metric, measured on the
-    /// collection itself and taken less the standard error, narrowest first; empty while the
-    /// collection is small enough to be scanned or is not measured yet.
+    /// Calibration of the beam width under the active metric, narrowest first. Empty where none was
+    /// measured: in a collection that is small enough to be scanned, or before the first
+    /// calibration.
     #[serde(skip)]
-    pub calibration: Vec<(usize, f64)>,
-    /// Bytes of memory that the collection's index takes, about.
+    pub calibration: Vec<CalibrationPoint>,
+    /// Memory of the collection's index in bytes, approximately.
     pub memory_bytes: usize,
-    /// Bytes of files that are mapped into memory. The system keeps of them what is used, and lets
-    /// go of it when memory is short.
+    /// Size of the files that are mapped into memory, in bytes. The system loads the pages that are
+    /// used, and drops them when memory is short.
     #[serde(skip)]
     pub mapped_bytes: usize,
-    /// Bytes that the whole store takes on disk.
+    /// Size of the whole store on disk, in bytes.
     pub disk_bytes: u64,
 }
 
-/// One linked part of the index.
+/// A beam width and the recall that searches reach with it, measured on items of the collection.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct CalibrationPoint {
+    /// Width of the beam.
+    pub ef: usize,
+    /// Mean recall minus its standard error, 0 to 1.
+    pub recall: f64,
+}
+
+/// Figures of one sealed segment of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SegmentStats {
-    /// Items in it, deleted ones included.
+    /// Number of items in it, removed ones included.
     pub items: usize,
-    /// Bytes, in memory or in a mapped file.
+    /// Size in bytes, in memory or in a mapped file.
     pub bytes: usize,
-    /// The version of the metric it was linked under.
+    /// Version of the metric under which its graph was built.
     pub metric: VersionId,
 }
 
@@ -58,6 +68,8 @@ impl Items {
         let curve = self
             .index
             .with_segments(|segments| segments.calibrations().remove(&active_metric.0));
+        let points = curve.unwrap_or_default().points.into_iter();
+        let calibration = points.map(|(ef, recall)| CalibrationPoint { ef, recall });
         let segments = index.segments.iter().map(|s| SegmentStats {
             items: s.items,
             bytes: s.bytes,
@@ -71,7 +83,7 @@ impl Items {
             growing: index.growing,
             judgements: self.tables.judgement_count(),
             active_metric,
-            calibration: curve.unwrap_or_default().points,
+            calibration: calibration.collect(),
             memory_bytes: index.memory_bytes + self.ids.memory_bytes(),
             mapped_bytes: index.mapped_bytes + self.ids.mapped_bytes(),
             disk_bytes: self.tables.database().disk_bytes()?,

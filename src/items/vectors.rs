@@ -1,4 +1,4 @@
-//! The items of a collection as the vectors that learning stands on.
+//! The trait [`Vectors`] of learning, on the items of a collection.
 
 use std::sync::atomic::Ordering;
 
@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use super::Items;
 use super::search::for_index;
-use crate::error::Result;
 use crate::index::SearchParams;
 use crate::learning::{Effort, Revision, StoredItem, Vectors};
 use crate::model::Versioned;
+use crate::model::error::Result;
 
 impl Items {
     /// The ids of slots; slots whose item is gone are left out.

@@ -1,4 +1,4 @@
-//! Verification: checks of everything that is stored of a collection.
+//! Verification of everything that is stored of a collection.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use serde::Serialize;
 use super::graph::{StillGuard, check_segment_files};
 use super::read::parse_meta;
 use super::{CollectionInfo, Items};
-use crate::error::{Error, Result};
 use crate::index::SegmentRecord;
 use crate::learning::{Plugins, base_of, damaged, decode_metric};
-use crate::model::{LoggedQuery, VersionId, VersionRecord};
+use crate::model::error::{Error, Result};
+use crate::model::{LoggedQuery, VectorRules, VersionId, VersionRecord};
 use crate::plugin::conformance::{self, NonConformance};
 use crate::plugin::{Metric, MetricLearner, caught};
 use crate::storage::{Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Tables};
 
-/// One damage that a verification found.
+/// A damage that a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Problem {
     /// The collection and the record, table or file.
     pub part: String,
-    /// What is wrong there.
+    /// The damage.
     pub message: String,
 }
 
-/// Checks every record of a collection once, and that records agree with each other. Nobody may
-/// write meanwhile.
+/// Checks every record of a collection once, and that records agree with each other. A concurrent
+/// write would be reported as damage.
 pub(crate) fn check(
     collection: &str,
     record: &CollectionRecord,
@@ -46,7 +46,10 @@ pub(crate) fn check(
         segment: &check_segment,
         query_hash: &LoggedQuery::hash,
         segment_files: &|next_slot| match &info {
-            Ok(info) => check_segment_files(tables, dim, info.distance, next_slot),
+            Ok(info) => {
+                let distance = info.distance;
+                check_segment_files(tables, VectorRules { dim, distance }, next_slot)
+            }
             Err(_) => Vec::new(),
         },
     });

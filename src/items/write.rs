@@ -1,4 +1,4 @@
-//! Adding and deleting items.
+//! Writing of items: checks, encoding, commit, publication.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::Items;
 use super::graph::from_index;
-use crate::error::{Error, Result, cut};
-use crate::model::Item;
+use crate::model::error::{Error, Result, cut};
+use crate::model::{Item, ItemError};
 use crate::storage::ItemRecord;
 
 /// Outcome of adding items.
@@ -24,13 +24,22 @@ pub struct Added {
     pub truncated: Vec<String>,
 }
 
+/// The refusal of an item at a position of the input, from 0.
+fn invalid_item(index: usize, id: &str, source: ItemError) -> Error {
+    Error::InvalidItem {
+        index,
+        id: cut(id),
+        source,
+    }
+}
+
 /// An item that has passed every check.
 struct Checked {
     record: ItemRecord,
     meta: Value,
     /// The vector in the form that is stored.
     vector: Vec<f32>,
-    /// The vector in the form that is searched.
+    /// The vector in the form that the index takes.
     prepared: Vec<f32>,
 }
 
@@ -38,11 +47,8 @@ impl Items {
     /// Checks items, and encodes the texts of those without a vector.
     pub(crate) fn prepare(&self, mut items: Vec<Item>) -> Result<Vec<Item>> {
         for (index, item) in items.iter().enumerate() {
-            item.check().map_err(|reason| Error::InvalidItem {
-                index,
-                id: cut(&item.id),
-                reason,
-            })?;
+            item.check()
+                .map_err(|source| invalid_item(index, &item.id, source))?;
         }
         let waiting: Vec<usize> = (0..items.len())
             .filter(|i| items[*i].vector.is_none())
@@ -69,47 +75,46 @@ impl Items {
     }
 
     /// Checks one item by all that adding it alone requires, except what an encoder will give.
-    pub(crate) fn check(&self, item: &Item) -> Result<()> {
-        let checked = item
-            .check()
-            .and_then(|()| item.compact_meta())
-            .and_then(|_| match &item.vector {
-                Some(vector) => self.stored_form(vector, item.text.is_some()).map(drop),
-                None => Ok(()),
-            });
-        checked.map_err(Error::Invalid)
+    pub(crate) fn check(&self, item: &Item) -> Result<(), ItemError> {
+        item.check()?;
+        item.compact_meta()?;
+        match &item.vector {
+            Some(vector) => self.stored_form(vector, item.text.is_some()).map(drop),
+            None => Ok(()),
+        }
     }
 
-    /// An item's vector in the collection's precision, where it can be stored.
-    fn stored_form(&self, vector: &[f32], of_text: bool) -> std::result::Result<Vec<f32>, String> {
+    /// An item's vector in the collection's precision. `of_text` says whether the item has a text,
+    /// for the message of a refusal.
+    fn stored_form(&self, vector: &[f32], of_text: bool) -> Result<Vec<f32>, ItemError> {
         let what = if of_text {
             "its text's vector"
         } else {
             "its vector"
         };
-        let check = |vector: &[f32], what: &str| {
-            self.rules
-                .check(vector, &|| what.to_owned())
-                .map_err(|error| error.to_string())
+        let precision = self.precision;
+        let check = |vector: &[f32], what: &dyn Fn() -> String| {
+            let checked = self.rules.check(vector, what);
+            checked.map_err(|error| ItemError::Vector(Box::new(error)))
         };
-        check(vector, what)?;
-        let name = self.precision.name();
-        let kept = self.precision.round(vector);
-        let kept =
-            kept.ok_or_else(|| format!("{what} has numbers too large for precision {name}"))?;
-        check(&kept, &format!("{what}, kept in precision {name},"))?;
-        Ok(kept)
+        check(vector, &|| what.to_owned())?;
+        let rounded = precision
+            .round(vector)
+            .ok_or_else(|| ItemError::Precision {
+                what,
+                precision: precision.to_string(),
+            })?;
+        check(&rounded, &|| {
+            format!("{what}, kept in precision {precision},")
+        })?;
+        Ok(rounded)
     }
 
     fn check_items(&self, items: Vec<Item>) -> Result<Vec<Checked>> {
         let mut seen: HashMap<String, usize> = HashMap::with_capacity(items.len());
         let mut checked = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
-            let invalid = |reason: String| Error::InvalidItem {
-                index,
-                id: cut(&item.id),
-                reason,
-            };
+            let invalid = |source| invalid_item(index, &item.id, source);
             if let Some(first) = seen.insert(item.id.clone(), index) {
                 return Err(Error::DuplicateId {
                     id: item.id,
@@ -121,7 +126,7 @@ impl Items {
             let vector = item
                 .vector
                 .as_deref()
-                .ok_or_else(|| invalid("it has no vector".into()))?;
+                .ok_or_else(|| invalid(ItemError::Empty))?;
             let vector = self
                 .stored_form(vector, item.text.is_some())
                 .map_err(invalid)?;
@@ -152,10 +157,10 @@ impl Items {
             .ok()
             .filter(|n| first.checked_add(*n).is_some());
         let Some(count) = count else {
-            return Err(Error::Invalid(format!(
-                "collection {:?} is out of slots; export and import it",
-                self.name
-            )));
+            return Err(Error::OutOfNumbers {
+                part: format!("collection {:?}", self.name),
+                what: "items",
+            });
         };
         let mut added = Added::default();
         let mut replaced = Vec::new();
@@ -191,10 +196,10 @@ impl Items {
         Ok(added)
     }
 
-    /// Removes items, all or none. Gives their number.
+    /// Removes items, all or none. Returns their number.
     pub(crate) fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
         let _guard = self.lock();
-        // An id that stands twice is removed once.
+        // An id that occurs twice is removed once.
         let gone: BTreeMap<u32, &str> = self
             .slots_of(ids)?
             .into_iter()

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::ask::{Lists, Rivals};
 use super::{Learning, StoredItem};
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::model::{
     JudgementId, LoggedJudgement, LoggedQuery, Source, VersionId, VersionRecord, Versioned,
 };

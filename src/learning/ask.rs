@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::{Changes, Effort, Learning, StoredItem};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{LoggedQuery, Query, Versioned};
 use crate::plugin::Metric;
 
@@ -241,7 +241,9 @@ pub(super) fn check(n: usize) -> Result<()> {
     if (2..=MAX_QUESTIONS).contains(&n) {
         return Ok(());
     }
-    Err(Error::Invalid(format!(
-        "{n} judgements cannot be asked for; ask for 2 to {MAX_QUESTIONS}"
-    )))
+    Err(Error::InvalidSetting {
+        setting: "the number of judgements asked for",
+        value: n.to_string(),
+        allowed: format!("2 to {MAX_QUESTIONS}"),
+    })
 }

@@ -5,7 +5,7 @@
 //! (`items/ledger.rs`, `items/vectors.rs`), another one on its own tables. Learning knows nothing
 //! else of an engine.
 
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::model::{
     Active, JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord, Versioned,
 };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Learning, RefitReport};
-use crate::error::Result;
+use crate::model::error::{Error, Result};
 
 /// Settings and state of the background refits of a collection.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ struct State {
     /// Judgements since the last refit began.
     pending: usize,
     running: bool,
-    last: Option<std::result::Result<RefitReport, String>>,
+    last: Option<Result<RefitReport, Arc<Error>>>,
 }
 
 impl Background {
@@ -83,7 +83,7 @@ impl Drop for Running<'_> {
 
 impl Learning {
     /// The outcome of the last refit in the background; `None` where none has ended.
-    pub(crate) fn background_refit(&self) -> Option<std::result::Result<RefitReport, String>> {
+    pub(crate) fn background_refit(&self) -> Option<Result<RefitReport, Arc<Error>>> {
         self.background.lock().last.clone()
     }
 
@@ -124,11 +124,11 @@ impl Learning {
     fn refit_while_due(self: Arc<Self>) {
         let running = Running(&self.background);
         loop {
-            let outcome = self.refit().until_alone().run().map_err(|e| e.to_string());
+            let outcome = self.refit().until_alone().run().map_err(Arc::new);
             if let Err(error) = &outcome {
                 tracing::warn!(
                     collection = self.name,
-                    error,
+                    %error,
                     "a refit in the background failed"
                 );
             }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::interleave::Team;
 use super::trial::Running;
 use super::{Changes, Entry, Learning, WriteGuard};
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::model::{Judgement, JudgementId, LoggedQuery, Source, Subject, Verdict, Versioned};
 
 /// Changes that new judgements make to the running trial.

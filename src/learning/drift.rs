@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Learning;
 use super::answers::ONE_SIDED_95;
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::model::{JudgementId, Source, Version, VersionId};
 
 /// A refit alarms that moves this many times as far as the median of those before it.

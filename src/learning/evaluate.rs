@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::{Effort, Learning};
-use crate::error::{Error, Result, cut};
+use crate::model::error::{Error, Result, cut};
 use crate::model::{MAX_K, MetricChoice, Query, VersionId, Versioned};
 
 /// Number of answers that MRR and MAP look at, as in `trec_eval`.

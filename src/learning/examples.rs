@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::weights::{sources, user_share};
 use super::{Entry, Learning};
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::model::{
     JudgementId, JudgementRange, LoggedJudgement, LoggedQuery, QueryHash, RefitSettings,
     SourceWeights, rows,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Learning;
 use super::examples::{Selection, Whose};
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::model::{JudgementId, MetricChoice, Query, VersionId, Versioned};
 use crate::plugin::{Direction, Task, caught};
 use crate::sum::squared_distance;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::registry::{Withdrawn, base_of};
 use super::{Changes, Learning, Refit, RefitReport};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{
     JudgementId, LoggedJudgement, LoggedQuery, QueryHash, VersionId, VersionRecord,
 };

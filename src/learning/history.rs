@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::registry::{check_base, damaged};
 use super::{Changes, Learning, trial};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{
-    JudgementId, LoggedJudgement, Query, StoredJudgement, Subject, Version, VersionId,
-    VersionRecord, hash_text, hash_vector,
+    JudgementError, JudgementId, LoggedJudgement, Query, StoredJudgement, Subject, Version,
+    VersionId, VersionRecord, hash_text, hash_vector,
 };
 use crate::plugin::{Metric, caught};
 
@@ -107,9 +107,9 @@ impl Learning {
         let _guard = self.lock();
         let has_judgements = self.ledger.judgements().next().transpose()?.is_some();
         if has_judgements || !self.ledger.versions()?.is_empty() {
-            let message = "a history can be restored only where there is none: the collection has \
-                           judgements or metrics";
-            return Err(Error::Invalid(message.to_owned()));
+            return Err(Error::HistoryExists {
+                collection: self.name.clone(),
+            });
         }
         let mut changes = Changes {
             active: Some(history.active),
@@ -140,7 +140,7 @@ impl Learning {
         for StoredVersion { version, metric } in &history.versions {
             let number = version.version;
             let record = VersionRecord::imported(version)
-                .map_err(|reason| invalid_version(number, &reason))?;
+                .map_err(|error| invalid_version(number, &error.to_string()))?;
             changes.versions.push((number, record));
             if !version.withdrawn {
                 changes.metrics.push((number, metric.clone()));
@@ -160,10 +160,10 @@ impl Learning {
     fn check_history(&self, history: &History) -> Result<()> {
         // At least as many numbers as are taken in are left for what comes after.
         if history.next_judgement.0 > u64::MAX / 2 || history.next_version.0 > u32::MAX / 2 {
-            return Err(Error::Invalid(format!(
-                "the numbers of the next judgement ({}) and version ({}) leave no room for more",
-                history.next_judgement, history.next_version
-            )));
+            return Err(Error::HistoryNumbers {
+                next_judgement: history.next_judgement,
+                next_version: history.next_version,
+            });
         }
         self.check_judgements(history)?;
         let usable = self.check_versions(history)?;
@@ -192,10 +192,10 @@ impl Learning {
     fn check_judgements(&self, history: &History) -> Result<()> {
         let mut next = JudgementId(0);
         for (index, StoredJudgement { id, judgement }) in history.judgements.iter().enumerate() {
-            let invalid = |reason: String| Error::InvalidJudgement { index, reason };
+            let invalid = |source| Error::InvalidJudgement { index, source };
             judgement.check().map_err(invalid)?;
             if *id < next || *id >= history.next_judgement {
-                return Err(invalid(format!("its number {id} is out of order")));
+                return Err(invalid(JudgementError::Order(*id)));
             }
             next = JudgementId(id.0 + 1);
             let (vector, what) = match &judgement.subject {
@@ -208,14 +208,14 @@ impl Learning {
                     ..
                 } => {
                     let vector = history.texts.get(text);
-                    let vector = vector.ok_or_else(|| invalid("its text has no vector".into()))?;
+                    let vector = vector.ok_or_else(|| invalid(JudgementError::NoTextVector))?;
                     (vector, "the text's vector")
                 }
                 _ => continue,
             };
             self.rules
                 .check(vector, &|| what.to_owned())
-                .map_err(|e| invalid(e.to_string()))?;
+                .map_err(|e| invalid(JudgementError::Vector(Box::new(e))))?;
         }
         Ok(())
     }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{Changes, Learning};
-use crate::error::{Error, Result, list};
+use crate::model::error::{Error, Result};
 use crate::model::{
-    Judgement, JudgementId, LoggedJudgement, Query, QueryHash, StoredJudgement, Subject, hash_text,
-    hash_vector,
+    Judgement, JudgementError, JudgementId, LoggedJudgement, Query, QueryHash, StoredJudgement,
+    Subject, hash_text, hash_vector,
 };
 
 impl Learning {
@@ -17,12 +17,12 @@ impl Learning {
         let queries = self.judged_vectors(judgements)?;
         let guard = self.lock();
         let first = self.ledger.next_ids()?.judgement;
-        let next = first.after(judgements.len()).ok_or_else(|| {
-            Error::Invalid(format!(
-                "collection {:?} is out of numbers for judgements",
-                self.name
-            ))
-        })?;
+        let next = first
+            .after(judgements.len())
+            .ok_or_else(|| Error::OutOfNumbers {
+                part: format!("collection {:?}", self.name),
+                what: "judgements",
+            })?;
         let ids: Vec<JudgementId> = (first.0..next.0).map(JudgementId).collect();
         let mut changes = Changes {
             judgements: ids
@@ -69,7 +69,7 @@ impl Learning {
     fn check(&self, judgements: &[Judgement]) -> Result<()> {
         let mut known: HashSet<&str> = HashSet::new();
         for (index, judgement) in judgements.iter().enumerate() {
-            let invalid = |reason: String| Error::InvalidJudgement { index, reason };
+            let invalid = |source| Error::InvalidJudgement { index, source };
             judgement.check().map_err(invalid)?;
             if let Subject::Graded {
                 query: Query::Vector(vector),
@@ -78,15 +78,12 @@ impl Learning {
             {
                 self.rules
                     .check(vector, &|| "the query's vector".into())
-                    .map_err(|e| invalid(e.to_string()))?;
+                    .map_err(|e| invalid(JudgementError::Vector(Box::new(e))))?;
             }
             let fresh: Vec<&str> = judgement.ids().filter(|id| !known.contains(id)).collect();
             let found = self.vectors.vectors(&fresh)?;
             if let Some((id, _)) = fresh.iter().zip(found).find(|(_, vector)| vector.is_none()) {
-                return Err(invalid(format!(
-                    "the collection has no item with the id {}",
-                    list(&[(*id).to_owned()])
-                )));
+                return Err(invalid(JudgementError::UnknownId((*id).to_owned())));
             }
             known.extend(fresh);
         }
@@ -122,7 +119,7 @@ impl Learning {
                     .check(&vector, &|| "the query's text, encoded,".to_owned())
                     .map_err(|error| Error::InvalidJudgement {
                         index,
-                        reason: error.to_string(),
+                        source: JudgementError::Vector(Box::new(error)),
                     })?;
                 vectors.insert(hash, vector);
             }

@@ -30,7 +30,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{Query, VectorRules, Versioned};
 use crate::plugin::MetricLearner;
 

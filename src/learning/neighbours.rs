@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Effort, Learning, StoredItem, sample};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{MAX_K, VersionId, Versioned};
 
 /// Changes of the nearest neighbours of sampled items between two versions.

@@ -11,7 +11,7 @@ use super::ask::{self, Question};
 use super::examples::{Collected, Selection, Whose};
 use super::weights::user_share;
 use super::{Changes, Learning, RefitGuard};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{JudgementRange, RefitSettings, VersionId, VersionRecord, Versioned};
 use crate::plugin::{
     FitReport, Fitted, Gate, Incumbent, LearnError, MetricLearner, PairCounts, Sample,
@@ -217,15 +217,19 @@ impl Refit {
         if let Some(n) = self.ask {
             ask::check(n)?;
             if self.dry_run {
-                return Err(Error::Invalid(
-                    "a dry run stores no candidate that judgements could be asked for".into(),
-                ));
+                return Err(Error::ConflictingSettings {
+                    first: "a dry run",
+                    second: "asking for judgements",
+                    reason: "it stores no candidate that judgements could be asked for",
+                });
             }
         }
         if self.settings.half_life.is_some_and(|h| h.is_zero()) {
-            return Err(Error::Invalid(
-                "the half-life is 0; it is a time above 0".into(),
-            ));
+            return Err(Error::InvalidSetting {
+                setting: "the half-life",
+                value: "0".to_owned(),
+                allowed: "a time above 0".to_owned(),
+            });
         }
         self.settings.user_share.map_or(Ok(()), user_share::check)
     }

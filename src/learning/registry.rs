@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use ndarray::{Array2, ArrayView2};
 
 use super::{Changes, Learning, Ledger, WriteGuard, sample};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{
     Active, MetricChoice, VectorRules, Version, VersionId, VersionRecord, Versioned, rows,
 };
@@ -131,7 +131,7 @@ impl Learning {
 
     fn built_in_version(&self) -> Version {
         let active = self.registry.is_active(VersionId::BUILT_IN, None);
-        Version::built_in(self.rules.distance.name(), active)
+        Version::built_in(self.rules.distance, active)
     }
 
     fn read_version(&self, version: VersionId, record: VersionRecord) -> Version {
@@ -163,10 +163,7 @@ impl Learning {
         let to = match (version, self.active(None)) {
             (Some(version), _) => {
                 if let Some(user) = self.metric(version)?.user {
-                    return Err(Error::Invalid(format!(
-                        "version {version} is {user:?}'s own, and everybody cannot go back to it; \
-                         promote it for them, or end their own metric"
-                    )));
+                    return Err(Error::PersonalVersion { version, user });
                 }
                 version
             }
@@ -203,11 +200,9 @@ impl Learning {
     pub(crate) fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
         let metric = self.load(version)?.metric;
         let matrix = caught("matrix", || Ok(metric.matrix()))?;
-        matrix.ok_or_else(|| {
-            Error::Invalid(format!(
-                "version {version} is the built-in distance {:?}, which has no matrix",
-                self.rules.distance.name()
-            ))
+        matrix.ok_or(Error::NoMatrix {
+            version,
+            distance: self.rules.distance,
         })
     }
 
@@ -216,9 +211,7 @@ impl Learning {
         let dim = self.rules.dim;
         if matrix.dim() != (dim, dim) {
             let (rows, columns) = matrix.dim();
-            return Err(Error::Invalid(format!(
-                "the matrix is {rows} x {columns}, but a metric of this collection is {dim} x {dim}"
-            )));
+            return Err(Error::MatrixShape { rows, columns, dim });
         }
         let plugin = self.plugin_for(None)?;
         let metric = caught("from_matrix", || plugin.from_matrix(matrix))?;
@@ -242,11 +235,9 @@ impl Learning {
         metric: Arc<dyn Metric>,
     ) -> Result<Versioned> {
         let version = self.ledger.next_ids()?.version;
-        let next = version.next().ok_or_else(|| {
-            Error::Invalid(format!(
-                "collection {:?} is out of numbers for versions",
-                self.name
-            ))
+        let next = version.next().ok_or_else(|| Error::OutOfNumbers {
+            part: format!("collection {:?}", self.name),
+            what: "versions",
         })?;
         changes.put_version(version, record);
         changes.metrics.push((version, metric.encode()));

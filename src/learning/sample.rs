@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Effort, Learning};
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::model::rows;
 use crate::plugin::Sample;
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ndarray::Array2;
 
 use super::{Forget, Learning, Ledger, Plugins, Refit, StoredItem};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{
     Distance, Judgement, JudgementId, MetricChoice, Query, Source, VectorRules, VersionId,
 };

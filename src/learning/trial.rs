@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::clicks::{contest, contest_of};
 use super::interleave::{Team, draft, evidence};
 use super::{Changes, Learning, Ledger, WriteGuard};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use crate::model::{
     JudgementId, LoggedQuery, MAX_K, Query, TrialRecord, Verdict, VersionId, VersionRecord,
 };
@@ -239,15 +239,15 @@ impl Learning {
 
     fn begin_trial(&self, challenger: VersionId, alpha: f64) -> Result<Trial> {
         if !(alpha > 0.0 && alpha < 1.0) {
-            return Err(Error::Invalid(format!(
-                "alpha is {alpha}, not above 0 and below 1"
-            )));
+            return Err(Error::InvalidSetting {
+                setting: "alpha",
+                value: alpha.to_string(),
+                allowed: "above 0 and below 1".to_owned(),
+            });
         }
         self.load(challenger)?;
         if challenger.is_built_in() {
-            return Err(Error::Invalid(
-                "version 0 is what metrics are compared with; name another one".into(),
-            ));
+            return Err(Error::BuiltInChallenger);
         }
         let _guard = self.lock();
         let mut running = self.trials.lock();
@@ -416,21 +416,19 @@ fn check_challenger(
     running: Option<&Running>,
 ) -> Result<()> {
     if champion == challenger {
-        return Err(Error::Invalid(format!(
-            "version {challenger} is active already; there is nothing to try"
-        )));
+        return Err(Error::AlreadyActive(challenger));
     }
     if let Some(user) = &record.lineage.user {
-        return Err(Error::Invalid(format!(
-            "version {challenger} is {user:?}'s own; a trial is for everybody"
-        )));
+        return Err(Error::PersonalVersion {
+            version: challenger,
+            user: user.clone(),
+        });
     }
     if let Some(running) = running.filter(|running| running.challenger == challenger) {
-        return Err(Error::Invalid(format!(
-            "a trial of version {challenger} is running, with {} contests held; end it to begin \
-             another",
-            running.held.len()
-        )));
+        return Err(Error::TrialRunning {
+            version: challenger,
+            contests: running.held.len(),
+        });
     }
     Ok(())
 }

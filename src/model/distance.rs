@@ -1,13 +1,11 @@
-//! The built-in distances, and the metrics that they are: version 0 of every collection.
+//! The built-in distances, and their metrics: version 0 of every collection.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::model::names::named;
 use crate::plugin::{Metric, Rewritten};
 use crate::sum::{dot, squared_distance};
 
@@ -27,22 +25,6 @@ pub enum Distance {
 }
 
 impl Distance {
-    /// The name in the command line and in the catalogue.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::L2 => "l2",
-            Self::Cosine => "cosine",
-            Self::Dot => "dot",
-        }
-    }
-
-    /// The distance with this name, if there is one.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::L2, Self::Cosine, Self::Dot]
-            .into_iter()
-            .find(|d| d.name() == name)
-    }
-
     /// The distance as a metric over vectors of `dim` numbers.
     pub(crate) fn metric(self, dim: usize) -> Arc<dyn Metric> {
         match self {
@@ -51,8 +33,8 @@ impl Distance {
         }
     }
 
-    /// The score that is shown for a distance, larger is better; `learned` tells a distance under a
-    /// learned metric from one under version 0.
+    /// The score of a hit at a distance from the query; larger is better. `learned` says whether
+    /// the distance was measured under a learned metric or under version 0.
     pub(crate) fn score(self, distance: f32, learned: bool) -> f32 {
         match self {
             Self::Dot if !learned => -distance,
@@ -62,24 +44,8 @@ impl Distance {
     }
 }
 
-impl fmt::Display for Distance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Distance {
-    type Err = Error;
-
-    /// Reads the name of a distance.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for any other name.
-    fn from_str(name: &str) -> Result<Self> {
-        Self::from_name(name)
-            .ok_or_else(|| Error::Invalid(format!("{name:?} is not l2, cosine or dot")))
-    }
-}
+// The catalogue, the command line and JSON have the same names.
+named!(Distance, "distance", { L2 => "l2", Cosine => "cosine", Dot => "dot" });
 
 /// The squared Euclidean distance, a metric with `A = I`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,9 @@
-//! Items: what a collection holds.
+//! Items, and the limits of their ids, texts, metadata and vectors.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::{IdError, ItemError};
 
 /// The longest id, in bytes of UTF-8.
 pub const MAX_ID_BYTES: usize = 512;
@@ -20,15 +22,15 @@ pub const MAX_DIM: usize = 4096;
 /// given.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Item {
-    /// 1 to 512 bytes; adding an id that exists replaces its item.
+    /// External id, 1 to 512 bytes; adding an id that exists replaces its item.
     pub id: String,
-    /// At most 1 MiB.
+    /// Text, at most 1 MiB.
     #[serde(default)]
     pub text: Option<String>,
-    /// The collection's dimension, finite numbers.
+    /// Vector of the collection's dimension, finite numbers.
     #[serde(default)]
     pub vector: Option<Vec<f32>>,
-    /// An object of at most 64 KiB and 32 levels; null when there is none.
+    /// Metadata, a JSON object of at most 64 KiB and 32 levels; null when there is none.
     #[serde(default)]
     pub meta: Value,
     /// Set on items that are read: the text was longer than its encoder takes, so the vector stands
@@ -57,7 +59,7 @@ impl Item {
     }
 
     /// Adds metadata.
-    pub fn meta(mut self, meta: Value) -> Self {
+    pub fn with_meta(mut self, meta: Value) -> Self {
         self.meta = meta;
         self
     }
@@ -74,9 +76,8 @@ impl Item {
         self
     }
 
-    /// The metadata as compact JSON, an empty string for null. The reason of a refusal names the
-    /// limit.
-    pub(crate) fn compact_meta(&self) -> Result<String, String> {
+    /// The metadata as compact JSON, an empty string for null.
+    pub(crate) fn compact_meta(&self) -> Result<String, ItemError> {
         let meta = if self.meta.is_null() {
             String::new()
         } else {
@@ -84,47 +85,41 @@ impl Item {
         };
         match meta.len() {
             0..=MAX_META_BYTES => Ok(meta),
-            bytes => Err(format!(
-                "its metadata takes {bytes} bytes, more than {MAX_META_BYTES}"
-            )),
+            bytes => Err(ItemError::MetaTooLong { bytes }),
         }
     }
 
-    /// Checks everything but the vector. The reason names the limit.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Checks everything but the vector and the length of the metadata.
+    pub(crate) fn check(&self) -> Result<(), ItemError> {
         check_id(&self.id)?;
         match (&self.text, &self.vector) {
-            (None, None) => return Err("it has neither a text nor a vector".into()),
+            (None, None) => return Err(ItemError::Empty),
             (Some(text), _) if text.len() > MAX_TEXT_BYTES => {
-                return Err(format!(
-                    "its text has {} bytes, more than {MAX_TEXT_BYTES}",
-                    text.len()
-                ));
+                let bytes = text.len();
+                return Err(ItemError::TextTooLong { bytes });
             }
             _ => {}
         }
         if !(self.meta.is_null() || self.meta.is_object()) {
-            return Err("its metadata is not a JSON object".into());
+            return Err(ItemError::MetaNotAnObject);
         }
         if depth(&self.meta, MAX_META_DEPTH + 1) > MAX_META_DEPTH {
-            return Err(format!(
-                "its metadata is nested deeper than {MAX_META_DEPTH} levels"
-            ));
+            return Err(ItemError::MetaTooDeep);
         }
         Ok(())
     }
 }
 
-/// Checks an external id (also a user's name, which follows the same rule).
-pub(crate) fn check_id(id: &str) -> Result<(), String> {
+/// Checks the id of an item or the name of a user.
+pub(crate) fn check_id(id: &str) -> Result<(), IdError> {
     match id.len() {
-        0 => Err("the id is empty".into()),
-        n if n > MAX_ID_BYTES => Err(format!("the id has {n} bytes, more than {MAX_ID_BYTES}")),
-        _ => Ok(()),
+        0 => Err(IdError::Empty),
+        1..=MAX_ID_BYTES => Ok(()),
+        bytes => Err(IdError::TooLong { bytes }),
     }
 }
 
-/// Levels of nesting, looked at no deeper than `most`, so that a hostile value costs no stack.
+/// Number of levels of nesting, counted up to `most`, so that a hostile value costs no stack.
 pub(crate) fn depth(value: &Value, most: usize) -> usize {
     if most == 0 {
         return 0;

@@ -1,33 +1,33 @@
-//! Judgements: what people say of answers.
+//! Judgements: feedback on answers and on pairs of items.
 
 use std::time::SystemTime;
 
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{JudgementId, Query, check_id, time};
+use super::names::named;
+use super::{JudgementError, JudgementId, Query, check_id};
 
-/// The most ids that may be given as shown beside a judged item.
-const MAX_SHOWN: usize = 10_000;
+/// The largest number of ids shown beside a judged item.
+pub(super) const MAX_SHOWN: usize = 10_000;
 
-/// One piece of feedback.
+/// One piece of feedback. Its JSON form is that of the command line's judgement files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// What was judged.
+    /// The answer or pair of items that was judged.
     pub subject: Subject,
-    /// Who judged; 1 to 512 bytes.
+    /// Name of the user who judged, 1 to 512 bytes.
     pub user: Option<String>,
-    /// How the judgement came about.
+    /// Source of the judgement.
     pub source: Source,
-    /// Above 0.
+    /// Weight beside other judgements, above 0; 1 by default.
     pub weight: f32,
-    /// When; the time of storing where it is not given.
+    /// Time of the judgement; `None` stands for the time at which it is stored.
     pub at: Option<SystemTime>,
-    /// Ids that were shown beside it, in order.
+    /// Ids that were shown beside the judged item, in order.
     pub shown: Vec<String>,
 }
 
-/// What a judgement speaks of.
+/// The subject of a judgement.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Subject {
@@ -35,48 +35,40 @@ pub enum Subject {
     Graded {
         /// The query.
         query: Query,
-        /// The item's id.
+        /// Id of the item.
         item: String,
-        /// From -1 (irrelevant) to 1 (relevant).
+        /// Grade of the item as an answer, from -1 (irrelevant) to 1 (relevant).
         grade: f32,
     },
     /// Two items that belong together or do not.
     Pair {
-        /// One item's id.
+        /// Id of one item.
         a: String,
-        /// The other's.
+        /// Id of the other item.
         b: String,
         /// Whether they belong together.
         similar: bool,
     },
 }
 
-/// How a judgement came about.
+/// The source of a judgement.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Source {
-    /// Somebody said so.
+    /// A person judged.
     #[default]
     Explicit,
-    /// Somebody chose an answer from those shown.
+    /// A person chose an answer from those shown.
     Click,
-    /// Derived from something else, such as a shared label.
+    /// A program derived the judgement, for example from a shared label.
     Proxy,
 }
 
-impl Source {
-    /// Its name in the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Explicit => "explicit",
-            Self::Click => "click",
-            Self::Proxy => "proxy",
-        }
-    }
-}
+// The command line and JSON have the same names.
+named!(Source, "source", { Explicit => "explicit", Click => "click", Proxy => "proxy" });
 
 impl Judgement {
     fn new(subject: Subject) -> Self {
@@ -90,17 +82,17 @@ impl Judgement {
         }
     }
 
-    /// The item is a good answer to the query.
+    /// Judges the item a good answer to the query: grade 1.
     pub fn relevant(query: impl Into<Query>, item: impl Into<String>) -> Self {
         Self::graded(query, item, 1.0)
     }
 
-    /// The item is no answer to the query.
+    /// Judges the item no answer to the query: grade -1.
     pub fn irrelevant(query: impl Into<Query>, item: impl Into<String>) -> Self {
         Self::graded(query, item, -1.0)
     }
 
-    /// A grade from -1 (irrelevant) to 1 (relevant).
+    /// Grades the item as an answer to the query, from -1 (irrelevant) to 1 (relevant).
     pub fn graded(query: impl Into<Query>, item: impl Into<String>, grade: f32) -> Self {
         Self::new(Subject::Graded {
             query: query.into(),
@@ -109,7 +101,7 @@ impl Judgement {
         })
     }
 
-    /// Two items belong together.
+    /// Judges that two items belong together.
     pub fn similar(a: impl Into<String>, b: impl Into<String>) -> Self {
         Self::new(Subject::Pair {
             a: a.into(),
@@ -118,7 +110,7 @@ impl Judgement {
         })
     }
 
-    /// Two items do not belong together.
+    /// Judges that two items do not belong together.
     pub fn dissimilar(a: impl Into<String>, b: impl Into<String>) -> Self {
         Self::new(Subject::Pair {
             a: a.into(),
@@ -127,37 +119,37 @@ impl Judgement {
         })
     }
 
-    /// Says who judged.
+    /// Sets the user who judged.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// Says how it came about.
+    /// Sets the source; explicit by default.
     pub fn source(mut self, source: Source) -> Self {
         self.source = source;
         self
     }
 
-    /// Weighs it against others; 1 by default.
+    /// Sets the weight beside other judgements; 1 by default.
     pub fn weight(mut self, weight: f32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// Says when.
+    /// Sets the time; the time of storing by default.
     pub fn at(mut self, at: SystemTime) -> Self {
         self.at = Some(at);
         self
     }
 
-    /// Says which ids were shown beside it, in order.
+    /// Sets the ids that were shown beside the judged item, in order.
     pub fn shown(mut self, shown: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.shown = shown.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The ids it speaks of, those shown beside it included.
+    /// The ids that it names, those shown beside the judged item included.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         let (first, second) = match &self.subject {
             Subject::Graded {
@@ -183,42 +175,39 @@ impl Judgement {
         }
     }
 
-    /// Checks all that can be checked without the collection.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Checks all rules that do not depend on the collection.
+    pub(crate) fn check(&self) -> Result<(), JudgementError> {
         match &self.subject {
             Subject::Graded { query, item, grade } => {
                 if !(-1.0..=1.0).contains(grade) {
-                    return Err(format!("the grade {grade} is outside [-1, 1]"));
+                    return Err(JudgementError::Grade(*grade));
                 }
                 if matches!(query, Query::Item(id) if id == item) {
-                    return Err(format!("the query and the item are the same item {item:?}"));
+                    return Err(JudgementError::OwnAnswer(item.clone()));
                 }
             }
-            Subject::Pair { a, b, .. } if a == b => return Err(format!("both items are {a:?}")),
+            Subject::Pair { a, b, .. } if a == b => {
+                return Err(JudgementError::OwnPair(a.clone()));
+            }
             Subject::Pair { .. } => {}
         }
         if !(self.weight.is_finite() && self.weight > 0.0) {
-            return Err(format!(
-                "the weight {} is not a number above 0",
-                self.weight
-            ));
+            return Err(JudgementError::Weight(self.weight));
         }
         if let Some(user) = &self.user {
-            check_id(user).map_err(|e| e.replace("the id", "the user"))?;
+            check_id(user).map_err(JudgementError::User)?;
         }
         if self.shown.len() > MAX_SHOWN {
-            return Err(format!(
-                "{} ids are given as shown, more than {MAX_SHOWN}",
-                self.shown.len()
-            ));
+            let count = self.shown.len();
+            return Err(JudgementError::TooManyShown { count });
         }
         Ok(())
     }
 }
 
-/// A judgement with its place in the collection's log.
+/// A judgement with its number in the collection's log.
 ///
-/// It serialises as a line of the command line's judgement format, with `sequence` beside it.
+/// Its JSON form is that of a [`Judgement`] with the number as `sequence`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredJudgement {
     /// Number of the judgement.
@@ -228,49 +217,13 @@ pub struct StoredJudgement {
     pub judgement: Judgement,
 }
 
-impl Serialize for StoredJudgement {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let judgement = &self.judgement;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("sequence", &self.id)?;
-        match &judgement.subject {
-            Subject::Graded { query, item, grade } => {
-                match query {
-                    Query::Text(text) => map.serialize_entry("query", text)?,
-                    Query::Vector(vector) => map.serialize_entry("query_vector", vector)?,
-                    Query::Item(id) => map.serialize_entry("query_id", id)?,
-                }
-                map.serialize_entry("item", item)?;
-                map.serialize_entry("grade", grade)?;
-            }
-            Subject::Pair { a, b, similar } => {
-                map.serialize_entry("a", a)?;
-                map.serialize_entry("b", b)?;
-                map.serialize_entry("similar", similar)?;
-            }
-        }
-        if let Some(user) = &judgement.user {
-            map.serialize_entry("user", user)?;
-        }
-        map.serialize_entry("source", &judgement.source)?;
-        map.serialize_entry("weight", &judgement.weight)?;
-        if let Some(at) = judgement.at {
-            map.serialize_entry("at", &time::rfc3339(time::millis(at)))?;
-        }
-        if !judgement.shown.is_empty() {
-            map.serialize_entry("shown", &judgement.shown)?;
-        }
-        map.end()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_cannot_be_a_judgement_is_refused() {
-        assert_eq!(Judgement::relevant("q", "a").check(), Ok(()));
+        assert!(Judgement::relevant("q", "a").check().is_ok());
         for (judgement, word) in [
             (Judgement::graded("q", "a", 1.01), "grade"),
             (Judgement::graded("q", "a", f32::NAN), "grade"),
@@ -283,7 +236,7 @@ mod tests {
             ),
             (Judgement::relevant("q", "a").user(""), "user"),
         ] {
-            let reason = judgement.check().expect_err("a refusal");
+            let reason = judgement.check().expect_err("a refusal").to_string();
             assert!(reason.contains(word), "{reason}");
         }
     }

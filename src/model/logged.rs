@@ -1,34 +1,33 @@
-//! Judgements as the log keeps them: the vector of a query is stored once, under a hash of what was
-//! asked.
+//! Judgements in the form of the log, which stores the vector of a query once, under a hash of the
+//! query.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Judgement, Query, Source, Subject, time};
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// Key of a query's vector in the log: a hash of its text or of its numbers.
 pub(crate) type QueryHash = [u8; 16];
 
-/// A judged query as the log keeps it.
+/// A judged query in the form of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LoggedQuery {
-    /// A text. Its vector lies under the hash of the text.
+    /// A text. Its vector is stored under the hash of the text.
     Text(String),
-    /// A vector. Its numbers lie under this hash of them.
+    /// A vector, by the hash under which its numbers are stored.
     Vector(QueryHash),
     /// A stored item, by its id.
     Item(String),
 }
 
-/// A judgement as the log keeps it.
+/// A judgement in the form of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LoggedJudgement {
     pub(crate) query: LoggedQuery,
     pub(crate) item: String,
     /// From -1 to 1.
     pub(crate) grade: f32,
-    /// Whether it judges two items that belong together or apart: `query` is then an item, and
-    /// neither of the two was the question.
+    /// Whether it judges a pair of items: `query` is then one item, and `item` the other.
     pub(crate) pair: bool,
     pub(crate) weight: f32,
     pub(crate) source: Source,
@@ -60,8 +59,8 @@ impl LoggedQuery {
         }
     }
 
-    /// The key of the query's vector in the log; `None` for a stored item, whose vector lies with
-    /// the item.
+    /// The key of the query's vector in the log; `None` for a stored item, whose vector is stored
+    /// with the item.
     pub(crate) fn hash(&self) -> Option<QueryHash> {
         match self {
             Self::Text(text) => Some(hash_text(text)),
@@ -70,7 +69,8 @@ impl LoggedQuery {
         }
     }
 
-    /// Bytes that are equal for equal queries and, but for collisions of the hash, for no others.
+    /// A key of the query: equal for equal queries and, except for collisions of the hash,
+    /// different for others.
     pub(crate) fn key(&self) -> Vec<u8> {
         match self {
             Self::Text(text) => hash_text(text).to_vec(),

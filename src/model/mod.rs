@@ -1,12 +1,16 @@
-//! What a collection holds, as types, with all validation of them.
+//! The types of what a collection holds, with all validation of them.
 //!
 //! Types of this module that derive `Serialize` and end in `Record`, and [`LoggedJudgement`], are
 //! what the storage module encodes: the order of their fields is part of the format on disk.
 
 mod distance;
+pub(crate) mod error;
+mod invalid;
 mod item;
 mod judgement;
+mod judgement_format;
 mod logged;
+mod names;
 mod query;
 pub(crate) mod time;
 mod vector;
@@ -14,11 +18,16 @@ mod version;
 
 pub use crate::ids::{JudgementId, VersionId};
 pub use distance::Distance;
+pub(crate) use invalid::VersionError;
+pub use invalid::{IdError, ItemError, JudgementError};
 pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
 pub(crate) use item::{check_id, depth};
+use judgement::MAX_SHOWN;
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
 pub(crate) use logged::{LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash_vector};
+pub use names::UnknownName;
+pub(crate) use names::named;
 pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
-pub(crate) use vector::{VectorRules, prepare, rows};
+pub(crate) use vector::{VectorRules, rows};
 pub(crate) use version::{Active, VersionRecord, Versioned};
 pub use version::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict, Version};

@@ -19,16 +19,16 @@ pub const DEFAULT_RECALL: f64 = 0.95;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Query {
-    /// Encoded by the collection's encoder.
+    /// A text, which the collection's encoder encodes.
     Text(String),
-    /// Taken as it is; the collection's dimension.
+    /// A vector of the collection's dimension.
     Vector(Vec<f32>),
-    /// The vector of the item with this id, which is left out of its own answer.
+    /// The id of a stored item, whose vector is the query. The item itself is not among the hits.
     Item(String),
 }
 
 impl Query {
-    /// Asks for what is like a stored item.
+    /// A query for the items nearest to a stored one, by its id.
     pub fn like(id: impl Into<String>) -> Self {
         Self::Item(id.into())
     }
@@ -78,36 +78,39 @@ impl From<ArrayView1<'_, f32>> for Query {
     }
 }
 
-/// Under which metric a search is answered.
+/// The metric under which a search is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum MetricChoice {
-    /// The user's active metric where a user is named and has one, else the collection's.
+    /// The active metric: the user's own where a user is named who has one, otherwise that of
+    /// everybody.
     #[default]
     Active,
-    /// Version 0: the collection's built-in distance.
+    /// Version 0, the built-in [`Distance`](crate::Distance) with which the collection was created:
+    /// squared Euclidean, cosine or dot product. No learned metric takes part.
     BuiltIn,
-    /// A version by its number.
+    /// The version of this number.
     Version(VersionId),
 }
 
-/// One answer.
+/// One item that a search found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Hit {
-    /// The item's id.
+    /// Id of the item.
     pub id: String,
-    /// `d_A(q, x)`, squared, smaller is nearer. In a dot collection without a learned metric: minus
-    /// the dot product.
+    /// Squared distance `d_A(q, x)` of query and item; smaller is nearer. In a dot collection
+    /// without a learned metric it is minus the dot product.
     pub distance: f32,
-    /// For people, larger is better: the cosine or dot product in such collections, else `1 / (1 +
-    /// distance)`.
+    /// Score for people; larger is better. It is the cosine or dot product in such collections
+    /// without a learned metric, otherwise `1 / (1 + distance)`.
     pub score: f32,
-    /// From 1.
+    /// Rank among the hits, from 1.
     pub rank: usize,
-    /// The item's text, when [`Search::with_text`](crate::Search::with_text) asked for it.
+    /// Text of the item, when [`Search::include_text`](crate::Search::include_text) asked for it.
     pub text: Option<String>,
-    /// The item's metadata, when [`Search::with_meta`](crate::Search::with_meta) asked for it.
+    /// Metadata of the item, when [`Search::include_meta`](crate::Search::include_meta) asked for
+    /// it.
     pub meta: Option<Value>,
 }
 
@@ -115,9 +118,9 @@ pub struct Hit {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Hits {
-    /// Ordered by the distance that is reported, ties by id.
+    /// Hits in the order of their distances, ties by id.
     pub hits: Vec<Hit>,
-    /// The version of the metric that ranked them.
+    /// Version of the metric that ranked them.
     pub metric: VersionId,
     /// How the search was executed.
     pub execution: Execution,
@@ -127,7 +130,7 @@ pub struct Hits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Plan {
-    /// There was nothing to search: no items, or no hits wanted.
+    /// Nothing is searched: there are no items, or no hits are wanted.
     Empty,
     /// All items are scanned.
     Scan,

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-/// Now, in milliseconds since 1970.
+/// The present time in milliseconds since 1970.
 pub(crate) fn now_millis() -> i64 {
     millis(SystemTime::now())
 }
@@ -57,7 +57,7 @@ pub(crate) mod rfc3339_or_empty {
     }
 }
 
-/// A time as RFC 3339 in UTC; times that RFC 3339 cannot say are clamped to the nearest it can.
+/// A time as RFC 3339 in UTC. Times outside its range are clamped to it.
 pub(crate) fn rfc3339(millis: i64) -> String {
     let clamped = millis.clamp(
         Timestamp::MIN.as_millisecond(),
@@ -68,7 +68,7 @@ pub(crate) fn rfc3339(millis: i64) -> String {
         .to_string()
 }
 
-/// Reads RFC 3339.
+/// The time of a text in RFC 3339, in milliseconds since 1970; `None` for any other text.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<Timestamp>()
         .ok()

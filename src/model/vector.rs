@@ -1,15 +1,15 @@
-//! Validation of vectors and their form in the index.
+//! The rules that vectors follow, and the form in which the index takes them.
 
 use ndarray::Array2;
 
-use crate::error::{Error, Result};
 use crate::model::Distance;
+use crate::model::error::{Error, Result};
 use crate::sum::dot;
 
 /// The rules that vectors of one collection follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VectorRules {
-    /// Numbers a vector.
+    /// Dimension, the number of numbers in each vector.
     pub(crate) dim: usize,
     pub(crate) distance: Distance,
 }
@@ -37,11 +37,10 @@ impl VectorRules {
             });
         }
         if square > f64::from(f32::MAX) / 1e4 {
-            return Err(Error::Invalid(format!(
-                "{} is too long ({:.3e}): its distances would overflow",
-                what(),
-                square.sqrt()
-            )));
+            return Err(Error::VectorTooLong {
+                what: what(),
+                norm: square.sqrt(),
+            });
         }
         if self.distance == Distance::Cosine && square == 0.0 {
             return Err(Error::ZeroVector { what: what() });
@@ -51,8 +50,17 @@ impl VectorRules {
 
     /// A vector in the form that the index takes: of unit length in a cosine collection, unchanged
     /// in others.
-    pub(crate) fn prepare(self, vector: Vec<f32>) -> Vec<f32> {
-        prepare(self.distance, vector)
+    pub(crate) fn prepare(self, mut vector: Vec<f32>) -> Vec<f32> {
+        if self.distance == Distance::Cosine {
+            let squares = vector.iter().map(|x| f64::from(*x).powi(2));
+            let norm = squares.sum::<f64>().sqrt();
+            if norm > 0.0 {
+                for x in &mut vector {
+                    *x = (f64::from(*x) / norm) as f32;
+                }
+            }
+        }
+        vector
     }
 
     /// Checks a query's vector and prepares it.
@@ -62,22 +70,9 @@ impl VectorRules {
     }
 }
 
-/// A vector in the form that an index of this distance takes.
-pub(crate) fn prepare(distance: Distance, mut vector: Vec<f32>) -> Vec<f32> {
-    if distance == Distance::Cosine {
-        let squares = vector.iter().map(|x| f64::from(*x).powi(2));
-        let norm = squares.sum::<f64>().sqrt();
-        if norm > 0.0 {
-            for x in &mut vector {
-                *x = (f64::from(*x) / norm) as f32;
-            }
-        }
-    }
-    vector
-}
-
-/// Consecutive numbers as rows of `dim`.
+/// Numbers as a matrix of `numbers.len() / dim` rows, each of `dim` consecutive numbers.
 pub(crate) fn rows(numbers: Vec<f32>, dim: usize) -> Result<Array2<f32>> {
-    Array2::from_shape_vec((numbers.len() / dim, dim), numbers)
-        .map_err(|e| Error::Invalid(e.to_string()))
+    Array2::from_shape_vec((numbers.len() / dim, dim), numbers).map_err(|error| Error::Internal {
+        source: Box::new(error),
+    })
 }

@@ -1,4 +1,4 @@
-//! Versions of a collection's metric: immutable, numbered, with where they came from.
+//! Versions of a collection's metric: immutable, numbered, each with its origin and its figures.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::time;
-use super::{JudgementId, VersionId};
+use super::{Distance, JudgementId, VersionError, VersionId};
 use crate::plugin::{FitReport, Gate, HeldOut, Metric, PairCounts};
 
 /// One version of a collection's metric. Version 0 is the built-in distance.
@@ -25,43 +25,42 @@ pub struct Version {
     pub active: bool,
     /// The user it was learned for; `None` for everybody.
     pub user: Option<String>,
-    /// The origin of its matrix: a learner, `import`, or the built-in distance.
+    /// Origin of its matrix: a learner, `import`, or the built-in distance.
     pub learner: String,
-    /// Time of its making; `None` for version 0.
+    /// Time at which it was made; `None` for version 0.
     #[serde(with = "time::rfc3339_or_empty")]
     pub created: Option<SystemTime>,
-    /// `cond A`.
+    /// Condition number of its matrix `A`.
     pub condition: f64,
-    /// Pairs it learned from.
+    /// Numbers of the pairs that it learned from.
     pub pairs: PairCounts,
-    /// First and last judgement it learned from.
+    /// First and last judgement that it learned from.
     pub judgements: Option<JudgementRange>,
-    /// The weight of the prior.
+    /// Weight of the prior.
     pub lambda: f64,
-    /// Position on the geodesic.
+    /// Position on the geodesic between the two scatter matrices, 0 to 1.
     pub t: f64,
-    /// The settings of the refit that made it.
+    /// Settings of the refit that made it.
     pub settings: RefitSettings,
-    /// The share of the learned metric where it is shrunken towards Euclid; `None` where it is
-    /// not.
+    /// Share of the learned metric in a metric that is shrunken towards Euclid; `None` for others.
     pub shrinkage: Option<f64>,
-    /// The affine-invariant Riemannian distance from its parent, where the plugin could tell.
+    /// Affine-invariant Riemannian distance from its parent, where the plugin could compute it.
     pub moved: Option<f64>,
-    /// The measure of the metric that was active, on held-out judgements, where it could be taken.
+    /// Measure of the metric that was active, on held-out judgements, where there was one.
     pub incumbent: Option<HeldOut>,
-    /// Judgements of other users in the prior of a user's version.
+    /// Number of judgements of other users in the prior of a user's version.
     pub judgements_of_others: Option<u64>,
     /// Weights of the sources of judgements, for learned versions.
     pub source_weights: Option<SourceWeights>,
-    /// Judgements that were asked for to decide on it.
+    /// Number of judgements that were asked for to decide on it.
     pub asked: Option<u64>,
-    /// The trial in which it was the challenger.
+    /// Trial in which it was the challenger.
     pub trial: Option<TrialRecord>,
     /// The held-out test; `None` for version 0 and imports.
     pub gate: Option<Gate>,
     /// Notes of its plugin.
     pub notes: BTreeMap<String, f64>,
-    /// The plugin that reads its matrix.
+    /// Name of the plugin that reads its matrix.
     pub plugin: String,
     /// Whether it was withdrawn because judgements it had learned from were forgotten.
     pub withdrawn: bool,
@@ -74,9 +73,9 @@ pub struct Version {
     into = "(JudgementId, JudgementId)"
 )]
 pub struct JudgementRange {
-    /// The first.
+    /// The first judgement.
     pub first: JudgementId,
-    /// The last.
+    /// The last judgement.
     pub last: JudgementId,
 }
 
@@ -93,7 +92,7 @@ impl From<JudgementRange> for (JudgementId, JudgementId) {
 }
 
 impl JudgementRange {
-    /// Every judgement there can be.
+    /// The range of all judgements.
     pub(crate) const ALL: Self = Self {
         first: JudgementId(0),
         last: JudgementId(u64::MAX),
@@ -104,7 +103,7 @@ impl JudgementRange {
         (self.first..=self.last).contains(&judgement)
     }
 
-    /// The least range that holds both.
+    /// The smallest range that contains both.
     pub(crate) fn hull(a: Option<Self>, b: Option<Self>) -> Option<Self> {
         match (a, b) {
             (Some(a), Some(b)) => Some(Self {
@@ -156,7 +155,7 @@ impl SourceWeights {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// None yet: the trial goes on.
+    /// No decision yet: the trial goes on.
     Running,
     /// The challenger was better, and was promoted.
     Promoted,
@@ -176,24 +175,24 @@ pub struct TrialRecord {
     pub alpha: f64,
     /// The first judgement that may count.
     pub start: JudgementId,
-    /// Contests that the challenger won.
+    /// Number of contests that the challenger won.
     pub wins: u64,
-    /// Contests that it lost.
+    /// Number of contests that it lost.
     pub losses: u64,
-    /// Contests in which both got as many clicks.
+    /// Number of contests in which both had the same number of clicks.
     pub ties: u64,
     /// The decision.
     pub verdict: Verdict,
 }
 
-/// A metric with the number of its version: equal numbers mean equal metrics.
+/// A metric with the number of its version. Equal numbers mean equal metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Versioned {
     pub(crate) version: VersionId,
     pub(crate) metric: Arc<dyn Metric>,
 }
 
-/// Versions that answer: the collection's, and those of users who have one of their own.
+/// The active versions: that of everybody, and those of users who have one of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Active {
     pub(crate) shared: VersionId,
@@ -207,11 +206,11 @@ pub(crate) struct VersionRecord {
     pub(crate) settings: RefitSettings,
     pub(crate) fit: FitRecord,
     pub(crate) gate: Option<Gate>,
-    /// Judgements that were asked for to decide on it.
+    /// Number of judgements that were asked for to decide on it.
     pub(crate) asked: Option<u64>,
     /// The trial in which it was the challenger.
     pub(crate) trial: Option<TrialRecord>,
-    /// Set when judgements it had learned from were forgotten; its matrix is gone then.
+    /// Whether judgements that it had learned from were forgotten. Its matrix is then removed.
     pub(crate) withdrawn: bool,
     /// Notes of its plugin, which nothing but the plugin reads.
     pub(crate) plugin_notes: BTreeMap<String, f64>,
@@ -279,17 +278,17 @@ impl Version {
         }
     }
 
-    /// Time of its making as RFC 3339; an empty string for version 0.
+    /// Time at which it was made, as RFC 3339; an empty string for version 0.
     pub fn created_text(&self) -> String {
         let millis = self.created.map(time::millis);
         millis.map(time::rfc3339).unwrap_or_default()
     }
 
     /// Version 0, named for the built-in distance.
-    pub(crate) fn built_in(distance: &str, active: bool) -> Self {
+    pub(crate) fn built_in(distance: Distance, active: bool) -> Self {
         Self {
             active,
-            ..Self::new(VersionId::BUILT_IN, "", distance)
+            ..Self::new(VersionId::BUILT_IN, "", distance.to_string())
         }
     }
 
@@ -335,11 +334,9 @@ impl Version {
 }
 
 impl VersionRecord {
-    /// The record of a version that another store exported. The reason of a refusal is in words.
-    pub(crate) fn imported(version: &Version) -> Result<Self, String> {
-        let created = version
-            .created
-            .ok_or_else(|| "the time of its making is missing".to_owned())?;
+    /// The record of a version that another store exported.
+    pub(crate) fn imported(version: &Version) -> Result<Self, VersionError> {
+        let created = version.created.ok_or(VersionError::NoTime)?;
         let settings = version.settings.clone();
         let optional = [
             version.shrinkage,
@@ -353,7 +350,7 @@ impl VersionRecord {
             .chain(optional.iter().flatten())
             .chain(version.notes.values());
         if all.any(|number| !number.is_finite()) {
-            return Err("it has a number that is not finite".to_owned());
+            return Err(VersionError::NotFinite);
         }
         Ok(Self {
             lineage: Lineage {
@@ -414,7 +411,7 @@ impl VersionRecord {
         }
     }
 
-    /// The record of a matrix that was brought from outside.
+    /// The record of an imported matrix.
     pub(crate) fn of_matrix(plugin: &str, parent: VersionId, condition: f64) -> Self {
         Self {
             lineage: Lineage {
@@ -451,7 +448,7 @@ impl VersionRecord {
         Some(report)
     }
 
-    /// Whether it is a user's own.
+    /// Whether it was learned for this user, or, with `None`, for everybody.
     pub(crate) fn is_of(&self, user: Option<&str>) -> bool {
         self.lineage.user.as_deref() == user
     }

@@ -16,7 +16,7 @@ use sled::Batch;
 use super::digest::TableDigests;
 use super::disk::{Disk, DiskOp};
 use super::{CollectionRecord, Database, Tables, codec, damaged, lock, segment_file};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 
 pub(super) const TREE: &str = "catalog";
 pub(super) const COMMITS: &[u8] = b"\0commits";
@@ -263,7 +263,10 @@ impl Database {
         let next = record
             .number
             .checked_add(1)
-            .ok_or_else(|| Error::Invalid("the store is out of numbers".into()))?;
+            .ok_or_else(|| Error::OutOfNumbers {
+                part: "the store".to_owned(),
+                what: "collections",
+            })?;
         let mut batch = Batch::default();
         batch.insert(NEXT, &next.to_le_bytes());
         batch.insert(entry(GONE, &record.number.to_string()), &[]);

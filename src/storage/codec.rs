@@ -9,7 +9,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 
 /// Length of the header before the payload, in bytes.
 const HEADER: usize = 5;

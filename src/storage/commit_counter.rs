@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, DiskOp};
-use crate::error::Result;
+use crate::model::error::Result;
 
 const MAGIC: [u8; 8] = *b"AFCOMMIT";
 const SLOT: usize = 64;

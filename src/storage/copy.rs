@@ -13,7 +13,7 @@ use super::disk::{Disk, DiskOp};
 use super::sync::LogSync;
 use super::tables::{META, REMOVED, Tables, entry_hash};
 use super::{CommitGuard, Database, Opening, catalog, claim, damaged, manifest, open_sled, swap};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 
 /// Size of a batch of copied entries, in bytes.
 const BATCH_BYTES: usize = 4 << 20;
@@ -25,14 +25,11 @@ impl Database {
     /// between two commits. Commits wait meanwhile.
     pub(crate) fn backup(&self, target: &Path) -> Result<()> {
         if fs::read_dir(target).is_ok_and(|mut d| d.next().is_some()) || target.is_file() {
-            return Err(Error::Invalid(format!(
-                "{} is there already; name a directory that is empty or not there, so that no backup is overwritten",
-                target.display()
-            )));
+            return Err(Error::BackupExists(target.to_owned()));
         }
         let name = target
             .file_name()
-            .ok_or_else(|| Error::Invalid("a backup needs a directory's name".into()))?;
+            .ok_or_else(|| Error::NoDirectoryName(target.to_owned()))?;
         let parent = swap::parent_of(target);
         let mut partial = name.to_owned();
         partial.push(".partial");

@@ -16,7 +16,7 @@ use super::segment_file::{self, SegmentFile, Stamp};
 use super::tables::{FORMAT, IDS, META, REMOVED, Tables, entry_hash, read_be};
 use super::transaction::Transaction;
 use super::{codec, lock};
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// The directory of the segment files, beside the files of sled.
 pub(super) const DIR: &str = "segments";

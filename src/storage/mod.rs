@@ -12,6 +12,8 @@ mod commit_counter;
 mod copy;
 mod digest;
 mod disk;
+#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, unreachable_pub))]
+mod faults;
 mod integrity;
 mod lock;
 mod manifest;
@@ -30,12 +32,15 @@ use std::time::Duration;
 
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 use disk::Disk;
 use lock::StoreLock;
 use sync::LogSync;
 
-pub use disk::{DiskOp, Fault, Faults};
+#[cfg(not(any(test, feature = "testing")))]
+pub(crate) use faults::Faults;
+#[cfg(any(test, feature = "testing"))]
+pub use faults::{DiskOp, Fault, Faults};
 pub(crate) use integrity::{Checks, Finding, Integrity, Place, Remedy, Repairs};
 pub(crate) use manifest::{Manifest, SegmentFiles};
 pub use precision::Precision;

@@ -4,6 +4,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use serde::{Deserialize, Serialize};
 
+use crate::model::named;
+
 /// The precision in which the numbers of vectors are stored. Searches and reads use the stored
 /// numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
@@ -19,26 +21,13 @@ pub enum Precision {
     I8,
 }
 
+// The catalogue, the command line and JSON have the same names.
+named!(Precision, "precision", { F32 => "f32", F16 => "f16", I8 => "i8" });
+
 /// Bytes of f16 numbers that are converted together.
 const LANE_BYTES: usize = 32;
 
 impl Precision {
-    /// The name of the precision, as the catalogue has it: `f32`, `f16` or `i8`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::I8 => "i8",
-        }
-    }
-
-    /// The precision of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::F32, Self::F16, Self::I8]
-            .into_iter()
-            .find(|p| p.name() == name)
-    }
-
     /// Size of the payload of a vector of `dim` numbers, in bytes.
     pub(crate) fn bytes(self, dim: usize) -> usize {
         match self {
@@ -157,6 +146,14 @@ impl Precision {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_displayed() {
+        for precision in [Precision::F32, Precision::F16, Precision::I8] {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
+        assert!("F32".parse::<Precision>().is_err());
+    }
 
     #[test]
     fn what_was_read_is_written_again_to_the_bit() {

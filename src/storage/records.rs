@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec;
-use crate::error::Result;
+use crate::model::error::Result;
 pub(crate) use crate::model::{
     LoggedJudgement as JudgementRecord, LoggedQuery as QueryRecord, VersionRecord,
 };

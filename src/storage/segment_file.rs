@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::damaged;
 use super::disk::{Disk, DiskOp};
 use super::swap::{parent_of, sync_dir};
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"AFFSEGMT";
 const FORMAT: u32 = 2;

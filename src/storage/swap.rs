@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use super::disk::{Disk, DiskOp};
-use crate::error::Result;
+use crate::model::error::Result;
 
 pub(super) const CURRENT: &str = "sled";
 pub(super) const NEXT: &str = "sled.next";
@@ -77,7 +77,7 @@ pub(super) fn sync_dir(dir: &Path, disk: &Disk) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk::{Fault, Faults};
+    use super::super::faults::{Fault, Faults};
     use super::*;
 
     /// A store's directory with databases that hold one word each.

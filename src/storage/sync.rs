@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::commit_counter::CommitCounter;
 use super::disk::{Disk, DiskOp};
 use super::swap::{parent_of, sync_dir};
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// sled's log.
 const LOG: &str = "db";

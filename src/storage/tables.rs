@@ -28,7 +28,7 @@ use super::precision::Precision;
 use super::records::{CollectionRecord, ItemRecord, JudgementRecord, VersionRecord};
 use super::transaction::Transaction;
 use super::{Database, codec, damaged, lock};
-use crate::error::Result;
+use crate::model::error::Result;
 use crate::model::{Active, VersionId};
 
 /// Greatest length of a value in bytes. sled would put larger values into files of their own beside
@@ -95,7 +95,7 @@ impl Tables {
     /// Opens the tables of a collection.
     pub(crate) fn open(database: Arc<Database>, record: &CollectionRecord) -> Result<Self> {
         let trees = Self::open_trees(&database, record.number)?;
-        let precision = Precision::from_name(&record.precision).ok_or_else(|| {
+        let precision = record.precision.parse::<Precision>().map_err(|_| {
             damaged(
                 "the collection's settings",
                 format!("no precision {:?}", record.precision),

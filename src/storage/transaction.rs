@@ -15,7 +15,7 @@ use super::tables::{
     entry_hash, segment_of,
 };
 use super::{codec, damaged, lock};
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// Changes of one collection that are committed together.
 pub(crate) struct Transaction<'a> {

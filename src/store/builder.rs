@@ -1,23 +1,23 @@
-//! Making and opening collections.
+//! [`CollectionBuilder`]: creating and opening collections.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::Store;
 use crate::collection::{Collection, Inner};
 use crate::encode::Encoder;
-use crate::error::{Error, Result};
 use crate::items::{CollectionInfo, check_encoder};
 use crate::learning::{History, check_user_share};
-use crate::model::Distance;
-use crate::model::{Item, MAX_DIM, MAX_ID_BYTES};
+use crate::model::error::{Error, Result};
+use crate::model::{Distance, Item, MAX_DIM, MAX_ID_BYTES};
 use crate::storage::{CollectionRecord, Database, Precision};
 
-/// Collections that are open, by name.
+/// Open collections by name.
 type Opened = HashMap<String, Arc<Inner>>;
 
-/// A collection that is being made. Unless it was entered into the catalogue, nothing of it stays,
-/// even where the caller's items end in a panic.
+/// A collection that is being created. When it is dropped before it was entered into the catalogue,
+/// all that was stored of it is removed, even where the caller's iterator of items panics.
 struct Begun<'a> {
     open: &'a mut Opened,
     database: &'a Database,
@@ -33,15 +33,15 @@ impl Drop for Begun<'_> {
         }
         self.open.remove(self.name);
         if let Err(error) = self.database.sweep(self.number) {
-            tracing::warn!(%error, "what was begun of a collection is removed at the next opening");
+            tracing::warn!(%error, "an unfinished collection is removed at the next opening");
         }
     }
 }
 
-/// Settings of a collection that is to be made, or expectations of one that is to be opened.
+/// Settings of a collection that is created, or expectations of one that is opened.
 ///
-/// A new collection needs an encoder or a dimension. An existing one is opened with its own
-/// settings; those that are named here must agree with them.
+/// A new collection needs an encoder or a dimension. An existing one is opened with the settings it
+/// was created with; settings that are given here must equal them.
 #[must_use = "end with `create`, `open` or `open_or_create`"]
 pub struct CollectionBuilder {
     store: Store,
@@ -77,68 +77,68 @@ impl CollectionBuilder {
         }
     }
 
-    /// The encoder of its texts; the dimension follows from it.
+    /// Sets the encoder of its texts, from which the dimension follows.
     pub fn encoder(self, encoder: impl Encoder + 'static) -> Self {
         self.encoder_arc(Arc::new(encoder))
     }
 
-    /// The encoder of its texts, shared with others.
+    /// Sets the encoder of its texts, which other collections may share.
     pub fn encoder_arc(mut self, encoder: Arc<dyn Encoder>) -> Self {
         self.encoder = Some(encoder);
         self
     }
 
-    /// The dimension of its vectors, 1 to 4,096, where there is no encoder.
+    /// Sets the dimension of its vectors, 1 to 4,096. Not needed with an encoder.
     pub fn dim(mut self, dim: usize) -> Self {
         self.dim = Some(dim);
         self
     }
 
-    /// The built-in distance, squared Euclidean where none is named.
+    /// Sets the built-in distance; squared Euclidean by default.
     pub fn distance(mut self, distance: Distance) -> Self {
         self.distance = Some(distance);
         self
     }
 
-    /// How numbers are kept, `f32` where nothing is said.
+    /// Sets the precision of stored vectors; `f32` by default.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
         self
     }
 
-    /// Refits by itself, in the background, whenever so many judgements have been given since the
-    /// last time; 0 for never, which is the default. It holds for the open collection and is not
-    /// stored. Searches never wait for it, one refit runs at a time, and it ends with the last
-    /// handle. [`Collection::background_refit`] says what came of it.
+    /// Sets the number of judgements after which a refit begins by itself, in the background; 0,
+    /// the default, for never. The setting holds for the open collection and is not stored.
+    /// Searches never wait for a refit, one runs at a time, and none begins after the last handle
+    /// is dropped. [`Collection::background_refit`] returns the outcome of the last one.
     pub fn refit_after(mut self, judgements: usize) -> Self {
         self.refit_after = Some(judgements);
         self
     }
 
-    /// The [share of one user](crate::Refit::user_share) in refits of which nothing else is said,
-    /// those in the background and after forgetting among them. It holds for the open collection
-    /// and is not stored.
+    /// Sets the [share of one user](crate::Refit::user_share) in refits that do not set it, also in
+    /// those in the background and after forgetting. The setting holds for the open collection and
+    /// is not stored.
     pub fn user_share(mut self, share: f64) -> Self {
         self.user_share = Some(share);
         self
     }
 
-    /// Makes it.
+    /// Creates the collection.
     ///
     /// # Errors
-    /// [`Error::CollectionExists`]; [`Error::Invalid`] for a bad name, dimension or share of a
-    /// user; or when it cannot be stored.
+    /// [`Error::CollectionExists`]; [`Error::InvalidName`]; [`Error::MissingDimension`],
+    /// [`Error::EncoderDimension`] or [`Error::InvalidSetting`] for its settings; storage errors.
     pub fn create(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
         if store.database().collection(&self.name)?.is_some() {
             return Err(Error::CollectionExists(self.name));
         }
-        self.make(&mut open, |_| Ok(()))
+        self.create_filled(&mut open, |_| Ok(()))
     }
 
-    /// Makes it with items and a [`History`], as an export has them: all of it, durably, or
-    /// nothing.
+    /// Creates the collection with items and a [`History`], as an export has them: all of it,
+    /// durably, or nothing.
     ///
     /// # Errors
     /// Those of [`Self::create`], [`Collection::add`] and [`Collection::restore`]; there is no
@@ -153,27 +153,27 @@ impl CollectionBuilder {
         if store.database().collection(&self.name)?.is_some() {
             return Err(Error::CollectionExists(self.name));
         }
-        self.make(&mut open, |collection| {
+        self.create_filled(&mut open, |collection| {
             collection.add(items)?;
             collection.restore(history)
         })
     }
 
-    /// Opens it.
+    /// Opens the collection.
     ///
     /// # Errors
     /// [`Error::CollectionMissing`]; [`Error::EncoderMismatch`] or [`Error::SettingMismatch`] when
-    /// it was made with other settings than those named here; or when what is stored is damaged.
+    /// it was created with other settings than those given here; [`Error::Damaged`].
     pub fn open(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
         if let Some(record) = store.database().collection(&self.name)? {
-            return self.take(&mut open, &record);
+            return self.open_existing(&mut open, &record);
         }
         Err(store.missing(&self.name)?)
     }
 
-    /// Opens it, or makes it where there is none.
+    /// Opens the collection, or creates it where there is none.
     ///
     /// # Errors
     /// Those of [`Self::open`] and [`Self::create`].
@@ -181,14 +181,14 @@ impl CollectionBuilder {
         let store = self.store.clone();
         let mut open = store.lock_collections();
         match store.database().collection(&self.name)? {
-            Some(record) => self.take(&mut open, &record),
-            None => self.make(&mut open, |_| Ok(())),
+            Some(record) => self.open_existing(&mut open, &record),
+            None => self.create_filled(&mut open, |_| Ok(())),
         }
     }
 
-    /// Makes a collection and fills it before it is entered into the catalogue: until then a crash
-    /// leaves nothing of it.
-    fn make(
+    /// Creates a collection and fills it before it is entered into the catalogue: a crash before
+    /// that leaves nothing of it.
+    fn create_filled(
         self,
         open: &mut Opened,
         fill: impl FnOnce(&Collection) -> Result<()>,
@@ -196,26 +196,21 @@ impl CollectionBuilder {
         check_name(&self.name)?;
         let dim = match (&self.encoder, self.dim) {
             (Some(encoder), Some(dim)) if encoder.dim() != dim => {
-                return Err(Error::Invalid(format!(
-                    "the encoder {} gives vectors of dimension {}, not {dim}; leave the dimension out",
-                    encoder.name(),
-                    encoder.dim()
-                )));
+                return Err(Error::EncoderDimension {
+                    encoder: encoder.name().to_owned(),
+                    encoded: encoder.dim(),
+                    given: dim,
+                });
             }
             (Some(encoder), _) => encoder.dim(),
             (None, Some(dim)) => dim,
             (None, None) => {
-                return Err(Error::Invalid(format!(
-                    "collection {:?} needs an encoder or a dimension to be made",
-                    self.name
-                )));
+                return Err(Error::MissingDimension { name: self.name });
             }
         };
         self.user_share.map_or(Ok(()), check_user_share)?;
         if !(1..=MAX_DIM).contains(&dim) {
-            return Err(Error::Invalid(format!(
-                "the dimension {dim} is not between 1 and {MAX_DIM}"
-            )));
+            return Err(Error::dimension_limit(dim));
         }
         let encoder = self
             .encoder
@@ -224,8 +219,8 @@ impl CollectionBuilder {
         let record = CollectionRecord {
             number: 0,
             dim: dim as u32,
-            distance: self.distance.unwrap_or_default().name().to_owned(),
-            precision: self.precision.unwrap_or_default().name().to_owned(),
+            distance: self.distance.unwrap_or_default().to_string(),
+            precision: self.precision.unwrap_or_default().to_string(),
             encoder,
         };
         let database = self.store.database();
@@ -237,47 +232,40 @@ impl CollectionBuilder {
             number: record.number,
             entered: false,
         };
-        let made = self
+        let created = self
             .store
             .open_collection(begun.open, &self.name, &record, self.encoder)?;
-        fill(&made)?;
+        fill(&created)?;
         database.enter(&self.name, &record)?;
         begun.entered = true;
-        made.set_refits(self.refit_after, self.user_share);
-        Ok(made)
+        created.set_refits(self.refit_after, self.user_share);
+        Ok(created)
     }
 
-    fn take(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {
+    /// Opens a collection of the catalogue, whose settings must equal those given.
+    fn open_existing(self, open: &mut Opened, record: &CollectionRecord) -> Result<Collection> {
         self.user_share.map_or(Ok(()), check_user_share)?;
         let info = CollectionInfo::read(&self.name, record, 0)?;
-        let mismatch = |what, made: &str, given: &str| Error::SettingMismatch {
+        let mismatch = |what, made: &dyn Display, given: &dyn Display| Error::SettingMismatch {
             name: self.name.clone(),
             what,
-            made: made.to_owned(),
-            given: given.to_owned(),
+            made: made.to_string(),
+            given: given.to_string(),
         };
         if let Some(dim) = self.dim
             && dim != info.dim
         {
-            return Err(mismatch(
-                "dimension",
-                &info.dim.to_string(),
-                &dim.to_string(),
-            ));
+            return Err(mismatch("dimension", &info.dim, &dim));
         }
         if let Some(distance) = self.distance
             && distance != info.distance
         {
-            return Err(mismatch("distance", info.distance.name(), distance.name()));
+            return Err(mismatch("distance", &info.distance, &distance));
         }
         if let Some(precision) = self.precision
             && precision != info.precision
         {
-            return Err(mismatch(
-                "precision",
-                info.precision.name(),
-                precision.name(),
-            ));
+            return Err(mismatch("precision", &info.precision, &precision));
         }
         if let Some(encoder) = &self.encoder {
             check_encoder(&self.name, info.encoder.as_ref(), &**encoder)?;
@@ -299,7 +287,8 @@ fn check_name(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::Invalid(format!(
-        "the collection's name {name:?} {fault}"
-    )))
+    Err(Error::InvalidName {
+        name: name.to_owned(),
+        fault,
+    })
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::collection::StillGuard;
-use crate::error::{Error, Result};
 use crate::items::check;
+use crate::model::error::{Error, Result};
 use crate::storage::{Database, Opening, Repairs, Tables};
 use crate::store::{Store, StoreBuilder, VerifyReport};
 

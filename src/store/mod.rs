@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::collection::{Collection, Inner};
 use crate::encode::Encoder;
-use crate::error::{Error, Result};
 use crate::items::{CollectionInfo, Problem, check, problems};
 use crate::learning::Plugins;
+use crate::model::error::{Error, Result};
 use crate::plugin::MetricLearner;
 use crate::storage::{CollectionRecord, Database, Durability, Faults, Opening, Tables};
 
@@ -95,6 +95,7 @@ impl StoreBuilder {
     }
 
     /// Makes operations on the disk fail as planned, to test how a program copes.
+    #[cfg(any(test, feature = "testing"))]
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = Some(faults);
         self
@@ -132,6 +133,25 @@ impl StoreBuilder {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         let database = Database::open(path.as_ref(), &self.opening())?;
         Ok(self.over(database))
+    }
+}
+
+/// The refusal of [`Store::close`], with the store, which stays open.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
+pub struct CloseError {
+    /// The store.
+    pub store: Store,
+    /// The reason: [`Error::StillOpen`], or [`Error::Storage`] when the last writes cannot be made
+    /// durable.
+    #[source]
+    pub error: Error,
+}
+
+impl From<CloseError> for Error {
+    fn from(refusal: CloseError) -> Self {
+        refusal.error
     }
 }
 
@@ -182,7 +202,7 @@ impl Store {
     /// Removes a collection and everything in it.
     ///
     /// # Errors
-    /// [`Error::CollectionMissing`], or [`Error::Invalid`] while there are handles to it.
+    /// [`Error::CollectionMissing`]; [`Error::InUse`] while there are handles to it.
     pub fn drop_collection(&self, name: &str) -> Result<()> {
         let mut open = self.lock_collections();
         let Some(record) = self.database().collection(name)? else {
@@ -192,11 +212,70 @@ impl Store {
             && let Err(inner) = close(inner)
         {
             open.insert(name.to_owned(), inner);
-            return Err(Error::Invalid(format!(
-                "collection {name:?} is in use; drop its handles first"
-            )));
+            return Err(Error::InUse {
+                name: name.to_owned(),
+            });
         }
         self.database().drop_collection(name, record.number)
+    }
+
+    /// Closes the store now and releases its directory. Without it, a store is closed when its last
+    /// handle is dropped, and a forgotten handle to a collection keeps it open without a word.
+    ///
+    /// Handles are clones of the store, collections, and what holds one of them: builders, iterators
+    /// over items, prepared searches and refits, and a refit in the background until it ends.
+    ///
+    /// # Errors
+    /// [`CloseError`], which gives the store back: with [`Error::StillOpen`], which names the
+    /// collections that are in use and counts the other handles to the store; or with
+    /// [`Error::Storage`] when the last writes cannot be made durable.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Error, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// let store = Store::open(dir.path())?;
+    /// let points = store.collection("points").dim(2).create()?;
+    /// let refused = store.close().expect_err("a handle is left");
+    /// assert!(matches!(&refused.error, Error::StillOpen { collections, .. } if collections == &["points"]));
+    /// drop(points);
+    /// refused.store.close()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn close(self) -> Result<(), CloseError> {
+        let checked = self.check_handles().and_then(|()| self.flush());
+        if let Err(error) = checked {
+            return Err(CloseError { store: self, error });
+        }
+        // A handle may have been cloned since it was checked.
+        Arc::try_unwrap(self.shared)
+            .map(drop)
+            .map_err(|shared| CloseError {
+                error: Error::StillOpen {
+                    collections: Vec::new(),
+                    stores: Arc::strong_count(&shared).saturating_sub(1).max(1),
+                },
+                store: Self { shared },
+            })
+    }
+
+    /// Checks that this is the only handle to the store, and that none of its collections is in use.
+    fn check_handles(&self) -> Result<()> {
+        let open = self.lock_collections();
+        let mut collections: Vec<String> = open
+            .iter()
+            .filter(|(_, inner)| Arc::strong_count(inner) > 1 || inner.is_in_use())
+            .map(|(name, _)| name.clone())
+            .collect();
+        let stores = Arc::strong_count(&self.shared) - 1;
+        if collections.is_empty() && stores == 0 {
+            return Ok(());
+        }
+        collections.sort_unstable();
+        Err(Error::StillOpen {
+            collections,
+            stores,
+        })
     }
 
     /// The directory of the store.

@@ -27,7 +27,8 @@ pub fn items(from: usize, count: usize) -> Vec<Item> {
         .map(|i| {
             let mut vector = random.vector(DIM);
             vector[0] = (i % 2) as f32;
-            let item = Item::vector(format!("p{i}"), vector).meta(json!({"class": i % 2, "n": i}));
+            let item =
+                Item::vector(format!("p{i}"), vector).with_meta(json!({"class": i % 2, "n": i}));
             if i % 7 == 0 {
                 item.with_text(format!("text of {i} ").repeat(1 + i * 40))
             } else {
@@ -90,8 +91,8 @@ pub fn collection_contents(collection: &Collection) -> Result<String> {
                 .search(query)
                 .k(100)
                 .recall(1.0)
-                .with_text()
-                .with_meta()
+                .include_text()
+                .include_meta()
                 .metric(choice)
                 .run()?,
         );

@@ -95,8 +95,8 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let total = items.len() as u64;
     let working = output::spinner(format!("storing {}", plural(total, "item", "items")));
     let added = collection.add(items).map_err(|error| match error {
-        affinis::Error::InvalidItem { index, reason, .. } if index < places.len() => {
-            Failure::Input(InputError::new(&file, places[index], reason))
+        affinis::Error::InvalidItem { index, source, .. } if index < places.len() => {
+            Failure::Input(InputError::new(&file, places[index], source.to_string()))
         }
         other => other.into(),
     })?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{At, expected, refit, trial, user};
 use crate::failure::Failure;
-use crate::input::{self, Defaults, Input, InputError, Opened, Place, source_name};
+use crate::input::{self, Defaults, Input, InputError, Opened, Place};
 use crate::output::{self, Out, plain, plural};
 
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
     /// How the judgements came about: explicit, click or proxy [default: explicit]
-    #[arg(long, value_name = "SOURCE", value_parser = source_name)]
+    #[arg(long, value_name = "SOURCE", value_parser = str::parse::<Source>)]
     source: Option<Source>,
     /// Refit when at least N judgements have come since the last time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -133,8 +133,12 @@ fn given(args: &Args, file: &Input, collection: &Collection) -> Result<Vec<Judge
     collection
         .judge_all(judgements)
         .map_err(|error| match error {
-            affinis::Error::InvalidJudgement { index, reason } if index < lines.len() => {
-                Failure::Input(InputError::new(&name, Place::Line(lines[index]), reason))
+            affinis::Error::InvalidJudgement { index, source } if index < lines.len() => {
+                Failure::Input(InputError::new(
+                    &name,
+                    Place::Line(lines[index]),
+                    source.to_string(),
+                ))
             }
             other => other.into(),
         })

@@ -539,7 +539,7 @@ fn import(collection: &Collection, file: &Input, out: &mut Out) -> Result<(), Fa
     let version = collection
         .import_metric(matrix.view())
         .map_err(|error| match error {
-            affinis::Error::Learn(_) | affinis::Error::Invalid(_) => {
+            affinis::Error::Learn(_) | affinis::Error::MatrixShape { .. } => {
                 wrong(error.to_string()).into()
             }
             other => Failure::Store(other),

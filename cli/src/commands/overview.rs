@@ -1,7 +1,6 @@
 //! `stats`, `collections` and `verify`: the state of what is stored.
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{At, builder, metric_name, metrics};
 use crate::failure::Failure;
@@ -39,14 +38,6 @@ pub(crate) struct VerifyArgs {
     repair: bool,
 }
 
-/// A setting's name, as it is written in arguments and JSON.
-pub(crate) fn name_of(setting: &impl Serialize) -> String {
-    match serde_json::to_value(setting) {
-        Ok(Value::String(name)) => name,
-        _ => String::new(),
-    }
-}
-
 pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
     let stats = collection.stats()?;
@@ -74,8 +65,7 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
             "settings",
             format!(
                 "{} distance, {} numbers, encoder {encoder}",
-                name_of(&info.distance),
-                name_of(&info.precision)
+                info.distance, info.precision
             ),
         ),
         (
@@ -136,15 +126,14 @@ fn recall(stats: &affinis::Stats) -> String {
     match stats
         .calibration
         .iter()
-        .find(|(_, recall)| *recall >= affinis::DEFAULT_RECALL)
+        .find(|point| point.recall >= affinis::DEFAULT_RECALL)
         .or(stats.calibration.last())
     {
-        Some((ef, recall)) => {
-            format!(
-                "{:.1} % of the true nearest 10 with a beam of {ef}, measured here",
-                100.0 * recall
-            )
-        }
+        Some(point) => format!(
+            "{:.1} % of the true nearest 10 with a beam of {}, measured here",
+            100.0 * point.recall,
+            point.ef
+        ),
         None => "not measured yet; a wide beam is used until it is".to_owned(),
     }
 }
@@ -170,13 +159,12 @@ pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result
     ]);
     for info in collections {
         let encoder = info.encoder.map_or_else(|| "none".to_owned(), |e| e.name);
-        let (distance, precision) = (name_of(&info.distance), name_of(&info.precision));
         table.row([
             info.name,
             count(info.items),
             info.dim.to_string(),
-            distance,
-            precision,
+            info.distance.to_string(),
+            info.precision.to_string(),
             encoder,
         ]);
     }

@@ -132,8 +132,8 @@ fn answer(
         .search(query)
         .k(args.k)
         .metric(args.metric)
-        .with_text()
-        .with_meta();
+        .include_text()
+        .include_meta();
     if let Some(filter) = &args.filter {
         search = search.filter(filter.clone());
     }

@@ -184,7 +184,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     );
     builder
         .create_with(items, &history)
-        .map_err(|error| refused(error, args, &name, &places, &history))?;
+        .map_err(|error| refused(error, &name, &places, &history))?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&json!({
@@ -203,13 +203,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
 }
 
 /// An error that the file is to blame for gets its name, and the line where it is known.
-fn refused(
-    error: Error,
-    args: &ImportArgs,
-    file: &str,
-    places: &Places,
-    history: &History,
-) -> Failure {
+fn refused(error: Error, file: &str, places: &Places, history: &History) -> Failure {
     let of_version = |number: VersionId| {
         places.versions.get(
             history
@@ -221,12 +215,11 @@ fn refused(
     let place = match &error {
         Error::InvalidItem { index, .. } => places.items.get(*index),
         Error::InvalidJudgement { index, .. } => places.judgements.get(*index),
-        // Invalid can also be the name that was asked for.
-        Error::Invalid(message) if message.contains(&format!("name {:?}", args.name)) => {
-            return error.into();
-        }
         Error::InvalidVersion { version, .. } => of_version(*version),
-        Error::Invalid(_)
+        Error::InvalidSetting { .. }
+        | Error::EncoderDimension { .. }
+        | Error::HistoryNumbers { .. }
+        | Error::VectorTooLong { .. }
         | Error::Learn(_)
         | Error::ZeroVector { .. }
         | Error::NotFinite { .. }
@@ -234,7 +227,8 @@ fn refused(
         _ => return error.into(),
     };
     let reason = match error {
-        Error::InvalidItem { reason, .. } | Error::InvalidJudgement { reason, .. } => reason,
+        Error::InvalidItem { source, .. } => source.to_string(),
+        Error::InvalidJudgement { source, .. } => source.to_string(),
         other => other.to_string(),
     };
     InputError::new(file, place.copied().unwrap_or(Place::File), reason).into()

@@ -176,7 +176,7 @@ fn fill(store: &Store, corpus: &Corpus) -> Result<Collection, Failure> {
     let items: Vec<Item> = corpus
         .glosses
         .iter()
-        .map(|gloss| Item::text(&gloss.id, gloss.text).meta(json!({"label": gloss.label})))
+        .map(|gloss| Item::text(&gloss.id, gloss.text).with_meta(json!({"label": gloss.label})))
         .collect();
     let bar = output::bar(items.len() as u64, "encoding");
     let mut encoded = Vec::with_capacity(items.len());

@@ -35,7 +35,7 @@ fn tsv_item(number: u64, line: &str) -> Result<Item, String> {
     if text.trim().is_empty() {
         return Err("the text behind the tab is empty".into());
     }
-    Ok(Item::text((number - 1).to_string(), text).meta(label_only(label)))
+    Ok(Item::text((number - 1).to_string(), text).with_meta(label_only(label)))
 }
 
 fn label_only(label: &str) -> Value {
@@ -275,7 +275,7 @@ fn csv_item(
             meant.join(", ")
         ));
     }
-    Ok(Item::vector(number.to_string(), vector).meta(Value::Object(meta)))
+    Ok(Item::vector(number.to_string(), vector).with_meta(Value::Object(meta)))
 }
 
 fn number_of(cell: &str) -> Option<f64> {
@@ -316,11 +316,11 @@ mod tests {
         let parsed = tsv(&b"fruit\tan apple\ttree\n\nanimal\ta dog\r\n"[..], "f", TWO).unwrap();
         assert_eq!(
             parsed.items[0],
-            Item::text("0", "an apple\ttree").meta(json!({"label": "fruit"}))
+            Item::text("0", "an apple\ttree").with_meta(json!({"label": "fruit"}))
         );
         assert_eq!(
             parsed.items[1],
-            Item::text("2", "a dog").meta(json!({"label": "animal"}))
+            Item::text("2", "a dog").with_meta(json!({"label": "animal"}))
         );
         let error = tsv(&b"a\tb\nfruit an apple\n"[..], "in.tsv", TWO)
             .unwrap_err()
@@ -345,11 +345,11 @@ mod tests {
         let meta = |name: &str, label: &str| json!({"name": name, "label": label});
         assert_eq!(
             parsed.items[0],
-            Item::vector("0", vec![1.0, -2.5]).meta(meta("first", "7"))
+            Item::vector("0", vec![1.0, -2.5]).with_meta(meta("first", "7"))
         );
         assert_eq!(
             parsed.items[1],
-            Item::vector("1", vec![3.0, 40.0]).meta(meta("a, b", "8"))
+            Item::vector("1", vec![3.0, 40.0]).with_meta(meta("a, b", "8"))
         );
         assert_eq!(parsed.places, [Place::Line(2), Place::Line(4)]);
     }

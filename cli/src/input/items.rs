@@ -104,7 +104,7 @@ mod tests {
             parsed.items,
             [
                 Item::text("0", "x"),
-                Item::vector("2", vec![1.0, 2.5]).meta(json!({"a": 1}))
+                Item::vector("2", vec![1.0, 2.5]).with_meta(json!({"a": 1}))
             ]
         );
         assert_eq!(parsed.places, [Place::Line(1), Place::Line(3)]);

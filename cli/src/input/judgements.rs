@@ -108,8 +108,9 @@ impl JudgementLine {
         if let Some(source) = self
             .source
             .as_deref()
-            .map(source_name)
-            .transpose()?
+            .map(str::parse::<Source>)
+            .transpose()
+            .map_err(|error| error.to_string())?
             .or(defaults.source)
         {
             judgement = judgement.source(source);
@@ -222,22 +223,6 @@ pub(crate) fn query(
             Err("needs a query: \"query\", \"query_id\" or \"query_vector\"".into())
         }
         _ => Err("has more than one of \"query\", \"query_id\" and \"query_vector\"".into()),
-    }
-}
-
-/// The source that a name stands for.
-///
-/// # Errors
-/// For a name that is none, with those there are.
-pub fn source_name(name: &str) -> Result<Source, String> {
-    match name {
-        "explicit" => Ok(Source::Explicit),
-        "click" => Ok(Source::Click),
-        "proxy" => Ok(Source::Proxy),
-        other => Err(format!(
-            "{:?} is no source; there are explicit, click and proxy",
-            cut(other)
-        )),
     }
 }
 

@@ -22,7 +22,7 @@ pub use check::{Expected, Parsed};
 pub use delimited::{csv, tsv};
 pub use error::{InputError, Place};
 pub use items::{items_jsonl, json_line};
-pub use judgements::{Defaults, judgements_jsonl, source_name};
+pub use judgements::{Defaults, judgements_jsonl};
 pub use lines::Lines;
 pub use npy::{npy_f32, npy_f64, npy_items, npy_queries, write_npy_f64};
 pub use queries::{EvaluationInput, evaluation, queries_tsv};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use crate::error::{Error, Result};
 use crate::learning::{Changes, Effort, Entry, Ledger, NextIds, Revision, StoredItem, Vectors};
+use crate::model::error::{Error, Result};
 use crate::model::{
     Active, JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord, Versioned,
 };

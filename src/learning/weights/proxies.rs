@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use crate::error::{Error, Result};
 use crate::learning::{Entry, Learning};
+use crate::model::error::{Error, Result};
 use crate::model::{Judgement, LoggedQuery, Source};
 
 /// Smallest number of words of a text that is halved.
@@ -134,11 +134,10 @@ fn by_field(
         .filter(|ids| ids.len() > 1)
         .collect();
     if groups.ids_by_value.len() < 2 || several.is_empty() {
-        return Err(Error::Invalid(format!(
-            "the field {field:?} tells {} groups of items apart; it takes two, one of them with \
-             two items",
-            groups.ids_by_value.len()
-        )));
+        return Err(Error::TooFewGroups {
+            field: field.to_owned(),
+            groups: groups.ids_by_value.len(),
+        });
     }
     let mut pairs = Pairs {
         groups: &groups,
@@ -213,9 +212,7 @@ fn by_halves(
         }
     }
     if made.is_empty() {
-        return Err(Error::Invalid(
-            "no two items have a text of four words, which could be halved".into(),
-        ));
+        return Err(Error::TextsTooShort);
     }
     Ok(made)
 }

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Error, Result};
+use crate::model::error::{Error, Result};
 
 /// Refuses a share that is none.
 pub(crate) fn check(share: f64) -> Result<()> {
     if share > 0.0 && share <= 1.0 {
         return Ok(());
     }
-    Err(Error::Invalid(format!(
-        "a user's share of the judgements is above 0 and at most 1, not {share}"
-    )))
+    Err(Error::InvalidSetting {
+        setting: "a user's share of the judgements",
+        value: share.to_string(),
+        allowed: "above 0 and at most 1".to_owned(),
+    })
 }
 
 /// The greatest weight that a user's judgements may have together so that nobody's make up more

@@ -14,7 +14,7 @@ use std::fmt;
 use super::digest::TableDigests;
 use super::records::{ItemRecord, QueryRecord, VersionRecord};
 use super::tables::NAMES;
-use crate::error::Error;
+use crate::model::error::Error;
 
 pub(crate) use repair::Repairs;
 

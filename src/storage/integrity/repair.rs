@@ -9,7 +9,7 @@ use super::super::digest::{DIGESTED, TableDigests};
 use super::super::tables::{GRAPH, IDS, ITEMS, META, NAMES, REMOVED, Tables, VECTORS, entry_hash};
 use super::super::{lock, manifest};
 use super::{Edit, Finding, Integrity, Place, Remedy};
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// What a repair did, in words.
 #[derive(Debug, Clone, Default)]

@@ -222,7 +222,7 @@ fn a_collection_with_fewer_records_than_were_stored_is_not_opened() {
         Err(Error::Damaged { .. })
     ));
     assert!(matches!(
-        points.search(vec![0.0, 0.0]).with_text().run(),
+        points.search(vec![0.0, 0.0]).include_text().run(),
         Err(Error::Damaged { .. })
     ));
 }

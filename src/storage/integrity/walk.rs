@@ -14,8 +14,8 @@ use super::super::tables::{
 };
 use super::super::{codec, lock};
 use super::{Checks, Edit, Finding, Integrity, Place, Remedy};
-use crate::error::{Error, Result};
 use crate::model::VersionId;
+use crate::model::error::{Error, Result};
 
 impl Tables {
     /// Reads every record once, and checks its checksum, that records agree with each other, and

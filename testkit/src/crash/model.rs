@@ -115,7 +115,7 @@ impl Model {
                     let id = format!("i{}", random.below(IDS));
                     let mut item = Item::vector(id.clone(), random.vector(DIM));
                     if random.below(3) == 0 {
-                        item = item.meta(json!({"n": number, "tags": [random.below(5)]}));
+                        item = item.with_meta(json!({"n": number, "tags": [random.below(5)]}));
                     }
                     if random.below(6) == 0 {
                         item =

@@ -1,0 +1,111 @@
+//! Errors of the model's types: the rule that an id, an item, a judgement or a version breaks.
+
+use super::{JudgementId, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_SHOWN, MAX_TEXT_BYTES};
+use crate::model::error::{Error, cut};
+
+/// The rule that an id breaks. Names of users follow the same rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdError {
+    /// An id of no bytes.
+    #[error("the id is empty")]
+    Empty,
+    /// An id of more than [`MAX_ID_BYTES`](crate::MAX_ID_BYTES).
+    #[error("the id has {bytes} bytes, more than {MAX_ID_BYTES}")]
+    TooLong {
+        /// Length of the id, in bytes of UTF-8.
+        bytes: usize,
+    },
+}
+
+/// The rule that an item breaks.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ItemError {
+    /// An id that cannot be one.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// Neither a text nor a vector.
+    #[error("it has neither a text nor a vector")]
+    Empty,
+    /// A text of more than [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    #[error("its text has {bytes} bytes, more than {MAX_TEXT_BYTES}")]
+    TextTooLong {
+        /// Length of the text, in bytes of UTF-8.
+        bytes: usize,
+    },
+    /// Metadata that is neither an object nor null.
+    #[error("its metadata is not a JSON object")]
+    MetaNotAnObject,
+    /// Metadata of more than [`MAX_META_DEPTH`](crate::MAX_META_DEPTH).
+    #[error("its metadata is nested deeper than {MAX_META_DEPTH} levels")]
+    MetaTooDeep,
+    /// Metadata of more than [`MAX_META_BYTES`](crate::MAX_META_BYTES).
+    #[error("its metadata takes {bytes} bytes, more than {MAX_META_BYTES}")]
+    MetaTooLong {
+        /// Length of the metadata as compact JSON, in bytes.
+        bytes: usize,
+    },
+    /// A vector that the collection cannot hold.
+    #[error(transparent)]
+    Vector(Box<Error>),
+    /// A vector with numbers that the collection's precision cannot hold.
+    #[error("{what} has numbers too large for precision {precision}")]
+    Precision {
+        /// The name of the vector in messages.
+        what: &'static str,
+        /// Name of the collection's precision.
+        precision: String,
+    },
+}
+
+/// The rule that a judgement breaks.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JudgementError {
+    /// A grade outside -1 to 1.
+    #[error("the grade {0} is outside [-1, 1]")]
+    Grade(f32),
+    /// A query by the item that is judged.
+    #[error("the query and the item are the same item {0:?}")]
+    OwnAnswer(String),
+    /// A pair of an item and itself.
+    #[error("both items are {0:?}")]
+    OwnPair(String),
+    /// A weight that is not above 0 and finite.
+    #[error("the weight {0} is not a number above 0")]
+    Weight(f32),
+    /// A user's name that cannot be one.
+    #[error("{}", .0.to_string().replace("the id", "the user"))]
+    User(IdError),
+    /// More than 10,000 ids beside the judged item.
+    #[error("{count} ids are given as shown, more than {MAX_SHOWN}")]
+    TooManyShown {
+        /// Number of ids.
+        count: usize,
+    },
+    /// A query's vector that the collection cannot search.
+    #[error(transparent)]
+    Vector(Box<Error>),
+    /// The id of an item that the collection does not hold.
+    #[error("the collection has no item with the id {:?}", cut(.0))]
+    UnknownId(String),
+    /// A judgement of a history whose number is not above that of the one before it, or not below
+    /// that of the next one.
+    #[error("its number {0} is out of order")]
+    Order(JudgementId),
+    /// A judgement of a history that asks a text without a vector.
+    #[error("its text has no vector")]
+    NoTextVector,
+}
+
+/// The rule that a version breaks which another store exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum VersionError {
+    /// A version without the time at which it was made.
+    #[error("the time of its making is missing")]
+    NoTime,
+    /// A version with NaN or an infinity among its figures.
+    #[error("it has a number that is not finite")]
+    NotFinite,
+}
