@@ -17,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     // The caller's input.
     /// A vector of another dimension than the collection's.
-    #[error("{what} has {found} numbers, but the collection holds vectors of dimension {expected}")]
+    #[error("{what} has {found} numbers, but the collection's dimension is {expected}")]
     Dimension {
         /// Which vector.
         what: String,

@@ -38,7 +38,7 @@ impl Items {
     /// Checks items, and encodes the texts of those without a vector.
     pub(crate) fn prepare(&self, mut items: Vec<Item>) -> Result<Vec<Item>> {
         for (index, item) in items.iter().enumerate() {
-            item.check().map_err(|reason| Error::InvalidItem {
+            item.check_limits().map_err(|reason| Error::InvalidItem {
                 index,
                 id: cut(&item.id),
                 reason,
@@ -71,7 +71,7 @@ impl Items {
     /// Checks one item by all that adding it alone requires, except what an encoder will give.
     pub(crate) fn check(&self, item: &Item) -> Result<()> {
         let checked = item
-            .check()
+            .check_limits()
             .and_then(|()| item.compact_meta())
             .and_then(|_| match &item.vector {
                 Some(vector) => self.stored_form(vector, item.text.is_some()).map(drop),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use super::VectorRules;
 use crate::error::{Error, Result};
 use crate::plugin::{Metric, Rewritten};
 use crate::sum::{dot, squared_distance};
@@ -41,6 +42,20 @@ impl Distance {
         [Self::L2, Self::Cosine, Self::Dot]
             .into_iter()
             .find(|d| d.name() == name)
+    }
+
+    /// Checks that a collection of this distance and of dimension `dim` can hold and search a
+    /// vector.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`], or [`Error::Invalid`]
+    /// where distances would overflow.
+    pub fn check_vector(self, vector: &[f32], dim: usize) -> Result<()> {
+        let rules = VectorRules {
+            dim,
+            distance: self,
+        };
+        rules.check(vector, &|| "the vector".to_owned())
     }
 
     /// The distance as a metric over vectors of `dim` numbers.

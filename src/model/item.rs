@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::{Error, Result};
+
 /// The longest id, in bytes of UTF-8.
 pub const MAX_ID_BYTES: usize = 512;
 /// The longest text, in bytes of UTF-8.
@@ -16,8 +18,8 @@ pub const MAX_DIM: usize = 4096;
 
 /// One item: an external id, and a text or a vector or both, with optional JSON metadata.
 ///
-/// An item with a text and no vector is encoded when it is added. One with both keeps its vector as
-/// given.
+/// An item with a text and no vector is encoded when it is added, so its text must hold more than
+/// white space. One with both keeps its vector as given, and its text may be empty.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Item {
     /// 1 to 512 bytes; adding an id that exists replaces its item.
@@ -74,6 +76,19 @@ impl Item {
         self
     }
 
+    /// Checks all that every collection requires of an item: the limits of its id, text and
+    /// metadata, and a text or a vector. [`Collection::check`](crate::Collection::check) checks
+    /// the vector too.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with what is wrong.
+    pub fn check(&self) -> Result<()> {
+        self.check_limits()
+            .and_then(|()| self.compact_meta())
+            .map(drop)
+            .map_err(Error::Invalid)
+    }
+
     /// The metadata as compact JSON, an empty string for null. The reason of a refusal names the
     /// limit.
     pub(crate) fn compact_meta(&self) -> Result<String, String> {
@@ -90,8 +105,8 @@ impl Item {
         }
     }
 
-    /// Checks everything but the vector. The reason names the limit.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Checks everything but the vector and the size of the metadata. The reason names the limit.
+    pub(crate) fn check_limits(&self) -> Result<(), String> {
         check_id(&self.id)?;
         match (&self.text, &self.vector) {
             (None, None) => return Err("it has neither a text nor a vector".into()),
@@ -101,6 +116,7 @@ impl Item {
                     text.len()
                 ));
             }
+            (Some(text), None) => check_text(text)?,
             _ => {}
         }
         if !(self.meta.is_null() || self.meta.is_object()) {
@@ -122,6 +138,14 @@ pub(crate) fn check_id(id: &str) -> Result<(), String> {
         n if n > MAX_ID_BYTES => Err(format!("the id has {n} bytes, more than {MAX_ID_BYTES}")),
         _ => Ok(()),
     }
+}
+
+/// Refuses a text that says nothing: an encoder has nothing to encode in it.
+pub(crate) fn check_text(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("the text is empty, so there is nothing to encode".into());
+    }
+    Ok(())
 }
 
 /// Levels of nesting, looked at no deeper than `most`, so that a hostile value costs no stack.
@@ -172,5 +196,14 @@ mod tests {
             .check()
             .is_err()
         );
+    }
+    #[test]
+    fn a_text_that_would_be_encoded_must_say_something() {
+        for text in ["", " ", "\t\n", "\u{2003}"] {
+            let error = Item::text("a", text).check().expect_err("a refusal");
+            assert!(error.to_string().contains("the text is empty"), "{error}");
+            let with_vector = Item::text("a", text).with_vector(vec![1.0]);
+            assert!(with_vector.check().is_ok());
+        }
     }
 }

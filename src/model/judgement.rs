@@ -190,6 +190,7 @@ impl Judgement {
                 if !(-1.0..=1.0).contains(grade) {
                     return Err(format!("the grade {grade} is outside [-1, 1]"));
                 }
+                query.check_text()?;
                 if matches!(query, Query::Item(id) if id == item) {
                     return Err(format!("the query and the item are the same item {item:?}"));
                 }
@@ -275,6 +276,8 @@ mod tests {
             (Judgement::graded("q", "a", 1.01), "grade"),
             (Judgement::graded("q", "a", f32::NAN), "grade"),
             (Judgement::relevant(Query::like("a"), "a"), "same"),
+            (Judgement::relevant("", "a"), "the text is empty"),
+            (Judgement::relevant(" \n", "a"), "the text is empty"),
             (Judgement::similar("a", "a"), "both"),
             (Judgement::relevant("q", "a").weight(0.0), "weight"),
             (

@@ -15,7 +15,7 @@ mod version;
 pub use crate::ids::{JudgementId, VersionId};
 pub use distance::Distance;
 pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
-pub(crate) use item::{check_id, depth};
+pub(crate) use item::{check_id, check_text, depth};
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
 pub(crate) use logged::{LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash_vector};
 pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};

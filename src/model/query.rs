@@ -7,7 +7,8 @@ use ndarray::ArrayView1;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::VersionId;
+use super::{VersionId, check_text};
+use crate::error::{Error, Result};
 
 /// The most hits one search may ask for.
 pub const MAX_K: usize = 10_000;
@@ -19,7 +20,7 @@ pub const DEFAULT_RECALL: f64 = 0.95;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Query {
-    /// Encoded by the collection's encoder.
+    /// Encoded by the collection's encoder; more than white space.
     Text(String),
     /// Taken as it is; the collection's dimension.
     Vector(Vec<f32>),
@@ -31,6 +32,20 @@ impl Query {
     /// Asks for what is like a stored item.
     pub fn like(id: impl Into<String>) -> Self {
         Self::Item(id.into())
+    }
+
+    /// Checks all that every collection requires of a query: a text must hold more than white
+    /// space.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] with what is wrong.
+    pub fn check(&self) -> Result<()> {
+        self.check_text().map_err(Error::InvalidQuery)
+    }
+
+    /// Refuses an empty text. The reason says so.
+    pub(crate) fn check_text(&self) -> Result<(), String> {
+        self.text().map_or(Ok(()), check_text)
     }
 
     /// The text of a query by text.
