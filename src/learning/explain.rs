@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Learning;
 use super::examples::{Selection, Whose};
 use crate::error::Result;
-use crate::model::{JudgementId, MetricChoice, Query, Version, VersionId, Versioned};
+use crate::model::{JudgementId, MetricChoice, Query, VersionId, Versioned};
 use crate::plugin::{Direction, Task, caught};
 use crate::sum::squared_distance;
 
@@ -138,10 +138,12 @@ impl Learning {
         let others = others.as_ref().map(|others| &others.examples);
         let plugin = self.plugin_named(&record.lineage.plugin)?;
         let sample = self.sample()?;
-        let version = Version::read(metric.version, record, false);
+        let Some(report) = record.fit_report() else {
+            return Ok(Vec::new());
+        };
         let task = Task::new(self.rules.dim, &collected.examples, &sample)
-            .with_learner(Some(&version.learner));
-        let influences = || plugin.influences(&task, others, &version, (query, item));
+            .with_learner(Some(&report.learner));
+        let influences = || plugin.influences(&task, others, &report, (query, item));
         let Some(found) = caught("influences", influences)? else {
             return Ok(Vec::new());
         };

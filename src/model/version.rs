@@ -438,6 +438,19 @@ impl VersionRecord {
         }
     }
 
+    /// The report of the fit that made it, without times; `None` for a version that was not
+    /// learned.
+    pub(crate) fn fit_report(&self) -> Option<FitReport> {
+        let mut report = FitReport::new(&self.lineage.learner, self.gate.clone()?);
+        report.pairs = self.fit.pairs;
+        (report.lambda, report.t) = (self.fit.lambda, self.fit.t);
+        report.condition = self.fit.condition;
+        report.shrinkage = self.fit.shrinkage;
+        report.incumbent = self.fit.incumbent;
+        report.notes.clone_from(&self.plugin_notes);
+        Some(report)
+    }
+
     /// Whether it is a user's own.
     pub(crate) fn is_of(&self, user: Option<&str>) -> bool {
         self.lineage.user.as_deref() == user

@@ -161,7 +161,7 @@ pub fn check_encoding(
 ) -> Outcome {
     let subject = Subject::new(metric);
     subject.guarded(|| {
-        let bytes = subject.call("encode", Metric::encode);
+        let bytes = subject.call("encode", |metric| metric.encode());
         subject.method.set("decode");
         let decoded = learner
             .decode(&bytes, base)
@@ -306,12 +306,12 @@ impl<'a> Subject<'a> {
     }
 
     fn check(&self, vectors: ArrayView2<'_, f32>) -> Outcome {
-        let dim = self.call("dim", Metric::dim);
+        let dim = self.call("dim", |metric| metric.dim());
         if dim != vectors.ncols() {
             let found = format!("it is {dim}, and they have {} numbers", vectors.ncols());
             return Err(fails(Check::Dimension, found));
         }
-        let distortion = self.call("distortion", Metric::distortion);
+        let distortion = self.call("distortion", |metric| metric.distortion());
         // 1 may be missed by rounding.
         if !distortion.is_finite() || distortion < 1.0 - 1e-9 {
             return Err(fails(

@@ -7,8 +7,7 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
 use super::conformance::NonConformance;
-use super::{Examples, Fitted, Metric, Task};
-use crate::model::Version;
+use super::{Examples, FitReport, Fitted, Metric, Task};
 
 /// Learns metrics from judgements, and reads back the metrics that it made.
 ///
@@ -200,9 +199,10 @@ pub trait MetricLearner: Send + Sync + Debug {
         self.fit(task)
     }
 
-    /// How much each of a task's judgements, those that a version was learned from, changed the
-    /// distance between two vectors; of a person's metric, with what others judged as its prior.
-    /// `None` where the plugin cannot say, which is the default.
+    /// Changes of the distance between two vectors that each of a task's judgements made, for a
+    /// metric that was learned from them. `report` is that metric's, as its fit gave it; a user's
+    /// metric had the `others` as its prior. `None` where the plugin cannot tell, which is the
+    /// default.
     ///
     /// # Errors
     /// Those of [`MetricLearner::fit`].
@@ -210,10 +210,10 @@ pub trait MetricLearner: Send + Sync + Debug {
         &self,
         task: &Task<'_>,
         others: Option<&Examples>,
-        version: &Version,
+        report: &FitReport,
         between: (&[f32], &[f32]),
     ) -> Result<Option<Influences>, LearnError> {
-        let _ = (task, others, version, between);
+        let _ = (task, others, report, between);
         Ok(None)
     }
 }

@@ -14,7 +14,7 @@
 //! use affinis_mahalanobis::Mahalanobis;
 //! use ndarray::array;
 //!
-//! // For the query (row 0), items that differ in the first coordinate are relevant, others are not.
+//! // Of the answers to the query (row 0), those that differ in the first coordinate are relevant.
 //! let examples = Examples {
 //!     vectors: array![[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]],
 //!     graded: [(1, 1.0), (2, 1.0), (3, -1.0), (4, -1.0)]
@@ -32,18 +32,18 @@
 //!
 //! Where to look:
 //!
-//! - `plugin` is what a store registers; `fit` leads through a refit, from judgements to a candidate
-//!   with its verdict.
+//! - `plugin` is what a store registers; `fit` leads through a refit, from judgements to a
+//!   candidate with its verdict.
 //! - `judgements` checks and merges judgements, `scatter` sums their differences, `prior` estimates
 //!   the collection's own geometry.
 //! - `learner` has a module for each learner, `shape` scales and caps what they find, and `select`
 //!   chooses among a learner's variants.
-//! - [`gate`] is the held-out test, for learners of other plugins too, and `shrink` the metric shrunken
-//!   towards Euclid that may pass where the candidate does not.
-//! - `metric` is a metric on its own, `low_rank_update` one that is kept as an update of another one,
-//!   `codec` their bytes; `fingerprints` lists the judgements that a metric was fitted to.
-//! - `explain` splits a distance over directions, `influence` over judgements, and `compare` compares
-//!   two metrics.
+//! - [`gate`] is the held-out test, for learners of other plugins too, and `shrink` the metric
+//!   shrunken towards Euclid that may pass where the candidate does not.
+//! - `metric` is a metric on its own, `low_rank_update` one that is kept as an update of another
+//!   one, `codec` their bytes; `fingerprints` lists the judgements that a metric was fitted to.
+//! - `explain` splits a distance over directions, `influence` over judgements, and `compare`
+//!   compares two metrics.
 //! - [`spd`] is the algebra of symmetric positive definite matrices, `packed` the kernels, and
 //!   [`hinge`] a loss over triplets with its descent.
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use affinis::{
-    Comparison, Examples, Fitted, Influences, LearnError, Metric, MetricLearner, Task, Version,
+    Comparison, Examples, FitReport, Fitted, Influences, LearnError, Metric, MetricLearner, Task,
 };
 use ndarray::ArrayView2;
 
@@ -99,9 +99,9 @@ impl MetricLearner for Mahalanobis {
         &self,
         task: &Task<'_>,
         others: Option<&Examples>,
-        version: &Version,
+        report: &FitReport,
         between: (&[f32], &[f32]),
     ) -> Result<Option<Influences>, LearnError> {
-        influence::influences(task, others, version, between, &self.priors)
+        influence::influences(task, others, report, between, &self.priors)
     }
 }

@@ -1,7 +1,7 @@
 //! Explanations agree with what they explain: directions add up to the distance, and the influence
 //! of a judgement is the change by a refit without it.
 
-use affinis::{Examples, FitReport, Graded, MetricLearner, Pair, Sample, Task, Version, VersionId};
+use affinis::{Examples, Graded, MetricLearner, Pair, Sample, Task};
 use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::Random;
 use ndarray::Array2;
@@ -63,16 +63,6 @@ fn task<'a>(examples: &'a Examples, sample: &'a Sample, learner: &'a str) -> Tas
         .with_seed(1)
 }
 
-/// The version that a store would record of a fit.
-fn version(report: &FitReport) -> Version {
-    let mut version = Version::new(VersionId(1), "mahalanobis", &report.learner);
-    version.condition = report.condition;
-    version.pairs = report.pairs;
-    (version.lambda, version.t) = (report.lambda, report.t);
-    version.notes.clone_from(&report.notes);
-    version
-}
-
 /// Spearman's rank correlation.
 fn rank_correlation(a: &[f64], b: &[f64]) -> f64 {
     let ranks = |v: &[f64]| {
@@ -121,7 +111,7 @@ fn influences_agree_with_refits_without_each_judgement() {
             .influences(
                 &task(&examples, &sample, learner),
                 None,
-                &version(&fitted.report),
+                &fitted.report,
                 (&x, &y),
             )
             .unwrap()
@@ -179,7 +169,7 @@ fn the_strongest_influences_agree_with_refits_without_them() {
             .influences(
                 &task(&examples, &sample, learner),
                 None,
-                &version(&fitted.report),
+                &fitted.report,
                 (&x, &y),
             )
             .unwrap()
@@ -212,7 +202,7 @@ fn judgements_of_one_pair_share_its_influence() {
         .influences(
             &task(&examples, &sample, "gmml"),
             None,
-            &version(&fitted.report),
+            &fitted.report,
             (&x, &y),
         )
         .unwrap()
@@ -225,7 +215,7 @@ fn judgements_of_one_pair_share_its_influence() {
     );
 
     // A shrunken metric moves a distance by its share of what the candidate would.
-    let mut shrunken = version(&fitted.report);
+    let mut shrunken = fitted.report.clone();
     shrunken.shrinkage = Some(0.25);
     let of_shrunken = plugin
         .influences(&task(&examples, &sample, "gmml"), None, &shrunken, (&x, &y))
@@ -243,19 +233,11 @@ fn judgements_of_one_pair_share_its_influence() {
 #[test]
 fn an_imported_metric_has_no_influences() {
     let (examples, sample) = examples(4, true, 2);
-    let mut version = version(
-        &Mahalanobis::default()
-            .fit(&task(&examples, &sample, "gmml"))
-            .unwrap()
-            .report,
-    );
-    version.notes.clear();
-    let found = Mahalanobis::default().influences(
-        &task(&examples, &sample, "gmml"),
-        None,
-        &version,
-        (&[0.0; 4], &[1.0; 4]),
-    );
+    let task = task(&examples, &sample, "gmml");
+    let mut report = Mahalanobis::default().fit(&task).unwrap().report;
+    report.notes.clear();
+    let between: (&[f32], &[f32]) = (&[0.0; 4], &[1.0; 4]);
+    let found = Mahalanobis::default().influences(&task, None, &report, between);
     assert_eq!(found.unwrap(), None);
 }
 

@@ -164,7 +164,7 @@ fn a_decoded_update_is_bit_equal_and_needs_its_base() {
     assert_eq!(back.rewrite(&query), metric.rewrite(&query));
     for wrong in [None, Some(&other)] {
         assert!(
-            matches!(plugin.decode(&bytes, wrong), Err(LearnError::Damaged(why)) if why.contains("change"))
+            matches!(plugin.decode(&bytes, wrong), Err(LearnError::Damaged(why)) if why.contains("update"))
         );
     }
     for at in 0..bytes.len() {

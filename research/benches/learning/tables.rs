@@ -233,7 +233,8 @@ fn prepared(
     Ok((projected / variance.sqrt()).mapv(|v| v as f32))
 }
 
-/// The share of query rows whose 5 nearest known rows vote for another class; ties go to the nearest.
+/// The share of query rows whose 5 nearest known rows vote for another class; ties go to the
+/// nearest.
 fn error(known: &Array2<f32>, classes: &[usize], asked: &Array2<f32>, truth: &[usize]) -> f64 {
     let squares: Vec<f32> = known.rows().into_iter().map(|r| r.dot(&r)).collect();
     let mut wrong = 0;

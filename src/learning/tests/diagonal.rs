@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
-use crate::model::Version;
 use crate::plugin::{
     Comparison, Examples, FitReport, Fitted, Gate, Influences, LearnError, Metric, MetricLearner,
     PairCounts, Rewritten, ShrunkenMetric, Task,
@@ -187,11 +186,11 @@ impl MetricLearner for DiagonalLearner {
         &self,
         task: &Task<'_>,
         others: Option<&Examples>,
-        _version: &Version,
+        _report: &FitReport,
         (x, y): (&[f32], &[f32]),
     ) -> Result<Option<Influences>, LearnError> {
         let others = others.cloned().unwrap_or_default();
-        let distance = |left_out: Option<usize>| {
+        let distance = |left_out: Option<usize>| -> Result<f64, LearnError> {
             let weights = weights(task, &others, |i| Some(i) != left_out)?;
             Ok(Diagonal::new(weights).distance(x, y))
         };

@@ -96,13 +96,14 @@ impl Outcome {
 /// use affinis_mahalanobis::gate;
 /// use ndarray::Array2;
 ///
-/// /// A toy learner: the weight of a coordinate is the inverse of how far relevant results are from
-/// /// their queries along it.
+/// /// A toy learner: a coordinate's weight is the inverse of the squared differences of relevant
+/// /// results from their queries along it.
 /// fn weights(examples: &Examples) -> Vec<f64> {
 ///     let mut squares = vec![1e-3; examples.vectors.ncols()];
 ///     for judged in examples.graded.iter().filter(|judged| judged.grade > 0.0) {
-///         let (query, item) = (examples.vectors.row(judged.query), examples.vectors.row(judged.item));
-///         for ((square, x), y) in squares.iter_mut().zip(query).zip(item) {
+///         let (query, item) = (judged.query, judged.item);
+///         let rows = [query, item].map(|row| examples.vectors.row(row));
+///         for ((square, x), y) in squares.iter_mut().zip(rows[0]).zip(rows[1]) {
 ///             *square += f64::from(x - y).powi(2);
 ///         }
 ///     }
@@ -142,8 +143,9 @@ impl Outcome {
 /// ```
 ///
 /// # Errors
-/// Those of `fit`; [`LearnError::Numerical`] when the examples are out of range, or the examples or
-/// the incumbent have another dimension than the task; [`LearnError::Cancelled`] when the task is cancelled.
+/// Those of `fit`; [`LearnError::Numerical`] when the examples are out of range, or the examples
+/// or the incumbent have another dimension than the task; [`LearnError::Cancelled`] when the task is
+/// cancelled.
 pub fn test<D>(
     task: &Task<'_>,
     mut fit: impl FnMut(&Examples) -> Result<D, LearnError>,

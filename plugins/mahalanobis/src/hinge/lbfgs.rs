@@ -13,8 +13,8 @@ const MIN_DESCENT_SHARE: f64 = 1e-4;
 /// Largest number of times that a step is halved before the search ends.
 const MAX_HALVINGS: usize = 20;
 
-/// The point that at most `steps` steps of descent reach from `start`. `f` gives a point's value and
-/// gradient; the value never rises.
+/// The point that at most `steps` steps of descent reach from `start`. `f` gives a point's value
+/// and gradient; the value never rises.
 pub(super) fn minimise(
     mut f: impl FnMut(&Array2<f64>) -> (f64, Array2<f64>),
     start: Array2<f64>,

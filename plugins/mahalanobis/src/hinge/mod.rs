@@ -1,5 +1,5 @@
-//! The hinge loss of triplets, and its minimisation: what belongs with an anchor must be nearer to it,
-//! by a margin, than what does not.
+//! The hinge loss of triplets, and its minimisation: what belongs with an anchor must be nearer to
+//! it, by a margin, than what does not.
 //!
 //! `sum [1 + d(i, j) - d(i, l)]_+` over anchors `i`, near `j` and far `l`, all fixed beforehand
 //! (Weinberger and Saul, *Distance metric learning for large margin nearest neighbor
@@ -35,7 +35,8 @@ pub struct Triplets {
 ///
 /// # Errors
 /// [`LearnError::Cancelled`] once `cancel` returns `true`; [`LearnError::Numerical`] when a triplet
-/// names a row that `vectors` does not have, or `start` has another number of columns than `vectors`.
+/// names a row that `vectors` does not have, or `start` has another number of columns than
+/// `vectors`.
 pub fn refine(
     start: Array2<f64>,
     vectors: &Array2<f64>,

@@ -13,7 +13,7 @@
 mod chunklet;
 mod contributions;
 
-use affinis::{Examples, Influences, LearnError, Task, Version};
+use affinis::{Examples, FitReport, Influences, LearnError, Task};
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::judgements::Judgements;
@@ -28,11 +28,11 @@ use contributions::{Posterior, Side};
 pub(crate) fn influences(
     task: &Task<'_>,
     others: Option<&Examples>,
-    version: &Version,
+    report: &FitReport,
     between: (&[f32], &[f32]),
     priors: &Priors,
 ) -> Result<Option<Influences>, LearnError> {
-    let note = |name: &str| version.notes.get(name).copied();
+    let note = |name: &str| report.notes.get(name).copied();
     let (Some(similar), Some(dissimilar), Some(cap)) = (
         note("prior_similar"),
         note("prior_dissimilar"),
@@ -41,17 +41,17 @@ pub(crate) fn influences(
         return Ok(None);
     };
     let judgements = Judgements::new(task.dim, task.examples)?;
-    let prior = priors.of_task(task, others, &version.notes)?;
+    let prior = priors.of_task(task, others, &report.notes)?;
     let total = scatter::of_all(&judgements);
     let s = total.similar.posterior(&prior.similar, similar);
     let d = total.dissimilar.posterior(&prior.dissimilar, dissimilar);
     let z = difference(between.0, between.1);
-    let gradients = if version.learner == "diagonal" {
-        diagonal_gradients(&s, &d, version.t, cap, &z)?
+    let gradients = if report.learner == "diagonal" {
+        diagonal_gradients(&s, &d, report.t, cap, &z)?
     } else {
         let eigen = GeneralizedEigen::of_scatters(s.view(), d.view())?;
-        let gradient = shape_gradient(&eigen.at(version.t), cap, &z)?;
-        let (similar, dissimilar) = eigen.gradients(s.view(), version.t, gradient.view());
+        let gradient = shape_gradient(&eigen.at(report.t), cap, &z)?;
+        let (similar, dissimilar) = eigen.gradients(s.view(), report.t, gradient.view());
         Gradients {
             similar,
             dissimilar,
@@ -64,7 +64,7 @@ pub(crate) fn influences(
     let mut influences = posterior.influences(&judgements, task.examples);
     if task.examples.graded.len() + task.examples.pairs.len() <= MAX_CORRECTED_JUDGEMENTS {
         let closed_form = ClosedForm {
-            version,
+            report,
             prior: &prior,
             similar_count: similar,
             dissimilar_count: dissimilar,
@@ -73,7 +73,7 @@ pub(crate) fn influences(
         closed_form.correct(&mut influences, task, &z)?;
     }
     // Under a shrunken metric the distance has this share of the closed form's.
-    let share = version.shrinkage.unwrap_or(1.0);
+    let share = report.shrinkage.unwrap_or(1.0);
     influences
         .graded
         .iter_mut()
@@ -90,7 +90,7 @@ const CORRECTED: usize = 5;
 
 /// The closed form by which a version's matrix was made of its judgements.
 struct ClosedForm<'a> {
-    version: &'a Version,
+    report: &'a FitReport,
     prior: &'a Prior,
     /// Numbers of judged pairs that the prior stands for.
     similar_count: f64,
@@ -151,10 +151,10 @@ impl ClosedForm<'_> {
         let d = total
             .dissimilar
             .posterior(&self.prior.dissimilar, self.dissimilar_count);
-        let matrix = if self.version.learner == "diagonal" {
-            Array2::from_diag(&diagonal(&s, &d, self.version.t))
+        let matrix = if self.report.learner == "diagonal" {
+            Array2::from_diag(&diagonal(&s, &d, self.report.t))
         } else {
-            GeneralizedEigen::of_scatters(s.view(), d.view())?.at(self.version.t)
+            GeneralizedEigen::of_scatters(s.view(), d.view())?.at(self.report.t)
         };
         let image = shaped(matrix, self.cap)?.factor.dot(z);
         Ok(image.dot(&image))

@@ -7,11 +7,11 @@
 //! bounds this: `gmml` by `tr(A^-1 D)` in place of `-tr(A D)`, `contrastive` and `hinge` by losses
 //! that let go of pairs that are right.
 //!
-//! The metric that it gives is that rank-one metric up to the cap on the condition number: `A = c (d
-//! v v' + e I)`, with the least `e` for which the condition number is at most the cap, and `c` for
-//! the trace `d`. Without the cap it would be no metric at all. It is given for study, so the gate
-//! refuses it whatever the held-out judgements say, no shrunken metric is offered beside it, and it
-//! is never a low-rank update of another metric: only a refit with `force` promotes it.
+//! The metric that it gives is that rank-one metric up to the cap on the condition number: `A = c
+//! (d v v' + e I)`, with the least `e` for which the condition number is at most the cap, and `c`
+//! for the trace `d`. Without the cap it would be no metric at all. It is given for study, so the
+//! gate refuses it whatever the held-out judgements say, no shrunken metric is offered beside it,
+//! and it is never a low-rank update of another metric: only a refit with `force` promotes it.
 
 use std::collections::BTreeMap;
 
