@@ -1,4 +1,4 @@
-"""What run.py measured, as tables and pictures (SVG, drawn here) in docs/benchmarks.md and bench-results/peers.json."""
+"""Writes the measurements of run.py to bench-results/peers.json, and as tables and SVG pictures to docs/benchmarks.md."""
 
 import json
 import math
@@ -14,7 +14,7 @@ def load(root):
 
 
 def at_recall(curve, recall):
-    """The rate at a recall, on the line between the two points around it; None where it is not reached."""
+    """The rate at a recall, interpolated between the two points around it; None if the recall is not reached."""
     points = sorted(curve, key=lambda p: p["recall"])
     for a, b in zip(points, points[1:]):
         if a["recall"] <= recall <= b["recall"] and a["recall"] < b["recall"]:
@@ -75,7 +75,7 @@ def section(data, pictures):
     name, results = data["set"], {r["name"]: r for r in data["results"]}
     ours, reference = results["affinis"], results["hnswlib"]
     series = [(n, r["curve"]) for n, r in results.items() if n != "scan (faiss flat)"]
-    learned = ours.get("learned_relinked")
+    learned = ours.get("learned_optimized")
     if learned:
         series.insert(1, ("affinis, learned", learned))
     pictures[f"{name}.svg"] = picture(f"{name}: {data['items']:,} x {data['dim']}", series)
@@ -88,7 +88,7 @@ def section(data, pictures):
             table(["", "q/s at recall .90", ".95", ".99", ".95 against hnswlib", "build, CPU s", "against hnswlib", "memory once built, MiB"], rows), ""]
     default = ours["default"][0]
     facts = [["recall and rate with no setting at all", f"{default['recall']:.3f}, {rate(default['qps'])} q/s"],
-             ["durable adds of 1,000, the background linking meanwhile", f"{ours['add_items_per_s']:,.0f} items/s"],
+             ["durable adds of 1,000, graphs built in the background meanwhile", f"{ours['add_items_per_s']:,.0f} items/s"],
              ["opened to the first answer", f"{ours['open_ms']:.0f} ms"],
              ["on disk / raw f32", f"{ours['disk_mib']:.0f} MiB / {data['items'] * data['dim'] * 4 / 2**20:.0f} MiB"],
              ["memory of a process that opens it and answers 1,000 queries: its own / of mapped files",
@@ -96,13 +96,13 @@ def section(data, pictures):
     if learned:
         plain, after = at_recall(ours["curve"], 0.95), at_recall(learned, 0.95)
         facts += [[f"a learned metric (condition {data['condition']:.0f}) promoted: to its first answer", f"{ours['first_answer_ms']:.0f} ms"],
-                  ["q/s at .95 under it, on the old graph / relinked / Euclidean",
+                  ["q/s at .95 under it, on the old graph / optimized / Euclidean",
                    f"{rate(at_recall(ours['learned_old_graph'], 0.95))} / {rate(after)} / {rate(plain)}"],
                   ["recall under it with no setting", f"{ours['learned_default'][0]['recall']:.3f}"],
-                  ["relinking, CPU s", f"{ours['relink_cpu']:.1f}"]]
+                  ["`optimize`, CPU s", f"{ours['optimize_cpu']:.1f}"]]
     text += [table(["affinis on this set", ""], facts), ""]
     if "churn" in ours:
-        head = ["step, under the learned metric", "recall@10 by default", "distances a query", "items", "deleted places", "segments"]
+        head = ["step, under the learned metric", "recall@10 by default", "distances a query", "items", "deleted slots", "segments"]
         rows = [[s["step"], f"{s['recall']:.3f}", s["visited"], f"{s['items']:,}", f"{s['deleted']:,}", s["segments"]] for s in ours["churn"]]
         text += [table(head, rows), ""]
     return "\n".join(text)

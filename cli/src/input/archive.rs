@@ -1,12 +1,11 @@
-//! Reader of an exported collection: JSON lines after a header. `commands::transfer` writes them and
-//! describes the lines.
+//! Reader of an exported collection: JSON lines after a header. `commands::transfer` writes them
+//! and describes the lines.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use affinis::{
-    CollectionInfo, History, Item, JudgementId, StoredJudgement, StoredVersion, Version,
-    VersionId,
+    CollectionInfo, History, Item, JudgementId, StoredJudgement, StoredVersion, Version, VersionId,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;

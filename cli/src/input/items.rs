@@ -137,7 +137,10 @@ mod tests {
         refused("{\"vector\": [1, NaN]}", "line 1");
         refused("{\"vector\": [1, 1e999]}", "number out of range");
         refused("{\"vector\": [1, 1e39]}", "too large for a 32-bit float");
-        refused("{\"text\": \"x\", \"meta\": 3}", "its metadata is not a JSON object");
+        refused(
+            "{\"text\": \"x\", \"meta\": 3}",
+            "its metadata is not a JSON object",
+        );
         refused("{\"text\": \"x\"} {}", "trailing characters");
     }
 
