@@ -1,5 +1,5 @@
-//! What a store costs that is only there: opening it, and memory while it is idle and while it
-//! answers, against the number of items. Each figure comes from a process of its own.
+//! Measures the time to open a store, and its memory when idle and after searches, by the number of
+//! items. Every opening is measured in a process of its own.
 //!
 //! `cargo bench --workspace --bench costs -- [ITEMSxDIM ...]` (1000x100, 10000x100, 100000x100 and
 //! 100000x384 by default), on Linux.
@@ -12,8 +12,11 @@ use std::time::Instant;
 use affinis::{Durability, Item, Store};
 use serde_json::json;
 
+/// Numbers of items and of dimensions.
 const SIZES: [(usize, usize); 4] = [(1_000, 100), (10_000, 100), (100_000, 100), (100_000, 384)];
+/// Number of searches before the memory of a busy store is measured.
 const QUERIES: usize = 1_000;
+/// Environment variable with the store that a child process opens.
 const CHILD: &str = "AFFINIS_COSTS_OF";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -39,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let home = tempfile::tempdir()?;
         let path = home.path().join("store");
         fill(&path, items, dim)?;
-        // The first opening makes sled read its log.
+        // The first opening is not measured: it lets sled read its log.
         let mut runs = Vec::new();
         for run in 0..6 {
             let output = Command::new(std::env::current_exe()?)
@@ -96,7 +99,7 @@ fn fill(path: &Path, items: usize, dim: usize) -> affinis::Result<()> {
     store.flush()
 }
 
-/// Opens a store as a program would, and prints what that cost.
+/// Opens a store and searches it, and prints disk usage (MiB), times (ms) and memory (MiB).
 fn opened(path: &Path) -> Result<(), Box<dyn Error>> {
     let before = memory("RssAnon")?;
     let start = Instant::now();
@@ -121,7 +124,7 @@ fn opened(path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// MiB of a kind that this process has in memory.
+/// Memory of this process of a kind of `/proc/self/status`, in MiB.
 fn memory(kind: &str) -> Result<f64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status

@@ -1,8 +1,8 @@
-//! Our own figures, for regressions: search, add, refit, encode. `benches/run.sh` runs them and
-//! prints a table.
+//! Benchmarks of searching, adding, refitting and encoding, to find regressions. `benches/run.sh`
+//! runs them and prints a table.
 //!
-//! 6,000 points in 384 dimensions: the `MiniLM` vectors of `wordnet-6000` where `../shared/data` is
-//! there, else clustered synthetic points, which the first line says.
+//! The data are 6,000 points of 384 dimensions: the `MiniLM` vectors of `wordnet-6000` if
+//! `../shared/data` exists, else synthetic clusters. The first line of the output says which.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -28,41 +28,50 @@ fn data(path: &str) -> PathBuf {
     root.join(path)
 }
 
-/// Points with a label each, and where they come from.
+/// Points with their labels in `meta.label`, and a description of their origin.
 static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
     let vectors = std::fs::read(data("text/wordnet-6000.minilm384.f16.npy"));
     let labels = std::fs::read_to_string(data("text/wordnet-6000.tsv"));
-    if let (Ok(bytes), Ok(labels)) = (vectors, labels) {
-        let numbers = &bytes[bytes.len() - labels.lines().count() * DIM * 2..];
-        let items = numbers
-            .chunks_exact(DIM * 2)
-            .zip(labels.lines())
-            .enumerate()
-            .map(|(i, (row, line))| {
-                let row: Vec<f32> = row
-                    .chunks_exact(2)
-                    .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
-                    .collect();
-                Item::vector(i.to_string(), row)
-                    .with_meta(json!({"label": line.split('\t').next()}))
-            });
-        return (items.collect(), "MiniLM vectors of wordnet-6000");
+    match (vectors, labels) {
+        (Ok(bytes), Ok(labels)) => (wordnet(&bytes, &labels), "MiniLM vectors of wordnet-6000"),
+        _ => (clusters(), "synthetic clusters"),
     }
+});
+
+/// Items of an npy file of `f16` vectors, and of lines that begin with a label.
+fn wordnet(bytes: &[u8], labels: &str) -> Vec<Item> {
+    let numbers = &bytes[bytes.len() - labels.lines().count() * DIM * 2..];
+    let rows = numbers.chunks_exact(DIM * 2).zip(labels.lines());
+    rows.enumerate()
+        .map(|(i, (row, line))| {
+            let row: Vec<f32> = row
+                .chunks_exact(2)
+                .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect();
+            Item::vector(i.to_string(), row).with_meta(json!({"label": line.split('\t').next()}))
+        })
+        .collect()
+}
+
+/// 6,000 items around 40 random centres.
+fn clusters() -> Vec<Item> {
     let mut random = fastrand::Rng::with_seed(1);
     let mut point = move || -> Vec<f32> { (0..DIM).map(|_| random.f32() - 0.5).collect() };
     let centres: Vec<Vec<f32>> = (0..40).map(|_| point()).collect();
-    let items = (0..6_000).map(|i| {
-        let vector: Vec<f32> = point()
-            .iter()
-            .zip(&centres[i % 40])
-            .map(|(x, c)| x + c)
-            .collect();
-        Item::vector(i.to_string(), vector).with_meta(json!({"label": i % 40}))
-    });
-    (items.collect(), "synthetic clusters")
-});
+    (0..6_000)
+        .map(|i| {
+            let vector: Vec<f32> = point()
+                .iter()
+                .zip(&centres[i % 40])
+                .map(|(x, c)| x + c)
+                .collect();
+            Item::vector(i.to_string(), vector).with_meta(json!({"label": i % 40}))
+        })
+        .collect()
+}
 
-/// A collection of all points, linked, with 1,000 judgements and a learned metric as version 1.
+/// A collection of all points, with built graphs, 1,000 judgements, and a learned metric as version
+/// 1.
 static LEARNED: LazyLock<Collection> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a temporary directory").keep();
     let store = Store::builder()
@@ -119,7 +128,7 @@ fn search_learned(bencher: Bencher<'_, '_>) {
     search(bencher, MetricChoice::Version(VersionId(1)));
 }
 
-/// Durable batches, linking in the background not included.
+/// Durable batches; building graphs in the background is not included.
 #[divan::bench(sample_count = 5, sample_size = 1, args = [1, 100, 1000])]
 fn add(bencher: Bencher<'_, '_>, batch: usize) {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -141,14 +150,14 @@ fn add(bencher: Bencher<'_, '_>, batch: usize) {
     });
 }
 
-/// The closed form, its selection and the gate, from 1,000 judgements.
+/// A refit of 1,000 judgements: the closed form, the choice of its settings, and the gate.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn refit(bencher: Bencher<'_, '_>) {
     let points = &*LEARNED;
     bencher.bench_local(|| points.refit().dry_run(true).run().expect("a report"));
 }
 
-/// The shipped model on the text of WordNet glosses.
+/// The built-in model on 6,000 glosses of WordNet.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn encode(bencher: Bencher<'_, '_>) {
     let texts: Vec<&str> = include_str!("../cli/data/wordnet-6000.tsv")
@@ -161,8 +170,8 @@ fn encode(bencher: Bencher<'_, '_>) {
         .bench_local(|| encoder.encode(&texts).expect("vectors"));
 }
 
-/// all-MiniLM-L6-v2 on the same texts, 1,000 of them; needs `tools/get-minilm.sh`, and ONNX Runtime
-/// `ORT_DYLIB_PATH`.
+/// all-MiniLM-L6-v2 on 1,000 of these glosses. Needs the model of `tools/get-minilm.sh`, and
+/// `ORT_DYLIB_PATH` for ONNX Runtime.
 #[divan::bench(sample_count = 3, sample_size = 1, args = ["tract", "onnxruntime"])]
 fn encode_minilm(bencher: Bencher<'_, '_>, backend: &str) {
     let encoder = match backend {

@@ -1,8 +1,8 @@
-//! A loop of searching, judging and refitting, and its effect on answers that nobody judged.
+//! A loop of searching, judging and refitting, and its effect on queries that nobody judged.
 //!
-//! Items are points whose first two coordinates tell their kind; the other coordinates are larger
-//! noise, so the Euclidean distance answers badly. Judgements of shown answers teach the
-//! collection which coordinates count.
+//! The first two coordinates of an item depend on its kind; the other coordinates are noise of a
+//! larger scale, so that Euclidean distances say little about kinds. From judgements of answers the
+//! collection learns which coordinates matter.
 //!
 //! `cargo run --release --example feedback_loop`
 
@@ -12,7 +12,7 @@ use affinis_mahalanobis::Mahalanobis;
 const DIM: usize = 12;
 const KINDS: usize = 6;
 
-/// Random numbers between -1 and 1 from a seed.
+/// A random number between -1 and 1; advances the seed.
 fn noise(seed: &mut u64) -> f32 {
     *seed = seed
         .wrapping_mul(6_364_136_223_846_793_005)
@@ -22,6 +22,11 @@ fn noise(seed: &mut u64) -> f32 {
 
 fn kind(id: &str) -> usize {
     id.parse::<usize>().unwrap_or(0) % KINDS
+}
+
+/// 1 for two items of the same kind, else -1.
+fn grade(query: &str, id: &str) -> f32 {
+    if kind(id) == kind(query) { 1.0 } else { -1.0 }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -63,12 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for query in (0..40).map(|q| (round * 40 + q).to_string()) {
             let hits = points.search(Query::like(&query)).k(10).run()?;
             points.judge_all(hits.iter().map(|hit| {
-                let grade = if kind(&hit.id) == kind(&query) {
-                    1.0
-                } else {
-                    -1.0
-                };
-                Judgement::graded(Query::like(&query), &hit.id, grade)
+                Judgement::graded(Query::like(&query), &hit.id, grade(&query, &hit.id))
             }))?;
         }
         let report = points.refit().run()?;
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("Euclidean {before:.3}, learned {after:.3}");
     assert!(
         after > before,
-        "judgements of shown answers should help answers that were not judged"
+        "judgements should improve answers to queries that nobody judged"
     );
     Ok(())
 }

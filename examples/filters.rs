@@ -1,4 +1,4 @@
-//! Searches filtered by metadata.
+//! Searches that are filtered by metadata.
 //!
 //! `cargo run --example filters`
 

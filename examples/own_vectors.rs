@@ -1,5 +1,4 @@
-//! Vectors from your own model, as rows of an `ndarray` matrix, with answers checked against a
-//! scan.
+//! Vectors of your own, as rows of an `ndarray` matrix, with answers compared with those of a scan.
 //!
 //! `cargo run --example own_vectors`
 
@@ -15,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .distance(Distance::Cosine)
         .create()?;
 
-    // Points on a spiral around the sphere.
+    // Points on a spiral on the unit sphere.
     let matrix = Array2::from_shape_fn((1_000, 3), |(i, axis)| {
         let t = i as f32 / 1_000.0;
         let (angle, z) = (t * 60.0, 2.0 * t - 1.0);
@@ -38,19 +37,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             hit.rank, hit.id, hit.score
         );
     }
-    assert_eq!(hits[0].id, "500", "a point is nearest to itself");
+    assert_eq!(
+        hits[0].id, "500",
+        "the nearest point to a point is the point itself"
+    );
 
-    // The same answer by a scan: all cosines, largest first.
+    // The answer of a scan: the points with the largest cosines.
     let cosines = matrix.dot(&query);
     let mut order: Vec<usize> = (0..matrix.len_of(Axis(0))).collect();
     order.sort_by(|a, b| cosines[*b].total_cmp(&cosines[*a]));
-    let by_hand: Vec<String> = order[..5].iter().map(ToString::to_string).collect();
+    let scanned: Vec<String> = order[..5].iter().map(ToString::to_string).collect();
     assert!(
-        hits.iter().all(|hit| by_hand.contains(&hit.id)),
-        "{hits:?} against {by_hand:?}"
+        hits.iter().all(|hit| scanned.contains(&hit.id)),
+        "{hits:?} against {scanned:?}"
     );
 
-    let alike = points.search(Query::like("10")).k(2).run()?;
-    println!("like point 10: {} and {}", alike[0].id, alike[1].id);
+    let near = points.search(Query::like("10")).k(2).run()?;
+    println!("nearest to point 10: {} and {}", near[0].id, near[1].id);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The shortest use: store texts, search, judge, refit.
+//! A first program: stores texts, searches, judges answers, and refits the metric.
 //!
 //! `cargo run --example quick_start`
 

@@ -1,8 +1,8 @@
-//! Two users with different notions of similar, on one collection and one graph.
+//! Metrics of two users with different notions of similarity, on one collection with one graph.
 //!
-//! Each item has a colour (coordinates 0 and 1) and a shape (coordinates 2 and 3). One user judges
-//! by colour, the other by shape; each gets a metric of their own, and everybody else keeps the
-//! shared one.
+//! Coordinates 0 and 1 of an item are its colour, coordinates 2 and 3 its shape. One user judges by
+//! colour, the other by shape. Each gets a metric of their own; all other users keep the shared
+//! one.
 //!
 //! `cargo run --release --example several_users`
 
@@ -11,6 +11,7 @@ use affinis_mahalanobis::Mahalanobis;
 
 const KINDS: usize = 5;
 
+/// A random number between -1 and 1; advances the seed.
 fn noise(seed: &mut u64) -> f32 {
     *seed = seed
         .wrapping_mul(6_364_136_223_846_793_005)
@@ -70,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
 
-    // The share of ten answers that agree with the user's notion, over queries nobody judged.
+    // The share of ten answers that agree with the user's notion, over queries that nobody judged.
     for (user, notion) in users {
         let share = |asking: Option<&str>| -> affinis::Result<f64> {
             let mut right = 0;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use affinis::plugin::conformance::{Check, NonConformance, check_encoding, check_metric};
 use affinis::{
     Collection, Comparison, Error, Examples, Fitted, Forget, Influences, LearnError, Metric,
-    MetricChoice, MetricLearner, Query, Rewritten, Store, Task, Version, VersionId,
+    MetricChoice, MetricLearner, Query, Rewritten, Store, Task, VersionId,
 };
 use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::kinds::{judge_answers, kinds};
@@ -189,11 +189,11 @@ impl MetricLearner for Faulty {
         &self,
         task: &Task<'_>,
         others: Option<&Examples>,
-        version: &Version,
+        report: &FitReport,
         between: (&[f32], &[f32]),
     ) -> Result<Option<Influences>, LearnError> {
         self.enter("influences");
-        self.plugin.influences(task, others, version, between)
+        self.plugin.influences(task, others, report, between)
     }
 }
 

@@ -1,10 +1,9 @@
-//! The Rust side of `benches/peers/run.py`: affinis through its public interface, and `hnsw_rs`, on
-//! given vectors.
+//! The Rust part of `benches/peers/run.py`: measures affinis and `hnsw_rs` on given vectors.
 //!
-//! `peers CONFIG.json` reads what to do from a file that `run.py` writes and prints one JSON
-//! document. Vectors are files of little-endian `f32`, row after row; ids of the true neighbours
-//! are little-endian `u32`. Searches run on one thread; their rate is per second of that thread's
-//! CPU time, so that what else the machine does counts little.
+//! `peers CONFIG.json` reads a task that `run.py` writes, and prints one JSON document. Vectors are
+//! files of little-endian `f32`, row after row; ids of the true neighbours are little-endian `u32`.
+//! Searches run on one thread, and their rate is per second of its CPU time, so that other load on
+//! the machine matters little.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -26,10 +25,10 @@ struct Config {
     truth: PathBuf,
     k: usize,
     widths: Vec<usize>,
-    /// A metric's matrix (`f64`, row after row) and the true neighbours under it.
+    /// Matrix of a metric, `f64`, row after row; `truth_learned` are the true neighbours under it.
     matrix: Option<PathBuf>,
     truth_learned: Option<PathBuf>,
-    /// For `learn`: a label an item, `u32`.
+    /// For `learn`: the label of each item, `u32`.
     labels: Option<PathBuf>,
     /// Whether a fifth of the items is deleted and added again at the end.
     churn: bool,
@@ -104,7 +103,7 @@ fn floats(path: &Path) -> Result<Vec<f32>, Failure> {
         .collect())
 }
 
-fn words(path: &Path) -> Result<Vec<u32>, Failure> {
+fn integers(path: &Path) -> Result<Vec<u32>, Failure> {
     let bytes = std::fs::read(path)?;
     Ok(bytes
         .as_chunks::<4>()
@@ -139,7 +138,7 @@ fn process_cpu() -> f64 {
     (fields.get(10).unwrap_or(&0.0) + fields.get(11).unwrap_or(&0.0)) / 100.0
 }
 
-/// CPU seconds of this thread so far, as of the kernel's last tick: up to 4 ms ago.
+/// CPU seconds of this thread so far, up to the last tick of the kernel, at most 4 ms ago.
 fn thread_cpu() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split_whitespace()
@@ -149,10 +148,11 @@ fn thread_cpu() -> f64 {
         / 1e9
 }
 
-/// CPU seconds that a rate is measured over.
-const LEAST_SECONDS: f64 = 0.25;
+/// Shortest measurement of a rate, in CPU seconds.
+const MIN_SECONDS: f64 = 0.25;
 
-/// Recall and rate at each width; `find` gives the ids found.
+/// Recall, and queries per second, at each beam width; `find` returns ids and the number of
+/// distances computed.
 fn curve(
     config: &Config,
     widths: &[usize],
@@ -176,8 +176,8 @@ fn curve(
         let mut best = f64::INFINITY;
         for _ in 0..3 {
             let (start, mut rounds) = (thread_cpu(), 0);
-            // As often as it takes for the clock's ticks to count little.
-            while rounds == 0 || thread_cpu() - start < LEAST_SECONDS {
+            // Repeated until the resolution of the clock matters little.
+            while rounds == 0 || thread_cpu() - start < MIN_SECONDS {
                 for query in queries.chunks_exact(config.dim) {
                     find(query, width)?;
                 }
@@ -235,7 +235,7 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     collection.settle()?;
     let (build_wall, build_cpu) = (start.elapsed().as_secs_f64(), process_cpu() - cpu);
     let memory = status("VmRSS:") - before;
-    let truth = words(&config.truth)?;
+    let truth = integers(&config.truth)?;
     let euclid = curve(
         config,
         &config.widths,
@@ -265,7 +265,7 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
             .collect();
         let matrix = ndarray::Array2::from_shape_vec((dim, dim), numbers)?;
         let version = collection.import_metric(matrix.view())?;
-        let truth = words(truth)?;
+        let truth = integers(truth)?;
         let start = Instant::now();
         collection.promote(version)?;
         collection.search(&queries[..dim]).run()?;
@@ -292,7 +292,7 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
         document["churn"] = churn(config, base, queries, &collection)?;
     }
     drop((collection, store));
-    // What opening costs is seen in a process that did nothing before.
+    // Opening is measured in a fresh process.
     let task = dir.path().with_extension("open.json");
     std::fs::write(
         &task,
@@ -313,7 +313,7 @@ fn ours(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     Ok(document)
 }
 
-/// Opens a store, answers all queries, and says what that took.
+/// Time to open a store and answer a query, and memory after all queries, as JSON.
 fn reopened(store: &Path, queries: &[f32], dim: usize) -> Result<Value, Failure> {
     let (own, files) = (status("RssAnon:"), status("RssFile:"));
     let start = Instant::now();
@@ -333,14 +333,14 @@ fn reopened(store: &Path, queries: &[f32], dim: usize) -> Result<Value, Failure>
     )
 }
 
-/// A metric from 2,000 judgements of answers to 100 items as queries, right where the labels agree.
-/// Writes its matrix.
+/// Learns a metric from 2,000 judgements of the answers to 100 items as queries, by whether the
+/// labels agree, and writes its matrix.
 fn learn(config: &Config, base: &[f32]) -> Result<Value, Failure> {
     const ITEMS: usize = 20_000;
     let (Some(labels), Some(matrix)) = (&config.labels, &config.matrix) else {
-        return Err("labels and matrix".into());
+        return Err("`learn` needs labels and matrix".into());
     };
-    let labels = words(labels)?;
+    let labels = integers(labels)?;
     let dir = tempfile::tempdir()?;
     let store = Store::builder()
         .plugin(Mahalanobis::default())
@@ -375,8 +375,8 @@ fn learn(config: &Config, base: &[f32]) -> Result<Value, Failure> {
     )
 }
 
-/// A fifth of the items deleted, then added again, then optimized: recall at each step against a
-/// scan.
+/// Recall against a scan after building, after a fifth of the items is deleted, after it is added
+/// again, and after `optimize`.
 fn churn(
     config: &Config,
     base: &[f32],
@@ -438,11 +438,11 @@ fn peer(config: &Config, base: &[f32], queries: &[f32]) -> Result<Value, Failure
     let numbered: Vec<(&Vec<f32>, usize)> = rows.iter().zip(0..).collect();
     graph.parallel_insert(&numbered);
     let build_cpu = process_cpu() - cpu;
-    // It keeps copies of its own.
+    // The graph holds its own copies.
     drop(numbered);
     drop(rows);
     let memory = status("VmRSS:") - before;
-    let truth = words(&config.truth)?;
+    let truth = integers(&config.truth)?;
     let found = curve(config, &config.widths, queries, &truth, |query, width| {
         let found = graph.search(query, config.k, width.max(config.k));
         Ok((found.iter().map(|n| n.d_id as u32).collect(), 0))

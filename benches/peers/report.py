@@ -1,4 +1,4 @@
-"""What run.py measured, as tables and pictures (SVG, drawn here) in docs/benchmarks.md and bench-results/peers.json."""
+"""Writes the measurements of run.py to bench-results/peers.json, and as tables and SVG pictures to docs/benchmarks.md."""
 
 import json
 import math
@@ -14,7 +14,7 @@ def load(root):
 
 
 def at_recall(curve, recall):
-    """The rate at a recall, on the line between the two points around it; None where it is not reached."""
+    """The rate at a recall, interpolated between the two points around it; None if the recall is not reached."""
     points = sorted(curve, key=lambda p: p["recall"])
     for a, b in zip(points, points[1:]):
         if a["recall"] <= recall <= b["recall"] and a["recall"] < b["recall"]:

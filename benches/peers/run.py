@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""affinis beside hnswlib, faiss, usearch, hnsw_rs and a scan, on the same vectors in one run.
+"""Compares affinis with hnswlib, faiss, usearch, hnsw_rs and a scan, on the same vectors in one run.
 
     benches/peers/run.sh [SET ...]        see SETS below; default: all that are not marked slow
 
-Rates are queries per second of CPU time of one searching thread, so that what else the machine does counts little;
+Rates are queries per second of CPU time of one searching thread, so that other load on the machine matters little;
 builds are CPU seconds of all threads. Every peer gets HNSW with M 16, efConstruction 200. Prints tables, writes
 bench-results/peers.json and the pictures and tables of docs/benchmarks.md.
 """
@@ -40,7 +40,7 @@ GROWTH = [10_000, 30_000, 100_000, 300_000, 1_000_000]
 
 
 def driver(task):
-    """Runs the Rust side and reads what it prints."""
+    """Runs the Rust part on a task and returns the JSON that it prints."""
     path = WORK / "task.json"
     path.write_text(json.dumps(task, default=str))
     out = subprocess.run([os.environ["AFFINIS_PEERS"], str(path)], check=True, capture_output=True, text=True)
@@ -53,10 +53,10 @@ def normalise(x):
 
 
 def load(source):
-    """Vectors, and labels that a simulated user judges by."""
+    """Vectors, and the labels by which a simulated user judges."""
     if source == "glove":
         x = normalise(np.load(DATA / "ann/wink_glove_341k_x100.f16.npy").astype(np.float32))
-        # Nobody labelled words: this user cares about 20 directions, and sees 100 groups there.
+        # The words have no labels: this user groups them into 100 clusters of a random 20-dimensional projection.
         rng = np.random.default_rng(1)
         seen = x @ rng.normal(size=(x.shape[1], 20)).astype(np.float32)
         centres = seen[rng.choice(len(x), 100, replace=False)]
@@ -86,7 +86,7 @@ def number(labels):
 
 
 def hold_out(x, labels, rows):
-    """Queries are rows that are not in the base, drawn like it."""
+    """Splits off random rows as queries, which are not in the base."""
     order = np.random.default_rng(7).permutation(len(x))
     queries, base = order[:QUERIES], np.sort(order[QUERIES:QUERIES + rows])
     return x[base], labels[base], x[queries]
@@ -97,7 +97,7 @@ def nearest(base, queries):
 
 
 def measured(widths, queries, truth, search):
-    """Recall and rate; the best of three rounds."""
+    """Recall, and rate as the best of three rounds."""
     points = []
     for ef in widths:
         best = float("inf")
@@ -111,7 +111,7 @@ def measured(widths, queries, truth, search):
 
 
 def resident():
-    # What the allocator keeps of what is freed would count for the next peer.
+    # Freed memory that the allocator keeps would be counted for the next peer.
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# affinis beside its peers: makes a Python environment under target/, builds the Rust side, measures, prints tables and
-# writes docs/benchmarks.md with its pictures. Needs python3 with venv, and ../shared/data (or AFFINIS_DATA).
+# Compares affinis with its peers: makes a Python environment under target/, builds the Rust part, measures, prints tables
+# and writes docs/benchmarks.md with its pictures. Needs python3 with venv, and ../shared/data (or AFFINIS_DATA).
 #
 #   benches/peers/run.sh [glove-100k] [glove-340k] [text-180k] [minilm-12k] [growth]
 set -euo pipefail

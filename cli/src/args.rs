@@ -1,4 +1,4 @@
-//! The arguments: what every command understands, and the list of commands.
+//! The arguments of the program: the options of every command, and the list of commands.
 
 use std::path::PathBuf;
 
@@ -20,29 +20,29 @@ const STYLES: Styles = Styles::styled()
 
 const EXAMPLES: &str = "\
 Examples:
-  affinis demo                                      the whole idea on real text, in under a minute
+  affinis demo                                      store, search, judge and refit on real text, in under a minute
   affinis create notes                              a collection with the built-in text encoder
   affinis add notes notes.jsonl                     {\"id\": \"a1\", \"text\": \"how to prune apple trees\"}
   affinis search notes \"fruit tree care\"
   affinis judge notes judgements.jsonl              {\"query\": \"fruit trees\", \"item\": \"a1\", \"relevant\": true}
-  affinis refit notes                               learn the metric, promoted if held-out judgements say that it helps
-  affinis evaluate notes queries.jsonl              Euclidean against learned, with intervals
+  affinis refit notes                               learn a metric, and promote it if it helps on held-out judgements
+  affinis evaluate notes queries.jsonl              measures under Euclidean and the learned metric
 
 Exit status: 0 done, 1 the operation failed and nothing was half-done, 2 the arguments were wrong.";
 
-/// The heading of what every command understands.
-const EVERYWHERE: &str = "With every command";
+/// Heading of the options of every command.
+const EVERYWHERE: &str = "Options of every command";
 
 /// An embedded vector store that learns what "similar" means from feedback.
 #[derive(Debug, Parser)]
 #[command(name = "affinis", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 120)]
 #[command(arg_required_else_help = true, subcommand_required = true)]
 pub struct Cli {
-    /// The store's directory
+    /// Directory of the store
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", env = "AFFINIS_STORE", default_value = "affinis.store")]
     pub(crate) store: PathBuf,
 
-    /// Print JSON, one document a line, and nothing else on standard output
+    /// Print only JSON on standard output, one document a line
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
 
@@ -50,52 +50,52 @@ pub struct Cli {
     pub(crate) command: Command,
 }
 
-/// One command each.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the main job on real text: encode, search, judge, refit, search better
+    /// Show on real text how judgements improve search: encode, search, judge, refit, search again
     Demo(demo::Args),
-    /// Make a collection
+    /// Create a collection
     Create(create::Args),
-    /// Add items from a file, replacing those whose ids exist
+    /// Add items from a file; an item whose id exists is replaced
     Add(add::Args),
-    /// Print items
+    /// Print items by their ids
     Get(items::GetArgs),
-    /// Delete items
+    /// Delete items by their ids
     Delete(items::DeleteArgs),
-    /// Find the items nearest to a text, to vectors, or to an item
+    /// Find the items nearest to a text, a vector or a stored item
     Search(search::Args),
-    /// Store judgements of answers: what was relevant, what was not
+    /// Store judgements: which items are relevant to a query, or similar to each other
     Judge(judge::Args),
-    /// Learn the metric from the judgements, and promote it if it helps
+    /// Learn a metric from the judgements, and promote it if it helps
     Refit(refit::Args),
-    /// List the versions of the metric, promote one, go back, compare, export, import
+    /// List, promote, roll back, compare, export and import versions of the metric
     Metrics(metrics::Args),
-    /// Say why an item is at its rank: the metric's directions, and the judgements behind it
+    /// Explain an item's rank by the directions of the metric and by judgements
     Explain(explain::Args),
-    /// Measure answers against known relevant items, Euclidean beside learned
+    /// Measure answers to queries with known relevant items, under Euclidean and another metric
     Evaluate(evaluate::Args),
-    /// Build everything into one graph now, under the active metric
+    /// Build one graph of all items now, under the active metric
     #[command(alias = "relink")]
     Optimize(optimize::Args),
-    /// Show a collection's size and state
+    /// Show the size and the index of a collection
     Stats(overview::StatsArgs),
     /// List the collections
     Collections(overview::CollectionsArgs),
-    /// Read everything that is stored and check it
+    /// Read and check everything that is stored; repair it with --repair
     Verify(overview::VerifyArgs),
-    /// Write the whole store to a directory, as it is at one moment
+    /// Copy the whole store, as it is at one moment, to a directory
     Backup(backup::BackupArgs),
-    /// Put a backup in the store's place, once it is verified
+    /// Verify a backup and replace the store by it
     Restore(backup::RestoreArgs),
-    /// Write the store anew, without what was overwritten, removed and forgotten
+    /// Rewrite the store without replaced, deleted and forgotten data
     Compact(backup::CompactArgs),
-    /// Write a collection, with judgements and metrics, to a file
+    /// Write a collection with its judgements and metrics to a file
     Export(transfer::ExportArgs),
-    /// Make a collection of an exported file
+    /// Create a collection from an exported file
     Import(transfer::ImportArgs),
-    /// Remove judgements for good, and refit without them
+    /// Remove judgements permanently, and refit without them
     Forget(forget::Args),
-    /// Get text encoders
+    /// Download text encoders
     Model(model::Args),
 }

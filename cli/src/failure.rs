@@ -1,22 +1,22 @@
-//! How a command fails, and the exit status that says so.
+//! The error of a command, its message and its exit status.
 
 use std::fmt;
 use std::io;
 
 use crate::input::InputError;
 
-/// Why a command failed.
+/// Error of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The arguments were wrong.
     Usage(String),
-    /// The operation failed.
+    /// The operation failed, for the reason given.
     Failed(String),
-    /// The store refused or failed.
+    /// Error of the store.
     Store(affinis::Error),
-    /// An input cannot be used.
+    /// Error of an input.
     Input(InputError),
-    /// What there is to say cannot be printed.
+    /// Standard output cannot be written.
     Output(io::Error),
 }
 
@@ -28,7 +28,8 @@ impl Failure {
         }
     }
 
-    /// Whether the reader of standard output went away, as `head` does: nobody is left to tell.
+    /// Whether the reader of standard output closed it, as `head` does, so that the command ends
+    /// quietly.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -50,7 +51,7 @@ impl fmt::Display for Failure {
             Self::Store(affinis::Error::Damaged { part, reason }) => {
                 write!(
                     f,
-                    "{part} is damaged: {reason}; `verify` shows all of it and `verify --repair` rebuilds what can be rebuilt; the rest must come from a backup"
+                    "{part} is damaged: {reason}; `affinis verify` lists all damage and `affinis verify --repair` rebuilds what can be rebuilt; the rest must come from a backup"
                 )
             }
             Self::Store(affinis::Error::UnknownVersion {
@@ -58,11 +59,11 @@ impl fmt::Display for Failure {
                 version,
             }) => write!(
                 f,
-                "collection {collection:?} has no metric version {version}; `metrics` lists what it has"
+                "collection {collection:?} has no metric version {version}; `affinis metrics` lists its versions"
             ),
             Self::Store(affinis::Error::NoJudgements(of)) => write!(
                 f,
-                "there are no judgements to learn from{of}; give some with `judge` first"
+                "there are no judgements to learn from{of}; store some with `affinis judge` first"
             ),
             Self::Store(error) => error.fmt(f),
             Self::Input(error) => error.fmt(f),
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_lines_advice_names_commands_and_not_methods() {
+    fn messages_name_commands_and_not_methods() {
         let errors = [
             affinis::Error::Damaged {
                 part: "record 1".into(),
@@ -106,7 +107,11 @@ mod tests {
             },
             affinis::Error::NoJudgements(String::new()),
         ];
-        let advice = ["`verify --repair`", "`metrics`", "`judge`"];
+        let advice = [
+            "`affinis verify --repair`",
+            "`affinis metrics`",
+            "`affinis judge`",
+        ];
         for (error, advice) in errors.into_iter().zip(advice) {
             let told = Failure::Store(error).to_string();
             assert!(told.contains(advice) && !told.contains("::"), "{told}");
@@ -114,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_opened_is_said_with_what_to_do() {
+    fn a_missing_permission_is_reported_with_a_remedy() {
         let failure = |kind: io::ErrorKind| {
             Failure::Store(affinis::Error::Io {
                 path: "s/lock".into(),

@@ -1,11 +1,11 @@
-//! The command line of affinis, as a library: the parsers of its inputs, which can be used and
-//! fuzzed alone, and [`run`], which the binary calls.
+//! The command line of affinis as a library: the parsers of its inputs, which can be used and
+//! fuzzed by themselves, and [`run`], which the binary calls.
 //!
-//! Everything the command line does, the crate [`affinis`] does; this crate reads arguments and
-//! files, asks the store, and prints. Where to look: [`input`] for what is read, `commands` for one
-//! file a command, `output` for how things are printed, `demo` for the main job on real text.
+//! This crate reads arguments and files, calls the crate [`affinis`], and prints. [`input`] holds
+//! the parsers, `commands` the commands, `output` the printing, `demo` the demonstration on real
+//! text.
 
-// No panic is to be reached from input or from what is on disk.
+// No panic may be reachable from input or from data on disk.
 #![cfg_attr(
     not(any(test, fuzzing)),
     warn(
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use output::Out;
 
-/// Runs a command and gives the exit status: 0 done, 1 the operation failed, 2 the arguments were
+/// Runs a command and returns the exit status: 0 done, 1 the operation failed, 2 the arguments were
 /// wrong.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = Out::new(cli.json);
@@ -38,7 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // What was printed before the failure stays in its place before the message.
+            // Output that came before the failure stays before its message.
             let _ = out.flush();
             output::error(&failure);
             ExitCode::from(failure.status())

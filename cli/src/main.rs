@@ -1,4 +1,4 @@
-//! The binary `affinis`.
+//! The program `affinis`, a vector store on the command line.
 
 use std::process::ExitCode;
 

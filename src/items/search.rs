@@ -6,7 +6,7 @@ use super::read::parse_meta;
 use super::{Items, Matching};
 use crate::index::{self, Found, SearchParams};
 use crate::model::error::{Error, Result};
-use crate::model::{Execution, Hit, Hits, Query, Versioned};
+use crate::model::{Execution, Hit, Hits, Query, Versioned, check_text};
 
 /// The parameters of a search besides its vector and its metric.
 #[derive(Clone, Copy)]
@@ -108,6 +108,9 @@ impl Items {
 
     /// The vectors of texts in the form that the index takes.
     pub(crate) fn encode_queries(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        for text in texts {
+            check_text(text).map_err(|error| Error::InvalidQuery(error.to_string()))?;
+        }
         let encoded = self.encode(texts)?;
         let vectors = encoded.vectors.rows().into_iter().map(|row| row.to_vec());
         vectors

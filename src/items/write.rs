@@ -47,7 +47,7 @@ impl Items {
     /// Checks items, and encodes the texts of those without a vector.
     pub(crate) fn prepare(&self, mut items: Vec<Item>) -> Result<Vec<Item>> {
         for (index, item) in items.iter().enumerate() {
-            item.check()
+            item.check_limits()
                 .map_err(|source| invalid_item(index, &item.id, source))?;
         }
         let waiting: Vec<usize> = (0..items.len())
@@ -77,7 +77,6 @@ impl Items {
     /// Checks one item by all that adding it alone requires, except what an encoder will give.
     pub(crate) fn check(&self, item: &Item) -> Result<(), ItemError> {
         item.check()?;
-        item.compact_meta()?;
         match &item.vector {
             Some(vector) => self.stored_form(vector, item.text.is_some()).map(drop),
             None => Ok(()),

@@ -172,6 +172,9 @@ impl Learning {
         &self,
         queries: impl Iterator<Item = &'a Query> + Clone,
     ) -> Result<Vec<Vec<f32>>> {
+        for query in queries.clone() {
+            query.check()?;
+        }
         let texts: Vec<&str> = queries.clone().filter_map(Query::text).collect();
         let encoded = if texts.is_empty() {
             Vec::new()

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use super::VectorRules;
+use crate::model::error::Result;
 use crate::model::names::named;
 use crate::plugin::{Metric, Rewritten};
 use crate::sum::{dot, squared_distance};
@@ -25,6 +27,21 @@ pub enum Distance {
 }
 
 impl Distance {
+    /// Checks that a collection of this distance and of dimension `dim` can hold and search a
+    /// vector.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`](crate::Error::Dimension), [`Error::NotFinite`](crate::Error::NotFinite),
+    /// [`Error::ZeroVector`](crate::Error::ZeroVector), or
+    /// [`Error::VectorTooLong`](crate::Error::VectorTooLong) where distances would overflow.
+    pub fn check_vector(self, vector: &[f32], dim: usize) -> Result<()> {
+        let rules = VectorRules {
+            dim,
+            distance: self,
+        };
+        rules.check(vector, &|| "the vector".to_owned())
+    }
+
     /// The distance as a metric over vectors of `dim` numbers.
     pub(crate) fn metric(self, dim: usize) -> Arc<dyn Metric> {
         match self {

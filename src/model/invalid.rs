@@ -34,6 +34,9 @@ pub enum ItemError {
         /// Length of the text, in bytes of UTF-8.
         bytes: usize,
     },
+    /// A text of white space only, where it has to be encoded.
+    #[error("the text is empty, so there is nothing to encode")]
+    BlankText,
     /// Metadata that is neither an object nor null.
     #[error("its metadata is not a JSON object")]
     MetaNotAnObject,
@@ -66,6 +69,9 @@ pub enum JudgementError {
     /// A grade outside -1 to 1.
     #[error("the grade {0} is outside [-1, 1]")]
     Grade(f32),
+    /// A query by a text of white space only.
+    #[error("the text is empty, so there is nothing to encode")]
+    BlankText,
     /// A query by the item that is judged.
     #[error("the query and the item are the same item {0:?}")]
     OwnAnswer(String),

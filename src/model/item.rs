@@ -18,8 +18,8 @@ pub const MAX_DIM: usize = 4096;
 
 /// One item: an external id, and a text or a vector or both, with optional JSON metadata.
 ///
-/// An item with a text and no vector is encoded when it is added. One with both keeps its vector as
-/// given.
+/// An item with a text and no vector is encoded when it is added, so its text must hold more than
+/// white space. One with both keeps its vector as given, and its text may be empty.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Item {
     /// External id, 1 to 512 bytes; adding an id that exists replaces its item.
@@ -76,6 +76,17 @@ impl Item {
         self
     }
 
+    /// Checks all that every collection requires of an item: the limits of its id, text and
+    /// metadata, and a text or a vector. [`Collection::check`](crate::Collection::check) checks
+    /// the vector too.
+    ///
+    /// # Errors
+    /// The rule that the item breaks.
+    pub fn check(&self) -> Result<(), ItemError> {
+        self.check_limits()?;
+        self.compact_meta().map(drop)
+    }
+
     /// The metadata as compact JSON, an empty string for null.
     pub(crate) fn compact_meta(&self) -> Result<String, ItemError> {
         let meta = if self.meta.is_null() {
@@ -90,7 +101,7 @@ impl Item {
     }
 
     /// Checks everything but the vector and the length of the metadata.
-    pub(crate) fn check(&self) -> Result<(), ItemError> {
+    pub(crate) fn check_limits(&self) -> Result<(), ItemError> {
         check_id(&self.id)?;
         match (&self.text, &self.vector) {
             (None, None) => return Err(ItemError::Empty),
@@ -98,6 +109,7 @@ impl Item {
                 let bytes = text.len();
                 return Err(ItemError::TextTooLong { bytes });
             }
+            (Some(text), None) => check_text(text)?,
             _ => {}
         }
         if !(self.meta.is_null() || self.meta.is_object()) {
@@ -117,6 +129,14 @@ pub(crate) fn check_id(id: &str) -> Result<(), IdError> {
         1..=MAX_ID_BYTES => Ok(()),
         bytes => Err(IdError::TooLong { bytes }),
     }
+}
+
+/// Refuses a text that an encoder could make nothing of: one of white space only.
+pub(crate) fn check_text(text: &str) -> Result<(), ItemError> {
+    if text.trim().is_empty() {
+        return Err(ItemError::BlankText);
+    }
+    Ok(())
 }
 
 /// Number of levels of nesting, counted up to `most`, so that a hostile value costs no stack.
@@ -167,5 +187,14 @@ mod tests {
             .check()
             .is_err()
         );
+    }
+    #[test]
+    fn a_text_that_would_be_encoded_must_say_something() {
+        for text in ["", " ", "\t\n", "\u{2003}"] {
+            let error = Item::text("a", text).check().expect_err("a refusal");
+            assert!(error.to_string().contains("the text is empty"), "{error}");
+            let with_vector = Item::text("a", text).with_vector(vec![1.0]);
+            assert!(with_vector.check().is_ok());
+        }
     }
 }

@@ -182,6 +182,9 @@ impl Judgement {
                 if !(-1.0..=1.0).contains(grade) {
                     return Err(JudgementError::Grade(*grade));
                 }
+                if query.is_blank() {
+                    return Err(JudgementError::BlankText);
+                }
                 if matches!(query, Query::Item(id) if id == item) {
                     return Err(JudgementError::OwnAnswer(item.clone()));
                 }
@@ -228,6 +231,8 @@ mod tests {
             (Judgement::graded("q", "a", 1.01), "grade"),
             (Judgement::graded("q", "a", f32::NAN), "grade"),
             (Judgement::relevant(Query::like("a"), "a"), "same"),
+            (Judgement::relevant("", "a"), "the text is empty"),
+            (Judgement::relevant(" \n", "a"), "the text is empty"),
             (Judgement::similar("a", "a"), "both"),
             (Judgement::relevant("q", "a").weight(0.0), "weight"),
             (

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::VersionId;
+use crate::model::error::{Error, Result};
 
 /// The most hits one search may ask for.
 pub const MAX_K: usize = 10_000;
@@ -19,7 +20,7 @@ pub const DEFAULT_RECALL: f64 = 0.95;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Query {
-    /// A text, which the collection's encoder encodes.
+    /// A text, which the collection's encoder encodes; it holds more than white space.
     Text(String),
     /// A vector of the collection's dimension.
     Vector(Vec<f32>),
@@ -31,6 +32,24 @@ impl Query {
     /// A query for the items nearest to a stored one, by its id.
     pub fn like(id: impl Into<String>) -> Self {
         Self::Item(id.into())
+    }
+
+    /// Checks all that every collection requires of a query: a text must hold more than white
+    /// space.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] with what is wrong.
+    pub fn check(&self) -> Result<()> {
+        if self.is_blank() {
+            let reason = "the text is empty, so there is nothing to encode";
+            return Err(Error::InvalidQuery(reason.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Whether it is a text of white space only.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.text().is_some_and(|text| text.trim().is_empty())
     }
 
     /// The text of a query by text.

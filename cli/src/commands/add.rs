@@ -1,4 +1,4 @@
-//! `add`: items from a file, all of them or none.
+//! `add`: adds the items of a file, all of them or none.
 
 use affinis::{Collection, Item};
 use clap::ValueEnum;
@@ -13,13 +13,13 @@ use crate::output::{self, Out, count, plain, plural};
 #[command(after_help = "\
 Formats:
   jsonl   {\"id\": \"a1\", \"text\": \"...\", \"vector\": [..], \"meta\": {..}} a line;
-          the id may be left out (then the line's number from 0), a text or a vector is needed
+          the id is optional (default: the line's number from 0), a text or a vector is needed
   tsv     label<TAB>text a line; the label goes to meta.label
   csv     a header; the columns of numbers form the vector, the last column is meta.label
   npy     a 2-D array of f16, f32 or f64, a vector a row; ids are row numbers or the lines of --ids
 
-A line that cannot be used stops the command, and nothing of it is stored. An item whose id
-exists is replaced.
+A line that cannot be used stops the command, and nothing of the file is stored. An item whose id
+exists is replaced. A text that is encoded must not be empty.
 
 Examples:
   affinis add notes notes.jsonl
@@ -30,13 +30,13 @@ pub(crate) struct Args {
     name: String,
     /// The file, or - for standard input
     file: Input,
-    /// What the file holds [default: what its name ends in; jsonl for standard input]
+    /// Format of the file [default: by the extension of its name; jsonl for standard input]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// Ids for the rows of an npy file, one a line
+    /// File with the ids of the rows of an npy file, one a line [default: row numbers from 0]
     #[arg(long, value_name = "FILE")]
     ids: Option<Input>,
-    /// Store what can be used and list the rest, instead of stopping at the first bad line
+    /// Store the usable items and list the others, instead of stopping at the first bad line
     #[arg(long)]
     skip_bad: bool,
 }
@@ -61,7 +61,7 @@ impl Args {
                 Some("npy") => Format::Npy,
                 _ => {
                     let message = format!(
-                        "what {} holds cannot be told from its name; say it with --format",
+                        "the format of {} cannot be told from its name; give it with --format",
                         file.name()
                     );
                     return Err(Failure::Usage(message));
@@ -70,7 +70,7 @@ impl Args {
         };
         match &self.ids {
             Some(_) if format != Format::Npy => {
-                Err(Failure::Usage("--ids goes with npy files only".into()))
+                Err(Failure::Usage("--ids is for npy files only".into()))
             }
             Some(Input::Stdin) if self.file == Input::Stdin => Err(Failure::Usage(
                 "FILE and --ids cannot both be standard input".into(),
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let mut parsed = parse(args, format, &collection)?;
     drop(reading);
     parsed.items = encode(parsed.items, &collection)?;
-    // What an encoder makes of a text and a precision of a vector is seen only now.
+    // Only now is it known what the encoder makes of a text, and the precision of a vector.
     let check = |item: &Item| collection.check(item).map_err(|error| error.to_string());
     let Parsed { items, places, bad } = parsed.pass(&file, args.skip_bad, check)?;
 
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     if !added.truncated.is_empty() {
         output::warn(format_args!(
-            "{} longer than the encoder takes, so the vector stands for the text's beginning: {}",
+            "{} longer than the encoder's limit, so the vector covers only the beginning: {}",
             plural(added.truncated.len() as u64, "text was", "texts were"),
             first_few(&added.truncated)
         ));
@@ -136,7 +136,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives every item its vector, a batch after another, so that it can be seen how far the work is.
+/// Encodes the texts of items without a vector, batch by batch, with a progress bar.
 fn encode(items: Vec<Item>, collection: &Collection) -> Result<Vec<Item>, Failure> {
     const BATCH: usize = 256;
     if items.iter().all(|item| item.vector.is_some()) {

@@ -1,4 +1,4 @@
-//! `backup`, `restore` and `compact`: the store as a whole.
+//! `backup`, `restore` and `compact`: copies the store, replaces it, and rewrites it.
 
 use std::path::PathBuf;
 
@@ -10,30 +10,30 @@ use crate::output::{self, GOOD, Out, bytes, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The directory must be empty or not there. A backup is itself a store: --store DIR opens it.
+The directory must be empty or absent. A backup is itself a store: --store DIR opens it.
 
 Examples:
   affinis backup backups/monday")]
 pub(crate) struct BackupArgs {
-    /// Where the backup goes
+    /// Directory of the new backup
     dir: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The backup is copied and verified first; a damaged one is refused, and the store stays as it is.
+The backup is copied and verified first; a damaged one is refused and leaves the store unchanged.
 
 Examples:
   affinis restore backups/monday
   affinis restore backups/monday --store other.store")]
 pub(crate) struct RestoreArgs {
-    /// The backup
+    /// Directory of the backup
     dir: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What was forgotten or deleted is then gone from the files too.
+Afterwards, forgotten and deleted data are gone from the files too.
 
 Examples:
   affinis compact")]
@@ -82,7 +82,7 @@ pub(crate) fn restore(args: &RestoreArgs, at: &At, out: &mut Out) -> Result<(), 
 }
 
 pub(crate) fn compact(_: &CompactArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let working = output::spinner("writing the store anew");
+    let working = output::spinner("rewriting the store");
     let sizes = builder().compact(at.existing()?)?;
     drop(working);
     if out.is_json() {

@@ -1,4 +1,4 @@
-//! `create`: makes a collection.
+//! `create`: creates a collection.
 
 use std::path::PathBuf;
 
@@ -12,25 +12,25 @@ use crate::output::{Out, plain};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  affinis create notes                              texts, by the encoder that is built in
-  affinis create papers --encoder models/minilm     texts, by an ONNX model in a directory
-  affinis create images --dim 512 --distance cosine vectors of your own
+  affinis create notes                              texts, with the built-in encoder
+  affinis create papers --encoder models/minilm     texts, with an ONNX model in a directory
+  affinis create images --dim 512 --distance cosine your own vectors
 
 A model's directory has model.onnx or onnx/model.onnx, tokenizer.json and config.json, as
-sentence-transformers and Hugging Face export them; `affinis model pull` gets one.")]
+sentence-transformers and Hugging Face export them; `affinis model pull` downloads one.")]
 pub(crate) struct Args {
-    /// The collection's name
+    /// Name of the new collection
     name: String,
-    /// Directory of the ONNX model that encodes texts [default: the model that is built in]
+    /// Directory of the ONNX model that encodes texts [default: the built-in model]
     #[arg(long, value_name = "DIR", conflicts_with = "dim")]
     encoder: Option<PathBuf>,
-    /// Hold vectors of N numbers, and no encoder
+    /// Store vectors of N numbers, 1 to 4096, without an encoder
     #[arg(long, value_name = "N", value_parser = dim)]
     dim: Option<usize>,
-    /// How vectors are compared
+    /// Built-in distance between vectors, used until a metric is learned
     #[arg(long, value_name = "DISTANCE", default_value = "l2")]
     distance: DistanceName,
-    /// How vectors are stored
+    /// Number format in which vectors are stored
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     precision: PrecisionName,
 }
@@ -39,9 +39,9 @@ pub(crate) struct Args {
 enum DistanceName {
     /// Squared Euclidean distance
     L2,
-    /// The angle alone counts
+    /// Squared Euclidean distance between vectors of unit length
     Cosine,
-    /// The dot product, larger is nearer
+    /// Minus the dot product
     Dot,
 }
 
@@ -49,9 +49,9 @@ enum DistanceName {
 enum PrecisionName {
     /// 32-bit floats
     F32,
-    /// 16-bit floats, half the size
+    /// 16-bit floats, half the size of f32
     F16,
-    /// 8-bit codes with a scale, a quarter of the size
+    /// 8-bit integers with a scale, a quarter of the size of f32
     I8,
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         |e| format!("encoder {}", plain(&e.name)),
     );
     out.line(format_args!(
-        "made {}: dimension {}, {} distance, {encoder}",
+        "created {}: dimension {}, {} distance, {encoder}",
         plain(&info.name),
         info.dim,
         info.distance

@@ -1,4 +1,4 @@
-//! `evaluate`: measures of the answers to queries whose relevant items are known.
+//! `evaluate`: measures the answers to queries whose relevant items are known.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,9 @@ use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
 #[command(after_help = "\
 The file holds JSON lines, {\"query\": \"text\" (or \"query_id\", \"query_vector\"), \"relevant\": [\"id\",
 ..]}, or TREC qrels, `topic iteration item grade`, where a grade above 0 is relevant. A query's
-own item is left out of its results. Precision, recall and nDCG look at the first K hits, MRR and
-MAP at the first 1,000 (or K, where that is more). Intervals are 95 % bootstrap intervals over the
-queries.
+own item is left out of its results. Precision, recall and nDCG are computed over the first K
+hits, MRR and MAP over the first 1,000 (or K, if that is larger). Intervals are 95 % bootstrap
+intervals over the queries.
 
 Examples:
   affinis evaluate notes queries.jsonl
@@ -24,16 +24,16 @@ Examples:
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// Queries with their relevant items, or - for standard input
+    /// File of queries with their relevant items, or - for standard input
     file: Input,
-    /// Texts of the topics of a qrels file, topic<TAB>text a line [default: topics are ids of
-    /// items]
+    /// File with the texts of the topics of a qrels file, topic<TAB>text a line [default: topics
+    /// are ids of items]
     #[arg(long, value_name = "FILE")]
     queries: Option<Input>,
-    /// Measure this metric beside Euclidean: `active`, `euclidean`, or a version's number
+    /// Metric that is measured beside Euclidean: `active`, `euclidean`, or a version's number
     #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
     metric: MetricChoice,
-    /// At how many hits precision, recall and nDCG look, 1 to 10000
+    /// Number of hits over which precision, recall and nDCG are computed, 1 to 10000
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
 }
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ));
     }
     let working = output::spinner(format!(
-        "asking {}",
+        "searching for {}",
         plural(input.queries.len() as u64, "query", "queries")
     ));
     let evaluation = collection
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             args.k,
             &[MetricChoice::BuiltIn, args.metric],
         )
-        .map_err(|error| blame(error, &input, &name, &collection))?;
+        .map_err(|error| with_line(error, &input, &name, &collection))?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&evaluation)?);
@@ -117,9 +117,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives an error the line of the query that brought it about: the first that cannot be asked alone
-/// either, as a text that the encoder makes nothing of.
-fn blame(
+/// Adds to an error the line of the query that caused it: the first query whose search fails by
+/// itself, such as a text whose vector is zero.
+fn with_line(
     error: affinis::Error,
     input: &EvaluationInput,
     file: &str,
@@ -158,7 +158,7 @@ fn measure(measure: &Measure) -> String {
     )
 }
 
-/// Refuses ids that the collection does not hold, with the line where the query stands.
+/// Refuses ids that the collection does not hold, with the line of the query.
 fn check_ids(input: &EvaluationInput, file: &str, collection: &Collection) -> Result<(), Failure> {
     let mut known: HashMap<&str, bool> = HashMap::new();
     for (query, &line) in input.queries.iter().zip(&input.lines) {

@@ -1,4 +1,4 @@
-//! `explain`: why an item is at its rank, in the metric's directions and in judgements.
+//! `explain`: explains the rank of an item by the directions of the metric and by judgements.
 
 use std::collections::HashMap;
 
@@ -12,15 +12,16 @@ use super::{At, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, DIM, Out, Table, count, number, plain, plural};
 
-/// How many directions and judgements people are shown.
-const SHOWN: usize = 5;
+/// Largest number of directions, and of judgements, that are printed.
+const MAX_ROWS: usize = 5;
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("asked").required(true).args(["text", "like"]))]
 #[command(override_usage = "affinis explain [OPTIONS] <NAME> <TEXT | --like ID> --item ID")]
 #[command(after_help = "\
-The distance is split over the metric's own directions, which do not mix, and over the judgements
-that the metric was learned from: an influence below zero brought the item nearer.
+The distance is the sum of contributions of the metric's directions (its eigenvectors). An influence
+is the change of the distance by a judgement that the metric was learned from; below zero, the
+judgement brought the item nearer.
 
 Examples:
   affinis explain notes \"fruit tree care\" --item a1
@@ -28,19 +29,19 @@ Examples:
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// The text that was searched for
+    /// The text of the query
     #[arg(value_parser = text)]
     text: Option<String>,
-    /// The stored item that was searched for
+    /// The stored item that is the query
     #[arg(long, value_name = "ID")]
     like: Option<String>,
-    /// The item to be explained
+    /// The item whose rank is explained
     #[arg(long, value_name = "ID")]
     item: String,
-    /// Under `active`, `euclidean`, or a version's number
+    /// Metric to explain: `active`, `euclidean`, or a version's number
     #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
     metric: MetricChoice,
-    /// Under this user's metric where there is one
+    /// Explain this user's metric, if the user has one
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
 }
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The two distances in words.
+/// The two distances and their relation, in words.
 fn comparison(why: &Explanation) -> String {
     let change = if why.euclidean > 0.0 {
         why.distance / why.euclidean - 1.0
@@ -112,20 +113,23 @@ fn comparison(why: &Explanation) -> String {
     )
 }
 
-/// How many of the greatest parts make up half of all.
-fn half(mut parts: Vec<f64>) -> usize {
-    parts.sort_by(|a, b| b.total_cmp(a));
-    let total: f64 = parts.iter().sum();
-    let mut seen = 0.0;
-    parts
-        .iter()
-        .take_while(|part| (seen < total / 2.0, seen += *part).0)
-        .count()
+/// The smallest number of contributions that make up half of their sum.
+fn count_to_half(mut contributions: Vec<f64>) -> usize {
+    contributions.sort_by(|a, b| b.total_cmp(a));
+    let half = contributions.iter().sum::<f64>() / 2.0;
+    let mut sum = 0.0;
+    for (count, contribution) in contributions.iter().enumerate() {
+        if sum >= half {
+            return count;
+        }
+        sum += contribution;
+    }
+    contributions.len()
 }
 
 fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
-    let learned = half(why.directions.iter().map(|d| d.contribution).collect());
-    let euclidean = half(
+    let learned = count_to_half(why.directions.iter().map(|d| d.contribution).collect());
+    let euclidean = count_to_half(
         why.directions
             .iter()
             .map(|d| d.contribution / d.weight)
@@ -146,7 +150,7 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
         ("share", Align::Right),
     ])
     .indent(2);
-    for direction in moved.into_iter().take(SHOWN) {
+    for direction in moved.into_iter().take(MAX_ROWS) {
         let word = if direction.weight < 1.0 {
             "counts for less"
         } else {
@@ -185,7 +189,7 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
         ("", Align::Left),
     ])
     .indent(2);
-    for influence in why.judgements.iter().take(SHOWN) {
+    for influence in why.judgements.iter().take(MAX_ROWS) {
         let word = if influence.influence < 0.0 {
             "nearer"
         } else {
@@ -197,7 +201,7 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
             count(influence.judgement.0),
             stored
                 .get(&influence.judgement)
-                .map(said)
+                .map(describe)
                 .unwrap_or_default(),
         ]);
     }
@@ -206,7 +210,7 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
 }
 
 /// A judgement in words.
-fn said(judgement: &Judgement) -> String {
+fn describe(judgement: &Judgement) -> String {
     let who = judgement
         .user
         .as_ref()

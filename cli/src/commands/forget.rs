@@ -1,4 +1,4 @@
-//! `forget`: removes judgements, and refits without them.
+//! `forget`: removes judgements permanently, and refits without them.
 
 use affinis::{Forget, Relearned, VersionId};
 use clap::ArgGroup;
@@ -11,8 +11,8 @@ use crate::output::{self, Out, plain, plural};
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("whose").required(true).args(["user", "item"]))]
 #[command(after_help = "\
-Metrics that had learned from the judgements are withdrawn, everybody's and people's own, and new
-ones are learned from what is left.
+Versions of the metric that were learned from these judgements are withdrawn, shared and personal
+ones, and new versions are learned from the remaining judgements.
 
 Examples:
   affinis forget notes --user ann                   all that ann judged
@@ -20,10 +20,10 @@ Examples:
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// Remove what this user judged
+    /// Remove all judgements of this user
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
-    /// Remove the judgements that speak of this item
+    /// Remove all judgements that name this item
     #[arg(long, value_name = "ID")]
     item: Option<String>,
 }
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         (None, Some(item)) => Forget::Item(item.clone()),
         _ => return Err(Failure::Usage("one of --user and --item is needed".into())),
     };
-    let working = output::spinner("forgetting, and learning anew");
+    let working = output::spinner("removing judgements and refitting");
     let forgotten = collection.forget(&what)?;
     drop(working);
     if out.is_json() {
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             .map(VersionId::to_string)
             .collect();
         out.line(format_args!(
-            "withdrew what had learned from them: metric {}",
+            "withdrew the metrics learned from them: metric {}",
             versions.join(", ")
         ))?;
     }

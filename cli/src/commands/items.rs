@@ -1,4 +1,4 @@
-//! `get` and `delete`: items by their ids, all of them or none.
+//! `get` and `delete`: print and delete items by their ids, all of them or none.
 
 use affinis::Item;
 use serde::Serialize;
@@ -16,7 +16,7 @@ Examples:
 pub(crate) struct GetArgs {
     /// The collection's name
     name: String,
-    /// The items' ids, printed in this order
+    /// Ids of the items, which are printed in this order
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
@@ -24,16 +24,16 @@ pub(crate) struct GetArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  affinis delete notes a1 a2                        both or, if one is unknown, none")]
+  affinis delete notes a1 a2                        deletes neither if one of them is unknown")]
 pub(crate) struct DeleteArgs {
     /// The collection's name
     name: String,
-    /// The items' ids
+    /// Ids of the items
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
 
-/// An item as JSON. Serialised as it is, so that numbers keep their shortest form.
+/// An item as JSON. It borrows the item's fields, so numbers keep their shortest form.
 #[derive(Serialize)]
 struct Printed<'a> {
     id: &'a str,
@@ -67,11 +67,12 @@ pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure>
 }
 
 fn print(item: &Item, out: &mut Out) -> Result<(), Failure> {
-    const SHOWN: usize = 6;
+    /// Largest number of numbers of a vector that are printed.
+    const MAX_NUMBERS: usize = 6;
     out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&item.id)))?;
     if let Some(text) = &item.text {
         let cut = if item.truncated {
-            "  (longer than the encoder takes: the vector stands for its beginning)"
+            "  (longer than the encoder's limit: the vector covers only the beginning)"
         } else {
             ""
         };
@@ -89,10 +90,14 @@ fn print(item: &Item, out: &mut Out) -> Result<(), Failure> {
     if let Some(vector) = &item.vector {
         let first: Vec<_> = vector
             .iter()
-            .take(SHOWN)
+            .take(MAX_NUMBERS)
             .map(|&v| number(f64::from(v)))
             .collect();
-        let more = if vector.len() > SHOWN { ", .." } else { "" };
+        let more = if vector.len() > MAX_NUMBERS {
+            ", .."
+        } else {
+            ""
+        };
         out.line(format_args!(
             "  {DIM}vector{DIM:#}  [{}{more}] of {} numbers",
             first.join(", "),

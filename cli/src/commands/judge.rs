@@ -1,9 +1,10 @@
-//! `judge`: judgements from a file, all of them or none.
+//! `judge`: stores the judgements of a file, all of them or none.
 
 use affinis::{Collection, JudgementId, RefitReport, Source, Verdict, Weak};
 use serde_json::json;
 
-use super::{At, expected, refit, trial, user};
+use super::metrics::trial;
+use super::{At, expected, refit, user};
 use crate::failure::Failure;
 use crate::input::{self, Defaults, Input, InputError, Opened, Place};
 use crate::output::{self, Out, plain, plural};
@@ -15,10 +16,10 @@ A line is one of
   {\"query_id\": \"id\", \"item\": \"id\", \"relevant\": false}
   {\"query_vector\": [..], \"item\": \"id\", \"grade\": 0.5}      from -1 (irrelevant) to 1 (relevant)
   {\"a\": \"id\", \"b\": \"id\", \"similar\": true}
-and may have \"user\", \"source\", \"weight\" (above 0), \"at\" (a time as RFC 3339 has it) and \"shown\"
-(the ids that were shown beside it, in order). A click weighs more the farther down it was, and
-answers above it that were not clicked count a little against them. --user and --source hold for lines that do not
-say it themselves.
+and may have \"user\", \"source\", \"weight\" (above 0, default 1), \"at\" (a time of RFC 3339) and
+\"shown\" (the ids that were shown with it, in order). The lower a click was in the list, the more it
+weighs, and answers above it that were not clicked count slightly against them. --user and --source
+apply to lines without these fields.
 
 Examples:
   affinis judge notes judgements.jsonl
@@ -28,25 +29,25 @@ Examples:
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// The file of JSON lines, or - for standard input
+    /// File of JSON lines, or - for standard input
     #[arg(required_unless_present = "weak")]
     file: Option<Input>,
-    /// Make proxy judgements: two items are similar when this field of their metadata is the same
+    /// Make proxy judgements: items are similar if this field of their metadata is equal
     #[arg(long, value_name = "FIELD", group = "weak", conflicts_with_all = ["file", "source", "user"])]
     by_field: Option<String>,
-    /// Make proxy judgements: the first half of a text is a query for its item
+    /// Make proxy judgements: the first half of a text is a query to which its item is relevant
     #[arg(long, group = "weak", conflicts_with_all = ["file", "source", "user", "by_field"])]
     by_halves: bool,
-    /// How many proxy judgements to make
+    /// Number of proxy judgements to make, 1 to 1000000
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count, requires = "weak")]
     number: usize,
-    /// Who judged
+    /// User who judged
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
-    /// How the judgements came about: explicit, click or proxy [default: explicit]
+    /// Source of the judgements: explicit, click or proxy [default: explicit]
     #[arg(long, value_name = "SOURCE", value_parser = str::parse::<Source>)]
     source: Option<Source>,
-    /// Refit when at least N judgements have come since the last time
+    /// Refit if at least N judgements were stored since the last refit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     refit_after: Option<u64>,
 }
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         .trial()?
         .filter(|trial| trial.verdict == Verdict::Running);
     let stored = match (&args.file, &args.by_field) {
-        (Some(file), _) => given(args, file, &collection)?,
+        (Some(file), _) => store_file(args, file, &collection)?,
         (None, Some(field)) => {
             collection.judge_weakly(&Weak::Field(field.clone()), args.number, 0)?
         }
@@ -109,7 +110,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refits. What was judged is stored in any case, so a refit that cannot be made is a warning.
+/// Refits. The judgements are stored already, so an error of the refit is only a warning.
 fn learn(collection: &Collection) -> Option<RefitReport> {
     let working = output::spinner("learning");
     let report = collection.refit().run();
@@ -119,8 +120,12 @@ fn learn(collection: &Collection) -> Option<RefitReport> {
         .ok()
 }
 
-/// Stores a file's judgements.
-fn given(args: &Args, file: &Input, collection: &Collection) -> Result<Vec<JudgementId>, Failure> {
+/// Stores the judgements of a file.
+fn store_file(
+    args: &Args,
+    file: &Input,
+    collection: &Collection,
+) -> Result<Vec<JudgementId>, Failure> {
     let defaults = Defaults {
         user: args.user.clone(),
         source: args.source,
@@ -147,6 +152,6 @@ fn given(args: &Args, file: &Input, collection: &Collection) -> Result<Vec<Judge
 fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if (1..=1_000_000).contains(&n) => Ok(n),
-        _ => Err("make 1 to 1000000 judgements".into()),
+        _ => Err("the number of judgements is a whole number from 1 to 1000000".into()),
     }
 }

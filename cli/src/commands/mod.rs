@@ -1,5 +1,5 @@
-//! One file a command, or a few that belong together: its arguments, what it asks of the store,
-//! what it prints.
+//! The commands. A file holds one command, or a few that belong together: their arguments, their
+//! calls of the store, and their output.
 
 pub(crate) mod add;
 pub(crate) mod backup;
@@ -16,17 +16,16 @@ pub(crate) mod overview;
 pub(crate) mod refit;
 pub(crate) mod search;
 pub(crate) mod transfer;
-pub(crate) mod trial;
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Distance, MetricChoice, MetricLearner, Store, StoreBuilder, VersionId};
+use affinis::{Collection, MetricChoice, MetricLearner, Query, Store, StoreBuilder, VersionId};
 use affinis_mahalanobis::Mahalanobis;
 
 use crate::args::{Cli, Command};
 use crate::demo;
 use crate::failure::Failure;
-use crate::input::Expected;
+use crate::input::{Expected, check_name};
 use crate::output::Out;
 
 /// Runs one command.
@@ -58,13 +57,14 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
     }
 }
 
-/// The store's directory. Opening locks it, so a command opens before it reads its input.
+/// The directory of the store. A command opens the store, which locks it, before it reads its
+/// input.
 pub(crate) struct At(PathBuf);
 
 impl At {
-    /// The directory of a store that must be there.
+    /// The directory of a store that must exist.
     pub(crate) fn existing(&self) -> Result<&Path, Failure> {
-        // Whether it is there may be hidden; whoever opens it says why.
+        // Where existence cannot be read, opening the store reports the reason.
         if !matches!(self.0.try_exists(), Ok(false)) {
             return Ok(&self.0);
         }
@@ -74,29 +74,28 @@ impl At {
         )))
     }
 
-    /// The directory of a store that may be there.
+    /// The directory of a store that need not exist.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Opens the store that is there.
+    /// Opens an existing store.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
         Ok(builder().create(false).open(self.existing()?)?)
     }
 
-    /// Opens the store, or makes it.
+    /// Opens the store, and creates it if there is none.
     pub(crate) fn open_or_create(&self) -> Result<Store, Failure> {
         Ok(builder().create(true).open(&self.0)?)
     }
 
-    /// Opens a collection of the store that is there. The store is open as long as the collection
-    /// is.
+    /// Opens a collection of an existing store, which stays open as long as the collection.
     pub(crate) fn collection(&self, name: &str) -> Result<Collection, Failure> {
         Ok(self.open()?.collection(name).open()?)
     }
 }
 
-/// A store's builder with all the plugins of the workspace.
+/// A store builder with all plugins of the workspace.
 pub(crate) fn builder() -> StoreBuilder {
     Store::builder().plugin(Mahalanobis::default())
 }
@@ -106,18 +105,18 @@ pub(crate) fn learners() -> &'static [&'static str] {
     Mahalanobis::default().learners()
 }
 
-/// What a collection takes.
+/// What a collection accepts as input.
 pub(crate) fn expected(collection: &Collection) -> Expected {
     let info = collection.info();
     Expected {
         dim: info.dim,
         texts: info.encoder.is_some(),
-        zero_vectors: info.distance != Distance::Cosine,
+        distance: info.distance,
         skip_bad: false,
     }
 }
 
-/// Reads `active`, `euclidean` or a version's number.
+/// Parses a metric: `active`, `euclidean` or a version's number.
 pub(crate) fn metric_choice(text: &str) -> Result<MetricChoice, String> {
     match text {
         "active" => Ok(MetricChoice::Active),
@@ -128,7 +127,7 @@ pub(crate) fn metric_choice(text: &str) -> Result<MetricChoice, String> {
     }
 }
 
-/// Reads a count of results.
+/// Parses a number of hits.
 pub(crate) fn hits(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(k) if (1..=affinis::MAX_K).contains(&k) => Ok(k),
@@ -136,27 +135,20 @@ pub(crate) fn hits(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads a text that is to be encoded.
+/// Parses the text of a query.
 pub(crate) fn text(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() {
-        return Err("the text is empty".into());
+    match Query::from(text).check() {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
-    Ok(text.to_owned())
 }
 
-/// Reads a user's name.
+/// Parses a user's name.
 pub(crate) fn user(name: &str) -> Result<String, String> {
-    match name.len() {
-        0 => Err("the user's name is empty".into()),
-        n if n > affinis::MAX_ID_BYTES => Err(format!(
-            "the user's name has {n} bytes; the most is {}",
-            affinis::MAX_ID_BYTES
-        )),
-        _ => Ok(name.to_owned()),
-    }
+    check_name("the user's name", name).map(|()| name.to_owned())
 }
 
-/// A metric's version as people read it.
+/// Name of a version of the metric in output for people.
 pub(crate) fn metric_name(version: VersionId) -> String {
     match version {
         VersionId::BUILT_IN => "Euclidean".to_owned(),

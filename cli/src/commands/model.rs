@@ -1,4 +1,4 @@
-//! `model`: gets text encoders.
+//! `model`: downloads text encoders.
 
 use std::path::PathBuf;
 
@@ -21,28 +21,28 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Get an ONNX model from the Hugging Face hub, complete or not at all
+    /// Download an ONNX model from the Hugging Face hub, completely or not at all
     Pull(PullArgs),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The repository needs model.onnx or onnx/model.onnx, and tokenizer.json. HF_ENDPOINT names
-another hub, HF_TOKEN opens private repositories.
+The repository must hold model.onnx or onnx/model.onnx, and tokenizer.json. The environment
+variable HF_ENDPOINT names another hub, and HF_TOKEN gives access to private repositories.
 
 Examples:
   affinis model pull sentence-transformers/all-MiniLM-L6-v2
   affinis model pull BAAI/bge-small-en-v1.5 --to models/bge --revision main")]
 struct PullArgs {
-    /// The repository, owner/model
+    /// The repository, OWNER/MODEL
     repo: String,
-    /// The new directory of the model [default: the repository's last name]
+    /// Directory to create for the model [default: MODEL of OWNER/MODEL]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// A branch, tag or commit
+    /// Branch, tag or commit
     #[arg(long, value_name = "REVISION", default_value = "main")]
     revision: String,
-    /// Another ONNX file of the repository than model.onnx
+    /// ONNX file of the repository [default: model.onnx or onnx/model.onnx]
     #[arg(long, value_name = "FILE")]
     file: Option<String>,
 }
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     ))?;
     out.line(table)?;
     out.line(format_args!(
-        "`affinis create NAME --encoder {dir}` makes a collection of it"
+        "`affinis create NAME --encoder {dir}` creates a collection with it"
     ))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The command `optimize`: builds all items into one graph under the active metric.
+//! `optimize`: builds one graph of all items, under the active metric.
 
 use std::time::Instant;
 
@@ -8,14 +8,14 @@ use super::{At, metric_name};
 use crate::failure::Failure;
 use crate::output::{self, Out, count, millis, plain};
 
-/// Positions of the progress bar.
+/// Number of positions of the progress bar.
 const BAR_LENGTH: u64 = 1000;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The background builds the graphs of new items, and improves them for a new metric, without being
-asked; this does all of it now, and frees the space of deleted items. Searches go on meanwhile.
-Stopped half-way, it changes nothing.
+A background thread builds the graphs of new items, and adapts them to a new metric. This command
+does all of it now, and frees the space of deleted items. Searches continue meanwhile. If it is
+interrupted, nothing changes.
 
 Examples:
   affinis optimize notes")]

@@ -1,4 +1,4 @@
-//! `stats`, `collections` and `verify`: the state of what is stored.
+//! `stats`, `collections` and `verify`: describe a collection, the store, and damage to it.
 
 use serde_json::json;
 
@@ -25,15 +25,15 @@ pub(crate) struct CollectionsArgs {}
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exits 1 when anything is damaged, and names each part. With --repair, ids, counters, counts and
-graphs are made again from the records; what cannot be read is removed and listed, so that the
-rest can be used. Copy the directory first if you may want to look at it.
+Exits 1 if anything is damaged, and lists all damage. With --repair, ids, counters, counts and
+graphs are rebuilt from the records; records that cannot be read are removed and listed, so that the
+others can be used. Copy the directory first if you want to keep the damaged store.
 
 Examples:
   affinis verify
   affinis verify --repair")]
 pub(crate) struct VerifyArgs {
-    /// Rebuild what can be rebuilt, and list what is lost
+    /// Rebuild what can be rebuilt from the records, and list what is lost
     #[arg(long)]
     repair: bool,
 }
@@ -57,7 +57,7 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
         (
             "deleted",
             format!(
-                "{} whose place is not yet taken back",
+                "{} whose space is not freed yet",
                 count(stats.deleted as u64)
             ),
         ),
@@ -118,10 +118,10 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
     metrics::alarms(&collection.drift()?, out)
 }
 
-/// What beam a search takes by default, and why.
+/// The default beam width of a search and its measured recall, in words.
 fn recall(stats: &affinis::Stats) -> String {
     if stats.segments.is_empty() {
-        return "exact: few enough items to look at all of them".to_owned();
+        return "exact: a search scans all items, as they are few".to_owned();
     }
     match stats
         .calibration
@@ -130,11 +130,11 @@ fn recall(stats: &affinis::Stats) -> String {
         .or(stats.calibration.last())
     {
         Some(point) => format!(
-            "{:.1} % of the true nearest 10 with a beam of {}, measured here",
+            "{:.1} % of the true nearest 10 with a beam width of {}, measured on this collection",
             100.0 * point.recall,
             point.ef
         ),
-        None => "not measured yet; a wide beam is used until it is".to_owned(),
+        None => "not measured yet; searches use a wide beam until it is".to_owned(),
     }
 }
 
@@ -147,7 +147,7 @@ pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result
         return Ok(());
     }
     if collections.is_empty() {
-        return Ok(out.line("the store has no collections yet; `affinis create NAME` makes one")?);
+        return Ok(out.line("the store has no collections yet; `affinis create NAME` creates one")?);
     }
     let mut table = Table::new([
         ("name", Align::Left),
@@ -200,7 +200,7 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
     if let Some(first) = report.problems.first() {
         return Err(Failure::Failed(format!(
             "the store is damaged: {} of {checked} checked, the first in {}: {}; `affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` \
-             takes a backup",
+             replaces the store by a backup",
             plural(report.problems.len() as u64, "problem", "problems"),
             plain(&first.part),
             plain(&first.message)
@@ -213,7 +213,7 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
 }
 
 fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
-    let working = output::spinner("reading everything that is stored, and setting it right");
+    let working = output::spinner("reading and repairing everything that is stored");
     let report = builder().repair(at.existing()?)?;
     drop(working);
     if out.is_json() {

@@ -1,4 +1,4 @@
-//! `refit`: learns a metric from the judgements and puts it through the gate.
+//! `refit`: learns a metric from the judgements, and promotes it if it passes the gate.
 
 use std::time::Duration;
 
@@ -11,49 +11,47 @@ use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plai
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A part of the judged queries is held out. A metric that does not help there is kept as a
-candidate and not promoted, and the report says so; that is no failure. Where it is likely
-to help, but not certain to, it is promoted shrunken to a third. The graph is not rebuilt:
-the next query is answered under the new metric.
+The gate holds out a part of the judged queries. A metric that does not help on them is stored as
+a candidate and not promoted; the exit status is 0 nevertheless. A metric that probably helps is
+shrunken to a third of the way from Euclidean, and promoted if that passes the gate. The graph is
+not rebuilt: the next query is answered under the new metric.
 
 Examples:
   affinis refit notes
-  affinis refit notes --dry-run                     say what would happen, and store nothing
+  affinis refit notes --dry-run                     report the result, and store nothing
   affinis refit notes --user ann                    a metric for searches with --user ann
-  affinis refit notes --ask | grep '^{' > q.jsonl   30 judgements that may decide, to be answered
+  affinis refit notes --ask | grep '^{' > q.jsonl   30 questions whose answers may decide
   affinis refit notes --learner diagonal --force    promote it whatever the gate says")]
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// Which learner makes the metric, such as gmml, diagonal or contrastive [default: the plugin
-    /// chooses]
+    /// Learner of the metric, such as gmml, diagonal or contrastive [default: chosen by the plugin]
     #[arg(long, value_name = "LEARNER", value_parser = learner)]
     learner: Option<String>,
     /// Learn a metric for this user, from this user's judgements
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
-    /// Keep the user's metric as an update of everybody's of rank N, 4 N bytes a dimension;
-    /// 0 keeps it whole [default: 64 above 256 dimensions, else 0]
+    /// Store the user's metric as a low-rank update of the shared one, of rank N and 4 N bytes a
+    /// dimension; 0 stores the full matrix [default: 64 above 256 dimensions, else 0]
     #[arg(long, value_name = "N", requires = "user")]
     rank: Option<usize>,
-    /// Learn and test, but store nothing
+    /// Learn and test the metric, but store nothing
     #[arg(long)]
     dry_run: bool,
-    /// Promote whatever the gate says
+    /// Promote the metric even if it does not pass the gate
     #[arg(long, conflicts_with = "dry_run")]
     force: bool,
-    /// Where the gate does not pass it, ask for N judgements that may decide; fewer than 8 cannot
-    /// [default N: 30]
+    /// If the metric does not pass the gate, print N questions, 2 to 1000, whose answers may
+    /// decide; fewer than 8 answers cannot [default N: 30]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30", value_parser = questions, conflicts_with_all = ["dry_run", "force"])]
     ask: Option<usize>,
-    /// Let a judgement's weight halve over so many days, counted back from the newest
+    /// Halve the weight of judgements for every DAYS days that they are older than the newest
     #[arg(long, value_name = "DAYS", value_parser = days)]
     half_life: Option<Duration>,
-    /// Let no user's judgements make up more than this share of all that is learned from, such as
-    /// 0.2
+    /// Largest share of one user's judgements in the total weight, above 0, at most 1 (such as 0.2)
     #[arg(long, value_name = "SHARE", value_parser = share)]
     user_share: Option<f64>,
-    /// Fixes every random choice [default: 0]
+    /// Seed of all random choices [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
@@ -102,7 +100,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 fn questions(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if (2..=1000).contains(&n) => Ok(n),
-        _ => Err("ask for 2 to 1000 judgements".into()),
+        _ => Err("the number to ask for is a whole number from 2 to 1000".into()),
     }
 }
 
@@ -111,7 +109,7 @@ fn learner(name: &str) -> Result<String, String> {
     if known.contains(&name) {
         Ok(name.to_owned())
     } else {
-        Err(format!("there are {}", known.join(", ")))
+        Err(format!("the learners are {}", known.join(", ")))
     }
 }
 
@@ -130,11 +128,11 @@ fn days(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a half-life is a number of days above 0".into())
 }
 
-/// The questions as lines to be completed and given to `judge`, with what the ids stand for beside
-/// them.
+/// Prints the questions as lines that are completed and given to `judge`, and the texts of their
+/// ids on standard error.
 fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(), Failure> {
     if report.questions.is_empty() {
-        out.line("there is nothing to ask: both metrics answer alike")?;
+        out.line("there is nothing to ask: both metrics give the same answers")?;
         return Ok(());
     }
     out.line(format_args!(
@@ -163,7 +161,7 @@ fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(
     Ok(())
 }
 
-/// The report as the command line promises it.
+/// The report as JSON.
 pub(crate) fn document(report: &RefitReport) -> Value {
     let mut document = json!({
         "promoted": report.promoted,
@@ -186,7 +184,7 @@ pub(crate) fn document(report: &RefitReport) -> Value {
     document
 }
 
-/// A gate's verdict as the command line promises it.
+/// The verdict of the gate as JSON.
 pub(crate) fn gate_document(gate: &Gate) -> Value {
     json!({
         "measure": gate.measure,
@@ -198,7 +196,7 @@ pub(crate) fn gate_document(gate: &Gate) -> Value {
     })
 }
 
-/// The report for people.
+/// Prints the report for people.
 pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Result<(), Failure> {
     let what = match (report.version, dry_run) {
         (Some(version), _) => format!("metric {version}"),
@@ -213,7 +211,7 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             plain(&report.learner)
         ))?,
         (true, _) if report.shrinkage.is_some() => out.line(format_args!(
-            "{GOOD}promoted{GOOD:#} {what}, what {1} learned shrunken to {0} of the way from Euclid",
+            "{GOOD}promoted{GOOD:#} {what}, learned by {1} and shrunken to {0} of the way from Euclidean",
             number(report.shrinkage.unwrap_or(1.0)),
             plain(&report.learner)
         ))?,

@@ -1,4 +1,4 @@
-//! `search`: the nearest items, a line of JSON or a table a query.
+//! `search`: prints the nearest items, a JSON document or a table for each query.
 
 use affinis::{Collection, Filter, Hit, Hits, MetricChoice, Query, VersionId};
 use anstyle::Style;
@@ -17,8 +17,8 @@ use crate::output::{Align, BOLD, DIM, Out, Table, count, millis, plain};
     override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID>"
 )]
 #[command(after_help = "\
-Filters look at the items' metadata: $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not;
-dots reach into objects, and an array matches when any of its elements does.
+Filters test the metadata of items with $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not.
+A dot in a name reaches into an object; an array matches if any of its elements does.
 
 Examples:
   affinis search notes \"fruit tree care\"
@@ -32,31 +32,32 @@ pub(crate) struct Args {
     /// The text to search for
     #[arg(value_parser = text)]
     text: Option<String>,
-    /// Search for each row of a 2-D npy array; - for standard input
+    /// Search for each row of a 2-D npy array, or - for standard input
     #[arg(long, value_name = "FILE.npy")]
     vectors: Option<Input>,
-    /// Search for what is like a stored item, which is left out of the answer
+    /// Search for items near this stored item, which is left out of the answer
     #[arg(long, value_name = "ID")]
     like: Option<String>,
-    /// How many hits, 1 to 10000
+    /// Number of hits, 1 to 10000
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
-    /// Only items whose metadata match
+    /// Search only items whose metadata match this filter
     #[arg(long, value_name = "JSON", value_parser = Filter::parse)]
     filter: Option<Filter>,
-    /// How far to look, instead of a recall target
+    /// Beam width, at least 1, instead of a target for the recall
     #[arg(long, value_name = "N", value_parser = ef, conflicts_with = "recall")]
     ef: Option<usize>,
-    /// The share of the true nearest that should be found, above 0, at most 1 [default: 0.95]
+    /// Target for the recall, the share of the true nearest items found: above 0, at most 1
+    /// [default: 0.95]
     #[arg(long, value_name = "R", value_parser = recall)]
     recall: Option<f64>,
-    /// Rank by `active`, `euclidean`, or a version's number
+    /// Metric that ranks the items: `active`, `euclidean`, or a version's number
     #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
     metric: MetricChoice,
-    /// Rank by this user's metric where there is one
+    /// Search under this user's metric, if the user has one
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
-    /// Say how the answer was found
+    /// Print how the search was executed: plan, beam width, distances computed, time
     #[arg(long)]
     explain_search: bool,
 }
@@ -75,7 +76,7 @@ fn recall(text: &str) -> Result<f64, String> {
     }
 }
 
-/// One answer, as JSON.
+/// The answer to one query, as JSON.
 #[derive(Serialize)]
 struct Answer<'a> {
     query: &'a Value,
@@ -199,7 +200,7 @@ fn answer(
     Ok(())
 }
 
-/// Hits for people: what they say and what is known of them, as far as the terminal goes.
+/// Table of hits: rank, distance, id, and text with metadata.
 fn table(hits: &Hits) -> Table {
     let mut table = Table::new([
         ("", Align::Right),

@@ -1,11 +1,11 @@
-//! `export` and `import`: a collection as a file of JSON lines, and a collection of such a file.
+//! `export` and `import`: write a collection to a file of JSON lines, and create one from it.
 //!
 //! The first line is `{"collection": {..}}`: the format's name and version, the settings, and how
 //! many lines of each kind follow. Then come, in this order, `{"item": {"id", "text", "vector",
-//! "meta"}}`; `{"text": {"text", "vector"}}`, the numbers of the texts that judgements ask;
+//! "meta"}}`; `{"text": {"text", "vector"}}`, the vectors of texts that are queries of judgements;
 //! `{"judgement": {"sequence", ..}}`, otherwise as `judge` reads them; and `{"metric": {"version",
-//! .., "bytes"}}`, a version as `metrics show --json` prints it with what its plugin keeps of it,
-//! in base64. Numbers are written so that they are read back bit for bit.
+//! .., "bytes"}}`, a version as `metrics show --json` prints it, with the bytes that its plugin
+//! encoded, in base64. Numbers are read back bit for bit.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ use crate::output::{self, Out, WholeFile, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The file holds all there is: settings, items with their vectors, judgements, and every version
-of the metric. It is text, a JSON object a line, and can be compressed well.
+The file holds the settings, the items with their vectors, the judgements, and all versions of the
+metric, as text with a JSON object a line, which compresses well.
 
 Examples:
   affinis export notes notes.affinis.jsonl
@@ -39,7 +39,7 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The collection must not exist yet; it answers exactly as the exported one did.
+The collection must not exist yet. It answers exactly as the exported one.
 
 Examples:
   affinis import notes notes.affinis.jsonl
@@ -50,7 +50,7 @@ pub(crate) struct ImportArgs {
     name: String,
     /// The exported file, or - for standard input
     file: Input,
-    /// Directory of the collection's encoder, where it is another than on the exporting machine
+    /// Directory of the collection's encoder [default: the one on the exporting machine]
     #[arg(long, value_name = "DIR")]
     encoder: Option<PathBuf>,
 }
@@ -96,7 +96,7 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     Ok(())
 }
 
-/// Writes all lines. The outer error is the store's, the inner one the writer's.
+/// Writes all lines. The outer error is of the store, the inner one of the writer.
 fn write(
     collection: &Collection,
     header: &Header,
@@ -202,7 +202,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     Ok(())
 }
 
-/// An error that the file is to blame for gets its name, and the line where it is known.
+/// Adds to an error caused by the file its name, and the line if it is known.
 fn refused(error: Error, file: &str, places: &Places, history: &History) -> Failure {
     let of_version = |number: VersionId| {
         places.versions.get(
@@ -234,7 +234,7 @@ fn refused(error: Error, file: &str, places: &Places, history: &History) -> Fail
     InputError::new(file, place.copied().unwrap_or(Place::File), reason).into()
 }
 
-/// The encoder that an exported collection names.
+/// Loads the encoder of an exported collection.
 fn encoder(info: &EncoderInfo, dir: Option<&Path>, file: &str) -> Result<Onnx, Failure> {
     let loaded = match (dir, info.source.as_deref()) {
         (Some(dir), _) => Onnx::from_dir(dir),

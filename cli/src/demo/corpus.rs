@@ -1,26 +1,26 @@
-//! The demo's texts, and which of them are asked, judged and measured.
+//! The texts of the demo, and the queries that are shown, judged and measured.
 
 use std::collections::HashMap;
 
 use crate::failure::Failure;
 
-/// The licence of the glosses, which is to be on every copy of them.
+/// Licence of the glosses, which every copy of them must include.
 pub(super) const LICENCE: &str = include_str!("../../data/LICENSE-WORDNET");
 
-/// 6,000 glosses of `WordNet` 3.0 with the lexicographer file they stand in, `label<TAB>text`.
+/// 6,000 glosses of `WordNet` 3.0 with the name of their lexicographer file, `label<TAB>text`.
 /// Licence: LICENSE-WORDNET.
 const WORDNET: &str = include_str!("../../data/wordnet-6000.tsv");
 
-/// Fixes which glosses become queries, so that every run asks the same.
+/// Seed of the choice of queries, which is the same in every run.
 const SEED: u64 = 7;
 
-/// A question in somebody's own words, and the category its answers should be of.
+/// A question, and the category that its answers should have.
 pub(super) struct Question {
     pub(super) text: &'static str,
     pub(super) wanted: &'static str,
 }
 
-/// Chosen to show what moves; how much it helps is measured on queries that nobody chose.
+/// Questions chosen to show how answers move. The gain is measured on random queries.
 pub(super) const QUESTIONS: [Question; 3] = [
     Question {
         text: "to walk slowly without a goal",
@@ -36,14 +36,14 @@ pub(super) const QUESTIONS: [Question; 3] = [
     },
 ];
 
-/// One definition.
+/// A definition with its category.
 pub(super) struct Gloss {
     pub(super) id: String,
     pub(super) label: &'static str,
     pub(super) text: &'static str,
 }
 
-/// The definitions, and disjoint choices of them as queries.
+/// The definitions, and two disjoint random choices of them as queries.
 pub(super) struct Corpus {
     pub(super) glosses: Vec<Gloss>,
     /// Positions of the queries whose answers are judged.

@@ -1,8 +1,8 @@
-//! `demo`: the main job, end to end, on real text that ships with the program.
+//! `demo`: learning from feedback, end to end, on real text that ships with the program.
 //!
-//! Glosses of `WordNet` are encoded, stored and searched; the answers to some of them are judged by
-//! whether their category agrees, as a user would judge them; the metric is refitted, and measured
-//! on queries that nobody judged. Every number that is shown is computed in the run.
+//! Glosses of `WordNet` are encoded, stored and searched. Simulated users judge the answers to some
+//! of them by category; the metric is refitted, and measured on queries that nobody judged. All
+//! figures are computed in the run.
 
 mod corpus;
 mod narrate;
@@ -25,26 +25,26 @@ use corpus::{Corpus, QUESTIONS};
 use narrate::Narrator;
 use report::{Asked, Judged, Report, Same, Sizes};
 
-/// Hits that are looked at and measured.
+/// Number of hits that are judged and measured.
 const K: usize = 10;
-/// How deep the first answers are remembered, to say where an item came from.
+/// Number of first answers whose ranks are kept, to show how items moved.
 const DEPTH: usize = 100;
-/// Simulated users' queries whose answers are judged.
+/// Number of queries whose answers simulated users judge.
 const JUDGED: usize = 100;
-/// Queries that nobody judges, on which the metric is measured.
+/// Number of queries without judgements, on which the metric is measured.
 const MEASURED: usize = 500;
 const NAME: &str = "wordnet";
 
-/// What stands behind the options.
+/// Help text after the options.
 const HELP: &str = "\
-The texts are 6,000 definitions from WordNet 3.0, which are inside the program, as is the
-encoder: the demo needs no file and no network. Its store is made in a temporary directory and
-removed at the end.
+The texts are 6,000 definitions from WordNet 3.0, which are part of the program, as is the encoder:
+the demo needs no file and no network. Its store is made in a temporary directory and removed at
+the end.
 
 Examples:
   affinis demo
   affinis demo --keep demo.store                    to search it afterwards with --store demo.store
-  affinis demo --json                               the same as one JSON document";
+  affinis demo --json                               the results as one JSON document";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP, after_long_help = format!("{HELP}\n\n{}", corpus::LICENCE))]
@@ -68,15 +68,15 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Some(dir) => dir.clone(),
         None => folder.path().join("demo.store"),
     };
-    let report = tell(&path, &mut Narrator::new(out, args.keep.as_deref()))?;
+    let report = run_all(&path, &mut Narrator::new(out, args.keep.as_deref()))?;
     if out.is_json() {
         out.json(&report)?;
     }
     Ok(())
 }
 
-/// Runs the whole story, telling it step by step.
-fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
+/// Runs the demo, and prints each part of it as it ends.
+fn run_all(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
     let start = Instant::now();
     let corpus = Corpus::load(JUDGED, MEASURED)?;
     narrator.opening(&corpus)?;
@@ -99,7 +99,7 @@ fn tell(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> {
     let working = output::spinner("learning");
     let refit = collection.refit().run()?;
     let refit_millis = clock.lap();
-    // As after filling: the index measures how wide a beam the new metric needs.
+    // As after filling: the index measures the beam width that the new metric needs.
     collection.settle()?;
     drop(working);
     narrator.refitted(&refit, refit_millis)?;
@@ -253,7 +253,7 @@ fn measured(corpus: &Corpus) -> Vec<EvalQuery> {
         .collect()
 }
 
-/// The answers to everything the demo asked: the questions, the judged and the measured queries.
+/// The answers to all queries of the demo: the questions, the judged and the measured queries.
 fn answers(
     collection: &Collection,
     corpus: &Corpus,
@@ -289,7 +289,7 @@ fn compare(known: &[Hits], again: &[Hits], micros_euclidean: f64) -> Same {
     }
 }
 
-/// Whether the gate let the metric through, for the texts that depend on it.
+/// Whether the metric was promoted.
 fn passed(refit: &RefitReport) -> bool {
     refit.promoted
 }

@@ -1,4 +1,4 @@
-//! The demo as a story for people; for programs nothing is told.
+//! The output of the demo for people; nothing is printed with `--json`.
 
 use std::path::Path;
 
@@ -11,23 +11,23 @@ use super::report::{Judged, Same, Sizes, rank_of};
 use crate::failure::Failure;
 use crate::output::{Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, millis, number, plain};
 
-/// How many answers of a question are shown.
-const SHOWN: usize = 5;
+/// Number of answers to a question that are printed.
+const PRINTED: usize = 5;
 
 pub(super) struct Narrator<'a> {
     out: &'a mut Out,
     keep: Option<&'a Path>,
 }
 
-type Told = Result<(), Failure>;
+type Printed = Result<(), Failure>;
 
 impl<'a> Narrator<'a> {
     pub(super) fn new(out: &'a mut Out, keep: Option<&'a Path>) -> Self {
         Self { out, keep }
     }
 
-    /// Prints a line at once, so that the story goes on while the machine works.
-    fn say(&mut self, text: impl std::fmt::Display) -> Told {
+    /// Prints a line at once, before the next part of the demo runs.
+    fn print(&mut self, text: impl std::fmt::Display) -> Printed {
         if !self.out.is_json() {
             self.out.line(text)?;
             self.out.flush()?;
@@ -35,12 +35,12 @@ impl<'a> Narrator<'a> {
         Ok(())
     }
 
-    fn step(&mut self, number: usize, title: &str) -> Told {
-        self.say(format_args!("\n{BOLD}{number}. {title}{BOLD:#}"))
+    fn heading(&mut self, number: usize, title: &str) -> Printed {
+        self.print(format_args!("\n{BOLD}{number}. {title}{BOLD:#}"))
     }
 
-    pub(super) fn opening(&mut self, corpus: &Corpus) -> Told {
-        self.say(format_args!(
+    pub(super) fn opening(&mut self, corpus: &Corpus) -> Printed {
+        self.print(format_args!(
             "{BOLD}affinis{BOLD:#} learns what \"similar\" means from feedback. Here: {} dictionary definitions from WordNet,\n\
              and users who want answers of the same category ({} of them: noun.food, verb.motion, ..).",
             count(corpus.glosses.len() as u64),
@@ -48,9 +48,9 @@ impl<'a> Narrator<'a> {
         ))
     }
 
-    pub(super) fn stored(&mut self, sizes: &Sizes, spent: f64) -> Told {
-        self.step(1, "Encode and store")?;
-        self.say(format_args!(
+    pub(super) fn stored(&mut self, sizes: &Sizes, spent: f64) -> Printed {
+        self.heading(1, "Encode and store")?;
+        self.print(format_args!(
             "   {} texts encoded by {} ({} numbers each) and stored durably: {}, {} on disk",
             count(sizes.items as u64),
             plain(&sizes.encoder),
@@ -60,17 +60,17 @@ impl<'a> Narrator<'a> {
         ))
     }
 
-    pub(super) fn first_answers(&mut self, corpus: &Corpus, answers: &[Hits]) -> Told {
-        self.step(2, "Ask three questions, under the Euclidean metric")?;
+    pub(super) fn first_answers(&mut self, corpus: &Corpus, answers: &[Hits]) -> Printed {
+        self.heading(2, "Ask three questions, under the Euclidean metric")?;
         for (question, hits) in QUESTIONS.iter().zip(answers) {
             self.answers(question, hits, None, corpus)?;
         }
         Ok(())
     }
 
-    pub(super) fn judged(&mut self, judged: &Judged, spent: f64) -> Told {
-        self.step(3, "Judge")?;
-        self.say(format_args!(
+    pub(super) fn judged(&mut self, judged: &Judged, spent: f64) -> Printed {
+        self.heading(3, "Judge")?;
+        self.print(format_args!(
             "   {} other definitions were asked as queries, and their answers judged by category:\n   \
              {} judgements, {} of them relevant, stored in {}",
             count(judged.queries as u64),
@@ -80,14 +80,14 @@ impl<'a> Narrator<'a> {
         ))
     }
 
-    pub(super) fn refitted(&mut self, refit: &RefitReport, spent: f64) -> Told {
-        self.step(4, "Refit the metric")?;
+    pub(super) fn refitted(&mut self, refit: &RefitReport, spent: f64) -> Printed {
+        self.heading(4, "Refit the metric")?;
         let verdict = if passed(refit) {
             format!("{GOOD}promoted{GOOD:#}")
         } else {
             format!("{BAD}not promoted{BAD:#}")
         };
-        self.say(format_args!(
+        self.print(format_args!(
             "   {} of {} similar and {} dissimilar pairs in {} (condition number {})",
             plain(&refit.learner),
             count(refit.pairs.similar as u64),
@@ -102,7 +102,7 @@ impl<'a> Narrator<'a> {
             }
             _ => String::new(),
         };
-        self.say(format_args!(
+        self.print(format_args!(
             "   the gate, on {} held out ({}){figures}\n   {verdict}: {}",
             count(gate.held_out as u64),
             plain(&gate.measure),
@@ -116,13 +116,13 @@ impl<'a> Narrator<'a> {
         before: &[Hits],
         after: &[Hits],
         refit: &RefitReport,
-    ) -> Told {
+    ) -> Printed {
         let title = if passed(refit) {
             "Ask again: the learned metric, the same index, nothing rebuilt"
         } else {
             "Ask again, under the candidate that was not promoted"
         };
-        self.step(5, title)?;
+        self.heading(5, title)?;
         for (question, (before, after)) in QUESTIONS.iter().zip(before.iter().zip(after)) {
             self.answers(question, after, Some(before), corpus)?;
         }
@@ -135,21 +135,21 @@ impl<'a> Narrator<'a> {
         hits: &Hits,
         before: Option<&Hits>,
         corpus: &Corpus,
-    ) -> Told {
+    ) -> Printed {
         if self.out.is_json() {
             return Ok(());
         }
         let good = |hits: &Hits| {
             hits.iter()
-                .take(SHOWN)
+                .take(PRINTED)
                 .filter(|h| corpus.label(&h.id) == Some(question.wanted))
                 .count()
         };
         let change = before
             .map(|before| format!(", {} before", good(before)))
             .unwrap_or_default();
-        self.say(format_args!(
-            "\n   {BOLD}\"{}\"{BOLD:#}  {DIM}{} of {SHOWN} are {}{change}{DIM:#}",
+        self.print(format_args!(
+            "\n   {BOLD}\"{}\"{BOLD:#}  {DIM}{} of {PRINTED} are {}{change}{DIM:#}",
             question.text,
             good(hits),
             question.wanted
@@ -161,7 +161,7 @@ impl<'a> Narrator<'a> {
             ("", Align::Left),
         ])
         .indent(5);
-        for hit in hits.iter().take(SHOWN) {
+        for hit in hits.iter().take(PRINTED) {
             let Some(gloss) = corpus.gloss(&hit.id) else {
                 continue;
             };
@@ -177,11 +177,11 @@ impl<'a> Narrator<'a> {
                 (gloss.text.to_owned(), Style::new()),
             ]);
         }
-        self.say(table)
+        self.print(table)
     }
 
-    pub(super) fn measured(&mut self, evaluation: &Evaluation, spent: f64) -> Told {
-        self.step(6, "Measure, on queries that nobody judged or chose")?;
+    pub(super) fn measured(&mut self, evaluation: &Evaluation, spent: f64) -> Printed {
+        self.heading(6, "Measure, on queries that nobody judged or chose")?;
         let mut table = Table::new([
             ("", Align::Left),
             ("precision@10", Align::Left),
@@ -214,47 +214,47 @@ impl<'a> Narrator<'a> {
                 gain(&euclidean.ndcg, &learned.ndcg),
             ]);
         }
-        self.say(table)?;
-        self.say(format_args!(
+        self.print(table)?;
+        self.print(format_args!(
             "   {DIM}{} queries, 95 % bootstrap intervals, {}{DIM:#}",
             count(evaluation.queries as u64),
             millis(spent)
         ))
     }
 
-    pub(super) fn reopened(&mut self, same: &Same, spent: f64) -> Told {
-        self.step(7, "Close the store and open it again")?;
+    pub(super) fn reopened(&mut self, same: &Same, spent: f64) -> Printed {
+        self.heading(7, "Close the store and open it again")?;
         let verdict = if same.all_equal {
             format!("{GOOD}all the same{GOOD:#}")
         } else {
             format!("{BAD}not all the same{BAD:#}")
         };
-        self.say(format_args!(
+        self.print(format_args!(
             "   opened in {}; {} of {} queries, {} answers with their distances: {verdict}",
             millis(spent),
             count(same.equal_queries as u64),
             count(same.queries as u64),
             count(same.answers as u64)
         ))?;
-        self.say(format_args!(
+        self.print(format_args!(
             "   a query takes {} under the Euclidean metric and {} under the learned one",
             millis(same.micros_euclidean / 1000.0),
             millis(same.micros_learned / 1000.0)
         ))
     }
 
-    pub(super) fn closing(&mut self, total: f64) -> Told {
+    pub(super) fn closing(&mut self, total: f64) -> Printed {
         match self.keep {
             Some(dir) => {
                 let dir = plain(&dir.display().to_string());
-                self.say(format_args!(
+                self.print(format_args!(
                     "\nDone in {}. The store is kept: affinis search {} \"{}\" --store {dir}",
                     millis(total),
                     super::NAME,
                     QUESTIONS[0].text
                 ))
             }
-            None => self.say(format_args!(
+            None => self.print(format_args!(
                 "\nDone in {}; the store is removed (--keep DIR keeps it).",
                 millis(total)
             )),
@@ -262,13 +262,13 @@ impl<'a> Narrator<'a> {
     }
 }
 
-/// Where an answer came from.
+/// How an answer moved since before the refit.
 fn moved(id: &str, rank: usize, before: Option<&Hits>) -> (String, Style) {
     let Some(before) = before else {
         return (String::new(), DIM);
     };
     match rank_of(id, before) {
-        Some(was) if was > SHOWN => (format!("new, was {was}"), GOOD),
+        Some(was) if was > PRINTED => (format!("new, was {was}"), GOOD),
         Some(was) if was > rank => (format!("up {}", was - rank), GOOD),
         Some(was) if was < rank => (format!("down {}", rank - was), DIM),
         Some(_) => ("=".to_owned(), DIM),

@@ -1,4 +1,4 @@
-//! What the demo found, as it is printed for programs.
+//! The results of the demo, as JSON.
 
 use affinis::{Collection, Evaluation, Hits};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use super::K;
 use super::corpus::{Corpus, Question};
 use crate::failure::Failure;
 
-/// The whole demo.
+/// All results.
 #[derive(Serialize)]
 pub(super) struct Report {
     pub(super) items: usize,
@@ -24,7 +24,7 @@ pub(super) struct Report {
     pub(super) millis: Value,
 }
 
-/// The sizes of what was stored.
+/// Sizes of the collection.
 pub(super) struct Sizes {
     pub(super) items: usize,
     pub(super) dim: usize,
@@ -65,7 +65,7 @@ struct Answer {
     label: &'static str,
     text: &'static str,
     wanted: bool,
-    /// The rank it had before, where it was among the first hundred.
+    /// Its rank before the refit, if it was among the first 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     was: Option<usize>,
 }
@@ -96,23 +96,23 @@ impl Asked {
     }
 }
 
-/// An item's rank in an answer.
+/// Rank of an item in an answer, from 1.
 pub(super) fn rank_of(id: &str, hits: &Hits) -> Option<usize> {
     hits.iter().find(|hit| hit.id == id).map(|hit| hit.rank)
 }
 
-/// What was judged.
+/// Numbers of judged queries and judgements.
 #[derive(Serialize)]
 pub(super) struct Judged {
     pub(super) queries: usize,
     pub(super) judgements: usize,
     pub(super) relevant: usize,
-    /// Mean time of a query in the index.
+    /// Mean time of a query in the index, in microseconds.
     #[serde(skip)]
     pub(super) micros: f64,
 }
 
-/// Whether the store answers the same after it was closed and opened again.
+/// Comparison of answers before and after the store was closed and opened again.
 #[derive(Serialize)]
 pub(super) struct Same {
     pub(super) queries: usize,

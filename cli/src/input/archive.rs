@@ -1,12 +1,11 @@
-//! An exported collection: JSON lines, a header first. `commands::transfer` writes them; its page
-//! says what they hold.
+//! Reader of an exported collection: JSON lines after a header. `commands::transfer` writes them
+//! and describes the lines.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use affinis::{
-    CollectionInfo, Distance, History, Item, JudgementId, StoredJudgement, StoredVersion, Version,
-    VersionId,
+    CollectionInfo, History, Item, JudgementId, StoredJudgement, StoredVersion, Version, VersionId,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -21,12 +20,12 @@ use super::items::json_line;
 use super::judgements::judgement_of;
 use super::lines::Lines;
 
-/// The name that the first line gives.
+/// Name of the format, in the first line.
 pub const FORMAT: &str = "affinis-collection";
-/// The newest version of the format that is written and read.
+/// Version of the format that is written, and the newest that is read.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// The first line: what the collection is, and how many lines of each kind follow.
+/// The first line: the settings of the collection, and the number of lines of each kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
@@ -34,45 +33,45 @@ pub struct Header {
     pub format: String,
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// Name, settings, and the number of items.
+    /// Name, settings and number of items.
     pub settings: CollectionInfo,
-    /// Number of texts that judgements ask.
+    /// Number of texts that are queries of judgements.
     pub texts: usize,
     /// Number of judgements.
     pub judgements: usize,
     /// Number of learned metrics.
     pub metrics: usize,
-    /// The metric that answers everybody.
+    /// The active metric of searches without a user.
     pub active: VersionId,
-    /// The metrics that answer users who have one of their own.
+    /// The active metric of each user who has one of their own.
     pub active_users: BTreeMap<String, VersionId>,
-    /// The number of the next judgement.
+    /// Number of the next judgement.
     pub next_judgement: JudgementId,
-    /// The number of the next metric.
+    /// Number of the next version.
     pub next_version: VersionId,
 }
 
-/// An exported collection, read and checked.
+/// An exported collection after its lines were read and checked.
 #[derive(Debug, Clone)]
 pub struct Archive {
-    /// Its settings.
+    /// The settings.
     pub settings: CollectionInfo,
-    /// Its items.
+    /// The items.
     pub items: Vec<Item>,
-    /// What it has learned.
+    /// Judgements and versions of the metric.
     pub history: History,
-    /// Where all that stands.
+    /// The places of all of them in the file.
     pub places: Places,
 }
 
-/// Where what an exported collection holds stands, each in its order.
+/// Places of what an exported collection holds, in the order of each kind.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// The items.
+    /// Of the items.
     pub items: Vec<Place>,
-    /// The judgements.
+    /// Of the judgements.
     pub judgements: Vec<Place>,
-    /// The versions of the metric.
+    /// Of the versions of the metric.
     pub versions: Vec<Place>,
 }
 
@@ -98,7 +97,7 @@ struct TextLine {
 /// Reads an exported collection.
 ///
 /// # Errors
-/// [`InputError`] at the first line that cannot be used, and for a file that is cut short.
+/// [`InputError`] at the first line that cannot be used, and for an incomplete file.
 pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> {
     let mut lines = Lines::new(reader, file);
     let whole = |reason: String| InputError::new(file, Place::File, reason);
@@ -110,7 +109,7 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
     let expected = Expected {
         dim: header.settings.dim,
         texts: header.settings.encoder.is_some(),
-        zero_vectors: header.settings.distance != Distance::Cosine,
+        distance: header.settings.distance,
         skip_bad: false,
     };
     let mut collector = Collector::new(file, expected);
@@ -151,7 +150,7 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
             }
             other => {
                 return Err(wrong(format!(
-                    "{other:?} is no kind of line; there are item, text, judgement and metric"
+                    "{other:?} is not a kind of line; there are item, text, judgement and metric"
                 )));
             }
         }
@@ -173,7 +172,7 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
     for (what, promised, found) in counts {
         if promised != found {
             return Err(whole(format!(
-                "is not whole: its first line promises {promised} {what}, and {found} are there"
+                "is incomplete: its first line promises {promised} {what}, and {found} are there"
             )));
         }
     }
@@ -219,7 +218,7 @@ fn header(line: &str) -> Result<Header, String> {
     Ok(header)
 }
 
-/// A line's kind, its one key, and what it holds.
+/// Kind and value of a line: the key and the value of its one entry.
 fn tagged(line: &str) -> Result<(String, Value), String> {
     let map: Map<String, Value> = json_line(line)?;
     let mut entries = map.into_iter();
@@ -248,7 +247,7 @@ fn item(value: Value) -> Result<Item, String> {
 fn text_line(value: Value, expected: Expected) -> Result<(String, Vec<f32>), String> {
     let line: TextLine = read(value)?;
     let vector = narrow(&line.vector, "the vector")?;
-    check_vector(&vector, "the vector", expected)?;
+    check_vector(&vector, expected)?;
     Ok((line.text, vector))
 }
 
@@ -276,7 +275,7 @@ fn metric(mut value: Value, format_version: u32) -> Result<StoredVersion, String
         .ok_or("a metric needs \"bytes\"")?;
     let metric = BASE64
         .decode(bytes)
-        .map_err(|e| format!("\"bytes\" are no base64: {e}"))?;
+        .map_err(|e| format!("\"bytes\" are not base64: {e}"))?;
     if let (1, Value::Object(fields)) = (format_version, &mut value) {
         archive_v1::upgrade(fields);
     }

@@ -1,44 +1,42 @@
-//! What every item must pass before any is stored: the limits, the dimension, ids that stand once.
+//! Gathers the items of an input, checking each: its limits, its vector, and an id that occurs once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use affinis::Item;
-use serde_json::Value;
+use affinis::{Distance, Item};
 
 use super::error::{InputError, Place, cut};
 
-/// What the collection takes, and what happens to items that it does not.
+/// What the collection accepts, and what happens to items that it does not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
-    /// The dimension that vectors must have.
+    /// Number of dimensions of a vector.
     pub dim: usize,
     /// Whether texts without a vector can be encoded.
     pub texts: bool,
-    /// Whether a zero vector can be stored (not where only the direction counts).
-    pub zero_vectors: bool,
-    /// Leave out what cannot be used instead of refusing the input.
+    /// The collection's built-in distance; a cosine collection holds no zero vector.
+    pub distance: Distance,
+    /// Whether unusable items are left out instead of making the whole input fail.
     pub skip_bad: bool,
 }
 
-/// An input's usable items, and where the others stand.
+/// The items of an input that can be used, and the errors of those that were left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {
-    /// Usable items in the input's order.
+    /// Usable items in the order of the input.
     pub items: Vec<Item>,
-    /// Where each of them stands.
+    /// Line or row of each usable item.
     pub places: Vec<Place>,
-    /// What was left out; empty unless [`Expected::skip_bad`].
+    /// Errors of the items left out; empty unless [`Expected::skip_bad`].
     pub bad: Vec<InputError>,
 }
 
 impl Parsed {
-    /// Checks every item once more, by what was not known of it when it was read: those that do not
-    /// pass are left out, or the first of them is an error.
+    /// Checks every item again, by what was unknown when it was read, such as the vector that an
+    /// encoder makes of its text. Items that fail are left out with `skip_bad`.
     ///
     /// # Errors
-    /// [`InputError`] at the first item that does not pass (unless they are skipped), and when none
-    /// does.
+    /// [`InputError`] at the first item that fails (without `skip_bad`), and when no item is left.
     pub fn pass(
         self,
         file: &str,
@@ -64,7 +62,7 @@ impl Parsed {
         passed.usable(file)
     }
 
-    /// Refuses an input of which nothing is left.
+    /// Refuses an input without a usable item.
     fn usable(self, file: &str) -> Result<Self, InputError> {
         if !self.items.is_empty() {
             return Ok(self);
@@ -72,7 +70,7 @@ impl Parsed {
         let reason = match self.bad.first() {
             None => "the input is empty: it holds no items".to_owned(),
             Some(first) => format!(
-                "none of its {} items can be used; the first stands in {}: {}",
+                "none of its {} items can be used; the first is in {}: {}",
                 self.bad.len(),
                 first.place,
                 first.reason
@@ -82,7 +80,7 @@ impl Parsed {
     }
 }
 
-/// Gathers items, checking each.
+/// The items gathered so far.
 pub(crate) struct Collector<'a> {
     file: &'a str,
     expected: Expected,
@@ -105,7 +103,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Takes an item, or the reason why its line is none.
+    /// Takes an item, or the reason why its line could not be read as one.
     pub(crate) fn push(
         &mut self,
         place: Place,
@@ -121,7 +119,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Notes what is left out, or stops at it.
+    /// Records an error and leaves its item out, or stops with it.
     pub(crate) fn refuse(&mut self, error: InputError) -> Result<(), InputError> {
         if !(self.expected.skip_bad && error.skippable()) {
             return Err(error);
@@ -138,7 +136,7 @@ impl<'a> Collector<'a> {
         check_item(&item, self.expected)?;
         match self.seen.entry(item.id.clone()) {
             Entry::Occupied(first) => Err(format!(
-                "the id {:?} stands already in {}; an id may stand once in an input",
+                "the id {:?} occurs already in {}; an id may occur once in an input",
                 cut(&item.id),
                 first.get()
             )),
@@ -151,107 +149,44 @@ impl<'a> Collector<'a> {
 }
 
 fn check_item(item: &Item, expected: Expected) -> Result<(), String> {
-    check_id(&item.id)?;
-    if let Some(text) = &item.text
-        && text.len() > affinis::MAX_TEXT_BYTES
-    {
-        return Err(format!(
-            "the text has {} bytes; the most is {}",
-            text.len(),
-            affinis::MAX_TEXT_BYTES
-        ));
-    }
+    item.check().map_err(|error| error.to_string())?;
     match (&item.text, &item.vector) {
-        (None, None) => return Err("an item needs a \"text\" or a \"vector\"".into()),
         (Some(_), None) if !expected.texts => {
-            return Err("the collection has no encoder, so an item needs a \"vector\"".into());
+            Err("the collection has no encoder, so an item needs a \"vector\"".into())
         }
-        (Some(text), None) if text.trim().is_empty() => return Err("\"text\" is empty".into()),
-        (_, Some(vector)) => check_vector(vector, "the vector", expected)?,
-        _ => {}
+        (_, Some(vector)) => check_vector(vector, expected),
+        _ => Ok(()),
     }
-    check_meta(&item.meta)
 }
 
-/// Checks an id (or a user's name, which follows the same rule).
+/// Checks the id of an item.
 pub(crate) fn check_id(id: &str) -> Result<(), String> {
-    match id.len() {
-        0 => Err("the id is empty".into()),
+    check_name("the id", id)
+}
+
+/// Checks an id or a user's name, which follow the same rule; `what` names it in the message.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
+    match name.len() {
+        0 => Err(format!("{what} is empty")),
         n if n > affinis::MAX_ID_BYTES => Err(format!(
-            "the id {:?} has {n} bytes; the most is {}",
-            cut(id),
+            "{what} {:?} has {n} bytes; the most is {}",
+            cut(name),
             affinis::MAX_ID_BYTES
         )),
         _ => Ok(()),
     }
 }
 
-/// Checks a vector's dimension and numbers.
-pub(crate) fn check_vector(vector: &[f32], what: &str, expected: Expected) -> Result<(), String> {
-    if vector.len() != expected.dim {
-        return Err(format!(
-            "{what} has {} numbers, but the collection's dimension is {}",
-            vector.len(),
-            expected.dim
-        ));
-    }
-    if let Some((at, value)) = vector.iter().enumerate().find(|(_, v)| !v.is_finite()) {
-        return Err(format!(
-            "{what} has {value} at position {at}; only finite numbers can be stored"
-        ));
-    }
-    // The store's own bound: distances are sums of squares, which must stay finite in f32.
-    let length = vector
-        .iter()
-        .map(|v| f64::from(*v).powi(2))
-        .sum::<f64>()
-        .sqrt();
-    if length * length > f64::from(f32::MAX) / 1e4 {
-        return Err(format!(
-            "{what} is too long ({length:.3e}): its distances would overflow"
-        ));
-    }
-    if !expected.zero_vectors && vector.iter().all(|&v| v == 0.0) {
-        return Err(format!(
-            "{what} is zero, which has no direction; a cosine collection cannot use it"
-        ));
-    }
-    Ok(())
+/// Checks that the collection can hold and search a vector.
+pub(crate) fn check_vector(vector: &[f32], expected: Expected) -> Result<(), String> {
+    expected
+        .distance
+        .check_vector(vector, expected.dim)
+        .map_err(|error| error.to_string())
 }
 
-fn check_meta(meta: &Value) -> Result<(), String> {
-    if !(meta.is_object() || meta.is_null()) {
-        return Err("\"meta\" must be an object, {\"name\": value, ..}".into());
-    }
-    let bytes = serde_json::to_vec(meta)
-        .map_err(|e| format!("\"meta\" cannot be written: {e}"))?
-        .len();
-    if bytes > affinis::MAX_META_BYTES {
-        return Err(format!(
-            "\"meta\" has {bytes} bytes of JSON; the most is {}",
-            affinis::MAX_META_BYTES
-        ));
-    }
-    if depth(meta) > affinis::MAX_META_DEPTH {
-        return Err(format!(
-            "\"meta\" is nested deeper than {} levels",
-            affinis::MAX_META_DEPTH
-        ));
-    }
-    Ok(())
-}
-
-/// Levels of nested arrays and objects. The recursion is bounded by the JSON parser's own limit of
-/// 128.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
-        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// Numbers as they stand in a file, narrowed to what is stored.
+/// Numbers of a file as 32-bit floats, which is how vectors are stored. `what` names them in the
+/// message.
 pub(crate) fn narrow(numbers: &[f64], what: &str) -> Result<Vec<f32>, String> {
     let narrowed: Vec<f32> = numbers.iter().map(|&v| v as f32).collect();
     match narrowed.iter().position(|v| !v.is_finite()) {

@@ -1,4 +1,4 @@
-//! Items as tables of text: `label<TAB>text`, and csv with a header.
+//! Items as delimited text: `label<TAB>text` lines, and csv with a header.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
@@ -11,11 +11,12 @@ use super::error::{InputError, Place};
 use super::lines::Lines;
 use super::quotes::Quotes;
 
-/// Reads `label<TAB>text` lines: the label goes to `meta.label`, ids are line numbers from 0.
+/// Reads items from `label<TAB>text` lines: the label goes to `meta.label`, ids are line numbers
+/// from 0.
 ///
 /// # Errors
-/// [`InputError`] at the first line that cannot be used (unless they are skipped), and for an input
-/// without items.
+/// [`InputError`] at the first line that cannot be used (unless `expected` skips them), and for an
+/// input without items.
 pub fn tsv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parsed, InputError> {
     let mut collector = Collector::new(file, expected);
     for line in Lines::new(reader, file) {
@@ -33,7 +34,7 @@ fn tsv_item(number: u64, line: &str) -> Result<Item, String> {
         .split_once('\t')
         .ok_or("no tab; a line is label<TAB>text")?;
     if text.trim().is_empty() {
-        return Err("the text behind the tab is empty".into());
+        return Err("the text after the tab is empty".into());
     }
     Ok(Item::text((number - 1).to_string(), text).with_meta(label_only(label)))
 }
@@ -42,14 +43,14 @@ fn label_only(label: &str) -> Value {
     Value::Object(Map::from_iter([("label".to_owned(), Value::from(label))]))
 }
 
-/// Reads csv with a header: the columns that hold numbers form the vector, the last column is
+/// Reads items from csv with a header: the columns of numbers form the vector, the last column is
 /// `meta.label`, and other columns go to `meta` under their names. Ids are record numbers from 0.
-/// Which columns hold numbers is read off the first record: a later cell there that is none is an
-/// error, not another column.
+/// The first record decides which columns hold numbers; a later cell of such a column that is not
+/// a number is an error.
 ///
 /// # Errors
-/// [`InputError`] at the first record that cannot be used (unless they are skipped), for a header
-/// that is none, and for an input without items.
+/// [`InputError`] at the first record that cannot be used (unless `expected` skips them), for an
+/// unusable header, and for an input without items.
 pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parsed, InputError> {
     let mut collector = Collector::new(file, expected);
     let mut reader = csv::ReaderBuilder::new()
@@ -90,7 +91,7 @@ pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parse
     collector.finish()
 }
 
-/// What is wrong with the quotes of the record that was just read.
+/// The error of the quotes of the record that was read last.
 fn wrong_quote<R: Read>(reader: &mut csv::Reader<LineStarts<R>>, file: &str) -> Option<InputError> {
     let end = reader.position().byte();
     let wrong = reader.get_mut().quotes.wrong_before(end)?;
@@ -101,8 +102,8 @@ fn wrong_quote<R: Read>(reader: &mut csv::Reader<LineStarts<R>>, file: &str) -> 
     ))
 }
 
-/// A reader that notes where lines with something in them begin, because the csv reader's own
-/// positions are those before the blank lines that it passes over; and where quotes are wrong.
+/// A reader that records where lines that are not blank begin, and where quotes are wrong. The csv
+/// reader's own position of a record is the one before the blank lines that it skips.
 struct LineStarts<R> {
     inner: R,
     offset: u64,
@@ -125,7 +126,7 @@ impl<R> LineStarts<R> {
         }
     }
 
-    /// The line of a record that the csv reader met at `position`.
+    /// Line of the record that the csv reader reports at `position`.
     fn place(&self, position: Option<&csv::Position>) -> Place {
         let Some(position) = position else {
             return Place::File;
@@ -148,7 +149,7 @@ impl<R: Read> Read for LineStarts<R> {
             self.quotes.end();
         }
         for byte in &buffer[..read] {
-            self.quotes.step(*byte, self.offset, self.line);
+            self.quotes.read(*byte, self.offset, self.line);
             match byte {
                 b'\n' => {
                     self.line += 1;
@@ -167,7 +168,7 @@ impl<R: Read> Read for LineStarts<R> {
     }
 }
 
-/// What a column is for.
+/// Use of a column.
 enum Column {
     Number(String),
     Meta(String),
@@ -182,7 +183,7 @@ fn columns_of(
     let wrong = |reason: String| InputError::new(file, Place::File, reason);
     if header.len() < 2 {
         return Err(wrong(
-            "the header has one column; csv needs numbers and, last, a label".into(),
+            "the header has one column; csv needs columns of numbers and, last, a label".into(),
         ));
     }
     if header.iter().all(|name| number_of(name).is_some()) {
@@ -259,20 +260,19 @@ fn csv_item(
         }
     }
     let vector = narrow(&vector, "the vector")?;
-    let meant = columns.iter().filter_map(|column| {
-        if let Column::Meta(name) = column {
-            Some(name)
-        } else {
-            None
-        }
-    });
-    let meant: Vec<_> = meant.map(|name| format!("{name:?}")).collect();
-    if vector.len() != dim && !meant.is_empty() {
+    let meta_columns: Vec<String> = columns
+        .iter()
+        .filter_map(|column| match column {
+            Column::Meta(name) => Some(format!("{name:?}")),
+            Column::Number(_) | Column::Label => None,
+        })
+        .collect();
+    if vector.len() != dim && !meta_columns.is_empty() {
         return Err(format!(
             "the vector has {} numbers, but the collection's dimension is {dim}; the first record decides which columns \
              hold numbers, and there is none in {}",
             vector.len(),
-            meant.join(", ")
+            meta_columns.join(", ")
         ));
     }
     Ok(Item::vector(number.to_string(), vector).with_meta(Value::Object(meta)))
@@ -297,12 +297,13 @@ fn csv_error<R>(file: &str, lines: &LineStarts<R>, error: &csv::Error) -> InputE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use affinis::Distance;
     use serde_json::json;
 
     const TWO: Expected = Expected {
         dim: 2,
         texts: true,
-        zero_vectors: true,
+        distance: Distance::L2,
         skip_bad: false,
     };
 
@@ -406,7 +407,7 @@ mod tests {
     #[test]
     fn a_quote_too_many_swallows_no_records() {
         const UNCLOSED: &str = "the quote that opens a field here is never closed";
-        const BEHIND: &str = "the quoted field that begins here goes on behind its closing quote";
+        const BEHIND: &str = "the quoted field that begins here goes on after its closing quote";
         let refused = |text: &str, line: u64, with: &str| {
             csv_refused(text, &format!("in.csv, line {line}: {with}"));
             csv_refused(

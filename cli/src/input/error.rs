@@ -1,8 +1,8 @@
-//! Where an input is wrong, and why.
+//! The error of an unusable input: its file, the place in it, and the reason.
 
 use std::fmt;
 
-/// The part of an input that an error speaks of.
+/// Place of an error in an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// The file as a whole.
@@ -16,9 +16,9 @@ pub enum Place {
 /// An input that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputError {
-    /// The file's name as the user gave it.
+    /// The file's name, as the user gave it.
     pub file: String,
-    /// Where in it.
+    /// Place in the file.
     pub place: Place,
     /// What is wrong there.
     pub reason: String,
@@ -61,11 +61,11 @@ impl fmt::Display for Place {
 
 impl std::error::Error for InputError {}
 
-/// A text cut to what fits in a message.
+/// A text cut to 60 characters, for a message.
 pub(crate) fn cut(text: &str) -> String {
-    const MOST: usize = 60;
-    if text.chars().nth(MOST).is_none() {
+    const MAX_CHARS: usize = 60;
+    if text.chars().nth(MAX_CHARS).is_none() {
         return text.to_owned();
     }
-    text.chars().take(MOST).chain("...".chars()).collect()
+    text.chars().take(MAX_CHARS).chain("...".chars()).collect()
 }

@@ -11,7 +11,7 @@ use super::check::{Collector, Expected, Parsed, narrow};
 use super::error::{InputError, Place};
 use super::lines::Lines;
 
-/// One line, before its numbers and limits are checked.
+/// A line as it is parsed, before its numbers and limits are checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ItemLine {
@@ -22,12 +22,12 @@ struct ItemLine {
     meta: Value,
 }
 
-/// Reads items, one JSON object a line. An item without an id is named by its line's number from 0;
-/// blank lines count and are passed over.
+/// Reads items, one JSON object a line. The id of an item that has none is the number of its line,
+/// from 0; blank lines are counted and skipped.
 ///
 /// # Errors
-/// [`InputError`] at the first line that cannot be used (unless they are skipped), and for an input
-/// without items.
+/// [`InputError`] at the first line that cannot be used (unless `expected` skips them), and for an
+/// input without items.
 pub fn items_jsonl(
     reader: impl BufRead,
     file: &str,
@@ -57,10 +57,10 @@ fn item(number: u64, text: &str) -> Result<Item, String> {
     })
 }
 
-/// Reads one JSON value of a line.
+/// Parses a line that holds one JSON object.
 ///
 /// # Errors
-/// What is wrong, with the column.
+/// The mistake, with its column.
 pub fn json_line<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     if !text.trim_start().starts_with('{') {
         return Err("not a JSON object; a line holds one, {..}".into());
@@ -78,12 +78,13 @@ pub fn json_line<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use affinis::Distance;
     use serde_json::json;
 
     const TWO: Expected = Expected {
         dim: 2,
         texts: true,
-        zero_vectors: true,
+        distance: Distance::L2,
         skip_bad: false,
     };
 
@@ -128,7 +129,7 @@ mod tests {
             &format!("{{\"id\": \"{}\", \"text\": \"x\"}}", "i".repeat(513)),
             "513 bytes",
         );
-        refused("{\"id\": \"a\"}", "needs a \"text\" or a \"vector\"");
+        refused("{\"id\": \"a\"}", "neither a text nor a vector");
         refused(
             "{\"vector\": [1]}",
             "has 1 numbers, but the collection's dimension is 2",
@@ -136,7 +137,10 @@ mod tests {
         refused("{\"vector\": [1, NaN]}", "line 1");
         refused("{\"vector\": [1, 1e999]}", "number out of range");
         refused("{\"vector\": [1, 1e39]}", "too large for a 32-bit float");
-        refused("{\"text\": \"x\", \"meta\": 3}", "must be an object");
+        refused(
+            "{\"text\": \"x\", \"meta\": 3}",
+            "its metadata is not a JSON object",
+        );
         refused("{\"text\": \"x\"} {}", "trailing characters");
     }
 
@@ -157,7 +161,7 @@ mod tests {
                 "{{\"text\":\"x\",\"meta\":{{\"a\":\"{}\"}}}}",
                 "y".repeat(64 << 10)
             ),
-            "bytes of JSON",
+            "its metadata takes 65544 bytes",
         );
     }
 
@@ -165,12 +169,12 @@ mod tests {
     fn an_id_twice_names_both_lines() {
         refused(
             "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"b\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}",
-            "in.jsonl, line 3: the id \"a\" stands already in line 1",
+            "in.jsonl, line 3: the id \"a\" occurs already in line 1",
         );
         // A line's default id may collide with one that is written out.
         refused(
             "{\"id\":\"1\",\"text\":\"x\"}\n{\"text\":\"x\"}",
-            "line 2: the id \"1\" stands already in line 1",
+            "line 2: the id \"1\" occurs already in line 1",
         );
     }
 

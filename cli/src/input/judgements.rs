@@ -1,4 +1,5 @@
-//! Judgements as JSON lines, in the four forms of the command line's page.
+//! Judgements as JSON lines, in four forms: a query by text, by the id of an item or by a vector
+//! with an item and its grade, and two items with whether they are similar.
 
 use std::io::BufRead;
 use std::time::SystemTime;
@@ -6,21 +7,21 @@ use std::time::SystemTime;
 use affinis::{Judgement, Query, Source};
 use serde::Deserialize;
 
-use super::check::{Expected, check_id, check_vector, narrow};
+use super::check::{Expected, check_id, check_name, check_vector, narrow};
 use super::error::{InputError, Place, cut};
 use super::items::json_line;
 use super::lines::Lines;
 
-/// What holds for lines that do not say it themselves.
+/// Values of fields that a line leaves out.
 #[derive(Debug, Clone, Default)]
 pub struct Defaults {
     /// Who judged.
     pub user: Option<String>,
-    /// How the judgements came about.
+    /// Where the judgements come from.
     pub source: Option<Source>,
 }
 
-/// One line, before its form is checked.
+/// A line as it is parsed, before its form is checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JudgementLine {
@@ -40,7 +41,7 @@ pub(crate) struct JudgementLine {
     shown: Option<Vec<String>>,
 }
 
-/// Reads judgements with the lines they stand in; blank lines are passed over.
+/// Reads judgements with their line numbers, from 1; blank lines are skipped.
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, and for an input without judgements.
@@ -71,7 +72,7 @@ pub fn judgements_jsonl(
     Ok(judgements)
 }
 
-/// The judgement of a line that says all of it itself.
+/// The judgement of a line, without defaults for fields that it leaves out.
 pub(crate) fn judgement_of(line: JudgementLine, expected: Expected) -> Result<Judgement, String> {
     line.judgement(expected, &Defaults::default())
 }
@@ -94,7 +95,7 @@ impl JudgementLine {
             }
             (false, false) => {
                 return Err(
-                    "no judgement; a line has \"query\", \"item\" and \"relevant\", or \"a\", \"b\" and \"similar\""
+                    "not a judgement; a line has \"query\", \"item\" and \"relevant\", or \"a\", \"b\" and \"similar\""
                         .into(),
                 );
             }
@@ -102,7 +103,7 @@ impl JudgementLine {
             (false, true) => self.graded(expected)?,
         };
         if let Some(user) = self.user.as_ref().or(defaults.user.as_ref()) {
-            check_id(user).map_err(|e| e.replace("the id", "\"user\""))?;
+            check_name("\"user\"", user)?;
             judgement = judgement.user(user.clone());
         }
         if let Some(source) = self
@@ -196,7 +197,7 @@ impl JudgementLine {
     }
 }
 
-/// The one query of a line that may name it in three ways.
+/// The query of a line, which names it by text, by the id of an item, or by a vector.
 pub(crate) fn query(
     text: Option<&String>,
     id: Option<&String>,
@@ -208,15 +209,18 @@ pub(crate) fn query(
             "the collection has no encoder for \"query\"; give \"query_id\" or \"query_vector\""
                 .into(),
         ),
-        (Some(text), None, None) if text.trim().is_empty() => Err("\"query\" is empty".into()),
-        (Some(text), None, None) => Ok(text.as_str().into()),
+        (Some(text), None, None) => {
+            let query = Query::from(text);
+            query.check().map_err(|e| format!("\"query\": {e}"))?;
+            Ok(query)
+        }
         (None, Some(id), None) => {
             check_id(id).map_err(|e| format!("\"query_id\": {e}"))?;
             Ok(Query::like(id.clone()))
         }
         (None, None, Some(vector)) => {
             let vector = narrow(vector, "\"query_vector\"")?;
-            check_vector(&vector, "\"query_vector\"", expected)?;
+            check_vector(&vector, expected).map_err(|e| format!("\"query_vector\": {e}"))?;
             Ok(vector.into())
         }
         (None, None, None) => {
@@ -229,7 +233,7 @@ pub(crate) fn query(
 fn time(text: &str) -> Result<SystemTime, String> {
     let wrong = || {
         format!(
-            "\"at\" is {:?}, not a time as RFC 3339 has it, such as \"2026-03-01T09:30:00Z\"",
+            "\"at\" is {:?}, which is not a time of RFC 3339, such as \"2026-03-01T09:30:00Z\"",
             cut(text)
         )
     };
@@ -241,12 +245,13 @@ fn time(text: &str) -> Result<SystemTime, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use affinis::Distance;
     use std::time::Duration;
 
     const TWO: Expected = Expected {
         dim: 2,
         texts: true,
-        zero_vectors: true,
+        distance: Distance::L2,
         skip_bad: false,
     };
 
@@ -325,7 +330,7 @@ mod tests {
         );
         refused(
             r#"{"query": " ", "item": "x", "relevant": true}"#,
-            "\"query\" is empty",
+            "\"query\": the query cannot be answered: the text is empty",
         );
         refused(
             r#"{"query_id": "x", "item": "x", "relevant": true}"#,
@@ -383,7 +388,7 @@ mod tests {
             r#"{"a": "x", "b": "y", "similar": true, "user": ""}"#,
             "\"user\" is empty",
         );
-        refused("{}", "no judgement");
+        refused("{}", "not a judgement");
         assert!(
             parse("")
                 .unwrap_err()

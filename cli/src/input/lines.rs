@@ -1,17 +1,16 @@
-//! Lines of UTF-8 text, numbered, with a bound on their length.
+//! Numbered lines of UTF-8 text, of bounded length.
 
 use std::io::{BufRead, Read};
 
 use super::error::{InputError, Place};
 
-/// The longest line that is read: a text of 1 MiB with every byte escaped, metadata and a vector
-/// fit well within it.
+/// Largest line, in bytes: a text of 1 MiB with every byte escaped, metadata and a vector fit.
 const MAX_LINE_BYTES: u64 = 16 << 20;
 
-/// The lines of a reader.
+/// An iterator over the lines of a reader.
 ///
-/// A line that is too long or no UTF-8 is an error that names it, and reading goes on behind it; a
-/// reader that fails ends the iteration with an error of the file.
+/// A line that is too long or not UTF-8 is an error with its number, and reading continues after
+/// it; a reader that fails ends the iteration with an error of the file.
 pub struct Lines<'a, R> {
     reader: R,
     file: &'a str,
@@ -20,7 +19,7 @@ pub struct Lines<'a, R> {
 }
 
 impl<'a, R: BufRead> Lines<'a, R> {
-    /// Reads lines of `reader`, which messages call `file`.
+    /// The lines of `reader`, whose name in messages is `file`.
     pub fn new(reader: R, file: &'a str) -> Self {
         Self {
             reader,

@@ -1,8 +1,8 @@
-//! What comes in from files and standard input.
+//! Parsers of files and standard input.
 //!
-//! Every parser is a pure function from a reader to values, knows no store, and can be fuzzed
-//! alone. What it refuses it refuses with the file, the line (or row) and the reason; it never
-//! allocates by a number that the input merely claims.
+//! Every parser is a pure function from a reader to values, needs no store, and can be fuzzed by
+//! itself. Its errors name the file, the line or row, and the reason. It never allocates by a
+//! number that the input merely claims.
 
 mod archive;
 mod archive_v1;
@@ -18,6 +18,7 @@ mod quotes;
 mod source;
 
 pub use archive::{Archive, FORMAT, FORMAT_VERSION, Header, Places, archive};
+pub(crate) use check::check_name;
 pub use check::{Expected, Parsed};
 pub use delimited::{csv, tsv};
 pub use error::{InputError, Place};

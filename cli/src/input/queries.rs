@@ -1,4 +1,4 @@
-//! What `evaluate` reads: queries with their relevant items, as JSON lines or as TREC qrels.
+//! Queries with their relevant items, as JSON lines or as TREC qrels: the input of `evaluate`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
@@ -17,9 +17,9 @@ use super::lines::Lines;
 pub struct EvaluationInput {
     /// The queries, in the order of their first line.
     pub queries: Vec<EvalQuery>,
-    /// The line where each query first stands.
+    /// Line of each query, from 1; of a topic, its first line.
     pub lines: Vec<u64>,
-    /// Topics of a qrels file that have no relevant item, so that nothing can be measured on them.
+    /// Topics of a qrels file that have no relevant item, on which nothing can be measured.
     pub without_relevant: Vec<String>,
 }
 
@@ -32,10 +32,11 @@ struct QueryLine {
     relevant: Vec<String>,
 }
 
-/// Reads either format, told apart by the first line that is not blank: `{` begins JSON.
+/// Reads queries with their relevant items in either format. The input is JSON lines if its first
+/// line that is not blank begins with `{`, else qrels.
 ///
-/// Qrels are `topic iteration item grade` lines; a grade above 0 is relevant. `texts` are the
-/// topics' texts; without them a topic is the id of a stored item.
+/// Qrels are `topic iteration item grade` lines; a grade above 0 is relevant. `texts` are the texts
+/// of the topics; without them a topic is the id of a stored item.
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, and for an input without queries.
@@ -116,7 +117,7 @@ fn json_query(text: &str, expected: Expected) -> Result<EvalQuery, String> {
     Ok(EvalQuery { query, relevant })
 }
 
-/// A query's own item is left out of its results, so it must not be expected there either.
+/// Removes the query's own item, which searches leave out of its results.
 fn leave_out(own: &str, relevant: &mut Vec<String>) {
     relevant.retain(|id| id != own);
 }
@@ -144,13 +145,13 @@ impl Topics {
         check_id(item)?;
         let grade: i64 = grade
             .parse()
-            .map_err(|_| format!("the grade {:?} is no whole number", cut(grade)))?;
+            .map_err(|_| format!("the grade {:?} is not a whole number", cut(grade)))?;
         if let Some(first) = self
             .judged
             .insert((topic.to_owned(), item.to_owned()), number)
         {
             return Err(format!(
-                "topic {topic:?} and item {item:?} stand already in line {first}"
+                "topic {topic:?} and item {item:?} occur already in line {first}"
             ));
         }
         let (_, relevant) = self.relevant.entry(topic.to_owned()).or_insert_with(|| {
@@ -200,7 +201,7 @@ impl Topics {
     }
 }
 
-/// Reads `topic<TAB>text` lines, the queries that belong to qrels.
+/// Reads the texts of the topics of a qrels file, `topic<TAB>text` a line.
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, and for an input without queries.
@@ -222,11 +223,11 @@ pub fn queries_tsv(
         let topic = topic.trim();
         check_id(topic).map_err(wrong)?;
         if text.trim().is_empty() {
-            return Err(wrong("the text behind the tab is empty".into()));
+            return Err(wrong("the text after the tab is empty".into()));
         }
         if let Some(first) = lines.insert(topic.to_owned(), number) {
             return Err(wrong(format!(
-                "the topic {:?} stands already in line {first}",
+                "the topic {:?} occurs already in line {first}",
                 cut(topic)
             )));
         }
@@ -246,10 +247,12 @@ pub fn queries_tsv(
 mod tests {
     use super::*;
 
+    use affinis::Distance;
+
     const TWO: Expected = Expected {
         dim: 2,
         texts: true,
-        zero_vectors: true,
+        distance: Distance::L2,
         skip_bad: false,
     };
 
@@ -335,11 +338,11 @@ mod tests {
             "belongs to TREC qrels",
         );
         refused("7 0 x 1\n7 0 x\n", None, "e, line 2: 3 fields");
-        refused("7 0 x one", None, "no whole number");
+        refused("7 0 x one", None, "not a whole number");
         refused(
             "7 0 x 1\n\n7 0 x 1",
             None,
-            "e, line 3: topic \"7\" and item \"x\" stand already in line 1",
+            "e, line 3: topic \"7\" and item \"x\" occur already in line 1",
         );
         refused(
             "7 0 x 1",
@@ -353,7 +356,7 @@ mod tests {
             ("7\t", "is empty"),
             (
                 "7\ta\n7\tb",
-                "line 2: the topic \"7\" stands already in line 1",
+                "line 2: the topic \"7\" occurs already in line 1",
             ),
             ("", "holds no queries"),
         ] {

@@ -1,7 +1,7 @@
-//! Quotes of csv that are not as RFC 4180 has them. The csv reader takes them as they come, so that
-//! one quote too many makes a field of all records up to the next one.
+//! Quotes of csv that break RFC 4180. The csv reader accepts them, so one quote too many would make
+//! one field of all records up to the next quote.
 
-/// Follows the quotes of an input as the csv reader does, byte after byte.
+/// A state machine that follows the quotes of an input as the csv reader does, byte by byte.
 #[derive(Debug, Default)]
 pub(super) struct Quotes {
     state: State,
@@ -12,20 +12,20 @@ pub(super) struct Quotes {
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
-    /// Where a field begins.
+    /// At the start of a field.
     #[default]
     Start,
-    /// In a field without quotes, or behind what should have been the end of one.
+    /// In a field without quotes, or after the closing quote where the field should have ended.
     Plain,
     /// Between quotes.
     Quoted,
-    /// Behind a quote between quotes: the closing one, or the first of two that stand for one.
+    /// After a quote within quotes: the closing one, or the first of a doubled one.
     Quote,
-    /// In blanks behind the closing quote.
+    /// In blanks after the closing quote.
     Blank,
 }
 
-/// Where a quote opened a field.
+/// Position of the quote that opened a field.
 #[derive(Debug, Clone, Copy, Default)]
 struct Opened {
     offset: u64,
@@ -40,16 +40,16 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    /// The line of the quote that opened it.
+    /// Line of the opening quote, from 1.
     pub(super) fn line(&self) -> u64 {
         self.opened.line
     }
 }
 
 impl Quotes {
-    /// Takes the byte at an offset and on a line.
-    pub(super) fn step(&mut self, byte: u8, offset: u64, line: u64) {
-        // A byte order mark is passed over.
+    /// Reads the byte at an offset, from 0, on a line, from 1.
+    pub(super) fn read(&mut self, byte: u8, offset: u64, line: u64) {
+        // A byte order mark is skipped.
         if b"\xef\xbb\xbf".get(offset as usize) == Some(&byte) {
             return;
         }
@@ -65,21 +65,21 @@ impl Quotes {
             (State::Quote | State::Blank, b' ' | b'\t') => State::Blank,
             (State::Quote | State::Blank, _) => {
                 self.refuse(
-                    "the quoted field that begins here goes on behind its closing quote; a quote in it is doubled",
+                    "the quoted field that begins here goes on after its closing quote; a quote within a field is doubled",
                 );
                 State::Plain
             }
         };
     }
 
-    /// Takes the end of the input.
+    /// Ends the input.
     pub(super) fn end(&mut self) {
         if matches!(std::mem::take(&mut self.state), State::Quoted) {
-            self.refuse("the quote that opens a field here is never closed: all that follows would be part of it");
+            self.refuse("the quote that opens a field here is never closed: all that follows would belong to it");
         }
     }
 
-    /// What was wrong first among all that began before an offset; it is not said again.
+    /// The first error of the fields that begin before an offset. All errors before it are removed.
     pub(super) fn wrong_before(&mut self, offset: u64) -> Option<Wrong> {
         let count = self
             .wrong

@@ -1,4 +1,4 @@
-//! A file or standard input, named for messages.
+//! The source of an input: a file or standard input, with its name in messages.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::error::{InputError, Place};
 
-/// Where an input comes from; `-` is standard input.
+/// Source of an input; parses from a path or `-`, which is standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Standard input.
@@ -16,16 +16,16 @@ pub enum Input {
     File(PathBuf),
 }
 
-/// An input that is open, with the name that messages call it by.
+/// An open input, with its name in messages.
 pub struct Opened {
     /// The file's name, or `standard input`.
     pub name: String,
-    /// Its bytes.
+    /// The bytes.
     pub reader: Box<dyn BufRead>,
 }
 
 impl Input {
-    /// The name that messages call it by.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match self {
             Self::Stdin => "standard input".to_owned(),
@@ -33,7 +33,7 @@ impl Input {
         }
     }
 
-    /// The file name's extension in lower case; none for standard input.
+    /// The extension of the file's name in lower case; `None` for standard input.
     pub fn extension(&self) -> Option<String> {
         match self {
             Self::Stdin => None,

@@ -1,4 +1,4 @@
-//! How things are printed: JSON documents for programs, aligned tables for people.
+//! Printing: JSON documents for programs, aligned tables for people.
 
 mod progress;
 mod style;
@@ -16,7 +16,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use anstream::AutoStream;
 use serde::Serialize;
 
-/// Standard output, for one kind of reader.
+/// Standard output, as JSON or as text for people.
 pub(crate) struct Out {
     json: bool,
     stdout: BufWriter<AutoStream<Stdout>>,
@@ -24,14 +24,14 @@ pub(crate) struct Out {
 
 impl Out {
     pub(crate) fn new(json: bool) -> Self {
-        // Colours are dropped where standard output is no terminal and where NO_COLOR is set.
+        // Colours are removed if standard output is not a terminal or NO_COLOR is set.
         Self {
             json,
             stdout: BufWriter::new(AutoStream::auto(io::stdout())),
         }
     }
 
-    /// Whether a program reads.
+    /// Whether the output is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
@@ -52,12 +52,12 @@ impl Out {
     }
 }
 
-/// Says something beside the output, on standard error.
+/// Prints a line on standard error.
 pub(crate) fn note(text: impl Display) {
     anstream::eprintln!("{text}");
 }
 
-/// Warns on standard error.
+/// Prints a warning on standard error.
 pub(crate) fn warn(text: impl Display) {
     anstream::eprintln!(
         "{0}warning:{0:#} {1}",
@@ -66,7 +66,7 @@ pub(crate) fn warn(text: impl Display) {
     );
 }
 
-/// Says on standard error why the command failed.
+/// Prints the error of a command on standard error.
 pub(crate) fn error(text: &impl Display) {
     anstream::eprintln!(
         "{BAD}error:{BAD:#} {}",

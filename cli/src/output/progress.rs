@@ -1,10 +1,10 @@
-//! Progress on standard error, where that is a terminal; in a pipe nothing is shown.
+//! Progress bars on standard error, if that is a terminal.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar for work whose length is known, in `unit`s.
+/// A bar for work of a known length.
 pub(crate) fn bar(length: u64, message: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(length).with_message(message);
     let template = "{msg} [{bar:30}] {human_pos}/{human_len} {eta}";
@@ -14,7 +14,7 @@ pub(crate) fn bar(length: u64, message: &'static str) -> ProgressBar {
     }
 }
 
-/// A bar for bytes that arrive; what they belong to is its message.
+/// A bar for bytes of a download.
 pub(crate) fn download() -> ProgressBar {
     let bar = ProgressBar::new(0);
     match ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}") {
@@ -23,7 +23,7 @@ pub(crate) fn download() -> ProgressBar {
     }
 }
 
-/// A spinner for work whose length is not known. It goes away when it is dropped.
+/// A spinner for work of unknown length.
 pub(crate) fn spinner(message: impl Into<String>) -> Spinner {
     let bar = ProgressBar::new_spinner().with_message(message.into());
     if !bar.is_hidden() {
@@ -32,7 +32,7 @@ pub(crate) fn spinner(message: impl Into<String>) -> Spinner {
     Spinner(bar)
 }
 
-/// A spinner that is cleared when its work ends, however that ends.
+/// A spinner that is cleared when it is dropped.
 pub(crate) struct Spinner(ProgressBar);
 
 impl Drop for Spinner {

@@ -1,4 +1,4 @@
-//! Colours, and numbers with units as people read them.
+//! Colours, numbers with units, and texts that are safe on a terminal.
 
 use anstyle::{AnsiColor, Style};
 
@@ -8,7 +8,7 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const WARN: Style = AnsiColor::Yellow.on_default().bold();
 
-/// A count with its thousands apart: `12,345`.
+/// A count with separated thousands: `12,345`.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -26,7 +26,7 @@ pub(crate) fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
-/// A size: `12.3 MB`.
+/// A size in bytes, with a unit: `12.3 MB`.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if n < 1000 {
@@ -41,7 +41,7 @@ pub(crate) fn bytes(n: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
-/// A time given in milliseconds: `350 us`, `12 ms`, `3.2 s`.
+/// A time in milliseconds, with a unit: `350 us`, `12 ms`, `3.2 s`.
 pub(crate) fn millis(millis: f64) -> String {
     match millis {
         m if m < 0.9995 => format!("{:.0} us", m * 1000.0),
@@ -51,7 +51,7 @@ pub(crate) fn millis(millis: f64) -> String {
     }
 }
 
-/// A number with four significant digits, without an exponent where it can be read without.
+/// A number with four significant digits, and an exponent only if it is very small or large.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -63,28 +63,28 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// A text as it may stand on a terminal: one line, without control characters, and without those
-/// that turn the direction of what follows, so that a text cannot be read as another one than it
-/// is.
+/// A text for a terminal: one line without control characters, and without characters that change
+/// the direction of text, which could make it read as another text.
 pub(crate) fn plain(text: &str) -> String {
     text.chars()
-        .filter(|c| !turns(*c))
-        .map(|c| if breaks(c) { ' ' } else { c })
+        .filter(|c| !changes_direction(*c))
+        .map(|c| if breaks_line(c) { ' ' } else { c })
         .collect()
 }
 
-/// The same of a message, which may have several lines.
+/// A message for a terminal, line by line as [`plain`] has it.
 pub(crate) fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
-/// Embeddings, overrides and isolates of bidirectional text (Unicode Standard Annex 9).
-fn turns(c: char) -> bool {
+/// Whether a character is an embedding, override or isolate of bidirectional text (Unicode Standard
+/// Annex 9).
+fn changes_direction(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Control characters, and the separators of lines and paragraphs.
-fn breaks(c: char) -> bool {
+/// Whether a character is a control character or a separator of lines or paragraphs.
+fn breaks_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_have_separators_units_and_four_digits() {
         assert_eq!(
             [0, 999, 1000, 1_234_567].map(count),
             ["0", "999", "1,000", "1,234,567"]
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_cannot_turn_the_direction_of_what_follows() {
+    fn a_text_cannot_change_the_direction_of_what_follows() {
         assert_eq!(
             plain("\u{202e}evil\u{202c} \u{2066}a\u{2069}\u{2028}\u{5d0}\u{200f}"),
             "evil a \u{5d0}\u{200f}"

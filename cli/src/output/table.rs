@@ -1,4 +1,4 @@
-//! Tables whose columns line up, and whose last column is cut where the terminal ends.
+//! Tables with aligned columns, whose last column is cut at the width of the terminal.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::style::{DIM, plain};
 
-/// On which side a column's cells stand.
+/// Alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
     Right,
 }
 
-/// A table under construction.
+/// A table, which is printed with `Display`.
 pub(crate) struct Table {
     columns: Vec<(&'static str, Align)>,
     rows: Vec<Vec<(String, Style)>>,
     indent: usize,
-    /// How wide a line may be; `None` where nobody's terminal ends.
+    /// Largest width of a line, in columns of the terminal; `None` without a terminal.
     width: Option<usize>,
 }
 
@@ -40,12 +40,12 @@ impl Table {
         self
     }
 
-    /// Adds a row, a cell a column.
+    /// Adds a row of one cell for each column.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.styled(cells.map(|cell| (cell, Style::new())));
     }
 
-    /// Adds a row whose cells have styles of their own.
+    /// Adds a row of cells with styles.
     pub(crate) fn styled<const N: usize>(&mut self, cells: [(String, Style); N]) {
         debug_assert_eq!(N, self.columns.len());
         self.rows
@@ -70,7 +70,7 @@ impl Table {
                 used += 2;
             }
             let text = match self.width {
-                Some(most) if at + 1 == cells.len() => shorten(text, most.saturating_sub(used)),
+                Some(line) if at + 1 == cells.len() => shorten(text, line.saturating_sub(used)),
                 _ => (*text).to_owned(),
             };
             let padding = width.saturating_sub(text.width());
@@ -113,17 +113,16 @@ impl fmt::Display for Table {
     }
 }
 
-/// A text cut to a width on the terminal, ending in `...` where it was cut; never shorter than ten
-/// columns.
-fn shorten(text: &str, most: usize) -> String {
-    let most = most.max(10);
-    if text.width() <= most {
+/// A text cut to a width, in columns of the terminal and at least 10; ends in `...` if it was cut.
+fn shorten(text: &str, max_width: usize) -> String {
+    let max_width = max_width.max(10);
+    if text.width() <= max_width {
         return text.to_owned();
     }
     let mut width = 0;
     let fits = |c: &char| {
         width += c.width().unwrap_or(0);
-        width <= most - 3
+        width <= max_width - 3
     };
     let kept: String = text.chars().take_while(fits).collect();
     format!("{}...", kept.trim_end())

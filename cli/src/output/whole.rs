@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all, and what a whole file cannot take the place of:
+//! Output files that are written completely or not at all, and outputs that cannot be replaced:
 //! devices, pipes, standard output.
 
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -9,32 +9,33 @@ use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 
-/// As many symbolic links in a row as Linux follows.
-const MOST_LINKS: usize = 40;
+/// Largest number of symbolic links that are followed in a row, as on Linux.
+const MAX_LINKS: usize = 40;
 
-/// Where an output goes, `-` being standard output. A file is written beside its final name and
-/// takes it when it is whole.
+/// An output file, or standard output for `-`. The file is written under a temporary name beside
+/// its own, and renamed when it is complete.
 pub(crate) struct WholeFile {
     path: PathBuf,
     writer: Writer,
 }
 
 enum Writer {
-    /// A file that is beside its name still.
+    /// A file under a temporary name in the same directory.
     Beside {
         writer: BufWriter<NamedTempFile>,
-        /// The name, symbolic links followed: what a link leads to is replaced, and not the link.
+        /// Its final name, with symbolic links followed: the target of a link is replaced, not the
+        /// link.
         name: PathBuf,
-        /// Of the file that has the name now.
+        /// Metadata of the file that is replaced.
         replaced: Option<Box<Metadata>>,
     },
-    /// A device or a pipe, whose name is not ours to take.
+    /// A device or a pipe, which is written directly.
     Straight(BufWriter<File>),
     Stdout(BufWriter<Stdout>),
 }
 
 impl WholeFile {
-    /// Begins a file; one of the same name stays as it is until this one is finished.
+    /// Creates a file; one of the same name stays unchanged until this one is finished.
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
         let writer = if path.as_os_str() == "-" {
             Writer::Stdout(BufWriter::new(io::stdout()))
@@ -47,12 +48,12 @@ impl WholeFile {
         })
     }
 
-    /// Whether it is standard output, where nothing else may be printed then.
+    /// Whether it is standard output, on which nothing else may be printed then.
     pub(crate) fn is_stdout(&self) -> bool {
         matches!(self.writer, Writer::Stdout(_))
     }
 
-    /// Where its bytes go.
+    /// Writer of the contents.
     pub(crate) fn writer(&mut self) -> &mut dyn Write {
         match &mut self.writer {
             Writer::Beside { writer, .. } => writer,
@@ -61,7 +62,7 @@ impl WholeFile {
         }
     }
 
-    /// Gives the file its name, if all was written.
+    /// Renames the file to its final name if `written` is no error.
     pub(crate) fn finish(self, written: io::Result<()>) -> Result<(), Failure> {
         let path = self.path;
         let named = match self.writer {
@@ -88,13 +89,12 @@ impl WholeFile {
 }
 
 fn open(path: &Path) -> io::Result<Writer> {
-    // Opened for writing, so that what may not be written is not replaced either; a pipe waits here
-    // for its reader.
+    // Opened for writing, so that a file without write permission is not replaced; a pipe waits
+    // here for its reader.
     let replaced = match OpenOptions::new().write(true).open(path) {
         Ok(file) => match file.metadata()? {
             of if is_stdout(&of) => return Ok(Writer::Stdout(BufWriter::new(io::stdout()))),
-            // The name of somebody's open file, like /dev/fd/3: they would go on with the one that
-            // was replaced.
+            // A name of an open file, such as /dev/fd/3: its holder would keep the replaced file.
             of if of.is_file() && is_of_the_system(path) => {
                 let file = OpenOptions::new().append(true).open(path)?;
                 return Ok(Writer::Straight(BufWriter::new(file)));
@@ -114,7 +114,7 @@ fn open(path: &Path) -> io::Result<Writer> {
     })
 }
 
-/// Whether a file is the one that standard output goes to.
+/// Whether a file is the target of standard output.
 #[cfg(unix)]
 fn is_stdout(file: &Metadata) -> bool {
     use std::os::fd::AsFd;
@@ -136,10 +136,10 @@ fn is_of_the_system(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc")
 }
 
-/// A path without symbolic links at its end, also where the last of them leads to nothing yet.
+/// A path with the symbolic links at its end followed, even if the last target does not exist.
 fn followed(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         match fs::read_link(&path) {
             Ok(target) => path = folder_of(&path).join(target),
             Err(_) => break,
@@ -154,8 +154,8 @@ fn folder_of(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// A temporary file: private where it is to replace a file that may be private, else as readable as
-/// any new file is.
+/// A temporary file in a folder: readable by its owner only if it replaces a file, which may be
+/// private, else with the permissions of any new file.
 fn beside(folder: &Path, private: bool) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -172,15 +172,15 @@ fn beside(folder: &Path, private: bool) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// Gives a file the owner and the permissions of the one that it replaces.
+/// Copies the owner and the permissions of the replaced file.
 fn take_over(file: &File, replaced: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};
-        // Only the superuser may give files away; anybody else's stays their own.
+        // Only the superuser may change the owner; for other users the file stays their own.
         let _ = fchown(file, Some(replaced.uid()), Some(replaced.gid()));
     }
-    // Behind the owner, whose change may take permissions away.
+    // After the owner, because changing it may clear permission bits.
     file.set_permissions(replaced.permissions())
 }
 

@@ -317,7 +317,7 @@ fn an_empty_text_is_refused_wherever_it_would_be_encoded() {
         home.fails(
             ["add", "c", "e.jsonl"],
             1,
-            &["e.jsonl, line 1", "\"text\" is empty"],
+            &["e.jsonl, line 1", "the text is empty"],
         );
         home.fails(["search", "c", text], 2, &["the text is empty"]);
         home.fails(
@@ -331,7 +331,23 @@ fn an_empty_text_is_refused_wherever_it_would_be_encoded() {
             &["the text is empty"],
         );
     }
-    // A text beside a vector may be empty.
+    for text in ["", " \n"] {
+        let judgement = json!({"query": text, "item": "a", "relevant": true});
+        home.write("j.jsonl", judgement.to_string());
+        home.fails(
+            ["judge", "c", "j.jsonl"],
+            1,
+            &["j.jsonl, line 1", "the text is empty"],
+        );
+        let query = json!({"query": text, "relevant": ["a"]});
+        home.write("q.jsonl", query.to_string());
+        home.fails(
+            ["evaluate", "c", "q.jsonl"],
+            1,
+            &["q.jsonl, line 1", "the text is empty"],
+        );
+    }
+    // A text beside a vector is not encoded, so it may be empty.
     let home = Home::with_points();
     home.write(
         "e.jsonl",

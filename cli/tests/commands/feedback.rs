@@ -1,4 +1,5 @@
-//! The commands `explain`, `metrics trial`, `metrics diff` and `metrics drift`, and what `refit` asks.
+//! The commands `explain`, `metrics trial`, `metrics diff` and `metrics drift`, and what `refit`
+//! asks.
 
 use serde_json::{Value, json};
 
@@ -216,14 +217,16 @@ fn the_output_tells_a_shrunken_metric_from_a_candidate() {
         "{dry}"
     );
     assert!(
-        dry["step"]
+        dry["shrinkage"]
             .as_f64()
             .is_some_and(|share| share > 0.0 && share < 1.0),
         "{dry}"
     );
     let said = home.ok(["refit", "c"]).stdout;
     assert!(
-        said.contains("promoted metric 1, a step of 0.3333 from Euclid towards what gmml learned"),
+        said.contains(
+            "promoted metric 1, learned by gmml and shrunken to 0.3333 of the way from Euclidean"
+        ),
         "{said}"
     );
     assert!(
@@ -232,20 +235,20 @@ fn the_output_tells_a_shrunken_metric_from_a_candidate() {
     );
     for action in [&["metrics", "c"][..], &["metrics", "c", "drift"]] {
         assert!(
-            home.ok(action.iter().copied()).stdout.contains("a step"),
+            home.ok(action.iter().copied()).stdout.contains("shrunken"),
             "{action:?}"
         );
     }
     let forced = home.json(["refit", "c", "--force"]);
     assert_eq!(
-        (&forced["promoted"], forced.get("step")),
+        (&forced["promoted"], forced.get("shrinkage")),
         (&json!(true), None)
     );
     let versions: Vec<_> = home.ok(["metrics", "c", "--json"]).json();
     assert_eq!(
         versions
             .iter()
-            .map(|v| v.get("step").is_some())
+            .map(|v| v.get("shrinkage").is_some())
             .collect::<Vec<_>>(),
         [false, true, false]
     );
@@ -326,8 +329,8 @@ fn versions_are_compared_by_their_neighbours_and_for_drift() {
     );
 
     let drift = home.json(["metrics", "c", "drift"]);
-    assert_eq!(drift["steps"].as_array().unwrap().len(), 1);
-    let moved = drift["steps"][0]["distance"].as_f64().unwrap();
+    assert_eq!(drift["refits"].as_array().unwrap().len(), 1);
+    let moved = drift["refits"][0]["distance"].as_f64().unwrap();
     assert!(
         (moved - diff["distance"].as_f64().unwrap()).abs() < 1e-9,
         "{drift}"
@@ -336,7 +339,7 @@ fn versions_are_compared_by_their_neighbours_and_for_drift() {
         home.ok(["refit", "c"]);
     }
     assert_eq!(
-        home.json(["metrics", "c", "drift"])["steps"]
+        home.json(["metrics", "c", "drift"])["refits"]
             .as_array()
             .unwrap()
             .len(),

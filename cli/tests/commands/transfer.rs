@@ -170,7 +170,7 @@ fn a_damaged_export_is_refused_and_leaves_no_collection() {
             .take(kept)
             .flat_map(|line| [line, "\n"])
             .collect();
-        refused(&cut, &["bad.export", "is not whole"]);
+        refused(&cut, &["bad.export", "is incomplete"]);
     }
     refused(&whole[..whole.len() / 2], &["bad.export, line"]);
     refused("", &["bad.export", "empty"]);

@@ -23,7 +23,7 @@ pub fn parsers(data: &[u8]) {
     let expected = Expected {
         dim: 3,
         texts: true,
-        zero_vectors: true,
+        distance: affinis::Distance::L2,
         skip_bad,
     };
     let no_ids = || None::<(&[u8], &str)>;

@@ -1,30 +1,30 @@
-//! `metrics NAME trial`: a metric against the active one in live answers.
+//! `metrics trial`: compares a version with the active one by clicks on interleaved answers.
 
 use affinis::{Collection, Query, Team, Trial, Verdict, VersionId};
 use anstyle::Style;
 use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 
-use super::{hits, metric_name, text, user};
+use crate::commands::{hits, metric_name, text, user};
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, count, number, plain};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Say how the trial stands (what happens without an action)
+    /// Show the state of the trial; this is the default action
     Status,
-    /// Begin a trial of a version against the active one
+    /// Start a trial of a version against the active one
     Start {
         /// The version's number
         version: VersionId,
-        /// Bounds the chance of a wrong decision, above 0 and below 1 [default: 0.05]
+        /// Largest probability of a wrong decision, above 0 and below 1 [default: 0.05]
         #[arg(long, value_name = "A", value_parser = share)]
         alpha: Option<f64>,
     },
-    /// Answer a query from both metrics; judge clicks with `"source": "click"` and these ids as
+    /// Interleave the answers of both metrics; judge clicks with `"source": "click"` and the ids as
     /// `"shown"`
     Search(Search),
-    /// End the trial undecided
+    /// End the trial without a decision
     End,
 }
 
@@ -34,13 +34,13 @@ pub(crate) struct Search {
     /// The text to search for
     #[arg(value_parser = text)]
     text: Option<String>,
-    /// Search for what is like a stored item
+    /// Search for items near this stored item
     #[arg(long, value_name = "ID")]
     like: Option<String>,
-    /// How many hits, 1 to 10000
+    /// Number of hits, 1 to 10000
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
-    /// Who asks
+    /// The user who searches
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
 }
@@ -74,14 +74,22 @@ fn status(name: &str, trial: Option<&Trial>, out: &mut Out) -> Result<(), Failur
     }
     let Some(trial) = trial else {
         out.line(format_args!(
-            "there is no trial; `affinis metrics {} trial start V` begins one",
+            "there is no trial; `affinis metrics {} trial start V` starts one",
             plain(name)
         ))?;
         return Ok(());
     };
     out.line(format_args!("{BOLD}{}{BOLD:#}", sentence(trial)))?;
+    for (name, value) in evidence(trial) {
+        out.line(format_args!("  {DIM}{name:9}{DIM:#} {value}"))?;
+    }
+    Ok(())
+}
+
+/// Counts, evidence and error bound of a trial, as rows of a name and a value.
+fn evidence(trial: &Trial) -> [(&'static str, String); 4] {
     let needed = number(1.0 / trial.alpha);
-    for (name, value) in [
+    [
         (
             "contests",
             format!(
@@ -108,17 +116,14 @@ fn status(name: &str, trial: Option<&Trial>, out: &mut Out) -> Result<(), Failur
         (
             "error",
             format!(
-                "at most {} for either decision, whenever it is looked at",
+                "at most {} for either decision, whenever it is read",
                 number(trial.alpha)
             ),
         ),
-    ] {
-        out.line(format_args!("  {DIM}{name:9}{DIM:#} {value}"))?;
-    }
-    Ok(())
+    ]
 }
 
-/// How a trial stands, in words.
+/// The state of a trial in a sentence.
 pub(crate) fn sentence(trial: &Trial) -> String {
     let (challenger, champion) = (metric_name(trial.challenger), metric_name(trial.champion));
     match trial.verdict {

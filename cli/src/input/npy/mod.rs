@@ -1,30 +1,32 @@
-//! The `.npy` files of `NumPy`: a 2-D array of f16, f32 or f64, C order, little-endian, header
-//! versions 1 to 3.
+//! Reader and writer of npy files, the array format of `NumPy`: 2-D arrays of f16, f32 or f64 in C
+//! order, little-endian, of format versions 1 to 3.
 //!
-//! The header is not trusted: its length is bounded, and rows are read one after another, so that
-//! memory grows with the data that is there and not with the shape that is claimed. Format: NEP 1,
+//! The header is not trusted: its length is bounded, and rows are read one after another, so memory
+//! grows with the data in the file and not with the shape that the header claims. Format: NEP 1,
 //! `numpy.lib.format`.
 
+mod array;
+mod header;
+
 use std::collections::HashMap;
-use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::io::{self, BufRead, Write};
 
 use affinis::Item;
-use half::f16;
 use ndarray::{Array2, ArrayView2};
 
+use self::array::Array;
 use super::check::{Collector, Expected, Parsed, check_id, check_vector};
 use super::error::{InputError, Place, cut};
 use super::lines::Lines;
 
+/// First bytes of every npy file.
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-/// The longest header: `NumPy`'s own limit for files that are not trusted.
-const MAX_HEADER_BYTES: usize = 10_000;
 
-/// Reads an array as f32.
+/// Reads a 2-D array as f32.
 ///
 /// # Errors
-/// [`InputError`] when it is no such array, when its data end early or go on, or at a number that
-/// is not finite.
+/// [`InputError`] for another kind of array, for data that end early or continue after the last
+/// row, and at a number that is not finite.
 pub fn npy_f32(reader: impl BufRead, file: &str) -> Result<Array2<f32>, InputError> {
     let mut reader = Array::open(reader, file)?;
     let mut numbers: Vec<f32> = Vec::new();
@@ -41,7 +43,7 @@ pub fn npy_f32(reader: impl BufRead, file: &str) -> Result<Array2<f32>, InputErr
     reader.finish(numbers)
 }
 
-/// Reads vectors to search for, one a row.
+/// Reads query vectors, one a row.
 ///
 /// # Errors
 /// As [`npy_f32`], and at a row that the collection cannot search for.
@@ -60,13 +62,13 @@ pub fn npy_queries(
         return Err(InputError::new(file, Place::File, reason));
     }
     for (row, vector) in (0..).zip(vectors.outer_iter()) {
-        check_vector(&vector.to_vec(), "the vector", expected)
+        check_vector(&vector.to_vec(), expected)
             .map_err(|reason| InputError::new(file, Place::Row(row), reason))?;
     }
     Ok(vectors)
 }
 
-/// Reads an array as f64.
+/// Reads a 2-D array as f64.
 ///
 /// # Errors
 /// As [`npy_f32`].
@@ -85,11 +87,11 @@ pub fn npy_f64(reader: impl BufRead, file: &str) -> Result<Array2<f64>, InputErr
     reader.finish(numbers)
 }
 
-/// Reads items, one a row, named by their row numbers or by the lines of `ids`.
+/// Reads items, one a row. Their ids are the lines of `ids`, or else the row numbers from 0.
 ///
 /// # Errors
-/// [`InputError`] at the first row that cannot be used (unless they are skipped), and when there
-/// are not as many ids as rows.
+/// [`InputError`] at the first row that cannot be used (unless `expected` skips them), and when the
+/// number of ids is not the number of rows.
 pub fn npy_items<I: BufRead>(
     reader: impl BufRead,
     file: &str,
@@ -104,7 +106,7 @@ pub fn npy_items<I: BufRead>(
         && ids.len() as u64 != array.rows
     {
         let reason = format!(
-            "{} ids for the {} rows of {file}; there must be one a row",
+            "{} ids for the {} rows of {file}; one a row is needed",
             ids.len(),
             array.rows
         );
@@ -117,11 +119,11 @@ pub fn npy_items<I: BufRead>(
             Some((ids, _)) => ids.get(row as usize).cloned().unwrap_or_default(),
             None => row.to_string(),
         };
-        let wrong = array
+        let overflow = array
             .numbers()
             .enumerate()
             .find(|(_, v)| !(*v as f32).is_finite());
-        let item = match wrong {
+        let item = match overflow {
             Some((column, value)) => Err(not_finite(file, row, column, value).reason),
             None => Ok(Item::vector(
                 id,
@@ -134,7 +136,7 @@ pub fn npy_items<I: BufRead>(
     collector.finish()
 }
 
-/// The ids of a file, one a line. An id that stands twice is refused, both lines named.
+/// The ids of a file, one a line. An id that occurs twice is refused, naming both lines.
 fn read_ids(reader: impl BufRead, file: &str) -> Result<Vec<String>, InputError> {
     let mut ids = Vec::new();
     let mut seen: HashMap<String, u64> = HashMap::new();
@@ -144,140 +146,13 @@ fn read_ids(reader: impl BufRead, file: &str) -> Result<Vec<String>, InputError>
         check_id(&id).map_err(wrong)?;
         if let Some(first) = seen.insert(id.clone(), number) {
             return Err(wrong(format!(
-                "the id {:?} stands already in line {first}; an id may stand once",
+                "the id {:?} occurs already in line {first}; an id may occur once",
                 cut(&id)
             )));
         }
         ids.push(id);
     }
     Ok(ids)
-}
-
-/// An array whose header has been read.
-struct Array<'a, R> {
-    reader: R,
-    file: &'a str,
-    rows: u64,
-    columns: usize,
-    number: Number,
-    /// The bytes of one row.
-    row: Vec<u8>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Number {
-    F16,
-    F32,
-    F64,
-}
-
-impl Number {
-    fn bytes(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
-}
-
-impl<'a, R: BufRead> Array<'a, R> {
-    fn open(mut reader: R, file: &'a str) -> Result<Self, InputError> {
-        let wrong = |reason: String| InputError::new(file, Place::File, reason);
-        let header = read_header(&mut reader).map_err(wrong)?;
-        let number = match header.descr.as_str() {
-            "<f2" => Number::F16,
-            "<f4" => Number::F32,
-            "<f8" => Number::F64,
-            other if other.starts_with('>') => {
-                return Err(wrong(format!(
-                    "holds big-endian numbers ({other}); save it with .astype('<f4')"
-                )));
-            }
-            other => {
-                return Err(wrong(format!(
-                    "holds {:?}, not f16, f32 or f64; save it with .astype('<f4')",
-                    cut(other)
-                )));
-            }
-        };
-        if header.fortran_order {
-            return Err(wrong(
-                "is in Fortran order; save numpy.ascontiguousarray(..) of it".into(),
-            ));
-        }
-        let [rows, columns] = header.shape[..] else {
-            return Err(wrong(format!(
-                "has {} dimensions; a 2-D array, one vector a row, is needed",
-                header.shape.len()
-            )));
-        };
-        let columns = usize::try_from(columns)
-            .ok()
-            .filter(|c| (1..=affinis::MAX_DIM).contains(c))
-            .ok_or_else(|| {
-                wrong(format!(
-                    "has {columns} columns; a vector has 1 to {} numbers",
-                    affinis::MAX_DIM
-                ))
-            })?;
-        Ok(Self {
-            reader,
-            file,
-            rows,
-            columns,
-            number,
-            row: vec![0; columns * number.bytes()],
-        })
-    }
-
-    fn read_row(&mut self, row: u64) -> Result<(), InputError> {
-        self.reader.read_exact(&mut self.row).map_err(|e| {
-            let reason = match e.kind() {
-                ErrorKind::UnexpectedEof => {
-                    format!(
-                        "is cut short: the header promises {} rows and the data end in row {row}",
-                        self.rows
-                    )
-                }
-                _ => format!("cannot be read: {e}"),
-            };
-            InputError::new(self.file, Place::File, reason)
-        })
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
-        let number = self.number;
-        self.row
-            .chunks_exact(number.bytes())
-            .map(move |bytes| match (number, bytes) {
-                (Number::F16, &[a, b]) => f64::from(f16::from_le_bytes([a, b])),
-                (Number::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
-                (_, bytes) => bytes.try_into().map_or(f64::NAN, f64::from_le_bytes),
-            })
-    }
-
-    fn check_end(&mut self) -> Result<(), InputError> {
-        let wrong = |reason: String| Err(InputError::new(self.file, Place::File, reason));
-        match self.reader.fill_buf() {
-            Ok([]) => Ok(()),
-            Ok(_) => wrong(format!(
-                "goes on behind the {} rows that its header promises",
-                self.rows
-            )),
-            Err(e) => wrong(format!("cannot be read: {e}")),
-        }
-    }
-
-    fn finish<T>(mut self, numbers: Vec<T>) -> Result<Array2<T>, InputError> {
-        self.check_end()?;
-        let wrong = |reason: String| InputError::new(self.file, Place::File, reason);
-        if numbers.is_empty() {
-            return Err(wrong("the input is empty: it holds no rows".into()));
-        }
-        Array2::from_shape_vec((numbers.len() / self.columns, self.columns), numbers)
-            .map_err(|e| wrong(e.to_string()))
-    }
 }
 
 fn not_finite(file: &str, row: u64, column: usize, value: f64) -> InputError {
@@ -289,121 +164,10 @@ fn not_finite(file: &str, row: u64, column: usize, value: f64) -> InputError {
     InputError::new(file, Place::Row(row), reason)
 }
 
-/// What the header's Python dictionary says.
-#[derive(Debug, Default, PartialEq)]
-struct Header {
-    descr: String,
-    fortran_order: bool,
-    shape: Vec<u64>,
-}
-
-fn read_header(reader: &mut impl Read) -> Result<Header, String> {
-    let short = |e: io::Error| match e.kind() {
-        ErrorKind::UnexpectedEof => "is cut short inside the npy header".to_owned(),
-        _ => format!("cannot be read: {e}"),
-    };
-    let mut magic = [0; 8];
-    let mut start = Vec::new();
-    reader
-        .by_ref()
-        .take(8)
-        .read_to_end(&mut start)
-        .map_err(short)?;
-    if start.is_empty() {
-        return Err("the input is empty".into());
-    }
-    if start.len() < 8 || !start.starts_with(MAGIC) {
-        return Err("is no npy file: it does not begin with \\x93NUMPY".into());
-    }
-    magic.copy_from_slice(&start);
-    let length = match magic[6] {
-        1 => {
-            let mut bytes = [0; 2];
-            reader.read_exact(&mut bytes).map_err(short)?;
-            usize::from(u16::from_le_bytes(bytes))
-        }
-        2 | 3 => {
-            let mut bytes = [0; 4];
-            reader.read_exact(&mut bytes).map_err(short)?;
-            u32::from_le_bytes(bytes) as usize
-        }
-        version => return Err(format!("has npy format {version}; 1 to 3 are known")),
-    };
-    if length > MAX_HEADER_BYTES {
-        return Err(format!(
-            "claims an npy header of {length} bytes; the most is {MAX_HEADER_BYTES}"
-        ));
-    }
-    let mut header = vec![0; length];
-    reader.read_exact(&mut header).map_err(short)?;
-    let text = std::str::from_utf8(&header).map_err(|_| "has an npy header that is not text")?;
-    parse_header(text).ok_or_else(|| {
-        format!(
-            "has an npy header that is not understood: {:?}",
-            cut(text.trim_end())
-        )
-    })
-}
-
-/// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, the keys in any order.
-fn parse_header(text: &str) -> Option<Header> {
-    let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
-    let (mut descr, mut order, mut shape) = (None, None, None);
-    while !rest.is_empty() {
-        let (key, after) = quoted(rest)?;
-        rest = after.trim_start().strip_prefix(':')?.trim_start();
-        let after = match key {
-            "descr" if descr.is_none() => {
-                // A structured type is a list; it is kept as text, so that the message can show it.
-                let (value, after) = quoted(rest).or_else(|| rest.split_once(']'))?;
-                descr = Some(value.to_owned());
-                after
-            }
-            "fortran_order" if order.is_none() => {
-                order = Some(rest.starts_with("True"));
-                rest.strip_prefix("True")
-                    .or_else(|| rest.strip_prefix("False"))?
-            }
-            "shape" if shape.is_none() => {
-                let (inside, after) = rest.strip_prefix('(')?.split_once(')')?;
-                let inside = inside.trim();
-                let numbers = inside.strip_suffix(',').unwrap_or(inside);
-                let parsed: Option<Vec<u64>> = match numbers {
-                    "" => Some(Vec::new()),
-                    _ => numbers
-                        .split(',')
-                        .map(|n| n.trim().trim_end_matches('L').parse().ok())
-                        .collect(),
-                };
-                shape = Some(parsed?);
-                after
-            }
-            _ => return None,
-        };
-        let after = after.trim_start();
-        rest = match after.strip_prefix(',') {
-            Some(next) => next.trim_start(),
-            None if after.is_empty() => after,
-            None => return None,
-        };
-    }
-    Some(Header {
-        descr: descr?,
-        fortran_order: order?,
-        shape: shape?,
-    })
-}
-
-/// A Python string at the start of a text, and what follows it.
-fn quoted(text: &str) -> Option<(&str, &str)> {
-    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-    text[1..].split_once(quote)
-}
-
-/// Writes a matrix as npy: f64, C order, little-endian, format 1.0, the data aligned to 64 bytes.
+/// Writes a matrix as npy: f64 in C order, little-endian, format 1.0, the data aligned to 64 bytes.
 ///
 /// # Errors
-/// What the writer says.
+/// Those of the writer.
 pub fn write_npy_f64(mut writer: impl Write, matrix: &ArrayView2<'_, f64>) -> io::Result<()> {
     let (rows, columns) = matrix.dim();
     let mut header =
@@ -427,12 +191,14 @@ pub fn write_npy_f64(mut writer: impl Write, matrix: &ArrayView2<'_, f64>) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
+    use affinis::Distance;
+    use half::f16;
     use ndarray::array;
 
     const TWO: Expected = Expected {
         dim: 2,
         texts: false,
-        zero_vectors: true,
+        distance: Distance::L2,
         skip_bad: false,
     };
 
@@ -508,7 +274,7 @@ mod tests {
             "is cut short: the header promises 2 rows and the data end in row 1",
         );
         bytes.push(0);
-        refused(&bytes, "goes on behind the 2 rows");
+        refused(&bytes, "goes on after the 2 rows");
     }
 
     #[test]
@@ -557,7 +323,7 @@ mod tests {
             "not understood",
         );
         refused(&npy(9, "", &[]), "npy format 9");
-        refused(b"PK\x03\x04zip archive", "is no npy file");
+        refused(b"PK\x03\x04zip archive", "is not an npy file");
         refused(b"", "the input is empty");
     }
 
@@ -597,7 +363,7 @@ mod tests {
         let message = |ids| items(Some(ids)).unwrap_err().to_string();
         assert_eq!(
             message("a\na\n"),
-            "ids.txt, line 2: the id \"a\" stands already in line 1; an id may stand once"
+            "ids.txt, line 2: the id \"a\" occurs already in line 1; an id may occur once"
         );
         assert!(message("a\n").contains("ids.txt: 1 ids for the 2 rows"));
         assert!(message("a\n\n").contains("ids.txt, line 2: the id is empty"));
