@@ -12,13 +12,13 @@ use crate::model::error::{Error, Result, cut};
 use crate::model::{Item, ItemError};
 use crate::storage::ItemRecord;
 
-/// Outcome of adding items.
+/// Counts of added items.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Added {
     /// Number of items whose id was new.
     pub added: usize,
-    /// Number of items that took the place of one with their id.
+    /// Number of items that replaced one with the same id.
     pub replaced: usize,
     /// Ids of items whose text was longer than the encoder takes and was cut at its limit.
     pub truncated: Vec<String>,
@@ -74,7 +74,7 @@ impl Items {
         Ok(items)
     }
 
-    /// Checks one item by all that adding it alone requires, except what an encoder will give.
+    /// Checks one item by all rules that concern a single item, without encoding its text.
     pub(crate) fn check(&self, item: &Item) -> Result<(), ItemError> {
         item.check()?;
         match &item.vector {

@@ -204,9 +204,9 @@ impl Refit {
     ///
     /// # Errors
     /// [`Error::NoJudgements`]; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not
-    /// determine a metric; [`Error::Cancelled`]; [`Error::Invalid`] for a number of questions, a
-    /// half-life or a share out of range, and for questions of a dry run; storage errors. The
-    /// active metric is unchanged then.
+    /// determine a metric; [`Error::Cancelled`]; [`Error::InvalidSetting`] for a number of
+    /// questions, a half-life or a share out of range; [`Error::ConflictingSettings`] for questions
+    /// of a dry run; storage errors. The active metric is unchanged then.
     pub fn run(self) -> Result<RefitReport> {
         let guard = self.learning.lock_refits();
         self.learning.run_refit(&self, &guard)

@@ -87,8 +87,9 @@ impl StartTrial {
     ///
     /// # Errors
     /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the
-    /// version; [`Error::Invalid`] when it is active, built in, a user's own or on trial already,
-    /// or for an `alpha` out of range; storage errors.
+    /// version; [`Error::BuiltInChallenger`], [`Error::AlreadyActive`], [`Error::PersonalVersion`]
+    /// or [`Error::TrialRunning`] for one that cannot be tried; [`Error::InvalidSetting`] for an
+    /// `alpha` out of range; storage errors.
     pub fn run(self) -> Result<Trial> {
         self.learning.begin_trial(self.challenger, self.alpha)
     }

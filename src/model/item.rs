@@ -33,8 +33,8 @@ pub struct Item {
     /// Metadata, a JSON object of at most 64 KiB and 32 levels; null when there is none.
     #[serde(default)]
     pub meta: Value,
-    /// Set on items that are read: the text was longer than its encoder takes, so the vector stands
-    /// for its beginning.
+    /// Whether the text was longer than its encoder takes, so that the vector is that of its
+    /// beginning. Set on items that are read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }

@@ -42,8 +42,9 @@ impl Store {
     /// without overwritten and removed entries.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the directory is not empty; [`Error::Damaged`] when records of the
-    /// store are missing; [`Error::Io`]. Then no backup is written.
+    /// [`Error::BackupExists`] when the directory is not empty; [`Error::NoDirectoryName`];
+    /// [`Error::Damaged`] when records of the store are missing; [`Error::Io`]. Then no backup is
+    /// written.
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<()> {
         let open = self.lock_collections();
         let _still: Vec<StillGuard<'_>> = open.values().map(|inner| inner.hold_still()).collect();
