@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use affinis::encode::Backend;
-use affinis::{Collection, Encoder, Item, Judgement, MetricChoice, Onnx, Query, Store, VersionId};
+use affinis::{
+    Collection, Item, Judgement, MetricChoice, Query, Store, VersionId,
+    encode::{Encoder, Onnx},
+};
 use affinis_mahalanobis::Mahalanobis;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};

@@ -6,7 +6,7 @@
 //!
 //! `cargo run --release --example feedback_loop`
 
-use affinis::{EvalQuery, Item, Judgement, MetricChoice, Query, Store};
+use affinis::{Item, Judgement, MetricChoice, Query, Store, learning::EvalQuery};
 use affinis_mahalanobis::Mahalanobis;
 
 const DIM: usize = 12;

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example filters`
 
-use affinis::{Filter, Item, Onnx, Store};
+use affinis::{Filter, Item, Store, encode::Onnx};
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example quick_start`
 
-use affinis::{Item, Judgement, Onnx, Store};
+use affinis::{Item, Judgement, Store, encode::Onnx};
 use affinis_mahalanobis::Mahalanobis;
 use serde_json::json;
 

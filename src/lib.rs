@@ -15,7 +15,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("notes.affinis");
-//! use affinis::{Item, Judgement, Onnx, Store};
+//! use affinis::{Item, Judgement, Store, encode::Onnx};
 //! use serde_json::json;
 //!
 //! // With `affinis_mahalanobis::Mahalanobis` as a plugin it learns: `Store::builder().plugin(Mahalanobis::default())`.
@@ -67,7 +67,7 @@ pub mod fuzz;
 mod ids;
 mod index;
 mod items;
-mod learning;
+pub mod learning;
 mod model;
 pub mod plugin;
 mod slot;
@@ -76,34 +76,38 @@ mod store;
 mod sum;
 
 pub use collection::{Collection, Search};
-pub use encode::{EncodeError, Encoded, Encoder};
-#[cfg(feature = "onnx")]
-pub use encode::{Onnx, OnnxOptions};
 pub use filter::Filter;
-pub use items::{
-    Added, CalibrationPoint, CollectionInfo, EncoderInfo, Problem, SegmentStats, Stats,
-};
-pub use learning::{
-    DiffNeighbours, Drift, DriftEntry, EvalQuery, Evaluation, EvaluationRow, Explain, Explanation,
-    Forget, Forgotten, History, Influence, Interleaved, Measure, NeighbourChange, NeighbourChanges,
-    Question, Refit, RefitMillis, RefitReport, Relearned, StartTrial, StoredVersion, Team, Trial,
-    Weak,
-};
+pub use items::{Added, CalibrationPoint, CollectionInfo, EncoderInfo, SegmentStats, Stats};
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::{
-    DEFAULT_RECALL, Distance, Execution, Hit, Hits, IdError, Item, ItemError, Judgement,
-    JudgementError, JudgementId, JudgementRange, MAX_DIM, MAX_ID_BYTES, MAX_K, MAX_META_BYTES,
-    MAX_META_DEPTH, MAX_TEXT_BYTES, MetricChoice, Plan, Query, RefitSettings, Source,
-    SourceWeights, StoredJudgement, Subject, TrialRecord, UnknownName, Verdict, Version, VersionId,
+    Distance, Execution, Hit, Hits, Item, Judgement, JudgementId, MetricChoice, Plan, Query,
+    Source, StoredJudgement, Subject, Version, VersionId,
 };
-pub use plugin::{
-    Comparison, Direction, Examples, FitReport, Fitted, Gate, Graded, HeldOut, Incumbent,
-    Influences, LearnError, Metric, MetricLearner, Pair, PairCounts, Rewritten, Sample,
-    ShrunkenMetric, Task, UpdateOf,
-};
-#[cfg(any(test, feature = "testing"))]
-pub use storage::{DiskOp, Fault, Faults};
 pub use storage::{Durability, Precision};
-pub use store::{
-    CloseError, CollectionBuilder, Compacted, RepairReport, Store, StoreBuilder, VerifyReport,
-};
+pub use store::{CollectionBuilder, Store, StoreBuilder};
+
+/// Errors that [`Error`] carries, each of one operation.
+pub mod error {
+    pub use crate::model::{IdError, ItemError, JudgementError, UnknownName};
+    pub use crate::store::CloseError;
+}
+
+/// Limits of what a store takes.
+pub mod limits {
+    pub use crate::model::{
+        DEFAULT_RECALL, MAX_DIM, MAX_ID_BYTES, MAX_K, MAX_META_BYTES, MAX_META_DEPTH,
+        MAX_TEXT_BYTES,
+    };
+}
+
+/// Reports of checking, repairing and compacting a store.
+pub mod maintenance {
+    pub use crate::items::Problem;
+    pub use crate::store::{Compacted, RepairReport, VerifyReport};
+}
+
+/// Faults of the disk that tests inject.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing {
+    pub use crate::storage::{DiskOp, Fault, Faults};
+}

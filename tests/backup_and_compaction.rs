@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use affinis::{Error, Forget, Item, Judgement, Query, Result};
+use affinis::{Error, Item, Judgement, Query, Result, learning::Forget};
 use affinis_testkit::stores::{
     DIM, builder, copy_dir, create_filled, fill, judgements, store_contents, verified_contents,
 };

@@ -7,7 +7,10 @@
 
 use std::path::Path;
 
-use affinis::{DiskOp, Error, Fault, Faults};
+use affinis::{
+    Error,
+    testing::{DiskOp, Fault, Faults},
+};
 use affinis_testkit::interrupted::{
     OPERATIONS, Operation, allowed_contents, is_forgotten_before_refit, without_times,
 };

@@ -5,7 +5,7 @@
 use std::fs;
 
 use affinis::encode::Backend;
-use affinis::{EncodeError, Encoder, Onnx};
+use affinis::encode::{EncodeError, Encoder, Onnx};
 
 use affinis_testkit::models::{TEXTS, fixture, model, pooling};
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use affinis::encode::{self, Backend};
-use affinis::{EncodeError, Encoder, Onnx};
+use affinis::encode::{EncodeError, Encoder, Onnx};
 use affinis_testkit::models::{
     NOT_NORMALISED, TEXTS, WORDS, assert_close, fixture, model, pooling, table,
 };

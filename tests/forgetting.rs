@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use affinis::{
-    Collection, Error, Forget, Item, Judgement, Query, Source, Store, Subject, Version, VersionId,
+    Collection, Error, Item, Judgement, Query, Source, Store, Subject, Version, VersionId,
+    learning::Forget,
 };
 use affinis_testkit::Random;
 use affinis_testkit::kinds::{judge_answers, kinds, open, store_of_kinds};
@@ -166,7 +167,7 @@ fn a_forgotten_user_leaves_no_metric_and_no_name() {
 fn bobs_version(
     dir: &Path,
     dim: usize,
-    settings: impl Fn(affinis::Refit) -> affinis::Refit,
+    settings: impl Fn(affinis::learning::Refit) -> affinis::learning::Refit,
 ) -> (Store, Collection, Version) {
     const ITEMS: usize = 300;
     let store = open(dir);

@@ -182,7 +182,7 @@ fn one_user_does_not_outweigh_the_others() {
         }
     }
     let third = |version: VersionId| points.metric_matrix(version).expect("a matrix")[(2, 2)];
-    let learn = |refit: affinis::Refit| {
+    let learn = |refit: affinis::learning::Refit| {
         refit
             .force(true)
             .run()

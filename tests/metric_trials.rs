@@ -1,8 +1,8 @@
 //! Trials of two metrics by interleaved answers and clicks.
 
 use affinis::{
-    Collection, Error, Forget, History, Judgement, JudgementId, Query, Source, Team, TrialRecord,
-    Verdict, VersionId,
+    Collection, Error, Judgement, JudgementId, Query, Source, VersionId,
+    learning::{Forget, History, Team, TrialRecord, Verdict},
 };
 use affinis_testkit::kinds::{judge_answers, kind, kinds, open, store_of_kinds};
 

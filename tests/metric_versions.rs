@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use affinis::{
-    Collection, Distance, Error, EvalQuery, JudgementId, LearnError, MetricChoice, Query, Store,
-    VersionId,
+    Collection, Distance, Error, JudgementId, MetricChoice, Query, Store, VersionId,
+    learning::EvalQuery, plugin::LearnError,
 };
 use affinis_testkit::exact::{exact, l2};
 use affinis_testkit::kinds::{KINDS, judge_answers, kinds, open, store_of_kinds};

@@ -1,6 +1,6 @@
 //! Metrics of single users: whose searches they answer, and what they are learned from.
 
-use affinis::{Collection, Error, Forget, Query, VersionId};
+use affinis::{Collection, Error, Query, VersionId, learning::Forget};
 use affinis_testkit::kinds::{judge_answers, kinds, open, store_of_kinds};
 
 #[test]

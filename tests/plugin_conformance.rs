@@ -5,8 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use affinis::plugin::conformance::{Check, NonConformance, check_encoding, check_metric};
 use affinis::{
-    Collection, Comparison, Error, Examples, Fitted, Forget, Influences, LearnError, Metric,
-    MetricChoice, MetricLearner, Query, Rewritten, Store, Task, VersionId,
+    Collection, Error, MetricChoice, Query, Store, VersionId,
+    learning::Forget,
+    plugin::{
+        Comparison, Examples, FitReport, Fitted, Influences, LearnError, Metric, MetricLearner,
+        Rewritten, Task,
+    },
 };
 use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::kinds::{judge_answers, kinds};

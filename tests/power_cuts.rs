@@ -12,7 +12,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use affinis::{DiskOp, Error, Fault, Faults};
+use affinis::{
+    Error,
+    testing::{DiskOp, Fault, Faults},
+};
 
 use affinis_testkit::interrupted::{
     OPERATIONS, Operation, allowed_contents, is_forgotten_before_refit, without_times,

@@ -124,7 +124,7 @@ fn no_shrunken_metric_is_promoted_while_questions_are_open() {
         "{}",
         asked.gate.reason
     );
-    let answer = |questions: &[affinis::Question]| {
+    let answer = |questions: &[affinis::learning::Question]| {
         for question in questions {
             let Query::Item(query) = &question.query else {
                 panic!("{question:?}")
@@ -150,7 +150,7 @@ fn no_shrunken_metric_is_promoted_while_questions_are_open() {
 }
 
 /// Answers the questions of a refit, rightly or wrongly, and refits again.
-fn ask_and_answer(points: &Collection, rightly: bool) -> affinis::RefitReport {
+fn ask_and_answer(points: &Collection, rightly: bool) -> affinis::learning::RefitReport {
     let asked = points.refit().ask(30).run().expect("a report");
     assert!(!asked.promoted, "{}", asked.gate.reason);
     assert!(

@@ -2,8 +2,9 @@
 //! refused or interrupted call stores nothing.
 
 use affinis::{
-    Collection, Distance, Durability, EncodeError, Encoded, Encoder, Error, History, Item,
-    Judgement, Query, Store,
+    Collection, Distance, Durability, Error, Item, Judgement, Query, Store,
+    encode::{EncodeError, Encoded, Encoder},
+    learning::History,
 };
 use affinis_testkit::WordCounts;
 use affinis_testkit::exact::items;

@@ -8,7 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use affinis::{Collection, Encoder, Item, Judgement, MetricChoice, Onnx, Query, Store};
+use affinis::{
+    Collection, Item, Judgement, MetricChoice, Query, Store,
+    encode::{Encoder, Onnx},
+};
 use affinis_mahalanobis::Mahalanobis;
 use hnsw_rs::prelude::{DistL2, Hnsw};
 use serde::Deserialize;

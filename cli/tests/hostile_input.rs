@@ -52,7 +52,7 @@ fn hostile_filters_are_refused_or_have_a_negation() {
 
 #[test]
 fn hostile_metrics_are_refused_or_encode_to_the_same_bytes() {
-    use affinis::MetricLearner;
+    use affinis::plugin::MetricLearner;
     let matrices = [
         ndarray::array![[1.5, 0.25], [0.25, 0.5]],
         ndarray::array![[1.0, 0.0], [0.0, 1.0]],
@@ -69,22 +69,22 @@ fn hostile_metrics_are_refused_or_encode_to_the_same_bytes() {
     }
     let base = bodies::metric_base();
     let vectors = ndarray::array![[0.0, 0.0, 0.0], [1.0, 0.0, 0.1], [0.1, 1.0, 0.0]];
-    let graded = [(1, 1.0), (2, -1.0)].map(|(item, grade)| affinis::Graded {
+    let graded = [(1, 1.0), (2, -1.0)].map(|(item, grade)| affinis::plugin::Graded {
         query: 0,
         item,
         grade,
         weight: 1.0,
     });
-    let examples = affinis::Examples {
+    let examples = affinis::plugin::Examples {
         vectors,
         graded: graded.into(),
         pairs: vec![],
     };
-    let sample = affinis::Sample::default();
+    let sample = affinis::plugin::Sample::default();
     for rank in [1, 2] {
-        let task = affinis::Task::new(3, &examples, &sample)
+        let task = affinis::plugin::Task::new(3, &examples, &sample)
             .with_seed(1)
-            .with_update_of(Some(affinis::UpdateOf { base: &base, rank }));
+            .with_update_of(Some(affinis::plugin::UpdateOf { base: &base, rank }));
         let bytes = Mahalanobis::default()
             .fit(&task)
             .expect("a change")

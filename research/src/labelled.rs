@@ -9,7 +9,7 @@
 //! 3. **Hinge**: 20 steps of L-BFGS with 3 targets and 10 impostors a row, distances scaled so that
 //!    the median one to a row's 5th neighbour is 2.
 
-use affinis::{LearnError, MAX_DIM};
+use affinis::{limits::MAX_DIM, plugin::LearnError};
 use affinis_mahalanobis::MahalanobisMetric;
 use affinis_mahalanobis::hinge::{self, Triplets};
 use affinis_mahalanobis::spd::{self, GeneralizedEigen};
@@ -50,7 +50,7 @@ pub struct LabelledFit {
 /// Learns a metric from classes of rows.
 ///
 /// ```
-/// use affinis::Metric;
+/// use affinis::plugin::Metric;
 /// use affinis_research::Labelled;
 /// use ndarray::Array2;
 ///
@@ -64,7 +64,7 @@ pub struct LabelledFit {
 /// let fit = Labelled::default().fit(rows.view(), &classes)?;
 /// let a = fit.metric.matrix().expect("a Mahalanobis metric has a matrix");
 /// assert!(a[[0, 0]] > 10.0 * a[[1, 1]]);
-/// # Ok::<(), affinis::LearnError>(())
+/// # Ok::<(), affinis::plugin::LearnError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Labelled {

@@ -1,7 +1,7 @@
 //! Metrics for labelled tables: they tell classes apart where Euclid cannot, and refuse what cannot
 //! be learned from.
 
-use affinis::{LearnError, Metric};
+use affinis::plugin::{LearnError, Metric};
 use affinis_research::Labelled;
 use affinis_testkit::Random;
 use affinis_testkit::simulation::nearest;

@@ -62,7 +62,7 @@ pub use pool::Pooling;
 /// # Examples
 /// An encoder that counts letters:
 /// ```
-/// use affinis::{EncodeError, Encoded, Encoder, Item, Store};
+/// use affinis::{Item, Store, encode::{EncodeError, Encoded, Encoder}};
 /// use ndarray::Array2;
 ///
 /// struct Letters;

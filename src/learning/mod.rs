@@ -34,6 +34,7 @@ use crate::model::error::{Error, Result};
 use crate::model::{Query, VectorRules, Versioned};
 use crate::plugin::MetricLearner;
 
+pub use crate::model::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict};
 pub use ask::Question;
 pub(crate) use backend::{Changes, Effort, Entry, Ledger, NextIds, Revision, StoredItem, Vectors};
 pub use drift::{Drift, DriftEntry};

@@ -283,7 +283,7 @@ fn a_refit_in_the_background_begins_when_it_is_due() {
     lab.judge(0..10, Taste::Shape, None);
     lab.learning.count_for_refit(60);
     lab.learning.settle();
-    assert_eq!(lab.learning.background_refit(), None);
+    assert!(lab.learning.background_refit().is_none());
     lab.judge(10..20, Taste::Shape, None);
     lab.learning.count_for_refit(60);
     lab.learning.settle();

@@ -10,7 +10,7 @@ pub enum IdError {
     /// An id of no bytes.
     #[error("the id is empty")]
     Empty,
-    /// An id of more than [`MAX_ID_BYTES`](crate::MAX_ID_BYTES).
+    /// An id of more than [`MAX_ID_BYTES`](crate::limits::MAX_ID_BYTES).
     #[error("the id has {bytes} bytes, more than {MAX_ID_BYTES}")]
     TooLong {
         /// Length of the id, in bytes of UTF-8.
@@ -28,7 +28,7 @@ pub enum ItemError {
     /// Neither a text nor a vector.
     #[error("it has neither a text nor a vector")]
     Empty,
-    /// A text of more than [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    /// A text of more than [`MAX_TEXT_BYTES`](crate::limits::MAX_TEXT_BYTES).
     #[error("its text has {bytes} bytes, more than {MAX_TEXT_BYTES}")]
     TextTooLong {
         /// Length of the text, in bytes of UTF-8.
@@ -40,10 +40,10 @@ pub enum ItemError {
     /// Metadata that is neither an object nor null.
     #[error("its metadata is not a JSON object")]
     MetaNotAnObject,
-    /// Metadata of more than [`MAX_META_DEPTH`](crate::MAX_META_DEPTH).
+    /// Metadata of more than [`MAX_META_DEPTH`](crate::limits::MAX_META_DEPTH).
     #[error("its metadata is nested deeper than {MAX_META_DEPTH} levels")]
     MetaTooDeep,
-    /// Metadata of more than [`MAX_META_BYTES`](crate::MAX_META_BYTES).
+    /// Metadata of more than [`MAX_META_BYTES`](crate::limits::MAX_META_BYTES).
     #[error("its metadata takes {bytes} bytes, more than {MAX_META_BYTES}")]
     MetaTooLong {
         /// Length of the metadata as compact JSON, in bytes.

@@ -22,10 +22,7 @@ use super::{Examples, FitReport, Fitted, Metric, Task};
 /// use std::sync::Arc;
 ///
 /// use affinis::plugin::conformance::check_learner;
-/// use affinis::{
-///     Comparison, Examples, FitReport, Fitted, Gate, Graded, LearnError, Metric, MetricLearner,
-///     Rewritten, Sample, Task,
-/// };
+/// use affinis::plugin::{Comparison, Examples, FitReport, Fitted, Gate, Graded, LearnError, Metric, MetricLearner, Rewritten, Sample, Task};
 /// use ndarray::{Array2, ArrayView2, arr1, array};
 ///
 /// #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::LearnError;
 /// A metric that weighs each axis, `d(x, y) = sum_k w_k (x_k - y_k)^2`:
 /// ```
 /// use affinis::plugin::conformance::check_metric;
-/// use affinis::{Metric, Rewritten};
+/// use affinis::plugin::{Metric, Rewritten};
 /// use ndarray::{Array2, ArrayView2, arr1, array};
 ///
 /// #[derive(Debug)]

@@ -115,7 +115,7 @@ impl CollectionBuilder {
         self
     }
 
-    /// Sets the [share of one user](crate::Refit::user_share) in refits that do not set it, also in
+    /// Sets the [share of one user](crate::learning::Refit::user_share) in refits that do not set it, also in
     /// those in the background and after forgetting. The setting holds for the open collection and
     /// is not stored.
     pub fn user_share(mut self, share: f64) -> Self {

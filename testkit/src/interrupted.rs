@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use affinis::{Collection, Forget, Result, Store, VersionId};
+use affinis::{Collection, Result, Store, VersionId, learning::Forget};
 
 use crate::stores::{builder, copy_dir, items, judgements, verified_contents};
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use affinis::{Examples, Graded, Incumbent, Metric, MetricLearner, Pair, Sample, Task};
+use affinis::plugin::{Examples, Graded, Incumbent, Metric, MetricLearner, Pair, Sample, Task};
 use affinis_mahalanobis::Mahalanobis;
 use ndarray::{Array2, Axis, s};
 
@@ -245,7 +245,7 @@ impl Corpus {
         examples: &Examples,
         incumbent: Option<Incumbent<'_>>,
         seed: u64,
-    ) -> affinis::Fitted {
+    ) -> affinis::plugin::Fitted {
         let examples = compact(examples);
         Mahalanobis::default()
             .fit(

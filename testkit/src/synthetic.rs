@@ -1,6 +1,6 @@
 //! Synthetic tasks for a learner.
 
-use affinis::{Examples, Graded, Pair, Sample};
+use affinis::plugin::{Examples, Graded, Pair, Sample};
 use ndarray::Array2;
 
 use crate::Random;

@@ -1,6 +1,6 @@
 //! An encoder for tests.
 
-use affinis::{EncodeError, Encoded, Encoder};
+use affinis::encode::{EncodeError, Encoded, Encoder};
 use ndarray::Array2;
 
 /// An encoder that counts the words of a text by their hash, in `dim` numbers. Texts above 100

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use affinis::{Distance, MAX_DIM, Onnx, Precision};
+use affinis::{Distance, Precision, encode::Onnx, limits::MAX_DIM};
 use clap::ValueEnum;
 
 use super::At;

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use affinis::{Collection, EvaluationRow, Measure, MetricChoice, Query};
+use affinis::{
+    Collection, MetricChoice, Query,
+    learning::{EvaluationRow, Measure},
+};
 
 use super::{At, expected, hits, metric_choice, metric_name};
 use crate::failure::Failure;

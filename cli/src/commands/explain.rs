@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use affinis::{
-    Collection, Explanation, Judgement, JudgementId, MetricChoice, Query, Subject, VersionId,
+    Collection, Judgement, JudgementId, MetricChoice, Query, Subject, VersionId,
+    learning::Explanation,
 };
 use clap::ArgGroup;
 use serde_json::json;
@@ -140,7 +141,7 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
         plural(why.directions.len() as u64, "direction", "directions")
     ))?;
     let mut moved: Vec<_> = why.directions.iter().filter(|d| d.weight > 0.0).collect();
-    let change = |d: &affinis::Direction| d.contribution - d.contribution / d.weight;
+    let change = |d: &affinis::plugin::Direction| d.contribution - d.contribution / d.weight;
     moved.sort_by(|a, b| change(b).abs().total_cmp(&change(a).abs()));
     let mut table = Table::new([
         ("directions that changed it most", Align::Left),

@@ -1,6 +1,9 @@
 //! `forget`: removes judgements permanently, and refits without them.
 
-use affinis::{Forget, Relearned, VersionId};
+use affinis::{
+    VersionId,
+    learning::{Forget, Relearned},
+};
 use clap::ArgGroup;
 use serde_json::{Value, json};
 

@@ -1,6 +1,9 @@
 //! `judge`: stores the judgements of a file, all of them or none.
 
-use affinis::{Collection, JudgementId, RefitReport, Source, Verdict, Weak};
+use affinis::{
+    Collection, JudgementId, Source,
+    learning::{RefitReport, Verdict, Weak},
+};
 use serde_json::json;
 
 use super::metrics::trial;

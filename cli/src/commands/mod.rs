@@ -19,7 +19,9 @@ pub(crate) mod transfer;
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, MetricChoice, MetricLearner, Query, Store, StoreBuilder, VersionId};
+use affinis::{
+    Collection, MetricChoice, Query, Store, StoreBuilder, VersionId, plugin::MetricLearner,
+};
 use affinis_mahalanobis::Mahalanobis;
 
 use crate::args::{Cli, Command};
@@ -130,8 +132,11 @@ pub(crate) fn metric_choice(text: &str) -> Result<MetricChoice, String> {
 /// Parses a number of hits.
 pub(crate) fn hits(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(k) if (1..=affinis::MAX_K).contains(&k) => Ok(k),
-        _ => Err(format!("k is a whole number from 1 to {}", affinis::MAX_K)),
+        Ok(k) if (1..=affinis::limits::MAX_K).contains(&k) => Ok(k),
+        _ => Err(format!(
+            "k is a whole number from 1 to {}",
+            affinis::limits::MAX_K
+        )),
     }
 }
 

@@ -126,7 +126,7 @@ fn recall(stats: &affinis::Stats) -> String {
     match stats
         .calibration
         .iter()
-        .find(|point| point.recall >= affinis::DEFAULT_RECALL)
+        .find(|point| point.recall >= affinis::limits::DEFAULT_RECALL)
         .or(stats.calibration.last())
     {
         Some(point) => format!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use affinis::{Collection, Gate, Query, RefitReport};
+use affinis::{Collection, Query, learning::RefitReport, plugin::Gate};
 use serde_json::{Value, json};
 
 use super::{At, learners, user};

@@ -10,7 +10,11 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Encoder, EncoderInfo, Error, History, Onnx, VersionId};
+use affinis::{
+    Collection, EncoderInfo, Error, VersionId,
+    encode::{Encoder, Onnx},
+    learning::History,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use affinis::{
-    Collection, EvalQuery, Hits, Item, Judgement, MetricChoice, Onnx, Query, RefitReport, Source,
-    Store,
+    Collection, Hits, Item, Judgement, MetricChoice, Query, Source, Store,
+    encode::Onnx,
+    learning::{EvalQuery, RefitReport},
 };
 use serde_json::json;
 

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use affinis::{Evaluation, Hits, Measure, RefitReport};
+use affinis::{
+    Hits,
+    learning::{Evaluation, Measure, RefitReport},
+};
 use anstyle::Style;
 
 use super::corpus::{Corpus, QUESTIONS, Question};

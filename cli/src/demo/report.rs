@@ -1,6 +1,6 @@
 //! The results of the demo, as JSON.
 
-use affinis::{Collection, Evaluation, Hits};
+use affinis::{Collection, Hits, learning::Evaluation};
 use serde::Serialize;
 use serde_json::Value;
 

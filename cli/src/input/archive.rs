@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use affinis::{
-    CollectionInfo, History, Item, JudgementId, StoredJudgement, StoredVersion, Version, VersionId,
+    CollectionInfo, Item, JudgementId, StoredJudgement, Version, VersionId,
+    learning::{History, StoredVersion},
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -208,11 +209,11 @@ fn header(line: &str) -> Result<Header, String> {
         None => return Err("has no format version".to_owned()),
     }
     let header: Header = read(value)?;
-    if !(1..=affinis::MAX_DIM).contains(&header.settings.dim) {
+    if !(1..=affinis::limits::MAX_DIM).contains(&header.settings.dim) {
         return Err(format!(
             "has dimension {}; it lies between 1 and {}",
             header.settings.dim,
-            affinis::MAX_DIM
+            affinis::limits::MAX_DIM
         ));
     }
     Ok(header)

@@ -168,10 +168,10 @@ pub(crate) fn check_id(id: &str) -> Result<(), String> {
 pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
     match name.len() {
         0 => Err(format!("{what} is empty")),
-        n if n > affinis::MAX_ID_BYTES => Err(format!(
+        n if n > affinis::limits::MAX_ID_BYTES => Err(format!(
             "{what} {:?} has {n} bytes; the most is {}",
             cut(name),
-            affinis::MAX_ID_BYTES
+            affinis::limits::MAX_ID_BYTES
         )),
         _ => Ok(()),
     }

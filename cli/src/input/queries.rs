@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
 
-use affinis::{EvalQuery, Query};
+use affinis::{Query, learning::EvalQuery};
 use serde::Deserialize;
 
 use super::check::{Expected, check_id};

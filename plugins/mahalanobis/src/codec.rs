@@ -28,7 +28,7 @@
 
 use std::sync::Arc;
 
-use affinis::{LearnError, Metric};
+use affinis::plugin::{LearnError, Metric};
 use ndarray::Array2;
 
 use crate::fingerprints::{Fingerprints, MAX_FINGERPRINTS};

@@ -1,6 +1,6 @@
 //! The comparison of two metrics: their distance, and the directions along which they differ most.
 
-use affinis::{Comparison, LearnError, Metric};
+use affinis::plugin::{Comparison, LearnError, Metric};
 use ndarray::Array2;
 
 use crate::spd::GeneralizedEigen;

@@ -1,6 +1,6 @@
 //! The split of a distance over the metric's eigenvectors.
 
-use affinis::{Direction, LearnError};
+use affinis::plugin::{Direction, LearnError};
 use ndarray::{Array1, Array2};
 
 use crate::spd;

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use affinis::{Examples, Fitted, Gate, LearnError, Metric, PairCounts, ShrunkenMetric, Task};
+use affinis::plugin::{
+    Examples, Fitted, Gate, LearnError, Metric, PairCounts, ShrunkenMetric, Task,
+};
 
 use crate::fingerprints::Fingerprints;
 use crate::gate::{self, Baselines, FOLDS, Folds, HeldOutDistances, Outcome, Scores, poll};

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use affinis::{Examples, LearnError};
+use affinis::plugin::{Examples, LearnError};
 use ndarray::Array2;
 
 use crate::fingerprints::{self, splitmix};

@@ -10,7 +10,7 @@
 //!   metric on held-out judgements.
 //!
 //! ```
-//! use affinis::{Examples, Graded, Metric, MetricLearner, Sample, Task};
+//! use affinis::plugin::{Examples, Graded, Metric, MetricLearner, Sample, Task};
 //! use affinis_mahalanobis::Mahalanobis;
 //! use ndarray::array;
 //!
@@ -27,7 +27,7 @@
 //! let d = |y: [f32; 2]| fitted.metric.distance(&[0.0, 0.0], &y);
 //! assert!(d([1.0, 0.0]) < d([0.0, 1.0]));
 //! assert!(!fitted.report.gate.accepted, "one query is too little to promote a metric on");
-//! # Ok::<(), affinis::LearnError>(())
+//! # Ok::<(), affinis::plugin::LearnError>(())
 //! ```
 //!
 //! Where to look:

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use affinis::{Direction, LearnError, Metric, Rewritten};
+use affinis::plugin::{Direction, LearnError, Metric, Rewritten};
 use ndarray::{Array2, ArrayView2};
 
 use crate::fingerprints::Fingerprints;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinis::{
+use affinis::plugin::{
     Comparison, Examples, FitReport, Fitted, Influences, LearnError, Metric, MetricLearner, Task,
 };
 use ndarray::ArrayView2;

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use affinis::{Examples, LearnError, Sample, Task};
+use affinis::plugin::{Examples, LearnError, Sample, Task};
 use ndarray::{Array2, Axis};
 
 use crate::fingerprints::splitmix;

@@ -1,7 +1,7 @@
 //! The shape of a served metric's matrix: scaled to trace `d`, its condition number capped,
 //! factored.
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::{Array2, ArrayView2};
 
 use crate::spd;

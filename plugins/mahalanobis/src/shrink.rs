@@ -12,7 +12,7 @@
 //! learned, however old, would be tested on what that one has seen, and after `forget` would not be
 //! what the remaining judgements make. There the candidate itself has to pass.
 
-use affinis::{Gate, LearnError, Task};
+use affinis::plugin::{Gate, LearnError, Task};
 use ndarray::Array2;
 
 use crate::shape::Shaped;

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use affinis::{Collection, Forget, Item, Judgement, Query, Store, VersionId};
+use affinis::{Collection, Item, Judgement, Query, Store, VersionId, learning::Forget};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use affinis_testkit::Random;
 use affinis_testkit::simulation::{Corpus, corpus};

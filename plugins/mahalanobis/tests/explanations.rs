@@ -1,7 +1,7 @@
 //! Explanations agree with what they explain: directions add up to the distance, and the influence
 //! of a judgement is the change by a refit without it.
 
-use affinis::{Examples, Graded, MetricLearner, Pair, Sample, Task};
+use affinis::plugin::{Examples, Graded, MetricLearner, Pair, Sample, Task};
 use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::Random;
 use ndarray::Array2;
@@ -259,7 +259,9 @@ fn directions_add_up_to_the_distance() {
             .zip(&y)
             .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
             .sum();
-        let sum = |of: &dyn Fn(&affinis::Direction) -> f64| directions.iter().map(of).sum::<f64>();
+        let sum = |of: &dyn Fn(&affinis::plugin::Direction) -> f64| {
+            directions.iter().map(of).sum::<f64>()
+        };
         assert_eq!(directions.len(), d);
         assert!((sum(&|p| p.contribution) - distance).abs() < 1e-9 * distance);
         assert!((sum(&|p| p.contribution / p.weight) - euclidean).abs() < 1e-9 * euclidean);

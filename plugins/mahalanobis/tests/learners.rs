@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use affinis::{
+use affinis::plugin::{
     Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Pair, Sample, Task,
 };
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};

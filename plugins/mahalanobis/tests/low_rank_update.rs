@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinis::{
+use affinis::plugin::{
     Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Sample, Task, UpdateOf,
 };
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};

@@ -1,7 +1,7 @@
 //! The promises of `MahalanobisMetric` that the index relies on: the rewritten query gives the
 //! distance, results do not depend on the batch, and encoding is lossless.
 
-use affinis::{LearnError, Metric, MetricLearner};
+use affinis::plugin::{LearnError, Metric, MetricLearner};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use affinis_testkit::Random;
 use ndarray::{Array2, array, s};

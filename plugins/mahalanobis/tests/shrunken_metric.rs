@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use affinis::{Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, Task, UpdateOf};
+use affinis::plugin::{
+    Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, Task, UpdateOf,
+};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use affinis_testkit::Random;
 use ndarray::{Array1, Array2};

@@ -2,7 +2,7 @@
 //! queries, and random judgements make them no worse. Of two users with different notions of
 //! similar, the judgements of one are a prior for the other, not a verdict.
 
-use affinis::{Examples, Fitted, MetricLearner, Task, UpdateOf};
+use affinis::plugin::{Examples, Fitted, MetricLearner, Task, UpdateOf};
 use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::Random;
 use affinis_testkit::simulation::{Corpus, compact, corpus};
@@ -174,7 +174,7 @@ fn gain(
     judged: usize,
     seed: u64,
     judge: impl FnMut(usize, usize) -> bool,
-) -> (affinis::Fitted, f64) {
+) -> (affinis::plugin::Fitted, f64) {
     let (queries, unseen) = corpus.queries(judged, UNSEEN, &mut Random(seed));
     let fitted = corpus.fit(&corpus.judged(None, &queries, judge), None, seed);
     let before = corpus.precision(None, &unseen);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use affinis::{Fitted, Incumbent, Metric, MetricLearner, Task, UpdateOf};
+use affinis::plugin::{Fitted, Incumbent, Metric, MetricLearner, Task, UpdateOf};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric, spd};
 use affinis_testkit::synthetic::world;
 use ndarray::{Array2, ArrayView1};

@@ -1,6 +1,6 @@
 //! Simulated feedback on a corpus: the users, their judgements, and what is gained from them.
 
-use affinis::{Examples, Fitted, Incumbent, Metric};
+use affinis::plugin::{Examples, Fitted, Incumbent, Metric};
 
 use affinis_testkit::Random;
 use affinis_testkit::simulation::Corpus;

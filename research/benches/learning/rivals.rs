@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use affinis::Examples;
+use affinis::plugin::Examples;
 use affinis_mahalanobis::spd::{self, GeneralizedEigen};
 use ndarray::{Array1, Array2, Axis, s};
 

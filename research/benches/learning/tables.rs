@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use affinis::Metric;
+use affinis::plugin::Metric;
 use affinis_mahalanobis::spd::GeneralizedEigen;
 use affinis_research::Labelled;
 use ndarray::{Array1, Array2, Axis, s};

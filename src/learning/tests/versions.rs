@@ -34,7 +34,7 @@ fn versions_are_promoted_rolled_back_compared_and_imported() {
     assert!((comparison.distance - expected).abs() < 1e-12);
     let shape = ndarray::Array2::<f64>::eye(DIM + 1);
     let refused = lab.learning.import_metric(shape.view());
-    assert!(matches!(refused, Err(Error::Invalid(_))));
+    assert!(matches!(refused, Err(Error::MatrixShape { .. })));
     let full = ndarray::Array2::<f64>::ones((DIM, DIM));
     let refused = lab.learning.import_metric(full.view());
     assert!(matches!(refused, Err(Error::Learn(_))));
@@ -174,7 +174,7 @@ fn a_history_answers_alike_elsewhere_and_only_where_there_is_none() {
         assert_eq!(other.precision(taste, user), lab.precision(taste, user));
     }
     let again = other.learning.restore(&history);
-    assert!(matches!(again, Err(Error::Invalid(_))));
+    assert!(matches!(again, Err(Error::HistoryExists { .. })));
     let third = Lab::new();
     let mut wrong = history.clone();
     wrong.versions[1].metric.truncate(9);

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use affinis::{Collection, Error, Forget, Judgement, Query, Store, VersionId};
+use affinis::{Collection, Error, Judgement, Query, Store, VersionId, learning::Forget};
 
 use super::check;
 use super::model::{DIM, Judged, Model, Op};

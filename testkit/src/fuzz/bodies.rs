@@ -8,8 +8,10 @@ use std::io::BufReader;
 use std::sync::{Arc, OnceLock};
 
 use affinis::{
-    DiskOp, Encoder, Error, Fault, Faults, Filter, Item, Judgement, Metric, MetricLearner, Onnx,
-    Query, Store, StoreBuilder,
+    Error, Filter, Item, Judgement, Query, Store, StoreBuilder,
+    encode::{Encoder, Onnx},
+    plugin::{Metric, MetricLearner},
+    testing::{DiskOp, Fault, Faults},
 };
 use affinis_cli::input::{self, Defaults, Expected, InputError};
 use affinis_mahalanobis::Mahalanobis;

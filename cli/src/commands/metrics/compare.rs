@@ -1,7 +1,7 @@
 //! `metrics diff` and `metrics drift`: how versions of the metric differ, and how far refits moved
 //! it.
 
-use affinis::{Collection, Drift, VersionId};
+use affinis::{Collection, VersionId, learning::Drift};
 use serde_json::json;
 
 use super::verdict;

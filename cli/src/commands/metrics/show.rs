@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use affinis::{Gate, Version};
+use affinis::{Version, plugin::Gate};
 
 use super::user_name;
 use crate::commands::metric_name;

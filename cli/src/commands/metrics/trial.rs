@@ -1,6 +1,9 @@
 //! `metrics trial`: compares a version with the active one by clicks on interleaved answers.
 
-use affinis::{Collection, Query, Team, Trial, Verdict, VersionId};
+use affinis::{
+    Collection, Query, VersionId,
+    learning::{Team, Trial, Verdict},
+};
 use anstyle::Style;
 use clap::{ArgGroup, Subcommand};
 use serde_json::json;

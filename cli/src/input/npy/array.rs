@@ -71,11 +71,11 @@ impl<'a, R: BufRead> Array<'a, R> {
         };
         let columns = usize::try_from(columns)
             .ok()
-            .filter(|c| (1..=affinis::MAX_DIM).contains(c))
+            .filter(|c| (1..=affinis::limits::MAX_DIM).contains(c))
             .ok_or_else(|| {
                 wrong(format!(
                     "has {columns} columns; a vector has 1 to {} numbers",
-                    affinis::MAX_DIM
+                    affinis::limits::MAX_DIM
                 ))
             })?;
         Ok(Self {

@@ -1,6 +1,6 @@
 //! Euclid and the incumbent, which a candidate is compared with.
 
-use affinis::{HeldOut, Incumbent, LearnError, Task};
+use affinis::plugin::{HeldOut, Incumbent, LearnError, Task};
 
 use super::Outcome;
 use super::comparison::{CANDIDATE, Comparison, Kind, Level, Paired, SHRUNKEN};
@@ -92,7 +92,7 @@ impl<'a> Baselines<'a> {
         level: Level,
         judgements: &Judgements<'_>,
         candidate: &Scores,
-    ) -> affinis::Gate {
+    ) -> affinis::plugin::Gate {
         let verdict = |kind| Verdict::new(level, kind, judgements, candidate, self);
         match (verdict(Kind::Queries), verdict(Kind::Pairs)) {
             (Some(queries), Some(pairs)) => {

@@ -41,7 +41,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The measure of [`Gate::measure`](affinis::Gate::measure).
+    /// The measure of [`Gate::measure`](affinis::plugin::Gate::measure).
     pub(crate) fn measure(self) -> &'static str {
         match self {
             Self::Queries => {

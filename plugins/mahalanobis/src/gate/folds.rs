@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use affinis::Examples;
+use affinis::plugin::Examples;
 
 use crate::fingerprints::splitmix;
 use crate::judgements::{JudgedItem, JudgedQuery, Judgements};
@@ -180,7 +180,7 @@ fn deal(seed: u64, members: impl Iterator<Item = (bool, u64)>, groups: &[usize])
 
 #[cfg(test)]
 mod tests {
-    use affinis::{Examples, Graded, Pair};
+    use affinis::plugin::{Examples, Graded, Pair};
     use ndarray::Array2;
 
     use super::*;

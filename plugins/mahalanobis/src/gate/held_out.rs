@@ -12,7 +12,7 @@
 //! the right side of it; the mean of placements is the area under the ROC curve (`DeLong` et al.,
 //! 1988).
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::Array2;
 
 use super::folds::{FOLDS, Folds};

@@ -37,7 +37,7 @@ mod folds;
 mod held_out;
 mod verdict;
 
-use affinis::{Examples, FitReport, Gate, HeldOut, LearnError, Task};
+use affinis::plugin::{Examples, FitReport, Gate, HeldOut, LearnError, Task};
 
 use crate::judgements::Judgements;
 use crate::metric::MAX_DIM;
@@ -92,7 +92,7 @@ impl Outcome {
 /// folds; its incumbent is the active metric that the candidate is compared with besides Euclid.
 ///
 /// ```
-/// use affinis::{Examples, Graded, LearnError, Sample, Task};
+/// use affinis::plugin::{Examples, Graded, LearnError, Sample, Task};
 /// use affinis_mahalanobis::gate;
 /// use ndarray::Array2;
 ///

@@ -1,7 +1,7 @@
 //! The verdict on a candidate from its comparisons with Euclid and with the incumbent, in figures
 //! and in a sentence.
 
-use affinis::Gate;
+use affinis::plugin::Gate;
 
 use super::baselines::Baselines;
 use super::comparison::{CANDIDATE, Comparison, Kind, Level, MIN_PAIRS, SHRUNKEN};

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::Array2;
 
 /// Number of past steps that the curvature is estimated from.

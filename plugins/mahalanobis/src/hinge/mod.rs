@@ -10,7 +10,7 @@
 
 mod lbfgs;
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::{Array2, Zip};
 
 /// Largest number of steps of L-BFGS.

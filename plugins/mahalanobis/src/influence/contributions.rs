@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use affinis::{Examples, Influences};
+use affinis::plugin::{Examples, Influences};
 use ndarray::{Array1, Array2};
 
 use super::chunklet::Chunklet;

@@ -13,7 +13,7 @@
 mod chunklet;
 mod contributions;
 
-use affinis::{Examples, FitReport, Influences, LearnError, Task};
+use affinis::plugin::{Examples, FitReport, Influences, LearnError, Task};
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::judgements::Judgements;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 
 use super::contrastive::{Contrastive, REFINED};
 use super::gmml::Gmml;

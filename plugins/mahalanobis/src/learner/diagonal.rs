@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::{Array1, Array2};
 
 use super::posterior::PseudoCounts;

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::{Array2, s};
 
 use super::gmml::PRIOR;

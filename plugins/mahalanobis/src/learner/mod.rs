@@ -18,7 +18,7 @@ mod posterior;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use affinis::{LearnError, Sample};
+use affinis::plugin::{LearnError, Sample};
 use ndarray::Array2;
 
 use crate::gate::Folds;

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::Array2;
 
 use super::gmml::PRIOR;

@@ -5,7 +5,7 @@ mod terms;
 
 use std::sync::{Arc, OnceLock};
 
-use affinis::{Direction, LearnError, Metric, Rewritten};
+use affinis::plugin::{Direction, LearnError, Metric, Rewritten};
 use ndarray::{Array2, ArrayView2};
 
 use crate::fingerprints::Fingerprints;

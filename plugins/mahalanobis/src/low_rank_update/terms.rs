@@ -20,7 +20,7 @@
 
 use std::sync::Arc;
 
-use affinis::{LearnError, Metric};
+use affinis::plugin::{LearnError, Metric};
 use ndarray::{Array2, ArrayView2, Axis};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -46,7 +46,7 @@ impl<'a> Base<'a> {
     /// The base of the update that a task asks for; `None` where updates of that rank would be no
     /// smaller than matrices, or the base has no matrix.
     pub(crate) fn of(
-        update: Option<&affinis::UpdateOf<'a>>,
+        update: Option<&affinis::plugin::UpdateOf<'a>>,
         dim: usize,
     ) -> Result<Option<Self>, LearnError> {
         let Some(update) = update.filter(|update| update.rank > 0 && update.rank < dim) else {
@@ -366,7 +366,7 @@ impl WithSimd for AddToDirection<'_> {
 
 #[cfg(test)]
 mod tests {
-    use affinis::Metric;
+    use affinis::plugin::Metric;
     use ndarray::Array2;
 
     use super::{Base, outliers};
@@ -385,7 +385,7 @@ mod tests {
             MahalanobisMetric::new(diagonal(|i| if i < 4 { 16.0 } else { 1.0 }).view()).unwrap(),
         );
         let candidate = shaped(diagonal(|i| if i < 4 { 1.0 } else { 16.0 }), 16.0).unwrap();
-        let update = affinis::UpdateOf {
+        let update = affinis::plugin::UpdateOf {
             base: &base,
             rank: 64,
         };

@@ -4,7 +4,7 @@
 //! faer is pure Rust and faster; LAPACK (through the system's `OpenBLAS`) comes with the feature
 //! `lapack` and then is the [`Default`]. Both are compiled, and the tests compare them.
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor as llt;
 use faer::linalg::evd::{self, ComputeEigenvectors};

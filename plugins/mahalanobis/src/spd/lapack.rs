@@ -1,7 +1,7 @@
 //! The factorisations by LAPACK (`potrf`, `syev`), through ndarray-linalg and the system's
 //! `OpenBLAS`.
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::Array2;
 use ndarray_linalg::{Cholesky, EigValsh, Eigh, UPLO};
 

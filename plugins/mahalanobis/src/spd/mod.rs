@@ -14,7 +14,7 @@ mod lapack;
 #[cfg(test)]
 mod tests;
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::{Array2, ArrayView2};
 
 use backend::Backend;
@@ -147,7 +147,7 @@ impl GeneralizedEigen {
 ///
 /// let mean = geometric_mean(array![[1.0]].view(), array![[16.0]].view(), 0.5)?;
 /// assert!((mean[[0, 0]] - 4.0).abs() < 1e-12);
-/// # Ok::<(), affinis::LearnError>(())
+/// # Ok::<(), affinis::plugin::LearnError>(())
 /// ```
 ///
 /// # Errors

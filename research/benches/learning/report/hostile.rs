@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use affinis::{Fitted, Metric};
+use affinis::plugin::{Fitted, Metric};
 
 use super::sections::Recipe;
 use super::{Gains, table, title};

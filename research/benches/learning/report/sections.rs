@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 
-use affinis::{Fitted, MetricLearner, Task};
+use affinis::plugin::{Fitted, MetricLearner, Task};
 use affinis_mahalanobis::Mahalanobis;
 
 use super::{Gains, table, title};

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use affinis::{Examples, Graded, MetricLearner, Sample, Task};
+use affinis::plugin::{Examples, Graded, MetricLearner, Sample, Task};
 use affinis_mahalanobis::Mahalanobis;
 use ndarray::{Array2, s};
 

@@ -1,6 +1,6 @@
 //! Descent on the loss of batches by Adam (Kingma and Ba, 2015).
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::{Array2, Axis, NdFloat, s};
 
 use super::batch::{Batch, Pool, Random};

@@ -13,7 +13,7 @@ mod objective;
 
 use std::collections::BTreeMap;
 
-use affinis::LearnError;
+use affinis::plugin::LearnError;
 use ndarray::{Array2, s};
 
 use super::gmml::Gmml;
