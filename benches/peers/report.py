@@ -96,13 +96,13 @@ def section(data, pictures):
     if learned:
         plain, after = at_recall(ours["curve"], 0.95), at_recall(learned, 0.95)
         facts += [[f"a learned metric (condition {data['condition']:.0f}) promoted: to its first answer", f"{ours['first_answer_ms']:.0f} ms"],
-                  ["q/s at .95 under it, on the old graph / optimized / Euclidean",
+                  ["q/s at .95 under it, on the old graph / after `optimize` / Euclidean",
                    f"{rate(at_recall(ours['learned_old_graph'], 0.95))} / {rate(after)} / {rate(plain)}"],
                   ["recall under it with no setting", f"{ours['learned_default'][0]['recall']:.3f}"],
                   ["`optimize`, CPU s", f"{ours['optimize_cpu']:.1f}"]]
     text += [table(["affinis on this set", ""], facts), ""]
     if "churn" in ours:
-        head = ["step, under the learned metric", "recall@10 by default", "distances a query", "items", "deleted slots", "segments"]
+        head = ["step, under the learned metric", "recall@10 by default", "distances a query", "items", "deleted items in graphs", "segments"]
         rows = [[s["step"], f"{s['recall']:.3f}", s["visited"], f"{s['items']:,}", f"{s['deleted']:,}", s["segments"]] for s in ours["churn"]]
         text += [table(head, rows), ""]
     return "\n".join(text)

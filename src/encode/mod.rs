@@ -57,6 +57,48 @@ pub use pool::Pooling;
 ///
 /// A collection remembers its encoder's [`fingerprint`](Encoder::fingerprint): items encoded by one
 /// model are never silently searched with another.
+///
+/// # Examples
+/// An encoder that counts letters:
+/// ```
+/// use affinis::{EncodeError, Encoded, Encoder, Item, Store};
+/// use ndarray::Array2;
+///
+/// struct Letters;
+///
+/// impl Encoder for Letters {
+///     fn dim(&self) -> usize {
+///         26
+///     }
+///
+///     fn name(&self) -> &str {
+///         "letters"
+///     }
+///
+///     fn fingerprint(&self) -> &str {
+///         "letters, a to z, counted, 1"
+///     }
+///
+///     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
+///         let mut vectors = Array2::zeros((texts.len(), self.dim()));
+///         for (row, text) in texts.iter().enumerate() {
+///             for letter in text.to_ascii_lowercase().bytes().filter(u8::is_ascii_lowercase) {
+///                 vectors[[row, usize::from(letter - b'a')]] += 1.0;
+///             }
+///         }
+///         let truncated = vec![false; texts.len()];
+///         Ok(Encoded { vectors, truncated })
+///     }
+/// }
+///
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// let store = Store::open(dir.path())?;
+/// let words = store.collection("words").encoder(Letters).create()?;
+/// words.add([Item::text("1", "listen"), Item::text("2", "hear")])?;
+/// let hits = words.search("silent").k(1).run()?;
+/// assert_eq!((hits[0].id.as_str(), hits[0].distance), ("1", 0.0));
+/// # Ok::<(), affinis::Error>(())
+/// ```
 pub trait Encoder: Send + Sync {
     /// The dimension `d` of the vectors.
     fn dim(&self) -> usize;

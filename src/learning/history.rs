@@ -274,9 +274,6 @@ impl Learning {
         };
         let metric = caught("decode", || plugin.decode(&stored.metric, base))
             .map_err(|error| unreadable(error.to_string()))?;
-        if metric.dim() != self.rules.dim {
-            return Err(unreadable("its dimension is not the collection's".into()));
-        }
         self.check_conformance(&metric, plugin, base)
             .map_err(|error| unreadable(error.to_string()))?;
         Ok(metric)

@@ -535,10 +535,11 @@ pub(crate) fn decode_metric(
 ) -> Result<Arc<dyn Metric>> {
     let metric = caught("decode", || plugin.decode(bytes, base))
         .map_err(|e| damaged(version, e.to_string()))?;
-    if metric.dim() != dim {
+    let found = caught("dim", || Ok(metric.dim())).map_err(|e| damaged(version, e.to_string()))?;
+    if found != dim {
         return Err(damaged(
             version,
-            format!("its dimension is {}, not {dim}", metric.dim()),
+            format!("its dimension is {found}, not {dim}"),
         ));
     }
     Ok(metric)

@@ -13,6 +13,7 @@ use ndarray::{Array2, ArrayView2};
 
 use super::panics::message;
 use super::{LearnError, Metric, MetricLearner, Rewritten, Task};
+use crate::sum::dot;
 
 /// Largest number of vectors that are rewritten as queries.
 const MAX_QUERIES: usize = 16;
@@ -129,8 +130,9 @@ fn fails_on(check: Check, rows: &[usize], found: impl Into<String>) -> NonConfor
 ///   and `distortion` a finite number of at least 1.
 /// - Distances are not below 0, and exactly 0 from a vector to itself.
 /// - The rewritten distance `s` agrees with the direct one `t`:
-///   `|s - t| <= 1e-4 t + 1e-5 (|offset| + |bias| + |direction| |x|)`. The second term is what the
-///   rounding of numbers to `f32` costs where they cancel.
+///   `|s - t| <= 1e-4 t + 1e-5 (|offset| + |bias| + a |q| |x|)`, where `a` is the greatest
+///   `|direction| / |q|` of rewritten queries. The second term allows for the rounding of numbers
+///   to `f32`, which shows where they cancel.
 /// - A bias has the same bits in every batch.
 ///
 /// A panic in a method is caught, and is an error too. It costs about `300 d^2` operations.
@@ -287,7 +289,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Calls a method under its name.
-    fn call<T>(&self, method: &'static str, call: impl FnOnce(&dyn Metric) -> T) -> T {
+    fn call<T>(&self, method: &'static str, call: impl FnOnce(&'a dyn Metric) -> T) -> T {
         self.method.set(method);
         call(self.metric)
     }
@@ -323,10 +325,7 @@ impl<'a> Subject<'a> {
         let biases = self.biases(vectors.view())?;
         self.check_batches(vectors.view(), &biases)?;
         self.check_transform(vectors.view())?;
-        for query in 0..vectors.nrows().min(MAX_QUERIES) {
-            self.check_query(vectors.view(), &biases, query)?;
-        }
-        Ok(())
+        self.check_distances(vectors.view(), &biases)
     }
 
     /// Compares biases with those of items one by one, and of all in reverse order.
@@ -368,43 +367,81 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Compares rewritten and direct distances from one vector to itself and to those after it.
-    fn check_query(&self, vectors: ArrayView2<'_, f32>, biases: &[f32], query: usize) -> Outcome {
-        let (n, dim) = vectors.dim();
-        let q = vectors.row(query).to_vec();
-        let rewritten = self.call("rewrite", |metric| metric.rewrite(&q));
+    /// Rewrites a query, whose direction and offset must be finite. `rows` names it in errors.
+    fn rewrite(&self, query: &[f32], rows: &[usize]) -> Result<Rewritten, NonConformance> {
+        let rewritten = self.call("rewrite", |metric| metric.rewrite(query));
         let direction = &rewritten.direction;
-        if direction.len() != dim {
+        if direction.len() != query.len() {
             let found = format!("a rewritten query has {} numbers", direction.len());
-            return Err(fails_on(Check::Finite, &[query], found));
+            return Err(fails_on(Check::Finite, rows, found));
         }
         if !rewritten.offset.is_finite() || direction.iter().any(|x| !x.is_finite()) {
             let found = "a rewritten query has a number that is not finite";
-            return Err(fails_on(Check::Finite, &[query], found));
+            return Err(fails_on(Check::Finite, rows, found));
         }
-        for item in (query..query + ITEMS_PER_QUERY.min(n)).map(|item| item % n) {
-            let x = vectors.row(item).to_vec();
-            let direct = self.call("distance", |metric| metric.distance(&q, &x));
-            let rows = [query, item];
-            if !direct.is_finite() {
-                let found = format!("a distance is {direct}");
-                return Err(fails_on(Check::Finite, &rows, found));
-            }
-            if direct < 0.0 || (q == x && direct != 0.0) {
-                let found = format!("a distance is {direct}");
-                return Err(fails_on(Check::Distance, &rows, found));
-            }
-            let product = crate::sum::dot(direction, &x);
-            let (offset, bias) = (f64::from(rewritten.offset), f64::from(biases[item]));
-            let by_rewriting = offset - 2.0 * product + bias;
-            let norms = crate::sum::dot(direction, direction) * crate::sum::dot(&x, &x);
-            let terms = offset.abs() + bias.abs() + norms.sqrt();
-            let allowed = RELATIVE_TOLERANCE * direct + ROUNDING_TOLERANCE * terms;
-            if (by_rewriting - direct).abs() > allowed {
-                let found = format!("the rewritten distance is {by_rewriting}, not {direct}");
-                return Err(fails_on(Check::Rewriting, &rows, found));
+        Ok(rewritten)
+    }
+
+    /// Compares rewritten and direct distances from each of the first vectors to itself and to
+    /// those after it.
+    fn check_distances(&self, vectors: ArrayView2<'_, f32>, biases: &[f32]) -> Outcome {
+        let n = vectors.nrows();
+        let mut queries = Vec::new();
+        for row in 0..n.min(MAX_QUERIES) {
+            let vector = vectors.row(row).to_vec();
+            let rewritten = self.rewrite(&vector, &[row])?;
+            queries.push((vector, rewritten));
+        }
+        // The vectors may all lie where the metric is small, and the rounding of its numbers is not.
+        let probe = probes(vectors.ncols()).row(0).to_vec();
+        let rewritten = self.rewrite(&probe, &[])?;
+        let growth = growth(&queries).max(growth(&[(probe, rewritten)]));
+        for (query, (q, rewritten)) in queries.iter().enumerate() {
+            for item in (query..query + ITEMS_PER_QUERY.min(n)).map(|item| item % n) {
+                let x = vectors.row(item).to_vec();
+                let rows = [query, item];
+                let direct = self.direct(q, &x, &rows)?;
+                let (offset, bias) = (f64::from(rewritten.offset), f64::from(biases[item]));
+                let by_rewriting = offset - 2.0 * dot(&rewritten.direction, &x) + bias;
+                let terms = offset.abs() + bias.abs() + growth * norm(q) * norm(&x);
+                let allowed = RELATIVE_TOLERANCE * direct + ROUNDING_TOLERANCE * terms;
+                if (by_rewriting - direct).abs() > allowed {
+                    let found = format!("the rewritten distance is {by_rewriting}, not {direct}");
+                    return Err(fails_on(Check::Rewriting, &rows, found));
+                }
             }
         }
         Ok(())
     }
+
+    /// The distance between two vectors, which must be finite and not below 0.
+    fn direct(&self, q: &[f32], x: &[f32], rows: &[usize]) -> Result<f64, NonConformance> {
+        let direct = self.call("distance", |metric| metric.distance(q, x));
+        let found = format!("a distance is {direct}");
+        if !direct.is_finite() {
+            return Err(fails_on(Check::Finite, rows, found));
+        }
+        if direct < 0.0 || (q == x && direct != 0.0) {
+            return Err(fails_on(Check::Distance, rows, found));
+        }
+        Ok(direct)
+    }
+}
+
+/// The greatest factor `|direction| / |query|` of rewritten queries; 0 where all are zero.
+fn growth(queries: &[(Vec<f32>, Rewritten)]) -> f64 {
+    let factors = queries.iter().map(|(query, rewritten)| {
+        let length = norm(query);
+        if length > 0.0 {
+            norm(&rewritten.direction) / length
+        } else {
+            0.0
+        }
+    });
+    factors.fold(0.0, f64::max)
+}
+
+/// The Euclidean norm.
+fn norm(vector: &[f32]) -> f64 {
+    dot(vector, vector).sqrt()
 }

@@ -192,7 +192,7 @@ impl MetricLearner for DiagonalLearner {
         let others = others.cloned().unwrap_or_default();
         let distance = |left_out: Option<usize>| -> Result<f64, LearnError> {
             let weights = weights(task, &others, |i| Some(i) != left_out)?;
-            Ok(Diagonal::new(weights).distance(x, y))
+            Ok::<f64, LearnError>(Diagonal::new(weights).distance(x, y))
         };
         let whole = distance(None)?;
         let graded = 0..task.examples.graded.len();
