@@ -177,14 +177,14 @@ fn parse(args: &Args, format: Format, collection: &Collection) -> Result<Parsed,
 }
 
 fn first_few(ids: &[String]) -> String {
-    const SHOWN: usize = 5;
+    const MAX_IDS: usize = 5;
     let text = ids
         .iter()
-        .take(SHOWN)
+        .take(MAX_IDS)
         .map(|id| plain(id))
         .collect::<Vec<_>>()
         .join(", ");
-    match ids.len().saturating_sub(SHOWN) {
+    match ids.len().saturating_sub(MAX_IDS) {
         0 => text,
         more => format!("{text} and {} more", count(more as u64)),
     }
