@@ -89,8 +89,8 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     drop(reading);
     parsed.items = encode(parsed.items, &collection)?;
     // Only now is it known what the encoder makes of a text, and the precision of a vector.
-    let check = |item: &Item| collection.check(item).map_err(|error| error.to_string());
-    let Parsed { items, places, bad } = parsed.pass(&file, args.skip_bad, check)?;
+    let Parsed { items, places, bad } =
+        parsed.pass(&file, args.skip_bad, |item| collection.check(item))?;
 
     let total = items.len() as u64;
     let working = output::spinner(format!("storing {}", plural(total, "item", "items")));

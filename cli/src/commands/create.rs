@@ -101,7 +101,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         "created {}: dimension {}, {} distance, {encoder}",
         plain(&info.name),
         info.dim,
-        super::overview::name_of(&info.distance)
+        info.distance.name()
     ))?;
     Ok(())
 }

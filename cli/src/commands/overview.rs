@@ -1,7 +1,7 @@
 //! `stats`, `collections` and `verify`: describe a collection, the store, and damage to it.
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use affinis::{CollectionInfo, Stats};
+use serde_json::json;
 
 use super::{At, builder, metric_name, metrics};
 use crate::failure::Failure;
@@ -39,73 +39,14 @@ pub(crate) struct VerifyArgs {
     repair: bool,
 }
 
-/// Name of a setting, as in arguments and JSON.
-pub(crate) fn name_of(setting: &impl Serialize) -> String {
-    match serde_json::to_value(setting) {
-        Ok(Value::String(name)) => name,
-        _ => String::new(),
-    }
-}
-
 pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
     let stats = collection.stats()?;
     if out.is_json() {
         return Ok(out.json(&stats)?);
     }
-    let info = collection.info();
-    let encoder = info
-        .encoder
-        .map_or_else(|| "none".to_owned(), |e| plain(&e.name));
     out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&args.name)))?;
-    for (name, value) in [
-        (
-            "items",
-            format!("{} of dimension {}", count(stats.items as u64), stats.dim),
-        ),
-        (
-            "deleted",
-            format!(
-                "{} whose space is not freed yet",
-                count(stats.deleted as u64)
-            ),
-        ),
-        (
-            "settings",
-            format!(
-                "{} distance, {} numbers, encoder {encoder}",
-                name_of(&info.distance),
-                name_of(&info.precision)
-            ),
-        ),
-        (
-            "metric",
-            format!("{} is active", metric_name(stats.active_metric)),
-        ),
-        ("judgements", count(stats.judgements as u64)),
-        (
-            "index",
-            format!(
-                "{} in the growing segment, {}",
-                count(stats.growing as u64),
-                plural(
-                    stats.segments.len() as u64,
-                    "sealed segment",
-                    "sealed segments"
-                )
-            ),
-        ),
-        ("recall", recall(&stats)),
-        (
-            "size",
-            format!(
-                "{} in memory, {} mapped, {} on disk",
-                bytes(stats.memory_bytes as u64),
-                bytes(stats.mapped_bytes as u64),
-                bytes(stats.disk_bytes)
-            ),
-        ),
-    ] {
+    for (name, value) in rows(&stats, &collection.info()) {
         out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
     }
     if !stats.segments.is_empty() {
@@ -128,8 +69,64 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
     metrics::alarms(&collection.drift()?, out)
 }
 
+/// Sizes, settings and index of a collection, as rows of a name and a value.
+fn rows(stats: &Stats, info: &CollectionInfo) -> [(&'static str, String); 8] {
+    let encoder = info
+        .encoder
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |encoder| plain(&encoder.name));
+    [
+        (
+            "items",
+            format!("{} of dimension {}", count(stats.items as u64), stats.dim),
+        ),
+        (
+            "deleted",
+            format!(
+                "{} whose space is not freed yet",
+                count(stats.deleted as u64)
+            ),
+        ),
+        (
+            "settings",
+            format!(
+                "{} distance, {} numbers, encoder {encoder}",
+                info.distance.name(),
+                info.precision.name()
+            ),
+        ),
+        (
+            "metric",
+            format!("{} is active", metric_name(stats.active_metric)),
+        ),
+        ("judgements", count(stats.judgements as u64)),
+        (
+            "index",
+            format!(
+                "{} in the growing segment, {}",
+                count(stats.growing as u64),
+                plural(
+                    stats.segments.len() as u64,
+                    "sealed segment",
+                    "sealed segments"
+                )
+            ),
+        ),
+        ("recall", recall(stats)),
+        (
+            "size",
+            format!(
+                "{} in memory, {} mapped, {} on disk",
+                bytes(stats.memory_bytes as u64),
+                bytes(stats.mapped_bytes as u64),
+                bytes(stats.disk_bytes)
+            ),
+        ),
+    ]
+}
+
 /// The default beam width of a search and its measured recall, in words.
-fn recall(stats: &affinis::Stats) -> String {
+fn recall(stats: &Stats) -> String {
     if stats.segments.is_empty() {
         return "exact: a search scans all items, as they are few".to_owned();
     }
@@ -170,13 +167,13 @@ pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result
     ]);
     for info in collections {
         let encoder = info.encoder.map_or_else(|| "none".to_owned(), |e| e.name);
-        let (distance, precision) = (name_of(&info.distance), name_of(&info.precision));
+        let (distance, precision) = (info.distance.name(), info.precision.name());
         table.row([
             info.name,
             count(info.items),
             info.dim.to_string(),
-            distance,
-            precision,
+            distance.to_owned(),
+            precision.to_owned(),
             encoder,
         ]);
     }
