@@ -89,8 +89,8 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     drop(reading);
     parsed.items = encode(parsed.items, &collection)?;
     // Only now is it known what the encoder makes of a text, and the precision of a vector.
-    let check = |item: &Item| collection.check(item).map_err(|error| error.to_string());
-    let Parsed { items, places, bad } = parsed.pass(&file, args.skip_bad, check)?;
+    let Parsed { items, places, bad } =
+        parsed.pass(&file, args.skip_bad, |item| collection.check(item))?;
 
     let total = items.len() as u64;
     let working = output::spinner(format!("storing {}", plural(total, "item", "items")));
@@ -177,14 +177,14 @@ fn parse(args: &Args, format: Format, collection: &Collection) -> Result<Parsed,
 }
 
 fn first_few(ids: &[String]) -> String {
-    const SHOWN: usize = 5;
+    const MAX_IDS: usize = 5;
     let text = ids
         .iter()
-        .take(SHOWN)
+        .take(MAX_IDS)
         .map(|id| plain(id))
         .collect::<Vec<_>>()
         .join(", ");
-    match ids.len().saturating_sub(SHOWN) {
+    match ids.len().saturating_sub(MAX_IDS) {
         0 => text,
         more => format!("{text} and {} more", count(more as u64)),
     }

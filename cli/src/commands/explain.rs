@@ -17,7 +17,7 @@ use crate::output::{Align, BOLD, DIM, Out, Table, count, number, plain, plural};
 const MAX_ROWS: usize = 5;
 
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("asked").required(true).args(["text", "like"]))]
+#[command(group = ArgGroup::new("query").required(true).args(["text", "like"]))]
 #[command(override_usage = "affinis explain [OPTIONS] <NAME> <TEXT | --like ID> --item ID")]
 #[command(after_help = "\
 The distance is the sum of contributions of the metric's directions (its eigenvectors). An influence
@@ -49,7 +49,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
-    let (query, asked) = match (&args.text, &args.like) {
+    let (query, title) = match (&args.text, &args.like) {
         (_, Some(id)) => (Query::like(id), format!("like {}", plain(id))),
         (text, None) => {
             let text = text.as_deref().unwrap_or_default();
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         return Ok(());
     }
     out.line(format_args!(
-        "{BOLD}{asked} -> {}{BOLD:#}: {} under {}, {} under {}",
+        "{BOLD}{title} -> {}{BOLD:#}: {} under {}, {} under {}",
         plain(&args.item),
         rank(why.rank),
         metric_name(why.metric),

@@ -1,5 +1,6 @@
 //! `stats`, `collections` and `verify`: describe a collection, the store, and damage to it.
 
+use affinis::{CollectionInfo, Stats};
 use serde_json::json;
 
 use super::{At, builder, metric_name, metrics};
@@ -44,12 +45,37 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
     if out.is_json() {
         return Ok(out.json(&stats)?);
     }
-    let info = collection.info();
+    out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&args.name)))?;
+    for (name, value) in rows(&stats, &collection.info()) {
+        out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
+    }
+    if !stats.segments.is_empty() {
+        let mut table = Table::new([
+            ("segment", Align::Right),
+            ("items", Align::Right),
+            ("size", Align::Right),
+            ("built under", Align::Left),
+        ]);
+        for (at, segment) in stats.segments.iter().enumerate() {
+            table.row([
+                at.to_string(),
+                count(segment.items as u64),
+                bytes(segment.bytes as u64),
+                metric_name(segment.metric),
+            ]);
+        }
+        out.line(table.indent(2))?;
+    }
+    metrics::alarms(&collection.drift()?, out)
+}
+
+/// Sizes, settings and index of a collection, as rows of a name and a value.
+fn rows(stats: &Stats, info: &CollectionInfo) -> [(&'static str, String); 8] {
     let encoder = info
         .encoder
-        .map_or_else(|| "none".to_owned(), |e| plain(&e.name));
-    out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&args.name)))?;
-    for (name, value) in [
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |encoder| plain(&encoder.name));
+    [
         (
             "items",
             format!("{} of dimension {}", count(stats.items as u64), stats.dim),
@@ -85,7 +111,7 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
                 )
             ),
         ),
-        ("recall", recall(&stats)),
+        ("recall", recall(stats)),
         (
             "size",
             format!(
@@ -95,31 +121,11 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
                 bytes(stats.disk_bytes)
             ),
         ),
-    ] {
-        out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
-    }
-    if !stats.segments.is_empty() {
-        let mut table = Table::new([
-            ("segment", Align::Right),
-            ("items", Align::Right),
-            ("size", Align::Right),
-            ("built under", Align::Left),
-        ]);
-        for (at, segment) in stats.segments.iter().enumerate() {
-            table.row([
-                at.to_string(),
-                count(segment.items as u64),
-                bytes(segment.bytes as u64),
-                metric_name(segment.metric),
-            ]);
-        }
-        out.line(table.indent(2))?;
-    }
-    metrics::alarms(&collection.drift()?, out)
+    ]
 }
 
 /// The default beam width of a search and its measured recall, in words.
-fn recall(stats: &affinis::Stats) -> String {
+fn recall(stats: &Stats) -> String {
     if stats.segments.is_empty() {
         return "exact: a search scans all items, as they are few".to_owned();
     }

@@ -230,6 +230,14 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             ))?;
         }
     }
+    for (name, value) in rows(report, forced) {
+        out.line(format_args!("  {DIM}{name:9}{DIM:#} {value}"))?;
+    }
+    Ok(())
+}
+
+/// Pairs, settings, gate and times of a refit, as rows of a name and a value.
+fn rows(report: &RefitReport, forced: bool) -> Vec<(&'static str, String)> {
     let gate = &report.gate;
     let mut rows = vec![
         (
@@ -268,8 +276,8 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             format!("{} before, {} after{bound}", number(before), number(after)),
         ));
     }
-    let said = if forced { "the gate said: " } else { "" };
-    rows.push(("", format!("{said}{}", plain(&gate.reason))));
+    let prefix = if forced { "the gate said: " } else { "" };
+    rows.push(("", format!("{prefix}{}", plain(&gate.reason))));
     let spent = &report.millis;
     rows.push((
         "time",
@@ -281,8 +289,5 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             millis(spent.swap)
         ),
     ));
-    for (name, value) in rows {
-        out.line(format_args!("  {DIM}{name:9}{DIM:#} {value}"))?;
-    }
-    Ok(())
+    rows
 }

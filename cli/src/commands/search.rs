@@ -12,7 +12,7 @@ use crate::input::{self, Input, Opened};
 use crate::output::{Align, BOLD, DIM, Out, Table, count, millis, plain};
 
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("asked").required(true).args(["text", "vectors", "like"]))]
+#[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like"]))]
 #[command(
     override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID>"
 )]
@@ -162,13 +162,13 @@ fn answer(
             found,
         })?);
     }
-    let asked = match name {
+    let title = match name {
         Value::String(text) if args.like.is_some() => format!("like {}", plain(text)),
         Value::String(text) => format!("\"{}\"", plain(text)),
         row => format!("row {row}"),
     };
     out.line(format_args!(
-        "{BOLD}{asked}{BOLD:#}  {DIM}{}{DIM:#}",
+        "{BOLD}{title}{BOLD:#}  {DIM}{}{DIM:#}",
         metric_name(hits.metric)
     ))?;
     if hits.is_empty() {
@@ -215,7 +215,7 @@ fn table(hits: &Hits) -> Table {
             .as_ref()
             .filter(|meta| !meta.is_null())
             .map(Value::to_string);
-        let said = match (&hit.text, meta) {
+        let description = match (&hit.text, meta) {
             (Some(text), Some(meta)) => format!("{text}  {meta}"),
             (Some(text), None) => text.clone(),
             (None, meta) => meta.unwrap_or_default(),
@@ -224,7 +224,7 @@ fn table(hits: &Hits) -> Table {
             (hit.rank.to_string(), DIM),
             (format!("{:.4}", hit.distance), Style::new()),
             (hit.id.clone(), BOLD),
-            (said, Style::new()),
+            (description, Style::new()),
         ]);
     }
     table

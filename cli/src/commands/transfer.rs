@@ -81,7 +81,7 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     let written = write(&collection, &header, &history, whole.writer())?;
     whole.finish(written)?;
     let file = args.file.display().to_string();
-    let said = format!(
+    let summary = format!(
         "{}: exported {}, {} and {} to {}",
         plain(&args.name),
         plural(items, "item", "items"),
@@ -90,12 +90,12 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         plain(&file)
     );
     match (to_stdout, out.is_json()) {
-        (true, _) => output::note(said),
+        (true, _) => output::note(summary),
         (false, true) => out.json(&json!({
             "collection": args.name, "file": file, "items": items,
             "judgements": header.judgements, "metrics": header.metrics
         }))?,
-        (false, false) => out.line(said)?,
+        (false, false) => out.line(summary)?,
     }
     Ok(())
 }
@@ -181,26 +181,24 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
             "the exported collection has no encoder; leave --encoder out".into(),
         ));
     }
-    let counts = (
-        items.len(),
-        history.judgements.len(),
-        history.versions.len(),
-    );
+    let item_count = items.len();
+    let judgement_count = history.judgements.len();
+    let version_count = history.versions.len();
     builder
         .create_with(items, &history)
         .map_err(|error| refused(error, &name, &places, &history))?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&json!({
-            "collection": args.name, "items": counts.0, "judgements": counts.1, "metrics": counts.2
+            "collection": args.name, "items": item_count, "judgements": judgement_count, "metrics": version_count
         }))?);
     }
     out.line(format_args!(
         "{}: imported {}, {} and {}; {} is active",
         plain(&args.name),
-        plural(counts.0 as u64, "item", "items"),
-        plural(counts.1 as u64, "judgement", "judgements"),
-        plural(counts.2 as u64, "metric", "metrics"),
+        plural(item_count as u64, "item", "items"),
+        plural(judgement_count as u64, "judgement", "judgements"),
+        plural(version_count as u64, "metric", "metrics"),
         metric_name(history.active)
     ))?;
     Ok(())

@@ -159,7 +159,7 @@ fn run_all(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> 
     })
 }
 
-/// Milliseconds from one lap to the next.
+/// A stopwatch for the milliseconds since the last lap.
 struct Clock(Instant);
 
 impl Clock {
@@ -193,7 +193,7 @@ fn fill(store: &Store, corpus: &Corpus) -> Result<Collection, Failure> {
     Ok(collection)
 }
 
-/// The answers to the three questions, remembered deeper than they are shown.
+/// The first 100 answers to each of the three questions.
 fn ask(collection: &Collection, metric: MetricChoice) -> Result<Vec<Hits>, Failure> {
     let ask = |question: &corpus::Question| {
         collection
@@ -205,8 +205,7 @@ fn ask(collection: &Collection, metric: MetricChoice) -> Result<Vec<Hits>, Failu
     Ok(QUESTIONS.iter().map(ask).collect::<Result<_, _>>()?)
 }
 
-/// Shows each simulated query its answers and judges them: relevant is what is of the query's own
-/// category.
+/// Searches for each judged query, and judges its answers: those of the same category are relevant.
 fn judge(collection: &Collection, corpus: &Corpus) -> Result<Judged, Failure> {
     let mut judgements = Vec::with_capacity(corpus.judged.len() * K);
     let mut relevant = 0;
@@ -232,7 +231,7 @@ fn judge(collection: &Collection, corpus: &Corpus) -> Result<Judged, Failure> {
     })
 }
 
-/// Queries that nobody judged; relevant is everything of the query's category.
+/// The measured queries; all items of the same category are relevant to a query.
 fn measured(corpus: &Corpus) -> Vec<EvalQuery> {
     let mut of_category: HashMap<&str, Vec<&str>> = HashMap::new();
     for gloss in &corpus.glosses {

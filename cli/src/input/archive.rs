@@ -156,6 +156,24 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
             }
         }
     }
+    check_counts(&header, items, &history).map_err(whole)?;
+    let items = if items == 0 {
+        Vec::new()
+    } else {
+        let parsed = collector.finish()?;
+        places.items = parsed.places;
+        parsed.items
+    };
+    Ok(Archive {
+        settings: header.settings,
+        items,
+        history,
+        places,
+    })
+}
+
+/// Compares the numbers of lines that the header promises with those found.
+fn check_counts(header: &Header, items: u64, history: &History) -> Result<(), String> {
     let counts = [
         ("items", header.settings.items, items),
         ("texts", header.texts as u64, history.texts.len() as u64),
@@ -172,24 +190,12 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
     ];
     for (what, promised, found) in counts {
         if promised != found {
-            return Err(whole(format!(
+            return Err(format!(
                 "is incomplete: its first line promises {promised} {what}, and {found} are there"
-            )));
+            ));
         }
     }
-    let items = if items == 0 {
-        Vec::new()
-    } else {
-        let parsed = collector.finish()?;
-        places.items = parsed.places;
-        parsed.items
-    };
-    Ok(Archive {
-        settings: header.settings,
-        items,
-        history,
-        places,
-    })
+    Ok(())
 }
 
 fn header(line: &str) -> Result<Header, String> {

@@ -1,9 +1,9 @@
-//! Versions of the metric as format version 1 of an exported collection has them: lineage, settings
-//! and trials stand as numbers in one map, `parameters`.
+//! Upgrade of versions of the metric from format version 1 of an exported collection, where lineage,
+//! settings and trials are numbers in one map, `parameters`.
 
 use serde_json::{Map, Value, json};
 
-/// Names of the numbers of a trial.
+/// Names of the numbers of a trial in `parameters`.
 const TRIAL: [&str; 7] = [
     "trial_alpha",
     "trial_champion",
@@ -14,7 +14,8 @@ const TRIAL: [&str; 7] = [
     "trial_wins",
 ];
 
-/// Moves what `parameters` says to the fields of a version; the rest are notes of its plugin.
+/// Moves known numbers of `parameters` to the fields of a version; the others are notes of its
+/// plugin.
 pub(super) fn upgrade(version: &mut Map<String, Value>) {
     let parameters = match version.remove("parameters") {
         Some(Value::Object(parameters)) => parameters,
@@ -22,7 +23,7 @@ pub(super) fn upgrade(version: &mut Map<String, Value>) {
     };
     let mut parameters = Parameters(parameters);
     let base = parameters.take_count("base_version");
-    // The rank of a metric on its own was the learner's, not the user's.
+    // The rank of a metric without a base is a number of its learner, not a setting.
     let rank = parameters.0.get("rank").and_then(as_count);
     let half_life = parameters.take("half_life_days").map(half_life);
     version.insert("base".into(), json!(base));
@@ -48,6 +49,7 @@ pub(super) fn upgrade(version: &mut Map<String, Value>) {
     version.insert("notes".into(), Value::Object(parameters.0));
 }
 
+/// The map `parameters`; what is taken from it is removed.
 struct Parameters(Map<String, Value>);
 
 impl Parameters {
@@ -109,13 +111,13 @@ impl Parameters {
     }
 }
 
-/// A number that counts something.
+/// A number as a count, if it is whole and not negative.
 fn as_count(value: &Value) -> Option<u64> {
     let number = value.as_f64()?;
     (number >= 0.0 && number.fract() == 0.0).then_some(number as u64)
 }
 
-/// A time in days as a version has it.
+/// A time in days as the JSON of a `Duration`.
 fn half_life(days: f64) -> Value {
     let seconds = (days * 86_400.0).max(0.0);
     json!({

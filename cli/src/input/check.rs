@@ -41,7 +41,7 @@ impl Parsed {
         self,
         file: &str,
         skip_bad: bool,
-        check: impl Fn(&Item) -> Result<(), String>,
+        check: impl Fn(&Item) -> affinis::Result<()>,
     ) -> Result<Self, InputError> {
         let mut passed = Self {
             items: Vec::with_capacity(self.items.len()),
@@ -49,7 +49,7 @@ impl Parsed {
             bad: self.bad,
         };
         for (item, place) in self.items.into_iter().zip(self.places) {
-            match check(&item).map_err(|reason| InputError::new(file, place, reason)) {
+            match check(&item).map_err(|error| InputError::new(file, place, error.to_string())) {
                 Ok(()) => {
                     passed.items.push(item);
                     passed.places.push(place);

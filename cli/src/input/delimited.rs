@@ -437,7 +437,7 @@ mod tests {
         for text in [good.to_owned(), format!("\u{feff}{good}")] {
             assert_eq!(labels(&text), ["a \"b\" \n,c ", "5\" 6\"", ""]);
         }
-        // What came before, and behind a field that closes, is not lost.
+        // Records before the wrong quote, and after the field is closed, are not lost.
         let skip = Expected {
             skip_bad: true,
             ..TWO

@@ -61,7 +61,7 @@ fn item(number: u64, text: &str) -> Result<Item, String> {
 ///
 /// # Errors
 /// The mistake, with its column.
-pub fn json_line<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn json_line<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     if !text.trim_start().starts_with('{') {
         return Err("not a JSON object; a line holds one, {..}".into());
     }

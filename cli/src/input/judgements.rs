@@ -79,29 +79,7 @@ pub(crate) fn judgement_of(line: JudgementLine, expected: Expected) -> Result<Ju
 
 impl JudgementLine {
     fn judgement(self, expected: Expected, defaults: &Defaults) -> Result<Judgement, String> {
-        let pair = self.a.is_some() || self.b.is_some() || self.similar.is_some();
-        let graded = self.item.is_some()
-            || self.query.is_some()
-            || self.query_id.is_some()
-            || self.query_vector.is_some()
-            || self.relevant.is_some()
-            || self.grade.is_some();
-        let mut judgement = match (pair, graded) {
-            (true, true) => {
-                return Err(
-                    "mixes the forms {\"a\", \"b\", \"similar\"} and {\"query\", \"item\", ..}"
-                        .into(),
-                );
-            }
-            (false, false) => {
-                return Err(
-                    "not a judgement; a line has \"query\", \"item\" and \"relevant\", or \"a\", \"b\" and \"similar\""
-                        .into(),
-                );
-            }
-            (true, false) => self.pair()?,
-            (false, true) => self.graded(expected)?,
-        };
+        let mut judgement = self.form(expected)?;
         if let Some(user) = self.user.as_ref().or(defaults.user.as_ref()) {
             check_name("\"user\"", user)?;
             judgement = judgement.user(user.clone());
@@ -135,6 +113,28 @@ impl JudgementLine {
             judgement = judgement.shown(shown);
         }
         Ok(judgement)
+    }
+
+    /// The judgement of a line without user, source, weight, time and shown ids.
+    fn form(&self, expected: Expected) -> Result<Judgement, String> {
+        let pair = self.a.is_some() || self.b.is_some() || self.similar.is_some();
+        let graded = self.item.is_some()
+            || self.query.is_some()
+            || self.query_id.is_some()
+            || self.query_vector.is_some()
+            || self.relevant.is_some()
+            || self.grade.is_some();
+        match (pair, graded) {
+            (true, true) => Err(
+                "mixes the forms {\"a\", \"b\", \"similar\"} and {\"query\", \"item\", ..}".into(),
+            ),
+            (false, false) => Err(
+                "not a judgement; a line has \"query\", \"item\" and \"relevant\", or \"a\", \"b\" and \"similar\""
+                    .into(),
+            ),
+            (true, false) => self.pair(),
+            (false, true) => self.graded(expected),
+        }
     }
 
     fn pair(&self) -> Result<Judgement, String> {
@@ -174,26 +174,20 @@ impl JudgementLine {
                 cut(item)
             ));
         }
-        let grade = match (self.relevant, self.grade) {
-            (Some(relevant), None) => {
-                if relevant {
-                    1.0
-                } else {
-                    -1.0
-                }
-            }
-            (None, Some(grade)) if (-1.0..=1.0).contains(&grade) => grade as f32,
-            (None, Some(grade)) => {
-                return Err(format!("\"grade\" is {grade:?}; it lies between -1 and 1"));
-            }
+        Ok(Judgement::graded(query, item.clone(), self.grade()?))
+    }
+
+    /// The grade of an answer, from -1 (irrelevant) to 1 (relevant).
+    fn grade(&self) -> Result<f32, String> {
+        match (self.relevant, self.grade) {
+            (Some(relevant), None) => Ok(if relevant { 1.0 } else { -1.0 }),
+            (None, Some(grade)) if (-1.0..=1.0).contains(&grade) => Ok(grade as f32),
+            (None, Some(grade)) => Err(format!("\"grade\" is {grade:?}; it lies between -1 and 1")),
             (Some(_), Some(_)) => {
-                return Err("has both \"relevant\" and \"grade\"; one of them is needed".into());
+                Err("has both \"relevant\" and \"grade\"; one of them is needed".into())
             }
-            (None, None) => {
-                return Err("needs \"relevant\" (true or false) or \"grade\" (-1 to 1)".into());
-            }
-        };
-        Ok(Judgement::graded(query, item.clone(), grade))
+            (None, None) => Err("needs \"relevant\" (true or false) or \"grade\" (-1 to 1)".into()),
+        }
     }
 }
 

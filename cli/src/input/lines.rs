@@ -11,7 +11,7 @@ const MAX_LINE_BYTES: u64 = 16 << 20;
 ///
 /// A line that is too long or not UTF-8 is an error with its number, and reading continues after
 /// it; a reader that fails ends the iteration with an error of the file.
-pub struct Lines<'a, R> {
+pub(crate) struct Lines<'a, R> {
     reader: R,
     file: &'a str,
     number: u64,
@@ -20,7 +20,7 @@ pub struct Lines<'a, R> {
 
 impl<'a, R: BufRead> Lines<'a, R> {
     /// The lines of `reader`, whose name in messages is `file`.
-    pub fn new(reader: R, file: &'a str) -> Self {
+    pub(crate) fn new(reader: R, file: &'a str) -> Self {
         Self {
             reader,
             file,

@@ -174,7 +174,7 @@ impl Topics {
         for topic in self.order {
             let (line, mut relevant) = self.relevant.remove(&topic).unwrap_or_default();
             let wrong = |reason| InputError::new(file, Place::Line(line), reason);
-            let asked = match texts.map(|texts| texts.get(&topic)) {
+            let topic_query = match texts.map(|texts| texts.get(&topic)) {
                 None => {
                     leave_out(&topic, &mut relevant);
                     Query::like(topic.clone())
@@ -191,7 +191,7 @@ impl Topics {
                 input.without_relevant.push(topic);
             } else {
                 input.queries.push(EvalQuery {
-                    query: asked,
+                    query: topic_query,
                     relevant,
                 });
                 input.lines.push(line);

@@ -165,7 +165,10 @@ impl Vectors for Memory {
     /// Texts are vectors written out, such as `1 0 -0.5 2`.
     fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         self.encoded.fetch_add(texts.len(), Ordering::Relaxed);
-        let number = |word: &str| word.parse().map_err(|_| Error::InvalidQuery(word.to_owned()));
+        let number = |word: &str| {
+            word.parse()
+                .map_err(|_| Error::InvalidQuery(word.to_owned()))
+        };
         texts
             .iter()
             .map(|text| text.split_whitespace().map(number).collect())

@@ -38,18 +38,18 @@ pub(super) fn export(
     };
     whole.finish(written)?;
     let name = file.display().to_string();
-    let said = format!(
+    let summary = format!(
         "wrote {}, {1} x {1}, to {2}",
         metric_name(version),
         matrix.nrows(),
         plain(&name)
     );
     match (to_stdout, out.is_json()) {
-        (true, _) => output::note(said),
+        (true, _) => output::note(summary),
         (false, true) => {
             out.json(&json!({"version": version, "file": name, "dim": matrix.nrows()}))?
         }
-        (false, false) => out.line(said)?,
+        (false, false) => out.line(summary)?,
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ pub(crate) enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("asked").required(true).args(["text", "like"]))]
+#[command(group = ArgGroup::new("query").required(true).args(["text", "like"]))]
 pub(crate) struct Search {
     /// The text to search for
     #[arg(value_parser = text)]
