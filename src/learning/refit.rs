@@ -456,7 +456,7 @@ impl Learning {
             self.active(user),
         );
         let promoted = request.force || fitted.report.gate.accepted;
-        let record = self.candidate_record(request, inputs, fitted);
+        let record = candidate_record(request, inputs, fitted);
         let mut changes = Changes::default();
         let metric = Arc::clone(&fitted.metric);
         let metric = self.add_version(&guard, &mut changes, record, metric)?;
@@ -468,36 +468,32 @@ impl Learning {
         }
         Ok(Stored { metric, promoted })
     }
+}
 
-    fn candidate_record(
-        &self,
-        request: &Refit,
-        inputs: &Inputs<'_>,
-        fitted: &Fitted,
-    ) -> VersionRecord {
-        let Inputs {
-            plugin,
-            own,
-            others,
-            incumbent,
-            base,
-            ..
-        } = inputs;
-        let mut record = VersionRecord::learned(&fitted.report, plugin.name(), incumbent.version);
-        record.lineage.user.clone_from(&request.user);
-        let base = base.as_ref().filter(|_| fitted.is_update);
-        record.lineage.base = base.map(|base| base.version);
-        record.settings = request.settings.clone();
-        let others_range = others.as_ref().and_then(|others| others.range);
-        record.fit.judgements = JudgementRange::hull(own.range, others_range);
-        record.fit.judgements_of_others = others.as_ref().map(|others| others.len() as u64);
-        record.fit.source_weights = Some(own.weights);
-        let compare = || plugin.compare(&*incumbent.metric, &*fitted.metric);
-        record.fit.moved = caught("compare", compare)
-            .ok()
-            .map(|comparison| comparison.distance);
-        record
-    }
+/// The record of a candidate.
+fn candidate_record(request: &Refit, inputs: &Inputs<'_>, fitted: &Fitted) -> VersionRecord {
+    let Inputs {
+        plugin,
+        own,
+        others,
+        incumbent,
+        base,
+        ..
+    } = inputs;
+    let mut record = VersionRecord::learned(&fitted.report, plugin.name(), incumbent.version);
+    record.lineage.user.clone_from(&request.user);
+    let base = base.as_ref().filter(|_| fitted.is_update);
+    record.lineage.base = base.map(|base| base.version);
+    record.settings = request.settings.clone();
+    let others_range = others.as_ref().and_then(|others| others.range);
+    record.fit.judgements = JudgementRange::hull(own.range, others_range);
+    record.fit.judgements_of_others = others.as_ref().map(|others| others.len() as u64);
+    record.fit.source_weights = Some(own.weights);
+    let compare = || plugin.compare(&*incumbent.metric, &*fitted.metric);
+    record.fit.moved = caught("compare", compare)
+        .ok()
+        .map(|comparison| comparison.distance);
+    record
 }
 
 /// A candidate that was stored.

@@ -36,6 +36,7 @@ pub(crate) mod rfc3339_or_empty {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
     pub(crate) fn serialize<S: Serializer>(
         at: &Option<SystemTime>,
         serializer: S,

@@ -163,6 +163,10 @@ pub fn check_encoding(
 ) -> Outcome {
     let subject = Subject::new(metric);
     subject.guarded(|| {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method of `dyn Metric` is not general enough in its lifetime"
+        )]
         let bytes = subject.call("encode", |metric| metric.encode());
         subject.method.set("decode");
         let decoded = learner
@@ -308,11 +312,19 @@ impl<'a> Subject<'a> {
     }
 
     fn check(&self, vectors: ArrayView2<'_, f32>) -> Outcome {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method of `dyn Metric` is not general enough in its lifetime"
+        )]
         let dim = self.call("dim", |metric| metric.dim());
         if dim != vectors.ncols() {
             let found = format!("it is {dim}, and they have {} numbers", vectors.ncols());
             return Err(fails(Check::Dimension, found));
         }
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method of `dyn Metric` is not general enough in its lifetime"
+        )]
         let distortion = self.call("distortion", |metric| metric.distortion());
         // 1 may be missed by rounding.
         if !distortion.is_finite() || distortion < 1.0 - 1e-9 {

@@ -207,7 +207,7 @@ fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
             // They are made anew from the database.
             manifest::DIR if kind.is_dir() => {}
             "db" | "conf" | commit_counter::NAME if kind.is_file() => {
-                copy_file(&path, &target, disk)?
+                copy_file(&path, &target, disk)?;
             }
             name if name.starts_with("snap.") && kind.is_file() => copy_file(&path, &target, disk)?,
             _ => {

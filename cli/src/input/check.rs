@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use affinis::error::ItemError;
 use affinis::{Distance, Item};
 
 use super::error::{InputError, Place, cut};
@@ -41,7 +42,7 @@ impl Parsed {
         self,
         file: &str,
         skip_bad: bool,
-        check: impl Fn(&Item) -> affinis::Result<()>,
+        check: impl Fn(&Item) -> Result<(), ItemError>,
     ) -> Result<Self, InputError> {
         let mut passed = Self {
             items: Vec::with_capacity(self.items.len()),

@@ -178,7 +178,7 @@ impl Shared {
 }
 
 /// A monitor that reports no progress.
-fn silent<'a>(cancel: &'a (dyn Fn() -> bool + Sync)) -> Monitor<'a> {
+fn silent(cancel: &(dyn Fn() -> bool + Sync)) -> Monitor<'_> {
     Monitor {
         progress: &|_| (),
         cancel,

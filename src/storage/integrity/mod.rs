@@ -22,13 +22,17 @@ pub(crate) use repair::Repairs;
 /// slot that was never given out; `None` for a sound one.
 pub(crate) type SegmentCheck<'a> = &'a dyn Fn(u64, Vec<Vec<u8>>, u32) -> Option<String>;
 
+/// Why a metric version cannot be used, given its number, header and encoded metric; `None` for a
+/// sound one.
+pub(crate) type VersionCheck<'a> = &'a dyn Fn(u32, &VersionRecord, Option<&[u8]>) -> Option<String>;
+
 /// The checks of records that need more than the records: each gives the reason why a record cannot
 /// be used, or `None` for a sound one.
 pub(crate) struct Checks<'a> {
     /// Checks the record of the item in a slot.
     pub(crate) item: &'a dyn Fn(&ItemRecord, u32) -> Option<String>,
     /// Checks a metric version, given its number, header and encoded metric.
-    pub(crate) version: &'a dyn Fn(u32, &VersionRecord, Option<&[u8]>) -> Option<String>,
+    pub(crate) version: VersionCheck<'a>,
     pub(crate) segment: SegmentCheck<'a>,
     /// The key of a judged query's vector in the table of queries; `None` for a query without one.
     pub(crate) query_hash: &'a dyn Fn(&QueryRecord) -> Option<[u8; 16]>,

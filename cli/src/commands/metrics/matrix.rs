@@ -47,7 +47,7 @@ pub(super) fn export(
     match (to_stdout, out.is_json()) {
         (true, _) => output::note(summary),
         (false, true) => {
-            out.json(&json!({"version": version, "file": name, "dim": matrix.nrows()}))?
+            out.json(&json!({"version": version, "file": name, "dim": matrix.nrows()}))?;
         }
         (false, false) => out.line(summary)?,
     }
