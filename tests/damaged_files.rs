@@ -203,7 +203,7 @@ fn a_database_that_lost_commits_is_refused() {
     }
     match builder().open(&path) {
         Err(Error::Damaged { reason, .. }) => {
-            assert!(reason.contains("commits are missing"), "{reason}")
+            assert!(reason.contains("commits are missing"), "{reason}");
         }
         other => panic!("an older database was taken for the last: {other:?}"),
     }

@@ -69,7 +69,7 @@ fn damaged_or_impossible_settings_are_refused() {
         let result = Onnx::from_dir(model("tokens.onnx", &[(name, content)]).path());
         match result {
             Err(EncodeError::Config { path, .. }) => {
-                assert!(path.ends_with(name), "{}", path.display())
+                assert!(path.ends_with(name), "{}", path.display());
             }
             other => panic!("{name} {content}: {other:?}"),
         }

@@ -131,9 +131,6 @@ fn filtered_searches_keep_their_recall_at_every_selectivity() {
         used.extend(plans);
     }
     for plan in [Plan::FilterScan, Plan::FilterGraph] {
-        assert!(
-            used.iter().any(|used| *used == plan),
-            "{plan} was never used: {used:?}"
-        );
+        assert!(used.contains(&plan), "{plan} was never used: {used:?}");
     }
 }

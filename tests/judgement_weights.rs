@@ -53,7 +53,7 @@ fn judgements_of_every_form_are_read_back_and_a_refused_batch_stores_nothing() {
     ] {
         match notes.judge_all([Judgement::relevant("fruit", "b"), bad]) {
             Err(Error::InvalidJudgement { index: 1, source }) => {
-                assert!(source.to_string().contains(word), "{source}")
+                assert!(source.to_string().contains(word), "{source}");
             }
             other => panic!("{word}: {other:?}"),
         }

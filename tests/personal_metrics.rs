@@ -112,7 +112,7 @@ fn a_users_metric_can_be_a_low_rank_update_of_the_shared_one() {
     judge_answers(&points, 60..64, Some("bob"));
     // The shared metric is the built-in one, which has no low-rank updates.
     let alone = refit(2).expect("stored");
-    assert!(!points.metric(alone).expect("a version").base.is_some());
+    assert!(points.metric(alone).expect("a version").base.is_none());
     let shared = points
         .refit()
         .force(true)

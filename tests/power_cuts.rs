@@ -214,7 +214,7 @@ fn a_power_cut_loses_nothing_acknowledged_and_leaves_no_operation_half_done() {
                         undone += usize::from(!after);
                     }
                     Err(error @ Error::Damaged { .. }) => {
-                        refused.push(format!("{context}: {error}"))
+                        refused.push(format!("{context}: {error}"));
                     }
                     Err(error) => panic!("{context}: {error}"),
                 }

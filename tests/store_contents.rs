@@ -261,6 +261,7 @@ fn relaxed_durability_is_made_strict_by_a_flush() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "every refusal in one story")]
 fn a_refused_batch_stores_nothing() {
     let (_dir, store) = fresh();
     let points = vectors(&store, 2);

@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn the_sign_test_counts_the_outcome_half() {
         let is = |found: f64, expected: f64| {
-            assert!((found - expected).abs() < 1e-9, "{found}, not {expected}")
+            assert!((found - expected).abs() < 1e-9, "{found}, not {expected}");
         };
         is(win_probability(0, 0, 0.5), 0.5);
         is(win_probability(4, 0, 0.5), 0.5 / 16.0);

@@ -14,6 +14,7 @@ fn refused(home: &Home, name: &str, text: impl AsRef<[u8]>, words: &[&str]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of inputs")]
 fn invalid_items_are_refused_by_line() {
     let home = Home::with_points();
     let good = "{\"id\": \"x\", \"vector\": [1, 2]}\n";

@@ -268,7 +268,7 @@ fn degenerate_vectors_give_a_sound_metric() {
             v.rows_mut()
                 .into_iter()
                 .skip(30)
-                .for_each(|mut r| r.fill(0.5))
+                .for_each(|mut r| r.fill(0.5));
         }),
     ];
     for (what, change) in cases {

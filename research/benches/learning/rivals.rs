@@ -30,9 +30,9 @@ fn by_query(examples: &Examples) -> BTreeMap<usize, (Vec<usize>, Vec<usize>)> {
     for g in &examples.graded {
         let (relevant, irrelevant) = queries.entry(g.query).or_default();
         if g.grade > 0.0 {
-            relevant.push(g.item)
+            relevant.push(g.item);
         } else {
-            irrelevant.push(g.item)
+            irrelevant.push(g.item);
         }
     }
     queries

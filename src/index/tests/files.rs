@@ -242,7 +242,7 @@ fn hostile_files_are_refused() {
     for section in Section::ALL {
         for cut in [1, 4, 64] {
             let opened = hostile(section, &|bytes| {
-                bytes.truncate(bytes.len().saturating_sub(cut))
+                bytes.truncate(bytes.len().saturating_sub(cut));
             });
             assert!(opened.is_err(), "{section:?} without its last {cut} bytes");
         }

@@ -58,6 +58,7 @@ fn flip(tables: &Tables, tree: usize, key: &[u8]) {
 type Harm = fn(&Tables);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of damages")]
 fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
     // How a record is damaged, a word of what verify says, a word of what is lost (none where
     // all is rebuilt), items left.
@@ -89,7 +90,7 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
                     s,
                     GRAPH,
                     &s.trees[GRAPH].first().expect("read").expect("there").0,
-                )
+                );
             },
             "graph",
             None,
@@ -202,7 +203,7 @@ fn a_collection_with_fewer_records_than_were_stored_is_not_opened() {
             assert_ne!(store.verify().expect("verified").problems, []);
         }
         damage(&path, |tables| {
-            tables.drop_segment_files().expect("dropped")
+            tables.drop_segment_files().expect("dropped");
         });
         let refused = Store::open(&path).expect("opened").collection("c").open();
         assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
@@ -211,7 +212,7 @@ fn a_collection_with_fewer_records_than_were_stored_is_not_opened() {
     let path = home.path().join("s");
     store(&path);
     damage(&path, |tables| {
-        drop(tables.trees[ITEMS].remove(chunk_key(3, 0)))
+        drop(tables.trees[ITEMS].remove(chunk_key(3, 0)));
     });
     let store = Store::open(&path).expect("opened");
     let points = store.collection("c").open().expect("opened");
@@ -233,7 +234,7 @@ fn a_lost_entry_of_the_catalogue_is_not_an_empty_store() {
     let path = home.path().join("s");
     store(&path);
     damage(&path, |tables| {
-        drop(tables.database().catalog.remove(b"c/c"))
+        drop(tables.database().catalog.remove(b"c/c"));
     });
     let refused = Store::open(&path).expect_err("refused");
     assert!(

@@ -206,7 +206,7 @@ impl Model {
                         backup: None,
                         ..self.clone()
                     }),
-                ))
+                ));
             }
             Op::Restore(_) => {
                 if let Some((_, backup)) = self.backup.clone() {

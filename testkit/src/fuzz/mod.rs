@@ -29,7 +29,7 @@ fn mutated(random: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
         match random.u8(..7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
             1 if at < bytes.len() => {
-                bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'{', b'9', b'\n'][random.usize(..9)]
+                bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'{', b'9', b'\n'][random.usize(..9)];
             }
             2 => bytes.insert(at, random.u8(..)),
             3 if at < bytes.len() => drop(bytes.remove(at)),

@@ -114,7 +114,7 @@ fn recipe(
         }
         let name = title(corpus);
         let mut add = |what: String, cells: Vec<String>| {
-            rows.push(std::iter::once(what).chain(cells).collect())
+            rows.push(std::iter::once(what).chain(cells).collect());
         };
         let rounded =
             |of: fn(&Recipe) -> f64| recipes.iter().map(|r| format!("{:.0}", of(r))).collect();
