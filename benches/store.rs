@@ -13,6 +13,7 @@ use affinis::{
     encode::{Encoder, Onnx},
 };
 use affinis_mahalanobis::Mahalanobis;
+use affinis_testkit::{data_dir, f16_vectors};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use serde_json::json;
@@ -25,36 +26,23 @@ fn main() {
     divan::main();
 }
 
-fn data(path: &str) -> PathBuf {
-    let root = std::env::var_os("AFFINIS_DATA")
-        .map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
-    root.join(path)
-}
-
 /// Points with their labels in `meta.label`, and a description of their origin.
 static POINTS: LazyLock<(Vec<Item>, &'static str)> = LazyLock::new(|| {
-    let vectors = std::fs::read(data("text/wordnet-6000.minilm384.f16.npy"));
-    let labels = std::fs::read_to_string(data("text/wordnet-6000.tsv"));
-    match (vectors, labels) {
-        (Ok(bytes), Ok(labels)) => (wordnet(&bytes, &labels), "MiniLM vectors of wordnet-6000"),
-        _ => (clusters(), "synthetic clusters"),
+    let text = data_dir().join("text");
+    match f16_vectors(&text.join("wordnet-6000.minilm384.f16.npy")) {
+        Some(vectors) => {
+            let labels = std::fs::read_to_string(text.join("wordnet-6000.tsv"))
+                .expect("the texts are beside the vectors");
+            let rows = vectors.outer_iter().zip(labels.lines()).enumerate();
+            let items = rows.map(|(i, (row, line))| {
+                Item::vector(i.to_string(), row.to_vec())
+                    .with_meta(json!({"label": line.split('\t').next()}))
+            });
+            (items.collect(), "MiniLM vectors of wordnet-6000")
+        }
+        None => (clusters(), "synthetic clusters"),
     }
 });
-
-/// Items of an npy file of `f16` vectors, and of lines that begin with a label.
-fn wordnet(bytes: &[u8], labels: &str) -> Vec<Item> {
-    let numbers = &bytes[bytes.len() - labels.lines().count() * DIM * 2..];
-    let rows = numbers.chunks_exact(DIM * 2).zip(labels.lines());
-    rows.enumerate()
-        .map(|(i, (row, line))| {
-            let row: Vec<f32> = row
-                .chunks_exact(2)
-                .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
-                .collect();
-            Item::vector(i.to_string(), row).with_meta(json!({"label": line.split('\t').next()}))
-        })
-        .collect()
-}
 
 /// 6,000 items around 40 random centres.
 fn clusters() -> Vec<Item> {

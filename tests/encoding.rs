@@ -11,7 +11,7 @@ use affinis::encode::{EncodeError, Encoder, Onnx};
 use affinis_testkit::models::{
     NOT_NORMALISED, TEXTS, WORDS, assert_close, fixture, model, pooling, table,
 };
-use affinis_testkit::{data_dir, skipped};
+use affinis_testkit::{data_dir, f16_vectors, skipped};
 use ndarray::{Array1, Array2, Axis};
 use tempfile::TempDir;
 
@@ -368,25 +368,15 @@ fn minilm() -> Option<PathBuf> {
 /// `n` texts of a data set and their vectors by sentence-transformers, where the data is there.
 fn reference(set: &str, n: usize) -> Option<(Vec<String>, Array2<f32>)> {
     let data = data_dir().join("text");
-    let (Ok(tsv), Ok(npy)) = (
-        fs::read_to_string(data.join(format!("{set}.tsv"))),
-        fs::read(data.join(format!("{set}.minilm384.f16.npy"))),
-    ) else {
-        skipped(&format!("no {set} in {}; set AFFINIS_DATA", data.display()));
-        return None;
-    };
+    let all = f16_vectors(&data.join(format!("{set}.minilm384.f16.npy")))?;
+    let tsv = fs::read_to_string(data.join(format!("{set}.tsv"))).unwrap();
     let texts: Vec<String> = tsv
         .lines()
         .filter_map(|line| Some(line.split_once('\t')?.1.to_owned()))
         .collect();
-    // The numbers are at the end of the file, row after row.
-    let numbers = &npy[npy.len() - texts.len() * 384 * 2..];
     // Evenly from the whole set.
     let picked: Vec<usize> = (0..n).map(|i| i * texts.len() / n).collect();
-    let vectors = Array2::from_shape_fn((n, 384), |(i, j)| {
-        let at = (picked[i] * 384 + j) * 2;
-        half::f16::from_le_bytes([numbers[at], numbers[at + 1]]).to_f32()
-    });
+    let vectors = all.select(Axis(0), &picked);
     Some((
         picked.into_iter().map(|i| texts[i].clone()).collect(),
         vectors,

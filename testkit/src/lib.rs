@@ -22,6 +22,6 @@ pub mod stores;
 pub mod synthetic;
 mod word_counts;
 
-pub use data::{data_dir, setting, skipped};
+pub use data::{data_dir, f16_vectors, setting, skipped};
 pub use random::Random;
 pub use word_counts::WordCounts;

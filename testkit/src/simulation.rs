@@ -8,7 +8,7 @@ use affinis::plugin::{Examples, Graded, Incumbent, Metric, MetricLearner, Pair, 
 use affinis_mahalanobis::Mahalanobis;
 use ndarray::{Array2, Axis, s};
 
-use crate::{Random, data_dir, skipped};
+use crate::{Random, data_dir, f16_vectors};
 
 /// A data set: vectors of texts, with labels.
 #[derive(Debug)]
@@ -34,18 +34,9 @@ pub fn corpus(name: &'static str) -> Option<Corpus> {
 /// A labelled set of MiniLM vectors from a directory, or `None` (with a message) where it is
 /// missing.
 pub fn corpus_in(root: &Path, name: &'static str) -> Option<Corpus> {
-    let vectors = root.join(format!("text/{name}.minilm384.f16.npy"));
-    let (Ok(bytes), Ok(text)) = (
-        std::fs::read(&vectors),
-        std::fs::read_to_string(root.join(format!("text/{name}.tsv"))),
-    ) else {
-        skipped(&format!(
-            "{} is not there; set AFFINIS_DATA to the data directory",
-            vectors.display()
-        ));
-        return None;
-    };
-    let vectors = f16_npy(&bytes, 384);
+    let vectors = f16_vectors(&root.join(format!("text/{name}.minilm384.f16.npy")))?;
+    let text = std::fs::read_to_string(root.join(format!("text/{name}.tsv")))
+        .expect("the texts are beside the vectors");
     let labels: Vec<String> = text
         .lines()
         .map(|l| l.split('\t').next().unwrap_or_default().to_owned())
@@ -63,21 +54,6 @@ pub fn corpus_in(root: &Path, name: &'static str) -> Option<Corpus> {
         texts,
         sample,
     })
-}
-
-/// Rows of `columns` numbers from the data of a version 1 npy file.
-fn f16_npy(bytes: &[u8], columns: usize) -> Array2<f32> {
-    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    assert!(
-        bytes.starts_with(b"\x93NUMPY\x01")
-            && String::from_utf8_lossy(&bytes[..header]).contains("<f2")
-    );
-    let numbers: Vec<f32> = bytes[header..]
-        .chunks_exact(2)
-        .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
-        .collect();
-    Array2::from_shape_vec((numbers.len() / columns, columns), numbers)
-        .expect("the file holds whole rows")
 }
 
 /// The sample that a store would give a learner: 2,000 items, and 1,000 items' differences to their

@@ -15,9 +15,9 @@ mod model;
 mod persistence;
 mod recall;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use affinis_testkit::{data_dir, f16_vectors};
 use ndarray::{Array2, ArrayView2};
 
 use super::{Config, Index, SearchParams, Versioned};
@@ -237,53 +237,10 @@ pub(crate) fn exact<'a>(
     all
 }
 
-/// The path of a file of test data, if it exists.
-pub(crate) fn data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("AFFINIS_DATA").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data")),
-        PathBuf::from,
-    );
-    let path = root.join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    affinis_testkit::skipped(&format!("{} is missing", path.display()));
-    None
-}
-
-/// The rows of a two-dimensional `f16` or `i32` npy file written by ourselves.
+/// The vectors of a file of the large data, where it is there.
 pub(crate) fn npy(path: &str) -> Option<Vec<Vec<f32>>> {
-    let bytes = std::fs::read(data(path)?).unwrap();
-    let header = 10 + u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
-    let text = String::from_utf8_lossy(&bytes[10..header]).into_owned();
-    let shape: Vec<usize> = text
-        .split_once("'shape': (")
-        .unwrap()
-        .1
-        .split_once(')')
-        .unwrap()
-        .0
-        .split(',')
-        .filter_map(|n| n.trim().parse().ok())
-        .collect();
-    let width = shape.get(1).copied().unwrap_or(1);
-    let numbers: Vec<f32> = if text.contains("<f2") {
-        bytes[header..]
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| half::f16::from_le_bytes(*b).to_f32())
-            .collect()
-    } else {
-        bytes[header..]
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| i32::from_le_bytes(*b) as f32)
-            .collect()
-    };
-    assert_eq!(numbers.len(), shape[0] * width);
-    Some(numbers.chunks(width).map(<[f32]>::to_vec).collect())
+    let vectors = f16_vectors(&data_dir().join(path))?;
+    Some(vectors.outer_iter().map(|row| row.to_vec()).collect())
 }
 
 pub(crate) fn normalise(vectors: &mut [Vec<f32>]) {
