@@ -116,9 +116,9 @@ fn segment_files_keep_the_precision_asked_for_and_answer_as_before() {
             };
             let before = answers(&points);
             drop((points, store));
-            let images = dir.path().join("s/sled/images");
-            let bytes: u64 = std::fs::read_dir(&images)
-                .expect("images")
+            let segments = dir.path().join("s/sled/segments");
+            let bytes: u64 = std::fs::read_dir(&segments)
+                .expect("segment files")
                 .map(|file| file.expect("a file").metadata().expect("its size").len())
                 .sum();
             let store = Store::open(dir.path().join("s")).expect("opened");

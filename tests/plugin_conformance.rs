@@ -336,7 +336,17 @@ fn a_stored_metric_that_breaks_a_promise_is_not_used_and_verify_says_so() {
             .metric(MetricChoice::BuiltIn);
         assert_eq!(built_in.run().expect("hits").metric, 0);
         let problems = store.verify().expect("a report").problems;
-        assert_eq!(problems.len(), 1, "{fault:?}: {problems:?}");
+        // A version that cannot be used cannot be active either.
+        let (named, follows): (Vec<_>, Vec<_>) = problems
+            .iter()
+            .partition(|problem| problem.part == "points: metric version 1");
+        assert_eq!(named.len(), 1, "{fault:?}: {problems:?}");
+        assert!(
+            follows
+                .iter()
+                .all(|problem| problem.part == "points: which metric is active"),
+            "{fault:?}: {problems:?}"
+        );
         let empty = store.collection("other").dim(8).create().expect("created");
         let restored = empty.restore(&history);
         assert!(

@@ -269,7 +269,7 @@ fn csv_item(
         .collect();
     if vector.len() != dim && !meta_columns.is_empty() {
         return Err(format!(
-            "the vector has {} numbers, but the collection's dimension is {dim}; the first record decides which columns \
+            "the vector has {} numbers, but the collection holds vectors of dimension {dim}; the first record decides which columns \
              hold numbers, and there is none in {}",
             vector.len(),
             meta_columns.join(", ")
@@ -385,7 +385,7 @@ mod tests {
         csv_refused("x,y,z,l\n1,2,3,a\n", "line 2: the vector has 3 numbers");
         csv_refused(
             "x,y,z,l\n1,abc,,a\n1,2,3,a",
-            "line 2: the vector has 1 numbers, but the collection's dimension is 2",
+            "line 2: the vector has 1 numbers, but the collection holds vectors of dimension 2",
         );
         csv_refused(
             "x,y,z,l\n1,abc,,a\n1,2,3,a",

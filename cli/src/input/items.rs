@@ -132,7 +132,7 @@ mod tests {
         refused("{\"id\": \"a\"}", "neither a text nor a vector");
         refused(
             "{\"vector\": [1]}",
-            "has 1 numbers, but the collection's dimension is 2",
+            "has 1 numbers, but the collection holds vectors of dimension 2",
         );
         refused("{\"vector\": [1, NaN]}", "line 1");
         refused("{\"vector\": [1, 1e999]}", "number out of range");

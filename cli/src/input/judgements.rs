@@ -352,7 +352,7 @@ mod tests {
         );
         refused(
             r#"{"query_vector": [1], "item": "x", "grade": 1}"#,
-            "the collection's dimension is 2",
+            "the collection holds vectors of dimension 2",
         );
         refused(
             r#"{"query_vector": [1, 1e40], "item": "x", "grade": 1}"#,

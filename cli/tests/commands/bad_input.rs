@@ -46,7 +46,7 @@ fn invalid_items_are_refused_by_line() {
         &home,
         "dim.jsonl",
         format!("{good}{{\"vector\": [1]}}"),
-        &["line 2", "dimension is 2"],
+        &["line 2", "vectors of dimension 2"],
     );
     refused(
         &home,
@@ -109,7 +109,7 @@ fn invalid_items_are_refused_by_line() {
         &home,
         "columns.csv",
         "u,v,l\n1,x,a\n1,2,a\n",
-        &["line 2", "dimension is 2", "none in \"v\""],
+        &["line 2", "vectors of dimension 2", "none in \"v\""],
     );
     refused(
         &home,
@@ -165,7 +165,7 @@ fn invalid_arrays_are_refused() {
         &home,
         "wide.npy",
         npy(&[&[1.0, 2.0, 3.0]]),
-        &["row 0", "dimension is 2"],
+        &["row 0", "vectors of dimension 2"],
     );
     let mut oversized = b"\x93NUMPY\x02\x00".to_vec();
     oversized.extend(u32::MAX.to_le_bytes());
@@ -194,7 +194,7 @@ fn invalid_arrays_are_refused() {
     home.fails(
         ["search", "c", "--vectors", "wide.npy"],
         1,
-        &["wide.npy", "dimension is 2"],
+        &["wide.npy", "vectors of dimension 2"],
     );
 }
 

@@ -363,11 +363,11 @@ fn metadata_and_clicks_are_learned_from_with_less_weight() {
     assert_eq!(judged.get("refit"), None);
     let judged = home.json(["judge", "c", "click.jsonl", "--refit-after", "100"]);
     assert_eq!(judged["refit"]["version"], 1);
-    let parameters = home.json(["metrics", "c", "show", "1"])["parameters"].clone();
+    let weights = home.json(["metrics", "c", "show", "1"])["source_weights"].clone();
     // The field agrees with the judgements, so its weight rises above the assumed one.
     assert!(
-        parameters["weight_of_proxy"].as_f64().unwrap() > 0.4,
-        "{parameters}"
+        weights["proxy"].as_f64().unwrap() > 0.4,
+        "{weights}"
     );
-    assert_eq!(parameters["weight_of_click"], 0.5);
+    assert_eq!(weights["click"], 0.5);
 }

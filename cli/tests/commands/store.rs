@@ -129,7 +129,7 @@ fn the_help_lists_every_command() {
         "refit",
         "metrics",
         "evaluate",
-        "relink",
+        "optimize",
         "explain",
         "stats",
         "collections",

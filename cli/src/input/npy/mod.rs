@@ -55,7 +55,7 @@ pub fn npy_queries(
     let vectors = npy_f32(reader, file)?;
     if vectors.ncols() != expected.dim {
         let reason = format!(
-            "has {} columns, but the collection's dimension is {}",
+            "has {} columns, but the collection holds vectors of dimension {}",
             vectors.ncols(),
             expected.dim
         );
