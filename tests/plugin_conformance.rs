@@ -353,6 +353,7 @@ fn a_stored_metric_that_breaks_a_promise_is_not_used_and_verify_says_so() {
             matches!(restored, Err(Error::InvalidVersion { .. })),
             "{fault:?}"
         );
+        drop(empty);
         store.drop_collection("other").expect("dropped");
         assert_eq!(points.rollback(None).expect("rolled back"), 0);
         plugin.set(Nothing);

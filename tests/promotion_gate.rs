@@ -120,7 +120,10 @@ fn no_shrunken_metric_is_promoted_while_questions_are_open() {
         "{asked:?}"
     );
     assert!(
-        asked.gate.reason.contains("shrunken towards Euclid it would pass"),
+        asked
+            .gate
+            .reason
+            .contains("shrunken towards Euclid it would pass"),
         "{}",
         asked.gate.reason
     );

@@ -365,9 +365,6 @@ fn metadata_and_clicks_are_learned_from_with_less_weight() {
     assert_eq!(judged["refit"]["version"], 1);
     let weights = home.json(["metrics", "c", "show", "1"])["source_weights"].clone();
     // The field agrees with the judgements, so its weight rises above the assumed one.
-    assert!(
-        weights["proxy"].as_f64().unwrap() > 0.4,
-        "{weights}"
-    );
+    assert!(weights["proxy"].as_f64().unwrap() > 0.4, "{weights}");
     assert_eq!(weights["click"], 0.5);
 }

@@ -125,8 +125,21 @@ fn same_contents(now: &Path, earlier: &Path) {
             continue;
         }
         for key in [
-            "version", "parent", "base", "active", "user", "learner", "created", "condition",
-            "judgements", "lambda", "t", "gate", "plugin", "withdrawn", "bytes",
+            "version",
+            "parent",
+            "base",
+            "active",
+            "user",
+            "learner",
+            "created",
+            "condition",
+            "judgements",
+            "lambda",
+            "t",
+            "gate",
+            "plugin",
+            "withdrawn",
+            "bytes",
         ] {
             assert_eq!(now["metric"][key], earlier["metric"][key], "{key}: {now}");
         }
