@@ -87,5 +87,5 @@ pub fn without_times(contents: &str) -> String {
 /// Whether these are the contents after the first transaction of `forget`: the judgements are gone,
 /// the metric is the built-in one, and the refit that follows was not reached.
 pub fn is_forgotten_before_refit(contents: &str) -> bool {
-    !contents.contains("user: Some(\"ann\")") && contents.contains("active: 0, ")
+    !contents.contains("user: Some(\"ann\")") && contents.contains("active: VersionId(0), ")
 }
