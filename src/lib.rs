@@ -39,9 +39,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! A [`Store`] is a directory of [`Collection`]s. A collection holds [`Item`]s of one dimension and one [`Encoder`],
-//! the [`Judgement`]s people gave, and the [`Version`]s of its metric; version 0 is the distance it was made with.
-//! Learning comes as a plugin: [`Metric`] and [`MetricLearner`] say what one implements.
+//! A [`Store`] is a directory of [`Collection`]s. A collection holds [`Item`]s of one dimension and
+//! one [`Encoder`](encode::Encoder), the [`Judgement`]s people gave, and the [`Version`]s of its
+//! metric; version 0 is the distance it was made with. Learning comes as a plugin:
+//! [`Metric`](plugin::Metric) and [`MetricLearner`](plugin::MetricLearner) say what one implements.
 //!
 //! It is one process's store: a second one is refused. It is not a server, and it does not shard.
 

@@ -1,9 +1,9 @@
 //! Learning: the log of judgements, versions of the metric, refits, and what watches over them.
 //!
-//! [`Learning`] holds the state of one collection in memory. It stands on the two traits of
-//! [`backend`] and knows neither the store nor the index, so that every engine that implements
-//! these learns alike. One file an activity; writes go through [`Ledger::commit`], in the order of
-//! one lock, whose [guard](WriteGuard) is passed to whatever must not run without it.
+//! `Learning` holds the state of one collection in memory. It stands on the two traits of
+//! `backend` and knows neither the store nor the index, so that every engine that implements
+//! these learns alike. One file an activity; writes go through `Ledger::commit`, in the order of
+//! one lock, whose guard (`WriteGuard`) is passed to whatever must not run without it.
 
 mod answers;
 mod ask;

@@ -8,7 +8,7 @@
 //! A store does not trust a plugin: it checks every metric by [`conformance`], and a panic of a
 //! plugin becomes an error.
 //!
-//! [`Encoder`]: crate::Encoder
+//! [`Encoder`]: crate::encode::Encoder
 
 pub mod conformance;
 mod learner;

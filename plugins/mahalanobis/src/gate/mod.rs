@@ -1,6 +1,6 @@
 //! The gate: a held-out test that a candidate must pass before it may be promoted.
 //!
-//! [`test`] serves any learner: it asks for the distances under a metric fitted without each fold,
+//! [`test`](fn@test) serves any learner: it asks for the distances under a metric fitted without each fold,
 //! and returns the verdict. This plugin's learners are tested by the same comparisons.
 //!
 //! **Cross-fitted.** Each fold of queries is scored under a metric fitted, in the same way, on the
