@@ -3,25 +3,8 @@
 use affinis::{Collection, Distance, Filter, Item, Precision, Query, Store};
 use affinis_testkit::Random;
 use affinis_testkit::exact::{cosine, dot, exact, items, l2};
+use affinis_testkit::stores::{fresh, ids, vectors};
 use serde_json::json;
-
-fn fresh() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let store = Store::open(dir.path().join("s")).expect("a fresh store");
-    (dir, store)
-}
-
-fn vectors(store: &Store, dim: usize) -> Collection {
-    store
-        .collection("v")
-        .dim(dim)
-        .open_or_create()
-        .expect("a collection")
-}
-
-fn ids(hits: &affinis::Hits) -> Vec<&str> {
-    hits.iter().map(|h| h.id.as_str()).collect()
-}
 
 #[test]
 fn answers_equal_a_brute_force_scan_for_every_distance_and_precision() {

@@ -2,31 +2,14 @@
 //! refused or interrupted call stores nothing.
 
 use affinis::{
-    Collection, Distance, Durability, Error, Item, Judgement, Query, Store,
+    Distance, Durability, Error, Item, Judgement, Query, Store,
     encode::{EncodeError, Encoded, Encoder},
     learning::History,
 };
 use affinis_testkit::WordCounts;
 use affinis_testkit::exact::items;
+use affinis_testkit::stores::{fresh, ids, vectors};
 use serde_json::json;
-
-fn fresh() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let store = Store::open(dir.path().join("s")).expect("a fresh store");
-    (dir, store)
-}
-
-fn vectors(store: &Store, dim: usize) -> Collection {
-    store
-        .collection("v")
-        .dim(dim)
-        .open_or_create()
-        .expect("a collection")
-}
-
-fn ids(hits: &affinis::Hits) -> Vec<&str> {
-    hits.iter().map(|h| h.id.as_str()).collect()
-}
 
 #[test]
 fn added_items_are_read_back_also_after_reopening() {

@@ -14,6 +14,27 @@ use crate::Random;
 /// The dimension of the collection `main`.
 pub const DIM: usize = 5;
 
+/// An empty store without a plugin, in the directory `s` of a temporary directory.
+pub fn fresh() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::open(dir.path().join("s")).expect("a fresh store");
+    (dir, store)
+}
+
+/// The collection `v` of a store, for vectors of dimension `dim`; it is created where it is missing.
+pub fn vectors(store: &Store, dim: usize) -> Collection {
+    store
+        .collection("v")
+        .dim(dim)
+        .open_or_create()
+        .expect("a collection")
+}
+
+/// The ids of hits, nearest first.
+pub fn ids(hits: &Hits) -> Vec<&str> {
+    hits.iter().map(|h| h.id.as_str()).collect()
+}
+
 /// A builder of stores with the Mahalanobis plugin.
 pub fn builder() -> StoreBuilder {
     Store::builder().plugin(Mahalanobis::default())

@@ -69,3 +69,32 @@ pub fn pairs_of(world: &World) -> Examples {
         pairs,
     }
 }
+
+/// Judgements of `queries` queries in `d` dimensions, each with five relevant and five irrelevant
+/// results. Relevant results differ from their query by `far` in the first four numbers and by
+/// `near` in the others, irrelevant ones the other way round (standard deviations).
+pub fn judged_by_four_numbers(queries: usize, d: usize, far: f32, near: f32) -> Examples {
+    let mut random = Random(3);
+    let mut vectors = Array2::from_shape_fn((queries * 11, d), |_| random.normal() as f32);
+    let mut graded = Vec::new();
+    for query in (0..queries).map(|q| q * 11) {
+        for item in query + 1..query + 11 {
+            let relevant = item % 2 == 0;
+            for j in 0..d {
+                let length = if (j < 4) == relevant { far } else { near };
+                vectors[[item, j]] = vectors[[query, j]] + length * random.normal() as f32;
+            }
+            graded.push(Graded {
+                query,
+                item,
+                grade: if relevant { 1.0 } else { -1.0 },
+                weight: 1.0,
+            });
+        }
+    }
+    Examples {
+        vectors,
+        graded,
+        pairs: vec![],
+    }
+}

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use affinis::plugin::{
-    Examples, Fitted, Graded, Incumbent, LearnError, Metric, MetricLearner, Sample, Task, UpdateOf,
+    Fitted, Incumbent, LearnError, Metric, MetricLearner, Sample, Task, UpdateOf,
 };
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
 use affinis_testkit::Random;
+use affinis_testkit::synthetic::judged_by_four_numbers;
 use ndarray::{Array1, Array2};
 
 const D: usize = 24;
@@ -19,36 +20,8 @@ fn base(seed: u64) -> Arc<dyn Metric> {
     Arc::new(MahalanobisMetric::new(matrix.view()).expect("a metric"))
 }
 
-/// Judgements of queries whose relevant results differ from them in the first few numbers only, and
-/// whose irrelevant ones differ in the others.
-fn examples() -> Examples {
-    let mut random = Random(3);
-    let mut vectors = Array2::from_shape_fn((20 * 11, D), |_| random.normal() as f32);
-    let mut graded = Vec::new();
-    for query in (0..20).map(|q| q * 11) {
-        for item in query + 1..query + 11 {
-            let relevant = item % 2 == 0;
-            for j in 0..D {
-                let length = if (j < 4) == relevant { 1.0 } else { 0.1 };
-                vectors[[item, j]] = vectors[[query, j]] + length * random.normal() as f32;
-            }
-            graded.push(Graded {
-                query,
-                item,
-                grade: if relevant { 1.0 } else { -1.0 },
-                weight: 1.0,
-            });
-        }
-    }
-    Examples {
-        vectors,
-        graded,
-        pairs: vec![],
-    }
-}
-
 fn fit(base: &Arc<dyn Metric>, rank: usize) -> Fitted {
-    let (examples, sample) = (examples(), Sample::default());
+    let (examples, sample) = (judged_by_four_numbers(20, D, 1.0, 0.1), Sample::default());
     Mahalanobis::default()
         .fit_personal(
             &Task::new(D, &examples, &sample)

@@ -3,46 +3,19 @@
 
 use std::sync::Arc;
 
-use affinis::plugin::{
-    Examples, Fitted, Graded, Incumbent, Metric, MetricLearner, Sample, Task, UpdateOf,
-};
+use affinis::plugin::{Fitted, Incumbent, Metric, MetricLearner, Sample, Task, UpdateOf};
 use affinis_mahalanobis::{Mahalanobis, MahalanobisMetric};
-use affinis_testkit::Random;
+use affinis_testkit::synthetic::judged_by_four_numbers;
 use ndarray::{Array1, Array2};
 
 const D: usize = 20;
 const SHARE: f64 = 1.0 / 3.0;
 
-/// Judgements of `queries` queries: relevant results differ from the query in the first four
-/// numbers, irrelevant ones in the others.
-fn judged(queries: usize) -> Examples {
-    let mut random = Random(3);
-    let mut vectors = Array2::from_shape_fn((queries * 11, D), |_| random.normal() as f32);
-    let mut graded = Vec::new();
-    for query in (0..queries).map(|q| q * 11) {
-        for item in query + 1..query + 11 {
-            let relevant = item % 2 == 0;
-            for j in 0..D {
-                let far = if (j < 4) == relevant { 0.6 } else { 0.2 };
-                vectors[[item, j]] = vectors[[query, j]] + far * random.normal() as f32;
-            }
-            graded.push(Graded {
-                query,
-                item,
-                grade: if relevant { 1.0 } else { -1.0 },
-                weight: 1.0,
-            });
-        }
-    }
-    Examples {
-        vectors,
-        graded,
-        pairs: vec![],
-    }
-}
-
 fn fit(queries: usize, incumbent: Option<Incumbent<'_>>, change: Option<UpdateOf<'_>>) -> Fitted {
-    let (examples, sample) = (judged(queries), Sample::default());
+    let (examples, sample) = (
+        judged_by_four_numbers(queries, D, 0.6, 0.2),
+        Sample::default(),
+    );
     let task = Task::new(D, &examples, &sample)
         .with_seed(1)
         .with_incumbent(incumbent)
