@@ -38,6 +38,8 @@ use lock::StoreLock;
 use sync::LogSync;
 
 #[cfg(not(any(test, feature = "testing")))]
+use faults::DiskOp;
+#[cfg(not(any(test, feature = "testing")))]
 pub(crate) use faults::Faults;
 #[cfg(any(test, feature = "testing"))]
 pub use faults::{DiskOp, Fault, Faults};
