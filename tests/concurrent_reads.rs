@@ -278,3 +278,39 @@ fn an_item_is_read_whole_while_it_is_being_replaced() {
         }
     });
 }
+
+#[test]
+fn a_filter_that_names_a_field_for_the_first_time_beside_writes_misses_nothing() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = builder().open(home.path().join("s")).expect("opened");
+    let points = store.collection("v").dim(2).create().expect("made");
+    // The second value is a list, which is compared on the item's own record.
+    let item = |id: &str| {
+        Item::vector(id, [1.0, 0.0]).with_meta(serde_json::json!({"tags": ["a", {"b": 1}]}))
+    };
+    points.add([item("x"), item("y")]).expect("added");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..150 {
+                points.add([item("x")]).expect("added");
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let mut fields = 0;
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            fields += 1;
+            for filter in [
+                format!(r#"{{"field{fields}": {{"$exists": false}}}}"#),
+                r#"{"tags": ["a", {"b": 1}]}"#.into(),
+            ] {
+                let hits = points
+                    .search(vec![1.0, 0.0])
+                    .filter(Filter::parse(&filter).expect("a filter"))
+                    .run()
+                    .expect("hits");
+                assert_eq!(hits.len(), 2, "{filter}");
+            }
+        }
+    });
+}

@@ -132,11 +132,6 @@ impl Postings {
         }
     }
 
-    /// Removes fields whose postings could not be filled.
-    pub(crate) fn abandon(&mut self, fields: &HashSet<String>) {
-        self.fields.retain(|name, _| !fields.contains(name));
-    }
-
     /// Enters a new item.
     pub(crate) fn add(&mut self, slot: u32, meta: &Value) {
         self.live.insert(slot);

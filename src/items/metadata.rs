@@ -1,13 +1,14 @@
 //! Evaluation of filters on postings, which are built from the store when a filter first names a
 //! field, and follow every write from then on.
 
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
 
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
-use super::Items;
+use super::{Items, WriteGuard};
 use super::read::parse_meta;
 use crate::filter::Filter;
 use crate::filter::postings::Postings;
@@ -21,21 +22,46 @@ pub(crate) struct Matching {
     pub(crate) snapshot: Snapshot,
 }
 
-/// The postings of a collection; `None` until the first filter.
+/// The postings of a collection.
 #[derive(Default)]
-pub(super) struct Metadata(RwLock<Option<Postings>>);
+pub(super) struct Metadata {
+    /// `None` until the first filter.
+    postings: RwLock<Option<Postings>>,
+    /// Twice the number of writes so far, plus one from before the commit of a write until it is
+    /// published: records and index may differ while it is odd.
+    writes: AtomicU64,
+}
+
+/// A write between the start of its commit and its publication in the index.
+pub(super) struct Unpublished<'a>(&'a AtomicU64);
+
+impl Drop for Unpublished<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
 
 impl Metadata {
-    /// Enters a write into the postings, and publishes it in the index while no filter is
-    /// evaluated. It is called after the write was committed, so that postings which are built
-    /// meanwhile have it too; entering an item twice changes nothing.
+    /// Announces that a write is about to be committed. The result is dropped when the write is
+    /// published or has failed.
+    pub(super) fn begin(&self, _guard: &WriteGuard<'_>) -> Unpublished<'_> {
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        Unpublished(&self.writes)
+    }
+
+    /// Enters a committed write into the postings, and publishes it in the index while no filter is
+    /// evaluated.
     pub(super) fn update<'a, T>(
         &self,
+        _write: &Unpublished<'_>,
         added: impl Iterator<Item = (u32, &'a Value)>,
         removed: &[u32],
         publish: impl FnOnce() -> T,
     ) -> T {
-        let mut postings = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut postings = self
+            .postings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(postings) = &mut *postings {
             for (slot, meta) in added {
                 postings.add(slot, meta);
@@ -46,30 +72,85 @@ impl Metadata {
         }
         publish()
     }
+
+    /// Evaluates `read`, which reads records, and says whether they belong to what is published:
+    /// whether no write was between its commit and its publication meanwhile.
+    fn undisturbed<T>(&self, read: impl FnOnce() -> T) -> (T, bool) {
+        let before = self.writes.load(Ordering::Acquire);
+        let value = read();
+        let after = self.writes.load(Ordering::Acquire);
+        (value, before == after && before.is_multiple_of(2))
+    }
 }
 
 impl Items {
     /// The slots whose metadata passes a filter, and the snapshot of the index that they are slots
     /// of.
     pub(crate) fn matching(&self, filter: &Filter) -> Result<Matching> {
-        let read = |slot: u32| self.metadata_of(slot);
+        let mut guard = None;
+        loop {
+            if let Some(matching) = self.evaluate(filter) {
+                return matching;
+            }
+            // No write disturbs the second try.
+            guard.get_or_insert_with(|| self.lock());
+        }
+    }
+
+    /// Evaluates a filter on the postings, after those that it lacks are built. `None` when it read
+    /// records beside a write, which need not belong to the snapshot.
+    fn evaluate(&self, filter: &Filter) -> Option<Result<Matching>> {
         if let Some(postings) = &*self
             .metadata
-            .0
+            .postings
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             && postings.missing(filter).is_empty()
         {
-            return Ok(Matching {
-                slots: postings.matching(filter, &read)?,
-                snapshot: self.index.snapshot(),
-            });
+            let reads_records = Cell::new(false);
+            let read = |slot| {
+                reads_records.set(true);
+                self.metadata_of(slot)
+            };
+            let (found, sound) = self
+                .metadata
+                .undisturbed(|| self.matching_in(postings, filter, &read));
+            return (sound || !reads_records.get()).then_some(found);
         }
         let mut postings = self
             .metadata
-            .0
+            .postings
             .write()
             .unwrap_or_else(PoisonError::into_inner);
+        let mut built = postings.take();
+        let (found, sound) = self.metadata.undisturbed(|| {
+            let built = self.build(&mut built, filter)?;
+            self.matching_in(built, filter, &|slot| self.metadata_of(slot))
+        });
+        if sound && found.is_ok() {
+            *postings = built;
+        }
+        sound.then_some(found)
+    }
+
+    fn matching_in(
+        &self,
+        postings: &Postings,
+        filter: &Filter,
+        read: &dyn Fn(u32) -> Result<Value>,
+    ) -> Result<Matching> {
+        Ok(Matching {
+            slots: postings.matching(filter, read)?,
+            snapshot: self.index.snapshot(),
+        })
+    }
+
+    /// Builds the postings that a filter needs and that are not there.
+    fn build<'a>(
+        &self,
+        postings: &'a mut Option<Postings>,
+        filter: &Filter,
+    ) -> Result<&'a Postings> {
         let slots = self
             .tables
             .ids()
@@ -79,43 +160,20 @@ impl Items {
         let missing = postings.missing(filter);
         postings.begin(&missing);
         // Another thread may have built them while this one waited.
-        let wanted = if missing.is_empty() {
-            RoaringBitmap::new()
-        } else {
-            slots
-        };
-        for slot in wanted {
-            match read(slot) {
-                Ok(meta) => postings.fill(slot, &meta, &missing),
-                Err(error) => {
-                    postings.abandon(&missing);
-                    return Err(error);
-                }
+        if !missing.is_empty() {
+            for slot in slots {
+                postings.fill(slot, &self.metadata_of(slot)?, &missing);
             }
         }
-        Ok(Matching {
-            slots: postings.matching(filter, &read)?,
-            snapshot: self.index.snapshot(),
-        })
+        Ok(postings)
     }
 
-    /// The metadata of an item; null where it was removed meanwhile. A write that is being
-    /// committed may have removed some of the item's records. This does not wait for the write as
-    /// [`Self::steady`] does, because the write itself waits for the filter.
+    /// The metadata of an item; null where it was removed meanwhile.
     fn metadata_of(&self, slot: u32) -> Result<Value> {
-        const MAX_TRIES: usize = 100;
         let id = self.ids.get(slot).unwrap_or_default();
-        let read = || match self.record_of(id, slot)? {
+        match self.record_of(id, slot)? {
             Some(record) => parse_meta(&record.meta, slot),
             None => Ok(Value::Null),
-        };
-        for _ in 0..MAX_TRIES {
-            match read() {
-                Ok(meta) => return Ok(meta),
-                Err(_) if self.tables.slot(id)? != Some(slot) => return Ok(Value::Null),
-                Err(_) => std::thread::sleep(Duration::from_millis(1)),
-            }
         }
-        read()
     }
 }

@@ -150,7 +150,7 @@ impl Items {
         if items.is_empty() {
             return Ok(Added::default());
         }
-        let _guard = self.lock();
+        let guard = self.lock();
         let first = self.tables.next_slot()?;
         let count = u32::try_from(items.len())
             .ok()
@@ -179,6 +179,7 @@ impl Items {
         }
         added.replaced = replaced.len();
         transaction.set_next_slot(first + count);
+        let write = self.metadata.begin(&guard);
         transaction.commit()?;
         // Names first: a search that sees a slot must find its id.
         for (slot, item) in (first..).zip(&items) {
@@ -189,7 +190,7 @@ impl Items {
             .collect();
         let meta = (first..).zip(items.iter().map(|i| &i.meta));
         self.metadata
-            .update(meta, &replaced, || self.index.apply(&fresh, &replaced))
+            .update(&write, meta, &replaced, || self.index.apply(&fresh, &replaced))
             .map_err(from_index)?;
         self.writes.fetch_add(1, Ordering::AcqRel);
         Ok(added)
@@ -197,7 +198,7 @@ impl Items {
 
     /// Removes items, all or none. Returns their number.
     pub(crate) fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
-        let _guard = self.lock();
+        let guard = self.lock();
         // An id that occurs twice is removed once.
         let gone: BTreeMap<u32, &str> = self
             .slots_of(ids)?
@@ -208,11 +209,12 @@ impl Items {
         for (slot, id) in &gone {
             transaction.remove_item(id, *slot)?;
         }
+        let write = self.metadata.begin(&guard);
         transaction.commit()?;
         let distinct: Vec<u32> = gone.into_keys().collect();
         let publish = || self.index.apply(&[], &distinct);
         self.metadata
-            .update(std::iter::empty(), &distinct, publish)
+            .update(&write, std::iter::empty(), &distinct, publish)
             .map_err(from_index)?;
         self.writes.fetch_add(1, Ordering::AcqRel);
         Ok(distinct.len())
