@@ -78,11 +78,11 @@ mod sum;
 
 pub use collection::{Collection, Search};
 pub use filter::Filter;
-pub use items::{Added, CalibrationPoint, CollectionInfo, EncoderInfo, SegmentStats, Stats};
+pub use items::{Added, CollectionInfo, EncoderInfo, SegmentStats, Stats};
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::{
-    Distance, Execution, Hit, Hits, Item, Judgement, JudgementId, MetricChoice, Plan, Query,
-    Source, StoredJudgement, Subject, Version, VersionId,
+    Distance, Execution, Hit, Hits, Item, Judgement, JudgementId, KindRecall, MetricChoice, Plan,
+    Query, QuestionKind, Source, StoredJudgement, Subject, Version, VersionId,
 };
 pub use storage::{Durability, Precision};
 pub use store::{CollectionBuilder, Store, StoreBuilder};

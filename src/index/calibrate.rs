@@ -1,65 +1,77 @@
-//! Calibration: measures on the collection itself which beam width reaches a recall.
+//! Calibration: measures on the collection itself how far searches must go to keep their promise.
 //!
-//! Items would be too easy as queries, since the walk leads straight to them. The sample queries
-//! are items moved by as much as their nearest neighbour is away: every other one along the
-//! difference of two of its neighbours, which keeps it among the items, the rest towards a distant
-//! item, which takes it between them. (On 100,000 word vectors the first kind is found a little too
-//! easily, the second too rarely; real queries lie between.) They are searched for with growing
-//! beams, and the results compared with the exact neighbours. The recall of each beam is recorded
-//! less its standard error, since a sample can be lucky; a search takes the narrowest beam that
-//! reaches its recall.
+//! The promise for a recall `r` is that the mean recall of the ten nearest items is at least `r`,
+//! that the nearest item is found by all but a fifth of `1 - r` of the questions, and that no more
+//! questions than that find fewer than five of the ten; and this for each [kind](QuestionKind) of
+//! question, since people's questions are of one kind mostly, and a mean hides the others.
+//!
+//! Two sorts of questions are asked. The first are items moved by as much as their nearest
+//! neighbour is away (items themselves would be too easy, since the walk leads straight to them):
+//! every other one along the difference of two of its neighbours, which keeps it among the items,
+//! the rest towards a distant item, which takes it between them. The second, in collections with
+//! texts, are words and phrases of the items' own texts, which lie where no item does.
+//!
+//! Each question is searched for with growing slacks, and the results are compared with the exact
+//! neighbours. Questions are divided into classes by the distance of the tenth item at which a
+//! search with the smallest slack comes to rest: it is small for queries among the items and large
+//! for queries far from them. [`plan`](crate::index::plan) then chooses a slack for each class.
 
-use crate::index::calibrations::{Curve, MAX_MEASURED_RECALL};
+use crate::index::calibrations::{Curve, FIRST_SLACK, SLACKS, Schedule};
+use crate::index::plan::{Outcome, Question, plan};
 use crate::index::quantizer::are_codes_walked;
 use crate::index::query::RewrittenQuery;
-use crate::index::search::{Neighbour, Searcher, SnapshotBiases, nearest_exactly};
-use crate::index::shared::{Shared, lock};
+use crate::index::search::{Found, Neighbour, Searcher, SnapshotBiases, nearest_exactly, width_of};
+use crate::index::shared::{Shared, lock, request};
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::Versioned;
-use crate::model::DEFAULT_RECALL;
+use crate::model::{DEFAULT_RECALL, QuestionKind};
 use crate::slot::Slot;
 use crate::sum::squared_distance;
 
-/// Sample queries.
-const QUERIES: usize = 200;
+/// Most items of which questions are made, of each kind one.
+const MAX_ITEMS: usize = 200;
+/// Fewest items of which questions are made.
+const MIN_ITEMS: usize = 60;
+/// Exact distances that a calibration computes for each kind of question, if that does not make
+/// fewer questions than [`MIN_ITEMS`].
+const MAX_DISTANCES: usize = 25_000_000;
 /// Neighbours by which recall is measured.
 const K: usize = 10;
-/// The beam widths that are measured, until one reaches [`MAX_MEASURED_RECALL`].
-const WIDTHS: [usize; 13] = [32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024];
-/// If walks on codes need a beam of at least this width, walks on vectors are measured too.
-const COARSE_CODES_FROM: usize = 384;
 /// A walk on vectors takes about this many times as long as one of the same width on codes.
-const VECTORS_COST: usize = 3;
+const VECTORS_COST: f64 = 3.0;
+/// If searches on codes compute at least this many distances in the mean, searches on vectors are
+/// measured too.
+const COARSE_CODES_FROM: f64 = 5_000.0;
 /// How far a query is moved towards a distant item at most, as a share of the way.
 const MAX_SHARE_TO_DISTANT: f64 = 0.5;
 
-/// Beam width for an uncalibrated metric up to the default recall, if the graph's order is right.
-const UNCALIBRATED_EF: usize = 128;
-/// An uncalibrated search beyond the default recall takes a beam this many times as wide.
-const HIGH_RECALL_FACTOR: usize = 4;
+/// Slack of searches under an uncalibrated metric up to the default recall, if the graph's order is
+/// right, and the number of distances that they are expected to compute.
+const UNCALIBRATED: (f32, usize) = (0.3, 2_000);
+/// An uncalibrated search beyond the default recall takes so many times the slack.
+const HIGH_RECALL_FACTOR: f32 = 2.0;
 
-/// A safe beam width until the metric is calibrated. It grows with the metric's distortion, which
-/// bounds how far the order of the graph can be wrong under the metric.
-pub(crate) fn uncalibrated(snapshot: &Snapshot, metric: &Versioned, recall: f64) -> usize {
-    let width = if recall > DEFAULT_RECALL {
-        HIGH_RECALL_FACTOR * UNCALIBRATED_EF
-    } else {
-        UNCALIBRATED_EF
-    };
+/// A safe schedule until the metric is calibrated. The slack grows with the metric's distortion,
+/// which bounds how far the order of the graph can be wrong under the metric.
+pub(crate) fn uncalibrated(snapshot: &Snapshot, metric: &Versioned, recall: f64) -> Schedule {
+    let (mut slack, mut evaluations) = UNCALIBRATED;
+    if recall > DEFAULT_RECALL {
+        slack *= HIGH_RECALL_FACTOR;
+        evaluations *= 2;
+    }
     // The graphs of growing segments are built under version 0, whatever metric is active.
     let is_native = metric.is_base()
         || snapshot
             .sealed
             .iter()
             .all(|view| view.segment.built_under == metric.version);
-    if is_native {
-        return width;
-    }
-    match metric.metric.distortion() {
-        c if c <= 1.5 => width,
-        c if c <= 4.0 => 2 * width,
-        _ => 4 * width,
-    }
+    let factor = match metric.metric.distortion() {
+        _ if is_native => 1.0,
+        c if c <= 1.5 => 1.0,
+        c if c <= 4.0 => 1.5,
+        _ => 2.0,
+    };
+    Schedule::guessed(factor * slack, evaluations)
 }
 
 /// The searches of one calibration.
@@ -71,84 +83,105 @@ struct Calibration<'a> {
 }
 
 impl Calibration<'_> {
-    /// The slots that a search with a beam of width `ef` finds.
-    fn find(&self, query: &RewrittenQuery<'_>, ef: usize, coded: bool) -> Vec<Slot> {
+    /// What a search with one slack for all queries finds. It walks graphs even where a scan would
+    /// be cheaper.
+    fn find(&self, query: &RewrittenQuery<'_>, slack: f32, coded: bool) -> Found {
         let searcher = Searcher {
             snapshot: self.snapshot,
             query,
             biases: self.biases,
             k: K,
-            ef,
+            ef: K,
+            schedule: Some(&Schedule::guessed(slack, 0)),
             coded,
             allowed: None,
             cancel: Some(self.cancel),
         };
-        searcher
-            .run()
-            .hits
-            .iter()
-            .map(|hit| Slot(hit.slot))
-            .collect()
+        searcher.run()
     }
 
     /// The curve of walks on codes, or on vectors if codes lead walks astray or vectors are
     /// cheaper. `None` if it was cancelled.
-    fn measure(&self, sample: &[Vec<f32>], coded: bool) -> Option<Curve> {
+    fn measure(&self, sample: &[(QuestionKind, Vec<f32>)], coded: bool) -> Option<Curve> {
         let queries: Vec<RewrittenQuery<'_>> = sample
             .iter()
-            .map(|vector| RewrittenQuery::new(self.metric, vector))
+            .map(|(_, vector)| RewrittenQuery::new(self.metric, vector))
             .collect();
         let exact = nearest_exactly(self.snapshot, self.biases, &queries, K, self.cancel)?;
+        let kinds: Vec<QuestionKind> = sample.iter().map(|(kind, _)| *kind).collect();
+        let curve = |coded: bool| {
+            let questions = self.questions(&queries, &kinds, &exact, coded)?;
+            Some(plan(&questions, self.snapshot.held()))
+        };
         if !coded {
-            let mut curve = self.curve(&queries, &exact, false)?;
             // Where codes are never walked, curves need not say so.
-            curve.on_vectors = false;
-            return Some(curve);
+            return curve(false);
         }
-        let by_codes = self.curve(&queries, &exact, true)?;
-        let codes_ef = by_codes.narrowest(DEFAULT_RECALL);
-        if codes_ef.is_some_and(|ef| ef < COARSE_CODES_FROM) {
+        let by_codes = curve(true)?;
+        let cost = |curve: &Curve| curve.evaluations(DEFAULT_RECALL).unwrap_or(f64::MAX);
+        if cost(&by_codes) < COARSE_CODES_FROM {
             return Some(by_codes);
         }
-        let by_vectors = self.curve(&queries, &exact, false)?;
-        let vectors_ef = by_vectors.narrowest(DEFAULT_RECALL);
-        let are_vectors_better = codes_ef.is_none_or(|codes_ef| {
-            vectors_ef.is_some_and(|vectors_ef| VECTORS_COST * vectors_ef <= codes_ef)
-        });
-        Some(if are_vectors_better {
-            by_vectors
+        let by_vectors = curve(false)?;
+        Some(if VECTORS_COST * cost(&by_vectors) <= cost(&by_codes) {
+            Curve {
+                on_vectors: true,
+                ..by_vectors
+            }
         } else {
             by_codes
         })
     }
 
-    /// The recall of growing beams; `None` if it was cancelled.
-    fn curve(
+    /// What searches with each of [`SLACKS`] find of each query; `None` if it was cancelled.
+    fn questions(
         &self,
         queries: &[RewrittenQuery<'_>],
+        kinds: &[QuestionKind],
         exact: &[Vec<Neighbour>],
         coded: bool,
-    ) -> Option<Curve> {
-        let mut points = Vec::new();
-        for ef in WIDTHS {
-            let recalls: Vec<f64> = queries
-                .iter()
-                .zip(exact)
-                .map(|(query, exact)| share_found(exact, &self.find(query, ef, coded)))
-                .collect();
+    ) -> Option<Vec<Question>> {
+        let mut questions = Vec::with_capacity(queries.len());
+        for ((query, kind), exact) in queries.iter().zip(kinds).zip(exact) {
+            let mut rest = 0.0;
+            let outcomes = SLACKS.map(|slack| {
+                let found = self.find(query, slack, coded);
+                if slack == FIRST_SLACK {
+                    rest = found.rest.unwrap_or_default();
+                }
+                outcome(&found, exact)
+            });
             if (self.cancel)() {
                 return None;
             }
-            let reached = less_standard_error(&recalls);
-            points.push((ef, reached));
-            if reached >= MAX_MEASURED_RECALL {
-                break;
-            }
+            questions.push(Question {
+                kind: *kind,
+                rest,
+                outcomes,
+            });
         }
-        Some(Curve {
-            on_vectors: !coded,
-            points,
-        })
+        Some(questions)
+    }
+}
+
+/// Compares what was found with the exact neighbours. Items as near as the last of these count as
+/// much as it does.
+fn outcome(found: &Found, exact: &[Neighbour]) -> Outcome {
+    let wanted = exact.len().min(K);
+    let last = exact.get(wanted.saturating_sub(1));
+    let right = found.hits.iter().take(wanted);
+    let right = right
+        .filter(|hit| last.is_some_and(|last| hit.distance <= last.distance))
+        .count();
+    let first = found.hits.first().zip(exact.first());
+    Outcome {
+        recall: if wanted == 0 {
+            1.0
+        } else {
+            right as f32 / wanted as f32
+        },
+        has_nearest: first.is_none_or(|(hit, nearest)| hit.distance <= nearest.distance),
+        evaluations: found.evaluations as u32,
     }
 }
 
@@ -168,33 +201,90 @@ impl Shared {
             cancel,
         };
         let coded = are_codes_walked(self.dim);
-        let sample = self.sample_queries(&snapshot, |vector| {
-            calibration.find(&RewrittenQuery::new(metric, vector), WIDTHS[0], coded)
+        let mut sample = self.questions_near_items(&snapshot, |vector| {
+            let found = calibration.find(&RewrittenQuery::new(metric, vector), FIRST_SLACK, coded);
+            found.hits.iter().map(|hit| Slot(hit.slot)).collect()
         });
+        if let Some(questions) = &self.config.questions {
+            let slots: Vec<u32> = sampled(&snapshot, items_to_ask_about(&snapshot))
+                .into_iter()
+                .map(u32::from)
+                .collect();
+            let made = questions(&slots).into_iter();
+            sample.extend(made.filter(|(_, vector)| self.check_vector(vector).is_ok()));
+        }
+        sample.extend(
+            self.asked
+                .recent(metric.version)
+                .map(|vector| (QuestionKind::Asked, vector)),
+        );
         if let Some(curve) = calibration.measure(&sample, coded) {
             self.calibrations.set(metric.version, curve);
         }
     }
 
-    /// Sample queries near the items of a snapshot, always the same for the same items; `find`
-    /// returns the slots of a vector's neighbours.
-    fn sample_queries(
+    /// Checks the answers to queries that were asked lately against exact ones, and requests a
+    /// calibration if the promise is broken, in which they then have a part. False if there is
+    /// nothing to check.
+    pub(crate) fn check_promise(&self, cancel: &(dyn Fn() -> bool + Sync)) -> bool {
+        let Some(asked) = self.asked.take_due() else {
+            return false;
+        };
+        let metric = self.active();
+        let snapshot = self.snapshot.load_full();
+        let schedule = self.calibrations.schedule(metric.version, DEFAULT_RECALL);
+        let (false, Some(schedule)) = (snapshot.sealed.is_empty(), schedule) else {
+            return true;
+        };
+        let queries: Vec<RewrittenQuery<'_>> = asked
+            .iter()
+            .filter(|(version, _)| *version == metric.version)
+            .map(|(_, vector)| RewrittenQuery::new(&metric, vector))
+            .collect();
+        let biases = SnapshotBiases::of(&snapshot, &self.biases, metric.version);
+        let Some(exact) = nearest_exactly(&snapshot, &biases, &queries, K, cancel) else {
+            return true;
+        };
+        let coded = are_codes_walked(self.dim) && !schedule.on_vectors;
+        let outcomes = queries.iter().zip(&exact).map(|(query, exact)| {
+            let searcher = Searcher {
+                snapshot: &snapshot,
+                query,
+                biases: &biases,
+                k: K,
+                ef: width_of(schedule.evaluations).max(K),
+                schedule: Some(&schedule),
+                coded,
+                allowed: None,
+                cancel: Some(cancel),
+            };
+            outcome(&searcher.run(), exact)
+        });
+        let outcomes: Vec<Outcome> = outcomes.collect();
+        if is_broken(&outcomes) && !cancel() {
+            tracing::info!(
+                metric = metric.version,
+                "searches found less than was promised of what was asked lately; recall is measured again"
+            );
+            request(&mut lock(&self.requested).calibrate, metric);
+        }
+        true
+    }
+
+    /// Questions near the items of a snapshot, always the same for the same items; `find` returns
+    /// the slots of a vector's neighbours.
+    fn questions_near_items(
         &self,
         snapshot: &Snapshot,
         find: impl Fn(&[f32]) -> Vec<Slot>,
-    ) -> Vec<Vec<f32>> {
-        let live = snapshot.live_slots();
-        let stride = (live.len() / (2 * QUERIES)).max(1);
-        let slots = live
-            .iter()
-            .skip(stride / 2)
-            .step_by(stride)
-            .take(2 * QUERIES);
+    ) -> Vec<(QuestionKind, Vec<f32>)> {
+        let slots = sampled(snapshot, 2 * items_to_ask_about(snapshot));
         let items: Vec<SampleItem> = slots
+            .into_iter()
             .filter_map(|slot| {
                 Some(SampleItem {
-                    slot: *slot,
-                    vector: self.vector(*slot)?,
+                    slot,
+                    vector: self.vector(slot)?,
                 })
             })
             .collect();
@@ -204,10 +294,40 @@ impl Shared {
                 .into_iter()
                 .filter(|slot| *slot != item.slot);
             let neighbours: Vec<Vec<f32>> = others.filter_map(|slot| self.vector(slot)).collect();
-            sample_query(i, &item.vector, &neighbours, &distant.vector)
+            let query = sample_query(i, &item.vector, &neighbours, &distant.vector);
+            (QuestionKind::NearItems, query)
         });
         queries.collect()
     }
+}
+
+/// Whether outcomes are worse than the promise for the default recall leaves to chance.
+fn is_broken(outcomes: &[Outcome]) -> bool {
+    const STANDARD_ERRORS: f64 = 2.0;
+    const MAX_MISSED_SHARE: usize = 20;
+    let n = outcomes.len().max(1) as f64;
+    let recalls = || outcomes.iter().map(|outcome| f64::from(outcome.recall));
+    let mean = recalls().sum::<f64>() / n;
+    let variance = recalls().map(|recall| (recall - mean).powi(2)).sum::<f64>() / n;
+    let missed = outcomes
+        .iter()
+        .filter(|outcome| !outcome.has_nearest)
+        .count();
+    mean + STANDARD_ERRORS * (variance / n).sqrt() < DEFAULT_RECALL
+        || missed * MAX_MISSED_SHARE > outcomes.len().max(MAX_MISSED_SHARE)
+}
+
+/// The number of items of which questions are made.
+fn items_to_ask_about(snapshot: &Snapshot) -> usize {
+    (MAX_DISTANCES / snapshot.held().max(1)).clamp(MIN_ITEMS, MAX_ITEMS)
+}
+
+/// At most `count` live slots, evenly spread.
+fn sampled(snapshot: &Snapshot, count: usize) -> Vec<Slot> {
+    let live = snapshot.live_slots();
+    let stride = (live.len() / count).max(1);
+    let slots = live.into_iter().skip(stride / 2).step_by(stride);
+    slots.take(count).collect()
 }
 
 /// An item from which a sample query is made.
@@ -261,25 +381,4 @@ fn moved(x: &[f32], squared_length: f64, direction: Towards<'_>, max_share: f64)
         .zip(from.iter().zip(to))
         .map(|(x, (from, to))| x + share * (to - from))
         .collect()
-}
-
-/// The share of the exact neighbours that was found.
-fn share_found(exact: &[Neighbour], found: &[Slot]) -> f64 {
-    let count = exact
-        .iter()
-        .filter(|neighbour| found.contains(&Slot(neighbour.slot)))
-        .count();
-    count as f64 / exact.len().max(1) as f64
-}
-
-/// The mean of values, less its standard error.
-fn less_standard_error(values: &[f64]) -> f64 {
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values
-        .iter()
-        .map(|value| (value - mean).powi(2))
-        .sum::<f64>()
-        / (n - 1.0).max(1.0);
-    mean - (variance / n).sqrt()
 }

@@ -7,6 +7,7 @@ use crate::index::calibrations::Curve;
 use crate::index::layout::rows::RowFormat;
 use crate::index::layout::section::SegmentFile;
 use crate::index::segments::Segments;
+use crate::model::QuestionKind;
 use crate::plugin::Metric;
 
 /// Called with the segments and calibrations after they changed.
@@ -15,6 +16,10 @@ pub(crate) type OnChange = dyn Fn(&Segments<'_>) + Send + Sync;
 /// Called to write segment files when no other work is left. The files it returns, by segment id,
 /// replace the segments in memory.
 pub(crate) type OnIdle = dyn Fn(&Segments<'_>) -> Vec<(u64, Arc<dyn SegmentFile>)> + Send + Sync;
+
+/// Called to make questions, in the form of queries, of what the items of some slots say. The same
+/// slots have the same questions.
+pub(crate) type Questions = dyn Fn(&[u32]) -> Vec<(QuestionKind, Vec<f32>)> + Send + Sync;
 
 /// Configuration of an index.
 #[derive(Clone)]
@@ -36,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) background: bool,
     /// Calibrations of an earlier session, which hold for the segments that are opened.
     pub(crate) calibrations: BTreeMap<u32, Curve>,
+    /// Makes the questions on which recall is measured besides vectors near the items.
+    pub(crate) questions: Option<Arc<Questions>>,
     /// The encoding of rows in segment files; `None` for `f32`.
     pub(crate) format: Option<Arc<dyn RowFormat>>,
     /// Called after the set of segments or a calibration changed, by the thread that changed it.
@@ -57,6 +64,7 @@ impl Config {
             threads: threads.div_ceil(2),
             background: true,
             calibrations: BTreeMap::new(),
+            questions: None,
             format: None,
             on_change: None,
             on_idle: None,

@@ -12,10 +12,11 @@
 //!
 //! The layers, lowest first, each of which imports only those before it: [layout]; [kernels] (and
 //! [nearest]); [quantizer]; [graph]; [bias], [query] and [segment]; [snapshot] and [segments];
-//! [shared]; [search], [calibrate] and [open]; [maintenance].
+//! [calibrations], [asked] and [shared]; [search], [plan], [calibrate] and [open]; [maintenance].
 //!
 //! [Maintenance]: maintenance
 
+mod asked;
 mod bias;
 mod calibrate;
 mod calibrations;
@@ -27,6 +28,7 @@ mod layout;
 mod maintenance;
 mod nearest;
 mod open;
+mod plan;
 mod published;
 mod quantizer;
 mod query;
@@ -182,7 +184,12 @@ impl Index {
         query: &[f32],
         params: &SearchParams<'_>,
     ) -> Result<Found, IndexError> {
-        self.shared.search(metric, query, params)
+        let found = self.shared.search(metric, query, params)?;
+        let is_default = params.ef.is_none() && params.recall.is_none() && params.allowed.is_none();
+        if is_default && self.shared.asked.keep(metric.version, query) {
+            self.maintenance.wake(&self.shared);
+        }
+        Ok(found)
     }
 
     /// The slots of the exact `k` nearest items of each query.
@@ -293,11 +300,13 @@ impl Index {
         self.shared.vector(Slot(slot))
     }
 
-    /// The beam width that reaches the default recall under a metric, if it is calibrated.
+    /// The mean number of distances that searches for the default recall compute under a metric, if
+    /// it is calibrated.
     #[cfg(test)]
-    pub(crate) fn ef_for(&self, version: u32) -> Option<usize> {
-        let beam = self.shared.calibrations.beam(version, DEFAULT_RECALL);
-        beam.map(|beam| beam.ef)
+    pub(crate) fn evaluations_for(&self, version: u32) -> Option<f64> {
+        self.shared
+            .calibrations
+            .evaluations(version, DEFAULT_RECALL)
     }
 
     /// Sizes of the index.
@@ -353,15 +362,23 @@ impl Shared {
             .at
             .map_or_else(|| self.snapshot.load_full(), Arc::clone);
         let recall = params.recall.unwrap_or(DEFAULT_RECALL);
-        let beam = self.calibrations.beam(metric.version, recall);
-        let ef = match params.ef {
-            Some(ef) => ef,
+        let schedule = match params.ef {
             // Only a scan finds everything.
-            None if recall >= 1.0 => snapshot.held().max(1),
-            None => beam.map_or_else(
-                || calibrate::uncalibrated(&snapshot, metric, recall),
-                |beam| beam.ef,
+            None if recall < 1.0 => Some(
+                self.calibrations
+                    .schedule(metric.version, recall)
+                    .unwrap_or_else(|| calibrate::uncalibrated(&snapshot, metric, recall)),
             ),
+            _ => None,
+        };
+        let ef = match (params.ef, &schedule) {
+            (Some(ef), _) => ef,
+            (None, Some(schedule)) => search::width_of(schedule.evaluations),
+            (None, None) => snapshot.held(),
+        };
+        let on_vectors = match &schedule {
+            Some(schedule) => schedule.on_vectors,
+            None => self.calibrations.are_vectors_walked(metric.version),
         };
         let searcher = Searcher {
             snapshot: &snapshot,
@@ -370,7 +387,8 @@ impl Shared {
             k: params.k,
             // A beam wider than the number of items finds no more.
             ef: ef.max(params.k).min(snapshot.held()).max(1),
-            coded: are_codes_walked(self.dim) && beam.is_none_or(|beam| beam.coded),
+            schedule: schedule.as_ref(),
+            coded: are_codes_walked(self.dim) && !on_vectors,
             allowed: params.allowed,
             cancel: params.cancel,
         };

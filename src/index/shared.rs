@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::index::asked::Asked;
 use crate::index::bias::BiasCache;
 use crate::index::calibrations::Calibrations;
 use crate::index::config::Config;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) biases: BiasCache,
     /// Measured beam widths by metric.
     pub(crate) calibrations: Calibrations,
+    /// Queries that were asked lately.
+    pub(crate) asked: Asked,
     /// Work that was requested.
     pub(crate) requested: Mutex<Requested>,
     /// Held while segments are built, measured or written to files.
@@ -82,6 +85,7 @@ impl Shared {
             snapshot: Published::new(Snapshot::default()),
             biases: BiasCache::new(config.bias_bytes),
             calibrations: Calibrations::new(std::mem::take(&mut config.calibrations)),
+            asked: Asked::default(),
             requested: Mutex::new(Requested {
                 active,
                 fill: Vec::new(),

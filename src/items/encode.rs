@@ -1,30 +1,45 @@
 //! The encoder of a collection.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{EncoderInfo, Items};
 use crate::encode::{self, EncodeError, Encoded, Encoder};
 use crate::model::error::{Error, Result};
 
-impl Items {
-    /// Sets the encoder, which was checked, if there is none yet.
-    pub(crate) fn offer_encoder(&self, encoder: Option<Arc<dyn Encoder>>) {
-        if let Some(encoder) = encoder {
-            let _ = self.encoder.set(encoder);
+/// The encoder of a collection, which is loaded for the first text.
+pub(super) struct CollectionEncoder {
+    /// Name of the collection.
+    collection: String,
+    /// The model that the collection was made with; `None` where its vectors are given.
+    pub(super) info: Option<EncoderInfo>,
+    loaded: OnceLock<Arc<dyn Encoder>>,
+}
+
+impl CollectionEncoder {
+    /// An encoder that is loaded from its source, unless it is given.
+    pub(super) fn new(
+        collection: &str,
+        info: Option<EncoderInfo>,
+        given: Option<Arc<dyn Encoder>>,
+    ) -> Self {
+        Self {
+            collection: collection.to_owned(),
+            info,
+            loaded: given.map_or_else(OnceLock::new, OnceLock::from),
         }
     }
 
     /// The encoder that the program gave, otherwise the collection's own, which is loaded from its
     /// source for the first text.
-    pub(super) fn encoder(&self) -> Result<&dyn Encoder> {
-        if let Some(encoder) = self.encoder.get() {
+    pub(super) fn get(&self) -> Result<&dyn Encoder> {
+        if let Some(encoder) = self.loaded.get() {
             return Ok(&**encoder);
         }
         let refuse = |reason: String| Error::NoEncoder {
-            name: self.name.clone(),
+            name: self.collection.clone(),
             reason,
         };
-        let Some(info) = &self.encoder_info else {
+        let Some(info) = &self.info else {
             return Err(refuse(
                 "it holds given vectors; give a vector instead, or make a collection with an encoder".into(),
             ));
@@ -36,13 +51,13 @@ impl Items {
             )));
         };
         let encoder = encode::load(source)?;
-        check_encoder(&self.name, Some(info), &*encoder)?;
-        Ok(&**self.encoder.get_or_init(|| encoder))
+        check_encoder(&self.collection, Some(info), &*encoder)?;
+        Ok(&**self.loaded.get_or_init(|| encoder))
     }
 
     /// Encodes texts, and checks that each has a vector.
-    pub(crate) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
-        let encoder = self.encoder()?;
+    pub(super) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
+        let encoder = self.get()?;
         let encoded = encoder.encode(texts)?;
         let (rows, notes) = (encoded.vectors.nrows(), encoded.truncated.len());
         if rows != texts.len() || notes != texts.len() {
@@ -54,6 +69,20 @@ impl Items {
             }));
         }
         Ok(encoded)
+    }
+}
+
+impl Items {
+    /// Sets the encoder, which was checked, if there is none yet.
+    pub(crate) fn offer_encoder(&self, encoder: Option<Arc<dyn Encoder>>) {
+        if let Some(encoder) = encoder {
+            let _ = self.encoder.loaded.set(encoder);
+        }
+    }
+
+    /// Encodes texts, and checks that each has a vector.
+    pub(crate) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
+        self.encoder.encode(texts)
     }
 }
 

@@ -10,7 +10,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Items;
+use super::encode::CollectionEncoder;
 use super::ids::{Ids, StoredIds};
+use super::questions::Questions;
 use crate::index::{
     self, Config, Curve, Expected, Index, IndexError, RowFormat, Section, SegmentRecord, Segments,
     Versioned,
@@ -128,7 +130,7 @@ impl SavedGraph {
             .iter()
             .filter(|(version, curve)| saved.calibrations.get(version) != Some(curve))
         {
-            transaction.put_calibration(*version, &curve.to_stored())?;
+            transaction.put_calibration(*version, &curve.encode());
         }
         for version in saved
             .calibrations
@@ -207,9 +209,11 @@ impl SavedGraph {
         Ok(fresh)
     }
 
-    fn config(self: &Arc<Self>, distance: Distance, base: &Versioned) -> Config {
-        let mut config = Config::new(Arc::clone(&base.metric));
-        config.format = row_format(self.tables.precision, distance);
+    fn config(self: &Arc<Self>, parts: Parts<'_>) -> Config {
+        let mut config = Config::new(Arc::clone(&parts.base.metric));
+        config.format = row_format(self.tables.precision, parts.rules.distance);
+        let questions = Questions::new(parts.tables, parts.encoder, parts.rules);
+        config.questions = Some(Arc::new(move |slots| questions.of(slots)));
         config.calibrations.clone_from(&self.lock().calibrations);
         let saver = Arc::clone(self);
         config.on_change = Some(Arc::new(move |segments| {
@@ -235,13 +239,23 @@ pub(super) struct Opened {
     pub(super) index: Index,
 }
 
+/// What an index is opened of.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) tables: &'a Arc<Tables>,
+    pub(super) encoder: &'a Arc<CollectionEncoder>,
+    pub(super) rules: VectorRules,
+    /// The built-in distance.
+    pub(super) base: &'a Versioned,
+}
+
 /// Opens the index: from segment files where they can be used, otherwise from the records.
-pub(super) fn open(tables: &Arc<Tables>, rules: VectorRules, base: &Versioned) -> Result<Opened> {
-    match tables.segment_files().and_then(|files| {
-        files
-            .map(|files| open_files(tables, files, rules, base))
-            .transpose()
-    }) {
+pub(super) fn open(parts: Parts<'_>) -> Result<Opened> {
+    let tables = parts.tables;
+    match tables
+        .segment_files()
+        .and_then(|files| files.map(|files| open_files(parts, files)).transpose())
+    {
         Ok(Some(opened)) => return Ok(opened),
         Ok(None) => {}
         Err(error @ Error::Poisoned(_)) => return Err(error),
@@ -250,16 +264,12 @@ pub(super) fn open(tables: &Arc<Tables>, rules: VectorRules, base: &Versioned) -
             tables.drop_segment_files()?;
         }
     }
-    open_records(tables, rules, base)
+    open_records(parts)
 }
 
 /// Opens the index from segment files.
-fn open_files(
-    tables: &Arc<Tables>,
-    files: SegmentFiles,
-    rules: VectorRules,
-    base: &Versioned,
-) -> Result<Opened> {
+fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
+    let Parts { tables, rules, .. } = parts;
     let SegmentFiles {
         manifest,
         ids,
@@ -321,7 +331,7 @@ fn open_files(
         .map(|(slot, vector)| (slot, rules.prepare(vector)));
     let index = Index::open(
         rules.dim,
-        graph.config(rules.distance, base),
+        graph.config(parts),
         &segments,
         tables.next_slot()?,
         &removed,
@@ -346,7 +356,7 @@ fn open_files(
 fn calibrations(tables: &Tables) -> Result<BTreeMap<u32, Curve>> {
     let stored = tables.calibrations()?.into_iter();
     Ok(stored
-        .map(|(version, points)| (version, Curve::from_stored(points)))
+        .filter_map(|(version, encoded)| Some((version, Curve::decode(&encoded)?)))
         .collect())
 }
 
@@ -424,7 +434,8 @@ fn no_vector(slot: u32, id: &str) -> Error {
 
 /// Opens the index from the records. Items that no stored graph covers are built into a segment in
 /// the background.
-fn open_records(tables: &Arc<Tables>, rules: VectorRules, base: &Versioned) -> Result<Opened> {
+fn open_records(parts: Parts<'_>) -> Result<Opened> {
+    let Parts { tables, rules, .. } = parts;
     let live = live(tables, rules)?;
     let ids = Ids::default();
     for (slot, id) in &live.ids {
@@ -446,7 +457,7 @@ fn open_records(tables: &Arc<Tables>, rules: VectorRules, base: &Versioned) -> R
     let graph = SavedGraph::new(tables, &ids, saved);
     let restored = Index::restore(
         rules.dim,
-        graph.config(rules.distance, base),
+        graph.config(parts),
         &records,
         tables.next_slot()?,
         live.vectors,

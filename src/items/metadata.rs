@@ -8,8 +8,8 @@ use std::sync::{PoisonError, RwLock};
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
-use super::{Items, WriteGuard};
 use super::read::parse_meta;
+use super::{Items, WriteGuard};
 use crate::filter::Filter;
 use crate::filter::postings::Postings;
 use crate::index::Snapshot;

@@ -10,6 +10,7 @@ mod ids;
 mod info;
 mod ledger;
 mod metadata;
+mod questions;
 mod read;
 mod search;
 mod stats;
@@ -18,7 +19,7 @@ mod verify;
 mod write;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::encode::Encoder;
 use crate::index::{self, Index};
@@ -34,7 +35,7 @@ pub use info::{CollectionInfo, EncoderInfo};
 pub(crate) use ledger::SledLedger;
 pub(crate) use metadata::Matching;
 pub(crate) use search::SearchRequest;
-pub use stats::{CalibrationPoint, SegmentStats, Stats};
+pub use stats::{SegmentStats, Stats};
 pub use verify::Problem;
 pub(crate) use verify::{check, problems};
 pub use write::Added;
@@ -44,8 +45,7 @@ pub(crate) struct Items {
     name: String,
     rules: VectorRules,
     precision: Precision,
-    encoder_info: Option<EncoderInfo>,
-    encoder: OnceLock<Arc<dyn Encoder>>,
+    encoder: Arc<encode::CollectionEncoder>,
     tables: Arc<Tables>,
     index: Index,
     graph: Arc<graph::SavedGraph>,
@@ -81,13 +81,19 @@ impl Items {
             version: 0,
             metric: info.distance.metric(info.dim),
         };
-        let graph::Opened { ids, graph, index } = graph::open(&tables, rules, &base)?;
+        let encoder = Arc::new(encode::CollectionEncoder::new(name, info.encoder, encoder));
+        let parts = graph::Parts {
+            tables: &tables,
+            encoder: &encoder,
+            rules,
+            base: &base,
+        };
+        let graph::Opened { ids, graph, index } = graph::open(parts)?;
         Ok(Arc::new(Self {
             name: name.to_owned(),
             rules,
             precision: info.precision,
-            encoder_info: info.encoder,
-            encoder: encoder.map_or_else(OnceLock::new, OnceLock::from),
+            encoder,
             tables,
             index,
             graph,
@@ -125,7 +131,7 @@ impl Items {
             dim: self.rules.dim,
             distance: self.rules.distance,
             precision: self.precision,
-            encoder: self.encoder_info.clone(),
+            encoder: self.encoder.info.clone(),
             items: self.len() as u64,
         }
     }

@@ -52,6 +52,8 @@ impl Items {
         let execution = Execution {
             visited: found.evaluations,
             ef: found.ef,
+            expected_recall: found.expected_recall,
+            calibration: found.calibration,
             micros: started.elapsed().as_micros() as u64,
             plan: found.plan,
             expected: found.expected,

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::Items;
-use crate::model::VersionId;
 use crate::model::error::Result;
+use crate::model::{DEFAULT_RECALL, KindRecall, VersionId};
 
 /// Figures of a collection: sizes, segments, calibration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,11 +24,13 @@ pub struct Stats {
     pub judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: VersionId,
-    /// Calibration of the beam width under the active metric, narrowest first. Empty where none was
-    /// measured: in a collection that is small enough to be scanned, or before the first
-    /// calibration.
+    /// The recall of searches with the default recall under the active metric, by kind of question,
+    /// measured on questions that are made of the collection's items. Empty where none was measured:
+    /// in a collection that is small enough to be scanned, or before the first calibration.
+    pub recall: Vec<KindRecall>,
+    /// Mean number of distances that those searches compute.
     #[serde(skip)]
-    pub calibration: Vec<CalibrationPoint>,
+    pub evaluations: Option<f64>,
     /// Memory of the collection's index in bytes, approximately.
     pub memory_bytes: usize,
     /// Size of the files that are mapped into memory, in bytes. The system loads the pages that are
@@ -37,16 +39,6 @@ pub struct Stats {
     pub mapped_bytes: usize,
     /// Size of the whole store on disk, in bytes.
     pub disk_bytes: u64,
-}
-
-/// A beam width and the recall that searches reach with it, measured on items of the collection.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct CalibrationPoint {
-    /// Width of the beam.
-    pub ef: usize,
-    /// Mean recall minus its standard error, 0 to 1.
-    pub recall: f64,
 }
 
 /// Figures of one sealed segment of the index.
@@ -68,8 +60,9 @@ impl Items {
         let curve = self
             .index
             .with_segments(|segments| segments.calibrations().remove(&active_metric.0));
-        let points = curve.unwrap_or_default().points.into_iter();
-        let calibration = points.map(|(ef, recall)| CalibrationPoint { ef, recall });
+        let evaluations = curve
+            .as_ref()
+            .and_then(|curve| curve.evaluations(DEFAULT_RECALL));
         let segments = index.segments.iter().map(|s| SegmentStats {
             items: s.items,
             bytes: s.bytes,
@@ -83,7 +76,8 @@ impl Items {
             growing: index.growing,
             judgements: self.tables.judgement_count(),
             active_metric,
-            calibration: calibration.collect(),
+            recall: curve.map_or_else(Vec::new, |curve| curve.kinds),
+            evaluations,
             memory_bytes: index.memory_bytes + self.ids.memory_bytes(),
             mapped_bytes: index.mapped_bytes + self.ids.mapped_bytes(),
             disk_bytes: self.tables.database().disk_bytes()?,

@@ -190,7 +190,9 @@ impl Items {
             .collect();
         let meta = (first..).zip(items.iter().map(|i| &i.meta));
         self.metadata
-            .update(&write, meta, &replaced, || self.index.apply(&fresh, &replaced))
+            .update(&write, meta, &replaced, || {
+                self.index.apply(&fresh, &replaced)
+            })
             .map_err(from_index)?;
         self.writes.fetch_add(1, Ordering::AcqRel);
         Ok(added)

@@ -12,6 +12,7 @@ mod judgement_format;
 mod logged;
 mod names;
 mod query;
+mod question;
 pub(crate) mod time;
 mod vector;
 mod version;
@@ -28,6 +29,7 @@ pub(crate) use logged::{LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash
 pub use names::UnknownName;
 pub(crate) use names::named;
 pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+pub use question::{KindRecall, QuestionKind};
 pub(crate) use vector::{VectorRules, rows};
 pub(crate) use version::{Active, VersionRecord, Versioned};
 pub use version::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict, Version};

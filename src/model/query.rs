@@ -157,6 +157,8 @@ pub enum Plan {
     FilterScan,
     /// A graph is walked.
     Graph,
+    /// A graph is walked, and then all items are scanned, because none is near the query.
+    GraphThenScan,
     /// A graph is walked, and only items that pass the filter are found.
     FilterGraph,
 }
@@ -169,6 +171,7 @@ impl Plan {
             Self::Scan => "scan",
             Self::FilterScan => "filter scan",
             Self::Graph => "graph",
+            Self::GraphThenScan => "graph, then scan",
             Self::FilterGraph => "filter graph",
         }
     }
@@ -192,8 +195,16 @@ impl Serialize for Plan {
 pub struct Execution {
     /// Number of distances computed.
     pub visited: usize,
-    /// Width of the beam.
+    /// Width of the beam: the one given, or the one that the search came to by itself.
     pub ef: usize,
+    /// Mean share of the nearest items that searches find whose nearest items are as far away as
+    /// those of this one, 0 to 1, as it was measured by the [calibration](Self::calibration).
+    /// `None` before the first calibration, and where the width was given.
+    #[serde(skip)]
+    pub expected_recall: Option<f32>,
+    /// The checksum of the stored calibration that decided how far the search went, if one did.
+    #[serde(skip)]
+    pub calibration: Option<u32>,
     /// Microseconds in the index.
     pub micros: u64,
     /// How the segments were searched.

@@ -61,6 +61,8 @@ pub(super) const NEXT_JUDGEMENT: &str = "next_judgement";
 pub(super) const NEXT_VERSION: &str = "next_version";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const CALIBRATION: &str = "calibration/";
+/// Format of calibrations.
+pub(super) const CALIBRATION_FORMAT: u8 = 2;
 
 /// The tables of one collection, which read its records and begin its transactions.
 pub(crate) struct Tables {
@@ -355,18 +357,17 @@ impl Tables {
         Ok(segments)
     }
 
-    /// The measured recall of beam widths, by metric version. Damaged records are left out, because
-    /// recall can be measured again.
-    pub(crate) fn calibrations(&self) -> Result<BTreeMap<u32, Vec<(usize, f64)>>> {
+    /// The calibrations by metric version, as the index encodes them. Damaged records are left out,
+    /// because recall can be measured again.
+    pub(crate) fn calibrations(&self) -> Result<BTreeMap<u32, Vec<u8>>> {
         let mut all = BTreeMap::new();
         for entry in self.prefixed(CALIBRATION) {
             let (key, value) = entry?;
             let key = String::from_utf8_lossy(&key[CALIBRATION.len()..]).into_owned();
-            let curve = codec::decode::<Vec<(usize, f64)>>(FORMAT, &value, &|| {
-                format!("calibration {key}")
-            });
-            if let (Ok(version), Ok(curve)) = (key.parse(), curve) {
-                all.insert(version, curve);
+            let part = || format!("calibration {key}");
+            let payload = codec::unseal(CALIBRATION_FORMAT, &value, &part);
+            if let (Ok(version), Ok(payload)) = (key.parse(), payload) {
+                all.insert(version, payload.to_vec());
             }
         }
         Ok(all)

@@ -10,9 +10,9 @@ use super::digest::Delta;
 use super::precision::Precision;
 use super::records::{ItemRecord, JudgementRecord, VersionRecord};
 use super::tables::{
-    ACTIVE, CALIBRATION, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META, METRICS, NAMES,
-    NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, Tables, VECTORS, chunk_key,
-    entry_hash, segment_of,
+    ACTIVE, CALIBRATION, CALIBRATION_FORMAT, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META,
+    METRICS, NAMES, NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, Tables, VECTORS,
+    chunk_key, entry_hash, segment_of,
 };
 use super::{codec, damaged, lock};
 use crate::model::error::Result;
@@ -197,15 +197,14 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Stores the measured recall of beam widths under a metric version.
-    pub(crate) fn put_calibration(&mut self, version: u32, curve: &[(usize, f64)]) -> Result<()> {
+    /// Stores the calibration of a metric version, as the index encodes it.
+    pub(crate) fn put_calibration(&mut self, version: u32, encoded: &[u8]) {
         let key = format!("{CALIBRATION}{version}");
         self.batch(META)
-            .insert(key.as_bytes(), codec::encode(FORMAT, &curve)?);
-        Ok(())
+            .insert(key.as_bytes(), codec::seal(CALIBRATION_FORMAT, encoded));
     }
 
-    /// Removes the measured recall under a metric version.
+    /// Removes the calibration of a metric version.
     pub(crate) fn remove_calibration(&mut self, version: u32) {
         self.batch(META)
             .remove(format!("{CALIBRATION}{version}").as_bytes());

@@ -16,6 +16,7 @@ pub mod fuzz;
 pub mod interrupted;
 pub mod kinds;
 pub mod models;
+pub mod questions;
 mod random;
 pub mod simulation;
 pub mod stores;

@@ -66,6 +66,9 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
         }
         out.line(table.indent(2))?;
     }
+    if !stats.recall.is_empty() {
+        out.line(recall_by_kind(&stats).indent(2))?;
+    }
     metrics::alarms(&collection.drift()?, out)
 }
 
@@ -124,24 +127,43 @@ fn rows(stats: &Stats, info: &CollectionInfo) -> [(&'static str, String); 8] {
     ]
 }
 
-/// The default beam width of a search and its measured recall, in words.
+/// The recall of searches, in words.
 fn recall(stats: &Stats) -> String {
     if stats.segments.is_empty() {
         return "exact: a search scans all items, as they are few".to_owned();
     }
-    match stats
-        .calibration
-        .iter()
-        .find(|point| point.recall >= affinis::limits::DEFAULT_RECALL)
-        .or(stats.calibration.last())
-    {
-        Some(point) => format!(
-            "{:.1} % of the true nearest 10 with a beam width of {}, measured on this collection",
-            100.0 * point.recall,
-            point.ef
-        ),
-        None => "not measured yet; searches use a wide beam until it is".to_owned(),
+    let lowest = stats.recall.iter().map(|kind| kind.recall);
+    let (Some(lowest), Some(evaluations)) = (lowest.min_by(f32::total_cmp), stats.evaluations)
+    else {
+        return "not measured yet; searches go far until it is".to_owned();
+    };
+    format!(
+        "{:.1} % or more of the true nearest 10, whatever is asked (below), for {} distances a query",
+        100.0 * lowest,
+        count(evaluations as u64)
+    )
+}
+
+/// Table of the recall by kind of question.
+fn recall_by_kind(stats: &Stats) -> Table {
+    let mut table = Table::new([
+        ("asked", Align::Left),
+        ("questions", Align::Right),
+        ("of the nearest 10", Align::Right),
+        ("the nearest", Align::Right),
+        ("fewer than 5", Align::Right),
+    ]);
+    for kind in &stats.recall {
+        let percent = |share: f32| format!("{:.1} %", 100.0 * share);
+        table.row([
+            kind.kind.to_string(),
+            count(u64::from(kind.questions)),
+            percent(kind.recall),
+            percent(kind.recall_at_1),
+            percent(kind.below_half),
+        ]);
     }
+    table
 }
 
 pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {

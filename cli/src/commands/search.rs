@@ -184,7 +184,7 @@ fn answer(
     if args.explain_search {
         let execution = &hits.execution;
         out.line(format_args!(
-            "  {DIM}{} of {} distances computed ({} expected{}), ef {}, {}, {}{DIM:#}",
+            "  {DIM}{} of {} distances computed ({} expected{}), ef {}, {}, {}{}{DIM:#}",
             count(execution.visited as u64),
             count(collection.len() as u64),
             count(execution.expected as u64),
@@ -194,7 +194,13 @@ fn answer(
             )),
             execution.ef,
             millis(execution.micros as f64 / 1000.0),
-            execution.plan
+            execution.plan,
+            execution
+                .expected_recall
+                .map_or_else(String::new, |recall| format!(
+                    ", recall {:.1} % expected",
+                    100.0 * recall
+                ))
         ))?;
     }
     Ok(())

@@ -1,8 +1,14 @@
 //! Beam search over a flat graph, used both to answer queries and to build graphs.
 //!
-//! The beam is a sorted pool of the `ef` nearest items that are eligible. Items that are not
-//! (deleted, or outside the filter) are still expanded, from a queue of their own, so that they
-//! route the search without taking room in the pool.
+//! The beam is a sorted pool of the nearest items that are eligible. Items that are not (deleted, or
+//! outside the filter) are still expanded, from a queue of their own, so that they route the search
+//! without taking room in the pool.
+//!
+//! A search ends when the `ef` nearest items are expanded, or, if it is [adaptive](Stop::Adaptive),
+//! when no item is left that is at most a little farther than the `k`-th. A query that lies among
+//! the items has few such items and ends soon; one that lies where no item does, such as a single
+//! word, has many, and only a wide beam finds its neighbours. (Distance-adaptive beam search,
+//! Al-Jazzazi et al. 2025.)
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -35,11 +41,58 @@ const PREFETCH_ON_EXPANSION: usize = 2;
 /// Expansions between two calls of `cancel`.
 const CANCEL_INTERVAL: usize = 64;
 
+/// Most items in the pool of an adaptive search.
+const MAX_POOL: usize = 4096;
+
+/// When a search ends.
+#[derive(Clone, Copy)]
+pub(crate) enum Stop<'a> {
+    /// When the so many nearest items found are expanded: the width of the beam.
+    Width(usize),
+    /// When all items found within a bound are expanded.
+    Adaptive(Adaptive<'a>),
+}
+
+/// A bound that follows the `rank`-th smallest distance found, `d`: it is `d + slack * |d|`, and at
+/// least the distance of the item at one and a half times the rank.
+#[derive(Clone, Copy)]
+pub(crate) struct Adaptive<'a> {
+    /// The rank.
+    pub(crate) rank: usize,
+    /// The slack with which the search begins.
+    pub(crate) slack: f32,
+    /// Called once, with `d`, when no item within the bound is left. Returns the slack with which
+    /// the search goes on, or `None` to end it.
+    pub(crate) widen: &'a dyn Fn(f32) -> Option<f32>,
+}
+
+/// The distance that is a slack beyond another.
+pub(crate) fn bound(distance: f32, slack: f32) -> f32 {
+    distance + slack * distance.abs()
+}
+
+impl Adaptive<'_> {
+    /// The number of items from which there is a bound.
+    fn least(&self) -> usize {
+        self.rank + self.rank / 2 + 1
+    }
+
+    /// The largest key within the bound; `None` while fewer than [`Self::least`] items are found.
+    fn bound(&self, keys: &[u64], slack: f32) -> Option<u64> {
+        let least = *keys.get(self.least() - 1)?;
+        let distance = scored(keys[self.rank - 1]).distance;
+        // The largest number of an item, with the bit of an expanded one.
+        Some((key(bound(distance, slack), 0) | u64::from(u32::MAX)).max(least | EXPANDED))
+    }
+}
+
 /// Statistics of one search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walk {
     /// Number of distances computed.
     pub(crate) evaluations: usize,
+    /// Number of the nearest items found that were all expanded: the width that was reached.
+    pub(crate) width: usize,
     /// False if the search was cancelled.
     pub(crate) complete: bool,
 }
@@ -53,6 +106,8 @@ pub(crate) struct Scratch {
     keys: Vec<u64>,
     /// Items to expand that are not eligible.
     routing: BinaryHeap<Reverse<u64>>,
+    /// Items beyond the bound of an adaptive search, which it may come back to.
+    beyond: Vec<u64>,
     visited: Visited,
     distances: Vec<f32>,
 }
@@ -152,12 +207,12 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     })
 }
 
-/// Searches `graph` from `entries` for the `ef` nearest items that are `eligible`, and leaves them
-/// in `scratch.pool`.
+/// Searches `graph` from `entries` for the nearest items that are `eligible`, and leaves them in
+/// `scratch.pool`.
 pub(crate) fn search(
     graph: &[Edges],
     entries: &[u32],
-    ef: usize,
+    stop: Stop<'_>,
     score: &mut impl Score,
     eligible: impl Fn(u32) -> bool,
     cancel: Option<&(dyn Fn() -> bool + Sync)>,
@@ -167,12 +222,20 @@ pub(crate) fn search(
         pool,
         keys,
         routing,
+        beyond,
         visited,
         distances,
     } = scratch;
+    let (capacity, adaptive) = match stop {
+        Stop::Width(ef) => (ef, None),
+        Stop::Adaptive(adaptive) => (MAX_POOL.max(adaptive.least()), Some(adaptive)),
+    };
+    let mut slack = adaptive.map_or(0.0, |adaptive| adaptive.slack);
+    let mut is_widened = false;
     pool.clear();
     keys.clear();
     routing.clear();
+    beyond.clear();
     visited.clear(graph.len());
     // The items that the last expansion reached for the first time.
     let (mut fresh, mut count) = ([0; DEGREE], 0);
@@ -182,11 +245,12 @@ pub(crate) fn search(
     }
     let mut walk = Walk {
         evaluations: 0,
+        width: 0,
         complete: true,
     };
     // Items of the pool before this position were expanded.
     let mut next = 0;
-    // The last key of a full pool.
+    // The last key of a full pool, or the bound of an adaptive search.
     let mut worst = u64::MAX;
     let mut expansions = 0usize;
     loop {
@@ -196,19 +260,28 @@ pub(crate) fn search(
         for (&id, &distance) in fresh[..count].iter().zip(distances.iter()) {
             let found = key(distance, id);
             if found > worst {
+                if adaptive.is_some() {
+                    beyond.push(found);
+                }
                 continue;
             }
             if eligible(id) {
                 let at = position(keys, found);
-                if keys.len() == ef {
+                if keys.len() == capacity {
                     keys.pop();
                 }
                 if at < next + PREFETCH_ON_ENTRY {
                     prefetch(&graph[id as usize]);
                 }
                 keys.insert(at, found);
-                if keys.len() == ef {
-                    worst = keys.last().copied().unwrap_or(worst);
+                if keys.len() == capacity {
+                    worst = keys.last().copied().map_or(worst, |last| last.min(worst));
+                }
+                if let Some(adaptive) = adaptive
+                    && at < adaptive.least()
+                    && let Some(bound) = adaptive.bound(keys, slack)
+                {
+                    worst = worst.min(bound);
                 }
                 next = next.min(at);
             } else {
@@ -218,7 +291,8 @@ pub(crate) fn search(
         while keys.get(next).is_some_and(|key| key & EXPANDED != 0) {
             next += 1;
         }
-        let pooled = keys.get(next).copied();
+        // The pool of an adaptive search may hold items that are beyond the bound by now.
+        let pooled = keys.get(next).copied().filter(|key| *key <= worst);
         let routed = routing.peek().map(|item| item.0);
         let node = match (pooled, routed) {
             (Some(pooled), Some(routed)) if routed < pooled => {
@@ -236,7 +310,41 @@ pub(crate) fn search(
                 routing.pop();
                 routed
             }
-            (None, _) => break,
+            (None, _) => {
+                let Some(adaptive) = adaptive.filter(|_| !is_widened) else {
+                    break;
+                };
+                let Some(last) = keys.get(adaptive.rank - 1) else {
+                    break;
+                };
+                let Some(wider) = (adaptive.widen)(scored(*last).distance) else {
+                    break;
+                };
+                (is_widened, slack) = (true, wider);
+                worst = adaptive.bound(keys, slack).unwrap_or(u64::MAX);
+                if keys.len() == capacity {
+                    worst = keys.last().copied().map_or(worst, |last| last.min(worst));
+                }
+                // What is beyond the new bound too stays behind: the bound only shrinks from now on.
+                for found in beyond.drain(..) {
+                    if found > worst {
+                        continue;
+                    }
+                    if eligible(id_of(found)) {
+                        if keys.len() == capacity {
+                            keys.pop();
+                        }
+                        keys.insert(position(keys, found), found);
+                        if keys.len() == capacity {
+                            worst = keys.last().copied().map_or(worst, |last| last.min(worst));
+                        }
+                    } else {
+                        routing.push(Reverse(found));
+                    }
+                }
+                (next, count) = (0, 0);
+                continue;
+            }
         };
         expansions += 1;
         if expansions.is_multiple_of(CANCEL_INTERVAL) && cancel.is_some_and(|cancel| cancel()) {
@@ -253,6 +361,7 @@ pub(crate) fn search(
             count += usize::from(visited.insert(id));
         }
     }
+    walk.width = next;
     pool.extend(keys.iter().map(|key| scored(*key)));
     walk
 }

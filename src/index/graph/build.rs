@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use crate::index::graph::beam::{DEGREE, Edges, NONE, Score, search, with_scratch};
+use crate::index::graph::beam::{DEGREE, Edges, NONE, Score, Stop, search, with_scratch};
 use crate::index::graph::prune::{Neighbours, Space, extend, prune};
 use crate::index::kernels::prefetch;
 use crate::index::layout::rows::unpack_into;
@@ -141,7 +141,7 @@ pub(crate) fn nearest(
             search(
                 edges,
                 &[entry],
-                ef,
+                Stop::Width(ef),
                 &mut score,
                 |id| id != node,
                 None,
@@ -151,7 +151,7 @@ pub(crate) fn nearest(
             search(
                 edges,
                 &[entry],
-                ef,
+                Stop::Width(ef),
                 &mut ExactScore { space, node },
                 |id| id != node,
                 None,

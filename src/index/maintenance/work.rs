@@ -14,9 +14,9 @@ const INSERTED_AT_ONCE: usize = 256;
 /// A growing segment with at least this many items outside its graph is sealed instead of inserting
 /// them.
 const SEAL_INSTEAD_FROM: usize = 4096;
-/// The graph is rebuilt when the active metric needs a beam this many times as wide as the metric
-/// that it was built under.
-const REBUILD_FACTOR: usize = 2;
+/// The graph is rebuilt when searches under the active metric compute this many times as many
+/// distances as under the metric that it was built under.
+const REBUILD_FACTOR: f64 = 1.7;
 /// A calibration is urgent when the number of items has grown by this factor since the last one.
 const GROWTH_FACTOR: usize = 2;
 /// Biases that are computed between two calls of `cancel`.
@@ -41,6 +41,7 @@ impl Shared {
             || self.should_merge_all()
             || self.should_rebuild()
             || !lock(&self.requested).calibrate.is_empty()
+            || self.asked.is_due()
             || self.needs_files()
     }
 
@@ -79,7 +80,7 @@ impl Shared {
         if !cancelled() && self.improve_segments(&cancelled) {
             return true;
         }
-        if self.calibrate_next(cancel) {
+        if self.calibrate_next(cancel) || self.check_promise(&cancelled) {
             return true;
         }
         !cancel() && self.write_files()
@@ -111,7 +112,7 @@ impl Shared {
         self.has_growing_to_seal() && self.seal(true, silent(cancel)).is_ok()
     }
 
-    /// Whether the active metric needs a beam [`REBUILD_FACTOR`] times as wide as the metric that
+    /// Whether the active metric needs [`REBUILD_FACTOR`] times as many distances as the metric that
     /// the largest graph was built under.
     fn should_rebuild(&self) -> bool {
         let snapshot = self.snapshot.load();
@@ -123,13 +124,10 @@ impl Shared {
             return false;
         }
         let (built, active) = (largest.built_under, self.active().version);
-        let ef = |version| {
-            let beam = self.calibrations.beam(version, DEFAULT_RECALL);
-            beam.map(|beam| beam.ef)
-        };
+        let evaluations = |version| self.calibrations.evaluations(version, DEFAULT_RECALL);
         built != active
-            && ef(active)
-                .zip(ef(built))
+            && evaluations(active)
+                .zip(evaluations(built))
                 .is_some_and(|(active, built)| active >= REBUILD_FACTOR * built)
     }
 

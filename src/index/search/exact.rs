@@ -27,6 +27,7 @@ pub(crate) fn nearest_exactly(
             biases,
             k,
             ef: k,
+            schedule: None,
             coded: false,
             allowed: None,
             cancel: Some(cancel),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::index::bias::{BiasCache, Biases};
+use crate::index::calibrations::Schedule;
 use crate::index::graph::beam::with_scratch;
 use crate::index::nearest::Scored;
 use crate::index::query::RewrittenQuery;
@@ -54,8 +55,15 @@ pub(crate) struct Found {
     pub(crate) evaluations: usize,
     /// Number of distances that the plan was expected to compute.
     pub(crate) expected: usize,
-    /// Width of the beam.
+    /// Width of the beam that was given or reached.
     pub(crate) ef: usize,
+    /// The recall to be expected, where it was measured.
+    pub(crate) expected_recall: Option<f32>,
+    /// The checksum of the calibration that the search went by.
+    pub(crate) calibration: Option<u32>,
+    /// The distance of the `k`-th item, or of the tenth if that is farther, when the walk of the
+    /// largest segment came to rest.
+    pub(crate) rest: Option<f32>,
     /// How the segments were searched.
     pub(crate) plan: Plan,
     /// False if the search was cancelled before it was done.
@@ -83,10 +91,22 @@ const FILTER_EXPONENT: f64 = -0.8;
 /// Candidates beyond `k` whose distances are computed exactly: `k / EXTRA_SHARE + EXTRA`.
 const EXTRA: usize = 40;
 const EXTRA_SHARE: usize = 4;
+/// The bound of an adaptive search follows at least the distance of the so many-th item.
+const MIN_RANK: usize = 10;
 
 /// The number of evaluations to be expected of a beam of width `ef` among `len` items.
 fn expected_evaluations(ef: usize, len: usize) -> usize {
     (EVALUATIONS_PER_EF * ef + EVALUATIONS_TO_ENTER).min(len)
+}
+
+/// The width of the beam of which so many evaluations are to be expected.
+pub(crate) fn width_of(evaluations: usize) -> usize {
+    evaluations.saturating_sub(EVALUATIONS_TO_ENTER) / EVALUATIONS_PER_EF
+}
+
+/// The number of evaluations of a walk that take as long as a scan of `len` items.
+pub(crate) fn evaluations_of_scan(len: usize) -> usize {
+    len / SCAN_ADVANTAGE
 }
 
 /// The biases of a snapshot's segments under one metric. They stay in memory during a search even
@@ -124,8 +144,10 @@ pub(crate) struct Searcher<'a> {
     pub(crate) biases: &'a SnapshotBiases,
     /// Number of hits.
     pub(crate) k: usize,
-    /// Width of the beam, at least `k`.
+    /// Width of the beam, at least `k`. An adaptive search is expected to come to it in the mean.
     pub(crate) ef: usize,
+    /// How far an adaptive search goes; `None` for one of fixed width.
+    pub(crate) schedule: Option<&'a Schedule>,
     /// Whether sealed segments are walked, and scanned, on codes.
     pub(crate) coded: bool,
     /// Slots that may be found; `None` allows all.
@@ -143,6 +165,14 @@ struct Gathered {
     cut_short: bool,
     /// Whether a graph was walked.
     walked: bool,
+    /// Whether a segment was scanned after a walk.
+    scanned: bool,
+    /// The largest width that a walk reached.
+    width: usize,
+    /// See [`Found::rest`].
+    rest: Option<f32>,
+    /// The recall to be expected of the walk of the largest segment.
+    expected_recall: Option<f32>,
 }
 
 impl Gathered {
@@ -176,10 +206,19 @@ impl Searcher<'_> {
             (_, None) => self.expected(),
         };
         Found {
-            hits: self.report(gathered.candidates),
+            hits: self.report(std::mem::take(&mut gathered.candidates)),
             evaluations: gathered.evaluations,
             expected,
-            ef: self.ef,
+            ef: match self.schedule {
+                Some(_) if gathered.walked => gathered.width,
+                _ => self.ef,
+            },
+            expected_recall: match plan {
+                Plan::Scan | Plan::FilterScan | Plan::Empty => Some(1.0),
+                _ => gathered.expected_recall,
+            },
+            calibration: self.schedule.and_then(Schedule::calibration),
+            rest: gathered.rest,
             plan,
             complete: !gathered.cut_short,
         }
@@ -205,9 +244,15 @@ impl Searcher<'_> {
         }
         match (gathered.walked, self.allowed) {
             (false, _) => Plan::Scan,
+            (true, None) if gathered.scanned => Plan::GraphThenScan,
             (true, None) => Plan::Graph,
             (true, Some(_)) => Plan::FilterGraph,
         }
+    }
+
+    /// The rank whose distance the bound of an adaptive search follows.
+    fn rank(&self) -> usize {
+        self.k.max(MIN_RANK)
     }
 
     /// Number of candidates whose distances are computed exactly: the rounding of estimates and
@@ -238,9 +283,14 @@ impl Searcher<'_> {
         ((self.expected() as f64 * share.powf(FILTER_EXPONENT)) as usize).min(self.snapshot.held())
     }
 
-    /// Whether a sealed segment of `len` items is scanned rather than walked.
+    /// Whether a sealed segment of `len` items is scanned rather than walked. Of an adaptive search,
+    /// only the shortest walk is known before.
     fn is_scanned(&self, len: usize) -> bool {
-        SCAN_ADVANTAGE * expected_evaluations(self.ef, len) >= len
+        let ef = match self.schedule {
+            Some(_) => self.rank(),
+            None => self.ef,
+        };
+        SCAN_ADVANTAGE * expected_evaluations(ef, len) >= len
     }
 
     /// The number of evaluations to be expected of a search without a filter.

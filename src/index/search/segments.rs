@@ -1,16 +1,18 @@
 //! Searching the segments of a snapshot, each by a scan or by a walk.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use super::{Gathered, Searcher, expected_evaluations};
 use crate::index::bias::Biases;
-use crate::index::graph::beam::{self, Score, Scratch};
+use crate::index::calibrations::{FIRST_SLACK, Reach};
+use crate::index::graph::beam::{self, Adaptive, Score, Scratch, Stop};
 use crate::index::layout::rows::{RowBuffer, RowSource};
 use crate::index::nearest::{Best, Scored};
 use crate::index::query::RewrittenQuery;
-use crate::index::segment::growing::{GrowingQuery, GrowingView};
+use crate::index::segment::growing::{GrowingQuery, GrowingSegment, GrowingView};
 use crate::index::segment::sealed::{CodedScore, SealedView};
 use crate::index::snapshot::Location;
 use crate::slot::Slot;
@@ -47,6 +49,15 @@ impl<R: RowSource> Score for RowScore<'_, R> {
         self.query
             .estimates(ids, self.rows, self.biases, &mut self.buffers, out);
     }
+}
+
+/// Whether a walk found the query's neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Walked {
+    /// It did, as well as the schedule asks for.
+    Near,
+    /// The query is so far from all items that a scan is cheaper.
+    Far,
 }
 
 impl Searcher<'_> {
@@ -93,30 +104,35 @@ impl Searcher<'_> {
         let segment = &*view.segment;
         let biases = &*self.biases.sealed[at];
         let slots = &*segment.slots;
-        let slot = |local: u32| slots[local as usize];
-        let locate = |local: u32| (slot(local), Location::Sealed(at, local));
+        let locate = |local: u32| (slots[local as usize], Location::Sealed(at, local));
         let rows = segment.rows.view();
         let exact = &mut RowScore::new(self.query, &rows, biases);
-        if self.is_scanned(segment.len()) {
-            let locals: Vec<u32> = (0..segment.len() as u32)
-                .filter(|&local| self.is_eligible(slot(local)))
-                .collect();
-            let found = if self.coded && self.ef < segment.len() {
-                let coded = &mut CodedScore::new(segment, self.query, biases);
-                self.scan(coded, &locals, slot, gathered)
-            } else {
-                self.scan(exact, &locals, slot, gathered)
-            };
-            gathered.add(found, locate);
+        let is_far = if self.is_scanned(segment.len()) {
+            true
         } else if self.coded {
             let coded = &mut CodedScore::new(segment, self.query, biases);
-            self.walk(view, coded, locate, scratch, gathered);
+            self.walk(view, coded, locate, scratch, gathered) == Walked::Far
         } else {
-            self.walk(view, exact, locate, scratch, gathered);
+            self.walk(view, exact, locate, scratch, gathered) == Walked::Far
+        };
+        if !is_far {
+            return;
         }
+        let slot = |local: u32| slots[local as usize];
+        let locals: Vec<u32> = (0..segment.len() as u32)
+            .filter(|&local| self.is_eligible(slot(local)))
+            .collect();
+        let found = if self.coded && self.ef < segment.len() {
+            let coded = &mut CodedScore::new(segment, self.query, biases);
+            self.scan(coded, &locals, slot, gathered)
+        } else {
+            self.scan(exact, &locals, slot, gathered)
+        };
+        gathered.add(found, locate);
     }
 
-    /// Walks the graph of a sealed segment.
+    /// Walks the graph of a sealed segment. What it found is not gathered if the query is far from
+    /// all items, so that they are to be scanned.
     fn walk(
         &self,
         view: &SealedView,
@@ -124,20 +140,51 @@ impl Searcher<'_> {
         locate: impl Fn(u32) -> (Slot, Location),
         scratch: &mut Scratch,
         gathered: &mut Gathered,
-    ) {
+    ) -> Walked {
+        // The segments come in the order of their sizes.
+        let is_largest = !gathered.walked;
         gathered.walked = true;
         let (edges, entries) = (&view.segment.edges, [view.segment.entry]);
-        let (ef, cancel) = (self.ef, self.cancel);
+        let (walked, rest) = (Cell::new(Walked::Near), Cell::new(None));
+        let widen = |distance: f32| {
+            let (reach, recall) = self.schedule?.reach(distance);
+            rest.set(Some((distance, recall)));
+            match reach {
+                Reach::Slack(slack) => (slack > FIRST_SLACK).then_some(slack),
+                Reach::Scan => {
+                    walked.set(Walked::Far);
+                    None
+                }
+            }
+        };
+        let stop = match self.schedule {
+            None => Stop::Width(self.ef),
+            Some(_) => Stop::Adaptive(Adaptive {
+                rank: self.rank(),
+                slack: FIRST_SLACK,
+                widen: &widen,
+            }),
+        };
+        let cancel = self.cancel;
         let walk = if view.dead == 0 && self.allowed.is_none() {
-            beam::search(edges, &entries, ef, score, |_| true, cancel, scratch)
+            beam::search(edges, &entries, stop, score, |_| true, cancel, scratch)
         } else {
             let eligible = |local| self.is_eligible(locate(local).0);
-            beam::search(edges, &entries, ef, score, eligible, cancel, scratch)
+            beam::search(edges, &entries, stop, score, eligible, cancel, scratch)
         };
         gathered.evaluations += walk.evaluations;
         gathered.cut_short |= !walk.complete;
+        gathered.width = gathered.width.max(walk.width);
+        if is_largest && let Some((distance, recall)) = rest.get() {
+            (gathered.rest, gathered.expected_recall) = (Some(distance), recall);
+        }
+        if walked.get() == Walked::Far && walk.complete {
+            gathered.scanned = true;
+            return Walked::Far;
+        }
         let found = &scratch.pool[..scratch.pool.len().min(self.wanted())];
         gathered.add(found.iter().copied(), locate);
+        Walked::Near
     }
 
     /// Scans the growing segment at position `at`, or walks its graph and scans the items that the
@@ -164,13 +211,39 @@ impl Searcher<'_> {
             };
             let (found, evaluations) = segment.search_graph(query, self.ef, covered);
             gathered.evaluations += evaluations;
-            let is_visible = |local: &u32| (*local as usize) < view.len;
-            locals.extend(found.into_iter().filter(is_visible));
+            gathered.width = gathered.width.max(self.ef);
+            if self.is_too_narrow(&found, segment, biases) {
+                gathered.scanned = true;
+                locals.extend(0..covered.min(view.len) as u32);
+            } else {
+                let is_visible = |local: &u32| (*local as usize) < view.len;
+                locals.extend(found.into_iter().filter(is_visible));
+            }
         }
         locals.retain(|&local| self.is_eligible(slot(local)));
         let mut score = RowScore::new(self.query, segment, biases);
         let found = self.scan(&mut score, &locals, slot, gathered);
         gathered.add(found, |local| (slot(local), Location::Growing(at, local)));
+    }
+
+    /// Whether the items that a walk of fixed width found, nearest first, do not go as far as the
+    /// schedule asks for.
+    fn is_too_narrow(&self, found: &[u32], segment: &GrowingSegment, biases: &Biases) -> bool {
+        let (Some(schedule), Some(ranked), Some(last)) =
+            (self.schedule, found.get(self.rank() - 1), found.last())
+        else {
+            return false;
+        };
+        let mut buffer = RowBuffer::new();
+        let mut distance = |local: u32| {
+            let row = segment.row(local, &mut buffer);
+            self.query.estimate(row, biases.get(local))
+        };
+        let ranked = distance(*ranked);
+        match schedule.reach(ranked).0 {
+            Reach::Slack(slack) => distance(*last) < beam::bound(ranked, slack),
+            Reach::Scan => true,
+        }
     }
 
     /// The best of the items `locals`, by estimate and slot.

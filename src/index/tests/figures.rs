@@ -156,5 +156,5 @@ fn figures_growth_by_batches() {
     );
     let expected = truth(&index, &euclid(100), &queries);
     curve(&index, &euclid(100), &queries, &expected);
-    eprintln!("calibrated ef {:?}", index.ef_for(0));
+    eprintln!("calibrated: {:?} evaluations", index.evaluations_for(0));
 }

@@ -199,24 +199,24 @@ fn many_deleted_items_are_cut_out_and_a_distant_metric_gets_its_own_graph() {
     add(&index, 0, &vectors);
     index.seal_now(&|_| (), &|| false).unwrap();
     index.settle();
-    let narrow = index.ef_for(0).unwrap();
+    let before = index.evaluations_for(0).unwrap();
     let dead: Vec<u32> = (0..6000).filter(|slot| slot % 4 == 0).collect();
     index.apply(&[], &dead).unwrap();
     assert_eq!(index.stats().deleted, 1500);
     index.settle();
     assert_eq!((index.stats().deleted, index.len()), (0, 4500));
-    assert!(index.ef_for(0).unwrap() <= 4 * narrow);
+    assert!(index.evaluations_for(0).unwrap() <= 4.0 * before);
 
     let distant = mahalanobis(24, 1e6, 9);
     index.activate(&distant);
     index.settle();
-    let width = index.ef_for(9).unwrap();
+    let distances = index.evaluations_for(9).unwrap();
     let built_under = index.stats().segments[0].metric;
     // Either the old graph serves the metric, or it was rebuilt.
-    let old = index.ef_for(0);
+    let old = index.evaluations_for(0);
     assert!(
-        built_under == 9 || old.is_some_and(|old| width < 2 * old),
-        "built under {built_under}, {width} against {old:?}"
+        built_under == 9 || old.is_some_and(|old| distances < 2.0 * old),
+        "built under {built_under}, {distances} against {old:?}"
     );
     assert_eq!(built_under, 9, "condition 1e6 is far enough");
 }

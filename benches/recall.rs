@@ -1,0 +1,265 @@
+//! Recall of the questions that people ask, by kind: `cargo bench --bench recall [-- SET ...]`
+//! prints the table of docs/benchmarks.md.
+//!
+//! Each kind of question is answered by the default search, by searches of fixed width, and by a
+//! scan, which is what the answers are compared with. The last columns give the narrowest fixed
+//! width that keeps the promise too, and how the default's time compares with its. Times are CPU
+//! times of one thread, the median of several rounds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use affinis::encode::{Encoder, Onnx};
+use affinis::{Collection, Item, MetricChoice, Store};
+use affinis_mahalanobis::Mahalanobis;
+use affinis_testkit::Random;
+use affinis_testkit::questions::{Questions, composed, spread, texts};
+use ndarray::Array2;
+
+/// Questions of each kind.
+const QUESTIONS: usize = 300;
+/// Hits of a search.
+const K: usize = 10;
+/// The fixed widths that are tried, narrowest first.
+const WIDTHS: [usize; 20] = [
+    16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1536, 2048, 4096,
+];
+/// The condition number of the learned metric.
+const CONDITION: f64 = 10.0;
+/// Rounds of which the median time is taken.
+const ROUNDS: usize = 5;
+
+fn main() {
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    for set in [
+        "composed",
+        "debian",
+        "wordnet",
+        "all",
+        "minilm-12k",
+        "minilm-180k",
+    ] {
+        if chosen.is_empty() || chosen.iter().any(|name| name == set) {
+            measure_set(set);
+        }
+    }
+}
+
+/// Measures one set, where its data is there.
+fn measure_set(set: &str) -> Option<()> {
+    let glosses = texts("wordnet-lemmas-glosses.tsv.gz")?;
+    let packages = texts("debian-name-descriptions.tsv.gz")?;
+    let minilm = set.starts_with("minilm");
+    let (all, other) = match set {
+        "composed" => (composed(&glosses), packages),
+        "debian" => (spread(&packages, 20_000), glosses),
+        "wordnet" => (spread(&glosses, 6_000), packages),
+        "minilm-12k" => {
+            let half = [spread(&packages, 6_000), spread(&glosses, 6_000)];
+            (half.concat(), composed(&glosses))
+        }
+        _ => ([&*glosses, &*packages].concat(), composed(&glosses)),
+    };
+    let encoder: Arc<dyn Encoder> = if minilm {
+        Arc::new(minilm_encoder()?)
+    } else {
+        Arc::new(Onnx::embedded().expect("the model is in the binary"))
+    };
+    let questions = Questions::new(&all, &other, QUESTIONS, 5);
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::builder()
+        .plugin(Mahalanobis::default())
+        .open(home.path().join("store"))
+        .expect("a store");
+    let collection = store
+        .collection("texts")
+        .encoder_arc(Arc::clone(&encoder))
+        .create()
+        .expect("a collection");
+    for (batch, chunk) in questions.items.chunks(10_000).enumerate() {
+        let items = chunk.iter().enumerate();
+        let items = items.map(|(i, text)| Item::text(format!("{batch}-{i}"), text));
+        collection.add(items).expect("added");
+    }
+    let dim = collection.info().dim;
+    let version = collection
+        .import_metric(conditioned(dim, CONDITION).view())
+        .expect("a metric");
+    println!(
+        "\n### {set}: {} texts x {dim}, {}\n",
+        questions.items.len(),
+        if minilm {
+            "all-MiniLM-L6-v2"
+        } else {
+            "shipped model"
+        }
+    );
+    for (metric, name) in [(None, "built-in"), (Some(version), "learned")] {
+        if let Some(version) = metric {
+            collection.promote(version).expect("promoted");
+        }
+        collection.settle().expect("settled");
+        println!(
+            "| {name} metric | recall@10 | recall@1 | below .5 | us | narrowest width | its us | ratio |"
+        );
+        println!("|---|---|---|---|---|---|---|---|");
+        for (kind, asked) in &questions.kinds {
+            measure_kind(&collection, &*encoder, kind, asked);
+        }
+        println!();
+    }
+    Some(())
+}
+
+/// The model that `tools/get-minilm.sh` makes, where it is there.
+fn minilm_encoder() -> Option<Onnx> {
+    let dir = std::env::var_os("AFFINIS_MINILM").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/models/all-MiniLM-L6-v2"),
+        PathBuf::from,
+    );
+    let model = Onnx::from_dir(&dir);
+    if let Err(error) = &model {
+        println!("skipped: {error}; tools/get-minilm.sh makes the model");
+    }
+    model.ok()
+}
+
+/// How well and how fast one way of searching answers questions.
+struct Outcome {
+    recall: f64,
+    recall_at_1: f64,
+    below_half: f64,
+    time: Duration,
+}
+
+impl Outcome {
+    /// Whether the answers are what is promised by default.
+    fn keeps_promise(&self) -> bool {
+        self.recall >= 0.95 && self.recall_at_1 >= 0.99 && self.below_half <= 0.01
+    }
+}
+
+fn measure_kind(collection: &Collection, encoder: &dyn Encoder, kind: &str, asked: &[String]) {
+    // Vectors are asked, so that the encoder's time is not in the figures.
+    let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let vectors: Vec<Vec<f32>> = encoder
+        .encode(&asked)
+        .expect("encoded")
+        .vectors
+        .outer_iter()
+        .map(|row| row.to_vec())
+        .filter(|row| row.iter().any(|x| *x != 0.0))
+        .collect();
+    let truth: Vec<Vec<String>> = vectors
+        .iter()
+        .map(|vector| search(collection, vector, None, Some(1.0)))
+        .collect();
+    let default = outcome(collection, &vectors, &truth, None);
+    let fixed = WIDTHS.iter().find_map(|ef| {
+        let outcome = outcome(collection, &vectors, &truth, Some(*ef));
+        outcome.keeps_promise().then_some((*ef, outcome))
+    });
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let mark = if default.keeps_promise() {
+        ""
+    } else {
+        " (missed)"
+    };
+    let (width, its, ratio) = fixed.map_or((0, 0.0, 0.0), |(ef, fixed)| {
+        let ratio = default.time.as_secs_f64() / fixed.time.as_secs_f64();
+        (ef, micros(fixed.time), ratio)
+    });
+    println!(
+        "| {kind}{mark} | {:.3} | {:.3} | {:.3} | {:.0} | {width} | {its:.0} | {ratio:.2} |",
+        default.recall,
+        default.recall_at_1,
+        default.below_half,
+        micros(default.time),
+    );
+}
+
+fn outcome(
+    collection: &Collection,
+    vectors: &[Vec<f32>],
+    truth: &[Vec<String>],
+    ef: Option<usize>,
+) -> Outcome {
+    let mut times = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..ROUNDS {
+        let before = cpu_time();
+        answers = vectors
+            .iter()
+            .map(|vector| search(collection, vector, ef, None))
+            .collect();
+        times.push((cpu_time() - before) / vectors.len() as u32);
+    }
+    times.sort_unstable();
+    let pairs = || answers.iter().zip(truth);
+    let recalls: Vec<f64> = pairs()
+        .map(|(found, truth)| {
+            let right = truth.iter().filter(|id| found.contains(id)).count();
+            right as f64 / truth.len() as f64
+        })
+        .collect();
+    let count = recalls.len() as f64;
+    Outcome {
+        recall: recalls.iter().sum::<f64>() / count,
+        recall_at_1: pairs()
+            .filter(|(found, truth)| found.contains(&truth[0]))
+            .count() as f64
+            / count,
+        below_half: recalls.iter().filter(|recall| **recall < 0.5).count() as f64 / count,
+        time: times[ROUNDS / 2],
+    }
+}
+
+fn search(
+    collection: &Collection,
+    vector: &[f32],
+    ef: Option<usize>,
+    recall: Option<f64>,
+) -> Vec<String> {
+    let mut search = collection
+        .search(vector.to_vec())
+        .k(K)
+        .metric(MetricChoice::Active);
+    if let Some(ef) = ef {
+        search = search.ef(ef);
+    }
+    if let Some(recall) = recall {
+        search = search.recall(recall);
+    }
+    let hits = search.run().expect("hits");
+    hits.iter().map(|hit| hit.id.clone()).collect()
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().next().and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
+}
+
+/// A random matrix of a condition number, its eigenvalues spread evenly on a logarithmic scale.
+fn conditioned(dim: usize, condition: f64) -> Array2<f64> {
+    let mut random = Random(11);
+    let mut basis = Array2::from_shape_fn((dim, dim), |_| random.normal());
+    for i in 0..dim {
+        for j in 0..i {
+            let along = basis.row(i).dot(&basis.row(j));
+            let other = basis.row(j).to_owned();
+            basis.row_mut(i).scaled_add(-along, &other);
+        }
+        let norm = basis.row(i).dot(&basis.row(i)).sqrt();
+        basis.row_mut(i).mapv_inplace(|x| x / norm);
+    }
+    let value = |i: usize| condition.powf(i as f64 / (dim.max(2) - 1) as f64);
+    let scaled = Array2::from_shape_fn((dim, dim), |(i, j)| value(i) * basis[(i, j)]);
+    let matrix = basis.t().dot(&scaled);
+    (&matrix + &matrix.t()) / 2.0
+}

@@ -1,0 +1,90 @@
+//! Queries that were asked lately, on which the promise of recall is checked in the background.
+//!
+//! They stay in memory. Answers change only by a calibration, which is stored.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::index::shared::lock;
+
+/// One search in so many is kept.
+const ONE_IN: usize = 16;
+/// Most queries that are kept.
+const MAX_KEPT: usize = 64;
+/// New queries after which the promise is checked.
+const CHECKED_AT_ONCE: usize = 32;
+
+/// The queries of searches with the default settings, some of them.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    searches: AtomicUsize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Metric versions and vectors, oldest first.
+    queries: VecDeque<(u32, Vec<f32>)>,
+    /// Number of queries since the last check.
+    unchecked: usize,
+}
+
+impl Asked {
+    /// Keeps a query now and then. Returns whether enough came together for a check.
+    pub(crate) fn keep(&self, version: u32, query: &[f32]) -> bool {
+        let number = self.searches.fetch_add(1, Ordering::Relaxed);
+        if !number.is_multiple_of(ONE_IN) {
+            return false;
+        }
+        let mut kept = lock(&self.kept);
+        if kept.queries.len() == MAX_KEPT {
+            kept.queries.pop_front();
+        }
+        kept.queries.push_back((version, query.to_vec()));
+        kept.unchecked += 1;
+        kept.unchecked >= CHECKED_AT_ONCE
+    }
+
+    /// Whether there are enough queries for a check.
+    pub(crate) fn is_due(&self) -> bool {
+        lock(&self.kept).unchecked >= CHECKED_AT_ONCE
+    }
+
+    /// The queries to check, if a check is due; it is not due again until others were asked.
+    pub(crate) fn take_due(&self) -> Option<Vec<(u32, Vec<f32>)>> {
+        let mut kept = lock(&self.kept);
+        if kept.unchecked < CHECKED_AT_ONCE {
+            return None;
+        }
+        kept.unchecked = 0;
+        Some(kept.queries.iter().cloned().collect())
+    }
+
+    /// The queries under a metric version.
+    pub(crate) fn recent(&self, version: u32) -> impl Iterator<Item = Vec<f32>> {
+        let kept = lock(&self.kept).queries.clone();
+        let of_version = kept.into_iter().filter(move |(under, _)| *under == version);
+        of_version.map(|(_, vector)| vector)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_due_after_enough_queries_and_not_again_at_once() {
+        let asked = Asked::default();
+        let searches = CHECKED_AT_ONCE * ONE_IN;
+        let due: Vec<bool> = (0..searches).map(|_| asked.keep(1, &[0.5])).collect();
+        assert!(due[searches - ONE_IN] && !due[..searches - ONE_IN].contains(&true));
+        assert_eq!(
+            asked.take_due().map(|kept| kept.len()),
+            Some(CHECKED_AT_ONCE)
+        );
+        assert!(asked.take_due().is_none() && !asked.is_due());
+        assert_eq!(asked.recent(1).count(), CHECKED_AT_ONCE);
+        assert_eq!(asked.recent(2).count(), 0);
+    }
+}

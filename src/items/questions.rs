@@ -1,0 +1,161 @@
+//! Questions made of the texts of items, on which the recall of searches is measured.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::encode::CollectionEncoder;
+use crate::model::{QuestionKind, VectorRules};
+use crate::storage::Tables;
+
+/// The kinds that are words which follow each other, with their numbers.
+const PHRASES: [(QuestionKind, usize); 4] = [
+    (QuestionKind::OneWord, 1),
+    (QuestionKind::TwoWords, 2),
+    (QuestionKind::ThreeWords, 3),
+    (QuestionKind::EightWords, 8),
+];
+/// Fewest characters of a word of a phrase.
+const MIN_WORD: usize = 3;
+
+/// A question as a query.
+type Question = (QuestionKind, Vec<f32>);
+
+/// Makes questions of the texts of items.
+pub(super) struct Questions {
+    tables: Arc<Tables>,
+    encoder: Arc<CollectionEncoder>,
+    rules: VectorRules,
+    /// The questions that were made last, and of which slots: metrics are measured one after the
+    /// other on the same items.
+    last: Mutex<(Vec<u32>, Vec<Question>)>,
+}
+
+impl Questions {
+    pub(super) fn new(
+        tables: &Arc<Tables>,
+        encoder: &Arc<CollectionEncoder>,
+        rules: VectorRules,
+    ) -> Self {
+        Self {
+            tables: Arc::clone(tables),
+            encoder: Arc::clone(encoder),
+            rules,
+            last: Mutex::default(),
+        }
+    }
+
+    /// A question of each kind for each of the items in `slots` that has a text long enough; none
+    /// without an encoder. The same items have the same questions.
+    pub(super) fn of(&self, slots: &[u32]) -> Vec<Question> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != slots {
+            *last = (slots.to_vec(), self.make(slots));
+        }
+        last.1.clone()
+    }
+
+    fn make(&self, slots: &[u32]) -> Vec<Question> {
+        if self.encoder.info.is_none() {
+            return Vec::new();
+        }
+        let texts = slots
+            .iter()
+            .filter_map(|slot| Some((*slot, self.tables.item(*slot).ok()??.text?)));
+        let written: Vec<(QuestionKind, String)> = texts
+            .flat_map(|(slot, text)| written(slot, &text))
+            .collect();
+        if written.is_empty() {
+            return Vec::new();
+        }
+        let asked: Vec<&str> = written.iter().map(|(_, text)| text.as_str()).collect();
+        let encoded = match self.encoder.encode(&asked) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                tracing::warn!(%error, "recall is measured without questions, which could not be encoded");
+                return Vec::new();
+            }
+        };
+        let rows = encoded.vectors.outer_iter();
+        // A question that the encoder knows nothing of has no vector.
+        written
+            .iter()
+            .zip(rows)
+            .filter_map(|((kind, _), row)| {
+                Some((*kind, self.rules.prepare_query(row.to_vec()).ok()?))
+            })
+            .collect()
+    }
+}
+
+/// A question of each kind that the text of the item in `slot` is long enough for.
+fn written(slot: u32, text: &str) -> Vec<(QuestionKind, String)> {
+    let mut random = fastrand::Rng::with_seed(u64::from(slot));
+    let words: Vec<&str> = text
+        .split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '-')
+        .filter(|word| word.chars().count() >= MIN_WORD)
+        .collect();
+    let mut questions = Vec::new();
+    for (kind, length) in PHRASES {
+        if let Some(last) = words.len().checked_sub(length) {
+            let first = random.usize(..=last);
+            questions.push((kind, words[first..first + length].join(" ")));
+        }
+    }
+    let fragment = match random.u8(..4) {
+        0 => random.u32(..10_000).to_string(),
+        1 => text
+            .chars()
+            .filter(|c| c.is_alphabetic())
+            .nth(random.usize(..text.len().max(1)) % 16)
+            .map_or_else(|| random.alphabetic().to_string(), String::from),
+        _ => match random.choice(&words) {
+            Some(word) => misspelt(word, &mut random),
+            None => random.alphabetic().to_string(),
+        },
+    };
+    questions.push((QuestionKind::Fragment, fragment));
+    questions
+}
+
+/// A word with two neighbouring letters exchanged.
+fn misspelt(word: &str, random: &mut fastrand::Rng) -> String {
+    let mut letters: Vec<char> = word.chars().collect();
+    if letters.len() > 1 {
+        let at = random.usize(..letters.len() - 1);
+        letters.swap(at, at + 1);
+    }
+    letters.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_words_of_the_text_and_always_the_same() {
+        let text = "a real-time strategy game of ancient warfare, for one or two players";
+        let questions = written(7, text);
+        assert_eq!(questions, written(7, text));
+        assert_ne!(questions, written(8, text));
+        for (kind, length) in PHRASES {
+            let (_, question) = questions
+                .iter()
+                .find(|(of, _)| *of == kind)
+                .expect("the text is long enough");
+            let words: Vec<&str> = question.split(' ').collect();
+            assert_eq!(words.len(), length);
+            assert!(words.iter().all(|word| text.contains(word)), "{question}");
+        }
+    }
+
+    #[test]
+    fn any_text_has_a_fragment() {
+        for slot in 0..40 {
+            for text in ["", "x", "  ", "日本語のテキスト", "😀", "ab"] {
+                let questions = written(slot, text);
+                let (kind, fragment) = questions.last().expect("a question");
+                assert_eq!(*kind, QuestionKind::Fragment);
+                assert!(!fragment.trim().is_empty(), "{text:?}");
+            }
+        }
+    }
+}

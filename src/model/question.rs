@@ -1,0 +1,63 @@
+//! Kinds of questions, by which recall is measured.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of question on which the recall of searches is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum QuestionKind {
+    /// A vector as near to an item as its nearest neighbour, or on the way to another item.
+    NearItems,
+    /// One word of an item's text.
+    OneWord,
+    /// Two words that follow each other in an item's text.
+    TwoWords,
+    /// Three words that follow each other in an item's text.
+    ThreeWords,
+    /// Eight words that follow each other in an item's text.
+    EightWords,
+    /// A letter, a number, or a word with two letters exchanged.
+    Fragment,
+    /// A query that was asked in this process.
+    Asked,
+}
+
+impl QuestionKind {
+    /// The name of the kind, as in the command line's output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NearItems => "near items",
+            Self::OneWord => "one word",
+            Self::TwoWords => "two words",
+            Self::ThreeWords => "three words",
+            Self::EightWords => "eight words",
+            Self::Fragment => "a letter, a number or a typing error",
+            Self::Asked => "asked lately",
+        }
+    }
+}
+
+impl fmt::Display for QuestionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The recall of searches for one kind of question, measured on a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KindRecall {
+    /// The kind.
+    pub kind: QuestionKind,
+    /// Number of questions measured.
+    pub questions: u32,
+    /// Mean share of the ten nearest items that is found, 0 to 1.
+    pub recall: f32,
+    /// Share of questions whose nearest item is found, 0 to 1.
+    pub recall_at_1: f32,
+    /// Share of questions of whose ten nearest items fewer than five are found, 0 to 1.
+    pub below_half: f32,
+}
