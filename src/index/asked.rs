@@ -3,10 +3,8 @@
 //! They stay in memory. Answers change only by a calibration, which is stored.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use crate::index::shared::lock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One search in so many is kept.
 const ONE_IN: usize = 16;
@@ -37,7 +35,7 @@ impl Asked {
         if !number.is_multiple_of(ONE_IN) {
             return false;
         }
-        let mut kept = lock(&self.kept);
+        let mut kept = self.lock();
         if kept.queries.len() == MAX_KEPT {
             kept.queries.pop_front();
         }
@@ -48,12 +46,12 @@ impl Asked {
 
     /// Whether there are enough queries for a check.
     pub(crate) fn is_due(&self) -> bool {
-        lock(&self.kept).unchecked >= CHECKED_AT_ONCE
+        self.lock().unchecked >= CHECKED_AT_ONCE
     }
 
     /// The queries to check, if a check is due; it is not due again until others were asked.
     pub(crate) fn take_due(&self) -> Option<Vec<(u32, Vec<f32>)>> {
-        let mut kept = lock(&self.kept);
+        let mut kept = self.lock();
         if kept.unchecked < CHECKED_AT_ONCE {
             return None;
         }
@@ -61,9 +59,14 @@ impl Asked {
         Some(kept.queries.iter().cloned().collect())
     }
 
+    /// The kept queries, which are whole whenever the lock is free.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The queries under a metric version.
     pub(crate) fn recent(&self, version: u32) -> impl Iterator<Item = Vec<f32>> {
-        let kept = lock(&self.kept).queries.clone();
+        let kept = self.lock().queries.clone();
         let of_version = kept.into_iter().filter(move |(under, _)| *under == version);
         of_version.map(|(_, vector)| vector)
     }

@@ -29,12 +29,12 @@ use crate::slot::Slot;
 use crate::sum::squared_distance;
 
 /// Most items of which questions are made, of each kind one.
-const MAX_ITEMS: usize = 200;
+const MAX_ITEMS: usize = 320;
 /// Fewest items of which questions are made.
 const MIN_ITEMS: usize = 60;
 /// Exact distances that a calibration computes for each kind of question, if that does not make
 /// fewer questions than [`MIN_ITEMS`].
-const MAX_DISTANCES: usize = 25_000_000;
+const MAX_DISTANCES: usize = 40_000_000;
 /// Neighbours by which recall is measured.
 const K: usize = 10;
 /// A walk on vectors takes about this many times as long as one of the same width on codes.

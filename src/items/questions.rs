@@ -60,9 +60,12 @@ impl Questions {
         let texts = slots
             .iter()
             .filter_map(|slot| Some((*slot, self.tables.item(*slot).ok()??.text?)));
-        let written: Vec<(QuestionKind, String)> = texts
-            .flat_map(|(slot, text)| written(slot, &text))
+        let texts: Vec<(u32, String)> = texts.collect();
+        let mut written: Vec<(QuestionKind, String)> = texts
+            .iter()
+            .flat_map(|(slot, text)| written(*slot, text))
             .collect();
+        written.extend(mixed(&texts).map(|text| (QuestionKind::MixedWords, text)));
         if written.is_empty() {
             return Vec::new();
         }
@@ -89,10 +92,7 @@ impl Questions {
 /// A question of each kind that the text of the item in `slot` is long enough for.
 fn written(slot: u32, text: &str) -> Vec<(QuestionKind, String)> {
     let mut random = fastrand::Rng::with_seed(u64::from(slot));
-    let words: Vec<&str> = text
-        .split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '-')
-        .filter(|word| word.chars().count() >= MIN_WORD)
-        .collect();
+    let words = words(text);
     let mut questions = Vec::new();
     for (kind, length) in PHRASES {
         if let Some(last) = words.len().checked_sub(length) {
@@ -114,6 +114,30 @@ fn written(slot: u32, text: &str) -> Vec<(QuestionKind, String)> {
     };
     questions.push((QuestionKind::Fragment, fragment));
     questions
+}
+
+/// The words of a text that are not very short.
+fn words(text: &str) -> Vec<&str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '-')
+        .filter(|word| word.chars().count() >= MIN_WORD)
+        .collect()
+}
+
+/// For each item with its slot, words of its text and of the texts after it, one of each.
+fn mixed(texts: &[(u32, String)]) -> impl Iterator<Item = String> {
+    const TEXTS: usize = 8;
+    let word_of = |(slot, text): &(u32, String)| {
+        let mut random = fastrand::Rng::with_seed(u64::from(*slot) + 1);
+        random.choice(words(text)).unwrap_or_default().to_owned()
+    };
+    let chosen: Vec<String> = texts.iter().map(word_of).collect();
+    let count = if texts.len() < TEXTS { 0 } else { texts.len() };
+    (0..count)
+        .map(move |first| {
+            let from = |at: usize| &*chosen[(first + at) % chosen.len()];
+            (0..TEXTS).map(from).collect::<Vec<_>>().join(" ")
+        })
+        .filter(|text| !text.trim().is_empty())
 }
 
 /// A word with two neighbouring letters exchanged.

@@ -19,6 +19,8 @@ pub enum QuestionKind {
     ThreeWords,
     /// Eight words that follow each other in an item's text.
     EightWords,
+    /// Eight words, each of another item's text.
+    MixedWords,
     /// A letter, a number, or a word with two letters exchanged.
     Fragment,
     /// A query that was asked in this process.
@@ -34,6 +36,7 @@ impl QuestionKind {
             Self::TwoWords => "two words",
             Self::ThreeWords => "three words",
             Self::EightWords => "eight words",
+            Self::MixedWords => "words of several texts",
             Self::Fragment => "a letter, a number or a typing error",
             Self::Asked => "asked lately",
         }

@@ -1,21 +1,18 @@
 //! Beam search over a flat graph, used both to answer queries and to build graphs.
 //!
-//! The beam is a sorted pool of the nearest items that are eligible. Items that are not (deleted, or
-//! outside the filter) are still expanded, from a queue of their own, so that they route the search
-//! without taking room in the pool.
-//!
-//! A search ends when the `ef` nearest items are expanded, or, if it is [adaptive](Stop::Adaptive),
-//! when no item is left that is at most a little farther than the `k`-th. A query that lies among
-//! the items has few such items and ends soon; one that lies where no item does, such as a single
-//! word, has many, and only a wide beam finds its neighbours. (Distance-adaptive beam search,
-//! Al-Jazzazi et al. 2025.)
+//! The beam is a sorted [pool](super::pool) of the nearest items that are eligible. Items that are
+//! not (deleted, or outside the filter) are still expanded, from a queue of their own, so that they
+//! route the search without taking room in the pool.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::index::graph::pool::{Pool, id_of, key, scored};
 use crate::index::kernels::prefetch;
 use crate::index::nearest::Scored;
+
+pub(crate) use crate::index::graph::pool::{Adaptive, Stop, bound};
 
 /// Most out-edges of a node.
 pub(crate) const DEGREE: usize = 32;
@@ -41,51 +38,6 @@ const PREFETCH_ON_EXPANSION: usize = 2;
 /// Expansions between two calls of `cancel`.
 const CANCEL_INTERVAL: usize = 64;
 
-/// Most items in the pool of an adaptive search.
-const MAX_POOL: usize = 4096;
-
-/// When a search ends.
-#[derive(Clone, Copy)]
-pub(crate) enum Stop<'a> {
-    /// When the so many nearest items found are expanded: the width of the beam.
-    Width(usize),
-    /// When all items found within a bound are expanded.
-    Adaptive(Adaptive<'a>),
-}
-
-/// A bound that follows the `rank`-th smallest distance found, `d`: it is `d + slack * |d|`, and at
-/// least the distance of the item at one and a half times the rank.
-#[derive(Clone, Copy)]
-pub(crate) struct Adaptive<'a> {
-    /// The rank.
-    pub(crate) rank: usize,
-    /// The slack with which the search begins.
-    pub(crate) slack: f32,
-    /// Called once, with `d`, when no item within the bound is left. Returns the slack with which
-    /// the search goes on, or `None` to end it.
-    pub(crate) widen: &'a dyn Fn(f32) -> Option<f32>,
-}
-
-/// The distance that is a slack beyond another.
-pub(crate) fn bound(distance: f32, slack: f32) -> f32 {
-    distance + slack * distance.abs()
-}
-
-impl Adaptive<'_> {
-    /// The number of items from which there is a bound.
-    fn least(&self) -> usize {
-        self.rank + self.rank / 2 + 1
-    }
-
-    /// The largest key within the bound; `None` while fewer than [`Self::least`] items are found.
-    fn bound(&self, keys: &[u64], slack: f32) -> Option<u64> {
-        let least = *keys.get(self.least() - 1)?;
-        let distance = scored(keys[self.rank - 1]).distance;
-        // The largest number of an item, with the bit of an expanded one.
-        Some((key(bound(distance, slack), 0) | u64::from(u32::MAX)).max(least | EXPANDED))
-    }
-}
-
 /// Statistics of one search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walk {
@@ -110,59 +62,6 @@ pub(crate) struct Scratch {
     beyond: Vec<u64>,
     visited: Visited,
     distances: Vec<f32>,
-}
-
-/// Bit of a key that is set once the item was expanded.
-const EXPANDED: u64 = 1;
-
-/// A distance and an item's number, which is below 2^31, packed so that keys have the order of
-/// [`Scored`].
-#[inline]
-fn key(distance: f32, id: u32) -> u64 {
-    let bits = distance.to_bits();
-    let ordered = bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31);
-    u64::from(ordered) << 32 | u64::from(id) << 1
-}
-
-fn id_of(key: u64) -> u32 {
-    (key as u32) >> 1
-}
-
-fn scored(key: u64) -> Scored {
-    let ordered = (key >> 32) as u32;
-    let bits = if ordered >> 31 == 1 {
-        ordered ^ 1 << 31
-    } else {
-        !ordered
-    };
-    Scored {
-        distance: f32::from_bits(bits),
-        id: id_of(key),
-    }
-}
-
-/// The position at which `key` belongs among sorted keys. Each comparison of a binary search
-/// depends on the one before and cannot be predicted; these comparisons are independent of each
-/// other.
-#[inline]
-fn position(keys: &[u64], key: u64) -> usize {
-    const BLOCK: usize = 16;
-    const MAX_COUNTED: usize = 1024;
-    if keys.len() > MAX_COUNTED {
-        return keys.partition_point(|item| *item < key);
-    }
-    let (blocks, _) = keys.as_chunks::<BLOCK>();
-    let before = BLOCK
-        * blocks
-            .iter()
-            .map(|block| usize::from(block[BLOCK - 1] < key))
-            .sum::<usize>();
-    before
-        + keys[before..]
-            .iter()
-            .take(BLOCK)
-            .map(|item| usize::from(*item < key))
-            .sum::<usize>()
 }
 
 /// A set of items that is emptied by increasing a counter. It takes one byte an item, so that the
@@ -219,24 +118,18 @@ pub(crate) fn search(
     scratch: &mut Scratch,
 ) -> Walk {
     let Scratch {
-        pool,
+        pool: result,
         keys,
         routing,
         beyond,
         visited,
         distances,
     } = scratch;
-    let (capacity, adaptive) = match stop {
-        Stop::Width(ef) => (ef, None),
-        Stop::Adaptive(adaptive) => (MAX_POOL.max(adaptive.least()), Some(adaptive)),
-    };
-    let mut slack = adaptive.map_or(0.0, |adaptive| adaptive.slack);
-    let mut is_widened = false;
-    pool.clear();
-    keys.clear();
+    result.clear();
     routing.clear();
     beyond.clear();
     visited.clear(graph.len());
+    let mut pool = Pool::new(keys, stop);
     // The items that the last expansion reached for the first time.
     let (mut fresh, mut count) = ([0; DEGREE], 0);
     for &entry in entries.iter().take(DEGREE) {
@@ -248,10 +141,6 @@ pub(crate) fn search(
         width: 0,
         complete: true,
     };
-    // Items of the pool before this position were expanded.
-    let mut next = 0;
-    // The last key of a full pool, or the bound of an adaptive search.
-    let mut worst = u64::MAX;
     let mut expansions = 0usize;
     loop {
         distances.clear();
@@ -259,40 +148,20 @@ pub(crate) fn search(
         walk.evaluations += count;
         for (&id, &distance) in fresh[..count].iter().zip(distances.iter()) {
             let found = key(distance, id);
-            if found > worst {
-                if adaptive.is_some() {
+            if found > pool.worst {
+                if pool.is_adaptive() {
                     beyond.push(found);
                 }
-                continue;
-            }
-            if eligible(id) {
-                let at = position(keys, found);
-                if keys.len() == capacity {
-                    keys.pop();
-                }
+            } else if eligible(id) {
+                let (at, next) = (pool.insert(found), pool.next);
                 if at < next + PREFETCH_ON_ENTRY {
                     prefetch(&graph[id as usize]);
                 }
-                keys.insert(at, found);
-                if keys.len() == capacity {
-                    worst = keys.last().copied().map_or(worst, |last| last.min(worst));
-                }
-                if let Some(adaptive) = adaptive
-                    && at < adaptive.least()
-                    && let Some(bound) = adaptive.bound(keys, slack)
-                {
-                    worst = worst.min(bound);
-                }
-                next = next.min(at);
             } else {
                 routing.push(Reverse(found));
             }
         }
-        while keys.get(next).is_some_and(|key| key & EXPANDED != 0) {
-            next += 1;
-        }
-        // The pool of an adaptive search may hold items that are beyond the bound by now.
-        let pooled = keys.get(next).copied().filter(|key| *key <= worst);
+        let pooled = pool.nearest_unexpanded();
         let routed = routing.peek().map(|item| item.0);
         let node = match (pooled, routed) {
             (Some(pooled), Some(routed)) if routed < pooled => {
@@ -300,51 +169,30 @@ pub(crate) fn search(
                 routed
             }
             (Some(pooled), _) => {
-                keys[next] |= EXPANDED;
-                for later in keys.iter().skip(next + 1).take(PREFETCH_ON_EXPANSION) {
+                for later in pool.expand().take(PREFETCH_ON_EXPANSION) {
                     prefetch(&graph[id_of(*later) as usize]);
                 }
                 pooled
             }
-            (None, Some(routed)) if routed < worst => {
+            (None, Some(routed)) if routed < pool.worst => {
                 routing.pop();
                 routed
             }
-            (None, _) => {
-                let Some(adaptive) = adaptive.filter(|_| !is_widened) else {
-                    break;
-                };
-                let Some(last) = keys.get(adaptive.rank - 1) else {
-                    break;
-                };
-                let Some(wider) = (adaptive.widen)(scored(*last).distance) else {
-                    break;
-                };
-                (is_widened, slack) = (true, wider);
-                worst = adaptive.bound(keys, slack).unwrap_or(u64::MAX);
-                if keys.len() == capacity {
-                    worst = keys.last().copied().map_or(worst, |last| last.min(worst));
-                }
-                // What is beyond the new bound too stays behind: the bound only shrinks from now on.
-                for found in beyond.drain(..) {
-                    if found > worst {
-                        continue;
-                    }
+            (None, _) if pool.widen() => {
+                // What is beyond the new bound too stays behind, since the bound only shrinks from
+                // now on.
+                let worst = pool.worst;
+                for found in beyond.drain(..).filter(|found| *found <= worst) {
                     if eligible(id_of(found)) {
-                        if keys.len() == capacity {
-                            keys.pop();
-                        }
-                        keys.insert(position(keys, found), found);
-                        if keys.len() == capacity {
-                            worst = keys.last().copied().map_or(worst, |last| last.min(worst));
-                        }
+                        pool.insert(found);
                     } else {
                         routing.push(Reverse(found));
                     }
                 }
-                (next, count) = (0, 0);
+                count = 0;
                 continue;
             }
+            (None, _) => break,
         };
         expansions += 1;
         if expansions.is_multiple_of(CANCEL_INTERVAL) && cancel.is_some_and(|cancel| cancel()) {
@@ -361,51 +209,7 @@ pub(crate) fn search(
             count += usize::from(visited.insert(id));
         }
     }
-    walk.width = next;
-    pool.extend(keys.iter().map(|key| scored(*key)));
+    walk.width = pool.next;
+    result.extend(keys.iter().map(|key| scored(*key)));
     walk
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_inserted_in_order() {
-        for len in [0, 1, 15, 16, 17, 31, 32, 33, 100, 1023, 1024, 1025, 2000] {
-            let keys: Vec<u64> = (0..len).map(|i| 3 * i + 1).collect();
-            for key in 0..3 * len + 3 {
-                assert_eq!(
-                    position(&keys, key),
-                    keys.partition_point(|item| *item < key),
-                    "{key} of {len}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn keys_have_the_order_of_what_they_stand_for() {
-        let mut all: Vec<Scored> = [
-            0.0,
-            -0.0,
-            1.5,
-            -1.5,
-            f32::MAX,
-            f32::MIN,
-            f32::INFINITY,
-            1e-40,
-            f32::NEG_INFINITY,
-        ]
-        .into_iter()
-        .flat_map(|distance| [0, 1, 7, u32::MAX / 2].map(|id| Scored { distance, id }))
-        .collect();
-        all.sort_unstable();
-        let keys: Vec<u64> = all.iter().map(|item| key(item.distance, item.id)).collect();
-        assert!(keys.is_sorted_by(|a, b| a < b));
-        for (item, key) in all.iter().zip(keys) {
-            assert_eq!(scored(key | EXPANDED), *item);
-            assert_eq!(scored(key).distance.to_bits(), item.distance.to_bits());
-        }
-    }
 }

@@ -3,5 +3,6 @@
 
 pub(crate) mod beam;
 pub(crate) mod build;
+pub(crate) mod pool;
 pub(crate) mod prune;
 pub(crate) mod refine;
