@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::super::codec;
 use super::{Chunks, State, Walk, put, remove};
 use crate::model::VersionId;
+use crate::storage::codec;
 use crate::storage::integrity::{Checks, Edit, Place, Remedy};
 use crate::storage::records::VersionRecord;
 use crate::storage::tables::{ACTIVE, FORMAT, META, METRICS, NEXT_VERSION, chunk_key, split_key};
