@@ -59,18 +59,20 @@ impl Exact {
 
 fn recall(points: &Collection, items: &[Item], metric: MetricChoice, exact: &Exact) -> f64 {
     let queries: Vec<usize> = (0..items.len()).step_by(items.len() / 200).collect();
-    let mut found = 0;
+    let (mut found, mut visited) = (0, 0);
     for i in &queries {
         let expected = exact.nearest(*i);
         let query = items[*i].vector.as_deref().expect("a vector");
         let hits = points.search(query).metric(metric).run().expect("hits");
-        assert!(
-            hits.execution.visited < items.len() / 2,
-            "the graph answers, not a scan: {:?}",
-            hits.execution
-        );
+        visited += hits.execution.visited;
         found += hits.iter().filter(|h| expected.contains(&h.id)).count();
     }
+    // Queries that are far from all items may be answered by a scan.
+    assert!(
+        visited / queries.len() < items.len() / 4,
+        "the graph answers, not a scan: {visited} distances of {} queries",
+        queries.len()
+    );
     found as f64 / (10 * queries.len()) as f64
 }
 
