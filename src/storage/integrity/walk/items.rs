@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Chunks, State, Walk, put, remove};
-use crate::storage::integrity::{Checks, Edit, Place, Remedy};
+use crate::storage::integrity::{Edit, Place, Remedy};
 use crate::storage::records::ItemRecord;
 use crate::storage::tables::{IDS, ITEMS, NEXT_SLOT, VECTORS, split_key};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{State, Walk, remove};
 use crate::model::error::Result;
-use crate::storage::integrity::{Checks, Place, Remedy};
+use crate::storage::integrity::{Place, Remedy};
 use crate::storage::precision::Precision;
 use crate::storage::records::JudgementRecord;
 use crate::storage::tables::{JUDGEMENTS, NEXT_JUDGEMENT, QUERIES};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Chunks, State, Walk, put, remove};
 use crate::model::VersionId;
 use crate::storage::codec;
-use crate::storage::integrity::{Checks, Edit, Place, Remedy};
+use crate::storage::integrity::{Edit, Place, Remedy};
 use crate::storage::records::VersionRecord;
 use crate::storage::tables::{ACTIVE, FORMAT, META, METRICS, NEXT_VERSION, chunk_key, split_key};
 
