@@ -295,7 +295,12 @@ impl Shared {
                 .filter(|slot| *slot != item.slot);
             let neighbours: Vec<Vec<f32>> = others.filter_map(|slot| self.vector(slot)).collect();
             let query = sample_query(i, &item.vector, &neighbours, &distant.vector);
-            (QuestionKind::NearItems, query)
+            let kind = if i.is_multiple_of(2) {
+                QuestionKind::NearItems
+            } else {
+                QuestionKind::BetweenItems
+            };
+            (kind, query)
         });
         queries.collect()
     }

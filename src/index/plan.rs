@@ -150,16 +150,20 @@ impl Planning<'_> {
     /// How much breaks the promise for a recall: 0 if nothing does.
     fn broken(&self, reaches: &[usize], recall: f64) -> f64 {
         let missed_share = CAUTION * MISSED_SHARE * (1.0 - recall);
-        let of_kind = |sums: &Sums| {
+        let of_kind = |(kind, sums): (&QuestionKind, &Sums)| {
+            let lacking = ((recall - sums.less_standard_error()) * sums.count).max(0.0);
+            if *kind == QuestionKind::BetweenItems {
+                return lacking;
+            }
             let mut allowed = (missed_share * sums.count).floor();
             if sums.count >= ONE_MISSED_FROM as f64 && recall <= DEFAULT_RECALL {
                 allowed = allowed.max(1.0);
             }
             let beyond = |missed: f64| (missed - allowed).max(0.0);
-            let lacking = (recall - sums.less_standard_error()) * sums.count;
-            beyond(sums.without_nearest) + beyond(sums.below_half) + lacking.max(0.0)
+            beyond(sums.without_nearest) + beyond(sums.below_half) + lacking
         };
-        self.sums_by_kind(reaches).iter().map(of_kind).sum()
+        let by_kind = self.sums_by_kind(reaches);
+        self.kinds.iter().zip(&by_kind).map(of_kind).sum()
     }
 
     /// The cost of all questions, in distances of a walk.

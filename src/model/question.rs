@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum QuestionKind {
-    /// A vector as near to an item as its nearest neighbour, or on the way to another item.
+    /// A vector as near to an item as its nearest neighbour, among other items.
     NearItems,
+    /// A vector as near to an item as its nearest neighbour, on the way to an item far off. It is
+    /// harder than what is asked, so that only its mean recall is planned for.
+    BetweenItems,
     /// One word of an item's text.
     OneWord,
     /// Two words that follow each other in an item's text.
@@ -32,6 +35,7 @@ impl QuestionKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::NearItems => "near items",
+            Self::BetweenItems => "between items",
             Self::OneWord => "one word",
             Self::TwoWords => "two words",
             Self::ThreeWords => "three words",

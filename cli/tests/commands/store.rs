@@ -214,6 +214,7 @@ fn the_json_of_collections_and_stats_has_the_documented_keys() {
         "growing",
         "judgements",
         "active_metric",
+        "recall",
         "memory_bytes",
         "disk_bytes",
     ];

@@ -181,8 +181,10 @@ pub(crate) fn search(
             (None, _) if pool.widen() => {
                 // What is beyond the new bound too stays behind, since the bound only shrinks from
                 // now on.
-                let worst = pool.worst;
-                for found in beyond.drain(..).filter(|found| *found <= worst) {
+                for found in beyond.drain(..) {
+                    if found > pool.worst {
+                        continue;
+                    }
                     if eligible(id_of(found)) {
                         pool.insert(found);
                     } else {

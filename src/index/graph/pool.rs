@@ -230,6 +230,67 @@ mod tests {
     }
 
     #[test]
+    fn an_adaptive_pool_keeps_what_is_within_its_bound_and_widens_once() {
+        let asked = std::cell::Cell::new(None);
+        let widen = |distance: f32| {
+            asked.set(Some(distance));
+            Some(0.5)
+        };
+        let mut keys = Vec::new();
+        let mut pool = Pool::new(
+            &mut keys,
+            Stop::Adaptive(Adaptive {
+                rank: 10,
+                slack: 0.1,
+                widen: &widen,
+            }),
+        );
+        // Distances 1.00, 1.01, ...
+        let distance = |id: u32| 1.0 + id as f32 / 100.0;
+        for id in 0..40 {
+            let found = key(distance(id), id);
+            if found <= pool.worst {
+                pool.insert(found);
+            }
+        }
+        assert_eq!(id_of(pool.worst), u32::MAX >> 1);
+        assert!(scored(pool.worst).distance < 1.2 && scored(pool.worst).distance > 1.19);
+        let mut expanded = 0;
+        while pool.nearest_unexpanded().is_some() {
+            let _ = pool.expand();
+            expanded += 1;
+        }
+        // Up to 1.09 (the tenth) and a tenth more, 1.199.
+        assert_eq!(expanded, 20);
+        assert!(pool.widen() && !pool.widen());
+        assert_eq!(asked.get(), Some(distance(9)));
+        assert!((scored(pool.worst).distance - 1.5 * distance(9)).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_full_pool_drops_its_farthest_item() {
+        let widen = |_: f32| None;
+        for stop in [
+            Stop::Width(4096),
+            Stop::Adaptive(Adaptive {
+                rank: 10,
+                slack: 1e9,
+                widen: &widen,
+            }),
+        ] {
+            let mut keys = Vec::new();
+            let mut pool = Pool::new(&mut keys, stop);
+            for id in (0..5000).rev() {
+                let found = key(id as f32, id);
+                assert!(found <= pool.worst);
+                assert_eq!(pool.insert(found), 0);
+            }
+            assert!(key(4096.0, 4096) > pool.worst && key(4094.0, 0) < pool.worst);
+            assert_eq!(keys.len(), 4096);
+        }
+    }
+
+    #[test]
     fn keys_have_the_order_of_what_they_stand_for() {
         let mut all: Vec<Scored> = [
             0.0,
