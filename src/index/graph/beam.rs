@@ -127,9 +127,8 @@ pub(crate) fn search(
     } = scratch;
     result.clear();
     routing.clear();
-    beyond.clear();
     visited.clear(graph.len());
-    let mut pool = Pool::new(keys, stop);
+    let mut pool = Pool::new(keys, beyond, stop);
     // The items that the last expansion reached for the first time.
     let (mut fresh, mut count) = ([0; DEGREE], 0);
     for &entry in entries.iter().take(DEGREE) {
@@ -149,9 +148,7 @@ pub(crate) fn search(
         for (&id, &distance) in fresh[..count].iter().zip(distances.iter()) {
             let found = key(distance, id);
             if found > pool.worst {
-                if pool.is_adaptive() {
-                    beyond.push(found);
-                }
+                pool.put_aside(found);
             } else if eligible(id) {
                 let (at, next) = (pool.insert(found), pool.next);
                 if at < next + PREFETCH_ON_ENTRY {
@@ -181,7 +178,9 @@ pub(crate) fn search(
             (None, _) if pool.widen() => {
                 // What is beyond the new bound too stays behind, since the bound only shrinks from
                 // now on.
-                for found in beyond.drain(..) {
+                let mut aside = 0;
+                while let Some(found) = pool.aside(aside) {
+                    aside += 1;
                     if found > pool.worst {
                         continue;
                     }

@@ -44,6 +44,12 @@ impl Adaptive<'_> {
         self.rank + self.rank / 2 + 1
     }
 
+    /// The number of items that are kept even if they are beyond the bound, for their distances may
+    /// be estimates.
+    fn kept(&self) -> usize {
+        2 * self.rank + 44
+    }
+
     /// The largest key within the bound; `None` while fewer than [`Self::least`] items are found.
     fn bound(&self, keys: &[u64], slack: f32) -> Option<u64> {
         let least = *keys.get(self.least() - 1)?;
@@ -109,6 +115,8 @@ fn position(keys: &[u64], key: u64) -> usize {
 /// The nearest eligible items found, as sorted keys.
 pub(super) struct Pool<'a> {
     keys: &'a mut Vec<u64>,
+    /// Items beyond the bound of an adaptive search, which it may come back to.
+    beyond: &'a mut Vec<u64>,
     capacity: usize,
     adaptive: Option<Adaptive<'a>>,
     slack: f32,
@@ -121,15 +129,17 @@ pub(super) struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    /// An empty pool in a buffer.
-    pub(super) fn new(keys: &'a mut Vec<u64>, stop: Stop<'a>) -> Self {
+    /// An empty pool in buffers.
+    pub(super) fn new(keys: &'a mut Vec<u64>, beyond: &'a mut Vec<u64>, stop: Stop<'a>) -> Self {
         keys.clear();
+        beyond.clear();
         let (capacity, adaptive) = match stop {
             Stop::Width(ef) => (ef, None),
             Stop::Adaptive(adaptive) => (MAX_POOL.max(adaptive.least()), Some(adaptive)),
         };
         Self {
             keys,
+            beyond,
             capacity,
             slack: adaptive.map_or(0.0, |adaptive| adaptive.slack),
             adaptive,
@@ -139,9 +149,17 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Whether an item beyond [`Self::worst`] may be wanted later.
-    pub(super) fn is_adaptive(&self) -> bool {
-        self.adaptive.is_some()
+    /// Puts an item aside that is beyond [`Self::worst`] and may be wanted later.
+    #[inline]
+    pub(super) fn put_aside(&mut self, found: u64) {
+        if self.adaptive.is_some() && !self.is_widened {
+            self.beyond.push(found);
+        }
+    }
+
+    /// The item that was put aside as number `at`. None are added after the search was widened.
+    pub(super) fn aside(&self, at: usize) -> Option<u64> {
+        self.beyond.get(at).copied()
     }
 
     /// Inserts an item that is not beyond [`Self::worst`], and returns its position.
@@ -157,6 +175,12 @@ impl<'a> Pool<'a> {
             && let Some(bound) = adaptive.bound(self.keys, self.slack)
         {
             self.worst = self.worst.min(bound);
+            // Insertion takes longer the longer the pool is.
+            while self.keys.len() > adaptive.kept()
+                && let Some(last) = self.keys.pop_if(|last| *last > self.worst)
+            {
+                self.put_aside(last);
+            }
         }
         self.drop_beyond_capacity();
         self.next = self.next.min(at);
@@ -236,9 +260,10 @@ mod tests {
             asked.set(Some(distance));
             Some(0.5)
         };
-        let mut keys = Vec::new();
+        let (mut keys, mut beyond) = (Vec::new(), Vec::new());
         let mut pool = Pool::new(
             &mut keys,
+            &mut beyond,
             Stop::Adaptive(Adaptive {
                 rank: 10,
                 slack: 0.1,
@@ -278,8 +303,8 @@ mod tests {
                 widen: &widen,
             }),
         ] {
-            let mut keys = Vec::new();
-            let mut pool = Pool::new(&mut keys, stop);
+            let (mut keys, mut beyond) = (Vec::new(), Vec::new());
+            let mut pool = Pool::new(&mut keys, &mut beyond, stop);
             for id in (0..5000).rev() {
                 let found = key(id as f32, id);
                 assert!(found <= pool.worst);
