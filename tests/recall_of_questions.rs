@@ -1,4 +1,5 @@
 //! The promised recall holds for each kind of question that people ask of long texts.
+#![cfg(feature = "embedded-model")]
 
 use std::collections::HashSet;
 
