@@ -15,6 +15,7 @@ use affinis::{Collection, Item, MetricChoice, Store};
 use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::Random;
 use affinis_testkit::questions::{Questions, composed, spread, texts};
+use affinis_testkit::synthetic::orthonormalise;
 use ndarray::Array2;
 
 /// Questions of each kind.
@@ -251,15 +252,7 @@ fn cpu_time() -> Duration {
 fn conditioned(dim: usize, condition: f64) -> Array2<f64> {
     let mut random = Random(11);
     let mut basis = Array2::from_shape_fn((dim, dim), |_| random.normal());
-    for i in 0..dim {
-        for j in 0..i {
-            let along = basis.row(i).dot(&basis.row(j));
-            let other = basis.row(j).to_owned();
-            basis.row_mut(i).scaled_add(-along, &other);
-        }
-        let norm = basis.row(i).dot(&basis.row(i)).sqrt();
-        basis.row_mut(i).mapv_inplace(|x| x / norm);
-    }
+    orthonormalise(&mut basis);
     let value = |i: usize| condition.powf(i as f64 / (dim.max(2) - 1) as f64);
     let scaled = Array2::from_shape_fn((dim, dim), |(i, j)| value(i) * basis[(i, j)]);
     let matrix = basis.t().dot(&scaled);

@@ -28,6 +28,13 @@ struct Kept {
     unchecked: usize,
 }
 
+impl Kept {
+    /// Whether there are enough queries for a check.
+    fn is_due(&self) -> bool {
+        self.unchecked >= CHECKED_AT_ONCE
+    }
+}
+
 impl Asked {
     /// Keeps a query now and then. Returns whether enough came together for a check.
     pub(crate) fn keep(&self, version: u32, query: &[f32]) -> bool {
@@ -41,18 +48,18 @@ impl Asked {
         }
         kept.queries.push_back((version, query.to_vec()));
         kept.unchecked += 1;
-        kept.unchecked >= CHECKED_AT_ONCE
+        kept.is_due()
     }
 
     /// Whether there are enough queries for a check.
     pub(crate) fn is_due(&self) -> bool {
-        self.lock().unchecked >= CHECKED_AT_ONCE
+        self.lock().is_due()
     }
 
     /// The queries to check, if a check is due; it is not due again until others were asked.
     pub(crate) fn take_due(&self) -> Option<Vec<(u32, Vec<f32>)>> {
         let mut kept = self.lock();
-        if kept.unchecked < CHECKED_AT_ONCE {
+        if !kept.is_due() {
             return None;
         }
         kept.unchecked = 0;
@@ -65,10 +72,10 @@ impl Asked {
     }
 
     /// The queries under a metric version.
-    pub(crate) fn recent(&self, version: u32) -> impl Iterator<Item = Vec<f32>> {
-        let kept = self.lock().queries.clone();
-        let of_version = kept.into_iter().filter(move |(under, _)| *under == version);
-        of_version.map(|(_, vector)| vector)
+    pub(crate) fn recent(&self, version: u32) -> Vec<Vec<f32>> {
+        let kept = self.lock();
+        let of_version = kept.queries.iter().filter(|(under, _)| *under == version);
+        of_version.map(|(_, vector)| vector.clone()).collect()
     }
 }
 
@@ -87,7 +94,7 @@ mod tests {
             Some(CHECKED_AT_ONCE)
         );
         assert!(asked.take_due().is_none() && !asked.is_due());
-        assert_eq!(asked.recent(1).count(), CHECKED_AT_ONCE);
-        assert_eq!(asked.recent(2).count(), 0);
+        assert_eq!(asked.recent(1).len(), CHECKED_AT_ONCE);
+        assert_eq!(asked.recent(2).len(), 0);
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn uncalibrated(snapshot: &Snapshot, metric: &Versioned, recall: f64)
     Schedule::guessed(factor * slack, evaluations)
 }
 
-/// The searches of one calibration.
+/// The searches of one calibration, or of one check.
 struct Calibration<'a> {
     snapshot: &'a Snapshot,
     biases: &'a SnapshotBiases,
@@ -83,16 +83,20 @@ struct Calibration<'a> {
 }
 
 impl Calibration<'_> {
-    /// What a search with one slack for all queries finds. It walks graphs even where a scan would
-    /// be cheaper.
+    /// What a search with one slack for all queries finds.
     fn find(&self, query: &RewrittenQuery<'_>, slack: f32, coded: bool) -> Found {
+        self.follow(query, &Schedule::guessed(slack, 0), coded)
+    }
+
+    /// What a search by a schedule finds.
+    fn follow(&self, query: &RewrittenQuery<'_>, schedule: &Schedule, coded: bool) -> Found {
         let searcher = Searcher {
             snapshot: self.snapshot,
             query,
             biases: self.biases,
             k: K,
-            ef: K,
-            schedule: Some(&Schedule::guessed(slack, 0)),
+            ef: width_of(schedule.evaluations).max(K),
+            schedule: Some(schedule),
             coded,
             allowed: None,
             cancel: Some(self.cancel),
@@ -216,6 +220,7 @@ impl Shared {
         sample.extend(
             self.asked
                 .recent(metric.version)
+                .into_iter()
                 .map(|vector| (QuestionKind::Asked, vector)),
         );
         if let Some(curve) = calibration.measure(&sample, coded) {
@@ -241,25 +246,20 @@ impl Shared {
             .filter(|(version, _)| *version == metric.version)
             .map(|(_, vector)| RewrittenQuery::new(&metric, vector))
             .collect();
-        let biases = SnapshotBiases::of(&snapshot, &self.biases, metric.version);
-        let Some(exact) = nearest_exactly(&snapshot, &biases, &queries, K, cancel) else {
+        let searches = Calibration {
+            snapshot: &snapshot,
+            biases: &SnapshotBiases::of(&snapshot, &self.biases, metric.version),
+            metric: &metric,
+            cancel,
+        };
+        let Some(exact) = nearest_exactly(&snapshot, searches.biases, &queries, K, cancel) else {
             return true;
         };
         let coded = are_codes_walked(self.dim) && !schedule.on_vectors;
-        let outcomes = queries.iter().zip(&exact).map(|(query, exact)| {
-            let searcher = Searcher {
-                snapshot: &snapshot,
-                query,
-                biases: &biases,
-                k: K,
-                ef: width_of(schedule.evaluations).max(K),
-                schedule: Some(&schedule),
-                coded,
-                allowed: None,
-                cancel: Some(cancel),
-            };
-            outcome(&searcher.run(), exact)
-        });
+        let outcomes = queries
+            .iter()
+            .zip(&exact)
+            .map(|(query, exact)| outcome(&searches.follow(query, &schedule, coded), exact));
         let outcomes: Vec<Outcome> = outcomes.collect();
         if is_broken(&outcomes) && !cancel() {
             tracing::info!(

@@ -125,7 +125,7 @@ impl Planning<'_> {
                         *later = reach.max(*later);
                     }
                     let (still, costs) = (self.broken(&further, recall), self.cost(&further));
-                    // Where more is found for less, any number is worth it.
+                    // A step that costs nothing, or even saves, counts as one distance.
                     let worth = (broken - still) / (costs - cost).max(1.0);
                     if still < broken && best.as_ref().is_none_or(|best| worth > best.0) {
                         best = Some((worth, further, still, costs));

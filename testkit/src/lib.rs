@@ -2,7 +2,7 @@
 //!
 //! A unit test inside the crate `affinis` links this crate with a second copy of `affinis`, whose
 //! types are not its own. Such tests use only what takes plain types: [`Random`], [`skipped`],
-//! [`data_dir`], [`setting`] and [`fuzz::drive`].
+//! [`data_dir`], [`setting`], [`synthetic::orthonormalise`] and [`fuzz::drive`].
 #![allow(
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,

@@ -98,3 +98,17 @@ pub fn judged_by_four_numbers(queries: usize, d: usize, far: f32, near: f32) -> 
         pairs: vec![],
     }
 }
+
+/// Makes the rows of a square matrix orthonormal, by the Gram-Schmidt process. They must be linearly
+/// independent.
+pub fn orthonormalise(basis: &mut Array2<f64>) {
+    for i in 0..basis.nrows() {
+        for j in 0..i {
+            let along = basis.row(i).dot(&basis.row(j));
+            let other = basis.row(j).to_owned();
+            basis.row_mut(i).scaled_add(-along, &other);
+        }
+        let norm = basis.row(i).dot(&basis.row(i)).sqrt();
+        basis.row_mut(i).mapv_inplace(|x| x / norm);
+    }
+}

@@ -17,6 +17,7 @@ mod recall;
 
 use std::sync::Arc;
 
+use affinis_testkit::synthetic::orthonormalise;
 use affinis_testkit::{data_dir, f16_vectors};
 use ndarray::{Array2, ArrayView2};
 
@@ -110,15 +111,7 @@ impl Mahalanobis {
     pub(crate) fn random(dim: usize, condition: f64, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut basis = Array2::from_shape_fn((dim, dim), |_| f64::from(random.normal()));
-        for i in 0..dim {
-            for j in 0..i {
-                let along = basis.row(i).dot(&basis.row(j));
-                let other = basis.row(j).to_owned();
-                basis.row_mut(i).scaled_add(-along, &other);
-            }
-            let norm = basis.row(i).dot(&basis.row(i)).sqrt();
-            basis.row_mut(i).mapv_inplace(|x| x / norm);
-        }
+        orthonormalise(&mut basis);
         let mut values: Vec<f64> = (0..dim)
             .map(|i| condition.powf(i as f64 / (dim.max(2) - 1) as f64))
             .collect();
