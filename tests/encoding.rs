@@ -293,7 +293,7 @@ fn the_embedded_model_ranks_related_texts_first() {
     let onnx = Onnx::embedded().unwrap();
     assert_eq!(
         (onnx.dim(), onnx.name(), onnx.source().as_deref()),
-        (256, "static-minilm-256", Some("embedded"))
+        (256, "static-minilm-256-v2", Some("embedded"))
     );
     let encoded = onnx
         .encode(&[
@@ -316,14 +316,14 @@ fn the_embedded_model_ranks_related_texts_first() {
 #[test]
 fn the_embedded_model_equals_its_directory() {
     let embedded = encode::load("embedded").unwrap();
-    let dir = encode::load(root().join("models/static-minilm-256").to_str().unwrap()).unwrap();
+    let dir = encode::load(root().join("models/static-minilm-256-v2").to_str().unwrap()).unwrap();
     assert_eq!(embedded.fingerprint(), dir.fingerprint());
     let texts = ["a violin", "an oboe"];
     assert_eq!(
         embedded.encode(&texts).unwrap(),
         dir.encode(&texts).unwrap()
     );
-    assert!(dir.source().unwrap().ends_with("static-minilm-256"));
+    assert!(dir.source().unwrap().ends_with("static-minilm-256-v2"));
 }
 
 #[test]

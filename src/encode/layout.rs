@@ -69,12 +69,12 @@ impl Layout {
     #[cfg(feature = "embedded-model")]
     pub(super) fn embedded() -> Self {
         Self {
-            name: "static-minilm-256".into(),
+            name: "static-minilm-256-v2".into(),
             source: Some(super::EMBEDDED.into()),
-            model: Cow::Borrowed(include_bytes!("../../models/static-minilm-256/model.onnx")),
+            model: Cow::Borrowed(include_bytes!("../../models/static-minilm-256-v2/model.onnx")),
             model_path: "embedded/model.onnx".into(),
             tokenizer: Cow::Borrowed(include_bytes!(
-                "../../models/static-minilm-256/tokenizer.json"
+                "../../models/static-minilm-256-v2/tokenizer.json"
             )),
             tokenizer_path: "embedded/tokenizer.json".into(),
             pooling: Pooling::Mean,

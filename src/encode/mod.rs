@@ -104,7 +104,7 @@ pub trait Encoder: Send + Sync {
     /// The dimension `d` of the vectors.
     fn dim(&self) -> usize;
 
-    /// Name for people, such as `static-minilm-256`.
+    /// Name for people, such as `static-minilm-256-v2`.
     fn name(&self) -> &str;
 
     /// Fingerprint of model, tokenizer and pooling. Encoders with equal fingerprints give equal

@@ -127,7 +127,7 @@ const TOKENIZED_TEXTS: usize = 64;
 const MAX_DIM: usize = 4096;
 
 impl Onnx {
-    /// Loads the model inside the binary, `static-minilm-256`: 256 numbers a text, thousands of
+    /// Loads the model inside the binary, `static-minilm-256-v2`: 256 numbers a text, thousands of
     /// texts a second.
     ///
     /// # Errors
