@@ -32,6 +32,8 @@ mod plan;
 mod published;
 mod quantizer;
 mod query;
+mod questions;
+mod scan;
 mod search;
 mod segment;
 mod segments;
