@@ -8,7 +8,7 @@ use super::Collection;
 use crate::filter::Filter;
 use crate::items::{Matching, SearchRequest};
 use crate::model::error::{Error, Result};
-use crate::model::{Hits, MAX_K, MetricChoice, Query, Versioned};
+use crate::model::{Hits, MAX_K, MetricChoice, Query, QueryForm, Versioned};
 
 /// The settings of a search; made by [`Collection::search`] for one query, or
 /// [`Collection::search_many`] for a list of them.
@@ -192,6 +192,7 @@ impl<Q> Search<Q> {
         let cancel = self.cancel.as_ref();
         let request = SearchRequest {
             k: self.k,
+            form: query.text().map_or(QueryForm::Any, QueryForm::of_text),
             ef: self.ef,
             recall: self.recall,
             matching: prepared.matching.as_ref(),

@@ -20,11 +20,12 @@ use crate::index::calibrations::{Curve, FIRST_SLACK, SLACKS, Schedule};
 use crate::index::plan::{Outcome, Question, plan};
 use crate::index::quantizer::are_codes_walked;
 use crate::index::query::RewrittenQuery;
+use crate::index::questions::Sampled;
 use crate::index::search::{Found, Neighbour, Searcher, SnapshotBiases, nearest_exactly, width_of};
 use crate::index::shared::{Shared, lock, request};
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::Versioned;
-use crate::model::{DEFAULT_RECALL, QuestionKind};
+use crate::model::DEFAULT_RECALL;
 use crate::slot::Slot;
 
 /// Neighbours by which recall is measured.
@@ -95,15 +96,14 @@ impl Calibration<'_> {
 
     /// The curve of walks on codes, or on vectors if codes lead walks astray or vectors are
     /// cheaper. `None` if it was cancelled.
-    fn measure(&self, sample: &[(QuestionKind, Vec<f32>)], coded: bool) -> Option<Curve> {
+    fn measure(&self, sample: &[Sampled], coded: bool) -> Option<Curve> {
         let queries: Vec<RewrittenQuery<'_>> = sample
             .iter()
-            .map(|(_, vector)| RewrittenQuery::new(self.metric, vector))
+            .map(|sampled| RewrittenQuery::new(self.metric, &sampled.vector))
             .collect();
         let exact = nearest_exactly(self.snapshot, self.biases, &queries, K, self.cancel)?;
-        let kinds: Vec<QuestionKind> = sample.iter().map(|(kind, _)| *kind).collect();
         let curve = |coded: bool| {
-            let questions = self.questions(&queries, &kinds, &exact, coded)?;
+            let questions = self.questions(&queries, sample, &exact, coded)?;
             Some(plan(&questions, self.snapshot.held()))
         };
         if !coded {
@@ -130,12 +130,12 @@ impl Calibration<'_> {
     fn questions(
         &self,
         queries: &[RewrittenQuery<'_>],
-        kinds: &[QuestionKind],
+        sample: &[Sampled],
         exact: &[Vec<Neighbour>],
         coded: bool,
     ) -> Option<Vec<Question>> {
         let mut questions = Vec::with_capacity(queries.len());
-        for ((query, kind), exact) in queries.iter().zip(kinds).zip(exact) {
+        for ((query, sampled), exact) in queries.iter().zip(sample).zip(exact) {
             let mut rest = 0.0;
             let outcomes = SLACKS.map(|slack| {
                 let found = self.find(query, slack, coded);
@@ -148,7 +148,8 @@ impl Calibration<'_> {
                 return None;
             }
             questions.push(Question {
-                kind: *kind,
+                kind: sampled.kind,
+                form: sampled.form,
                 rest,
                 outcomes,
             });
@@ -199,12 +200,7 @@ impl Shared {
             found.hits.iter().map(|hit| Slot(hit.slot)).collect()
         });
         sample.extend(self.questions_to_measure(&snapshot));
-        sample.extend(
-            self.asked
-                .recent(metric.version)
-                .into_iter()
-                .map(|vector| (QuestionKind::Asked, vector)),
-        );
+        sample.extend(self.asked.recent(metric.version));
         if let Some(curve) = calibration.measure(&sample, coded) {
             self.calibrations.set(metric.version, curve);
         }
@@ -219,14 +215,17 @@ impl Shared {
         };
         let metric = self.active();
         let snapshot = self.snapshot.load_full();
-        let schedule = self.calibrations.schedule(metric.version, DEFAULT_RECALL);
-        let (false, Some(schedule)) = (snapshot.sealed.is_empty(), schedule) else {
+        if snapshot.sealed.is_empty() || !self.calibrations.contains(metric.version) {
             return true;
-        };
-        let queries: Vec<RewrittenQuery<'_>> = asked
+        }
+        let asked: Vec<&Sampled> = asked
             .iter()
             .filter(|(version, _)| *version == metric.version)
-            .map(|(_, vector)| RewrittenQuery::new(&metric, vector))
+            .map(|(_, sampled)| sampled)
+            .collect();
+        let queries: Vec<RewrittenQuery<'_>> = asked
+            .iter()
+            .map(|sampled| RewrittenQuery::new(&metric, &sampled.vector))
             .collect();
         let searches = Calibration {
             snapshot: &snapshot,
@@ -237,11 +236,15 @@ impl Shared {
         let Some(exact) = nearest_exactly(&snapshot, searches.biases, &queries, K, cancel) else {
             return true;
         };
-        let coded = are_codes_walked(self.dim) && !schedule.on_vectors;
-        let outcomes = queries
-            .iter()
-            .zip(&exact)
-            .map(|(query, exact)| outcome(&searches.follow(query, &schedule, coded), exact));
+        let outcomes = asked.iter().zip(&queries).zip(&exact);
+        let outcomes = outcomes.filter_map(|((sampled, query), exact)| {
+            let version = metric.version;
+            let schedule = self
+                .calibrations
+                .schedule(version, sampled.form, DEFAULT_RECALL)?;
+            let coded = are_codes_walked(self.dim) && !schedule.on_vectors;
+            Some(outcome(&searches.follow(query, &schedule, coded), exact))
+        });
         let outcomes: Vec<Outcome> = outcomes.collect();
         if is_broken(&outcomes) && !cancel() {
             tracing::info!(

@@ -7,7 +7,7 @@
 
 use crate::index::shared::Shared;
 use crate::index::snapshot::Snapshot;
-use crate::model::QuestionKind;
+use crate::model::{QueryForm, QuestionKind};
 use crate::slot::Slot;
 use crate::sum::squared_distance;
 
@@ -26,6 +26,27 @@ const MAX_LINKED: usize = 1_200;
 const MAX_DISTANCES_LINKED: usize = 80_000_000;
 /// How far a query is moved towards a distant item at most, as a share of the way.
 const MAX_SHARE_TO_DISTANT: f64 = 0.5;
+
+/// A question on which recall is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sampled {
+    /// The kind.
+    pub(crate) kind: QuestionKind,
+    /// The form that the question has as a query.
+    pub(crate) form: QueryForm,
+    /// The question, in the form that the index takes.
+    pub(crate) vector: Vec<f32>,
+}
+
+impl Sampled {
+    fn of_kind(kind: QuestionKind, vector: Vec<f32>) -> Self {
+        Self {
+            kind,
+            form: QueryForm::of_kind(kind),
+            vector,
+        }
+    }
+}
 
 /// What the questions that are made of an item are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +71,7 @@ impl Purpose {
 impl Shared {
     /// Questions that the texts of the items say, to be measured; always the same for the same
     /// items.
-    pub(crate) fn questions_to_measure(
-        &self,
-        snapshot: &Snapshot,
-    ) -> Vec<(QuestionKind, Vec<f32>)> {
+    pub(crate) fn questions_to_measure(&self, snapshot: &Snapshot) -> Vec<Sampled> {
         self.questions_of(
             &snapshot.live_slots(),
             Purpose::Measuring,
@@ -69,25 +87,22 @@ impl Shared {
         let most = (MAX_DISTANCES_LINKED / slots.len().max(1)).min(MAX_LINKED);
         let count = (slots.len() / LINKED_SHARE).min(most);
         let questions = self.questions_of(&slots, Purpose::Linking, count);
-        questions.into_iter().map(|(_, vector)| vector).collect()
+        questions.into_iter().map(|made| made.vector).collect()
     }
 
     /// Questions that the texts of at most `count` of the items in `slots`, evenly spread, say.
-    fn questions_of(
-        &self,
-        slots: &[Slot],
-        purpose: Purpose,
-        count: usize,
-    ) -> Vec<(QuestionKind, Vec<f32>)> {
+    fn questions_of(&self, slots: &[Slot], purpose: Purpose, count: usize) -> Vec<Sampled> {
         let Some(make) = &self.config.questions else {
             return Vec::new();
         };
         let of_purpose = |slot: &&Slot| Purpose::of(**slot) == purpose;
         let slots: Vec<Slot> = slots.iter().filter(of_purpose).copied().collect();
         let chosen: Vec<u32> = spread(&slots, count).map(u32::from).collect();
-        let mut questions = make(&chosen);
-        questions.retain(|(_, vector)| self.check_vector(vector).is_ok());
-        questions
+        make(&chosen)
+            .into_iter()
+            .filter(|(_, vector)| self.check_vector(vector).is_ok())
+            .map(|(kind, vector)| Sampled::of_kind(kind, vector))
+            .collect()
     }
 
     /// Questions near the items of a snapshot, always the same for the same items; `find` returns
@@ -96,7 +111,7 @@ impl Shared {
         &self,
         snapshot: &Snapshot,
         find: impl Fn(&[f32]) -> Vec<Slot>,
-    ) -> Vec<(QuestionKind, Vec<f32>)> {
+    ) -> Vec<Sampled> {
         let live = snapshot.live_slots();
         let items: Vec<SampleItem> = spread(&live, 2 * measured_items(snapshot))
             .filter_map(|slot| {
@@ -118,7 +133,7 @@ impl Shared {
             } else {
                 QuestionKind::BetweenItems
             };
-            (kind, query)
+            Sampled::of_kind(kind, query)
         });
         queries.collect()
     }
