@@ -21,7 +21,9 @@ use crate::index::plan::{Outcome, Question, plan};
 use crate::index::quantizer::are_codes_walked;
 use crate::index::query::RewrittenQuery;
 use crate::index::questions::Sampled;
-use crate::index::search::{Found, Neighbour, Searcher, SnapshotBiases, nearest_exactly, width_of};
+use crate::index::search::{
+    Found, Neighbour, Searcher, SnapshotBiases, evaluations_of_scan, nearest_exactly, width_of,
+};
 use crate::index::shared::{Shared, lock, request};
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::Versioned;
@@ -134,15 +136,23 @@ impl Calibration<'_> {
         exact: &[Vec<Neighbour>],
         coded: bool,
     ) -> Option<Vec<Question>> {
+        let scan = evaluations_of_scan(self.snapshot.held());
         let mut questions = Vec::with_capacity(queries.len());
         for ((query, sampled), exact) in queries.iter().zip(sample).zip(exact) {
             let mut rest = 0.0;
+            let mut dearest: Option<Outcome> = None;
             let outcomes = SLACKS.map(|slack| {
+                if let Some(outcome) = dearest {
+                    return outcome;
+                }
                 let found = self.find(query, slack, coded);
                 if slack == FIRST_SLACK {
                     rest = found.rest.unwrap_or_default();
                 }
-                outcome(&found, exact)
+                let outcome = outcome(&found, exact);
+                // Farther walks would be chosen no more: a scan is cheaper.
+                dearest = (found.evaluations >= scan).then_some(outcome);
+                outcome
             });
             if (self.cancel)() {
                 return None;

@@ -12,7 +12,7 @@ use crate::slot::Slot;
 use crate::sum::squared_distance;
 
 /// Most items of which questions are measured, of each kind one.
-const MAX_MEASURED: usize = 320;
+const MAX_MEASURED: usize = 640;
 /// Fewest items of which questions are measured.
 const MIN_MEASURED: usize = 60;
 /// Exact distances that a calibration computes for each kind of question, if that does not make

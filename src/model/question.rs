@@ -22,7 +22,7 @@ pub enum QuestionKind {
     ThreeWords,
     /// Eight words that follow each other in an item's text.
     EightWords,
-    /// Eight words, each of another item's text.
+    /// Eight words, each of another item's text, in every other question misspelt.
     MixedWords,
     /// A letter, a number, or a word with two letters exchanged.
     Fragment,
