@@ -209,7 +209,7 @@ mod tests {
         ] {
             match parse(text) {
                 Err(JsonError::IntegerTooLarge { at: found, .. }) => {
-                    assert_eq!(found, at, "{text}")
+                    assert_eq!(found, at, "{text}");
                 }
                 other => panic!("{text} gave {other:?}"),
             }
@@ -227,7 +227,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_checked_without_a_panic(text in r#"[\[\]{}",:\\0-9ae. é-]{0,40}"#) {
-            let _ = check(&text, |key| key.is_empty());
+            let _ = check(&text, str::is_empty);
             let _ = parse(&text);
         }
 

@@ -31,7 +31,8 @@ pub(super) struct TextTokenizer {
     empty: Vec<u32>,
 }
 
-/// Characters that tokenizers write for a blank: SentencePiece's and that of byte-level BPE.
+/// Characters that tokenizers write for a blank: that of unigram models, and that of
+/// byte-level BPE.
 const BLANKS: [&str; 2] = ["\u{2581}", "\u{120}"];
 /// Largest number of blanks in one token that is looked for; vocabularies have powers of two.
 const MAX_BLANKS: usize = 16;

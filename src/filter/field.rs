@@ -58,9 +58,13 @@ fn by_name<'a>(value: &'a Value, name: &str, reached: &mut Reached<'a>) -> bool 
             reached.ambiguous |= readings > 1;
             readings > 0
         }
-        Value::Array(values) => values
-            .iter()
-            .fold(false, |found, value| by_name(value, name, reached) || found),
+        Value::Array(elements) => {
+            let before = reached.values.len();
+            for element in elements {
+                by_name(element, name, reached);
+            }
+            reached.values.len() > before
+        }
         _ => false,
     }
 }
