@@ -424,10 +424,7 @@ impl Encoder for OneRow {
         2
     }
     fn encode(&self, _: &[&str]) -> Result<Encoded, EncodeError> {
-        Ok(Encoded {
-            vectors: ndarray::Array2::ones((1, 2)),
-            truncated: vec![false],
-        })
+        Ok(Encoded::new(ndarray::Array2::ones((1, 2))))
     }
 }
 

@@ -217,10 +217,11 @@ impl Search {
     /// Runs the search. An empty collection has no hits.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownId`] for a
-    /// query by id; [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for a vector;
-    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the
-    /// metric; encoder and storage errors.
+    /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownText`] for a
+    /// text of which the encoder knows nothing; [`Error::UnknownId`] for a query by id;
+    /// [`Error::AmbiguousField`] for the filter; [`Error::Dimension`], [`Error::NotFinite`],
+    /// [`Error::ZeroVector`] for a vector; [`Error::UnknownVersion`], [`Error::WithdrawnVersion`]
+    /// or [`Error::NoPlugin`] for the metric; encoder and storage errors.
     pub fn run(self) -> Result<Hits> {
         let prepared = self.prepare()?;
         let vector = self.collection.items_handle().query_vector(&self.query)?;

@@ -77,13 +77,12 @@ impl Questions {
                 return Vec::new();
             }
         };
-        let rows = encoded.vectors.outer_iter();
         // A question that the encoder knows nothing of has no vector.
         written
             .iter()
-            .zip(rows)
-            .filter_map(|((kind, _), row)| {
-                Some((*kind, self.rules.prepare_query(row.to_vec()).ok()?))
+            .zip(encoded)
+            .filter_map(|((kind, _), text)| {
+                Some((*kind, self.rules.prepare_query(text.vector?).ok()?))
             })
             .collect()
     }

@@ -115,10 +115,12 @@ impl Items {
         for text in texts {
             check_text(text).map_err(|error| Error::InvalidQuery(error.to_string()))?;
         }
-        let encoded = self.encode(texts)?;
-        let vectors = encoded.vectors.rows().into_iter().map(|row| row.to_vec());
-        vectors
-            .map(|vector| self.rules.prepare_query(vector))
+        let encoded = self.encode(texts)?.into_iter().zip(texts);
+        encoded
+            .map(|(encoded, text)| {
+                let vector = encoded.vector.ok_or_else(|| Error::unknown_text(text))?;
+                self.rules.prepare_query(vector)
+            })
             .collect()
     }
 

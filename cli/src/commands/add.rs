@@ -1,6 +1,6 @@
 //! `add`: adds the items of a file, all of them or none.
 
-use affinis::{Collection, Item};
+use affinis::{Collection, Item, error::ItemError};
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -19,7 +19,8 @@ Formats:
   npy     a 2-D array of f16, f32 or f64, a vector a row; ids are row numbers or the lines of --ids
 
 A line that cannot be used stops the command, and nothing of the file is stored. An item whose id
-exists is replaced. A text that is encoded must not be empty.
+exists is replaced. A text that is encoded must not be empty, and the encoder must know something
+of it: a text in a script that it never saw has no vector.
 
 Examples:
   affinis add notes notes.jsonl
@@ -87,10 +88,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let reading = output::spinner(format!("reading {file}"));
     let mut parsed = parse(args, format, &collection)?;
     drop(reading);
-    parsed.items = encode(parsed.items, &collection)?;
     // Only now is it known what the encoder makes of a text, and the precision of a vector.
+    let encoded = encode(std::mem::take(&mut parsed.items), &collection)?;
     let Parsed { items, places, bad } =
-        parsed.pass(&file, args.skip_bad, |item| collection.check(item))?;
+        parsed.pass(&file, args.skip_bad, encoded, |item| collection.check(item))?;
 
     let total = items.len() as u64;
     let working = output::spinner(format!("storing {}", plural(total, "item", "items")));
@@ -137,10 +138,13 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Encodes the texts of items without a vector, batch by batch, with a progress bar.
-fn encode(items: Vec<Item>, collection: &Collection) -> Result<Vec<Item>, Failure> {
+fn encode(
+    items: Vec<Item>,
+    collection: &Collection,
+) -> Result<Vec<Result<Item, ItemError>>, Failure> {
     const BATCH: usize = 256;
     if items.iter().all(|item| item.vector.is_some()) {
-        return Ok(items);
+        return Ok(items.into_iter().map(Ok).collect());
     }
     let bar = output::bar(items.len() as u64, "encoding");
     let mut encoded = Vec::with_capacity(items.len());
@@ -151,7 +155,7 @@ fn encode(items: Vec<Item>, collection: &Collection) -> Result<Vec<Item>, Failur
             break;
         }
         let length = batch.len() as u64;
-        encoded.extend(collection.prepare(batch)?);
+        encoded.extend(collection.prepare_each(batch)?);
         bar.inc(length);
     }
     bar.finish_and_clear();

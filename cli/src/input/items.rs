@@ -3,6 +3,7 @@
 use std::io::BufRead;
 
 use affinis::Item;
+use affinis::json::{self, JsonError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,7 +46,7 @@ pub fn items_jsonl(
 }
 
 fn item(number: u64, text: &str) -> Result<Item, String> {
-    let line: ItemLine = json_line(text)?;
+    let line: ItemLine = json_line(text, |key| key == "vector")?;
     let vector = line.vector.map(|v| narrow(&v, "the vector")).transpose()?;
     let id = line.id.unwrap_or_else(|| (number - 1).to_string());
     Ok(Item {
@@ -57,22 +58,33 @@ fn item(number: u64, text: &str) -> Result<Item, String> {
     })
 }
 
-/// Parses a line that holds one JSON object.
+/// Parses a line that holds one JSON object. `rounded` says below which of its keys numbers are
+/// floats in any case; elsewhere an integer must fit into 64 bits.
 ///
 /// # Errors
 /// The mistake, with its column.
-pub(crate) fn json_line<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn json_line<T: DeserializeOwned>(
+    text: &str,
+    rounded: impl Fn(&str) -> bool,
+) -> Result<T, String> {
     if !text.trim_start().starts_with('{') {
         return Err("not a JSON object; a line holds one, {..}".into());
     }
-    serde_json::from_str(text).map_err(|e| {
+    let value = serde_json::from_str(text).map_err(|e| {
         let message = e.to_string();
         let place = format!(" at line {} column {}", e.line(), e.column());
         match message.strip_suffix(&place) {
             Some(reason) => format!("{reason} (column {})", e.column()),
             None => message,
         }
-    })
+    })?;
+    json::check(text, rounded).map_err(|error| match error {
+        JsonError::KeyTwice { at, .. } | JsonError::IntegerTooLarge { at, .. } => {
+            format!("{error} (column {})", at + 1)
+        }
+        other => other.to_string(),
+    })?;
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -142,6 +154,31 @@ mod tests {
             "its metadata is not a JSON object",
         );
         refused("{\"text\": \"x\"} {}", "trailing characters");
+    }
+
+    #[test]
+    fn what_json_would_lose_without_a_word_is_refused() {
+        refused(
+            r#"{"text": "x", "meta": {"a": 1, "b": [{"c": 1, "c": 2}]}}"#,
+            "in.jsonl, line 1: the key \"c\" stands twice in one object (column 47)",
+        );
+        refused(
+            r#"{"text": "x", "meta": {"a": 1, "\u0061": 1}}"#,
+            "the key \"a\" stands twice",
+        );
+        refused(
+            r#"{"text": "x", "meta": {"n": 18446744073709551616}}"#,
+            "the integer 18446744073709551616 is beyond 64 bits and would be rounded",
+        );
+        // The numbers of a vector are floats in any case.
+        refused(
+            r#"{"vector": [100000000000000000000, 1]}"#,
+            "the vector is too long (1.000e20)",
+        );
+        let kept =
+            r#"{"text": "x", "meta": {"n": 18446744073709551615, "m": -9223372036854775808}}"#;
+        let parsed = parse(kept).unwrap();
+        assert_eq!(parsed.items[0].meta, json!({"n": u64::MAX, "m": i64::MIN}));
     }
 
     #[test]

@@ -4,14 +4,17 @@
 mod home;
 
 mod bad_input;
+mod characters;
 mod demo;
 mod evaluation;
 mod feedback;
 mod items;
 mod judgements;
 mod metrics;
+mod models;
 mod outputs;
 mod safety;
 mod search;
 mod store;
 mod transfer;
+mod unknown_texts;
