@@ -20,6 +20,7 @@ mod manifest;
 mod precision;
 mod records;
 mod segment_file;
+mod size;
 mod swap;
 mod sync;
 mod tables;
@@ -373,6 +374,7 @@ fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock>
         path: root.to_owned(),
         reason: reason.to_owned(),
     };
+    disk::refuse_dangling(root)?;
     let there = swap::is_store(root);
     match std::fs::metadata(root) {
         Ok(meta) if !meta.is_dir() => return Err(not("it is a file, not a directory")),
