@@ -3,12 +3,14 @@
 
 mod home;
 
+mod adding;
 mod bad_input;
 mod demo;
 mod evaluation;
 mod feedback;
 mod items;
 mod judgements;
+mod listing;
 mod metrics;
 mod outputs;
 mod safety;

@@ -21,7 +21,6 @@ Formats:
           meta.label
   tsv     as csv, without quotes; or, without a header, label<TAB>text a line
   npy     a 2-D array of f16, f32 or f64, a vector a row; --ids names the rows
-  parquet as csv (a binary built with the feature parquet)
 A file that is compressed with gzip or zstd is unpacked.
 
 An item without an id gets the number of its row, from 0. Such a number never replaces an item: if one
@@ -91,7 +90,6 @@ enum Format {
     Tsv,
     Csv,
     Npy,
-    Parquet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -130,7 +128,6 @@ impl Args {
                 Some("tsv") => Ok(Format::Tsv),
                 Some("csv") => Ok(Format::Csv),
                 Some("npy") => Ok(Format::Npy),
-                Some("parquet") => Ok(Format::Parquet),
                 _ => Err(Failure::Usage(format!(
                     "the format of {} cannot be told from its name; give it with --format",
                     file.name()
@@ -282,7 +279,7 @@ fn parse(
     format: Format,
     layout: &Layout,
     collection: &Collection,
-) -> Result<Parsed, Failure> {
+) -> Result<Parsed, InputError> {
     let expected = input::Expected {
         skip_bad: args.skip_bad,
         ..expected(collection)
@@ -297,17 +294,7 @@ fn parse(
             let ids = ids.as_mut().map(|ids| (&mut ids.reader, ids.name.as_str()));
             input::npy_items(reader, &name, ids, expected, layout)?
         }
-        Format::Parquet => return Err(no_parquet()),
     })
-}
-
-/// The refusal of a format that this binary was built without.
-fn no_parquet() -> Failure {
-    Failure::Failed(
-        "this affinis was built without Parquet; build it with `cargo build --release -p affinis-cli --features parquet`, or \
-         convert the file to csv or JSON"
-            .into(),
-    )
 }
 
 fn first_few(ids: &[String]) -> String {
