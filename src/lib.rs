@@ -68,6 +68,7 @@ pub mod fuzz;
 mod ids;
 mod index;
 mod items;
+pub mod json;
 pub mod learning;
 mod model;
 pub mod plugin;

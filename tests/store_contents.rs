@@ -236,7 +236,10 @@ fn a_store_is_opened_by_one_handle_at_a_time_and_only_in_a_directory_of_its_own(
     {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&absent, &link).expect("linked");
-        for opened in [Store::open(&link), Store::builder().create(false).open(&link)] {
+        for opened in [
+            Store::open(&link),
+            Store::builder().create(false).open(&link),
+        ] {
             assert!(
                 matches!(&opened, Err(Error::DanglingLink { target, .. }) if *target == absent),
                 "{opened:?}"
@@ -277,28 +280,49 @@ fn an_insert_refuses_ids_that_exist_and_an_update_those_that_do_not() {
         points.add_as(AddMode::Update, [meta.clone(), meta.clone()]),
         Err(Error::DuplicateId { .. })
     ));
-    assert_eq!(points.get("a").expect("read"), Some(a.clone()), "nothing was stored");
+    assert_eq!(
+        points.get("a").expect("read"),
+        Some(a.clone()),
+        "nothing was stored"
+    );
 
     let updated = points.add_as(AddMode::Update, [meta]).expect("updated");
-    assert_eq!((updated.added, updated.replaced, updated.updated), (0, 0, 1));
+    assert_eq!(
+        (updated.added, updated.replaced, updated.updated),
+        (0, 0, 1)
+    );
     let a = a.with_meta(json!({"year": 2021, "lang": "en"}));
     assert_eq!(points.get("a").expect("read"), Some(a.clone()));
     let filter = |text| Filter::parse(text).expect("a filter");
-    assert_eq!(points.count(&filter("{\"year\": 2020}")).expect("counted"), 0);
-    assert_eq!(points.count(&filter("{\"year\": 2021}")).expect("counted"), 1);
+    assert_eq!(
+        points.count(&filter("{\"year\": 2020}")).expect("counted"),
+        0
+    );
+    assert_eq!(
+        points.count(&filter("{\"year\": 2021}")).expect("counted"),
+        1
+    );
     points
         .add_as(AddMode::Update, [Item::vector("a", [0.0, 5.0])])
         .expect("updated");
     let a = a.with_vector([0.0, 5.0]);
     // A merge may break what both parts keep.
     let long = |key: &str| json!({key: "x".repeat(40 << 10)});
-    let change = |meta| Item { id: "a".into(), meta, ..Item::default() };
-    points.add_as(AddMode::Update, [change(long("one"))]).expect("updated");
+    let change = |meta| Item {
+        id: "a".into(),
+        meta,
+        ..Item::default()
+    };
+    points
+        .add_as(AddMode::Update, [change(long("one"))])
+        .expect("updated");
     assert!(matches!(
         points.add_as(AddMode::Update, [change(long("two"))]),
         Err(Error::InvalidItem { .. })
     ));
-    points.add_as(AddMode::Update, [change(json!({"one": null}))]).expect("updated");
+    points
+        .add_as(AddMode::Update, [change(json!({"one": null}))])
+        .expect("updated");
     drop((points, store));
     let store = Store::open(dir.path().join("s")).expect("reopened");
     assert_eq!(vectors(&store, 2).get("a").expect("read"), Some(a));
@@ -309,9 +333,8 @@ fn an_insert_refuses_ids_that_exist_and_an_update_those_that_do_not() {
 fn items_are_listed_found_and_removed_by_filters_across_pages() {
     let (_dir, store) = fresh();
     let points = vectors(&store, 1);
-    let all = (0..700).map(|i| {
-        Item::vector(format!("{i:03}"), [i as f32]).with_meta(json!({"third": i % 3}))
-    });
+    let all = (0..700)
+        .map(|i| Item::vector(format!("{i:03}"), [i as f32]).with_meta(json!({"third": i % 3})));
     points.add(all).expect("added");
     let listed = |after: Option<&str>| -> Vec<String> {
         let items = points.list(after);
@@ -354,7 +377,10 @@ fn the_size_of_a_collection_is_its_own() {
     points
         .add((0..500).map(|i| Item::vector(i.to_string(), vec![i as f32; 64])))
         .expect("added");
-    let (full, none) = (points.stats().expect("stats"), empty.stats().expect("stats"));
+    let (full, none) = (
+        points.stats().expect("stats"),
+        empty.stats().expect("stats"),
+    );
     assert!(none.disk_bytes < 500, "{none:?}");
     // 500 vectors of 256 bytes, with ids and checksums.
     assert!((128_000..400_000).contains(&full.disk_bytes), "{full:?}");
@@ -556,10 +582,7 @@ impl Encoder for OneRow {
         2
     }
     fn encode(&self, _: &[&str]) -> Result<Encoded, EncodeError> {
-        Ok(Encoded {
-            vectors: ndarray::Array2::ones((1, 2)),
-            truncated: vec![false],
-        })
+        Ok(Encoded::new(ndarray::Array2::ones((1, 2))))
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use affinis::encode::EncodeError;
+
 use crate::input::InputError;
 use crate::output::INTERRUPT_STATUS;
 
@@ -71,6 +73,16 @@ impl fmt::Display for Failure {
                 f,
                 "there are no judgements to learn from{of}; store some with `affinis judge` first"
             ),
+            Self::Store(affinis::Error::Encode(EncodeError::Output {
+                path,
+                fault,
+                outputs,
+            })) => write!(
+                f,
+                "{}: {fault}; it has {}; if one of them is the embedding of a text or of its tokens, choose it with `affinis create --output NAME`",
+                path.display(),
+                outputs.join(", ")
+            ),
             Self::Store(error) => error.fmt(f),
             Self::Input(error) => error.fmt(f),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
@@ -112,11 +124,17 @@ mod tests {
                 version: affinis::VersionId(7),
             },
             affinis::Error::NoJudgements(String::new()),
+            affinis::Error::Encode(EncodeError::Output {
+                path: "model.onnx".into(),
+                fault: "none of its outputs is known to be an embedding".into(),
+                outputs: vec!["logits [batch, 1]".into()],
+            }),
         ];
         let advice = [
             "`affinis verify --repair`",
             "`affinis metrics`",
             "`affinis judge`",
+            "--output NAME",
         ];
         for (error, advice) in errors.into_iter().zip(advice) {
             let told = Failure::Store(error).to_string();

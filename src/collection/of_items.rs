@@ -72,6 +72,22 @@ impl Collection {
         self.inner.items.prepare(mode, items.into_iter().collect())
     }
 
+    /// Does the same as [`Self::prepare_as`] for programs that leave out items that cannot be stored,
+    /// such as those with a text that the encoder can make nothing of. Gives an item, or the rule
+    /// that it breaks, for each of those given, in their order.
+    ///
+    /// # Errors
+    /// [`Error::NoEncoder`] or [`Error::Encode`] for all texts together.
+    pub fn prepare_each(
+        &self,
+        mode: AddMode,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<Vec<Result<Item, ItemError>>> {
+        self.inner
+            .items
+            .prepare_each(mode, items.into_iter().collect())
+    }
+
     /// Checks one item by all rules of [`Self::add`] that concern a single item, without encoding
     /// its text.
     ///

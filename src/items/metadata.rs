@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::read::parse_meta;
 use super::{Items, WriteGuard};
-use crate::filter::Filter;
 use crate::filter::postings::Postings;
+use crate::filter::{Filter, ambiguous};
 use crate::index::Snapshot;
 use crate::model::error::Result;
 
@@ -150,6 +150,9 @@ impl Items {
         filter: &Filter,
         read: &dyn Fn(u32) -> Result<Value>,
     ) -> Result<Matching> {
+        if let Some((slot, field)) = postings.ambiguous(filter) {
+            return Err(ambiguous(field, self.ids.get(slot).map(str::to_owned)));
+        }
         Ok(Matching {
             slots: postings.matching(filter, read)?,
             snapshot: self.index.snapshot(),

@@ -47,39 +47,61 @@ struct Checked {
 }
 
 impl Items {
-    /// Checks items, and encodes the texts of those without a vector.
-    pub(crate) fn prepare(&self, mode: AddMode, mut items: Vec<Item>) -> Result<Vec<Item>> {
-        for (index, item) in items.iter().enumerate() {
-            item.check_limits(mode)
-                .map_err(|source| invalid_item(index, &item.id, source))?;
-        }
+    /// Checks items, and encodes the texts of those without a vector. An item that cannot be stored
+    /// is the rule that it breaks.
+    pub(crate) fn prepare_each(
+        &self,
+        mode: AddMode,
+        items: Vec<Item>,
+    ) -> Result<Vec<Result<Item, ItemError>>> {
+        let checked = |item: Item| item.check_limits(mode).map(|()| item);
+        let mut items: Vec<Result<Item, ItemError>> = items.into_iter().map(checked).collect();
         // An update may give no text; and where there is no encoder, the stored vector stays.
-        let encoded = |item: &Item| match mode {
+        let is_encoded = |item: &Item| match mode {
+            _ if item.vector.is_some() => false,
             AddMode::Update => item.text.is_some() && self.encoder.info.is_some(),
             AddMode::Insert | AddMode::Upsert => true,
         };
         let waiting: Vec<usize> = (0..items.len())
-            .filter(|i| items[*i].vector.is_none() && encoded(&items[*i]))
+            .filter(|i| items[*i].as_ref().is_ok_and(is_encoded))
             .collect();
         if waiting.is_empty() {
             return Ok(items);
         }
         let texts: Vec<&str> = waiting
             .iter()
-            .filter_map(|i| items[*i].text.as_deref())
+            .filter_map(|i| items[*i].as_ref().ok()?.text.as_deref())
             .collect();
         let encoded = self.encode(&texts)?;
-        let rows: Vec<Vec<f32>> = encoded
-            .vectors
-            .rows()
-            .into_iter()
-            .map(|r| r.to_vec())
-            .collect();
-        for ((i, row), truncated) in waiting.into_iter().zip(rows).zip(encoded.truncated) {
-            items[i].vector = Some(row);
-            items[i].truncated = truncated;
+        for (i, encoded) in waiting.into_iter().zip(encoded) {
+            match (&mut items[i], encoded.vector) {
+                (Ok(item), Some(vector)) => {
+                    item.vector = Some(vector);
+                    item.truncated = encoded.truncated;
+                }
+                (refused, _) => *refused = Err(ItemError::UnknownText),
+            }
         }
         Ok(items)
+    }
+
+    /// Checks items, and encodes the texts of those without a vector: all of them, or the error of
+    /// the first that cannot be stored.
+    pub(crate) fn prepare(&self, mode: AddMode, items: Vec<Item>) -> Result<Vec<Item>> {
+        // What no encoder is needed for comes first.
+        for (index, item) in items.iter().enumerate() {
+            item.check_limits(mode)
+                .map_err(|source| invalid_item(index, &item.id, source))?;
+        }
+        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        let prepared = self
+            .prepare_each(mode, items)?
+            .into_iter()
+            .zip(ids)
+            .enumerate();
+        prepared
+            .map(|(index, (item, id))| item.map_err(|source| invalid_item(index, &id, source)))
+            .collect()
     }
 
     /// Checks one item by all rules that concern a single item, without encoding its text.

@@ -19,7 +19,7 @@ pub const MAX_DIM: usize = 4096;
 /// One item: an external id, and a text or a vector or both, with optional JSON metadata.
 ///
 /// An item with a text and no vector is encoded when it is added, so its text must hold more than
-/// white space. One with both keeps its vector as given, and its text may be empty.
+/// white space, and something that the encoder knows. One with both keeps its vector as given, and its text may be empty.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Item {
     /// External id, 1 to 512 bytes; adding an id that exists replaces its item.

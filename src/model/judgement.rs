@@ -167,6 +167,14 @@ impl Judgement {
             .map(String::as_str)
     }
 
+    /// The text that it judges answers to, where the query is a text.
+    pub(crate) fn query_text(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Graded { query, .. } => query.text(),
+            Subject::Pair { .. } => None,
+        }
+    }
+
     /// The item that it grades as an answer; `None` for a pair.
     pub(crate) fn graded_item(&self) -> Option<&str> {
         match &self.subject {

@@ -31,6 +31,7 @@ pub(crate) use logged::{LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash
 pub use names::UnknownName;
 pub(crate) use names::named;
 pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+pub(crate) use question::QueryForm;
 pub use question::{KindRecall, QuestionKind};
 pub(crate) use vector::{VectorRules, rows};
 pub(crate) use version::{Active, VersionRecord, Versioned};

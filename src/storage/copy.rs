@@ -157,6 +157,7 @@ impl Database {
     /// Rewrites the database of a closed store without overwritten and removed entries. Returns its
     /// size before and after, in bytes.
     pub(crate) fn compact(root: &Path, opening: &Opening) -> Result<(u64, u64)> {
+        swap::refuse_links(root)?;
         let held = Arc::new(claim(root, false, opening.faults.clone())?);
         let disk = Disk::new(root, opening.faults.clone());
         let next = root.join(swap::NEXT);
@@ -200,6 +201,7 @@ impl Database {
                 "it holds no database; name a directory that `backup` made",
             ));
         }
+        swap::refuse_links(root)?;
         let _shared = super::lock::StoreLock::share(backup)?;
         let held = Arc::new(claim(root, true, opening.faults.clone())?);
         let disk = Disk::new(root, opening.faults.clone());

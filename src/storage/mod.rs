@@ -51,7 +51,7 @@ pub use precision::Precision;
 pub(crate) use records::read_any_record;
 #[cfg(test)]
 pub(crate) use records::some_records;
-pub(crate) use records::{CollectionRecord, ItemRecord};
+pub(crate) use records::{CollectionRecord, EncoderRecord, ItemRecord};
 #[cfg(any(test, fuzzing))]
 pub(crate) use segment_file::segment_file_bytes;
 pub(crate) use segment_file::{SegmentFile, Stamp};

@@ -71,7 +71,8 @@ impl StoreBuilder {
     ///
     /// # Errors
     /// [`Error::NotAStore`] when `backup` holds no store; [`Error::OlderFormat`];
-    /// [`Error::Locked`]; [`Error::Damaged`] with the first damage in the backup; [`Error::Io`].
+    /// [`Error::Locked`]; [`Error::SymbolicLink`] for a store with links in its database;
+    /// [`Error::Damaged`] with the first damage in the backup; [`Error::Io`].
     pub fn restore(self, backup: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<VerifyReport> {
         let opening = Opening {
             create: true,
@@ -107,7 +108,8 @@ impl StoreBuilder {
     /// overwritten, removed and forgotten. A crash leaves the old database or the new one.
     ///
     /// # Errors
-    /// [`Error::NotAStore`]; [`Error::Locked`]; [`Error::Damaged`] when records are missing;
+    /// [`Error::NotAStore`]; [`Error::Locked`]; [`Error::SymbolicLink`] for a database with links,
+    /// whose targets would keep what was removed; [`Error::Damaged`] when records are missing;
     /// [`Error::Io`]. The store is then as it was.
     pub fn compact(self, path: impl AsRef<Path>) -> Result<Compacted> {
         let (before, after) = Database::compact(path.as_ref(), &self.opening())?;

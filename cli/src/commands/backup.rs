@@ -33,7 +33,9 @@ pub(crate) struct RestoreArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Afterwards, forgotten and deleted data are gone from the files too.
+Afterwards, forgotten and deleted data are gone from the files too. A store whose database is or
+holds a symbolic link is refused, because what the link points to would keep them; the store's
+directory itself may be a link.
 
 Examples:
   affinis compact")]

@@ -19,7 +19,10 @@ use crate::output::{Align, BOLD, DIM, Out, Table, count, digits, millis, plain};
 )]
 #[command(after_help = "\
 Filters test the metadata of items with $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not.
-A dot in a name reaches into an object; an array matches if any of its elements does.
+An array matches if any of its elements does. $gt $gte $lt $lte compare times of RFC 3339 as times,
+such as 2026-03-01T09:30:00+01:00, and other texts by their bytes. A dot in a name is part of a key
+or reaches into an object, whichever an item has; an item with both is an error, and
+{\"$field\": [[\"a.b\"], TEST]} or {\"$field\": [[\"a\", \"b\"], TEST]} says which is meant.
 
 Examples:
   affinis search notes \"fruit tree care\"

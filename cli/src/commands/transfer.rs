@@ -241,10 +241,14 @@ fn refused(error: Error, file: &str, places: &Places, history: &History) -> Fail
 
 /// Loads the encoder of an exported collection.
 fn encoder(info: &EncoderInfo, dir: Option<&Path>, file: &str) -> Result<Onnx, Failure> {
+    let options = match &info.output {
+        Some(output) => Onnx::options().output(output),
+        None => Onnx::options(),
+    };
     let loaded = match (dir, info.source.as_deref()) {
-        (Some(dir), _) => Onnx::from_dir(dir),
-        (None, Some("embedded")) => Onnx::embedded(),
-        (None, Some(source)) => Onnx::from_dir(source),
+        (Some(dir), _) => options.from_dir(dir),
+        (None, Some("embedded")) => options.embedded(),
+        (None, Some(source)) => options.from_dir(source),
         (None, None) => {
             return Err(Failure::Failed(format!(
                 "{file} was encoded by {:?}, which only the program that made it can load; if it lies in a directory, \

@@ -37,8 +37,9 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Checks every item again, by what was unknown when it was read, such as the vector that an
-    /// encoder makes of its text. Items that fail are left out with `skip_bad`.
+    /// Puts other items in the places of those that were read, as an encoder prepared them, and
+    /// checks them by what was unknown when they were read. Items that fail are left out with
+    /// `skip_bad`.
     ///
     /// # Errors
     /// [`InputError`] at the first item that fails (without `skip_bad`), and when no item is left.
@@ -46,17 +47,19 @@ impl Parsed {
         self,
         file: &str,
         skip_bad: bool,
+        prepared: Vec<Result<Item, E>>,
         check: impl Fn(&Item) -> Result<(), E>,
     ) -> Result<Self, InputError> {
         let mut passed = Self {
-            items: Vec::with_capacity(self.items.len()),
+            items: Vec::with_capacity(prepared.len()),
             places: Vec::new(),
             bad: self.bad,
             numbered: self.numbered,
         };
-        for (item, place) in self.items.into_iter().zip(self.places) {
-            match check(&item).map_err(|error| InputError::new(file, place, error.to_string())) {
-                Ok(()) => {
+        for (item, place) in prepared.into_iter().zip(self.places) {
+            let checked = item.and_then(|item| check(&item).map(|()| item));
+            match checked.map_err(|error| InputError::new(file, place, error.to_string())) {
+                Ok(item) => {
                     passed.items.push(item);
                     passed.places.push(place);
                 }

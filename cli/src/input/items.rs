@@ -5,13 +5,14 @@ use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read as _};
 use std::rc::Rc;
 
+use affinis::json::{self, JsonError};
 use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
-use super::check::{Collector, Expected, Parsed, Read, narrow};
+use super::check::{Collector, Expected, Parsed, Read};
 use super::error::{InputError, Place};
-use super::layout::{Layout, joined};
+use super::fields::item_of;
+use super::layout::Layout;
 use super::lines::{BYTE_ORDER_MARK, Lines, MAX_LINE_BYTES};
 
 /// Reads items, one JSON object a line, or an array of objects. An item without an id gets the
@@ -165,161 +166,33 @@ impl<R: BufRead> io::Read for CountedLines<R> {
 
 /// An item from the text of a JSON object.
 fn object(text: &str, layout: &Layout) -> Result<Read, String> {
-    item_of(json_line(text)?, layout)
-}
-
-/// An item from the fields of an object. Fields without another use are metadata.
-pub(super) fn item_of(mut fields: Map<String, Value>, layout: &Layout) -> Result<Read, String> {
-    let columns = &layout.columns;
-    let chosen: Option<Vec<(String, Value)>> = columns.meta.as_ref().map(|names| {
-        let chosen = names
-            .iter()
-            .filter_map(|name| Some((name.clone(), fields.get(name)?.clone())));
-        chosen.collect()
-    });
-    let id = match (
-        &columns.id,
-        fields.shift_remove(columns.id.as_deref().unwrap_or("id")),
-    ) {
-        (_, Some(id)) if !id.is_null() => Some(id_of(&id)?),
-        (Some(name), _) => {
-            return Err(format!("it has no field {name:?}, which is to hold its id"));
-        }
-        (None, _) => None,
+    let of_vector = |key: &str| match &layout.columns.vector[..] {
+        [] => key == "vector",
+        names => names.iter().any(|name| name == key),
     };
-    let text = if columns.text.is_empty() {
-        match fields.shift_remove("text") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text),
-            Some(other) => return Err(format!("its text is {}, not a string", kind(&other))),
-        }
-    } else {
-        let parts: Vec<String> = columns
-            .text
-            .iter()
-            .filter_map(|name| part(name, fields.shift_remove(name)).transpose())
-            .collect::<Result<_, _>>()?;
-        joined(parts.iter().map(String::as_str))
-    };
-    let vector = vector_of(&mut fields, &columns.vector)?;
-    let mut meta = fields.shift_remove("meta").unwrap_or_default();
-    if let (true, Some(name)) = (layout.strict, fields.keys().next()) {
-        return Err(format!(
-            "unknown field {name:?}; an item has the fields id, text, vector and meta, and without --strict others are metadata"
-        ));
-    }
-    let extra: Vec<(String, Value)> = chosen.unwrap_or_else(|| fields.into_iter().collect());
-    if !extra.is_empty() {
-        if meta.is_null() {
-            meta = Value::Object(Map::new());
-        }
-        let Some(meta) = meta.as_object_mut() else {
-            return Err("its metadata is not a JSON object".to_owned());
-        };
-        for (name, value) in extra {
-            if meta.contains_key(&name) {
-                return Err(format!(
-                    "the field {name:?} stands in \"meta\" and beside it; keep one of them"
-                ));
-            }
-            meta.insert(name, value);
-        }
-    }
-    Ok(Read {
-        id,
-        text,
-        vector,
-        meta,
-    })
+    item_of(json_line(text, of_vector)?, layout)
 }
 
-/// An id that is a string or a whole number.
-fn id_of(value: &Value) -> Result<String, String> {
-    match value {
-        Value::String(id) => Ok(id.clone()),
-        Value::Number(number) if number.is_i64() || number.is_u64() => Ok(number.to_string()),
-        other => Err(format!(
-            "the id is {}, neither a string nor a whole number of 64 bits",
-            kind(other)
-        )),
-    }
-}
-
-/// A part of the text.
-fn part(name: &str, value: Option<Value>) -> Result<Option<String>, String> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
-        Some(other) => Err(format!(
-            "the field {name:?} of its text is {}, not a string",
-            kind(&other)
-        )),
-    }
-}
-
-/// The vector: an array in one field, or a number in each of several.
-fn vector_of(
-    fields: &mut Map<String, Value>,
-    names: &[String],
-) -> Result<Option<Vec<f32>>, String> {
-    let number = |value: &Value| {
-        value
-            .as_f64()
-            .ok_or_else(|| format!("the vector has {} among its numbers", kind(value)))
-    };
-    let numbers: Vec<f64> = match names {
-        [] | [_] => match fields.shift_remove(names.first().map_or("vector", String::as_str)) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::Array(values)) => values.iter().map(number).collect::<Result<_, _>>()?,
-            Some(value @ Value::Number(_)) if !names.is_empty() => vec![number(&value)?],
-            Some(other) => return Err(format!("its vector is {}, not an array", kind(&other))),
-        },
-        names => {
-            let values: Vec<Value> = names
-                .iter()
-                .map(|name| fields.shift_remove(name).unwrap_or_default())
-                .collect();
-            if values.iter().all(Value::is_null) {
-                return Ok(None);
-            }
-            let named = |(name, value): (&String, &Value)| {
-                let kind = kind(value);
-                value.as_f64().ok_or_else(|| {
-                    format!("the field {name:?} of the vector is {kind}, not a number")
-                })
-            };
-            names
-                .iter()
-                .zip(&values)
-                .map(named)
-                .collect::<Result<_, _>>()?
-        }
-    };
-    narrow(&numbers, "the vector").map(Some)
-}
-
-/// The kind of a value, in words.
-fn kind(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) => "a boolean".to_owned(),
-        Value::Number(number) => format!("the number {number}"),
-        Value::String(_) => "a string".to_owned(),
-        Value::Array(_) => "an array".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
-    }
-}
-
-/// Parses a line that holds one JSON object.
+/// Parses a line that holds one JSON object. `rounded` says below which of its keys numbers are
+/// floats in any case; elsewhere an integer must fit into 64 bits.
 ///
 /// # Errors
 /// The mistake, with its column.
-pub(crate) fn json_line<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn json_line<T: DeserializeOwned>(
+    text: &str,
+    rounded: impl Fn(&str) -> bool,
+) -> Result<T, String> {
     if !text.trim_start().starts_with('{') {
         return Err("not a JSON object; a line holds one, {..}".into());
     }
-    serde_json::from_str(text).map_err(|e| parse_error(&e))
+    let value = serde_json::from_str(text).map_err(|e| parse_error(&e))?;
+    json::check(text, rounded).map_err(|error| match error {
+        JsonError::KeyTwice { at, .. } | JsonError::IntegerTooLarge { at, .. } => {
+            format!("{error} (column {})", at + 1)
+        }
+        other => other.to_string(),
+    })?;
+    Ok(value)
 }
 
 /// The message of the parser, with the column.
@@ -403,6 +276,31 @@ mod tests {
             "its metadata is not a JSON object",
         );
         refused("{\"text\": \"x\"} {}", "trailing characters");
+    }
+
+    #[test]
+    fn what_json_would_lose_without_a_word_is_refused() {
+        refused(
+            r#"{"text": "x", "meta": {"a": 1, "b": [{"c": 1, "c": 2}]}}"#,
+            "in.jsonl, line 1: the key \"c\" stands twice in one object (column 47)",
+        );
+        refused(
+            r#"{"text": "x", "meta": {"a": 1, "\u0061": 1}}"#,
+            "the key \"a\" stands twice",
+        );
+        refused(
+            r#"{"text": "x", "meta": {"n": 18446744073709551616}}"#,
+            "the integer 18446744073709551616 is beyond 64 bits and would be rounded",
+        );
+        // The numbers of a vector are floats in any case.
+        refused(
+            r#"{"vector": [100000000000000000000, 1]}"#,
+            "the vector is too long (1.000e20)",
+        );
+        let kept =
+            r#"{"text": "x", "meta": {"n": 18446744073709551615, "m": -9223372036854775808}}"#;
+        let parsed = parse(kept).unwrap();
+        assert_eq!(parsed.items[0].meta, json!({"n": u64::MAX, "m": i64::MIN}));
     }
 
     #[test]

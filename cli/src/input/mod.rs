@@ -8,6 +8,7 @@ mod archive;
 mod archive_v1;
 mod check;
 mod error;
+mod fields;
 mod items;
 mod judgements;
 mod layout;

@@ -5,6 +5,7 @@ mod home;
 
 mod adding;
 mod bad_input;
+mod characters;
 mod demo;
 mod evaluation;
 mod feedback;
@@ -12,8 +13,10 @@ mod items;
 mod judgements;
 mod listing;
 mod metrics;
+mod models;
 mod outputs;
 mod safety;
 mod search;
 mod store;
 mod transfer;
+mod unknown_texts;

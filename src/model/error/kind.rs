@@ -43,7 +43,9 @@ impl Error {
             | Self::InvalidItem { .. }
             | Self::DuplicateId { .. }
             | Self::InvalidQuery(_)
+            | Self::UnknownText { .. }
             | Self::InvalidFilter { .. }
+            | Self::AmbiguousField { .. }
             | Self::InvalidJudgement { .. }
             | Self::InvalidName { .. }
             | Self::InvalidSetting { .. }
@@ -77,6 +79,7 @@ impl Error {
             | Self::NoEncoder { .. }
             | Self::InUse { .. }
             | Self::StillOpen { .. }
+            | Self::SymbolicLink(_)
             | Self::OutOfNumbers { .. } => ErrorKind::Conflict,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Io { .. } | Self::Storage { .. } | Self::Poisoned(_) => ErrorKind::Unavailable,
@@ -110,6 +113,7 @@ fn of_encoding(error: &EncodeError) -> ErrorKind {
         | EncodeError::Config { .. }
         | EncodeError::Tokenizer { .. }
         | EncodeError::Model { .. }
+        | EncodeError::Output { .. }
         | EncodeError::OutputShape { .. }
         | EncodeError::Text { .. }
         | EncodeError::Option { .. } => ErrorKind::InvalidInput,

@@ -40,7 +40,7 @@ pub(super) fn refuse_numbers_in_use(
 /// Refuses ids that exist in an insert, and those that do not in an update, at the places where they
 /// stand.
 pub(super) fn check(
-    parsed: Parsed,
+    mut parsed: Parsed,
     file: &str,
     skip_bad: bool,
     mode: AddMode,
@@ -62,7 +62,11 @@ pub(super) fn check(
         )),
         _ => Ok(()),
     };
-    Ok(parsed.pass(file, skip_bad, fitting)?)
+    let items = std::mem::take(&mut parsed.items)
+        .into_iter()
+        .map(Ok)
+        .collect();
+    Ok(parsed.pass(file, skip_bad, items, fitting)?)
 }
 
 /// Those of some ids that exist.

@@ -2,7 +2,7 @@
 
 mod ids;
 
-use affinis::{AddMode, Collection, Item};
+use affinis::{AddMode, Collection, Item, error::ItemError};
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -28,7 +28,8 @@ of the numbers is there already, nothing is added, and the items need ids (--id-
 prefix (--id-prefix).
 
 A line that cannot be used stops the command, and nothing of the file is stored. A text that is
-encoded must not be empty.
+encoded must not be empty, and the encoder must know something of it: a text in a script that it
+never saw has no vector.
 
 Examples:
   affinis add notes notes.jsonl
@@ -193,11 +194,13 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         output::warn("every item has an id of its own, so --id-prefix has no effect");
     }
     let mut parsed = ids::check(parsed, &file, args.skip_bad, mode, &collection)?;
-    parsed.items = encode(parsed.items, mode, &collection)?;
     // Only now is it known what the encoder makes of a text, and the precision of a vector.
+    let encoded = encode(std::mem::take(&mut parsed.items), mode, &collection)?;
     let Parsed {
         items, places, bad, ..
-    } = parsed.pass(&file, args.skip_bad, |item| collection.check_as(mode, item))?;
+    } = parsed.pass(&file, args.skip_bad, encoded, |item| {
+        collection.check_as(mode, item)
+    })?;
 
     let total = items.len() as u64;
     let working = output::spinner(format!("storing {}", plural(total, "item", "items")));
@@ -256,7 +259,7 @@ fn encode(items: Vec<Item>, mode: AddMode, collection: &Collection) -> Result<Ve
         .iter()
         .all(|item| item.vector.is_some() || item.text.is_none())
     {
-        return Ok(items);
+        return Ok(items.into_iter().map(Ok).collect());
     }
     let bar = output::bar(items.len() as u64, "encoding");
     let mut encoded = Vec::with_capacity(items.len());
@@ -267,7 +270,7 @@ fn encode(items: Vec<Item>, mode: AddMode, collection: &Collection) -> Result<Ve
             break;
         }
         let length = batch.len() as u64;
-        encoded.extend(collection.prepare_as(mode, batch)?);
+        encoded.extend(collection.prepare_each(mode, batch)?);
         bar.inc(length);
     }
     bar.finish_and_clear();
