@@ -143,11 +143,24 @@ fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
     let reader = || BufReader::with_capacity(7, bytes);
     let expected = Expected { skip_bad, ..ANY };
     let layout = &input::Layout::default();
+    let named = &input::Layout {
+        columns: input::Columns {
+            id: Some("a".to_owned()),
+            text: vec!["b".to_owned(), "text".to_owned()],
+            vector: vec!["vector".to_owned()],
+            meta: None,
+        },
+        delimiter: Some(b';'),
+        ..input::Layout::default()
+    };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
     let errors = [
         input::items_json(reader(), "the-file", expected, layout).err(),
         input::tsv(reader(), "the-file", expected, layout).err(),
+        input::items_json(reader(), "the-file", expected, named).err(),
+        input::tsv(reader(), "the-file", expected, named).err(),
+        input::csv(reader(), "the-file", expected, named).err(),
         input::csv(reader(), "the-file", expected, layout).err(),
         input::npy_items(reader(), "the-file", no_ids(), expected, layout).err(),
         input::npy_items(

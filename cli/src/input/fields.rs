@@ -1,8 +1,10 @@
 //! An item from the fields of a JSON object, as a layout names them.
 
+use affinis::AddMode;
 use serde_json::{Map, Value};
 
 use super::check::{Read, narrow};
+use super::error::cut;
 use super::layout::{Layout, joined};
 
 /// An item from the fields of an object. Fields without another use are metadata.
@@ -43,6 +45,15 @@ pub(super) fn item_of(mut fields: Map<String, Value>, layout: &Layout) -> Result
     if let (true, Some(name)) = (layout.strict, fields.keys().next()) {
         return Err(format!(
             "unknown field {name:?}; an item has the fields id, text, vector and meta, and without --strict others are metadata"
+        ));
+    }
+    if let (AddMode::Insert | AddMode::Upsert, None, None, false) =
+        (layout.mode, &text, &vector, fields.is_empty())
+    {
+        let names: Vec<String> = fields.keys().map(|name| format!("\"{name}\"")).collect();
+        return Err(format!(
+            "it has neither a text nor a vector; its other fields would be metadata: {}",
+            cut(&names.join(", "))
         ));
     }
     let extra: Vec<(String, Value)> = chosen.unwrap_or_else(|| fields.into_iter().collect());

@@ -43,7 +43,7 @@ fn ids_that_no_input_gives_never_replace_an_item() {
     }
     // One number in use is enough, and those that are free are not given either.
     home.ok(["delete", "c", "0"]);
-    home.fails(["add", "c", "feb.csv"], 1, &["\"1\"", "feb.csv"]);
+    home.fails(["add", "c", "feb.csv"], 1, &["(1)", "feb.csv"]);
     home.fails(
         ["add", "c", "feb.csv", "--mode", "update"],
         1,

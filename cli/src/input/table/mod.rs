@@ -81,13 +81,14 @@ fn is_header(fields: &StringRecord) -> bool {
 /// Reads up to the end of the first line that is not blank.
 fn first_line(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    while head.trim_ascii().is_empty() {
+    loop {
+        let start = head.len();
         let mut bounded = reader.by_ref().take(MAX_LINE_BYTES);
-        if bounded.read_until(b'\n', &mut head)? == 0 {
-            break;
+        let read = bounded.read_until(b'\n', &mut head)?;
+        if read == 0 || !head[start..].trim_ascii().is_empty() {
+            return Ok(head);
         }
     }
-    Ok(head)
 }
 
 fn labelled(line: &str) -> Result<Read, String> {
