@@ -65,6 +65,56 @@ fn a_backup_taken_during_writes_is_consistent() {
 }
 
 #[test]
+fn a_cancelled_backup_leaves_nothing_and_a_store_is_no_backup_of_itself() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, backup) = (home.path().join("s"), home.path().join("b"));
+    let store = builder().open(&path).expect("opened");
+    let main = fill(&store).expect("filled");
+    let names = || -> Vec<_> {
+        let entries = std::fs::read_dir(home.path()).expect("listed");
+        entries
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect()
+    };
+    for asked in [0, 1, 5] {
+        let left = std::cell::Cell::new(asked);
+        let cancel = || left.replace(left.get().max(1) - 1) == 0;
+        assert!(matches!(
+            store.backup_with(&backup, cancel),
+            Err(Error::Cancelled)
+        ));
+        assert_eq!(names(), ["s"]);
+    }
+    store.backup_with(&backup, || false).expect("backed up");
+    drop((store, main));
+    for itself in [path.clone(), home.path().join("b/../s")] {
+        match builder().restore(&itself, &path) {
+            Err(Error::NotAStore { reason, .. }) => assert!(reason.contains("the store itself")),
+            other => panic!("{other:?}"),
+        }
+    }
+    verified_contents(&path).expect("whole");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_follows_a_link_to_an_empty_directory_and_refuses_one_to_nothing() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = builder().open(home.path().join("s")).expect("opened");
+    let _main = fill(&store).expect("filled");
+    let (link, target) = (home.path().join("link"), home.path().join("target"));
+    std::os::unix::fs::symlink(&target, &link).expect("linked");
+    assert!(matches!(
+        store.backup(&link),
+        Err(Error::DanglingLink { .. })
+    ));
+    std::fs::create_dir(&target).expect("a directory");
+    store.backup(&link).expect("backed up");
+    assert!(link.is_symlink());
+    verified_contents(&target).expect("whole");
+}
+
+#[test]
 fn a_restored_store_equals_the_one_backed_up_and_a_damaged_backup_replaces_nothing() {
     let home = tempfile::tempdir().expect("a directory");
     let (path, backup) = (home.path().join("s"), home.path().join("b"));

@@ -6,7 +6,7 @@
 use affinis::encode::{Encoded, Encoder, Onnx};
 use affinis::error::{ItemError, JudgementError};
 use affinis::learning::{EvalQuery, Weak};
-use affinis::{Collection, Distance, Error, Item, Judgement, MetricChoice, Store};
+use affinis::{AddMode, Collection, Distance, Error, Item, Judgement, MetricChoice, Store};
 use affinis_testkit::models::model;
 use tempfile::TempDir;
 
@@ -114,7 +114,7 @@ fn each_item_says_whether_it_can_be_stored() {
         Item::text("e", " "),
         Item::text("f", "a garden 😀"),
     ];
-    let prepared = notes.prepare_each(items).expect("encoded");
+    let prepared = notes.prepare_each(AddMode::Upsert, items).expect("encoded");
     let outcomes: Vec<&str> = prepared
         .iter()
         .map(|item| match item {

@@ -6,6 +6,7 @@ use std::io;
 use affinis::encode::EncodeError;
 
 use crate::input::InputError;
+use crate::output::INTERRUPT_STATUS;
 
 /// Error of a command.
 #[derive(Debug)]
@@ -20,12 +21,15 @@ pub(crate) enum Failure {
     Input(InputError),
     /// Standard output cannot be written.
     Output(io::Error),
+    /// The user asked the command to stop; nothing is left of it.
+    Interrupted(String),
 }
 
 impl Failure {
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Interrupted(_) => INTERRUPT_STATUS,
             _ => 1,
         }
     }
@@ -40,7 +44,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Failed(message) => f.write_str(message),
+            Self::Usage(message) | Self::Failed(message) | Self::Interrupted(message) => {
+                f.write_str(message)
+            }
             Self::Store(affinis::Error::Io { path, source })
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {

@@ -28,6 +28,9 @@ pub enum ItemError {
     /// Neither a text nor a vector.
     #[error("it has neither a text nor a vector")]
     Empty,
+    /// An update that gives neither a text nor a vector nor metadata.
+    #[error("it gives nothing to change: no text, no vector and no metadata")]
+    NoChange,
     /// A text of more than [`MAX_TEXT_BYTES`](crate::limits::MAX_TEXT_BYTES).
     #[error("its text has {bytes} bytes, more than {MAX_TEXT_BYTES}")]
     TextTooLong {

@@ -39,6 +39,23 @@ pub struct Item {
     pub truncated: bool,
 }
 
+/// What it means to add an item whose id exists, or one whose id does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum AddMode {
+    /// Every id must be new.
+    Insert,
+    /// An item whose id exists is replaced as a whole; one whose id is new is added.
+    #[default]
+    Upsert,
+    /// Every id must exist. What the item gives changes, and the rest of the stored item stays:
+    /// a text gets a new vector where the collection has an encoder, and leaves the vector alone
+    /// where it has none; a vector leaves the text alone; metadata are a JSON merge patch (RFC
+    /// 7396) of those that are stored, in which a key replaces the value of the same key, null
+    /// removes it, and other keys stay.
+    Update,
+}
+
 impl Item {
     /// An item with a text, which the collection's encoder turns into its vector.
     pub fn text(id: impl Into<String>, text: impl Into<String>) -> Self {
@@ -83,7 +100,16 @@ impl Item {
     /// # Errors
     /// The rule that the item breaks.
     pub fn check(&self) -> Result<(), ItemError> {
-        self.check_limits()?;
+        self.check_for(AddMode::Upsert)
+    }
+
+    /// Checks the same as [`Self::check`] for an item that is added in a mode: an update needs
+    /// anything that changes, not a text or a vector.
+    ///
+    /// # Errors
+    /// The rule that the item breaks.
+    pub fn check_for(&self, mode: AddMode) -> Result<(), ItemError> {
+        self.check_limits(mode)?;
         self.compact_meta().map(drop)
     }
 
@@ -101,10 +127,11 @@ impl Item {
     }
 
     /// Checks everything but the vector and the length of the metadata.
-    pub(crate) fn check_limits(&self) -> Result<(), ItemError> {
+    pub(crate) fn check_limits(&self, mode: AddMode) -> Result<(), ItemError> {
         check_id(&self.id)?;
         match (&self.text, &self.vector) {
-            (None, None) => return Err(ItemError::Empty),
+            (None, None) if mode != AddMode::Update => return Err(ItemError::Empty),
+            (None, None) if self.meta.is_null() => return Err(ItemError::NoChange),
             (Some(text), _) if text.len() > MAX_TEXT_BYTES => {
                 let bytes = text.len();
                 return Err(ItemError::TextTooLong { bytes });

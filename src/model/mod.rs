@@ -21,7 +21,9 @@ pub use crate::ids::{JudgementId, VersionId};
 pub use distance::Distance;
 pub(crate) use invalid::VersionError;
 pub use invalid::{IdError, ItemError, JudgementError};
-pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
+pub use item::{
+    AddMode, Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES,
+};
 pub(crate) use item::{check_id, check_text, depth};
 use judgement::MAX_SHOWN;
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};

@@ -46,9 +46,21 @@ impl Store {
     /// [`Error::Damaged`] when records of the store are missing; [`Error::Io`]. Then no backup is
     /// written.
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<()> {
+        self.backup_with(directory, || false)
+    }
+
+    /// Does the same as [`Self::backup`], and stops once `cancel` returns true.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; otherwise those of [`Self::backup`]. Then no backup is written.
+    pub fn backup_with(
+        &self,
+        directory: impl AsRef<Path>,
+        cancel: impl Fn() -> bool,
+    ) -> Result<()> {
         let open = self.lock_collections();
         let _still: Vec<StillGuard<'_>> = open.values().map(|inner| inner.hold_still()).collect();
-        self.database().backup(directory.as_ref())
+        self.database().backup(directory.as_ref(), &cancel)
     }
 }
 

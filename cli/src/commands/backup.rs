@@ -44,7 +44,16 @@ pub(crate) struct CompactArgs {}
 pub(crate) fn backup(args: &BackupArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let store = at.open()?;
     let working = output::spinner("writing the backup");
-    store.backup(&args.dir)?;
+    output::catch_interrupts();
+    store
+        .backup_with(&args.dir, output::interrupted)
+        .map_err(|error| match error {
+            affinis::Error::Cancelled => Failure::Interrupted(format!(
+                "interrupted: {} was not written",
+                args.dir.display()
+            )),
+            other => other.into(),
+        })?;
     drop(working);
     let collections = store.collections()?;
     let items: u64 = collections.iter().map(|info| info.items).sum();

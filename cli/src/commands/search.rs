@@ -6,10 +6,11 @@ use clap::ArgGroup;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::items::describe;
 use super::{At, expected, hits, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
 use crate::input::{self, Input, Opened};
-use crate::output::{Align, BOLD, DIM, Out, Table, count, millis, plain};
+use crate::output::{Align, BOLD, DIM, Out, Table, count, digits, millis, plain};
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like"]))]
@@ -33,7 +34,7 @@ pub(crate) struct Args {
     /// The collection's name
     name: String,
     /// The text to search for
-    #[arg(value_parser = text)]
+    #[arg(value_parser = text, allow_hyphen_values = true)]
     text: Option<String>,
     /// Search for each row of a 2-D npy array, or - for standard input
     #[arg(long, value_name = "FILE.npy")]
@@ -219,19 +220,10 @@ fn table(hits: &Hits) -> Table {
     ])
     .indent(2);
     for hit in hits {
-        let meta = hit
-            .meta
-            .as_ref()
-            .filter(|meta| !meta.is_null())
-            .map(Value::to_string);
-        let description = match (&hit.text, meta) {
-            (Some(text), Some(meta)) => format!("{text}  {meta}"),
-            (Some(text), None) => text.clone(),
-            (None, meta) => meta.unwrap_or_default(),
-        };
+        let description = describe(hit.text.as_deref(), hit.meta.as_ref());
         table.styled([
             (hit.rank.to_string(), DIM),
-            (format!("{:.4}", hit.distance), Style::new()),
+            (digits(hit.distance), Style::new()),
             (hit.id.clone(), BOLD),
             (description, Style::new()),
         ]);

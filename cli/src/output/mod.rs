@@ -1,12 +1,14 @@
 //! Printing: JSON documents for programs, aligned tables for people.
 
+mod interrupt;
 mod progress;
 mod style;
 mod table;
 mod whole;
 
+pub(crate) use interrupt::{STATUS as INTERRUPT_STATUS, catch_interrupts, interrupted};
 pub(crate) use progress::{bar, download, spinner};
-pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, millis, number, plain, plural};
+pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, digits, millis, number, plain, plural};
 pub(crate) use table::{Align, Table};
 pub(crate) use whole::WholeFile;
 

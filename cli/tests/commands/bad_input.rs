@@ -77,7 +77,7 @@ fn invalid_items_are_refused_by_line() {
         &home,
         "typo.jsonl",
         format!("{good}{{\"vektor\": [1, 2]}}"),
-        &["line 2", "`vektor`"],
+        &["line 2", "\"vektor\""],
     );
     refused(
         &home,

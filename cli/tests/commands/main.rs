@@ -3,6 +3,7 @@
 
 mod home;
 
+mod adding;
 mod bad_input;
 mod characters;
 mod demo;
@@ -10,6 +11,7 @@ mod evaluation;
 mod feedback;
 mod items;
 mod judgements;
+mod listing;
 mod metrics;
 mod models;
 mod outputs;

@@ -60,8 +60,11 @@ impl Error {
             Self::UnknownId { .. }
             | Self::UnknownVersion { .. }
             | Self::CollectionMissing { .. }
+            | Self::DanglingLink { .. }
             | Self::NotAStore { .. } => ErrorKind::NotFound,
-            Self::CollectionExists(_) | Self::BackupExists(_) => ErrorKind::AlreadyExists,
+            Self::IdExists { .. } | Self::CollectionExists(_) | Self::BackupExists(_) => {
+                ErrorKind::AlreadyExists
+            }
             Self::HistoryExists { .. }
             | Self::NoJudgements(_)
             | Self::TooFewGroups { .. }

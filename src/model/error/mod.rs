@@ -80,6 +80,17 @@ pub enum Error {
         /// Position of its second item, from 0.
         second: usize,
     },
+    /// Items to be inserted whose ids exist; nothing was added.
+    #[error(
+        "collection {collection:?} has items with these ids already: {}",
+        list(ids)
+    )]
+    IdExists {
+        /// Name of the collection.
+        collection: String,
+        /// The ids that exist.
+        ids: Vec<String>,
+    },
     /// Ids that the collection does not hold.
     #[error("collection {collection:?} has no item with the id {}", list(ids))]
     UnknownId {
@@ -369,12 +380,24 @@ pub enum Error {
 
     // The environment.
     /// Another process, or another handle of this one, has the store open.
-    #[error("the store {} is in use by {}; a store is opened by one process at a time", path.display(), pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}")))]
+    #[error("the store {} is in use by {}", path.display(), holder(*pid))]
     Locked {
         /// The store's directory.
         path: PathBuf,
         /// The holder's process id, where it is known.
         pid: Option<u32>,
+    },
+    /// A symbolic link where a directory was named, to something that does not exist.
+    #[error(
+        "{} is a symbolic link to {}, which does not exist; make that directory, or name another one",
+        path.display(),
+        target.display()
+    )]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// The path that it names.
+        target: PathBuf,
     },
     /// The directory of a backup exists and is not empty.
     #[error(
@@ -479,6 +502,19 @@ impl Error {
             value: dim.to_string(),
             allowed: format!("between 1 and {MAX_DIM}"),
         }
+    }
+}
+
+/// The holder of a store's lock and what to do about it, for a message.
+fn holder(pid: Option<u32>) -> String {
+    const ONE: &str = "a store is opened by one process at a time";
+    match pid {
+        Some(pid) if pid == std::process::id() => {
+            "another handle of this process; use a clone of that handle, or drop it first"
+                .to_owned()
+        }
+        Some(pid) => format!("process {pid}; {ONE}"),
+        None => format!("another process; {ONE}"),
     }
 }
 

@@ -28,14 +28,28 @@ pub fn parsers(data: &[u8]) {
         distance: affinis::Distance::L2,
         skip_bad,
     };
+    let layout = &input::Layout::default();
+    let named = &input::Layout {
+        columns: input::Columns {
+            id: Some("a".to_owned()),
+            text: vec!["b".to_owned(), "text".to_owned()],
+            vector: vec!["vector".to_owned()],
+            meta: None,
+        },
+        delimiter: Some(b';'),
+        ..input::Layout::default()
+    };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
-    let refused: [Option<InputError>; 13] = [
-        input::items_jsonl(reader(), "f", expected).err(),
-        input::tsv(reader(), "f", expected).err(),
-        input::csv(reader(), "f", expected).err(),
-        input::npy_items(reader(), "f", no_ids(), expected).err(),
-        input::npy_items(&b""[..], "f", Some((reader(), "f")), expected).err(),
+    let refused: [Option<InputError>; 16] = [
+        input::items_json(reader(), "f", expected, layout).err(),
+        input::tsv(reader(), "f", expected, layout).err(),
+        input::items_json(reader(), "f", expected, named).err(),
+        input::tsv(reader(), "f", expected, named).err(),
+        input::csv(reader(), "f", expected, named).err(),
+        input::csv(reader(), "f", expected, layout).err(),
+        input::npy_items(reader(), "f", no_ids(), expected, layout).err(),
+        input::npy_items(&b""[..], "f", Some((reader(), "f")), expected, layout).err(),
         input::npy_f64(reader(), "f").err(),
         input::npy_f32(reader(), "f").err(),
         input::npy_queries(reader(), "f", expected).err(),
