@@ -61,10 +61,12 @@ impl fmt::Display for Failure {
                 f,
                 "collection {collection:?} has no metric version {version}; `affinis metrics` lists its versions"
             ),
-            Self::Store(affinis::Error::NoJudgements(of)) => write!(
-                f,
-                "there are no judgements to learn from{of}; store some with `affinis judge` first"
-            ),
+            Self::Store(error @ affinis::Error::NoJudgements { .. }) => {
+                f.write_str(&error.to_string().replace(
+                    "give some with `Collection::judge`",
+                    "store some with `affinis judge`",
+                ))
+            }
             Self::Store(error) => error.fmt(f),
             Self::Input(error) => error.fmt(f),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
@@ -105,7 +107,10 @@ mod tests {
                 collection: "c".into(),
                 version: affinis::VersionId(7),
             },
-            affinis::Error::NoJudgements(String::new()),
+            affinis::Error::NoJudgements {
+                user: None,
+                stale: 0,
+            },
         ];
         let advice = [
             "`affinis verify --repair`",

@@ -71,7 +71,9 @@ impl Layout {
         Self {
             name: "static-minilm-256-v2".into(),
             source: Some(super::EMBEDDED.into()),
-            model: Cow::Borrowed(include_bytes!("../../models/static-minilm-256-v2/model.onnx")),
+            model: Cow::Borrowed(include_bytes!(
+                "../../models/static-minilm-256-v2/model.onnx"
+            )),
             model_path: "embedded/model.onnx".into(),
             tokenizer: Cow::Borrowed(include_bytes!(
                 "../../models/static-minilm-256-v2/tokenizer.json"

@@ -22,6 +22,9 @@ pub struct Stats {
     pub growing: usize,
     /// Number of judgements.
     pub judgements: usize,
+    /// Number of judgements that teach nothing at present, because their items hold other contents
+    /// than those that were judged, or are gone.
+    pub stale_judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: VersionId,
     /// The recall of searches with the default recall under the active metric, by kind of question,
@@ -54,8 +57,9 @@ pub struct SegmentStats {
 }
 
 impl Items {
-    /// Figures of the collection, under the version that answers everybody.
-    pub(crate) fn stats(&self, active_metric: VersionId) -> Result<Stats> {
+    /// Figures of the collection, under the version that answers everybody, with the number of
+    /// judgements that teach nothing.
+    pub(crate) fn stats(&self, active_metric: VersionId, stale_judgements: usize) -> Result<Stats> {
         let index = self.index.stats();
         let curve = self
             .index
@@ -75,6 +79,7 @@ impl Items {
             segments: segments.collect(),
             growing: index.growing,
             judgements: self.tables.judgement_count(),
+            stale_judgements,
             active_metric,
             recall: curve.map_or_else(Vec::new, |curve| curve.kinds),
             evaluations,

@@ -180,7 +180,7 @@ fn a_promoted_metric_changes_the_order_and_a_dry_run_nothing() {
     let lab = Lab::new();
     assert!(matches!(
         lab.learning.refit().run(),
-        Err(Error::NoJudgements(_))
+        Err(Error::NoJudgements { .. })
     ));
     lab.judge(0..20, Taste::Shape, None);
     let before = lab.precision(Taste::Shape, None);

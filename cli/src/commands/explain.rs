@@ -67,6 +67,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             "euclidean": why.euclidean,
             "directions": why.directions,
             "judgements": why.judgements,
+            "stale": why.stale,
         }))?);
     }
     let rank = |rank: Option<usize>| {
@@ -172,6 +173,12 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
 }
 
 fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Result<(), Failure> {
+    if why.stale > 0 {
+        out.line(format_args!(
+            "  {DIM}{} left out: their items hold something else now, or are gone{DIM:#}",
+            plural(why.stale as u64, "judgement", "judgements")
+        ))?;
+    }
     if why.judgements.is_empty() {
         out.line(format_args!(
             "  {DIM}which judgements moved it is not known for this metric{DIM:#}"
@@ -211,7 +218,7 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
 }
 
 /// A judgement in words.
-fn describe(judgement: &Judgement) -> String {
+pub(crate) fn describe(judgement: &Judgement) -> String {
     let who = judgement
         .user
         .as_ref()

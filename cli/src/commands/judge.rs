@@ -2,12 +2,12 @@
 
 use affinis::{
     Collection, JudgementId, Source,
-    learning::{RefitReport, Verdict, Weak},
+    learning::{Forget, RefitReport, Verdict, Weak},
 };
 use serde_json::json;
 
 use super::metrics::trial;
-use super::{At, expected, refit, user};
+use super::{At, expected, forget, refit, user};
 use crate::failure::Failure;
 use crate::input::{self, Defaults, Input, InputError, Opened, Place};
 use crate::output::{self, Out, plain, plural};
@@ -28,13 +28,17 @@ Examples:
   affinis judge notes judgements.jsonl
   affinis judge notes --by-field lang --number 500
   affinis judge notes clicks.jsonl --source click --refit-after 200
+  affinis judge notes --withdraw 17
   echo '{\"a\": \"a1\", \"b\": \"a2\", \"similar\": true}' | affinis judge notes - --user ann")]
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// File of JSON lines, or - for standard input
-    #[arg(required_unless_present = "weak")]
+    /// File of judgements, or - for standard input
+    #[arg(required_unless_present_any = ["weak", "withdraw"])]
     file: Option<Input>,
+    /// Withdraw this judgement, as if it had never been given; `affinis judgements` lists the numbers
+    #[arg(long, value_name = "N", conflicts_with_all = ["file", "weak", "user", "source", "refit_after"])]
+    withdraw: Vec<JudgementId>,
     /// Make proxy judgements: items are similar if this field of their metadata is equal
     #[arg(long, value_name = "FIELD", group = "weak", conflicts_with_all = ["file", "source", "user"])]
     by_field: Option<String>,
@@ -57,6 +61,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
+    if !args.withdraw.is_empty() {
+        let numbers = args.withdraw.iter().copied().collect();
+        return forget::forget(&collection, &Forget::Judgements(numbers), out);
+    }
     let running = collection
         .trial()?
         .filter(|trial| trial.verdict == Verdict::Running);

@@ -101,7 +101,17 @@ fn rows(stats: &Stats, info: &CollectionInfo) -> [(&'static str, String); 8] {
             "metric",
             format!("{} is active", metric_name(stats.active_metric)),
         ),
-        ("judgements", count(stats.judgements as u64)),
+        (
+            "judgements",
+            match stats.stale_judgements {
+                0 => count(stats.judgements as u64),
+                stale => format!(
+                    "{}, of which {} nothing: their items hold something else now, or are gone",
+                    count(stats.judgements as u64),
+                    plural(stale as u64, "teaches", "teach")
+                ),
+            },
+        ),
         (
             "index",
             format!(

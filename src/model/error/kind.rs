@@ -57,17 +57,19 @@ impl Error {
             | Self::NoDirectoryName(_) => ErrorKind::InvalidInput,
             Self::UnknownId { .. }
             | Self::UnknownVersion { .. }
+            | Self::UnknownJudgement { .. }
             | Self::CollectionMissing { .. }
             | Self::NotAStore { .. } => ErrorKind::NotFound,
             Self::CollectionExists(_) | Self::BackupExists(_) => ErrorKind::AlreadyExists,
             Self::HistoryExists { .. }
-            | Self::NoJudgements(_)
+            | Self::NoJudgements { .. }
             | Self::TooFewGroups { .. }
             | Self::TextsTooShort
             | Self::WithdrawnVersion(_)
             | Self::PersonalVersion { .. }
             | Self::NothingToRollBack
             | Self::AlreadyActive(_)
+            | Self::VersionNeeded { .. }
             | Self::TrialRunning { .. }
             | Self::SettingMismatch { .. }
             | Self::EncoderMismatch { .. }

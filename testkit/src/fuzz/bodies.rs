@@ -390,7 +390,7 @@ pub fn judgements(data: &[u8]) {
                 check_metric(&*metric);
                 Some(metric.matrix().expect("a matrix"))
             }
-            Err(Error::NoJudgements(_) | Error::Learn(_)) => None,
+            Err(Error::NoJudgements { .. } | Error::Learn(_)) => None,
             Err(other) => panic!("{other:?}"),
         };
         assert!(store.verify().expect("verified").problems.is_empty());
