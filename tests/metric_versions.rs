@@ -34,12 +34,13 @@ fn a_better_metric_is_promoted_and_answers_at_once_and_after_reopening() {
     let dir = tempfile::tempdir().expect("a directory");
     let (store, points) = judged_store(dir.path());
     let unseen: Vec<EvalQuery> = (500..600)
-        .map(|q| EvalQuery {
-            query: Query::like(q.to_string()),
-            relevant: (0..1_000)
-                .filter(|i| *i != q && i % KINDS == q % KINDS)
-                .map(|i| i.to_string())
-                .collect(),
+        .map(|q| {
+            EvalQuery::new(
+                Query::like(q.to_string()),
+                (0..1_000)
+                    .filter(|i| *i != q && i % KINDS == q % KINDS)
+                    .map(|i| i.to_string()),
+            )
         })
         .collect();
     let report = points.refit().run().expect("a report");

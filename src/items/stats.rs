@@ -23,7 +23,8 @@ pub struct Stats {
     /// Number of judgements.
     pub judgements: usize,
     /// Number of judgements that teach nothing at present, because their items hold other contents
-    /// than those that were judged, or are gone.
+    /// than those that were judged, or are gone. In JSON where there are any.
+    #[serde(skip_serializing_if = "is_none")]
     pub stale_judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: VersionId,
@@ -42,6 +43,11 @@ pub struct Stats {
     pub mapped_bytes: usize,
     /// Size of the whole store on disk, in bytes.
     pub disk_bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Figures of one sealed segment of the index.

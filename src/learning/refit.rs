@@ -485,8 +485,12 @@ impl Learning {
     ) -> Result<Option<VersionId>> {
         let incumbent = inputs.incumbent.version;
         let base = inputs.base_of(fitted).map(|base| base.version);
+        // What later refits take over from a version; the learner and the seed show in the metric.
+        let settings =
+            |of: &RefitSettings| (of.rank, of.half_life, of.user_share.map(f64::to_bits));
         let is_alike = |record: &VersionRecord| {
             !record.withdrawn
+                && settings(&record.settings) == settings(&request.settings)
                 && record.is_of(request.user.as_deref())
                 && record.lineage.plugin == inputs.plugin.name()
                 && record.lineage.base == base

@@ -150,7 +150,7 @@ impl Judgement {
     }
 
     /// The ids that it names, those shown beside the judged item included.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
         let (first, second) = match &self.subject {
             Subject::Graded {
                 query: Query::Item(query),

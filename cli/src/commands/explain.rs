@@ -62,13 +62,16 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     let why = explain.run()?;
     if out.is_json() {
-        return Ok(out.json(&json!({
+        let mut document = json!({
             "distance": why.distance,
             "euclidean": why.euclidean,
             "directions": why.directions,
             "judgements": why.judgements,
-            "stale": why.stale,
-        }))?);
+        });
+        if why.stale > 0 {
+            document["stale"] = json!(why.stale);
+        }
+        return Ok(out.json(&document)?);
     }
     let rank = |rank: Option<usize>| {
         rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"))

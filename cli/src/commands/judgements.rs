@@ -1,6 +1,9 @@
 //! `judgements`: lists the judgements of a collection.
 
+mod qrels;
+
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use affinis::{JudgementId, learning::StaleJudgement};
 use serde_json::json;
@@ -19,10 +22,21 @@ where there is no text. --json prints a line a judgement, as `judge` reads it, w
 Examples:
   affinis judgements notes
   affinis judgements notes --json
+  affinis judgements notes --qrels qrels.txt --queries topics.tsv --scale 3
   affinis judge notes --withdraw 17")]
 pub(crate) struct Args {
     /// The collection's name
     name: String,
+    /// Write what was judged explicitly as TREC qrels, `topic 0 item grade` a line: the answers to
+    /// stored items, whose ids are the topics, or with --queries the answers to texts
+    #[arg(long, value_name = "FILE")]
+    qrels: Option<PathBuf>,
+    /// Write the texts that were asked, topic<TAB>text a line, numbered from 1
+    #[arg(long, value_name = "FILE", requires = "qrels")]
+    queries: Option<PathBuf>,
+    /// The grade in the qrels of what is entirely relevant, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), requires = "qrels")]
+    scale: u32,
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
@@ -33,6 +47,12 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         .into_iter()
         .map(|stale| (stale.judgement, stale))
         .collect();
+    if let Some(file) = &args.qrels {
+        let teaching = judgements
+            .into_iter()
+            .filter(|stored| !stale.contains_key(&stored.id));
+        return qrels::write(args, teaching.map(|stored| stored.judgement), file, out);
+    }
     if out.is_json() {
         for stored in &judgements {
             let mut document = json!(stored.judgement);

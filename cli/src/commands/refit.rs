@@ -165,12 +165,10 @@ fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(
 pub(crate) fn document(report: &RefitReport) -> Value {
     let mut document = json!({
         "promoted": report.promoted,
-        "unchanged": report.unchanged,
         "version": report.version,
         "parent": report.parent,
         "learner": report.learner,
         "pairs": {"similar": report.pairs.similar, "dissimilar": report.pairs.dissimilar},
-        "stale": report.stale,
         "lambda": report.lambda,
         "t": report.t,
         "condition": report.condition,
@@ -179,6 +177,12 @@ pub(crate) fn document(report: &RefitReport) -> Value {
     });
     if let Some(share) = report.shrinkage {
         document["shrinkage"] = json!(share);
+    }
+    if report.unchanged {
+        document["unchanged"] = json!(true);
+    }
+    if report.stale > 0 {
+        document["stale"] = json!(report.stale);
     }
     if !report.questions.is_empty() {
         document["ask"] = json!(report.questions);

@@ -1,11 +1,13 @@
 //! Printing: JSON documents for programs, aligned tables for people.
 
 mod progress;
+mod run;
 mod style;
 mod table;
 mod whole;
 
 pub(crate) use progress::{bar, download, spinner};
+pub(crate) use run::{Run, field};
 pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, millis, number, plain, plural};
 pub(crate) use table::{Align, Table};
 pub(crate) use whole::WholeFile;

@@ -30,7 +30,7 @@ pub fn parsers(data: &[u8]) {
     };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
-    let refused: [Option<InputError>; 13] = [
+    let refused: [Option<InputError>; 16] = [
         input::items_jsonl(reader(), "f", expected).err(),
         input::tsv(reader(), "f", expected).err(),
         input::csv(reader(), "f", expected).err(),
@@ -40,9 +40,18 @@ pub fn parsers(data: &[u8]) {
         input::npy_f32(reader(), "f").err(),
         input::npy_queries(reader(), "f", expected).err(),
         input::judgements_jsonl(reader(), "f", expected, &Defaults::default()).err(),
-        input::evaluation(reader(), "f", expected, None).err(),
-        input::evaluation(reader(), "f", expected, Some(&texts)).err(),
-        input::queries_tsv(reader(), "f").err(),
+        input::evaluation(reader(), "f", expected, None, None).err(),
+        input::evaluation(reader(), "f", expected, Some(&texts), Some(2.0)).err(),
+        input::ratings(reader(), "f", None).err(),
+        input::ratings(reader(), "f", Some(input::RatingFormat::Quepid)).err(),
+        input::ubi(
+            (reader(), "f"),
+            Some((reader(), "f")),
+            expected,
+            &Defaults::default(),
+        )
+        .err(),
+        input::topics(reader(), "f").err(),
         input::archive(reader(), "f").err(),
     ];
     for error in refused.into_iter().flatten() {
