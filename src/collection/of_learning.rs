@@ -188,15 +188,28 @@ impl Collection {
         self.inner.learning.metric_matrix(version)
     }
 
-    /// Imports a matrix `A`, scaled to trace `d`, as a new version, which is not active until it is
-    /// promoted. Returns its number.
+    /// Imports a matrix `A`, scaled to trace `d`, as a new version of the first plugin that takes
+    /// it. It is not active until it is promoted. Returns its number.
     ///
     /// # Errors
     /// [`Error::MatrixShape`] for another shape than `d x d`;
     /// [`Error::Learn`] when it is not symmetric positive definite;
     /// [`Error::NoPlugin`] without a plugin to keep it.
     pub fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<VersionId> {
-        self.inner.learning.import_metric(matrix)
+        self.inner.learning.import_metric(matrix, None)
+    }
+
+    /// Imports a matrix as a version of the plugin of this name.
+    ///
+    /// # Errors
+    /// Those of [`Self::import_metric`]; [`Error::NoPlugin`] when no plugin of the name is
+    /// registered.
+    pub fn import_metric_for(
+        &self,
+        plugin: &str,
+        matrix: ArrayView2<'_, f64>,
+    ) -> Result<VersionId> {
+        self.inner.learning.import_metric(matrix, Some(plugin))
     }
 
     /// Deletes a version with its matrix. Versions that were learned from it are children of its

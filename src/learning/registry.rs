@@ -263,16 +263,29 @@ impl Learning {
         })
     }
 
-    /// Stores a matrix as a new version, which is not active.
-    pub(crate) fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<VersionId> {
+    /// Stores a matrix as a new version, which is not active: of the named plugin, or of the first
+    /// one that takes it.
+    pub(crate) fn import_metric(
+        &self,
+        matrix: ArrayView2<'_, f64>,
+        plugin: Option<&str>,
+    ) -> Result<VersionId> {
         let dim = self.rules.dim;
         if matrix.dim() != (dim, dim) {
             let (rows, columns) = matrix.dim();
             return Err(Error::MatrixShape { rows, columns, dim });
         }
-        let plugin = self.plugin_for(None)?;
-        let metric = caught("from_matrix", || plugin.from_matrix(matrix))?;
-        self.check_conformance(&metric, plugin, None)?;
+        let (plugin, metric) = match plugin {
+            Some(name) => self.metric_of(self.plugin_named(name)?, matrix)?,
+            None => {
+                let first = self.metric_of(self.plugin_for(None)?, matrix);
+                // The first plugin's reason is told where no other takes the matrix either.
+                let others = self.plugins.iter().skip(1);
+                others.fold(first, |taken, plugin| {
+                    taken.or_else(|error| self.metric_of(plugin, matrix).map_err(|_| error))
+                })?
+            }
+        };
         let condition = metric.distortion().powi(2);
         let guard = self.lock();
         let record = VersionRecord::of_matrix(plugin.name(), self.active(None), condition);
@@ -281,6 +294,17 @@ impl Learning {
         self.ledger.commit(changes)?;
         self.registry.keep(metric.clone());
         Ok(metric.version)
+    }
+
+    /// The metric that a plugin makes of a matrix, with the plugin.
+    fn metric_of<'a>(
+        &self,
+        plugin: &'a Arc<dyn MetricLearner>,
+        matrix: ArrayView2<'_, f64>,
+    ) -> Result<(&'a Arc<dyn MetricLearner>, Arc<dyn Metric>)> {
+        let metric = caught("from_matrix", || plugin.from_matrix(matrix))?;
+        self.check_conformance(&metric, plugin, None)?;
+        Ok((plugin, metric))
     }
 
     /// Adds a new version to the changes of an operation, under the next number.

@@ -89,7 +89,7 @@ impl Lab {
     /// A diagonal metric as a version that is not active.
     fn import(&self, weights: [f64; DIM]) -> VersionId {
         let matrix = Array2::from_diag(&ndarray::arr1(&weights));
-        self.learning.import_metric(matrix.view()).unwrap()
+        self.learning.import_metric(matrix.view(), None).unwrap()
     }
 
     /// The share of items that are alike among the 20 that are nearest to an item, over all items,

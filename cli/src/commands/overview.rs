@@ -214,7 +214,13 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
     if args.repair {
         return repair(at, out);
     }
-    let store = at.open()?;
+    let store = at.open().map_err(|failure| {
+        of_verify(
+            failure,
+            "`affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` replaces the \
+             store by a backup",
+        )
+    })?;
     let working = output::spinner("reading everything that is stored");
     let report = store.verify()?;
     drop(working);
@@ -236,9 +242,14 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
     }
     let checked = plural(report.checked, "part", "parts");
     if let Some(first) = report.problems.first() {
+        let remedy = if report.problems.iter().all(|problem| problem.repairable) {
+            "`affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` replaces the \
+             store by a backup"
+        } else {
+            "a repair cannot read it either; `affinis restore` replaces the store by a backup"
+        };
         return Err(Failure::Failed(format!(
-            "the store is damaged: {} of {checked} checked, the first in {}: {}; `affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` \
-             replaces the store by a backup",
+            "the store is damaged: {} of {checked} checked, the first in {}: {}; {remedy}",
             plural(report.problems.len() as u64, "problem", "problems"),
             plain(&first.part),
             plain(&first.message)
@@ -252,7 +263,12 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
 
 fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("reading and repairing everything that is stored");
-    let report = builder().repair(at.existing()?)?;
+    let report = builder().repair(at.existing()?).map_err(|error| {
+        of_verify(
+            error.into(),
+            "the repair cannot read it; `affinis restore` replaces the store by a backup",
+        )
+    })?;
     drop(working);
     if out.is_json() {
         let problems: Vec<_> = report
@@ -296,4 +312,14 @@ fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
         out.line(format_args!("{GOOD}sound{GOOD:#}: {checked} checked"))?;
     }
     Ok(())
+}
+
+/// The failure of `verify` itself, with a remedy other than `verify`.
+fn of_verify(failure: Failure, remedy: &str) -> Failure {
+    match failure {
+        Failure::Store(affinis::Error::Damaged { part, reason }) => {
+            Failure::Failed(format!("{part} is damaged: {reason}; {remedy}"))
+        }
+        other => other,
+    }
 }
