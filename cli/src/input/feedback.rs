@@ -62,10 +62,8 @@ impl Feedback<'_> {
         let format = match self.format {
             None => {
                 let json = is_json(&mut *reader);
-                match json.map_err(|e| whole(format!("cannot be read: {e}")))? {
-                    true => Some(FeedbackFormat::Jsonl),
-                    false => None,
-                }
+                let json = json.map_err(|e| whole(format!("cannot be read: {e}")))?;
+                json.then_some(FeedbackFormat::Jsonl)
             }
             some => some,
         };
@@ -102,13 +100,13 @@ impl Feedback<'_> {
         let others: Vec<String> = others
             .map(|(action, count)| format!("{} ({count})", cut(action)))
             .collect();
-        let notes = match others.is_empty() {
-            true => Vec::new(),
-            false => vec![format!(
+        let mut notes = Vec::new();
+        if !others.is_empty() {
+            notes.push(format!(
                 "events that say nothing of relevance were left out: {}",
                 others.join(", ")
-            )],
-        };
+            ));
+        }
         Ok(ReadFeedback {
             judgements: found.judgements,
             notes,

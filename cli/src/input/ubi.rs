@@ -1,7 +1,7 @@
 //! User Behavior Insights (UBI, <https://docs.opensearch.org/latest/search-plugins/ubi/schemas/>):
 //! queries with the lists that were shown, and what people did with these.
 //!
-//! A record is a JSON line, by itself or as the `_source` of a hit of OpenSearch. One with an
+//! A record is a JSON line, by itself or as the `_source` of a hit of `OpenSearch`. One with an
 //! `action_name` is an event, any other a query; both may stand in one file. A query has a
 //! `query_id`, a `user_query` and, in `query_response_hit_ids` (`query_response_object_ids` since
 //! UBI 1.2), the list that was shown. An event has the `query_id` that it followed, the `client_id`
@@ -147,13 +147,14 @@ pub fn ubi(
         found.judgements.push((click.line, judgement));
     }
     if found.judgements.is_empty() {
-        let reason = match found.other_actions.is_empty() {
-            true => "it holds no clicks".to_owned(),
-            false => format!(
+        let reason = if found.other_actions.is_empty() {
+            "it holds no clicks".to_owned()
+        } else {
+            format!(
                 "it holds no clicks; its actions are {}, and clicks are {}",
                 names(&found.other_actions),
                 CLICKS.join(", ")
-            ),
+            )
         };
         return Err(InputError::new(file, Place::File, reason));
     }
