@@ -46,12 +46,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Queries 2,000 to 2,199 are never judged.
     let unseen: Vec<EvalQuery> = (2_000..2_200)
-        .map(|i| EvalQuery {
-            query: Query::like(i.to_string()),
-            relevant: (0..3_000)
-                .filter(|j| *j != i && j % KINDS == i % KINDS)
-                .map(|j| j.to_string())
-                .collect(),
+        .map(|i| {
+            EvalQuery::new(
+                Query::like(i.to_string()),
+                (0..3_000)
+                    .filter(|j| *j != i && j % KINDS == i % KINDS)
+                    .map(|j| j.to_string()),
+            )
         })
         .collect();
 

@@ -295,3 +295,40 @@ fn a_damaged_segment_file_fails_the_search_and_is_replaced_at_the_next_opening()
     assert!(main.stats().expect("measured").mapped_bytes > 0 && segments().len() == 1);
     assert_eq!(store.verify().expect("verified").problems, []);
 }
+
+#[test]
+fn a_page_that_cannot_be_read_is_one_problem_that_no_repair_remedies() {
+    let home = tempfile::tempdir().expect("a directory");
+    let whole = home.path().join("whole");
+    create_filled(&whole);
+    let mut found = 0;
+    for seed in 0..40 {
+        let mut random = Random(seed + 1);
+        let dir = home.path().join("damaged");
+        let _ = std::fs::remove_dir_all(&dir);
+        copy_dir(&whole, &dir);
+        let file = dir.join("sled/db");
+        let mut bytes = std::fs::read(&file).expect("read");
+        let from = random.below(bytes.len());
+        let to = (from + 4096).min(bytes.len());
+        bytes[from..to].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(&file, bytes).expect("written");
+        let Ok(store) = builder().open(&dir) else {
+            continue;
+        };
+        let problems = store.verify().expect("verified").problems;
+        drop(store);
+        let unread: Vec<_> = problems
+            .iter()
+            .filter(|p| p.message.contains("sled"))
+            .collect();
+        if unread.is_empty() {
+            continue;
+        }
+        found += 1;
+        assert_eq!(unread.len(), 1, "seed {seed}: {problems:?}");
+        assert!(!unread[0].repairable && unread[0].part.contains("the database in"));
+        assert!(builder().repair(&dir).is_err(), "seed {seed}");
+    }
+    assert!(found > 0, "no damage was in a page that is read");
+}

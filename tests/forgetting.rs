@@ -32,9 +32,17 @@ fn forgetting_equals_never_having_seen_with(queries: usize, step: bool) {
         judge_answers(&points, 0..queries, Some("stays"));
         if sees {
             points.refit().force(true).run().expect("version 1");
-            let forgotten = points
-                .forget(&Forget::User("gone".into()))
-                .expect("forgotten");
+            // Withdrawing judgements one by one is as exact as forgetting who gave them.
+            let judgements = points.judgements().expect("judgements");
+            let theirs = judgements
+                .iter()
+                .filter(|j| j.judgement.user.as_deref() == Some("gone"));
+            let what = if step {
+                Forget::Judgements(theirs.map(|j| j.id).collect())
+            } else {
+                Forget::User("gone".into())
+            };
+            let forgotten = points.forget(&what).expect("forgotten");
             assert_eq!(
                 (forgotten.removed, forgotten.withdrawn),
                 (300, vec![VersionId(1)])
@@ -64,6 +72,13 @@ fn forgetting_equals_never_having_seen_with(queries: usize, step: bool) {
                     .removed,
                 0
             );
+            let count = points.judgement_count();
+            let unknown = Forget::Judgements([judgements[0].id, judgements[300].id].into());
+            assert!(matches!(
+                points.forget(&unknown),
+                Err(Error::UnknownJudgement { .. })
+            ));
+            assert_eq!(points.judgement_count(), count, "all or nothing");
             assert!(store.verify().expect("verified").problems.is_empty());
         } else {
             let refit = points.refit().run().expect("version 1");

@@ -34,12 +34,13 @@ fn a_better_metric_is_promoted_and_answers_at_once_and_after_reopening() {
     let dir = tempfile::tempdir().expect("a directory");
     let (store, points) = judged_store(dir.path());
     let unseen: Vec<EvalQuery> = (500..600)
-        .map(|q| EvalQuery {
-            query: Query::like(q.to_string()),
-            relevant: (0..1_000)
-                .filter(|i| *i != q && i % KINDS == q % KINDS)
-                .map(|i| i.to_string())
-                .collect(),
+        .map(|q| {
+            EvalQuery::new(
+                Query::like(q.to_string()),
+                (0..1_000)
+                    .filter(|i| *i != q && i % KINDS == q % KINDS)
+                    .map(|i| i.to_string()),
+            )
         })
         .collect();
     let report = points.refit().run().expect("a report");
@@ -359,4 +360,103 @@ fn the_neighbours_that_differ_between_two_metrics_are_listed() {
             .run(),
         Err(Error::InvalidQuery(_))
     ));
+}
+
+#[test]
+fn a_refit_on_what_was_learned_from_already_stores_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points) = judged_store(dir.path());
+    let versions = || points.metrics().expect("versions").len();
+    let first = points.refit().run().expect("a report");
+    assert!(first.promoted && !first.unchanged, "{first:?}");
+    for force in [false, true] {
+        let again = points.refit().force(force).run().expect("a report");
+        assert!(again.unchanged && !again.promoted, "{again:?}");
+        assert_eq!((again.version, again.parent), (first.version, VersionId(1)));
+    }
+    // A candidate that stays one is the same version, too.
+    let diagonal = || points.refit().learner("diagonal");
+    let candidate = diagonal().run().expect("a report");
+    assert!(!candidate.promoted && !candidate.unchanged && candidate.version == Some(VersionId(2)));
+    assert_eq!(
+        diagonal().run().expect("a report").version,
+        candidate.version
+    );
+    let forced = diagonal().force(true).run().expect("a report");
+    assert!(forced.promoted && forced.unchanged, "{forced:?}");
+    assert_eq!(points.active_metric(None), VersionId(2));
+    assert_eq!(versions(), 3);
+    // After a rollback what was learned is promoted again, and not stored again.
+    points.promote(VersionId(0)).expect("back");
+    let dry = points.refit().dry_run(true).run().expect("a report");
+    assert!(dry.unchanged && dry.version.is_none(), "{dry:?}");
+    let again = points.refit().run().expect("a report");
+    assert!(again.unchanged && again.promoted, "{again:?}");
+    assert_eq!((points.active_metric(None), versions()), (VersionId(1), 3));
+    // One judgement more is another metric.
+    judge_answers(&points, 60..61, None);
+    let other = points.refit().run().expect("a report");
+    assert!(
+        !other.unchanged && other.version == Some(VersionId(3)),
+        "{other:?}"
+    );
+}
+
+#[test]
+fn a_version_that_nothing_needs_is_deleted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, points) = judged_store(dir.path());
+    points.refit().run().expect("version 1");
+    for queries in [60..70, 70..80] {
+        judge_answers(&points, queries, None);
+        points.refit().force(true).run().expect("a version");
+    }
+    let needed = |version: u32| {
+        let refused = points.delete_metric(VersionId(version));
+        assert!(
+            matches!(refused, Err(Error::VersionNeeded { .. })),
+            "{refused:?}"
+        );
+        refused.expect_err("refused").to_string()
+    };
+    assert!(needed(0).contains("own distance"));
+    assert!(needed(3).contains("active"));
+    points.start_trial(VersionId(1)).run().expect("a trial");
+    assert!(needed(1).contains("trial"));
+    points.end_trial().expect("ended");
+    judge_answers(&points, 80..95, Some("ann"));
+    let own = points.refit().user("ann").rank(2).force(true).run();
+    assert_eq!(own.expect("a report").version, Some(VersionId(4)));
+    assert!(needed(4).contains("ann"));
+    points.promote(VersionId(2)).expect("promoted");
+    assert!(needed(3).contains("version 4 is an update of it"));
+    points.promote(VersionId(3)).expect("promoted");
+
+    points.delete_metric(VersionId(2)).expect("deleted");
+    for missing in [
+        points.delete_metric(VersionId(2)),
+        points.promote(VersionId(2)),
+    ] {
+        assert!(
+            matches!(missing, Err(Error::UnknownVersion { .. })),
+            "{missing:?}"
+        );
+    }
+    let child = points.metric(VersionId(3)).expect("there");
+    assert_eq!((child.parent, child.moved), (Some(VersionId(1)), None));
+    assert!(store.verify().expect("verified").problems.is_empty());
+    drop((points, store));
+    let store = open(dir.path());
+    let points = store.collection("points").open().expect("opened");
+    assert_eq!(points.rollback(None).expect("rolled back"), VersionId(1));
+    points.clear_user_metric("ann").expect("ended");
+    for version in [4, 3] {
+        points.delete_metric(VersionId(version)).expect("deleted");
+    }
+    judge_answers(&points, 95..99, None);
+    let next = points.refit().run().expect("a report").version;
+    assert_eq!(next, Some(VersionId(5)), "numbers are not given again");
+    points.promote(VersionId(0)).expect("promoted");
+    assert_eq!(points.metrics().expect("versions").len(), 3);
+    assert!(store.verify().expect("verified").problems.is_empty());
 }

@@ -13,7 +13,7 @@ fn a_users_metric_answers_that_user_only() {
     judge_answers(&points, 60..62, Some("bob"));
     assert!(matches!(
         points.refit().user("eve").run(),
-        Err(Error::NoJudgements(_))
+        Err(Error::NoJudgements { .. })
     ));
     let report = points.refit().user("ann").run().expect("a report");
     assert!(report.promoted, "{report:?}");

@@ -387,3 +387,80 @@ fn a_failed_check_names_the_vectors_and_a_sound_metric_passes_cheaply() {
     let found = check_metric(&*wrong, vectors.view()).expect_err("a failure");
     assert!(found.to_string().contains("vectors 0 and 0"), "{found}");
 }
+
+/// The Mahalanobis plugin under another name, which takes diagonal matrices only.
+#[derive(Debug)]
+struct DiagonalOnly(Mahalanobis);
+
+impl MetricLearner for DiagonalOnly {
+    fn name(&self) -> &'static str {
+        "diagonal-only"
+    }
+
+    fn learners(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn fit(&self, task: &Task<'_>) -> Result<Fitted, LearnError> {
+        self.0.fit(task)
+    }
+
+    fn decode(
+        &self,
+        bytes: &[u8],
+        base: Option<&Arc<dyn Metric>>,
+    ) -> Result<Arc<dyn Metric>, LearnError> {
+        self.0.decode(bytes, base)
+    }
+
+    fn from_matrix(&self, matrix: ArrayView2<'_, f64>) -> Result<Arc<dyn Metric>, LearnError> {
+        if matrix.indexed_iter().any(|((i, j), x)| i != j && *x != 0.0) {
+            return Err(LearnError::NotAMetric("it is no diagonal".to_owned()));
+        }
+        self.0.from_matrix(matrix)
+    }
+
+    fn compare(&self, a: &dyn Metric, b: &dyn Metric) -> Result<Comparison, LearnError> {
+        self.0.compare(a, b)
+    }
+}
+
+#[test]
+fn a_matrix_goes_to_the_first_plugin_that_takes_it_or_to_the_named_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let builder = || {
+        Store::builder()
+            .plugin(DiagonalOnly(Mahalanobis::default()))
+            .plugin(Mahalanobis::default())
+    };
+    let store = builder().open(dir.path()).expect("opened");
+    let points = store.collection("points").dim(8).create().expect("created");
+    points.add(kinds(50)).expect("added");
+    let diagonal = Array2::from_diag(&ndarray::Array1::linspace(1.0, 2.0, 8));
+    let mut full = diagonal.clone();
+    (full[(0, 1)], full[(1, 0)]) = (0.25, 0.25);
+    let plugin = |version: VersionId| points.metric(version).expect("a version").plugin;
+    let import = |matrix: &Array2<f64>| points.import_metric(matrix.view());
+    assert_eq!(plugin(import(&full).expect("taken")), "mahalanobis");
+    assert_eq!(plugin(import(&diagonal).expect("taken")), "diagonal-only");
+    let named = points.import_metric_for("mahalanobis", diagonal.view());
+    assert_eq!(plugin(named.expect("taken")), "mahalanobis");
+    let refused = points.import_metric_for("diagonal-only", full.view());
+    assert!(matches!(
+        refused,
+        Err(Error::Learn(LearnError::NotAMetric(_)))
+    ));
+    full[(0, 1)] = 9.0;
+    let refused = import(&full).expect_err("no metric").to_string();
+    assert!(refused.contains("no diagonal"), "{refused}");
+    let nobody = points.import_metric_for("nobody", diagonal.view());
+    assert!(matches!(nobody, Err(Error::NoPlugin(_))));
+    // Full matrices answer, and are read back by the plugin that took them.
+    points.promote(VersionId(1)).expect("promoted");
+    drop((points, store));
+    let store = builder().open(dir.path()).expect("opened");
+    let points = store.collection("points").open().expect("opened");
+    let hits = points.search(Query::like("0")).run().expect("answered");
+    assert_eq!((hits.metric, hits.len()), (VersionId(1), 10));
+    assert_eq!(store.verify().expect("verified").problems, []);
+}

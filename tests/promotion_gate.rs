@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use affinis::{Collection, Distance, Error, Judgement, Query, VersionId};
+use affinis::{Collection, Distance, Error, Item, Judgement, Query, VersionId};
 use affinis_testkit::Random;
 use affinis_testkit::exact::items;
 use affinis_testkit::kinds::{judge_answers, kind, kinds, open, store_of_kinds};
@@ -40,7 +40,10 @@ fn one_sided_and_contradictory_judgements_are_not_promoted() {
     let store = open(dir.path());
     let points = store.collection("points").dim(8).create().expect("created");
     points.add(items(50, 8, 2)).expect("added");
-    assert!(matches!(points.refit().run(), Err(Error::NoJudgements(_))));
+    assert!(matches!(
+        points.refit().run(),
+        Err(Error::NoJudgements { .. })
+    ));
     points
         .judge(Judgement::relevant(Query::like("p0"), "p1"))
         .expect("judged");
@@ -250,4 +253,47 @@ fn the_gate_of_a_dot_collection_asks_and_compares_with_the_dot_product() {
         "{}",
         gate.reason
     );
+}
+
+/// Points of all kinds, turned so that no coordinate alone tells anything of a kind.
+fn turned(count: usize) -> Vec<Item> {
+    let turn = |item: Item| {
+        let vector = item.vector.expect("a vector");
+        // The Hadamard matrix of order 8, scaled: a rotation.
+        let coordinate = |row: usize| {
+            let signed = vector.iter().enumerate().map(|(column, x)| {
+                if (row & column).count_ones() % 2 == 0 {
+                    *x
+                } else {
+                    -x
+                }
+            });
+            signed.sum::<f32>() / 8.0_f32.sqrt()
+        };
+        Item::vector(item.id, (0..8).map(coordinate).collect::<Vec<f32>>())
+    };
+    kinds(count).into_iter().map(turn).collect()
+}
+
+#[test]
+fn another_learner_is_compared_on_what_neither_has_seen() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let points = store.collection("points").dim(8).create().expect("created");
+    points.add(turned(1_000)).expect("added");
+    judge_answers(&points, 0..60, None);
+    let with = |learner| points.refit().learner(learner);
+    // One weight a coordinate learns nothing here; whoever has seen the judgements looks well.
+    let diagonal = with("diagonal").force(true).run().expect("a report");
+    assert!(diagonal.promoted);
+    let full = with("gmml").run().expect("a report");
+    assert!(full.promoted, "{}", full.gate.reason);
+    assert!(
+        full.gate.reason.contains("learner makes without them"),
+        "{}",
+        full.gate.reason
+    );
+    let worse = with("diagonal").run().expect("a report");
+    assert!(worse.unchanged && !worse.promoted, "{}", worse.gate.reason);
+    assert!(!worse.gate.accepted && worse.gate.after < worse.gate.before);
 }

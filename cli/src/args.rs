@@ -7,8 +7,8 @@ use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, create, drop, evaluate, explain, forget, items, judge, metrics, model, optimize,
-    overview, refit, search, transfer,
+    add, backup, create, drop, evaluate, explain, forget, items, judge, judgements, metrics, model,
+    optimize, overview, refit, search, transfer,
 };
 use crate::demo;
 
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Search(search::Args),
     /// Store judgements: which items are relevant to a query, or similar to each other
     Judge(judge::Args),
+    /// List the judgements, with their numbers and whether they still teach
+    Judgements(judgements::Args),
     /// Learn a metric from the judgements, and promote it if it helps
     Refit(refit::Args),
     /// List, promote, roll back, compare, export and import versions of the metric

@@ -69,10 +69,12 @@ impl fmt::Display for Failure {
                 f,
                 "collection {collection:?} has no metric version {version}; `affinis metrics` lists its versions"
             ),
-            Self::Store(affinis::Error::NoJudgements(of)) => write!(
-                f,
-                "there are no judgements to learn from{of}; store some with `affinis judge` first"
-            ),
+            Self::Store(error @ affinis::Error::NoJudgements { .. }) => {
+                f.write_str(&error.to_string().replace(
+                    "give some with `Collection::judge`",
+                    "store some with `affinis judge`",
+                ))
+            }
             Self::Store(affinis::Error::Encode(EncodeError::Output {
                 path,
                 fault,
@@ -123,7 +125,10 @@ mod tests {
                 collection: "c".into(),
                 version: affinis::VersionId(7),
             },
-            affinis::Error::NoJudgements(String::new()),
+            affinis::Error::NoJudgements {
+                user: None,
+                stale: 0,
+            },
             affinis::Error::Encode(EncodeError::Output {
                 path: "model.onnx".into(),
                 fault: "none of its outputs is known to be an embedding".into(),

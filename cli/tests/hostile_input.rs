@@ -175,9 +175,18 @@ fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
         input::npy_f64(reader(), "the-file").err(),
         input::npy_queries(reader(), "the-file", expected).err(),
         input::judgements_jsonl(reader(), "the-file", expected, &Defaults::default()).err(),
-        input::evaluation(reader(), "the-file", expected, None).err(),
-        input::evaluation(reader(), "the-file", expected, Some(&texts)).err(),
-        input::queries_tsv(reader(), "the-file").err(),
+        input::evaluation(reader(), "the-file", expected, None, None).err(),
+        input::evaluation(reader(), "the-file", expected, Some(&texts), Some(2.0)).err(),
+        input::ratings(reader(), "the-file", None).err(),
+        input::ratings(reader(), "the-file", Some(input::RatingFormat::Quepid)).err(),
+        input::ubi(
+            (reader(), "the-file"),
+            Some((reader(), "the-file")),
+            expected,
+            &Defaults::default(),
+        )
+        .err(),
+        input::topics(reader(), "the-file").err(),
         input::archive(reader(), "the-file").err(),
     ];
     let lines = bytes.split(|b| *b == b'\n').count() as u64;

@@ -262,6 +262,7 @@ impl Collection {
     /// # Errors
     /// When the store cannot be measured.
     pub fn stats(&self) -> Result<Stats> {
-        self.inner.items.stats(self.active_metric(None))
+        let stale = self.inner.learning.stale_judgements()?.len();
+        self.inner.items.stats(self.active_metric(None), stale)
     }
 }

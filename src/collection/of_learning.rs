@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView2};
 use super::Collection;
 use crate::learning::{
     DiffNeighbours, Drift, EvalQuery, Evaluation, Explain, Forget, Forgotten, History, Interleaved,
-    Refit, RefitReport, StartTrial, Trial, Weak,
+    Refit, RefitReport, StaleJudgement, StartTrial, Trial, Weak,
 };
 use crate::model::error::{Error, Result};
 use crate::model::{
@@ -71,6 +71,19 @@ impl Collection {
     /// When what is stored is damaged or cannot be read.
     pub fn judgements(&self) -> Result<Vec<StoredJudgement>> {
         self.inner.learning.judgements()
+    }
+
+    /// The judgements that teach nothing at present, in the order of their numbers.
+    ///
+    /// A judgement speaks of what its items held when it was given. Where one of them was replaced
+    /// by an item of another content (another text, or another vector where there is no text), or
+    /// deleted, the next refit is as if the judgement had never been given. It teaches again once
+    /// the same content is back under the same id. Metadata is no part of the content.
+    ///
+    /// # Errors
+    /// When what is stored is damaged or cannot be read.
+    pub fn stale_judgements(&self) -> Result<Vec<StaleJudgement>> {
+        self.inner.learning.stale_judgements()
     }
 
     /// Number of judgements.
@@ -175,15 +188,39 @@ impl Collection {
         self.inner.learning.metric_matrix(version)
     }
 
-    /// Imports a matrix `A`, scaled to trace `d`, as a new version, which is not active until it is
-    /// promoted. Returns its number.
+    /// Imports a matrix `A`, scaled to trace `d`, as a new version of the first plugin that takes
+    /// it. It is not active until it is promoted. Returns its number.
     ///
     /// # Errors
     /// [`Error::MatrixShape`] for another shape than `d x d`;
     /// [`Error::Learn`] when it is not symmetric positive definite;
     /// [`Error::NoPlugin`] without a plugin to keep it.
     pub fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<VersionId> {
-        self.inner.learning.import_metric(matrix)
+        self.inner.learning.import_metric(matrix, None)
+    }
+
+    /// Imports a matrix as a version of the plugin of this name.
+    ///
+    /// # Errors
+    /// Those of [`Self::import_metric`]; [`Error::NoPlugin`] when no plugin of the name is
+    /// registered.
+    pub fn import_metric_for(
+        &self,
+        plugin: &str,
+        matrix: ArrayView2<'_, f64>,
+    ) -> Result<VersionId> {
+        self.inner.learning.import_metric(matrix, Some(plugin))
+    }
+
+    /// Deletes a version with its matrix. Versions that were learned from it are children of its
+    /// parent then, to which a rollback leads. Its number is not given again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`]; [`Error::VersionNeeded`] for version 0, one that is active for
+    /// somebody, one that another version is an update of, and one in the running trial; storage
+    /// errors.
+    pub fn delete_metric(&self, version: VersionId) -> Result<()> {
+        self.inner.learning.delete_metric(version)
     }
 
     /// Begins a trial of a version against the active one in live answers.
@@ -279,6 +316,7 @@ impl Collection {
     /// decides again.
     ///
     /// # Errors
+    /// [`Error::UnknownJudgement`] for a number that no judgement has; nothing is removed then.
     /// Storage errors. When the refit fails, the judgements are removed nevertheless, and the
     /// active metric is the built-in one.
     pub fn forget(&self, what: &Forget) -> Result<Forgotten> {

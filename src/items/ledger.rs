@@ -75,6 +75,10 @@ impl Ledger for SledLedger {
         for version in &changes.removed_metrics {
             transaction.remove_metric(version.0)?;
         }
+        for version in &changes.removed_versions {
+            transaction.remove_version(version.0)?;
+            transaction.remove_calibration(version.0);
+        }
         if let Some(version) = changes.active {
             transaction.set_active(None, version.0);
         }

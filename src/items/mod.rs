@@ -38,7 +38,7 @@ pub(crate) use metadata::Matching;
 pub(crate) use search::SearchRequest;
 pub use stats::{SegmentStats, Stats};
 pub use verify::Problem;
-pub(crate) use verify::{check, problems};
+pub(crate) use verify::{check, merged, problems};
 pub use write::Added;
 
 /// The items of one open collection.

@@ -22,6 +22,10 @@ pub struct Stats {
     pub growing: usize,
     /// Number of judgements.
     pub judgements: usize,
+    /// Number of judgements that teach nothing at present, because their items hold other contents
+    /// than those that were judged, or are gone. In JSON where there are any.
+    #[serde(skip_serializing_if = "is_none")]
+    pub stale_judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: VersionId,
     /// The recall of searches with the default recall under the active metric, by kind of question,
@@ -45,6 +49,11 @@ pub struct Stats {
     pub store_bytes: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
 /// Figures of one sealed segment of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -58,8 +67,9 @@ pub struct SegmentStats {
 }
 
 impl Items {
-    /// Figures of the collection, under the version that answers everybody.
-    pub(crate) fn stats(&self, active_metric: VersionId) -> Result<Stats> {
+    /// Figures of the collection, under the version that answers everybody, with the number of
+    /// judgements that teach nothing.
+    pub(crate) fn stats(&self, active_metric: VersionId, stale_judgements: usize) -> Result<Stats> {
         let index = self.index.stats();
         let curve = self
             .index
@@ -79,6 +89,7 @@ impl Items {
             segments: segments.collect(),
             growing: index.growing,
             judgements: self.tables.judgement_count(),
+            stale_judgements,
             active_metric,
             recall: curve.map_or_else(Vec::new, |curve| curve.kinds),
             evaluations,

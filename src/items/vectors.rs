@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use super::Items;
 use super::search::for_index;
 use crate::index::SearchParams;
-use crate::learning::{Effort, Revision, StoredItem, Vectors};
-use crate::model::Versioned;
+use crate::learning::{Effort, ItemContent, Revision, StoredItem, Vectors};
 use crate::model::error::Result;
+use crate::model::{ContentHash, Versioned};
 
 impl Items {
     /// The ids of slots; slots whose item is gone are left out.
@@ -27,6 +27,31 @@ impl Vectors for Items {
             Ok(slot.and_then(|slot| self.index.vector(slot)))
         };
         let found: Vec<Option<Vec<f32>>> = ids.iter().map(vector).collect::<Result<_>>()?;
+        if found.iter().any(Option::is_none) {
+            // An item whose vector cannot be read is not one that is gone.
+            self.index.check_files().map_err(|e| self.index_error(e))?;
+        }
+        Ok(found)
+    }
+
+    fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>> {
+        let content = |id: &&str| {
+            let Some(slot) = self.tables.slot(id)? else {
+                return Ok(None);
+            };
+            // A slot is never given to another item, so what is read of it belongs together.
+            let read = self.index.vector(slot).zip(self.record_of(id, slot)?);
+            let Some((vector, record)) = read else {
+                return Ok(None);
+            };
+            let hash = match &record.text {
+                Some(text) => Some(ContentHash::of(Some(text), &[])),
+                None => self.tables.vector(slot)?.map(|v| ContentHash::of(None, &v)),
+            };
+            Ok(hash.map(|hash| ItemContent { vector, hash }))
+        };
+        let found: Vec<Option<ItemContent>> =
+            self.steady(|| ids.iter().map(content).collect::<Result<_>>())?;
         if found.iter().any(Option::is_none) {
             // An item whose vector cannot be read is not one that is gone.
             self.index.check_files().map_err(|e| self.index_error(e))?;

@@ -24,6 +24,60 @@ pub struct Problem {
     pub part: String,
     /// The damage.
     pub message: String,
+    /// Whether [`StoreBuilder::repair`](crate::StoreBuilder::repair) does something about it, if by
+    /// removing what cannot be read; otherwise only a backup helps.
+    #[serde(skip)]
+    pub repairable: bool,
+    /// Whether the database could not be read there.
+    #[serde(skip)]
+    pub(crate) of_database: bool,
+}
+
+impl Problem {
+    /// A problem of a part that a repair does something about.
+    pub(crate) fn new(part: String, message: String) -> Self {
+        Self {
+            part,
+            message,
+            repairable: true,
+            of_database: false,
+        }
+    }
+}
+
+/// Most places that are named where a database cannot be read.
+const MAX_PLACES: usize = 10;
+
+/// Makes one problem of all places in which the database cannot be read: one damaged page may be met
+/// wherever its entries are.
+pub(crate) fn merged(problems: Vec<Problem>, database: &str) -> Vec<Problem> {
+    let (unread, mut merged): (Vec<_>, Vec<_>) = problems
+        .into_iter()
+        .partition(|problem| problem.of_database);
+    if let Some(first) = unread.first() {
+        let mut places: Vec<&str> = unread.iter().map(|problem| problem.part.as_str()).collect();
+        places.dedup();
+        let more = places.len().saturating_sub(MAX_PLACES);
+        places.truncate(MAX_PLACES);
+        let and_more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let message = format!(
+            "{}; it cannot be read at {}{and_more}",
+            first.message,
+            places.join(", ")
+        );
+        let problem = Problem {
+            part: database.to_owned(),
+            message,
+            repairable: false,
+            of_database: true,
+        };
+        merged.insert(0, problem);
+    }
+    merged
 }
 
 /// Checks every record of a collection once, and that records agree with each other. A concurrent
@@ -78,6 +132,8 @@ pub(crate) fn problems(collection: &str, findings: &[Finding]) -> Vec<Problem> {
         .map(|finding| Problem {
             part: format!("{collection}: {}", finding.place),
             message: finding.message(),
+            repairable: finding.is_repairable(),
+            of_database: finding.is_of_database(),
         })
         .collect()
 }
@@ -205,9 +261,11 @@ impl Items {
     /// Checks that the index holds as many items as are stored.
     pub(crate) fn index_problem(&self, _still: &StillGuard<'_>) -> Option<Problem> {
         let (answered, stored) = (self.index.len() as u64, self.tables.id_count());
-        (answered != stored).then(|| Problem {
-            part: format!("{}: index", self.name),
-            message: format!("the index answers for {answered} items and the store holds {stored}"),
+        (answered != stored).then(|| {
+            Problem::new(
+                format!("{}: index", self.name),
+                format!("the index answers for {answered} items and the store holds {stored}"),
+            )
         })
     }
 }

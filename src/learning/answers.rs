@@ -104,29 +104,29 @@ impl Learning {
         seen: JudgementId,
         user: Option<&str>,
     ) -> Result<BTreeMap<String, Graded>> {
+        let is_theirs =
+            |judgement: &LoggedJudgement| user.is_none() || judgement.user.as_deref() == user;
         let mut before = HashSet::new();
         let mut after: BTreeMap<String, Graded> = BTreeMap::new();
-        for entry in self.ledger.judgements() {
-            let (id, judgement) = entry?;
+        for (id, judgement) in self
+            .teaching(|(_, judgement)| is_theirs(judgement))?
+            .judgements
+        {
             let LoggedJudgement {
                 query: LoggedQuery::Item(query),
                 item,
                 grade,
                 pair: false,
                 source,
-                user: who,
                 ..
             } = judgement
             else {
                 continue;
             };
-            if user.is_some() && who.as_deref() != user {
-                continue;
-            }
             if id <= seen {
-                before.insert(query);
+                before.insert(query.id);
             } else if source == Source::Explicit {
-                after.entry(query).or_default().push((item, grade));
+                after.entry(query.id).or_default().push((item.id, grade));
             }
         }
         after.retain(|query, _| !before.contains(query));

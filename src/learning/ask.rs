@@ -12,7 +12,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::{Changes, Effort, Learning, StoredItem};
+use super::{Changes, Effort, Entry, Learning, StoredItem};
 use crate::model::error::{Error, Result};
 use crate::model::{LoggedQuery, Query, Versioned};
 use crate::plugin::Metric;
@@ -143,15 +143,14 @@ impl Learning {
 
     /// The items that a user, or anybody, judged answers to.
     fn judged_items(&self, user: Option<&str>) -> Result<HashSet<String>> {
-        let mut judged = HashSet::new();
-        for entry in self.ledger.judgements() {
-            let (_, judgement) = entry?;
-            let counts = user.is_none() || judgement.user.as_deref() == user;
-            if let (LoggedQuery::Item(id), true) = (judgement.query, counts) {
-                judged.insert(id);
-            }
-        }
-        Ok(judged)
+        let is_theirs =
+            |(_, judgement): &Entry| user.is_none() || judgement.user.as_deref() == user;
+        let judgements = self.teaching(is_theirs)?.judgements.into_iter();
+        let items = judgements.filter_map(|(_, judgement)| match judgement.query {
+            LoggedQuery::Item(item) => Some(item.id),
+            LoggedQuery::Text(_) | LoggedQuery::Vector(_) => None,
+        });
+        Ok(items.collect())
     }
 
     /// The exact lists of both metrics for stored items as queries.

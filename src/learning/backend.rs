@@ -7,7 +7,8 @@
 
 use crate::model::error::Result;
 use crate::model::{
-    Active, JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord, Versioned,
+    Active, ContentHash, JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord,
+    Versioned,
 };
 
 /// An entry of the log: a judgement with its number.
@@ -46,6 +47,10 @@ pub(crate) trait Vectors: Send + Sync {
     /// The vectors of items by their ids, as they are searched; `None` for ids that are not there.
     fn vectors(&self, ids: &[&str]) -> Result<Vec<Option<Vec<f32>>>>;
 
+    /// Vectors and contents of items by their ids; `None` for ids that are not there. The two of an
+    /// item belong together, also where it is replaced meanwhile.
+    fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>>;
+
     /// A uniform sample of at most `n` items without replacement, in random order. Equal
     /// collections give equal samples for equal seeds.
     fn sample(&self, n: usize, seed: u64) -> Result<Vec<StoredItem>>;
@@ -75,6 +80,15 @@ pub(crate) trait Vectors: Send + Sync {
 pub(crate) struct StoredItem {
     pub(crate) id: String,
     pub(crate) vector: Vec<f32>,
+}
+
+/// What an item holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ItemContent {
+    /// Its vector, as it is searched.
+    pub(crate) vector: Vec<f32>,
+    /// The hash of its text, or of its stored vector where it has no text.
+    pub(crate) hash: ContentHash,
 }
 
 /// How near neighbours are found.
@@ -118,6 +132,8 @@ pub(crate) struct Changes {
     pub(crate) metrics: Vec<(VersionId, Vec<u8>)>,
     /// Versions whose metric goes.
     pub(crate) removed_metrics: Vec<VersionId>,
+    /// Versions that go, with their metrics.
+    pub(crate) removed_versions: Vec<VersionId>,
     /// The version that answers everybody.
     pub(crate) active: Option<VersionId>,
     /// Versions that answer single users; `None` ends a user's own.

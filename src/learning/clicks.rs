@@ -8,7 +8,7 @@ use super::interleave::Team;
 use super::trial::Running;
 use super::{Changes, Entry, Learning, WriteGuard};
 use crate::model::error::Result;
-use crate::model::{Judgement, JudgementId, LoggedQuery, Source, Subject, Verdict, Versioned};
+use crate::model::{Judgement, JudgementId, Source, Subject, Verdict, Versioned, query_key};
 
 /// Changes that new judgements make to the running trial.
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ fn clicks_by_contest(judgements: &[Judgement], start: JudgementId) -> Vec<(u64, 
         if !is_click || judgement.shown.is_empty() {
             continue;
         }
-        let key = LoggedQuery::of(query).key();
+        let key = query_key(query);
         let contest = contest(&key, judgement.user.as_deref(), start);
         let at = *known.entry(contest).or_insert_with(|| {
             contests.push((contest, Vec::new()));

@@ -1,6 +1,6 @@
 //! Evaluation: measures of how good answers are against known relevant items.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -18,8 +18,45 @@ const RESAMPLES: usize = 1_000;
 pub struct EvalQuery {
     /// The query.
     pub query: Query,
-    /// Ids of the relevant items; a query's own item does not count.
+    /// Ids of the relevant items; a query's own item does not count. Where there are none, all
+    /// measures but nDCG are 0, as in `trec_eval`.
     pub relevant: Vec<String>,
+    /// Gains of items in nDCG, each above 0, by id; where it is empty, that of a relevant item is 1.
+    pub gains: BTreeMap<String, f64>,
+}
+
+impl EvalQuery {
+    /// A query with its relevant items.
+    pub fn new(
+        query: impl Into<Query>,
+        relevant: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self {
+            query: query.into(),
+            relevant: relevant.into_iter().map(Into::into).collect(),
+            gains: BTreeMap::new(),
+        }
+    }
+
+    /// A query with graded items. A grade above 0 is the item's gain in nDCG; for the other measures
+    /// a grade of at least `threshold` is relevant, or one above 0 without a threshold.
+    pub fn graded(
+        query: impl Into<Query>,
+        grades: impl IntoIterator<Item = (impl Into<String>, f64)>,
+        threshold: Option<f64>,
+    ) -> Self {
+        let mut graded = Self::new(query, [""; 0]);
+        for (id, grade) in grades {
+            let id = id.into();
+            if threshold.map_or(grade > 0.0, |threshold| grade >= threshold) {
+                graded.relevant.push(id.clone());
+            }
+            if grade > 0.0 {
+                graded.gains.insert(id, grade);
+            }
+        }
+        graded
+    }
 }
 
 /// Measures of several metrics on the same queries.
@@ -52,7 +89,8 @@ pub struct EvaluationRow {
     /// Share of the relevant items among the first k answers.
     pub recall: Measure,
     /// Discounted cumulative gain of the first k answers over the best possible (Järvelin &
-    /// Kekäläinen 2002).
+    /// Kekäläinen 2002), with the gains as they are and the discount `log2(rank + 1)`, as in
+    /// `trec_eval`.
     pub ndcg: Measure,
     /// One over the rank of the first relevant answer, 0 beyond rank 1,000 (or k, if that is more).
     pub mrr: Measure,
@@ -78,11 +116,19 @@ type Scores = [f64; 5];
 /// Queries whose answers are evaluated together, to bound the memory of their rankings.
 const BATCH: usize = 256;
 
-/// A query with its vector and the ids of its relevant items.
+/// A query with its vector and what is known of its answers.
 struct Prepared<'a> {
     query: &'a Query,
     vector: Vec<f32>,
+    known: Known<'a>,
+}
+
+/// The known answers to a query.
+struct Known<'a> {
     relevant: HashSet<&'a str>,
+    gains: HashMap<&'a str, f64>,
+    /// The gains in falling order.
+    ideal: Vec<f64>,
 }
 
 impl Learning {
@@ -129,25 +175,19 @@ impl Learning {
         let vectors = self.query_vectors(queries.iter().map(|q| &q.query))?;
         let mut prepared = Vec::with_capacity(queries.len());
         for (number, (query, vector)) in queries.iter().zip(vectors).enumerate() {
-            let ids: Vec<&str> = query.relevant.iter().map(String::as_str).collect();
+            let ids = query.relevant.iter().chain(query.gains.keys());
+            let ids: Vec<&str> = ids.map(String::as_str).collect();
             self.vectors_of(&ids)?;
-            let mut relevant: HashSet<&str> = ids.into_iter().collect();
-            if let Query::Item(own) = &query.query {
-                relevant.remove(own.as_str());
-            }
-            if relevant.is_empty() {
-                let name = match &query.query {
-                    Query::Text(text) | Query::Item(text) => format!(" ({:?})", cut(text)),
-                    Query::Vector(_) => String::new(),
-                };
+            if let Some((id, gain)) = query.gains.iter().find(|(_, gain)| !is_gain(**gain)) {
                 return Err(Error::InvalidQuery(format!(
-                    "query number {number}{name} has no relevant items to find"
+                    "query number {number} has the gain {gain} of {:?}, which is not above 0",
+                    cut(id)
                 )));
             }
             prepared.push(Prepared {
                 query: &query.query,
                 vector,
-                relevant,
+                known: Known::of(query),
             });
         }
         Ok(prepared)
@@ -173,52 +213,80 @@ impl Learning {
                     Query::Item(id) => Some(id),
                     Query::Text(_) | Query::Vector(_) => None,
                 };
-                let ranked: Vec<bool> = ids
-                    .iter()
-                    .filter(|id| Some(*id) != own)
-                    .map(|id| query.relevant.contains(id.as_str()))
-                    .collect();
-                all.push(scores(&ranked, query.relevant.len(), k));
+                let ranked = ids.iter().filter(|id| Some(*id) != own);
+                let ranked: Vec<&str> = ranked.map(String::as_str).collect();
+                all.push(query.known.scores(&ranked, k));
             }
         }
         Ok(all)
     }
 }
 
-/// Measures of one ranking: whether each answer is relevant, and how many items are.
-fn scores(ranked: &[bool], relevant: usize, k: usize) -> Scores {
-    let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
-    let top = &ranked[..k.min(ranked.len())];
-    let found = top.iter().filter(|r| **r).count() as f64;
-    // Folded from 0: the sum of no numbers is -0.
-    let dcg = top
-        .iter()
-        .enumerate()
-        .filter(|(_, r)| **r)
-        .fold(0.0, |sum, (i, _)| sum + gain(i));
-    let ideal: f64 = (0..relevant.min(k)).map(gain).sum();
-    let mut seen = 0.0;
-    let mut precision_sum = 0.0;
-    let mut reciprocal = 0.0;
-    for (i, _) in ranked
-        .iter()
-        .take(DEPTH.max(k))
-        .enumerate()
-        .filter(|(_, r)| **r)
-    {
-        seen += 1.0;
-        precision_sum += seen / (i as f64 + 1.0);
-        if seen == 1.0 {
-            reciprocal = 1.0 / (i as f64 + 1.0);
+fn is_gain(gain: f64) -> bool {
+    gain.is_finite() && gain > 0.0
+}
+
+impl<'a> Known<'a> {
+    /// What a query says of its answers, without its own item.
+    fn of(query: &'a EvalQuery) -> Self {
+        let own = query.query.item().map(String::as_str);
+        let relevant = query.relevant.iter().map(String::as_str);
+        let relevant: HashSet<&str> = relevant.filter(|id| Some(*id) != own).collect();
+        let gains: HashMap<&str, f64> = if query.gains.is_empty() {
+            relevant.iter().map(|id| (*id, 1.0)).collect()
+        } else {
+            let gains = query.gains.iter().map(|(id, gain)| (id.as_str(), *gain));
+            gains.filter(|(id, _)| Some(*id) != own).collect()
+        };
+        let mut ideal: Vec<f64> = gains.values().copied().collect();
+        ideal.sort_by(|a, b| b.total_cmp(a));
+        Self {
+            relevant,
+            gains,
+            ideal,
         }
     }
-    [
-        found / k as f64,
-        found / relevant as f64,
-        dcg / ideal,
-        reciprocal,
-        precision_sum / relevant as f64,
-    ]
+
+    /// Measures of a ranking; a share of nothing is 0.
+    fn scores(&self, ranked: &[&str], k: usize) -> Scores {
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let is_relevant = |id: &&&str| self.relevant.contains(**id);
+        let top = &ranked[..k.min(ranked.len())];
+        let found = top.iter().filter(is_relevant).count() as f64;
+        let dcg = discounted(
+            top.iter()
+                .map(|id| self.gains.get(id).copied().unwrap_or(0.0)),
+        );
+        let ideal = discounted(self.ideal.iter().take(k).copied());
+        let mut seen = 0.0;
+        let mut precision_sum = 0.0;
+        let mut reciprocal = 0.0;
+        let ranks = ranked.iter().take(DEPTH.max(k)).enumerate();
+        for (at, _) in ranks.filter(|(_, id)| is_relevant(id)) {
+            let rank = at as f64 + 1.0;
+            seen += 1.0;
+            precision_sum += seen / rank;
+            if seen == 1.0 {
+                reciprocal = 1.0 / rank;
+            }
+        }
+        let relevant = self.relevant.len() as f64;
+        [
+            found / k as f64,
+            share(found, relevant),
+            share(dcg, ideal),
+            reciprocal,
+            share(precision_sum, relevant),
+        ]
+    }
+}
+
+/// The sum of gains by rank, each over `log2(rank + 1)`.
+fn discounted(gains: impl Iterator<Item = f64>) -> f64 {
+    // Folded from 0: the sum of no numbers is -0.
+    gains
+        .enumerate()
+        .fold(0.0, |sum, (at, gain)| sum + gain / (at as f64 + 2.0).log2())
 }
 
 /// The mean and the 2.5 % and 97.5 % points of the means of resamples (Efron 1979). The same values
@@ -245,8 +313,10 @@ mod tests {
     #[test]
     fn measures_of_a_ranking_worked_by_hand() {
         // Relevant at ranks 1, 3 and 6; four relevant in all; k = 5.
-        let [precision, recall, ndcg, mrr, map] =
-            scores(&[true, false, true, false, false, true], 4, 5);
+        let query = EvalQuery::new("q", ["a", "c", "f", "z"]);
+        let known = Known::of(&query);
+        let ranked = ["a", "b", "c", "d", "e", "f"];
+        let [precision, recall, ndcg, mrr, map] = known.scores(&ranked, 5);
         assert_eq!(precision, 0.4);
         assert_eq!(recall, 0.5);
         assert_eq!(mrr, 1.0);
@@ -256,12 +326,21 @@ mod tests {
                 < 1e-12
         );
         assert!((map - (1.0 + 2.0 / 3.0 + 3.0 / 6.0) / 4.0).abs() < 1e-12);
-        assert_eq!(scores(&[], 4, 5), [0.0; 5]);
+        assert_eq!(known.scores(&[], 5), [0.0; 5]);
         assert!(
-            scores(&[false; 5], 4, 5)
+            known
+                .scores(&["x"; 5], 5)
                 .iter()
                 .all(|measure| measure.is_sign_positive())
         );
+        // Graded: only what reaches the threshold is relevant, and every gain counts in nDCG.
+        let grades = [("a", 1.0), ("c", 3.0), ("z", 2.0), ("d", 0.0)];
+        let query = EvalQuery::graded("q", grades, Some(2.0));
+        let [precision, recall, ndcg, mrr, map] = Known::of(&query).scores(&ranked, 5);
+        assert_eq!((precision, recall, mrr), (0.2, 0.5, 1.0 / 3.0));
+        assert!((map - 1.0 / 6.0).abs() < 1e-12);
+        let ideal = 3.0 * log(1.0) + 2.0 * log(2.0) + log(3.0);
+        assert!((ndcg - (log(1.0) + 3.0 * log(3.0)) / ideal).abs() < 1e-12);
     }
 
     #[test]

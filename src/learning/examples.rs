@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::content::{Contents, Teaching};
 use super::weights::{sources, user_share};
 use super::{Entry, Learning};
 use crate::model::error::Result;
 use crate::model::{
-    JudgementId, JudgementRange, LoggedJudgement, LoggedQuery, QueryHash, RefitSettings,
-    SourceWeights, rows,
+    JudgementId, JudgementRange, LoggedItem, LoggedJudgement, LoggedQuery, QueryHash,
+    RefitSettings, SourceWeights, rows,
 };
 use crate::plugin::{Examples, Graded, Pair};
 
@@ -87,9 +88,12 @@ pub(super) struct Collected {
     /// Numbers of the judgements of the pairs.
     pub(super) pairs: Vec<JudgementId>,
     pub(super) weights: SourceWeights,
-    /// First and last judgement that was selected, also where it only influenced the weights of
+    /// First and last judgement that was selected and teaches, also where it only influenced the weights of
     /// others; `None` where none was selected.
     pub(super) range: Option<JudgementRange>,
+    /// Number of judgements that were left out because they speak of other contents than the items
+    /// hold.
+    pub(super) stale: usize,
 }
 
 impl Collected {
@@ -115,36 +119,45 @@ impl Learning {
         Ok((!collected.is_empty()).then_some(collected))
     }
 
-    /// Resolves judgements to vectors, with weak negatives derived from clicks. Judgements of items
-    /// that are gone are left out.
+    /// Resolves judgements to vectors, with weak negatives derived from clicks. What speaks of other
+    /// contents than the items hold is left out, before anything is weighed.
     pub(super) fn collect(&self, selection: &Selection<'_>) -> Result<Collected> {
-        let mut judgements: Vec<Entry> = Vec::new();
-        for entry in self.ledger.judgements() {
-            let (id, judgement) = entry?;
-            if selection.range.contains(id) && selection.whose.includes(judgement.user.as_deref()) {
-                judgements.push((id, judgement));
-            }
-        }
+        let Teaching {
+            mut judgements,
+            stale,
+            contents,
+        } = self.teaching(|(id, judgement)| {
+            selection.range.contains(*id) && selection.whose.includes(judgement.user.as_deref())
+        })?;
         let range = judgements
             .first()
             .zip(judgements.last())
             .map(|(first, last)| JudgementRange::from((first.0, last.0)));
         let weights = SourceWeights::learned(&judgements);
         let newest = judgements.iter().map(|(_, j)| j.at).max().unwrap_or(0);
-        let skips = sources::skips(&judgements);
+        let mut skips = sources::skips(&judgements);
+        skips.retain(|(_, skip)| contents.vector(&skip.item).is_some());
         judgements.extend(skips);
         let weighed = weigh(&judgements, selection, weights, newest);
-        let vectors = self.resolve(&judgements)?;
+        let mut vectors = Resolved::default();
         let mut collected = Collected {
             examples: Examples::default(),
             graded: Vec::new(),
             pairs: Vec::new(),
             weights,
             range,
+            stale,
         };
         for ((id, judgement), weight) in judgements.into_iter().zip(weighed) {
-            let query = vectors.row(&Key::query(&judgement));
-            let item = vectors.row(&Key::Item(&judgement.item));
+            let query = match &judgement.query {
+                LoggedQuery::Item(item) => vectors.item(item, &contents),
+                LoggedQuery::Text(_) | LoggedQuery::Vector(_) => {
+                    let hash = judgement.query.hash().unwrap_or_default();
+                    let read = || Ok(self.rules.prepare(self.logged_vector(hash)?));
+                    Some(vectors.query(hash, read)?)
+                }
+            };
+            let item = vectors.item(&judgement.item, &contents);
             // Learners take no weight of 0, which a source that was found worthless has.
             let (Some(query), Some(item), true) = (query, item, weight >= f32::MIN_POSITIVE) else {
                 continue;
@@ -170,35 +183,6 @@ impl Learning {
         }
         collected.examples.vectors = rows(vectors.numbers, self.rules.dim)?;
         Ok(collected)
-    }
-
-    /// The distinct vectors that judgements speak of, in the order of their first mention.
-    fn resolve(&self, judgements: &[Entry]) -> Result<Resolved> {
-        let mut order: Vec<Key<'_>> = Vec::new();
-        let mut known: HashMap<Key<'_>, usize> = HashMap::new();
-        for (_, judgement) in judgements {
-            for key in [Key::query(judgement), Key::Item(&judgement.item)] {
-                known.entry(key).or_insert_with(|| {
-                    order.push(key);
-                    order.len() - 1
-                });
-            }
-        }
-        let ids: Vec<&str> = order.iter().filter_map(|key| key.item()).collect();
-        let mut items = self.vectors.vectors(&ids)?.into_iter();
-        let mut resolved = Resolved::default();
-        for key in order {
-            let vector = match key {
-                Key::Item(_) => items.next().flatten(),
-                Key::Query(hash) => Some(self.rules.prepare(self.logged_vector(hash)?)),
-            };
-            if let Some(vector) = vector {
-                resolved.numbers.extend(vector);
-                let row = resolved.numbers.len() / self.rules.dim - 1;
-                resolved.rows.insert(key.owned(), row);
-            }
-        }
-        Ok(resolved)
     }
 }
 
@@ -240,50 +224,39 @@ fn decayed(age: i64, half_life: Duration) -> f32 {
     (-halvings.min(60.0)).exp2() as f32
 }
 
-/// Vectors, one row each, by what they are the vector of.
+/// The distinct vectors that judgements speak of, one row each, in the order of their first mention.
 #[derive(Default)]
 struct Resolved {
-    rows: HashMap<OwnedKey, usize>,
+    rows: HashMap<Key, usize>,
     numbers: Vec<f32>,
 }
 
-impl Resolved {
-    fn row(&self, key: &Key<'_>) -> Option<usize> {
-        self.rows.get(&key.owned()).copied()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Key<'a> {
-    Query(QueryHash),
-    Item(&'a str),
-}
-
 #[derive(PartialEq, Eq, Hash)]
-enum OwnedKey {
+enum Key {
     Query(QueryHash),
     Item(String),
 }
 
-impl<'a> Key<'a> {
-    fn query(judgement: &'a LoggedJudgement) -> Self {
-        match (&judgement.query, judgement.query.hash()) {
-            (LoggedQuery::Item(id), _) => Self::Item(id),
-            (_, hash) => Self::Query(hash.unwrap_or_default()),
+impl Resolved {
+    /// The row of an item that holds what was judged.
+    fn item(&mut self, item: &LoggedItem, contents: &Contents) -> Option<usize> {
+        let vector = contents.vector(item)?;
+        Some(self.row(Key::Item(item.id.clone()), vector))
+    }
+
+    /// The row of a judged text or vector.
+    fn query(&mut self, hash: QueryHash, read: impl FnOnce() -> Result<Vec<f32>>) -> Result<usize> {
+        match self.rows.get(&Key::Query(hash)) {
+            Some(row) => Ok(*row),
+            None => Ok(self.row(Key::Query(hash), &read()?)),
         }
     }
 
-    fn item(self) -> Option<&'a str> {
-        match self {
-            Self::Item(id) => Some(id),
-            Self::Query(_) => None,
-        }
-    }
-
-    fn owned(self) -> OwnedKey {
-        match self {
-            Self::Query(hash) => OwnedKey::Query(hash),
-            Self::Item(id) => OwnedKey::Item(id.to_owned()),
-        }
+    fn row(&mut self, key: Key, vector: &[f32]) -> usize {
+        let next = self.rows.len();
+        *self.rows.entry(key).or_insert_with(|| {
+            self.numbers.extend_from_slice(vector);
+            next
+        })
     }
 }

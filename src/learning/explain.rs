@@ -47,6 +47,9 @@ pub struct Explanation {
     pub directions: Vec<Direction>,
     /// The judgements that the metric was learned from, those that moved the distance most first.
     pub judgements: Vec<Influence>,
+    /// Number of judgements in the range that the metric was learned from whose influence is not
+    /// known, because their items hold other contents now than those that were judged, or are gone.
+    pub stale: usize,
 }
 
 /// How a judgement changed a distance.
@@ -91,6 +94,7 @@ impl Explain {
             let position = ranked.iter().position(|id| *id == self.item);
             Ok(position.map(|position| position + 1))
         };
+        let (judgements, stale) = learning.influences(&metric, &query, &item)?;
         Ok(Explanation {
             metric: metric.version,
             rank: rank(&metric)?,
@@ -98,7 +102,8 @@ impl Explain {
             distance: metric.metric.distance(&query, &item),
             euclidean: squared_distance(&query, &item),
             directions: caught("directions", || metric.metric.directions(&query, &item))?,
-            judgements: learning.influences(&metric, &query, &item)?,
+            judgements,
+            stale,
         })
     }
 }
@@ -116,19 +121,19 @@ impl Learning {
     }
 
     /// The influences of the judgements that a version was learned from on the distance between a
-    /// query and an item, the strongest first.
+    /// query and an item, the strongest first, and the number of those that do not teach any more.
     fn influences(
         &self,
         metric: &Versioned,
         query: &[f32],
         item: &[f32],
-    ) -> Result<Vec<Influence>> {
+    ) -> Result<(Vec<Influence>, usize)> {
         if metric.version.is_built_in() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let record = self.version_record(metric.version)?;
         let Some(range) = record.fit.judgements else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         };
         let user = record.lineage.user.clone();
         let whose = Whose::only(user.as_deref());
@@ -139,13 +144,17 @@ impl Learning {
         let plugin = self.plugin_named(&record.lineage.plugin)?;
         let sample = self.sample()?;
         let Some(report) = record.fit_report() else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         };
+        let stale = collected.stale;
+        if collected.is_empty() {
+            return Ok((Vec::new(), stale));
+        }
         let task = Task::new(self.rules.dim, &collected.examples, &sample)
             .with_learner(Some(&report.learner));
         let influences = || plugin.influences(&task, others, &report, (query, item));
         let Some(found) = caught("influences", influences)? else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), stale));
         };
         let mut by_judgement: BTreeMap<JudgementId, f64> = BTreeMap::new();
         let graded = collected.graded.iter().zip(found.graded);
@@ -164,6 +173,6 @@ impl Learning {
             let by_strength = b.influence.abs().total_cmp(&a.influence.abs());
             by_strength.then_with(|| a.judgement.cmp(&b.judgement))
         });
-        Ok(influences)
+        Ok((influences, stale))
     }
 }

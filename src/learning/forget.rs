@@ -8,9 +8,7 @@ use serde::Serialize;
 use super::registry::{Withdrawn, base_of};
 use super::{Changes, Learning, Refit, RefitReport};
 use crate::model::error::{Error, Result};
-use crate::model::{
-    JudgementId, LoggedJudgement, LoggedQuery, QueryHash, VersionId, VersionRecord,
-};
+use crate::model::{JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord};
 
 /// Judgements that are to be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +18,8 @@ pub enum Forget {
     User(String),
     /// All that speak of an item (as query, as answer, or as shown beside one).
     Item(String),
+    /// Those of these numbers, each of which there must be.
+    Judgements(BTreeSet<JudgementId>),
 }
 
 /// Outcome of forgetting.
@@ -161,13 +161,21 @@ impl Learning {
         for entry in self.ledger.judgements() {
             let (id, judgement) = entry?;
             let hash = judgement.query.hash();
-            if what.concerns(&judgement) {
+            if what.concerns(id, &judgement) {
                 gone.ids.push(id);
                 gone.queries.extend(hash);
                 gone.users.insert(judgement.user);
             } else {
                 others.extend(hash);
             }
+        }
+        if let Forget::Judgements(ids) = what
+            && let Some(unknown) = ids.iter().find(|id| !gone.ids.contains(id))
+        {
+            return Err(Error::UnknownJudgement {
+                collection: self.name.clone(),
+                judgement: *unknown,
+            });
         }
         gone.queries.retain(|hash| !others.contains(hash));
         Ok(gone)
@@ -178,7 +186,7 @@ impl Learning {
 fn run_if_possible(refit: Refit) -> Result<Option<RefitReport>> {
     match refit.run() {
         Ok(report) => Ok(Some(report)),
-        Err(Error::NoJudgements(_) | Error::Learn(_)) => Ok(None),
+        Err(Error::NoJudgements { .. } | Error::Learn(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -198,13 +206,13 @@ impl Gone {
 }
 
 impl Forget {
-    fn concerns(&self, judgement: &LoggedJudgement) -> bool {
+    fn concerns(&self, id: JudgementId, judgement: &LoggedJudgement) -> bool {
         match self {
             Self::User(user) => judgement.user.as_ref() == Some(user),
+            Self::Judgements(ids) => ids.contains(&id),
             Self::Item(item) => {
-                judgement.item == *item
-                    || judgement.shown.contains(item)
-                    || matches!(&judgement.query, LoggedQuery::Item(query) if query == item)
+                let mut named = judgement.judged_items().chain(&judgement.shown);
+                named.any(|named| named.id == *item)
             }
         }
     }

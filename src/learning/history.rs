@@ -74,7 +74,7 @@ impl Learning {
                         reason: "its vector is missing".to_owned(),
                     })
             };
-            let judgement = logged.into_judgement(vector)?;
+            let (judgement, content) = logged.into_judgement(vector)?;
             if let Some(text) = asked_text(&judgement.subject)
                 && !history.texts.contains_key(text)
             {
@@ -82,7 +82,11 @@ impl Learning {
                     .texts
                     .insert(text.to_owned(), vector(hash_text(text))?);
             }
-            history.judgements.push(StoredJudgement { id, judgement });
+            history.judgements.push(StoredJudgement {
+                id,
+                judgement,
+                content,
+            });
         }
         for version in self.metrics()? {
             let number = version.version;
@@ -118,7 +122,8 @@ impl Learning {
             ..Changes::default()
         };
         let mut queries = BTreeMap::new();
-        for StoredJudgement { id, judgement } in &history.judgements {
+        for stored in &history.judgements {
+            let judgement = &stored.judgement;
             match &judgement.subject {
                 Subject::Graded {
                     query: Query::Vector(vector),
@@ -133,8 +138,8 @@ impl Learning {
                 }
                 _ => {}
             }
-            let entry = (*id, LoggedJudgement::of(judgement));
-            changes.judgements.push(entry);
+            let logged = LoggedJudgement::of(judgement, &stored.content);
+            changes.judgements.push((stored.id, logged));
         }
         changes.queries = queries.into_iter().collect();
         for StoredVersion { version, metric } in &history.versions {
@@ -191,13 +196,24 @@ impl Learning {
 
     fn check_judgements(&self, history: &History) -> Result<()> {
         let mut next = JudgementId(0);
-        for (index, StoredJudgement { id, judgement }) in history.judgements.iter().enumerate() {
+        for (index, stored) in history.judgements.iter().enumerate() {
+            let StoredJudgement {
+                id,
+                judgement,
+                content,
+            } = stored;
             let invalid = |source| Error::InvalidJudgement { index, source };
             judgement.check().map_err(invalid)?;
             if *id < next || *id >= history.next_judgement {
                 return Err(invalid(JudgementError::Order(*id)));
             }
             next = JudgementId(id.0 + 1);
+            let named = judgement.content(|_| None);
+            if content.query.is_some() != named.query.is_some()
+                || content.shown.len() != named.shown.len()
+            {
+                return Err(invalid(JudgementError::Content));
+            }
             let (vector, what) = match &judgement.subject {
                 Subject::Graded {
                     query: Query::Vector(vector),

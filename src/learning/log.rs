@@ -1,19 +1,19 @@
 //! The log of judgements: taking them in and reading them back.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Changes, Learning};
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Judgement, JudgementError, JudgementId, LoggedJudgement, Query, QueryHash, StoredJudgement,
-    Subject, hash_text, hash_vector,
+    ContentHash, JudgedContent, Judgement, JudgementError, JudgementId, LoggedJudgement, Query,
+    QueryHash, StoredJudgement, Subject, hash_text, hash_vector,
 };
 
 impl Learning {
     /// Stores judgements, all or none, and counts those that are clicks in the running trial. Gives
     /// their numbers.
     pub(crate) fn judge(&self, judgements: &[Judgement]) -> Result<Vec<JudgementId>> {
-        self.check(judgements)?;
+        let contents = self.check(judgements)?;
         let queries = self.judged_vectors(judgements)?;
         let guard = self.lock();
         let first = self.ledger.next_ids()?.judgement;
@@ -28,7 +28,8 @@ impl Learning {
             judgements: ids
                 .iter()
                 .copied()
-                .zip(judgements.iter().map(LoggedJudgement::of))
+                .zip(judgements.iter().zip(&contents))
+                .map(|(id, (judgement, content))| (id, LoggedJudgement::of(judgement, content)))
                 .collect(),
             queries: queries.into_iter().collect(),
             next_judgement: Some(next),
@@ -49,8 +50,13 @@ impl Learning {
             .judgements()
             .map(|entry| {
                 let (id, logged) = entry?;
-                let judgement = logged.into_judgement(|hash| self.logged_vector(hash))?;
-                Ok(StoredJudgement { id, judgement })
+                let (judgement, content) =
+                    logged.into_judgement(|hash| self.logged_vector(hash))?;
+                Ok(StoredJudgement {
+                    id,
+                    judgement,
+                    content,
+                })
             })
             .collect()
     }
@@ -65,9 +71,11 @@ impl Learning {
             })
     }
 
-    /// Checks judgements by themselves, and that the items they name are there.
-    fn check(&self, judgements: &[Judgement]) -> Result<()> {
-        let mut known: HashSet<&str> = HashSet::new();
+    /// Checks judgements by themselves, and that the items they name are there. Gives what these
+    /// hold.
+    fn check(&self, judgements: &[Judgement]) -> Result<Vec<JudgedContent>> {
+        let mut known: HashMap<&str, ContentHash> = HashMap::new();
+        let mut contents = Vec::with_capacity(judgements.len());
         for (index, judgement) in judgements.iter().enumerate() {
             let invalid = |source| Error::InvalidJudgement { index, source };
             judgement.check().map_err(invalid)?;
@@ -80,14 +88,16 @@ impl Learning {
                     .check(vector, &|| "the query's vector".into())
                     .map_err(|e| invalid(JudgementError::Vector(Box::new(e))))?;
             }
-            let fresh: Vec<&str> = judgement.ids().filter(|id| !known.contains(id)).collect();
-            let found = self.vectors.vectors(&fresh)?;
-            if let Some((id, _)) = fresh.iter().zip(found).find(|(_, vector)| vector.is_none()) {
-                return Err(invalid(JudgementError::UnknownId((*id).to_owned())));
+            let mut fresh: Vec<&str> = judgement.ids().collect();
+            fresh.retain(|id| !known.contains_key(id));
+            let found = self.vectors.contents(&fresh)?;
+            for (id, content) in fresh.into_iter().zip(found) {
+                let unknown = || invalid(JudgementError::UnknownId(id.to_owned()));
+                known.insert(id, content.ok_or_else(unknown)?.hash);
             }
-            known.extend(fresh);
+            contents.push(judgement.content(|id| known.get(id).copied()));
         }
-        Ok(())
+        Ok(contents)
     }
 
     /// The vectors of the texts and vectors that judgements ask. Texts that were judged before are

@@ -10,6 +10,7 @@ mod ask;
 mod backend;
 mod background;
 mod clicks;
+mod content;
 mod drift;
 mod evaluate;
 mod examples;
@@ -36,7 +37,10 @@ use crate::plugin::MetricLearner;
 
 pub use crate::model::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict};
 pub use ask::Question;
-pub(crate) use backend::{Changes, Effort, Entry, Ledger, NextIds, Revision, StoredItem, Vectors};
+pub(crate) use backend::{
+    Changes, Effort, Entry, ItemContent, Ledger, NextIds, Revision, StoredItem, Vectors,
+};
+pub use content::StaleJudgement;
 pub use drift::{Drift, DriftEntry};
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
 pub use explain::{Explain, Explanation, Influence};

@@ -50,8 +50,11 @@ impl std::fmt::Debug for Refit {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RefitReport {
-    /// Whether the candidate is active now.
+    /// Whether the refit made its candidate active.
     pub promoted: bool,
+    /// Whether nothing changed since a version was learned: the candidate is that version, to the
+    /// bit, and no other was stored.
+    pub unchanged: bool,
     /// The candidate's version; `None` after a dry run.
     pub version: Option<VersionId>,
     /// The version that was active before.
@@ -60,6 +63,9 @@ pub struct RefitReport {
     pub learner: String,
     /// Pairs it learned from.
     pub pairs: PairCounts,
+    /// Number of judgements that taught nothing, because their items hold other contents than those
+    /// that were judged, or are gone.
+    pub stale: usize,
     /// The weight of the prior.
     pub lambda: f64,
     /// Position on the geodesic.
@@ -203,7 +209,7 @@ impl Refit {
     /// Runs the refit. Refits of one collection run one at a time.
     ///
     /// # Errors
-    /// [`Error::NoJudgements`]; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not
+    /// [`Error::NoJudgements`], also where none of them teaches; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not
     /// determine a metric; [`Error::Cancelled`]; [`Error::InvalidSetting`] for a number of
     /// questions, a half-life or a share out of range; [`Error::ConflictingSettings`] for questions
     /// of a dry run; storage errors. The active metric is unchanged then.
@@ -256,8 +262,28 @@ struct Inputs<'a> {
     incumbent: Versioned,
     /// Whether the incumbent is a shrunken metric.
     incumbent_shrunken: bool,
+    /// The report of the incumbent's fit, where it was learned for the same users by this plugin.
+    incumbent_report: Option<FitReport>,
     /// Everybody's metric, which a user's own may be a low-rank update of.
     base: Option<Versioned>,
+}
+
+impl Inputs<'_> {
+    /// Number of judgements that teach nothing.
+    fn stale(&self) -> usize {
+        self.own.stale + self.others.as_ref().map_or(0, |others| others.stale)
+    }
+
+    /// The base of a candidate that is an update of it.
+    fn base_of(&self, fitted: &Fitted) -> Option<&Versioned> {
+        self.base.as_ref().filter(|_| fitted.is_update)
+    }
+
+    /// First and last judgement that a candidate is learned from.
+    fn range(&self) -> Option<JudgementRange> {
+        let others = self.others.as_ref().and_then(|others| others.range);
+        JudgementRange::hull(self.own.range, others)
+    }
 }
 
 impl Learning {
@@ -284,17 +310,18 @@ impl Learning {
         let collect = millis(started);
         let mut fitted = self.fit(request, &inputs)?;
         self.decide(request, &inputs.incumbent, &mut fitted)?;
-        let base = inputs.base.as_ref().filter(|_| fitted.is_update);
-        self.check_conformance(&fitted.metric, inputs.plugin, base.map(|base| &base.metric))?;
+        let base = inputs.base_of(&fitted).map(|base| &base.metric);
+        self.check_conformance(&fitted.metric, inputs.plugin, base)?;
         let swapping = Instant::now();
-        let stored = if request.dry_run {
-            None
-        } else {
-            Some(self.store_candidate(request, &inputs, &mut fitted)?)
+        let same = self.version_of(request, &inputs, &fitted)?;
+        let stored = match same {
+            _ if request.dry_run => None,
+            Some(version) => Some(self.take_version(request, &inputs, &mut fitted, version)?),
+            None => Some(self.store_candidate(request, &inputs, &mut fitted)?),
         };
         let swap = millis(swapping);
         let questions = match (request.ask, &stored) {
-            (Some(n), Some(stored)) if !stored.promoted => {
+            (Some(n), Some(stored)) if !stored.promoted && !stored.is(&inputs.incumbent) => {
                 self.ask(&stored.metric, &inputs.incumbent, n, user)?
             }
             _ => Vec::new(),
@@ -313,10 +340,12 @@ impl Learning {
         } = fitted.report;
         Ok(RefitReport {
             promoted: stored.as_ref().is_some_and(|stored| stored.promoted),
+            unchanged: same.is_some(),
             version: stored.map(|stored| stored.metric.version),
             parent: inputs.incumbent.version,
             learner,
             pairs,
+            stale: inputs.stale(),
             lambda,
             t,
             condition,
@@ -339,18 +368,21 @@ impl Learning {
         let selection = Selection::of(Whose::only(user), &request.settings);
         let own = self.collect(&selection)?;
         if own.is_empty() {
-            let by = user.map(|user| format!(" by user {user:?}"));
-            return Err(Error::NoJudgements(by.unwrap_or_default()));
+            return Err(Error::NoJudgements {
+                user: user.map(str::to_owned),
+                stale: own.stale,
+            });
         }
         let others = self.collect_others(&selection)?;
         let sample = self.sample()?;
         let incumbent = self.load(self.active(user))?;
-        let incumbent_shrunken = !incumbent.version.is_built_in()
-            && self
-                .version_record(incumbent.version)?
-                .fit
-                .shrinkage
-                .is_some();
+        let (mut incumbent_shrunken, mut incumbent_report) = (false, None);
+        if !incumbent.version.is_built_in() {
+            let record = self.version_record(incumbent.version)?;
+            incumbent_shrunken = record.fit.shrinkage.is_some();
+            let is_alike = record.is_of(user) && record.lineage.plugin == plugin.name();
+            incumbent_report = record.fit_report().filter(|_| is_alike);
+        }
         let base = match user {
             Some(_) => self.base_for_users(plugin.name())?,
             None => None,
@@ -362,6 +394,7 @@ impl Learning {
             sample,
             incumbent,
             incumbent_shrunken,
+            incumbent_report,
             base,
         })
     }
@@ -382,6 +415,7 @@ impl Learning {
             .with_incumbent(is_incumbent.then_some(Incumbent {
                 metric: &*incumbent.metric,
                 shrunken: inputs.incumbent_shrunken,
+                report: inputs.incumbent_report.as_ref(),
             }))
             .with_update_of(inputs.base.as_ref().map(|base| UpdateOf {
                 base: &base.metric,
@@ -441,6 +475,66 @@ impl Learning {
         Ok(())
     }
 
+    /// The version that a candidate is already, to the bit: the incumbent, or else the newest one.
+    /// Questions are asked only of a version that was learned under the present incumbent.
+    fn version_of(
+        &self,
+        request: &Refit,
+        inputs: &Inputs<'_>,
+        fitted: &Fitted,
+    ) -> Result<Option<VersionId>> {
+        let incumbent = inputs.incumbent.version;
+        let base = inputs.base_of(fitted).map(|base| base.version);
+        // What later refits take over from a version; the learner and the seed show in the metric.
+        let settings =
+            |of: &RefitSettings| (of.rank, of.half_life, of.user_share.map(f64::to_bits));
+        let is_alike = |record: &VersionRecord| {
+            !record.withdrawn
+                && settings(&record.settings) == settings(&request.settings)
+                && record.is_of(request.user.as_deref())
+                && record.lineage.plugin == inputs.plugin.name()
+                && record.lineage.base == base
+                && record.fit.judgements == inputs.range()
+                && record.fit.pairs == fitted.report.pairs
+                && record.fit.condition.to_bits() == fitted.report.condition.to_bits()
+        };
+        let mut alike = self.ledger.versions()?;
+        alike.retain(|(version, record)| {
+            let may_be_asked = request.ask.is_none() || record.lineage.parent == incumbent;
+            is_alike(record) && (*version == incumbent || may_be_asked)
+        });
+        alike.sort_by_key(|(version, _)| (*version == incumbent, *version));
+        let bytes = fitted.metric.encode();
+        for (version, _) in alike.into_iter().rev() {
+            if self.ledger.metric(version)?.as_deref() == Some(&bytes) {
+                return Ok(Some(version));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a version that is the candidate already in its place, and promotes it where the
+    /// candidate passed and it is not active.
+    fn take_version(
+        &self,
+        request: &Refit,
+        inputs: &Inputs<'_>,
+        fitted: &mut Fitted,
+        version: VersionId,
+    ) -> Result<Stored> {
+        let user = request.user.as_deref();
+        let metric = self.load(version)?;
+        let guard = self.lock();
+        let active = self.active(user);
+        refuse_if_overtaken(&mut fitted.report.gate, inputs.incumbent.version, active);
+        let promoted = version != active && (request.force || fitted.report.gate.accepted);
+        if promoted {
+            self.live_record(version)?;
+            self.make_active(&guard, Changes::default(), user, &metric)?;
+        }
+        Ok(Stored { metric, promoted })
+    }
+
     /// Stores a candidate as a version, and promotes it where it passed.
     fn store_candidate(
         &self,
@@ -477,16 +571,13 @@ fn candidate_record(request: &Refit, inputs: &Inputs<'_>, fitted: &Fitted) -> Ve
         own,
         others,
         incumbent,
-        base,
         ..
     } = inputs;
     let mut record = VersionRecord::learned(&fitted.report, plugin.name(), incumbent.version);
     record.lineage.user.clone_from(&request.user);
-    let base = base.as_ref().filter(|_| fitted.is_update);
-    record.lineage.base = base.map(|base| base.version);
+    record.lineage.base = inputs.base_of(fitted).map(|base| base.version);
     record.settings = request.settings.clone();
-    let others_range = others.as_ref().and_then(|others| others.range);
-    record.fit.judgements = JudgementRange::hull(own.range, others_range);
+    record.fit.judgements = inputs.range();
     record.fit.judgements_of_others = others.as_ref().map(|others| others.len() as u64);
     record.fit.source_weights = Some(own.weights);
     let compare = || plugin.compare(&*incumbent.metric, &*fitted.metric);
@@ -500,6 +591,12 @@ fn candidate_record(request: &Refit, inputs: &Inputs<'_>, fitted: &Fitted) -> Ve
 struct Stored {
     metric: Versioned,
     promoted: bool,
+}
+
+impl Stored {
+    fn is(&self, incumbent: &Versioned) -> bool {
+        self.metric.version == incumbent.version
+    }
 }
 
 /// Refuses a candidate that was compared with one metric when another became active meanwhile.

@@ -188,6 +188,63 @@ impl Learning {
         Ok(())
     }
 
+    /// Deletes a version that nothing needs. The versions that were learned from it become children
+    /// of its parent.
+    pub(crate) fn delete_metric(&self, version: VersionId) -> Result<()> {
+        let _refits = self.lock_refits();
+        let guard = self.lock();
+        if let Some(reason) = self.need_of(version)? {
+            return Err(Error::VersionNeeded { version, reason });
+        }
+        let parent = self.version_record(version)?.lineage.parent;
+        let mut changes = Changes {
+            removed_versions: vec![version],
+            ..Changes::default()
+        };
+        for (child, mut record) in self.ledger.versions()? {
+            if record.lineage.parent == version && child != version {
+                record.lineage.parent = parent;
+                // Both are told of the parent that goes.
+                (record.fit.moved, record.asked) = (None, None);
+                changes.put_version(child, record);
+            }
+        }
+        self.ledger.commit(changes)?;
+        drop(guard);
+        self.registry.discard(version);
+        Ok(())
+    }
+
+    /// What needs a version, and what can be done about it; `None` where nothing does.
+    fn need_of(&self, version: VersionId) -> Result<Option<String>> {
+        if version.is_built_in() {
+            return Ok(Some("it is the collection's own distance".to_owned()));
+        }
+        let active = self.registry.active.load();
+        if active.shared == version {
+            let reason = "it is active; promote another version or roll back first";
+            return Ok(Some(reason.to_owned()));
+        }
+        let owner = active.users.iter().find(|(_, own)| **own == version);
+        if let Some((user, _)) = owner {
+            return Ok(Some(format!(
+                "it is active for user {user:?}; end the user's own metric first"
+            )));
+        }
+        if self.is_in_trial(version) {
+            let reason = "it is in the running trial; end the trial first";
+            return Ok(Some(reason.to_owned()));
+        }
+        let update = self
+            .ledger
+            .versions()?
+            .into_iter()
+            .find(|(_, record)| !record.withdrawn && record.lineage.base == Some(version));
+        Ok(update.map(|(update, _)| {
+            format!("metric version {update} is an update of it; delete that one first")
+        }))
+    }
+
     /// How version `b` differs from version `a`.
     pub(crate) fn diff(&self, a: VersionId, b: VersionId) -> Result<Comparison> {
         let (first, second) = (self.load(a)?, self.load(b)?);
@@ -206,16 +263,29 @@ impl Learning {
         })
     }
 
-    /// Stores a matrix as a new version, which is not active.
-    pub(crate) fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<VersionId> {
+    /// Stores a matrix as a new version, which is not active: of the named plugin, or of the first
+    /// one that takes it.
+    pub(crate) fn import_metric(
+        &self,
+        matrix: ArrayView2<'_, f64>,
+        plugin: Option<&str>,
+    ) -> Result<VersionId> {
         let dim = self.rules.dim;
         if matrix.dim() != (dim, dim) {
             let (rows, columns) = matrix.dim();
             return Err(Error::MatrixShape { rows, columns, dim });
         }
-        let plugin = self.plugin_for(None)?;
-        let metric = caught("from_matrix", || plugin.from_matrix(matrix))?;
-        self.check_conformance(&metric, plugin, None)?;
+        let (plugin, metric) = match plugin {
+            Some(name) => self.metric_of(self.plugin_named(name)?, matrix)?,
+            None => {
+                let first = self.metric_of(self.plugin_for(None)?, matrix);
+                // The first plugin's reason is told where no other takes the matrix either.
+                let others = self.plugins.iter().skip(1);
+                others.fold(first, |taken, plugin| {
+                    taken.or_else(|error| self.metric_of(plugin, matrix).map_err(|_| error))
+                })?
+            }
+        };
         let condition = metric.distortion().powi(2);
         let guard = self.lock();
         let record = VersionRecord::of_matrix(plugin.name(), self.active(None), condition);
@@ -224,6 +294,17 @@ impl Learning {
         self.ledger.commit(changes)?;
         self.registry.keep(metric.clone());
         Ok(metric.version)
+    }
+
+    /// The metric that a plugin makes of a matrix, with the plugin.
+    fn metric_of<'a>(
+        &self,
+        plugin: &'a Arc<dyn MetricLearner>,
+        matrix: ArrayView2<'_, f64>,
+    ) -> Result<(&'a Arc<dyn MetricLearner>, Arc<dyn Metric>)> {
+        let metric = caught("from_matrix", || plugin.from_matrix(matrix))?;
+        self.check_conformance(&metric, plugin, None)?;
+        Ok((plugin, metric))
     }
 
     /// Adds a new version to the changes of an operation, under the next number.

@@ -89,7 +89,7 @@ impl Lab {
     /// A diagonal metric as a version that is not active.
     fn import(&self, weights: [f64; DIM]) -> VersionId {
         let matrix = Array2::from_diag(&ndarray::arr1(&weights));
-        self.learning.import_metric(matrix.view()).unwrap()
+        self.learning.import_metric(matrix.view(), None).unwrap()
     }
 
     /// The share of items that are alike among the 20 that are nearest to an item, over all items,
@@ -180,7 +180,7 @@ fn a_promoted_metric_changes_the_order_and_a_dry_run_nothing() {
     let lab = Lab::new();
     assert!(matches!(
         lab.learning.refit().run(),
-        Err(Error::NoJudgements(_))
+        Err(Error::NoJudgements { .. })
     ));
     lab.judge(0..20, Taste::Shape, None);
     let before = lab.precision(Taste::Shape, None);

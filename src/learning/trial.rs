@@ -24,7 +24,7 @@ use super::interleave::{Team, draft, evidence};
 use super::{Changes, Learning, Ledger, WriteGuard};
 use crate::model::error::{Error, Result};
 use crate::model::{
-    JudgementId, LoggedQuery, MAX_K, Query, TrialRecord, Verdict, VersionId, VersionRecord,
+    JudgementId, MAX_K, Query, TrialRecord, Verdict, VersionId, VersionRecord, query_key,
 };
 
 /// Bound of the chance of a wrong decision where none is given.
@@ -356,7 +356,7 @@ impl Learning {
             let metric = self.load(version)?;
             self.ranking(&metric, query, &vector, k)
         };
-        let coin = contest(&LoggedQuery::of(query).key(), user, running.record.start);
+        let coin = contest(&query_key(query), user, running.record.start);
         let champion = ranked(running.record.champion)?;
         let challenger = ranked(running.challenger)?;
         let (ids, teams) = draft(&champion, &challenger, k, coin).into_iter().unzip();
@@ -401,6 +401,14 @@ impl Learning {
             return Ok(());
         };
         self.put_trial(changes, running.challenger, running.ended())
+    }
+
+    /// Whether a version is one of the two of the running trial.
+    pub(super) fn is_in_trial(&self, version: VersionId) -> bool {
+        let running = self.trials.lock();
+        running.as_ref().is_some_and(|running| {
+            version == running.challenger || version == running.record.champion
+        })
     }
 
     /// Makes the end of a trial visible.

@@ -113,6 +113,9 @@ pub enum JudgementError {
     /// that of the next one.
     #[error("its number {0} is out of order")]
     Order(JudgementId),
+    /// A judgement of a history without the contents of exactly the items that it names.
+    #[error("the contents are not those of the items that it names")]
+    Content,
     /// A judgement of a history that asks a text without a vector.
     #[error("its text has no vector")]
     NoTextVector,

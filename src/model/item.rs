@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{IdError, ItemError};
+use super::{ContentHash, IdError, ItemError};
 
 /// The longest id, in bytes of UTF-8.
 pub const MAX_ID_BYTES: usize = 512;
@@ -57,6 +57,15 @@ pub enum AddMode {
 }
 
 impl Item {
+    /// The hash of its content: of its text, or else of its vector; `None` where it has neither.
+    pub fn content(&self) -> Option<ContentHash> {
+        match (&self.text, &self.vector) {
+            (Some(text), _) => Some(ContentHash::of(Some(text), &[])),
+            (None, Some(vector)) => Some(ContentHash::of(None, vector)),
+            (None, None) => None,
+        }
+    }
+
     /// An item with a text, which the collection's encoder turns into its vector.
     pub fn text(id: impl Into<String>, text: impl Into<String>) -> Self {
         Self {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::names::named;
-use super::{JudgementError, JudgementId, Query, check_id};
+use super::{ContentHash, JudgedContent, JudgementError, JudgementId, Query, check_id};
 
 /// The largest number of ids shown beside a judged item.
 pub(super) const MAX_SHOWN: usize = 10_000;
@@ -150,7 +150,7 @@ impl Judgement {
     }
 
     /// The ids that it names, those shown beside the judged item included.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
         let (first, second) = match &self.subject {
             Subject::Graded {
                 query: Query::Item(query),
@@ -172,6 +172,21 @@ impl Judgement {
         match &self.subject {
             Subject::Graded { query, .. } => query.text(),
             Subject::Pair { .. } => None,
+        }
+    }
+
+    /// The contents of the items that it names, where `of` gives that of an id. Where it gives none,
+    /// the content is unknown, and no item will have it.
+    pub fn content(&self, of: impl Fn(&str) -> Option<ContentHash>) -> JudgedContent {
+        let of = |id: &String| of(id).unwrap_or(ContentHash::UNKNOWN);
+        let (query, item) = match &self.subject {
+            Subject::Graded { query, item, .. } => (query.item(), item),
+            Subject::Pair { a, b, .. } => (Some(a), b),
+        };
+        JudgedContent {
+            query: query.map(of),
+            item: of(item),
+            shown: self.shown.iter().map(of).collect(),
         }
     }
 
@@ -218,7 +233,7 @@ impl Judgement {
 
 /// A judgement with its number in the collection's log.
 ///
-/// Its JSON form is that of a [`Judgement`] with the number as `sequence`.
+/// Its JSON form is that of a [`Judgement`] with the number as `sequence` and the `content`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredJudgement {
     /// Number of the judgement.
@@ -226,6 +241,9 @@ pub struct StoredJudgement {
     pub id: JudgementId,
     /// The judgement; its time is set.
     pub judgement: Judgement,
+    /// What the items that it names held when it was given. While one that it judges holds
+    /// something else, it teaches nothing.
+    pub content: JudgedContent,
 }
 
 #[cfg(test)]

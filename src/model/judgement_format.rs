@@ -10,13 +10,14 @@
 //! | two items | `a`, `b`, `similar` |
 //!
 //! Optional are `user`, `source`, `weight`, `at` (RFC 3339) and `shown`. A stored judgement has its
-//! number as `sequence`, which a judgement to be stored may have and which is then ignored.
+//! number as `sequence` and the hashes of what its items held as `content`, which a judgement to be
+//! stored may have and which are then ignored.
 
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Judgement, JudgementId, Query, Source, StoredJudgement, Subject, time};
+use super::{JudgedContent, Judgement, JudgementId, Query, Source, StoredJudgement, Subject, time};
 
 /// All fields of all forms, before it is checked that they make one form.
 #[derive(Deserialize)]
@@ -37,6 +38,7 @@ struct Fields {
     weight: Option<f32>,
     at: Option<String>,
     shown: Option<Vec<String>>,
+    content: Option<JudgedContent>,
 }
 
 /// A judgement whose fields make none of the forms.
@@ -123,8 +125,14 @@ impl<'de> Deserialize<'de> for StoredJudgement {
         let id = fields
             .sequence
             .ok_or_else(|| D::Error::missing_field("sequence"))?;
+        let content = fields.content.clone();
+        let content = content.ok_or_else(|| D::Error::missing_field("content"))?;
         let judgement = fields.judgement().map_err(D::Error::custom)?;
-        Ok(Self { id, judgement })
+        Ok(Self {
+            id,
+            judgement,
+            content,
+        })
     }
 }
 
@@ -141,6 +149,7 @@ impl Serialize for StoredJudgement {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("sequence", &self.id)?;
         write(&self.judgement, &mut map)?;
+        map.serialize_entry("content", &self.content)?;
         map.end()
     }
 }
@@ -180,6 +189,7 @@ fn write<M: SerializeMap>(judgement: &Judgement, map: &mut M) -> Result<(), M::E
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ContentHash;
 
     fn read(json: &str) -> Result<Judgement, String> {
         serde_json::from_str(json).map_err(|error| error.to_string())
@@ -195,8 +205,16 @@ mod tests {
             Judgement::similar("a", "b").shown(["b", "c"]),
             Judgement::dissimilar("a", "b").source(Source::Proxy),
         ] {
-            let id = JudgementId(7);
-            let stored = StoredJudgement { id, judgement };
+            let of = |text| ContentHash::of(Some(text), &[]);
+            let stored = StoredJudgement {
+                id: JudgementId(7),
+                content: JudgedContent {
+                    query: Some(of("query")),
+                    item: of("item"),
+                    shown: judgement.shown.iter().map(|id| of(id)).collect(),
+                },
+                judgement,
+            };
             let json = serde_json::to_string(&stored).expect("JSON");
             assert_eq!(
                 serde_json::from_str::<StoredJudgement>(&json).expect(&json),

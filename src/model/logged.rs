@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Judgement, Query, Source, Subject, time};
+use super::{ContentHash, JudgedContent, Judgement, Query, Source, Subject, time};
 use crate::model::error::Result;
 
 /// Key of a query's vector in the log: a hash of its text or of its numbers.
@@ -16,15 +16,24 @@ pub(crate) enum LoggedQuery {
     Text(String),
     /// A vector, by the hash under which its numbers are stored.
     Vector(QueryHash),
-    /// A stored item, by its id.
-    Item(String),
+    /// A stored item.
+    Item(LoggedItem),
+}
+
+/// An item that a judgement names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct LoggedItem {
+    pub(crate) id: String,
+    /// What it held when it was judged: only while it holds this is it what the judgement speaks
+    /// of.
+    pub(crate) content: ContentHash,
 }
 
 /// A judgement in the form of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LoggedJudgement {
     pub(crate) query: LoggedQuery,
-    pub(crate) item: String,
+    pub(crate) item: LoggedItem,
     /// From -1 to 1.
     pub(crate) grade: f32,
     /// Whether it judges a pair of items: `query` is then one item, and `item` the other.
@@ -34,7 +43,7 @@ pub(crate) struct LoggedJudgement {
     pub(crate) user: Option<String>,
     /// Milliseconds since 1970 in UTC.
     pub(crate) at: i64,
-    pub(crate) shown: Vec<String>,
+    pub(crate) shown: Vec<LoggedItem>,
 }
 
 /// The hash of a text.
@@ -50,15 +59,6 @@ pub(crate) fn hash_vector(vector: &[f32]) -> QueryHash {
 }
 
 impl LoggedQuery {
-    /// The log's form of a query.
-    pub(crate) fn of(query: &Query) -> Self {
-        match query {
-            Query::Text(text) => Self::Text(text.clone()),
-            Query::Vector(vector) => Self::Vector(hash_vector(vector)),
-            Query::Item(id) => Self::Item(id.clone()),
-        }
-    }
-
     /// The key of the query's vector in the log; `None` for a stored item, whose vector is stored
     /// with the item.
     pub(crate) fn hash(&self) -> Option<QueryHash> {
@@ -70,36 +70,78 @@ impl LoggedQuery {
     }
 
     /// A key of the query: equal for equal queries and, except for collisions of the hash,
-    /// different for others.
+    /// different for others. A stored item is the same query whatever it holds.
     pub(crate) fn key(&self) -> Vec<u8> {
         match self {
             Self::Text(text) => hash_text(text).to_vec(),
             Self::Vector(hash) => hash.to_vec(),
-            Self::Item(id) => [b"item ", id.as_bytes()].concat(),
+            Self::Item(item) => item_key(&item.id),
+        }
+    }
+
+    /// The stored item that is the query.
+    pub(crate) fn item(&self) -> Option<&LoggedItem> {
+        match self {
+            Self::Item(item) => Some(item),
+            Self::Text(_) | Self::Vector(_) => None,
         }
     }
 }
 
+/// The key that a query has in the log, as [`LoggedQuery::key`] gives it.
+pub(crate) fn query_key(query: &Query) -> Vec<u8> {
+    match query {
+        Query::Text(text) => hash_text(text).to_vec(),
+        Query::Vector(vector) => hash_vector(vector).to_vec(),
+        Query::Item(id) => item_key(id),
+    }
+}
+
+/// The key of a stored item as a query.
+pub(crate) fn item_key(id: &str) -> Vec<u8> {
+    [b"item ", id.as_bytes()].concat()
+}
+
 impl LoggedJudgement {
-    /// The log's form of a judgement; one without a time gets the present one.
-    pub(crate) fn of(judgement: &Judgement) -> Self {
+    /// The log's form of a judgement, with the contents of the items that it names; one without a
+    /// time gets the present one.
+    pub(crate) fn of(judgement: &Judgement, content: &JudgedContent) -> Self {
+        let logged = |id: &String, content: ContentHash| LoggedItem {
+            id: id.clone(),
+            content,
+        };
+        let query_item = |id| logged(id, content.query.unwrap_or(ContentHash::UNKNOWN));
         let (query, item, grade, pair) = match &judgement.subject {
-            Subject::Graded { query, item, grade } => (LoggedQuery::of(query), item, *grade, false),
+            Subject::Graded { query, item, grade } => {
+                let query = match query {
+                    Query::Text(text) => LoggedQuery::Text(text.clone()),
+                    Query::Vector(vector) => LoggedQuery::Vector(hash_vector(vector)),
+                    Query::Item(id) => LoggedQuery::Item(query_item(id)),
+                };
+                (query, item, *grade, false)
+            }
             Subject::Pair { a, b, similar } => {
                 let grade = if *similar { 1.0 } else { -1.0 };
-                (LoggedQuery::Item(a.clone()), b, grade, true)
+                (LoggedQuery::Item(query_item(a)), b, grade, true)
             }
         };
+        let shown_contents = content.shown.iter().copied();
+        let shown_contents = shown_contents.chain(std::iter::repeat(ContentHash::UNKNOWN));
         Self {
             query,
-            item: item.clone(),
+            item: logged(item, content.item),
             grade,
             pair,
             weight: judgement.weight,
             source: judgement.source,
             user: judgement.user.clone(),
             at: judgement.at.map_or_else(time::now_millis, time::millis),
-            shown: judgement.shown.clone(),
+            shown: judgement
+                .shown
+                .iter()
+                .zip(shown_contents)
+                .map(|(id, content)| logged(id, content))
+                .collect(),
         }
     }
 
@@ -107,31 +149,43 @@ impl LoggedJudgement {
     pub(crate) fn into_judgement(
         self,
         vector: impl Fn(QueryHash) -> Result<Vec<f32>>,
-    ) -> Result<Judgement> {
+    ) -> Result<(Judgement, JudgedContent)> {
+        let content = JudgedContent {
+            query: self.query.item().map(|item| item.content),
+            item: self.item.content,
+            shown: self.shown.iter().map(|item| item.content).collect(),
+        };
         let subject = match (self.query, self.pair) {
             (LoggedQuery::Item(a), true) => Subject::Pair {
-                a,
-                b: self.item,
+                a: a.id,
+                b: self.item.id,
                 similar: self.grade > 0.0,
             },
             (query, _) => Subject::Graded {
                 query: match query {
                     LoggedQuery::Text(text) => Query::Text(text),
                     LoggedQuery::Vector(hash) => Query::Vector(vector(hash)?),
-                    LoggedQuery::Item(id) => Query::Item(id),
+                    LoggedQuery::Item(item) => Query::Item(item.id),
                 },
-                item: self.item,
+                item: self.item.id,
                 grade: self.grade,
             },
         };
-        Ok(Judgement {
+        let judgement = Judgement {
             subject,
             user: self.user,
             source: self.source,
             weight: self.weight,
             at: time::from_millis(self.at),
-            shown: self.shown,
-        })
+            shown: self.shown.into_iter().map(|item| item.id).collect(),
+        };
+        Ok((judgement, content))
+    }
+
+    /// The items that it judges: the answer or both of the pair, and the query where that is one.
+    /// Those that were merely shown are not among them.
+    pub(crate) fn judged_items(&self) -> impl Iterator<Item = &LoggedItem> {
+        self.query.item().into_iter().chain([&self.item])
     }
 
     /// Whether it is a click on one of several answers.

@@ -3,6 +3,7 @@
 //! Types of this module that derive `Serialize` and end in `Record`, and [`LoggedJudgement`], are
 //! what the storage module encodes: the order of their fields is part of the format on disk.
 
+mod content;
 mod distance;
 pub(crate) mod error;
 mod invalid;
@@ -18,6 +19,7 @@ mod vector;
 mod version;
 
 pub use crate::ids::{JudgementId, VersionId};
+pub use content::{ContentHash, JudgedContent};
 pub use distance::Distance;
 pub(crate) use invalid::VersionError;
 pub use invalid::{IdError, ItemError, JudgementError};
@@ -27,7 +29,10 @@ pub use item::{
 pub(crate) use item::{check_id, check_text, depth};
 use judgement::MAX_SHOWN;
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
-pub(crate) use logged::{LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash_vector};
+pub(crate) use logged::{
+    LoggedItem, LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash_vector, item_key,
+    query_key,
+};
 pub use names::UnknownName;
 pub(crate) use names::named;
 pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};

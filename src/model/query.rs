@@ -52,6 +52,14 @@ impl Query {
         self.text().is_some_and(|text| text.trim().is_empty())
     }
 
+    /// The id of a query by a stored item.
+    pub(crate) fn item(&self) -> Option<&String> {
+        match self {
+            Self::Item(id) => Some(id),
+            Self::Text(_) | Self::Vector(_) => None,
+        }
+    }
+
     /// The text of a query by text.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {

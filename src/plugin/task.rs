@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
-use super::Metric;
+use super::{FitReport, Metric};
 
 /// Judgements to fit a metric to, with the metric that the result is compared with.
 #[derive(Clone)]
@@ -98,6 +98,10 @@ pub struct Incumbent<'a> {
     /// certain to be. A candidate that replaces it has to be better than Euclid, and not clearly
     /// worse than the incumbent.
     pub shrunken: bool,
+    /// The report of the fit that made it, where it was learned from the judgements of the same
+    /// users by the plugin that is asked now. It has seen these judgements, so a gate that has no
+    /// others compares the candidate with what the incumbent's learner makes without them.
+    pub report: Option<&'a FitReport>,
 }
 
 /// A request for a candidate as a low-rank update of a base metric, which takes a fraction of the

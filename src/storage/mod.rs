@@ -271,6 +271,11 @@ impl Database {
         &self.root
     }
 
+    /// The database in messages.
+    pub(crate) fn name(&self) -> String {
+        self.disk.name()
+    }
+
     /// What a lenient opening had to repair.
     pub(crate) fn repaired(&self) -> &Repairs {
         &self.repaired

@@ -62,7 +62,7 @@ macro_rules! sealed {
 sealed! {
     CollectionRecord, 2, "the catalogue's entry for collection";
     ItemRecord, 1, "the record of slot";
-    JudgementRecord, 1, "judgement";
+    JudgementRecord, 2, "judgement";
     VersionRecord, 2, "metric version";
 }
 
@@ -83,21 +83,25 @@ pub(crate) fn read_any_record(bytes: &[u8]) -> usize {
 /// A record of each kind.
 #[cfg(test)]
 pub(crate) fn some_records() -> Vec<Vec<u8>> {
-    use crate::model::Source;
+    use crate::model::{ContentHash, LoggedItem, Source};
     use crate::plugin::{FitReport, Gate};
 
     let report = FitReport::new("l", Gate::refused("nDCG@10", "it helps"));
     let version = VersionRecord::learned(&report, "p", crate::model::VersionId(1));
+    let named = |id: &str| LoggedItem {
+        id: id.into(),
+        content: ContentHash::of(Some(id), &[]),
+    };
     let judgement = JudgementRecord {
         query: QueryRecord::Vector([7; 16]),
-        item: "i".into(),
+        item: named("i"),
         grade: 0.5,
         pair: false,
         weight: 1.0,
         source: Source::Explicit,
         user: None,
         at: 1,
-        shown: vec!["a".into(), "b".into()],
+        shown: vec![named("a"), named("b")],
     };
     let item = ItemRecord {
         id: "i".into(),

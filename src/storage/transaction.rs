@@ -158,6 +158,11 @@ impl<'a> Transaction<'a> {
         self.remove_chunks(METRICS, version, 1)
     }
 
+    /// Removes the header and the encoded metric of a version.
+    pub(crate) fn remove_version(&mut self, version: u32) -> Result<()> {
+        self.remove_chunks(METRICS, version, 0)
+    }
+
     /// Sets the active metric version of a user, or of the collection.
     pub(crate) fn set_active(&mut self, user: Option<&str>, version: u32) {
         let key = user.map_or_else(|| ACTIVE.to_owned(), |user| format!("{ACTIVE}/{user}"));

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::collection::{Collection, Inner};
 use crate::encode::Encoder;
-use crate::items::{CollectionInfo, Problem, check, problems};
+use crate::items::{CollectionInfo, Problem, check, merged, problems};
 use crate::learning::Plugins;
 use crate::model::error::{Error, Result};
 use crate::plugin::MetricLearner;
@@ -316,14 +316,24 @@ impl Store {
                     report.problems.extend(problems);
                 }
                 Err(error) => {
-                    let message = error.to_string();
+                    let of_database = match &error {
+                        Error::Damaged { part, .. } => *part == self.database().name(),
+                        Error::Storage { .. } | Error::Poisoned(_) => true,
+                        _ => false,
+                    };
+                    let message = match error {
+                        Error::Damaged { part, reason } => format!("damaged: {part}: {reason}"),
+                        error => error.to_string(),
+                    };
                     report.problems.push(Problem {
-                        part: name,
-                        message,
+                        repairable: !of_database,
+                        of_database,
+                        ..Problem::new(name, message)
                     });
                 }
             }
         }
+        report.problems = merged(report.problems, &self.database().name());
         Ok(report)
     }
 

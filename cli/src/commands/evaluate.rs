@@ -15,10 +15,12 @@ use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The file holds JSON lines, {\"query\": \"text\" (or \"query_id\", \"query_vector\"), \"relevant\": [\"id\",
-..]}, or TREC qrels, `topic iteration item grade`, where a grade above 0 is relevant. A query's
-own item is left out of its results. Precision, recall and nDCG are computed over the first K
-hits, MRR and MAP over the first 1,000 (or K, if that is larger). Intervals are 95 % bootstrap
-intervals over the queries.
+..]} (or, with grades, {\"id\": 3, ..}), TREC qrels, `topic iteration item grade`, BEIR qrels,
+`topic<TAB>item<TAB>score`, or Quepid's csv, query,docid,rating. A grade above 0 is relevant, or one
+of at least --relevance-threshold; nDCG takes the grades as gains. A topic without a relevant item
+counts as 0, as in trec_eval. A query's own item is left out of its results. Precision, recall and
+nDCG are computed over the first K hits, MRR and MAP over the first 1,000 (or K, if that is larger).
+Intervals are 95 % bootstrap intervals over the queries.
 
 Examples:
   affinis evaluate notes queries.jsonl
@@ -29,16 +31,26 @@ pub(crate) struct Args {
     name: String,
     /// File of queries with their relevant items, or - for standard input
     file: Input,
-    /// File with the texts of the topics of a qrels file, topic<TAB>text a line [default: topics
-    /// are ids of items]
+    /// File with the texts of the topics of a qrels file: topic<TAB>text a line, or BEIR's
+    /// queries.jsonl [default: topics are ids of items]
     #[arg(long, value_name = "FILE")]
     queries: Option<Input>,
+    /// Smallest grade that is relevant for precision, recall, MRR and MAP [default: any above 0]
+    #[arg(long, value_name = "GRADE", value_parser = threshold, allow_negative_numbers = true)]
+    relevance_threshold: Option<f64>,
     /// Metric that is measured beside Euclidean: `active`, `euclidean`, or a version's number
     #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
     metric: MetricChoice,
     /// Number of hits over which precision, recall and nDCG are computed, 1 to 10000
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(threshold) if threshold.is_finite() => Ok(threshold),
+        _ => Err("a relevance threshold is a number".into()),
+    }
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
@@ -52,16 +64,31 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         None => None,
         Some(queries) => {
             let Opened { name, reader } = queries.open()?;
-            Some(input::queries_tsv(reader, &name)?)
+            Some(input::topics(reader, &name)?.texts)
         }
     };
     let Opened { name, reader } = args.file.open()?;
-    let input = input::evaluation(reader, &name, expected(&collection), texts.as_ref())?;
+    let input = input::evaluation(
+        reader,
+        &name,
+        expected(&collection),
+        texts.as_ref(),
+        args.relevance_threshold,
+    )?;
     check_ids(&input, &name, &collection)?;
     if !input.without_relevant.is_empty() {
         output::warn(format_args!(
-            "left out {} without a relevant item",
-            plural(input.without_relevant.len() as u64, "topic", "topics")
+            "{} a relevant item, and {} as 0",
+            plural(
+                input.without_relevant.len() as u64,
+                "topic is without",
+                "topics are without"
+            ),
+            if input.without_relevant.len() == 1 {
+                "counts"
+            } else {
+                "count"
+            }
         ));
     }
     let working = output::spinner(format!(
@@ -174,7 +201,8 @@ fn check_ids(input: &EvaluationInput, file: &str, collection: &Collection) -> Re
             Query::Item(id) => Some(id),
             _ => None,
         };
-        for id in own.into_iter().chain(&query.relevant) {
+        let named = own.into_iter().chain(&query.relevant);
+        for id in named.chain(query.gains.keys()) {
             let known = match known.get(id.as_str()) {
                 Some(&known) => known,
                 None => *known.entry(id).or_insert(collection.contains(id)?),

@@ -62,12 +62,16 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     let why = explain.run()?;
     if out.is_json() {
-        return Ok(out.json(&json!({
+        let mut document = json!({
             "distance": why.distance,
             "euclidean": why.euclidean,
             "directions": why.directions,
             "judgements": why.judgements,
-        }))?);
+        });
+        if why.stale > 0 {
+            document["stale"] = json!(why.stale);
+        }
+        return Ok(out.json(&document)?);
     }
     let rank = |rank: Option<usize>| {
         rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"))
@@ -173,6 +177,12 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
 }
 
 fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Result<(), Failure> {
+    if why.stale > 0 {
+        out.line(format_args!(
+            "  {DIM}{} left out: their items hold something else now, or are gone{DIM:#}",
+            plural(why.stale as u64, "judgement", "judgements")
+        ))?;
+    }
     if why.judgements.is_empty() {
         out.line(format_args!(
             "  {DIM}which judgements moved it is not known for this metric{DIM:#}"
@@ -212,7 +222,7 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
 }
 
 /// A judgement in words.
-fn describe(judgement: &Judgement) -> String {
+pub(crate) fn describe(judgement: &Judgement) -> String {
     let who = judgement
         .user
         .as_ref()

@@ -1,7 +1,7 @@
 //! `forget`: removes judgements permanently, and refits without them.
 
 use affinis::{
-    VersionId,
+    Collection, VersionId,
     learning::{Forget, Relearned},
 };
 use clap::ArgGroup;
@@ -38,8 +38,13 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         (None, Some(item)) => Forget::Item(item.clone()),
         _ => return Err(Failure::Usage("one of --user and --item is needed".into())),
     };
+    forget(&collection, &what, out)
+}
+
+/// Removes judgements, and prints what follows.
+pub(crate) fn forget(collection: &Collection, what: &Forget, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("removing judgements and refitting");
-    let forgotten = collection.forget(&what)?;
+    let forgotten = collection.forget(what)?;
     drop(working);
     if out.is_json() {
         let document = json!({
@@ -54,7 +59,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     out.line(format_args!(
         "removed {} from {}",
         plural(forgotten.removed as u64, "judgement", "judgements"),
-        plain(&args.name)
+        plain(collection.name())
     ))?;
     if !forgotten.withdrawn.is_empty() {
         let versions: Vec<_> = forgotten

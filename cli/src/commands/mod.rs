@@ -10,6 +10,7 @@ pub(crate) mod explain;
 pub(crate) mod forget;
 pub(crate) mod items;
 pub(crate) mod judge;
+pub(crate) mod judgements;
 pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod optimize;
@@ -45,6 +46,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Delete(args) => items::delete(&args, &at, out),
         Command::Search(args) => search::run(&args, &at, out),
         Command::Judge(args) => judge::run(&args, &at, out),
+        Command::Judgements(args) => judgements::run(&args, &at, out),
         Command::Refit(args) => refit::run(&args, &at, out),
         Command::Metrics(args) => metrics::run(&args, &at, out),
         Command::Explain(args) => explain::run(&args, &at, out),

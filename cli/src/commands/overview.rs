@@ -101,7 +101,17 @@ fn rows(stats: &Stats, info: &CollectionInfo) -> [(&'static str, String); 8] {
             "metric",
             format!("{} is active", metric_name(stats.active_metric)),
         ),
-        ("judgements", count(stats.judgements as u64)),
+        (
+            "judgements",
+            match stats.stale_judgements {
+                0 => count(stats.judgements as u64),
+                stale => format!(
+                    "{}, of which {} nothing: their items hold something else now, or are gone",
+                    count(stats.judgements as u64),
+                    plural(stale as u64, "teaches", "teach")
+                ),
+            },
+        ),
         (
             "index",
             format!(
@@ -205,7 +215,13 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
     if args.repair {
         return repair(at, out);
     }
-    let store = at.open()?;
+    let store = at.open().map_err(|failure| {
+        of_verify(
+            failure,
+            "`affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` replaces the \
+             store by a backup",
+        )
+    })?;
     let working = output::spinner("reading everything that is stored");
     let report = store.verify()?;
     drop(working);
@@ -227,9 +243,14 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
     }
     let checked = plural(report.checked, "part", "parts");
     if let Some(first) = report.problems.first() {
+        let remedy = if report.problems.iter().all(|problem| problem.repairable) {
+            "`affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` replaces the \
+             store by a backup"
+        } else {
+            "a repair cannot read it either; `affinis restore` replaces the store by a backup"
+        };
         return Err(Failure::Failed(format!(
-            "the store is damaged: {} of {checked} checked, the first in {}: {}; `affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` \
-             replaces the store by a backup",
+            "the store is damaged: {} of {checked} checked, the first in {}: {}; {remedy}",
             plural(report.problems.len() as u64, "problem", "problems"),
             plain(&first.part),
             plain(&first.message)
@@ -243,7 +264,12 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
 
 fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("reading and repairing everything that is stored");
-    let report = builder().repair(at.existing()?)?;
+    let report = builder().repair(at.existing()?).map_err(|error| {
+        of_verify(
+            error.into(),
+            "the repair cannot read it; `affinis restore` replaces the store by a backup",
+        )
+    })?;
     drop(working);
     if out.is_json() {
         let problems: Vec<_> = report
@@ -287,4 +313,14 @@ fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
         out.line(format_args!("{GOOD}sound{GOOD:#}: {checked} checked"))?;
     }
     Ok(())
+}
+
+/// The failure of `verify` itself, with a remedy other than `verify`.
+fn of_verify(failure: Failure, remedy: &str) -> Failure {
+    match failure {
+        Failure::Store(affinis::Error::Damaged { part, reason }) => {
+            Failure::Failed(format!("{part} is damaged: {reason}; {remedy}"))
+        }
+        other => other,
+    }
 }

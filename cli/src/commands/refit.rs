@@ -178,6 +178,12 @@ pub(crate) fn document(report: &RefitReport) -> Value {
     if let Some(share) = report.shrinkage {
         document["shrinkage"] = json!(share);
     }
+    if report.unchanged {
+        document["unchanged"] = json!(true);
+    }
+    if report.stale > 0 {
+        document["stale"] = json!(report.stale);
+    }
     if !report.questions.is_empty() {
         document["ask"] = json!(report.questions);
     }
@@ -205,6 +211,25 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
     };
     // Nothing but --force promotes what the gate did not pass.
     let forced = report.promoted && !report.gate.accepted;
+    if report.unchanged {
+        out.line(format_args!(
+            "{BOLD}nothing changed{BOLD:#}: {}, so nothing is stored",
+            match report.version {
+                Some(version) if version == report.parent => format!(
+                    "the active metric {version} was learned by {} from the same judgements and items",
+                    plain(&report.learner)
+                ),
+                Some(version) => format!(
+                    "metric {version} was learned by {} from the same judgements and items",
+                    plain(&report.learner)
+                ),
+                None => "a version was learned from the same judgements and items".to_owned(),
+            }
+        ))?;
+        if report.version == Some(report.parent) {
+            return stale(report, out);
+        }
+    }
     match (report.promoted, dry_run) {
         (true, _) if forced => out.line(format_args!(
             "{BOLD}promoted by --force{BOLD:#}: {what}, learned by {}, which the gate had not passed",
@@ -232,6 +257,18 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
     }
     for (name, value) in rows(report, forced) {
         out.line(format_args!("  {DIM}{name:9}{DIM:#} {value}"))?;
+    }
+    stale(report, out)
+}
+
+/// Says how many judgements taught nothing, where there are any.
+fn stale(report: &RefitReport, out: &mut Out) -> Result<(), Failure> {
+    if report.stale > 0 {
+        out.line(format_args!(
+            "  {DIM}{:9}{DIM:#} {} not learned from: their items hold something else now, or are gone",
+            "left out",
+            plural(report.stale as u64, "judgement", "judgements")
+        ))?;
     }
     Ok(())
 }

@@ -1,21 +1,25 @@
 //! `search`: prints the nearest items, a JSON document or a table for each query.
 
+use std::path::{Path, PathBuf};
+
 use affinis::{Collection, Filter, Hit, Hits, MetricChoice, Query, VersionId};
 use anstyle::Style;
 use clap::ArgGroup;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::items::describe;
 use super::{At, expected, hits, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
-use crate::input::{self, Input, Opened};
-use crate::output::{Align, BOLD, DIM, Out, Table, count, digits, millis, plain};
+use crate::input::{self, Input, Opened, Topics};
+use crate::output::{
+    self, Align, BOLD, DIM, Out, Run, Table, WholeFile, count, digits, millis, plain, plural,
+};
 
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like"]))]
+#[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like", "queries"]))]
 #[command(
-    override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID>"
+    override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID | --queries FILE>"
 )]
 #[command(after_help = "\
 Filters test the metadata of items with $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not.
@@ -29,7 +33,8 @@ Examples:
   affinis search notes --like a1 -k 5
   affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": \"en\"}'
   affinis search notes \"fruit tree care\" --metric euclidean
-  affinis search images --vectors queries.npy --json > answers.jsonl")]
+  affinis search images --vectors queries.npy --json > answers.jsonl
+  affinis search notes --queries topics.tsv -k 1000 --run run.txt    for trec_eval and ir_measures")]
 pub(crate) struct Args {
     /// The collection's name
     name: String,
@@ -42,6 +47,13 @@ pub(crate) struct Args {
     /// Search for items near this stored item, which is left out of the answer
     #[arg(long, value_name = "ID")]
     like: Option<String>,
+    /// Search for each text of a file: topic<TAB>text a line, or BEIR's queries.jsonl
+    #[arg(long, value_name = "FILE")]
+    queries: Option<Input>,
+    /// Write the answers as a TREC run, `topic Q0 item rank score affinis` a line; the topic is that
+    /// of --queries, the id of --like, the row of --vectors, or 0
+    #[arg(long, value_name = "FILE", conflicts_with = "explain_search")]
+    run: Option<PathBuf>,
     /// Number of hits, 1 to 10000
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
@@ -98,41 +110,100 @@ struct Found<'a> {
     plan: &'a str,
 }
 
+/// One query, with its name in JSON and its topic in a run.
+struct Asked {
+    query: Query,
+    name: Value,
+    topic: String,
+}
+
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
-    if let Some(text) = &args.text {
-        return answer(
-            args,
-            &collection,
-            text.as_str().into(),
-            &text.as_str().into(),
-            out,
-        );
+    let asked = asked(args, &collection)?;
+    if let Some(file) = &args.run {
+        return write_run(args, &collection, asked, file, out);
     }
-    if let Some(id) = &args.like {
-        return answer(args, &collection, Query::like(id), &id.as_str().into(), out);
-    }
-    let Some(file) = &args.vectors else {
-        return Ok(());
-    };
-    let Opened { name, reader } = file.open()?;
-    let vectors = input::npy_queries(reader, &name, expected(&collection))?;
-    for (row, vector) in vectors.outer_iter().enumerate() {
-        if !out.is_json() && row > 0 {
+    for (at, asked) in asked.into_iter().enumerate() {
+        if !out.is_json() && at > 0 {
             out.line("")?;
         }
-        answer(args, &collection, vector.into(), &row.into(), out)?;
+        answer(args, &collection, asked, out)?;
     }
     Ok(())
 }
 
-fn answer(
+/// The queries that the arguments name.
+fn asked(args: &Args, collection: &Collection) -> Result<Vec<Asked>, Failure> {
+    let one = |query: Query, name: &str, topic: &str| Asked {
+        query,
+        name: name.into(),
+        topic: topic.to_owned(),
+    };
+    if let Some(text) = &args.text {
+        return Ok(vec![one(text.as_str().into(), text, "0")]);
+    }
+    if let Some(id) = &args.like {
+        return Ok(vec![one(Query::like(id), id, id)]);
+    }
+    if let Some(file) = &args.queries {
+        let Opened { name, reader } = file.open()?;
+        let Topics { order, texts } = input::topics(reader, &name)?;
+        let asked = order.iter().map(|topic| {
+            let text = &texts[topic];
+            one(text.as_str().into(), text, topic)
+        });
+        return Ok(asked.collect());
+    }
+    let Some(file) = &args.vectors else {
+        return Ok(Vec::new());
+    };
+    let Opened { name, reader } = file.open()?;
+    let vectors = input::npy_queries(reader, &name, expected(collection))?;
+    let rows = vectors.outer_iter().enumerate().map(|(row, vector)| Asked {
+        query: vector.into(),
+        name: row.into(),
+        topic: row.to_string(),
+    });
+    Ok(rows.collect())
+}
+
+/// Writes the answers as a run.
+fn write_run(
     args: &Args,
     collection: &Collection,
-    query: Query,
-    name: &Value,
+    asked: Vec<Asked>,
+    file: &Path,
     out: &mut Out,
 ) -> Result<(), Failure> {
+    let queries = asked.len();
+    let mut whole = WholeFile::create(file)?;
+    let to_stdout = whole.is_stdout();
+    let mut run = Run::new(whole.writer());
+    let mut written = Ok(());
+    for Asked { query, topic, .. } in asked {
+        let hits = found(args, collection, query)?;
+        written = run.answer(&topic, hits.iter().map(|hit| (hit.id.as_str(), hit.score)));
+        if written.is_err() {
+            break;
+        }
+    }
+    whole.finish(written)?;
+    let file = file.display().to_string();
+    let summary = format!(
+        "wrote the answers to {} to {}",
+        plural(queries as u64, "query", "queries"),
+        plain(&file)
+    );
+    match (to_stdout, out.is_json()) {
+        (true, _) => output::note(summary),
+        (false, true) => out.json(&json!({"run": file, "queries": queries}))?,
+        (false, false) => out.line(summary)?,
+    }
+    Ok(())
+}
+
+/// The answer to a query.
+fn found(args: &Args, collection: &Collection, query: Query) -> Result<Hits, Failure> {
     let mut search = collection
         .search(query)
         .k(args.k)
@@ -151,7 +222,17 @@ fn answer(
     if let Some(user) = &args.user {
         search = search.user(user);
     }
-    let hits = search.run()?;
+    Ok(search.run()?)
+}
+
+fn answer(
+    args: &Args,
+    collection: &Collection,
+    asked: Asked,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let hits = found(args, collection, asked.query)?;
+    let name = &asked.name;
     if out.is_json() {
         let found = args.explain_search.then(|| Found {
             visited: hits.execution.visited,

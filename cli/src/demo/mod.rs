@@ -245,10 +245,7 @@ fn measured(corpus: &Corpus) -> Vec<EvalQuery> {
             let others = of_category[gloss.label]
                 .iter()
                 .filter(|id| **id != gloss.id);
-            EvalQuery {
-                query: Query::like(&gloss.id),
-                relevant: others.map(|&id| id.to_owned()).collect(),
-            }
+            EvalQuery::new(Query::like(&gloss.id), others.map(|&id| id))
         })
         .collect()
 }

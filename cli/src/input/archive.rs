@@ -1,11 +1,12 @@
 //! Reader of an exported collection: JSON lines after a header. `commands::transfer` writes them
 //! and describes the lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 
 use affinis::{
-    CollectionInfo, Item, JudgementId, StoredJudgement, Version, VersionId,
+    CollectionInfo, ContentHash, Item, JudgedContent, Judgement, JudgementId, StoredJudgement,
+    Version, VersionId,
     learning::{History, StoredVersion},
 };
 use base64::Engine;
@@ -24,7 +25,7 @@ use super::lines::Lines;
 /// Name of the format, in the first line.
 pub const FORMAT: &str = "affinis-collection";
 /// Version of the format that is written, and the newest that is read.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The first line: the settings of the collection, and the number of lines of each kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,6 +116,7 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
     };
     let mut collector = Collector::new(file, expected);
     let mut items = 0;
+    let mut judgements = Vec::new();
     let mut places = Places::default();
     let mut history = History::default();
     history.active = header.active;
@@ -139,9 +141,11 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
                 history.texts.insert(text, vector);
             }
             "judgement" => {
-                history
-                    .judgements
-                    .push(judgement(value, expected).map_err(wrong)?);
+                let judgement = judgement(value, expected).map_err(wrong)?;
+                if header.format_version >= 3 && judgement.2.is_none() {
+                    return Err(wrong("a judgement needs its \"content\"".to_owned()));
+                }
+                judgements.push(judgement);
                 places.judgements.push(place);
             }
             "metric" => {
@@ -156,7 +160,7 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
             }
         }
     }
-    check_counts(&header, items, &history).map_err(whole)?;
+    check_counts(&header, items, judgements.len(), &history).map_err(whole)?;
     let items = if items == 0 {
         Vec::new()
     } else {
@@ -164,6 +168,7 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
         places.items = parsed.places;
         parsed.items
     };
+    history.judgements = stored(judgements, &items);
     Ok(Archive {
         settings: header.settings,
         items,
@@ -173,15 +178,16 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
 }
 
 /// Compares the numbers of lines that the header promises with those found.
-fn check_counts(header: &Header, items: u64, history: &History) -> Result<(), String> {
+fn check_counts(
+    header: &Header,
+    items: u64,
+    judgements: usize,
+    history: &History,
+) -> Result<(), String> {
     let counts = [
         ("items", header.settings.items, items),
         ("texts", header.texts as u64, history.texts.len() as u64),
-        (
-            "judgements",
-            header.judgements as u64,
-            history.judgements.len() as u64,
-        ),
+        ("judgements", header.judgements as u64, judgements as u64),
         (
             "metrics",
             header.metrics as u64,
@@ -258,18 +264,52 @@ fn text_line(value: Value, expected: Expected) -> Result<(String, Vec<f32>), Str
     Ok((line.text, vector))
 }
 
-fn judgement(mut value: Value, expected: Expected) -> Result<StoredJudgement, String> {
-    let sequence = value
-        .as_object_mut()
-        .and_then(|fields| fields.remove("sequence"));
+/// A judgement, with the contents that it speaks of; those of before format version 3 have none.
+fn judgement(
+    mut value: Value,
+    expected: Expected,
+) -> Result<(JudgementId, Judgement, Option<JudgedContent>), String> {
+    let mut take = |field| {
+        value
+            .as_object_mut()
+            .and_then(|fields| fields.remove(field))
+    };
+    let (sequence, content) = (take("sequence"), take("content"));
     let sequence = sequence
         .as_ref()
         .and_then(Value::as_u64)
         .ok_or("a judgement needs its number, \"sequence\"")?;
-    Ok(StoredJudgement {
-        id: JudgementId(sequence),
-        judgement: judgement_of(read(value)?, expected)?,
-    })
+    let content = content
+        .map(read)
+        .transpose()
+        .map_err(|e| format!("\"content\": {e}"))?;
+    let judgement = judgement_of(read(value)?, expected)?;
+    Ok((JudgementId(sequence), judgement, content))
+}
+
+/// Stored judgements. Where the contents that they speak of were not written, they are those of the
+/// items.
+fn stored(
+    judgements: Vec<(JudgementId, Judgement, Option<JudgedContent>)>,
+    items: &[Item],
+) -> Vec<StoredJudgement> {
+    let mut contents: HashMap<&str, ContentHash> = HashMap::new();
+    if judgements.iter().any(|(_, _, content)| content.is_none()) {
+        contents = items
+            .iter()
+            .filter_map(|item| Some((item.id.as_str(), item.content()?)))
+            .collect();
+    }
+    let stored = judgements.into_iter().map(|(id, judgement, content)| {
+        let of = |id: &str| contents.get(id).copied();
+        let content = content.unwrap_or_else(|| judgement.content(of));
+        StoredJudgement {
+            id,
+            judgement,
+            content,
+        }
+    });
+    stored.collect()
 }
 
 fn metric(mut value: Value, format_version: u32) -> Result<StoredVersion, String> {

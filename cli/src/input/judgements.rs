@@ -224,7 +224,7 @@ pub(crate) fn query(
     }
 }
 
-fn time(text: &str) -> Result<SystemTime, String> {
+pub(crate) fn time(text: &str) -> Result<SystemTime, String> {
     let wrong = || {
         format!(
             "\"at\" is {:?}, which is not a time of RFC 3339, such as \"2026-03-01T09:30:00Z\"",

@@ -1,4 +1,4 @@
-//! Queries with their relevant items, as JSON lines or as TREC qrels: the input of `evaluate`.
+//! Queries with their relevant items, as JSON lines or as rated answers: the input of `evaluate`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
@@ -11,6 +11,7 @@ use super::error::{InputError, Place, cut};
 use super::items::json_line;
 use super::judgements::query;
 use super::lines::Lines;
+use super::ratings::{Rated, RatingFormat, ratings_of};
 
 /// Queries with their relevant items.
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct EvaluationInput {
     pub queries: Vec<EvalQuery>,
     /// Line of each query, from 1; of a topic, its first line.
     pub lines: Vec<u64>,
-    /// Topics of a qrels file that have no relevant item, on which nothing can be measured.
+    /// Topics of rated answers that have no relevant item, whose measures are 0.
     pub without_relevant: Vec<String>,
 }
 
@@ -29,14 +30,22 @@ struct QueryLine {
     query: Option<String>,
     query_id: Option<String>,
     query_vector: Option<Vec<f64>>,
-    relevant: Vec<String>,
+    relevant: Relevant,
 }
 
-/// Reads queries with their relevant items in either format. The input is JSON lines if its first
-/// line that is not blank begins with `{`, else qrels.
+/// Relevant items, or items with their grades.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Relevant {
+    Ids(Vec<String>),
+    Grades(BTreeMap<String, f64>),
+}
+
+/// Reads queries with their relevant items. The input is JSON lines if its first line that is not
+/// blank begins with `{`, else rated answers (see [`RatingFormat`]).
 ///
-/// Qrels are `topic iteration item grade` lines; a grade above 0 is relevant. `texts` are the texts
-/// of the topics; without them a topic is the id of a stored item.
+/// A grade of at least `threshold`, or above 0 without one, is relevant; a grade above 0 is a gain
+/// in nDCG. `texts` are the texts of the topics; without them a topic is the id of a stored item.
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, and for an input without queries.
@@ -45,48 +54,57 @@ pub fn evaluation(
     file: &str,
     expected: Expected,
     texts: Option<&BTreeMap<String, String>>,
+    threshold: Option<f64>,
 ) -> Result<EvaluationInput, InputError> {
     let mut input = EvaluationInput {
         queries: Vec::new(),
         lines: Vec::new(),
         without_relevant: Vec::new(),
     };
-    let mut topics = Topics::default();
-    let mut json = None;
-    for line in Lines::new(reader, file) {
-        let (number, text) = line?;
-        if text.trim().is_empty() {
-            continue;
-        }
-        let wrong = |reason| InputError::new(file, Place::Line(number), reason);
-        if *json.get_or_insert(text.trim_start().starts_with('{')) {
-            if texts.is_some() {
-                return Err(wrong(
-                    "holds JSON lines, and a file of queries belongs to TREC qrels".to_owned(),
-                ));
-            }
-            input
-                .queries
-                .push(json_query(&text, expected).map_err(wrong)?);
-            input.lines.push(number);
-        } else {
-            topics.take(number, &text).map_err(wrong)?;
-        }
-    }
-    if !topics.order.is_empty() {
-        topics.queries(&mut input, file, expected, texts)?;
-    }
-    if input.queries.is_empty() {
-        let reason = match input.without_relevant.len() {
-            0 => "the input is empty: it holds no queries".to_owned(),
-            n => format!("none of its {n} topics has a relevant item, so nothing can be measured"),
-        };
+    let is_blank = |line: &Result<(u64, String), InputError>| {
+        line.as_ref().is_ok_and(|(_, text)| text.trim().is_empty())
+    };
+    let mut lines = Lines::new(reader, file).filter(|line| !is_blank(line));
+    let Some(first) = lines.next().transpose()? else {
+        let reason = "the input is empty: it holds no queries";
         return Err(InputError::new(file, Place::File, reason));
+    };
+    let is_json = first.1.trim_start().starts_with('{');
+    let lines = std::iter::once(Ok(first)).chain(lines);
+    if !is_json {
+        let (format, rated) = ratings_of(lines, file, None)?;
+        topics(
+            &mut input,
+            (format, rated),
+            file,
+            expected,
+            texts,
+            threshold,
+        )?;
+        if input.queries.len() == input.without_relevant.len() {
+            let n = input.queries.len();
+            let reason =
+                format!("none of its {n} topics has a relevant item, so nothing can be measured");
+            return Err(InputError::new(file, Place::File, reason));
+        }
+        return Ok(input);
+    }
+    for line in lines {
+        let (number, text) = line?;
+        let wrong = |reason| InputError::new(file, Place::Line(number), reason);
+        if texts.is_some() {
+            return Err(wrong(
+                "holds JSON lines, and a file of queries belongs to qrels".to_owned(),
+            ));
+        }
+        let query = json_query(&text, expected, threshold).map_err(wrong)?;
+        input.queries.push(query);
+        input.lines.push(number);
     }
     Ok(input)
 }
 
-fn json_query(text: &str, expected: Expected) -> Result<EvalQuery, String> {
+fn json_query(text: &str, expected: Expected, threshold: Option<f64>) -> Result<EvalQuery, String> {
     let line: QueryLine = json_line(text, |_| true)?;
     let query = query(
         line.query.as_ref(),
@@ -94,153 +112,103 @@ fn json_query(text: &str, expected: Expected) -> Result<EvalQuery, String> {
         line.query_vector.as_deref(),
         expected,
     )?;
-    if line.relevant.is_empty() {
-        return Err("\"relevant\" is empty, so nothing can be measured on this query".into());
-    }
+    let grades: Vec<(String, f64)> = match line.relevant {
+        Relevant::Ids(ids) => ids.into_iter().map(|id| (id, 1.0)).collect(),
+        Relevant::Grades(grades) => grades.into_iter().collect(),
+    };
     let mut seen = HashSet::new();
-    for id in &line.relevant {
+    for (id, grade) in &grades {
         check_id(id).map_err(|e| format!("\"relevant\": {e}"))?;
+        if !grade.is_finite() {
+            return Err(format!(
+                "\"relevant\" has a grade of {:?} that is not finite",
+                cut(id)
+            ));
+        }
         if !seen.insert(id) {
             return Err(format!("\"relevant\" has the id {:?} twice", cut(id)));
         }
     }
-    let mut relevant = line.relevant;
-    if let Some(own) = &line.query_id {
-        leave_out(own, &mut relevant);
-        if relevant.is_empty() {
-            return Err(format!(
-                "\"relevant\" holds only the query's own item {:?}, which is left out of its results",
-                cut(own)
-            ));
-        }
-    }
-    Ok(EvalQuery { query, relevant })
-}
-
-/// Removes the query's own item, which searches leave out of its results.
-fn leave_out(own: &str, relevant: &mut Vec<String>) {
-    relevant.retain(|id| id != own);
-}
-
-/// The topics of a qrels file.
-#[derive(Default)]
-struct Topics {
-    order: Vec<String>,
-    /// Topic -> its first line and its relevant items.
-    relevant: HashMap<String, (u64, Vec<String>)>,
-    /// (topic, item) -> its line.
-    judged: HashMap<(String, String), u64>,
-}
-
-impl Topics {
-    fn take(&mut self, number: u64, line: &str) -> Result<(), String> {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [topic, _, item, grade] = fields[..] else {
-            return Err(format!(
-                "{} fields; a line of TREC qrels has 4: topic, iteration, item, grade",
-                fields.len()
-            ));
-        };
-        check_id(topic)?;
-        check_id(item)?;
-        let grade: i64 = grade
-            .parse()
-            .map_err(|_| format!("the grade {:?} is not a whole number", cut(grade)))?;
-        if let Some(first) = self
-            .judged
-            .insert((topic.to_owned(), item.to_owned()), number)
-        {
-            return Err(format!(
-                "topic {topic:?} and item {item:?} occur already in line {first}"
-            ));
-        }
-        let (_, relevant) = self.relevant.entry(topic.to_owned()).or_insert_with(|| {
-            self.order.push(topic.to_owned());
-            (number, Vec::new())
-        });
-        if grade > 0 {
-            relevant.push(item.to_owned());
-        }
-        Ok(())
-    }
-
-    fn queries(
-        mut self,
-        input: &mut EvaluationInput,
-        file: &str,
-        expected: Expected,
-        texts: Option<&BTreeMap<String, String>>,
-    ) -> Result<(), InputError> {
-        for topic in self.order {
-            let (line, mut relevant) = self.relevant.remove(&topic).unwrap_or_default();
-            let wrong = |reason| InputError::new(file, Place::Line(line), reason);
-            let topic_query = match texts.map(|texts| texts.get(&topic)) {
-                None => {
-                    leave_out(&topic, &mut relevant);
-                    Query::like(topic.clone())
-                }
-                Some(Some(text)) => query(Some(text), None, None, expected).map_err(wrong)?,
-                Some(None) => {
-                    return Err(wrong(format!(
-                        "the file of queries has no topic {:?}",
-                        cut(&topic)
-                    )));
-                }
-            };
-            if relevant.is_empty() {
-                input.without_relevant.push(topic);
-            } else {
-                input.queries.push(EvalQuery {
-                    query: topic_query,
-                    relevant,
-                });
-                input.lines.push(line);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Reads the texts of the topics of a qrels file, `topic<TAB>text` a line.
-///
-/// # Errors
-/// [`InputError`] at the first line that cannot be used, and for an input without queries.
-pub fn queries_tsv(
-    reader: impl BufRead,
-    file: &str,
-) -> Result<BTreeMap<String, String>, InputError> {
-    let mut queries = BTreeMap::new();
-    let mut lines: HashMap<String, u64> = HashMap::new();
-    for line in Lines::new(reader, file) {
-        let (number, text) = line?;
-        if text.trim().is_empty() {
-            continue;
-        }
-        let wrong = |reason: String| InputError::new(file, Place::Line(number), reason);
-        let (topic, text) = text
-            .split_once('\t')
-            .ok_or_else(|| wrong("no tab; a line is topic<TAB>text".into()))?;
-        let topic = topic.trim();
-        check_id(topic).map_err(wrong)?;
-        if text.trim().is_empty() {
-            return Err(wrong("the text after the tab is empty".into()));
-        }
-        if let Some(first) = lines.insert(topic.to_owned(), number) {
-            return Err(wrong(format!(
-                "the topic {:?} occurs already in line {first}",
-                cut(topic)
-            )));
-        }
-        queries.insert(topic.to_owned(), text.to_owned());
-    }
-    if queries.is_empty() {
-        return Err(InputError::new(
-            file,
-            Place::File,
-            "the input is empty: it holds no queries",
+    let query = graded(query, grades.iter().cloned(), threshold);
+    if let (true, Some(own)) = (query.relevant.is_empty(), &line.query_id)
+        && grades.iter().any(|(id, _)| id == own)
+    {
+        return Err(format!(
+            "\"relevant\" holds only the query's own item {:?}, which is left out of its results",
+            cut(own)
         ));
     }
-    Ok(queries)
+    if query.relevant.is_empty() {
+        return Err("\"relevant\" is empty, so nothing can be measured on this query".into());
+    }
+    Ok(query)
+}
+
+/// A query with graded answers. Its own item is left out, which searches leave out of its results.
+fn graded(
+    query: Query,
+    grades: impl IntoIterator<Item = (String, f64)>,
+    threshold: Option<f64>,
+) -> EvalQuery {
+    let own = match &query {
+        Query::Item(id) => Some(id.clone()),
+        _ => None,
+    };
+    let grades = grades
+        .into_iter()
+        .filter(|(id, _)| Some(id) != own.as_ref());
+    EvalQuery::graded(query, grades, threshold)
+}
+
+/// Gathers rated answers by topic.
+fn topics(
+    input: &mut EvaluationInput,
+    (format, rated): (RatingFormat, Vec<Rated>),
+    file: &str,
+    expected: Expected,
+    texts: Option<&BTreeMap<String, String>>,
+    threshold: Option<f64>,
+) -> Result<(), InputError> {
+    let mut order: Vec<(u64, String)> = Vec::new();
+    let mut grades: HashMap<String, Vec<(String, f64)>> = HashMap::new();
+    for Rated {
+        line,
+        query,
+        item,
+        grade,
+    } in rated
+    {
+        let of_topic = grades.entry(query.clone()).or_default();
+        if of_topic.is_empty() {
+            order.push((line, query));
+        }
+        of_topic.push((item, grade));
+    }
+    for (line, topic) in order {
+        let wrong = |reason| InputError::new(file, Place::Line(line), reason);
+        let text = match texts {
+            None if format == RatingFormat::Quepid => Some(&topic),
+            None => None,
+            Some(texts) => Some(texts.get(&topic).ok_or_else(|| {
+                wrong(format!(
+                    "the file of queries has no topic {:?}",
+                    cut(&topic)
+                ))
+            })?),
+        };
+        let asks = match text {
+            Some(text) => query(Some(text), None, None, expected).map_err(wrong)?,
+            None => Query::like(topic.clone()),
+        };
+        let of_topic = grades.remove(&topic).unwrap_or_default();
+        let query = graded(asks, of_topic, threshold);
+        if query.relevant.is_empty() {
+            input.without_relevant.push(topic);
+        }
+        input.queries.push(query);
+        input.lines.push(line);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -257,8 +225,8 @@ mod tests {
     };
 
     fn parse(text: &str, texts: Option<&str>) -> Result<EvaluationInput, String> {
-        let texts = texts.map(|t| queries_tsv(t.as_bytes(), "q.tsv").unwrap());
-        evaluation(text.as_bytes(), "e", TWO, texts.as_ref()).map_err(|e| e.to_string())
+        let texts = texts.map(|t| crate::input::topics(t.as_bytes(), "q.tsv").unwrap().texts);
+        evaluation(text.as_bytes(), "e", TWO, texts.as_ref(), None).map_err(|e| e.to_string())
     }
 
     fn asked(input: &EvaluationInput) -> Vec<(Query, Vec<&str>)> {
@@ -297,12 +265,27 @@ mod tests {
             asked(&input),
             [
                 ("seven".into(), vec!["x", "z"]),
-                ("eight".into(), vec!["x"])
+                ("eight".into(), vec!["x"]),
+                ("nine".into(), vec![]),
             ]
+        );
+        let gains = |query: usize| input.queries[query].gains.clone();
+        assert_eq!(gains(0), [("x".into(), 1.0), ("z".into(), 3.0)].into());
+        assert_eq!(
+            (gains(1), gains(2)),
+            ([("x".into(), 2.0)].into(), [].into())
         );
         assert_eq!(input.without_relevant, ["9"]);
         let by_id = parse("7 0 x 1\n7 0 7 1\n", None).unwrap();
         assert_eq!(asked(&by_id), [(Query::like("7"), vec!["x"])]);
+        let beir = parse("query-id\tcorpus-id\tscore\n7\tx\t0.5\n", Some("7\tseven")).unwrap();
+        assert_eq!(asked(&beir), [("seven".into(), vec!["x"])]);
+        let quepid = parse("query,docid,rating\ndogs,x,2\ndogs,y,0\n", None).unwrap();
+        assert_eq!(asked(&quepid), [("dogs".into(), vec!["x"])]);
+        let json = r#"{"query": "t", "relevant": {"x": 3, "y": 1, "z": 0}}"#;
+        let above = evaluation(json.as_bytes(), "e", TWO, None, Some(2.0)).unwrap();
+        assert_eq!(asked(&above), [("t".into(), vec!["x"])]);
+        assert_eq!(above.queries[0].gains.len(), 2, "nDCG has all gains");
     }
 
     #[test]
@@ -335,10 +318,10 @@ mod tests {
         refused(
             "{\"query\": \"t\", \"relevant\": [\"x\"]}",
             Some("7\tseven"),
-            "belongs to TREC qrels",
+            "belongs to qrels",
         );
         refused("7 0 x 1\n7 0 x\n", None, "e, line 2: 3 fields");
-        refused("7 0 x one", None, "not a whole number");
+        refused("7 0 x one", None, "not a number");
         refused(
             "7 0 x 1\n\n7 0 x 1",
             None,
@@ -351,17 +334,5 @@ mod tests {
         );
         refused("7 0 x 0", None, "none of its 1 topics has a relevant item");
         refused("", None, "the input is empty");
-        for (text, with) in [
-            ("7 seven", "q, line 1: no tab"),
-            ("7\t", "is empty"),
-            (
-                "7\ta\n7\tb",
-                "line 2: the topic \"7\" occurs already in line 1",
-            ),
-            ("", "holds no queries"),
-        ] {
-            let error = queries_tsv(text.as_bytes(), "q").unwrap_err().to_string();
-            assert!(error.contains(with), "{error}");
-        }
     }
 }

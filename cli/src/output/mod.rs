@@ -2,12 +2,14 @@
 
 mod interrupt;
 mod progress;
+mod run;
 mod style;
 mod table;
 mod whole;
 
 pub(crate) use interrupt::{STATUS as INTERRUPT_STATUS, catch_interrupts, interrupted};
 pub(crate) use progress::{bar, download, spinner};
+pub(crate) use run::{Run, field};
 pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, digits, millis, number, plain, plural};
 pub(crate) use table::{Align, Table};
 pub(crate) use whole::WholeFile;

@@ -1,8 +1,12 @@
 //! The command `evaluate`.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::home::Home;
+use crate::home::{Home, lines};
 
 fn mean(row: &Value, measure: &str) -> f64 {
     row[measure]["mean"].as_f64().unwrap()
@@ -127,10 +131,11 @@ fn trec_qrels_are_read_with_and_without_texts() {
     let found = &ran.json()[0];
     assert_eq!(
         (&found["queries"], mean(&found["rows"][0], "precision")),
-        (&json!(2), 1.0)
+        (&json!(3), 2.0 / 3.0)
     );
     assert!(
-        ran.stderr.contains("1 topic without a relevant item"),
+        ran.stderr
+            .contains("1 topic is without a relevant item, and counts as 0"),
         "{ran:?}"
     );
     home.write("by-id.txt", "apple 0 tomato 1\n");
@@ -170,4 +175,165 @@ fn an_invalid_evaluation_file_is_refused_by_line() {
         &["line 1", "encoder"],
     );
     refused("1 0 a\n", &["line 1", "3 fields"]);
+}
+
+/// The measures of `trec_eval` by their definitions, over the topics of qrels: precision, recall and
+/// nDCG at a cut, reciprocal rank and average precision. A run is ordered by its scores.
+fn trec_eval(qrels: &str, run: &str, k: usize, threshold: i64) -> [f64; 5] {
+    let mut grades: BTreeMap<&str, BTreeMap<&str, i64>> = BTreeMap::new();
+    for line in qrels.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let of_topic = grades.entry(fields[0]).or_default();
+        of_topic.insert(fields[2], fields[3].parse().unwrap());
+    }
+    let mut answers: BTreeMap<&str, Vec<(f32, &str)>> = BTreeMap::new();
+    for line in run.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let of_topic = answers.entry(fields[0]).or_default();
+        of_topic.push((fields[4].parse().unwrap(), fields[2]));
+    }
+    let mut sums = [0.0; 5];
+    for (topic, grades) in &grades {
+        let mut ranked = answers.remove(topic).unwrap();
+        // Equal scores would be ordered by falling id.
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(a.1)));
+        let grade = |id: &str| grades.get(id).copied().unwrap_or(0);
+        let is_relevant = |id: &str| grade(id) >= threshold;
+        let relevant = grades.keys().filter(|id| is_relevant(id)).count() as f64;
+        let gain = |(at, grade): (usize, i64)| grade.max(0) as f64 / (at as f64 + 2.0).log2();
+        let mut ideal: Vec<i64> = grades.values().copied().collect();
+        ideal.sort_by_key(|grade| -grade);
+        let dcg: f64 = ranked
+            .iter()
+            .take(k)
+            .map(|hit| grade(hit.1))
+            .enumerate()
+            .map(gain)
+            .sum();
+        let best: f64 = ideal.into_iter().take(k).enumerate().map(gain).sum();
+        let found = ranked
+            .iter()
+            .take(k)
+            .filter(|hit| is_relevant(hit.1))
+            .count() as f64;
+        let (mut seen, mut precisions, mut reciprocal) = (0.0, 0.0, 0.0);
+        for (at, _) in ranked
+            .iter()
+            .enumerate()
+            .filter(|(_, hit)| is_relevant(hit.1))
+        {
+            seen += 1.0;
+            precisions += seen / (at as f64 + 1.0);
+            reciprocal = f64::max(reciprocal, 1.0 / (at as f64 + 1.0));
+        }
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let of_topic = [
+            found / k as f64,
+            share(found, relevant),
+            share(dcg, best),
+            reciprocal,
+            share(precisions, relevant),
+        ];
+        sums.iter_mut()
+            .zip(of_topic)
+            .for_each(|(sum, value)| *sum += value);
+    }
+    sums.map(|sum| sum / grades.len() as f64)
+}
+
+/// The same measures by `ir_measures` (over `trec_eval` itself), where a Python has it:
+/// `AFFINIS_PYTHON`, or `python3`.
+fn ir_measures(home: &Home, k: usize, threshold: i64) -> Option<[f64; 5]> {
+    let script = format!(
+        "import ir_measures as ir
+m = [ir.P(rel={threshold})@{k}, ir.R(rel={threshold})@{k}, ir.nDCG@{k}, ir.RR(rel={threshold}), ir.AP(rel={threshold})]
+found = ir.calc_aggregate(m, list(ir.read_trec_qrels('q.qrels')), list(ir.read_trec_run('q.run')))
+print(*(found[each] for each in m))"
+    );
+    let python = std::env::var("AFFINIS_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(python)
+        .current_dir(home.path(""))
+        .args(["-c", &script])
+        .output()
+        .ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    let values: Vec<f64> = text
+        .split_whitespace()
+        .map(|v| v.parse().unwrap())
+        .collect();
+    Some(values.try_into().unwrap())
+}
+
+#[test]
+fn runs_and_measures_agree_with_trec_eval() {
+    let home = Home::new();
+    home.ok(["create", "c"]);
+    let words = ["apple", "pear", "knife", "dog", "cash", "garden"];
+    let items: Vec<Value> = (0..90)
+        .map(|i| {
+            let (a, b, c) = (i % 6, i / 6 % 6, i / 3 % 5);
+            json!({"id": format!("d{i}"), "text": format!("{} {} {}", words[a], words[b], words[c])})
+        })
+        // Equal texts have equal scores, which tools order in their own way.
+        .chain((90..110).map(|i| json!({"id": format!("d{i}"), "text": "apple pear"})))
+        .collect();
+    home.write("c.jsonl", lines(&items));
+    home.ok(["add", "c", "c.jsonl"]);
+    let mut topics = String::new();
+    let mut qrels = String::new();
+    for (topic, word) in words.iter().enumerate() {
+        topics += &format!("t{topic}\tall about {word}\n");
+        for i in (topic..110).step_by(7 + topic) {
+            qrels += &format!("t{topic} 0 d{i} {}\n", [0, 1, 3, 2, -1][i % 5]);
+        }
+    }
+    topics += "t9\tnothing of the kind\n";
+    qrels += "t9 0 d1 0\n";
+    home.write("topics.tsv", &topics);
+    home.write("q.qrels", &qrels);
+    let search = ["search", "c", "--queries", "topics.tsv", "-k", "1000"];
+    let ran = home.json(search.into_iter().chain(["--run", "q.run"]));
+    assert_eq!(ran, json!({"run": "q.run", "queries": 7}));
+    let run = fs::read_to_string(home.path("q.run")).unwrap();
+    assert_eq!(run.lines().count(), 7 * 110);
+    let mut measured = 0;
+    for (k, threshold) in [(10, 1), (5, 2)] {
+        let (cut, least) = (k.to_string(), threshold.to_string());
+        let evaluate = [
+            "evaluate",
+            "c",
+            "q.qrels",
+            "--queries",
+            "topics.tsv",
+            "-k",
+            &cut,
+        ];
+        let found = home.json(
+            evaluate
+                .into_iter()
+                .chain(["--relevance-threshold", &least]),
+        );
+        let row = &found["rows"][0];
+        let ours = ["precision", "recall", "ndcg", "mrr", "map"].map(|name| mean(row, name));
+        assert!(
+            ours.iter().all(|value| *value > 0.0 && *value < 1.0),
+            "{ours:?}"
+        );
+        let theirs = [
+            Some(trec_eval(&qrels, &run, k, threshold)),
+            ir_measures(&home, k, threshold),
+        ];
+        for theirs in theirs.into_iter().flatten() {
+            measured += 1;
+            let differences = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs());
+            let most = differences.fold(0.0, f64::max);
+            assert!(most < 1e-6, "k {k}: {ours:?}, not {theirs:?}");
+        }
+    }
+    if measured == 2 {
+        eprintln!("no Python with ir_measures: only the definitions were compared");
+    }
 }

@@ -106,13 +106,11 @@ fn clicks_decide_a_trial_and_promote_the_better_metric() {
         let answer = home.json([
             "metrics", "c", "trial", "search", "--like", query, "--user", user, "-k", "6",
         ]);
-        let ids = answer["ids"].as_array().unwrap();
-        let from = ids
-            .iter()
-            .zip(answer["teams"].as_array().unwrap())
-            .filter(|(_, team)| **team == "challenger");
+        let hits = answer["hits"].as_array().unwrap();
+        let ids: Vec<&Value> = hits.iter().map(|hit| &hit["id"]).collect();
+        let from = hits.iter().filter(|hit| hit["team"] == "challenger");
         let clicks: Vec<_> = from
-            .map(|(id, _)| json!({"query_id": query, "item": id, "relevant": true, "source": "click", "shown": ids, "user": user}))
+            .map(|hit| json!({"query_id": query, "item": hit["id"], "relevant": true, "source": "click", "shown": ids, "user": user}))
             .collect();
         let ran = home.run_with(["judge", "c", "-", "--json"], lines(&clicks).as_bytes());
         assert_eq!(ran.status, Some(0), "{ran:?}");
@@ -148,12 +146,20 @@ fn judge_reports_the_end_of_a_trial() {
     home.ok(["metrics", "c", "rollback"]);
     home.ok(["metrics", "c", "trial", "start", "1", "--alpha", "0.9"]);
     let answer = home.json(["metrics", "c", "trial", "search", "--like", "3", "-k", "6"]);
-    let (ids, teams) = (
-        answer["ids"].as_array().unwrap(),
-        answer["teams"].as_array().unwrap(),
-    );
-    let at = teams.iter().position(|team| team == "champion").unwrap();
-    let click = json!({"query_id": "3", "item": ids[at], "relevant": true, "source": "click", "shown": ids});
+    let hits = answer["hits"].as_array().unwrap();
+    let searched = home.json(["search", "c", "--like", "3", "-k", "6"]);
+    for hit in hits {
+        for name in keys(hit).into_iter().filter(|name| *name != "team") {
+            assert!(
+                searched["hits"][0].get(name).is_some(),
+                "search has no {name}"
+            );
+        }
+    }
+    assert_eq!(answer["query"], searched["query"]);
+    let ids: Vec<&Value> = hits.iter().map(|hit| &hit["id"]).collect();
+    let lost = hits.iter().find(|hit| hit["team"] == "champion").unwrap();
+    let click = json!({"query_id": "3", "item": lost["id"], "relevant": true, "source": "click", "shown": ids});
     home.write("click.jsonl", lines(&[click]));
     let said = home.ok(["judge", "c", "click.jsonl"]).stdout;
     assert!(

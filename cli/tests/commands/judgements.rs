@@ -1,6 +1,8 @@
-//! The commands `judge` and `forget`.
+//! The commands `judge`, `judgements` and `forget`.
 
-use serde_json::json;
+use std::fs;
+
+use serde_json::{Value, json};
 
 use crate::home::{Home, failed};
 
@@ -182,5 +184,293 @@ fn forget_reports_the_metrics_of_users() {
     assert!(
         said.contains(words) && said.contains("is active for ann"),
         "{said}"
+    );
+}
+
+#[test]
+fn a_judgement_does_not_outlive_the_content_that_was_judged() {
+    let home = Home::with_judgements();
+    let text = |text: &str| {
+        home.write(
+            "a.jsonl",
+            json!({"id": "20", "text": text, "vector": [9, 9, 9, 9]}).to_string(),
+        );
+        home.ok(["add", "c", "a.jsonl"]);
+    };
+    text("old words");
+    assert_eq!(home.json(["stats", "c"])["stale_judgements"], 12);
+    home.write(
+        "j.jsonl",
+        r#"{"query_id": "1", "item": "20", "relevant": true}"#,
+    );
+    home.ok(["judge", "c", "j.jsonl"]);
+    home.ok(["delete", "c", "20"]);
+    text("other words");
+    let stats = home.json(["stats", "c"]);
+    assert_eq!(
+        (&stats["judgements"], &stats["stale_judgements"]),
+        (&json!(121), &json!(13))
+    );
+    let said = home.ok(["stats", "c"]).stdout;
+    assert!(said.contains("121, of which 13 teach nothing"), "{said}");
+    let listed = home.all_json(["judgements", "c"]);
+    assert_eq!(listed.len(), 121);
+    let last = &listed[120];
+    assert_eq!(
+        (
+            &last["sequence"],
+            &last["teaches"],
+            &last["changed"],
+            &last["gone"]
+        ),
+        (&json!(120), &json!(false), &json!(["20"]), &json!([]))
+    );
+    assert_eq!(
+        (&listed[1]["teaches"], listed[1].get("changed")),
+        (&json!(true), None)
+    );
+    let report = home.json(["refit", "c", "--force"]);
+    assert_eq!(report["stale"], 13);
+    assert!(
+        home.ok(["refit", "c"])
+            .stdout
+            .contains("13 judgements not learned from"),
+        "also for people"
+    );
+    let shown = home.ok(["judgements", "c"]).stdout;
+    assert!(
+        shown.contains("no: 20 changed") && shown.contains("like 1 -> 20"),
+        "{shown}"
+    );
+    text("old words");
+    assert_eq!(home.json(["stats", "c"])["stale_judgements"], 12);
+    assert_eq!(home.all_json(["judgements", "c"])[120]["teaches"], true);
+}
+
+#[test]
+fn one_judgement_is_withdrawn() {
+    let home = Home::with_judgements();
+    home.ok(["refit", "c", "--force"]);
+    let withdrawn = home.json(["judge", "c", "--withdraw", "7"]);
+    assert_eq!(
+        (&withdrawn["removed"], &withdrawn["withdrawn"]),
+        (&json!(1), &json!([1]))
+    );
+    assert_eq!(judgements(&home), 119);
+    let listed = home.all_json(["judgements", "c"]);
+    assert!(listed.iter().all(|judgement| judgement["sequence"] != 7));
+    home.fails(["judge", "c", "--withdraw", "7"], 1, &["no judgement 7"]);
+    home.fails(
+        ["judge", "c", "--withdraw", "7", "judgements.jsonl"],
+        2,
+        &[],
+    );
+    assert_eq!(judgements(&home), 119);
+}
+
+#[test]
+fn an_unchanged_refit_says_so_and_versions_are_deleted() {
+    let home = Home::with_judgements();
+    let first = home.json(["refit", "c", "--force"]);
+    assert_eq!(first.get("unchanged"), None);
+    let again = home.json(["refit", "c"]);
+    assert_eq!(
+        (&again["unchanged"], &again["promoted"], &again["version"]),
+        (&json!(true), &json!(false), &json!(1))
+    );
+    let said = home.ok(["refit", "c"]).stdout;
+    assert!(
+        said.starts_with("nothing changed: the active metric 1 was learned"),
+        "{said}"
+    );
+    assert_eq!(home.all_json(["metrics", "c"]).len(), 2);
+    home.fails(["metrics", "c", "delete", "1"], 1, &["active", "roll back"]);
+    home.ok(["metrics", "c", "rollback"]);
+    assert_eq!(
+        home.json(["metrics", "c", "delete", "1"]),
+        json!({"deleted": 1})
+    );
+    home.fails(["metrics", "c", "show", "1"], 1, &["no metric version 1"]);
+    assert_eq!(home.json(["refit", "c", "--force"])["version"], 2);
+    home.ok(["verify"]);
+}
+
+/// A home with a collection `c` of a few texts.
+fn with_texts() -> Home {
+    let home = Home::new();
+    home.ok(["create", "c"]);
+    home.write(
+        "c.jsonl",
+        "{\"id\":\"765\",\"text\":\"dogs bark at night\"}
+{\"id\":\"766\",\"text\":\"a puppy in the garden\"}
+{\"id\":\"3\",\"text\":\"money in the bank\"}
+",
+    );
+    home.ok(["add", "c", "c.jsonl"]);
+    home.write("topics.tsv", "1\tdog barking\n2\tcash\n");
+    home
+}
+
+/// Query, item and grade of all judgements.
+fn graded(home: &Home) -> Vec<(Value, Value, f64)> {
+    let listed = home.all_json(["judgements", "c"]).into_iter();
+    let fields = |j: Value| {
+        (
+            j["query"].clone(),
+            j["item"].clone(),
+            j["grade"].as_f64().unwrap(),
+        )
+    };
+    listed.map(fields).collect()
+}
+
+#[test]
+fn ratings_of_trec_beir_and_quepid_are_judgements() {
+    let third = f64::from(1.0_f32 / 3.0);
+    let two_thirds = f64::from(2.0_f32 / 3.0);
+    let graded_by = |file: &str, text: &str, args: &[&str]| {
+        let home = with_texts();
+        home.write(file, text);
+        home.ok(["judge", "c", file].into_iter().chain(args.iter().copied()));
+        graded(&home)
+    };
+    let all = [
+        (json!("dog barking"), json!("765"), 1.0),
+        (json!("dog barking"), json!("766"), third),
+        (json!("cash"), json!("3"), two_thirds),
+    ];
+    let queries = &["--queries", "topics.tsv"][..];
+    let trec = "1 0 765 3\n1 0 766 1\n2 0 3 2\n";
+    assert_eq!(graded_by("graded.qrels", trec, queries), all);
+    let explicit = [queries, &["--format", "qrels", "--scale", "3"]].concat();
+    assert_eq!(graded_by("graded.qrels", trec, &explicit), all);
+    let floats = graded_by("float.qrels", "1 0 765 1.0\n2 0 3 0.5\n1 0 3 0\n", queries);
+    let grades: Vec<f64> = floats.into_iter().map(|(_, _, grade)| grade).collect();
+    assert_eq!(grades, [1.0, 0.5, -1.0]);
+    let beir = "query-id\tcorpus-id\tscore\n1\t765\t1\n";
+    assert_eq!(graded_by("beir.qrels", beir, queries), [all[0].clone()]);
+    let quepid = "query,docid,rating\ndog barking,765,3\nmoney,3,0\n";
+    let rated = graded_by("quepid.csv", quepid, &["--scale", "3"]);
+    assert_eq!(rated, [all[0].clone(), (json!("money"), json!("3"), -1.0)]);
+
+    let home = with_texts();
+    home.write(
+        "queries.jsonl",
+        "{\"_id\": \"1\", \"text\": \"dog barking\"}\n",
+    );
+    home.write("beir.qrels", beir);
+    home.fails(["judge", "c", "beir.qrels"], 1, &["--queries"]);
+    home.ok([
+        "judge",
+        "c",
+        "beir.qrels",
+        "--queries",
+        "queries.jsonl",
+        "--user",
+        "ann",
+    ]);
+    assert_eq!(home.all_json(["judgements", "c"])[0]["user"], "ann");
+    home.write("high.csv", "query,docid,rating\nq,765,4\n");
+    home.fails(
+        ["judge", "c", "high.csv", "--scale", "3"],
+        1,
+        &["high.csv, line 2", "above the highest"],
+    );
+    home.fails(["judge", "c", "high.csv", "--scale", "0"], 2, &["scale"]);
+    home.fails(
+        ["judge", "c", "high.csv", "--format", "xml"],
+        2,
+        &["quepid and ubi"],
+    );
+    home.fails(
+        ["judge", "c", "c.jsonl", "--format", "jsonl", "--scale", "3"],
+        1,
+        &["--scale belongs to"],
+    );
+}
+
+#[test]
+fn unknown_items_are_listed_and_left_out_on_demand() {
+    let home = with_texts();
+    home.write("q.qrels", "1 0 765 1\n1 0 nobody 1\n2 0 none 0\n2 0 3 1\n");
+    let judge = ["judge", "c", "q.qrels", "--queries", "topics.tsv"];
+    home.fails(
+        judge,
+        1,
+        &["q.qrels, line 2", "nobody", "none", "--skip-unknown"],
+    );
+    assert_eq!(judgements(&home), 0);
+    let ran = home.ok(judge.into_iter().chain(["--skip-unknown", "--json"]));
+    assert_eq!(
+        ran.json(),
+        [json!({"judgements": 2, "first": 0, "last": 1, "unknown": ["nobody", "none"]})]
+    );
+    assert!(ran.stderr.contains("left out 2 judgements"), "{ran:?}");
+    assert!(ran.stderr.contains("nobody, none"), "{ran:?}");
+    home.write("q.qrels", "1 0 nobody 1\n");
+    home.fails(judge.into_iter().chain(["--skip-unknown"]), 1, &["nobody"]);
+}
+
+#[test]
+fn events_of_users_are_clicks_on_what_was_shown() {
+    let home = with_texts();
+    home.write(
+        "queries.jsonl",
+        r#"{"query_id": "q1", "client_id": "ann", "user_query": "dog barking", "query_response_hit_ids": ["766", "gone", "765"], "timestamp": "2026-01-02T03:04:05Z"}"#,
+    );
+    home.write(
+        "events.jsonl",
+        r#"{"action_name": "page_exit", "query_id": "q1"}
+{"action_name": "click", "query_id": "q1", "client_id": "ann", "timestamp": "2026-01-02T03:04:09Z", "event_attributes": {"object": {"object_id": "765", "object_id_field": "id"}, "position": {"ordinal": 3}}}
+"#,
+    );
+    let judge = [
+        "judge",
+        "c",
+        "events.jsonl",
+        "--format",
+        "ubi",
+        "--queries",
+        "queries.jsonl",
+    ];
+    home.fails(judge, 1, &["events.jsonl, line 2", "gone"]);
+    let ran = home.ok(judge.into_iter().chain(["--skip-unknown"]));
+    assert!(ran.stderr.contains("page_exit (1)"), "{ran:?}");
+    let judged = &home.all_json(["judgements", "c"])[0];
+    let fields = ["query", "item", "source", "user", "shown", "at"].map(|field| &judged[field]);
+    let wanted = [
+        json!("dog barking"),
+        json!("765"),
+        json!("click"),
+        json!("ann"),
+        json!(["766", "765"]),
+        json!("2026-01-02T03:04:09.000Z"),
+    ];
+    assert_eq!(fields, wanted.each_ref());
+}
+
+#[test]
+fn judgements_are_written_as_qrels_that_are_read_again() {
+    let home = with_texts();
+    let qrels = "1 0 765 3\n1 0 766 1\n2 0 3 0\n";
+    home.write("in.qrels", qrels);
+    home.ok(["judge", "c", "in.qrels", "--queries", "topics.tsv"]);
+    home.ok([
+        "judgements",
+        "c",
+        "--qrels",
+        "out.qrels",
+        "--queries",
+        "out.tsv",
+        "--scale",
+        "3",
+    ]);
+    let read = |name: &str| fs::read_to_string(home.path(name)).unwrap();
+    assert_eq!(read("out.qrels"), qrels);
+    assert_eq!(read("out.tsv"), read("topics.tsv"));
+    home.fails(
+        ["judgements", "c", "--qrels", "out.qrels"],
+        1,
+        &["whose queries are items", "3 are of texts"],
     );
 }

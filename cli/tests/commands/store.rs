@@ -126,6 +126,7 @@ fn the_help_lists_every_command() {
         "delete",
         "search",
         "judge",
+        "judgements",
         "refit",
         "metrics",
         "evaluate",

@@ -11,7 +11,7 @@ use affinis::plugin::{
 use crate::fingerprints::Fingerprints;
 use crate::gate::{self, Baselines, FOLDS, Folds, HeldOutDistances, Outcome, Scores, poll};
 use crate::judgements::Judgements;
-use crate::learner::{Learner, Training, Variant};
+use crate::learner::{self, Learner, Training, Variant};
 use crate::low_rank_update::{Base, LowRankUpdate, Terms};
 use crate::metric::MahalanobisMetric;
 use crate::prior::{Prior, Priors};
@@ -41,6 +41,7 @@ struct Verdicts {
 /// One refit under way.
 struct Fit<'a> {
     task: &'a Task<'a>,
+    others: Option<&'a Examples>,
     settings: Settings<'a>,
     judgements: &'a Judgements<'a>,
     prior: Arc<Prior>,
@@ -53,10 +54,10 @@ struct Fit<'a> {
 
 /// Fits a candidate and puts it through the gate. The judgements of `others`, where there are any,
 /// are its prior.
-pub(crate) fn fit(
-    task: &Task<'_>,
-    others: Option<&Examples>,
-    settings: Settings<'_>,
+pub(crate) fn fit<'a>(
+    task: &'a Task<'a>,
+    others: Option<&'a Examples>,
+    settings: Settings<'a>,
 ) -> Result<Fitted, LearnError> {
     let start = Instant::now();
     gate::check_dimensions(task)?;
@@ -93,7 +94,7 @@ pub(crate) fn fit(
     let fit_time = start.elapsed().saturating_sub(of_gate);
 
     let mut verdicts = match held_out.first().zip(scores.first()) {
-        Some((distances, scores)) => fit.verdicts(distances, scores)?,
+        Some((distances, scores)) => fit.verdicts(distances, scores, variant)?,
         None => Verdicts {
             candidate: Outcome::not_measured(&judgements),
             shrunken: None,
@@ -177,7 +178,7 @@ impl Verdicts {
 impl<'a> Fit<'a> {
     fn new(
         task: &'a Task<'a>,
-        others: Option<&Examples>,
+        others: Option<&'a Examples>,
         settings: Settings<'a>,
         judgements: &'a Judgements<'a>,
     ) -> Result<Self, LearnError> {
@@ -202,6 +203,7 @@ impl<'a> Fit<'a> {
         }
         Ok(Self {
             task,
+            others,
             settings,
             judgements,
             prior,
@@ -286,14 +288,43 @@ impl<'a> Fit<'a> {
         }
     }
 
+    /// The scores of what the incumbent's learner makes without each fold; `None` where the learner
+    /// is not known. Where the chosen variant is the incumbent's, these are the candidate's own.
+    fn refitted_incumbent(
+        &self,
+        scores: &Scores,
+        chosen: Variant,
+    ) -> Result<Option<Scores>, LearnError> {
+        let report = self.task.incumbent.and_then(|incumbent| incumbent.report);
+        let Some((learner, variant)) = report.and_then(learner::of_report) else {
+            return Ok(None);
+        };
+        if variant == chosen {
+            return Ok(Some(scores.clone()));
+        }
+        let settings = Settings {
+            learner,
+            ..self.settings
+        };
+        let again = Fit::new(self.task, self.others, settings, self.judgements)?;
+        let distances = again.cross_fit(&[variant])?;
+        Ok(distances.first().map(HeldOutDistances::scores))
+    }
+
     /// The verdicts, given the cross-fitted distances of the learner's default variant and their
-    /// scores.
+    /// scores, and the variant that was chosen.
     fn verdicts(
         &self,
         distances: &HeldOutDistances<'_>,
         scores: &Scores,
+        chosen: Variant,
     ) -> Result<Verdicts, LearnError> {
-        let baselines = Baselines::measure(self.task, self.judgements, &self.folds)?;
+        let mut baselines = Baselines::measure(self.task, self.judgements, &self.folds)?;
+        if baselines.have_been_seen(self.judgements, scores)
+            && let Some(refitted) = self.refitted_incumbent(scores, chosen)?
+        {
+            baselines.set_refitted(refitted);
+        }
         let mut candidate = baselines.outcome(self.judgements, scores);
         if candidate.gate.accepted || !shrink::may_be_promoted(self.task) {
             return Ok(Verdicts {

@@ -24,6 +24,7 @@ fn fit_with(
     let incumbent = incumbent.map(|metric| Incumbent {
         metric,
         shrunken: false,
+        report: None,
     });
     let task = Task::new(dim, examples, sample)
         .with_learner(learner)

@@ -29,6 +29,7 @@ fn fit(base: &Arc<dyn Metric>, rank: usize) -> Fitted {
                 .with_incumbent(Some(Incumbent {
                     metric: &**base,
                     shrunken: false,
+                    report: None,
                 }))
                 .with_update_of(Some(UpdateOf { base, rank })),
             &examples,

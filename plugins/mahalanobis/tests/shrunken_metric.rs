@@ -94,6 +94,7 @@ fn a_learned_incumbent_is_not_replaced_by_a_shrunken_metric() {
         Some(Incumbent {
             metric: &*learned,
             shrunken,
+            report: None,
         })
     };
     let fitted = fit(6, incumbent(false), None);
@@ -132,6 +133,7 @@ fn a_learned_incumbent_is_not_replaced_by_a_shrunken_metric() {
         Some(Incumbent {
             metric: &*first,
             shrunken: true,
+            report: None,
         }),
         None,
     );
@@ -148,6 +150,7 @@ fn a_candidate_surely_better_than_euclid_replaces_a_shrunken_incumbent() {
             Some(Incumbent {
                 metric: &*shrunken,
                 shrunken: is_shrunken,
+                report: None,
             }),
             None,
         )
@@ -176,6 +179,7 @@ fn a_users_low_rank_update_is_not_shrunken() {
             let incumbent = Incumbent {
                 metric: &*base,
                 shrunken,
+                report: None,
             };
             let fitted = fit(6, Some(incumbent), Some(UpdateOf { base: &base, rank }));
             assert!(fitted.passed().is_none(), "rank {rank}");

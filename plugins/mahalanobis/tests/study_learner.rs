@@ -50,6 +50,7 @@ fn its_candidate_is_refused_and_offered_no_shrunken_metric() {
     let incumbent = Incumbent {
         metric: &shrunken,
         shrunken: true,
+        report: None,
     };
     for fitted in fits(None, None)
         .into_iter()

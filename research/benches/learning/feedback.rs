@@ -87,6 +87,7 @@ pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u6
         let incumbent = active.as_deref().map(|metric| Incumbent {
             metric,
             shrunken: is_shrunken,
+            report: None,
         });
         let fitted = corpus.fit(&given, incumbent, seed);
         if let Some(passed) = fitted.passed() {

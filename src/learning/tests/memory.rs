@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use crate::learning::{Changes, Effort, Entry, Ledger, NextIds, Revision, StoredItem, Vectors};
+use crate::learning::{
+    Changes, Effort, Entry, ItemContent, Ledger, NextIds, Revision, StoredItem, Vectors,
+};
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Active, JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord, Versioned,
+    Active, ContentHash, JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord,
+    Versioned,
 };
 
 /// The ledger and the items of one collection.
@@ -114,6 +117,10 @@ impl Ledger for Memory {
         for version in changes.removed_metrics {
             state.metrics.remove(&version);
         }
+        for version in changes.removed_versions {
+            state.versions.remove(&version);
+            state.metrics.remove(&version);
+        }
         state.active.shared = changes.active.unwrap_or(state.active.shared);
         for (user, version) in changes.active_users {
             match version {
@@ -132,6 +139,18 @@ impl Vectors for Memory {
         let found = |id: &&str| self.items.iter().find(|item| item.id == **id);
         let vector = |id| found(id).map(|item| item.vector.clone());
         Ok(ids.iter().map(vector).collect())
+    }
+
+    fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>> {
+        let vectors = self.vectors(ids)?.into_iter();
+        let content = |vector: Option<Vec<f32>>| {
+            let hash = ContentHash::of(None, vector.as_deref()?);
+            Some(ItemContent {
+                vector: vector?,
+                hash,
+            })
+        };
+        Ok(vectors.map(content).collect())
     }
 
     fn sample(&self, n: usize, seed: u64) -> Result<Vec<StoredItem>> {

@@ -11,10 +11,7 @@ fn an_evaluation_measures_what_a_metric_gains() {
     lab.learn_shape();
     let query = |q: usize| {
         let relevant = (0..ITEMS).filter(|x| Taste::Shape.alike(q, *x)).map(id);
-        EvalQuery {
-            query: Query::like(id(q)),
-            relevant: relevant.collect(),
-        }
+        EvalQuery::new(Query::like(id(q)), relevant)
     };
     let queries: Vec<EvalQuery> = (50..80).map(query).collect();
     let metrics = [MetricChoice::BuiltIn, MetricChoice::Active];
@@ -30,11 +27,13 @@ fn an_evaluation_measures_what_a_metric_gains() {
     assert!(after.map.mean > before.map.mean + 0.1);
     // 29 items are alike beside the query itself.
     assert!((after.recall.mean - 20.0 / 29.0).abs() < 0.01);
-    let nothing = EvalQuery {
-        query: Query::like("item-0"),
-        relevant: vec!["item-0".to_owned()],
-    };
-    let refused = lab.learning.evaluate(&[nothing], 20, &metrics);
+    let nothing = EvalQuery::new(Query::like("item-0"), vec!["item-0".to_owned()]);
+    let measured = lab.learning.evaluate(&[nothing], 20, &metrics).unwrap();
+    assert_eq!(measured.rows[0].recall.mean, 0.0, "as in trec_eval");
+    let negative = [("item-1", 1.0)];
+    let mut negative = EvalQuery::graded(Query::like("item-0"), negative, None);
+    negative.gains.insert("item-2".to_owned(), -1.0);
+    let refused = lab.learning.evaluate(&[negative], 20, &metrics);
     assert!(matches!(refused, Err(Error::InvalidQuery(_))));
 }
 

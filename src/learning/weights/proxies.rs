@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::filter::{Field, ambiguous};
 use crate::learning::{Entry, Learning};
 use crate::model::error::{Error, Result};
-use crate::model::{Judgement, LoggedQuery, Source};
+use crate::model::{Judgement, Source};
 
 /// Smallest number of words of a text that is halved.
 const MIN_WORDS: usize = 4;
@@ -52,7 +52,7 @@ impl Learning {
         let mut random = fastrand::Rng::with_seed(seed);
         let made = match from {
             Weak::Field(field) => {
-                let judged = self.ledger.judgements().collect::<Result<Vec<Entry>>>()?;
+                let judged = self.teaching(|_| true)?.judgements;
                 by_field(
                     &values_of(field, ids, read)?,
                     field,
@@ -198,11 +198,11 @@ fn by_field(
 fn explicit_pairs<'a>(judged: &'a [Entry], groups: &Groups<'_>) -> BTreeSet<(&'a str, &'a str)> {
     let mut pairs = BTreeSet::new();
     for (_, judgement) in judged.iter().filter(|(_, j)| j.source == Source::Explicit) {
-        if let LoggedQuery::Item(query) = &judgement.query
-            && groups.value_of.contains_key(query.as_str())
-            && groups.value_of.contains_key(judgement.item.as_str())
+        if let Some(query) = judgement.query.item()
+            && groups.value_of.contains_key(query.id.as_str())
+            && groups.value_of.contains_key(judgement.item.id.as_str())
         {
-            pairs.insert((query.as_str(), judgement.item.as_str()));
+            pairs.insert((query.id.as_str(), judgement.item.id.as_str()));
         }
     }
     pairs

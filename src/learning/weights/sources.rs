@@ -14,7 +14,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::learning::Entry;
-use crate::model::{LoggedJudgement, LoggedQuery, Source, SourceWeights};
+use crate::model::{LoggedItem, LoggedJudgement, Source, SourceWeights, item_key};
 
 /// Number of judgements that the prior guess of a source's reliability counts as.
 const PRIOR_COUNT: f64 = 8.0;
@@ -33,9 +33,9 @@ fn prior_reliability(source: Source) -> f64 {
 /// The query and the item of a judgement; two items come in the same order either way.
 fn subject(judgement: &LoggedJudgement) -> (Vec<u8>, Vec<u8>) {
     let query = judgement.query.key();
-    let item = LoggedQuery::Item(judgement.item.clone()).key();
-    match judgement.query {
-        LoggedQuery::Item(_) if item < query => (item, query),
+    let item = item_key(&judgement.item.id);
+    match judgement.query.item() {
+        Some(_) if item < query => (item, query),
         _ => (query, item),
     }
 }
@@ -81,7 +81,10 @@ fn weighted_grades(judgements: &[Entry], source: Source) -> HashMap<(Vec<u8>, Ve
 
 /// The factor by which a click at its rank outweighs one at the first; 1 for other judgements.
 pub(in crate::learning) fn rank_weight(judgement: &LoggedJudgement) -> f32 {
-    let position = judgement.shown.iter().position(|id| *id == judgement.item);
+    let position = judgement
+        .shown
+        .iter()
+        .position(|shown| shown.id == judgement.item.id);
     match position {
         Some(position) if judgement.is_click() => (position as f32 + 1.0).sqrt(),
         _ => 1.0,
@@ -93,7 +96,7 @@ pub(in crate::learning) fn rank_weight(judgement: &LoggedJudgement) -> f32 {
 struct ShownList<'a> {
     query: Vec<u8>,
     user: Option<&'a str>,
-    ids: &'a [String],
+    shown: &'a [LoggedItem],
 }
 
 /// Weak negatives: answers that were passed over, each with the number of the first click on the
@@ -106,7 +109,7 @@ pub(in crate::learning) fn skips(judgements: &[Entry]) -> Vec<Entry> {
         let list = ShownList {
             query: click.1.query.key(),
             user: click.1.user.as_deref(),
-            ids: &click.1.shown,
+            shown: &click.1.shown,
         };
         let of_list = clicks.entry(list.clone()).or_default();
         if of_list.is_empty() {
@@ -125,23 +128,21 @@ fn skipped_of(list: &ShownList<'_>, clicks: &[&Entry]) -> Vec<Entry> {
     let Some((number, first)) = clicks.first() else {
         return Vec::new();
     };
-    let clicked: HashSet<&str> = clicks.iter().map(|(_, j)| j.item.as_str()).collect();
-    let last = list
-        .ids
+    let clicked: HashSet<&str> = clicks.iter().map(|(_, j)| j.item.id.as_str()).collect();
+    let is_clicked = |item: &LoggedItem| clicked.contains(item.id.as_str());
+    let last = list.shown.iter().rposition(is_clicked);
+    let query = first.query.item().map(|query| &query.id);
+    list.shown[..last.unwrap_or(0)]
         .iter()
-        .rposition(|id| clicked.contains(id.as_str()));
-    let is_query = |id: &String| matches!(&first.query, LoggedQuery::Item(query) if query == id);
-    list.ids[..last.unwrap_or(0)]
-        .iter()
-        .filter(|id| !clicked.contains(id.as_str()) && !is_query(id))
-        .map(|id| (*number, negative(first, id)))
+        .filter(|item| !is_clicked(item) && query != Some(&item.id))
+        .map(|item| (*number, negative(first, item)))
         .collect()
 }
 
 /// A weak negative of an item, beside a click.
-fn negative(click: &LoggedJudgement, item: &str) -> LoggedJudgement {
+fn negative(click: &LoggedJudgement, item: &LoggedItem) -> LoggedJudgement {
     LoggedJudgement {
-        item: item.to_owned(),
+        item: item.clone(),
         grade: -1.0,
         weight: click.weight * SKIP_WEIGHT,
         shown: Vec::new(),
@@ -158,7 +159,10 @@ mod tests {
         judgements
             .into_iter()
             .enumerate()
-            .map(|(i, j)| (JudgementId(i as u64), LoggedJudgement::of(&j)))
+            .map(|(i, j)| {
+                let content = j.content(|_| None);
+                (JudgementId(i as u64), LoggedJudgement::of(&j, &content))
+            })
             .collect()
     }
 
@@ -199,7 +203,7 @@ mod tests {
         let skipped = skips(&all);
         let found: Vec<_> = skipped
             .iter()
-            .map(|(n, r)| (n.0, r.item.as_str(), r.grade, r.weight))
+            .map(|(n, r)| (n.0, r.item.id.as_str(), r.grade, r.weight))
             .collect();
         assert_eq!(
             found,

@@ -59,6 +59,7 @@ impl Error {
             | Self::NoDirectoryName(_) => ErrorKind::InvalidInput,
             Self::UnknownId { .. }
             | Self::UnknownVersion { .. }
+            | Self::UnknownJudgement { .. }
             | Self::CollectionMissing { .. }
             | Self::DanglingLink { .. }
             | Self::NotAStore { .. } => ErrorKind::NotFound,
@@ -66,13 +67,14 @@ impl Error {
                 ErrorKind::AlreadyExists
             }
             Self::HistoryExists { .. }
-            | Self::NoJudgements(_)
+            | Self::NoJudgements { .. }
             | Self::TooFewGroups { .. }
             | Self::TextsTooShort
             | Self::WithdrawnVersion(_)
             | Self::PersonalVersion { .. }
             | Self::NothingToRollBack
             | Self::AlreadyActive(_)
+            | Self::VersionNeeded { .. }
             | Self::TrialRunning { .. }
             | Self::SettingMismatch { .. }
             | Self::EncoderMismatch { .. }

@@ -188,6 +188,22 @@ pub enum Error {
     },
 
     // Metrics and trials.
+    /// A judgement that the collection does not hold.
+    #[error("collection {collection:?} has no judgement {judgement}")]
+    UnknownJudgement {
+        /// Name of the collection.
+        collection: String,
+        /// Number of the judgement.
+        judgement: JudgementId,
+    },
+    /// A version that cannot be deleted, because something needs it.
+    #[error("metric version {version} is needed: {reason}")]
+    VersionNeeded {
+        /// The version.
+        version: VersionId,
+        /// What needs it, and how that can be changed.
+        reason: String,
+    },
     /// A matrix of another shape than `dim x dim`.
     #[error("the matrix is {rows} x {columns}, but a metric of this collection is {dim} x {dim}")]
     MatrixShape {
@@ -232,9 +248,18 @@ pub enum Error {
         /// Name of the collection.
         collection: String,
     },
-    /// A refit without judgements.
-    #[error("there are no judgements to learn from{0}; give some with `Collection::judge` first")]
-    NoJudgements(String),
+    /// A refit without judgements that teach.
+    #[error(
+        "there are no judgements to learn from{}; give some with `Collection::judge` first",
+        of_judgements(user.as_deref(), *stale)
+    )]
+    NoJudgements {
+        /// The user whose judgements were to be learned from; `None` for everybody's.
+        user: Option<String>,
+        /// Number of judgements that teach nothing, because their items hold other contents than
+        /// those that were judged, or are gone.
+        stale: usize,
+    },
     /// A metadata field that does not tell items apart, so that no judgements follow from it.
     #[error(
         "the field {field:?} tells {groups} groups of items apart; it takes two, one of them with two items"
@@ -519,6 +544,20 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 /// The handles that keep a store open, for a message.
+/// Whose judgements there are none of, and how many there are that teach nothing.
+fn of_judgements(user: Option<&str>, stale: usize) -> String {
+    let mut text = user
+        .map(|user| format!(" by user {user:?}"))
+        .unwrap_or_default();
+    if stale > 0 {
+        let _ = write!(
+            text,
+            " ({stale} speak of items that were replaced by others or deleted since)"
+        );
+    }
+    text
+}
+
 fn still_open(collections: &[String], stores: usize) -> String {
     let collections = (!collections.is_empty())
         .then(|| format!("there are handles to the collections {}", list(collections)));

@@ -124,6 +124,20 @@ pub(crate) enum Edit {
 }
 
 impl Finding {
+    /// Whether the database could not be read there, so that nothing is known of what it holds.
+    pub(crate) fn is_of_database(&self) -> bool {
+        let unread = matches!(
+            self.remedy,
+            Remedy::None(Error::Damaged { .. } | Error::Storage { .. } | Error::Poisoned(_))
+        );
+        unread && self.place != Place::Settings
+    }
+
+    /// Whether a repair does something about it.
+    pub(crate) fn is_repairable(&self) -> bool {
+        !matches!(self.remedy, Remedy::None(_))
+    }
+
     /// The damage in words, for a report that does nothing about it.
     pub(crate) fn message(&self) -> String {
         match &self.remedy {

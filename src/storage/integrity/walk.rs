@@ -22,7 +22,6 @@ impl Tables {
             checked: 0,
             findings: Vec::new(),
             found: TableDigests::default(),
-            poisoned: false,
         };
         let next_slot = walk.items();
         walk.judgements();
@@ -44,8 +43,6 @@ struct Walk<'a> {
     findings: Vec<Finding>,
     /// Of the tables that were walked through so far.
     found: TableDigests,
-    /// Whether it was found that the handle is poisoned, so that nothing more can be read.
-    poisoned: bool,
 }
 
 /// What is known of a record.
@@ -123,9 +120,11 @@ impl<'a> Walk<'a> {
         });
     }
 
-    /// Notes an error that is not the damage of one record.
+    /// Notes an error that is not the damage of one record. That a poisoned handle reads nothing is
+    /// no news once something was found that could not be read.
     fn find_error(&mut self, place: Place, error: Error) {
-        if matches!(error, Error::Poisoned(_)) && std::mem::replace(&mut self.poisoned, true) {
+        let known = self.findings.iter().any(Finding::is_of_database);
+        if matches!(error, Error::Poisoned(_)) && known {
             return;
         }
         let damage = match &error {
@@ -189,7 +188,7 @@ impl<'a> Walk<'a> {
         let damage = match read {
             Ok(found) if found >= least => return found,
             Ok(found) => format!("it is {found}, and numbers below {least} are in use"),
-            Err(Error::Damaged { reason, .. }) => reason,
+            Err(Error::Damaged { part, reason }) if part != self.tables.database().name() => reason,
             Err(error) => {
                 self.find_error(Place::Counter(name), error);
                 return least;

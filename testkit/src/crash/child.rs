@@ -85,7 +85,7 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
         Op::Refit(seed) => {
             let words = match main.refit().seed(*seed).force(true).run() {
                 Ok(report) => format!("version {}", report.version.expect("it was stored")),
-                Err(Error::NoJudgements(_) | Error::Learn(_)) => "none".to_owned(),
+                Err(Error::NoJudgements { .. } | Error::Learn(_)) => "none".to_owned(),
                 Err(error) => panic!("refit: {error}"),
             };
             *opened = Some((store, main));

@@ -41,7 +41,7 @@ pub fn parsers(data: &[u8]) {
     };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
-    let refused: [Option<InputError>; 16] = [
+    let refused: [Option<InputError>; 19] = [
         input::items_json(reader(), "f", expected, layout).err(),
         input::tsv(reader(), "f", expected, layout).err(),
         input::items_json(reader(), "f", expected, named).err(),
@@ -54,9 +54,18 @@ pub fn parsers(data: &[u8]) {
         input::npy_f32(reader(), "f").err(),
         input::npy_queries(reader(), "f", expected).err(),
         input::judgements_jsonl(reader(), "f", expected, &Defaults::default()).err(),
-        input::evaluation(reader(), "f", expected, None).err(),
-        input::evaluation(reader(), "f", expected, Some(&texts)).err(),
-        input::queries_tsv(reader(), "f").err(),
+        input::evaluation(reader(), "f", expected, None, None).err(),
+        input::evaluation(reader(), "f", expected, Some(&texts), Some(2.0)).err(),
+        input::ratings(reader(), "f", None).err(),
+        input::ratings(reader(), "f", Some(input::RatingFormat::Quepid)).err(),
+        input::ubi(
+            (reader(), "f"),
+            Some((reader(), "f")),
+            expected,
+            &Defaults::default(),
+        )
+        .err(),
+        input::topics(reader(), "f").err(),
         input::archive(reader(), "f").err(),
     ];
     for error in refused.into_iter().flatten() {
@@ -410,7 +419,7 @@ pub fn judgements(data: &[u8]) {
                 check_metric(&*metric);
                 Some(metric.matrix().expect("a matrix"))
             }
-            Err(Error::NoJudgements(_) | Error::Learn(_)) => None,
+            Err(Error::NoJudgements { .. } | Error::Learn(_)) => None,
             Err(other) => panic!("{other:?}"),
         };
         assert!(store.verify().expect("verified").problems.is_empty());

@@ -31,6 +31,7 @@ Examples:
   affinis metrics notes rollback                    back to the parent of the active version
   affinis metrics notes rollback --user ann         ann's searches use the shared metric again
   affinis metrics notes diff 0 3
+  affinis metrics notes delete 3                    a version that nothing needs
   affinis metrics notes drift                       how far each refit moved the metric, and alarms
   affinis metrics notes trial start 4               4 against the active one, decided by clicks
   affinis metrics notes export 3 metric.npy         the matrix, d x d; or metric.json
@@ -63,6 +64,11 @@ enum Action {
         /// Search under the shared metric again for this user; the user's own version is kept
         #[arg(long, value_name = "USER", value_parser = user, conflicts_with = "version")]
         user: Option<String>,
+    },
+    /// Delete a version that nothing needs: not active, no base of another, not in a trial
+    Delete {
+        /// The version's number
+        version: VersionId,
     },
     /// Show how far each refit moved the metric, what the gate measured, and alarms
     Drift,
@@ -108,6 +114,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             version,
             user: None,
         } => active(&collection, collection.rollback(*version)?, out),
+        Action::Delete { version } => delete(&collection, *version, out),
         Action::Drift => compare::drift(&collection, out),
         Action::Trial { action } => trial::run(
             &collection,
@@ -118,6 +125,14 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         Action::Export { version, file } => matrix::export(&collection, *version, file, out),
         Action::Import { file } => matrix::import(&collection, file, out),
     }
+}
+
+fn delete(collection: &Collection, version: VersionId, out: &mut Out) -> Result<(), Failure> {
+    collection.delete_metric(version)?;
+    if out.is_json() {
+        return Ok(out.json(&json!({"deleted": version}))?);
+    }
+    Ok(out.line(format_args!("deleted {}", metric_name(version)))?)
 }
 
 /// Prints for whom a version is active now.

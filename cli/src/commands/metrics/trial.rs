@@ -6,7 +6,7 @@ use affinis::{
 };
 use anstyle::Style;
 use clap::{ArgGroup, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::commands::{hits, metric_name, text, user};
 use crate::failure::Failure;
@@ -138,13 +138,23 @@ pub(crate) fn sentence(trial: &Trial) -> String {
 }
 
 fn answer(collection: &Collection, search: &Search, out: &mut Out) -> Result<(), Failure> {
-    let query = match (&search.text, &search.like) {
-        (_, Some(id)) => Query::like(id),
-        (text, None) => Query::from(text.as_deref().unwrap_or_default()),
+    let (query, name) = match (&search.text, &search.like) {
+        (_, Some(id)) => (Query::like(id), id.as_str()),
+        (text, None) => {
+            let text = text.as_deref().unwrap_or_default();
+            (Query::from(text), text)
+        }
     };
     let answer = collection.interleave(query, search.k, search.user.as_deref())?;
+    let items = collection.get_many(&answer.ids)?;
     if out.is_json() {
-        return Ok(out.json(&answer)?);
+        let hits = items.iter().zip(&answer.teams).enumerate();
+        let hits: Vec<Value> = hits
+            .map(|(at, (item, team))| {
+                json!({"id": item.id, "rank": at + 1, "text": item.text, "meta": item.meta, "team": team})
+            })
+            .collect();
+        return Ok(out.json(&json!({"query": name, "hits": hits}))?);
     }
     let mut table = Table::new([
         ("", Align::Right),
@@ -153,20 +163,16 @@ fn answer(collection: &Collection, search: &Search, out: &mut Out) -> Result<(),
         ("", Align::Left),
     ])
     .indent(2);
-    for (rank, (id, team)) in answer.ids.iter().zip(&answer.teams).enumerate() {
-        let text = collection
-            .get(id)?
-            .and_then(|item| item.text)
-            .unwrap_or_default();
+    for (rank, (item, team)) in items.into_iter().zip(&answer.teams).enumerate() {
         let (name, style) = match team {
             Team::Challenger => ("the challenger", GOOD),
             _ => ("the active metric", DIM),
         };
         table.styled([
             ((rank + 1).to_string(), DIM),
-            (id.clone(), BOLD),
+            (item.id, BOLD),
             (name.to_owned(), style),
-            (text, Style::new()),
+            (item.text.unwrap_or_default(), Style::new()),
         ]);
     }
     if answer.ids.is_empty() {

@@ -23,6 +23,8 @@ pub(crate) struct Baselines<'a> {
 pub(super) struct IncumbentScores {
     scores: Scores,
     seen: Fingerprints,
+    /// The scores of what its learner makes without each fold, where these are known.
+    refitted: Option<Scores>,
     /// Whether it is a shrunken metric, which was no more than likely to be better than Euclid.
     pub(super) shrunken: bool,
 }
@@ -40,12 +42,15 @@ impl<'a> Baselines<'a> {
         let poll = || super::poll(task);
         let euclid = HeldOutDistances::under(judgements, folds, &Euclid, poll)?;
         let incumbent = match task.incumbent {
-            Some(Incumbent { metric, shrunken }) => {
+            Some(Incumbent {
+                metric, shrunken, ..
+            }) => {
                 let distance = Function(|x: &[f32], y: &[f32]| metric.distance(x, y));
                 let distances = HeldOutDistances::under(judgements, folds, &distance, poll)?;
                 Some(IncumbentScores {
                     scores: distances.scores(),
                     seen: seen(&metric.encode(), judgements),
+                    refitted: None,
                     shrunken,
                 })
             }
@@ -56,6 +61,27 @@ impl<'a> Baselines<'a> {
             euclid,
             incumbent,
         })
+    }
+
+    /// Whether the incumbent has seen so many of the judgements that the candidate has to be
+    /// compared on those.
+    pub(crate) fn have_been_seen(&self, judgements: &Judgements<'_>, candidate: &Scores) -> bool {
+        let Some(incumbent) = self.incumbent.as_ref().filter(|i| !i.shrunken) else {
+            return false;
+        };
+        [Kind::Queries, Kind::Pairs].into_iter().any(|kind| {
+            let on_all = incumbent.on_all(CANDIDATE, kind, judgements, candidate);
+            let on_new = incumbent.on_new(CANDIDATE, kind, judgements, candidate);
+            on_all.is_some() && on_new.is_none()
+        })
+    }
+
+    /// Sets the scores of what the incumbent's learner makes without each fold. Where the incumbent
+    /// has seen the judgements, the candidate is compared with these.
+    pub(crate) fn set_refitted(&mut self, scores: Scores) {
+        if let Some(incumbent) = &mut self.incumbent {
+            incumbent.refitted = Some(scores);
+        }
     }
 
     /// A candidate beside Euclid.
@@ -146,7 +172,13 @@ impl IncumbentScores {
             .compare_on(level, kind, &is_new)
     }
 
-    /// The comparison on all judgements.
+    /// Whether the comparison on all judgements is with what its learner makes without each fold.
+    pub(super) fn is_refitted(&self) -> bool {
+        self.refitted.is_some()
+    }
+
+    /// The comparison on all judgements: with what its learner makes without each fold, where that
+    /// is known.
     pub(super) fn on_all(
         &self,
         level: Level,
@@ -154,7 +186,12 @@ impl IncumbentScores {
         judgements: &Judgements<'_>,
         candidate: &Scores,
     ) -> Option<Comparison> {
-        self.beside(judgements, candidate).compare(level, kind)
+        let paired = Paired {
+            judgements,
+            before: self.refitted.as_ref().unwrap_or(&self.scores),
+            after: candidate,
+        };
+        paired.compare(level, kind)
     }
 
     fn beside<'s>(&'s self, judgements: &'s Judgements<'s>, candidate: &'s Scores) -> Paired<'s> {

@@ -28,8 +28,12 @@
 //! **Fair to both.** An incumbent that was fitted to the same judgements has seen the held-out
 //! ones. Metrics of this plugin carry fingerprints of the judgements that they were fitted to; when
 //! enough queries (or pairs of each kind) are new to the incumbent, it is compared on those, where
-//! neither side has an advantage. Otherwise all are used, which errs on the incumbent's side: a
-//! refit on next to no new judgements has to be clearly better to be promoted, and can do no harm.
+//! neither side has an advantage. Otherwise all are used, and the incumbent is cross-fitted too: each
+//! fold is scored under what its learner makes of the other folds. So another learner is compared
+//! with the incumbent's on the same terms, and a refit by the same learner on next to no new
+//! judgements gains nothing over itself. Where the incumbent's learner is not known (an import,
+//! everybody's metric in place of a person's, a learner of another crate) all are used as they are,
+//! which errs on the incumbent's side.
 
 mod baselines;
 mod comparison;

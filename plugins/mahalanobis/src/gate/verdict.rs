@@ -23,6 +23,8 @@ enum Over {
     New,
     /// Judgements that the incumbent was fitted to.
     Seen,
+    /// The same, under what the incumbent's learner makes without each fold.
+    Refitted,
     /// Judgements that are new to an incumbent that is a shrunken metric: over it no gain has to be
     /// shown, but the candidate may be no clear loss.
     NewToShrunken,
@@ -52,10 +54,11 @@ impl Verdict {
         let (incumbent, over) = match on_new {
             _ if incumbent.shrunken => (on_new, Over::NewToShrunken),
             Some(_) => (on_new, Over::New),
-            None => (
-                incumbent.on_all(level, kind, judgements, candidate),
-                Over::Seen,
-            ),
+            None => {
+                let on_all = incumbent.on_all(level, kind, judgements, candidate);
+                let refitted = incumbent.is_refitted();
+                (on_all, if refitted { Over::Refitted } else { Over::Seen })
+            }
         };
         Some(Self {
             kind,
@@ -111,6 +114,10 @@ impl Verdict {
             let (whom, over) = match self.over {
                 Over::New => ("the active metric", format!("{judged} new to it")),
                 Over::Seen => ("the active metric", format!("{judged}, seen by it")),
+                Over::Refitted => (
+                    "what the active metric's learner makes without them",
+                    judged.to_owned(),
+                ),
                 Over::NewToShrunken => {
                     ("the active shrunken metric", format!("{judged} new to it"))
                 }

@@ -18,7 +18,7 @@ mod posterior;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use affinis::plugin::{LearnError, Sample};
+use affinis::plugin::{FitReport, LearnError, Sample};
 use ndarray::Array2;
 
 use crate::gate::Folds;
@@ -59,6 +59,15 @@ pub(crate) fn named(name: Option<&str>) -> Result<&'static dyn Learner, LearnErr
         name: name.into(),
         known: NAMES.join(", "),
     })
+}
+
+/// The learner and the variant that made a metric with this report; `None` where none of these did.
+pub(crate) fn of_report(report: &FitReport) -> Option<(&'static dyn Learner, Variant)> {
+    let is_of = |variant: &&Variant| {
+        variant.learner == report.learner && variant.t.to_bits() == report.t.to_bits()
+    };
+    ALL.into_iter()
+        .find_map(|learner| Some((learner, *learner.variants().iter().find(is_of)?)))
 }
 
 /// The training data of a learner.

@@ -1,0 +1,104 @@
+//! `judgements`: lists the judgements of a collection.
+
+mod qrels;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use affinis::{JudgementId, learning::StaleJudgement};
+use serde_json::json;
+
+use super::At;
+use super::explain::describe;
+use crate::failure::Failure;
+use crate::output::{Align, BOLD, DIM, Out, Table, plain};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A judgement teaches as long as its items hold what was judged: the same text, or the same vector
+where there is no text. --json prints a line a judgement, as `judge` reads it, with its number as
+\"sequence\", with \"teaches\", and with the ids of \"changed\" and \"gone\" items where it does not.
+
+Examples:
+  affinis judgements notes
+  affinis judgements notes --json
+  affinis judgements notes --qrels qrels.txt --queries topics.tsv --scale 3
+  affinis judge notes --withdraw 17")]
+pub(crate) struct Args {
+    /// The collection's name
+    name: String,
+    /// Write what was judged explicitly as TREC qrels, `topic 0 item grade` a line: the answers to
+    /// stored items, whose ids are the topics, or with --queries the answers to texts
+    #[arg(long, value_name = "FILE")]
+    qrels: Option<PathBuf>,
+    /// Write the texts that were asked, topic<TAB>text a line, numbered from 1
+    #[arg(long, value_name = "FILE", requires = "qrels")]
+    queries: Option<PathBuf>,
+    /// The grade in the qrels of what is entirely relevant, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), requires = "qrels")]
+    scale: u32,
+}
+
+pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    let judgements = collection.judgements()?;
+    let stale: HashMap<JudgementId, StaleJudgement> = collection
+        .stale_judgements()?
+        .into_iter()
+        .map(|stale| (stale.judgement, stale))
+        .collect();
+    if let Some(file) = &args.qrels {
+        let teaching = judgements
+            .into_iter()
+            .filter(|stored| !stale.contains_key(&stored.id));
+        return qrels::write(args, teaching.map(|stored| stored.judgement), file, out);
+    }
+    if out.is_json() {
+        for stored in &judgements {
+            let mut document = json!(stored.judgement);
+            document["sequence"] = json!(stored.id);
+            document["teaches"] = json!(!stale.contains_key(&stored.id));
+            if let Some(stale) = stale.get(&stored.id) {
+                document["changed"] = json!(stale.changed);
+                document["gone"] = json!(stale.gone);
+            }
+            out.json(&document)?;
+        }
+        return Ok(());
+    }
+    if judgements.is_empty() {
+        return Ok(out.line(format_args!(
+            "{} has no judgements; `affinis judge` stores some",
+            plain(&args.name)
+        ))?);
+    }
+    let mut table = Table::new([
+        ("number", Align::Right),
+        ("source", Align::Left),
+        ("teaches", Align::Left),
+        ("", Align::Left),
+    ]);
+    for stored in judgements {
+        let teaches = match stale.get(&stored.id) {
+            None => "yes".to_owned(),
+            Some(stale) => reason(stale),
+        };
+        let style = anstyle::Style::new();
+        table.styled([
+            (stored.id.to_string(), BOLD),
+            (stored.judgement.source.to_string(), DIM),
+            (teaches, style),
+            (describe(&stored.judgement), style),
+        ]);
+    }
+    out.line(table)?;
+    Ok(())
+}
+
+/// Why a judgement teaches nothing.
+fn reason(stale: &StaleJudgement) -> String {
+    let of = |ids: &[String], what| (!ids.is_empty()).then(|| format!("{} {what}", ids.join(", ")));
+    let reasons = [of(&stale.changed, "changed"), of(&stale.gone, "gone")];
+    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    format!("no: {}", reasons.join("; "))
+}

@@ -1,0 +1,116 @@
+//! Which judgements teach: those that speak of what the collection holds.
+//!
+//! A judgement speaks of the content that was judged. When an item of it is deleted, or replaced by
+//! one of another content, the judgement stays in the log and teaches nothing: all that learning
+//! reads goes through [`Learning::teaching`], so it is as if the judgement had never been given.
+//! When the same content comes back under the same id, it teaches again.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use super::{Entry, ItemContent, Learning};
+use crate::model::error::Result;
+use crate::model::{JudgementId, LoggedItem, LoggedJudgement};
+
+/// A judgement that teaches nothing at present, because of items that no longer hold what was
+/// judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StaleJudgement {
+    /// Number of the judgement.
+    pub judgement: JudgementId,
+    /// Ids of its items that were replaced by ones of another content.
+    pub changed: Vec<String>,
+    /// Ids of its items that are not there.
+    pub gone: Vec<String>,
+}
+
+/// Judgements of the log, without those that do not teach.
+pub(super) struct Teaching {
+    pub(super) judgements: Vec<Entry>,
+    /// Number of judgements that were left out.
+    pub(super) stale: usize,
+    /// What the items that they name hold now.
+    pub(super) contents: Contents,
+}
+
+/// What items hold now, by id; items that are gone are not there.
+#[derive(Default)]
+pub(super) struct Contents(HashMap<String, ItemContent>);
+
+impl Contents {
+    /// The vector of an item, as it is searched, where the item holds what was judged.
+    pub(super) fn vector(&self, item: &LoggedItem) -> Option<&[f32]> {
+        let now = self.0.get(&item.id)?;
+        (now.hash == item.content).then_some(now.vector.as_slice())
+    }
+
+    /// Whether the items of a judgement hold what was judged.
+    fn teaches(&self, judgement: &LoggedJudgement) -> bool {
+        judgement
+            .judged_items()
+            .all(|item| self.vector(item).is_some())
+    }
+
+    /// The items of a judgement that do not hold what was judged; `None` where it teaches.
+    fn stale(&self, judgement: JudgementId, logged: &LoggedJudgement) -> Option<StaleJudgement> {
+        let mut stale = StaleJudgement {
+            judgement,
+            changed: Vec::new(),
+            gone: Vec::new(),
+        };
+        for item in logged.judged_items() {
+            match self.0.get(&item.id) {
+                None => stale.gone.push(item.id.clone()),
+                Some(now) if now.hash != item.content => stale.changed.push(item.id.clone()),
+                Some(_) => {}
+            }
+        }
+        (!stale.changed.is_empty() || !stale.gone.is_empty()).then_some(stale)
+    }
+}
+
+impl Learning {
+    /// What the items that judgements name hold now, those that were merely shown included.
+    fn contents_of(&self, judgements: &[Entry]) -> Result<Contents> {
+        let mut known = HashSet::new();
+        let named = judgements
+            .iter()
+            .flat_map(|(_, judgement)| judgement.judged_items().chain(&judgement.shown));
+        let ids: Vec<&str> = named
+            .map(|item| item.id.as_str())
+            .filter(|id| known.insert(*id))
+            .collect();
+        let found = self.vectors.contents(&ids)?;
+        let there = ids
+            .into_iter()
+            .zip(found)
+            .filter_map(|(id, content)| Some((id.to_owned(), content?)));
+        Ok(Contents(there.collect()))
+    }
+
+    /// The judgements that pass a choice and teach, in the order of their numbers.
+    pub(super) fn teaching(&self, is_chosen: impl Fn(&Entry) -> bool) -> Result<Teaching> {
+        let mut judgements = Vec::new();
+        for entry in self.ledger.judgements() {
+            judgements.extend(Some(entry?).filter(&is_chosen));
+        }
+        let contents = self.contents_of(&judgements)?;
+        let all = judgements.len();
+        judgements.retain(|(_, judgement)| contents.teaches(judgement));
+        Ok(Teaching {
+            stale: all - judgements.len(),
+            judgements,
+            contents,
+        })
+    }
+
+    /// The judgements that teach nothing at present, in the order of their numbers.
+    pub(crate) fn stale_judgements(&self) -> Result<Vec<StaleJudgement>> {
+        let judgements: Vec<Entry> = self.ledger.judgements().collect::<Result<_>>()?;
+        let contents = self.contents_of(&judgements)?;
+        let stale = |(id, judgement): &Entry| contents.stale(*id, judgement);
+        Ok(judgements.iter().filter_map(stale).collect())
+    }
+}
