@@ -33,10 +33,10 @@ fn versions_are_promoted_rolled_back_compared_and_imported() {
     let expected = (2.0 * 0.5_f64.ln().powi(2) + 2.0 * 1.5_f64.ln().powi(2)).sqrt();
     assert!((comparison.distance - expected).abs() < 1e-12);
     let shape = ndarray::Array2::<f64>::eye(DIM + 1);
-    let refused = lab.learning.import_metric(shape.view());
+    let refused = lab.learning.import_metric(shape.view(), None);
     assert!(matches!(refused, Err(Error::MatrixShape { .. })));
     let full = ndarray::Array2::<f64>::ones((DIM, DIM));
-    let refused = lab.learning.import_metric(full.view());
+    let refused = lab.learning.import_metric(full.view(), None);
     assert!(matches!(refused, Err(Error::Learn(_))));
     let unknown = lab.learning.promote(VersionId(9));
     assert!(matches!(unknown, Err(Error::UnknownVersion { .. })));
