@@ -20,6 +20,7 @@ mod manifest;
 mod precision;
 mod records;
 mod segment_file;
+mod size;
 mod swap;
 mod sync;
 mod tables;
@@ -50,7 +51,7 @@ pub use precision::Precision;
 pub(crate) use records::read_any_record;
 #[cfg(test)]
 pub(crate) use records::some_records;
-pub(crate) use records::{CollectionRecord, ItemRecord};
+pub(crate) use records::{CollectionRecord, EncoderRecord, ItemRecord};
 #[cfg(any(test, fuzzing))]
 pub(crate) use segment_file::segment_file_bytes;
 pub(crate) use segment_file::{SegmentFile, Stamp};
@@ -378,6 +379,7 @@ fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock>
         path: root.to_owned(),
         reason: reason.to_owned(),
     };
+    disk::refuse_dangling(root)?;
     let there = swap::is_store(root);
     match std::fs::metadata(root) {
         Ok(meta) if !meta.is_dir() => return Err(not("it is a file, not a directory")),

@@ -218,6 +218,7 @@ fn the_json_of_collections_and_stats_has_the_documented_keys() {
         "recall",
         "memory_bytes",
         "disk_bytes",
+        "store_bytes",
     ];
     assert_eq!(keys(&stats), wanted);
     assert_eq!(

@@ -1,61 +1,152 @@
-//! Items as delimited text: `label<TAB>text` lines, and csv with a header.
+//! Items as tables of delimited text: csv and tsv with a header, and `label<TAB>text` lines.
 
-use std::collections::HashSet;
-use std::io::{self, BufRead, Read};
+mod cells;
+mod quotes;
+mod roles;
 
-use affinis::Item;
+use std::io::{self, BufRead, Cursor, Read as _};
+
+use csv::StringRecord;
 use serde_json::{Map, Value};
 
-use super::check::{Collector, Expected, Parsed, narrow};
+use self::cells::{number_of, set_type};
+use self::quotes::Quotes;
+use self::roles::{Roles, is_named, other_delimiter};
+use super::check::{Collector, Expected, Parsed, Read, narrow};
 use super::error::{InputError, Place};
-use super::lines::Lines;
-use super::quotes::Quotes;
+use super::layout::{Columns, Layout, joined};
+use super::lines::{BYTE_ORDER_MARK, Lines, MAX_LINE_BYTES};
 
-/// Reads items from `label<TAB>text` lines: the label goes to `meta.label`, ids are line numbers
-/// from 0.
+/// How the fields of a table are told apart.
+#[derive(Debug, Clone, Copy)]
+struct Dialect {
+    delimiter: u8,
+    /// Whether a field may stand between quotes.
+    quotes: bool,
+}
+
+/// Reads items from tab-separated lines. A table with a header has fields that are not quoted; its
+/// columns are those of [`csv`]. There is a header if the layout names columns, or if the first
+/// line has more than two fields, or is of two words of which one is `id`, `text` or `vector`. Otherwise a line is
+/// `label<TAB>text`, the label goes to `meta.label`, and a line without an id of its own gets its
+/// number, from 0.
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used (unless `expected` skips them), and for an
 /// input without items.
-pub fn tsv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parsed, InputError> {
-    let mut collector = Collector::new(file, expected);
+pub fn tsv(
+    mut reader: impl BufRead,
+    file: &str,
+    expected: Expected,
+    layout: &Layout,
+) -> Result<Parsed, InputError> {
+    let head = first_line(&mut reader)
+        .map_err(|e| InputError::new(file, Place::File, format!("cannot be read: {e}")))?;
+    let line = head
+        .strip_prefix(BYTE_ORDER_MARK)
+        .unwrap_or(&head)
+        .trim_ascii();
+    let fields: StringRecord = String::from_utf8_lossy(line).split('\t').collect();
+    let reader = Cursor::new(head).chain(reader);
+    if fields.len() > 2 || layout.columns.is_named() || is_header(&fields) {
+        let dialect = Dialect {
+            delimiter: b'\t',
+            quotes: false,
+        };
+        return table(reader, file, expected, layout, dialect);
+    }
+    let mut collector = Collector::by_layout(file, expected, layout);
     for line in Lines::new(reader, file) {
         match line {
             Ok((_, text)) if text.trim().is_empty() => {}
-            Ok((number, text)) => collector.push(Place::Line(number), tsv_item(number, &text))?,
+            Ok((number, text)) => {
+                collector.push_read(Place::Line(number), number - 1, labelled(&text))?;
+            }
             Err(error) => collector.refuse(error)?,
         }
     }
     collector.finish()
 }
 
-fn tsv_item(number: u64, line: &str) -> Result<Item, String> {
+/// Whether a line with one tab is a header rather than a label and a text: it names a part of an
+/// item, and both fields are single words.
+fn is_header(fields: &StringRecord) -> bool {
+    let is_word = |field: &str| {
+        let of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        !field.is_empty() && field.chars().all(of_word)
+    };
+    is_named(fields, &Columns::default()) && fields.iter().all(is_word)
+}
+
+/// Reads up to the end of the first line that is not blank.
+fn first_line(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    loop {
+        let start = head.len();
+        let mut bounded = reader.by_ref().take(MAX_LINE_BYTES);
+        let read = bounded.read_until(b'\n', &mut head)?;
+        if read == 0 || !head[start..].trim_ascii().is_empty() {
+            return Ok(head);
+        }
+    }
+}
+
+fn labelled(line: &str) -> Result<Read, String> {
     let (label, text) = line
         .split_once('\t')
         .ok_or("no tab; a line is label<TAB>text")?;
     if text.trim().is_empty() {
         return Err("the text after the tab is empty".into());
     }
-    Ok(Item::text((number - 1).to_string(), text).with_meta(label_only(label)))
+    let label = ("label".to_owned(), Value::from(label));
+    Ok(Read {
+        text: Some(text.to_owned()),
+        meta: Value::Object(Map::from_iter([label])),
+        ..Read::default()
+    })
 }
 
-fn label_only(label: &str) -> Value {
-    Value::Object(Map::from_iter([("label".to_owned(), Value::from(label))]))
-}
-
-/// Reads items from csv with a header: the columns of numbers form the vector, the last column is
-/// `meta.label`, and other columns go to `meta` under their names. Ids are record numbers from 0.
-/// The first record decides which columns hold numbers; a later cell of such a column that is not
-/// a number is an error.
+/// Reads items from csv with a header. The columns are those that the layout names, and where it
+/// does not, those named `id`, `text` and `vector` (a JSON array); others are metadata under their
+/// names, of which those with numbers or booleans only are stored as such, and an empty cell is
+/// none. Without text and vector, the columns of numbers are the vector if they are as many as the
+/// dimension.
+///
+/// Without any such column, the columns of numbers form the vector, the last column is
+/// `meta.label`, and others go to the metadata as texts. The first record decides which columns
+/// hold numbers; a later cell of such a column that is not a number is an error.
+///
+/// Items without an id get the number of their record, from 0.
 ///
 /// # Errors
 /// [`InputError`] at the first record that cannot be used (unless `expected` skips them), for an
 /// unusable header, and for an input without items.
-pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parsed, InputError> {
-    let mut collector = Collector::new(file, expected);
+pub fn csv(
+    reader: impl BufRead,
+    file: &str,
+    expected: Expected,
+    layout: &Layout,
+) -> Result<Parsed, InputError> {
+    let dialect = Dialect {
+        delimiter: layout.delimiter.unwrap_or(b','),
+        quotes: true,
+    };
+    table(reader, file, expected, layout, dialect)
+}
+
+fn table(
+    reader: impl BufRead,
+    file: &str,
+    expected: Expected,
+    layout: &Layout,
+    dialect: Dialect,
+) -> Result<Parsed, InputError> {
+    let mut collector = Collector::by_layout(file, expected, layout);
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
-        .from_reader(LineStarts::new(reader));
+        .delimiter(dialect.delimiter)
+        .quoting(dialect.quotes)
+        .from_reader(LineStarts::new(reader, dialect));
     let header = match reader.headers() {
         Ok(header) => header.clone(),
         Err(error) => return Err(csv_error(file, reader.get_ref(), &error)),
@@ -63,8 +154,8 @@ pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parse
     if let Some(error) = wrong_quote(&mut reader, file) {
         return Err(error);
     }
-    let mut columns: Option<Vec<Column>> = None;
-    let mut record = csv::StringRecord::new();
+    let mut roles: Option<Roles> = None;
+    let mut record = StringRecord::new();
     for number in 0_u64.. {
         let read = reader.read_record(&mut record);
         if let Some(error) = wrong_quote(&mut reader, file) {
@@ -74,27 +165,38 @@ pub fn csv(reader: impl BufRead, file: &str, expected: Expected) -> Result<Parse
         match read {
             Ok(false) => break,
             Ok(true) => {
-                if columns.is_none() {
-                    columns = Some(columns_of(&header, &record, file)?);
-                }
-                let item = csv_item(
-                    number,
-                    &record,
-                    columns.as_deref().unwrap_or_default(),
-                    expected.dim,
-                );
-                collector.push(reader.get_ref().place(record.position()), item)?;
+                let roles = match &mut roles {
+                    Some(roles) => roles,
+                    none => {
+                        let found = Roles::of(&header, &record, layout, expected.dim);
+                        let wrong = |reason| InputError::new(file, Place::File, reason);
+                        none.insert(found.map_err(wrong)?)
+                    }
+                };
+                let item = item_of(&record, roles, expected.dim);
+                collector.push_read(reader.get_ref().place(record.position()), number, item)?;
             }
             Err(error) => collector.refuse(csv_error(file, reader.get_ref(), &error))?,
         }
     }
-    collector.finish()
+    let mut parsed = collector.finish()?;
+    for (_, key) in roles
+        .iter()
+        .filter(|roles| roles.typed)
+        .flat_map(|roles| &roles.meta)
+    {
+        set_type(&mut parsed.items, key);
+    }
+    Ok(parsed)
 }
 
 /// The error of the quotes of the record that was read last.
-fn wrong_quote<R: Read>(reader: &mut csv::Reader<LineStarts<R>>, file: &str) -> Option<InputError> {
+fn wrong_quote<R: io::Read>(
+    reader: &mut csv::Reader<LineStarts<R>>,
+    file: &str,
+) -> Option<InputError> {
     let end = reader.position().byte();
-    let wrong = reader.get_mut().quotes.wrong_before(end)?;
+    let wrong = reader.get_mut().quotes.as_mut()?.wrong_before(end)?;
     Some(InputError::new(
         file,
         Place::Line(wrong.line()),
@@ -111,18 +213,19 @@ struct LineStarts<R> {
     in_line: bool,
     /// Offset and number of each line that is not blank.
     starts: Vec<(u64, u64)>,
-    quotes: Quotes,
+    /// `None` where quotes have no meaning.
+    quotes: Option<Quotes>,
 }
 
 impl<R> LineStarts<R> {
-    fn new(inner: R) -> Self {
+    fn new(inner: R, dialect: Dialect) -> Self {
         Self {
             inner,
             offset: 0,
             line: 1,
             in_line: false,
             starts: Vec::new(),
-            quotes: Quotes::default(),
+            quotes: dialect.quotes.then(|| Quotes::new(dialect.delimiter)),
         }
     }
 
@@ -142,14 +245,16 @@ impl<R> LineStarts<R> {
     }
 }
 
-impl<R: Read> Read for LineStarts<R> {
+impl<R: io::Read> io::Read for LineStarts<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        if read == 0 && !buffer.is_empty() {
-            self.quotes.end();
+        if let (0, false, Some(quotes)) = (read, buffer.is_empty(), &mut self.quotes) {
+            quotes.end();
         }
         for byte in &buffer[..read] {
-            self.quotes.read(*byte, self.offset, self.line);
+            if let Some(quotes) = &mut self.quotes {
+                quotes.read(*byte, self.offset, self.line);
+            }
             match byte {
                 b'\n' => {
                     self.line += 1;
@@ -168,118 +273,74 @@ impl<R: Read> Read for LineStarts<R> {
     }
 }
 
-/// Use of a column.
-enum Column {
-    Number(String),
-    Meta(String),
-    Label,
-}
-
-fn columns_of(
-    header: &csv::StringRecord,
-    first: &csv::StringRecord,
-    file: &str,
-) -> Result<Vec<Column>, InputError> {
-    let wrong = |reason: String| InputError::new(file, Place::File, reason);
-    if header.len() < 2 {
-        return Err(wrong(
-            "the header has one column; csv needs columns of numbers and, last, a label".into(),
-        ));
-    }
-    if header.iter().all(|name| number_of(name).is_some()) {
-        return Err(wrong(
-            "the first line is all numbers; csv needs a header with the columns' names".into(),
-        ));
-    }
-    let columns: Vec<Column> = header
-        .iter()
-        .enumerate()
-        .map(|(at, name)| match first.get(at).and_then(number_of) {
-            _ if at + 1 == header.len() => Column::Label,
-            Some(_) => Column::Number(name.to_owned()),
-            None => Column::Meta(name.to_owned()),
-        })
-        .collect();
-    if !columns.iter().any(|c| matches!(c, Column::Number(_))) {
-        return Err(wrong(
-            "no column but the last holds a number in the first record".into(),
-        ));
-    }
-    let mut seen = HashSet::new();
-    if let Some(twice) = columns
-        .iter()
-        .filter_map(Column::meta_name)
-        .find(|name| !seen.insert(*name))
-    {
-        return Err(wrong(format!(
-            "two columns would be \"meta.{twice}\"; rename one in the header"
-        )));
-    }
-    Ok(columns)
-}
-
-impl Column {
-    fn meta_name(&self) -> Option<&str> {
-        match self {
-            Self::Number(_) => None,
-            Self::Meta(name) => Some(name),
-            Self::Label => Some("label"),
-        }
-    }
-}
-
-fn csv_item(
-    number: u64,
-    record: &csv::StringRecord,
-    columns: &[Column],
-    dim: usize,
-) -> Result<Item, String> {
-    if record.len() != columns.len() {
+fn item_of(record: &StringRecord, roles: &Roles, dim: usize) -> Result<Read, String> {
+    if record.len() != roles.names.len() {
         return Err(format!(
-            "{} fields, but the header has {}",
+            "{} fields, but the header has {}{}",
             record.len(),
-            columns.len()
+            roles.names.len(),
+            other_delimiter(record)
         ));
     }
-    let mut vector = Vec::new();
-    let mut meta = Map::new();
-    for (column, cell) in columns.iter().zip(record) {
-        match column {
-            Column::Number(name) => {
-                vector.push(
-                    number_of(cell)
-                        .ok_or_else(|| format!("column {name:?} holds {cell:?}, not a number"))?,
-                );
-            }
-            Column::Meta(_) | Column::Label => {
-                meta.insert(
-                    column.meta_name().unwrap_or_default().to_owned(),
-                    Value::from(cell),
-                );
-            }
+    let filled = |at: usize| Some(&record[at]).filter(|cell| !cell.trim().is_empty());
+    let meta = roles.meta.iter().filter_map(|(at, key)| {
+        // A label is kept as it is, be it empty.
+        let cell = if roles.typed {
+            filled(*at)?
+        } else {
+            &record[*at]
+        };
+        Some((key.clone(), Value::from(cell)))
+    });
+    let meta: Map<String, Value> = meta.collect();
+    Ok(Read {
+        id: roles.id.map(|at| record[at].to_owned()),
+        text: joined(roles.text.iter().map(|at| &record[*at])),
+        vector: vector_of(record, roles, dim)?,
+        meta: if meta.is_empty() {
+            Value::Null
+        } else {
+            Value::Object(meta)
+        },
+    })
+}
+
+fn vector_of(record: &StringRecord, roles: &Roles, dim: usize) -> Result<Option<Vec<f32>>, String> {
+    let numbers: Vec<f64> = if let Some(at) = roles.array {
+        let (name, cell) = (&roles.names[at], record[at].trim());
+        if cell.is_empty() {
+            return Ok(None);
         }
-    }
-    let vector = narrow(&vector, "the vector")?;
-    let meta_columns: Vec<String> = columns
+        serde_json::from_str(cell)
+            .map_err(|e| format!("column {name:?} holds no JSON array of numbers: {e}"))?
+    } else {
+        // A text may stand where there is no vector.
+        let cells = || roles.numbers.iter().map(|at| &record[*at]);
+        if !roles.guessed && cells().all(|cell| cell.trim().is_empty()) {
+            return Ok(None);
+        }
+        let number = |at: &usize| {
+            let (name, cell) = (&roles.names[*at], &record[*at]);
+            number_of(cell).ok_or_else(|| format!("column {name:?} holds {cell:?}, not a number"))
+        };
+        roles.numbers.iter().map(number).collect::<Result<_, _>>()?
+    };
+    let vector = narrow(&numbers, "the vector")?;
+    let unused: Vec<String> = roles
+        .meta
         .iter()
-        .filter_map(|column| match column {
-            Column::Meta(name) => Some(format!("{name:?}")),
-            Column::Number(_) | Column::Label => None,
-        })
+        .filter(|(at, _)| *at + 1 < roles.names.len())
+        .map(|(at, _)| format!("{:?}", roles.names[*at]))
         .collect();
-    if vector.len() != dim && !meta_columns.is_empty() {
+    if roles.guessed && vector.len() != dim && !unused.is_empty() {
         return Err(format!(
             "the vector has {} numbers, but the collection holds vectors of dimension {dim}; the first record decides which columns \
              hold numbers, and there is none in {}",
             vector.len(),
-            meta_columns.join(", ")
+            unused.join(", ")
         ));
     }
-    Ok(Item::vector(number.to_string(), vector).with_meta(Value::Object(meta)))
-}
-
-fn number_of(cell: &str) -> Option<f64> {
-    cell.trim().parse().ok()
+    Ok(Some(vector))
 }
 
 fn csv_error<R>(file: &str, lines: &LineStarts<R>, error: &csv::Error) -> InputError {
@@ -297,7 +358,7 @@ fn csv_error<R>(file: &str, lines: &LineStarts<R>, error: &csv::Error) -> InputE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use affinis::Distance;
+    use affinis::{Distance, Item};
     use serde_json::json;
 
     const TWO: Expected = Expected {
@@ -308,13 +369,21 @@ mod tests {
     };
 
     fn csv_refused(text: &str, with: &str) {
-        let error = csv(text.as_bytes(), "in.csv", TWO).unwrap_err().to_string();
+        let error = csv(text.as_bytes(), "in.csv", TWO, &Layout::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(with), "{error:?} does not say {with:?}");
     }
 
     #[test]
     fn tsv_puts_the_label_into_the_metadata() {
-        let parsed = tsv(&b"fruit\tan apple\ttree\n\nanimal\ta dog\r\n"[..], "f", TWO).unwrap();
+        let parsed = tsv(
+            &b"fruit\tan apple\ttree\n\nanimal\ta dog\r\n"[..],
+            "f",
+            TWO,
+            &Layout::default(),
+        )
+        .unwrap();
         assert_eq!(
             parsed.items[0],
             Item::text("0", "an apple\ttree").with_meta(json!({"label": "fruit"}))
@@ -323,12 +392,17 @@ mod tests {
             parsed.items[1],
             Item::text("2", "a dog").with_meta(json!({"label": "animal"}))
         );
-        let error = tsv(&b"a\tb\nfruit an apple\n"[..], "in.tsv", TWO)
-            .unwrap_err()
-            .to_string();
+        let error = tsv(
+            &b"a\tb\nfruit an apple\n"[..],
+            "in.tsv",
+            TWO,
+            &Layout::default(),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(error.starts_with("in.tsv, line 2: no tab"), "{error}");
         assert!(
-            tsv(&b"a\t \n"[..], "f", TWO)
+            tsv(&b"a\t \n"[..], "f", TWO, &Layout::default())
                 .unwrap_err()
                 .to_string()
                 .contains("empty")
@@ -341,6 +415,7 @@ mod tests {
             &b"x,name,y,class\n1,first,-2.5,7\n\n\"3\",\"a, b\",4e1,8\n"[..],
             "f",
             TWO,
+            &Layout::default(),
         )
         .unwrap();
         let meta = |name: &str, label: &str| json!({"name": name, "label": label});
@@ -398,7 +473,7 @@ mod tests {
         );
         csv_refused("x,y,l\n", "the input is empty");
         csv_refused("", "the input is empty");
-        let error = csv(&b"x,y,l\n1,2,\xff\n"[..], "in.csv", TWO)
+        let error = csv(&b"x,y,l\n1,2,\xff\n"[..], "in.csv", TWO, &Layout::default())
             .unwrap_err()
             .to_string();
         assert_eq!(error, "in.csv, line 2: not UTF-8 in field 3");
@@ -427,7 +502,7 @@ mod tests {
         refused("x,y,l\n1,2,\"a\"\n3,4,\"b\" c\n", 3, BEHIND);
         let good = "\"x\",y,l\n1,2,\"a \"\"b\"\" \n,c\" \n3,4,5\" 6\"\n\"5\",6,\"\"\n";
         let labels = |text: &str| -> Vec<Value> {
-            let parsed = csv(text.as_bytes(), "f", TWO).unwrap();
+            let parsed = csv(text.as_bytes(), "f", TWO, &Layout::default()).unwrap();
             parsed
                 .items
                 .into_iter()
@@ -447,6 +522,7 @@ mod tests {
             std::io::BufReader::with_capacity(3, text.as_bytes()),
             "f",
             skip,
+            &Layout::default(),
         )
         .unwrap();
         assert_eq!(parsed.places, [2, 4].map(Place::Line));
