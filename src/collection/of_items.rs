@@ -9,8 +9,8 @@ use crate::model::error::Result;
 use crate::model::{AddMode, Item, ItemError};
 
 impl Collection {
-    /// Adds items; an item whose id exists replaces the one that has it ([`AddMode::Upsert`]). Stores all or none,
-    /// durably, before it returns. The next search sees them all.
+    /// Adds items; an item whose id exists replaces the one that has it ([`AddMode::Upsert`]).
+    /// Stores all or none, durably, before it returns. The next search sees them all.
     ///
     /// # Errors
     /// [`Error::InvalidItem`] with its position, or
@@ -21,9 +21,9 @@ impl Collection {
         self.add_as(AddMode::Upsert, items)
     }
 
-    /// Adds items in a mode: [`AddMode::Insert`] refuses ids that exist, [`AddMode::Update`] changes
-    /// what the items give and keeps the rest of what is stored. Stores all or none, durably, before
-    /// it returns. The next search sees them all.
+    /// Adds items in a mode: [`AddMode::Insert`] refuses ids that exist, [`AddMode::Update`]
+    /// changes what the items give and keeps the rest of what is stored. Stores all or none,
+    /// durably, before it returns. The next search sees them all.
     ///
     /// # Errors
     /// [`Error::IdExists`] for an insert, [`Error::UnknownId`] for an update; otherwise those of
@@ -72,9 +72,9 @@ impl Collection {
         self.inner.items.prepare(mode, items.into_iter().collect())
     }
 
-    /// Does the same as [`Self::prepare_as`] for programs that leave out items that cannot be stored,
-    /// such as those with a text that the encoder can make nothing of. Gives an item, or the rule
-    /// that it breaks, for each of those given, in their order.
+    /// Does the same as [`Self::prepare_as`] for programs that leave out items that cannot be
+    /// stored, such as those with a text that the encoder can make nothing of. Gives an item, or
+    /// the rule that it breaks, for each of those given, in their order.
     ///
     /// # Errors
     /// [`Error::NoEncoder`] or [`Error::Encode`] for all texts together.
@@ -196,7 +196,10 @@ impl Collection {
     /// # let store = Store::open(dir.path())?;
     /// let points = store.collection("points").dim(1).open_or_create()?;
     /// points.add(["c", "a", "b"].map(|id| Item::vector(id, [1.0])))?;
-    /// let page = |after| points.list(after).take(2).map(|item| item.map(|i| i.id)).collect::<Result<Vec<_>, _>>();
+    /// let page = |after| -> Result<Vec<String>, Error> {
+    ///     let items = points.list(after).take(2);
+    ///     items.map(|item| Ok(item?.id)).collect()
+    /// };
     /// assert_eq!(page(None)?, ["a", "b"]);
     /// assert_eq!(page(Some("b"))?, ["c"]);
     /// # Ok::<(), Error>(())

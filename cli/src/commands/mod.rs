@@ -147,8 +147,8 @@ pub(crate) fn hits(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses the text of a query, which may begin with a minus sign. One word that could be the name of
-/// an option is a mistyped option, unless `--` stands before it.
+/// Parses the text of a query, which may begin with a minus sign. One word that could be the name
+/// of an option is a mistyped option, unless `--` stands before it.
 pub(crate) fn text(text: &str) -> Result<String, String> {
     let is_name = |c: char| c.is_ascii_alphabetic() || c == '-';
     let looks_like_option = text.len() > 1 && text.starts_with('-') && text.chars().all(is_name);

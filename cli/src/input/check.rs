@@ -1,4 +1,5 @@
-//! Gathers the items of an input, checking each: its limits, its vector, and an id that occurs once.
+//! Gathers the items of an input, checking each: its limits, its vector, and an id that occurs
+//! once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

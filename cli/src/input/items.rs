@@ -1,5 +1,5 @@
-//! Items as JSON: `{"id": "a1", "text": "...", "vector": [..], "meta": {..}}`, an object a line or the
-//! objects of one array.
+//! Items as JSON: `{"id": "a1", "text": "...", "vector": [..], "meta": {..}}`, an object a line or
+//! the objects of one array.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read as _};

@@ -1,5 +1,5 @@
-//! Ctrl-C, and the signals to terminate, during work that would leave a temporary file behind: it is
-//! asked to stop, and removes the file itself.
+//! Ctrl-C, and the signals to terminate, during work that would leave a temporary file behind: it
+//! is asked to stop, and removes the file itself.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};

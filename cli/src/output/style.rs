@@ -63,8 +63,8 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// A number with all its digits: the shortest that no other number is closest to. An exponent stands
-/// only for a very small or large one.
+/// A number with all its digits: the shortest that no other number is closest to. An exponent
+/// stands only for a very small or large one.
 pub(crate) fn digits(value: f32) -> String {
     let text = format!("{value:?}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)

@@ -37,8 +37,8 @@ pub(super) fn refuse_numbers_in_use(
     .into())
 }
 
-/// Refuses ids that exist in an insert, and those that do not in an update, at the places where they
-/// stand.
+/// Refuses ids that exist in an insert, and those that do not in an update, at the places where
+/// they stand.
 pub(super) fn check(
     mut parsed: Parsed,
     file: &str,
