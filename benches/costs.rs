@@ -115,7 +115,7 @@ fn opened(path: &Path) -> Result<(), Box<dyn Error>> {
         points.search(vector(&mut random, dim, query % 500)).run()?;
     }
     let (busy, mapped) = (memory("RssAnon")? - before, memory("RssFile")?);
-    let disk = points.stats()?.disk_bytes as f64 / f64::from(1 << 20);
+    let disk = points.stats()?.store_bytes as f64 / f64::from(1 << 20);
     println!(
         "{disk} {} {} {idle} {busy} {mapped}",
         open.as_secs_f64() * 1e3,

@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         json!({"price.eur": {"$lt": 30}}),
         json!({"$or": [{"tags": {"$in": ["kitchen", "sport"]}}, {"year": {"$lt": 2000}}]}),
         json!({"price": {"$exists": false}}),
+        json!({"$field": [["price", "eur"], {"$gte": 30}]}),
     ] {
         let hits = books
             .search("boats")

@@ -68,6 +68,7 @@ pub mod fuzz;
 mod ids;
 mod index;
 mod items;
+pub mod json;
 pub mod learning;
 mod model;
 pub mod plugin;
@@ -81,9 +82,9 @@ pub use filter::Filter;
 pub use items::{Added, CollectionInfo, EncoderInfo, SegmentStats, Stats};
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::{
-    ContentHash, Distance, Execution, Hit, Hits, Item, JudgedContent, Judgement, JudgementId,
-    KindRecall, MetricChoice, Plan, Query, QuestionKind, Source, StoredJudgement, Subject, Version,
-    VersionId,
+    AddMode, ContentHash, Distance, Execution, Hit, Hits, Item, JudgedContent, Judgement,
+    JudgementId, KindRecall, MetricChoice, Plan, Query, QuestionKind, Source, StoredJudgement,
+    Subject, Version, VersionId,
 };
 pub use storage::{Durability, Precision};
 pub use store::{CollectionBuilder, Store, StoreBuilder};

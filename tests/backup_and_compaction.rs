@@ -65,6 +65,56 @@ fn a_backup_taken_during_writes_is_consistent() {
 }
 
 #[test]
+fn a_cancelled_backup_leaves_nothing_and_a_store_is_no_backup_of_itself() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, backup) = (home.path().join("s"), home.path().join("b"));
+    let store = builder().open(&path).expect("opened");
+    let main = fill(&store).expect("filled");
+    let names = || -> Vec<_> {
+        let entries = std::fs::read_dir(home.path()).expect("listed");
+        entries
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect()
+    };
+    for asked in [0, 1, 5] {
+        let left = std::cell::Cell::new(asked);
+        let cancel = || left.replace(left.get().max(1) - 1) == 0;
+        assert!(matches!(
+            store.backup_with(&backup, cancel),
+            Err(Error::Cancelled)
+        ));
+        assert_eq!(names(), ["s"]);
+    }
+    store.backup_with(&backup, || false).expect("backed up");
+    drop((store, main));
+    for itself in [path.clone(), home.path().join("b/../s")] {
+        match builder().restore(&itself, &path) {
+            Err(Error::NotAStore { reason, .. }) => assert!(reason.contains("the store itself")),
+            other => panic!("{other:?}"),
+        }
+    }
+    verified_contents(&path).expect("whole");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_follows_a_link_to_an_empty_directory_and_refuses_one_to_nothing() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = builder().open(home.path().join("s")).expect("opened");
+    let _main = fill(&store).expect("filled");
+    let (link, target) = (home.path().join("link"), home.path().join("target"));
+    std::os::unix::fs::symlink(&target, &link).expect("linked");
+    assert!(matches!(
+        store.backup(&link),
+        Err(Error::DanglingLink { .. })
+    ));
+    std::fs::create_dir(&target).expect("a directory");
+    store.backup(&link).expect("backed up");
+    assert!(link.is_symlink());
+    verified_contents(&target).expect("whole");
+}
+
+#[test]
 fn a_restored_store_equals_the_one_backed_up_and_a_damaged_backup_replaces_nothing() {
     let home = tempfile::tempdir().expect("a directory");
     let (path, backup) = (home.path().join("s"), home.path().join("b"));
@@ -361,6 +411,81 @@ fn compaction_leaves_no_byte_of_what_was_forgotten() {
         );
     }
     assert!(found(&path, b"p3") > 0, "what was kept is kept");
+}
+
+/// Moves a file or directory of a store elsewhere, and puts a symbolic link in its place.
+#[cfg(unix)]
+fn replace_by_link(path: &Path, elsewhere: &Path) {
+    std::fs::rename(path, elsewhere).expect("moved");
+    std::os::unix::fs::symlink(elsewhere, path).expect("linked");
+}
+
+#[cfg(unix)]
+#[test]
+fn compaction_leaves_nothing_behind_a_link() {
+    const NEEDLE: &[u8] = b"a text nobody else has";
+    // All that the store ever writes is below one directory.
+    let everything = tempfile::tempdir().expect("a directory");
+    let path = everything.path().join("s");
+    let other = everything.path().join("other-disk");
+    std::fs::create_dir(&other).expect("made");
+    let store = builder().open(&path).expect("opened");
+    let main = fill(&store).expect("filled");
+    // Longer than sled keeps in its log.
+    let text = format!("a text nobody else has {}", "x".repeat(100_000));
+    main.add([Item::vector("secret", vec![9.0; DIM]).with_text(text)])
+        .expect("added");
+    main.settle().expect("settled");
+    main.delete(&["secret"]).expect("deleted");
+    drop((store, main));
+    let backup = everything.path().join("backup");
+    builder()
+        .open(&path)
+        .expect("opened")
+        .backup(&backup)
+        .expect("backed up");
+    let before = verified_contents(&path).expect("whole");
+    assert!(found(&path, NEEDLE) > 0, "it is to be found before");
+
+    let inside: Vec<std::path::PathBuf> = std::fs::read_dir(path.join("sled"))
+        .expect("read")
+        .map(|entry| entry.expect("read").path())
+        .collect();
+    let blob = std::fs::read_dir(path.join("sled/blobs"))
+        .expect("read")
+        .next()
+        .map(|entry| entry.expect("read").path());
+    let mut linked = vec![path.join("sled")];
+    linked.extend(inside);
+    linked.extend(blob);
+    assert!(linked.len() > 4, "{linked:?}");
+    for link in linked {
+        let target = other.join("target");
+        replace_by_link(&link, &target);
+        for refused in [
+            builder().compact(&path).err(),
+            builder().restore(&backup, &path).err(),
+        ] {
+            assert!(
+                matches!(&refused, Some(Error::SymbolicLink(of)) if *of == link),
+                "{}: {refused:?}",
+                link.display()
+            );
+        }
+        assert!(link.is_symlink());
+        // As the message advises.
+        std::fs::remove_file(&link).expect("removed");
+        std::fs::rename(&target, &link).expect("moved");
+        assert_eq!(verified_contents(&path).expect("whole"), before);
+    }
+    assert!(found(everything.path(), NEEDLE) > 0);
+
+    // The store's whole directory on another disk.
+    replace_by_link(&path, &other.join("store"));
+    builder().compact(&path).expect("compacted");
+    assert_eq!(found(everything.path(), NEEDLE), 0);
+    assert!(path.is_symlink());
+    assert_eq!(verified_contents(&path).expect("whole"), before);
 }
 
 #[test]

@@ -194,12 +194,31 @@ fn graphs_that_do_not_embed_texts_are_refused() {
             other => panic!("{name}: {other:?}"),
         }
     }
-    // Models that output one number a text, and vectors as long as the text.
-    let scores = Onnx::from_dir(model("scores.onnx", &[]).path());
-    assert!(
-        matches!(scores, Err(EncodeError::OutputShape { .. })),
-        "{scores:?}"
-    );
+    // Models with an output that is not known to be an embedding.
+    for (name, described) in [
+        ("scores.onnx", "score [batch]"),
+        ("pooler.onnx", "pooler_output [batch, 4]"),
+        ("reranker/model.onnx", "logits [batch, 1]"),
+    ] {
+        match Onnx::from_dir(model(name, &[]).path()) {
+            Err(EncodeError::Output { outputs, .. }) => assert_eq!(outputs, [described]),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    for (name, output) in [
+        ("scores.onnx", "score"),
+        ("reranker/model.onnx", "logits"),
+        ("tokens.onnx", "sentence_embedding"),
+        ("bge_m3/model.onnx", "sparse_vecs"),
+    ] {
+        let chosen = Onnx::options().output(output);
+        let refused = chosen.from_dir(model(name, &[]).path());
+        assert!(
+            matches!(refused, Err(EncodeError::Output { .. })),
+            "{name}: {refused:?}"
+        );
+    }
+    // Vectors as long as the text.
     let growing =
         Onnx::from_dir(model("growing.onnx", &[]).path()).and_then(|onnx| onnx.encode(&TEXTS));
     assert!(

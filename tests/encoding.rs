@@ -102,7 +102,10 @@ fn a_pooled_output_is_not_pooled_again() {
             .row_mut(i)
             .assign(&(table(text).sum_axis(Axis(0)) * 2.0));
     }
-    for name in ["sentence_embedding.onnx", "pooler.onnx"] {
+    for (name, output) in [
+        ("sentence_embedding.onnx", "sentence_embedding"),
+        ("pooler.onnx", "pooler_output"),
+    ] {
         let dir = model(
             name,
             &[
@@ -110,8 +113,33 @@ fn a_pooled_output_is_not_pooled_again() {
                 ("1_Pooling/config.json", &pooling("cls_token")),
             ],
         );
-        assert_close(&rows(dir.path(), &TEXTS), &expected, 1e-4);
+        let onnx = Onnx::options().output(output).from_dir(dir.path()).unwrap();
+        assert_close(&onnx.encode(&TEXTS).unwrap().vectors, &expected, 1e-4);
     }
+}
+
+#[test]
+fn the_output_is_the_one_that_is_certain_or_chosen() {
+    // It has outputs for dense, sparse and ColBERT vectors.
+    let dir = model("bge_m3/model.onnx", &[]);
+    let dense = Onnx::from_dir(dir.path()).unwrap();
+    assert_eq!((dense.dim(), dense.output()), (8, None));
+    let named = Onnx::options().output("dense_vecs").from_dir(dir.path());
+    let named = named.unwrap();
+    assert_eq!(named.output(), None);
+    assert_eq!(named.fingerprint(), dense.fingerprint());
+    let tokens = Onnx::options().output("colbert_vecs").from_dir(dir.path());
+    let tokens = tokens.unwrap();
+    assert_eq!((tokens.dim(), tokens.output()), (8, Some("colbert_vecs")));
+    assert_ne!(tokens.fingerprint(), dense.fingerprint());
+    // It is found again.
+    let source = tokens.source().unwrap();
+    let again = encode::load(&source, tokens.output()).unwrap();
+    assert_eq!(again.fingerprint(), tokens.fingerprint());
+    assert_eq!(
+        again.encode(&TEXTS).unwrap(),
+        tokens.encode(&TEXTS).unwrap()
+    );
 }
 
 #[test]
@@ -129,6 +157,12 @@ fn a_row_does_not_depend_on_the_texts_beside_it() {
                 1e-5,
             );
         }
+    }
+    // Its dense output is a mean over all positions of the batch, padding included.
+    let dir = model("bge_m3/model.onnx", &[]);
+    let together = rows(dir.path(), &TEXTS);
+    for (i, text) in TEXTS.iter().enumerate() {
+        assert_eq!(rows(dir.path(), &[text]).row(0), together.row(i), "{text}");
     }
 }
 
@@ -315,8 +349,12 @@ fn the_embedded_model_ranks_related_texts_first() {
 
 #[test]
 fn the_embedded_model_equals_its_directory() {
-    let embedded = encode::load("embedded").unwrap();
-    let dir = encode::load(root().join("models/static-minilm-256-v2").to_str().unwrap()).unwrap();
+    let embedded = encode::load("embedded", None).unwrap();
+    let dir = encode::load(
+        root().join("models/static-minilm-256-v2").to_str().unwrap(),
+        None,
+    )
+    .unwrap();
     assert_eq!(embedded.fingerprint(), dir.fingerprint());
     let texts = ["a violin", "an oboe"];
     assert_eq!(
@@ -433,7 +471,6 @@ mod onnxruntime {
             "tokens.onnx",
             "types.onnx",
             "sentence_embedding.onnx",
-            "pooler.onnx",
             "bert.onnx",
             "traced.onnx",
         ] {

@@ -2,7 +2,7 @@
 //! refused or interrupted call stores nothing.
 
 use affinis::{
-    Distance, Durability, Error, Item, Judgement, Query, Store,
+    AddMode, Distance, Durability, Error, Filter, Item, Judgement, Query, Store,
     encode::{EncodeError, Encoded, Encoder},
     learning::History,
 };
@@ -200,7 +200,11 @@ fn a_store_is_opened_by_one_handle_at_a_time_and_only_in_a_directory_of_its_own(
     let (dir, store) = fresh();
     let path = dir.path().join("s");
     match Store::open(&path) {
-        Err(Error::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+        Err(error @ Error::Locked { .. }) => {
+            assert!(matches!(error, Error::Locked { pid, .. } if pid == Some(std::process::id())));
+            let said = error.to_string();
+            assert!(said.contains("another handle of this process"), "{said}");
+        }
         other => panic!("a second handle got {other:?}"),
     }
     // The lock is released with the last handle, whether of the store or of a collection.
@@ -227,6 +231,160 @@ fn a_store_is_opened_by_one_handle_at_a_time_and_only_in_a_directory_of_its_own(
         Err(Error::NotAStore { .. })
     ));
     assert!(!absent.exists(), "a refused opening leaves nothing");
+
+    #[cfg(unix)]
+    {
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&absent, &link).expect("linked");
+        for opened in [
+            Store::open(&link),
+            Store::builder().create(false).open(&link),
+        ] {
+            assert!(
+                matches!(&opened, Err(Error::DanglingLink { target, .. }) if *target == absent),
+                "{opened:?}"
+            );
+        }
+        std::fs::create_dir(&absent).expect("a directory");
+        Store::open(&link).expect("a link to a directory is one");
+    }
+}
+
+#[test]
+fn an_insert_refuses_ids_that_exist_and_an_update_those_that_do_not() {
+    let (dir, store) = fresh();
+    let points = vectors(&store, 2);
+    let a = Item::vector("a", [1.0, 0.0])
+        .with_text("kept")
+        .with_meta(json!({"year": 2020, "lang": "en"}));
+    points.add_as(AddMode::Insert, [a.clone()]).expect("added");
+    let both = [Item::vector("b", [0.0, 1.0]), Item::vector("a", [9.0, 9.0])];
+    match points.add_as(AddMode::Insert, both.clone()) {
+        Err(Error::IdExists { ids, .. }) => assert_eq!(ids, ["a"]),
+        other => panic!("{other:?}"),
+    }
+    match points.add_as(AddMode::Update, both) {
+        Err(Error::UnknownId { ids, .. }) => assert_eq!(ids, ["b"]),
+        other => panic!("{other:?}"),
+    }
+    let given_nothing = Item {
+        id: "a".into(),
+        ..Item::default()
+    };
+    assert!(matches!(
+        points.add_as(AddMode::Update, [given_nothing.clone()]),
+        Err(Error::InvalidItem { .. })
+    ));
+    let meta = given_nothing.with_meta(json!({"year": 2021}));
+    assert!(matches!(
+        points.add_as(AddMode::Update, [meta.clone(), meta.clone()]),
+        Err(Error::DuplicateId { .. })
+    ));
+    assert_eq!(
+        points.get("a").expect("read"),
+        Some(a.clone()),
+        "nothing was stored"
+    );
+
+    let updated = points.add_as(AddMode::Update, [meta]).expect("updated");
+    assert_eq!(
+        (updated.added, updated.replaced, updated.updated),
+        (0, 0, 1)
+    );
+    let a = a.with_meta(json!({"year": 2021, "lang": "en"}));
+    assert_eq!(points.get("a").expect("read"), Some(a.clone()));
+    let filter = |text| Filter::parse(text).expect("a filter");
+    assert_eq!(
+        points.count(&filter("{\"year\": 2020}")).expect("counted"),
+        0
+    );
+    assert_eq!(
+        points.count(&filter("{\"year\": 2021}")).expect("counted"),
+        1
+    );
+    points
+        .add_as(AddMode::Update, [Item::vector("a", [0.0, 5.0])])
+        .expect("updated");
+    let a = a.with_vector([0.0, 5.0]);
+    // A merge may break what both parts keep.
+    let long = |key: &str| json!({key: "x".repeat(40 << 10)});
+    let change = |meta| Item {
+        id: "a".into(),
+        meta,
+        ..Item::default()
+    };
+    points
+        .add_as(AddMode::Update, [change(long("one"))])
+        .expect("updated");
+    assert!(matches!(
+        points.add_as(AddMode::Update, [change(long("two"))]),
+        Err(Error::InvalidItem { .. })
+    ));
+    points
+        .add_as(AddMode::Update, [change(json!({"one": null}))])
+        .expect("updated");
+    drop((points, store));
+    let store = Store::open(dir.path().join("s")).expect("reopened");
+    assert_eq!(vectors(&store, 2).get("a").expect("read"), Some(a));
+    assert!(store.verify().expect("verified").problems.is_empty());
+}
+
+#[test]
+fn items_are_listed_found_and_removed_by_filters_across_pages() {
+    let (_dir, store) = fresh();
+    let points = vectors(&store, 1);
+    let all = (0..700)
+        .map(|i| Item::vector(format!("{i:03}"), [i as f32]).with_meta(json!({"third": i % 3})));
+    points.add(all).expect("added");
+    let listed = |after: Option<&str>| -> Vec<String> {
+        let items = points.list(after);
+        items.map(|item| item.expect("read").id).collect()
+    };
+    let ids: Vec<String> = (0..700).map(|i| format!("{i:03}")).collect();
+    assert_eq!(listed(None), ids);
+    assert_eq!(listed(Some("255")), ids[256..]);
+    assert_eq!(listed(Some("255a")), ids[256..]);
+    assert!(listed(Some("699")).is_empty());
+
+    let third = Filter::parse("{\"third\": 1}").expect("a filter");
+    let found: Vec<Item> = points
+        .get_matching(&third)
+        .expect("found")
+        .collect::<Result<_, _>>()
+        .expect("read");
+    assert_eq!(found.len(), 233);
+    assert!(found.is_sorted_by(|a, b| a.id < b.id));
+    assert!(found.iter().all(|item| item.meta["third"] == 1));
+    assert_eq!(points.delete_matching(&third).expect("removed"), 233);
+    assert_eq!(points.delete_matching(&third).expect("removed"), 0);
+    assert_eq!((points.len(), listed(None).len()), (467, 467));
+    let hits = points.search(vec![1.0]).k(2).run().expect("hits");
+    assert!(!hits.iter().any(|hit| hit.id == "001"));
+    // An iterator is a handle: the store stays open until it is dropped.
+    let mut items = points.list(None);
+    assert!(items.next().is_some());
+    drop(points);
+    let store = store.close().expect_err("a handle is left").store;
+    drop(items);
+    store.close().expect("closed");
+}
+
+#[test]
+fn the_size_of_a_collection_is_its_own() {
+    let (_dir, store) = fresh();
+    let points = vectors(&store, 64);
+    let empty = store.collection("empty").dim(64).create().expect("made");
+    points
+        .add((0..500).map(|i| Item::vector(i.to_string(), vec![i as f32; 64])))
+        .expect("added");
+    let (full, none) = (
+        points.stats().expect("stats"),
+        empty.stats().expect("stats"),
+    );
+    assert!(none.disk_bytes < 500, "{none:?}");
+    // 500 vectors of 256 bytes, with ids and checksums.
+    assert!((128_000..400_000).contains(&full.disk_bytes), "{full:?}");
+    assert_eq!(full.store_bytes, none.store_bytes);
 }
 
 #[test]
@@ -424,10 +582,7 @@ impl Encoder for OneRow {
         2
     }
     fn encode(&self, _: &[&str]) -> Result<Encoded, EncodeError> {
-        Ok(Encoded {
-            vectors: ndarray::Array2::ones((1, 2)),
-            truncated: vec![false],
-        })
+        Ok(Encoded::new(ndarray::Array2::ones((1, 2))))
     }
 }
 

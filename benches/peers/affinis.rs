@@ -331,7 +331,7 @@ fn reopened(store: &Path, queries: &[f32], dim: usize) -> Result<Value, Failure>
     }
     let stats = collection.stats()?;
     Ok(
-        json!({"open_ms": open_ms, "disk_mib": stats.disk_bytes as f64 / 1_048_576.0,
+        json!({"open_ms": open_ms, "disk_mib": stats.store_bytes as f64 / 1_048_576.0,
         "open_own_mib": (status("RssAnon:") - own) / 1024.0, "open_mapped_mib": (status("RssFile:") - files) / 1024.0}),
     )
 }

@@ -7,7 +7,7 @@ use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, create, evaluate, explain, forget, items, judge, judgements, metrics, model,
+    add, backup, create, drop, evaluate, explain, forget, items, judge, judgements, metrics, model,
     optimize, overview, refit, search, transfer,
 };
 use crate::demo;
@@ -57,11 +57,17 @@ pub(crate) enum Command {
     Demo(demo::Args),
     /// Create a collection
     Create(create::Args),
-    /// Add items from a file; an item whose id exists is replaced
+    /// Delete a collection with all that it holds
+    Drop(drop::Args),
+    /// Add, replace or update items from a file
     Add(add::Args),
-    /// Print items by their ids
+    /// Print items by their ids, or those that match a filter
     Get(items::GetArgs),
-    /// Delete items by their ids
+    /// List items in the order of their ids
+    List(items::ListArgs),
+    /// Count items, or those that match a filter
+    Count(items::CountArgs),
+    /// Delete items by their ids, or those that match a filter
     Delete(items::DeleteArgs),
     /// Find the items nearest to a text, a vector or a stored item
     Search(search::Args),

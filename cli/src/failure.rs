@@ -3,7 +3,10 @@
 use std::fmt;
 use std::io;
 
+use affinis::encode::EncodeError;
+
 use crate::input::InputError;
+use crate::output::INTERRUPT_STATUS;
 
 /// Error of a command.
 #[derive(Debug)]
@@ -18,12 +21,15 @@ pub(crate) enum Failure {
     Input(InputError),
     /// Standard output cannot be written.
     Output(io::Error),
+    /// The user asked the command to stop; nothing is left of it.
+    Interrupted(String),
 }
 
 impl Failure {
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Interrupted(_) => INTERRUPT_STATUS,
             _ => 1,
         }
     }
@@ -38,7 +44,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Failed(message) => f.write_str(message),
+            Self::Usage(message) | Self::Failed(message) | Self::Interrupted(message) => {
+                f.write_str(message)
+            }
             Self::Store(affinis::Error::Io { path, source })
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
@@ -67,6 +75,16 @@ impl fmt::Display for Failure {
                     "store some with `affinis judge`",
                 ))
             }
+            Self::Store(affinis::Error::Encode(EncodeError::Output {
+                path,
+                fault,
+                outputs,
+            })) => write!(
+                f,
+                "{}: {fault}; it has {}; if one of them is the embedding of a text or of its tokens, choose it with `affinis create --output NAME`",
+                path.display(),
+                outputs.join(", ")
+            ),
             Self::Store(error) => error.fmt(f),
             Self::Input(error) => error.fmt(f),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
@@ -111,11 +129,17 @@ mod tests {
                 user: None,
                 stale: 0,
             },
+            affinis::Error::Encode(EncodeError::Output {
+                path: "model.onnx".into(),
+                fault: "none of its outputs is known to be an embedding".into(),
+                outputs: vec!["logits [batch, 1]".into()],
+            }),
         ];
         let advice = [
             "`affinis verify --repair`",
             "`affinis metrics`",
             "`affinis judge`",
+            "--output NAME",
         ];
         for (error, advice) in errors.into_iter().zip(advice) {
             let told = Failure::Store(error).to_string();

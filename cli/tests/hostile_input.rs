@@ -142,14 +142,35 @@ const ANY: Expected = Expected {
 fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
     let reader = || BufReader::with_capacity(7, bytes);
     let expected = Expected { skip_bad, ..ANY };
+    let layout = &input::Layout::default();
+    let named = &input::Layout {
+        columns: input::Columns {
+            id: Some("a".to_owned()),
+            text: vec!["b".to_owned(), "text".to_owned()],
+            vector: vec!["vector".to_owned()],
+            meta: None,
+        },
+        delimiter: Some(b';'),
+        ..input::Layout::default()
+    };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
     let errors = [
-        input::items_jsonl(reader(), "the-file", expected).err(),
-        input::tsv(reader(), "the-file", expected).err(),
-        input::csv(reader(), "the-file", expected).err(),
-        input::npy_items(reader(), "the-file", no_ids(), expected).err(),
-        input::npy_items(&b""[..], "other", Some((reader(), "the-file")), expected).err(),
+        input::items_json(reader(), "the-file", expected, layout).err(),
+        input::tsv(reader(), "the-file", expected, layout).err(),
+        input::items_json(reader(), "the-file", expected, named).err(),
+        input::tsv(reader(), "the-file", expected, named).err(),
+        input::csv(reader(), "the-file", expected, named).err(),
+        input::csv(reader(), "the-file", expected, layout).err(),
+        input::npy_items(reader(), "the-file", no_ids(), expected, layout).err(),
+        input::npy_items(
+            &b""[..],
+            "other",
+            Some((reader(), "the-file")),
+            expected,
+            layout,
+        )
+        .err(),
         input::npy_f32(reader(), "the-file").err(),
         input::npy_f64(reader(), "the-file").err(),
         input::npy_queries(reader(), "the-file", expected).err(),
@@ -252,7 +273,7 @@ proptest! {
             .iter()
             .map(|i| json!({"id": i.id, "text": i.text, "vector": i.vector, "meta": i.meta}).to_string() + "\n")
             .collect();
-        let read = input::items_jsonl(text.as_bytes(), "f", ANY).unwrap();
+        let read = input::items_json(text.as_bytes(), "f", ANY, &input::Layout::default()).unwrap();
         prop_assert_eq!(read.items, items);
     }
 

@@ -1,15 +1,16 @@
 //! The methods of [`Collection`] for items.
 
 use super::Collection;
+use crate::filter::Filter;
 use crate::items::{Added, Stats};
 #[cfg(doc)]
 use crate::model::error::Error;
 use crate::model::error::Result;
-use crate::model::{Item, ItemError};
+use crate::model::{AddMode, Item, ItemError};
 
 impl Collection {
-    /// Adds items; an item whose id exists replaces the one that has it. Stores all or none,
-    /// durably, before it returns. The next search sees them all.
+    /// Adds items; an item whose id exists replaces the one that has it ([`AddMode::Upsert`]).
+    /// Stores all or none, durably, before it returns. The next search sees them all.
     ///
     /// # Errors
     /// [`Error::InvalidItem`] with its position, or
@@ -17,7 +18,36 @@ impl Collection {
     /// [`Error::NoEncoder`] or [`Error::Encode`] for
     /// texts; storage errors. Nothing is stored then.
     pub fn add(&self, items: impl IntoIterator<Item = Item>) -> Result<Added> {
-        self.inner.items.add(self.prepare(items)?)
+        self.add_as(AddMode::Upsert, items)
+    }
+
+    /// Adds items in a mode: [`AddMode::Insert`] refuses ids that exist, [`AddMode::Update`]
+    /// changes what the items give and keeps the rest of what is stored. Stores all or none,
+    /// durably, before it returns. The next search sees them all.
+    ///
+    /// # Errors
+    /// [`Error::IdExists`] for an insert, [`Error::UnknownId`] for an update; otherwise those of
+    /// [`Self::add`]. Nothing is stored then.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{AddMode, Error, Item, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// use serde_json::json;
+    ///
+    /// let points = store.collection("points").dim(1).open_or_create()?;
+    /// points.add([Item::vector("a", [1.0]).with_meta(json!({"year": 2020, "lang": "en"}))])?;
+    /// let again = points.add_as(AddMode::Insert, [Item::vector("a", [2.0])]);
+    /// assert!(matches!(again, Err(Error::IdExists { .. })));
+    /// let year = Item { id: "a".into(), meta: json!({"year": 2021}), ..Item::default() };
+    /// points.add_as(AddMode::Update, [year])?;
+    /// let item = points.get("a")?.expect("it is there");
+    /// assert_eq!(item, Item::vector("a", [1.0]).with_meta(json!({"year": 2021, "lang": "en"})));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn add_as(&self, mode: AddMode, items: impl IntoIterator<Item = Item>) -> Result<Added> {
+        self.inner.items.add(mode, self.prepare_as(mode, items)?)
     }
 
     /// Checks items and encodes the texts of those without a vector: the slow part of
@@ -27,7 +57,35 @@ impl Collection {
     /// # Errors
     /// Those of [`Self::add`] that concern single items.
     pub fn prepare(&self, items: impl IntoIterator<Item = Item>) -> Result<Vec<Item>> {
-        self.inner.items.prepare(items.into_iter().collect())
+        self.prepare_as(AddMode::Upsert, items)
+    }
+
+    /// Does the same as [`Self::prepare`] for items that [`Self::add_as`] adds in a mode.
+    ///
+    /// # Errors
+    /// Those of [`Self::add_as`] that concern single items.
+    pub fn prepare_as(
+        &self,
+        mode: AddMode,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<Vec<Item>> {
+        self.inner.items.prepare(mode, items.into_iter().collect())
+    }
+
+    /// Does the same as [`Self::prepare_as`] for programs that leave out items that cannot be
+    /// stored, such as those with a text that the encoder can make nothing of. Gives an item, or
+    /// the rule that it breaks, for each of those given, in their order.
+    ///
+    /// # Errors
+    /// [`Error::NoEncoder`] or [`Error::Encode`] for all texts together.
+    pub fn prepare_each(
+        &self,
+        mode: AddMode,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<Vec<Result<Item, ItemError>>> {
+        self.inner
+            .items
+            .prepare_each(mode, items.into_iter().collect())
     }
 
     /// Checks one item by all rules of [`Self::add`] that concern a single item, without encoding
@@ -36,7 +94,15 @@ impl Collection {
     /// # Errors
     /// [`ItemError`], the rule that the item breaks.
     pub fn check(&self, item: &Item) -> Result<(), ItemError> {
-        self.inner.items.check(item)
+        self.check_as(AddMode::Upsert, item)
+    }
+
+    /// Does the same as [`Self::check`] for an item that [`Self::add_as`] adds in a mode.
+    ///
+    /// # Errors
+    /// [`ItemError`], the rule that the item breaks.
+    pub fn check_as(&self, mode: AddMode, item: &Item) -> Result<(), ItemError> {
+        self.inner.items.check(mode, item)
     }
 
     /// Removes items, all or none. Returns their number.
@@ -46,6 +112,22 @@ impl Collection {
     /// then.
     pub fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
         self.inner.items.delete(ids)
+    }
+
+    /// Removes the items whose metadata passes a filter, all or none. Returns their number.
+    ///
+    /// # Errors
+    /// When the metadata cannot be read, or the items cannot be removed; none is removed then.
+    pub fn delete_matching(&self, filter: &Filter) -> Result<usize> {
+        self.inner.items.delete_matching(filter)
+    }
+
+    /// Number of items whose metadata passes a filter. [`Self::len`] is the number of all.
+    ///
+    /// # Errors
+    /// When the metadata cannot be read.
+    pub fn count(&self, filter: &Filter) -> Result<usize> {
+        self.inner.items.count(filter)
     }
 
     /// The item of an id, with its vector; `None` when there is none.
@@ -84,6 +166,71 @@ impl Collection {
         Ok(live
             .into_iter()
             .filter_map(move |(slot, id)| collection.inner.items.read_moved(slot, &id).transpose()))
+    }
+
+    /// The items whose metadata passes a filter at the time of the call, in the order of ids. Items
+    /// that are removed or replaced during the iteration are treated as by [`Self::items`].
+    ///
+    /// # Errors
+    /// The call fails when the metadata cannot be read, each item when its records are damaged.
+    pub fn get_matching(
+        &self,
+        filter: &Filter,
+    ) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
+        let found = self.inner.items.ids_matching(filter)?;
+        let collection = self.clone();
+        Ok(found
+            .into_iter()
+            .filter_map(move |(slot, id)| collection.inner.items.read_moved(slot, &id).transpose()))
+    }
+
+    /// The items in the order of ids, from the first on, or from the first behind the id `after`,
+    /// which need not exist. A listing can be taken up where it stopped: `take` gives a page, and
+    /// the id of its last item begins the next one. Items are read as the iterator comes to them,
+    /// so the listing of a collection that is written to shows it at no single moment.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Error, Item, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// let points = store.collection("points").dim(1).open_or_create()?;
+    /// points.add(["c", "a", "b"].map(|id| Item::vector(id, [1.0])))?;
+    /// let page = |after| -> Result<Vec<String>, Error> {
+    ///     let items = points.list(after).take(2);
+    ///     items.map(|item| Ok(item?.id)).collect()
+    /// };
+    /// assert_eq!(page(None)?, ["a", "b"]);
+    /// assert_eq!(page(Some("b"))?, ["c"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Of each item, when its id or its records are damaged. The iteration ends after an error of
+    /// the ids.
+    pub fn list(&self, after: Option<&str>) -> impl Iterator<Item = Result<Item>> + use<> {
+        /// Number of ids that are read at once.
+        const PAGE: usize = 256;
+        let (collection, pages) = (self.clone(), self.clone());
+        let mut next = Some(after.map(str::to_owned));
+        let page = move || {
+            let after = next.take()?;
+            let page = pages.inner.items.ids_after(after.as_deref(), PAGE);
+            next = match page.as_deref() {
+                Ok([.., (_, last)]) => Some(Some(last.clone())),
+                Ok([]) | Err(_) => None,
+            };
+            Some(page)
+        };
+        std::iter::from_fn(page)
+            .flat_map(|page| match page {
+                Ok(ids) => ids.into_iter().map(Ok).collect::<Vec<_>>(),
+                Err(error) => vec![Err(error)],
+            })
+            .filter_map(move |id| match id {
+                Ok((slot, id)) => collection.inner.items.read_moved(slot, &id).transpose(),
+                Err(error) => Some(Err(error)),
+            })
     }
 
     /// Builds one graph of all live items and refines it under the active metric. Searches and

@@ -8,7 +8,7 @@ use super::Collection;
 use crate::filter::Filter;
 use crate::items::{Matching, SearchRequest};
 use crate::model::error::{Error, Result};
-use crate::model::{Hits, MAX_K, MetricChoice, Query, Versioned};
+use crate::model::{Hits, MAX_K, MetricChoice, Query, QueryForm, Versioned};
 
 /// The settings of a search; made by [`Collection::search`] for one query, or
 /// [`Collection::search_many`] for a list of them.
@@ -192,6 +192,7 @@ impl<Q> Search<Q> {
         let cancel = self.cancel.as_ref();
         let request = SearchRequest {
             k: self.k,
+            form: query.text().map_or(QueryForm::Any, QueryForm::of_text),
             ef: self.ef,
             recall: self.recall,
             matching: prepared.matching.as_ref(),
@@ -216,10 +217,11 @@ impl Search {
     /// Runs the search. An empty collection has no hits.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownId`] for a
-    /// query by id; [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for a vector;
-    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the
-    /// metric; encoder and storage errors.
+    /// [`Error::InvalidQuery`] for `k`, `ef` or `recall` out of range; [`Error::UnknownText`] for a
+    /// text of which the encoder knows nothing; [`Error::UnknownId`] for a query by id;
+    /// [`Error::AmbiguousField`] for the filter; [`Error::Dimension`], [`Error::NotFinite`],
+    /// [`Error::ZeroVector`] for a vector; [`Error::UnknownVersion`], [`Error::WithdrawnVersion`]
+    /// or [`Error::NoPlugin`] for the metric; encoder and storage errors.
     pub fn run(self) -> Result<Hits> {
         let prepared = self.prepare()?;
         let vector = self.collection.items_handle().query_vector(&self.query)?;

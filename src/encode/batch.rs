@@ -55,17 +55,23 @@ impl Batch {
 /// Splits texts into batches, each a list of positions in `tokens`, longest texts first.
 ///
 /// No batch has more than `max_texts` texts, nor more than `max_positions` token positions unless
-/// it is a single text.
-pub(super) fn plan(tokens: &[Tokens], max_texts: usize, max_positions: usize) -> Vec<Vec<usize>> {
+/// it is a single text. Without `padding` all texts of a batch have the same length.
+pub(super) fn plan(
+    tokens: &[Tokens],
+    max_texts: usize,
+    max_positions: usize,
+    padding: bool,
+) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..tokens.len()).collect();
     // The sort is stable, so the result is the same on every run. With the longest texts first,
     // threads end at about the same time.
     order.sort_by_key(|&i| std::cmp::Reverse(tokens[i].ids.len()));
     let mut batches: Vec<Vec<usize>> = Vec::new();
-    let mut room = 0;
+    let (mut room, mut longest) = (0, 0);
     for i in order {
-        if room == 0 {
-            let longest = tokens[i].ids.len().max(1);
+        let length = tokens[i].ids.len().max(1);
+        if room == 0 || !padding && length != longest {
+            longest = length;
             room = (max_positions / longest).clamp(1, max_texts.max(1));
             batches.push(Vec::with_capacity(room.min(tokens.len())));
         }
@@ -88,6 +94,7 @@ mod tests {
                 ids: vec![7; n],
                 types: vec![0; n],
                 truncated: false,
+                unknown: n == 0,
             })
             .collect()
     }
@@ -96,21 +103,26 @@ mod tests {
     fn every_text_is_in_one_batch_and_bounds_hold() {
         let lengths: Vec<usize> = (0..200).map(|i| (i * 37) % 61).collect();
         let tokens = tokens(&lengths);
-        let batches = plan(&tokens, 16, 128);
-        let mut seen: Vec<usize> = batches.concat();
-        seen.sort_unstable();
-        assert_eq!(seen, (0..200).collect::<Vec<_>>());
-        for batch in &batches {
-            let longest = batch.iter().map(|&i| lengths[i]).max().unwrap();
-            assert!(batch.len() <= 16);
-            assert!(batch.len() == 1 || batch.len() * longest <= 128);
+        for padding in [true, false] {
+            let batches = plan(&tokens, 16, 128, padding);
+            let mut seen: Vec<usize> = batches.concat();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..200).collect::<Vec<_>>());
+            for batch in &batches {
+                let longest = batch.iter().map(|&i| lengths[i]).max().unwrap();
+                assert!(batch.len() <= 16);
+                assert!(batch.len() == 1 || batch.len() * longest <= 128);
+                let same = batch.iter().all(|&i| lengths[i].max(1) == longest.max(1));
+                assert!(padding || same);
+            }
+            assert!(batches.iter().any(|batch| batch.len() > 1));
         }
     }
 
     #[test]
     fn sorting_by_length_leaves_little_padding() {
         let lengths: Vec<usize> = (0..400).map(|i| 1 + (i * 37) % 61).collect();
-        let batches = plan(&tokens(&lengths), 32, 1024);
+        let batches = plan(&tokens(&lengths), 32, 1024, true);
         let padded: usize = batches
             .iter()
             .map(|b| b.len() * b.iter().map(|&i| lengths[i]).max().unwrap())

@@ -60,6 +60,20 @@ pub enum EncodeError {
         /// The thing that is not supported, and what is supported instead.
         what: String,
     },
+    /// No output of the graph is certain to be an embedding, or the one that was chosen cannot be.
+    #[error(
+        "{}: {fault}; it has {}; if one of them is the embedding of a text or of its tokens, choose it with `OnnxOptions::output`",
+        path.display(),
+        outputs.join(", ")
+    )]
+    Output {
+        /// The ONNX file.
+        path: PathBuf,
+        /// What is wrong with its outputs.
+        fault: String,
+        /// Its outputs with their shapes, such as `logits [batch, 1]`.
+        outputs: Vec<String>,
+    },
     /// The ONNX file is damaged, or no backend can prepare it.
     #[error("{}: the model cannot be prepared: {reason}; check that the file is complete, or export it again", path.display())]
     Model {
@@ -104,7 +118,7 @@ pub enum EncodeError {
     },
     /// An encoder gave another number of rows than of texts.
     #[error(
-        "the encoder {encoder} gave {rows} vectors and {notes} notes of truncation for {texts} texts"
+        "the encoder {encoder} gave {rows} vectors, {truncated} notes of truncation and {unknown} of what is unknown for {texts} texts"
     )]
     Rows {
         /// Name of the encoder.
@@ -113,8 +127,10 @@ pub enum EncodeError {
         texts: usize,
         /// Number of vectors.
         rows: usize,
-        /// Number of notes of truncation.
-        notes: usize,
+        /// Length of [`Encoded::truncated`](super::Encoded::truncated).
+        truncated: usize,
+        /// Length of [`Encoded::unknown`](super::Encoded::unknown).
+        unknown: usize,
     },
     /// A text could not be cut into tokens.
     #[error("{model}: text {index} cannot be cut into tokens: {reason}")]

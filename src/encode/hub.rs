@@ -166,7 +166,11 @@ pub fn pull(
         let bytes = store(&downloaded, &stage.join(local)).map_err(io)?;
         stored.push((local.to_owned(), bytes));
     }
-    Onnx::from_dir(&stage).map_err(|e| failed(format!("its files are not a usable model: {e}")))?;
+    match Onnx::from_dir(&stage) {
+        // Which output is the embedding can be chosen when a collection is made.
+        Ok(_) | Err(EncodeError::Output { .. }) => {}
+        Err(e) => return Err(failed(format!("its files are not a usable model: {e}"))),
+    }
     if dir.exists() {
         // It is empty, and not every system renames onto a directory.
         std::fs::remove_dir(&dir).map_err(io)?;

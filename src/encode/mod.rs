@@ -42,7 +42,7 @@ mod workers;
 
 use std::sync::Arc;
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 
 pub use error::EncodeError;
 #[cfg(feature = "hub")]
@@ -87,8 +87,7 @@ pub use pool::Pooling;
 ///                 vectors[[row, usize::from(letter - b'a')]] += 1.0;
 ///             }
 ///         }
-///         let truncated = vec![false; texts.len()];
-///         Ok(Encoded { vectors, truncated })
+///         Ok(Encoded::new(vectors))
 ///     }
 /// }
 ///
@@ -117,8 +116,14 @@ pub trait Encoder: Send + Sync {
         None
     }
 
+    /// The output of the model at its source that was chosen, for [`load`]; `None` where it follows
+    /// from the model.
+    fn output(&self) -> Option<&str> {
+        None
+    }
+
     /// Encodes `n` texts to `n` rows in their order. The row of a text does not depend on the other
-    /// texts, up to rounding.
+    /// texts, up to rounding. Says which texts it could make nothing of.
     ///
     /// # Errors
     /// [`EncodeError`] when the model cannot run, or its numbers are not finite.
@@ -132,17 +137,50 @@ pub struct Encoded {
     pub vectors: Array2<f32>,
     /// For each text, whether it was longer than the model takes and was cut at its limit (`n`).
     pub truncated: Vec<bool>,
+    /// For each text, whether the encoder could make nothing of it (`n`): its row stands for no
+    /// meaning, and a collection neither stores nor searches it. A row of zeros counts as such even
+    /// if it is not marked.
+    pub unknown: Vec<bool>,
+}
+
+impl Encoded {
+    /// The vectors of texts of which none was cut. Rows of zeros are those of texts that the encoder
+    /// could make nothing of.
+    pub fn new(vectors: Array2<f32>) -> Self {
+        Self {
+            truncated: vec![false; vectors.nrows()],
+            unknown: vectors.outer_iter().map(|row| is_zero(&row)).collect(),
+            vectors,
+        }
+    }
+
+    /// Whether the text at a position has a vector.
+    pub(crate) fn is_known(&self, text: usize) -> bool {
+        !self.unknown[text] && !is_zero(&self.vectors.row(text))
+    }
+}
+
+fn is_zero(row: &ArrayView1<'_, f32>) -> bool {
+    row.iter().all(|x| *x == 0.0)
 }
 
 /// Loads an encoder from its [`source`](Encoder::source): `embedded` for the model inside the
-/// binary, otherwise the path of a model directory.
+/// binary, otherwise the path of a model directory. `output` is the [output](Encoder::output) that
+/// was chosen.
 ///
 /// # Errors
 /// [`EncodeError::NotCompiled`] when this build has no such encoder; those of `Onnx::from_dir`.
-pub fn load(source: &str) -> Result<Arc<dyn Encoder>, EncodeError> {
+pub fn load(source: &str, output: Option<&str>) -> Result<Arc<dyn Encoder>, EncodeError> {
+    #[cfg(feature = "onnx")]
+    let options = match output {
+        Some(output) => Onnx::options().output(output),
+        None => Onnx::options(),
+    };
+    #[cfg(not(feature = "onnx"))]
+    let _ = output;
     if source == EMBEDDED {
         #[cfg(feature = "embedded-model")]
-        return Ok(Arc::new(Onnx::embedded()?));
+        return Ok(Arc::new(options.embedded()?));
         #[cfg(not(feature = "embedded-model"))]
         return Err(EncodeError::NotCompiled {
             what: "the embedded model".into(),
@@ -150,7 +188,7 @@ pub fn load(source: &str) -> Result<Arc<dyn Encoder>, EncodeError> {
         });
     }
     #[cfg(feature = "onnx")]
-    return Ok(Arc::new(Onnx::from_dir(source)?));
+    return Ok(Arc::new(options.from_dir(source)?));
     #[cfg(not(feature = "onnx"))]
     Err(EncodeError::NotCompiled {
         what: format!("an encoder for the model directory {source}"),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayD, Axis};
+use ndarray::{Array2, ArrayD, ArrayView1, Axis};
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Framework;
 
@@ -41,6 +41,7 @@ pub enum Backend {
 /// Options for loading and running a model; made by [`Onnx::options`].
 #[derive(Debug, Clone, Default)]
 pub struct OnnxOptions {
+    output: Option<String>,
     max_length: Option<usize>,
     batch: Option<usize>,
     threads: Option<usize>,
@@ -48,6 +49,15 @@ pub struct OnnxOptions {
 }
 
 impl OnnxOptions {
+    /// Sets the output of the graph that is the embedding: of a text (`b x d`), or of each of its
+    /// tokens (`b x s x d`), which are pooled. By default it is the first of `sentence_embedding`,
+    /// `text_embeds`, `dense_vecs`, `last_hidden_state` and `token_embeddings` that the graph has in
+    /// the shape that belongs to the name; a graph with none of them is refused without a choice.
+    pub fn output(mut self, name: impl Into<String>) -> Self {
+        self.output = Some(name.into());
+        self
+    }
+
     /// Sets the number of tokens at which texts are cut, special tokens included; the model's own
     /// limit by default.
     pub fn max_length(mut self, tokens: usize) -> Self {
@@ -102,11 +112,16 @@ struct Model {
     fingerprint: String,
     backend: Backend,
     dim: usize,
+    /// Name and number of axes of the output, and whether it was chosen.
     output: String,
+    rank: Option<usize>,
+    chosen: bool,
     max_length: usize,
     pooling: Pooling,
     normalise: bool,
     pad: i64,
+    /// Whether a batch may hold texts of different length.
+    padding: bool,
     batch: usize,
     threads: usize,
     tokenizer: TextTokenizer,
@@ -121,6 +136,9 @@ const BATCH_POSITIONS: usize = 512;
 const BATCH_TEXTS: usize = 32;
 /// Smallest number of token positions for which another thread is used.
 const MIN_POSITIONS: usize = 64;
+/// Largest distance of a text's vector from the one that it has beside a longer text, as a share of
+/// its norm. Rounding and weights of 8 bits stay below it; a mean over padding does not.
+const PADDED: f32 = 0.05;
 /// Number of texts in one job of the tokenizer.
 const TOKENIZED_TEXTS: usize = 64;
 /// Largest dimension of a collection.
@@ -147,7 +165,9 @@ impl Onnx {
     /// at the first item.
     ///
     /// # Errors
-    /// [`EncodeError`], with the file that is missing, damaged, too large or not supported.
+    /// [`EncodeError`], with the file that is missing, damaged, too large or not supported;
+    /// [`EncodeError::Output`] with the graph's outputs where one must be
+    /// [chosen](OnnxOptions::output).
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, EncodeError> {
         Self::options().from_dir(dir)
     }
@@ -201,8 +221,9 @@ impl Onnx {
         let graph: ModelProto =
             guard(|| tract_onnx::onnx().proto_model_for_read(&mut layout.model.as_ref()))
                 .map_err(prepare)?;
-        let signature = Signature::of(&graph, &layout.model_path)?;
-        if let Some(module) = layout.extra_module.as_ref().filter(|_| !signature.pooled) {
+        let signature = Signature::of(&graph, &layout.model_path, options.output.as_deref())?;
+        let pooled = signature.rank == Some(2);
+        if let Some(module) = layout.extra_module.as_ref().filter(|_| !pooled) {
             let what = format!(
                 "the module {module} follows the pooling but is not part of the graph; export the whole \
                  sentence-transformers model, with an output sentence_embedding"
@@ -234,16 +255,19 @@ impl Onnx {
         };
 
         let mut model = Model {
-            fingerprint: fingerprint(&layout, max_length),
+            fingerprint: fingerprint(&layout, max_length, &signature),
             name: layout.name,
             source: layout.source,
             backend,
             dim: 0,
             output: signature.output,
+            rank: signature.rank,
+            chosen: signature.chosen,
             max_length,
             pooling: layout.pooling,
             normalise: layout.normalise,
             pad: i64::from(layout.pad.or(tokenizer.pad()).unwrap_or(0)),
+            padding: true,
             batch: options.batch.unwrap_or(BATCH_TEXTS),
             threads,
             tokenizer,
@@ -255,17 +279,28 @@ impl Onnx {
 }
 
 impl Model {
-    /// Runs two short texts of different length, to find the dimension and to check that the files
-    /// fit together.
+    /// Runs two texts of different length, to find the dimension, to check that the files fit
+    /// together, and to see whether the graph leaves padding out.
     fn probe(&mut self) -> Result<usize, EncodeError> {
-        let texts = ["a", "a short text"];
+        // The other one is longer than the lengths to which plans are rounded.
+        let texts = [
+            "a",
+            "a text of so many words that the one beside it is padded",
+        ];
         let tokens = self.split(&texts)?;
         let batch = Batch::new(&tokens, &[0, 1], self.pad);
         let output = self.run(&batch)?;
-        let dim = pool::dim_of(&output.view()).filter(|dim| *dim <= MAX_DIM);
+        let fits = self.rank.is_none_or(|rank| rank == output.ndim());
+        // One number is the score of a text, and no embedding.
+        let dim = pool::dim_of(&output.view()).filter(|dim| fits && (2..=MAX_DIM).contains(dim));
         self.dim = dim.ok_or_else(|| self.wrong_shape(&output, &batch))?;
         let rows = self.pooled(&output, &batch, 2)?;
         self.check(&rows, &[0, 1])?;
+        let alone = Batch::new(&tokens, &[0], self.pad);
+        let alone = self.pooled(&self.run(&alone)?, &alone, 1)?;
+        let apart = &alone.row(0) - &rows.row(0);
+        let square = |row: &ArrayView1<'_, f32>| row.dot(row);
+        self.padding = square(&apart.view()) <= PADDED.powi(2) * square(&alone.row(0));
         Ok(self.dim)
     }
 
@@ -322,7 +357,7 @@ impl Model {
     fn wrong_shape(&self, output: &ArrayD<f32>, batch: &Batch) -> EncodeError {
         let (b, s) = batch.ids.dim();
         let d = if self.dim == 0 {
-            format!("d], d up to {MAX_DIM}")
+            format!("d], d from 2 to {MAX_DIM}")
         } else {
             format!("{}]", self.dim)
         };
@@ -367,6 +402,10 @@ impl Encoder for Onnx {
         self.0.source.clone()
     }
 
+    fn output(&self) -> Option<&str> {
+        self.0.chosen.then_some(&self.0.output)
+    }
+
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
         let model = &*self.0;
         let tokens = model.split(texts)?;
@@ -385,6 +424,7 @@ impl Encoder for Onnx {
             &tokens,
             model.batch,
             positions.clamp(MIN_POSITIONS, BATCH_POSITIONS),
+            model.padding,
         );
         let rows_of_batches = workers::map(batches.len(), threads, |i| {
             let members = &batches[i];
@@ -402,6 +442,7 @@ impl Encoder for Onnx {
         Ok(Encoded {
             vectors,
             truncated: tokens.iter().map(|t| t.truncated).collect(),
+            unknown: tokens.iter().map(|t| t.unknown).collect(),
         })
     }
 }
@@ -432,7 +473,7 @@ fn default_backend() -> Backend {
 
 /// The fingerprint of a model, 32 hexadecimal digits: a hash of everything that determines the
 /// vector of a text, except the backend.
-fn fingerprint(layout: &Layout, max_length: usize) -> String {
+fn fingerprint(layout: &Layout, max_length: usize, signature: &Signature) -> String {
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     // Each file is preceded by its length, so that different models give different streams.
     for bytes in [
@@ -445,5 +486,9 @@ fn fingerprint(layout: &Layout, max_length: usize) -> String {
     }
     hasher.update(&[u8::from(layout.normalise)]);
     hasher.update(&(max_length as u64).to_le_bytes());
+    // The output that is taken without a choice follows from the files.
+    if signature.chosen {
+        hasher.update(signature.output.as_bytes());
+    }
     format!("{:032x}", hasher.digest128())
 }

@@ -219,7 +219,8 @@ mod tests {
             .join("tests/fixtures/models")
             .join(name);
         let model = tract_onnx::onnx().proto_model_for_path(&path).unwrap();
-        let signature = Signature::of(&model, &path).unwrap();
+        let output = (name == "pooler.onnx").then_some("pooler_output");
+        let signature = Signature::of(&model, &path, output).unwrap();
         (model, signature)
     }
 

@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
+use tract_onnx::pb::tensor_shape_proto::{self, dimension::Value as Dimension};
 use tract_onnx::pb::{
-    GraphProto, ModelProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto,
+    GraphProto, ModelProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_proto::DataType,
+    type_proto,
 };
 
 use super::error::EncodeError;
@@ -27,13 +29,31 @@ pub(super) struct Signature {
     pub(super) inputs: Vec<(String, Feed)>,
     /// Name of the output: token vectors `b x s x d`, or pooled ones `b x d`.
     pub(super) output: String,
-    /// Whether the output is known to be pooled, with all modules that follow the transformer.
-    pub(super) pooled: bool,
+    /// Number of axes of the output: 3 for token vectors, 2 for pooled ones with all modules that
+    /// follow the transformer. `None` for one that was chosen and whose shape the graph leaves open.
+    pub(super) rank: Option<usize>,
+    /// Whether the output is another than the one that is taken without a choice.
+    pub(super) chosen: bool,
 }
 
+/// Names of outputs that are embeddings in every graph that has them, with their numbers of axes.
+/// The first of a graph is taken: a pooled one has gone through all modules of the model.
+const EMBEDDINGS: [(&str, usize); 5] = [
+    ("sentence_embedding", 2),
+    ("text_embeds", 2),
+    ("dense_vecs", 2),
+    ("last_hidden_state", 3),
+    ("token_embeddings", 3),
+];
+
 impl Signature {
-    /// The signature of a model. `path` is for errors.
-    pub(super) fn of(model: &ModelProto, path: &Path) -> Result<Self, EncodeError> {
+    /// The signature of a model with the output of this name, or else the one that is certain to be
+    /// an embedding. `path` is for errors.
+    pub(super) fn of(
+        model: &ModelProto,
+        path: &Path,
+        output: Option<&str>,
+    ) -> Result<Self, EncodeError> {
         let damaged = |reason: &str| EncodeError::Model {
             path: path.to_path_buf(),
             reason: reason.into(),
@@ -53,7 +73,18 @@ impl Signature {
                 "no input is called input_ids; this is not a model of texts".into(),
             ));
         }
-        let output = output(graph).ok_or_else(|| damaged("the graph has no output"))?;
+        let certain = certain(graph);
+        let output = match output {
+            None => {
+                certain.ok_or_else(|| "none of its outputs is known to be an embedding".to_owned())
+            }
+            Some(name) => chosen(graph, name),
+        };
+        let output = output.map_err(|fault| EncodeError::Output {
+            path: path.to_path_buf(),
+            fault,
+            outputs: graph.output.iter().map(described).collect(),
+        })?;
         if let Some(kind) = element(output)
             && kind != DataType::Float as i32
             && kind != DataType::Undefined as i32
@@ -66,8 +97,9 @@ impl Signature {
         }
         Ok(Self {
             inputs,
-            pooled: output.name == "sentence_embedding",
             output: output.name.clone(),
+            rank: embedding_rank(output).or(rank(output)),
+            chosen: certain.is_none_or(|certain| certain.name != output.name),
         })
     }
 }
@@ -136,17 +168,60 @@ fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
     .collect()
 }
 
-/// The output to read: the embedding of the sentence, otherwise token vectors, otherwise an output
-/// of the rank of one of these.
-fn output(graph: &GraphProto) -> Option<&ValueInfoProto> {
-    let named = |name: &str| graph.output.iter().find(|output| output.name == name);
-    let ranked = |n: usize| graph.output.iter().find(|output| rank(output) == Some(n));
-    named("sentence_embedding")
-        .or_else(|| named("last_hidden_state"))
-        .or_else(|| named("token_embeddings"))
-        .or_else(|| ranked(3))
-        .or_else(|| ranked(2))
-        .or_else(|| graph.output.first())
+/// The output that is certain to be an embedding by its name and shape.
+fn certain(graph: &GraphProto) -> Option<&ValueInfoProto> {
+    EMBEDDINGS.iter().find_map(|(name, axes)| {
+        let output = graph.output.iter().find(|output| output.name == *name)?;
+        let fits = rank(output).is_none_or(|rank| rank == *axes) && !is_score(output);
+        fits.then_some(output)
+    })
+}
+
+/// The output of a name. The error says why it cannot be an embedding.
+fn chosen<'a>(graph: &'a GraphProto, name: &str) -> Result<&'a ValueInfoProto, String> {
+    let output = graph.output.iter().find(|output| output.name == name);
+    let output = output.ok_or_else(|| format!("it has no output {name:?}"))?;
+    if is_score(output) {
+        return Err(format!(
+            "its output {name} is one number, which is no embedding"
+        ));
+    }
+    match rank(output) {
+        None | Some(2 | 3) => Ok(output),
+        Some(_) => Err(format!(
+            "its output {name} is neither a vector for each text nor one for each token"
+        )),
+    }
+}
+
+/// The number of axes that an output of this name has wherever it is an embedding.
+fn embedding_rank(output: &ValueInfoProto) -> Option<usize> {
+    let known = EMBEDDINGS.iter().find(|(name, _)| output.name == *name);
+    known
+        .map(|(_, axes)| *axes)
+        .filter(|axes| rank(output).is_none_or(|rank| rank == *axes))
+}
+
+/// Whether the last axis of an output is known to have one number: the score of a text or token.
+fn is_score(output: &ValueInfoProto) -> bool {
+    let last = shape(output).and_then(|shape| shape.dim.last());
+    last.is_some_and(|dim| matches!(dim.value, Some(Dimension::DimValue(1))))
+}
+
+/// The name of an output with its shape, such as `logits [batch, 1]`.
+fn described(output: &ValueInfoProto) -> String {
+    let axis = |dim: &tensor_shape_proto::Dimension| match &dim.value {
+        Some(Dimension::DimValue(n)) => n.to_string(),
+        Some(Dimension::DimParam(name)) if !name.is_empty() => name.clone(),
+        _ => "?".to_owned(),
+    };
+    match shape(output) {
+        Some(shape) => {
+            let axes: Vec<String> = shape.dim.iter().map(axis).collect();
+            format!("{} [{}]", output.name, axes.join(", "))
+        }
+        None => format!("{} of unknown shape", output.name),
+    }
 }
 
 fn tensor(value: &ValueInfoProto) -> Option<&type_proto::Tensor> {
@@ -163,6 +238,10 @@ fn element(value: &ValueInfoProto) -> Option<i32> {
     tensor(value).map(|tensor| tensor.elem_type)
 }
 
+fn shape(value: &ValueInfoProto) -> Option<&TensorShapeProto> {
+    tensor(value)?.shape.as_ref()
+}
+
 fn rank(value: &ValueInfoProto) -> Option<usize> {
-    tensor(value)?.shape.as_ref().map(|shape| shape.dim.len())
+    shape(value).map(|shape| shape.dim.len())
 }

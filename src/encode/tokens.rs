@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use serde::Deserialize;
 use tokenizers::{
     PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
 };
@@ -18,12 +19,34 @@ pub(super) struct Tokens {
     pub(super) types: Vec<u32>,
     /// Whether the text had more tokens than the limit.
     pub(super) truncated: bool,
+    /// Whether there is no token of the text that the model knows.
+    pub(super) unknown: bool,
 }
 
 /// A tokenizer that cuts texts at a maximum number of tokens and never pads them.
 pub(super) struct TextTokenizer {
     tokenizer: Tokenizer,
     pad: Option<u32>,
+    /// Ids of tokens that say nothing: the one for what is unknown, and those of blanks only.
+    empty: Vec<u32>,
+}
+
+/// Characters that tokenizers write for a blank: that of unigram models, and that of
+/// byte-level BPE.
+const BLANKS: [&str; 2] = ["\u{2581}", "\u{120}"];
+/// Largest number of blanks in one token that is looked for; vocabularies have powers of two.
+const MAX_BLANKS: usize = 16;
+
+/// What `tokenizer.json` says about unknown text, by token or by id.
+#[derive(Deserialize)]
+struct Unknown {
+    model: UnknownOfModel,
+}
+
+#[derive(Deserialize)]
+struct UnknownOfModel {
+    unk_token: Option<String>,
+    unk_id: Option<u32>,
 }
 
 impl TextTokenizer {
@@ -58,7 +81,19 @@ impl TextTokenizer {
             stride: 0,
         };
         guard(|| tokenizer.with_truncation(Some(truncation)).map(|_| ())).map_err(wrong)?;
-        Ok(Self { tokenizer, pad })
+        let Unknown { model } =
+            serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+        let blanks = BLANKS
+            .iter()
+            .flat_map(|blank| (1..=MAX_BLANKS).map(|count| blank.repeat(count)));
+        let tokens = model.unk_token.into_iter().chain(blanks);
+        let empty = tokens.filter_map(|token| tokenizer.token_to_id(&token));
+        let empty = model.unk_id.into_iter().chain(empty).collect();
+        Ok(Self {
+            tokenizer,
+            pad,
+            empty,
+        })
     }
 
     /// Id of the padding token, where the file has it.
@@ -69,7 +104,13 @@ impl TextTokenizer {
     /// The tokens of one text. The error is that of the tokenizer.
     pub(super) fn split(&self, text: &str) -> Result<Tokens, String> {
         let encoding = guard(|| self.tokenizer.encode_fast(text, true))?;
+        let of_text = encoding
+            .get_ids()
+            .iter()
+            .zip(encoding.get_special_tokens_mask());
+        let mut of_text = of_text.filter(|(_, special)| **special == 0);
         Ok(Tokens {
+            unknown: of_text.all(|(id, _)| self.empty.contains(id)),
             ids: encoding.get_ids().to_vec(),
             types: encoding.get_type_ids().to_vec(),
             truncated: !encoding.get_overflowing().is_empty(),

@@ -3,23 +3,39 @@
 //! The language is a subset of MongoDB's: `{"year": {"$gte": 2020}, "lang": {"$in": ["en",
 //! "de"]}}`.
 
+mod field;
 pub(crate) mod postings;
-mod strict;
+mod times;
 
 use std::cmp::Ordering;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+pub(crate) use field::Field;
+
+use crate::json;
 use crate::model::error::{Error, Result};
 use crate::model::{MAX_META_DEPTH, depth};
+use times::time;
 
 /// A condition on an item's metadata.
 ///
 /// All entries of an object must hold. A plain value means `$eq`; operators are `$eq $ne $gt $gte
-/// $lt $lte $in $nin $exists $not`, and `$and $or $not` combine filters. Dots in a field's name
-/// reach into objects. An array matches when any of its elements does. Numbers compare with numbers
-/// and strings with strings; values of different kinds are unequal and not ordered. `$ne`, `$nin`
-/// and `$not` hold exactly where their opposite does not, so also where the field is missing.
+/// $lt $lte $in $nin $exists $not`, and `$and $or $not` combine filters. An array matches when any
+/// of its elements does. Numbers compare with numbers and strings with strings; values of different
+/// kinds are unequal and not ordered. `$ne`, `$nin` and `$not` hold exactly where their opposite
+/// does not, so also where the field is missing.
+///
+/// `$gt`, `$gte`, `$lt` and `$lte` compare two strings as points in time where both are times of RFC
+/// 3339 with their offsets (`2026-03-01T09:30:00+01:00`), otherwise as texts, byte by byte. `$eq`
+/// and `$in` compare texts.
+///
+/// A dot in a field's name is part of a key or leads into an object, whichever an item has:
+/// `user.name` is the key `user.name` of one item and the key `name` in the object `user` of
+/// another. Where one item has both, the filter is refused. `{"$field": [["user.name"], test]}`
+/// tests the key as it is written, and `{"$field": [["user", "name"], test]}` the one in the object;
+/// so a key that is empty or begins with `$` can be named too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(Node);
 
@@ -28,7 +44,7 @@ enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
-    Field { path: Vec<String>, test: Test },
+    Field { field: Field, test: Test },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,28 +52,26 @@ enum Test {
     Equal(Value),
     In(Vec<Value>),
     /// The ordering of the value relative to the operand is one of these.
-    Order(Value, &'static [Ordering]),
+    Order(Operand, &'static [Ordering]),
     Exists,
 }
 
+/// What a value is ordered relative to: a number or a string.
+#[derive(Debug, Clone, PartialEq)]
+struct Operand {
+    value: Value,
+    /// The point in time, if the value states one.
+    time: Option<Timestamp>,
+}
+
 impl Filter {
-    /// Reads a filter from JSON text.
+    /// Reads a filter from JSON text, as [`json::parse`] reads it: an object with a key twice would
+    /// lose a condition.
     ///
     /// # Errors
     /// [`Error::InvalidFilter`] with the path in the filter.
     pub fn parse(text: &str) -> Result<Self> {
-        let value = strict::parse(text).map_err(|e| {
-            // The text is not JSON, or an object has a key twice.
-            let reason = if e.is_data() {
-                e.to_string()
-            } else {
-                format!("it is not JSON: {e}")
-            };
-            Error::InvalidFilter {
-                at: "the whole".into(),
-                reason,
-            }
-        })?;
+        let value = json::parse(text).map_err(|error| wrong("the whole", error.to_string()))?;
         Self::from_json(&value)
     }
 
@@ -76,8 +90,24 @@ impl Filter {
     }
 
     /// Whether an item with this metadata passes.
-    pub fn matches(&self, meta: &Value) -> bool {
-        self.0.matches(meta)
+    ///
+    /// # Errors
+    /// [`Error::AmbiguousField`] where the dots of a field's name have two meanings in the metadata.
+    pub fn matches(&self, meta: &Value) -> Result<bool> {
+        let mut fields = Vec::new();
+        self.0.fields(&mut fields);
+        match fields.into_iter().find(|f| f.reach(meta).ambiguous) {
+            Some(field) => Err(ambiguous(field, None)),
+            None => Ok(self.0.matches(meta)),
+        }
+    }
+}
+
+/// The refusal of a filter that names a field with two meanings in an item.
+pub(crate) fn ambiguous(field: &Field, item: Option<String>) -> Error {
+    Error::AmbiguousField {
+        field: field.to_string(),
+        item,
     }
 }
 
@@ -114,14 +144,15 @@ fn parse_object(value: &Value, at: &str) -> Result<Node> {
             "$and" => Node::All(parse_list(value, &here)?),
             "$or" => Node::Any(parse_list(value, &here)?),
             "$not" => Node::Not(Box::new(parse_object(value, &here)?)),
+            "$field" => parse_listed(value, &here)?,
             operator if operator.starts_with('$') => {
                 return Err(wrong(
                     &here,
-                    "this operator cannot stand here; at the top there are $and, $or and $not",
+                    "this operator cannot stand here; at the top there are $and, $or, $not and $field",
                 ));
             }
             "" => return Err(wrong(at, "a field's name is empty")),
-            field => parse_field(field.split('.').map(str::to_owned).collect(), value, &here)?,
+            name => parse_field(Field::Name(name.to_owned()), value, &here)?,
         });
     }
     Ok(Node::All(all))
@@ -138,22 +169,40 @@ fn parse_list(value: &Value, at: &str) -> Result<Vec<Node>> {
     }
 }
 
-fn parse_field(path: Vec<String>, value: &Value, at: &str) -> Result<Node> {
+/// A field named by the list of its keys: `[["user", "name"], test]`.
+fn parse_listed(value: &Value, at: &str) -> Result<Node> {
+    let listed = value.as_array().and_then(|parts| match &parts[..] {
+        [Value::Array(keys), test] if !keys.is_empty() => {
+            let keys = keys.iter().map(|key| key.as_str().map(str::to_owned));
+            Some((keys.collect::<Option<Vec<String>>>()?, test))
+        }
+        _ => None,
+    });
+    let (keys, test) = listed.ok_or_else(|| {
+        wrong(
+            at,
+            "a list of keys and a test are expected, such as [[\"user\", \"name\"], {\"$ne\": 1}]",
+        )
+    })?;
+    parse_field(Field::Keys(keys), test, at)
+}
+
+fn parse_field(field: Field, value: &Value, at: &str) -> Result<Node> {
     match value {
         Value::Object(map) if map.keys().any(|k| k.starts_with('$')) => {
-            parse_operators(&path, map, at)
+            parse_operators(&field, map, at)
         }
         value => Ok(Node::Field {
-            path,
+            field,
             test: Test::Equal(value.clone()),
         }),
     }
 }
 
-fn parse_operators(path: &[String], map: &Map<String, Value>, at: &str) -> Result<Node> {
+fn parse_operators(of: &Field, map: &Map<String, Value>, at: &str) -> Result<Node> {
     use Ordering::{Equal, Greater, Less};
     let field = |test| Node::Field {
-        path: path.to_vec(),
+        field: of.clone(),
         test,
     };
     let not = |node| Node::Not(Box::new(node));
@@ -161,7 +210,13 @@ fn parse_operators(path: &[String], map: &Map<String, Value>, at: &str) -> Resul
     for (operator, value) in map {
         let here = join(at, operator);
         let order = |orderings: &'static [Ordering]| match value {
-            Value::Number(_) | Value::String(_) => Ok(field(Test::Order(value.clone(), orderings))),
+            Value::Number(_) | Value::String(_) => {
+                let operand = Operand {
+                    time: value.as_str().and_then(time),
+                    value: value.clone(),
+                };
+                Ok(field(Test::Order(operand, orderings)))
+            }
             _ => Err(wrong(&here, "a number or a string is expected")),
         };
         let list = || match value {
@@ -183,7 +238,7 @@ fn parse_operators(path: &[String], map: &Map<String, Value>, at: &str) -> Resul
                 _ => return Err(wrong(&here, "true or false is expected")),
             },
             "$not" => match value {
-                Value::Object(inner) => not(parse_operators(path, inner, &here)?),
+                Value::Object(inner) => not(parse_operators(of, inner, &here)?),
                 _ => return Err(wrong(&here, "an object of operators such as {\"$gte\": 1} is expected")),
             },
             _ => {
@@ -203,37 +258,54 @@ impl Node {
             Self::All(nodes) => nodes.iter().all(|n| n.matches(meta)),
             Self::Any(nodes) => nodes.iter().any(|n| n.matches(meta)),
             Self::Not(node) => !node.matches(meta),
-            Self::Field { path, test } => reach(meta, path, test),
+            Self::Field { field, test } => test.passes(&field.reach(meta).values),
         }
     }
-}
 
-/// Whether a test holds for a value that a path leads to. Where the path leads through an array, or
-/// to one, it is enough that the test holds for one element.
-fn reach(value: &Value, path: &[String], test: &Test) -> bool {
-    match (path.split_first(), value) {
-        (Some((first, rest)), Value::Object(map)) => {
-            map.get(first).is_some_and(|v| reach(v, rest, test))
-        }
-        (Some(_), Value::Array(values)) => values.iter().any(|v| reach(v, path, test)),
-        (Some(_), _) => false,
-        (None, value) => {
-            test.holds(value)
-                || matches!(value, Value::Array(values) if values.iter().any(|v| test.holds(v)))
+    /// Collects the fields that the node tests.
+    fn fields<'a>(&'a self, into: &mut Vec<&'a Field>) {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) => {
+                for node in nodes {
+                    node.fields(into);
+                }
+            }
+            Self::Not(node) => node.fields(into),
+            Self::Field { field, .. } => into.push(field),
         }
     }
 }
 
 impl Test {
+    /// Whether the test holds for one of the values that a field leads to, or for an element of one
+    /// that is an array.
+    fn passes(&self, values: &[&Value]) -> bool {
+        let of_elements = |value: &Value| {
+            let elements = value.as_array().into_iter().flatten();
+            elements.into_iter().any(|element| self.holds(element))
+        };
+        values
+            .iter()
+            .any(|value| self.holds(value) || of_elements(value))
+    }
+
     fn holds(&self, value: &Value) -> bool {
         match self {
             Self::Equal(operand) => equal(value, operand),
             Self::In(operands) => operands.iter().any(|o| equal(value, o)),
             Self::Order(operand, orderings) => {
-                compare(value, operand).is_some_and(|o| orderings.contains(&o))
+                operand.order(value).is_some_and(|o| orderings.contains(&o))
             }
             Self::Exists => true,
         }
+    }
+}
+
+impl Operand {
+    /// The ordering of a value relative to the operand.
+    fn order(&self, value: &Value) -> Option<Ordering> {
+        let as_times = || Some(time(value.as_str()?)?.cmp(self.time.as_ref()?));
+        as_times().or_else(|| compare(value, &self.value))
     }
 }
 
@@ -271,9 +343,17 @@ mod tests {
     #[track_caller]
     fn check(filter: Value, meta: Value, expected: bool) {
         let parsed = Filter::from_json(&filter).expect("a valid filter");
-        assert_eq!(parsed.matches(&meta), expected, "{filter} on {meta}");
+        assert_eq!(
+            parsed.matches(&meta).expect("one meaning"),
+            expected,
+            "{filter} on {meta}"
+        );
         let negated = Filter::from_json(&json!({"$not": filter})).expect("a valid filter");
-        assert_eq!(negated.matches(&meta), !expected, "not {filter} on {meta}");
+        assert_eq!(
+            negated.matches(&meta).expect("one meaning"),
+            !expected,
+            "not {filter} on {meta}"
+        );
     }
 
     #[test]
@@ -319,8 +399,99 @@ mod tests {
     }
 
     #[test]
+    fn a_key_with_dots_is_tested_like_any_other() {
+        let written = json!({"user.name": "ann", "n.v": 3, "user": {"id": 7}});
+        let nested = json!({"user": {"name": "ann", "id": 7}, "n": {"v": 3}});
+        for meta in [&written, &nested] {
+            for (filter, expected) in [
+                (json!({"user.name": "ann"}), true),
+                (json!({"user.name": {"$ne": "ann"}}), false),
+                (json!({"user.name": {"$ne": "bob"}}), true),
+                (json!({"user.name": {"$in": ["ann", "bob"]}}), true),
+                (json!({"user.name": {"$nin": ["ann", "bob"]}}), false),
+                (json!({"user.name": {"$exists": true}}), true),
+                (json!({"user.name": {"$exists": false}}), false),
+                (json!({"user.name": {"$not": {"$eq": "ann"}}}), false),
+                (json!({"n.v": {"$gte": 3, "$lt": 4}}), true),
+                (json!({"user.id": 7}), true),
+            ] {
+                check(filter, meta.clone(), expected);
+            }
+        }
+        for (keys, meta, expected) in [
+            (json!(["user.name"]), &written, true),
+            (json!(["user.name"]), &nested, false),
+            (json!(["user", "name"]), &written, false),
+            (json!(["user", "name"]), &nested, true),
+        ] {
+            check(json!({"$field": [keys, "ann"]}), meta.clone(), expected);
+            check(
+                json!({"$field": [keys, {"$ne": "ann"}]}),
+                meta.clone(),
+                !expected,
+            );
+        }
+    }
+
+    #[test]
+    fn a_field_with_two_meanings_is_refused() {
+        let both = json!({"user.name": "ann", "user": {"name": "bob"}});
+        for filter in [
+            json!({"user.name": "ann"}),
+            json!({"user.name": {"$ne": "ann"}}),
+            json!({"$or": [{}, {"user.name": {"$exists": true}}]}),
+        ] {
+            let filter = Filter::from_json(&filter).expect("a valid filter");
+            let refused = filter.matches(&both).expect_err("a refusal").to_string();
+            assert!(
+                refused.contains("\"user.name\"") && refused.contains("$field"),
+                "{refused}"
+            );
+        }
+        check(
+            json!({"$field": [["user.name"], "ann"]}),
+            both.clone(),
+            true,
+        );
+        check(json!({"$field": [["user", "name"], "bob"]}), both, true);
+    }
+
+    #[test]
+    fn times_are_ordered_as_times_where_both_are() {
+        let at = |at: &str| json!({"at": at});
+        let noon = "2026-03-01T12:00:00Z";
+        for (operator, operand, meta, expected) in [
+            ("$gte", noon, at("2026-03-01T13:00:00+01:00"), true),
+            ("$gt", noon, at("2026-03-01T13:00:00+01:00"), false),
+            ("$lte", noon, at("2026-03-01T13:00:00+01:00"), true),
+            ("$lt", noon, at("2026-03-01T12:30:00+01:00"), true),
+            ("$gt", noon, at("2026-03-01T07:00:00.5-05:00"), true),
+            // One of them is no time: texts are compared.
+            ("$gt", "2026-03-01", at(noon), true),
+            ("$lt", noon, at("2026-03-01"), true),
+            ("$lt", noon, at("2026-03-01T12:00"), true),
+        ] {
+            check(json!({"at": {operator: operand}}), meta, expected);
+        }
+        let zoned = at("2026-03-01T13:00:00+01:00");
+        check(json!({"at": noon}), zoned.clone(), false);
+        check(
+            json!({"at": {"$gte": noon, "$lte": noon}}),
+            json!({"at": [1, "x", zoned["at"]]}),
+            true,
+        );
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_place() {
         for (filter, place) in [
+            (json!({"$field": "a"}), "$field"),
+            (json!({"$field": [[], 1]}), "$field"),
+            (json!({"$field": [["a", 1], 1]}), "$field"),
+            (
+                json!({"$or": [{"$field": [["a"], {"$in": 3}]}]}),
+                "$or.0.$field.$in",
+            ),
             (json!([]), "the top"),
             (json!({"year": {"$gtt": 1}}), "year.$gtt"),
             (json!({"$eq": 1}), "$eq"),

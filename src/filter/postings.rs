@@ -2,17 +2,19 @@
 //! the order of the values.
 //!
 //! The postings of a field are built when a filter first names it, and follow every write from then
-//! on. An equality is one bitmap, a range is the union of consecutive ones. Tests that postings
-//! cannot decide (equality with lists and objects, integers beyond 2^53) are evaluated on the
+//! on. An equality is one bitmap, a range is the union of consecutive ones; ranges of times are in
+//! the order of time. Tests that postings cannot decide (equality with lists and objects, integers beyond 2^53) are evaluated on the
 //! metadata of the items that have the field.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
+use jiff::Timestamp;
 use roaring::{MultiOps, RoaringBitmap};
 use serde_json::Value;
 
-use super::{Filter, Node, Test, reach};
+use super::times::time;
+use super::{Field, Filter, Node, Operand, Test};
 use crate::model::error::Result;
 
 /// Postings of the fields that filters have named, over the live slots.
@@ -21,7 +23,7 @@ pub(crate) struct Postings {
     live: RoaringBitmap,
     /// Number of removed items whose slots may still be in the bitmaps.
     removed: u64,
-    fields: HashMap<String, Field>,
+    fields: HashMap<Field, OfField>,
 }
 
 /// The number of removed items up to which bitmaps are not cleaned.
@@ -29,10 +31,14 @@ const MAX_UNCLEANED: u64 = 4096;
 
 /// The postings of one field.
 #[derive(Debug, Default)]
-struct Field {
+struct OfField {
     /// Items that have the field.
     exists: RoaringBitmap,
+    /// Items in which the field's name has two meanings.
+    ambiguous: RoaringBitmap,
     values: BTreeMap<Key, RoaringBitmap>,
+    /// The texts among the values that are times.
+    times: BTreeMap<Timestamp, RoaringBitmap>,
     /// Whether some number is too precise for a [`Key`].
     inexact: bool,
 }
@@ -107,27 +113,26 @@ impl Postings {
     }
 
     /// The fields of a filter that have no postings yet.
-    pub(crate) fn missing(&self, filter: &Filter) -> HashSet<String> {
-        let mut fields = HashSet::new();
+    pub(crate) fn missing(&self, filter: &Filter) -> HashSet<Field> {
+        let mut fields = Vec::new();
         filter.0.fields(&mut fields);
-        fields.retain(|field| !self.fields.contains_key(field));
-        fields
+        let missing = fields.into_iter().filter(|f| !self.fields.contains_key(f));
+        missing.cloned().collect()
     }
 
     /// Begins postings of fields, after which [`fill`](Self::fill) must be called with every live
     /// item.
-    pub(crate) fn begin(&mut self, fields: &HashSet<String>) {
+    pub(crate) fn begin(&mut self, fields: &HashSet<Field>) {
         for field in fields {
             self.fields.entry(field.clone()).or_default();
         }
     }
 
     /// Enters the values of an item for `fields`.
-    pub(crate) fn fill(&mut self, slot: u32, meta: &Value, fields: &HashSet<String>) {
-        for name in fields {
-            if let Some(field) = self.fields.get_mut(name) {
-                let path: Vec<&str> = name.split('.').collect();
-                field.enter(slot, meta, &path);
+    pub(crate) fn fill(&mut self, slot: u32, meta: &Value, fields: &HashSet<Field>) {
+        for field in fields {
+            if let Some(postings) = self.fields.get_mut(field) {
+                postings.enter(slot, meta, field);
             }
         }
     }
@@ -135,9 +140,8 @@ impl Postings {
     /// Enters a new item.
     pub(crate) fn add(&mut self, slot: u32, meta: &Value) {
         self.live.insert(slot);
-        for (name, field) in &mut self.fields {
-            let path: Vec<&str> = name.split('.').collect();
-            field.enter(slot, meta, &path);
+        for (field, postings) in &mut self.fields {
+            postings.enter(slot, meta, field);
         }
     }
 
@@ -148,18 +152,31 @@ impl Postings {
         self.removed += 1;
         if self.removed > self.live.len().max(MAX_UNCLEANED) {
             self.removed = 0;
+            let keep = |slots: &mut RoaringBitmap| {
+                *slots &= &self.live;
+                !slots.is_empty()
+            };
             for field in self.fields.values_mut() {
-                field.exists &= &self.live;
-                field.values.retain(|_, slots| {
-                    *slots &= &self.live;
-                    !slots.is_empty()
-                });
+                keep(&mut field.exists);
+                keep(&mut field.ambiguous);
+                field.values.retain(|_, slots| keep(slots));
+                field.times.retain(|_, slots| keep(slots));
             }
         }
     }
 
-    /// The live slots that pass `filter`, all of whose fields must have postings. `read` returns
-    /// the metadata of a slot.
+    /// A live item in which a field of the filter has two meanings, and the field.
+    pub(crate) fn ambiguous<'a>(&self, filter: &'a Filter) -> Option<(u32, &'a Field)> {
+        let mut fields = Vec::new();
+        filter.0.fields(&mut fields);
+        fields.into_iter().find_map(|field| {
+            let live = &self.fields.get(field)?.ambiguous & &self.live;
+            Some((live.min()?, field))
+        })
+    }
+
+    /// The live slots that pass `filter`, all of whose fields must have postings, and none of which
+    /// may be [ambiguous](Self::ambiguous). `read` returns the metadata of a slot.
     ///
     /// # Errors
     /// Those of `read`.
@@ -191,16 +208,16 @@ impl Postings {
                 each.union()
             }
             Node::Not(node) => &self.live - self.node(node, read)?,
-            Node::Field { path, test } => {
-                let Some(field) = self.fields.get(&path.join(".")) else {
+            Node::Field { field, test } => {
+                let Some(postings) = self.fields.get(field) else {
                     return Ok(RoaringBitmap::new());
                 };
-                if let Some(found) = field.holding(test) {
+                if let Some(found) = postings.holding(test) {
                     return Ok(found & &self.live);
                 }
                 let mut found = RoaringBitmap::new();
-                for slot in &field.exists & &self.live {
-                    if reach(&read(slot)?, path, test) {
+                for slot in &postings.exists & &self.live {
+                    if test.passes(&field.reach(&read(slot)?).values) {
                         found.insert(slot);
                     }
                 }
@@ -210,28 +227,18 @@ impl Postings {
     }
 }
 
-impl Field {
-    /// Enters the values that a path leads to, through each element of arrays, as `reach` follows
-    /// it.
-    fn enter(&mut self, slot: u32, value: &Value, path: &[&str]) {
-        match (path.split_first(), value) {
-            (Some((first, rest)), Value::Object(map)) => {
-                if let Some(value) = map.get(*first) {
-                    self.enter(slot, value, rest);
-                }
-            }
-            (Some(_), Value::Array(values)) => {
-                for value in values {
-                    self.enter(slot, value, path);
-                }
-            }
-            (Some(_), _) => {}
-            (None, value) => {
-                self.exists.insert(slot);
-                self.value(slot, value);
-                for value in value.as_array().into_iter().flatten() {
-                    self.value(slot, value);
-                }
+impl OfField {
+    /// Enters the values that the field leads to in an item.
+    fn enter(&mut self, slot: u32, meta: &Value, field: &Field) {
+        let reached = field.reach(meta);
+        if reached.ambiguous {
+            self.ambiguous.insert(slot);
+        }
+        for value in reached.values {
+            self.exists.insert(slot);
+            self.value(slot, value);
+            for element in value.as_array().into_iter().flatten() {
+                self.value(slot, element);
             }
         }
     }
@@ -240,6 +247,11 @@ impl Field {
     fn value(&mut self, slot: u32, value: &Value) {
         match Class::of(value) {
             Class::Key(key) => {
+                if let Key::Text(text) = &key
+                    && let Some(time) = time(text)
+                {
+                    self.times.entry(time).or_default().insert(slot);
+                }
                 self.values.entry(key).or_default().insert(slot);
             }
             Class::Inexact => self.inexact = true,
@@ -265,30 +277,44 @@ impl Field {
                     .collect::<Option<Vec<Key>>>()?;
                 Some(keys.iter().filter_map(|key| self.values.get(key)).union())
             }
-            Test::Order(value, orderings) => {
-                let key = self.key(value)?;
-                let edge = if orderings.contains(&Equal) {
-                    Bound::Included
-                } else {
-                    Bound::Excluded
-                }(key.clone());
-                // The first and last values of the kind of the key.
-                let (first, last) = match key {
-                    Key::Number(_) => (
-                        Key::Number(Ordered(f64::NEG_INFINITY)),
-                        Bound::Excluded(Key::Text("".into())),
-                    ),
-                    Key::Text(_) => (Key::Text("".into()), Bound::Unbounded),
-                    Key::Null | Key::Bool(_) => return None,
-                };
-                let range = if orderings.contains(&Greater) {
-                    (edge, last)
-                } else {
-                    (Bound::Included(first), edge)
-                };
-                Some(self.values.range(range).map(|(_, slots)| slots).union())
-            }
+            Test::Order(operand, orderings) => self.ordered(
+                operand,
+                orderings.contains(&Equal),
+                orderings.contains(&Greater),
+            ),
         }
+    }
+
+    /// The slots with a value on one side of the operand.
+    fn ordered(&self, operand: &Operand, included: bool, above: bool) -> Option<RoaringBitmap> {
+        let key = self.key(&operand.value)?;
+        // The first and last values of the kind of the key.
+        let (first, last) = match key {
+            Key::Number(_) => (
+                Key::Number(Ordered(f64::NEG_INFINITY)),
+                Bound::Excluded(Key::Text("".into())),
+            ),
+            Key::Text(_) => (Key::Text("".into()), Bound::Unbounded),
+            Key::Null | Key::Bool(_) => return None,
+        };
+        let range = match (above, edge(key, included)) {
+            (true, edge) => (edge, last),
+            (false, edge) => (Bound::Included(first), edge),
+        };
+        let values = self.values.range(range);
+        let Some(operand) = operand.time else {
+            return Some(values.map(|(_, slots)| slots).union());
+        };
+        // Times are ordered by time, and what is no time is ordered as text.
+        let others =
+            values.filter(|(key, _)| !matches!(key, Key::Text(text) if time(text).is_some()));
+        let range = match (above, edge(operand, included)) {
+            (true, edge) => (edge, Bound::Unbounded),
+            (false, edge) => (Bound::Unbounded, edge),
+        };
+        let mut found: Vec<&RoaringBitmap> = others.map(|(_, slots)| slots).collect();
+        found.extend(self.times.range(range).map(|(_, slots)| slots));
+        Some(found.union())
     }
 
     /// The key of a value in a test; `None` where the test must be evaluated on the metadata.
@@ -301,20 +327,12 @@ impl Field {
     }
 }
 
-impl Node {
-    /// Collects the names of the fields that the node tests.
-    fn fields(&self, into: &mut HashSet<String>) {
-        match self {
-            Self::All(nodes) | Self::Any(nodes) => {
-                for node in nodes {
-                    node.fields(into);
-                }
-            }
-            Self::Not(node) => node.fields(into),
-            Self::Field { path, .. } => {
-                into.insert(path.join("."));
-            }
-        }
+/// The end of a range at a value.
+fn edge<T>(value: T, included: bool) -> Bound<T> {
+    if included {
+        Bound::Included(value)
+    } else {
+        Bound::Excluded(value)
     }
 }
 
@@ -335,6 +353,14 @@ mod tests {
             prop_oneof![Just(9_007_199_254_740_992_i64), Just(9_007_199_254_740_993)]
                 .prop_map(Value::from),
             "[ab]{0,2}".prop_map(Value::from),
+            prop_oneof![
+                Just("2026-03-01"),
+                Just("2026-03-01T12:00:00Z"),
+                Just("2026-03-01T13:00:00+01:00"),
+                Just("2026-03-01T12:30:00+01:00"),
+                Just("2026-03-01T12:30:00+99:00"),
+            ]
+            .prop_map(Value::from),
         ]
     }
 
@@ -342,18 +368,23 @@ mod tests {
         scalar().prop_recursive(3, 12, 3, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::btree_map(prop_oneof![Just("x"), Just("y")], inner, 0..3)
-                    .prop_map(|map| Value::Object(
-                        map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
-                    )),
+                prop::collection::btree_map(
+                    prop_oneof![Just("x"), Just("y"), Just("x.y")],
+                    inner,
+                    0..3
+                )
+                .prop_map(|map| Value::Object(
+                    map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+                )),
             ]
         })
     }
 
     fn meta() -> impl Strategy<Value = Value> {
-        prop::collection::btree_map(prop_oneof![Just("a"), Just("b")], value(), 0..3).prop_map(
-            |map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
-        )
+        let key = prop_oneof![3 => Just("a"), 3 => Just("b"), 1 => Just("a.x"), 1 => Just("b.x.y")];
+        prop::collection::btree_map(key, value(), 0..3).prop_map(|map| {
+            Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+        })
     }
 
     fn condition() -> impl Strategy<Value = Value> {
@@ -367,16 +398,21 @@ mod tests {
             prop::collection::vec(scalar(), 0..4).prop_map(|v| json!({"$in": v})),
             any::<bool>().prop_map(|b| json!({"$exists": b})),
         ];
-        (field, test)
-            .prop_map(|(field, test)| json!({field: test}))
-            .prop_recursive(2, 8, 3, |inner| {
-                let list = prop::collection::vec(inner.clone(), 1..3);
-                prop_oneof![
-                    list.clone().prop_map(|l| json!({"$and": l})),
-                    list.prop_map(|l| json!({"$or": l})),
-                    inner.prop_map(|f| json!({"$not": f})),
-                ]
-            })
+        let keys = prop_oneof![
+            Just(vec!["a", "x"]),
+            Just(vec!["a.x"]),
+            Just(vec!["b", "x.y"])
+        ];
+        let named = (field, test.clone()).prop_map(|(field, test)| json!({field: test}));
+        let listed = (keys, test).prop_map(|(keys, test)| json!({"$field": [keys, test]}));
+        prop_oneof![3 => named, 1 => listed].prop_recursive(2, 8, 3, |inner| {
+            let list = prop::collection::vec(inner.clone(), 1..3);
+            prop_oneof![
+                list.clone().prop_map(|l| json!({"$and": l})),
+                list.prop_map(|l| json!({"$or": l})),
+                inner.prop_map(|f| json!({"$not": f})),
+            ]
+        })
     }
 
     proptest! {
@@ -407,9 +443,14 @@ mod tests {
                     }
                 }
                 let found = postings.matching(&filter, &|slot| Ok(all[&slot].clone())).expect("matches");
-                let expected: RoaringBitmap =
-                    all.iter().filter(|(_, meta)| filter.matches(meta)).map(|(slot, _)| *slot).collect();
-                prop_assert_eq!(found, expected);
+                let passes: Result<Vec<(u32, bool)>> =
+                    all.iter().map(|(slot, meta)| Ok((*slot, filter.matches(meta)?))).collect();
+                prop_assert_eq!(passes.is_err(), postings.ambiguous(&filter).is_some());
+                if let Ok(passes) = passes {
+                    let expected: RoaringBitmap =
+                        passes.iter().filter(|(_, passes)| *passes).map(|(slot, _)| *slot).collect();
+                    prop_assert_eq!(found, expected);
+                }
             }
         }
     }
@@ -425,7 +466,10 @@ mod tests {
                 postings.remove(slot - 10);
             }
         }
-        assert!(postings.fields["name"].values.len() <= 10 + MAX_UNCLEANED as usize + 1);
+        assert!(
+            postings.fields[&Field::Name("name".into())].values.len()
+                <= 10 + MAX_UNCLEANED as usize + 1
+        );
         let found = postings
             .matching(&filter, &|_| Ok(Value::Null))
             .expect("matches");

@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::index::questions::Sampled;
+use crate::model::{QueryForm, QuestionKind};
+
 /// One search in so many is kept.
 const ONE_IN: usize = 16;
 /// Most queries that are kept.
@@ -22,8 +25,8 @@ pub(crate) struct Asked {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Metric versions and vectors, oldest first.
-    queries: VecDeque<(u32, Vec<f32>)>,
+    /// Metric versions and queries, oldest first.
+    queries: VecDeque<(u32, Sampled)>,
     /// Number of queries since the last check.
     unchecked: usize,
 }
@@ -37,7 +40,7 @@ impl Kept {
 
 impl Asked {
     /// Keeps a query now and then. Returns whether enough came together for a check.
-    pub(crate) fn keep(&self, version: u32, query: &[f32]) -> bool {
+    pub(crate) fn keep(&self, version: u32, form: QueryForm, query: &[f32]) -> bool {
         let number = self.searches.fetch_add(1, Ordering::Relaxed);
         if !number.is_multiple_of(ONE_IN) {
             return false;
@@ -46,7 +49,12 @@ impl Asked {
         if kept.queries.len() == MAX_KEPT {
             kept.queries.pop_front();
         }
-        kept.queries.push_back((version, query.to_vec()));
+        let sampled = Sampled {
+            kind: QuestionKind::Asked,
+            form,
+            vector: query.to_vec(),
+        };
+        kept.queries.push_back((version, sampled));
         kept.unchecked += 1;
         kept.is_due()
     }
@@ -57,7 +65,7 @@ impl Asked {
     }
 
     /// The queries to check, if a check is due; it is not due again until others were asked.
-    pub(crate) fn take_due(&self) -> Option<Vec<(u32, Vec<f32>)>> {
+    pub(crate) fn take_due(&self) -> Option<Vec<(u32, Sampled)>> {
         let mut kept = self.lock();
         if !kept.is_due() {
             return None;
@@ -72,10 +80,10 @@ impl Asked {
     }
 
     /// The queries under a metric version.
-    pub(crate) fn recent(&self, version: u32) -> Vec<Vec<f32>> {
+    pub(crate) fn recent(&self, version: u32) -> Vec<Sampled> {
         let kept = self.lock();
         let of_version = kept.queries.iter().filter(|(under, _)| *under == version);
-        of_version.map(|(_, vector)| vector.clone()).collect()
+        of_version.map(|(_, sampled)| sampled.clone()).collect()
     }
 }
 
@@ -87,7 +95,9 @@ mod tests {
     fn a_check_is_due_after_enough_queries_and_not_again_at_once() {
         let asked = Asked::default();
         let searches = CHECKED_AT_ONCE * ONE_IN;
-        let due: Vec<bool> = (0..searches).map(|_| asked.keep(1, &[0.5])).collect();
+        let due: Vec<bool> = (0..searches)
+            .map(|_| asked.keep(1, QueryForm::Any, &[0.5]))
+            .collect();
         assert!(due[searches - ONE_IN] && !due[..searches - ONE_IN].contains(&true));
         assert_eq!(
             asked.take_due().map(|kept| kept.len()),

@@ -20,7 +20,8 @@ use crate::plugin::Metric;
 pub(crate) struct Biases(Box<[AtomicU32]>);
 
 impl Biases {
-    fn unknown(len: usize) -> Self {
+    /// No bias is known of `len` items.
+    pub(crate) fn unknown(len: usize) -> Self {
         Self(
             (0..len)
                 .map(|_| AtomicU32::new(f32::NAN.to_bits()))

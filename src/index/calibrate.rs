@@ -20,21 +20,16 @@ use crate::index::calibrations::{Curve, FIRST_SLACK, SLACKS, Schedule};
 use crate::index::plan::{Outcome, Question, plan};
 use crate::index::quantizer::are_codes_walked;
 use crate::index::query::RewrittenQuery;
-use crate::index::search::{Found, Neighbour, Searcher, SnapshotBiases, nearest_exactly, width_of};
+use crate::index::questions::Sampled;
+use crate::index::search::{
+    Found, Neighbour, Searcher, SnapshotBiases, evaluations_of_scan, nearest_exactly, width_of,
+};
 use crate::index::shared::{Shared, lock, request};
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::Versioned;
-use crate::model::{DEFAULT_RECALL, QuestionKind};
+use crate::model::DEFAULT_RECALL;
 use crate::slot::Slot;
-use crate::sum::squared_distance;
 
-/// Most items of which questions are made, of each kind one.
-const MAX_ITEMS: usize = 320;
-/// Fewest items of which questions are made.
-const MIN_ITEMS: usize = 60;
-/// Exact distances that a calibration computes for each kind of question, if that does not make
-/// fewer questions than [`MIN_ITEMS`].
-const MAX_DISTANCES: usize = 40_000_000;
 /// Neighbours by which recall is measured.
 const K: usize = 10;
 /// A walk on vectors takes about this many times as long as one of the same width on codes.
@@ -42,9 +37,6 @@ const VECTORS_COST: f64 = 3.0;
 /// If searches on codes compute at least this many distances in the mean, searches on vectors are
 /// measured too.
 const COARSE_CODES_FROM: f64 = 5_000.0;
-/// How far a query is moved towards a distant item at most, as a share of the way.
-const MAX_SHARE_TO_DISTANT: f64 = 0.5;
-
 /// Slack of searches under an uncalibrated metric up to the default recall, if the graph's order is
 /// right, and the number of distances that they are expected to compute.
 const UNCALIBRATED: (f32, usize) = (0.3, 2_000);
@@ -106,15 +98,14 @@ impl Calibration<'_> {
 
     /// The curve of walks on codes, or on vectors if codes lead walks astray or vectors are
     /// cheaper. `None` if it was cancelled.
-    fn measure(&self, sample: &[(QuestionKind, Vec<f32>)], coded: bool) -> Option<Curve> {
+    fn measure(&self, sample: &[Sampled], coded: bool) -> Option<Curve> {
         let queries: Vec<RewrittenQuery<'_>> = sample
             .iter()
-            .map(|(_, vector)| RewrittenQuery::new(self.metric, vector))
+            .map(|sampled| RewrittenQuery::new(self.metric, &sampled.vector))
             .collect();
         let exact = nearest_exactly(self.snapshot, self.biases, &queries, K, self.cancel)?;
-        let kinds: Vec<QuestionKind> = sample.iter().map(|(kind, _)| *kind).collect();
         let curve = |coded: bool| {
-            let questions = self.questions(&queries, &kinds, &exact, coded)?;
+            let questions = self.questions(&queries, sample, &exact, coded)?;
             Some(plan(&questions, self.snapshot.held()))
         };
         if !coded {
@@ -141,25 +132,34 @@ impl Calibration<'_> {
     fn questions(
         &self,
         queries: &[RewrittenQuery<'_>],
-        kinds: &[QuestionKind],
+        sample: &[Sampled],
         exact: &[Vec<Neighbour>],
         coded: bool,
     ) -> Option<Vec<Question>> {
+        let scan = evaluations_of_scan(self.snapshot.held());
         let mut questions = Vec::with_capacity(queries.len());
-        for ((query, kind), exact) in queries.iter().zip(kinds).zip(exact) {
+        for ((query, sampled), exact) in queries.iter().zip(sample).zip(exact) {
             let mut rest = 0.0;
+            let mut dearest: Option<Outcome> = None;
             let outcomes = SLACKS.map(|slack| {
+                if let Some(outcome) = dearest {
+                    return outcome;
+                }
                 let found = self.find(query, slack, coded);
                 if slack == FIRST_SLACK {
                     rest = found.rest.unwrap_or_default();
                 }
-                outcome(&found, exact)
+                let outcome = outcome(&found, exact);
+                // Farther walks would be chosen no more: a scan is cheaper.
+                dearest = (found.evaluations >= scan).then_some(outcome);
+                outcome
             });
             if (self.cancel)() {
                 return None;
             }
             questions.push(Question {
-                kind: *kind,
+                kind: sampled.kind,
+                form: sampled.form,
                 rest,
                 outcomes,
             });
@@ -209,20 +209,8 @@ impl Shared {
             let found = calibration.find(&RewrittenQuery::new(metric, vector), FIRST_SLACK, coded);
             found.hits.iter().map(|hit| Slot(hit.slot)).collect()
         });
-        if let Some(questions) = &self.config.questions {
-            let slots: Vec<u32> = sampled(&snapshot, items_to_ask_about(&snapshot))
-                .into_iter()
-                .map(u32::from)
-                .collect();
-            let made = questions(&slots).into_iter();
-            sample.extend(made.filter(|(_, vector)| self.check_vector(vector).is_ok()));
-        }
-        sample.extend(
-            self.asked
-                .recent(metric.version)
-                .into_iter()
-                .map(|vector| (QuestionKind::Asked, vector)),
-        );
+        sample.extend(self.questions_to_measure(&snapshot));
+        sample.extend(self.asked.recent(metric.version));
         if let Some(curve) = calibration.measure(&sample, coded) {
             self.calibrations.set(metric.version, curve);
         }
@@ -237,14 +225,17 @@ impl Shared {
         };
         let metric = self.active();
         let snapshot = self.snapshot.load_full();
-        let schedule = self.calibrations.schedule(metric.version, DEFAULT_RECALL);
-        let (false, Some(schedule)) = (snapshot.sealed.is_empty(), schedule) else {
+        if snapshot.sealed.is_empty() || !self.calibrations.contains(metric.version) {
             return true;
-        };
-        let queries: Vec<RewrittenQuery<'_>> = asked
+        }
+        let asked: Vec<&Sampled> = asked
             .iter()
             .filter(|(version, _)| *version == metric.version)
-            .map(|(_, vector)| RewrittenQuery::new(&metric, vector))
+            .map(|(_, sampled)| sampled)
+            .collect();
+        let queries: Vec<RewrittenQuery<'_>> = asked
+            .iter()
+            .map(|sampled| RewrittenQuery::new(&metric, &sampled.vector))
             .collect();
         let searches = Calibration {
             snapshot: &snapshot,
@@ -255,11 +246,15 @@ impl Shared {
         let Some(exact) = nearest_exactly(&snapshot, searches.biases, &queries, K, cancel) else {
             return true;
         };
-        let coded = are_codes_walked(self.dim) && !schedule.on_vectors;
-        let outcomes = queries
-            .iter()
-            .zip(&exact)
-            .map(|(query, exact)| outcome(&searches.follow(query, &schedule, coded), exact));
+        let outcomes = asked.iter().zip(&queries).zip(&exact);
+        let outcomes = outcomes.filter_map(|((sampled, query), exact)| {
+            let version = metric.version;
+            let schedule = self
+                .calibrations
+                .schedule(version, sampled.form, DEFAULT_RECALL)?;
+            let coded = are_codes_walked(self.dim) && !schedule.on_vectors;
+            Some(outcome(&searches.follow(query, &schedule, coded), exact))
+        });
         let outcomes: Vec<Outcome> = outcomes.collect();
         if is_broken(&outcomes) && !cancel() {
             tracing::info!(
@@ -269,40 +264,6 @@ impl Shared {
             request(&mut lock(&self.requested).calibrate, metric);
         }
         true
-    }
-
-    /// Questions near the items of a snapshot, always the same for the same items; `find` returns
-    /// the slots of a vector's neighbours.
-    fn questions_near_items(
-        &self,
-        snapshot: &Snapshot,
-        find: impl Fn(&[f32]) -> Vec<Slot>,
-    ) -> Vec<(QuestionKind, Vec<f32>)> {
-        let slots = sampled(snapshot, 2 * items_to_ask_about(snapshot));
-        let items: Vec<SampleItem> = slots
-            .into_iter()
-            .filter_map(|slot| {
-                Some(SampleItem {
-                    slot,
-                    vector: self.vector(slot)?,
-                })
-            })
-            .collect();
-        let (pairs, _) = items.as_chunks::<2>();
-        let queries = pairs.iter().enumerate().map(|(i, [item, distant])| {
-            let others = find(&item.vector)
-                .into_iter()
-                .filter(|slot| *slot != item.slot);
-            let neighbours: Vec<Vec<f32>> = others.filter_map(|slot| self.vector(slot)).collect();
-            let query = sample_query(i, &item.vector, &neighbours, &distant.vector);
-            let kind = if i.is_multiple_of(2) {
-                QuestionKind::NearItems
-            } else {
-                QuestionKind::BetweenItems
-            };
-            (kind, query)
-        });
-        queries.collect()
     }
 }
 
@@ -320,70 +281,4 @@ fn is_broken(outcomes: &[Outcome]) -> bool {
         .count();
     mean + STANDARD_ERRORS * (variance / n).sqrt() < DEFAULT_RECALL
         || missed * MAX_MISSED_SHARE > outcomes.len().max(MAX_MISSED_SHARE)
-}
-
-/// The number of items of which questions are made.
-fn items_to_ask_about(snapshot: &Snapshot) -> usize {
-    (MAX_DISTANCES / snapshot.held().max(1)).clamp(MIN_ITEMS, MAX_ITEMS)
-}
-
-/// At most `count` live slots, evenly spread.
-fn sampled(snapshot: &Snapshot, count: usize) -> Vec<Slot> {
-    let live = snapshot.live_slots();
-    let stride = (live.len() / count).max(1);
-    let slots = live.into_iter().skip(stride / 2).step_by(stride);
-    slots.take(count).collect()
-}
-
-/// An item from which a sample query is made.
-struct SampleItem {
-    slot: Slot,
-    vector: Vec<f32>,
-}
-
-/// Query `i`: `x` moved by as much as its nearest neighbour is away, in the direction between two of
-/// its neighbours if `i` is even, else towards `distant`. `x` itself if it has no neighbours.
-fn sample_query(i: usize, x: &[f32], neighbours: &[Vec<f32>], distant: &[f32]) -> Vec<f32> {
-    let (Some(first), Some(last)) = (neighbours.first(), neighbours.last()) else {
-        return x.to_vec();
-    };
-    let squared_length = squared_distance(x, first);
-    let (direction, max_share) = if i.is_multiple_of(2) {
-        (
-            Towards {
-                from: first,
-                to: last,
-            },
-            1.0,
-        )
-    } else {
-        let direction = Towards {
-            from: x,
-            to: distant,
-        };
-        (direction, MAX_SHARE_TO_DISTANT)
-    };
-    moved(x, squared_length, direction, max_share)
-}
-
-/// The direction from one vector to another.
-struct Towards<'a> {
-    from: &'a [f32],
-    to: &'a [f32],
-}
-
-/// `x` moved in a direction by the square root of `squared_length`, but at most by `max_share` of
-/// the difference that defines the direction.
-fn moved(x: &[f32], squared_length: f64, direction: Towards<'_>, max_share: f64) -> Vec<f32> {
-    let Towards { from, to } = direction;
-    let share = (squared_length / squared_distance(from, to)).sqrt();
-    let share = if share.is_finite() {
-        share.min(max_share) as f32
-    } else {
-        0.0
-    };
-    x.iter()
-        .zip(from.iter().zip(to))
-        .map(|(x, (from, to))| x + share * (to - from))
-        .collect()
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::KindRecall;
+use crate::model::{KindRecall, QueryForm};
 
 /// Slacks of adaptive searches that are measured, smallest first.
 pub(crate) const SLACKS: [f32; 9] = [0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8];
@@ -43,20 +43,29 @@ pub(crate) struct Level {
     pub(crate) evaluations: f64,
 }
 
+/// The plans for queries of one form.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plans {
+    /// The distances of the `k`-th item at rest that divide queries into classes, increasing.
+    pub(crate) bounds: Vec<f32>,
+    /// The plan for each of [`LEVELS`].
+    pub(crate) levels: Vec<Level>,
+}
+
 /// What was measured of one metric.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Curve {
     /// Whether the walks were on vectors, since codes lead walks astray.
     pub(crate) on_vectors: bool,
-    /// The distances of the `k`-th item at rest that divide queries into classes, increasing.
-    pub(crate) bounds: Vec<f32>,
-    /// The plan for each of [`LEVELS`].
-    pub(crate) levels: Vec<Level>,
+    /// The plans for queries of any form.
+    pub(crate) any: Plans,
+    /// The plans for queries of those forms of which enough questions were measured.
+    pub(crate) forms: BTreeMap<QueryForm, Plans>,
     /// What searches with the default recall reach.
     pub(crate) kinds: Vec<KindRecall>,
 }
 
-impl Curve {
+impl Plans {
     /// The plan for the smallest level that is at least `recall`; the last one if there is none.
     fn level(&self, recall: f64) -> Option<usize> {
         let wanted = LEVELS.iter().position(|level| *level >= recall);
@@ -64,19 +73,31 @@ impl Curve {
         Some(wanted.unwrap_or(last).min(last))
     }
 
-    /// Mean number of distances that searches for a recall compute.
-    pub(crate) fn evaluations(&self, recall: f64) -> Option<f64> {
-        Some(self.levels[self.level(recall)?].evaluations)
-    }
-
     /// Whether the plans are complete, and their numbers can be used.
-    pub(crate) fn is_sound(&self) -> bool {
+    fn is_sound(&self) -> bool {
         let is_whole = |level: &Level| {
             level.classes.len() == self.bounds.len() + 1 && level.evaluations.is_finite()
         };
         self.levels.len() == LEVELS.len()
             && self.levels.iter().all(is_whole)
             && self.bounds.iter().all(|bound| !bound.is_nan())
+    }
+}
+
+impl Curve {
+    /// The plans for queries of a form.
+    pub(crate) fn plans(&self, form: QueryForm) -> &Plans {
+        self.forms.get(&form).unwrap_or(&self.any)
+    }
+
+    /// Mean number of distances that searches for a recall compute, whatever their form.
+    pub(crate) fn evaluations(&self, recall: f64) -> Option<f64> {
+        Some(self.any.levels[self.any.level(recall)?].evaluations)
+    }
+
+    /// Whether the plans are complete, and their numbers can be used.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.any.is_sound() && self.forms.values().all(Plans::is_sound)
     }
 
     /// Reads the stored form; `None` if it is not one.
@@ -111,8 +132,12 @@ pub(crate) struct Schedule {
 
 #[derive(Debug, Clone)]
 enum Planned {
-    /// By a calibration, at the position of a level.
-    Measured { by: Arc<Measured>, level: usize },
+    /// By a calibration, for a form, at the position of a level.
+    Measured {
+        by: Arc<Measured>,
+        form: QueryForm,
+        level: usize,
+    },
     /// With one slack for all queries.
     Guessed(f32),
 }
@@ -140,9 +165,10 @@ impl Schedule {
     pub(crate) fn reach(&self, distance: f32) -> (Reach, Option<f32>) {
         match &self.plan {
             Planned::Guessed(slack) => (Reach::Slack(*slack), None),
-            Planned::Measured { by, level } => {
-                let at = by.curve.bounds.partition_point(|bound| *bound < distance);
-                let class = by.curve.levels[*level].classes[at];
+            Planned::Measured { by, form, level } => {
+                let plans = by.curve.plans(*form);
+                let at = plans.bounds.partition_point(|bound| *bound < distance);
+                let class = plans.levels[*level].classes[at];
                 match SLACKS.get(class.reach as usize) {
                     Some(slack) => (Reach::Slack(self.factor * slack), Some(class.recall)),
                     None => (Reach::Scan, Some(1.0)),
@@ -174,16 +200,17 @@ impl Calibrations {
         calibrations
     }
 
-    /// The schedule for a metric and a recall, if the metric was measured.
-    pub(crate) fn schedule(&self, version: u32, recall: f64) -> Option<Schedule> {
+    /// The schedule for a metric, a form of queries and a recall, if the metric was measured.
+    pub(crate) fn schedule(&self, version: u32, form: QueryForm, recall: f64) -> Option<Schedule> {
         let by = Arc::clone(self.curves().get(&version)?);
-        let level = by.curve.level(recall)?;
+        let plans = by.curve.plans(form);
+        let level = plans.level(recall)?;
         let is_beyond = LEVELS.last().is_some_and(|last| recall > *last);
         Some(Schedule {
             factor: if is_beyond { BEYOND_LEVELS } else { 1.0 },
-            evaluations: by.curve.levels[level].evaluations as usize,
+            evaluations: plans.levels[level].evaluations as usize,
             on_vectors: by.curve.on_vectors,
-            plan: Planned::Measured { by, level },
+            plan: Planned::Measured { by, form, level },
         })
     }
 
@@ -245,10 +272,18 @@ mod tests {
             classes: vec![class(1), class(SLACKS.len() as u8)],
             evaluations: 700.0,
         };
-        Curve {
-            on_vectors: false,
+        let far = Level {
+            classes: vec![class(3), class(4)],
+            ..level.clone()
+        };
+        let plans = |level: Level| Plans {
             bounds: vec![0.5],
             levels: vec![level; LEVELS.len()],
+        };
+        Curve {
+            on_vectors: false,
+            any: plans(level),
+            forms: BTreeMap::from([(QueryForm::OneWord, plans(far))]),
             kinds: Vec::new(),
         }
     }
@@ -256,13 +291,20 @@ mod tests {
     #[test]
     fn a_query_goes_as_far_as_its_class() {
         let calibrations = Calibrations::new(BTreeMap::from([(3, curve())]));
-        let schedule = calibrations.schedule(3, 0.95).expect("measured");
+        let any = QueryForm::Any;
+        let schedule = calibrations.schedule(3, any, 0.95).expect("measured");
         assert_eq!(schedule.reach(0.4).0, Reach::Slack(SLACKS[1]));
         assert_eq!(schedule.reach(0.6).0, Reach::Scan);
         assert_eq!(schedule.calibration(), Some(curve().checksum()));
-        let beyond = calibrations.schedule(3, 0.999).expect("measured");
+        let beyond = calibrations.schedule(3, any, 0.999).expect("measured");
         assert_eq!(beyond.reach(0.4).0, Reach::Slack(2.0 * SLACKS[1]));
-        assert!(calibrations.schedule(4, 0.95).is_none());
+        assert!(calibrations.schedule(4, any, 0.95).is_none());
+        let slack = |form| {
+            let schedule = calibrations.schedule(3, form, 0.95).expect("measured");
+            schedule.reach(0.4).0
+        };
+        assert_eq!(slack(QueryForm::OneWord), Reach::Slack(SLACKS[3]));
+        assert_eq!(slack(QueryForm::TwoWords), slack(any), "not measured");
     }
 
     #[test]
@@ -275,7 +317,7 @@ mod tests {
     #[test]
     fn a_curve_that_cannot_be_used_is_left_out() {
         let mut damaged = curve();
-        damaged.levels[2].classes.pop();
+        damaged.any.levels[2].classes.pop();
         let calibrations = Calibrations::new(BTreeMap::from([(3, damaged)]));
         assert!(!calibrations.contains(3));
     }

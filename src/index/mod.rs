@@ -32,6 +32,8 @@ mod plan;
 mod published;
 mod quantizer;
 mod query;
+mod questions;
+mod scan;
 mod search;
 mod segment;
 mod segments;
@@ -186,7 +188,7 @@ impl Index {
     ) -> Result<Found, IndexError> {
         let found = self.shared.search(metric, query, params)?;
         let is_default = params.ef.is_none() && params.recall.is_none() && params.allowed.is_none();
-        if is_default && self.shared.asked.keep(metric.version, query) {
+        if is_default && self.shared.asked.keep(metric.version, params.form, query) {
             self.maintenance.wake(&self.shared);
         }
         Ok(found)
@@ -366,7 +368,7 @@ impl Shared {
             // Only a scan finds everything.
             None if recall < 1.0 => Some(
                 self.calibrations
-                    .schedule(metric.version, recall)
+                    .schedule(metric.version, params.form, recall)
                     .unwrap_or_else(|| calibrate::uncalibrated(&snapshot, metric, recall)),
             ),
             _ => None,

@@ -5,12 +5,16 @@
 //! distances that it costs, until nothing does. A step gives one class, and all that lie farther, a
 //! larger slack or a scan.
 
-use crate::index::calibrations::{Class, Curve, LEVELS, Level, SLACKS};
+use std::collections::BTreeMap;
+
+use crate::index::calibrations::{Class, Curve, LEVELS, Level, Plans, SLACKS};
 use crate::index::search::evaluations_of_scan;
-use crate::model::{DEFAULT_RECALL, KindRecall, QuestionKind};
+use crate::model::{DEFAULT_RECALL, KindRecall, QueryForm, QuestionKind};
 
 /// Fewest questions in a class.
 const MIN_CLASS: usize = 40;
+/// Fewest questions of a form that have plans of their own.
+const MIN_OF_FORM: usize = 100;
 /// Most classes.
 const MAX_CLASSES: usize = 10;
 /// The reach of a class whose items are scanned.
@@ -19,7 +23,7 @@ const SCAN: usize = SLACKS.len();
 /// items.
 const MISSED_SHARE: f64 = 0.2;
 /// So much of that share is used up on the sample, because another one is less lucky.
-const CAUTION: f64 = 0.8;
+const CAUTION: f64 = 0.4;
 /// Of at least so many questions, one may be missed in any case.
 const ONE_MISSED_FROM: usize = 60;
 
@@ -39,6 +43,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Question {
     /// The kind.
     pub(crate) kind: QuestionKind,
+    /// The form of the query.
+    pub(crate) form: QueryForm,
     /// The distance at which its class is decided.
     pub(crate) rest: f32,
     /// The outcome with each of [`SLACKS`].
@@ -56,15 +62,41 @@ impl Question {
     }
 }
 
-/// Plans for each of [`LEVELS`] on a collection of `held` items.
+/// Plans for each form of query and each of [`LEVELS`] on a collection of `held` items.
 pub(crate) fn plan(questions: &[Question], held: usize) -> Curve {
+    let (any, mut kinds) = plan_for(questions.iter().collect(), held);
+    let mut forms = BTreeMap::new();
+    for form in QueryForm::ALL {
+        let of_form = |question: &&Question| question.form == form;
+        let questions: Vec<&Question> = questions.iter().filter(of_form).collect();
+        if form != QueryForm::Any && questions.len() >= MIN_OF_FORM {
+            let (plans, of_form) = plan_for(questions, held);
+            forms.insert(form, plans);
+            for figures in of_form {
+                let is_same = |known: &&mut KindRecall| known.kind == figures.kind;
+                if let Some(known) = kinds.iter_mut().find(is_same) {
+                    *known = figures;
+                }
+            }
+        }
+    }
+    Curve {
+        on_vectors: false,
+        any,
+        forms,
+        kinds,
+    }
+}
+
+/// Plans for each of [`LEVELS`], and what searches with the default recall reach by them.
+fn plan_for(questions: Vec<&Question>, held: usize) -> (Plans, Vec<KindRecall>) {
     let scan = evaluations_of_scan(held) as u32;
-    let bounds = bounds(questions);
-    let class_of = |question: &Question| bounds.partition_point(|bound| *bound < question.rest);
+    let bounds = bounds(&questions);
+    let class_of = |question: &&Question| bounds.partition_point(|bound| *bound < question.rest);
     let mut kinds: Vec<QuestionKind> = questions.iter().map(|question| question.kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let kind_of = |question: &Question| kinds.partition_point(|kind| *kind < question.kind);
+    let kind_of = |question: &&Question| kinds.partition_point(|kind| *kind < question.kind);
     let planning = Planning {
         classes: questions.iter().map(class_of).collect(),
         class_count: bounds.len() + 1,
@@ -76,17 +108,19 @@ pub(crate) fn plan(questions: &[Question], held: usize) -> Curve {
     let chosen = LEVELS.map(|recall| planning.choose(recall));
     let levels = chosen.iter().map(|reaches| planning.level(reaches));
     let default = LEVELS.iter().position(|level| *level >= DEFAULT_RECALL);
-    Curve {
-        on_vectors: false,
+    let plans = Plans {
         levels: levels.collect(),
-        kinds: planning.by_kind(&chosen[default.unwrap_or_default()]),
-        bounds,
-    }
+        bounds: bounds.clone(),
+    };
+    (
+        plans,
+        planning.by_kind(&chosen[default.unwrap_or_default()]),
+    )
 }
 
 /// The distances at rest that divide questions into classes of nearly equal size. The last class
 /// begins beyond all questions.
-fn bounds(questions: &[Question]) -> Vec<f32> {
+fn bounds(questions: &[&Question]) -> Vec<f32> {
     let mut rests: Vec<f32> = questions.iter().map(|question| question.rest).collect();
     rests.sort_unstable_by(f32::total_cmp);
     let count = (rests.len() / MIN_CLASS).clamp(1, MAX_CLASSES);
@@ -100,7 +134,7 @@ fn bounds(questions: &[Question]) -> Vec<f32> {
 
 /// The choice of reaches for classes of questions.
 struct Planning<'a> {
-    questions: &'a [Question],
+    questions: Vec<&'a Question>,
     /// The class of each question.
     classes: Vec<usize>,
     class_count: usize,
@@ -289,6 +323,7 @@ mod tests {
         };
         let question = Question {
             kind,
+            form: QueryForm::Any,
             rest,
             outcomes: std::array::from_fn(outcome),
         };
@@ -297,7 +332,7 @@ mod tests {
 
     fn reaches(curve: &Curve, recall: f64) -> Vec<u8> {
         let level = LEVELS.iter().position(|level| *level == recall);
-        let classes = &curve.levels[level.expect("a level")].classes;
+        let classes = &curve.any.levels[level.expect("a level")].classes;
         classes.iter().map(|class| class.reach).collect()
     }
 
@@ -307,7 +342,7 @@ mod tests {
         let far = questions(QuestionKind::OneWord, 0.9, 4);
         let curve = plan(&[near, far].concat(), 100_000);
         let chosen = reaches(&curve, 0.95);
-        let class_of = |rest: f32| curve.bounds.partition_point(|bound| *bound < rest);
+        let class_of = |rest: f32| curve.any.bounds.partition_point(|bound| *bound < rest);
         assert_eq!(chosen[class_of(0.2)], 1);
         assert_eq!(chosen[class_of(0.9)], 4);
         assert_eq!(chosen[class_of(1.5)], 5, "beyond all questions");

@@ -15,6 +15,14 @@ pub(super) struct CollectionEncoder {
     loaded: OnceLock<Arc<dyn Encoder>>,
 }
 
+/// What an encoder made of a text.
+pub(crate) struct EncodedText {
+    /// `None` where the encoder could make nothing of the text.
+    pub(crate) vector: Option<Vec<f32>>,
+    /// Whether the vector is that of the beginning of a text too long for the encoder.
+    pub(crate) truncated: bool,
+}
+
 impl CollectionEncoder {
     /// An encoder that is loaded from its source, unless it is given.
     pub(super) fn new(
@@ -50,25 +58,35 @@ impl CollectionEncoder {
                 info.name
             )));
         };
-        let encoder = encode::load(source)?;
+        let encoder = encode::load(source, info.output.as_deref())?;
         check_encoder(&self.collection, Some(info), &*encoder)?;
         Ok(&**self.loaded.get_or_init(|| encoder))
     }
 
-    /// Encodes texts, and checks that each has a vector.
-    pub(super) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
+    /// Encodes texts, and checks that the encoder answered for each.
+    pub(super) fn encode(&self, texts: &[&str]) -> Result<Vec<EncodedText>> {
         let encoder = self.get()?;
         let encoded = encoder.encode(texts)?;
-        let (rows, notes) = (encoded.vectors.nrows(), encoded.truncated.len());
-        if rows != texts.len() || notes != texts.len() {
+        let Encoded {
+            vectors,
+            truncated,
+            unknown,
+        } = &encoded;
+        let counts = [vectors.nrows(), truncated.len(), unknown.len()];
+        if counts != [texts.len(); 3] {
             return Err(Error::Encode(EncodeError::Rows {
                 encoder: encoder.name().to_owned(),
                 texts: texts.len(),
-                rows,
-                notes,
+                rows: vectors.nrows(),
+                truncated: truncated.len(),
+                unknown: unknown.len(),
             }));
         }
-        Ok(encoded)
+        let text = |at: usize| EncodedText {
+            vector: encoded.is_known(at).then(|| vectors.row(at).to_vec()),
+            truncated: truncated[at],
+        };
+        Ok((0..texts.len()).map(text).collect())
     }
 }
 
@@ -80,8 +98,8 @@ impl Items {
         }
     }
 
-    /// Encodes texts, and checks that each has a vector.
-    pub(crate) fn encode(&self, texts: &[&str]) -> Result<Encoded> {
+    /// Encodes texts, and checks that the encoder answered for each.
+    pub(crate) fn encode(&self, texts: &[&str]) -> Result<Vec<EncodedText>> {
         self.encoder.encode(texts)
     }
 }

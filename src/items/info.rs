@@ -35,6 +35,8 @@ pub struct EncoderInfo {
     /// Source from which it can be loaded again: `embedded` or a directory; `None` where only the
     /// program can make it.
     pub source: Option<String>,
+    /// Output of the model at the source that was chosen; `None` where it follows from the model.
+    pub output: Option<String>,
 }
 
 impl CollectionInfo {
@@ -56,14 +58,12 @@ impl CollectionInfo {
             dim,
             distance: record.distance.parse().map_err(unknown)?,
             precision: record.precision.parse().map_err(unknown)?,
-            encoder: record
-                .encoder
-                .clone()
-                .map(|(name, fingerprint, source)| EncoderInfo {
-                    name,
-                    fingerprint,
-                    source,
-                }),
+            encoder: record.encoder.clone().map(|encoder| EncoderInfo {
+                name: encoder.name,
+                fingerprint: encoder.fingerprint,
+                source: encoder.source,
+                output: encoder.output,
+            }),
             items,
         })
     }

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::read::parse_meta;
 use super::{Items, WriteGuard};
-use crate::filter::Filter;
 use crate::filter::postings::Postings;
+use crate::filter::{Filter, ambiguous};
 use crate::index::Snapshot;
 use crate::model::error::Result;
 
@@ -87,13 +87,24 @@ impl Items {
     /// The slots whose metadata passes a filter, and the snapshot of the index that they are slots
     /// of.
     pub(crate) fn matching(&self, filter: &Filter) -> Result<Matching> {
-        let mut guard = None;
+        match self.evaluate(filter) {
+            Some(matching) => matching,
+            None => self.matching_still(filter, &self.lock()),
+        }
+    }
+
+    /// Does the same as [`Self::matching`] while no item can be written, so that the slots are of
+    /// live items.
+    pub(super) fn matching_still(
+        &self,
+        filter: &Filter,
+        _guard: &WriteGuard<'_>,
+    ) -> Result<Matching> {
         loop {
+            // No write disturbs it. A write that was not published when the lock was taken is now.
             if let Some(matching) = self.evaluate(filter) {
                 return matching;
             }
-            // No write disturbs the second try.
-            guard.get_or_insert_with(|| self.lock());
         }
     }
 
@@ -139,6 +150,9 @@ impl Items {
         filter: &Filter,
         read: &dyn Fn(u32) -> Result<Value>,
     ) -> Result<Matching> {
+        if let Some((slot, field)) = postings.ambiguous(filter) {
+            return Err(ambiguous(field, self.ids.get(slot).map(str::to_owned)));
+        }
         Ok(Matching {
             slots: postings.matching(filter, read)?,
             snapshot: self.index.snapshot(),

@@ -14,6 +14,7 @@ mod questions;
 mod read;
 mod search;
 mod stats;
+mod update;
 mod vectors;
 mod verify;
 mod write;

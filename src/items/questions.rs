@@ -77,13 +77,12 @@ impl Questions {
                 return Vec::new();
             }
         };
-        let rows = encoded.vectors.outer_iter();
         // A question that the encoder knows nothing of has no vector.
         written
             .iter()
-            .zip(rows)
-            .filter_map(|((kind, _), row)| {
-                Some((*kind, self.rules.prepare_query(row.to_vec()).ok()?))
+            .zip(encoded)
+            .filter_map(|((kind, _), text)| {
+                Some((*kind, self.rules.prepare_query(text.vector?).ok()?))
             })
             .collect()
     }
@@ -123,7 +122,8 @@ fn words(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// For each item with its slot, words of its text and of the texts after it, one of each.
+/// For each item with its slot, words of its text and of the texts after it, one of each; those of
+/// every other item are misspelt, as if they were of another language.
 fn mixed(texts: &[(u32, String)]) -> impl Iterator<Item = String> {
     const TEXTS: usize = 8;
     let word_of = |(slot, text): &(u32, String)| {
@@ -134,8 +134,16 @@ fn mixed(texts: &[(u32, String)]) -> impl Iterator<Item = String> {
     let count = if texts.len() < TEXTS { 0 } else { texts.len() };
     (0..count)
         .map(move |first| {
-            let from = |at: usize| &*chosen[(first + at) % chosen.len()];
-            (0..TEXTS).map(from).collect::<Vec<_>>().join(" ")
+            let mut random = fastrand::Rng::with_seed(first as u64);
+            let word = |at: usize| {
+                let word = &*chosen[(first + at) % chosen.len()];
+                if first.is_multiple_of(2) {
+                    word.to_owned()
+                } else {
+                    misspelt(word, &mut random)
+                }
+            };
+            (0..TEXTS).map(word).collect::<Vec<_>>().join(" ")
         })
         .filter(|text| !text.trim().is_empty())
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Items;
+use crate::filter::Filter;
 use crate::learning::WeakItem;
 use crate::model::Item;
 use crate::model::error::{Error, Result};
@@ -42,6 +43,36 @@ impl Items {
         let mut live: Vec<(u32, String)> = ids.collect::<Result<_>>()?;
         live.sort_unstable();
         Ok(live)
+    }
+
+    /// Number of items whose metadata passes a filter.
+    pub(crate) fn count(&self, filter: &Filter) -> Result<usize> {
+        Ok(self.matching(filter)?.slots.len() as usize)
+    }
+
+    /// The slots and ids of the items whose metadata passes a filter, in the order of ids.
+    pub(crate) fn ids_matching(&self, filter: &Filter) -> Result<Vec<(u32, String)>> {
+        let slots = self.matching(filter)?.slots;
+        let mut named: Vec<(u32, String)> = slots
+            .iter()
+            .filter_map(|slot| Some((slot, self.ids.get(slot)?.to_owned())))
+            .collect();
+        named.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+        Ok(named)
+    }
+
+    /// The slots and ids of at most `count` live items, in the order of ids: those that follow
+    /// `after`, which need not exist, or the first.
+    pub(crate) fn ids_after(
+        &self,
+        after: Option<&str>,
+        count: usize,
+    ) -> Result<Vec<(u32, String)>> {
+        self.tables
+            .ids_after(after)
+            .take(count)
+            .map(|entry| entry.map(|(id, slot)| (slot, id)))
+            .collect()
     }
 
     /// The item of an id that was in a slot before; `None` when it was removed meanwhile.

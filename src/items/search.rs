@@ -6,12 +6,13 @@ use super::read::parse_meta;
 use super::{Items, Matching};
 use crate::index::{self, Found, SearchParams};
 use crate::model::error::{Error, Result};
-use crate::model::{Execution, Hit, Hits, Query, Versioned, check_text};
+use crate::model::{Execution, Hit, Hits, Query, QueryForm, Versioned, check_text};
 
 /// The parameters of a search besides its vector and its metric.
 #[derive(Clone, Copy)]
 pub(crate) struct SearchRequest<'a> {
     pub(crate) k: usize,
+    pub(crate) form: QueryForm,
     pub(crate) ef: Option<usize>,
     pub(crate) recall: Option<f64>,
     pub(crate) matching: Option<&'a Matching>,
@@ -39,6 +40,7 @@ impl Items {
         let started = Instant::now();
         let params = SearchParams {
             k: request.k + usize::from(request.own.is_some()),
+            form: request.form,
             ef: request.ef,
             recall: request.recall,
             allowed: request.matching.map(|m| &m.slots),
@@ -113,10 +115,12 @@ impl Items {
         for text in texts {
             check_text(text).map_err(|error| Error::InvalidQuery(error.to_string()))?;
         }
-        let encoded = self.encode(texts)?;
-        let vectors = encoded.vectors.rows().into_iter().map(|row| row.to_vec());
-        vectors
-            .map(|vector| self.rules.prepare_query(vector))
+        let encoded = self.encode(texts)?.into_iter().zip(texts);
+        encoded
+            .map(|(encoded, text)| {
+                let vector = encoded.vector.ok_or_else(|| Error::unknown_text(text))?;
+                self.rules.prepare_query(vector)
+            })
             .collect()
     }
 

@@ -41,8 +41,12 @@ pub struct Stats {
     /// used, and drops them when memory is short.
     #[serde(skip)]
     pub mapped_bytes: usize,
-    /// Size of the whole store on disk, in bytes.
+    /// Size of the collection on disk, in bytes: that of its segment files, and an estimate of that
+    /// of its live records, from a sample.
     pub disk_bytes: u64,
+    /// Size of the whole store on disk, in bytes, with all collections and with what was replaced
+    /// and removed since the last [compaction](crate::StoreBuilder::compact).
+    pub store_bytes: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
@@ -91,7 +95,8 @@ impl Items {
             evaluations,
             memory_bytes: index.memory_bytes + self.ids.memory_bytes(),
             mapped_bytes: index.mapped_bytes + self.ids.mapped_bytes(),
-            disk_bytes: self.tables.database().disk_bytes()?,
+            disk_bytes: self.tables.disk_bytes()?,
+            store_bytes: self.tables.database().disk_bytes()?,
         })
     }
 

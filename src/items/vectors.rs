@@ -135,14 +135,9 @@ impl Vectors for Items {
         }
     }
 
-    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+    fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
         let encoded = Items::encode(self, texts)?;
-        Ok(encoded
-            .vectors
-            .rows()
-            .into_iter()
-            .map(|row| row.to_vec())
-            .collect())
+        Ok(encoded.into_iter().map(|text| text.vector).collect())
     }
 
     fn revision(&self) -> Revision {

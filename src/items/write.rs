@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Items;
 use super::graph::from_index;
+use super::{Items, WriteGuard};
+use crate::filter::Filter;
 use crate::model::error::{Error, Result, cut};
-use crate::model::{Item, ItemError};
+use crate::model::{AddMode, Item, ItemError};
 use crate::storage::ItemRecord;
 
 /// Counts of added items.
@@ -20,6 +21,8 @@ pub struct Added {
     pub added: usize,
     /// Number of items that replaced one with the same id.
     pub replaced: usize,
+    /// Number of items of which a part was changed.
+    pub updated: usize,
     /// Ids of items whose text was longer than the encoder takes and was cut at its limit.
     pub truncated: Vec<String>,
 }
@@ -44,39 +47,66 @@ struct Checked {
 }
 
 impl Items {
-    /// Checks items, and encodes the texts of those without a vector.
-    pub(crate) fn prepare(&self, mut items: Vec<Item>) -> Result<Vec<Item>> {
-        for (index, item) in items.iter().enumerate() {
-            item.check_limits()
-                .map_err(|source| invalid_item(index, &item.id, source))?;
-        }
+    /// Checks items, and encodes the texts of those without a vector. An item that cannot be stored
+    /// is the rule that it breaks.
+    pub(crate) fn prepare_each(
+        &self,
+        mode: AddMode,
+        items: Vec<Item>,
+    ) -> Result<Vec<Result<Item, ItemError>>> {
+        let checked = |item: Item| item.check_limits(mode).map(|()| item);
+        let mut items: Vec<Result<Item, ItemError>> = items.into_iter().map(checked).collect();
+        // An update may give no text; and where there is no encoder, the stored vector stays.
+        let is_encoded = |item: &Item| match mode {
+            _ if item.vector.is_some() => false,
+            AddMode::Update => item.text.is_some() && self.encoder.info.is_some(),
+            AddMode::Insert | AddMode::Upsert => true,
+        };
         let waiting: Vec<usize> = (0..items.len())
-            .filter(|i| items[*i].vector.is_none())
+            .filter(|i| items[*i].as_ref().is_ok_and(is_encoded))
             .collect();
         if waiting.is_empty() {
             return Ok(items);
         }
         let texts: Vec<&str> = waiting
             .iter()
-            .filter_map(|i| items[*i].text.as_deref())
+            .filter_map(|i| items[*i].as_ref().ok()?.text.as_deref())
             .collect();
         let encoded = self.encode(&texts)?;
-        let rows: Vec<Vec<f32>> = encoded
-            .vectors
-            .rows()
-            .into_iter()
-            .map(|r| r.to_vec())
-            .collect();
-        for ((i, row), truncated) in waiting.into_iter().zip(rows).zip(encoded.truncated) {
-            items[i].vector = Some(row);
-            items[i].truncated = truncated;
+        for (i, encoded) in waiting.into_iter().zip(encoded) {
+            match (&mut items[i], encoded.vector) {
+                (Ok(item), Some(vector)) => {
+                    item.vector = Some(vector);
+                    item.truncated = encoded.truncated;
+                }
+                (refused, _) => *refused = Err(ItemError::UnknownText),
+            }
         }
         Ok(items)
     }
 
+    /// Checks items, and encodes the texts of those without a vector: all of them, or the error of
+    /// the first that cannot be stored.
+    pub(crate) fn prepare(&self, mode: AddMode, items: Vec<Item>) -> Result<Vec<Item>> {
+        // What no encoder is needed for comes first.
+        for (index, item) in items.iter().enumerate() {
+            item.check_limits(mode)
+                .map_err(|source| invalid_item(index, &item.id, source))?;
+        }
+        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        let prepared = self
+            .prepare_each(mode, items)?
+            .into_iter()
+            .zip(ids)
+            .enumerate();
+        prepared
+            .map(|(index, (item, id))| item.map_err(|source| invalid_item(index, &id, source)))
+            .collect()
+    }
+
     /// Checks one item by all rules that concern a single item, without encoding its text.
-    pub(crate) fn check(&self, item: &Item) -> Result<(), ItemError> {
-        item.check()?;
+    pub(crate) fn check(&self, mode: AddMode, item: &Item) -> Result<(), ItemError> {
+        item.check_for(mode)?;
         match &item.vector {
             Some(vector) => self.stored_form(vector, item.text.is_some()).map(drop),
             None => Ok(()),
@@ -144,13 +174,27 @@ impl Items {
         Ok(checked)
     }
 
-    /// Adds prepared items, all or none; those whose ids exist are replaced.
-    pub(crate) fn add(&self, items: Vec<Item>) -> Result<Added> {
-        let items = self.check_items(items)?;
+    /// Adds prepared items, all or none.
+    pub(crate) fn add(&self, mode: AddMode, items: Vec<Item>) -> Result<Added> {
         if items.is_empty() {
             return Ok(Added::default());
         }
-        let guard = self.lock();
+        let mut added = Added {
+            truncated: items
+                .iter()
+                .filter(|i| i.truncated)
+                .map(|i| i.id.clone())
+                .collect(),
+            ..Added::default()
+        };
+        let (guard, items) = if mode == AddMode::Update {
+            let guard = self.lock();
+            let whole = self.complete(items, &guard)?;
+            (guard, self.check_items(whole)?)
+        } else {
+            let items = self.check_items(items)?;
+            (self.lock(), items)
+        };
         let first = self.tables.next_slot()?;
         let count = u32::try_from(items.len())
             .ok()
@@ -161,23 +205,31 @@ impl Items {
                 what: "items",
             });
         };
-        let mut added = Added::default();
         let mut replaced = Vec::new();
+        let mut existing = Vec::new();
         let mut transaction = self.tables.transaction();
         for (slot, item) in (first..).zip(&items) {
-            match self.tables.slot(&item.record.id)? {
+            let id = &item.record.id;
+            match self.tables.slot(id)? {
+                Some(_) if mode == AddMode::Insert => existing.push(id.clone()),
                 Some(old) => {
-                    transaction.remove_item(&item.record.id, old)?;
+                    transaction.remove_item(id, old)?;
                     replaced.push(old);
                 }
                 None => added.added += 1,
             }
-            if item.record.truncated {
-                added.truncated.push(item.record.id.clone());
-            }
             transaction.put_item(slot, &item.record, &item.vector)?;
         }
-        added.replaced = replaced.len();
+        if !existing.is_empty() {
+            return Err(Error::IdExists {
+                collection: self.name.clone(),
+                ids: existing,
+            });
+        }
+        match mode {
+            AddMode::Update => added.updated = replaced.len(),
+            AddMode::Insert | AddMode::Upsert => added.replaced = replaced.len(),
+        }
         transaction.set_next_slot(first + count);
         let write = self.metadata.begin(&guard);
         transaction.commit()?;
@@ -207,11 +259,27 @@ impl Items {
             .into_iter()
             .zip(ids.iter().map(AsRef::as_ref))
             .collect();
+        self.remove(gone, &guard)
+    }
+
+    /// Removes the items whose metadata passes a filter, all or none. Returns their number.
+    pub(crate) fn delete_matching(&self, filter: &Filter) -> Result<usize> {
+        let guard = self.lock();
+        let matching = self.matching_still(filter, &guard)?;
+        let named = |slot| Some((slot, self.ids.get(slot)?));
+        self.remove(matching.slots.iter().filter_map(named).collect(), &guard)
+    }
+
+    /// Removes live items, given as slots with their ids.
+    fn remove(&self, gone: BTreeMap<u32, &str>, guard: &WriteGuard<'_>) -> Result<usize> {
+        if gone.is_empty() {
+            return Ok(0);
+        }
         let mut transaction = self.tables.transaction();
         for (slot, id) in &gone {
             transaction.remove_item(id, *slot)?;
         }
-        let write = self.metadata.begin(&guard);
+        let write = self.metadata.begin(guard);
         transaction.commit()?;
         let distinct: Vec<u32> = gone.into_keys().collect();
         let publish = || self.index.apply(&[], &distinct);

@@ -67,8 +67,9 @@ pub(crate) trait Vectors: Send + Sync {
         effort: Effort,
     ) -> Result<Vec<Vec<String>>>;
 
-    /// The vectors of texts, as the collection's encoder gives them.
-    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>>;
+    /// The vectors of texts, as the collection's encoder gives them; `None` for a text that it can
+    /// make nothing of.
+    fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>>;
 
     /// How many items there are, and how often they changed.
     fn revision(&self) -> Revision;

@@ -125,12 +125,11 @@ impl Learning {
             let asked: Vec<&str> = texts.values().map(|(_, text)| *text).collect();
             let encoded = self.vectors.encode(&asked)?;
             for ((hash, (index, _)), vector) in texts.into_iter().zip(encoded) {
+                let invalid = |source| Error::InvalidJudgement { index, source };
+                let vector = vector.ok_or_else(|| invalid(JudgementError::UnknownText))?;
                 self.rules
                     .check(&vector, &|| "the query's text, encoded,".to_owned())
-                    .map_err(|error| Error::InvalidJudgement {
-                        index,
-                        source: JudgementError::Vector(Box::new(error)),
-                    })?;
+                    .map_err(|error| invalid(JudgementError::Vector(Box::new(error))))?;
                 vectors.insert(hash, vector);
             }
         }

@@ -189,7 +189,11 @@ impl Learning {
         let mut encoded = encoded.into_iter();
         queries
             .map(|query| match query {
-                Query::Text(_) => self.rules.prepare_query(encoded.next().unwrap_or_default()),
+                Query::Text(text) => {
+                    let vector = encoded.next().flatten();
+                    let vector = vector.ok_or_else(|| Error::unknown_text(text))?;
+                    self.rules.prepare_query(vector)
+                }
                 Query::Vector(vector) => self.rules.prepare_query(vector.clone()),
                 Query::Item(id) => Ok(self.vectors_of(&[id])?.pop().unwrap_or_default()),
             })

@@ -28,6 +28,9 @@ pub enum ItemError {
     /// Neither a text nor a vector.
     #[error("it has neither a text nor a vector")]
     Empty,
+    /// An update that gives neither a text nor a vector nor metadata.
+    #[error("it gives nothing to change: no text, no vector and no metadata")]
+    NoChange,
     /// A text of more than [`MAX_TEXT_BYTES`](crate::limits::MAX_TEXT_BYTES).
     #[error("its text has {bytes} bytes, more than {MAX_TEXT_BYTES}")]
     TextTooLong {
@@ -37,6 +40,11 @@ pub enum ItemError {
     /// A text of white space only, where it has to be encoded.
     #[error("the text is empty, so there is nothing to encode")]
     BlankText,
+    /// A text that the collection's encoder can make nothing of, so that it has no vector.
+    #[error(
+        "the collection's encoder knows nothing of its text, so it has no vector; give a vector with it, or leave it out"
+    )]
+    UnknownText,
     /// Metadata that is neither an object nor null.
     #[error("its metadata is not a JSON object")]
     MetaNotAnObject,
@@ -72,6 +80,11 @@ pub enum JudgementError {
     /// A query by a text of white space only.
     #[error("the text is empty, so there is nothing to encode")]
     BlankText,
+    /// A query by a text that the collection's encoder can make nothing of.
+    #[error(
+        "the collection's encoder knows nothing of the query's text, so it has no vector; leave it out"
+    )]
+    UnknownText,
     /// A query by the item that is judged.
     #[error("the query and the item are the same item {0:?}")]
     OwnAnswer(String),

@@ -19,7 +19,7 @@ pub const MAX_DIM: usize = 4096;
 /// One item: an external id, and a text or a vector or both, with optional JSON metadata.
 ///
 /// An item with a text and no vector is encoded when it is added, so its text must hold more than
-/// white space. One with both keeps its vector as given, and its text may be empty.
+/// white space, and something that the encoder knows. One with both keeps its vector as given, and its text may be empty.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Item {
     /// External id, 1 to 512 bytes; adding an id that exists replaces its item.
@@ -37,6 +37,23 @@ pub struct Item {
     /// beginning. Set on items that are read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+}
+
+/// What it means to add an item whose id exists, or one whose id does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum AddMode {
+    /// Every id must be new.
+    Insert,
+    /// An item whose id exists is replaced as a whole; one whose id is new is added.
+    #[default]
+    Upsert,
+    /// Every id must exist. What the item gives changes, and the rest of the stored item stays:
+    /// a text gets a new vector where the collection has an encoder, and leaves the vector alone
+    /// where it has none; a vector leaves the text alone; metadata are a JSON merge patch (RFC
+    /// 7396) of those that are stored, in which a key replaces the value of the same key, null
+    /// removes it, and other keys stay.
+    Update,
 }
 
 impl Item {
@@ -92,7 +109,16 @@ impl Item {
     /// # Errors
     /// The rule that the item breaks.
     pub fn check(&self) -> Result<(), ItemError> {
-        self.check_limits()?;
+        self.check_for(AddMode::Upsert)
+    }
+
+    /// Checks the same as [`Self::check`] for an item that is added in a mode: an update needs
+    /// anything that changes, not a text or a vector.
+    ///
+    /// # Errors
+    /// The rule that the item breaks.
+    pub fn check_for(&self, mode: AddMode) -> Result<(), ItemError> {
+        self.check_limits(mode)?;
         self.compact_meta().map(drop)
     }
 
@@ -110,10 +136,11 @@ impl Item {
     }
 
     /// Checks everything but the vector and the length of the metadata.
-    pub(crate) fn check_limits(&self) -> Result<(), ItemError> {
+    pub(crate) fn check_limits(&self, mode: AddMode) -> Result<(), ItemError> {
         check_id(&self.id)?;
         match (&self.text, &self.vector) {
-            (None, None) => return Err(ItemError::Empty),
+            (None, None) if mode != AddMode::Update => return Err(ItemError::Empty),
+            (None, None) if self.meta.is_null() => return Err(ItemError::NoChange),
             (Some(text), _) if text.len() > MAX_TEXT_BYTES => {
                 let bytes = text.len();
                 return Err(ItemError::TextTooLong { bytes });

@@ -182,6 +182,14 @@ impl Judgement {
         }
     }
 
+    /// The text that it judges answers to, where the query is a text.
+    pub(crate) fn query_text(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Graded { query, .. } => query.text(),
+            Subject::Pair { .. } => None,
+        }
+    }
+
     /// The item that it grades as an answer; `None` for a pair.
     pub(crate) fn graded_item(&self) -> Option<&str> {
         match &self.subject {

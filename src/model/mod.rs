@@ -23,7 +23,9 @@ pub use content::{ContentHash, JudgedContent};
 pub use distance::Distance;
 pub(crate) use invalid::VersionError;
 pub use invalid::{IdError, ItemError, JudgementError};
-pub use item::{Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES};
+pub use item::{
+    AddMode, Item, MAX_DIM, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_TEXT_BYTES,
+};
 pub(crate) use item::{check_id, check_text, depth};
 use judgement::MAX_SHOWN;
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
@@ -34,6 +36,7 @@ pub(crate) use logged::{
 pub use names::UnknownName;
 pub(crate) use names::named;
 pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+pub(crate) use question::QueryForm;
 pub use question::{KindRecall, QuestionKind};
 pub(crate) use vector::{VectorRules, rows};
 pub(crate) use version::{Active, VersionRecord, Versioned};

@@ -20,7 +20,7 @@ pub const DEFAULT_RECALL: f64 = 0.95;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Query {
-    /// A text, which the collection's encoder encodes; it holds more than white space.
+    /// A text, which the collection's encoder encodes; it holds something that the encoder knows.
     Text(String),
     /// A vector of the collection's dimension.
     Vector(Vec<f32>),

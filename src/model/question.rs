@@ -22,7 +22,7 @@ pub enum QuestionKind {
     ThreeWords,
     /// Eight words that follow each other in an item's text.
     EightWords,
-    /// Eight words, each of another item's text.
+    /// Eight words, each of another item's text, in every other question misspelt.
     MixedWords,
     /// A letter, a number, or a word with two letters exchanged.
     Fragment,
@@ -50,6 +50,62 @@ impl QuestionKind {
 impl fmt::Display for QuestionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// What is known of a query before it is searched for: how long its text is. Short questions lie
+/// elsewhere than long ones, so the searches of each form are planned by questions like it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub(crate) enum QueryForm {
+    /// A vector, or a text of more than [`MAX_WORDS`] words. Its searches are planned by all
+    /// questions.
+    #[default]
+    Any,
+    /// One word, or what has none.
+    OneWord,
+    /// Two words.
+    TwoWords,
+    /// Three to five words.
+    FewWords,
+    /// Six to [`MAX_WORDS`] words.
+    ManyWords,
+}
+
+/// Most words of a text whose length says something of where it lies.
+const MAX_WORDS: usize = 16;
+
+impl QueryForm {
+    /// All forms.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Any,
+        Self::OneWord,
+        Self::TwoWords,
+        Self::FewWords,
+        Self::ManyWords,
+    ];
+
+    /// The form of a text.
+    pub(crate) fn of_text(text: &str) -> Self {
+        match text.split_whitespace().take(MAX_WORDS + 1).count() {
+            0 | 1 => Self::OneWord,
+            2 => Self::TwoWords,
+            3..=5 => Self::FewWords,
+            6..=MAX_WORDS => Self::ManyWords,
+            _ => Self::Any,
+        }
+    }
+
+    /// The form of the texts of a kind of question.
+    pub(crate) fn of_kind(kind: QuestionKind) -> Self {
+        match kind {
+            QuestionKind::OneWord | QuestionKind::Fragment => Self::OneWord,
+            QuestionKind::TwoWords => Self::TwoWords,
+            QuestionKind::ThreeWords => Self::FewWords,
+            QuestionKind::EightWords | QuestionKind::MixedWords => Self::ManyWords,
+            QuestionKind::NearItems | QuestionKind::BetweenItems | QuestionKind::Asked => Self::Any,
+        }
     }
 }
 

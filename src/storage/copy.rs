@@ -9,7 +9,7 @@ use sled::Batch;
 
 use super::commit_counter;
 use super::digest::{DIGESTED, TableDigest};
-use super::disk::{Disk, DiskOp};
+use super::disk::{Disk, DiskOp, refuse_dangling};
 use super::sync::LogSync;
 use super::tables::{META, REMOVED, Tables, entry_hash};
 use super::{CommitGuard, Database, Opening, catalog, claim, damaged, manifest, open_sled, swap};
@@ -20,10 +20,23 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Page cache of a database that is only written, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
 
+/// A copy that is being written, and whether it is still wanted.
+struct Copying<'a> {
+    to: &'a sled::Db,
+    disk: &'a Disk,
+    cancel: &'a dyn Fn() -> bool,
+}
+
 impl Database {
     /// Writes all that is live to a new store in `target`, which must not be there yet, as it is
-    /// between two commits. Commits wait meanwhile.
-    pub(crate) fn backup(&self, target: &Path) -> Result<()> {
+    /// between two commits. Commits wait meanwhile. Nothing is left of it once `cancel` returns
+    /// true.
+    pub(crate) fn backup(&self, target: &Path, cancel: &dyn Fn() -> bool) -> Result<()> {
+        refuse_dangling(target)?;
+        // A link to an empty directory stays, and the backup is written where it leads.
+        let followed = target.is_symlink().then(|| fs::canonicalize(target));
+        let followed = followed.transpose().map_err(io(target))?;
+        let target = followed.as_deref().unwrap_or(target);
         if fs::read_dir(target).is_ok_and(|mut d| d.next().is_some()) || target.is_file() {
             return Err(Error::BackupExists(target.to_owned()));
         }
@@ -40,7 +53,7 @@ impl Database {
             .disk
             .file(DiskOp::Write, &partial, || fs::create_dir(&partial))
             .and_then(|()| {
-                self.copy_to(&partial.join(swap::CURRENT), &self.hold_commits())?;
+                self.copy_to(&partial.join(swap::CURRENT), &self.hold_commits(), cancel)?;
                 swap::sync_dir(&partial, &self.disk)?;
                 self.disk
                     .file(DiskOp::Rename, target, || fs::rename(&partial, target))?;
@@ -53,7 +66,12 @@ impl Database {
     }
 
     /// Writes all that is live to a new database, durably, while nothing is committed.
-    fn copy_to(&self, dir: &Path, commits: &CommitGuard<'_>) -> Result<()> {
+    fn copy_to(
+        &self,
+        dir: &Path,
+        commits: &CommitGuard<'_>,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let opening = Opening {
             cache_bytes: CACHE_BYTES,
             ..Opening::default()
@@ -65,16 +83,21 @@ impl Database {
             .iter()
             .map(|(_, record)| record.number)
             .collect();
+        let copy = Copying {
+            to: &sled,
+            disk: &disk,
+            cancel,
+        };
         let is_copied = |key: &[u8]| catalog::is_copied(key, &numbers);
-        self.copy_tree(catalog::TREE, &sled, &disk, is_copied, None)?;
-        for number in numbers {
+        self.copy_tree(catalog::TREE, &copy, is_copied, None)?;
+        for &number in &numbers {
             let digests = self.digests(number)?;
             for (tree, name) in Tables::tree_names(number).enumerate() {
                 let should = (tree < DIGESTED).then(|| (tree, digests[tree]));
                 // Segment files are not copied, nor is what only they need.
                 let of_segment_files =
                     |key: &[u8]| tree == REMOVED || tree == META && key == manifest::KEY.as_bytes();
-                self.copy_tree(&name, &sled, &disk, |key| !of_segment_files(key), should)?;
+                self.copy_tree(&name, &copy, |key| !of_segment_files(key), should)?;
             }
         }
         disk.run(DiskOp::Flush, "make a copy durable", || {
@@ -98,16 +121,19 @@ impl Database {
     fn copy_tree(
         &self,
         name: &str,
-        to: &sled::Db,
-        disk: &Disk,
+        copy: &Copying<'_>,
         is_copied: impl Fn(&[u8]) -> bool,
         should: Option<(usize, TableDigest)>,
     ) -> Result<()> {
+        let Copying { to, disk, cancel } = copy;
         let from = self.tree(name)?;
         let to = disk.run(DiskOp::Write, "make a copy's tree", || to.open_tree(name))?;
         let apply = |batch| disk.run(DiskOp::Commit, "write a copy", || to.apply_batch(batch));
         let (mut batch, mut bytes, mut found) = (Batch::default(), 0, TableDigest::default());
         for entry in self.disk.walk("read what is to be copied", from.iter()) {
+            if cancel() {
+                return Err(Error::Cancelled);
+            }
             let (key, value) = entry?;
             if let Some((tree, _)) = should {
                 found.add(entry_hash(tree, &key, &value));
@@ -131,13 +157,14 @@ impl Database {
     /// Rewrites the database of a closed store without overwritten and removed entries. Returns its
     /// size before and after, in bytes.
     pub(crate) fn compact(root: &Path, opening: &Opening) -> Result<(u64, u64)> {
+        swap::refuse_links(root)?;
         let held = Arc::new(claim(root, false, opening.faults.clone())?);
         let disk = Disk::new(root, opening.faults.clone());
         let next = root.join(swap::NEXT);
         let done = (|| {
             let database =
                 Self::open_at(root, &root.join(swap::CURRENT), Arc::clone(&held), opening)?;
-            database.copy_to(&next, &database.hold_commits())?;
+            database.copy_to(&next, &database.hold_commits(), &|| false)?;
             let before = directory_bytes(&database.dir);
             drop(database);
             let after = directory_bytes(&next);
@@ -162,12 +189,19 @@ impl Database {
             path: backup.to_owned(),
             reason: reason.to_owned(),
         };
+        refuse_dangling(backup)?;
+        if is_same_directory(backup, root) {
+            return Err(not(
+                "it is the store itself; name the directory of a backup",
+            ));
+        }
         let from = backup.join(swap::CURRENT);
         if !from.is_dir() {
             return Err(not(
                 "it holds no database; name a directory that `backup` made",
             ));
         }
+        swap::refuse_links(root)?;
         let _shared = super::lock::StoreLock::share(backup)?;
         let held = Arc::new(claim(root, true, opening.faults.clone())?);
         let disk = Disk::new(root, opening.faults.clone());
@@ -188,6 +222,11 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
         path: path.to_owned(),
         source,
     }
+}
+
+/// Whether two paths lead to one directory.
+fn is_same_directory(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Copies the files that belong to a database. A directory with any other file is refused, and no

@@ -12,6 +12,18 @@ pub(super) use super::faults::DiskOp;
 use super::faults::{Fault, Faults, planned};
 use crate::model::error::{Error, Result};
 
+/// Refuses a symbolic link to something that does not exist. The system's own words for it are that
+/// the file is missing, or that it is there already.
+pub(super) fn refuse_dangling(path: &Path) -> Result<()> {
+    match std::fs::read_link(path) {
+        Ok(target) if !path.exists() => Err(Error::DanglingLink {
+            path: path.to_owned(),
+            target,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The disk as one open database uses it.
 #[derive(Debug)]
 pub(crate) struct Disk {

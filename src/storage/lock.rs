@@ -55,9 +55,15 @@ impl StoreLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        file.set_len(0).map_err(io)?;
-        file.seek(SeekFrom::Start(0)).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        // The process id only helps others to find the holder, so that it cannot be written, as on a
+        // full disk, is no reason to refuse.
+        let noted = file
+            .set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| writeln!(file, "{}", std::process::id()));
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the process id could not be written to the lock file");
+        }
         Ok(Self(file))
     }
 

@@ -1,6 +1,6 @@
 //! Storage of a store on disk. This is the only module that uses sled.
 //!
-//! A store is a directory: `lock` (the holder's pid) and `sled/` (the database, with its
+//! A store is a directory: `lock` (the holder's pid), [`reserve`] (space for a full disk) and `sled/` (the database, with its
 //! [commit counter](commit_counter) and the [segment files](manifest) of its collections).
 //! [`Database`] opens it, keeps the catalogue of collections and commits transactions; [`Tables`]
 //! reads and writes the records of one collection. Every operation on the disk passes through
@@ -19,7 +19,9 @@ mod lock;
 mod manifest;
 mod precision;
 mod records;
+mod reserve;
 mod segment_file;
+mod size;
 mod swap;
 mod sync;
 mod tables;
@@ -50,7 +52,7 @@ pub use precision::Precision;
 pub(crate) use records::read_any_record;
 #[cfg(test)]
 pub(crate) use records::some_records;
-pub(crate) use records::{CollectionRecord, ItemRecord};
+pub(crate) use records::{CollectionRecord, EncoderRecord, ItemRecord};
 #[cfg(any(test, fuzzing))]
 pub(crate) use segment_file::segment_file_bytes;
 pub(crate) use segment_file::{SegmentFile, Stamp};
@@ -169,6 +171,17 @@ fn is_transient(error: &sled::Error) -> bool {
     }
 }
 
+/// Whether sled failed because the disk is full.
+fn is_full(error: &Error) -> bool {
+    let Error::Storage { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.downcast_ref(),
+        Some(sled::Error::Io(e)) if e.kind() == std::io::ErrorKind::StorageFull
+    )
+}
+
 /// Opens sled without its settings and snapshots, which it makes again from its log. If that fails
 /// too, they are put back.
 fn salvage_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
@@ -211,7 +224,13 @@ impl Database {
     ) -> Result<Arc<Self>> {
         let disk = Disk::new(dir, opening.faults.clone());
         let mut repaired = Repairs::default();
-        let sled = match open_sled(dir, &disk, opening) {
+        let opened = match open_sled(dir, &disk, opening) {
+            Err(error) if is_full(&error) && reserve::release(root) => {
+                open_sled(dir, &disk, opening)
+            }
+            opened => opened,
+        };
+        let sled = match opened {
             Err(error @ (Error::Damaged { .. } | Error::Storage { .. })) if opening.lenient => {
                 // The disk is poisoned after a panic, so the second try gets a new one.
                 let sled = salvage_sled(dir, &Disk::new(dir, opening.faults.clone()), opening)
@@ -243,6 +262,7 @@ impl Database {
             _lock: lock,
         };
         database.prepare(opening.lenient)?;
+        reserve::keep(root, dir);
         Ok(Arc::new(database))
     }
 
@@ -369,7 +389,7 @@ impl Database {
 /// Takes the lock of a store's directory, which is created where `create` allows it, and finishes a
 /// swap of databases that a crash interrupted.
 fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock> {
-    const OWN_NAMES: [&str; 4] = ["lock", swap::CURRENT, swap::NEXT, swap::LAST];
+    const OWN_NAMES: [&str; 5] = ["lock", reserve::NAME, swap::CURRENT, swap::NEXT, swap::LAST];
     let io = |source| Error::Io {
         path: root.to_owned(),
         source,
@@ -378,6 +398,7 @@ fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock>
         path: root.to_owned(),
         reason: reason.to_owned(),
     };
+    disk::refuse_dangling(root)?;
     let there = swap::is_store(root);
     match std::fs::metadata(root) {
         Ok(meta) if !meta.is_dir() => return Err(not("it is a file, not a directory")),

@@ -21,8 +21,17 @@ pub(crate) struct CollectionRecord {
     pub(crate) distance: String,
     /// The name of its [`Precision`](crate::Precision).
     pub(crate) precision: String,
-    /// Name, fingerprint and source of the encoder.
-    pub(crate) encoder: Option<(String, String, Option<String>)>,
+    pub(crate) encoder: Option<EncoderRecord>,
+}
+
+/// The encoder of a collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EncoderRecord {
+    pub(crate) name: String,
+    pub(crate) fingerprint: String,
+    /// Where it is loaded from, and the output of the model there that was chosen.
+    pub(crate) source: Option<String>,
+    pub(crate) output: Option<String>,
 }
 
 /// An item without its vector.
@@ -51,7 +60,7 @@ macro_rules! sealed {
 }
 
 sealed! {
-    CollectionRecord, 1, "the catalogue's entry for collection";
+    CollectionRecord, 2, "the catalogue's entry for collection";
     ItemRecord, 1, "the record of slot";
     JudgementRecord, 2, "judgement";
     VersionRecord, 2, "metric version";
@@ -105,7 +114,12 @@ pub(crate) fn some_records() -> Vec<Vec<u8>> {
         dim: 3,
         distance: "l2".into(),
         precision: "f32".into(),
-        encoder: Some(("e".into(), "f".into(), None)),
+        encoder: Some(EncoderRecord {
+            name: "e".into(),
+            fingerprint: "f".into(),
+            source: None,
+            output: Some("o".into()),
+        }),
     };
     [
         collection.encode(),

@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use super::disk::{Disk, DiskOp};
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 
 pub(super) const CURRENT: &str = "sled";
 pub(super) const NEXT: &str = "sled.next";
@@ -22,6 +22,35 @@ pub(super) const LAST: &str = "sled.last";
 /// Whether a directory holds a store.
 pub(super) fn is_store(root: &Path) -> bool {
     root.join(CURRENT).exists() || root.join(NEXT).exists() && root.join(LAST).exists()
+}
+
+/// Refuses databases with a symbolic link in them, or that are one: a swap would replace the link,
+/// and what it points to would keep what was removed.
+pub(super) fn refuse_links(root: &Path) -> Result<()> {
+    [CURRENT, NEXT, LAST]
+        .iter()
+        .try_for_each(|name| refuse_links_in(&root.join(name)))
+}
+
+fn refuse_links_in(path: &Path) -> Result<()> {
+    let io = |source| Error::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io(e)),
+    };
+    if kind.is_symlink() {
+        return Err(Error::SymbolicLink(path.to_owned()));
+    }
+    if kind.is_dir() {
+        for entry in std::fs::read_dir(path).map_err(io)? {
+            refuse_links_in(&entry.map_err(io)?.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Finishes or undoes a swap that a crash interrupted.

@@ -17,6 +17,7 @@
 //! shorter, perhaps empty.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -62,7 +63,7 @@ pub(super) const NEXT_VERSION: &str = "next_version";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const CALIBRATION: &str = "calibration/";
 /// Format of calibrations.
-pub(super) const CALIBRATION_FORMAT: u8 = 2;
+pub(super) const CALIBRATION_FORMAT: u8 = 3;
 
 /// The tables of one collection, which read its records and begin its transactions.
 pub(crate) struct Tables {
@@ -222,14 +223,21 @@ impl Tables {
 
     /// All live ids with their slots, ordered by id.
     pub(crate) fn ids(&self) -> impl Iterator<Item = Result<(String, u32)>> {
-        self.walk(IDS).map(|entry| {
-            let (key, value) = entry?;
-            let id = std::str::from_utf8(&key)
-                .map_err(|_| damaged("the table of ids", "an id is not UTF-8"))?
-                .to_owned();
-            let slot = read_slot(&value, &id)?;
-            Ok((id, slot))
-        })
+        self.walk(IDS).map(|entry| read_id(entry?))
+    }
+
+    /// The live ids after one that need not be there, or all, with their slots, ordered by id. They
+    /// are not compared with the digest, because they need not be all.
+    pub(crate) fn ids_after(
+        &self,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = Result<(String, u32)>> {
+        let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
+        let range = self.trees[IDS].range::<&[u8], _>((start, Bound::Unbounded));
+        self.database
+            .disk
+            .walk(ACTIONS[IDS], range)
+            .map(|entry| read_id(entry?))
     }
 
     /// Number of live items.
@@ -470,6 +478,15 @@ pub(super) fn read_be(bytes: &[u8], part: &str) -> Result<u32> {
     Ok(u32::from_be_bytes(bytes.try_into().map_err(|_| {
         damaged(part, "a slot number has a wrong length")
     })?))
+}
+
+/// An entry of the table of ids.
+fn read_id((key, value): (IVec, IVec)) -> Result<(String, u32)> {
+    let id = std::str::from_utf8(&key)
+        .map_err(|_| damaged("the table of ids", "an id is not UTF-8"))?
+        .to_owned();
+    let slot = read_slot(&value, &id)?;
+    Ok((id, slot))
 }
 
 fn read_slot(bytes: &[u8], id: &str) -> Result<u32> {

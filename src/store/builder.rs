@@ -11,7 +11,7 @@ use crate::items::{CollectionInfo, check_encoder};
 use crate::learning::{History, check_user_share};
 use crate::model::error::{Error, Result};
 use crate::model::{Distance, Item, MAX_DIM, MAX_ID_BYTES};
-use crate::storage::{CollectionRecord, Database, Precision};
+use crate::storage::{CollectionRecord, Database, EncoderRecord, Precision};
 
 /// Open collections by name.
 type Opened = HashMap<String, Arc<Inner>>;
@@ -212,10 +212,12 @@ impl CollectionBuilder {
         if !(1..=MAX_DIM).contains(&dim) {
             return Err(Error::dimension_limit(dim));
         }
-        let encoder = self
-            .encoder
-            .as_ref()
-            .map(|e| (e.name().to_owned(), e.fingerprint().to_owned(), e.source()));
+        let encoder = self.encoder.as_ref().map(|encoder| EncoderRecord {
+            name: encoder.name().to_owned(),
+            fingerprint: encoder.fingerprint().to_owned(),
+            source: encoder.source(),
+            output: encoder.output().map(str::to_owned),
+        });
         let record = CollectionRecord {
             number: 0,
             dim: dim as u32,

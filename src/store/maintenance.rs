@@ -46,9 +46,21 @@ impl Store {
     /// [`Error::Damaged`] when records of the store are missing; [`Error::Io`]. Then no backup is
     /// written.
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<()> {
+        self.backup_with(directory, || false)
+    }
+
+    /// Does the same as [`Self::backup`], and stops once `cancel` returns true.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; otherwise those of [`Self::backup`]. Then no backup is written.
+    pub fn backup_with(
+        &self,
+        directory: impl AsRef<Path>,
+        cancel: impl Fn() -> bool,
+    ) -> Result<()> {
         let open = self.lock_collections();
         let _still: Vec<StillGuard<'_>> = open.values().map(|inner| inner.hold_still()).collect();
-        self.database().backup(directory.as_ref())
+        self.database().backup(directory.as_ref(), &cancel)
     }
 }
 
@@ -59,7 +71,8 @@ impl StoreBuilder {
     ///
     /// # Errors
     /// [`Error::NotAStore`] when `backup` holds no store; [`Error::OlderFormat`];
-    /// [`Error::Locked`]; [`Error::Damaged`] with the first damage in the backup; [`Error::Io`].
+    /// [`Error::Locked`]; [`Error::SymbolicLink`] for a store with links in its database;
+    /// [`Error::Damaged`] with the first damage in the backup; [`Error::Io`].
     pub fn restore(self, backup: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<VerifyReport> {
         let opening = Opening {
             create: true,
@@ -95,7 +108,8 @@ impl StoreBuilder {
     /// overwritten, removed and forgotten. A crash leaves the old database or the new one.
     ///
     /// # Errors
-    /// [`Error::NotAStore`]; [`Error::Locked`]; [`Error::Damaged`] when records are missing;
+    /// [`Error::NotAStore`]; [`Error::Locked`]; [`Error::SymbolicLink`] for a database with links,
+    /// whose targets would keep what was removed; [`Error::Damaged`] when records are missing;
     /// [`Error::Io`]. The store is then as it was.
     pub fn compact(self, path: impl AsRef<Path>) -> Result<Compacted> {
         let (before, after) = Database::compact(path.as_ref(), &self.opening())?;

@@ -46,7 +46,7 @@ impl Encoder for WordCounts {
         }
         Ok(Encoded {
             truncated: texts.iter().map(|t| t.len() > 100).collect(),
-            vectors,
+            ..Encoded::new(vectors)
         })
     }
 }

@@ -33,7 +33,9 @@ pub(crate) struct RestoreArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Afterwards, forgotten and deleted data are gone from the files too.
+Afterwards, forgotten and deleted data are gone from the files too. A store whose database is or
+holds a symbolic link is refused, because what the link points to would keep them; the store's
+directory itself may be a link.
 
 Examples:
   affinis compact")]
@@ -42,7 +44,16 @@ pub(crate) struct CompactArgs {}
 pub(crate) fn backup(args: &BackupArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let store = at.open()?;
     let working = output::spinner("writing the backup");
-    store.backup(&args.dir)?;
+    output::catch_interrupts();
+    store
+        .backup_with(&args.dir, output::interrupted)
+        .map_err(|error| match error {
+            affinis::Error::Cancelled => Failure::Interrupted(format!(
+                "interrupted: {} was not written",
+                args.dir.display()
+            )),
+            other => other.into(),
+        })?;
     drop(working);
     let collections = store.collections()?;
     let items: u64 = collections.iter().map(|info| info.items).sum();

@@ -16,6 +16,9 @@ Examples:
   affinis create papers --encoder models/minilm     texts, with an ONNX model in a directory
   affinis create images --dim 512 --distance cosine your own vectors
 
+A model whose outputs are called otherwise than sentence_embedding, text_embeds, dense_vecs,
+last_hidden_state or token_embeddings needs --output: the error lists what it has.
+
 A model's directory has model.onnx or onnx/model.onnx, tokenizer.json and config.json, as
 sentence-transformers and Hugging Face export them; `affinis model pull` downloads one.")]
 pub(crate) struct Args {
@@ -24,6 +27,14 @@ pub(crate) struct Args {
     /// Directory of the ONNX model that encodes texts [default: the built-in model]
     #[arg(long, value_name = "DIR", conflicts_with = "dim")]
     encoder: Option<PathBuf>,
+    /// Output of the model that is the embedding of a text, or of its tokens [default: by its name]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "encoder",
+        conflicts_with = "dim"
+    )]
+    output: Option<String>,
     /// Store vectors of N numbers, 1 to 4096, without an encoder
     #[arg(long, value_name = "N", value_parser = dim)]
     dim: Option<usize>,
@@ -65,7 +76,13 @@ fn dim(text: &str) -> Result<usize, String> {
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let encoder = match (&args.encoder, args.dim) {
         (_, Some(_)) => None,
-        (Some(dir), None) => Some(Onnx::from_dir(dir).map_err(affinis::Error::from)?),
+        (Some(dir), None) => {
+            let options = match &args.output {
+                Some(output) => Onnx::options().output(output),
+                None => Onnx::options(),
+            };
+            Some(options.from_dir(dir).map_err(affinis::Error::from)?)
+        }
         (None, None) => Some(Onnx::embedded().map_err(affinis::Error::from)?),
     };
     let store = at.open_or_create()?;
@@ -95,7 +112,12 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     let encoder = info.encoder.map_or_else(
         || "no encoder".to_owned(),
-        |e| format!("encoder {}", plain(&e.name)),
+        |e| {
+            let output = e
+                .output
+                .map_or_else(String::new, |o| format!(", output {o}"));
+            format!("encoder {}", plain(&(e.name + &output)))
+        },
     );
     out.line(format_args!(
         "created {}: dimension {}, {} distance, {encoder}",

@@ -148,17 +148,22 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Adds to an error the line of the query that caused it: the first query whose search fails by
-/// itself, such as a text whose vector is zero.
+/// itself, such as a text that the encoder knows nothing of.
 fn with_line(
     error: affinis::Error,
     input: &EvaluationInput,
     file: &str,
     collection: &Collection,
 ) -> Failure {
-    use affinis::Error::{Dimension, Encode, InvalidQuery, NotFinite, ZeroVector};
+    use affinis::Error::{Dimension, Encode, InvalidQuery, NotFinite, UnknownText, ZeroVector};
     if !matches!(
         error,
-        Dimension { .. } | Encode(_) | InvalidQuery(_) | NotFinite { .. } | ZeroVector { .. }
+        Dimension { .. }
+            | Encode(_)
+            | InvalidQuery(_)
+            | NotFinite { .. }
+            | UnknownText { .. }
+            | ZeroVector { .. }
     ) {
         return error.into();
     }

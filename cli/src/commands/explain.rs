@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{At, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
-use crate::output::{Align, BOLD, DIM, Out, Table, count, number, plain, plural};
+use crate::output::{Align, BOLD, DIM, Out, Table, count, digits, number, plain, plural};
 
 /// Largest number of directions, and of judgements, that are printed.
 const MAX_ROWS: usize = 5;
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// The collection's name
     name: String,
     /// The text of the query
-    #[arg(value_parser = text)]
+    #[arg(value_parser = text, allow_hyphen_values = true)]
     text: Option<String>,
     /// The stored item that is the query
     #[arg(long, value_name = "ID")]
@@ -113,8 +113,9 @@ fn comparison(why: &Explanation) -> String {
         p => format!(": {p} % farther"),
     };
     format!(
-        "distance {:.4}, Euclidean {:.4}{words}",
-        why.distance, why.euclidean
+        "distance {}, Euclidean {}{words}",
+        digits(why.distance as f32),
+        digits(why.euclidean as f32)
     )
 }
 

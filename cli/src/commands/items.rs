@@ -1,36 +1,87 @@
-//! `get` and `delete`: print and delete items by their ids, all of them or none.
+//! `get`, `list`, `count` and `delete`: print, count and delete items by their ids or by a filter.
 
-use affinis::Item;
+use affinis::{Filter, Item};
+use anstyle::Style;
+use clap::ArgGroup;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::At;
 use crate::failure::Failure;
-use crate::output::{BOLD, DIM, Out, number, plain, plural};
+use crate::input::{self, Input, Opened};
+use crate::output::{self, Align, BOLD, DIM, Out, Table, number, plain, plural};
 
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["ids", "filter"]))]
+#[command(override_usage = "affinis get [OPTIONS] <NAME> <ID... | --filter JSON>")]
 #[command(after_help = "\
 Examples:
   affinis get notes a1 a2
-  affinis get notes a1 --json                       {\"id\", \"text\", \"vector\", \"meta\"}")]
+  affinis get notes a1 --json                       {\"id\", \"text\", \"vector\", \"meta\"}
+  affinis get notes --filter '{\"lang\": \"en\"}'       in the order of ids")]
 pub(crate) struct GetArgs {
     /// The collection's name
     name: String,
     /// Ids of the items, which are printed in this order
-    #[arg(required = true, value_name = "ID")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
+    /// Print the items whose metadata match this filter
+    #[arg(long, value_name = "JSON", value_parser = Filter::parse)]
+    filter: Option<Filter>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+With --json, an item is printed as `get` prints it.
+
+Examples:
+  affinis list notes
+  affinis list notes --limit 100
+  affinis list notes --limit 100 --after a100       the next page: the last id of this one")]
+pub(crate) struct ListArgs {
+    /// The collection's name
+    name: String,
+    /// Largest number of items [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// List the items whose ids follow this one, which need not exist
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  affinis delete notes a1 a2                        deletes neither if one of them is unknown")]
+  affinis count notes
+  affinis count notes --filter '{\"year\": {\"$gte\": 2020}}'")]
+pub(crate) struct CountArgs {
+    /// The collection's name
+    name: String,
+    /// Count the items whose metadata match this filter
+    #[arg(long, value_name = "JSON", value_parser = Filter::parse)]
+    filter: Option<Filter>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["ids", "file", "filter"]))]
+#[command(override_usage = "affinis delete [OPTIONS] <NAME> <ID... | --ids FILE | --filter JSON>")]
+#[command(after_help = "\
+Examples:
+  affinis delete notes a1 a2                        deletes neither if one of them is unknown
+  affinis delete notes --ids gone.txt
+  affinis delete notes --filter '{\"lang\": \"de\"}'")]
 pub(crate) struct DeleteArgs {
     /// The collection's name
     name: String,
     /// Ids of the items
-    #[arg(required = true, value_name = "ID")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
+    /// Delete the items whose ids are the lines of this file, or of standard input (-)
+    #[arg(id = "file", long = "ids", value_name = "FILE")]
+    file: Option<Input>,
+    /// Delete the items whose metadata match this filter
+    #[arg(long, value_name = "JSON", value_parser = Filter::parse)]
+    filter: Option<Filter>,
 }
 
 /// An item as JSON. It borrows the item's fields, so numbers keep their shortest form.
@@ -42,27 +93,107 @@ struct Printed<'a> {
     meta: &'a Value,
 }
 
-pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    for (place, item) in at
-        .collection(&args.name)?
-        .get_many(&args.ids)?
-        .iter()
-        .enumerate()
-    {
-        if out.is_json() {
-            out.json(&Printed {
-                id: &item.id,
-                text: &item.text,
-                vector: &item.vector,
-                meta: &item.meta,
-            })?;
-            continue;
+impl<'a> From<&'a Item> for Printed<'a> {
+    fn from(item: &'a Item) -> Self {
+        Self {
+            id: &item.id,
+            text: &item.text,
+            vector: &item.vector,
+            meta: &item.meta,
         }
-        if place > 0 {
-            out.line("")?;
-        }
-        print(item, out)?;
     }
+}
+
+pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    let items: Box<dyn Iterator<Item = affinis::Result<Item>>> = match &args.filter {
+        Some(filter) => Box::new(collection.get_matching(filter)?),
+        None => Box::new(collection.get_many(&args.ids)?.into_iter().map(Ok)),
+    };
+    let mut printed = 0_u64;
+    for item in items {
+        let item = item?;
+        if out.is_json() {
+            out.json(&Printed::from(&item))?;
+        } else {
+            if printed > 0 {
+                out.line("")?;
+            }
+            print(&item, out)?;
+        }
+        printed += 1;
+    }
+    if printed == 0 && !out.is_json() {
+        out.line("nothing matches the filter")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn list(args: &ListArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    /// Number of items in a table, whose columns are as wide as its rows need.
+    const ROWS: usize = 500;
+    let collection = at.collection(&args.name)?;
+    let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut items = collection
+        .list(args.after.as_deref())
+        .take(limit)
+        .peekable();
+    if out.is_json() {
+        for item in items {
+            out.json(&Printed::from(&item?))?;
+        }
+        return Ok(());
+    }
+    if items.peek().is_none() {
+        let why = match &args.after {
+            Some(id) if !collection.is_empty() => format!("no id follows {}", plain(id)),
+            _ => "the collection is empty".to_owned(),
+        };
+        out.line(why)?;
+    }
+    let mut last = None;
+    while items.peek().is_some() {
+        let mut table = Table::new([("", Align::Left), ("", Align::Left)]);
+        for item in items.by_ref().take(ROWS) {
+            let item = item?;
+            let description = describe(item.text.as_deref(), Some(&item.meta));
+            table.styled([(item.id.clone(), BOLD), (description, Style::new())]);
+            last = Some(item.id);
+        }
+        out.line(table)?;
+    }
+    if let Some(last) = last
+        && args.limit.is_some()
+        && collection.list(Some(&last)).next().is_some()
+    {
+        output::note(format_args!(
+            "{DIM}there are more: --after '{}'{DIM:#}",
+            plain(&last)
+        ));
+    }
+    Ok(())
+}
+
+/// A text and metadata on one line.
+pub(super) fn describe(text: Option<&str>, meta: Option<&Value>) -> String {
+    let meta = meta.filter(|meta| !meta.is_null()).map(Value::to_string);
+    match (text, meta) {
+        (Some(text), Some(meta)) => format!("{text}  {meta}"),
+        (Some(text), None) => text.to_owned(),
+        (None, meta) => meta.unwrap_or_default(),
+    }
+}
+
+pub(crate) fn count(args: &CountArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let collection = at.collection(&args.name)?;
+    let items = match &args.filter {
+        Some(filter) => collection.count(filter)?,
+        None => collection.len(),
+    };
+    if out.is_json() {
+        return Ok(out.json(&json!({"count": items}))?);
+    }
+    out.line(output::count(items as u64))?;
     Ok(())
 }
 
@@ -108,7 +239,15 @@ fn print(item: &Item, out: &mut Out) -> Result<(), Failure> {
 }
 
 pub(crate) fn delete(args: &DeleteArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let deleted = at.collection(&args.name)?.delete(&args.ids)?;
+    let deleted = match (&args.file, &args.filter) {
+        (_, Some(filter)) => at.collection(&args.name)?.delete_matching(filter)?,
+        (Some(file), None) => {
+            let Opened { name, reader } = file.open()?;
+            let ids = input::read_ids(reader, &name)?;
+            at.collection(&args.name)?.delete(&ids)?
+        }
+        (None, None) => at.collection(&args.name)?.delete(&args.ids)?,
+    };
     if out.is_json() {
         return Ok(out.json(&json!({"deleted": deleted}))?);
     }

@@ -4,6 +4,7 @@
 pub(crate) mod add;
 pub(crate) mod backup;
 pub(crate) mod create;
+pub(crate) mod drop;
 pub(crate) mod evaluate;
 pub(crate) mod explain;
 pub(crate) mod forget;
@@ -38,7 +39,10 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, out),
         Command::Create(args) => create::run(&args, &at, out),
         Command::Add(args) => add::run(&args, &at, out),
+        Command::Drop(args) => drop::run(&args, &at, out),
         Command::Get(args) => items::get(&args, &at, out),
+        Command::List(args) => items::list(&args, &at, out),
+        Command::Count(args) => items::count(&args, &at, out),
         Command::Delete(args) => items::delete(&args, &at, out),
         Command::Search(args) => search::run(&args, &at, out),
         Command::Judge(args) => judge::run(&args, &at, out),
@@ -68,8 +72,9 @@ pub(crate) struct At(PathBuf);
 impl At {
     /// The directory of a store that must exist.
     pub(crate) fn existing(&self) -> Result<&Path, Failure> {
-        // Where existence cannot be read, opening the store reports the reason.
-        if !matches!(self.0.try_exists(), Ok(false)) {
+        // Where existence cannot be read, or a link leads to nothing, opening the store reports the
+        // reason.
+        if !matches!(self.0.try_exists(), Ok(false)) || self.0.is_symlink() {
             return Ok(&self.0);
         }
         Err(Failure::Failed(format!(
@@ -142,8 +147,16 @@ pub(crate) fn hits(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses the text of a query.
+/// Parses the text of a query, which may begin with a minus sign. One word that could be the name
+/// of an option is a mistyped option, unless `--` stands before it.
 pub(crate) fn text(text: &str) -> Result<String, String> {
+    let is_name = |c: char| c.is_ascii_alphabetic() || c == '-';
+    let looks_like_option = text.len() > 1 && text.starts_with('-') && text.chars().all(is_name);
+    if looks_like_option && !std::env::args_os().any(|argument| argument == "--") {
+        return Err(format!(
+            "there is no such option; to ask for this text, put -- before it: -- {text}"
+        ));
+    }
     match Query::from(text).check() {
         Ok(()) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string()),

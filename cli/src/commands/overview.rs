@@ -128,10 +128,11 @@ fn rows(stats: &Stats, info: &CollectionInfo) -> [(&'static str, String); 8] {
         (
             "size",
             format!(
-                "{} in memory, {} mapped, {} on disk",
+                "{} in memory, {} mapped, about {} on disk (all of the store: {})",
                 bytes(stats.memory_bytes as u64),
                 bytes(stats.mapped_bytes as u64),
-                bytes(stats.disk_bytes)
+                bytes(stats.disk_bytes),
+                bytes(stats.store_bytes)
             ),
         ),
     ]

@@ -8,11 +8,12 @@ use clap::ArgGroup;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::items::describe;
 use super::{At, expected, hits, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
 use crate::input::{self, Input, Opened, Topics};
 use crate::output::{
-    self, Align, BOLD, DIM, Out, Run, Table, WholeFile, count, millis, plain, plural,
+    self, Align, BOLD, DIM, Out, Run, Table, WholeFile, count, digits, millis, plain, plural,
 };
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,10 @@ use crate::output::{
 )]
 #[command(after_help = "\
 Filters test the metadata of items with $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not.
-A dot in a name reaches into an object; an array matches if any of its elements does.
+An array matches if any of its elements does. $gt $gte $lt $lte compare times of RFC 3339 as times,
+such as 2026-03-01T09:30:00+01:00, and other texts by their bytes. A dot in a name is part of a key
+or reaches into an object, whichever an item has; an item with both is an error, and
+{\"$field\": [[\"a.b\"], TEST]} or {\"$field\": [[\"a\", \"b\"], TEST]} says which is meant.
 
 Examples:
   affinis search notes \"fruit tree care\"
@@ -35,7 +39,7 @@ pub(crate) struct Args {
     /// The collection's name
     name: String,
     /// The text to search for
-    #[arg(value_parser = text)]
+    #[arg(value_parser = text, allow_hyphen_values = true)]
     text: Option<String>,
     /// Search for each row of a 2-D npy array, or - for standard input
     #[arg(long, value_name = "FILE.npy")]
@@ -297,19 +301,10 @@ fn table(hits: &Hits) -> Table {
     ])
     .indent(2);
     for hit in hits {
-        let meta = hit
-            .meta
-            .as_ref()
-            .filter(|meta| !meta.is_null())
-            .map(Value::to_string);
-        let description = match (&hit.text, meta) {
-            (Some(text), Some(meta)) => format!("{text}  {meta}"),
-            (Some(text), None) => text.clone(),
-            (None, meta) => meta.unwrap_or_default(),
-        };
+        let description = describe(hit.text.as_deref(), hit.meta.as_ref());
         table.styled([
             (hit.rank.to_string(), DIM),
-            (format!("{:.4}", hit.distance), Style::new()),
+            (digits(hit.distance), Style::new()),
             (hit.id.clone(), BOLD),
             (description, Style::new()),
         ]);

@@ -7,7 +7,7 @@
 //! .., "bytes"}}`, a version as `metrics show --json` prints it, with the bytes that its plugin
 //! encoded, in base64. Numbers are read back bit for bit.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use affinis::{
@@ -47,7 +47,7 @@ The collection must not exist yet. It answers exactly as the exported one.
 
 Examples:
   affinis import notes notes.affinis.jsonl
-  zcat notes.affinis.jsonl.gz | affinis import notes2 -
+  affinis import notes2 notes.affinis.jsonl.gz      unpacked if it is compressed with gzip or zstd
   affinis import notes notes.affinis.jsonl --encoder models/minilm")]
 pub(crate) struct ImportArgs {
     /// The new collection's name
@@ -78,7 +78,7 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     let items = header.settings.items;
     let mut whole = WholeFile::create(&args.file)?;
     let to_stdout = whole.is_stdout();
-    let written = write(&collection, &header, &history, whole.writer())?;
+    let written = write(&collection, &header, &history, &mut whole)?;
     whole.finish(written)?;
     let file = args.file.display().to_string();
     let summary = format!(
@@ -105,17 +105,20 @@ fn write(
     collection: &Collection,
     header: &Header,
     history: &History,
-    out: &mut dyn Write,
+    whole: &mut WholeFile,
 ) -> Result<io::Result<()>, Failure> {
     let bar = output::bar(header.settings.items, "exporting");
     let mut lines = JsonLines {
-        out,
+        whole,
         result: Ok(()),
     };
     lines.put(&json!({"collection": header}));
     for item in collection.items()? {
         lines.put(&json!({"item": item?}));
         bar.inc(1);
+        if lines.whole.is_interrupted() {
+            break;
+        }
     }
     bar.finish_and_clear();
     for (text, vector) in &history.texts {
@@ -134,14 +137,14 @@ fn write(
 
 /// A writer of JSON lines that stops at its first error.
 struct JsonLines<'a> {
-    out: &'a mut dyn Write,
+    whole: &'a mut WholeFile,
     result: io::Result<()>,
 }
 
 impl JsonLines<'_> {
     fn put(&mut self, line: &Value) {
         if self.result.is_ok() {
-            self.result = writeln!(self.out, "{line}");
+            self.result = writeln!(self.whole.writer(), "{line}");
         }
     }
 }
@@ -238,10 +241,14 @@ fn refused(error: Error, file: &str, places: &Places, history: &History) -> Fail
 
 /// Loads the encoder of an exported collection.
 fn encoder(info: &EncoderInfo, dir: Option<&Path>, file: &str) -> Result<Onnx, Failure> {
+    let options = match &info.output {
+        Some(output) => Onnx::options().output(output),
+        None => Onnx::options(),
+    };
     let loaded = match (dir, info.source.as_deref()) {
-        (Some(dir), _) => Onnx::from_dir(dir),
-        (None, Some("embedded")) => Onnx::embedded(),
-        (None, Some(source)) => Onnx::from_dir(source),
+        (Some(dir), _) => options.from_dir(dir),
+        (None, Some("embedded")) => options.embedded(),
+        (None, Some(source)) => options.from_dir(source),
         (None, None) => {
             return Err(Failure::Failed(format!(
                 "{file} was encoded by {:?}, which only the program that made it can load; if it lies in a directory, \

@@ -44,7 +44,7 @@ impl Sizes {
                 .map(|e| e.name)
                 .unwrap_or_default(),
             categories: corpus.categories(),
-            disk_bytes: collection.stats()?.disk_bytes,
+            disk_bytes: collection.stats()?.store_bytes,
         })
     }
 }

@@ -233,7 +233,7 @@ fn header(line: &str) -> Result<Header, String> {
 
 /// Kind and value of a line: the key and the value of its one entry.
 fn tagged(line: &str) -> Result<(String, Value), String> {
-    let map: Map<String, Value> = json_line(line)?;
+    let map: Map<String, Value> = json_line(line, |_| false)?;
     let mut entries = map.into_iter();
     match (entries.next(), entries.next()) {
         (Some(entry), None) => Ok(entry),

@@ -1,12 +1,15 @@
-//! Gathers the items of an input, checking each: its limits, its vector, and an id that occurs once.
+//! Gathers the items of an input, checking each: its limits, its vector, and an id that occurs
+//! once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt::Display;
 
-use affinis::error::ItemError;
-use affinis::{Distance, Item};
+use affinis::{AddMode, Distance, Item};
+use serde_json::Value;
 
 use super::error::{InputError, Place, cut};
+use super::layout::Layout;
 
 /// What the collection accepts, and what happens to items that it does not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,28 +33,34 @@ pub struct Parsed {
     pub places: Vec<Place>,
     /// Errors of the items left out; empty unless [`Expected::skip_bad`].
     pub bad: Vec<InputError>,
+    /// The ids that the input does not give, which are numbers of rows or lines.
+    pub numbered: Vec<String>,
 }
 
 impl Parsed {
-    /// Checks every item again, by what was unknown when it was read, such as the vector that an
-    /// encoder makes of its text. Items that fail are left out with `skip_bad`.
+    /// Puts other items in the places of those that were read, as an encoder prepared them, and
+    /// checks them by what was unknown when they were read. Items that fail are left out with
+    /// `skip_bad`.
     ///
     /// # Errors
     /// [`InputError`] at the first item that fails (without `skip_bad`), and when no item is left.
-    pub fn pass(
+    pub fn pass<E: Display>(
         self,
         file: &str,
         skip_bad: bool,
-        check: impl Fn(&Item) -> Result<(), ItemError>,
+        prepared: Vec<Result<Item, E>>,
+        check: impl Fn(&Item) -> Result<(), E>,
     ) -> Result<Self, InputError> {
         let mut passed = Self {
-            items: Vec::with_capacity(self.items.len()),
+            items: Vec::with_capacity(prepared.len()),
             places: Vec::new(),
             bad: self.bad,
+            numbered: self.numbered,
         };
-        for (item, place) in self.items.into_iter().zip(self.places) {
-            match check(&item).map_err(|error| InputError::new(file, place, error.to_string())) {
-                Ok(()) => {
+        for (item, place) in prepared.into_iter().zip(self.places) {
+            let checked = item.and_then(|item| check(&item).map(|()| item));
+            match checked.map_err(|error| InputError::new(file, place, error.to_string())) {
+                Ok(item) => {
                     passed.items.push(item);
                     passed.places.push(place);
                 }
@@ -81,27 +90,86 @@ impl Parsed {
     }
 }
 
+/// An item as it is read, before its limits are checked.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// Its id; `None` where the input gives none.
+    pub(super) id: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) vector: Option<Vec<f32>>,
+    pub(super) meta: Value,
+}
+
 /// The items gathered so far.
 pub(crate) struct Collector<'a> {
     file: &'a str,
     expected: Expected,
+    mode: AddMode,
+    id_prefix: &'a str,
     seen: HashMap<String, Place>,
     parsed: Parsed,
 }
 
 impl<'a> Collector<'a> {
+    /// Of a file whose items are whole and have ids.
     pub(crate) fn new(file: &'a str, expected: Expected) -> Self {
         let parsed = Parsed {
             items: Vec::new(),
             places: Vec::new(),
             bad: Vec::new(),
+            numbered: Vec::new(),
         };
         Self {
             file,
             expected,
+            mode: AddMode::Upsert,
+            id_prefix: "",
             seen: HashMap::new(),
             parsed,
         }
+    }
+
+    /// Of a file that is read by a layout.
+    pub(super) fn by_layout(file: &'a str, expected: Expected, layout: &'a Layout) -> Self {
+        Self {
+            mode: layout.mode,
+            id_prefix: &layout.id_prefix,
+            ..Self::new(file, expected)
+        }
+    }
+
+    /// Takes what was read of an item at a place, or the reason why it could not be read. An item
+    /// without an id gets its number.
+    pub(super) fn push_read(
+        &mut self,
+        place: Place,
+        number: u64,
+        read: Result<Read, String>,
+    ) -> Result<(), InputError> {
+        let named = read.and_then(|read| match (&read.id, self.mode) {
+            (Some(_), _) => Ok(read),
+            (None, AddMode::Update) => {
+                Err("it gives no id, and an update changes the items that its ids name".to_owned())
+            }
+            (None, _) => Ok(read),
+        });
+        let mut numbered = None;
+        let item = named.map(|read| Item {
+            id: read.id.unwrap_or_else(|| {
+                let id = format!("{}{number}", self.id_prefix);
+                numbered.insert(id).clone()
+            }),
+            text: read.text,
+            vector: read.vector,
+            meta: read.meta,
+            ..Item::default()
+        });
+        let before = self.parsed.items.len();
+        self.push(place, item)?;
+        if self.parsed.items.len() > before {
+            self.parsed.numbered.extend(numbered);
+        }
+        Ok(())
     }
 
     /// Takes an item, or the reason why its line could not be read as one.
@@ -134,7 +202,7 @@ impl<'a> Collector<'a> {
     }
 
     fn check(&mut self, place: Place, item: Item) -> Result<Item, String> {
-        check_item(&item, self.expected)?;
+        check_item(&item, self.expected, self.mode)?;
         match self.seen.entry(item.id.clone()) {
             Entry::Occupied(first) => Err(format!(
                 "the id {:?} occurs already in {}; an id may occur once in an input",
@@ -149,10 +217,11 @@ impl<'a> Collector<'a> {
     }
 }
 
-fn check_item(item: &Item, expected: Expected) -> Result<(), String> {
-    item.check().map_err(|error| error.to_string())?;
+fn check_item(item: &Item, expected: Expected, mode: AddMode) -> Result<(), String> {
+    item.check_for(mode).map_err(|error| error.to_string())?;
     match (&item.text, &item.vector) {
-        (Some(_), None) if !expected.texts => {
+        // The text of an update leaves the vector alone where there is no encoder.
+        (Some(_), None) if !expected.texts && mode != AddMode::Update => {
             Err("the collection has no encoder, so an item needs a \"vector\"".into())
         }
         (_, Some(vector)) => check_vector(vector, expected),

@@ -1,84 +1,214 @@
-//! Items as JSON lines: `{"id": "a1", "text": "...", "vector": [..], "meta": {..}}`.
+//! Items as JSON: `{"id": "a1", "text": "...", "vector": [..], "meta": {..}}`, an object a line or
+//! the objects of one array.
 
-use std::io::BufRead;
+use std::cell::Cell;
+use std::io::{self, BufRead, Cursor, Read as _};
+use std::rc::Rc;
 
-use affinis::Item;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use affinis::json::{self, JsonError};
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::check::{Collector, Expected, Parsed, narrow};
+use super::check::{Collector, Expected, Parsed, Read};
 use super::error::{InputError, Place};
-use super::lines::Lines;
+use super::fields::item_of;
+use super::layout::Layout;
+use super::lines::{BYTE_ORDER_MARK, Lines, MAX_LINE_BYTES};
 
-/// A line as it is parsed, before its numbers and limits are checked.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ItemLine {
-    id: Option<String>,
-    text: Option<String>,
-    vector: Option<Vec<f64>>,
-    #[serde(default)]
-    meta: Value,
-}
-
-/// Reads items, one JSON object a line. The id of an item that has none is the number of its line,
-/// from 0; blank lines are counted and skipped.
+/// Reads items, one JSON object a line, or an array of objects. An item without an id gets the
+/// number of its line, from 0, where blank lines count; in an array, the number of the object.
 ///
 /// # Errors
-/// [`InputError`] at the first line that cannot be used (unless `expected` skips them), and for an
-/// input without items.
-pub fn items_jsonl(
-    reader: impl BufRead,
+/// [`InputError`] at the first object that cannot be used (unless `expected` skips them), and for
+/// an input without items.
+pub fn items_json(
+    mut reader: impl BufRead,
     file: &str,
     expected: Expected,
+    layout: &Layout,
 ) -> Result<Parsed, InputError> {
-    let mut collector = Collector::new(file, expected);
+    let (head, is_array) = head(&mut reader)
+        .map_err(|e| InputError::new(file, Place::File, format!("cannot be read: {e}")))?;
+    let collector = Collector::by_layout(file, expected, layout);
+    let reader = Cursor::new(head).chain(reader);
+    if is_array {
+        array(reader, file, layout, collector)
+    } else {
+        lines(reader, file, layout, collector)
+    }
+}
+
+/// Reads what stands before the first object or array, and says whether an array follows.
+fn head(reader: &mut impl BufRead) -> io::Result<(Vec<u8>, bool)> {
+    let mut head = Vec::new();
+    loop {
+        let buffer = reader.fill_buf()?;
+        let Some(first) = buffer.first() else {
+            return Ok((head, false));
+        };
+        let marked = BYTE_ORDER_MARK.starts_with(&head)
+            && BYTE_ORDER_MARK[head.len()..].starts_with(&[*first]);
+        if !first.is_ascii_whitespace() && !marked || head.len() as u64 > MAX_LINE_BYTES {
+            return Ok((head, *first == b'['));
+        }
+        head.push(*first);
+        reader.consume(1);
+    }
+}
+
+fn lines(
+    reader: impl BufRead,
+    file: &str,
+    layout: &Layout,
+    mut collector: Collector<'_>,
+) -> Result<Parsed, InputError> {
     for line in Lines::new(reader, file) {
         match line {
             Ok((_, text)) if text.trim().is_empty() => {}
-            Ok((number, text)) => collector.push(Place::Line(number), item(number, &text))?,
+            Ok((number, text)) => {
+                collector.push_read(Place::Line(number), number - 1, object(&text, layout))?;
+            }
             Err(error) => collector.refuse(error)?,
         }
     }
     collector.finish()
 }
 
-fn item(number: u64, text: &str) -> Result<Item, String> {
-    let line: ItemLine = json_line(text)?;
-    let vector = line.vector.map(|v| narrow(&v, "the vector")).transpose()?;
-    let id = line.id.unwrap_or_else(|| (number - 1).to_string());
-    Ok(Item {
-        id,
-        text: line.text,
-        vector,
-        meta: line.meta,
-        ..Item::default()
-    })
+/// Reads the objects of an array one after another, so that memory holds the text of one.
+fn array(
+    mut reader: impl BufRead,
+    file: &str,
+    layout: &Layout,
+    collector: Collector<'_>,
+) -> Result<Parsed, InputError> {
+    let unreadable =
+        |e: io::Error| InputError::new(file, Place::File, format!("cannot be read: {e}"));
+    if reader
+        .fill_buf()
+        .map_err(unreadable)?
+        .starts_with(BYTE_ORDER_MARK)
+    {
+        reader.consume(BYTE_ORDER_MARK.len());
+    }
+    let line = Rc::new(Cell::new(1));
+    let mut parser = serde_json::Deserializer::from_reader(CountedLines {
+        inner: reader,
+        line: Rc::clone(&line),
+    });
+    let objects = Objects {
+        layout,
+        collector,
+        line,
+        stopped: None,
+    };
+    let wrong = |e: serde_json::Error| {
+        let place = match e.line() {
+            0 => Place::File,
+            line => Place::Line(line as u64),
+        };
+        InputError::new(file, place, parse_error(&e))
+    };
+    let read = parser.deserialize_seq(objects).map_err(wrong)?;
+    if let Some(error) = read.stopped {
+        return Err(error);
+    }
+    parser.end().map_err(wrong)?;
+    read.collector.finish()
 }
 
-/// Parses a line that holds one JSON object.
+/// The objects of an array, as they are read.
+struct Objects<'a> {
+    layout: &'a Layout,
+    collector: Collector<'a>,
+    /// The line that is being read, from 1.
+    line: Rc<Cell<u64>>,
+    /// The error that ends the reading.
+    stopped: Option<InputError>,
+}
+
+impl<'de> Visitor<'de> for Objects<'_> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<Self, A::Error> {
+        let mut number = 0;
+        while let Some(text) = array.next_element::<Box<RawValue>>()? {
+            let text = text.get();
+            let breaks = text.bytes().filter(|b| *b == b'\n').count() as u64;
+            let place = Place::Line(self.line.get().saturating_sub(breaks).max(1));
+            let read = object(text, self.layout);
+            if self.stopped.is_none() {
+                self.stopped = self.collector.push_read(place, number, read).err();
+            }
+            number += 1;
+        }
+        Ok(self)
+    }
+}
+
+/// A reader that counts lines. The parser reads from it byte by byte.
+struct CountedLines<R> {
+    inner: R,
+    line: Rc<Cell<u64>>,
+}
+
+impl<R: BufRead> io::Read for CountedLines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let breaks = buffer[..read].iter().filter(|b| **b == b'\n').count();
+        self.line.set(self.line.get() + breaks as u64);
+        Ok(read)
+    }
+}
+
+/// An item from the text of a JSON object.
+fn object(text: &str, layout: &Layout) -> Result<Read, String> {
+    let of_vector = |key: &str| match &layout.columns.vector[..] {
+        [] => key == "vector",
+        names => names.iter().any(|name| name == key),
+    };
+    item_of(json_line(text, of_vector)?, layout)
+}
+
+/// Parses a line that holds one JSON object. `rounded` says below which of its keys numbers are
+/// floats in any case; elsewhere an integer must fit into 64 bits.
 ///
 /// # Errors
 /// The mistake, with its column.
-pub(crate) fn json_line<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn json_line<T: DeserializeOwned>(
+    text: &str,
+    rounded: impl Fn(&str) -> bool,
+) -> Result<T, String> {
     if !text.trim_start().starts_with('{') {
         return Err("not a JSON object; a line holds one, {..}".into());
     }
-    serde_json::from_str(text).map_err(|e| {
-        let message = e.to_string();
-        let place = format!(" at line {} column {}", e.line(), e.column());
-        match message.strip_suffix(&place) {
-            Some(reason) => format!("{reason} (column {})", e.column()),
-            None => message,
+    let value = serde_json::from_str(text).map_err(|e| parse_error(&e))?;
+    json::check(text, rounded).map_err(|error| match error {
+        JsonError::KeyTwice { at, .. } | JsonError::IntegerTooLarge { at, .. } => {
+            format!("{error} (column {})", at + 1)
         }
-    })
+        other => other.to_string(),
+    })?;
+    Ok(value)
+}
+
+/// The message of the parser, with the column.
+fn parse_error(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match message.strip_suffix(&place) {
+        Some(reason) => format!("{reason} (column {})", error.column()),
+        None => message,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use affinis::Distance;
+    use affinis::{Distance, Item};
     use serde_json::json;
 
     const TWO: Expected = Expected {
@@ -89,7 +219,7 @@ mod tests {
     };
 
     fn parse(text: &str) -> Result<Parsed, String> {
-        items_jsonl(text.as_bytes(), "in.jsonl", TWO).map_err(|e| e.to_string())
+        items_json(text.as_bytes(), "in.jsonl", TWO, &Layout::default()).map_err(|e| e.to_string())
     }
 
     fn refused(text: &str, with: &str) {
@@ -114,16 +244,20 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_with_file_and_line() {
         refused("{\"text\": \"x\"}\n{\"text\": \n", "in.jsonl, line 2: ");
-        refused("[1]", "in.jsonl, line 1: not a JSON object");
         refused(
-            "{\"text\": \"x\", \"vektor\": [1, 2]}",
-            "unknown field `vektor`",
+            "{\"text\": \"x\"}\n[1]",
+            "in.jsonl, line 2: not a JSON object",
         );
         refused(
-            "{\"text\": \"x\", \"text\": \"y\"}",
-            "duplicate field `text`",
+            "{\"id\": 7.5, \"text\": \"x\"}",
+            "the id is the number 7.5, neither a string nor a whole number",
         );
-        refused("{\"id\": 7, \"text\": \"x\"}", "expected a string");
+        refused("{\"id\": \"a\", \"text\": 7}", "its text is the number 7");
+        refused("{\"vector\": [1, \"2\"]}", "a string among its numbers");
+        refused(
+            "{\"vector\": 1}",
+            "its vector is the number 1, not an array",
+        );
         refused("{\"id\": \"\", \"text\": \"x\"}", "the id is empty");
         refused(
             &format!("{{\"id\": \"{}\", \"text\": \"x\"}}", "i".repeat(513)),
@@ -142,6 +276,31 @@ mod tests {
             "its metadata is not a JSON object",
         );
         refused("{\"text\": \"x\"} {}", "trailing characters");
+    }
+
+    #[test]
+    fn what_json_would_lose_without_a_word_is_refused() {
+        refused(
+            r#"{"text": "x", "meta": {"a": 1, "b": [{"c": 1, "c": 2}]}}"#,
+            "in.jsonl, line 1: the key \"c\" stands twice in one object (column 47)",
+        );
+        refused(
+            r#"{"text": "x", "meta": {"a": 1, "\u0061": 1}}"#,
+            "the key \"a\" stands twice",
+        );
+        refused(
+            r#"{"text": "x", "meta": {"n": 18446744073709551616}}"#,
+            "the integer 18446744073709551616 is beyond 64 bits and would be rounded",
+        );
+        // The numbers of a vector are floats in any case.
+        refused(
+            r#"{"vector": [100000000000000000000, 1]}"#,
+            "the vector is too long (1.000e20)",
+        );
+        let kept =
+            r#"{"text": "x", "meta": {"n": 18446744073709551615, "m": -9223372036854775808}}"#;
+        let parsed = parse(kept).unwrap();
+        assert_eq!(parsed.items[0].meta, json!({"n": u64::MAX, "m": i64::MIN}));
     }
 
     #[test]
@@ -191,13 +350,13 @@ mod tests {
             ..TWO
         };
         let input = b"{\"id\":\"a\",\"text\":\"x\"}\n\xff\nnonsense\n{\"id\":\"a\",\"text\":\"y\"}\n{\"text\":\"z\"}\n";
-        let parsed = items_jsonl(&input[..], "f", skip).unwrap();
+        let parsed = items_json(&input[..], "f", skip, &Layout::default()).unwrap();
         assert_eq!(parsed.items, [Item::text("a", "x"), Item::text("4", "z")]);
         assert_eq!(
             parsed.bad.iter().map(|b| b.place).collect::<Vec<_>>(),
             [2, 3, 4].map(Place::Line)
         );
-        let none = items_jsonl(&b"nonsense\n"[..], "f", skip)
+        let none = items_json(&b"nonsense\n"[..], "f", skip, &Layout::default())
             .unwrap_err()
             .to_string();
         assert!(

@@ -57,7 +57,7 @@ pub fn judgements_jsonl(
         if text.trim().is_empty() {
             continue;
         }
-        let judgement = json_line(&text)
+        let judgement = json_line(&text, |_| true)
             .and_then(|line: JudgementLine| line.judgement(expected, defaults))
             .map_err(|reason| InputError::new(file, Place::Line(number), reason))?;
         judgements.push((number, judgement));

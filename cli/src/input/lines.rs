@@ -5,7 +5,9 @@ use std::io::{BufRead, Read};
 use super::error::{InputError, Place};
 
 /// Largest line, in bytes: a text of 1 MiB with every byte escaped, metadata and a vector fit.
-const MAX_LINE_BYTES: u64 = 16 << 20;
+pub(super) const MAX_LINE_BYTES: u64 = 16 << 20;
+/// The bytes that may stand before a text of UTF-8, which are no part of it.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An iterator over the lines of a reader.
 ///
@@ -49,8 +51,8 @@ impl<'a, R: BufRead> Lines<'a, R> {
                 bytes.pop();
             }
         }
-        if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
-            bytes.drain(..3);
+        if self.number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
         }
         let text = String::from_utf8(bytes).map_err(|e| {
             self.wrong(format!(

@@ -105,7 +105,7 @@ pub fn evaluation(
 }
 
 fn json_query(text: &str, expected: Expected, threshold: Option<f64>) -> Result<EvalQuery, String> {
-    let line: QueryLine = json_line(text)?;
+    let line: QueryLine = json_line(text, |_| true)?;
     let query = query(
         line.query.as_ref(),
         line.query_id.as_ref(),

@@ -193,7 +193,7 @@ impl Reading {
             if text.trim().is_empty() {
                 continue;
             }
-            json_line(&text)
+            json_line(&text, |_| true)
                 .and_then(|record: Record| match record.source {
                     Some(source) => self.record(number, *source),
                     None => self.record(number, record),

@@ -1,14 +1,16 @@
 //! Printing: JSON documents for programs, aligned tables for people.
 
+mod interrupt;
 mod progress;
 mod run;
 mod style;
 mod table;
 mod whole;
 
+pub(crate) use interrupt::{STATUS as INTERRUPT_STATUS, catch_interrupts, interrupted};
 pub(crate) use progress::{bar, download, spinner};
 pub(crate) use run::{Run, field};
-pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, millis, number, plain, plural};
+pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, digits, millis, number, plain, plural};
 pub(crate) use table::{Align, Table};
 pub(crate) use whole::WholeFile;
 
@@ -19,38 +21,50 @@ use anstream::AutoStream;
 use serde::Serialize;
 
 /// Standard output, as JSON or as text for people.
-pub(crate) struct Out {
-    json: bool,
-    stdout: BufWriter<AutoStream<Stdout>>,
+pub(crate) struct Out(Stream);
+
+/// Data is written as it is. What is for people loses its colours if standard output is not a
+/// terminal or `NO_COLOR` is set, and with them some control characters.
+enum Stream {
+    Data(BufWriter<Stdout>),
+    People(BufWriter<AutoStream<Stdout>>),
 }
 
 impl Out {
     pub(crate) fn new(json: bool) -> Self {
-        // Colours are removed if standard output is not a terminal or NO_COLOR is set.
-        Self {
-            json,
-            stdout: BufWriter::new(AutoStream::auto(io::stdout())),
-        }
+        Self(if json {
+            Stream::Data(BufWriter::new(io::stdout()))
+        } else {
+            Stream::People(BufWriter::new(AutoStream::auto(io::stdout())))
+        })
     }
 
     /// Whether the output is JSON.
     pub(crate) fn is_json(&self) -> bool {
-        self.json
+        matches!(self.0, Stream::Data(_))
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match &mut self.0 {
+            Stream::Data(writer) => writer,
+            Stream::People(writer) => writer,
+        }
     }
 
     /// Prints a JSON document on a line of its own.
     pub(crate) fn json(&mut self, document: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.stdout, document).map_err(io::Error::from)?;
-        self.stdout.write_all(b"\n")
+        debug_assert!(self.is_json(), "the other stream takes characters away");
+        serde_json::to_writer(self.writer(), document).map_err(io::Error::from)?;
+        self.writer().write_all(b"\n")
     }
 
     /// Prints a line for people.
     pub(crate) fn line(&mut self, text: impl Display) -> io::Result<()> {
-        writeln!(self.stdout, "{text}")
+        writeln!(self.writer(), "{text}")
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.stdout.flush()
+        self.writer().flush()
     }
 }
 

@@ -63,6 +63,13 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
+/// A number with all its digits: the shortest that no other number is closest to. An exponent
+/// stands only for a very small or large one.
+pub(crate) fn digits(value: f32) -> String {
+    let text = format!("{value:?}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
 /// A text for a terminal: one line without control characters, and without characters that change
 /// the direction of text, which could make it read as another text.
 pub(crate) fn plain(text: &str) -> String {
@@ -111,6 +118,10 @@ mod tests {
             ["0", "1.000", "0.01235", "1235", "-7.250"]
         );
         assert_eq!(number(1e-9), "1.000e-9");
+        assert_eq!(
+            [0.0, 2.0, 0.123_456_79, 1.5e-9, 0.000_061, 1234.567].map(digits),
+            ["0", "2", "0.12345679", "1.5e-9", "6.1e-5", "1234.567"]
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::interrupt::{catch_interrupts, interrupted};
 use crate::failure::Failure;
 
 /// Largest number of symbolic links that are followed in a row, as on Linux.
@@ -62,8 +63,21 @@ impl WholeFile {
         }
     }
 
-    /// Renames the file to its final name if `written` is no error.
+    /// Whether the writing is to stop, because the program was asked to. What is written directly
+    /// has no temporary file, and ends with the program.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        matches!(self.writer, Writer::Beside { .. }) && interrupted()
+    }
+
+    /// Renames the file to its final name if `written` is no error and the program was not asked to
+    /// stop.
     pub(crate) fn finish(self, written: io::Result<()>) -> Result<(), Failure> {
+        if self.is_interrupted() {
+            return Err(Failure::Interrupted(format!(
+                "interrupted: {} was not written",
+                self.path.display()
+            )));
+        }
         let path = self.path;
         let named = match self.writer {
             Writer::Stdout(mut writer) => return Ok(written.and_then(|()| writer.flush())?),
@@ -106,6 +120,7 @@ fn open(path: &Path) -> io::Result<Writer> {
         Err(e) => return Err(e),
     };
     let name = followed(path);
+    catch_interrupts();
     let file = beside(folder_of(&name), replaced.is_some())?;
     Ok(Writer::Beside {
         writer: BufWriter::new(file),

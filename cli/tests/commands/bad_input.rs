@@ -77,7 +77,7 @@ fn invalid_items_are_refused_by_line() {
         &home,
         "typo.jsonl",
         format!("{good}{{\"vektor\": [1, 2]}}"),
-        &["line 2", "`vektor`"],
+        &["line 2", "\"vektor\""],
     );
     refused(
         &home,
@@ -300,7 +300,7 @@ fn skip_bad_skips_items_that_encoder_or_precision_make_invalid() {
     home.fails(
         ["add", "c", "in.tsv"],
         1,
-        &["in.tsv, line 2", "its text's vector is a zero vector"],
+        &["in.tsv, line 2", "knows nothing of its text"],
     );
     let added = home.json(["add", "c", "in.tsv", "--skip-bad"]);
     assert_eq!(
@@ -369,4 +369,57 @@ fn unusable_models_are_refused() {
     );
     home.fails(["create", "c", "--encoder", "nowhere"], 1, &["nowhere"]);
     assert!(!home.path("affinis.store").exists());
+}
+
+#[test]
+fn json_that_would_lose_something_is_refused_with_its_line() {
+    let home = Home::with_points();
+    let good = "{\"id\": \"x\", \"vector\": [1, 2]}\n";
+    for (meta, word) in [
+        (r#"{"a": 1, "a": 2}"#, "the key \"a\" stands twice"),
+        (
+            r#"{"l": [{"b": {"a": 1, "a": 1}}]}"#,
+            "the key \"a\" stands twice",
+        ),
+        (
+            r#"{"n": 18446744073709551616}"#,
+            "18446744073709551616 is beyond 64 bits",
+        ),
+        (
+            r#"{"n": [-9223372036854775809]}"#,
+            "-9223372036854775809 is beyond 64 bits",
+        ),
+    ] {
+        let line = format!("{good}{{\"vector\": [1, 2], \"meta\": {meta}}}");
+        refused(&home, "lossy.jsonl", line, &["line 2", word]);
+        home.fails(["search", "c", "--like", "a", "--filter", meta], 2, &[word]);
+    }
+    home.write(
+        "judgements.jsonl",
+        "{\"a\": \"a\", \"b\": \"b\", \"similar\": true}\n{\"a\": \"a\", \"b\": \"b\", \"similar\": true, \"a\": \"c\"}",
+    );
+    home.fails(
+        ["judge", "c", "judgements.jsonl"],
+        1,
+        &["line 2", "duplicate field `a`"],
+    );
+    home.write(
+        "queries.jsonl",
+        "{\"query_id\": \"a\", \"relevant\": [\"b\"], \"relevant\": [\"c\"]}",
+    );
+    home.fails(
+        ["evaluate", "c", "queries.jsonl"],
+        1,
+        &["line 1", "duplicate field `relevant`"],
+    );
+    // An exported file that was edited.
+    let exported = home.ok(["export", "c", "-"]).stdout;
+    let edited = exported.replacen("\"year\":2019", "\"year\":2019,\"year\":2018", 1);
+    assert_ne!(exported, edited);
+    home.write("edited.jsonl", edited);
+    home.fails(
+        ["import", "d", "edited.jsonl"],
+        1,
+        &["line 2", "the key \"year\" stands twice"],
+    );
 }

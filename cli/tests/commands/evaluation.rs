@@ -75,19 +75,15 @@ fn an_invalid_query_is_named_by_its_line() {
     home.write("c.jsonl", "{\"id\": \"a\", \"text\": \"apples\"}\n");
     home.ok(["add", "c", "c.jsonl"]);
     let zero = vec!["0"; 256].join(",");
-    for bad in [
-        "\"query\": \"\u{1f600}\"".to_owned(),
-        format!("\"query_vector\": [{zero}]"),
+    for (bad, word) in [
+        ("\"query\": \"\u{1f600}\"".to_owned(), "knows nothing"),
+        (format!("\"query_vector\": [{zero}]"), "zero"),
     ] {
         home.write(
             "e.jsonl",
             format!("{{\"query\": \"pears\", \"relevant\": [\"a\"]}}\n\n{{{bad}, \"relevant\": [\"a\"]}}\n"),
         );
-        home.fails(
-            ["evaluate", "c", "e.jsonl"],
-            1,
-            &["e.jsonl, line 3", "zero"],
-        );
+        home.fails(["evaluate", "c", "e.jsonl"], 1, &["e.jsonl, line 3", word]);
     }
 }
 

@@ -73,6 +73,7 @@ fn every_format_is_read() {
         home.json(["get", "c", "right"])["vector"],
         json!([7.0, 8.0])
     );
+    home.ok(["delete", "c", "0", "1"]);
     let npy = home.run_with(["add", "c", "-", "--format", "npy"], &npy(&[&[0.5, 0.25]]));
     assert_eq!(npy.status, Some(0), "{npy:?}");
     assert_eq!(home.json(["get", "c", "0"])["vector"], json!([0.5, 0.25]));

@@ -3,15 +3,20 @@
 
 mod home;
 
+mod adding;
 mod bad_input;
+mod characters;
 mod demo;
 mod evaluation;
 mod feedback;
 mod items;
 mod judgements;
+mod listing;
 mod metrics;
+mod models;
 mod outputs;
 mod safety;
 mod search;
 mod store;
 mod transfer;
+mod unknown_texts;

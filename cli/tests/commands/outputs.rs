@@ -162,3 +162,61 @@ mod unix {
         }
     }
 }
+
+/// Ctrl-C, or the system's request to end, in the middle of an export or a backup.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_export_or_backup_leaves_no_file() {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+    let home = Home::new();
+    home.ok(["create", "c", "--dim", "64"]);
+    let vector: Vec<String> = (0..64).map(|i| format!("0.{i}1")).collect();
+    let items: String = (0..30_000)
+        .map(|i| format!("{{\"id\": \"{i}\", \"vector\": [{}]}}\n", vector.join(",")))
+        .collect();
+    home.write("items.jsonl", items);
+    home.ok(["add", "c", "items.jsonl"]);
+    std::fs::create_dir(home.path("out")).unwrap();
+    let names = || -> Vec<_> {
+        let entries = std::fs::read_dir(home.path("out")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    };
+    for (args, signal) in [
+        (&["export", "c", "out/c.jsonl"][..], "INT"),
+        (&["export", "c", "out/c.jsonl"], "TERM"),
+        (&["backup", "out/copy"], "INT"),
+        (&["backup", "out/copy"], "TERM"),
+    ] {
+        let child = home
+            .command(args.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while names().is_empty() {
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "it did not begin"
+            );
+            std::thread::yield_now();
+        }
+        let kill = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(130),
+            "{args:?} by {signal}: {said}"
+        );
+        assert!(
+            said.contains("interrupted") && said.contains("was not written"),
+            "{said}"
+        );
+        assert_eq!(names(), [""; 0], "{args:?} by {signal}");
+    }
+    home.ok(["verify"]);
+}

@@ -90,6 +90,113 @@ fn filters_select_by_metadata() {
 }
 
 #[test]
+fn filters_name_keys_with_dots_and_paths_alike() {
+    let home = Home::new();
+    home.ok(["create", "c", "--dim", "1"]);
+    home.write(
+        "items.jsonl",
+        r#"{"id": "written", "vector": [1], "meta": {"user.name": "ann"}}
+{"id": "nested", "vector": [2], "meta": {"user": {"name": "ann"}}}
+{"id": "other", "vector": [3], "meta": {"user.name": "bob"}}
+{"id": "none", "vector": [4]}
+"#,
+    );
+    home.ok(["add", "c", "items.jsonl"]);
+    home.write("q.npy", npy(&[&[0.0]]));
+    let args = |filter| ["search", "c", "--vectors", "q.npy", "--filter", filter];
+    let filtered = |filter| -> Vec<String> {
+        let answer = home.json(args(filter));
+        ids(&answer).into_iter().map(str::to_owned).collect()
+    };
+    for (filter, expected) in [
+        (r#"{"user.name": "ann"}"#, vec!["written", "nested"]),
+        (r#"{"user.name": {"$ne": "ann"}}"#, vec!["other", "none"]),
+        (
+            r#"{"user.name": {"$in": ["ann"]}}"#,
+            vec!["written", "nested"],
+        ),
+        (r#"{"user.name": {"$nin": ["ann"]}}"#, vec!["other", "none"]),
+        (r#"{"user.name": {"$exists": false}}"#, vec!["none"]),
+        (
+            r#"{"user.name": {"$not": {"$eq": "ann"}}}"#,
+            vec!["other", "none"],
+        ),
+        (r#"{"$field": [["user.name"], "ann"]}"#, vec!["written"]),
+        (r#"{"$field": [["user", "name"], "ann"]}"#, vec!["nested"]),
+    ] {
+        assert_eq!(filtered(filter), expected, "{filter}");
+    }
+
+    // Nothing is lost of an item with both, and no filter guesses which is meant.
+    let both = json!({"user.name": "bob", "user": {"name": "ann"}});
+    home.write(
+        "both.jsonl",
+        json!({"id": "both", "vector": [5], "meta": both}).to_string(),
+    );
+    home.ok(["add", "c", "both.jsonl"]);
+    assert_eq!(home.json(["get", "c", "both"])["meta"], both);
+    for filter in [
+        r#"{"user.name": "ann"}"#,
+        r#"{"user.name": {"$ne": "ann"}}"#,
+    ] {
+        home.fails(args(filter), 1, &["user.name", "\"both\"", "$field"]);
+    }
+    home.fails(
+        ["judge", "c", "--by-field", "user.name"],
+        1,
+        &["user.name", "\"both\""],
+    );
+    assert_eq!(
+        filtered(r#"{"$field": [["user.name"], "bob"]}"#),
+        ["other", "both"]
+    );
+    assert_eq!(
+        filtered(r#"{"$field": [["user", "name"], {"$ne": "ann"}]}"#),
+        ["written", "other", "none"]
+    );
+    home.ok(["delete", "c", "both"]);
+    assert_eq!(filtered(r#"{"user.name": "ann"}"#), ["written", "nested"]);
+}
+
+#[test]
+fn filters_compare_times_as_times() {
+    let home = Home::new();
+    home.ok(["create", "c", "--dim", "1"]);
+    home.write(
+        "items.jsonl",
+        r#"{"id": "berlin", "vector": [1], "meta": {"at": "2026-03-01T00:30:00+01:00"}}
+{"id": "utc", "vector": [2], "meta": {"at": "2026-03-01T00:00:00Z"}}
+{"id": "new york", "vector": [3], "meta": {"at": "2026-02-28T20:00:00-05:00"}}
+{"id": "day", "vector": [4], "meta": {"at": "2026-03-01"}}
+"#,
+    );
+    home.ok(["add", "c", "items.jsonl"]);
+    home.write("q.npy", npy(&[&[0.0]]));
+    let filtered = |filter| -> Vec<String> {
+        let answer = home.json(["search", "c", "--vectors", "q.npy", "--filter", filter]);
+        ids(&answer).into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(
+        filtered(r#"{"at": {"$gte": "2026-03-01T00:00:00Z"}}"#),
+        ["utc", "new york"]
+    );
+    assert_eq!(
+        filtered(r#"{"at": {"$lt": "2026-03-01T01:00:00+01:00"}}"#),
+        ["berlin", "day"]
+    );
+    assert_eq!(
+        filtered(r#"{"at": {"$gt": "2026-03-01T00:00:00Z", "$lte": "2026-03-01T01:00:00Z"}}"#),
+        ["new york"]
+    );
+    // A day is a text, and texts are compared with it.
+    assert_eq!(
+        filtered(r#"{"at": {"$gt": "2026-03-01"}}"#),
+        ["berlin", "utc"]
+    );
+    assert_eq!(filtered(r#"{"at": "2026-03-01T00:00:00Z"}"#), ["utc"]);
+}
+
+#[test]
 fn ties_are_ordered_by_id_and_answers_repeat_to_the_byte() {
     let home = Home::new();
     home.ok(["create", "c", "--dim", "2"]);

@@ -218,6 +218,7 @@ fn the_json_of_collections_and_stats_has_the_documented_keys() {
         "recall",
         "memory_bytes",
         "disk_bytes",
+        "store_bytes",
     ];
     assert_eq!(keys(&stats), wanted);
     assert_eq!(
@@ -279,5 +280,62 @@ fn a_text_with_direction_marks_is_printed_without_them() {
         home.run(["add", "c", "t.jsonl"]).stderr,
     ] {
         assert!(said.contains("updown [31m"), "{said:?}");
+    }
+}
+
+/// A small file system in memory, where the test may mount one.
+#[cfg(target_os = "linux")]
+struct SmallDisk(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount(at: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir(&at).unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"])
+            .arg(&at)
+            .output();
+        mount
+            .is_ok_and(|output| output.status.success())
+            .then_some(Self(at))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_search_is_answered_on_a_full_disk() {
+    use std::io::Write;
+    let home = Home::with_points();
+    let Some(disk) = SmallDisk::mount(home.path("disk")) else {
+        eprintln!("SKIPPED: no file system can be mounted here");
+        return;
+    };
+    let on_disk = |args: &[&str]| home.run([args, &["--store", "disk/s"]].concat());
+    assert_eq!(on_disk(&["create", "c", "--dim", "2"]).status, Some(0));
+    let fill = || {
+        let mut file = std::fs::File::create(disk.0.join("fill")).unwrap();
+        for size in [1 << 16, 1 << 10, 1] {
+            let bytes = vec![1; size];
+            while file.write_all(&bytes).is_ok() {}
+        }
+    };
+    for round in 0..3 {
+        // What was written since the last opening is what an opening needs space for.
+        assert_eq!(on_disk(&["add", "c", "points.jsonl"]).status, Some(0));
+        fill();
+        for _ in 0..3 {
+            let found = on_disk(&["search", "c", "--like", "a", "-k", "1", "--json"]);
+            assert_eq!(found.status, Some(0), "round {round}: {found:?}");
+            assert_eq!(found.json()[0]["hits"][0]["id"], "b");
+        }
+        std::fs::remove_file(disk.0.join("fill")).unwrap();
+        assert_eq!(on_disk(&["verify"]).status, Some(0));
     }
 }

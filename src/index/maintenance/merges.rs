@@ -14,6 +14,7 @@ use crate::index::segment::merge::{Gathered, Refining, Sources, has_many_dead, i
 use crate::index::segment::sealed::{SealedSegment, SealedView};
 use crate::index::shared::{Shared, lock, request};
 use crate::index::snapshot::Snapshot;
+use crate::slot::Slot;
 
 /// A sealed segment is merged with new items if it is at most this many times as large.
 const MAX_SIZE_RATIO: usize = 8;
@@ -139,7 +140,8 @@ impl Shared {
             None
         } else {
             let id = self.new_segment_id();
-            let build = || gathered.build(id, &active, refining, monitor);
+            let questions = |slots: &[Slot]| self.questions_to_link(slots);
+            let build = || gathered.build(id, &active, refining, &questions, monitor);
             Some(Arc::new(self.on_build_threads(build)?))
         };
         if sources.sealed.iter().any(|view| view.segment.is_damaged()) {

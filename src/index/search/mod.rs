@@ -15,7 +15,7 @@ use crate::index::graph::beam::with_scratch;
 use crate::index::nearest::Scored;
 use crate::index::query::RewrittenQuery;
 use crate::index::snapshot::{Location, Snapshot};
-use crate::model::Plan;
+use crate::model::{Plan, QueryForm};
 use crate::slot::Slot;
 
 pub(crate) use exact::nearest_exactly;
@@ -25,6 +25,8 @@ pub(crate) use exact::nearest_exactly;
 pub(crate) struct SearchParams<'a> {
     /// Number of hits.
     pub(crate) k: usize,
+    /// What is known of the query.
+    pub(crate) form: QueryForm,
     /// Width of the beam; `None` takes the one calibrated for `recall`.
     pub(crate) ef: Option<usize>,
     /// Recall to aim at, above 0 and at most 1; `None` takes the default.

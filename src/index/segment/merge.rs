@@ -14,6 +14,7 @@ use crate::index::layout::column::Column;
 use crate::index::layout::rows::{RowBuffer, RowSource, Rows, pack_into};
 use crate::index::quantizer::Codes;
 use crate::index::segment::growing::GrowingView;
+use crate::index::segment::questions::link;
 use crate::index::segment::rows::SegmentRows;
 use crate::index::segment::sealed::{Contents, SealedSegment, SealedView};
 use crate::index::segment::tombstones::Tombstones;
@@ -130,7 +131,8 @@ impl Gathered {
         self.slots.is_empty()
     }
 
-    /// Builds sealed segment `id` under `metric`.
+    /// Builds sealed segment `id` under `metric`. A graph that is refined gets edges for the
+    /// questions that `questions` makes of the items in some slots.
     ///
     /// # Errors
     /// [`Cancelled`].
@@ -139,6 +141,7 @@ impl Gathered {
         id: u64,
         metric: &Versioned,
         refining: Refining,
+        questions: &dyn Fn(&[Slot]) -> Vec<Vec<f32>>,
         monitor: Monitor<'_>,
     ) -> Result<SealedSegment, Cancelled> {
         let Self {
@@ -189,6 +192,16 @@ impl Gathered {
             graph.entry = medoid(graph_rows);
             unrefined = 0;
             built_under = metric.version;
+        }
+        if refines {
+            link(
+                &mut graph,
+                &space,
+                &rows,
+                metric,
+                &questions(&slots),
+                monitor.cancel,
+            )?;
         }
         attach(&space, &mut graph);
         let (order, edges) = breadth_first(&graph.edges, graph.entry);

@@ -4,6 +4,7 @@
 pub(crate) mod file;
 pub(crate) mod growing;
 pub(crate) mod merge;
+mod questions;
 pub(crate) mod record;
 pub(crate) mod restore;
 pub(crate) mod rows;

@@ -62,6 +62,11 @@ fn in_blocks(bytes: Range<usize>) -> Range<usize> {
 }
 
 impl<'a> RowsView<'a> {
+    /// Rows in memory.
+    pub(crate) fn of(rows: &'a Rows) -> Self {
+        Self::padded(rows.blocks(), None, rows.dim())
+    }
+
     fn padded(blocks: &'a [Block], file: Option<&'a dyn SegmentFile>, dim: usize) -> Self {
         Self {
             stored: Stored::Padded(blocks),
@@ -115,7 +120,7 @@ impl SegmentRows {
     /// the caller must ask [`SegmentFile::is_damaged`] before it uses results.
     pub(crate) fn view(&self) -> RowsView<'_> {
         match self {
-            Self::Held(rows) => RowsView::padded(rows.blocks(), None, rows.dim()),
+            Self::Held(rows) => RowsView::of(rows),
             Self::Mapped { file, rows, dim } => RowsView::padded(rows, Some(&**file), *dim),
             Self::Encoded {
                 file, format, dim, ..

@@ -187,7 +187,7 @@ impl Vectors for Memory {
     }
 
     /// Texts are vectors written out, such as `1 0 -0.5 2`.
-    fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+    fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
         self.encoded.fetch_add(texts.len(), Ordering::Relaxed);
         let number = |word: &str| {
             word.parse()
@@ -195,7 +195,12 @@ impl Vectors for Memory {
         };
         texts
             .iter()
-            .map(|text| text.split_whitespace().map(number).collect())
+            .map(|text| {
+                text.split_whitespace()
+                    .map(number)
+                    .collect::<Result<_>>()
+                    .map(Some)
+            })
             .collect()
     }
 

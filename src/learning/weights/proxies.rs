@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
+use crate::filter::{Field, ambiguous};
 use crate::learning::{Entry, Learning};
 use crate::model::error::{Error, Result};
 use crate::model::{Judgement, Source};
@@ -20,8 +21,8 @@ const MIN_WORDS: usize = 4;
 #[non_exhaustive]
 pub enum Weak {
     /// Two items are similar when they have the same value in this field of their metadata, and
-    /// dissimilar when they have different ones. Dots reach into objects; items without the field
-    /// are left out.
+    /// dissimilar when they have different ones. Dots in its name are read as those of
+    /// [`Filter`](crate::Filter); items without the field are left out.
     Field(String),
     /// The first half of a text is a query to which its item is a relevant answer, and another item
     /// is not.
@@ -60,10 +61,27 @@ impl Learning {
                     &mut random,
                 )?
             }
-            Weak::Halves => by_halves(ids, read, count, &mut random)?,
+            Weak::Halves => self.known(by_halves(ids, read, count, &mut random)?)?,
         };
         let proxies = made.into_iter().map(|j| j.source(Source::Proxy));
         Ok(proxies.collect())
+    }
+
+    /// Leaves out judgements of texts that the encoder can make nothing of.
+    fn known(&self, mut made: Vec<Judgement>) -> Result<Vec<Judgement>> {
+        let texts: Vec<&str> = made.iter().filter_map(Judgement::query_text).collect();
+        let known: Vec<bool> = self
+            .vectors
+            .encode(&texts)?
+            .iter()
+            .map(Option::is_some)
+            .collect();
+        let mut known = known.into_iter();
+        made.retain(|judgement| judgement.query_text().is_none() || known.next() == Some(true));
+        if made.is_empty() {
+            return Err(Error::TextsTooShort);
+        }
+        Ok(made)
     }
 }
 
@@ -74,10 +92,11 @@ fn values_of(
     read: ReadItem<'_>,
 ) -> Result<Vec<(String, String)>> {
     ids.sort_unstable();
+    let field = Field::Name(field.to_owned());
     let mut values = Vec::new();
     for id in ids {
-        let item = read(&id)?;
-        if let Some(value) = item.and_then(|item| value_at(&item.meta, field)) {
+        let Some(item) = read(&id)? else { continue };
+        if let Some(value) = value_at(&item.meta, &field, &id)? {
             values.push((id, value));
         }
     }
@@ -217,10 +236,14 @@ fn by_halves(
     Ok(made)
 }
 
-/// The value of a field as a string; dots reach into objects.
-fn value_at(meta: &Value, field: &str) -> Option<String> {
-    let value = field
-        .split('.')
-        .try_fold(meta, |value, name| value.get(name))?;
-    (!value.is_null()).then(|| value.to_string())
+/// The value of a field as a string; `None` where it is missing, null, or not one.
+fn value_at(meta: &Value, field: &Field, id: &str) -> Result<Option<String>> {
+    let reached = field.reach(meta);
+    if reached.ambiguous {
+        return Err(ambiguous(field, Some(id.to_owned())));
+    }
+    Ok(match reached.values[..] {
+        [value] if !value.is_null() => Some(value.to_string()),
+        _ => None,
+    })
 }

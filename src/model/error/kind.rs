@@ -43,7 +43,9 @@ impl Error {
             | Self::InvalidItem { .. }
             | Self::DuplicateId { .. }
             | Self::InvalidQuery(_)
+            | Self::UnknownText { .. }
             | Self::InvalidFilter { .. }
+            | Self::AmbiguousField { .. }
             | Self::InvalidJudgement { .. }
             | Self::InvalidName { .. }
             | Self::InvalidSetting { .. }
@@ -59,8 +61,11 @@ impl Error {
             | Self::UnknownVersion { .. }
             | Self::UnknownJudgement { .. }
             | Self::CollectionMissing { .. }
+            | Self::DanglingLink { .. }
             | Self::NotAStore { .. } => ErrorKind::NotFound,
-            Self::CollectionExists(_) | Self::BackupExists(_) => ErrorKind::AlreadyExists,
+            Self::IdExists { .. } | Self::CollectionExists(_) | Self::BackupExists(_) => {
+                ErrorKind::AlreadyExists
+            }
             Self::HistoryExists { .. }
             | Self::NoJudgements { .. }
             | Self::TooFewGroups { .. }
@@ -76,6 +81,7 @@ impl Error {
             | Self::NoEncoder { .. }
             | Self::InUse { .. }
             | Self::StillOpen { .. }
+            | Self::SymbolicLink(_)
             | Self::OutOfNumbers { .. } => ErrorKind::Conflict,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Io { .. } | Self::Storage { .. } | Self::Poisoned(_) => ErrorKind::Unavailable,
@@ -109,6 +115,7 @@ fn of_encoding(error: &EncodeError) -> ErrorKind {
         | EncodeError::Config { .. }
         | EncodeError::Tokenizer { .. }
         | EncodeError::Model { .. }
+        | EncodeError::Output { .. }
         | EncodeError::OutputShape { .. }
         | EncodeError::Text { .. }
         | EncodeError::Option { .. } => ErrorKind::InvalidInput,

@@ -80,6 +80,17 @@ pub enum Error {
         /// Position of its second item, from 0.
         second: usize,
     },
+    /// Items to be inserted whose ids exist; nothing was added.
+    #[error(
+        "collection {collection:?} has items with these ids already: {}",
+        list(ids)
+    )]
+    IdExists {
+        /// Name of the collection.
+        collection: String,
+        /// The ids that exist.
+        ids: Vec<String>,
+    },
     /// Ids that the collection does not hold.
     #[error("collection {collection:?} has no item with the id {}", list(ids))]
     UnknownId {
@@ -91,6 +102,14 @@ pub enum Error {
     /// A query that cannot be answered.
     #[error("the query cannot be answered: {0}")]
     InvalidQuery(String),
+    /// A query by a text that the collection's encoder can make nothing of.
+    #[error(
+        "the query cannot be answered: the collection's encoder knows nothing of the text {text:?}, so it has no vector"
+    )]
+    UnknownText {
+        /// The text, cut to a readable length.
+        text: String,
+    },
     /// A filter that cannot be parsed.
     #[error("the filter is wrong at {at}: {reason}")]
     InvalidFilter {
@@ -98,6 +117,18 @@ pub enum Error {
         at: String,
         /// The fault at that place.
         reason: String,
+    },
+    /// A field of metadata whose dots can be read in two ways in one item, as part of a key and as a
+    /// path into an object.
+    #[error(
+        "the field {field:?} has two meanings in {}: a key with dots, and a key in an object; a filter says which by listing the keys, such as {{\"$field\": [[\"user.name\"], ..]}} or {{\"$field\": [[\"user\", \"name\"], ..]}}",
+        item.as_ref().map_or_else(|| "an item".to_owned(), |id| format!("item {:?}", cut(id)))
+    )]
+    AmbiguousField {
+        /// The field, as it was named.
+        field: String,
+        /// Id of the item, where it is known.
+        item: Option<String>,
     },
     /// A judgement that cannot be stored; nothing of its batch was stored.
     #[error("judgement number {index} cannot be stored: {source}")]
@@ -239,8 +270,10 @@ pub enum Error {
         /// Number of groups of items with equal values.
         groups: usize,
     },
-    /// Texts of which no two can be halved, so that no judgements follow from them.
-    #[error("no two items have a text of four words, which could be halved")]
+    /// Texts of which none can be halved, so that no judgements follow from them.
+    #[error(
+        "no item has a text of four words, which could be halved, of whose first half the encoder knows something"
+    )]
     TextsTooShort,
     /// A metric version that does not exist.
     #[error(
@@ -372,12 +405,24 @@ pub enum Error {
 
     // The environment.
     /// Another process, or another handle of this one, has the store open.
-    #[error("the store {} is in use by {}; a store is opened by one process at a time", path.display(), pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}")))]
+    #[error("the store {} is in use by {}", path.display(), holder(*pid))]
     Locked {
         /// The store's directory.
         path: PathBuf,
         /// The holder's process id, where it is known.
         pid: Option<u32>,
+    },
+    /// A symbolic link where a directory was named, to something that does not exist.
+    #[error(
+        "{} is a symbolic link to {}, which does not exist; make that directory, or name another one",
+        path.display(),
+        target.display()
+    )]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// The path that it names.
+        target: PathBuf,
     },
     /// The directory of a backup exists and is not empty.
     #[error(
@@ -388,6 +433,13 @@ pub enum Error {
     /// A path for a backup that ends in no name, such as `..`.
     #[error("a backup needs a directory's name, and {:?} has none", .0.display().to_string())]
     NoDirectoryName(PathBuf),
+    /// A part of a store's database is a symbolic link. Rewriting or replacing the database would
+    /// replace the link, and what was removed would stay in what it points to.
+    #[error(
+        "{} is a symbolic link, and what it points to would keep what was removed; move that here in place of the link (a link to the store's whole directory is followed), then try again",
+        .0.display()
+    )]
+    SymbolicLink(PathBuf),
     /// The directory holds something else, or nothing where a store was expected.
     #[error("{} is no affinis store: {reason}", path.display())]
     NotAStore {
@@ -463,6 +515,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The refusal of a query by a text that the encoder can make nothing of.
+    pub(crate) fn unknown_text(text: &str) -> Self {
+        Self::UnknownText { text: cut(text) }
+    }
+
     /// The refusal of a dimension outside the limits.
     pub(crate) fn dimension_limit(dim: usize) -> Self {
         Self::InvalidSetting {
@@ -470,6 +527,19 @@ impl Error {
             value: dim.to_string(),
             allowed: format!("between 1 and {MAX_DIM}"),
         }
+    }
+}
+
+/// The holder of a store's lock and what to do about it, for a message.
+fn holder(pid: Option<u32>) -> String {
+    const ONE: &str = "a store is opened by one process at a time";
+    match pid {
+        Some(pid) if pid == std::process::id() => {
+            "another handle of this process; use a clone of that handle, or drop it first"
+                .to_owned()
+        }
+        Some(pid) => format!("process {pid}; {ONE}"),
+        None => format!("another process; {ONE}"),
     }
 }
 

@@ -28,14 +28,28 @@ pub fn parsers(data: &[u8]) {
         distance: affinis::Distance::L2,
         skip_bad,
     };
+    let layout = &input::Layout::default();
+    let named = &input::Layout {
+        columns: input::Columns {
+            id: Some("a".to_owned()),
+            text: vec!["b".to_owned(), "text".to_owned()],
+            vector: vec!["vector".to_owned()],
+            meta: None,
+        },
+        delimiter: Some(b';'),
+        ..input::Layout::default()
+    };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
-    let refused: [Option<InputError>; 16] = [
-        input::items_jsonl(reader(), "f", expected).err(),
-        input::tsv(reader(), "f", expected).err(),
-        input::csv(reader(), "f", expected).err(),
-        input::npy_items(reader(), "f", no_ids(), expected).err(),
-        input::npy_items(&b""[..], "f", Some((reader(), "f")), expected).err(),
+    let refused: [Option<InputError>; 19] = [
+        input::items_json(reader(), "f", expected, layout).err(),
+        input::tsv(reader(), "f", expected, layout).err(),
+        input::items_json(reader(), "f", expected, named).err(),
+        input::tsv(reader(), "f", expected, named).err(),
+        input::csv(reader(), "f", expected, named).err(),
+        input::csv(reader(), "f", expected, layout).err(),
+        input::npy_items(reader(), "f", no_ids(), expected, layout).err(),
+        input::npy_items(&b""[..], "f", Some((reader(), "f")), expected, layout).err(),
         input::npy_f64(reader(), "f").err(),
         input::npy_f32(reader(), "f").err(),
         input::npy_queries(reader(), "f", expected).err(),
@@ -76,11 +90,17 @@ pub fn filter(data: &[u8]) {
                 json!({"a": 1, "b": {"c": [1, "x"]}}),
                 json!([{"a": 2.5}]),
                 json!({"a": "x"}),
+                json!({"a.b": 1, "a": {"b": "2026-03-01T12:00:00Z"}}),
             ] {
-                let passes = filter.matches(&meta);
                 // The negation may exceed the depth limit.
-                if let Ok(opposite) = &opposite {
-                    assert_ne!(opposite.matches(&meta), passes, "{text:?} on {meta}");
+                let Ok(opposite) = &opposite else { continue };
+                match (filter.matches(&meta), opposite.matches(&meta)) {
+                    (Ok(passes), Ok(not)) => assert_ne!(not, passes, "{text:?} on {meta}"),
+                    (
+                        Err(Error::AmbiguousField { field: a, .. }),
+                        Err(Error::AmbiguousField { field: b, .. }),
+                    ) => assert_eq!(a, b, "{text:?} on {meta}"),
+                    other => panic!("{text:?} on {meta} gave {other:?}"),
                 }
             }
         }

@@ -35,7 +35,7 @@ pub(crate) enum Action {
 #[command(group = ArgGroup::new("query").required(true).args(["text", "like"]))]
 pub(crate) struct Search {
     /// The text to search for
-    #[arg(value_parser = text)]
+    #[arg(value_parser = text, allow_hyphen_values = true)]
     text: Option<String>,
     /// Search for items near this stored item
     #[arg(long, value_name = "ID")]

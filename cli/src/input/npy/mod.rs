@@ -11,12 +11,12 @@ mod header;
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 
-use affinis::Item;
 use ndarray::{Array2, ArrayView2};
 
 use self::array::Array;
-use super::check::{Collector, Expected, Parsed, check_id, check_vector};
+use super::check::{Collector, Expected, Parsed, Read, check_id, check_vector};
 use super::error::{InputError, Place, cut};
+use super::layout::Layout;
 use super::lines::Lines;
 
 /// First bytes of every npy file.
@@ -97,6 +97,7 @@ pub fn npy_items<I: BufRead>(
     file: &str,
     ids: Option<(I, &str)>,
     expected: Expected,
+    layout: &Layout,
 ) -> Result<Parsed, InputError> {
     let ids = ids
         .map(|(reader, name)| read_ids(reader, name).map(|ids| (ids, name)))
@@ -112,32 +113,35 @@ pub fn npy_items<I: BufRead>(
         );
         return Err(InputError::new(name, Place::File, reason));
     }
-    let mut collector = Collector::new(file, expected);
+    let mut collector = Collector::by_layout(file, expected, layout);
     for row in 0..array.rows {
         array.read_row(row)?;
-        let id = match &ids {
-            Some((ids, _)) => ids.get(row as usize).cloned().unwrap_or_default(),
-            None => row.to_string(),
-        };
+        let id = ids
+            .as_ref()
+            .and_then(|(ids, _)| ids.get(row as usize).cloned());
         let overflow = array
             .numbers()
             .enumerate()
             .find(|(_, v)| !(*v as f32).is_finite());
         let item = match overflow {
             Some((column, value)) => Err(not_finite(file, row, column, value).reason),
-            None => Ok(Item::vector(
+            None => Ok(Read {
                 id,
-                array.numbers().map(|v| v as f32).collect::<Vec<f32>>(),
-            )),
+                vector: Some(array.numbers().map(|v| v as f32).collect()),
+                ..Read::default()
+            }),
         };
-        collector.push(Place::Row(row), item)?;
+        collector.push_read(Place::Row(row), row, item)?;
     }
     array.check_end()?;
     collector.finish()
 }
 
 /// The ids of a file, one a line. An id that occurs twice is refused, naming both lines.
-fn read_ids(reader: impl BufRead, file: &str) -> Result<Vec<String>, InputError> {
+///
+/// # Errors
+/// [`InputError`] at the first line that is no id, or one that occurred before.
+pub fn read_ids(reader: impl BufRead, file: &str) -> Result<Vec<String>, InputError> {
     let mut ids = Vec::new();
     let mut seen: HashMap<String, u64> = HashMap::new();
     for line in Lines::new(reader, file) {
@@ -191,7 +195,7 @@ pub fn write_npy_f64(mut writer: impl Write, matrix: &ArrayView2<'_, f64>) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
-    use affinis::Distance;
+    use affinis::{Distance, Item};
     use half::f16;
     use ndarray::array;
 
@@ -353,6 +357,7 @@ mod tests {
                 "x.npy",
                 ids.map(|i| (i.as_bytes(), "ids.txt")),
                 TWO,
+                &Layout::default(),
             )
         };
         assert_eq!(

@@ -2,8 +2,9 @@
 //! one field of all records up to the next quote.
 
 /// A state machine that follows the quotes of an input as the csv reader does, byte by byte.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Quotes {
+    delimiter: u8,
     state: State,
     /// The quote that opened the last quoted field.
     opened: Opened,
@@ -47,6 +48,16 @@ impl Wrong {
 }
 
 impl Quotes {
+    /// Of an input with a byte between its fields.
+    pub(super) fn new(delimiter: u8) -> Self {
+        Self {
+            delimiter,
+            state: State::default(),
+            opened: Opened::default(),
+            wrong: Vec::new(),
+        }
+    }
+
     /// Reads the byte at an offset, from 0, on a line, from 1.
     pub(super) fn read(&mut self, byte: u8, offset: u64, line: u64) {
         // A byte order mark is skipped.
@@ -60,7 +71,8 @@ impl Quotes {
             }
             (State::Quoted, b'"') => State::Quote,
             (State::Quoted, _) | (State::Quote, b'"') => State::Quoted,
-            (_, b',' | b'\n' | b'\r') => State::Start,
+            (_, b'\n' | b'\r') => State::Start,
+            (_, byte) if byte == self.delimiter => State::Start,
             (State::Start | State::Plain, _) => State::Plain,
             (State::Quote | State::Blank, b' ' | b'\t') => State::Blank,
             (State::Quote | State::Blank, _) => {

@@ -1,0 +1,49 @@
+//! `drop`: deletes a collection.
+
+use serde_json::json;
+
+use super::At;
+use crate::failure::Failure;
+use crate::output::{Out, plain, plural};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The items, the judgements and all versions of the metric are deleted. `affinis compact` removes them
+from the files too.
+
+Examples:
+  affinis drop notes --yes")]
+pub(crate) struct Args {
+    /// The collection's name
+    name: String,
+    /// Say that the collection is to be deleted; nothing is done without it
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let store = at.open()?;
+    if !args.yes {
+        let collections = store.collections()?;
+        let held = match collections.iter().find(|info| info.name == args.name) {
+            Some(info) => plural(info.items, "item", "items"),
+            // The refusal names the collections that there are.
+            None => {
+                return Err(store.drop_collection(&args.name).err().map_or_else(
+                    || Failure::Failed(format!("{:?} was just created", args.name)),
+                    Failure::Store,
+                ));
+            }
+        };
+        return Err(Failure::Usage(format!(
+            "this deletes the collection {:?} with {held}, its judgements and its metrics; say so with --yes",
+            args.name
+        )));
+    }
+    store.drop_collection(&args.name)?;
+    if out.is_json() {
+        return Ok(out.json(&json!({"dropped": args.name}))?);
+    }
+    out.line(format_args!("dropped {}", plain(&args.name)))?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Size of one collection on disk. The log of sled holds the records of all collections, mixed with
+//! what was overwritten, so only an estimate can be given: the records' number times their size in a
+//! sample.
+
+use std::fs;
+
+use super::disk::DiskOp;
+use super::tables::{GRAPH, ITEMS, META, NAMES, REMOVED, Tables, VECTORS, segment_of};
+use super::{digest::DIGESTED, lock};
+use crate::model::error::Result;
+
+/// Number of records of a table that are measured.
+const SAMPLE: u64 = 256;
+
+impl Tables {
+    /// Size of the collection on disk in bytes: that of its segment files, and an estimate of that
+    /// of its live records.
+    pub(crate) fn disk_bytes(&self) -> Result<u64> {
+        let mut bytes = self.segment_file_bytes() + self.graph_bytes()?;
+        for table in 0..NAMES.len() {
+            bytes += match table {
+                ITEMS | VECTORS => self.spread_bytes(table)?,
+                table if table < DIGESTED => self.first_bytes(table)?,
+                META | REMOVED => self.all_bytes(table)?,
+                _ => 0,
+            };
+        }
+        Ok(bytes)
+    }
+
+    fn segment_file_bytes(&self) -> u64 {
+        let prefix = format!("{}-", self.number);
+        let Ok(entries) = fs::read_dir(self.database().segments_dir()) else {
+            return 0;
+        };
+        entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|meta| meta.len())
+            .sum()
+    }
+
+    /// Number of entries of a table that has a digest.
+    fn entries(&self, table: usize) -> u64 {
+        lock(&self.digests)[table].entries
+    }
+
+    /// An estimate for a table that is ordered by slot, from records at even distances.
+    fn spread_bytes(&self, table: usize) -> Result<u64> {
+        let next_slot = u64::from(self.next_slot()?);
+        let (mut bytes, mut measured) = (0, 0);
+        for sample in 0..SAMPLE.min(next_slot) {
+            let slot = (next_slot * sample / SAMPLE.min(next_slot)) as u32;
+            let found = self
+                .database()
+                .disk
+                .run(DiskOp::Read, "measure records", || {
+                    self.trees[table]
+                        .range(slot.to_be_bytes()..)
+                        .next()
+                        .transpose()
+                })?;
+            if let Some((key, value)) = found {
+                bytes += (key.len() + value.len()) as u64;
+                measured += 1;
+            }
+        }
+        Ok(scaled(bytes, measured, self.entries(table)))
+    }
+
+    /// An estimate from the first records of a table, which are as long as others.
+    fn first_bytes(&self, table: usize) -> Result<u64> {
+        let (mut bytes, mut measured) = (0, 0);
+        for entry in self.raw(table).take(SAMPLE as usize) {
+            let (key, value) = entry?;
+            bytes += (key.len() + value.len()) as u64;
+            measured += 1;
+        }
+        Ok(scaled(bytes, measured, self.entries(table)))
+    }
+
+    /// The size of all records of a small table.
+    fn all_bytes(&self, table: usize) -> Result<u64> {
+        self.raw(table)
+            .map(|entry| entry.map(|(key, value)| (key.len() + value.len()) as u64))
+            .sum()
+    }
+
+    /// The size of the stored graphs, whose chunks, but for the last of a segment, are equally long.
+    fn graph_bytes(&self) -> Result<u64> {
+        let tree = &self.trees[GRAPH];
+        let disk = &self.database().disk;
+        let mut bytes = 0;
+        let mut segment = None;
+        loop {
+            let last = disk.run(DiskOp::Read, "measure the graph", || match segment {
+                None => tree.last(),
+                Some(segment) => tree.get_lt(u64::to_be_bytes(segment)),
+            })?;
+            let Some((key, _)) = last else {
+                return Ok(bytes);
+            };
+            let number = segment_of(&key)?;
+            let chunks = tree_position(&key);
+            let first = disk.run(DiskOp::Read, "measure the graph", || {
+                tree.get_gt(number.to_be_bytes())
+            })?;
+            bytes += chunks * first.map_or(0, |(key, value)| key.len() + value.len()) as u64;
+            segment = Some(number);
+        }
+    }
+}
+
+/// Number of chunks up to the one of a key of the table of graphs: a segment's number and a chunk's.
+fn tree_position(key: &[u8]) -> u64 {
+    let chunk = key.get(8..).and_then(|chunk| chunk.try_into().ok());
+    chunk.map_or(1, |chunk| u64::from(u32::from_be_bytes(chunk)) + 1)
+}
+
+fn scaled(bytes: u64, measured: u64, entries: u64) -> u64 {
+    (u128::from(bytes) * u128::from(entries) / u128::from(measured.max(1))) as u64
+}
