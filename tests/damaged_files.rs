@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use affinis::Error;
+use affinis::{Error, Item};
 
 use affinis_testkit::stores::{
     builder, copy_dir, create_filled, files, fill, items, store_contents, verified_contents,
@@ -300,7 +300,17 @@ fn a_damaged_segment_file_fails_the_search_and_is_replaced_at_the_next_opening()
 fn a_page_that_cannot_be_read_is_one_problem_that_no_repair_remedies() {
     let home = tempfile::tempdir().expect("a directory");
     let whole = home.path().join("whole");
-    create_filled(&whole);
+    {
+        let store = builder().open(&whole).expect("made");
+        for name in ["one", "two"] {
+            let points = store.collection(name).dim(4).create().expect("made");
+            let item = |i: u16| {
+                let text = format!("text number {i} ").repeat(10);
+                Item::vector(i.to_string(), [f32::from(i), 1.0, 2.0, 3.0]).with_text(text)
+            };
+            points.add((0..3_000).map(item)).expect("added");
+        }
+    }
     let mut found = 0;
     for seed in 0..40 {
         let mut random = Random(seed + 1);

@@ -101,8 +101,8 @@ fn clicks_decide_a_trial_also_across_a_restart() {
 fn a_trial_ends_when_a_metric_is_promoted_or_its_clicks_are_forgotten() {
     let dir = tempfile::tempdir().expect("a directory");
     let (_store, points) = store_of_kinds(dir.path());
-    judge_answers(&points, 0..60, None);
-    for _ in 0..2 {
+    for queries in [0..60, 60..70] {
+        judge_answers(&points, queries, None);
         points.refit().force(true).run().expect("a version");
     }
     points.promote(VersionId(0)).expect("back");
@@ -187,8 +187,8 @@ fn an_imported_trial_continues_and_forged_counters_are_refused() {
 fn forged_trials_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let (store, points) = store_of_kinds(dir.path());
-    judge_answers(&points, 0..40, None);
-    for _ in 0..2 {
+    for queries in [0..40, 40..50] {
+        judge_answers(&points, queries, None);
         points.refit().force(true).run().expect("a version");
     }
     points.promote(VersionId(0)).expect("back");

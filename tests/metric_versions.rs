@@ -375,14 +375,11 @@ fn a_refit_on_what_was_learned_from_already_stores_nothing() {
         assert_eq!((again.version, again.parent), (first.version, VersionId(1)));
     }
     // A candidate that stays one is the same version, too.
-    let diagonal = || points.refit().learner("diagonal");
-    let candidate = diagonal().run().expect("a report");
+    let naive = || points.refit().learner("naive");
+    let candidate = naive().run().expect("a report");
     assert!(!candidate.promoted && !candidate.unchanged && candidate.version == Some(VersionId(2)));
-    assert_eq!(
-        diagonal().run().expect("a report").version,
-        candidate.version
-    );
-    let forced = diagonal().force(true).run().expect("a report");
+    assert_eq!(naive().run().expect("a report").version, candidate.version);
+    let forced = naive().force(true).run().expect("a report");
     assert!(forced.promoted && forced.unchanged, "{forced:?}");
     assert_eq!(points.active_metric(None), VersionId(2));
     assert_eq!(versions(), 3);

@@ -20,6 +20,22 @@ impl Items {
     }
 }
 
+impl Items {
+    /// The hash of the content of an item; `None` when it was removed meanwhile.
+    fn hash_of(&self, id: &str, slot: u32) -> Result<Option<ContentHash>> {
+        let Some(record) = self.record_of(id, slot)? else {
+            return Ok(None);
+        };
+        match &record.text {
+            Some(text) => Ok(Some(ContentHash::of(Some(text), &[]))),
+            None => {
+                let vector = self.tables.vector(slot)?;
+                Ok(vector.map(|vector| ContentHash::of(None, &vector)))
+            }
+        }
+    }
+}
+
 impl Vectors for Items {
     fn vectors(&self, ids: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
         let vector = |id: &&str| {
@@ -34,21 +50,22 @@ impl Vectors for Items {
         Ok(found)
     }
 
+    fn hashes(&self, ids: &[&str]) -> Result<Vec<Option<ContentHash>>> {
+        let hash = |id: &&str| {
+            let slot = self.tables.slot(id)?;
+            slot.map_or(Ok(None), |slot| self.hash_of(id, slot))
+        };
+        self.steady(|| ids.iter().map(hash).collect())
+    }
+
     fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>> {
         let content = |id: &&str| {
             let Some(slot) = self.tables.slot(id)? else {
                 return Ok(None);
             };
             // A slot is never given to another item, so what is read of it belongs together.
-            let read = self.index.vector(slot).zip(self.record_of(id, slot)?);
-            let Some((vector, record)) = read else {
-                return Ok(None);
-            };
-            let hash = match &record.text {
-                Some(text) => Some(ContentHash::of(Some(text), &[])),
-                None => self.tables.vector(slot)?.map(|v| ContentHash::of(None, &v)),
-            };
-            Ok(hash.map(|hash| ItemContent { vector, hash }))
+            let read = self.index.vector(slot).zip(self.hash_of(id, slot)?);
+            Ok(read.map(|(vector, hash)| ItemContent { vector, hash }))
         };
         let found: Vec<Option<ItemContent>> =
             self.steady(|| ids.iter().map(content).collect::<Result<_>>())?;
@@ -97,7 +114,13 @@ impl Vectors for Items {
                             .index
                             .search(&metric, query, &params)
                             .map_err(|e| self.index_error(e))?;
-                        Ok(self.names(found.hits.iter().map(|hit| hit.slot)))
+                        // As searches order them: ties by id.
+                        let named = found.hits.iter();
+                        let named =
+                            named.filter_map(|hit| Some((hit.distance, self.ids.get(hit.slot)?)));
+                        let mut named: Vec<(f32, &str)> = named.collect();
+                        named.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+                        Ok(named.into_iter().map(|(_, id)| id.to_owned()).collect())
                     })
                     .collect()
             }

@@ -47,6 +47,9 @@ pub(crate) trait Vectors: Send + Sync {
     /// The vectors of items by their ids, as they are searched; `None` for ids that are not there.
     fn vectors(&self, ids: &[&str]) -> Result<Vec<Option<Vec<f32>>>>;
 
+    /// Hashes of the contents of items by their ids; `None` for ids that are not there.
+    fn hashes(&self, ids: &[&str]) -> Result<Vec<Option<ContentHash>>>;
+
     /// Vectors and contents of items by their ids; `None` for ids that are not there. The two of an
     /// item belong together, also where it is replaced meanwhile.
     fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>>;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Entry, ItemContent, Learning};
 use crate::model::error::Result;
-use crate::model::{JudgementId, LoggedItem, LoggedJudgement};
+use crate::model::{ContentHash, JudgementId, LoggedItem, LoggedJudgement};
 
 /// A judgement that teaches nothing at present, because of items that no longer hold what was
 /// judged.
@@ -52,36 +52,46 @@ impl Contents {
             .judged_items()
             .all(|item| self.vector(item).is_some())
     }
+}
 
-    /// The items of a judgement that do not hold what was judged; `None` where it teaches.
-    fn stale(&self, judgement: JudgementId, logged: &LoggedJudgement) -> Option<StaleJudgement> {
-        let mut stale = StaleJudgement {
-            judgement,
-            changed: Vec::new(),
-            gone: Vec::new(),
-        };
-        for item in logged.judged_items() {
-            match self.0.get(&item.id) {
-                None => stale.gone.push(item.id.clone()),
-                Some(now) if now.hash != item.content => stale.changed.push(item.id.clone()),
-                Some(_) => {}
-            }
+/// The items of a judgement that do not hold what was judged, given what they hold; `None` where it
+/// teaches.
+fn stale(
+    judgement: JudgementId,
+    logged: &LoggedJudgement,
+    now: &HashMap<&str, ContentHash>,
+) -> Option<StaleJudgement> {
+    let mut stale = StaleJudgement {
+        judgement,
+        changed: Vec::new(),
+        gone: Vec::new(),
+    };
+    for item in logged.judged_items() {
+        match now.get(item.id.as_str()) {
+            None => stale.gone.push(item.id.clone()),
+            Some(hash) if *hash != item.content => stale.changed.push(item.id.clone()),
+            Some(_) => {}
         }
-        (!stale.changed.is_empty() || !stale.gone.is_empty()).then_some(stale)
     }
+    (!stale.changed.is_empty() || !stale.gone.is_empty()).then_some(stale)
+}
+
+/// The distinct ids of items.
+fn distinct<'a>(items: impl Iterator<Item = &'a LoggedItem>) -> Vec<&'a str> {
+    let mut known = HashSet::new();
+    items
+        .map(|item| item.id.as_str())
+        .filter(|id| known.insert(*id))
+        .collect()
 }
 
 impl Learning {
     /// What the items that judgements name hold now, those that were merely shown included.
     fn contents_of(&self, judgements: &[Entry]) -> Result<Contents> {
-        let mut known = HashSet::new();
         let named = judgements
             .iter()
             .flat_map(|(_, judgement)| judgement.judged_items().chain(&judgement.shown));
-        let ids: Vec<&str> = named
-            .map(|item| item.id.as_str())
-            .filter(|id| known.insert(*id))
-            .collect();
+        let ids = distinct(named);
         let found = self.vectors.contents(&ids)?;
         let there = ids
             .into_iter()
@@ -109,8 +119,12 @@ impl Learning {
     /// The judgements that teach nothing at present, in the order of their numbers.
     pub(crate) fn stale_judgements(&self) -> Result<Vec<StaleJudgement>> {
         let judgements: Vec<Entry> = self.ledger.judgements().collect::<Result<_>>()?;
-        let contents = self.contents_of(&judgements)?;
-        let stale = |(id, judgement): &Entry| contents.stale(*id, judgement);
+        let named = judgements.iter().flat_map(|(_, j)| j.judged_items());
+        let ids = distinct(named);
+        let hashes = self.vectors.hashes(&ids)?;
+        let there = ids.into_iter().zip(hashes);
+        let now = there.filter_map(|(id, hash)| Some((id, hash?))).collect();
+        let stale = |(id, judgement): &Entry| stale(*id, judgement, &now);
         Ok(judgements.iter().filter_map(stale).collect())
     }
 }

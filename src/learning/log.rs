@@ -90,10 +90,10 @@ impl Learning {
             }
             let mut fresh: Vec<&str> = judgement.ids().collect();
             fresh.retain(|id| !known.contains_key(id));
-            let found = self.vectors.contents(&fresh)?;
-            for (id, content) in fresh.into_iter().zip(found) {
+            let found = self.vectors.hashes(&fresh)?;
+            for (id, hash) in fresh.into_iter().zip(found) {
                 let unknown = || invalid(JudgementError::UnknownId(id.to_owned()));
-                known.insert(id, content.ok_or_else(unknown)?.hash);
+                known.insert(id, hash.ok_or_else(unknown)?);
             }
             contents.push(judgement.content(|id| known.get(id).copied()));
         }

@@ -341,7 +341,10 @@ fn versions_are_compared_by_their_neighbours_and_for_drift() {
         (moved - diff["distance"].as_f64().unwrap()).abs() < 1e-9,
         "{drift}"
     );
-    for _ in 0..3 {
+    for item in ["61", "63", "65"] {
+        let judgement = json!({"query_id": "1", "item": item, "relevant": true});
+        home.write("more.jsonl", judgement.to_string());
+        home.ok(["judge", "c", "more.jsonl"]);
         home.ok(["refit", "c"]);
     }
     assert_eq!(

@@ -141,6 +141,11 @@ impl Vectors for Memory {
         Ok(ids.iter().map(vector).collect())
     }
 
+    fn hashes(&self, ids: &[&str]) -> Result<Vec<Option<ContentHash>>> {
+        let contents = self.contents(ids)?.into_iter();
+        Ok(contents.map(|content| Some(content?.hash)).collect())
+    }
+
     fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>> {
         let vectors = self.vectors(ids)?.into_iter();
         let content = |vector: Option<Vec<f32>>| {
