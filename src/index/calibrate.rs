@@ -33,8 +33,8 @@ use crate::slot::Slot;
 const K: usize = 10;
 /// A walk on vectors takes about this many times as long as one of the same width on codes.
 const VECTORS_COST: f64 = 3.0;
-/// If searches on codes compute at least this many distances in the mean, searches on vectors are
-/// measured too.
+/// If searches on codes compute at least this many distances in the mean, or half as many as a scan,
+/// searches on vectors are measured too.
 const COARSE_CODES_FROM: f64 = 5_000.0;
 /// Slack of searches under an uncalibrated metric up to the default recall, if the graph's order is
 /// right, and the number of distances that they are expected to compute.
@@ -113,7 +113,8 @@ impl Calibration<'_> {
         }
         let by_codes = curve(true)?;
         let cost = |curve: &Curve| curve.evaluations(DEFAULT_RECALL).unwrap_or(f64::MAX);
-        if cost(&by_codes) < COARSE_CODES_FROM {
+        let scan = evaluations_of_scan(self.snapshot.held()) as f64;
+        if cost(&by_codes) < COARSE_CODES_FROM.min(scan / 2.0) {
             return Some(by_codes);
         }
         let by_vectors = curve(false)?;

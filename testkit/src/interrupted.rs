@@ -18,7 +18,9 @@ pub const OPERATIONS: [(&str, Operation); 10] = [
         main.judge_all(judgements("cat", 2)).map(drop)
     }),
     ("refit", |_, main, _| {
-        main.refit().force(true).run().map(drop)
+        // Another learner than the one that was run on the same judgements before.
+        let refit = main.refit().learner("diagonal").force(true);
+        refit.run().map(drop)
     }),
     ("optimize", |_, main, _| {
         main.add(items(55, 10)).and_then(|_| main.optimize())
