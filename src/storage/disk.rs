@@ -16,7 +16,7 @@ use crate::model::error::{Error, Result};
 /// the file is missing, or that it is there already.
 pub(super) fn refuse_dangling(path: &Path) -> Result<()> {
     match std::fs::read_link(path) {
-        Ok(target) if !path.exists() => Err(Error::DanglingLink {
+        Ok(target) if matches!(path.try_exists(), Ok(false)) => Err(Error::DanglingLink {
             path: path.to_owned(),
             target,
         }),

@@ -24,17 +24,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let store = at.open()?;
     if !args.yes {
-        let collections = store.collections()?;
-        let held = match collections.iter().find(|info| info.name == args.name) {
-            Some(info) => plural(info.items, "item", "items"),
-            // The refusal names the collections that there are.
-            None => {
-                return Err(store.drop_collection(&args.name).err().map_or_else(
-                    || Failure::Failed(format!("{:?} was just created", args.name)),
-                    Failure::Store,
-                ));
-            }
-        };
+        let items = store.collection(&args.name).open()?.len();
+        let held = plural(items as u64, "item", "items");
         return Err(Failure::Usage(format!(
             "this deletes the collection {:?} with {held}, its judgements and its metrics; say so with --yes",
             args.name

@@ -147,11 +147,10 @@ impl<'a> Collector<'a> {
         read: Result<Read, String>,
     ) -> Result<(), InputError> {
         let named = read.and_then(|read| match (&read.id, self.mode) {
-            (Some(_), _) => Ok(read),
             (None, AddMode::Update) => {
                 Err("it gives no id, and an update changes the items that its ids name".to_owned())
             }
-            (None, _) => Ok(read),
+            _ => Ok(read),
         });
         let mut numbered = None;
         let item = named.map(|read| Item {

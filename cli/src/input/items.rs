@@ -137,7 +137,7 @@ impl<'de> Visitor<'de> for Objects<'_> {
         let mut number = 0;
         while let Some(text) = array.next_element::<Box<RawValue>>()? {
             let text = text.get();
-            let breaks = text.bytes().filter(|b| *b == b'\n').count() as u64;
+            let breaks = text.matches('\n').count() as u64;
             let place = Place::Line(self.line.get().saturating_sub(breaks).max(1));
             let read = object(text, self.layout);
             if self.stopped.is_none() {
@@ -158,7 +158,7 @@ struct CountedLines<R> {
 impl<R: BufRead> io::Read for CountedLines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        let breaks = buffer[..read].iter().filter(|b| **b == b'\n').count();
+        let breaks = buffer[..read].split(|b| *b == b'\n').count() - 1;
         self.line.set(self.line.get() + breaks as u64);
         Ok(read)
     }

@@ -67,7 +67,7 @@ pub(crate) fn number(value: f64) -> String {
 /// stands only for a very small or large one.
 pub(crate) fn digits(value: f32) -> String {
     let text = format!("{value:?}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
 }
 
 /// A text for a terminal: one line without control characters, and without characters that change

@@ -28,10 +28,10 @@ struct Dialect {
 }
 
 /// Reads items from tab-separated lines. A table with a header has fields that are not quoted; its
-/// columns are those of [`csv`]. There is a header if the layout names columns, or if the first
-/// line has more than two fields, or is of two words of which one is `id`, `text` or `vector`. Otherwise a line is
-/// `label<TAB>text`, the label goes to `meta.label`, and a line without an id of its own gets its
-/// number, from 0.
+/// columns are those of [`csv()`]. There is a header if the layout names columns, or if the first
+/// line has more than two fields, or is of two words of which one is `id`, `text` or `vector`.
+/// Otherwise a line is `label<TAB>text`, the label goes to `meta.label`, and a line without an id
+/// of its own gets its number, from 0.
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used (unless `expected` skips them), and for an
