@@ -84,10 +84,7 @@ fn no_collection_stores_searches_or_judges_an_unknown_text() {
                 ),
                 "{distance} {text:?}: {judged:?}"
             );
-            let query = EvalQuery {
-                query: text.as_str().into(),
-                relevant: vec!["a".into()],
-            };
+            let query = EvalQuery::new(text.as_str(), ["a"]);
             let evaluated = notes.evaluate(&[query], 1, &[MetricChoice::BuiltIn]);
             assert!(matches!(evaluated, Err(Error::UnknownText { .. })));
         }

@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::index::questions::Sampled;
-use crate::model::{QueryForm, QuestionKind};
+use crate::model::{QueryForm, QuestionKind, Sampled};
 
 /// One search in so many is kept.
 const ONE_IN: usize = 16;

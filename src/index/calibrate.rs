@@ -20,14 +20,13 @@ use crate::index::calibrations::{Curve, FIRST_SLACK, SLACKS, Schedule};
 use crate::index::plan::{Outcome, Question, plan};
 use crate::index::quantizer::are_codes_walked;
 use crate::index::query::RewrittenQuery;
-use crate::index::questions::Sampled;
 use crate::index::search::{
     Found, Neighbour, Searcher, SnapshotBiases, evaluations_of_scan, nearest_exactly, width_of,
 };
 use crate::index::shared::{Shared, lock, request};
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::Versioned;
-use crate::model::DEFAULT_RECALL;
+use crate::model::{DEFAULT_RECALL, Sampled};
 use crate::slot::Slot;
 
 /// Neighbours by which recall is measured.

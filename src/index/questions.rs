@@ -7,7 +7,7 @@
 
 use crate::index::shared::Shared;
 use crate::index::snapshot::Snapshot;
-use crate::model::{QueryForm, QuestionKind};
+use crate::model::{QuestionKind, Sampled};
 use crate::slot::Slot;
 use crate::sum::squared_distance;
 
@@ -26,27 +26,6 @@ const MAX_LINKED: usize = 1_200;
 const MAX_DISTANCES_LINKED: usize = 80_000_000;
 /// How far a query is moved towards a distant item at most, as a share of the way.
 const MAX_SHARE_TO_DISTANT: f64 = 0.5;
-
-/// A question on which recall is measured.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Sampled {
-    /// The kind.
-    pub(crate) kind: QuestionKind,
-    /// The form that the question has as a query.
-    pub(crate) form: QueryForm,
-    /// The question, in the form that the index takes.
-    pub(crate) vector: Vec<f32>,
-}
-
-impl Sampled {
-    fn of_kind(kind: QuestionKind, vector: Vec<f32>) -> Self {
-        Self {
-            kind,
-            form: QueryForm::of_kind(kind),
-            vector,
-        }
-    }
-}
 
 /// What the questions that are made of an item are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,4 +181,32 @@ fn moved(x: &[f32], squared_length: f64, direction: Towards<'_>, max_share: f64)
         .zip(from.iter().zip(to))
         .map(|(x, (from, to))| x + share * (to - from))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_item_is_for_both_purposes_and_either_has_about_half_of_them() {
+        let linking = (0..10_000)
+            .filter(|slot| Purpose::of(Slot(*slot)) == Purpose::Linking)
+            .count();
+        assert!((4_500..5_500).contains(&linking), "{linking}");
+        // Whatever items were deleted in between.
+        let of_even = (0..10_000)
+            .filter(|slot| Purpose::of(Slot(2 * slot)) == Purpose::Linking)
+            .count();
+        assert!((4_000..6_000).contains(&of_even), "{of_even}");
+    }
+
+    #[test]
+    fn slots_are_spread_evenly() {
+        let slots: Vec<Slot> = (0..100).map(Slot).collect();
+        let chosen: Vec<Slot> = spread(&slots, 4).collect();
+        assert_eq!(chosen, [12, 37, 62, 87].map(Slot));
+        assert_eq!(spread(&slots, 1_000).count(), 100);
+        assert_eq!(spread(&slots, 0).count(), 0);
+        assert_eq!(spread(&[], 5).count(), 0);
+    }
 }

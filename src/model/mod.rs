@@ -36,8 +36,8 @@ pub(crate) use logged::{
 pub use names::UnknownName;
 pub(crate) use names::named;
 pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
-pub(crate) use question::QueryForm;
 pub use question::{KindRecall, QuestionKind};
+pub(crate) use question::{QueryForm, Sampled};
 pub(crate) use vector::{VectorRules, rows};
 pub(crate) use version::{Active, VersionRecord, Versioned};
 pub use version::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict, Version};

@@ -109,6 +109,28 @@ impl QueryForm {
     }
 }
 
+/// A question on which recall is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sampled {
+    /// The kind.
+    pub(crate) kind: QuestionKind,
+    /// The form that the question has as a query.
+    pub(crate) form: QueryForm,
+    /// The question, in the form that the index takes.
+    pub(crate) vector: Vec<f32>,
+}
+
+impl Sampled {
+    /// A question that was made for its kind.
+    pub(crate) fn of_kind(kind: QuestionKind, vector: Vec<f32>) -> Self {
+        Self {
+            kind,
+            form: QueryForm::of_kind(kind),
+            vector,
+        }
+    }
+}
+
 /// The recall of searches for one kind of question, measured on a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -59,7 +59,7 @@ pub(crate) fn nearest_exactly(
     let reported = searchers
         .iter()
         .zip(gathered)
-        .map(|(searcher, gathered)| searcher.report(gathered.candidates));
+        .map(|(searcher, gathered)| searcher.report(gathered.candidates, wanted));
     Some(reported.collect())
 }
 

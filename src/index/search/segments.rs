@@ -122,7 +122,9 @@ impl Searcher<'_> {
         let locals: Vec<u32> = (0..segment.len() as u32)
             .filter(|&local| self.is_eligible(slot(local)))
             .collect();
-        let found = if self.coded && self.ef < segment.len() {
+        // A scan that a schedule asks for finds everything; codes would exchange neighbours of
+        // queries that are far from all items.
+        let found = if self.coded && self.schedule.is_none() && self.ef < segment.len() {
             let coded = &mut CodedScore::new(segment, self.query, biases);
             self.scan(coded, &locals, slot, gathered)
         } else {
@@ -182,7 +184,10 @@ impl Searcher<'_> {
             gathered.scanned = true;
             return Walked::Far;
         }
-        let found = &scratch.pool[..scratch.pool.len().min(self.wanted())];
+        // Codes exchange more neighbours where more of them are equally far.
+        let wanted = self.wanted().max(walk.width / 2);
+        gathered.wanted = gathered.wanted.max(wanted);
+        let found = &scratch.pool[..scratch.pool.len().min(wanted)];
         gathered.add(found.iter().copied(), locate);
         Walked::Near
     }

@@ -8,7 +8,6 @@
 use rayon::prelude::*;
 
 use crate::index::bias::Biases;
-use crate::index::graph::beam::DEGREE;
 use crate::index::graph::build::{Cancelled, Graph};
 use crate::index::graph::prune::Space;
 use crate::index::layout::rows::Rows;
@@ -21,8 +20,6 @@ use crate::slot::Slot;
 
 /// Items that are linked for a question.
 const LINKED: usize = 10;
-/// Nodes with more edges than this get none for questions.
-const MAX_EDGES: usize = DEGREE;
 /// Questions that are scanned for together.
 const QUESTIONS_AT_ONCE: usize = 64;
 
@@ -74,7 +71,7 @@ pub(super) fn link(
 fn link_both(graph: &mut Graph, space: &Space<'_>, a: u32, b: u32) {
     for (from, to) in [(a, b), (b, a)] {
         let edges = &graph.neighbours[from as usize];
-        if from != to && edges.ids().len() < MAX_EDGES && !edges.ids().contains(&to) {
+        if from != to && edges.has_room() && !edges.ids().contains(&to) {
             let mut edges = *edges;
             edges.push(Scored {
                 distance: space.distance(from, to),
@@ -82,5 +79,62 @@ fn link_both(graph: &mut Graph, space: &Space<'_>, a: u32, b: u32) {
             });
             graph.set(from, edges);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::graph::build::{Monitor, build};
+    use crate::index::layout::rows::pack_into;
+    use crate::index::tests::{Random, euclid};
+    use crate::sum::squared_distance;
+
+    #[test]
+    fn the_nearest_items_of_a_question_are_linked_with_each_other() {
+        let mut random = Random::new(8);
+        let items: Vec<Vec<f32>> = (0..600).map(|_| random.vector(8)).collect();
+        let mut rows = Rows::zeros(8, items.len());
+        for (i, item) in items.iter().enumerate() {
+            pack_into(item, rows.row_mut(i));
+        }
+        let space = Space::new(&rows);
+        let silent = Monitor {
+            progress: &|_| (),
+            cancel: &|| false,
+        };
+        let mut graph = build(&space, silent).expect("not cancelled");
+        // Far from all items, where their own edges do not lead.
+        let questions: Vec<Vec<f32>> = (0..20)
+            .map(|_| random.vector(8).iter().map(|x| 3.0 * x).collect())
+            .collect();
+        let nearest = |question: &Vec<f32>| {
+            let mut ids: Vec<u32> = (0..items.len() as u32).collect();
+            ids.sort_by(|a, b| {
+                let distance = |id: &u32| squared_distance(question, &items[*id as usize]);
+                distance(a).total_cmp(&distance(b))
+            });
+            ids.truncate(LINKED);
+            ids
+        };
+        let missing = |graph: &Graph| {
+            let pairs = questions.iter().flat_map(|question| {
+                let ids = nearest(question);
+                (1..LINKED)
+                    .flat_map(|i| [(ids[0], ids[i]), (ids[i - 1], ids[i])])
+                    .collect::<Vec<_>>()
+            });
+            let is_missing = |(from, to): &(u32, u32)| {
+                let edges = &graph.neighbours[*from as usize];
+                edges.has_room() && !edges.ids().contains(to)
+            };
+            pairs.filter(is_missing).count()
+        };
+        assert!(missing(&graph) > 50, "{}", missing(&graph));
+        let metric = euclid(8);
+        link(&mut graph, &space, &rows, &metric, &questions, &|| false).expect("not cancelled");
+        assert_eq!(missing(&graph), 0);
+        let cancelled = link(&mut graph, &space, &rows, &metric, &questions, &|| true);
+        assert_eq!(cancelled, Err(Cancelled));
     }
 }

@@ -253,7 +253,11 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Encodes the texts of items without a vector, batch by batch, with a progress bar.
-fn encode(items: Vec<Item>, mode: AddMode, collection: &Collection) -> Result<Vec<Item>, Failure> {
+fn encode(
+    items: Vec<Item>,
+    mode: AddMode,
+    collection: &Collection,
+) -> Result<Vec<Result<Item, ItemError>>, Failure> {
     const BATCH: usize = 256;
     if items
         .iter()
