@@ -1,6 +1,7 @@
 //! Operations on a store that a test interrupts, and the contents that an interruption may leave.
 
 use std::path::Path;
+use std::time::Duration;
 
 use affinis::{Collection, Result, Store, VersionId, learning::Forget};
 
@@ -18,7 +19,10 @@ pub const OPERATIONS: [(&str, Operation); 10] = [
         main.judge_all(judgements("cat", 2)).map(drop)
     }),
     ("refit", |_, main, _| {
-        main.refit().force(true).run().map(drop)
+        // With other settings than before, so that a version is stored.
+        let month = Duration::from_hours(30 * 24);
+        let refit = main.refit().half_life(month).force(true);
+        refit.run().map(drop)
     }),
     ("optimize", |_, main, _| {
         main.add(items(55, 10)).and_then(|_| main.optimize())
