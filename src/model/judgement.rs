@@ -167,14 +167,6 @@ impl Judgement {
             .map(String::as_str)
     }
 
-    /// The text that it judges answers to, where the query is a text.
-    pub(crate) fn query_text(&self) -> Option<&str> {
-        match &self.subject {
-            Subject::Graded { query, .. } => query.text(),
-            Subject::Pair { .. } => None,
-        }
-    }
-
     /// The contents of the items that it names, where `of` gives that of an id. Where it gives none,
     /// the content is unknown, and no item will have it.
     pub fn content(&self, of: impl Fn(&str) -> Option<ContentHash>) -> JudgedContent {
@@ -187,6 +179,14 @@ impl Judgement {
             query: query.map(of),
             item: of(item),
             shown: self.shown.iter().map(of).collect(),
+        }
+    }
+
+    /// The text that it judges answers to, where the query is a text.
+    pub(crate) fn query_text(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Graded { query, .. } => query.text(),
+            Subject::Pair { .. } => None,
         }
     }
 
