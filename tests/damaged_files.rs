@@ -302,11 +302,12 @@ fn a_page_that_cannot_be_read_is_one_problem_that_no_repair_remedies() {
     let whole = home.path().join("whole");
     {
         let store = builder().open(&whole).expect("made");
-        for name in ["one", "two"] {
-            let points = store.collection(name).dim(4).create().expect("made");
-            let item = |i: u16| {
-                let text = format!("text number {i} ").repeat(10);
-                Item::vector(i.to_string(), [f32::from(i), 1.0, 2.0, 3.0]).with_text(text)
+        for name in ["one", "two", "three", "four"] {
+            let points = store.collection(name).dim(16).create().expect("made");
+            let mut random = Random(7);
+            let item = |i: usize| {
+                let text = format!("text number {i} with some words ").repeat(8);
+                Item::vector(format!("i{i}"), random.vector(16)).with_text(text)
             };
             points.add((0..3_000).map(item)).expect("added");
         }
@@ -321,7 +322,9 @@ fn a_page_that_cannot_be_read_is_one_problem_that_no_repair_remedies() {
         let mut bytes = std::fs::read(&file).expect("read");
         let from = random.below(bytes.len());
         let to = (from + 4096).min(bytes.len());
-        bytes[from..to].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        for byte in &mut bytes[from..to] {
+            *byte = random.below(256) as u8;
+        }
         std::fs::write(&file, bytes).expect("written");
         let Ok(store) = builder().open(&dir) else {
             continue;

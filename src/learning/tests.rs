@@ -219,15 +219,15 @@ fn the_gate_keeps_out_what_does_not_help_and_force_lets_it_in() {
         "it is a version all the same"
     );
     let forced = timid().force(true).run().unwrap();
-    assert!(forced.promoted && !forced.gate.accepted);
-    assert_eq!(lab.learning.active(None), 2);
+    assert!(forced.promoted && forced.unchanged && !forced.gate.accepted);
+    assert_eq!(lab.learning.active(None), 1, "what was refused is promoted");
     let unknown = lab.learning.refit().learner("guess").run();
     assert!(matches!(unknown, Err(Error::Learn(_))), "{unknown:?}");
     let cancelled = lab.learning.refit().cancel(|| true).run();
     assert!(matches!(cancelled, Err(Error::Cancelled)));
     assert_eq!(
         lab.learning.metrics().unwrap().len(),
-        3,
+        2,
         "neither left a version"
     );
 }

@@ -1,6 +1,7 @@
 //! Operations on a store that a test interrupts, and the contents that an interruption may leave.
 
 use std::path::Path;
+use std::time::Duration;
 
 use affinis::{Collection, Result, Store, VersionId, learning::Forget};
 
@@ -18,8 +19,9 @@ pub const OPERATIONS: [(&str, Operation); 10] = [
         main.judge_all(judgements("cat", 2)).map(drop)
     }),
     ("refit", |_, main, _| {
-        // Another learner than the one that was run on the same judgements before.
-        let refit = main.refit().learner("diagonal").force(true);
+        // With other settings than before, so that a version is stored.
+        let month = Duration::from_hours(30 * 24);
+        let refit = main.refit().half_life(month).force(true);
         refit.run().map(drop)
     }),
     ("optimize", |_, main, _| {

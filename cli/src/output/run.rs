@@ -7,8 +7,9 @@ const TAG: &str = "affinis";
 
 /// A run, `topic Q0 item rank score tag` a line.
 ///
-/// `trec_eval` orders by the score, as a 32-bit float, and equal scores by falling id. So each score
-/// is written below the one before it, if by the least step, and the order stays that of the answer.
+/// `trec_eval` orders by the score, as a 32-bit float, and equal scores by falling id. So each
+/// score is written below the one before it, if by the least step, and the order stays that of the
+/// answer.
 pub(crate) struct Run<'a> {
     out: &'a mut dyn Write,
 }

@@ -1,6 +1,8 @@
 //! The command `evaluate`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
@@ -202,7 +204,7 @@ fn trec_eval(qrels: &str, run: &str, k: usize, threshold: i64) -> [f64; 5] {
         let relevant = grades.keys().filter(|id| is_relevant(id)).count() as f64;
         let gain = |(at, grade): (usize, i64)| grade.max(0) as f64 / (at as f64 + 2.0).log2();
         let mut ideal: Vec<i64> = grades.values().copied().collect();
-        ideal.sort_by_key(|grade| -grade);
+        ideal.sort_by_key(|grade| Reverse(*grade));
         let dcg: f64 = ranked
             .iter()
             .take(k)
@@ -285,9 +287,9 @@ fn runs_and_measures_agree_with_trec_eval() {
     let mut topics = String::new();
     let mut qrels = String::new();
     for (topic, word) in words.iter().enumerate() {
-        topics += &format!("t{topic}\tall about {word}\n");
+        writeln!(topics, "t{topic}\tall about {word}").unwrap();
         for i in (topic..110).step_by(7 + topic) {
-            qrels += &format!("t{topic} 0 d{i} {}\n", [0, 1, 3, 2, -1][i % 5]);
+            writeln!(qrels, "t{topic} 0 d{i} {}", [0, 1, 3, 2, -1][i % 5]).unwrap();
         }
     }
     topics += "t9\tnothing of the kind\n";
