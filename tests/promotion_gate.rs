@@ -262,7 +262,7 @@ fn turned(count: usize) -> Vec<Item> {
         // The Hadamard matrix of order 8, scaled: a rotation.
         let coordinate = |row: usize| {
             let signed = vector.iter().enumerate().map(|(column, x)| {
-                if (row & column).count_ones() % 2 == 0 {
+                if (row & column).count_ones().is_multiple_of(2) {
                     *x
                 } else {
                     -x

@@ -26,13 +26,11 @@ impl Items {
         let Some(record) = self.record_of(id, slot)? else {
             return Ok(None);
         };
-        match &record.text {
-            Some(text) => Ok(Some(ContentHash::of(Some(text), &[]))),
-            None => {
-                let vector = self.tables.vector(slot)?;
-                Ok(vector.map(|vector| ContentHash::of(None, &vector)))
-            }
+        if let Some(text) = &record.text {
+            return Ok(Some(ContentHash::of(Some(text), &[])));
         }
+        let vector = self.tables.vector(slot)?;
+        Ok(vector.map(|vector| ContentHash::of(None, &vector)))
     }
 }
 

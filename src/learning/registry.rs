@@ -29,6 +29,9 @@ pub(super) struct Registry {
     checked: Mutex<HashSet<VersionId>>,
 }
 
+/// A metric, and the plugin that made it of a matrix.
+type Taken<'a> = (&'a Arc<dyn MetricLearner>, Arc<dyn Metric>);
+
 impl Registry {
     pub(super) fn open(ledger: &dyn Ledger, rules: VectorRules) -> Result<Self> {
         Ok(Self {
@@ -275,16 +278,15 @@ impl Learning {
             let (rows, columns) = matrix.dim();
             return Err(Error::MatrixShape { rows, columns, dim });
         }
-        let (plugin, metric) = match plugin {
-            Some(name) => self.metric_of(self.plugin_named(name)?, matrix)?,
-            None => {
-                let first = self.metric_of(self.plugin_for(None)?, matrix);
-                // The first plugin's reason is told where no other takes the matrix either.
-                let others = self.plugins.iter().skip(1);
-                others.fold(first, |taken, plugin| {
-                    taken.or_else(|error| self.metric_of(plugin, matrix).map_err(|_| error))
-                })?
-            }
+        let (plugin, metric) = if let Some(name) = plugin {
+            self.metric_of(self.plugin_named(name)?, matrix)?
+        } else {
+            let first = self.metric_of(self.plugin_for(None)?, matrix);
+            // The first plugin's reason is told where no other takes the matrix either.
+            let others = self.plugins.iter().skip(1);
+            others.fold(first, |taken, plugin| {
+                taken.or_else(|error| self.metric_of(plugin, matrix).map_err(|_| error))
+            })?
         };
         let condition = metric.distortion().powi(2);
         let guard = self.lock();
@@ -301,7 +303,7 @@ impl Learning {
         &self,
         plugin: &'a Arc<dyn MetricLearner>,
         matrix: ArrayView2<'_, f64>,
-    ) -> Result<(&'a Arc<dyn MetricLearner>, Arc<dyn Metric>)> {
+    ) -> Result<Taken<'a>> {
         let metric = caught("from_matrix", || plugin.from_matrix(matrix))?;
         self.check_conformance(&metric, plugin, None)?;
         Ok((plugin, metric))

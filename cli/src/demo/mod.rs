@@ -245,7 +245,7 @@ fn measured(corpus: &Corpus) -> Vec<EvalQuery> {
             let others = of_category[gloss.label]
                 .iter()
                 .filter(|id| **id != gloss.id);
-            EvalQuery::new(Query::like(&gloss.id), others.map(|&id| id))
+            EvalQuery::new(Query::like(&gloss.id), others.copied())
         })
         .collect()
 }

@@ -163,7 +163,7 @@ pub fn ubi(
 
 /// Names of actions, cut.
 fn names(actions: &BTreeMap<String, u64>) -> String {
-    let names: Vec<_> = actions.keys().map(|name| cut(name).to_string()).collect();
+    let names: Vec<_> = actions.keys().map(|name| cut(name)).collect();
     names.join(", ")
 }
 

@@ -47,9 +47,10 @@ fn items_are_listed_in_the_order_of_ids_page_by_page() {
 fn a_long_listing_has_every_item_once() {
     let home = Home::new();
     home.ok(["create", "c", "--dim", "1"]);
-    let items: String = (0..1200)
+    let items: Vec<String> = (0..1200)
         .map(|i| format!("{{\"id\": \"{:04}\", \"vector\": [{i}]}}\n", (i * 7) % 1200))
         .collect();
+    let items = items.concat();
     home.write("items.jsonl", items);
     home.ok(["add", "c", "items.jsonl"]);
     let wanted: Vec<String> = (0..1200).map(|i| format!("{i:04}")).collect();

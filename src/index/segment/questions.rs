@@ -2,8 +2,9 @@
 //!
 //! The edges of a graph that is built of its items lead well from item to item, but the nearest
 //! items of a question between them need not lead to each other. So the exact nearest items of many
-//! questions are linked with one another, as in RoarGraph (Chen et al., PVLDB 2024) and OOD-DiskANN
-//! (Jaiswal et al. 2022): the nearest one with each, and each with the next, where they have room.
+//! questions are linked with one another, as in `RoarGraph` (Chen et al., PVLDB 2024) and
+//! `OOD-DiskANN` (Jaiswal et al. 2022): the nearest one with each, and each with the next, where
+//! they have room.
 
 use rayon::prelude::*;
 
