@@ -288,7 +288,10 @@ fn csv_rated(record: &str, line: u64, columns: [usize; 3]) -> Result<Option<Rate
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<(RatingFormat, Vec<(u64, String, String, f64)>), String> {
+    /// Line, query, item and grade.
+    type Row = (u64, String, String, f64);
+
+    fn read(text: &str) -> Result<(RatingFormat, Vec<Row>), String> {
         let (format, rated) = ratings(text.as_bytes(), "f", None).map_err(|e| e.to_string())?;
         let rated = rated.into_iter();
         let fields = rated.map(|r| (r.line, r.query, r.item, r.grade));
