@@ -87,8 +87,6 @@ const EVALUATIONS_TO_ENTER: usize = 400;
 /// One evaluation of a scan, which reads rows in order, is about this much cheaper than one of a
 /// walk.
 const SCAN_ADVANTAGE: usize = 3;
-/// The same of a scan of numbers rather than codes.
-const NUMBERS_ADVANTAGE: usize = 2;
 /// A filter multiplies the evaluations of a walk by the allowed share to this power. Measured: they
 /// grow a little more slowly than the share falls.
 const FILTER_EXPONENT: f64 = -0.8;
@@ -108,10 +106,9 @@ pub(crate) fn width_of(evaluations: usize) -> usize {
     evaluations.saturating_sub(EVALUATIONS_TO_ENTER) / EVALUATIONS_PER_EF
 }
 
-/// The number of evaluations of a walk on codes that take as long as a scan of the numbers of `len`
-/// items.
+/// The number of evaluations of a walk that take as long as a scan of `len` items.
 pub(crate) fn evaluations_of_scan(len: usize) -> usize {
-    len / NUMBERS_ADVANTAGE
+    len / SCAN_ADVANTAGE
 }
 
 /// The biases of a snapshot's segments under one metric. They stay in memory during a search even

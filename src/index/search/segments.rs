@@ -17,6 +17,8 @@ use crate::index::segment::sealed::{CodedScore, SealedView};
 use crate::index::snapshot::Location;
 use crate::slot::Slot;
 
+/// After a scan of codes, the distances of at most one item in this many are computed exactly.
+const SCANNED_SHARE: usize = 16;
 /// Items of a scan between two calls of `cancel`.
 const SCANNED_AT_ONCE: usize = 1024;
 /// A growing segment's graph is not walked if more than one item in this many is deleted.
@@ -122,9 +124,9 @@ impl Searcher<'_> {
         let locals: Vec<u32> = (0..segment.len() as u32)
             .filter(|&local| self.is_eligible(slot(local)))
             .collect();
-        // A scan that a schedule asks for finds everything; codes would exchange neighbours of
-        // queries that are far from all items.
-        let found = if self.coded && self.schedule.is_none() && self.ef < segment.len() {
+        let found = if self.coded && self.ef < segment.len() {
+            // Codes exchange neighbours of queries that are equally far from many items.
+            gathered.wanted = gathered.wanted.max(segment.len() / SCANNED_SHARE);
             let coded = &mut CodedScore::new(segment, self.query, biases);
             self.scan(coded, &locals, slot, gathered)
         } else {
@@ -259,7 +261,8 @@ impl Searcher<'_> {
         slot: impl Fn(u32) -> Slot,
         gathered: &mut Gathered,
     ) -> Vec<Scored> {
-        let mut best = Best::new(self.wanted(), locals.len());
+        let wanted = self.wanted().max(gathered.wanted);
+        let mut best = Best::new(wanted, locals.len());
         let mut estimates = Vec::with_capacity(SCANNED_AT_ONCE.min(locals.len()));
         for locals in locals.chunks(SCANNED_AT_ONCE) {
             if self.is_cancelled() {
