@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use affinis::{Collection, Error, Judgement, Query, Store, VersionId, learning::Forget};
 
@@ -83,7 +84,11 @@ fn run(dir: &Path, opened: &mut Option<(Store, Collection)>, op: &Op) -> String 
                 .expect("judged"),
         ),
         Op::Refit(seed) => {
-            let words = match main.refit().seed(*seed).force(true).run() {
+            // With other settings each time, since a refit of what was learned from already stores
+            // nothing.
+            let half_life = Duration::from_secs(30 * 86_400 + seed % 1_000_000_000);
+            let refit = main.refit().seed(*seed).half_life(half_life).force(true);
+            let words = match refit.run() {
                 Ok(report) => format!("version {}", report.version.expect("it was stored")),
                 Err(Error::NoJudgements { .. } | Error::Learn(_)) => "none".to_owned(),
                 Err(error) => panic!("refit: {error}"),
