@@ -110,7 +110,7 @@ fn plan_for(questions: Vec<&Question>, held: usize) -> (Plans, Vec<KindRecall>) 
     let default = LEVELS.iter().position(|level| *level >= DEFAULT_RECALL);
     let plans = Plans {
         levels: levels.collect(),
-        bounds: bounds.clone(),
+        bounds,
     };
     (
         plans,

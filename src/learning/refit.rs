@@ -209,10 +209,11 @@ impl Refit {
     /// Runs the refit. Refits of one collection run one at a time.
     ///
     /// # Errors
-    /// [`Error::NoJudgements`], also where none of them teaches; [`Error::NoPlugin`]; [`Error::Learn`] when the judgements do not
-    /// determine a metric; [`Error::Cancelled`]; [`Error::InvalidSetting`] for a number of
-    /// questions, a half-life or a share out of range; [`Error::ConflictingSettings`] for questions
-    /// of a dry run; storage errors. The active metric is unchanged then.
+    /// [`Error::NoJudgements`], also where none of them teaches; [`Error::NoPlugin`];
+    /// [`Error::Learn`] when the judgements do not determine a metric; [`Error::Cancelled`];
+    /// [`Error::InvalidSetting`] for a number of questions, a half-life or a share out of range;
+    /// [`Error::ConflictingSettings`] for questions of a dry run; storage errors. The active metric
+    /// is unchanged then.
     pub fn run(self) -> Result<RefitReport> {
         let guard = self.learning.lock_refits();
         self.learning.run_refit(&self, &guard)

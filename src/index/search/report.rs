@@ -18,9 +18,8 @@ fn kth_distance(hits: &mut [Neighbour], k: usize) -> f32 {
 
 impl Searcher<'_> {
     /// Computes the exact distances of the best candidates, at most `wanted` of them or
-    /// [`Self::wanted`] if that is more, and sorts by them. It stops when the
-    /// remaining estimates, less [`ERROR_MARGIN`] times the largest error so far, are beyond the
-    /// `k`-th distance.
+    /// [`Self::wanted`] if that is more, and sorts by them. It stops when the remaining estimates,
+    /// less [`ERROR_MARGIN`] times the largest error so far, are beyond the `k`-th distance.
     pub(super) fn report(&self, mut candidates: Vec<Candidate>, wanted: usize) -> Vec<Neighbour> {
         candidates
             .sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.slot.cmp(&b.slot)));

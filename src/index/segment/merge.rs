@@ -192,8 +192,6 @@ impl Gathered {
             graph.entry = medoid(graph_rows);
             unrefined = 0;
             built_under = metric.version;
-        }
-        if refines {
             link(
                 &mut graph,
                 &space,
