@@ -89,6 +89,28 @@ pub use model::{
 pub use storage::{Durability, Precision};
 pub use store::{CollectionBuilder, Store, StoreBuilder};
 
+/// The seam to an engine that keeps the items: what a database must do so that it can learn.
+///
+/// An engine implements [`Ledger`](engine::Ledger) (judgements, versions, which are active) and
+/// [`Vectors`](engine::Vectors) (vectors and contents by id, a sample, neighbours under a metric,
+/// what a version needs before it answers). [`Learning`](engine::Learning) on these two then judges,
+/// refits, tries, explains and forgets as the embedded store does: from equal judgements on equal
+/// items it makes equal versions, bit for bit, up to neighbours that an index misses.
+///
+/// Searching is the engine's own. A metric rewrites a query as
+/// `d(q, x) = offset - 2 direction . x + bias(x)` ([`Metric::rewrite`](plugin::Metric::rewrite)):
+/// the engine finds candidates by inner product with `direction`, or by a distance of its own, and
+/// ranks them with the biases, one number an item and version.
+pub mod engine {
+    pub use crate::learning::{
+        Changes, Effort, Entry, ItemContent, Learning, Ledger, LedgerLock, NextIds, Plugins,
+        Revision, StoredItem, Vectors,
+    };
+    pub use crate::model::{
+        Active, LoggedJudgement, QueryHash, VectorRules, VersionRecord, Versioned,
+    };
+}
+
 /// Errors that [`Error`] carries, each of one operation.
 pub mod error {
     pub use crate::model::{IdError, ItemError, JudgementError, UnknownName};

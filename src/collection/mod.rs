@@ -69,7 +69,7 @@ impl Inner {
     /// Waits until the current writes are done; the next ones wait while the guard lives.
     pub(crate) fn hold_still(&self) -> StillGuard<'_> {
         StillGuard {
-            _learning: self.learning.lock(),
+            _learning: self.learning.lock_process(),
             items: self.items.hold_still(),
         }
     }
@@ -107,7 +107,8 @@ impl Collection {
         &self.inner.items
     }
 
-    pub(crate) fn learning(&self) -> &Arc<Learning> {
+    /// Its learning: the methods of this type on judgements and versions, as every engine has them.
+    pub fn learning(&self) -> &Arc<Learning> {
         &self.inner.learning
     }
 

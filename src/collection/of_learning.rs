@@ -41,9 +41,7 @@ impl Collection {
         judgements: impl IntoIterator<Item = Judgement>,
     ) -> Result<Vec<JudgementId>> {
         let judgements: Vec<Judgement> = judgements.into_iter().collect();
-        let ids = self.inner.learning.judge(&judgements)?;
-        self.inner.learning.count_for_refit(ids.len());
-        Ok(ids)
+        self.inner.learning.judge(&judgements)
     }
 
     /// Derives about `count` judgements from the items and stores them; half of them say that items

@@ -138,11 +138,11 @@ impl Vectors for Items {
         Ok(encoded.into_iter().map(|text| text.vector).collect())
     }
 
-    fn revision(&self) -> Revision {
-        Revision {
+    fn revision(&self) -> Result<Revision> {
+        Ok(Revision {
             items: self.len(),
             writes: self.writes.load(Ordering::Acquire),
-        }
+        })
     }
 
     fn serve(&self, metric: &Versioned) {

@@ -94,7 +94,7 @@ impl Learning {
         };
         let questions = self.questions(rivals, n, user)?;
         if !questions.is_empty() {
-            let _guard = self.lock();
+            let _guard = self.lock()?;
             let mut record = self.version_record(candidate.version)?;
             record.asked = Some(questions.len() as u64);
             let mut changes = Changes::default();
@@ -108,9 +108,9 @@ impl Learning {
     fn questions(&self, rivals: Rivals<'_>, n: usize, user: Option<&str>) -> Result<Vec<Question>> {
         let judged = self.judged_items(user)?;
         let seed = u64::from(rivals.candidate.version.0);
-        let items = self.vectors.revision().items;
+        let items = self.vectors.revision()?.items;
         let wanted = (MAX_PAIRS / items.max(1)).clamp(n, MAX_TRIED.max(n));
-        let mut queries = self.vectors.sample(wanted + judged.len(), seed)?;
+        let mut queries = self.sample_items(wanted + judged.len(), seed)?;
         queries.retain(|item| !judged.contains(&item.id));
         queries.truncate(wanted);
         let lists = self.lists(rivals, &queries)?;

@@ -2,8 +2,11 @@
 //! answers for the items.
 //!
 //! An engine implements both on what it has: the embedded store on sled and its index
-//! (`items/ledger.rs`, `items/vectors.rs`), another one on its own tables. Learning knows nothing
-//! else of an engine.
+//! (`items/ledger.rs`, `items/vectors.rs`), the crate `affinis-pgvector` on the tables of a
+//! database. Learning knows nothing else of an engine.
+
+use std::any::Any;
+use std::fmt;
 
 use crate::model::error::Result;
 use crate::model::{
@@ -12,11 +15,30 @@ use crate::model::{
 };
 
 /// An entry of the log: a judgement with its number.
-pub(crate) type Entry = (JudgementId, LoggedJudgement);
+pub type Entry = (JudgementId, LoggedJudgement);
 
 /// The stored state of learning: the log of judgements, the versions, and which of them are
 /// active.
-pub(crate) trait Ledger: Send + Sync {
+///
+/// Errors of every method are those of the engine, such as [`Error::Engine`](crate::Error::Engine).
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "the errors of all are named above"
+)]
+pub trait Ledger: Send + Sync {
+    /// Waits until no other client writes, and keeps others from beginning until what is returned
+    /// is dropped. All that is read meanwhile is what [`commit`](Self::commit) changes. An engine
+    /// that one process has for itself needs no such lock, which is the default.
+    fn lock(&self) -> Result<LedgerLock> {
+        Ok(LedgerLock::none())
+    }
+
+    /// A number that is another one whenever a client, this one or another, has changed versions,
+    /// their records, or which are active. Constant for an engine that one process has for itself.
+    fn generation(&self) -> Result<u64> {
+        Ok(0)
+    }
+
     /// All judgements in the order of their numbers.
     fn judgements(&self) -> Box<dyn Iterator<Item = Result<Entry>> + '_>;
 
@@ -38,12 +60,39 @@ pub(crate) trait Ledger: Send + Sync {
     /// The active versions.
     fn active(&self) -> Result<Active>;
 
-    /// Stores changes durably, all or none.
+    /// Stores changes durably, all or none. Called once at most while [`lock`](Self::lock) is held.
     fn commit(&self, changes: Changes) -> Result<()>;
 }
 
+/// A lock of a [`Ledger`] that is held until this is dropped.
+pub struct LedgerLock(#[expect(dead_code, reason = "it is dropped")] Option<Box<dyn Any>>);
+
+impl LedgerLock {
+    /// The lock of a ledger that needs none.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// A lock that is held while `guard` lives.
+    pub fn new(guard: impl Any) -> Self {
+        Self(Some(Box::new(guard)))
+    }
+}
+
+impl fmt::Debug for LedgerLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LedgerLock")
+    }
+}
+
 /// The items of a collection, as learning sees them: vectors under string ids.
-pub(crate) trait Vectors: Send + Sync {
+///
+/// Errors of every method are those of the engine, such as [`Error::Engine`](crate::Error::Engine).
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "the errors of all are named above"
+)]
+pub trait Vectors: Send + Sync {
     /// The vectors of items by their ids, as they are searched; `None` for ids that are not there.
     fn vectors(&self, ids: &[&str]) -> Result<Vec<Option<Vec<f32>>>>;
 
@@ -55,7 +104,8 @@ pub(crate) trait Vectors: Send + Sync {
     fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>>;
 
     /// A uniform sample of at most `n` items without replacement, in random order. Equal
-    /// collections give equal samples for equal seeds.
+    /// collections give equal samples for equal seeds. Where there are at most `n` items, all of
+    /// them; their order does not matter then.
     fn sample(&self, n: usize, seed: u64) -> Result<Vec<StoredItem>>;
 
     /// The `k` nearest items of each query (as it is searched) under a metric, nearest first.
@@ -72,7 +122,19 @@ pub(crate) trait Vectors: Send + Sync {
     fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>>;
 
     /// How many items there are, and how often they changed.
-    fn revision(&self) -> Revision;
+    fn revision(&self) -> Result<Revision>;
+
+    /// Whether a version is to be [prepared](Self::prepare), once it is stored, before it answers.
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    /// Makes ready what answers under a stored version need, such as the biases of all items.
+    /// Answers are right without it, and slower.
+    fn prepare(&self, metric: &Versioned) -> Result<()> {
+        let _ = metric;
+        Ok(())
+    }
 
     /// Announces the metric under which everybody is answered from now on.
     fn serve(&self, metric: &Versioned);
@@ -80,23 +142,25 @@ pub(crate) trait Vectors: Send + Sync {
 
 /// An item's id with its vector as it is searched.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct StoredItem {
-    pub(crate) id: String,
-    pub(crate) vector: Vec<f32>,
+pub struct StoredItem {
+    /// Its id.
+    pub id: String,
+    /// Its vector, `d` numbers.
+    pub vector: Vec<f32>,
 }
 
 /// What an item holds.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ItemContent {
+pub struct ItemContent {
     /// Its vector, as it is searched.
-    pub(crate) vector: Vec<f32>,
+    pub vector: Vec<f32>,
     /// The hash of its text, or of its stored vector where it has no text.
-    pub(crate) hash: ContentHash,
+    pub hash: ContentHash,
 }
 
 /// How near neighbours are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effort {
+pub enum Effort {
     /// As searches without settings of their own find them.
     Served,
     /// By comparison with every item.
@@ -105,55 +169,61 @@ pub(crate) enum Effort {
 
 /// The numbers that the next judgement and the next version get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NextIds {
-    pub(crate) judgement: JudgementId,
-    /// At least 1.
-    pub(crate) version: VersionId,
+pub struct NextIds {
+    /// The number of the next judgement.
+    pub judgement: JudgementId,
+    /// The number of the next version, at least 1.
+    pub version: VersionId,
 }
 
 /// The state of the items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Revision {
-    /// Number of live items.
-    pub(crate) items: usize,
-    /// Number of writes so far in this process.
-    pub(crate) writes: u64,
+pub struct Revision {
+    /// Number of live items; about, where counting them takes long.
+    pub items: usize,
+    /// Number of writes so far, as far as they are known in this process: another number where items
+    /// may have changed.
+    pub writes: u64,
 }
 
 /// Changes of a [`Ledger`] that are stored together.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub struct Changes {
     /// Judgements under numbers that were never used.
-    pub(crate) judgements: Vec<Entry>,
-    pub(crate) removed_judgements: Vec<JudgementId>,
+    pub judgements: Vec<Entry>,
+    /// Judgements that go.
+    pub removed_judgements: Vec<JudgementId>,
     /// Vectors of judged texts and vectors.
-    pub(crate) queries: Vec<(QueryHash, Vec<f32>)>,
-    pub(crate) removed_queries: Vec<QueryHash>,
+    pub queries: Vec<(QueryHash, Vec<f32>)>,
+    /// Judged texts and vectors whose vectors go.
+    pub removed_queries: Vec<QueryHash>,
     /// New versions, and versions whose record changes.
-    pub(crate) versions: Vec<(VersionId, VersionRecord)>,
+    pub versions: Vec<(VersionId, VersionRecord)>,
     /// Metrics of new versions, as their plugin encodes them.
-    pub(crate) metrics: Vec<(VersionId, Vec<u8>)>,
+    pub metrics: Vec<(VersionId, Vec<u8>)>,
     /// Versions whose metric goes.
-    pub(crate) removed_metrics: Vec<VersionId>,
+    pub removed_metrics: Vec<VersionId>,
     /// Versions that go, with their metrics.
-    pub(crate) removed_versions: Vec<VersionId>,
+    pub removed_versions: Vec<VersionId>,
     /// The version that answers everybody.
-    pub(crate) active: Option<VersionId>,
+    pub active: Option<VersionId>,
     /// Versions that answer single users; `None` ends a user's own.
-    pub(crate) active_users: Vec<(String, Option<VersionId>)>,
-    pub(crate) next_judgement: Option<JudgementId>,
-    pub(crate) next_version: Option<VersionId>,
+    pub active_users: Vec<(String, Option<VersionId>)>,
+    /// The number that the next judgement gets.
+    pub next_judgement: Option<JudgementId>,
+    /// The number that the next version gets.
+    pub next_version: Option<VersionId>,
 }
 
 impl Changes {
     /// Sets a version's record; one that was set before is replaced.
-    pub(crate) fn put_version(&mut self, version: VersionId, record: VersionRecord) {
+    pub fn put_version(&mut self, version: VersionId, record: VersionRecord) {
         self.versions.retain(|(of, _)| *of != version);
         self.versions.push((version, record));
     }
 
     /// The record that these changes give a version.
-    pub(crate) fn version_mut(&mut self, version: VersionId) -> Option<&mut VersionRecord> {
+    pub fn version_mut(&mut self, version: VersionId) -> Option<&mut VersionRecord> {
         self.versions
             .iter_mut()
             .find(|(of, _)| *of == version)
@@ -161,7 +231,7 @@ impl Changes {
     }
 
     /// Sets the version that answers a user, or everybody.
-    pub(crate) fn set_active(&mut self, user: Option<&str>, version: VersionId) {
+    pub fn set_active(&mut self, user: Option<&str>, version: VersionId) {
         match user {
             Some(user) => self.active_users.push((user.to_owned(), Some(version))),
             None => self.active = Some(version),

@@ -83,12 +83,18 @@ impl Drop for Running<'_> {
 
 impl Learning {
     /// The outcome of the last refit in the background; `None` where none has ended.
-    pub(crate) fn background_refit(&self) -> Option<Result<RefitReport, Arc<Error>>> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::background_refit`](crate::Collection::background_refit).
+    pub fn background_refit(&self) -> Option<Result<RefitReport, Arc<Error>>> {
         self.background.lock().last.clone()
     }
 
     /// Number of judgements that no metric for everybody has been learned from yet.
-    pub(crate) fn unlearned(&self) -> Result<usize> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::unlearned`](crate::Collection::unlearned).
+    pub fn unlearned(&self) -> Result<usize> {
         let learned = self.ledger.versions()?.into_iter();
         let last = learned
             .filter(|(_, record)| record.lineage.user.is_none())
@@ -103,7 +109,7 @@ impl Learning {
     }
 
     /// Counts new judgements, and begins a refit when it is due and none is running.
-    pub(crate) fn count_for_refit(self: &Arc<Self>, judgements: usize) {
+    pub(super) fn count_for_refit(self: &Arc<Self>, judgements: usize) {
         let mut state = self.background.lock();
         state.pending += judgements;
         if state.running || !self.background.due(&mut state) {

@@ -117,7 +117,10 @@ impl Learning {
     }
 
     /// The judgements that teach nothing at present, in the order of their numbers.
-    pub(crate) fn stale_judgements(&self) -> Result<Vec<StaleJudgement>> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::stale_judgements`](crate::Collection::stale_judgements).
+    pub fn stale_judgements(&self) -> Result<Vec<StaleJudgement>> {
         let judgements: Vec<Entry> = self.ledger.judgements().collect::<Result<_>>()?;
         let named = judgements.iter().flat_map(|(_, j)| j.judged_items());
         let ids = distinct(named);

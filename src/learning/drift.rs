@@ -61,7 +61,10 @@ pub struct DriftEntry {
 
 impl Learning {
     /// The refits of everybody's metric, with alarms.
-    pub(crate) fn drift(&self) -> Result<Drift> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::drift`](crate::Collection::drift).
+    pub fn drift(&self) -> Result<Drift> {
         let versions = self.metrics()?;
         let refits: Vec<DriftEntry> = versions.iter().filter_map(entry).collect();
         let active = versions

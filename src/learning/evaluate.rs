@@ -133,7 +133,10 @@ struct Known<'a> {
 
 impl Learning {
     /// Measures how well queries are answered under metrics.
-    pub(crate) fn evaluate(
+    ///
+    /// # Errors
+    /// Those of [`Collection::evaluate`](crate::Collection::evaluate).
+    pub fn evaluate(
         &self,
         queries: &[EvalQuery],
         k: usize,

@@ -110,7 +110,7 @@ impl Explain {
 
 impl Learning {
     /// An explanation of an item's distance from a query.
-    pub(crate) fn explain(self: &Arc<Self>, query: Query, item: String) -> Explain {
+    pub fn explain(self: &Arc<Self>, query: Query, item: String) -> Explain {
         Explain {
             learning: Arc::clone(self),
             query,

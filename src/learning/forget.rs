@@ -73,7 +73,10 @@ struct Gone {
 impl Learning {
     /// Removes judgements, withdraws every version that may have learned from them, and refits
     /// where an active metric was among these, with its settings.
-    pub(crate) fn forget(self: &Arc<Self>, what: &Forget) -> Result<Forgotten> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::forget`](crate::Collection::forget).
+    pub fn forget(self: &Arc<Self>, what: &Forget) -> Result<Forgotten> {
         let mut settings = self.settings_of_active()?;
         let removed = self.remove(what)?;
         let mut as_before = |user: Option<&str>| {
@@ -107,7 +110,7 @@ impl Learning {
     /// Removes and withdraws, all or nothing.
     fn remove(&self, what: &Forget) -> Result<Removed> {
         let _refits = self.lock_refits();
-        let guard = self.lock();
+        let guard = self.lock()?;
         let gone = self.concerned(what)?;
         let versions = self.ledger.versions()?;
         if gone.ids.is_empty() && !versions.iter().any(|(_, record)| what.names(record)) {

@@ -54,8 +54,11 @@ impl StoredVersion {
 
 impl Learning {
     /// The judgements and versions.
-    pub(crate) fn history(&self) -> Result<History> {
-        let _guard = self.lock();
+    ///
+    /// # Errors
+    /// Those of [`Collection::history`](crate::Collection::history).
+    pub fn history(&self) -> Result<History> {
+        let _guard = self.lock()?;
         let next = self.ledger.next_ids()?;
         let mut history = History {
             active: self.active(None),
@@ -106,9 +109,12 @@ impl Learning {
     }
 
     /// Takes in the history of another collection, all or nothing.
-    pub(crate) fn restore(&self, history: &History) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::restore`](crate::Collection::restore).
+    pub fn restore(&self, history: &History) -> Result<()> {
         self.check_history(history)?;
-        let _guard = self.lock();
+        let _guard = self.lock()?;
         let has_judgements = self.ledger.judgements().next().transpose()?.is_some();
         if has_judgements || !self.ledger.versions()?.is_empty() {
             return Err(Error::HistoryExists {

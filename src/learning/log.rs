@@ -1,6 +1,7 @@
 //! The log of judgements: taking them in and reading them back.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::{Changes, Learning};
 use crate::model::error::{Error, Result};
@@ -10,12 +11,21 @@ use crate::model::{
 };
 
 impl Learning {
-    /// Stores judgements, all or none, and counts those that are clicks in the running trial. Gives
-    /// their numbers.
-    pub(crate) fn judge(&self, judgements: &[Judgement]) -> Result<Vec<JudgementId>> {
+    /// Stores judgements, all or none, durably. Gives their numbers.
+    ///
+    /// # Errors
+    /// Those of [`Collection::judge_all`](crate::Collection::judge_all).
+    pub fn judge(self: &Arc<Self>, judgements: &[Judgement]) -> Result<Vec<JudgementId>> {
+        let ids = self.store_judgements(judgements)?;
+        self.count_for_refit(ids.len());
+        Ok(ids)
+    }
+
+    /// Stores judgements, and counts those that are clicks in the running trial.
+    fn store_judgements(&self, judgements: &[Judgement]) -> Result<Vec<JudgementId>> {
         let contents = self.check(judgements)?;
         let queries = self.judged_vectors(judgements)?;
-        let guard = self.lock();
+        let guard = self.lock()?;
         let first = self.ledger.next_ids()?.judgement;
         let next = first
             .after(judgements.len())
@@ -45,7 +55,10 @@ impl Learning {
     }
 
     /// Every judgement, in the order of their numbers.
-    pub(crate) fn judgements(&self) -> Result<Vec<StoredJudgement>> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::judgements`](crate::Collection::judgements).
+    pub fn judgements(&self) -> Result<Vec<StoredJudgement>> {
         self.ledger
             .judgements()
             .map(|entry| {

@@ -29,7 +29,8 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::model::error::{Error, Result};
 use crate::model::{Query, VectorRules, Versioned};
@@ -37,8 +38,8 @@ use crate::plugin::MetricLearner;
 
 pub use crate::model::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict};
 pub use ask::Question;
-pub(crate) use backend::{
-    Changes, Effort, Entry, ItemContent, Ledger, NextIds, Revision, StoredItem, Vectors,
+pub use backend::{
+    Changes, Effort, Entry, ItemContent, Ledger, LedgerLock, NextIds, Revision, StoredItem, Vectors,
 };
 pub use content::StaleJudgement;
 pub use drift::{Drift, DriftEntry};
@@ -56,10 +57,12 @@ pub(crate) use weights::proxies::WeakItem;
 pub(crate) use weights::user_share::check as check_user_share;
 
 /// The registered plugins, in the order they were given.
-pub(crate) type Plugins = Arc<[Arc<dyn MetricLearner>]>;
+pub type Plugins = Arc<[Arc<dyn MetricLearner>]>;
 
-/// The state of learning of one collection.
-pub(crate) struct Learning {
+/// The learning of one collection, on whatever [engine](crate::engine) its items are.
+///
+/// A [`Collection`](crate::Collection) has these methods too, and documents them.
+pub struct Learning {
     /// Name of the collection, for messages.
     name: String,
     rules: VectorRules,
@@ -70,6 +73,8 @@ pub(crate) struct Learning {
     trials: trial::Trials,
     background: background::Background,
     sample: sample::SampleCache,
+    /// The [generation](Ledger::generation) of the ledger that the versions in memory are of.
+    generation: AtomicU64,
     /// Orders writes: held from reading a counter until the change is stored and seen.
     writer: Mutex<()>,
     /// Held during a refit: one runs at a time.
@@ -78,6 +83,8 @@ pub(crate) struct Learning {
 
 /// Shows that the lock that orders writes to the ledger is held.
 pub(crate) struct WriteGuard<'a> {
+    // Dropped before the lock of this process, under which it was taken.
+    _ledger: LedgerLock,
     _lock: MutexGuard<'a, ()>,
 }
 
@@ -95,14 +102,20 @@ impl std::fmt::Debug for Learning {
 }
 
 impl Learning {
-    /// Opens the learning of a collection on its engine, and announces the active metric.
-    pub(crate) fn open(
+    /// Opens the learning of a collection of this name on its engine, and announces the active
+    /// metric.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn open(
         name: &str,
         rules: VectorRules,
         ledger: Arc<dyn Ledger>,
         vectors: Arc<dyn Vectors>,
         plugins: Plugins,
     ) -> Result<Arc<Self>> {
+        // Read first: what is read after it is at least as new.
+        let generation = AtomicU64::new(ledger.generation()?);
         let learning = Arc::new(Self {
             name: name.to_owned(),
             rules,
@@ -113,6 +126,7 @@ impl Learning {
             plugins,
             background: background::Background::default(),
             sample: sample::SampleCache::default(),
+            generation,
             writer: Mutex::new(()),
             refitting: Mutex::new(()),
         });
@@ -120,12 +134,59 @@ impl Learning {
         Ok(learning)
     }
 
-    /// Takes the lock that orders writes. A writer that panicked left nothing half-done, because
-    /// the ledger stores all changes of an operation or none.
-    pub(crate) fn lock(&self) -> WriteGuard<'_> {
+    /// Takes the lock that orders writes, of all clients of the ledger, and reads what others wrote.
+    fn lock(&self) -> Result<WriteGuard<'_>> {
+        let mut guard = self.lock_process();
+        guard._ledger = self.ledger.lock()?;
+        self.reload_if_changed(self.ledger.generation()?, &guard)?;
+        Ok(guard)
+    }
+
+    /// Takes the lock that orders writes of this process. A writer that panicked left nothing
+    /// half-done, because the ledger stores all changes of an operation or none.
+    pub(crate) fn lock_process(&self) -> WriteGuard<'_> {
         WriteGuard {
+            _ledger: LedgerLock::none(),
             _lock: self.writer.lock().unwrap_or_else(PoisonError::into_inner),
         }
+    }
+
+    /// Reads again which versions are active where another client of the ledger changed that; a
+    /// [generation](Ledger::generation) that an engine has at hand saves asking for it. What a
+    /// thread of this process is writing meanwhile is seen at the next call.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn refresh(&self, generation: Option<u64>) -> Result<()> {
+        let generation = generation.map_or_else(|| self.ledger.generation(), Ok)?;
+        if self.generation.load(Ordering::Acquire) == generation {
+            return Ok(());
+        }
+        let lock = match self.writer.try_lock() {
+            Ok(lock) => lock,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        let guard = WriteGuard {
+            _ledger: LedgerLock::none(),
+            _lock: lock,
+        };
+        // Another thread may have been here meanwhile, so that the given number is an old one.
+        self.reload_if_changed(self.ledger.generation()?, &guard)
+    }
+
+    fn reload_if_changed(&self, generation: u64, _guard: &WriteGuard<'_>) -> Result<()> {
+        if self.generation.load(Ordering::Acquire) == generation {
+            return Ok(());
+        }
+        let before = self.active(None);
+        self.registry.reload(&*self.ledger)?;
+        self.trials.reload(&*self.ledger)?;
+        self.generation.store(generation, Ordering::Release);
+        if self.active(None) != before {
+            self.announce_active();
+        }
+        Ok(())
     }
 
     /// Waits for a running refit and keeps others from beginning.
@@ -144,7 +205,7 @@ impl Learning {
     }
 
     /// Waits until no refit is running in the background.
-    pub(crate) fn settle(&self) {
+    pub fn settle(&self) {
         self.background.settle();
     }
 

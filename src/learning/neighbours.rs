@@ -72,7 +72,7 @@ impl DiffNeighbours {
 
 impl Learning {
     /// A comparison of neighbours under two versions.
-    pub(crate) fn diff_neighbours(self: &Arc<Self>, a: VersionId, b: VersionId) -> DiffNeighbours {
+    pub fn diff_neighbours(self: &Arc<Self>, a: VersionId, b: VersionId) -> DiffNeighbours {
         DiffNeighbours {
             learning: Arc::clone(self),
             versions: [a, b],
@@ -93,7 +93,7 @@ impl Learning {
             )));
         }
         let (a, b) = (self.load(a)?, self.load(b)?);
-        let items = self.vectors.sample(sample, sample::SEED)?;
+        let items = self.sample_items(sample, sample::SEED)?;
         let before = self.nearest_of_items(&a, &items, k, Effort::Exact)?;
         let after = self.nearest_of_items(&b, &items, k, Effort::Exact)?;
         let mut kept = Vec::with_capacity(items.len());

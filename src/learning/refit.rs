@@ -100,7 +100,7 @@ pub struct RefitMillis {
 
 impl Learning {
     /// A refit with the settings of the open collection.
-    pub(crate) fn refit(self: &Arc<Self>) -> Refit {
+    pub fn refit(self: &Arc<Self>) -> Refit {
         Refit {
             learning: Arc::clone(self),
             user: None,
@@ -525,7 +525,10 @@ impl Learning {
     ) -> Result<Stored> {
         let user = request.user.as_deref();
         let metric = self.load(version)?;
-        let guard = self.lock();
+        if request.force || fitted.report.gate.accepted {
+            self.prepare(&metric, user)?;
+        }
+        let guard = self.lock()?;
         let active = self.active(user);
         refuse_if_overtaken(&mut fitted.report.gate, inputs.incumbent.version, active);
         let promoted = version != active && (request.force || fitted.report.gate.accepted);
@@ -544,17 +547,27 @@ impl Learning {
         fitted: &mut Fitted,
     ) -> Result<Stored> {
         let user = request.user.as_deref();
-        let guard = self.lock();
-        refuse_if_overtaken(
-            &mut fitted.report.gate,
-            inputs.incumbent.version,
-            self.active(user),
-        );
-        let promoted = request.force || fitted.report.gate.accepted;
+        let mut guard = self.lock()?;
+        let is_promoted = |fitted: &mut Fitted| {
+            let gate = &mut fitted.report.gate;
+            refuse_if_overtaken(gate, inputs.incumbent.version, self.active(user));
+            request.force || gate.accepted
+        };
+        let mut promoted = is_promoted(fitted);
         let record = candidate_record(request, inputs, fitted);
         let mut changes = Changes::default();
         let metric = Arc::clone(&fitted.metric);
         let metric = self.add_version(&guard, &mut changes, record, metric)?;
+        if promoted && user.is_none() && self.vectors.prepares() {
+            // Others write while the answers are made ready, so what was decided is asked again.
+            self.ledger.commit(std::mem::take(&mut changes))?;
+            self.keep_version(&metric);
+            drop(guard);
+            self.prepare(&metric, user)?;
+            guard = self.lock()?;
+            self.live_record(metric.version)?;
+            promoted = is_promoted(fitted);
+        }
         if promoted {
             self.make_active(&guard, changes, user, &metric)?;
         } else {

@@ -45,8 +45,15 @@ impl Registry {
         })
     }
 
-    /// Reads again which versions are active.
+    /// Reads again which versions are active, and discards those that are gone or withdrawn.
     pub(super) fn reload(&self, ledger: &dyn Ledger) -> Result<()> {
+        let versions = ledger.versions()?.into_iter();
+        let live = versions.filter(|(_, record)| !record.withdrawn);
+        let live: HashSet<VersionId> = live.map(|(version, _)| version).collect();
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|metric| live.contains(&metric.version));
         self.active.store(Arc::new(ledger.active()?));
         Ok(())
     }
@@ -116,7 +123,10 @@ pub(super) struct Withdrawn {
 
 impl Learning {
     /// All versions, version 0 first.
-    pub(crate) fn metrics(&self) -> Result<Vec<Version>> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::metrics`](crate::Collection::metrics).
+    pub fn metrics(&self) -> Result<Vec<Version>> {
         let mut all = vec![self.built_in_version()];
         for (number, record) in self.ledger.versions()? {
             all.push(self.read_version(number, record));
@@ -125,7 +135,10 @@ impl Learning {
     }
 
     /// One version.
-    pub(crate) fn metric(&self, version: VersionId) -> Result<Version> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::metric`](crate::Collection::metric).
+    pub fn metric(&self, version: VersionId) -> Result<Version> {
         if version.is_built_in() {
             return Ok(self.built_in_version());
         }
@@ -144,25 +157,32 @@ impl Learning {
     }
 
     /// The version that answers a user, or everybody.
-    pub(crate) fn active(&self, user: Option<&str>) -> VersionId {
+    pub fn active(&self, user: Option<&str>) -> VersionId {
         self.registry.active(user)
     }
 
     /// Makes a version the active one, for its user or for everybody.
-    pub(crate) fn promote(&self, version: VersionId) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::promote`](crate::Collection::promote).
+    pub fn promote(&self, version: VersionId) -> Result<()> {
         let metric = self.load(version)?;
-        let guard = self.lock();
-        let user = if version.is_built_in() {
-            None
-        } else {
-            self.live_record(version)?.lineage.user
+        let user = |version: VersionId| {
+            let record = (!version.is_built_in()).then(|| self.live_record(version));
+            Ok::<_, Error>(record.transpose()?.and_then(|record| record.lineage.user))
         };
+        self.prepare(&metric, user(version)?.as_deref())?;
+        let guard = self.lock()?;
+        let user = user(version)?;
         self.make_active(&guard, Changes::default(), user.as_deref(), &metric)
     }
 
     /// Goes back to a version of everybody's, by default to the nearest ancestor of the active one
     /// that was not withdrawn.
-    pub(crate) fn rollback(&self, version: Option<VersionId>) -> Result<VersionId> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::rollback`](crate::Collection::rollback).
+    pub fn rollback(&self, version: Option<VersionId>) -> Result<VersionId> {
         let to = match (version, self.active(None)) {
             (Some(version), _) => {
                 if let Some(user) = self.metric(version)?.user {
@@ -178,8 +198,11 @@ impl Learning {
     }
 
     /// Ends a user's own metric.
-    pub(crate) fn clear_user_metric(&self, user: &str) -> Result<()> {
-        let _guard = self.lock();
+    ///
+    /// # Errors
+    /// Those of [`Collection::clear_user_metric`](crate::Collection::clear_user_metric).
+    pub fn clear_user_metric(&self, user: &str) -> Result<()> {
+        let _guard = self.lock()?;
         let mut active = (**self.registry.active.load()).clone();
         if active.users.remove(user).is_some() {
             self.ledger.commit(Changes {
@@ -193,9 +216,12 @@ impl Learning {
 
     /// Deletes a version that nothing needs. The versions that were learned from it become children
     /// of its parent.
-    pub(crate) fn delete_metric(&self, version: VersionId) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::delete_metric`](crate::Collection::delete_metric).
+    pub fn delete_metric(&self, version: VersionId) -> Result<()> {
         let _refits = self.lock_refits();
-        let guard = self.lock();
+        let guard = self.lock()?;
         if let Some(reason) = self.need_of(version)? {
             return Err(Error::VersionNeeded { version, reason });
         }
@@ -249,7 +275,10 @@ impl Learning {
     }
 
     /// How version `b` differs from version `a`.
-    pub(crate) fn diff(&self, a: VersionId, b: VersionId) -> Result<Comparison> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::diff`](crate::Collection::diff).
+    pub fn diff(&self, a: VersionId, b: VersionId) -> Result<Comparison> {
         let (first, second) = (self.load(a)?, self.load(b)?);
         let plugin = self.plugin_for(None)?;
         let compare = || plugin.compare(&*first.metric, &*second.metric);
@@ -257,7 +286,10 @@ impl Learning {
     }
 
     /// The matrix of a version.
-    pub(crate) fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::metric_matrix`](crate::Collection::metric_matrix).
+    pub fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
         let metric = self.load(version)?.metric;
         let matrix = caught("matrix", || Ok(metric.matrix()))?;
         matrix.ok_or(Error::NoMatrix {
@@ -268,7 +300,10 @@ impl Learning {
 
     /// Stores a matrix as a new version, which is not active: of the named plugin, or of the first
     /// one that takes it.
-    pub(crate) fn import_metric(
+    ///
+    /// # Errors
+    /// Those of [`Collection::import_metric`](crate::Collection::import_metric).
+    pub fn import_metric(
         &self,
         matrix: ArrayView2<'_, f64>,
         plugin: Option<&str>,
@@ -289,7 +324,7 @@ impl Learning {
             })?
         };
         let condition = metric.distortion().powi(2);
-        let guard = self.lock();
+        let guard = self.lock()?;
         let record = VersionRecord::of_matrix(plugin.name(), self.active(None), condition);
         let mut changes = Changes::default();
         let metric = self.add_version(&guard, &mut changes, record, metric)?;
@@ -326,6 +361,14 @@ impl Learning {
         changes.metrics.push((version, metric.encode()));
         changes.next_version = Some(next);
         Ok(Versioned { version, metric })
+    }
+
+    /// Makes ready what answers under a stored version need, where it is to answer everybody.
+    pub(super) fn prepare(&self, metric: &Versioned, user: Option<&str>) -> Result<()> {
+        if user.is_none() && !metric.version.is_built_in() && self.vectors.prepares() {
+            self.vectors.prepare(metric)?;
+        }
+        Ok(())
     }
 
     /// Stores changes together with a promotion that somebody else than a trial decided. A trial
@@ -424,7 +467,11 @@ impl Learning {
     }
 
     /// The metric that a search names.
-    pub(crate) fn choose(&self, choice: MetricChoice, user: Option<&str>) -> Result<Versioned> {
+    ///
+    /// # Errors
+    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`], or [`Error::NoPlugin`] when nobody
+    /// can read it; those of the engine.
+    pub fn choose(&self, choice: MetricChoice, user: Option<&str>) -> Result<Versioned> {
         match choice {
             MetricChoice::Active => self.load(self.active(user)),
             MetricChoice::BuiltIn => self.load(VersionId::BUILT_IN),
@@ -492,7 +539,7 @@ impl Learning {
         plugin: &Arc<dyn MetricLearner>,
         base: Option<&Arc<dyn Metric>>,
     ) -> Result<()> {
-        let items = self.vectors.sample(MAX_CHECKED, sample::SEED)?;
+        let items = self.sample_items(MAX_CHECKED, sample::SEED)?;
         let vectors = if items.is_empty() {
             conformance::probes(self.rules.dim)
         } else {

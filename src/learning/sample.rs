@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Effort, Learning};
+use super::{Effort, Learning, StoredItem};
 use crate::model::error::Result;
 use crate::model::rows;
 use crate::plugin::Sample;
@@ -22,10 +22,21 @@ pub(super) const SEED: u64 = 0x5eed;
 pub(super) struct SampleCache(Mutex<Option<(u64, Arc<Sample>)>>);
 
 impl Learning {
+    /// A uniform sample of at most `n` items, in random order. Where it holds all items it is the
+    /// same on every engine.
+    pub(super) fn sample_items(&self, n: usize, seed: u64) -> Result<Vec<StoredItem>> {
+        let mut items = self.vectors.sample(n, seed)?;
+        if items.len() < n {
+            items.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            fastrand::Rng::with_seed(seed).shuffle(&mut items);
+        }
+        Ok(items)
+    }
+
     /// The sample of the items as they are now. It depends on nothing but the items and their
     /// order.
     pub(super) fn sample(&self) -> Result<Arc<Sample>> {
-        let writes = self.vectors.revision().writes;
+        let writes = self.vectors.revision()?.writes;
         let mut cache = self.sample.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, sample)) = &*cache
             && *at == writes
@@ -38,7 +49,7 @@ impl Learning {
     }
 
     fn draw_sample(&self) -> Result<Sample> {
-        let items = self.vectors.sample(MAX_ITEMS, SEED)?;
+        let items = self.sample_items(MAX_ITEMS, SEED)?;
         let anchors = &items[..MAX_ANCHORS.min(items.len())];
         let built_in = self.registry.built_in();
         let neighbours = self.nearest_of_items(built_in, anchors, NEIGHBOURS, Effort::Served)?;

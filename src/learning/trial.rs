@@ -230,7 +230,7 @@ pub(super) fn check<'a>(
 
 impl Learning {
     /// A trial of a version against the active one.
-    pub(crate) fn start_trial(self: &Arc<Self>, challenger: VersionId) -> StartTrial {
+    pub fn start_trial(self: &Arc<Self>, challenger: VersionId) -> StartTrial {
         StartTrial {
             learning: Arc::clone(self),
             challenger,
@@ -246,11 +246,13 @@ impl Learning {
                 allowed: "above 0 and below 1".to_owned(),
             });
         }
-        self.load(challenger)?;
+        let metric = self.load(challenger)?;
         if challenger.is_built_in() {
             return Err(Error::BuiltInChallenger);
         }
-        let _guard = self.lock();
+        let user = self.version_record(challenger)?.lineage.user;
+        self.prepare(&metric, user.as_deref())?;
+        let _guard = self.lock()?;
         let mut running = self.trials.lock();
         let champion = self.active(None);
         let mut version = self.live_record(challenger)?;
@@ -280,7 +282,10 @@ impl Learning {
     }
 
     /// The running trial, or else the last one.
-    pub(crate) fn trial(&self) -> Result<Option<Trial>> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::trial`](crate::Collection::trial).
+    pub fn trial(&self) -> Result<Option<Trial>> {
         if let Some(running) = &*self.trials.lock() {
             return Ok(Some(running.record.of(running.challenger)));
         }
@@ -293,8 +298,11 @@ impl Learning {
     }
 
     /// Ends the running trial, undecided.
-    pub(crate) fn end_trial(&self) -> Result<Option<Trial>> {
-        let _guard = self.lock();
+    ///
+    /// # Errors
+    /// Those of [`Collection::end_trial`](crate::Collection::end_trial).
+    pub fn end_trial(&self) -> Result<Option<Trial>> {
+        let _guard = self.lock()?;
         let mut running = self.trials.lock();
         let Some(before) = running.as_ref() else {
             return Ok(None);
@@ -308,12 +316,10 @@ impl Learning {
     }
 
     /// Answers a query from both metrics of the running trial.
-    pub(crate) fn interleave(
-        &self,
-        query: &Query,
-        k: usize,
-        user: Option<&str>,
-    ) -> Result<Interleaved> {
+    ///
+    /// # Errors
+    /// Those of [`Collection::interleave`](crate::Collection::interleave).
+    pub fn interleave(&self, query: &Query, k: usize, user: Option<&str>) -> Result<Interleaved> {
         if !(1..=MAX_K).contains(&k) {
             return Err(Error::InvalidQuery(format!(
                 "k is {k}, not between 1 and {MAX_K}"

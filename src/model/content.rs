@@ -19,7 +19,7 @@ impl ContentHash {
     pub(crate) const UNKNOWN: Self = Self([0; 16]);
 
     /// The content of an item with this text, if it has one, and this vector.
-    pub(crate) fn of(text: Option<&str>, vector: &[f32]) -> Self {
+    pub fn of(text: Option<&str>, vector: &[f32]) -> Self {
         Self(match text {
             Some(text) => hash_text(text),
             None => hash_vector(vector),

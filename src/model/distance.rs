@@ -52,7 +52,7 @@ impl Distance {
 
     /// The score of a hit at a distance from the query; larger is better. `learned` says whether
     /// the distance was measured under a learned metric or under version 0.
-    pub(crate) fn score(self, distance: f32, learned: bool) -> f32 {
+    pub fn score(self, distance: f32, learned: bool) -> f32 {
         match self {
             Self::Dot if !learned => -distance,
             Self::Cosine if !learned => 1.0 - distance / 2.0,

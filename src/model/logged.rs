@@ -7,7 +7,7 @@ use super::{ContentHash, JudgedContent, Judgement, Query, Source, Subject, time}
 use crate::model::error::Result;
 
 /// Key of a query's vector in the log: a hash of its text or of its numbers.
-pub(crate) type QueryHash = [u8; 16];
+pub type QueryHash = [u8; 16];
 
 /// A judged query in the form of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub(crate) struct LoggedItem {
 
 /// A judgement in the form of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LoggedJudgement {
+pub struct LoggedJudgement {
     pub(crate) query: LoggedQuery,
     pub(crate) item: LoggedItem,
     /// From -1 to 1.

@@ -29,15 +29,14 @@ pub use item::{
 pub(crate) use item::{check_id, check_text, depth};
 use judgement::MAX_SHOWN;
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
-pub(crate) use logged::{
-    LoggedItem, LoggedJudgement, LoggedQuery, QueryHash, hash_text, hash_vector, item_key,
-    query_key,
-};
+pub(crate) use logged::{LoggedItem, LoggedQuery, hash_text, hash_vector, item_key, query_key};
+pub use logged::{LoggedJudgement, QueryHash};
 pub use names::UnknownName;
 pub(crate) use names::named;
 pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
 pub use question::{KindRecall, QuestionKind};
 pub(crate) use question::{QueryForm, Sampled};
-pub(crate) use vector::{VectorRules, rows};
-pub(crate) use version::{Active, VersionRecord, Versioned};
+pub use vector::VectorRules;
+pub(crate) use vector::rows;
+pub use version::{Active, VersionRecord, Versioned};
 pub use version::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict, Version};

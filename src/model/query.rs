@@ -169,6 +169,9 @@ pub enum Plan {
     GraphThenScan,
     /// A graph is walked, and only items that pass the filter are found.
     FilterGraph,
+    /// Another [engine](crate::engine) than the embedded store finds candidates by its own means,
+    /// which are then ranked.
+    Engine,
 }
 
 impl Plan {
@@ -181,6 +184,7 @@ impl Plan {
             Self::Graph => "graph",
             Self::GraphThenScan => "graph, then scan",
             Self::FilterGraph => "filter graph",
+            Self::Engine => "engine",
         }
     }
 }
@@ -225,6 +229,49 @@ pub struct Execution {
     pub matching: Option<usize>,
     /// False if the search was cancelled before it was done.
     pub complete: bool,
+}
+
+impl Execution {
+    /// A search of another [engine](crate::engine): it ranked `visited` candidates of an index that
+    /// was searched with a width of `ef`.
+    pub fn by_engine(visited: usize, ef: usize, micros: u64) -> Self {
+        Self {
+            visited,
+            ef,
+            expected_recall: None,
+            calibration: None,
+            micros,
+            plan: Plan::Engine,
+            expected: visited,
+            matching: None,
+            complete: true,
+        }
+    }
+}
+
+impl Hit {
+    /// A hit without text and metadata, at a rank from 1.
+    pub fn new(id: impl Into<String>, distance: f32, score: f32, rank: usize) -> Self {
+        Self {
+            id: id.into(),
+            distance,
+            score,
+            rank,
+            text: None,
+            meta: None,
+        }
+    }
+}
+
+impl Hits {
+    /// The hits of a search under a metric version, nearest first.
+    pub fn new(hits: Vec<Hit>, metric: VersionId, execution: Execution) -> Self {
+        Self {
+            hits,
+            metric,
+            execution,
+        }
+    }
 }
 
 impl Deref for Hits {

@@ -8,15 +8,19 @@ use crate::sum::dot;
 
 /// The rules that vectors of one collection follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct VectorRules {
+pub struct VectorRules {
     /// Dimension, the number of numbers in each vector.
-    pub(crate) dim: usize,
-    pub(crate) distance: Distance,
+    pub dim: usize,
+    /// The built-in distance.
+    pub distance: Distance,
 }
 
 impl VectorRules {
     /// Checks a vector that is to be stored or searched. `what` names it in errors.
-    pub(crate) fn check(self, vector: &[f32], what: &dyn Fn() -> String) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of [`Distance::check_vector`].
+    pub fn check(self, vector: &[f32], what: &dyn Fn() -> String) -> Result<()> {
         if vector.len() != self.dim {
             return Err(Error::Dimension {
                 what: what(),
@@ -50,7 +54,7 @@ impl VectorRules {
 
     /// A vector in the form that the index takes: of unit length in a cosine collection, unchanged
     /// in others.
-    pub(crate) fn prepare(self, mut vector: Vec<f32>) -> Vec<f32> {
+    pub fn prepare(self, mut vector: Vec<f32>) -> Vec<f32> {
         if self.distance == Distance::Cosine {
             let squares = vector.iter().map(|x| f64::from(*x).powi(2));
             let norm = squares.sum::<f64>().sqrt();
@@ -64,7 +68,10 @@ impl VectorRules {
     }
 
     /// Checks a query's vector and prepares it.
-    pub(crate) fn prepare_query(self, vector: Vec<f32>) -> Result<Vec<f32>> {
+    ///
+    /// # Errors
+    /// Those of [`Distance::check_vector`].
+    pub fn prepare_query(self, vector: Vec<f32>) -> Result<Vec<f32>> {
         self.check(&vector, &|| "the query's vector".to_owned())?;
         Ok(self.prepare(vector))
     }

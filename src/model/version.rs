@@ -187,21 +187,25 @@ pub struct TrialRecord {
 
 /// A metric with the number of its version. Equal numbers mean equal metrics.
 #[derive(Debug, Clone)]
-pub(crate) struct Versioned {
-    pub(crate) version: VersionId,
-    pub(crate) metric: Arc<dyn Metric>,
+pub struct Versioned {
+    /// Number of the version.
+    pub version: VersionId,
+    /// Its metric.
+    pub metric: Arc<dyn Metric>,
 }
 
 /// The active versions: that of everybody, and those of users who have one of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Active {
-    pub(crate) shared: VersionId,
-    pub(crate) users: BTreeMap<String, VersionId>,
+pub struct Active {
+    /// The version that answers everybody.
+    pub shared: VersionId,
+    /// The versions that answer users who have one of their own.
+    pub users: BTreeMap<String, VersionId>,
 }
 
 /// A metric version as it is stored, without its matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct VersionRecord {
+pub struct VersionRecord {
     pub(crate) lineage: Lineage,
     pub(crate) settings: RefitSettings,
     pub(crate) fit: FitRecord,

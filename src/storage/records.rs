@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec;
 use crate::model::error::Result;
+use crate::model::{JudgementId, VersionId};
 pub(crate) use crate::model::{
     LoggedJudgement as JudgementRecord, LoggedQuery as QueryRecord, VersionRecord,
 };
@@ -64,6 +65,56 @@ sealed! {
     ItemRecord, 1, "the record of slot";
     JudgementRecord, 2, "judgement";
     VersionRecord, 2, "metric version";
+}
+
+impl JudgementRecord {
+    /// The judgement as bytes with a checksum, for an engine to store.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) where it cannot be serialised.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.encode()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `number` names the judgement in errors.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::Error::Damaged), and
+    /// [`Error::NewerFormat`](crate::Error::NewerFormat) or
+    /// [`Error::OlderFormat`](crate::Error::OlderFormat) for bytes of another version of affinis.
+    pub fn from_bytes(bytes: &[u8], number: JudgementId) -> Result<Self> {
+        Self::decode(bytes, number)
+    }
+}
+
+impl VersionRecord {
+    /// The record as bytes with a checksum, for an engine to store.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) where it cannot be serialised.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.encode()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `number` names the version in errors.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::Error::Damaged), and
+    /// [`Error::NewerFormat`](crate::Error::NewerFormat) or
+    /// [`Error::OlderFormat`](crate::Error::OlderFormat) for bytes of another version of affinis.
+    pub fn from_bytes(bytes: &[u8], number: VersionId) -> Result<Self> {
+        Self::decode(bytes, number)
+    }
+
+    /// Whether it was withdrawn, because judgements that it had learned from were forgotten.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn
+    }
+
+    /// The user that it was learned for; `None` for everybody.
+    pub fn user(&self) -> Option<&str> {
+        self.lineage.user.as_deref()
+    }
 }
 
 /// Reads bytes as each kind of record, as a fuzz target; gives how many kinds they were.

@@ -15,6 +15,7 @@ pub mod exact;
 pub mod fuzz;
 pub mod interrupted;
 pub mod kinds;
+pub mod life;
 pub mod models;
 pub mod questions;
 mod random;

@@ -204,11 +204,11 @@ impl Vectors for Memory {
             .collect()
     }
 
-    fn revision(&self) -> Revision {
-        Revision {
+    fn revision(&self) -> Result<Revision> {
+        Ok(Revision {
             items: self.items.len(),
             writes: 0,
-        }
+        })
     }
 
     fn serve(&self, metric: &Versioned) {

@@ -92,6 +92,7 @@ impl Error {
             | Self::NoMatrix { .. } => ErrorKind::Unsupported,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Internal { .. } => ErrorKind::Internal,
+            Self::Engine { kind, .. } => *kind,
             Self::Learn(error) => of_learning(error),
             Self::Encode(error) => of_encoding(error),
         }

@@ -57,6 +57,17 @@ pub enum Error {
         norm: f64,
     },
 
+    /// A failure of the engine that keeps the items, such as a database server.
+    #[error("{what}: {source}")]
+    Engine {
+        /// What failed, and what to do.
+        what: String,
+        /// The class of the error.
+        kind: ErrorKind,
+        /// The engine's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
     // Items, queries and judgements.
     /// An item that breaks a limit; nothing of its batch was stored.
     #[error("item {id:?} (number {index} of the input) cannot be stored: {source}")]

@@ -1,0 +1,486 @@
+//! [`Attach`]: attaching a table, new to affinis or attached before.
+
+use std::sync::Arc;
+
+use affinis::encode::{self, Encoder};
+use affinis::engine::VectorRules;
+use affinis::plugin::MetricLearner;
+use affinis::{Distance, Error, ErrorKind, Result};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::attached::Attached;
+use crate::bias::Ready;
+use crate::error::{During, other};
+use crate::relation::{Names, Order, Relation};
+use crate::schema::{Parameter, migrate};
+use crate::server::{Connection, Postgres};
+use crate::table::Table;
+
+/// A table to be attached; made by [`Postgres::attach`].
+///
+/// Nothing of the table is altered. What affinis keeps (judgements, versions, biases) lies in the
+/// schema `affinis` of the same database, under the name of a collection.
+#[must_use = "end with `open`"]
+pub struct Attach {
+    postgres: Postgres,
+    name: String,
+    table: Option<String>,
+    id: Option<String>,
+    vector: Option<String>,
+    text: Option<String>,
+    meta: Option<String>,
+    distance: Option<Distance>,
+    encoder: Option<Arc<dyn Encoder>>,
+    plugins: Vec<Arc<dyn MetricLearner>>,
+}
+
+/// A collection that is attached to a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AttachedInfo {
+    /// Name of the collection.
+    pub name: String,
+    /// The table with its schema.
+    pub table: String,
+    /// Dimension of the vectors.
+    pub dim: usize,
+    /// The built-in distance, version 0.
+    pub distance: Distance,
+}
+
+impl Postgres {
+    /// Begins to attach a table under the name of a collection. Where the collection is attached
+    /// already, nothing else need be said of it.
+    pub fn attach(&self, name: impl Into<String>) -> Attach {
+        Attach {
+            postgres: self.clone(),
+            name: name.into(),
+            table: None,
+            id: None,
+            vector: None,
+            text: None,
+            meta: None,
+            distance: None,
+            encoder: None,
+            plugins: Vec::new(),
+        }
+    }
+
+    /// The attached collections, by name.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub fn collections(&self) -> Result<Vec<AttachedInfo>> {
+        let postgres = self.clone();
+        self.wait(async move {
+            let mut connection = postgres.connection().await?;
+            migrate(&mut connection).await?;
+            let sql = format!("{SELECT} ORDER BY name");
+            let rows = connection
+                .query_typed(&sql, &[])
+                .await
+                .during("collections cannot be listed")?;
+            rows.iter()
+                .map(|row| Stored::read(row).map(Stored::into_info))
+                .collect()
+        })
+    }
+
+    /// Detaches a collection: its judgements, versions and biases are removed. The table stays as
+    /// it is. Gives whether there was such a collection.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub fn detach(&self, name: &str) -> Result<bool> {
+        let (postgres, name) = (self.clone(), name.to_owned());
+        self.wait(async move {
+            let during = "the collection cannot be detached";
+            let mut connection = postgres.connection().await?;
+            migrate(&mut connection).await?;
+            let transaction = connection.transaction().await.during(during)?;
+            let find = "SELECT b.collection, b.version FROM affinis.biases b
+                JOIN affinis.collections c ON c.id = b.collection WHERE c.name = $1";
+            let of: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
+            for row in transaction.query_typed(find, &of).await.during(during)? {
+                let version =
+                    affinis::VersionId(u32::try_from(row.get::<_, i64>(1)).unwrap_or_default());
+                let drop = format!(
+                    "DROP TABLE IF EXISTS {}",
+                    crate::bias::table(row.get(0), version)
+                );
+                transaction.batch_execute(&drop).await.during(during)?;
+            }
+            let delete = "DELETE FROM affinis.collections WHERE name = $1";
+            let deleted = transaction
+                .execute_typed(delete, &of)
+                .await
+                .during(during)?;
+            transaction.commit().await.during(during)?;
+            Ok(deleted > 0)
+        })
+    }
+}
+
+/// What the schema keeps of a collection.
+struct Stored {
+    number: i32,
+    name: String,
+    names: Names,
+    distance: Distance,
+    dim: usize,
+    encoder: Option<StoredEncoder>,
+}
+
+/// The encoder that a collection was attached with.
+struct StoredEncoder {
+    name: String,
+    fingerprint: String,
+    source: Option<String>,
+}
+
+const SELECT: &str = "SELECT id, name, table_schema, table_name, id_column, vector_column, text_column, \
+    meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source FROM affinis.collections";
+
+impl Stored {
+    fn read(row: &Row) -> Result<Self> {
+        let damaged = |reason: String| Error::Damaged {
+            part: "the table affinis.collections".to_owned(),
+            reason,
+        };
+        let distance: &str = row.get(8);
+        let encoder: Option<String> = row.get(10);
+        Ok(Self {
+            number: row.get(0),
+            name: row.get(1),
+            names: Names {
+                schema: row.get(2),
+                table: row.get(3),
+                id: row.get(4),
+                vector: row.get(5),
+                text: row.get(6),
+                meta: row.get(7),
+            },
+            distance: distance
+                .parse()
+                .map_err(|error| damaged(format!("{error}")))?,
+            dim: usize::try_from(row.get::<_, i32>(9))
+                .map_err(|_| damaged("a dimension is below 0".to_owned()))?,
+            encoder: encoder.map(|name| StoredEncoder {
+                name,
+                fingerprint: row.get::<_, Option<String>>(11).unwrap_or_default(),
+                source: row.get(12),
+            }),
+        })
+    }
+
+    fn into_info(self) -> AttachedInfo {
+        AttachedInfo {
+            table: format!("{}.{}", self.names.schema, self.names.table),
+            name: self.name,
+            dim: self.dim,
+            distance: self.distance,
+        }
+    }
+}
+
+impl Attach {
+    /// The table, as SQL names it: `docs`, or `app.docs` with its schema. Names that need quoting
+    /// are quoted: `"My Docs"`.
+    pub fn table(mut self, table: impl Into<String>) -> Self {
+        self.table = Some(table.into());
+        self
+    }
+
+    /// The column of the ids, integers, UUIDs or texts; `id` by default.
+    pub fn id(mut self, column: impl Into<String>) -> Self {
+        self.id = Some(column.into());
+        self
+    }
+
+    /// The column of the vectors, of type `vector` or `halfvec`; `embedding` by default.
+    pub fn vector(mut self, column: impl Into<String>) -> Self {
+        self.vector = Some(column.into());
+        self
+    }
+
+    /// The column of the texts, if there is one.
+    pub fn text(mut self, column: impl Into<String>) -> Self {
+        self.text = Some(column.into());
+        self
+    }
+
+    /// The column of the metadata, of type `jsonb`, if there is one.
+    pub fn meta(mut self, column: impl Into<String>) -> Self {
+        self.meta = Some(column.into());
+        self
+    }
+
+    /// The built-in distance, version 0. By default that of the vector index of the table, and
+    /// [`Distance::L2`] where it has none.
+    pub fn distance(mut self, distance: Distance) -> Self {
+        self.distance = Some(distance);
+        self
+    }
+
+    /// The encoder of the texts of queries: the one that made the vectors. Where the collection was
+    /// attached with one before that can be loaded, it need not be given.
+    pub fn encoder(mut self, encoder: Arc<dyn Encoder>) -> Self {
+        self.encoder = Some(encoder);
+        self
+    }
+
+    /// Registers a plugin that learns metrics.
+    pub fn plugin(mut self, plugin: impl MetricLearner + 'static) -> Self {
+        self.plugins.push(Arc::new(plugin));
+        self
+    }
+
+    /// Registers plugins that learn metrics.
+    pub fn plugins(mut self, plugins: impl IntoIterator<Item = Arc<dyn MetricLearner>>) -> Self {
+        self.plugins.extend(plugins);
+        self
+    }
+
+    /// Attaches the table, and makes the schema `affinis` where it is not there.
+    ///
+    /// # Errors
+    /// [`Error::CollectionMissing`] where no table is named and the collection is not attached;
+    /// [`Error::SettingMismatch`] where it is attached to another table or with other columns;
+    /// [`Error::EncoderMismatch`] for another encoder; [`Error::EncoderDimension`];
+    /// [`Error::Engine`] for a table that cannot be attached, with the reason, and those of the
+    /// server.
+    pub fn open(self) -> Result<Table> {
+        let postgres = self.postgres.clone();
+        let plugins = self.plugins.clone();
+        let attached = postgres.wait(self.attach())?;
+        Table::open(Arc::new(attached), plugins.into())
+    }
+
+    async fn attach(self) -> Result<Attached> {
+        let mut connection = self.postgres.connection().await?;
+        migrate(&mut connection).await?;
+        let before = find(&connection, &self.name).await?;
+        let wanted = self.names(&connection, before.as_ref()).await?;
+        let relation = Relation::describe(&connection, &wanted).await?;
+        let stored = match before {
+            Some(stored) => stored,
+            None => self.insert(&mut connection, &relation).await?,
+        };
+        self.check(&stored, &relation)?;
+        let encoder = self.encoder_of(&stored)?;
+        Ok(Attached {
+            collection: stored.number,
+            rules: VectorRules {
+                dim: stored.dim,
+                distance: stored.distance,
+            },
+            probe: Attached::probe_of(stored.dim),
+            name: self.name,
+            relation,
+            encoder,
+            ready: Ready::default(),
+            postgres: self.postgres,
+        })
+    }
+
+    /// The names of the table and its columns: those that are given, otherwise the stored ones.
+    async fn names(&self, connection: &Connection, stored: Option<&Stored>) -> Result<Names> {
+        let missing = || Error::CollectionMissing {
+            name: self.name.clone(),
+            known: Vec::new(),
+        };
+        let (schema, table) = match (&self.table, stored) {
+            (Some(table), _) => resolve(connection, table).await?,
+            (None, Some(stored)) => (stored.names.schema.clone(), stored.names.table.clone()),
+            (None, None) => return Err(missing()),
+        };
+        let of = |given: &Option<String>, stored: Option<&String>, default: &str| {
+            given
+                .clone()
+                .or_else(|| stored.cloned())
+                .unwrap_or_else(|| default.to_owned())
+        };
+        let names = stored.map(|stored| &stored.names);
+        Ok(Names {
+            schema,
+            table,
+            id: of(&self.id, names.map(|names| &names.id), "id"),
+            vector: of(&self.vector, names.map(|names| &names.vector), "embedding"),
+            text: self.text.clone().or_else(|| names?.text.clone()),
+            meta: self.meta.clone().or_else(|| names?.meta.clone()),
+        })
+    }
+
+    /// Stores a collection that is new, unless another client did meanwhile.
+    async fn insert(&self, connection: &mut Connection, relation: &Relation) -> Result<Stored> {
+        let during = format!("the table {} cannot be attached", relation.table());
+        if !relation.unique {
+            let why = format!(
+                "its column {} has no unique index, so that an id may be that of several rows; CREATE UNIQUE INDEX makes one",
+                relation.id()
+            );
+            // Foreign tables and views have none, and their owners answer for the ids.
+            if relation.can_have_index(connection).await? {
+                return Err(other(during, ErrorKind::InvalidInput, why));
+            }
+        }
+        let dim = match relation.dim {
+            Some(dim) => dim,
+            None => first_dim(connection, relation).await?,
+        };
+        let indexed = relation
+            .orders
+            .first()
+            .map(|order: &Order| order.distance());
+        let distance = self.distance.or(indexed).unwrap_or_default().to_string();
+        let names = &relation.names;
+        let (dim, encoder) = (dim as i32, self.encoder.as_ref());
+        let encoder_name = encoder.map(|encoder| encoder.name());
+        let fingerprint = encoder.map(|encoder| encoder.fingerprint());
+        let source = encoder.and_then(|encoder| encoder.source());
+        let sql = "INSERT INTO affinis.collections (name, table_schema, table_name, id_column, vector_column, \
+            text_column, meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (name) DO NOTHING";
+        let parameters: [(&(dyn ToSql + Sync), Type); 12] = [
+            (&self.name, Type::TEXT),
+            (&names.schema, Type::TEXT),
+            (&names.table, Type::TEXT),
+            (&names.id, Type::TEXT),
+            (&names.vector, Type::TEXT),
+            (&names.text, Type::TEXT),
+            (&names.meta, Type::TEXT),
+            (&distance, Type::TEXT),
+            (&dim, Type::INT4),
+            (&encoder_name, Type::TEXT),
+            (&fingerprint, Type::TEXT),
+            (&source, Type::TEXT),
+        ];
+        connection
+            .execute_typed(sql, &parameters)
+            .await
+            .during(&during)?;
+        let stored = find(connection, &self.name).await?;
+        stored.ok_or_else(|| other(during, ErrorKind::Conflict, "it was detached at once"))
+    }
+
+    /// Checks that what is given is what the collection was attached with.
+    fn check(&self, stored: &Stored, relation: &Relation) -> Result<()> {
+        let mismatch = |what: &'static str, made: String, given: String| {
+            Err(Error::SettingMismatch {
+                name: self.name.clone(),
+                what,
+                made,
+                given,
+            })
+        };
+        if stored.names != relation.names {
+            let said = |names: &Names| format!("{names:?}");
+            return mismatch(
+                "the table and its columns",
+                said(&stored.names),
+                said(&relation.names),
+            );
+        }
+        if let Some(distance) = self
+            .distance
+            .filter(|distance| *distance != stored.distance)
+        {
+            return mismatch(
+                "the distance",
+                stored.distance.to_string(),
+                distance.to_string(),
+            );
+        }
+        if let Some(dim) = relation.dim.filter(|dim| *dim != stored.dim) {
+            return mismatch("the dimension", stored.dim.to_string(), dim.to_string());
+        }
+        if let (Some(given), Some(stored)) = (&self.encoder, &stored.encoder)
+            && given.fingerprint() != stored.fingerprint
+        {
+            return Err(Error::EncoderMismatch {
+                name: self.name.clone(),
+                made: format!("{} ({})", stored.name, stored.fingerprint),
+                given: format!("{} ({})", given.name(), given.fingerprint()),
+            });
+        }
+        if let Some(encoder) = &self.encoder
+            && encoder.dim() != stored.dim
+        {
+            return Err(Error::EncoderDimension {
+                encoder: encoder.name().to_owned(),
+                encoded: encoder.dim(),
+                given: stored.dim,
+            });
+        }
+        Ok(())
+    }
+
+    /// The encoder that is given, otherwise the stored one where it can be loaded.
+    fn encoder_of(&self, stored: &Stored) -> Result<Option<Arc<dyn Encoder>>> {
+        if let Some(encoder) = &self.encoder {
+            return Ok(Some(Arc::clone(encoder)));
+        }
+        let Some(known) = &stored.encoder else {
+            return Ok(None);
+        };
+        let Some(source) = &known.source else {
+            return Ok(None);
+        };
+        match encode::load(source, None) {
+            Ok(encoder) if encoder.fingerprint() == known.fingerprint => Ok(Some(encoder)),
+            Ok(encoder) => Err(Error::EncoderMismatch {
+                name: self.name.clone(),
+                made: format!("{} ({})", known.name, known.fingerprint),
+                given: format!("{} ({})", encoder.name(), encoder.fingerprint()),
+            }),
+            Err(error) => {
+                tracing::warn!(collection = self.name, %error, "texts cannot be encoded");
+                Ok(None)
+            }
+        }
+    }
+}
+
+async fn find(connection: &Connection, name: &str) -> Result<Option<Stored>> {
+    let sql = format!("{SELECT} WHERE name = $1");
+    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&name, Type::TEXT)];
+    let rows = connection
+        .query_typed(&sql, &parameters)
+        .await
+        .during("the collection cannot be read")?;
+    rows.first().map(Stored::read).transpose()
+}
+
+/// The schema and the name of a table as SQL names it.
+async fn resolve(connection: &Connection, table: &str) -> Result<(String, String)> {
+    let during = format!("the table {table} cannot be found");
+    let sql = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
+    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&table, Type::TEXT)];
+    let rows = connection
+        .query_typed(sql, &parameters)
+        .await
+        .during(&during)?;
+    let Some(row) = rows.first() else {
+        let why = "there is no such table in the schemas that are searched";
+        return Err(other(during, ErrorKind::NotFound, why));
+    };
+    Ok((row.get(0), row.get(1)))
+}
+
+/// The dimension of the first vector of a table whose column does not say one.
+async fn first_dim(connection: &Connection, relation: &Relation) -> Result<usize> {
+    let (vector, table) = (relation.vector(), relation.table());
+    let sql = format!(
+        "SELECT cardinality({}) FROM {table} WHERE {vector} IS NOT NULL LIMIT 1",
+        relation.as_numbers(&vector)
+    );
+    let during = format!("the table {table} cannot be attached");
+    let rows = connection.query_typed(&sql, &[]).await.during(&during)?;
+    let Some(row) = rows.first() else {
+        let why = format!("its column {vector} says no dimension, and holds no vector yet");
+        return Err(other(during, ErrorKind::InvalidInput, why));
+    };
+    Ok(row.get::<_, i32>(0) as usize)
+}

@@ -1,0 +1,373 @@
+//! The biases of versions: one side table a version, which is filled before the version answers.
+//!
+//! A bias is never written into a row of the user's table, whose vector indexes would take that row
+//! in again. Beside it stands the mark of the vector that it is of, so that a bias of a vector that
+//! was replaced is not believed.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+use affinis::engine::Versioned;
+use affinis::{Result, VersionId};
+use tokio_postgres::types::Type;
+
+use crate::attached::Attached;
+use crate::error::During;
+use crate::relation::Order;
+use crate::scan::{Nearest, copy_text};
+use crate::schema::{LOCKS, Parameter, identifier};
+use crate::server::Connection;
+
+/// Candidates that are ranked for a search where nothing was measured.
+pub(crate) const DEFAULT_CANDIDATES: usize = 200;
+/// Recall that is promised.
+const PROMISED_RECALL: f64 = 0.95;
+/// Recall that is measured, at which the promise is kept for other queries.
+const MEASURED_RECALL: f64 = 0.97;
+/// Hits whose recall is measured.
+const K: usize = 10;
+/// Numbers of candidates that are tried.
+const TRIED: [usize; 9] = [50, 100, 150, 200, 300, 400, 600, 800, 1_000];
+/// Items that are asked as queries, to measure recall.
+const ITEMS_ASKED: usize = 48;
+/// Judged queries that are asked.
+const JUDGED_ASKED: i64 = 48;
+
+/// What is known of the biases of versions: of those that were looked up since the versions
+/// changed.
+#[derive(Default)]
+pub(crate) struct Ready(Mutex<HashMap<VersionId, Option<usize>>>);
+
+impl Ready {
+    fn get(&self, version: VersionId) -> Option<Option<usize>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&version).copied()
+    }
+
+    fn set(&self, version: VersionId, candidates: Option<usize>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(version, candidates);
+    }
+
+    /// Forgets all that was looked up.
+    pub(crate) fn clear(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
+/// The side table of a version.
+pub(crate) fn table(collection: i32, version: VersionId) -> String {
+    format!(
+        "affinis.{}",
+        identifier(&format!("bias_{collection}_{version}"))
+    )
+}
+
+impl Attached {
+    /// How many candidates searches under a version rank, where its biases are ready; `None` where
+    /// distances are computed from the vectors.
+    pub(crate) async fn ready(
+        &self,
+        connection: &Connection,
+        version: VersionId,
+    ) -> Result<Option<usize>> {
+        if let Some(known) = self.ready.get(version) {
+            return Ok(known);
+        }
+        let sql = "SELECT coalesce(candidates, 0) FROM affinis.biases WHERE collection = $1 AND version = $2 AND done";
+        let number = i64::from(version.0);
+        let parameters: [Parameter<'_>; 2] =
+            [(&self.collection, Type::INT4), (&number, Type::INT8)];
+        let rows = connection
+            .query_typed(sql, &parameters)
+            .await
+            .during("the biases of a version cannot be looked up")?;
+        let candidates = rows.first().map(|row| {
+            let measured = row.get::<_, i32>(0) as usize;
+            if measured == 0 {
+                DEFAULT_CANDIDATES
+            } else {
+                measured
+            }
+        });
+        self.ready.set(version, candidates);
+        Ok(candidates)
+    }
+
+    /// Fills the side table of a stored version from where a preparation before stopped, and
+    /// measures how many candidates the promised recall needs.
+    pub(crate) async fn prepare(&self, metric: &Versioned) -> Result<()> {
+        let queries = self.questions().await?;
+        let mut nearest = Some(Nearest::new(metric, &queries, K, self.rules));
+        let mut expected = 0;
+        let exact = loop {
+            match self.prepare_page(metric, nearest.take(), expected).await? {
+                Step::Done => return Ok(()),
+                Step::Page(visited) => {
+                    nearest = visited;
+                    expected += 1;
+                }
+                Step::Last(visited) => break visited.map(Nearest::into_ids),
+            }
+        };
+        let connection = self.postgres.connection().await?;
+        let exact = match exact {
+            Some(exact) => exact,
+            None => {
+                let nearest = Nearest::new(metric, &queries, K, self.rules);
+                self.nearest_exactly(&connection, nearest).await?
+            }
+        };
+        let candidates = self.measure(&connection, metric, &queries, &exact).await?;
+        let sql = "UPDATE affinis.biases SET done = true, candidates = $3 WHERE collection = $1 AND version = $2";
+        let (number, candidates) = (i64::from(metric.version.0), candidates as i32);
+        let parameters: [Parameter<'_>; 3] = [
+            (&self.collection, Type::INT4),
+            (&number, Type::INT8),
+            (&candidates, Type::INT4),
+        ];
+        connection
+            .execute_typed(sql, &parameters)
+            .await
+            .during("the biases cannot be written")?;
+        self.ready.clear();
+        Ok(())
+    }
+
+    /// Writes the biases of the next page, together with how far they are. `nearest` visits the page
+    /// where it has visited all pages before it, `visited` in number.
+    async fn prepare_page(
+        &self,
+        metric: &Versioned,
+        nearest: Option<Nearest>,
+        visited: usize,
+    ) -> Result<Step> {
+        let during = "the biases of a version cannot be written";
+        let transaction = self.postgres.begin().await?;
+        let connection = transaction.connection()?;
+        // One client prepares at a time; another one goes on where it stopped.
+        let lock = format!(
+            "SELECT pg_advisory_xact_lock({}, {})",
+            LOCKS + 1,
+            self.collection
+        );
+        connection.batch_execute(&lock).await.during(during)?;
+        let number = i64::from(metric.version.0);
+        let of: [Parameter<'_>; 2] = [(&self.collection, Type::INT4), (&number, Type::INT8)];
+        let find =
+            "SELECT upto, done, pages FROM affinis.biases WHERE collection = $1 AND version = $2";
+        let rows = connection.query_typed(find, &of).await.during(during)?;
+        let (upto, pages) = match rows.first() {
+            Some(row) if row.get(1) => return Ok(Step::Done),
+            Some(row) => (
+                row.get::<_, Option<String>>(0),
+                row.get::<_, i32>(2) as usize,
+            ),
+            None => {
+                let create = format!(
+                    "DROP TABLE IF EXISTS {table}; \
+                     CREATE TABLE {table} (id {} PRIMARY KEY, bias real NOT NULL, mark float8 NOT NULL)",
+                    self.relation.id_type_name(),
+                    table = table(self.collection, metric.version),
+                );
+                connection.batch_execute(&create).await.during(during)?;
+                let insert = "INSERT INTO affinis.biases (collection, version) VALUES ($1, $2)";
+                connection.execute_typed(insert, &of).await.during(during)?;
+                (None, 0)
+            }
+        };
+        if pages > 0 && upto.is_none() {
+            // All pages are there, and what was to follow them was not done.
+            return Ok(Step::Last(None));
+        }
+        let page = self.page(connection, upto.as_deref()).await?;
+        let mut nearest = nearest.filter(|_| pages == visited);
+        let biases = match &mut nearest {
+            Some(nearest) => nearest.visit(&page),
+            None => {
+                let mut biases = vec![0.0; page.ids.len()];
+                metric.metric.biases(page.vectors.view(), &mut biases);
+                biases
+            }
+        };
+        let mut lines = String::new();
+        for ((id, bias), mark) in page.ids.iter().zip(&biases).zip(&page.marks) {
+            // A write to a string does not fail.
+            let _ = writeln!(lines, "{}\t{bias}\t{mark}", copy_text(id));
+        }
+        self.copy_in(connection, &table(self.collection, metric.version), lines)
+            .await?;
+        let update = "UPDATE affinis.biases SET upto = $3, pages = pages + 1 WHERE collection = $1 AND version = $2";
+        let upto: Parameter<'_> = (&page.next, Type::TEXT);
+        let [collection, version] = of;
+        connection
+            .execute_typed(update, &[collection, version, upto])
+            .await
+            .during(during)?;
+        transaction.commit().await?;
+        Ok(if page.next.is_some() {
+            Step::Page(nearest)
+        } else {
+            Step::Last(nearest)
+        })
+    }
+
+    /// Queries on which recall is measured: items of a sample, and texts that were judged.
+    async fn questions(&self) -> Result<Vec<Vec<f32>>> {
+        let items = self.sample_items(ITEMS_ASKED, 0).await?;
+        let mut queries: Vec<Vec<f32>> = items.into_iter().map(|item| item.vector).collect();
+        let sql = "SELECT vector FROM affinis.queries WHERE collection = $1 ORDER BY hash LIMIT $2";
+        let parameters: [Parameter<'_>; 2] =
+            [(&self.collection, Type::INT4), (&JUDGED_ASKED, Type::INT8)];
+        let connection = self.postgres.connection().await?;
+        let rows = connection
+            .query_typed(sql, &parameters)
+            .await
+            .during("judged queries cannot be read")?;
+        let judged = rows.iter().map(|row| crate::ledger::numbers(row.get(0)));
+        queries.extend(judged.filter_map(|vector| self.rules.prepare_query(vector).ok()));
+        Ok(queries)
+    }
+
+    /// The least number of candidates among which enough of the nearest items are.
+    async fn measure(
+        &self,
+        connection: &Connection,
+        metric: &Versioned,
+        queries: &[Vec<f32>],
+        exact: &[Vec<String>],
+    ) -> Result<usize> {
+        let wanted: usize = exact.iter().map(Vec::len).sum();
+        for candidates in TRIED {
+            let mut found = 0;
+            for (query, exact) in queries.iter().zip(exact) {
+                let listed = self
+                    .candidate_ids(connection, metric, query, candidates)
+                    .await?;
+                found += exact.iter().filter(|id| listed.contains(id)).count();
+            }
+            if found as f64 >= MEASURED_RECALL * wanted as f64 {
+                return Ok(candidates);
+            }
+        }
+        tracing::warn!(
+            collection = self.name,
+            version = %metric.version,
+            "the index of the table does not find {PROMISED_RECALL} of the nearest items among {} candidates",
+            TRIED[TRIED.len() - 1]
+        );
+        Ok(TRIED[TRIED.len() - 1])
+    }
+
+    /// Writes biases that a search computed, for those that come after it. One that cannot be
+    /// written is computed again.
+    pub(crate) async fn keep_biases(
+        &self,
+        version: VersionId,
+        computed: Vec<Computed>,
+    ) -> Result<()> {
+        let connection = self.postgres.connection().await?;
+        let relation = &self.relation;
+        // From the row itself, which may have changed meanwhile: only what still has the mark of the
+        // vector that was read.
+        let sql = format!(
+            "INSERT INTO {table} SELECT t.{id}, new.bias, new.mark \
+             FROM unnest({ids}, $2::real[], $3::float8[]) AS new (id, bias, mark) \
+             JOIN {rows} t ON t.{id} = new.id WHERE (t.{vector} {operator} {probe}) = new.mark \
+             ON CONFLICT (id) DO UPDATE SET bias = EXCLUDED.bias, mark = EXCLUDED.mark",
+            table = table(self.collection, version),
+            id = relation.id(),
+            ids = relation.as_ids("$1"),
+            rows = relation.table(),
+            vector = relation.vector(),
+            operator = relation.operator(Order::InnerProduct),
+            probe = relation.as_vector("$4"),
+        );
+        let ids: Vec<&str> = computed.iter().map(|of| of.id.as_str()).collect();
+        let biases: Vec<f32> = computed.iter().map(|of| of.bias).collect();
+        let marks: Vec<f64> = computed.iter().map(|of| of.mark).collect();
+        let parameters: [Parameter<'_>; 4] = [
+            (&ids, Type::TEXT_ARRAY),
+            (&biases, Type::FLOAT4_ARRAY),
+            (&marks, Type::FLOAT8_ARRAY),
+            (&self.probe, Type::FLOAT4_ARRAY),
+        ];
+        connection
+            .execute_typed(&sql, &parameters)
+            .await
+            .during("biases cannot be kept")?;
+        Ok(())
+    }
+
+    /// Removes the biases of rows that went, and the side tables of versions that neither answer nor
+    /// are the parent of the one that does. Gives the number of biases removed.
+    pub(crate) async fn sweep(&self, keep: Vec<VersionId>) -> Result<u64> {
+        let connection = self.postgres.connection().await?;
+        let during = "biases of rows that went cannot be removed";
+        let versions = "SELECT version FROM affinis.biases WHERE collection = $1";
+        let of: Parameter<'_> = (&self.collection, Type::INT4);
+        let rows = connection
+            .query_typed(versions, &[of])
+            .await
+            .during(during)?;
+        let mut removed = 0;
+        for row in rows {
+            let number: i64 = row.get(0);
+            let version = VersionId(u32::try_from(number).unwrap_or_default());
+            let table = table(self.collection, version);
+            let transaction = self.postgres.begin().await?;
+            let connection = transaction.connection()?;
+            let lock = format!(
+                "SELECT pg_advisory_xact_lock({}, {})",
+                LOCKS + 1,
+                self.collection
+            );
+            connection.batch_execute(&lock).await.during(during)?;
+            if keep.contains(&version) {
+                // Where the role does not see all rows, one that it does not see has not gone.
+                let sql = format!(
+                    "DELETE FROM {table} b WHERE NOT row_security_active({name}::regclass) \
+                     AND NOT EXISTS (SELECT 1 FROM {rows} t WHERE t.{id} = b.id)",
+                    name = crate::schema::literal(&self.relation.table()),
+                    rows = self.relation.table(),
+                    id = self.relation.id(),
+                );
+                removed += connection.execute_typed(&sql, &[]).await.during(during)?;
+            } else {
+                let drop = format!("DROP TABLE IF EXISTS {table}");
+                connection.batch_execute(&drop).await.during(during)?;
+                let delete = "DELETE FROM affinis.biases WHERE collection = $1 AND version = $2";
+                let parameters: [Parameter<'_>; 2] =
+                    [(&self.collection, Type::INT4), (&number, Type::INT8)];
+                connection
+                    .execute_typed(delete, &parameters)
+                    .await
+                    .during(during)?;
+            }
+            transaction.commit().await?;
+        }
+        self.ready.clear();
+        Ok(removed)
+    }
+}
+
+/// A bias that was computed from a row's vector.
+pub(crate) struct Computed {
+    pub(crate) id: String,
+    pub(crate) bias: f32,
+    pub(crate) mark: f64,
+}
+
+/// What a step of a preparation did.
+enum Step {
+    /// Nothing: another client had prepared the version.
+    Done,
+    /// A page that others follow.
+    Page(Option<Nearest>),
+    /// The last page.
+    Last(Option<Nearest>),
+}

@@ -1,0 +1,444 @@
+//! [`Relation`]: a table of the user's, as the catalogue of the database describes it.
+
+use affinis::{Distance, ErrorKind, Result};
+use tokio_postgres::types::Type;
+
+use crate::error::{During, other};
+use crate::schema::identifier;
+use crate::server::Connection;
+
+/// Oldest version of the extension: filters need its iterative scans.
+const OLDEST_PGVECTOR: (u32, u32) = (0, 8);
+
+/// The names of a table and of its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    pub(crate) id: String,
+    pub(crate) vector: String,
+    pub(crate) text: Option<String>,
+    pub(crate) meta: Option<String>,
+}
+
+/// How the ids of a table are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdType {
+    /// `smallint`, `integer`, `bigint`.
+    Integer(&'static str),
+    Uuid,
+    Text,
+}
+
+/// An order in which an index of the table gives rows, by the operator of its class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Order {
+    /// `<#>`, minus the inner product.
+    InnerProduct,
+    /// `<=>`, one minus the cosine.
+    Cosine,
+    /// `<->`, the Euclidean distance.
+    Euclid,
+}
+
+impl Order {
+    pub(crate) fn operator(self) -> &'static str {
+        match self {
+            Self::InnerProduct => "<#>",
+            Self::Cosine => "<=>",
+            Self::Euclid => "<->",
+        }
+    }
+
+    /// The order of a distance.
+    pub(crate) fn of(distance: Distance) -> Self {
+        match distance {
+            Distance::Cosine => Self::Cosine,
+            Distance::Dot => Self::InnerProduct,
+            _ => Self::Euclid,
+        }
+    }
+
+    /// The distance that an index of this order stands for.
+    pub(crate) fn distance(self) -> Distance {
+        match self {
+            Self::InnerProduct => Distance::Dot,
+            Self::Cosine => Distance::Cosine,
+            Self::Euclid => Distance::L2,
+        }
+    }
+}
+
+/// A table with what searching it needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Relation {
+    pub(crate) names: Names,
+    pub(crate) id_type: IdType,
+    /// The type of the vectors with its schema, such as `"public"."vector"`.
+    vector_type: String,
+    /// The schema of the extension.
+    extension: String,
+    /// Dimension that the column is declared with; `None` where it is not.
+    pub(crate) dim: Option<usize>,
+    /// Orders of its vector indexes that hold all rows.
+    pub(crate) orders: Vec<Order>,
+    /// Whether the ids are known to be unique.
+    pub(crate) unique: bool,
+}
+
+impl Relation {
+    /// The table, quoted, with its schema.
+    pub(crate) fn table(&self) -> String {
+        let Names { schema, table, .. } = &self.names;
+        format!("{}.{}", identifier(schema), identifier(table))
+    }
+
+    /// The column of ids, quoted.
+    pub(crate) fn id(&self) -> String {
+        identifier(&self.names.id)
+    }
+
+    /// The column of vectors, quoted.
+    pub(crate) fn vector(&self) -> String {
+        identifier(&self.names.vector)
+    }
+
+    /// The column of texts, or null.
+    pub(crate) fn text(&self) -> String {
+        let text = self.names.text.as_deref();
+        text.map_or_else(
+            || "NULL::text".to_owned(),
+            |name| format!("{}::text", identifier(name)),
+        )
+    }
+
+    /// The column of metadata, quoted, if there is one.
+    pub(crate) fn meta(&self) -> Option<String> {
+        self.names.meta.as_deref().map(identifier)
+    }
+
+    /// A parameter of numbers (`real[]`) as a vector of the column's type.
+    pub(crate) fn as_vector(&self, parameter: &str) -> String {
+        format!("({parameter}::real[]::{})", self.vector_type)
+    }
+
+    /// The numbers of an expression of the column's type, `real[]`.
+    pub(crate) fn as_numbers(&self, vector: &str) -> String {
+        // The type of half precision is cast by way of the full one.
+        let full = format!("{}.vector", identifier(&self.extension));
+        format!("({vector}::{full}::real[])")
+    }
+
+    /// An operator between a column and a parameter.
+    pub(crate) fn operator(&self, order: Order) -> String {
+        format!(
+            "OPERATOR({}.{})",
+            identifier(&self.extension),
+            order.operator()
+        )
+    }
+
+    /// A parameter of ids (`text[]`) as an array of the column's type.
+    pub(crate) fn as_ids(&self, parameter: &str) -> String {
+        match self.id_type {
+            IdType::Integer(name) => format!("({parameter}::text[]::{name}[])"),
+            IdType::Uuid => format!("({parameter}::text[]::uuid[])"),
+            IdType::Text => format!("({parameter}::text[])"),
+        }
+    }
+
+    /// One id (`text`) as a value of the column's type.
+    pub(crate) fn as_id(&self, parameter: &str) -> String {
+        format!("({parameter}::text::{})", self.id_type_name())
+    }
+
+    pub(crate) fn id_type_name(&self) -> &'static str {
+        match self.id_type {
+            IdType::Integer(name) => name,
+            IdType::Uuid => "uuid",
+            IdType::Text => "text",
+        }
+    }
+
+    /// Whether a text is an id as the database writes it: another text is the id of nothing.
+    pub(crate) fn can_be_id(&self, id: &str) -> bool {
+        match self.id_type {
+            IdType::Integer("smallint") => id.parse::<i16>().is_ok_and(|n| n.to_string() == id),
+            IdType::Integer("integer") => id.parse::<i32>().is_ok_and(|n| n.to_string() == id),
+            IdType::Integer(_) => id.parse::<i64>().is_ok_and(|n| n.to_string() == id),
+            IdType::Uuid => is_uuid(id),
+            IdType::Text => !id.contains('\0'),
+        }
+    }
+
+    /// The order in which candidates of a rewritten query are found: by an index, if there is one.
+    pub(crate) fn candidate_order(&self, distance: Distance) -> Order {
+        let own = Order::of(distance);
+        // For unit vectors the cosine with the rewritten query is its inner product with them.
+        let preferred = if distance == Distance::Cosine {
+            [Order::Cosine, Order::InnerProduct, Order::Euclid]
+        } else {
+            [Order::InnerProduct, Order::Euclid, Order::Cosine]
+        };
+        let indexed = preferred
+            .into_iter()
+            .find(|order| self.orders.contains(order));
+        indexed.unwrap_or(if own == Order::Euclid {
+            Order::InnerProduct
+        } else {
+            own
+        })
+    }
+
+    /// Whether it is a table that could have a unique index on its ids: no view, no foreign table,
+    /// and not one that is partitioned over such.
+    pub(crate) async fn can_have_index(&self, connection: &Connection) -> Result<bool> {
+        let sql = "SELECT relkind = 'r' FROM pg_catalog.pg_class WHERE oid = $1::text::regclass";
+        let table = self.table();
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] =
+            [(&table, Type::TEXT)];
+        let rows = connection
+            .query_typed(sql, &parameters)
+            .await
+            .during("the table cannot be described")?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
+    /// Describes a table.
+    ///
+    /// # Errors
+    /// Where there is no such table or column, one has another type, or the role may not read it.
+    pub(crate) async fn describe(connection: &Connection, wanted: &Names) -> Result<Self> {
+        let table = format!(
+            "{}.{}",
+            identifier(&wanted.schema),
+            identifier(&wanted.table)
+        );
+        let during = format!("the table {table} cannot be described");
+        let extension = extension(connection).await?;
+        let found = "SELECT c.oid, c.relkind::text, has_table_privilege(c.oid, 'SELECT')
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = $1 AND c.relname = $2";
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+            [(&wanted.schema, Type::TEXT), (&wanted.table, Type::TEXT)];
+        let rows = connection
+            .query_typed(found, &parameters)
+            .await
+            .during(&during)?;
+        let Some(row) = rows.first() else {
+            let why = "there is no such table; it may have been renamed or dropped";
+            return Err(other(during, ErrorKind::NotFound, why));
+        };
+        let (oid, kind, readable): (u32, &str, bool) = (row.get(0), row.get(1), row.get(2));
+        if !["r", "p", "f", "v", "m"].contains(&kind) {
+            return Err(other(
+                during,
+                ErrorKind::InvalidInput,
+                "it is no table and no view",
+            ));
+        }
+        let columns = columns(connection, oid, &during).await?;
+        let column = |name: &str, what: &str| {
+            columns
+                .iter()
+                .find(|column| column.name == name)
+                .ok_or_else(|| {
+                    let why = format!("it has no column {} for the {what}", identifier(name));
+                    other(during.as_str(), ErrorKind::NotFound, why)
+                })
+        };
+        let wrong = |name: &str, found: &str, needed: &str| {
+            let why = format!(
+                "its column {} is of type {found}, not {needed}",
+                identifier(name)
+            );
+            other(during.as_str(), ErrorKind::InvalidInput, why)
+        };
+        let id = column(&wanted.id, "ids")?;
+        let id_type = match id.type_name.as_str() {
+            "int2" => IdType::Integer("smallint"),
+            "int4" => IdType::Integer("integer"),
+            "int8" => IdType::Integer("bigint"),
+            "uuid" => IdType::Uuid,
+            "text" | "varchar" => IdType::Text,
+            found => return Err(wrong(&wanted.id, found, "an integer, uuid or text")),
+        };
+        let vector = column(&wanted.vector, "vectors")?;
+        if !["vector", "halfvec"].contains(&vector.type_name.as_str()) {
+            return Err(wrong(
+                &wanted.vector,
+                &vector.type_name,
+                "vector or halfvec",
+            ));
+        }
+        if let Some(name) = &wanted.text {
+            let text = column(name, "texts")?;
+            if !["text", "varchar", "bpchar"].contains(&text.type_name.as_str()) {
+                return Err(wrong(name, &text.type_name, "text"));
+            }
+        }
+        if let Some(name) = &wanted.meta {
+            let meta = column(name, "metadata")?;
+            if meta.type_name != "jsonb" {
+                return Err(wrong(name, &meta.type_name, "jsonb"));
+            }
+        }
+        let hidden = [
+            Some(&wanted.id),
+            Some(&wanted.vector),
+            wanted.text.as_ref(),
+            wanted.meta.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .filter_map(|name| columns.iter().find(|column| column.name == *name))
+        .find(|column| !column.readable);
+        if let Some(column) = hidden.filter(|_| !readable) {
+            let why = format!(
+                "the role may not read its column {}; its owner grants it: GRANT SELECT ON {table} TO ...",
+                identifier(&column.name)
+            );
+            return Err(other(during, ErrorKind::InvalidInput, why));
+        }
+        Ok(Self {
+            id_type,
+            vector_type: format!("{}.{}", identifier(&extension), vector.type_name),
+            dim: usize::try_from(vector.modifier).ok().filter(|dim| *dim > 0),
+            orders: orders(connection, oid, vector.number, &during).await?,
+            unique: is_unique(connection, oid, id.number, &during).await?,
+            names: wanted.clone(),
+            extension,
+        })
+    }
+}
+
+/// A column in the catalogue.
+struct Column {
+    name: String,
+    number: i16,
+    type_name: String,
+    modifier: i32,
+    readable: bool,
+}
+
+async fn columns(connection: &Connection, table: u32, during: &str) -> Result<Vec<Column>> {
+    let columns = "SELECT a.attname::text, a.attnum, t.typname::text, a.atttypmod,
+            has_column_privilege($1, a.attnum, 'SELECT')
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
+    let rows = connection
+        .query_typed(columns, &[(&table, Type::OID)])
+        .await
+        .during(during)?;
+    let column = |row: &tokio_postgres::Row| Column {
+        name: row.get(0),
+        number: row.get(1),
+        type_name: row.get(2),
+        modifier: row.get(3),
+        readable: row.get(4),
+    };
+    Ok(rows.iter().map(column).collect())
+}
+
+/// The orders of the valid vector indexes on a column that leave out no row.
+async fn orders(
+    connection: &Connection,
+    table: u32,
+    column: i16,
+    during: &str,
+) -> Result<Vec<Order>> {
+    let indexes = "SELECT DISTINCT o.opcname::text
+        FROM pg_catalog.pg_index i
+        JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+        JOIN pg_catalog.pg_am m ON m.oid = c.relam
+        JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0]
+        WHERE i.indrelid IN (SELECT $1 UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = $1)
+          AND m.amname IN ('hnsw', 'ivfflat') AND i.indisvalid AND i.indpred IS NULL
+          AND (i.indkey[0] = $2 OR i.indrelid <> $1)";
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&table, Type::OID), (&column, Type::INT2)];
+    let rows = connection
+        .query_typed(indexes, &parameters)
+        .await
+        .during(during)?;
+    let mut orders: Vec<Order> = rows
+        .iter()
+        .filter_map(|row| {
+            let class: &str = row.get(0);
+            let (_, order) = class.split_once('_')?;
+            match order {
+                "ip_ops" => Some(Order::InnerProduct),
+                "cosine_ops" => Some(Order::Cosine),
+                "l2_ops" => Some(Order::Euclid),
+                _ => None,
+            }
+        })
+        .collect();
+    orders.sort_unstable();
+    orders.dedup();
+    Ok(orders)
+}
+
+async fn is_unique(connection: &Connection, table: u32, column: i16, during: &str) -> Result<bool> {
+    let unique = "SELECT 1 FROM pg_catalog.pg_index
+        WHERE indrelid = $1 AND indisunique AND indisvalid AND indpred IS NULL AND indnkeyatts = 1 AND indkey[0] = $2";
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&table, Type::OID), (&column, Type::INT2)];
+    let rows = connection
+        .query_typed(unique, &parameters)
+        .await
+        .during(during)?;
+    Ok(!rows.is_empty())
+}
+
+/// The schema of the extension, which must be new enough.
+async fn extension(connection: &Connection) -> Result<String> {
+    let during = "the extension pgvector of the database cannot be used";
+    let found = "SELECT n.nspname::text, e.extversion FROM pg_catalog.pg_extension e
+        JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
+    let rows = connection.query_typed(found, &[]).await.during(during)?;
+    let Some(row) = rows.first() else {
+        let why = "it is not installed; a superuser runs CREATE EXTENSION vector";
+        return Err(other(during, ErrorKind::NotFound, why));
+    };
+    let version: &str = row.get(1);
+    let mut numbers = version
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let version_found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version_found < OLDEST_PGVECTOR {
+        let why = format!(
+            "it is version {version}; 0.8 or newer is needed: ALTER EXTENSION vector UPDATE"
+        );
+        return Err(other(during, ErrorKind::Unsupported, why));
+    }
+    Ok(row.get(0))
+}
+
+/// Whether a text is a UUID as the database writes it.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_uuid;
+
+    #[test]
+    fn a_uuid_is_one_as_the_database_writes_it() {
+        assert!(is_uuid("0b0e4a3c-7c1d-4f7e-9a55-0123456789ab"));
+        for other in [
+            "0B0E4A3C-7C1D-4F7E-9A55-0123456789AB",
+            "0b0e4a3c7c1d4f7e9a550123456789ab",
+            "{0b0e4a3c-7c1d-4f7e-9a55-0123456789ab}",
+            "0b0e4a3c-7c1d-4f7e-9a55-0123456789a",
+            "",
+        ] {
+            assert!(!is_uuid(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! Searching: candidates by the server's index, ranked under the metric.
+
+use std::cmp::Ordering;
+use std::time::Instant;
+
+use affinis::engine::Versioned;
+use affinis::limits::MAX_K;
+use affinis::{Error, ErrorKind, Execution, Filter, Hit, Hits, Result};
+use ndarray::ArrayView2;
+use serde_json::Value;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::attached::Attached;
+use crate::bias::{Computed, DEFAULT_CANDIDATES, table};
+use crate::error::{During, is_missing_table, other};
+use crate::relation::Order;
+use crate::server::Connection;
+use crate::where_clause::Condition;
+
+/// Largest `hnsw.ef_search` that pgvector takes.
+const MAX_EF: usize = 1_000;
+/// Largest number of candidates of one search.
+const MAX_CANDIDATES: usize = 4 * MAX_K;
+
+/// One search, whose metric is chosen.
+pub(crate) struct Request<'a> {
+    /// The query as it is searched (`d` numbers).
+    pub(crate) vector: &'a [f32],
+    pub(crate) k: usize,
+    /// The item that is itself the query.
+    pub(crate) own: Option<&'a str>,
+    pub(crate) filter: Option<&'a (Filter, Condition)>,
+    /// Number of candidates; measured where none is given.
+    pub(crate) candidates: Option<usize>,
+    pub(crate) include_text: bool,
+    pub(crate) include_meta: bool,
+}
+
+/// An answer, with the generation of the versions when it was given.
+pub(crate) struct Answer {
+    pub(crate) hits: Hits,
+    pub(crate) generation: u64,
+    /// Biases that were not there, and were computed.
+    pub(crate) computed: Vec<Computed>,
+}
+
+/// Parameters of a statement in the order of their numbers.
+#[derive(Default)]
+pub(crate) struct Parameters<'a>(Vec<(&'a (dyn ToSql + Sync), Type)>);
+
+impl<'a> Parameters<'a> {
+    /// Adds a parameter; gives its name in the statement.
+    pub(crate) fn add(&mut self, value: &'a (dyn ToSql + Sync), of_type: Type) -> String {
+        self.0.push((value, of_type));
+        format!("${}", self.0.len())
+    }
+}
+
+/// An item that may be a hit.
+struct Candidate {
+    id: String,
+    distance: f64,
+    meta: Option<Value>,
+}
+
+impl Attached {
+    /// Answers a search under a metric.
+    pub(crate) async fn search(
+        &self,
+        connection: &Connection,
+        metric: &Versioned,
+        request: &Request<'_>,
+    ) -> Result<Answer> {
+        let started = Instant::now();
+        let mut wanted = match request.candidates {
+            Some(wanted) => wanted,
+            None => self.candidates(connection, metric, request.k).await?,
+        };
+        loop {
+            wanted = wanted.clamp(request.k, MAX_CANDIDATES);
+            let mut round = self.round(connection, metric, request, wanted).await?;
+            let listed = round.listed;
+            if let Some((filter, condition)) = request.filter
+                && !condition.is_exact
+            {
+                // The server lists all that pass, and some that do not.
+                let mut kept = Vec::with_capacity(round.candidates.len());
+                for candidate in round.candidates {
+                    let meta = candidate.meta.as_ref().unwrap_or(&Value::Null);
+                    if filter.matches(meta)? {
+                        kept.push(candidate);
+                    }
+                }
+                round.candidates = kept;
+                let is_short = round.candidates.len() < request.k.max(wanted / 2);
+                if is_short && listed == wanted && wanted < MAX_CANDIDATES {
+                    wanted *= 4;
+                    continue;
+                }
+            }
+            round.candidates.sort_by(nearer);
+            round.candidates.truncate(request.k);
+            let distance = self.rules.distance;
+            let learned = !metric.version.is_built_in();
+            let hits = round
+                .candidates
+                .into_iter()
+                .enumerate()
+                .map(|(at, candidate)| {
+                    let found = candidate.distance.max(if learned { 0.0 } else { f64::MIN }) as f32;
+                    Hit::new(candidate.id, found, distance.score(found, learned), at + 1)
+                });
+            let mut hits: Vec<Hit> = hits.collect();
+            self.fill(connection, &mut hits, request).await?;
+            let micros = started.elapsed().as_micros() as u64;
+            let execution = Execution::by_engine(listed, wanted.clamp(40, MAX_EF), micros);
+            return Ok(Answer {
+                hits: Hits::new(hits, metric.version, execution),
+                generation: round.generation,
+                computed: round.computed,
+            });
+        }
+    }
+
+    /// How many candidates are ranked.
+    async fn candidates(
+        &self,
+        connection: &Connection,
+        metric: &Versioned,
+        k: usize,
+    ) -> Result<usize> {
+        if metric.version.is_built_in() {
+            return Ok(k);
+        }
+        let measured = self
+            .ready(connection, metric.version)
+            .await?
+            .unwrap_or(DEFAULT_CANDIDATES);
+        if self.relation.orders.is_empty() {
+            return Ok(measured.max(MAX_EF));
+        }
+        // Measured for ten hits.
+        Ok(measured.max(measured * k / 10).min(measured + 10 * k))
+    }
+
+    /// Lists candidates once.
+    async fn round(
+        &self,
+        connection: &Connection,
+        metric: &Versioned,
+        request: &Request<'_>,
+        wanted: usize,
+    ) -> Result<Round> {
+        let is_ready = !metric.version.is_built_in()
+            && self.ready(connection, metric.version).await?.is_some();
+        let found = self
+            .list(connection, metric, request, wanted, is_ready)
+            .await;
+        match found {
+            // Another client dropped the biases of a version that answers no longer.
+            Err(error) if is_ready && is_missing_table(&error) => {
+                self.ready.clear();
+                let is_ready = self.ready(connection, metric.version).await?.is_some();
+                self.list(connection, metric, request, wanted, is_ready)
+                    .await
+            }
+            found => found,
+        }
+    }
+
+    async fn list(
+        &self,
+        connection: &Connection,
+        metric: &Versioned,
+        request: &Request<'_>,
+        wanted: usize,
+        is_ready: bool,
+    ) -> Result<Round> {
+        let relation = &self.relation;
+        let learned = !metric.version.is_built_in();
+        let rewritten = metric.metric.rewrite(request.vector);
+        let target: Vec<f32> = if learned {
+            rewritten.direction.clone()
+        } else {
+            request.vector.to_vec()
+        };
+        let order = if learned {
+            relation.candidate_order(self.rules.distance)
+        } else {
+            Order::of(self.rules.distance)
+        };
+        let limit = wanted as i64;
+        let mut parameters = Parameters::default();
+        let target_parameter = relation.as_vector(&parameters.add(&target, Type::FLOAT4_ARRAY));
+        let limit_parameter = parameters.add(&limit, Type::INT8);
+        let (id, vector) = (relation.id(), relation.vector());
+        let mut conditions = vec![format!("{vector} IS NOT NULL")];
+        let own = request.own.filter(|own| relation.can_be_id(own));
+        if let Some(own) = &own {
+            let own = relation.as_id(&parameters.add(own, Type::TEXT));
+            conditions.push(format!("{id} <> {own}"));
+        }
+        if let Some((_, condition)) = request.filter {
+            conditions.push(condition.sql(&mut parameters));
+        }
+        let meta = relation
+            .meta()
+            .filter(|_| request.filter.is_some_and(|(_, c)| !c.is_exact));
+        let meta = meta.map_or_else(|| "NULL".to_owned(), |meta| format!("{meta}::text"));
+        let conditions = conditions.join(" AND ");
+        let by = format!("{vector} {} {target_parameter}", relation.operator(order));
+        let table_name = relation.table();
+        let norm = target.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        let norm = norm.sqrt();
+        let sql = if learned {
+            let probe = relation.as_vector(&parameters.add(&self.probe, Type::FLOAT4_ARRAY));
+            let ip = relation.operator(Order::InnerProduct);
+            let is_cosine = self.rules.distance == affinis::Distance::Cosine;
+            let of = if is_cosine {
+                Order::Cosine
+            } else {
+                Order::InnerProduct
+            };
+            let product = format!("(c.v {} {target_parameter})::float8", relation.operator(of));
+            let mark = format!("(c.v {ip} {probe})::float8");
+            let numbers = relation.as_numbers("c.v");
+            let side = table(self.collection, metric.version);
+            let (bias, join) = if is_ready {
+                let bias =
+                    format!("b.bias, CASE WHEN b.mark IS DISTINCT FROM {mark} THEN {numbers} END");
+                (bias, format!("LEFT JOIN {side} b ON b.id = c.id"))
+            } else {
+                (format!("NULL::real, {numbers}"), String::new())
+            };
+            let rows = format!(
+                "SELECT {id} AS id, {vector} AS v, {meta} AS meta FROM {table_name} WHERE {conditions}"
+            );
+            if relation.orders.is_empty() {
+                // Every row is looked at, so that the distance itself is the order. A bias that is
+                // not there is about the square of the length.
+                let (scaled, square) = if is_cosine {
+                    (
+                        format!("{} * {product}", parameters.add(&norm, Type::FLOAT8)),
+                        "1".to_owned(),
+                    )
+                } else {
+                    (product.clone(), format!("-(c.v {ip} c.v)"))
+                };
+                let bias_term = if is_ready {
+                    format!("coalesce(CASE WHEN b.mark = {mark} THEN b.bias END, {square})")
+                } else {
+                    square
+                };
+                format!(
+                    "SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM ({rows}) c {join} \
+                     ORDER BY 2 * {scaled} + {bias_term} LIMIT {limit_parameter}"
+                )
+            } else {
+                format!(
+                    "WITH c AS MATERIALIZED ({rows} ORDER BY {by} LIMIT {limit_parameter}) \
+                     SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM c {join}"
+                )
+            }
+        } else {
+            format!(
+                "SELECT {id}::text, ({by})::float8, {meta} FROM {table_name} WHERE {conditions} \
+                 ORDER BY {by} LIMIT {limit_parameter}"
+            )
+        };
+        let (generation, rows) = self
+            .run(connection, &sql, &parameters, wanted, request)
+            .await?;
+        let mut round = Round {
+            generation,
+            listed: rows.len(),
+            candidates: Vec::with_capacity(rows.len()),
+            computed: Vec::new(),
+        };
+        for row in &rows {
+            let id: String = row.get(0);
+            let found: f64 = row.get(1);
+            let meta: Option<&str> = row.get(2);
+            let distance = if learned {
+                let product = match self.rules.distance {
+                    // One minus the cosine; the item's vector counts as one of unit length.
+                    affinis::Distance::Cosine => (1.0 - found) * norm,
+                    _ => -found,
+                };
+                let numbers: Option<Vec<f32>> = row.get(5);
+                let bias = match (row.get::<_, Option<f32>>(4), numbers) {
+                    (_, Some(numbers)) => {
+                        let Some(bias) = self.bias_of(metric, numbers) else {
+                            continue;
+                        };
+                        let mark = row.get(3);
+                        if is_ready {
+                            round.computed.push(Computed {
+                                id: id.clone(),
+                                bias,
+                                mark,
+                            });
+                        }
+                        bias
+                    }
+                    (Some(bias), None) => bias,
+                    (None, None) => continue,
+                };
+                f64::from(rewritten.offset) - 2.0 * product + f64::from(bias)
+            } else {
+                match order {
+                    Order::Euclid => found * found,
+                    Order::Cosine => 2.0 * found,
+                    Order::InnerProduct => found,
+                }
+            };
+            if distance.is_nan() {
+                // A vector without a direction in a table whose vectors are compared by theirs.
+                continue;
+            }
+            let meta = meta
+                .map(serde_json::from_str)
+                .transpose()
+                .unwrap_or_default();
+            round.candidates.push(Candidate { id, distance, meta });
+        }
+        Ok(round)
+    }
+
+    /// Runs a statement in a transaction of its own with the settings of a search, all in one
+    /// exchange with the server. Gives the generation of the versions, and the rows.
+    async fn run(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        parameters: &Parameters<'_>,
+        wanted: usize,
+        request: &Request<'_>,
+    ) -> Result<(u64, Vec<Row>)> {
+        let during = "the search failed";
+        let learned_width = wanted.clamp(40, MAX_EF);
+        let mut begin = format!(
+            "BEGIN READ ONLY; SELECT set_config('hnsw.ef_search', \
+             greatest(coalesce(nullif(current_setting('hnsw.ef_search', true), ''), '40')::int, {learned_width})::text, true)"
+        );
+        if request.filter.is_some() || request.own.is_some() || wanted > MAX_EF {
+            begin.push_str(
+                "; SET LOCAL hnsw.iterative_scan = relaxed_order; SET LOCAL ivfflat.iterative_scan = relaxed_order",
+            );
+        }
+        let of: [(&(dyn ToSql + Sync), Type); 1] = [(&self.collection, Type::INT4)];
+        let generation = "SELECT generation FROM affinis.collections WHERE id = $1";
+        let (begun, generation, rows, ended) = futures_util::join!(
+            connection.batch_execute(&begin),
+            connection.query_typed(generation, &of),
+            connection.query_typed(sql, &parameters.0),
+            connection.batch_execute("COMMIT"),
+        );
+        let outcome = begun
+            .and(generation)
+            .and_then(|generation| Ok((generation, rows?)));
+        if outcome.is_err() && ended.is_err() {
+            // Only where the connection is gone, and the transaction with it.
+            let _ = connection.batch_execute("ROLLBACK").await;
+        }
+        let (generation, rows) = outcome.during(during)?;
+        let generation = generation.first().map_or(0, |row| row.get::<_, i64>(0));
+        Ok((generation.cast_unsigned(), rows))
+    }
+
+    /// The bias of a stored vector; `None` for one that cannot be searched.
+    fn bias_of(&self, metric: &Versioned, numbers: Vec<f32>) -> Option<f32> {
+        let prepared = self.rules.prepare_query(numbers).ok()?;
+        let mut bias = [0.0];
+        let view = ArrayView2::from_shape((1, prepared.len()), &prepared).ok()?;
+        metric.metric.biases(view, &mut bias);
+        Some(bias[0])
+    }
+
+    /// The ids of the candidates of a query, as the index lists them.
+    pub(crate) async fn candidate_ids(
+        &self,
+        connection: &Connection,
+        metric: &Versioned,
+        query: &[f32],
+        candidates: usize,
+    ) -> Result<Vec<String>> {
+        let request = Request {
+            vector: query,
+            k: candidates,
+            own: None,
+            filter: None,
+            candidates: Some(candidates),
+            include_text: false,
+            include_meta: false,
+        };
+        let round = self
+            .list(connection, metric, &request, candidates, false)
+            .await?;
+        Ok(round
+            .candidates
+            .into_iter()
+            .map(|candidate| candidate.id)
+            .collect())
+    }
+
+    /// Reads the texts and metadata of hits.
+    async fn fill(
+        &self,
+        connection: &Connection,
+        hits: &mut [Hit],
+        request: &Request<'_>,
+    ) -> Result<()> {
+        if hits.is_empty() || !(request.include_text || request.include_meta) {
+            return Ok(());
+        }
+        let relation = &self.relation;
+        let ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+        let meta = relation.meta().filter(|_| request.include_meta);
+        let sql = format!(
+            "SELECT {id}::text, {text}, {meta} FROM {table} WHERE {id} = ANY({ids})",
+            id = relation.id(),
+            text = if request.include_text {
+                relation.text()
+            } else {
+                "NULL::text".to_owned()
+            },
+            meta = meta.map_or_else(|| "NULL::text".to_owned(), |meta| format!("{meta}::text")),
+            table = relation.table(),
+            ids = relation.as_ids("$1"),
+        );
+        let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&ids, Type::TEXT_ARRAY)];
+        let rows = connection
+            .query_typed(&sql, &parameters)
+            .await
+            .during("texts cannot be read")?;
+        for row in &rows {
+            let id: &str = row.get(0);
+            if let Some(hit) = hits.iter_mut().find(|hit| hit.id == id) {
+                hit.text = row.get(1);
+                let meta: Option<&str> = row.get(2);
+                hit.meta = meta.and_then(|meta| serde_json::from_str(meta).ok());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one listing of candidates gave.
+struct Round {
+    generation: u64,
+    /// Number of rows that the server listed.
+    listed: usize,
+    candidates: Vec<Candidate>,
+    computed: Vec<Computed>,
+}
+
+/// By distance, ties by id.
+fn nearer(a: &Candidate, b: &Candidate) -> Ordering {
+    a.distance
+        .total_cmp(&b.distance)
+        .then_with(|| a.id.cmp(&b.id))
+}
+
+/// Checks the number of hits.
+pub(crate) fn check_k(k: usize) -> Result<()> {
+    if (1..=MAX_K).contains(&k) {
+        return Ok(());
+    }
+    Err(Error::InvalidQuery(format!(
+        "k is {k}, not between 1 and {MAX_K}"
+    )))
+}
+
+/// The refusal of a filter on a table without metadata.
+pub(crate) fn no_metadata() -> Error {
+    other(
+        "the filter cannot be answered",
+        ErrorKind::InvalidInput,
+        "the table was attached without a column of metadata",
+    )
+}

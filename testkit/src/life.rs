@@ -1,0 +1,213 @@
+//! A life of learning, told as text: the same on every engine that holds the same items.
+
+use std::sync::Arc;
+
+use affinis::engine::Learning;
+use affinis::learning::{EvalQuery, Forget, RefitReport};
+use affinis::{Item, Judgement, MetricChoice, Query, Result, Source, VersionId};
+use ndarray::Array2;
+
+use crate::interrupted::without_times;
+use crate::kinds::{kind, kinds};
+
+/// Number of items.
+const ITEMS: usize = 300;
+
+/// The items of the life: points of [five kinds](crate::kinds), ids `0` to `299`.
+pub fn items() -> Vec<Item> {
+    kinds(ITEMS)
+}
+
+/// The vector of an item.
+fn vector(item: &Item) -> &[f32] {
+    item.vector.as_deref().expect("a vector")
+}
+
+/// The ten items nearest to one by Euclid.
+fn nearest(items: &[Item], query: usize) -> Vec<usize> {
+    let distance = |other: usize| {
+        let pairs = vector(&items[query]).iter().zip(vector(&items[other]));
+        pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>()
+    };
+    let mut others: Vec<usize> = (0..items.len()).filter(|other| *other != query).collect();
+    others.sort_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+    others.truncate(10);
+    others
+}
+
+/// Judgements, by their kind, of what Euclid answers to queries.
+fn judged(queries: std::ops::Range<usize>, user: Option<&str>) -> Vec<Judgement> {
+    let items = items();
+    let mut judgements = Vec::new();
+    for query in queries {
+        for other in nearest(&items, query) {
+            let (query, item) = (query.to_string(), other.to_string());
+            let grade = if kind(&query) == kind(&item) {
+                1.0
+            } else {
+                -1.0
+            };
+            let judgement = Judgement::graded(Query::like(query), item, grade);
+            judgements.push(match user {
+                Some(user) => judgement.user(user),
+                None => judgement,
+            });
+        }
+    }
+    judgements
+}
+
+/// A report without the times that it took.
+fn told(report: Result<RefitReport>) -> String {
+    match report {
+        Ok(mut report) => {
+            report.millis = affinis::learning::RefitMillis::default();
+            format!("{report:?}")
+        }
+        Err(error) => format!("{error}"),
+    }
+}
+
+/// Everything that a collection's history says, without times. Bits of metrics are among it.
+fn history(learning: &Learning) -> String {
+    without_times(&format!("{:?}", learning.history().expect("a history")))
+}
+
+/// Lives through judging, refits, a user's own metric, questions, a trial, explanations,
+/// evaluation, drift, imports, rollbacks and forgetting. Gives what each step said.
+pub fn live(learning: &Arc<Learning>) -> Vec<String> {
+    let mut told_so_far = Vec::new();
+    let mut tell = |step: &str, text: String| told_so_far.push(format!("{step}: {text}"));
+
+    tell("nothing to learn", told(learning.refit().run()));
+    let ids = learning.judge(&judged(0..30, None)).expect("judged");
+    tell("judged", format!("{ids:?}"));
+    tell(
+        "a vector",
+        format!(
+            "{:?}",
+            learning.judge(&[Judgement::relevant(vec![0.5; 8], "7")])
+        ),
+    );
+    let wrong = Judgement::relevant(Query::like("0"), "no such item");
+    tell(
+        "refused",
+        format!(
+            "{:?}",
+            learning.judge(&[wrong]).map_err(|error| error.to_string())
+        ),
+    );
+    tell("dry run", told(learning.refit().dry_run(true).run()));
+    tell("refit", told(learning.refit().run()));
+    tell("again", told(learning.refit().run()));
+    let first = learning.active(None);
+    tell("active", format!("{first:?}"));
+    let matrix = learning.metric_matrix(first).expect("a matrix");
+    let bits: Vec<u64> = matrix.iter().map(|x| x.to_bits()).collect();
+    tell("matrix", format!("{bits:?}"));
+
+    learning
+        .judge(&judged(30..45, Some("ann")))
+        .expect("judged");
+    tell(
+        "a user's",
+        told(learning.refit().user("ann").force(true).run()),
+    );
+    tell(
+        "active for the user",
+        format!("{:?}", learning.active(Some("ann"))),
+    );
+    tell("asked", told(learning.refit().learner("lmnn").ask(6).run()));
+    for metric in [MetricChoice::Active, MetricChoice::BuiltIn] {
+        let chosen = learning.choose(metric, None).expect("a metric");
+        tell("chosen", format!("{:?}", chosen.version));
+    }
+    let matrix = Array2::from_diag(&ndarray::arr1(&[4.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]));
+    let imported = learning
+        .import_metric(matrix.view(), None)
+        .expect("imported");
+    tell("imported", format!("{imported:?}"));
+    tell(
+        "compared",
+        format!(
+            "{:?}",
+            learning.diff(first, imported).expect("a comparison")
+        ),
+    );
+    let changes = learning
+        .diff_neighbours(VersionId::BUILT_IN, imported)
+        .run();
+    tell(
+        "neighbours",
+        format!("{:?}", changes.expect("a comparison")),
+    );
+
+    let trial = learning.start_trial(imported).run().expect("a trial");
+    tell("trial", without_times(&format!("{trial:?}")));
+    for query in 50..60 {
+        let query = Query::like(query.to_string());
+        let answer = learning
+            .interleave(&query, 5, Some("bob"))
+            .expect("an answer");
+        let mut click = Judgement::relevant(query, answer.ids[0].clone()).user("bob");
+        (click.source, click.shown) = (Source::Click, answer.ids.clone());
+        tell("interleaved", format!("{answer:?}"));
+        learning.judge(&[click]).expect("judged");
+    }
+    tell(
+        "counted",
+        without_times(&format!("{:?}", learning.trial().expect("a trial"))),
+    );
+    tell(
+        "ended",
+        without_times(&format!("{:?}", learning.end_trial().expect("a trial"))),
+    );
+
+    let why = learning
+        .explain(Query::like("8"), "3".to_owned())
+        .run()
+        .expect("an explanation");
+    tell("explained", format!("{why:?}"));
+    let queries: Vec<EvalQuery> = (60..80)
+        .map(|query| {
+            let same = (0..ITEMS).filter(|other| *other != query && other % 5 == query % 5);
+            EvalQuery::new(
+                Query::like(query.to_string()),
+                same.map(|other| other.to_string()),
+            )
+        })
+        .collect();
+    let metrics = [
+        MetricChoice::BuiltIn,
+        MetricChoice::Version(first),
+        MetricChoice::Active,
+    ];
+    let measured = learning.evaluate(&queries, 10, &metrics).expect("measured");
+    tell("evaluated", format!("{measured:?}"));
+    tell(
+        "drift",
+        without_times(&format!("{:?}", learning.drift().expect("drift"))),
+    );
+
+    learning.promote(imported).expect("promoted");
+    tell("rolled back", format!("{:?}", learning.rollback(None)));
+    learning.delete_metric(imported).expect("deleted");
+    tell(
+        "stale",
+        format!("{:?}", learning.stale_judgements().expect("read")),
+    );
+    let mut forgotten = learning
+        .forget(&Forget::User("ann".to_owned()))
+        .expect("forgotten");
+    let refits = forgotten
+        .users
+        .iter_mut()
+        .filter_map(|user| user.refit.as_mut());
+    for report in refits.chain(forgotten.refit.as_mut()) {
+        report.millis = affinis::learning::RefitMillis::default();
+    }
+    tell("forgotten", format!("{forgotten:?}"));
+    tell("active at last", format!("{:?}", learning.active(None)));
+    tell("history", history(learning));
+    told_so_far
+}
