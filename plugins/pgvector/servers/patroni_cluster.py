@@ -49,6 +49,10 @@ class PatroniCluster:
             return {"raft": raft}
         rest = f"127.0.0.1:{self.ports[name]['rest']}"
         server = f"127.0.0.1:{self.ports[name]['postgres']}"
+        shared = settings(self.state["durable"])
+        # Patroni takes where a server listens from each node's own part alone.
+        del shared["listen_addresses"]
+        own = {"unix_socket_directories": shared.pop("unix_socket_directories")}
         admin = {"username": ADMIN, "password": self.passwords[ADMIN]}
         return {
             "scope": DATABASE,
@@ -60,14 +64,12 @@ class PatroniCluster:
                     **TIMING,
                     # What was acknowledged is on the standby too, so that a failover loses none of it.
                     "synchronous_mode": True,
+                    # A leader that was killed comes back as a standby: by pg_rewind, which asks for full pages in the
+                    # log, or else by copying the new leader.
                     "postgresql": {
                         "use_pg_rewind": True,
-                        "parameters": {
-                            **settings(self.state["durable"]),
-                            "wal_level": "replica",
-                            "hot_standby": "on",
-                            "wal_log_hints": "on",
-                        },
+                        "remove_data_directory_on_rewind_failure": True,
+                        "parameters": {**shared, "full_page_writes": "on"},
                     },
                 },
                 "initdb": [dict([word.lstrip("-").split("=")]) for word in INITDB] + ["no-sync"],
@@ -87,7 +89,7 @@ class PatroniCluster:
                     "host all all 127.0.0.1/32 scram-sha-256",
                     "host replication all 127.0.0.1/32 scram-sha-256",
                 ],
-                "parameters": {"unix_socket_directories": ""},
+                "parameters": own,
             },
         }
 

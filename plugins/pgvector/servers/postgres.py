@@ -27,7 +27,7 @@ INITDB = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UT
 
 
 def settings(durable):
-    return SETTINGS if durable else {**SETTINGS, **NOT_DURABLE}
+    return {**SETTINGS, **({} if durable else NOT_DURABLE)}
 
 
 def url(ports, role, password, database=DATABASE, **options):
