@@ -14,7 +14,7 @@ VOTER = "voter"
 REPLICATION = "affinis_replication"
 
 # A leader that is gone is missed when its key has not been renewed for `ttl`; Patroni takes no less than 20 s.
-TIMING = {"ttl": 20, "loop_wait": 2, "retry_timeout": 5}
+TIMING = {"ttl": 20, "loop_wait": 1, "retry_timeout": 5}
 
 
 class PatroniCluster:
@@ -165,11 +165,10 @@ class PatroniCluster:
     def kill(self, wanted):
         """Ends a node's Patroni and PostgreSQL at once, Patroni first: it would start the server again."""
         name = self.named(wanted)
-        server = self.nodes[name].pid()
-        patroni = self.place.pid(name)
-        for pid in (patroni, server):
-            if pid:
-                kill_tree(pid)
+        pid = self.place.pid(name)
+        if pid:
+            kill_tree(pid)
+        self.nodes[name].kill()
         return name
 
     def revive(self, wanted):

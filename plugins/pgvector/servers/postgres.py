@@ -93,9 +93,13 @@ class Node:
         self.kill()
 
     def kill(self):
+        """Ends the server at once, as a machine that loses power would."""
         pid = self.pid()
         if pid:
             kill_tree(pid)
+            # Where nobody has asked yet how the process ended, its number is still taken, and the next server would
+            # believe the file that this one runs.
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def pid(self):
         return self.place.pid_in(self.data / "postmaster.pid")
