@@ -59,12 +59,23 @@ class Place:
                 f"the account {ACCOUNT}, which the servers run as, cannot reach {self.directory}; "
                 "choose a directory that it can, such as one in /tmp"
             )
-        if self.run(self.program("postgres"), "--version", check=False).returncode != 0:
+        if not self.runs_postgres():
             # The checkout is closed to that account.
-            copy = self.directory / "programs"
-            shutil.copytree(self.installed, copy, symlinks=True)
-            self.installed = copy
-            self.run(self.program("postgres"), "--version")
+            copied = self.directory / "programs"
+            copying = self.directory / "programs.new"
+            shutil.rmtree(copying, ignore_errors=True)
+            shutil.copytree(self.installed, copying, symlinks=True)
+            copying.rename(copied)
+            self.installed = copied
+            if not self.runs_postgres():
+                raise Failure(f"the account {ACCOUNT} cannot run {self.program('postgres')}")
+
+    def runs_postgres(self):
+        """Whether the servers' account can run the programs."""
+        try:
+            return self.run(self.program("postgres"), "--version", check=False).returncode == 0
+        except PermissionError:
+            return False
 
     def folder(self, name):
         """A folder of the servers' account below the directory."""

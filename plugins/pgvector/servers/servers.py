@@ -77,7 +77,8 @@ def start(place, options):
             note(f"once more with other ports: {str(failure).splitlines()[0]}")
         except BaseException:
             # The files stay for whoever looks for the reason.
-            opened(place).stop()
+            if place.load():
+                opened(place).stop()
             raise
 
 
