@@ -13,7 +13,7 @@ def program():
     # Debian puts it where only root's PATH looks.
     found = shutil.which(NAME) or shutil.which(NAME, path="/usr/sbin:/usr/local/sbin")
     if not found:
-        raise Failure("pgbouncer is not installed (Debian: apt-get install pgbouncer); leave out --pgbouncer to do without")
+        raise Failure("pgbouncer is not installed (Debian: apt-get install pgbouncer); --pgbouncer cannot do without")
     return found
 
 

