@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     add, backup, create, drop, evaluate, explain, forget, items, judge, judgements, metrics, model,
-    optimize, overview, refit, search, transfer,
+    optimize, overview, pg, refit, search, transfer,
 };
 use crate::demo;
 
@@ -38,7 +38,7 @@ const EVERYWHERE: &str = "Options of every command";
 #[command(name = "affinis", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 120)]
 #[command(arg_required_else_help = true, subcommand_required = true)]
 pub struct Cli {
-    /// Directory of the store
+    /// Directory of the store, or postgres://USER@HOST/DATABASE in a build with `postgres`
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", env = "AFFINIS_STORE", default_value = "affinis.store")]
     pub(crate) store: PathBuf,
 
@@ -106,4 +106,6 @@ pub(crate) enum Command {
     Forget(forget::Args),
     /// Download text encoders
     Model(model::Args),
+    /// Attach tables of PostgreSQL with pgvector to the learned metric
+    Pg(pg::Args),
 }

@@ -22,6 +22,7 @@ mod demo;
 mod failure;
 pub mod input;
 mod output;
+mod target;
 
 pub use args::Cli;
 

@@ -37,7 +37,10 @@ use times::time;
 /// tests the key as it is written, and `{"$field": [["user", "name"], test]}` the one in the object;
 /// so a key that is empty or begins with `$` can be named too.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Filter(Node);
+pub struct Filter {
+    node: Node,
+    source: Value,
+}
 
 #[derive(Debug, Clone, PartialEq)]
 enum Node {
@@ -86,7 +89,15 @@ impl Filter {
                 format!("it is nested deeper than {MAX_META_DEPTH} levels"),
             ));
         }
-        parse_object(value, "").map(Self)
+        Ok(Self {
+            node: parse_object(value, "")?,
+            source: value.clone(),
+        })
+    }
+
+    /// The JSON value that it was read from.
+    pub fn as_json(&self) -> &Value {
+        &self.source
     }
 
     /// Whether an item with this metadata passes.
@@ -95,10 +106,10 @@ impl Filter {
     /// [`Error::AmbiguousField`] where the dots of a field's name have two meanings in the metadata.
     pub fn matches(&self, meta: &Value) -> Result<bool> {
         let mut fields = Vec::new();
-        self.0.fields(&mut fields);
+        self.node.fields(&mut fields);
         match fields.into_iter().find(|f| f.reach(meta).ambiguous) {
             Some(field) => Err(ambiguous(field, None)),
-            None => Ok(self.0.matches(meta)),
+            None => Ok(self.node.matches(meta)),
         }
     }
 }

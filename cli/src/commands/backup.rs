@@ -74,11 +74,11 @@ pub(crate) fn backup(args: &BackupArgs, at: &At, out: &mut Out) -> Result<(), Fa
 
 pub(crate) fn restore(args: &RestoreArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("copying and verifying the backup");
-    let report = builder().restore(&args.dir, at.path())?;
+    let report = builder().restore(&args.dir, at.path()?)?;
     drop(working);
     let (dir, store) = (
         args.dir.display().to_string(),
-        at.path().display().to_string(),
+        at.path()?.display().to_string(),
     );
     if out.is_json() {
         return Ok(out.json(&json!({"restored": dir, "store": store, "checked": report.checked}))?);

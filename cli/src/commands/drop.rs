@@ -22,6 +22,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    #[cfg(feature = "postgres")]
+    if let At::Postgres(url) = at {
+        return super::pg::drop(&args.name, args.yes, url, out);
+    }
     let store = at.open()?;
     if !args.yes {
         let items = store.collection(&args.name).open()?.len();

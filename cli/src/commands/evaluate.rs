@@ -1,9 +1,9 @@
 //! `evaluate`: measures the answers to queries whose relevant items are known.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 use affinis::{
-    Collection, MetricChoice, Query,
+    MetricChoice, Query,
     learning::{EvaluationRow, Measure},
 };
 
@@ -11,6 +11,7 @@ use super::{At, expected, hits, metric_choice, metric_name};
 use crate::failure::Failure;
 use crate::input::{self, EvaluationInput, Input, InputError, Opened, Place};
 use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
+use crate::target::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             "FILE and --queries cannot both be standard input".into(),
         ));
     }
-    let collection = at.collection(&args.name)?;
+    let collection = at.target(&args.name)?;
     let texts = match &args.queries {
         None => None,
         Some(queries) => {
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let input = input::evaluation(
         reader,
         &name,
-        expected(&collection),
+        collection.expected(),
         texts.as_ref(),
         args.relevance_threshold,
     )?;
@@ -96,6 +97,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         plural(input.queries.len() as u64, "query", "queries")
     ));
     let evaluation = collection
+        .learning()
         .evaluate(
             &input.queries,
             args.k,
@@ -153,7 +155,7 @@ fn with_line(
     error: affinis::Error,
     input: &EvaluationInput,
     file: &str,
-    collection: &Collection,
+    collection: &Target,
 ) -> Failure {
     use affinis::Error::{Dimension, Encode, InvalidQuery, NotFinite, UnknownText, ZeroVector};
     if !matches!(
@@ -194,8 +196,18 @@ fn measure(measure: &Measure) -> String {
 }
 
 /// Refuses ids that the collection does not hold, with the line of the query.
-fn check_ids(input: &EvaluationInput, file: &str, collection: &Collection) -> Result<(), Failure> {
-    let mut known: HashMap<&str, bool> = HashMap::new();
+fn check_ids(input: &EvaluationInput, file: &str, collection: &Target) -> Result<(), Failure> {
+    let all = input.queries.iter().flat_map(|query| {
+        let own = match &query.query {
+            Query::Item(id) => Some(id),
+            _ => None,
+        };
+        own.into_iter()
+            .chain(&query.relevant)
+            .chain(query.gains.keys())
+    });
+    let all: BTreeSet<&String> = all.collect();
+    let held = collection.items(&all.into_iter().cloned().collect::<Vec<_>>())?;
     for (query, &line) in input.queries.iter().zip(&input.lines) {
         let own = match &query.query {
             Query::Item(id) => Some(id),
@@ -203,11 +215,7 @@ fn check_ids(input: &EvaluationInput, file: &str, collection: &Collection) -> Re
         };
         let named = own.into_iter().chain(&query.relevant);
         for id in named.chain(query.gains.keys()) {
-            let known = match known.get(id.as_str()) {
-                Some(&known) => known,
-                None => *known.entry(id).or_insert(collection.contains(id)?),
-            };
-            if !known {
+            if !held.contains_key(id) {
                 let reason = format!("the collection has no item {:?}", plain(id));
                 return Err(InputError::new(file, Place::Line(line), reason).into());
             }

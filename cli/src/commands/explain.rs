@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use affinis::{
-    Collection, Judgement, JudgementId, MetricChoice, Query, Subject, VersionId,
-    learning::Explanation,
+    Judgement, JudgementId, MetricChoice, Query, Subject, VersionId, learning::Explanation,
 };
 use clap::ArgGroup;
 use serde_json::json;
@@ -12,6 +11,7 @@ use serde_json::json;
 use super::{At, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, DIM, Out, Table, count, digits, number, plain, plural};
+use crate::target::Target;
 
 /// Largest number of directions, and of judgements, that are printed.
 const MAX_ROWS: usize = 5;
@@ -48,7 +48,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
+    let collection = at.target(&args.name)?;
     let (query, title) = match (&args.text, &args.like) {
         (_, Some(id)) => (Query::like(id), format!("like {}", plain(id))),
         (text, None) => {
@@ -56,7 +56,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             (Query::from(text), format!("\"{}\"", plain(text)))
         }
     };
-    let mut explain = collection.explain(query, &args.item).metric(args.metric);
+    let mut explain = collection
+        .learning()
+        .explain(query, args.item.clone())
+        .metric(args.metric);
     if let Some(user) = &args.user {
         explain = explain.user(user);
     }
@@ -176,7 +179,7 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Result<(), Failure> {
+fn judgements(collection: &Target, why: &Explanation, out: &mut Out) -> Result<(), Failure> {
     if why.stale > 0 {
         out.line(format_args!(
             "  {DIM}{} left out: their items hold something else now, or are gone{DIM:#}",
@@ -190,6 +193,7 @@ fn judgements(collection: &Collection, why: &Explanation, out: &mut Out) -> Resu
         return Ok(());
     }
     let stored: HashMap<JudgementId, Judgement> = collection
+        .learning()
         .judgements()?
         .into_iter()
         .map(|s| (s.id, s.judgement))

@@ -1,7 +1,7 @@
 //! `forget`: removes judgements permanently, and refits without them.
 
 use affinis::{
-    Collection, VersionId,
+    VersionId,
     learning::{Forget, Relearned},
 };
 use clap::ArgGroup;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{At, metric_name, refit, user};
 use crate::failure::Failure;
 use crate::output::{self, Out, plain, plural};
+use crate::target::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("whose").required(true).args(["user", "item"]))]
@@ -32,7 +33,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
+    let collection = at.target(&args.name)?;
     let what = match (&args.user, &args.item) {
         (Some(user), None) => Forget::User(user.clone()),
         (None, Some(item)) => Forget::Item(item.clone()),
@@ -42,9 +43,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Removes judgements, and prints what follows.
-pub(crate) fn forget(collection: &Collection, what: &Forget, out: &mut Out) -> Result<(), Failure> {
+pub(crate) fn forget(collection: &Target, what: &Forget, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("removing judgements and refitting");
-    let forgotten = collection.forget(what)?;
+    let forgotten = collection.learning().forget(what)?;
     drop(working);
     if out.is_json() {
         let document = json!({

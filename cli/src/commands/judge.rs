@@ -1,9 +1,9 @@
 //! `judge`: stores the judgements of a file, all of them or none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use affinis::{
-    Collection, Judgement, JudgementId, Source,
+    Judgement, JudgementId, Source,
     learning::{Forget, RefitReport, Verdict, Weak},
 };
 use serde_json::json;
@@ -15,6 +15,7 @@ use crate::input::{
     Defaults, Feedback, FeedbackFormat, Input, InputError, Place, RatingFormat, ReadFeedback,
 };
 use crate::output::{self, Out, plain, plural};
+use crate::target::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -85,31 +86,31 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
+    let collection = at.target(&args.name)?;
     if !args.withdraw.is_empty() {
         let numbers = args.withdraw.iter().copied().collect();
         return forget::forget(&collection, &Forget::Judgements(numbers), out);
     }
     let running = collection
+        .learning()
         .trial()?
         .filter(|trial| trial.verdict == Verdict::Running);
     let mut unknown = Vec::new();
     let stored = match (&args.file, &args.by_field) {
         (Some(file), _) => store_file(args, file, &collection, &mut unknown)?,
-        (None, Some(field)) => {
-            collection.judge_weakly(&Weak::Field(field.clone()), args.number, 0)?
-        }
-        (None, None) => collection.judge_weakly(&Weak::Halves, args.number, 0)?,
+        (None, Some(field)) => collection.judge_weakly(&Weak::Field(field.clone()), args.number)?,
+        (None, None) => collection.judge_weakly(&Weak::Halves, args.number)?,
     };
     let number = stored.len() as u64;
     let due = match args.refit_after {
-        Some(n) => collection.unlearned()? as u64 >= n,
+        Some(n) => collection.learning().unlearned()? as u64 >= n,
         None => false,
     };
     let report = if due { learn(&collection) } else { None };
     // Clicks may have decided the trial, or a refit may have ended it.
     let ended = match running {
         Some(_) => collection
+            .learning()
             .trial()?
             .filter(|trial| trial.verdict != Verdict::Running),
         None => None,
@@ -132,11 +133,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         "stored {}; {} has {} now",
         plural(number, "judgement", "judgements"),
         plain(&args.name),
-        plural(
-            collection.judgement_count() as u64,
-            "judgement",
-            "judgements"
-        )
+        plural(collection.judgement_count()?, "judgement", "judgements")
     ))?;
     if let Some(trial) = &ended {
         out.line(format_args!(
@@ -151,9 +148,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Refits. The judgements are stored already, so an error of the refit is only a warning.
-fn learn(collection: &Collection) -> Option<RefitReport> {
+fn learn(collection: &Target) -> Option<RefitReport> {
     let working = output::spinner("learning");
-    let report = collection.refit().run();
+    let report = collection.learning().refit().run();
     drop(working);
     report
         .inspect_err(|error| output::warn(format_args!("no refit: {error}")))
@@ -164,7 +161,7 @@ fn learn(collection: &Collection) -> Option<RefitReport> {
 fn store_file(
     args: &Args,
     file: &Input,
-    collection: &Collection,
+    collection: &Target,
     unknown: &mut Vec<String>,
 ) -> Result<Vec<JudgementId>, Failure> {
     if args.queries.as_ref() == Some(file) && *file == Input::Stdin {
@@ -176,7 +173,7 @@ fn store_file(
         format: args.format,
         queries: args.queries.as_ref(),
         scale: args.scale,
-        expected: expected(collection),
+        expected: collection.expected(),
         defaults: Defaults {
             user: args.user.clone(),
             source: args.source,
@@ -198,7 +195,8 @@ fn store_file(
         ));
     }
     collection
-        .judge_all(judgements)
+        .learning()
+        .judge(&judgements)
         .map_err(|error| match error {
             affinis::Error::InvalidJudgement { index, source } if index < lines.len() => {
                 Failure::Input(InputError::new(
@@ -233,15 +231,21 @@ fn known(
     judgements: Vec<(u64, Judgement)>,
     file: &str,
     skip: bool,
-    collection: &Collection,
+    collection: &Target,
     unknown: &mut Vec<String>,
 ) -> Result<(Vec<u64>, Vec<Judgement>), Failure> {
     let mut there: HashMap<String, bool> = HashMap::new();
     let mut first = None;
+    let ids: BTreeSet<&str> = judgements
+        .iter()
+        .flat_map(|(_, judgement)| judgement.ids())
+        .collect();
+    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+    let held = collection.items(&ids)?;
     for (line, judgement) in &judgements {
         for id in judgement.ids() {
             if !there.contains_key(id) {
-                let contains = collection.contains(id)?;
+                let contains = held.contains_key(id);
                 there.insert(id.to_owned(), contains);
                 if !contains {
                     unknown.push(id.to_owned());

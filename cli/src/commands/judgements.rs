@@ -40,9 +40,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
-    let judgements = collection.judgements()?;
+    let collection = at.target(&args.name)?;
+    let judgements = collection.learning().judgements()?;
     let stale: HashMap<JudgementId, StaleJudgement> = collection
+        .learning()
         .stale_judgements()?
         .into_iter()
         .map(|stale| (stale.judgement, stale))

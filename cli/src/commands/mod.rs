@@ -15,6 +15,7 @@ pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod optimize;
 pub(crate) mod overview;
+pub(crate) mod pg;
 pub(crate) mod refit;
 pub(crate) mod search;
 pub(crate) mod transfer;
@@ -29,12 +30,13 @@ use affinis_mahalanobis::Mahalanobis;
 use crate::args::{Cli, Command};
 use crate::demo;
 use crate::failure::Failure;
-use crate::input::{Expected, check_name};
+use crate::input::check_name;
 use crate::output::Out;
+use crate::target::Target;
 
 /// Runs one command.
 pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
-    let at = At(cli.store);
+    let at = At::of(cli.store)?;
     match cli.command {
         Command::Demo(args) => demo::run(&args, out),
         Command::Create(args) => create::run(&args, &at, out),
@@ -62,30 +64,59 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Import(args) => transfer::import(&args, &at, out),
         Command::Forget(args) => forget::run(&args, &at, out),
         Command::Model(args) => model::run(&args, out),
+        Command::Pg(args) => pg::run(&args, &at, out),
     }
 }
 
-/// The directory of the store. A command opens the store, which locks it, before it reads its
-/// input.
-pub(crate) struct At(PathBuf);
+/// Where the collections are. A command opens the store, which locks it, before it reads its input.
+pub(crate) enum At {
+    /// The directory of a store.
+    Directory(PathBuf),
+    /// The URL of a database.
+    Postgres(String),
+}
 
 impl At {
+    /// What `--store` names.
+    fn of(store: PathBuf) -> Result<Self, Failure> {
+        let url = store
+            .to_str()
+            .filter(|store| store.starts_with("postgres://") || store.starts_with("postgresql://"));
+        match url {
+            Some(url) if cfg!(feature = "postgres") => Ok(Self::Postgres(url.to_owned())),
+            Some(_) => Err(Failure::Failed(
+                "this build does not speak to PostgreSQL; one with `--features postgres` or `--features full` does"
+                    .to_owned(),
+            )),
+            None => Ok(Self::Directory(store)),
+        }
+    }
+
     /// The directory of a store that must exist.
     pub(crate) fn existing(&self) -> Result<&Path, Failure> {
+        let directory = self.path()?;
         // Where existence cannot be read, or a link leads to nothing, opening the store reports the
         // reason.
-        if !matches!(self.0.try_exists(), Ok(false)) || self.0.is_symlink() {
-            return Ok(&self.0);
+        if !matches!(directory.try_exists(), Ok(false)) || directory.is_symlink() {
+            return Ok(directory);
         }
         Err(Failure::Failed(format!(
             "there is no store at {}; `affinis create NAME` makes one there, --store DIR names another",
-            self.0.display()
+            directory.display()
         )))
     }
 
     /// The directory of a store that need not exist.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
+    pub(crate) fn path(&self) -> Result<&Path, Failure> {
+        match self {
+            Self::Directory(directory) => Ok(directory),
+            Self::Postgres(_) => Err(Failure::Failed(
+                "this command works on a store in a directory, not on PostgreSQL, where the database does it: items \
+                 are added, deleted, listed and backed up with SQL; search, judge, judgements, refit, metrics, \
+                 explain, evaluate, forget, stats, collections, drop, export and import work there, and `pg init` attaches a table"
+                    .to_owned(),
+            )),
+        }
     }
 
     /// Opens an existing store.
@@ -95,12 +126,28 @@ impl At {
 
     /// Opens the store, and creates it if there is none.
     pub(crate) fn open_or_create(&self) -> Result<Store, Failure> {
-        Ok(builder().create(true).open(&self.0)?)
+        Ok(builder().create(true).open(self.path()?)?)
     }
 
     /// Opens a collection of an existing store, which stays open as long as the collection.
     pub(crate) fn collection(&self, name: &str) -> Result<Collection, Failure> {
         Ok(self.open()?.collection(name).open()?)
+    }
+
+    /// Opens a collection of an existing store, or one that is attached to a table.
+    pub(crate) fn target(&self, name: &str) -> Result<Target, Failure> {
+        match self {
+            Self::Directory(_) => Ok(Target::Embedded(self.collection(name)?)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => {
+                let table = pg::connect(url)?
+                    .attach(name)
+                    .plugin(Mahalanobis::default());
+                Ok(Target::Table(table.open()?))
+            }
+            #[cfg(not(feature = "postgres"))]
+            Self::Postgres(_) => Ok(Target::Embedded(self.collection(name)?)),
+        }
     }
 }
 
@@ -112,17 +159,6 @@ pub(crate) fn builder() -> StoreBuilder {
 /// The names of all learners.
 pub(crate) fn learners() -> &'static [&'static str] {
     Mahalanobis::default().learners()
-}
-
-/// What a collection accepts as input.
-pub(crate) fn expected(collection: &Collection) -> Expected {
-    let info = collection.info();
-    Expected {
-        dim: info.dim,
-        texts: info.encoder.is_some(),
-        distance: info.distance,
-        skip_bad: false,
-    }
 }
 
 /// Parses a metric: `active`, `euclidean` or a version's number.

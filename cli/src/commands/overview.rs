@@ -3,6 +3,8 @@
 use affinis::{CollectionInfo, Stats};
 use serde_json::json;
 
+#[cfg(feature = "postgres")]
+use super::pg;
 use super::{At, builder, metric_name, metrics};
 use crate::failure::Failure;
 use crate::output::{self, Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, plain, plural};
@@ -40,6 +42,10 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    #[cfg(feature = "postgres")]
+    if let At::Postgres(_) = at {
+        return pg::stats(&args.name, at, out);
+    }
     let collection = at.collection(&args.name)?;
     let stats = collection.stats()?;
     if out.is_json() {
@@ -178,6 +184,10 @@ fn recall_by_kind(stats: &Stats) -> Table {
 }
 
 pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    #[cfg(feature = "postgres")]
+    if let At::Postgres(url) = at {
+        return pg::collections(url, out);
+    }
     let collections = at.open()?.collections()?;
     if out.is_json() {
         for info in &collections {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use affinis::{Collection, Query, learning::RefitReport, plugin::Gate};
+use affinis::{Query, learning::RefitReport, plugin::Gate};
 use serde_json::{Value, json};
 
 use super::{At, learners, user};
 use crate::failure::Failure;
 use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plain, plural};
+use crate::target::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -57,8 +58,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
-    let mut refit = collection.refit().dry_run(args.dry_run).force(args.force);
+    let collection = at.target(&args.name)?;
+    let mut refit = collection
+        .learning()
+        .refit()
+        .dry_run(args.dry_run)
+        .force(args.force);
     if let Some(learner) = &args.learner {
         refit = refit.learner(learner);
     }
@@ -130,7 +135,7 @@ fn days(text: &str) -> Result<Duration, String> {
 
 /// Prints the questions as lines that are completed and given to `judge`, and the texts of their
 /// ids on standard error.
-fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(), Failure> {
+fn ask(report: &RefitReport, collection: &Target, out: &mut Out) -> Result<(), Failure> {
     if report.questions.is_empty() {
         out.line("there is nothing to ask: both metrics give the same answers")?;
         return Ok(());
@@ -142,7 +147,11 @@ fn ask(report: &RefitReport, collection: &Collection, out: &mut Out) -> Result<(
         if report.questions.iter().any(|question| question.user.is_some()) { " for the same user" } else { "" }
     ))?;
     let text = |id: &str| -> Result<Option<String>, Failure> {
-        Ok(collection.get(id)?.and_then(|item| item.text))
+        let ids = [id.to_owned()];
+        Ok(collection
+            .items(&ids)?
+            .remove(id)
+            .and_then(|item| item.text))
     };
     for question in &report.questions {
         if let Query::Item(query) = &question.query

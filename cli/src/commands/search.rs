@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Collection, Filter, Hit, Hits, MetricChoice, Query, VersionId};
+use affinis::{Filter, Hit, Hits, MetricChoice, Query, VersionId};
 use anstyle::Style;
 use clap::ArgGroup;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::input::{self, Input, Opened, Topics};
 use crate::output::{
     self, Align, BOLD, DIM, Out, Run, Table, WholeFile, count, digits, millis, plain, plural,
 };
+use crate::target::{SearchSettings, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like", "queries"]))]
@@ -118,7 +119,7 @@ struct Asked {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
+    let collection = at.target(&args.name)?;
     let asked = asked(args, &collection)?;
     if let Some(file) = &args.run {
         return write_run(args, &collection, asked, file, out);
@@ -133,7 +134,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// The queries that the arguments name.
-fn asked(args: &Args, collection: &Collection) -> Result<Vec<Asked>, Failure> {
+fn asked(args: &Args, collection: &Target) -> Result<Vec<Asked>, Failure> {
     let one = |query: Query, name: &str, topic: &str| Asked {
         query,
         name: name.into(),
@@ -158,7 +159,7 @@ fn asked(args: &Args, collection: &Collection) -> Result<Vec<Asked>, Failure> {
         return Ok(Vec::new());
     };
     let Opened { name, reader } = file.open()?;
-    let vectors = input::npy_queries(reader, &name, expected(collection))?;
+    let vectors = input::npy_queries(reader, &name, collection.expected())?;
     let rows = vectors.outer_iter().enumerate().map(|(row, vector)| Asked {
         query: vector.into(),
         name: row.into(),
@@ -170,7 +171,7 @@ fn asked(args: &Args, collection: &Collection) -> Result<Vec<Asked>, Failure> {
 /// Writes the answers as a run.
 fn write_run(
     args: &Args,
-    collection: &Collection,
+    collection: &Target,
     asked: Vec<Asked>,
     file: &Path,
     out: &mut Out,
@@ -203,34 +204,19 @@ fn write_run(
 }
 
 /// The answer to a query.
-fn found(args: &Args, collection: &Collection, query: Query) -> Result<Hits, Failure> {
-    let mut search = collection
-        .search(query)
-        .k(args.k)
-        .metric(args.metric)
-        .include_text()
-        .include_meta();
-    if let Some(filter) = &args.filter {
-        search = search.filter(filter.clone());
-    }
-    if let Some(ef) = args.ef {
-        search = search.ef(ef);
-    }
-    if let Some(recall) = args.recall {
-        search = search.recall(recall);
-    }
-    if let Some(user) = &args.user {
-        search = search.user(user);
-    }
-    Ok(search.run()?)
+fn found(args: &Args, collection: &Target, query: Query) -> Result<Hits, Failure> {
+    let settings = SearchSettings {
+        k: args.k,
+        metric: args.metric,
+        filter: args.filter.as_ref(),
+        ef: args.ef,
+        recall: args.recall,
+        user: args.user.as_deref(),
+    };
+    collection.search(query, &settings)
 }
 
-fn answer(
-    args: &Args,
-    collection: &Collection,
-    asked: Asked,
-    out: &mut Out,
-) -> Result<(), Failure> {
+fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Result<(), Failure> {
     let hits = found(args, collection, asked.query)?;
     let name = &asked.name;
     if out.is_json() {
@@ -257,7 +243,7 @@ fn answer(
         metric_name(hits.metric)
     ))?;
     if hits.is_empty() {
-        let why = match (&args.filter, collection.len()) {
+        let why = match (&args.filter, collection.len()?) {
             (_, 0) => "the collection is empty",
             (Some(_), _) => "nothing matches the filter",
             (None, _) => "there is nothing else",
@@ -271,7 +257,7 @@ fn answer(
         out.line(format_args!(
             "  {DIM}{} of {} distances computed ({} expected{}), ef {}, {}, {}{}{DIM:#}",
             count(execution.visited as u64),
-            count(collection.len() as u64),
+            count(collection.len()?),
             count(execution.expected as u64),
             execution.matching.map_or_else(String::new, |n| format!(
                 ", {} pass the filter",

@@ -9,9 +9,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "postgres")]
+use std::sync::Arc;
 
 use affinis::{
-    Collection, EncoderInfo, Error, VersionId,
+    EncoderInfo, Error, Store, VersionId,
     encode::{Encoder, Onnx},
     learning::History,
 };
@@ -25,6 +27,7 @@ use crate::input::{
     self, Archive, FORMAT, FORMAT_VERSION, Header, Input, InputError, Opened, Place, Places,
 };
 use crate::output::{self, Out, WholeFile, plain, plural};
+use crate::target::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -60,9 +63,9 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
-    let history = collection.history()?;
-    let settings = collection.info();
+    let collection = at.target(&args.name)?;
+    let history = collection.learning().history()?;
+    let settings = collection.settings()?;
     let header = Header {
         format: FORMAT.to_owned(),
         format_version: FORMAT_VERSION,
@@ -102,7 +105,7 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
 
 /// Writes all lines. The outer error is of the store, the inner one of the writer.
 fn write(
-    collection: &Collection,
+    collection: &Target,
     header: &Header,
     history: &History,
     whole: &mut WholeFile,
@@ -113,13 +116,11 @@ fn write(
         result: Ok(()),
     };
     lines.put(&json!({"collection": header}));
-    for item in collection.items()? {
-        lines.put(&json!({"item": item?}));
+    collection.for_each_item(|item| {
+        lines.put(&json!({"item": item}));
         bar.inc(1);
-        if lines.whole.is_interrupted() {
-            break;
-        }
-    }
+        !lines.whole.is_interrupted()
+    })?;
     bar.finish_and_clear();
     for (text, vector) in &history.texts {
         lines.put(&json!({"text": {"text": text, "vector": vector}}));
@@ -150,10 +151,15 @@ impl JsonLines<'_> {
 }
 
 pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let store = at.open_or_create()?;
-    if store
-        .collections()?
+    // Opened first, so that a store that cannot be written is said before the file is read.
+    let store = match at {
+        At::Directory(_) => Some(at.open_or_create()?),
+        At::Postgres(_) => None,
+    };
+    let collections = store.as_ref().map(Store::collections).transpose()?;
+    if collections
         .iter()
+        .flatten()
         .any(|info| info.name == args.name)
     {
         return Err(Error::CollectionExists(args.name.clone()).into());
@@ -172,24 +178,38 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         "storing {}",
         plural(items.len() as u64, "item", "items")
     ));
-    let mut builder = store
-        .collection(&args.name)
-        .dim(settings.dim)
-        .distance(settings.distance)
-        .precision(settings.precision);
-    if let Some(info) = &settings.encoder {
-        builder = builder.encoder(encoder(info, args.encoder.as_deref(), &name)?);
-    } else if args.encoder.is_some() {
-        return Err(Failure::Usage(
-            "the exported collection has no encoder; leave --encoder out".into(),
-        ));
-    }
+    let encoder = match &settings.encoder {
+        Some(info) => Some(encoder(info, args.encoder.as_deref(), &name)?),
+        None if args.encoder.is_some() => {
+            return Err(Failure::Usage(
+                "the exported collection has no encoder; leave --encoder out".into(),
+            ));
+        }
+        None => None,
+    };
     let item_count = items.len();
     let judgement_count = history.judgements.len();
     let version_count = history.versions.len();
-    builder
-        .create_with(items, &history)
-        .map_err(|error| refused(error, &name, &places, &history))?;
+    let imported = match (&store, at) {
+        (Some(store), _) => {
+            let mut builder = store
+                .collection(&args.name)
+                .dim(settings.dim)
+                .distance(settings.distance)
+                .precision(settings.precision);
+            if let Some(encoder) = encoder {
+                builder = builder.encoder(encoder);
+            }
+            builder.create_with(items, &history).map(drop)
+        }
+        #[cfg(feature = "postgres")]
+        (None, At::Postgres(url)) => {
+            let encoder = encoder.map(|encoder| Arc::new(encoder) as Arc<dyn Encoder>);
+            super::pg::import(&args.name, url, (settings, items, &history), encoder)
+        }
+        (None, _) => at.path().map(drop).map(Ok)?,
+    };
+    imported.map_err(|error| refused(error, &name, &places, &history))?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&json!({

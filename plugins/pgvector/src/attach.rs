@@ -23,14 +23,14 @@ use crate::table::Table;
 /// schema `affinis` of the same database, under the name of a collection.
 #[must_use = "end with `open`"]
 pub struct Attach {
-    postgres: Postgres,
-    name: String,
+    pub(crate) postgres: Postgres,
+    pub(crate) name: String,
     table: Option<String>,
     id: Option<String>,
     vector: Option<String>,
     text: Option<String>,
     meta: Option<String>,
-    distance: Option<Distance>,
+    pub(crate) distance: Option<Distance>,
     encoder: Option<Arc<dyn Encoder>>,
     plugins: Vec<Arc<dyn MetricLearner>>,
 }
@@ -288,12 +288,21 @@ impl Attach {
     async fn names(&self, connection: &Connection, stored: Option<&Stored>) -> Result<Names> {
         let missing = || Error::CollectionMissing {
             name: self.name.clone(),
-            known: Vec::new(),
+            known,
+        };
+        let known = match (&self.table, stored) {
+            (None, None) => names(connection).await?,
+            _ => Vec::new(),
         };
         let (schema, table) = match (&self.table, stored) {
             (Some(table), _) => resolve(connection, table).await?,
             (None, Some(stored)) => (stored.names.schema.clone(), stored.names.table.clone()),
-            (None, None) => return Err(missing()),
+            (None, None) => {
+                return Err(Error::CollectionMissing {
+                    name: self.name.clone(),
+                    known,
+                });
+            }
         };
         let of = |given: &Option<String>, stored: Option<&String>, default: &str| {
             given
@@ -440,6 +449,16 @@ impl Attach {
             }
         }
     }
+}
+
+/// The names of all collections.
+async fn names(connection: &Connection) -> Result<Vec<String>> {
+    let sql = "SELECT name FROM affinis.collections ORDER BY name";
+    let rows = connection
+        .query_typed(sql, &[])
+        .await
+        .during("collections cannot be listed")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 async fn find(connection: &Connection, name: &str) -> Result<Option<Stored>> {

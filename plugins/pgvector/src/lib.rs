@@ -6,7 +6,7 @@
 //! queries so that the server's own index answers under the learned metric.
 //!
 //! ```no_run
-//! use affinis::{Judgement, Query};
+//! use affinis::{Filter, Judgement, Query};
 //! use affinis_mahalanobis::Mahalanobis;
 //! use affinis_pgvector::Postgres;
 //! use serde_json::json;
@@ -22,8 +22,8 @@
 //!     .plugin(Mahalanobis::default())
 //!     .open()?;
 //!
-//! let hits = products.search(Query::like("17")).k(5).filter(json!({"lang": "en"})).run()?;
-//! products.learning().judge(&[Judgement::pair("17", hits[0].id.clone(), true)])?;
+//! let hits = products.search(Query::like("17")).k(5).filter(Filter::from_json(&json!({"lang": "en"}))?).run()?;
+//! products.learning().judge(&[Judgement::similar("17", &hits[0].id)])?;
 //! let report = products.learning().refit().run()?;
 //! println!("version {:?}, promoted: {}", report.version, report.promoted);
 //! # Ok(())
@@ -56,6 +56,7 @@ mod attached;
 mod bias;
 mod error;
 mod ledger;
+mod moving;
 mod relation;
 mod scan;
 mod schema;

@@ -4,12 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use affinis::encode::Encoder;
 use affinis::engine::{Learning, Plugins};
 use affinis::learning::RefitReport;
 use affinis::{
-    Distance, Error, Filter, Hits, Judgement, JudgementId, MetricChoice, Query, Result, VersionId,
+    Distance, Error, Filter, Hits, Item, Judgement, JudgementId, MetricChoice, Query, Result,
+    VersionId,
 };
-use serde_json::Value;
 
 use crate::attached::Attached;
 use crate::ledger::TableLedger;
@@ -53,6 +54,9 @@ pub struct TableStats {
     pub items: u64,
     /// Number of judgements.
     pub judgements: usize,
+    /// Number of judgements that teach nothing, because their rows hold something else now, or are
+    /// gone.
+    pub stale_judgements: usize,
     /// The version that answers everybody.
     pub active: VersionId,
     /// Candidates that a search for ten hits ranks under it; `None` where its biases are not ready,
@@ -80,6 +84,15 @@ impl Table {
         })
     }
 
+    pub(crate) fn attached(&self) -> &Arc<Attached> {
+        &self.inner.attached
+    }
+
+    /// The encoder of the texts of queries, if there is one.
+    pub fn encoder(&self) -> Option<&Arc<dyn Encoder>> {
+        self.inner.attached.encoder.as_ref()
+    }
+
     /// Name of the collection.
     pub fn name(&self) -> &str {
         &self.inner.attached.name
@@ -93,6 +106,38 @@ impl Table {
     /// The built-in distance, version 0.
     pub fn distance(&self) -> Distance {
         self.inner.attached.rules.distance
+    }
+
+    /// Number of rows with a vector; estimated by the server above 50,000.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub fn len(&self) -> Result<u64> {
+        let attached = Arc::clone(&self.inner.attached);
+        self.inner.attached.postgres.wait(async move {
+            let connection = attached.postgres.connection().await?;
+            attached.count(&connection).await
+        })
+    }
+
+    /// Whether it has no row with a vector.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// The rows of ids, with vector, text and metadata, in no particular order. Those that are not
+    /// there are left out.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub fn items(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Item>> {
+        let ids = ids.iter().map(|id| id.as_ref().to_owned()).collect();
+        let attached = Arc::clone(&self.inner.attached);
+        let wait = &self.inner.attached.postgres;
+        wait.wait(async move { attached.items(ids).await })
     }
 
     /// Judgements, refits, versions, trials: what an embedded collection does, on this table. What
@@ -158,6 +203,7 @@ impl Table {
     pub fn stats(&self) -> Result<TableStats> {
         self.inner.learning.refresh(None)?;
         let judgements = self.inner.learning.judgements()?.len();
+        let stale_judgements = self.inner.learning.stale_judgements()?.len();
         let active = self.inner.learning.active(None);
         let attached = Arc::clone(&self.inner.attached);
         self.inner.attached.postgres.wait(async move {
@@ -165,6 +211,7 @@ impl Table {
             Ok(TableStats {
                 items: attached.count(&connection).await?,
                 judgements,
+                stale_judgements,
                 active,
                 candidates: attached.ready(&connection, active).await?,
             })
@@ -201,7 +248,7 @@ pub struct TableSearch {
     table: Table,
     query: Query,
     k: usize,
-    filter: Option<Value>,
+    filter: Option<Filter>,
     metric: MetricChoice,
     user: Option<String>,
     candidates: Option<usize>,
@@ -216,8 +263,8 @@ impl TableSearch {
         self
     }
 
-    /// Finds only rows whose metadata passes a [filter](Filter), given as JSON.
-    pub fn filter(mut self, filter: Value) -> Self {
+    /// Finds only rows whose metadata passes a filter.
+    pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
     }
@@ -242,14 +289,14 @@ impl TableSearch {
     }
 
     /// Gives the texts of the hits too.
-    pub fn include_text(mut self, include: bool) -> Self {
-        self.include_text = include;
+    pub fn include_text(mut self) -> Self {
+        self.include_text = true;
         self
     }
 
     /// Gives the metadata of the hits too.
-    pub fn include_meta(mut self, include: bool) -> Self {
-        self.include_meta = include;
+    pub fn include_meta(mut self) -> Self {
+        self.include_meta = true;
         self
     }
 
@@ -280,7 +327,7 @@ impl TableSearch {
         let filter = match &self.filter {
             Some(filter) => {
                 let meta = attached.relation.meta().ok_or_else(no_metadata)?;
-                Some((Filter::from_json(filter)?, Condition::of(filter, &meta)?))
+                Some((filter.clone(), Condition::of(filter, &meta)?))
             }
             None => None,
         };

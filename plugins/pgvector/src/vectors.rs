@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use affinis::engine::{Effort, ItemContent, Revision, StoredItem, Vectors, Versioned};
-use affinis::{ContentHash, Error, Result};
+use affinis::{ContentHash, Error, Item, Result};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -94,6 +94,44 @@ impl Attached {
         let mut contents: HashMap<String, Content> = rows.iter().map(content).collect();
         contents.retain(|_, content| self.rules.check(&content.vector, &String::new).is_ok());
         Ok(contents)
+    }
+
+    /// The rows of ids.
+    pub(crate) async fn items(&self, mut ids: Vec<String>) -> Result<Vec<Item>> {
+        ids.retain(|id| self.relation.can_be_id(id));
+        let relation = &self.relation;
+        let meta = relation.meta();
+        let sql = format!(
+            "SELECT {id}::text, {numbers}, {text}, {meta} FROM {table} WHERE {id} = ANY({ids})",
+            id = relation.id(),
+            numbers = relation.as_numbers(&relation.vector()),
+            text = relation.text(),
+            meta = meta.map_or_else(|| "NULL::text".to_owned(), |meta| format!("{meta}::text")),
+            table = relation.table(),
+            ids = relation.as_ids("$1"),
+        );
+        let (sql, ids) = (&sql, &ids);
+        let read = |connection: Connection| async move {
+            let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(ids, Type::TEXT_ARRAY)];
+            connection
+                .query_typed(sql, &parameters)
+                .await
+                .during("items cannot be read")
+        };
+        let rows = self.postgres.read(read).await?;
+        let item = |row: &Row| {
+            let meta: Option<&str> = row.get(3);
+            Item {
+                id: row.get(0),
+                vector: row.get(1),
+                text: row.get(2),
+                meta: meta
+                    .and_then(|meta| serde_json::from_str(meta).ok())
+                    .unwrap_or_default(),
+                truncated: false,
+            }
+        };
+        Ok(rows.iter().map(item).collect())
     }
 
     /// The vector of an item that must be there, as it is searched.

@@ -37,11 +37,9 @@ struct Bounds {
 }
 
 impl Condition {
-    /// The condition of a filter, given as the JSON that it was read from, on a column.
-    pub(crate) fn of(filter: &Value, column: &str) -> Result<Self> {
-        // Refuses what is wrong, so that what follows reads a filter.
-        Filter::from_json(filter)?;
-        let bounds = of_object(filter, column).ok_or_else(|| Error::InvalidFilter {
+    /// The condition of a filter on a column.
+    pub(crate) fn of(filter: &Filter, column: &str) -> Result<Self> {
+        let bounds = of_object(filter.as_json(), column).ok_or_else(|| Error::InvalidFilter {
             at: "the whole".to_owned(),
             reason: "it cannot be read".to_owned(),
         })?;

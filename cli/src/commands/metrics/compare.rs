@@ -1,13 +1,14 @@
 //! `metrics diff` and `metrics drift`: how versions of the metric differ, and how far refits moved
 //! it.
 
-use affinis::{Collection, VersionId, learning::Drift};
+use affinis::{VersionId, learning::Drift};
 use serde_json::json;
 
 use super::verdict;
 use crate::commands::metric_name;
 use crate::failure::Failure;
 use crate::output::{Align, BAD, Out, Table, count, number, plain};
+use crate::target::Target;
 
 /// Largest number of directions that are printed.
 const MAX_DIRECTIONS: usize = 10;
@@ -19,13 +20,13 @@ const SAMPLE: usize = 100;
 const NEIGHBOURS: usize = 10;
 
 pub(super) fn diff(
-    collection: &Collection,
+    collection: &Target,
     from: VersionId,
     to: VersionId,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let comparison = collection.diff(from, to)?;
-    let changes = collection.diff_neighbours(from, to);
+    let comparison = collection.learning().diff(from, to)?;
+    let changes = collection.learning().diff_neighbours(from, to);
     let changes = changes.sample(SAMPLE).k(NEIGHBOURS).run()?;
     if out.is_json() {
         let document = json!({"distance": comparison.distance, "factors": comparison.factors, "neighbours": changes});
@@ -78,8 +79,8 @@ pub(super) fn diff(
     Ok(())
 }
 
-pub(super) fn drift(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
-    let drift = collection.drift()?;
+pub(super) fn drift(collection: &Target, out: &mut Out) -> Result<(), Failure> {
+    let drift = collection.learning().drift()?;
     if out.is_json() {
         return Ok(out.json(&drift)?);
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use affinis::{Collection, VersionId};
+use affinis::VersionId;
 use ndarray::Array2;
 use serde::Deserialize;
 use serde_json::json;
@@ -12,15 +12,16 @@ use crate::commands::metric_name;
 use crate::failure::Failure;
 use crate::input::{self, Input, InputError, Opened, Place};
 use crate::output::{self, Out, WholeFile, plain};
+use crate::target::Target;
 
 pub(super) fn export(
-    collection: &Collection,
+    collection: &Target,
     version: VersionId,
     file: &Path,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let matrix = collection.metric_matrix(version)?;
-    let record = collection.metric(version)?;
+    let matrix = collection.learning().metric_matrix(version)?;
+    let record = collection.learning().metric(version)?;
     let mut whole = WholeFile::create(file)?;
     let to_stdout = whole.is_stdout();
     let writer = whole.writer();
@@ -60,7 +61,7 @@ struct MatrixFile {
     matrix: Vec<Vec<f64>>,
 }
 
-pub(super) fn import(collection: &Collection, file: &Input, out: &mut Out) -> Result<(), Failure> {
+pub(super) fn import(collection: &Target, file: &Input, out: &mut Out) -> Result<(), Failure> {
     let Opened { name, mut reader } = file.open()?;
     let npy = reader.fill_buf().map(|start| start.first() == Some(&0x93));
     let wrong = |reason: String| InputError::new(&name, Place::File, reason);
@@ -79,7 +80,8 @@ pub(super) fn import(collection: &Collection, file: &Input, out: &mut Out) -> Re
         return Err(wrong(reason).into());
     }
     let version = collection
-        .import_metric(matrix.view())
+        .learning()
+        .import_metric(matrix.view(), None)
         .map_err(|error| match error {
             affinis::Error::Learn(_) | affinis::Error::MatrixShape { .. } => {
                 wrong(error.to_string()).into()

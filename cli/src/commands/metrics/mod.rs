@@ -7,7 +7,7 @@ pub(crate) mod trial;
 
 use std::path::PathBuf;
 
-use affinis::{Collection, Version, VersionId};
+use affinis::{Version, VersionId};
 use anstyle::Style;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use super::{At, metric_name, user};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::{Align, BOLD, GOOD, Out, Table, count, number, plain};
+use crate::target::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -99,12 +100,12 @@ enum Action {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
+    let collection = at.target(&args.name)?;
     match args.action.as_ref().unwrap_or(&Action::List) {
         Action::List => list(&collection, out),
-        Action::Show { version } => show::show(&collection.metric(*version)?, out),
+        Action::Show { version } => show::show(&collection.learning().metric(*version)?, out),
         Action::Promote { version } => {
-            collection.promote(*version)?;
+            collection.learning().promote(*version)?;
             active(&collection, *version, out)
         }
         Action::Rollback {
@@ -113,7 +114,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         Action::Rollback {
             version,
             user: None,
-        } => active(&collection, collection.rollback(*version)?, out),
+        } => active(&collection, collection.learning().rollback(*version)?, out),
         Action::Delete { version } => delete(&collection, *version, out),
         Action::Drift => compare::drift(&collection, out),
         Action::Trial { action } => trial::run(
@@ -127,8 +128,8 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
 }
 
-fn delete(collection: &Collection, version: VersionId, out: &mut Out) -> Result<(), Failure> {
-    collection.delete_metric(version)?;
+fn delete(collection: &Target, version: VersionId, out: &mut Out) -> Result<(), Failure> {
+    collection.learning().delete_metric(version)?;
     if out.is_json() {
         return Ok(out.json(&json!({"deleted": version}))?);
     }
@@ -136,19 +137,23 @@ fn delete(collection: &Collection, version: VersionId, out: &mut Out) -> Result<
 }
 
 /// Prints for whom a version is active now.
-fn active(collection: &Collection, version: VersionId, out: &mut Out) -> Result<(), Failure> {
-    answers(version, collection.metric(version)?.user.as_deref(), out)
+fn active(collection: &Target, version: VersionId, out: &mut Out) -> Result<(), Failure> {
+    answers(
+        version,
+        collection.learning().metric(version)?.user.as_deref(),
+        out,
+    )
 }
 
 /// Ends a user's own metric, so that the shared one is active for the user.
-fn end_own(collection: &Collection, user: &str, out: &mut Out) -> Result<(), Failure> {
-    let shared = collection.active_metric(None);
-    if collection.active_metric(Some(user)) == shared {
+fn end_own(collection: &Target, user: &str, out: &mut Out) -> Result<(), Failure> {
+    let shared = collection.learning().active(None);
+    if collection.learning().active(Some(user)) == shared {
         return Err(Failure::Failed(format!(
             "{user:?} has no metric of their own to go back from"
         )));
     }
-    collection.clear_user_metric(user)?;
+    collection.learning().clear_user_metric(user)?;
     answers(shared, Some(user), out)
 }
 
@@ -202,8 +207,8 @@ fn verdict(accepted: bool, shrinkage: Option<f64>) -> &'static str {
     }
 }
 
-fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
-    let versions = collection.metrics()?;
+fn list(collection: &Target, out: &mut Out) -> Result<(), Failure> {
+    let versions = collection.learning().metrics()?;
     if out.is_json() {
         for version in &versions {
             out.json(&document(version))?;
@@ -258,7 +263,7 @@ fn list(collection: &Collection, out: &mut Out) -> Result<(), Failure> {
         ]);
     }
     out.line(table)?;
-    alarms(&collection.drift()?, out)
+    alarms(&collection.learning().drift()?, out)
 }
 
 /// The user of a version; the name is removed when the user is forgotten.

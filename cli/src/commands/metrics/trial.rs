@@ -1,7 +1,7 @@
 //! `metrics trial`: compares a version with the active one by clicks on interleaved answers.
 
 use affinis::{
-    Collection, Query, VersionId,
+    Item, Query, VersionId,
     learning::{Team, Trial, Verdict},
 };
 use anstyle::Style;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::commands::{hits, metric_name, text, user};
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, DIM, GOOD, Out, Table, count, number, plain};
+use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
@@ -55,19 +56,19 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(crate) fn run(collection: &Collection, action: &Action, out: &mut Out) -> Result<(), Failure> {
+pub(crate) fn run(collection: &Target, action: &Action, out: &mut Out) -> Result<(), Failure> {
     let name = collection.name();
     match action {
-        Action::Status => status(name, collection.trial()?.as_ref(), out),
+        Action::Status => status(name, collection.learning().trial()?.as_ref(), out),
         Action::Start { version, alpha } => {
-            let mut trial = collection.start_trial(*version);
+            let mut trial = collection.learning().start_trial(*version);
             if let Some(alpha) = alpha {
                 trial = trial.alpha(*alpha);
             }
             status(name, Some(&trial.run()?), out)
         }
         Action::Search(search) => answer(collection, search, out),
-        Action::End => status(name, collection.end_trial()?.as_ref(), out),
+        Action::End => status(name, collection.learning().end_trial()?.as_ref(), out),
     }
 }
 
@@ -137,7 +138,7 @@ pub(crate) fn sentence(trial: &Trial) -> String {
     }
 }
 
-fn answer(collection: &Collection, search: &Search, out: &mut Out) -> Result<(), Failure> {
+fn answer(collection: &Target, search: &Search, out: &mut Out) -> Result<(), Failure> {
     let (query, name) = match (&search.text, &search.like) {
         (_, Some(id)) => (Query::like(id), id.as_str()),
         (text, None) => {
@@ -145,8 +146,15 @@ fn answer(collection: &Collection, search: &Search, out: &mut Out) -> Result<(),
             (Query::from(text), text)
         }
     };
-    let answer = collection.interleave(query, search.k, search.user.as_deref())?;
-    let items = collection.get_many(&answer.ids)?;
+    let answer = collection
+        .learning()
+        .interleave(&query, search.k, search.user.as_deref())?;
+    let mut found = collection.items(&answer.ids)?;
+    let items: Vec<Item> = answer
+        .ids
+        .iter()
+        .filter_map(|id| found.remove(id))
+        .collect();
     if out.is_json() {
         let hits = items.iter().zip(&answer.teams).enumerate();
         let hits: Vec<Value> = hits

@@ -1,19 +1,20 @@
 //! A database of its own for each test.
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use affinis::Item;
 use affinis_pgvector::Postgres;
 use tokio_postgres::NoTls;
 
 /// A database that is dropped at the end of the test.
-pub struct Database {
+pub(crate) struct Database {
     admin: String,
     name: String,
     /// Its URL, for the role of a program.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 /// A database with the extension; `None`, with a message, where no server was named.
-pub fn database(name: &str) -> Option<Database> {
+pub(crate) fn database(name: &str) -> Option<Database> {
     let variables = ["AFFINIS_PG_URL", "AFFINIS_PG_ADMIN_URL"].map(std::env::var);
     let [Ok(url), Ok(admin)] = variables else {
         affinis_testkit::skipped(
@@ -55,18 +56,44 @@ impl Drop for Database {
 
 impl Database {
     /// Runs statements as the role of a program.
-    pub fn run(&self, sql: &str) {
+    pub(crate) fn run(&self, sql: &str) {
         run(&self.url, sql);
     }
 
+    /// The URL of the server for its superuser.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// The URL of the database for its superuser.
+    pub(crate) fn admin_in(&self) -> String {
+        format!(
+            "{}/{}",
+            self.admin.rsplit_once('/').expect("a path").0,
+            self.name
+        )
+    }
+
+    /// The URL of the database for a role.
+    pub(crate) fn as_role(&self, role: &str, password: &str) -> String {
+        let (_, server) = self.url.rsplit_once('@').expect("a server");
+        format!("postgresql://{role}:{password}@{server}")
+    }
+
     /// A handle of affinis.
-    pub fn connect(&self) -> Postgres {
+    pub(crate) fn connect(&self) -> Postgres {
         Postgres::connect(&self.url).expect("connected")
     }
 
     /// Makes a table `points` of items with vectors, with an index of an operator class if one is
     /// named.
-    pub fn fill(&self, id_type: &str, vector_type: &str, items: &[Item], class: Option<&str>) {
+    pub(crate) fn fill(
+        &self,
+        id_type: &str,
+        vector_type: &str,
+        items: &[Item],
+        class: Option<&str>,
+    ) {
         let dim = items[0].vector.as_ref().expect("a vector").len();
         self.run(&format!(
             "CREATE TABLE points (id {id_type} PRIMARY KEY, embedding {vector_type}({dim}), body text, meta jsonb)"
@@ -105,12 +132,12 @@ impl Database {
 }
 
 /// Runs statements, and waits.
-pub fn run(url: &str, sql: &str) {
+pub(crate) fn run(url: &str, sql: &str) {
     rows(url, sql);
 }
 
 /// The rows of the last statement, as texts.
-pub fn rows(url: &str, sql: &str) -> Vec<Vec<Option<String>>> {
+pub(crate) fn rows(url: &str, sql: &str) -> Vec<Vec<Option<String>>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
