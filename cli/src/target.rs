@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use affinis::engine::Learning;
 use affinis::learning::Weak;
-use affinis::{
-    Collection, CollectionInfo, Distance, Filter, Hits, Item, JudgementId, MetricChoice, Query,
-};
+use affinis::{Collection, CollectionInfo, Filter, Hits, Item, JudgementId, MetricChoice, Query};
 
+use crate::commands::expected;
 use crate::failure::Failure;
 use crate::input::Expected;
 
@@ -64,19 +63,15 @@ impl Target {
 
     /// What it accepts as input.
     pub(crate) fn expected(&self) -> Expected {
-        let (dim, texts, distance): (usize, bool, Distance) = match self {
-            Self::Embedded(collection) => {
-                let info = collection.info();
-                (info.dim, info.encoder.is_some(), info.distance)
-            }
+        match self {
+            Self::Embedded(collection) => expected(collection),
             #[cfg(feature = "postgres")]
-            Self::Table(table) => (table.dim(), table.encoder().is_some(), table.distance()),
-        };
-        Expected {
-            dim,
-            texts,
-            distance,
-            skip_bad: false,
+            Self::Table(table) => Expected {
+                dim: table.dim(),
+                texts: table.encoder().is_some(),
+                distance: table.distance(),
+                skip_bad: false,
+            },
         }
     }
 

@@ -115,7 +115,7 @@ impl Postings {
     /// The fields of a filter that have no postings yet.
     pub(crate) fn missing(&self, filter: &Filter) -> HashSet<Field> {
         let mut fields = Vec::new();
-        filter.0.fields(&mut fields);
+        filter.node.fields(&mut fields);
         let missing = fields.into_iter().filter(|f| !self.fields.contains_key(f));
         missing.cloned().collect()
     }
@@ -168,7 +168,7 @@ impl Postings {
     /// A live item in which a field of the filter has two meanings, and the field.
     pub(crate) fn ambiguous<'a>(&self, filter: &'a Filter) -> Option<(u32, &'a Field)> {
         let mut fields = Vec::new();
-        filter.0.fields(&mut fields);
+        filter.node.fields(&mut fields);
         fields.into_iter().find_map(|field| {
             let live = &self.fields.get(field)?.ambiguous & &self.live;
             Some((live.min()?, field))
@@ -185,7 +185,7 @@ impl Postings {
         filter: &Filter,
         read: &dyn Fn(u32) -> Result<Value>,
     ) -> Result<RoaringBitmap> {
-        self.node(&filter.0, read)
+        self.node(&filter.node, read)
     }
 
     fn node(&self, node: &Node, read: &dyn Fn(u32) -> Result<Value>) -> Result<RoaringBitmap> {

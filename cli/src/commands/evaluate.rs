@@ -7,11 +7,11 @@ use affinis::{
     learning::{EvaluationRow, Measure},
 };
 
-use super::{At, expected, hits, metric_choice, metric_name};
+use super::{At, hits, metric_choice, metric_name};
 use crate::failure::Failure;
 use crate::input::{self, EvaluationInput, Input, InputError, Opened, Place};
 use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
-use crate::target::Target;
+use crate::target::{SearchSettings, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -170,12 +170,18 @@ fn with_line(
         return error.into();
     }
     let fails = |query: &Query| {
-        collection
-            .search(query.clone())
-            .k(1)
-            .metric(MetricChoice::BuiltIn)
-            .run()
-            .err()
+        let settings = SearchSettings {
+            k: 1,
+            metric: MetricChoice::BuiltIn,
+            filter: None,
+            ef: None,
+            recall: None,
+            user: None,
+        };
+        match collection.search(query.clone(), &settings) {
+            Err(Failure::Store(error)) => Some(error),
+            _ => None,
+        }
     };
     let alone = input
         .queries

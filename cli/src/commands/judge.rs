@@ -9,7 +9,7 @@ use affinis::{
 use serde_json::json;
 
 use super::metrics::trial;
-use super::{At, expected, forget, refit, user};
+use super::{At, forget, refit, user};
 use crate::failure::Failure;
 use crate::input::{
     Defaults, Feedback, FeedbackFormat, Input, InputError, Place, RatingFormat, ReadFeedback,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::items::describe;
-use super::{At, expected, hits, metric_choice, metric_name, text, user};
+use super::{At, hits, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
 use crate::input::{self, Input, Opened, Topics};
 use crate::output::{

@@ -286,10 +286,6 @@ impl Attach {
 
     /// The names of the table and its columns: those that are given, otherwise the stored ones.
     async fn names(&self, connection: &Connection, stored: Option<&Stored>) -> Result<Names> {
-        let missing = || Error::CollectionMissing {
-            name: self.name.clone(),
-            known,
-        };
         let known = match (&self.table, stored) {
             (None, None) => names(connection).await?,
             _ => Vec::new(),
