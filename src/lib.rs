@@ -71,6 +71,7 @@ mod items;
 pub mod json;
 pub mod learning;
 mod model;
+pub mod panics;
 pub mod plugin;
 mod slot;
 mod storage;

@@ -500,7 +500,7 @@ mod onnxruntime {
             let onnx = Onnx::from_dir(model("short_table.onnx", &[]).path()).unwrap();
             assert!(matches!(
                 onnx.encode(&["apple"]),
-                Err(EncodeError::Run { .. })
+                Err(EncodeError::Token { .. })
             ));
         }
     }

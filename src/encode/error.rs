@@ -142,6 +142,22 @@ pub enum EncodeError {
         /// The error of the tokenizer.
         reason: String,
     },
+    /// A text has a token that the model's table of tokens has not.
+    #[error(
+        "{model}: text {index} has the token {token}, and the model's table ends at {}; model.onnx and tokenizer.json \
+         do not belong together",
+        tokens.saturating_sub(1)
+    )]
+    Token {
+        /// The model's name.
+        model: String,
+        /// Position of the text among those given.
+        index: usize,
+        /// The token.
+        token: u32,
+        /// Number of tokens in the table.
+        tokens: usize,
+    },
     /// An option has a value that cannot work.
     #[error("{option} is {value}; it must be {allowed}")]
     Option {
@@ -182,4 +198,17 @@ pub enum EncodeError {
         /// The cargo feature that brings it.
         feature: &'static str,
     },
+}
+
+impl EncodeError {
+    /// What is wrong with one text, without its position, where this is the error of one text.
+    pub(crate) fn of_text(&self) -> Option<String> {
+        let (Self::Text { index, .. } | Self::Token { index, .. } | Self::NotFinite { index, .. }) =
+            self
+        else {
+            return None;
+        };
+        let told = self.to_string();
+        Some(told.replacen(&format!("text {index}"), "its text", 1))
+    }
 }

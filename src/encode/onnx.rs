@@ -120,6 +120,8 @@ struct Model {
     pooling: Pooling,
     normalise: bool,
     pad: i64,
+    /// Number of tokens that the model knows, where its graph shows it.
+    tokens: Option<usize>,
     /// Whether a batch may hold texts of different length.
     padding: bool,
     batch: usize,
@@ -267,6 +269,7 @@ impl Onnx {
             pooling: layout.pooling,
             normalise: layout.normalise,
             pad: i64::from(layout.pad.or(tokenizer.pad()).unwrap_or(0)),
+            tokens: signature.tokens,
             padding: true,
             batch: options.batch.unwrap_or(BATCH_TEXTS),
             threads,
@@ -287,7 +290,19 @@ impl Model {
             "a",
             "a text of so many words that the one beside it is padded",
         ];
-        let tokens = self.split(&texts)?;
+        // These texts are not the user's.
+        let tokens = self.split(&texts).map_err(|error| match error {
+            EncodeError::Token {
+                model,
+                token,
+                tokens,
+                ..
+            } => EncodeError::Run {
+                model,
+                reason: format!("the tokenizer gives the token {token} of a table of {tokens}"),
+            },
+            other => other,
+        })?;
         let batch = Batch::new(&tokens, &[0, 1], self.pad);
         let output = self.run(&batch)?;
         let fits = self.rank.is_none_or(|rank| rank == output.ndim());
@@ -310,19 +325,33 @@ impl Model {
         let tokens = workers::map(chunks.len(), self.threads, |chunk| {
             let texts = chunks[chunk].iter().enumerate();
             texts
-                .map(|(i, text)| {
-                    let index = chunk * TOKENIZED_TEXTS + i;
-                    self.tokenizer
-                        .split(text)
-                        .map_err(|reason| EncodeError::Text {
-                            model: self.name.clone(),
-                            index,
-                            reason,
-                        })
-                })
+                .map(|(i, text)| self.split_one(text, chunk * TOKENIZED_TEXTS + i))
                 .collect::<Result<Vec<Tokens>, EncodeError>>()
         })?;
         Ok(tokens.into_iter().flatten().collect())
+    }
+
+    /// The tokens of the text at a position, which the model's table has.
+    fn split_one(&self, text: &str, index: usize) -> Result<Tokens, EncodeError> {
+        let model = || self.name.clone();
+        let found = self.tokenizer.split(text);
+        let found = found.map_err(|reason| EncodeError::Text {
+            model: model(),
+            index,
+            reason,
+        })?;
+        let Some(tokens) = self.tokens else {
+            return Ok(found);
+        };
+        match found.ids.iter().find(|id| **id as usize >= tokens) {
+            None => Ok(found),
+            Some(&token) => Err(EncodeError::Token {
+                model: model(),
+                index,
+                token,
+                tokens,
+            }),
+        }
     }
 
     fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, EncodeError> {

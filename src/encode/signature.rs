@@ -1,6 +1,7 @@
 //! The inputs and the output of a graph that embeds texts, read from the ONNX file itself, so that
 //! every backend uses the same.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use tract_onnx::pb::tensor_shape_proto::{self, dimension::Value as Dimension};
@@ -34,6 +35,8 @@ pub(super) struct Signature {
     pub(super) rank: Option<usize>,
     /// Whether the output is another than the one that is taken without a choice.
     pub(super) chosen: bool,
+    /// Number of tokens in the table that token ids are looked up in, where the graph shows it.
+    pub(super) tokens: Option<usize>,
 }
 
 /// Names of outputs that are embeddings in every graph that has them, with their numbers of axes.
@@ -100,6 +103,7 @@ impl Signature {
             output: output.name.clone(),
             rank: embedding_rank(output).or(rank(output)),
             chosen: certain.is_none_or(|certain| certain.name != output.name),
+            tokens: tokens(graph),
         })
     }
 }
@@ -143,8 +147,7 @@ fn sound_axes(graph: &GraphProto) -> Result<(), String> {
 /// The inputs of the graph with their data, without the weights, which old exporters list among the
 /// inputs.
 fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
-    let weights: std::collections::HashSet<&str> =
-        graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let free = graph
         .input
         .iter()
@@ -166,6 +169,41 @@ fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
         Ok((input.name.clone(), feed))
     })
     .collect()
+}
+
+/// Number of rows of the smallest table in which the graph looks token ids up. Ids and tables are
+/// followed through nodes that keep their rows.
+fn tokens(graph: &GraphProto) -> Option<usize> {
+    let weights = graph.initializer.iter();
+    let rows = weights.filter_map(|t| Some((t.name.as_str(), *t.dims.first()?)));
+    let mut tables: HashMap<&str, i64> = rows.collect();
+    let mut ids = HashSet::from(["input_ids"]);
+    let mut found = Vec::new();
+    for node in &graph.node {
+        let input = |at: usize| node.input.get(at).map(String::as_str);
+        let (Some(first), Some(output)) = (input(0), node.output.first()) else {
+            continue;
+        };
+        match node.op_type.as_str() {
+            "Cast" | "Identity" | "DequantizeLinear" => {
+                if ids.contains(first) {
+                    ids.insert(output);
+                } else if let Some(rows) = tables.get(first).copied() {
+                    tables.insert(output, rows);
+                }
+            }
+            "Gather" if input(1).is_some_and(|name| ids.contains(name)) => {
+                let is_axis = |a: &&tract_onnx::pb::AttributeProto| a.name == "axis";
+                let axis = node.attribute.iter().find(is_axis).map_or(0, |a| a.i);
+                found.extend(tables.get(first).filter(|_| axis == 0).copied());
+            }
+            _ => {}
+        }
+    }
+    found
+        .into_iter()
+        .min()
+        .and_then(|rows| usize::try_from(rows).ok())
 }
 
 /// The output that is certain to be an embedding by its name and shape.

@@ -1,6 +1,5 @@
 //! Splitting of texts into token ids by the model's own `tokenizer.json`, cut at the model's limit.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -9,6 +8,7 @@ use tokenizers::{
 };
 
 use super::error::EncodeError;
+use crate::panics;
 
 /// The tokens of one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,12 +122,5 @@ impl TextTokenizer {
 pub(super) fn guard<T, E: std::fmt::Display>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|e| format!("{e:#}")),
-        Err(panic) => Err(panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-            .unwrap_or_else(|| "internal failure".into())),
-    }
+    panics::catch(work)?.map_err(|e| format!("{e:#}"))
 }

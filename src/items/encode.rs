@@ -102,6 +102,37 @@ impl Items {
     pub(crate) fn encode(&self, texts: &[&str]) -> Result<Vec<EncodedText>> {
         self.encoder.encode(texts)
     }
+
+    /// Encodes texts as [`Self::encode`] does. Where the encoder fails on single texts, gives for
+    /// each of these what is wrong with it, and encodes the others.
+    ///
+    /// # Errors
+    /// Those that are of no single text.
+    pub(crate) fn encode_each(
+        &self,
+        texts: &[&str],
+    ) -> Result<Vec<std::result::Result<EncodedText, String>>> {
+        match self.encode(texts) {
+            Ok(encoded) => Ok(encoded.into_iter().map(Ok).collect()),
+            Err(Error::Encode(error)) if error.of_text().is_some() => {
+                texts.iter().map(|text| self.encode_one(text)).collect()
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn encode_one(&self, text: &str) -> Result<std::result::Result<EncodedText, String>> {
+        match self.encode(&[text]) {
+            Ok(mut encoded) => Ok(encoded
+                .pop()
+                .ok_or_else(|| "the encoder gave nothing for its text".to_owned())),
+            Err(Error::Encode(error)) => match error.of_text() {
+                Some(reason) => Ok(Err(reason)),
+                None => Err(error.into()),
+            },
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Refuses an encoder other than the collection's.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use rayon::prelude::*;
 
 use super::Items;
+use super::encode::EncodedText;
 use super::search::for_index;
 use crate::index::SearchParams;
 use crate::learning::{Effort, ItemContent, Revision, StoredItem, Vectors};
@@ -136,6 +137,15 @@ impl Vectors for Items {
     fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
         let encoded = Items::encode(self, texts)?;
         Ok(encoded.into_iter().map(|text| text.vector).collect())
+    }
+
+    fn encode_each(
+        &self,
+        texts: &[&str],
+    ) -> Result<Vec<std::result::Result<Option<Vec<f32>>, String>>> {
+        let encoded = Items::encode_each(self, texts)?;
+        let vector = |text: std::result::Result<EncodedText, String>| text.map(|text| text.vector);
+        Ok(encoded.into_iter().map(vector).collect())
     }
 
     fn revision(&self) -> Result<Revision> {

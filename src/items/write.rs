@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::encode::EncodedText;
 use super::graph::from_index;
 use super::{Items, WriteGuard};
 use crate::filter::Filter;
@@ -72,13 +73,20 @@ impl Items {
             .iter()
             .filter_map(|i| items[*i].as_ref().ok()?.text.as_deref())
             .collect();
-        let encoded = self.encode(&texts)?;
+        let encoded = self.encode_each(&texts)?;
         for (i, encoded) in waiting.into_iter().zip(encoded) {
-            match (&mut items[i], encoded.vector) {
-                (Ok(item), Some(vector)) => {
+            match (&mut items[i], encoded) {
+                (
+                    Ok(item),
+                    Ok(EncodedText {
+                        vector: Some(vector),
+                        truncated,
+                    }),
+                ) => {
                     item.vector = Some(vector);
-                    item.truncated = encoded.truncated;
+                    item.truncated = truncated;
                 }
+                (refused, Err(reason)) => *refused = Err(ItemError::Unencodable(reason)),
                 (refused, _) => *refused = Err(ItemError::UnknownText),
             }
         }

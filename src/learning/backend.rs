@@ -121,6 +121,15 @@ pub trait Vectors: Send + Sync {
     /// make nothing of.
     fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>>;
 
+    /// The vectors of texts as [`Self::encode`] gives them, or for each text on which the encoder
+    /// fails what is wrong with it. By default such a text is the error of all.
+    fn encode_each(
+        &self,
+        texts: &[&str],
+    ) -> Result<Vec<std::result::Result<Option<Vec<f32>>, String>>> {
+        Ok(self.encode(texts)?.into_iter().map(Ok).collect())
+    }
+
     /// How many items there are, and how often they changed.
     fn revision(&self) -> Result<Revision>;
 

@@ -136,9 +136,11 @@ impl Learning {
         }
         if !texts.is_empty() {
             let asked: Vec<&str> = texts.values().map(|(_, text)| *text).collect();
-            let encoded = self.vectors.encode(&asked)?;
+            let encoded = self.vectors.encode_each(&asked)?;
             for ((hash, (index, _)), vector) in texts.into_iter().zip(encoded) {
                 let invalid = |source| Error::InvalidJudgement { index, source };
+                let vector =
+                    vector.map_err(|reason| invalid(JudgementError::Unencodable(reason)))?;
                 let vector = vector.ok_or_else(|| invalid(JudgementError::UnknownText))?;
                 self.rules
                     .check(&vector, &|| "the query's text, encoded,".to_owned())

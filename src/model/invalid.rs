@@ -45,6 +45,9 @@ pub enum ItemError {
         "the collection's encoder knows nothing of its text, so it has no vector; give a vector with it, or leave it out"
     )]
     UnknownText,
+    /// A text that the collection's encoder fails on.
+    #[error("{0}")]
+    Unencodable(String),
     /// Metadata that is neither an object nor null.
     #[error("its metadata is not a JSON object")]
     MetaNotAnObject,
@@ -80,6 +83,9 @@ pub enum JudgementError {
     /// A query by a text of white space only.
     #[error("the text is empty, so there is nothing to encode")]
     BlankText,
+    /// A query by a text that the collection's encoder fails on.
+    #[error("{0}")]
+    Unencodable(String),
     /// A query by a text that the collection's encoder can make nothing of.
     #[error(
         "the collection's encoder knows nothing of the query's text, so it has no vector; leave it out"

@@ -6,13 +6,12 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 
-use super::panics::message;
 use super::{LearnError, Metric, MetricLearner, Rewritten, Task};
+use crate::panics::catch;
 use crate::sum::dot;
 
 /// Largest number of vectors that are rewritten as queries.
@@ -207,10 +206,8 @@ pub fn check_encoding(
 /// # Errors
 /// The first check that fails.
 pub fn check_learner(learner: &dyn MetricLearner, task: &Task<'_>) -> Outcome {
-    let fit = |task: &Task<'_>| {
-        let fitted = catch_unwind(AssertUnwindSafe(|| learner.fit(task)));
-        fitted.map_err(|panic| panicked("fit", &*panic))
-    };
+    let fit =
+        |task: &Task<'_>| catch(|| learner.fit(task)).map_err(|message| panicked("fit", &message));
     let unknown = task.clone().with_learner(Some("no learner of this name"));
     match fit(&unknown)? {
         Err(LearnError::UnknownLearner { .. }) => {}
@@ -255,8 +252,8 @@ fn gave(outcome: &Result<super::Fitted, LearnError>) -> String {
     }
 }
 
-fn panicked(method: &str, panic: &(dyn std::any::Any + Send)) -> NonConformance {
-    let found = format!("`{method}` panicked: {}", message(panic));
+fn panicked(method: &str, message: &str) -> NonConformance {
+    let found = format!("`{method}` panicked: {message}");
     fails(Check::Panic, found)
 }
 
@@ -288,8 +285,7 @@ impl<'a> Subject<'a> {
 
     /// Runs checks, of which a panic is an error.
     fn guarded(&self, checks: impl FnOnce() -> Outcome) -> Outcome {
-        catch_unwind(AssertUnwindSafe(checks))
-            .unwrap_or_else(|panic| Err(panicked(self.method.get(), &*panic)))
+        catch(checks).unwrap_or_else(|message| Err(panicked(self.method.get(), &message)))
     }
 
     /// Calls a method under its name.

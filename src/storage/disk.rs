@@ -4,13 +4,13 @@
 //! a failure that leaves memory ahead of the disk poisons the handle.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub(super) use super::faults::DiskOp;
 use super::faults::{Fault, Faults, planned};
 use crate::model::error::{Error, Result};
+use crate::panics::catch;
 
 /// Refuses a symbolic link to something that does not exist. The system's own words for it are that
 /// the file is missing, or that it is there already.
@@ -70,7 +70,7 @@ impl Disk {
         if matches!(fault, Some(Fault::Refused | Fault::Short)) {
             return Err(self.failed(op, action, planned().into()));
         }
-        match catch_unwind(AssertUnwindSafe(work)) {
+        match catch(work) {
             Err(_) => {
                 self.poison(&format!("sled panicked when asked to {action}"));
                 Err(self.unreadable())

@@ -27,7 +27,6 @@ mod sync;
 mod tables;
 mod transaction;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,6 +34,7 @@ use std::time::Duration;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
 use crate::model::error::{Error, Result};
+use crate::panics::catch;
 use disk::Disk;
 use lock::StoreLock;
 use sync::LogSync;
@@ -146,7 +146,7 @@ fn open_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> {
         .mode(sled::Mode::HighThroughput);
     // sled asserts some of what it reads. A damaged file must be an error and never end the
     // program.
-    let open = || catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| disk.unreadable());
+    let open = || catch(|| config.open()).map_err(|_| disk.unreadable());
     let mut opened = open()?;
     // The last holder in this process may still be closing sled although it released the store's
     // lock: files that sled listed may vanish, and sled's own lock may still be taken.

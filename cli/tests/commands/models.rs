@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::home::Home;
+use serde_json::json;
+
+use crate::home::{Home, failed, lines};
 
 /// Copies a directory of `tests/fixtures/models` into the home.
 fn with_model(name: &str) -> Home {
@@ -118,4 +120,48 @@ fn a_reranker_is_no_encoder() {
         words,
     );
     home.ok(["create", "c", "--dim", "2"]);
+}
+
+#[test]
+fn a_text_that_the_model_fails_on_is_named_by_its_line() {
+    let home = Home::new();
+    for (model, bad, words) in [
+        ("short_table.onnx", "apple pear", "its text has the token"),
+        (
+            "plum_nan.onnx",
+            "green plum",
+            "the vector of its text is not finite",
+        ),
+    ] {
+        let dir = affinis_testkit::models::model(model, &[]);
+        home.ok(["create", "c", "--encoder", dir.path().to_str().unwrap()]);
+        // Among many texts, and behind a line whose item is not encoded.
+        let mut items = vec![json!({"id": "given", "vector": vec![0.5; 4]})];
+        items.extend((0..300).map(|i| json!({"id": format!("i{i}"), "text": "red"})));
+        items[290] = json!({"id": "bad", "text": bad});
+        home.write("items.jsonl", lines(&items));
+        let ran = home.run(["add", "c", "items.jsonl"]);
+        failed(&ran, 1, &["items.jsonl, line 291: ", words]);
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+        let added = home.json(["add", "c", "items.jsonl", "--skip-bad"]);
+        assert_eq!(
+            (&added["added"], &added["skipped"][0]["place"]),
+            (&json!(300), &json!("line 291"))
+        );
+
+        home.write(
+            "judgements.jsonl",
+            lines(&[
+                json!({"query": "red", "item": "i0", "relevant": true}),
+                json!({"query": bad, "item": "i0", "relevant": true}),
+            ]),
+        );
+        let ran = home.run(["judge", "c", "judgements.jsonl"]);
+        failed(&ran, 1, &["judgements.jsonl, line 2: "]);
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+        let ran = home.run(["search", "c", bad]);
+        failed(&ran, 1, &[]);
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+        home.ok(["drop", "c", "--yes"]);
+    }
 }

@@ -119,6 +119,7 @@ fn of_encoding(error: &EncodeError) -> ErrorKind {
         | EncodeError::Output { .. }
         | EncodeError::OutputShape { .. }
         | EncodeError::Text { .. }
+        | EncodeError::Token { .. }
         | EncodeError::Option { .. } => ErrorKind::InvalidInput,
         EncodeError::Unsupported { .. } | EncodeError::NotCompiled { .. } => ErrorKind::Unsupported,
         EncodeError::Io { .. } | EncodeError::Hub { .. } | EncodeError::Library { .. } => {
