@@ -13,6 +13,11 @@ use serde_json::json;
 /// Numbers of the judgements that teach nothing, each with its changed and its gone items.
 fn stale(points: &Collection) -> Vec<(u64, Vec<String>, Vec<String>)> {
     let stale = points.stale_judgements().expect("read");
+    // The number is kept between writes, and right after each of them.
+    for _ in 0..2 {
+        let counted = points.stats().expect("stats").stale_judgements;
+        assert_eq!(counted, stale.len());
+    }
     stale
         .into_iter()
         .map(|stale| (stale.judgement.0, stale.changed, stale.gone))

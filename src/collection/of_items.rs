@@ -262,7 +262,7 @@ impl Collection {
     /// # Errors
     /// When the store cannot be measured.
     pub fn stats(&self) -> Result<Stats> {
-        let stale = self.inner.learning.stale_judgements()?.len();
+        let stale = self.inner.learning.stale_count(self.judgement_count())?;
         self.inner.items.stats(self.active_metric(None), stale)
     }
 }

@@ -6,10 +6,11 @@
 //! When the same content comes back under the same id, it teaches again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::{Entry, ItemContent, Learning};
+use super::{Entry, ItemContent, Learning, Revision};
 use crate::model::error::Result;
 use crate::model::{ContentHash, JudgementId, LoggedItem, LoggedJudgement};
 
@@ -85,6 +86,15 @@ fn distinct<'a>(items: impl Iterator<Item = &'a LoggedItem>) -> Vec<&'a str> {
         .collect()
 }
 
+/// The number of judgements that teach nothing, as counted after so many writes of items and of
+/// judgements.
+#[derive(Default)]
+pub(super) struct StaleCount(Mutex<Option<(Counted, usize)>>);
+
+/// What a count depends on: the items, the number of the next judgement, and the number of
+/// judgements, which tells when some were removed.
+type Counted = (Revision, JudgementId, usize);
+
 impl Learning {
     /// What the items that judgements name hold now, those that were merely shown included.
     fn contents_of(&self, judgements: &[Entry]) -> Result<Contents> {
@@ -116,12 +126,53 @@ impl Learning {
         })
     }
 
+    /// The judgements that pass a choice and teach, in the order of their numbers, without what
+    /// their items hold.
+    pub(super) fn counting(&self, is_chosen: impl Fn(&Entry) -> bool) -> Result<Vec<Entry>> {
+        let mut judgements = Vec::new();
+        for entry in self.ledger.judgements() {
+            judgements.extend(Some(entry?).filter(&is_chosen));
+        }
+        let stale: HashSet<JudgementId> = self
+            .stale_among(&judgements)?
+            .into_iter()
+            .map(|stale| stale.judgement)
+            .collect();
+        judgements.retain(|(id, _)| !stale.contains(id));
+        Ok(judgements)
+    }
+
     /// The judgements that teach nothing at present, in the order of their numbers.
     ///
     /// # Errors
     /// Those of [`Collection::stale_judgements`](crate::Collection::stale_judgements).
     pub fn stale_judgements(&self) -> Result<Vec<StaleJudgement>> {
         let judgements: Vec<Entry> = self.ledger.judgements().collect::<Result<_>>()?;
+        self.stale_among(&judgements)
+    }
+
+    /// The number of judgements that teach nothing at present, of those that there are. It is
+    /// counted again only after a write.
+    pub(crate) fn stale_count(&self, judgements: usize) -> Result<usize> {
+        // Read before what is counted: a write meanwhile makes the count one of an older state.
+        let at = (
+            self.vectors.revision()?,
+            self.ledger.next_ids()?.judgement,
+            judgements,
+        );
+        let cached = *self.stale.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((counted, stale)) = cached
+            && counted == at
+        {
+            return Ok(stale);
+        }
+        let stale = self.stale_judgements()?.len();
+        *self.stale.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, stale));
+        Ok(stale)
+    }
+
+    /// Those of some judgements that teach nothing at present.
+    fn stale_among(&self, judgements: &[Entry]) -> Result<Vec<StaleJudgement>> {
         let named = judgements.iter().flat_map(|(_, j)| j.judged_items());
         let ids = distinct(named);
         let hashes = self.vectors.hashes(&ids)?;

@@ -159,17 +159,14 @@ struct Counts {
 }
 
 impl Learning {
-    /// The shares of relevant answers around the newest judgement that a metric was learned from.
-    /// Queries with fewer than [`MIN_ANSWERS`] explicitly judged answers are left out, and so are
+    /// The shares of relevant answers around the newest judgement that a metric was learned from, of
+    /// the judgements whose items hold what was judged. Queries with fewer than [`MIN_ANSWERS`] explicitly judged answers are left out, and so are
     /// the questions that refits ask.
     fn shares(&self, newest: JudgementId) -> Result<Shares> {
         let mut before: BTreeMap<Vec<u8>, Counts> = BTreeMap::new();
         let mut since: BTreeMap<Vec<u8>, Counts> = BTreeMap::new();
-        for entry in self.ledger.judgements() {
-            let (id, judgement) = entry?;
-            if judgement.pair || judgement.source != Source::Explicit {
-                continue;
-            }
+        let answers = self.counting(|(_, j)| !j.pair && j.source == Source::Explicit)?;
+        for (id, judgement) in answers {
             let side = if id > newest { &mut since } else { &mut before };
             let counts = side.entry(judgement.query.key()).or_default();
             counts.relevant += usize::from(judgement.grade > 0.0);

@@ -73,6 +73,7 @@ pub struct Learning {
     trials: trial::Trials,
     background: background::Background,
     sample: sample::SampleCache,
+    stale: content::StaleCount,
     /// The [generation](Ledger::generation) of the ledger that the versions in memory are of.
     generation: AtomicU64,
     /// Orders writes: held from reading a counter until the change is stored and seen.
@@ -126,6 +127,7 @@ impl Learning {
             plugins,
             background: background::Background::default(),
             sample: sample::SampleCache::default(),
+            stale: content::StaleCount::default(),
             generation,
             writer: Mutex::new(()),
             refitting: Mutex::new(()),

@@ -1,6 +1,6 @@
 //! An engine of learning in memory: a ledger of maps, and a list of items that is scanned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -34,6 +34,8 @@ struct State {
     active: Active,
     next_judgement: JudgementId,
     next_version: Option<VersionId>,
+    /// Items whose content is another than the one that was judged.
+    changed: BTreeSet<String>,
 }
 
 impl Memory {
@@ -61,6 +63,11 @@ impl Memory {
     /// Number of texts that were encoded.
     pub(super) fn encoded(&self) -> usize {
         self.encoded.load(Ordering::Relaxed)
+    }
+
+    /// Gives items another content, and the ones before theirs back. Their vectors stay.
+    pub(super) fn change(&self, ids: impl IntoIterator<Item = String>) {
+        self.state().changed = ids.into_iter().collect();
     }
 
     /// Replaces the stored bytes of a metric.
@@ -143,7 +150,12 @@ impl Vectors for Memory {
 
     fn hashes(&self, ids: &[&str]) -> Result<Vec<Option<ContentHash>>> {
         let contents = self.contents(ids)?.into_iter();
-        Ok(contents.map(|content| Some(content?.hash)).collect())
+        let changed = &self.state().changed;
+        let hash = |(content, id): (Option<ItemContent>, &&str)| match changed.contains(*id) {
+            true => Some(ContentHash::of(Some("another text"), &[])),
+            false => Some(content?.hash),
+        };
+        Ok(contents.zip(ids).map(hash).collect())
     }
 
     fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>> {

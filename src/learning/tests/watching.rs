@@ -104,6 +104,11 @@ fn drift_lists_the_refits_and_alarms_when_answers_get_worse() {
     let drift = lab.learning.drift().unwrap();
     assert_eq!(drift.alarms.len(), 1, "{:?}", drift.alarms);
     assert!(drift.alarms[0].contains("17 %") && drift.alarms[0].contains("83 %"));
+    // What speaks of other contents than the items hold says nothing about today's answers.
+    lab.engine.change((15..30).map(id));
+    assert_eq!(lab.learning.drift().unwrap().alarms.len(), 0);
+    lab.engine.change([]);
+    assert_eq!(lab.learning.drift().unwrap(), drift);
 }
 
 #[test]
