@@ -5,11 +5,8 @@
 //! `AFFINIS_FUZZ_SECONDS` says how long each target runs (1):
 //! `AFFINIS_FUZZ_SECONDS=60 cargo test --workspace --test hostile_input -- --nocapture`
 
-use std::collections::BTreeMap;
-use std::io::BufReader;
-
 use affinis::Item;
-use affinis_cli::input::{self, Defaults, Expected, Place};
+use affinis_cli::input::{self, Expected, Place};
 use affinis_mahalanobis::Mahalanobis;
 use affinis_testkit::fuzz::{bodies, drive};
 use ndarray::Array2;
@@ -138,60 +135,11 @@ const ANY: Expected = Expected {
     skip_bad: false,
 };
 
-/// Gives an input to every parser, through a small buffer, and checks the errors.
+/// Gives an input to every parser, and checks the errors.
 fn parse_all(bytes: &[u8], skip_bad: bool) -> Result<(), TestCaseError> {
-    let reader = || BufReader::with_capacity(7, bytes);
-    let expected = Expected { skip_bad, ..ANY };
-    let layout = &input::Layout::default();
-    let named = &input::Layout {
-        columns: input::Columns {
-            id: Some("a".to_owned()),
-            text: vec!["b".to_owned(), "text".to_owned()],
-            vector: vec!["vector".to_owned()],
-            meta: None,
-        },
-        delimiter: Some(b';'),
-        ..input::Layout::default()
-    };
-    let no_ids = || None::<(&[u8], &str)>;
-    let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
-    let errors = [
-        input::items_json(reader(), "the-file", expected, layout).err(),
-        input::tsv(reader(), "the-file", expected, layout).err(),
-        input::items_json(reader(), "the-file", expected, named).err(),
-        input::tsv(reader(), "the-file", expected, named).err(),
-        input::csv(reader(), "the-file", expected, named).err(),
-        input::csv(reader(), "the-file", expected, layout).err(),
-        input::npy_items(reader(), "the-file", no_ids(), expected, layout).err(),
-        input::npy_items(
-            &b""[..],
-            "other",
-            Some((reader(), "the-file")),
-            expected,
-            layout,
-        )
-        .err(),
-        input::npy_f32(reader(), "the-file").err(),
-        input::npy_f64(reader(), "the-file").err(),
-        input::npy_queries(reader(), "the-file", expected).err(),
-        input::judgements_jsonl(reader(), "the-file", expected, &Defaults::default()).err(),
-        input::evaluation(reader(), "the-file", expected, None, None).err(),
-        input::evaluation(reader(), "the-file", expected, Some(&texts), Some(2.0)).err(),
-        input::ratings(reader(), "the-file", None).err(),
-        input::ratings(reader(), "the-file", Some(input::RatingFormat::Quepid)).err(),
-        input::ubi(
-            (reader(), "the-file"),
-            Some((reader(), "the-file")),
-            expected,
-            &Defaults::default(),
-        )
-        .err(),
-        input::topics(reader(), "the-file").err(),
-        input::archive(reader(), "the-file").err(),
-    ];
     let lines = bytes.split(|b| *b == b'\n').count() as u64;
-    for error in errors.into_iter().flatten() {
-        prop_assert!(error.file == "the-file" || error.file == "other", "{error}");
+    for error in bodies::parsed(bytes, skip_bad) {
+        prop_assert_eq!(&error.file, bodies::FILE);
         prop_assert!(!error.reason.is_empty());
         if let Place::Line(line) = error.place {
             prop_assert!(

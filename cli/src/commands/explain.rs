@@ -30,7 +30,7 @@ Examples:
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// The text of the query
+    /// The text of the query; after -- it may begin with a minus sign, also as an option does
     #[arg(value_parser = text, allow_hyphen_values = true)]
     text: Option<String>,
     /// The stored item that is the query

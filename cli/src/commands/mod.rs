@@ -187,6 +187,10 @@ pub(crate) fn metric_choice(text: &str) -> Result<MetricChoice, String> {
 pub(crate) fn hits(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(k) if (1..=affinis::limits::MAX_K).contains(&k) => Ok(k),
+        Err(_) if text.starts_with(|c: char| c.is_alphabetic()) => Err(format!(
+            "k is a whole number from 1 to {}; to ask for a text that begins with -k, put -- before it: -- '-k{text}'",
+            affinis::limits::MAX_K
+        )),
         _ => Err(format!(
             "k is a whole number from 1 to {}",
             affinis::limits::MAX_K

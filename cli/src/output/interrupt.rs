@@ -12,6 +12,8 @@ static CATCH: Once = Once::new();
 pub(crate) fn catch_interrupts() {
     CATCH.call_once(|| {
         let caught = ctrlc::set_handler(|| {
+            // Who asks twice does not wait for work that may hang, such as a write to a disk that is
+            // gone. The temporary file stays then.
             if INTERRUPTED.swap(true, Ordering::Relaxed) {
                 std::process::exit(STATUS.into());
             }

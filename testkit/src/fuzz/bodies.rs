@@ -17,10 +17,20 @@ use affinis_cli::input::{self, Defaults, Expected, InputError};
 use affinis_mahalanobis::Mahalanobis;
 use serde_json::{Value, json};
 
+/// Name of the file in the errors of [`parsed`].
+pub const FILE: &str = "the-file";
+
 /// Every parser of the command line ends with a value or an error that names the file.
 pub fn parsers(data: &[u8]) {
     let skip_bad = data.first().is_some_and(|b| b % 2 == 1);
-    let bytes = data.get(1..).unwrap_or_default();
+    for error in parsed(data.get(1..).unwrap_or_default(), skip_bad) {
+        assert!(error.file == FILE && !error.reason.is_empty(), "{error}");
+    }
+}
+
+/// Gives an input to every parser of the command line, through a small buffer, and returns their
+/// errors. The collection holds texts and vectors of dimension 3.
+pub fn parsed(bytes: &[u8], skip_bad: bool) -> Vec<InputError> {
     let reader = || BufReader::with_capacity(7, bytes);
     let expected = Expected {
         dim: 3,
@@ -41,36 +51,34 @@ pub fn parsers(data: &[u8]) {
     };
     let no_ids = || None::<(&[u8], &str)>;
     let texts = BTreeMap::from([("1".to_owned(), "one".to_owned())]);
-    let refused: [Option<InputError>; 19] = [
-        input::items_json(reader(), "f", expected, layout).err(),
-        input::tsv(reader(), "f", expected, layout).err(),
-        input::items_json(reader(), "f", expected, named).err(),
-        input::tsv(reader(), "f", expected, named).err(),
-        input::csv(reader(), "f", expected, named).err(),
-        input::csv(reader(), "f", expected, layout).err(),
-        input::npy_items(reader(), "f", no_ids(), expected, layout).err(),
-        input::npy_items(&b""[..], "f", Some((reader(), "f")), expected, layout).err(),
-        input::npy_f64(reader(), "f").err(),
-        input::npy_f32(reader(), "f").err(),
-        input::npy_queries(reader(), "f", expected).err(),
-        input::judgements_jsonl(reader(), "f", expected, &Defaults::default()).err(),
-        input::evaluation(reader(), "f", expected, None, None).err(),
-        input::evaluation(reader(), "f", expected, Some(&texts), Some(2.0)).err(),
-        input::ratings(reader(), "f", None).err(),
-        input::ratings(reader(), "f", Some(input::RatingFormat::Quepid)).err(),
+    let refused = [
+        input::items_json(reader(), FILE, expected, layout).err(),
+        input::tsv(reader(), FILE, expected, layout).err(),
+        input::items_json(reader(), FILE, expected, named).err(),
+        input::tsv(reader(), FILE, expected, named).err(),
+        input::csv(reader(), FILE, expected, named).err(),
+        input::csv(reader(), FILE, expected, layout).err(),
+        input::npy_items(reader(), FILE, no_ids(), expected, layout).err(),
+        input::npy_items(&b""[..], FILE, Some((reader(), FILE)), expected, layout).err(),
+        input::npy_f64(reader(), FILE).err(),
+        input::npy_f32(reader(), FILE).err(),
+        input::npy_queries(reader(), FILE, expected).err(),
+        input::judgements_jsonl(reader(), FILE, expected, &Defaults::default()).err(),
+        input::evaluation(reader(), FILE, expected, None, None).err(),
+        input::evaluation(reader(), FILE, expected, Some(&texts), Some(2.0)).err(),
+        input::ratings(reader(), FILE, None).err(),
+        input::ratings(reader(), FILE, Some(input::RatingFormat::Quepid)).err(),
         input::ubi(
-            (reader(), "f"),
-            Some((reader(), "f")),
+            (reader(), FILE),
+            Some((reader(), FILE)),
             expected,
             &Defaults::default(),
         )
         .err(),
-        input::topics(reader(), "f").err(),
-        input::archive(reader(), "f").err(),
+        input::topics(reader(), FILE).err(),
+        input::archive(reader(), FILE).err(),
     ];
-    for error in refused.into_iter().flatten() {
-        assert!(error.file == "f" && !error.reason.is_empty(), "{error}");
-    }
+    refused.into_iter().flatten().collect()
 }
 
 /// A filter is refused with the place of its fault, or is a condition whose negation holds exactly
