@@ -64,11 +64,11 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let texts = match &args.queries {
         None => None,
         Some(queries) => {
-            let Opened { name, reader } = queries.open()?;
+            let Opened { name, reader, .. } = queries.open()?;
             Some(input::topics(reader, &name)?.texts)
         }
     };
-    let Opened { name, reader } = args.file.open()?;
+    let Opened { name, reader, .. } = args.file.open()?;
     let input = input::evaluation(
         reader,
         &name,

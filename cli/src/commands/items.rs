@@ -242,7 +242,7 @@ pub(crate) fn delete(args: &DeleteArgs, at: &At, out: &mut Out) -> Result<(), Fa
     let deleted = match (&args.file, &args.filter) {
         (_, Some(filter)) => at.collection(&args.name)?.delete_matching(filter)?,
         (Some(file), None) => {
-            let Opened { name, reader } = file.open()?;
+            let Opened { name, reader, .. } = file.open()?;
             let ids = input::read_ids(reader, &name)?;
             at.collection(&args.name)?.delete(&ids)?
         }

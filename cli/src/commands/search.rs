@@ -31,6 +31,7 @@ or reaches into an object, whichever an item has; an item with both is an error,
 
 Examples:
   affinis search notes \"fruit tree care\"
+  affinis search notes -- \"-k of a command\"                  what looks like an option stands after --
   affinis search notes --like a1 -k 5
   affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": \"en\"}'
   affinis search notes \"fruit tree care\" --metric euclidean
@@ -39,7 +40,7 @@ Examples:
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// The text to search for
+    /// The text to search for; after -- it may begin with a minus sign, also as an option does
     #[arg(value_parser = text, allow_hyphen_values = true)]
     text: Option<String>,
     /// Search for each row of a 2-D npy array, or - for standard input
@@ -147,7 +148,7 @@ fn asked(args: &Args, collection: &Target) -> Result<Vec<Asked>, Failure> {
         return Ok(vec![one(Query::like(id), id, id)]);
     }
     if let Some(file) = &args.queries {
-        let Opened { name, reader } = file.open()?;
+        let Opened { name, reader, .. } = file.open()?;
         let Topics { order, texts } = input::topics(reader, &name)?;
         let asked = order.iter().map(|topic| {
             let text = &texts[topic];
@@ -158,7 +159,7 @@ fn asked(args: &Args, collection: &Target) -> Result<Vec<Asked>, Failure> {
     let Some(file) = &args.vectors else {
         return Ok(Vec::new());
     };
-    let Opened { name, reader } = file.open()?;
+    let Opened { name, reader, .. } = file.open()?;
     let vectors = input::npy_queries(reader, &name, collection.expected())?;
     let rows = vectors.outer_iter().enumerate().map(|(row, vector)| Asked {
         query: vector.into(),

@@ -165,7 +165,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         return Err(Error::CollectionExists(args.name.clone()).into());
     }
     let reading = output::spinner(format!("reading {}", args.file.name()));
-    let Opened { name, reader } = args.file.open()?;
+    let Opened { name, reader, .. } = args.file.open()?;
     let Archive {
         settings,
         items,

@@ -57,7 +57,9 @@ impl Feedback<'_> {
     /// [`InputError`] at the first line that cannot be used, for an option that the format does not
     /// have, and for an input without judgements.
     pub fn read(&self) -> Result<ReadFeedback, InputError> {
-        let Opened { name, mut reader } = self.file.open()?;
+        let Opened {
+            name, mut reader, ..
+        } = self.file.open()?;
         let whole = |reason: String| InputError::new(&name, Place::File, reason);
         let format = match self.format {
             None => {
@@ -135,7 +137,7 @@ impl Feedback<'_> {
             }
             (None, _) => None,
             (Some(queries), _) => {
-                let Opened { name, reader } = queries.open()?;
+                let Opened { name, reader, .. } = queries.open()?;
                 Some(topics(reader, &name)?.texts)
             }
         };

@@ -15,6 +15,8 @@ mod judgements;
 mod layout;
 mod lines;
 mod npy;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod queries;
 mod ratings;
 mod source;
@@ -31,6 +33,8 @@ pub use items::items_json;
 pub use judgements::{Defaults, judgements_jsonl};
 pub use layout::{Columns, Layout};
 pub use npy::{npy_f32, npy_f64, npy_items, npy_queries, read_ids, write_npy_f64};
+#[cfg(feature = "parquet")]
+pub use parquet::parquet;
 pub use queries::{EvaluationInput, evaluation};
 pub use ratings::{Rated, RatingFormat, ratings};
 pub use source::{Input, Opened};

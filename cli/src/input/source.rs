@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -25,7 +25,55 @@ pub struct Opened {
     pub name: String,
     /// The bytes, unpacked.
     pub reader: Box<dyn BufRead>,
+    /// The file itself, where its bytes are not packed and can be read in any order.
+    file: Option<File>,
 }
+
+impl Opened {
+    /// Whether the bytes are those of a Parquet file, by the first of them.
+    ///
+    /// # Errors
+    /// [`InputError`] when they cannot be read.
+    pub fn is_parquet(&mut self) -> Result<bool, InputError> {
+        match self.reader.fill_buf() {
+            Ok(head) => Ok(head.starts_with(PARQUET)),
+            Err(error) => Err(unreadable(&self.name, &error)),
+        }
+    }
+
+    /// The bytes as a file, which is a temporary one where they come from a pipe or were packed.
+    ///
+    /// # Errors
+    /// [`InputError`] when they cannot be read, or when the temporary file cannot be written.
+    pub fn into_file(mut self) -> Result<File, InputError> {
+        if let Some(file) = self.file {
+            return Ok(file);
+        }
+        let unwritable = |e: io::Error| {
+            let reason =
+                format!("cannot be kept in a temporary file: {e}; TMPDIR names a directory for it");
+            InputError::new(&self.name, Place::File, reason)
+        };
+        let mut file = tempfile::tempfile().map_err(unwritable)?;
+        loop {
+            let bytes = match self.reader.fill_buf() {
+                Ok([]) => return Ok(file),
+                Ok(bytes) => bytes,
+                Err(e) => return Err(unreadable(&self.name, &e)),
+            };
+            file.write_all(bytes).map_err(unwritable)?;
+            let length = bytes.len();
+            self.reader.consume(length);
+        }
+    }
+}
+
+fn unreadable(name: &str, error: &io::Error) -> InputError {
+    InputError::new(name, Place::File, format!("cannot be read: {error}"))
+}
+
+/// The bytes that a Parquet file begins with.
+const PARQUET: &[u8] = b"PAR1";
 
 /// Size of the buffer of unpacked bytes.
 const BUFFER_BYTES: usize = 1 << 16;
@@ -60,7 +108,8 @@ impl Input {
     pub fn open(&self) -> Result<Opened, InputError> {
         let name = self.name();
         let unusable = |reason: String| InputError::new(&name, Place::File, reason);
-        let wrong = |e: io::Error| unusable(format!("cannot be read: {e}"));
+        let wrong = |e: io::Error| unreadable(&name, &e);
+        let mut seekable = None;
         let packed: Box<dyn BufRead> = match self {
             Self::Stdin => Box::new(io::stdin().lock()),
             Self::File(path) => {
@@ -71,14 +120,22 @@ impl Input {
                     )),
                     None => wrong(e),
                 })?;
-                if file.metadata().map_err(wrong)?.is_dir() {
+                let metadata = file.metadata().map_err(wrong)?;
+                if metadata.is_dir() {
                     return Err(unusable("is a directory, not a file".to_owned()));
+                }
+                if metadata.is_file() {
+                    seekable = file.try_clone().ok();
                 }
                 Box::new(BufReader::with_capacity(BUFFER_BYTES, file))
             }
         };
-        let reader = unpacked(packed).map_err(wrong)?;
-        Ok(Opened { name, reader })
+        let (reader, is_packed) = unpacked(packed).map_err(wrong)?;
+        Ok(Opened {
+            name,
+            reader,
+            file: seekable.filter(|_| !is_packed),
+        })
     }
 }
 
@@ -88,9 +145,9 @@ fn dangling(path: &Path, error: &io::Error) -> Option<PathBuf> {
     missing.then(|| std::fs::read_link(path).ok()).flatten()
 }
 
-/// Unpacks bytes that begin as gzip or zstd do; other bytes are read as they are. A text or an npy
-/// file begins with none of these numbers.
-fn unpacked(mut packed: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
+/// Unpacks bytes that begin as gzip or zstd do, and says whether they were packed; other bytes are
+/// read as they are. A text, an npy or a Parquet file begins with none of these numbers.
+fn unpacked(mut packed: Box<dyn BufRead>) -> io::Result<(Box<dyn BufRead>, bool)> {
     const GZIP: &[u8] = b"\x1f\x8b";
     const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
     let mut head = Vec::with_capacity(ZSTD.len());
@@ -100,7 +157,7 @@ fn unpacked(mut packed: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
         .read_to_end(&mut head)?;
     let (is_gzip, is_zstd) = (head.starts_with(GZIP), head.starts_with(ZSTD));
     let whole = Cursor::new(head).chain(packed);
-    Ok(if is_gzip {
+    let reader: Box<dyn BufRead> = if is_gzip {
         Box::new(BufReader::with_capacity(
             BUFFER_BYTES,
             MultiGzDecoder::new(whole),
@@ -110,7 +167,8 @@ fn unpacked(mut packed: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
         Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
     } else {
         Box::new(whole)
-    })
+    };
+    Ok((reader, is_gzip || is_zstd))
 }
 
 // Made of any name that the system allows, which need not be UTF-8.

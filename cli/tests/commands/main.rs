@@ -15,6 +15,8 @@ mod listing;
 mod metrics;
 mod models;
 mod outputs;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod safety;
 mod search;
 mod store;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{At, expected};
 use crate::failure::Failure;
-use crate::input::{self, Columns, Input, InputError, Layout, Opened, Parsed};
+use crate::input::{self, Columns, Input, InputError, Layout, Opened, Parsed, Place};
 use crate::output::{self, Out, count, plain, plural};
 
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,10 @@ Formats:
           meta.label
   tsv     as csv, without quotes; or, without a header, label<TAB>text a line
   npy     a 2-D array of f16, f32 or f64, a vector a row; --ids names the rows
-A file that is compressed with gzip or zstd is unpacked.
+  parquet a row an item; columns as those of csv, with their types: lists are vectors or arrays, structs
+          and maps objects, times RFC 3339, decimals texts; a null is a field that is not there. Needs a
+          build with the feature `parquet` (or `full`)
+A file that is compressed with gzip or zstd is unpacked. A Parquet file is known by its first bytes.
 
 An item without an id gets the number of its row, from 0. Such a number never replaces an item: if one
 of the numbers is there already, nothing is added, and the items need ids (--id-column, --ids) or a
@@ -36,6 +39,7 @@ Examples:
   affinis add notes notes.csv --id-column key --text-column title,body
   affinis add notes prices.csv --mode update        changes what the columns give, keeps the rest
   affinis add images vectors.npy --ids names.txt
+  affinis add docs docs.parquet --id-column doc_id --text-column title,abstract --vector-columns embedding
   curl -s https://example.org/items | affinis add notes - --format json --skip-bad")]
 pub(crate) struct Args {
     /// The collection's name
@@ -91,6 +95,7 @@ enum Format {
     Tsv,
     Csv,
     Npy,
+    Parquet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -120,6 +125,35 @@ fn delimiter(text: &str) -> Result<u8, String> {
 }
 
 impl Args {
+    /// Opens the file, whose first bytes may tell its format.
+    fn open(&self) -> Result<(Format, Opened), Failure> {
+        // A format that nothing tells is an error of the arguments before one of the file.
+        let by_name = match self.format() {
+            Err(unknown) if !matches!(&self.file, Input::File(path) if path.is_file()) => {
+                return Err(unknown);
+            }
+            by_name => by_name,
+        };
+        // Wrong arguments are told before anything is read.
+        if let Ok(format) = by_name {
+            self.layout(format)?;
+        }
+        let mut opened = self.file.open()?;
+        let format = match (by_name, opened.is_parquet()?) {
+            (Ok(format), false) => format,
+            (Ok(Format::Parquet), true) => Format::Parquet,
+            (Ok(format), true) if self.format.is_some() => {
+                let name = format.to_possible_value();
+                let name = name.as_ref().map_or("another", |value| value.get_name());
+                let reason = format!("is Parquet, not {name}; leave out --format");
+                return Err(InputError::new(&opened.name, Place::File, reason).into());
+            }
+            (_, true) => Format::Parquet,
+            (Err(error), false) => return Err(error),
+        };
+        Ok((format, opened))
+    }
+
     fn format(&self) -> Result<Format, Failure> {
         match (self.format, &self.file) {
             (Some(format), _) => Ok(format),
@@ -129,6 +163,7 @@ impl Args {
                 Some("tsv") => Ok(Format::Tsv),
                 Some("csv") => Ok(Format::Csv),
                 Some("npy") => Ok(Format::Npy),
+                Some("parquet" | "parq" | "pq") => Ok(Format::Parquet),
                 _ => Err(Failure::Usage(format!(
                     "the format of {} cannot be told from its name; give it with --format",
                     file.name()
@@ -181,13 +216,13 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let format = args.format()?;
+    let (format, opened) = args.open()?;
     let layout = args.layout(format)?;
     let mode = layout.mode;
     let collection = at.collection(&args.name)?;
     let file = args.file.name();
     let reading = output::spinner(format!("reading {file}"));
-    let parsed = parse(args, format, &layout, &collection)?;
+    let parsed = parse(args, opened, format, &layout, &collection)?;
     drop(reading);
     ids::refuse_numbers_in_use(&file, &parsed.numbered, &collection)?;
     if parsed.numbered.is_empty() && !args.id_prefix.is_empty() {
@@ -283,6 +318,7 @@ fn encode(
 
 fn parse(
     args: &Args,
+    opened: Opened,
     format: Format,
     layout: &Layout,
     collection: &Collection,
@@ -291,17 +327,35 @@ fn parse(
         skip_bad: args.skip_bad,
         ..expected(collection)
     };
-    let Opened { name, reader } = args.file.open()?;
+    let name = opened.name.clone();
     Ok(match format {
-        Format::Json => input::items_json(reader, &name, expected, layout)?,
-        Format::Tsv => input::tsv(reader, &name, expected, layout)?,
-        Format::Csv => input::csv(reader, &name, expected, layout)?,
+        Format::Json => input::items_json(opened.reader, &name, expected, layout)?,
+        Format::Tsv => input::tsv(opened.reader, &name, expected, layout)?,
+        Format::Csv => input::csv(opened.reader, &name, expected, layout)?,
         Format::Npy => {
             let mut ids = args.ids.as_ref().map(Input::open).transpose()?;
             let ids = ids.as_mut().map(|ids| (&mut ids.reader, ids.name.as_str()));
-            input::npy_items(reader, &name, ids, expected, layout)?
+            input::npy_items(opened.reader, &name, ids, expected, layout)?
         }
+        Format::Parquet => parquet(opened, expected, layout)?,
     })
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(
+    opened: Opened,
+    expected: input::Expected,
+    layout: &Layout,
+) -> Result<Parsed, InputError> {
+    let name = opened.name.clone();
+    input::parquet(opened.into_file()?, &name, expected, layout)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(opened: Opened, _: input::Expected, _: &Layout) -> Result<Parsed, InputError> {
+    let reason = "is Parquet, which this build does not read; a build with `--features parquet` does (cargo build --release -p \
+                  affinis-cli --features parquet), or write it as JSON, csv or npy";
+    Err(InputError::new(&opened.name, Place::File, reason))
 }
 
 fn first_few(ids: &[String]) -> String {

@@ -62,7 +62,9 @@ struct MatrixFile {
 }
 
 pub(super) fn import(collection: &Target, file: &Input, out: &mut Out) -> Result<(), Failure> {
-    let Opened { name, mut reader } = file.open()?;
+    let Opened {
+        name, mut reader, ..
+    } = file.open()?;
     let npy = reader.fill_buf().map(|start| start.first() == Some(&0x93));
     let wrong = |reason: String| InputError::new(&name, Place::File, reason);
     let matrix = if npy.map_err(|e| wrong(format!("cannot be read: {e}")))? {

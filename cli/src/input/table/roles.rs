@@ -6,6 +6,7 @@ use affinis::AddMode;
 use csv::StringRecord;
 
 use super::cells::number_of;
+use crate::input::error::listed;
 use crate::input::layout::{Columns, Layout};
 
 /// The use of the columns of a table, as positions in a record.
@@ -157,13 +158,13 @@ impl Roles {
             [] => String::new(),
             _ => format!(
                 " (the columns of numbers, {}, are {} and the collection's dimension is {dim})",
-                list(numbers.iter().map(|at| self.names[*at].as_str())),
+                listed(numbers.iter().map(|at| self.names[*at].as_str())),
                 numbers.len()
             ),
         };
         Err(format!(
             "no column gives a text or a vector{found}; {CHOOSE}; the columns are {}",
-            list(self.names.iter().map(String::as_str))
+            listed(self.names.iter().map(String::as_str))
         ))
     }
 
@@ -206,7 +207,7 @@ fn position(header: &StringRecord, name: &str) -> Result<usize, String> {
         )),
         (None, _) => Err(format!(
             "there is no column {name:?}; the columns are {}{}",
-            list(header.iter()),
+            listed(header.iter()),
             other_delimiter(header)
         )),
     }
@@ -221,16 +222,5 @@ pub(super) fn other_delimiter(header: &StringRecord) -> String {
             format!("; if {other:?} stands between the fields, say --delimiter '{other}'")
         }
         _ => String::new(),
-    }
-}
-
-/// Names in a message: the first few of them.
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 12;
-    let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
-    let shown = &names[..names.len().min(SHOWN)];
-    match names.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
