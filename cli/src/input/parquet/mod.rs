@@ -72,7 +72,7 @@ pub fn parquet(
         let mut group = Rows::open(&file, group, &columns).map_err(|e| damaged(number, e))?;
         for _ in 0..rows {
             let read = group.next().map_err(|e| damaged(number, e))?;
-            let bytes = read.as_ref().map_or(ROW_BYTES, |fields| bytes_of(fields));
+            let bytes = read.as_ref().map_or(ROW_BYTES, bytes_of);
             left = left.checked_sub(bytes).ok_or_else(|| {
                 damaged(
                     number,

@@ -274,12 +274,9 @@ fn decimal(value: i128, scale: u32) -> String {
 }
 
 fn uuid(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let groups = [0..4, 4..6, 6..8, 8..10, 10..16];
+    let group =
+        |at: std::ops::Range<usize>| digits.get(at).map_or_else(String::new, <[String]>::concat);
+    groups.map(group).join("-")
 }

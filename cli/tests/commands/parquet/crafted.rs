@@ -80,13 +80,12 @@ impl Page {
         let length = self.bytes.len() as i64;
         let values = (1, I32, int(self.values));
         let encoding = (2, I32, int(self.encoding));
-        let of_kind = match self.kind {
-            DICTIONARY_PAGE => (7, STRUCT, fields(&[values, encoding])),
-            _ => {
-                let levels = [(3, I32, int(3)), (4, I32, int(3))];
-                let all = [vec![values, encoding], levels.into()].concat();
-                (5, STRUCT, fields(&all))
-            }
+        let of_kind = if self.kind == DICTIONARY_PAGE {
+            (7, STRUCT, fields(&[values, encoding]))
+        } else {
+            let levels = [(3, I32, int(3)), (4, I32, int(3))];
+            let all = [vec![values, encoding], levels.into()].concat();
+            (5, STRUCT, fields(&all))
         };
         let header = fields(&[
             (1, I32, int(self.kind)),

@@ -81,6 +81,7 @@ fn a_file_built_by_hand_is_read() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn claims_are_refused_before_memory_is_taken_for_them() {
     let text = || [all_there(1), plain("apple trees")].concat();
     let sized = |unpacked, codec, bytes| {

@@ -80,7 +80,7 @@ fn a_file_answers_as_the_same_items_in_json_do() {
     let listed = |name| home.ok(["list", name, "--json"]).stdout;
     assert_eq!(listed("parquet"), listed("json"));
     for filter in [
-        r#"{}"#,
+        "{}",
         r#"{"year": {"$gte": 2017}}"#,
         r#"{"price": 1.1}"#,
         r#"{"price": {"$exists": false}}"#,
