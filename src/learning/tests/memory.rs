@@ -151,9 +151,12 @@ impl Vectors for Memory {
     fn hashes(&self, ids: &[&str]) -> Result<Vec<Option<ContentHash>>> {
         let contents = self.contents(ids)?.into_iter();
         let changed = &self.state().changed;
-        let hash = |(content, id): (Option<ItemContent>, &&str)| match changed.contains(*id) {
-            true => Some(ContentHash::of(Some("another text"), &[])),
-            false => Some(content?.hash),
+        let hash = |(content, id): (Option<ItemContent>, &&str)| {
+            if changed.contains(*id) {
+                Some(ContentHash::of(Some("another text"), &[]))
+            } else {
+                Some(content?.hash)
+            }
         };
         Ok(contents.zip(ids).map(hash).collect())
     }
