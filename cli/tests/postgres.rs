@@ -196,7 +196,7 @@ fn a_collection_moves_to_a_table_learns_there_and_moves_back() {
     // What a database does itself is refused, and so is what is wrong.
     assert!(refusal(&url, &["add", &name, &path("items.jsonl")]).contains("SQL"));
     assert!(refusal(&url, &["optimize", &name]).contains("SQL"));
-    assert!(refusal(&url, &["judge", &name, "--weak"]).contains("derived"));
+    assert!(refusal(&url, &["judge", &name, "--by-halves"]).contains("derived"));
     assert!(refusal(&url, &["search", &name, "a text"]).contains("encoder"));
     assert!(refusal(&url, &["import", &name, &path("there.jsonl")]).contains("exists"));
     assert!(refusal(&url, &["pg", "init", "--table", "nothing at all"]).contains("nothing at all"));

@@ -134,8 +134,10 @@ pub fn live(learning: &Arc<Learning>) -> Vec<String> {
             learning.diff(first, imported).expect("a comparison")
         ),
     );
+    // All of them: a smaller sample is another one on each engine.
     let changes = learning
         .diff_neighbours(VersionId::BUILT_IN, imported)
+        .sample(ITEMS + 1)
         .run();
     tell(
         "neighbours",

@@ -122,6 +122,11 @@ impl Relation {
         format!("({parameter}::real[]::{})", self.vector_type)
     }
 
+    /// An expression, of the column's type or `real[]`, as a vector of full precision.
+    pub(crate) fn as_full(&self, vector: &str) -> String {
+        format!("({vector}::{}.vector)", identifier(&self.extension))
+    }
+
     /// The numbers of an expression of the column's type, `real[]`.
     pub(crate) fn as_numbers(&self, vector: &str) -> String {
         // The type of half precision is cast by way of the full one.

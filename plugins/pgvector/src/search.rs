@@ -192,7 +192,8 @@ impl Attached {
         };
         let limit = wanted as i64;
         let mut parameters = Parameters::default();
-        let target_parameter = relation.as_vector(&parameters.add(&target, Type::FLOAT4_ARRAY));
+        let target_name = parameters.add(&target, Type::FLOAT4_ARRAY);
+        let target_parameter = relation.as_vector(&target_name);
         let limit_parameter = parameters.add(&limit, Type::INT8);
         let (id, vector) = (relation.id(), relation.vector());
         let mut conditions = vec![format!("{vector} IS NOT NULL")];
@@ -222,7 +223,13 @@ impl Attached {
             } else {
                 Order::InnerProduct
             };
-            let product = format!("(c.v {} {target_parameter})::float8", relation.operator(of));
+            // Candidates are found in the precision of the column, and ranked in full.
+            let product = format!(
+                "({} {} {})::float8",
+                relation.as_full("c.v"),
+                relation.operator(of),
+                relation.as_full(&format!("{target_name}::real[]"))
+            );
             let mark = format!("(c.v {ip} {probe})::float8");
             let numbers = relation.as_numbers("c.v");
             let side = table(self.collection, metric.version);

@@ -153,7 +153,7 @@ fn a_connection_that_dies_costs_no_acknowledged_judgement_and_no_search() {
                 thread::sleep(Duration::from_millis(60));
                 common::run(
                     database.admin(),
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'affinis'",
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'affinis' AND datname = 'affinis_test_dying'",
                 );
             }
         });

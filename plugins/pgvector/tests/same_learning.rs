@@ -10,7 +10,10 @@ fn a_life_of_learning_is_the_same_on_a_table_and_in_a_store() {
     let Some(database) = common::database("life") else {
         return;
     };
-    let (_home, store) = stores::fresh();
+    let home = tempfile::tempdir().expect("a directory");
+    let store = stores::builder()
+        .open(home.path().join("store"))
+        .expect("opened");
     let points = store.collection("points").dim(8).create().expect("created");
     points.add(life::items()).expect("added");
     let embedded = life::live(points.learning());
