@@ -1,10 +1,9 @@
 //! The choice of how far searches go, from what was measured of questions.
 //!
-//! Searches of classes of farther queries never compute fewer distances than those of nearer ones.
-//! (Their slack may be smaller: of a query far from all items, many are about equally far.)
-//! Beginning with the smallest slack for all, the step is taken that mends most of what breaks the
-//! promise for the distances that it costs, until nothing does. A step gives one class a larger
-//! slack or a scan, and to all that lie farther what takes as many distances.
+//! Classes of farther queries never go less far than those of nearer ones. Beginning with the
+//! smallest slack for all, the step is taken that mends most of what breaks the promise for the
+//! distances that it costs, until nothing does. A step gives one class, and all that lie farther, a
+//! larger slack or a scan.
 
 use std::collections::BTreeMap;
 
@@ -98,10 +97,8 @@ fn plan_for(questions: Vec<&Question>, held: usize) -> (Plans, Vec<KindRecall>) 
     kinds.sort_unstable();
     kinds.dedup();
     let kind_of = |question: &&Question| kinds.partition_point(|kind| *kind < question.kind);
-    let classes: Vec<usize> = questions.iter().map(class_of).collect();
     let planning = Planning {
-        efforts: efforts(&questions, &classes, bounds.len() + 1, scan),
-        classes,
+        classes: questions.iter().map(class_of).collect(),
         class_count: bounds.len() + 1,
         kinds_of: questions.iter().map(kind_of).collect(),
         questions,
@@ -135,40 +132,12 @@ fn bounds(questions: &[&Question]) -> Vec<f32> {
     bounds
 }
 
-/// The mean number of distances of each class with each reach; infinite of a class without
-/// questions.
-fn efforts(
-    questions: &[&Question],
-    classes: &[usize],
-    class_count: usize,
-    scan: u32,
-) -> Vec<[f64; SCAN + 1]> {
-    let effort = |class: usize, reach: usize| {
-        let in_class = questions
-            .iter()
-            .zip(classes)
-            .filter(|(_, of)| **of == class);
-        let mut sums = Sums::default();
-        in_class.for_each(|(question, _)| sums.add(question.outcome(reach, scan)));
-        if sums.count > 0.0 {
-            sums.evaluations / sums.count
-        } else {
-            f64::INFINITY
-        }
-    };
-    (0..class_count)
-        .map(|class| std::array::from_fn(|reach| effort(class, reach)))
-        .collect()
-}
-
 /// The choice of reaches for classes of questions.
 struct Planning<'a> {
     questions: Vec<&'a Question>,
     /// The class of each question.
     classes: Vec<usize>,
     class_count: usize,
-    /// See [`efforts`].
-    efforts: Vec<[f64; SCAN + 1]>,
     /// The position of each question's kind among `kinds`.
     kinds_of: Vec<usize>,
     kinds: &'a [QuestionKind],
@@ -185,7 +154,10 @@ impl Planning<'_> {
             let mut best: Option<(f64, Vec<usize>, f64, f64)> = None;
             for class in 0..self.class_count {
                 for reach in reaches[class] + 1..=SCAN {
-                    let further = self.further(&reaches, class, reach);
+                    let mut further = reaches.clone();
+                    for later in &mut further[class..] {
+                        *later = reach.max(*later);
+                    }
                     let (still, costs) = (self.broken(&further, recall), self.cost(&further));
                     // A step that costs nothing, or even saves, counts as one distance.
                     let worth = (broken - still) / (costs - cost).max(1.0);
@@ -207,20 +179,6 @@ impl Planning<'_> {
         }
         self.scan_where_cheaper(&mut reaches);
         reaches
-    }
-
-    /// Reaches with a larger one for a class, and for those beyond it where they would compute
-    /// fewer distances.
-    fn further(&self, reaches: &[usize], class: usize, reach: usize) -> Vec<usize> {
-        let mut further = reaches.to_vec();
-        further[class] = reach;
-        let least = self.efforts[class][reach];
-        for (later, efforts) in further.iter_mut().zip(&self.efforts).skip(class + 1) {
-            while *later < SCAN && (reach == SCAN || efforts[*later] < least) {
-                *later += 1;
-            }
-        }
-        further
     }
 
     /// How much breaks the promise for a recall: 0 if nothing does.
@@ -390,20 +348,6 @@ mod tests {
         assert_eq!(chosen[class_of(1.5)], 5, "beyond all questions");
         assert!(curve.is_sound());
         assert!(curve.kinds.iter().all(|kind| kind.recall == 1.0));
-    }
-
-    #[test]
-    fn far_classes_that_compute_as_many_distances_go_no_farther_for_nearer_ones() {
-        let near = questions(QuestionKind::OneWord, 0.2, 4);
-        let mut far = questions(QuestionKind::OneWord, 0.9, 0);
-        for outcome in far.iter_mut().flat_map(|far| &mut far.outcomes) {
-            outcome.evaluations *= 3;
-        }
-        let curve = plan(&[near, far].concat(), 100_000);
-        let chosen = reaches(&curve, 0.95);
-        let class_of = |rest: f32| curve.any.bounds.partition_point(|bound| *bound < rest);
-        // 500 distances of near queries, and 600 of far ones.
-        assert_eq!((chosen[class_of(0.2)], chosen[class_of(0.9)]), (4, 1));
     }
 
     #[test]
