@@ -3,8 +3,8 @@
 //!
 //! Each kind of question is answered by the default search, by searches of fixed width, and by a
 //! scan, which is what the answers are compared with. The last columns give the narrowest fixed
-//! width that keeps the promise too, and how the default's time compares with its. Times are CPU
-//! times of one thread, the median of several rounds.
+//! width that keeps the promise too, and how the default's time and the number of its distances
+//! compare with its. Times are CPU times of one thread; the two are measured in turns.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,8 +29,10 @@ const WIDTHS: [usize; 20] = [
 ];
 /// The condition number of the learned metric.
 const CONDITION: f64 = 10.0;
-/// Rounds of which the median time is taken.
+/// Rounds of which the times are added.
 const ROUNDS: usize = 5;
+/// Least time of a round, since the clock of a thread's time is coarse.
+const ROUND: Duration = Duration::from_millis(50);
 
 fn main() {
     let chosen: Vec<String> = std::env::args()
@@ -106,9 +108,9 @@ fn measure_set(set: &str) -> Option<()> {
         }
         collection.settle().expect("settled");
         println!(
-            "| {name} metric | recall@10 | recall@1 | below .5 | us | narrowest width | its us | ratio |"
+            "| {name} metric | recall@10 | recall@1 | below .5 | us | distances | narrowest width | its us | its distances | ratio |"
         );
-        println!("|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|");
         for (kind, asked) in &questions.kinds {
             measure_kind(&collection, &encoder, kind, asked);
         }
@@ -185,12 +187,13 @@ impl Encoder for Remembering {
     }
 }
 
-/// How well and how fast one way of searching answers questions.
+/// How well one way of searching answers questions.
 struct Outcome {
     recall: f64,
     recall_at_1: f64,
     below_half: f64,
-    time: Duration,
+    /// Mean number of distances computed.
+    distances: usize,
 }
 
 impl Outcome {
@@ -204,30 +207,56 @@ fn measure_kind(collection: &Collection, encoder: &Remembering, kind: &str, aske
     let asked = encoder.remember(asked);
     let truth: Vec<Vec<f32>> = asked
         .iter()
-        .map(|question| search(collection, question, None, Some(1.0)))
+        .map(|question| search(collection, question, None, Some(1.0)).0)
         .collect();
     let default = outcome(collection, &asked, &truth, None);
     let fixed = WIDTHS.iter().find_map(|ef| {
         let outcome = outcome(collection, &asked, &truth, Some(*ef));
         outcome.keeps_promise().then_some((*ef, outcome))
     });
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let mut times = [0.0; 2];
+    for _ in 0..ROUNDS {
+        times[0] += micros(collection, &asked, None) / ROUNDS as f64;
+        if let Some((ef, _)) = fixed {
+            times[1] += micros(collection, &asked, Some(ef)) / ROUNDS as f64;
+        }
+    }
     let mark = if default.keeps_promise() {
         ""
     } else {
         " (missed)"
     };
-    let (width, its, ratio) = fixed.map_or((0, 0.0, 0.0), |(ef, fixed)| {
-        let ratio = default.time.as_secs_f64() / fixed.time.as_secs_f64();
-        (ef, micros(fixed.time), ratio)
-    });
+    let (width, distances) = fixed.map_or((0, 0), |(ef, fixed)| (ef, fixed.distances));
     println!(
-        "| {kind}{mark} | {:.3} | {:.3} | {:.3} | {:.0} | {width} | {its:.0} | {ratio:.2} |",
+        "| {kind}{mark} | {:.3} | {:.3} | {:.3} | {:.1} | {} | {width} | {:.1} | {distances} | {:.2} |",
         default.recall,
         default.recall_at_1,
         default.below_half,
-        micros(default.time),
+        times[0],
+        default.distances,
+        times[1],
+        if times[1] > 0.0 {
+            times[0] / times[1]
+        } else {
+            0.0
+        },
     );
+}
+
+/// Mean CPU time of a search in microseconds, over a round.
+fn micros(collection: &Collection, asked: &[&str], ef: Option<usize>) -> f64 {
+    let before = cpu_time();
+    let mut searches = 0;
+    loop {
+        for question in asked {
+            search(collection, question, ef, None);
+        }
+        searches += asked.len();
+        let time = cpu_time().saturating_sub(before);
+        if time >= ROUND {
+            return time.as_secs_f64() * 1e6 / searches as f64;
+        }
+    }
 }
 
 fn outcome(
@@ -236,18 +265,11 @@ fn outcome(
     truth: &[Vec<f32>],
     ef: Option<usize>,
 ) -> Outcome {
-    let mut times = Vec::new();
-    let mut answers = Vec::new();
-    for _ in 0..ROUNDS {
-        let before = cpu_time();
-        answers = asked
-            .iter()
-            .map(|question| search(collection, question, ef, None))
-            .collect();
-        times.push(cpu_time().saturating_sub(before) / asked.len() as u32);
-    }
-    times.sort_unstable();
-    let pairs = || answers.iter().zip(truth);
+    let answers: Vec<(Vec<f32>, usize)> = asked
+        .iter()
+        .map(|question| search(collection, question, ef, None))
+        .collect();
+    let pairs = || answers.iter().map(|(found, _)| found).zip(truth);
     let recalls: Vec<f64> = pairs()
         .map(|(found, truth)| {
             // Items as near as the last of the exact ones count as much as it does.
@@ -263,17 +285,21 @@ fn outcome(
             .count() as f64
             / count,
         below_half: recalls.iter().filter(|recall| **recall < 0.5).count() as f64 / count,
-        time: times[ROUNDS / 2],
+        distances: answers
+            .iter()
+            .map(|(_, distances)| distances)
+            .sum::<usize>()
+            / answers.len(),
     }
 }
 
-/// The distances of the hits, nearest first.
+/// The distances of the hits, nearest first, and the number of distances computed.
 fn search(
     collection: &Collection,
     question: &str,
     ef: Option<usize>,
     recall: Option<f64>,
-) -> Vec<f32> {
+) -> (Vec<f32>, usize) {
     let mut search = collection
         .search(question)
         .k(K)
@@ -285,7 +311,8 @@ fn search(
         search = search.recall(recall);
     }
     let hits = search.run().expect("hits");
-    hits.iter().map(|hit| hit.distance).collect()
+    let distances = hits.execution.visited;
+    (hits.iter().map(|hit| hit.distance).collect(), distances)
 }
 
 /// CPU time of this thread.

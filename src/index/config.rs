@@ -7,7 +7,7 @@ use crate::index::calibrations::Curve;
 use crate::index::layout::rows::RowFormat;
 use crate::index::layout::section::SegmentFile;
 use crate::index::segments::Segments;
-use crate::model::QuestionKind;
+use crate::model::Sampled;
 use crate::plugin::Metric;
 
 /// Called with the segments and calibrations after they changed.
@@ -19,7 +19,7 @@ pub(crate) type OnIdle = dyn Fn(&Segments<'_>) -> Vec<(u64, Arc<dyn SegmentFile>
 
 /// Called to make questions, in the form of queries, of what the items of some slots say. The same
 /// slots have the same questions.
-pub(crate) type Questions = dyn Fn(&[u32]) -> Vec<(QuestionKind, Vec<f32>)> + Send + Sync;
+pub(crate) type Questions = dyn Fn(&[u32]) -> Vec<Sampled> + Send + Sync;
 
 /// Configuration of an index.
 #[derive(Clone)]

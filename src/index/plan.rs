@@ -23,7 +23,7 @@ const SCAN: usize = SLACKS.len();
 /// items.
 const MISSED_SHARE: f64 = 0.2;
 /// So much of that share is used up on the sample, because another one is less lucky.
-const CAUTION: f64 = 0.4;
+const CAUTION: f64 = 0.3;
 /// Of at least so many questions, one may be missed in any case.
 const ONE_MISSED_FROM: usize = 60;
 

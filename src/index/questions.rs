@@ -79,8 +79,7 @@ impl Shared {
         let chosen: Vec<u32> = spread(&slots, count).map(u32::from).collect();
         make(&chosen)
             .into_iter()
-            .filter(|(_, vector)| self.check_vector(vector).is_ok())
-            .map(|(kind, vector)| Sampled::of_kind(kind, vector))
+            .filter(|made| self.check_vector(&made.vector).is_ok())
             .collect()
     }
 
@@ -112,7 +111,7 @@ impl Shared {
             } else {
                 QuestionKind::BetweenItems
             };
-            Sampled::of_kind(kind, query)
+            Sampled::of_vector(kind, query)
         });
         queries.collect()
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::encode::CollectionEncoder;
-use crate::model::{QuestionKind, VectorRules};
+use crate::model::{QuestionKind, Sampled, VectorRules};
 use crate::storage::Tables;
 
 /// The kinds that are words which follow each other, with their numbers.
@@ -16,9 +16,6 @@ const PHRASES: [(QuestionKind, usize); 4] = [
 /// Fewest characters of a word of a phrase.
 const MIN_WORD: usize = 3;
 
-/// A question as a query.
-type Question = (QuestionKind, Vec<f32>);
-
 /// Makes questions of the texts of items.
 pub(super) struct Questions {
     tables: Arc<Tables>,
@@ -26,7 +23,7 @@ pub(super) struct Questions {
     rules: VectorRules,
     /// The questions that were made last, and of which slots: metrics are measured one after the
     /// other on the same items.
-    last: Mutex<(Vec<u32>, Vec<Question>)>,
+    last: Mutex<(Vec<u32>, Vec<Sampled>)>,
 }
 
 impl Questions {
@@ -45,7 +42,7 @@ impl Questions {
 
     /// A question of each kind for each of the items in `slots` that has a text long enough; none
     /// without an encoder. The same items have the same questions.
-    pub(super) fn of(&self, slots: &[u32]) -> Vec<Question> {
+    pub(super) fn of(&self, slots: &[u32]) -> Vec<Sampled> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != slots {
             *last = (slots.to_vec(), self.make(slots));
@@ -53,7 +50,7 @@ impl Questions {
         last.1.clone()
     }
 
-    fn make(&self, slots: &[u32]) -> Vec<Question> {
+    fn make(&self, slots: &[u32]) -> Vec<Sampled> {
         if self.encoder.info.is_none() {
             return Vec::new();
         }
@@ -81,8 +78,9 @@ impl Questions {
         written
             .iter()
             .zip(encoded)
-            .filter_map(|((kind, _), text)| {
-                Some((*kind, self.rules.prepare_query(text.vector?).ok()?))
+            .filter_map(|((kind, text), encoded)| {
+                let vector = self.rules.prepare_query(encoded.vector?).ok()?;
+                Some(Sampled::of_text(*kind, text, vector))
             })
             .collect()
     }
@@ -99,26 +97,27 @@ fn written(slot: u32, text: &str) -> Vec<(QuestionKind, String)> {
             questions.push((kind, words[first..first + length].join(" ")));
         }
     }
-    let fragment = match random.u8(..4) {
-        0 => random.u32(..10_000).to_string(),
-        1 => text
-            .chars()
-            .filter(|c| c.is_alphabetic())
-            .nth(random.usize(..text.len().max(1)) % 16)
-            .map_or_else(|| random.alphabetic().to_string(), String::from),
-        _ => match random.choice(&words) {
-            Some(word) => misspelt(word, &mut random),
-            None => random.alphabetic().to_string(),
-        },
-    };
-    questions.push((QuestionKind::Fragment, fragment));
+    questions.push(match (random.u8(..4), random.choice(&words)) {
+        (0, _) => (QuestionKind::Fragment, random.u32(..10_000).to_string()),
+        (2.., Some(word)) => (QuestionKind::Misspelt, misspelt(word, &mut random)),
+        _ => {
+            let letter = letter(text, random.u8(..16));
+            let letter = letter.unwrap_or_else(|| random.alphabetic());
+            (QuestionKind::Fragment, letter.to_string())
+        }
+    });
     questions
 }
 
-/// The words of a text that are not very short.
+/// The letter of a text at a position.
+fn letter(text: &str, at: u8) -> Option<char> {
+    text.chars().filter(|c| c.is_alphabetic()).nth(at.into())
+}
+
+/// The words of a text that have a letter and are not very short.
 fn words(text: &str) -> Vec<&str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '-')
-        .filter(|word| word.chars().count() >= MIN_WORD)
+        .filter(|word| word.chars().count() >= MIN_WORD && word.contains(char::is_alphabetic))
         .collect()
 }
 
@@ -185,7 +184,9 @@ mod tests {
             for text in ["", "x", "  ", "日本語のテキスト", "😀", "ab"] {
                 let questions = written(slot, text);
                 let (kind, fragment) = questions.last().expect("a question");
-                assert_eq!(*kind, QuestionKind::Fragment);
+                let of_words = [QuestionKind::Misspelt, QuestionKind::Fragment];
+                let kinds = &of_words[usize::from(words(text).is_empty())..];
+                assert!(kinds.contains(kind), "{text:?}: {kind}");
                 assert!(!fragment.trim().is_empty(), "{text:?}");
             }
         }

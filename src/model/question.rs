@@ -24,7 +24,9 @@ pub enum QuestionKind {
     EightWords,
     /// Eight words, each of another item's text, in every other question misspelt.
     MixedWords,
-    /// A letter, a number, or a word with two letters exchanged.
+    /// A word with two letters exchanged.
+    Misspelt,
+    /// A letter or a number.
     Fragment,
     /// A query that was asked in this process.
     Asked,
@@ -41,7 +43,8 @@ impl QuestionKind {
             Self::ThreeWords => "three words",
             Self::EightWords => "eight words",
             Self::MixedWords => "words of several texts",
-            Self::Fragment => "a letter, a number or a typing error",
+            Self::Misspelt => "a typing error",
+            Self::Fragment => "a letter or a number",
             Self::Asked => "asked lately",
         }
     }
@@ -63,7 +66,9 @@ pub(crate) enum QueryForm {
     /// questions.
     #[default]
     Any,
-    /// One word, or what has none.
+    /// A single letter, or what has no letter, such as a number.
+    Fragment,
+    /// One word.
     OneWord,
     /// Two words.
     TwoWords,
@@ -78,8 +83,9 @@ const MAX_WORDS: usize = 16;
 
 impl QueryForm {
     /// All forms.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Any,
+        Self::Fragment,
         Self::OneWord,
         Self::TwoWords,
         Self::FewWords,
@@ -89,6 +95,7 @@ impl QueryForm {
     /// The form of a text.
     pub(crate) fn of_text(text: &str) -> Self {
         match text.split_whitespace().take(MAX_WORDS + 1).count() {
+            0 | 1 if is_fragment(text) => Self::Fragment,
             0 | 1 => Self::OneWord,
             2 => Self::TwoWords,
             3..=5 => Self::FewWords,
@@ -96,17 +103,12 @@ impl QueryForm {
             _ => Self::Any,
         }
     }
+}
 
-    /// The form of the texts of a kind of question.
-    pub(crate) fn of_kind(kind: QuestionKind) -> Self {
-        match kind {
-            QuestionKind::OneWord | QuestionKind::Fragment => Self::OneWord,
-            QuestionKind::TwoWords => Self::TwoWords,
-            QuestionKind::ThreeWords => Self::FewWords,
-            QuestionKind::EightWords | QuestionKind::MixedWords => Self::ManyWords,
-            QuestionKind::NearItems | QuestionKind::BetweenItems | QuestionKind::Asked => Self::Any,
-        }
-    }
+/// Whether a text of one word is a letter or a number rather than a word.
+fn is_fragment(text: &str) -> bool {
+    let text = text.trim();
+    text.is_ascii() && (text.len() <= 1 || !text.bytes().any(|byte| byte.is_ascii_alphabetic()))
 }
 
 /// A question on which recall is measured.
@@ -121,11 +123,20 @@ pub(crate) struct Sampled {
 }
 
 impl Sampled {
-    /// A question that was made for its kind.
-    pub(crate) fn of_kind(kind: QuestionKind, vector: Vec<f32>) -> Self {
+    /// A question that is a text, whose vector is `vector`.
+    pub(crate) fn of_text(kind: QuestionKind, text: &str, vector: Vec<f32>) -> Self {
         Self {
             kind,
-            form: QueryForm::of_kind(kind),
+            form: QueryForm::of_text(text),
+            vector,
+        }
+    }
+
+    /// A question that is a vector.
+    pub(crate) fn of_vector(kind: QuestionKind, vector: Vec<f32>) -> Self {
+        Self {
+            kind,
+            form: QueryForm::Any,
             vector,
         }
     }
@@ -145,4 +156,28 @@ pub struct KindRecall {
     pub recall_at_1: f32,
     /// Share of questions of whose ten nearest items fewer than five are found, 0 to 1.
     pub below_half: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_a_text_is_how_many_words_it_has() {
+        for (text, form) in [
+            ("", QueryForm::Fragment),
+            ("x", QueryForm::Fragment),
+            (" 4711 ", QueryForm::Fragment),
+            ("3.14", QueryForm::Fragment),
+            ("x11", QueryForm::OneWord),
+            ("gimp", QueryForm::OneWord),
+            ("\u{732b}", QueryForm::OneWord),
+            ("fruit tree", QueryForm::TwoWords),
+            ("fruit tree care", QueryForm::FewWords),
+            ("a b c d e f", QueryForm::ManyWords),
+        ] {
+            assert_eq!(QueryForm::of_text(text), form, "{text:?}");
+        }
+        assert_eq!(QueryForm::of_text(&"a ".repeat(17)), QueryForm::Any);
+    }
 }

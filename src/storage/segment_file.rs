@@ -32,7 +32,7 @@ use super::swap::{parent_of, sync_dir};
 use crate::model::error::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"AFFSEGMT";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const BLOCK: usize = 4096;
 
 // Offsets of the header's fields.

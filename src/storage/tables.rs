@@ -63,7 +63,7 @@ pub(super) const NEXT_VERSION: &str = "next_version";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const CALIBRATION: &str = "calibration/";
 /// Format of calibrations.
-pub(super) const CALIBRATION_FORMAT: u8 = 3;
+pub(super) const CALIBRATION_FORMAT: u8 = 4;
 
 /// The tables of one collection, which read its records and begin its transactions.
 pub(crate) struct Tables {

@@ -10,18 +10,20 @@ pub(crate) enum Section {
     Edges,
     Ranges,
     Codes,
+    Outliers,
     Biases,
     Rows,
 }
 
 impl Section {
     /// All sections, in the order of the file.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Header,
         Self::Slots,
         Self::Edges,
         Self::Ranges,
         Self::Codes,
+        Self::Outliers,
         Self::Biases,
         Self::Rows,
     ];

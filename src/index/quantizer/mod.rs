@@ -5,9 +5,11 @@
 //! direction `w` meets codes as `w'x = w'low + sum_j (w[j] step[j]) c[j]`: the steps are multiplied
 //! into the query, whose weights are then rounded to 16 bits. So one set of codes serves every
 //! direction under every metric, and the codes' own rounding is the only one that matters.
-//! Distances of what a walk finds are computed again from the vectors.
+//! Distances of what a walk finds are computed again from the vectors; those of
+//! [outliers](Outliers), which codes cut off, are never computed from codes.
 
 mod coded;
+mod outliers;
 mod ranges;
 
 use rayon::prelude::*;
@@ -17,6 +19,7 @@ use crate::index::layout::column::Column;
 use crate::index::layout::rows::{Rows, unpack_into};
 
 pub(crate) use coded::CodedQuery;
+pub(crate) use outliers::{Lookup, Outliers};
 
 /// Dimensions up to this one are walked on the vectors. Their rows take at most two cache lines, of
 /// which codes could save one; and in few dimensions many items lie nearer to each other than one
@@ -65,8 +68,9 @@ impl Quantizer {
         Self { bits, low, step }
     }
 
-    /// The codes of all rows, [`CodeBits::blocks`] blocks a row.
-    fn encode(&self, rows: &Rows) -> Vec<CodeBlock> {
+    /// The codes of all rows, [`CodeBits::blocks`] blocks a row, and the squared distance of each
+    /// row to what its codes stand for.
+    fn encode(&self, rows: &Rows) -> (Vec<CodeBlock>, Vec<f64>) {
         let dim = rows.dim();
         let inverse: Vec<f32> = self
             .step
@@ -76,12 +80,14 @@ impl Quantizer {
         let stride = self.bits.blocks(dim);
         let max_code = f32::from(self.bits.max_code());
         let mut blocks = vec![CodeBlock::ZERO; stride * rows.len()];
+        let mut errors = vec![0.0; rows.len()];
         blocks
             .par_chunks_mut(stride.max(1))
+            .zip(&mut errors)
             .enumerate()
             .for_each_init(
                 || (vec![0.0; dim], vec![0; dim]),
-                |(row, codes), (i, blocks)| {
+                |(row, codes), (i, (blocks, error))| {
                     unpack_into(rows.row(i), row);
                     for (((code, x), low), inverse) in
                         codes.iter_mut().zip(&*row).zip(&self.low).zip(&inverse)
@@ -89,10 +95,26 @@ impl Quantizer {
                         // The cast saturates, so NaN and numbers out of range become valid codes.
                         *code = ((x - low) * inverse + 0.5).min(max_code) as u8;
                     }
+                    *error = self.squared_error(row, codes);
                     self.bits.pack(codes, blocks);
                 },
             );
-        blocks
+        (blocks, errors)
+    }
+
+    /// The squared distance of a row to what its codes stand for.
+    fn squared_error(&self, row: &[f32], codes: &[u8]) -> f64 {
+        let ranges = self.low.iter().zip(&self.step);
+        let numbers = row.iter().zip(codes).zip(ranges);
+        numbers
+            .map(|((x, code), (low, step))| f64::from(low + step * f32::from(*code) - x).powi(2))
+            .sum()
+    }
+
+    /// The squared distance to be expected of the rounding to steps alone.
+    fn rounding(&self) -> f64 {
+        let squares = self.step.iter().map(|step| f64::from(*step).powi(2));
+        squares.sum::<f64>() / 12.0
     }
 }
 
@@ -101,12 +123,21 @@ impl Quantizer {
 pub(crate) struct Codes {
     quantizer: Quantizer,
     blocks: Column<CodeBlock>,
+    outliers: Outliers,
 }
 
 impl Codes {
     /// Codes that were stored, [`CodeBits::blocks`] blocks an item.
-    pub(crate) fn stored(quantizer: Quantizer, blocks: Column<CodeBlock>) -> Self {
-        Self { quantizer, blocks }
+    pub(crate) fn stored(
+        quantizer: Quantizer,
+        blocks: Column<CodeBlock>,
+        outliers: Outliers,
+    ) -> Self {
+        Self {
+            quantizer,
+            blocks,
+            outliers,
+        }
     }
 
     /// Codes of all rows, of four bits where these preserve neighbours, else of eight.
@@ -123,13 +154,26 @@ impl Codes {
 
     fn with(bits: CodeBits, rows: &Rows) -> Self {
         let quantizer = Quantizer::fit(bits, rows);
-        let blocks = Column::Held(quantizer.encode(rows));
-        Self { quantizer, blocks }
+        let (blocks, errors) = quantizer.encode(rows);
+        Self {
+            blocks: Column::Held(blocks),
+            // Codes of eight bits cover all values.
+            outliers: match bits {
+                CodeBits::Four => Outliers::of(&errors, quantizer.rounding()),
+                CodeBits::Eight => Outliers::of(&errors, f64::INFINITY),
+            },
+            quantizer,
+        }
     }
 
     /// The quantizer that made the codes.
     pub(crate) fn quantizer(&self) -> &Quantizer {
         &self.quantizer
+    }
+
+    /// The items of which codes say too little.
+    pub(crate) fn outliers(&self) -> &Outliers {
+        &self.outliers
     }
 
     /// All blocks, item after item.
@@ -148,7 +192,7 @@ impl Codes {
     /// Bytes held in memory.
     pub(crate) fn bytes(&self) -> usize {
         let ranges = self.quantizer.low.len() + self.quantizer.step.len();
-        self.blocks.bytes() + ranges * size_of::<f32>()
+        self.blocks.bytes() + self.outliers.bytes() + ranges * size_of::<f32>()
     }
 
     /// A query direction of `dim` numbers, quantized to meet these codes.

@@ -10,6 +10,7 @@
 //! | edges | 32 u32 an item, filled up with `u32::MAX` |
 //! | ranges | the least value and the step of the codes of each number (f32): all least values, then all steps |
 //! | codes | a row of codes of 4 or 8 bits an item, in the order of [`CodeBlock`], padded with zeros to a multiple of 64 bytes |
+//! | outliers | a bit an item, in u32 words: whether its codes are far from it |
 //! | biases | an f32 an item: its bias under the built-in distance |
 //! | rows | a row of f32 an item, padded with zeros to a multiple of 64 bytes; or its encoding by a [`RowFormat`], not padded |
 //!
@@ -27,7 +28,7 @@ use crate::index::layout::codes::{CodeBits, CodeBlock};
 use crate::index::layout::column::Column;
 use crate::index::layout::rows::{Block, RowBuffer, RowFormat, blocks_for, unpack_into};
 use crate::index::layout::section::{Section, SegmentFile};
-use crate::index::quantizer::{Codes, Quantizer};
+use crate::index::quantizer::{Codes, Outliers, Quantizer};
 use crate::index::segment::rows::SegmentRows;
 use crate::index::segment::sealed::{Contents, SealedSegment};
 use crate::slot::Slot;
@@ -120,6 +121,7 @@ pub(crate) fn sections<'a>(
         borrowed(&segment.edges),
         owned(&segment.codes.quantizer().ranges()),
         borrowed(segment.codes.blocks()),
+        borrowed(segment.codes.outliers().words()),
         owned(biases),
         rows,
     ])
@@ -190,6 +192,7 @@ fn read(
     let edges: Column<Edges> = column(file, Section::Edges, len)?;
     let ranges: Column<f32> = column(file, Section::Ranges, 2 * dim)?;
     let codes: Column<CodeBlock> = column(file, Section::Codes, len * bits.blocks(dim))?;
+    let outliers: Column<u32> = column(file, Section::Outliers, Outliers::words_for(len))?;
     let biases: Column<f32> = column(file, Section::Biases, len)?;
     let rows = rows(file, len, expected)?;
     if header.dim as usize != dim
@@ -210,7 +213,11 @@ fn read(
         id,
         slots,
         rows,
-        codes: Codes::stored(Quantizer::from_ranges(bits, &ranges), codes),
+        codes: Codes::stored(
+            Quantizer::from_ranges(bits, &ranges),
+            codes,
+            Outliers::stored(outliers),
+        ),
         edges,
         entry: header.entry,
         built_under: header.built_under,

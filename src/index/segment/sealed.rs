@@ -13,9 +13,9 @@ use crate::index::layout::column::Column;
 use crate::index::layout::rows::{Block, RowBuffer, RowSource};
 use crate::index::layout::section::{Section, SegmentFile};
 use crate::index::nearest::order_safe;
-use crate::index::quantizer::{CodedQuery, Codes};
+use crate::index::quantizer::{CodedQuery, Codes, Lookup};
 use crate::index::query::RewrittenQuery;
-use crate::index::segment::rows::SegmentRows;
+use crate::index::segment::rows::{RowsView, SegmentRows};
 use crate::slot::Slot;
 
 /// Slots that span at most this many times as many values as there are items are located by a
@@ -215,12 +215,16 @@ impl RowSource for SealedSegment {
     }
 }
 
-/// Estimated distances from a query to the items of a sealed segment, from codes and exact biases.
+/// Estimated distances from a query to the items of a sealed segment, from codes and exact biases;
+/// those of outliers from their vectors.
 pub(crate) struct CodedScore<'a> {
     segment: &'a SealedSegment,
     query: &'a RewrittenQuery<'a>,
     codes: CodeRows<'a>,
     coded: CodedQuery,
+    outliers: Option<Lookup<'a>>,
+    rows: RowsView<'a>,
+    buffer: RowBuffer,
     biases: &'a Biases,
 }
 
@@ -236,6 +240,9 @@ impl<'a> CodedScore<'a> {
             query,
             codes: segment.codes.rows(),
             coded: segment.codes.query(query.direction()),
+            outliers: segment.codes.outliers().lookup(),
+            rows: segment.rows.view(),
+            buffer: RowBuffer::new(),
             biases,
         }
     }
@@ -256,6 +263,14 @@ impl Score for CodedScore<'_> {
             .ensure(ids, self.segment, &*self.query.metric.metric);
         for (&id, dot) in ids.iter().zip(&mut out[first..]) {
             *dot = order_safe(self.query.offset - 2.0 * *dot + self.biases.get(id));
+        }
+        if let Some(outliers) = self.outliers {
+            for (&id, estimate) in ids.iter().zip(&mut out[first..]) {
+                if outliers.contains(id) {
+                    let row = self.rows.row(id, &mut self.buffer);
+                    *estimate = self.query.estimate(row, self.biases.get(id));
+                }
+            }
         }
     }
 }

@@ -247,3 +247,33 @@ fn the_recall_target_is_reached_where_codes_are_too_coarse() {
         assert!(visited < 4_000, "{filled} of {dim}: {visited} visited");
     }
 }
+
+#[test]
+fn an_item_with_a_number_beyond_its_codes_is_found() {
+    const DIM: usize = 128;
+    const RARE: f32 = 8.0;
+    let mut random = Random::new(21);
+    let mut items: Vec<Vec<f32>> = (0..2_000).map(|_| random.vector(DIM)).collect();
+    // One item in fifty has one large number, each in another place: the codes do not cover it.
+    let rare: Vec<(u32, usize)> = (0..40).map(|i| (50 * i + 49, 3 * i as usize)).collect();
+    for (slot, at) in &rare {
+        items[*slot as usize][*at] = RARE;
+    }
+    let index = Index::new(DIM, small(DIM, 1 << 12, 1 << 14)).unwrap();
+    add(&index, 0, &items);
+    index.settle();
+    let mut near = 0;
+    for (slot, at) in rare {
+        let mut query = vec![0.0; DIM];
+        query[at] = RARE;
+        let all = items.iter().enumerate();
+        let all = all.map(|(i, item)| (i as u32, &item[..]));
+        let nearest = exact(&euclid(DIM), &query, all, 100);
+        if nearest.iter().any(|(other, _)| *other == slot) {
+            near += 1;
+            let hits = index.search(&euclid(DIM), &query, &params(100)).unwrap();
+            assert!(hits.hits.iter().any(|hit| hit.slot == slot), "{slot}");
+        }
+    }
+    assert!(near > 30, "{near}");
+}
