@@ -29,6 +29,8 @@ const MEASURED_RECALL: f64 = 0.97;
 const K: usize = 10;
 /// Numbers of candidates that are tried.
 const TRIED: [usize; 9] = [50, 100, 150, 200, 300, 400, 600, 800, 1_000];
+/// Versions whose biases stay beside those of the active one and of the newest.
+const KEPT: i64 = 3;
 /// Items that are asked as queries, to measure recall.
 const ITEMS_ASKED: usize = 48;
 /// Judged queries that are asked.
@@ -135,7 +137,41 @@ impl Attached {
             .await
             .during("the biases cannot be written")?;
         self.ready.clear();
-        Ok(())
+        self.drop_older(metric.version).await
+    }
+
+    /// Drops the side tables of versions that are neither active, nor the one given, nor among the
+    /// newest others.
+    async fn drop_older(&self, version: VersionId) -> Result<()> {
+        let transaction = self.postgres.begin().await?;
+        let connection = transaction.connection()?;
+        let during = "biases of old versions cannot be removed";
+        let lock = format!(
+            "SELECT pg_advisory_xact_lock({}, {})",
+            LOCKS + 1,
+            self.collection
+        );
+        connection.batch_execute(&lock).await.during(during)?;
+        let sql = "DELETE FROM affinis.biases WHERE collection = $1 AND version IN
+            (SELECT b.version FROM affinis.biases b JOIN affinis.collections c ON c.id = b.collection
+             WHERE b.collection = $1 AND b.version <> $2 AND b.version <> c.active
+             ORDER BY b.version DESC OFFSET $3) RETURNING version";
+        let number = i64::from(version.0);
+        let parameters: [Parameter<'_>; 3] = [
+            (&self.collection, Type::INT4),
+            (&number, Type::INT8),
+            (&KEPT, Type::INT8),
+        ];
+        let dropped = connection
+            .query_typed(sql, &parameters)
+            .await
+            .during(during)?;
+        for row in dropped {
+            let version = VersionId(u32::try_from(row.get::<_, i64>(0)).unwrap_or_default());
+            let drop = format!("DROP TABLE IF EXISTS {}", table(self.collection, version));
+            connection.batch_execute(&drop).await.during(during)?;
+        }
+        transaction.commit().await
     }
 
     /// Writes the biases of the next page, together with how far they are. `nearest` visits the page

@@ -114,7 +114,7 @@ impl Attached {
             let mut hits: Vec<Hit> = hits.collect();
             self.fill(connection, &mut hits, request).await?;
             let micros = started.elapsed().as_micros() as u64;
-            let execution = Execution::by_engine(listed, wanted.clamp(40, MAX_EF), micros);
+            let execution = Execution::by_engine(listed, wanted.clamp(1, MAX_EF), micros);
             return Ok(Answer {
                 hits: Hits::new(hits, metric.version, execution),
                 generation: round.generation,
@@ -345,10 +345,10 @@ impl Attached {
         request: &Request<'_>,
     ) -> Result<(u64, Vec<Row>)> {
         let during = "the search failed";
-        let learned_width = wanted.clamp(40, MAX_EF);
+        let width = wanted.clamp(1, MAX_EF);
         let mut begin = format!(
             "BEGIN READ ONLY; SELECT set_config('hnsw.ef_search', \
-             greatest(coalesce(nullif(current_setting('hnsw.ef_search', true), ''), '40')::int, {learned_width})::text, true)"
+             greatest(coalesce(nullif(current_setting('hnsw.ef_search', true), ''), '40')::int, {width})::text, true)"
         );
         if request.filter.is_some() || request.own.is_some() || wanted > MAX_EF {
             begin.push_str(

@@ -220,7 +220,8 @@ impl Table {
 
     /// Removes the biases of rows that went, and those of versions that neither answer everybody,
     /// nor are the parent of the one that does, nor are in the running trial. Gives the number of
-    /// biases removed. A refit that promotes does this itself.
+    /// biases removed. By itself a promotion keeps the biases of the active version, of the new one,
+    /// and of three others.
     ///
     /// # Errors
     /// Those of the server.

@@ -337,3 +337,66 @@ fn a_selective_filter_finds_all_that_pass_however_far_off() {
         assert_eq!(hits.len(), 10);
     }
 }
+
+#[test]
+fn biases_of_many_pages_go_on_where_they_stopped() {
+    const DIM: usize = 1_024;
+    let Some(database) = common::database("pages") else {
+        return;
+    };
+    database.run(&format!(
+        "CREATE TABLE points (id text PRIMARY KEY, embedding vector({DIM}), body text, meta jsonb); \
+         INSERT INTO points SELECT 'id ' || i, (SELECT array_agg(sin(i * j)) FROM generate_series(1, {DIM}) j)::vector \
+         FROM generate_series(1, 9000) i"
+    ));
+    let postgres = database.connect();
+    let table = attach(&postgres, "points", Distance::L2);
+    let weights = ndarray::Array1::from_shape_fn(DIM, |at| if at < 8 { 5.0 } else { 1.0 });
+    let version = table
+        .learning()
+        .import_metric(ndarray::Array2::from_diag(&weights).view(), None)
+        .expect("imported");
+    table.learning().promote(version).expect("promoted");
+    let biases = || {
+        let sql =
+            "SELECT count(*), sum(bias), (SELECT pages FROM affinis.biases) FROM affinis.bias_1_1";
+        common::rows(&database.url, sql).remove(0)
+    };
+    let whole = biases();
+    assert_eq!(
+        (whole[0].as_deref(), whole[2].as_deref()),
+        (Some("9000"), Some("3"))
+    );
+    let query: Vec<f32> = (1..=DIM).map(|j| (17.0 * j as f32).sin()).collect();
+    let answer = || {
+        let hits = table.search(query.clone()).k(5).run().expect("hits");
+        hits.iter()
+            .map(|hit| (hit.id.clone(), hit.distance))
+            .collect::<Vec<_>>()
+    };
+    let answered = answer();
+    assert_eq!(answered[0].0, "id 17");
+
+    // As if the client had been killed after the first page.
+    database.run(
+        "DELETE FROM affinis.bias_1_1 WHERE id > (SELECT id FROM points ORDER BY id OFFSET 4095 LIMIT 1); \
+         UPDATE affinis.biases SET done = false, candidates = NULL, pages = 1, \
+            upto = (SELECT id FROM points ORDER BY id OFFSET 4095 LIMIT 1)",
+    );
+    table
+        .learning()
+        .promote(affinis::VersionId(0))
+        .expect("promoted");
+    table.learning().promote(version).expect("promoted");
+    let again = biases();
+    assert_eq!(again[0], whole[0]);
+    let sums = [&whole, &again].map(|row| {
+        row[1]
+            .as_ref()
+            .expect("a sum")
+            .parse::<f64>()
+            .expect("a number")
+    });
+    assert!((sums[0] - sums[1]).abs() < 1e-3 * sums[0], "{sums:?}");
+    assert_eq!(answer(), answered);
+}
