@@ -138,8 +138,11 @@ impl Learning {
 
     /// Takes the lock that orders writes, of all clients of the ledger, and reads what others wrote.
     fn lock(&self) -> Result<WriteGuard<'_>> {
-        let mut guard = self.lock_process();
-        guard._ledger = self.ledger.lock()?;
+        let lock = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = WriteGuard {
+            _ledger: self.ledger.lock()?,
+            _lock: lock,
+        };
         self.reload_if_changed(self.ledger.generation()?, &guard)?;
         Ok(guard)
     }

@@ -185,7 +185,13 @@ pub fn live(learning: &Arc<Learning>) -> Vec<String> {
         MetricChoice::Active,
     ];
     let measured = learning.evaluate(&queries, 10, &metrics).expect("measured");
-    tell("evaluated", format!("{measured:?}"));
+    for row in &measured.rows {
+        let firsts = (&row.precision, &row.recall, &row.ndcg, &row.mrr);
+        // Of the whole ranking, in which items that are equally far but for rounding may change
+        // places.
+        let map = row.map.mean;
+        tell("evaluated", format!("{:?} {firsts:?} {map:.3}", row.metric));
+    }
     tell(
         "drift",
         without_times(&format!("{:?}", learning.drift().expect("drift"))),
