@@ -38,7 +38,7 @@ const EVERYWHERE: &str = "Options of every command";
 #[command(name = "affinis", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 120)]
 #[command(arg_required_else_help = true, subcommand_required = true)]
 pub struct Cli {
-    /// Directory of the store, or postgres://USER@HOST/DATABASE in a build with `postgres`
+    /// Directory of the store, or `postgres://USER@HOST/DATABASE` in a build with `postgres`
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", env = "AFFINIS_STORE", default_value = "affinis.store")]
     pub(crate) store: PathBuf,
 

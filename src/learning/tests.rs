@@ -281,11 +281,9 @@ fn a_refit_in_the_background_begins_when_it_is_due() {
     let lab = Lab::new();
     lab.learning.background().set_refit_after(120);
     lab.judge(0..10, Taste::Shape, None);
-    lab.learning.count_for_refit(60);
     lab.learning.settle();
     assert!(lab.learning.background_refit().is_none());
     lab.judge(10..20, Taste::Shape, None);
-    lab.learning.count_for_refit(60);
     lab.learning.settle();
     let report = lab.learning.background_refit().unwrap().unwrap();
     assert!(report.promoted && lab.learning.active(None) == 1);

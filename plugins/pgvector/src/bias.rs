@@ -39,17 +39,25 @@ const JUDGED_ASKED: i64 = 48;
 /// What is known of the biases of versions: of those that were looked up since the versions
 /// changed.
 #[derive(Default)]
-pub(crate) struct Ready(Mutex<HashMap<VersionId, Option<usize>>>);
+pub(crate) struct Ready(Mutex<HashMap<VersionId, Biases>>);
+
+/// Whether the biases of a version are there.
+#[derive(Debug, Clone, Copy)]
+enum Biases {
+    Missing,
+    /// They are, and so many candidates are ranked.
+    Ready(usize),
+}
 
 impl Ready {
-    fn get(&self, version: VersionId) -> Option<Option<usize>> {
+    fn get(&self, version: VersionId) -> Option<Biases> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&version).copied()
     }
 
     fn set(&self, version: VersionId, candidates: Option<usize>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(version, candidates);
+        known.insert(version, candidates.map_or(Biases::Missing, Biases::Ready));
     }
 
     /// Forgets all that was looked up.
@@ -77,8 +85,10 @@ impl Attached {
         connection: &Connection,
         version: VersionId,
     ) -> Result<Option<usize>> {
-        if let Some(known) = self.ready.get(version) {
-            return Ok(known);
+        match self.ready.get(version) {
+            Some(Biases::Ready(candidates)) => return Ok(Some(candidates)),
+            Some(Biases::Missing) => return Ok(None),
+            None => {}
         }
         let sql = "SELECT coalesce(candidates, 0) FROM affinis.biases WHERE collection = $1 AND version = $2 AND done";
         let number = i64::from(version.0);
@@ -117,12 +127,11 @@ impl Attached {
             }
         };
         let connection = self.postgres.connection().await?;
-        let exact = match exact {
-            Some(exact) => exact,
-            None => {
-                let nearest = Nearest::new(metric, &queries, K, self.rules);
-                self.nearest_exactly(&connection, nearest).await?
-            }
+        let exact = if let Some(exact) = exact {
+            exact
+        } else {
+            let nearest = Nearest::new(metric, &queries, K, self.rules);
+            self.nearest_exactly(&connection, nearest).await?
         };
         let candidates = self.measure(&connection, metric, &queries, &exact).await?;
         let sql = "UPDATE affinis.biases SET done = true, candidates = $3 WHERE collection = $1 AND version = $2";
@@ -222,13 +231,12 @@ impl Attached {
         }
         let page = self.page(connection, upto.as_deref()).await?;
         let mut nearest = nearest.filter(|_| pages == visited);
-        let biases = match &mut nearest {
-            Some(nearest) => nearest.visit(&page),
-            None => {
-                let mut biases = vec![0.0; page.ids.len()];
-                metric.metric.biases(page.vectors.view(), &mut biases);
-                biases
-            }
+        let biases = if let Some(nearest) = &mut nearest {
+            nearest.visit(&page)
+        } else {
+            let mut biases = vec![0.0; page.ids.len()];
+            metric.metric.biases(page.vectors.view(), &mut biases);
+            biases
         };
         let mut lines = String::new();
         for ((id, bias), mark) in page.ids.iter().zip(&biases).zip(&page.marks) {

@@ -230,10 +230,9 @@ impl Relation {
             .query_typed(found, &parameters)
             .await
             .during(&during)?;
-        let Some(row) = rows.first() else {
-            let why = "there is no such table; it may have been renamed or dropped";
-            return Err(other(during, ErrorKind::NotFound, why));
-        };
+        let why = "there is no such table; it may have been renamed or dropped";
+        let missing = || other(during.as_str(), ErrorKind::NotFound, why);
+        let row = rows.first().ok_or_else(missing)?;
         let (oid, kind, readable): (u32, &str, bool) = (row.get(0), row.get(1), row.get(2));
         if !["r", "p", "f", "v", "m"].contains(&kind) {
             return Err(other(
@@ -276,16 +275,15 @@ impl Relation {
                 "vector or halfvec",
             ));
         }
-        if let Some(name) = &wanted.text {
-            let text = column(name, "texts")?;
-            if !["text", "varchar", "bpchar"].contains(&text.type_name.as_str()) {
-                return Err(wrong(name, &text.type_name, "text"));
-            }
-        }
-        if let Some(name) = &wanted.meta {
-            let meta = column(name, "metadata")?;
-            if meta.type_name != "jsonb" {
-                return Err(wrong(name, &meta.type_name, "jsonb"));
+        let optional: [(_, &[&str], _); 2] = [
+            (&wanted.text, &["text", "varchar", "bpchar"], "text"),
+            (&wanted.meta, &["jsonb"], "jsonb"),
+        ];
+        for (name, allowed, what) in optional {
+            let Some(name) = name else { continue };
+            let found = &column(name, what)?.type_name;
+            if !allowed.contains(&found.as_str()) {
+                return Err(wrong(name, found, what));
             }
         }
         let hidden = [

@@ -211,7 +211,7 @@ impl Nearest {
                     found.push((distance, page.ids[row].clone()));
                 }
             }
-            found.sort_by(|a, b| nearer(a, b));
+            found.sort_by(nearer);
             found.truncate(self.k);
         }
         biases

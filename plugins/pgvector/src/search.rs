@@ -215,60 +215,17 @@ impl Attached {
         let norm = target.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
         let norm = norm.sqrt();
         let sql = if learned {
-            let probe = relation.as_vector(&parameters.add(&self.probe, Type::FLOAT4_ARRAY));
-            let ip = relation.operator(Order::InnerProduct);
-            let is_cosine = self.rules.distance == affinis::Distance::Cosine;
-            let of = if is_cosine {
-                Order::Cosine
-            } else {
-                Order::InnerProduct
-            };
-            // Candidates are found in the precision of the column, and ranked in full.
-            let product = format!(
-                "({} {} {})::float8",
-                relation.as_full("c.v"),
-                relation.operator(of),
-                relation.as_full(&format!("{target_name}::real[]"))
-            );
-            let mark = format!("(c.v {ip} {probe})::float8");
-            let numbers = relation.as_numbers("c.v");
-            let side = table(self.collection, metric.version);
-            let (bias, join) = if is_ready {
-                let bias =
-                    format!("b.bias, CASE WHEN b.mark IS DISTINCT FROM {mark} THEN {numbers} END");
-                (bias, format!("LEFT JOIN {side} b ON b.id = c.id"))
-            } else {
-                (format!("NULL::real, {numbers}"), String::new())
-            };
             let rows = format!(
                 "SELECT {id} AS id, {vector} AS v, {meta} AS meta FROM {table_name} WHERE {conditions}"
             );
-            if relation.orders.is_empty() {
-                // Every row is looked at, so that the distance itself is the order. A bias that is
-                // not there is about the square of the length.
-                let (scaled, square) = if is_cosine {
-                    (
-                        format!("{} * {product}", parameters.add(&norm, Type::FLOAT8)),
-                        "1".to_owned(),
-                    )
-                } else {
-                    (product.clone(), format!("-(c.v {ip} c.v)"))
-                };
-                let bias_term = if is_ready {
-                    format!("coalesce(CASE WHEN b.mark = {mark} THEN b.bias END, {square})")
-                } else {
-                    square
-                };
-                format!(
-                    "SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM ({rows}) c {join} \
-                     ORDER BY 2 * {scaled} + {bias_term} LIMIT {limit_parameter}"
-                )
-            } else {
-                format!(
-                    "WITH c AS MATERIALIZED ({rows} ORDER BY {by} LIMIT {limit_parameter}) \
-                     SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM c {join}"
-                )
-            }
+            let listing = Listing {
+                rows,
+                by,
+                target: target_name,
+                limit: limit_parameter,
+                side: is_ready.then(|| table(self.collection, metric.version)),
+            };
+            self.learned_listing(&listing, norm, &mut parameters)
         } else {
             format!(
                 "SELECT {id}::text, ({by})::float8, {meta} FROM {table_name} WHERE {conditions} \
@@ -284,54 +241,128 @@ impl Attached {
             candidates: Vec::with_capacity(rows.len()),
             computed: Vec::new(),
         };
+        let asked = Asked {
+            metric,
+            offset: rewritten.offset,
+            norm,
+            order,
+            is_ready,
+        };
         for row in &rows {
-            let id: String = row.get(0);
-            let found: f64 = row.get(1);
-            let meta: Option<&str> = row.get(2);
-            let distance = if learned {
-                let product = match self.rules.distance {
-                    // One minus the cosine; the item's vector counts as one of unit length.
-                    affinis::Distance::Cosine => (1.0 - found) * norm,
-                    _ => -found,
-                };
-                let numbers: Option<Vec<f32>> = row.get(5);
-                let bias = match (row.get::<_, Option<f32>>(4), numbers) {
-                    (_, Some(numbers)) => {
-                        let Some(bias) = self.bias_of(metric, numbers) else {
-                            continue;
-                        };
-                        let mark = row.get(3);
-                        if is_ready {
-                            round.computed.push(Computed {
-                                id: id.clone(),
-                                bias,
-                                mark,
-                            });
-                        }
-                        bias
-                    }
-                    (Some(bias), None) => bias,
-                    (None, None) => continue,
-                };
-                f64::from(rewritten.offset) - 2.0 * product + f64::from(bias)
-            } else {
-                match order {
-                    Order::Euclid => found * found,
-                    Order::Cosine => 2.0 * found,
-                    Order::InnerProduct => found,
-                }
-            };
-            if distance.is_nan() {
-                // A vector without a direction in a table whose vectors are compared by theirs.
-                continue;
-            }
-            let meta = meta
-                .map(serde_json::from_str)
-                .transpose()
-                .unwrap_or_default();
-            round.candidates.push(Candidate { id, distance, meta });
+            let candidate = self.candidate(&asked, row, &mut round.computed);
+            round.candidates.extend(candidate);
         }
         Ok(round)
+    }
+
+    /// The statement that lists candidates of a learned metric: id, product, metadata, mark, bias,
+    /// and the numbers of the vector where the bias is missing or of another one.
+    fn learned_listing<'a>(
+        &'a self,
+        listing: &Listing,
+        norm: f64,
+        parameters: &mut Parameters<'a>,
+    ) -> String {
+        let Listing {
+            rows,
+            by,
+            target,
+            limit,
+            side,
+        } = listing;
+        let relation = &self.relation;
+        let probe = relation.as_vector(&parameters.add(&self.probe, Type::FLOAT4_ARRAY));
+        let ip = relation.operator(Order::InnerProduct);
+        let is_cosine = self.rules.distance == affinis::Distance::Cosine;
+        let of = if is_cosine {
+            Order::Cosine
+        } else {
+            Order::InnerProduct
+        };
+        // Candidates are found in the precision of the column, and ranked in full.
+        let product = format!(
+            "({} {} {})::float8",
+            relation.as_full("c.v"),
+            relation.operator(of),
+            relation.as_full(&format!("{target}::real[]"))
+        );
+        let mark = format!("(c.v {ip} {probe})::float8");
+        let numbers = relation.as_numbers("c.v");
+        let (bias, join) = if let Some(side) = side {
+            let bias =
+                format!("b.bias, CASE WHEN b.mark IS DISTINCT FROM {mark} THEN {numbers} END");
+            (bias, format!("LEFT JOIN {side} b ON b.id = c.id"))
+        } else {
+            (format!("NULL::real, {numbers}"), String::new())
+        };
+        if relation.orders.is_empty() {
+            // Every row is looked at, so that the distance itself is the order. A bias that is
+            // not there is about the square of the length.
+            let (scaled, square) = if is_cosine {
+                (format!("{norm}::float8 * {product}"), "1".to_owned())
+            } else {
+                (product.clone(), format!("-(c.v {ip} c.v)"))
+            };
+            let bias_term = if side.is_some() {
+                format!("coalesce(CASE WHEN b.mark = {mark} THEN b.bias END, {square})")
+            } else {
+                square
+            };
+            format!(
+                "SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM ({rows}) c {join} \
+                 ORDER BY 2 * {scaled} + {bias_term} LIMIT {limit}"
+            )
+        } else {
+            format!(
+                "WITH c AS MATERIALIZED ({rows} ORDER BY {by} LIMIT {limit}) \
+                 SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM c {join}"
+            )
+        }
+    }
+
+    /// The item of a row that was listed; `None` for one that cannot be searched.
+    fn candidate(
+        &self,
+        asked: &Asked<'_>,
+        row: &Row,
+        computed: &mut Vec<Computed>,
+    ) -> Option<Candidate> {
+        let id: String = row.get(0);
+        let found: f64 = row.get(1);
+        let meta: Option<&str> = row.get(2);
+        let distance = if asked.metric.version.is_built_in() {
+            match asked.order {
+                Order::Euclid => found * found,
+                Order::Cosine => 2.0 * found,
+                Order::InnerProduct => found,
+            }
+        } else {
+            let product = match self.rules.distance {
+                // One minus the cosine; the item's vector counts as one of unit length.
+                affinis::Distance::Cosine => (1.0 - found) * asked.norm,
+                _ => -found,
+            };
+            let numbers: Option<Vec<f32>> = row.get(5);
+            let bias = match numbers {
+                None => row.get::<_, Option<f32>>(4)?,
+                Some(numbers) => {
+                    let bias = self.bias_of(asked.metric, numbers)?;
+                    if asked.is_ready {
+                        let (id, mark) = (id.clone(), row.get(3));
+                        computed.push(Computed { id, bias, mark });
+                    }
+                    bias
+                }
+            };
+            f64::from(asked.offset) - 2.0 * product + f64::from(bias)
+        };
+        let meta = meta.map(serde_json::from_str).transpose();
+        // A vector without a direction, in a table whose vectors are compared by theirs, has none.
+        (!distance.is_nan()).then_some(Candidate {
+            id,
+            distance,
+            meta: meta.unwrap_or_default(),
+        })
     }
 
     /// Runs a statement in a transaction of its own with the settings of a search, all in one
@@ -451,6 +482,30 @@ impl Attached {
         }
         Ok(())
     }
+}
+
+/// The parts of a statement that lists candidates of a learned metric.
+struct Listing {
+    /// Selects the rows that may be listed.
+    rows: String,
+    /// The order of the index.
+    by: String,
+    /// The parameter of the rewritten query.
+    target: String,
+    limit: String,
+    /// The side table of the biases, where they are ready.
+    side: Option<String>,
+}
+
+/// What the rows of a listing are read by.
+struct Asked<'a> {
+    metric: &'a Versioned,
+    /// The query's own term under a learned metric.
+    offset: f32,
+    /// Length of the rewritten query.
+    norm: f64,
+    order: Order,
+    is_ready: bool,
 }
 
 /// What one listing of candidates gave.

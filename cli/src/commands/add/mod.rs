@@ -216,10 +216,11 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    // Locks the store before the input is looked at, which may be another program's output.
+    let collection = at.collection(&args.name)?;
     let (format, opened) = args.open()?;
     let layout = args.layout(format)?;
     let mode = layout.mode;
-    let collection = at.collection(&args.name)?;
     let file = args.file.name();
     let reading = output::spinner(format!("reading {file}"));
     let parsed = parse(args, opened, format, &layout, &collection)?;
