@@ -1,4 +1,11 @@
 //! The collection that a command is about, in whichever engine it is.
+#![cfg_attr(
+    not(feature = "postgres"),
+    allow(
+        clippy::unnecessary_wraps,
+        reason = "only a database fails at what a store in memory knows"
+    )
+)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

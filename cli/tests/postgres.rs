@@ -1,5 +1,10 @@
 //! The commands over PostgreSQL, run as their users run them.
 #![cfg(feature = "postgres")]
+#![allow(
+    clippy::format_push_string,
+    clippy::too_many_lines,
+    reason = "a test tells one story"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};

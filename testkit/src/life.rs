@@ -73,16 +73,32 @@ fn history(learning: &Learning) -> String {
     without_times(&format!("{:?}", learning.history().expect("a history")))
 }
 
+/// What the steps of a life said.
+#[derive(Default)]
+struct Tale(Vec<String>);
+
+impl Tale {
+    fn tell(&mut self, step: &str, text: String) {
+        self.0.push(format!("{step}: {text}"));
+    }
+}
+
 /// Lives through judging, refits, a user's own metric, questions, a trial, explanations,
 /// evaluation, drift, imports, rollbacks and forgetting. Gives what each step said.
 pub fn live(learning: &Arc<Learning>) -> Vec<String> {
-    let mut told_so_far = Vec::new();
-    let mut tell = |step: &str, text: String| told_so_far.push(format!("{step}: {text}"));
+    let mut tale = Tale::default();
+    let first = learn(learning, &mut tale);
+    let imported = try_out(learning, first, &mut tale);
+    look_back(learning, first, imported, &mut tale);
+    tale.0
+}
 
-    tell("nothing to learn", told(learning.refit().run()));
+/// Judges, refits, and asks. Gives the first version.
+fn learn(learning: &Arc<Learning>, tale: &mut Tale) -> VersionId {
+    tale.tell("nothing to learn", told(learning.refit().run()));
     let ids = learning.judge(&judged(0..30, None)).expect("judged");
-    tell("judged", format!("{ids:?}"));
-    tell(
+    tale.tell("judged", format!("{ids:?}"));
+    tale.tell(
         "a vector",
         format!(
             "{:?}",
@@ -90,44 +106,49 @@ pub fn live(learning: &Arc<Learning>) -> Vec<String> {
         ),
     );
     let wrong = Judgement::relevant(Query::like("0"), "no such item");
-    tell(
+    tale.tell(
         "refused",
         format!(
             "{:?}",
             learning.judge(&[wrong]).map_err(|error| error.to_string())
         ),
     );
-    tell("dry run", told(learning.refit().dry_run(true).run()));
-    tell("refit", told(learning.refit().run()));
-    tell("again", told(learning.refit().run()));
+    tale.tell("dry run", told(learning.refit().dry_run(true).run()));
+    tale.tell("refit", told(learning.refit().run()));
+    tale.tell("again", told(learning.refit().run()));
     let first = learning.active(None);
-    tell("active", format!("{first:?}"));
+    tale.tell("active", format!("{first:?}"));
     let matrix = learning.metric_matrix(first).expect("a matrix");
     let bits: Vec<u64> = matrix.iter().map(|x| x.to_bits()).collect();
-    tell("matrix", format!("{bits:?}"));
+    tale.tell("matrix", format!("{bits:?}"));
 
     learning
         .judge(&judged(30..45, Some("ann")))
         .expect("judged");
-    tell(
+    tale.tell(
         "a user's",
         told(learning.refit().user("ann").force(true).run()),
     );
-    tell(
+    tale.tell(
         "active for the user",
         format!("{:?}", learning.active(Some("ann"))),
     );
-    tell("asked", told(learning.refit().learner("lmnn").ask(6).run()));
+    tale.tell("asked", told(learning.refit().learner("lmnn").ask(6).run()));
     for metric in [MetricChoice::Active, MetricChoice::BuiltIn] {
         let chosen = learning.choose(metric, None).expect("a metric");
-        tell("chosen", format!("{:?}", chosen.version));
+        tale.tell("chosen", format!("{:?}", chosen.version));
     }
+    first
+}
+
+/// Imports a version, compares it with the first one, and tries it. Gives it.
+fn try_out(learning: &Arc<Learning>, first: VersionId, tale: &mut Tale) -> VersionId {
     let matrix = Array2::from_diag(&ndarray::arr1(&[4.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]));
     let imported = learning
         .import_metric(matrix.view(), None)
         .expect("imported");
-    tell("imported", format!("{imported:?}"));
-    tell(
+    tale.tell("imported", format!("{imported:?}"));
+    tale.tell(
         "compared",
         format!(
             "{:?}",
@@ -139,13 +160,13 @@ pub fn live(learning: &Arc<Learning>) -> Vec<String> {
         .diff_neighbours(VersionId::BUILT_IN, imported)
         .sample(ITEMS + 1)
         .run();
-    tell(
+    tale.tell(
         "neighbours",
         format!("{:?}", changes.expect("a comparison")),
     );
 
     let trial = learning.start_trial(imported).run().expect("a trial");
-    tell("trial", without_times(&format!("{trial:?}")));
+    tale.tell("trial", without_times(&format!("{trial:?}")));
     for query in 50..60 {
         let query = Query::like(query.to_string());
         let answer = learning
@@ -153,23 +174,28 @@ pub fn live(learning: &Arc<Learning>) -> Vec<String> {
             .expect("an answer");
         let mut click = Judgement::relevant(query, answer.ids[0].clone()).user("bob");
         (click.source, click.shown) = (Source::Click, answer.ids.clone());
-        tell("interleaved", format!("{answer:?}"));
+        tale.tell("interleaved", format!("{answer:?}"));
         learning.judge(&[click]).expect("judged");
     }
-    tell(
+    tale.tell(
         "counted",
         without_times(&format!("{:?}", learning.trial().expect("a trial"))),
     );
-    tell(
+    tale.tell(
         "ended",
         without_times(&format!("{:?}", learning.end_trial().expect("a trial"))),
     );
 
+    imported
+}
+
+/// Explains, evaluates, rolls back, and forgets.
+fn look_back(learning: &Arc<Learning>, first: VersionId, imported: VersionId, tale: &mut Tale) {
     let why = learning
         .explain(Query::like("8"), "3".to_owned())
         .run()
         .expect("an explanation");
-    tell("explained", format!("{why:?}"));
+    tale.tell("explained", format!("{why:?}"));
     let queries: Vec<EvalQuery> = (60..80)
         .map(|query| {
             let same = (0..ITEMS).filter(|other| *other != query && other % 5 == query % 5);
@@ -190,17 +216,17 @@ pub fn live(learning: &Arc<Learning>) -> Vec<String> {
         // Of the whole ranking, in which items that are equally far but for rounding may change
         // places.
         let map = row.map.mean;
-        tell("evaluated", format!("{:?} {firsts:?} {map:.3}", row.metric));
+        tale.tell("evaluated", format!("{:?} {firsts:?} {map:.3}", row.metric));
     }
-    tell(
+    tale.tell(
         "drift",
         without_times(&format!("{:?}", learning.drift().expect("drift"))),
     );
 
     learning.promote(imported).expect("promoted");
-    tell("rolled back", format!("{:?}", learning.rollback(None)));
+    tale.tell("rolled back", format!("{:?}", learning.rollback(None)));
     learning.delete_metric(imported).expect("deleted");
-    tell(
+    tale.tell(
         "stale",
         format!("{:?}", learning.stale_judgements().expect("read")),
     );
@@ -214,8 +240,7 @@ pub fn live(learning: &Arc<Learning>) -> Vec<String> {
     for report in refits.chain(forgotten.refit.as_mut()) {
         report.millis = affinis::learning::RefitMillis::default();
     }
-    tell("forgotten", format!("{forgotten:?}"));
-    tell("active at last", format!("{:?}", learning.active(None)));
-    tell("history", history(learning));
-    told_so_far
+    tale.tell("forgotten", format!("{forgotten:?}"));
+    tale.tell("active at last", format!("{:?}", learning.active(None)));
+    tale.tell("history", history(learning));
 }

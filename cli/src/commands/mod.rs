@@ -73,6 +73,10 @@ pub(crate) enum At {
     /// The directory of a store.
     Directory(PathBuf),
     /// The URL of a database.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "only a build with the feature connects")
+    )]
     Postgres(String),
 }
 

@@ -33,7 +33,8 @@ fn version_0_is_the_tables_own_distance() {
     };
     let items = kinds::kinds(500);
     let query = Random(3).vector(8);
-    let distances: [(Distance, &str, fn(&[f32], &[f32]) -> f64); 3] = [
+    type Between = fn(&[f32], &[f32]) -> f64;
+    let distances: [(Distance, &str, Between); 3] = [
         (Distance::L2, "l2", l2),
         (Distance::Cosine, "cosine", cosine),
         (Distance::Dot, "ip", |x, y| -dot(x, y)),
