@@ -17,7 +17,7 @@ use crate::error::During;
 use crate::relation::Order;
 use crate::scan::{Nearest, copy_text};
 use crate::schema::{LOCKS, Parameter, identifier};
-use crate::server::Connection;
+use crate::server::{Connection, Transaction};
 
 /// Candidates that are ranked for a search where nothing was measured.
 pub(crate) const DEFAULT_CANDIDATES: usize = 200;
@@ -110,9 +110,29 @@ impl Attached {
         Ok(candidates)
     }
 
+    /// Begins a transaction in which no other client changes the side tables of the collection.
+    async fn begin_biases(&self) -> Result<Transaction> {
+        let transaction = self.postgres.begin().await?;
+        let lock = format!(
+            "SELECT pg_advisory_xact_lock({}, {})",
+            LOCKS + 1,
+            self.collection
+        );
+        let locked = transaction.connection()?.batch_execute(&lock).await;
+        locked.during("the lock of the biases cannot be taken")?;
+        Ok(transaction)
+    }
+
     /// Fills the side table of a stored version from where a preparation before stopped, and
     /// measures how many candidates the promised recall needs.
     pub(crate) async fn prepare(&self, metric: &Versioned) -> Result<()> {
+        // Asked of the server, for another client may have dropped them. A sample reads every id.
+        self.ready.clear();
+        let connection = self.postgres.connection().await?;
+        if self.ready(&connection, metric.version).await?.is_some() {
+            return Ok(());
+        }
+        drop(connection);
         let queries = self.questions().await?;
         let mut nearest = Some(Nearest::new(metric, &queries, K, self.rules));
         let mut expected = 0;
@@ -152,15 +172,9 @@ impl Attached {
     /// Drops the side tables of versions that are neither active, nor the one given, nor among the
     /// newest others.
     async fn drop_older(&self, version: VersionId) -> Result<()> {
-        let transaction = self.postgres.begin().await?;
-        let connection = transaction.connection()?;
         let during = "biases of old versions cannot be removed";
-        let lock = format!(
-            "SELECT pg_advisory_xact_lock({}, {})",
-            LOCKS + 1,
-            self.collection
-        );
-        connection.batch_execute(&lock).await.during(during)?;
+        let transaction = self.begin_biases().await?;
+        let connection = transaction.connection()?;
         let sql = "DELETE FROM affinis.biases WHERE collection = $1 AND version IN
             (SELECT b.version FROM affinis.biases b JOIN affinis.collections c ON c.id = b.collection
              WHERE b.collection = $1 AND b.version <> $2 AND b.version <> c.active
@@ -192,15 +206,9 @@ impl Attached {
         visited: usize,
     ) -> Result<Step> {
         let during = "the biases of a version cannot be written";
-        let transaction = self.postgres.begin().await?;
-        let connection = transaction.connection()?;
         // One client prepares at a time; another one goes on where it stopped.
-        let lock = format!(
-            "SELECT pg_advisory_xact_lock({}, {})",
-            LOCKS + 1,
-            self.collection
-        );
-        connection.batch_execute(&lock).await.during(during)?;
+        let transaction = self.begin_biases().await?;
+        let connection = transaction.connection()?;
         let number = i64::from(metric.version.0);
         let of: [Parameter<'_>; 2] = [(&self.collection, Type::INT4), (&number, Type::INT8)];
         let find =
@@ -363,14 +371,8 @@ impl Attached {
             let number: i64 = row.get(0);
             let version = VersionId(u32::try_from(number).unwrap_or_default());
             let table = table(self.collection, version);
-            let transaction = self.postgres.begin().await?;
+            let transaction = self.begin_biases().await?;
             let connection = transaction.connection()?;
-            let lock = format!(
-                "SELECT pg_advisory_xact_lock({}, {})",
-                LOCKS + 1,
-                self.collection
-            );
-            connection.batch_execute(&lock).await.during(during)?;
             if keep.contains(&version) {
                 // Where the role does not see all rows, one that it does not see has not gone.
                 let sql = format!(
