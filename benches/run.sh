@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 printf 'machine: %s, %s cores; %s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(nproc)" "$(rustc --version)"
 printf 'commit:  %s\n\n' "$(git rev-parse --short HEAD)"
-# With ONNX Runtime beside tract: AFFINIS_FEATURES=affinis/onnxruntime, and ORT_DYLIB_PATH (tools/get-onnxruntime.sh).
+# With ONNX Runtime beside RTen: AFFINIS_FEATURES=affinis/onnxruntime, and ORT_DYLIB_PATH (tools/get-onnxruntime.sh).
 cargo bench --quiet --workspace --features "${AFFINIS_FEATURES:-}" --bench store -- "$@"

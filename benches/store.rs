@@ -163,10 +163,10 @@ fn encode(bencher: Bencher<'_, '_>) {
 
 /// all-MiniLM-L6-v2 on 1,000 of these glosses. Needs the model of `tools/get-minilm.sh`, and
 /// `ORT_DYLIB_PATH` for ONNX Runtime.
-#[divan::bench(sample_count = 3, sample_size = 1, args = ["tract", "onnxruntime"])]
+#[divan::bench(sample_count = 3, sample_size = 1, args = ["rten", "onnxruntime"])]
 fn encode_minilm(bencher: Bencher<'_, '_>, backend: &str) {
     let encoder = match backend {
-        "tract" => minilm(Backend::Tract),
+        "rten" => minilm(Backend::Rten),
         #[cfg(feature = "onnxruntime")]
         _ => minilm(Backend::OnnxRuntime),
         #[cfg(not(feature = "onnxruntime"))]

@@ -38,6 +38,12 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     done.map_err(|panic| message(&*panic))
 }
 
+/// Says that panics of this thread, from now on, are caught by another thread, which waits for it.
+#[cfg(feature = "onnx")]
+pub(crate) fn catch_from_now_on() {
+    CALLS.set(CALLS.get() + 1);
+}
+
 /// Whether a panic of this thread, now, would be caught and become an error.
 pub fn are_caught() -> bool {
     CALLS.try_with(Cell::get).is_ok_and(|calls| calls > 0)

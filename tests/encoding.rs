@@ -21,7 +21,7 @@ fn root() -> PathBuf {
 
 fn rows(dir: &Path, texts: &[&str]) -> Array2<f32> {
     Onnx::options()
-        .backend(Backend::Tract)
+        .backend(Backend::Rten)
         .from_dir(dir)
         .unwrap()
         .encode(texts)
@@ -439,8 +439,8 @@ fn agrees_with_the_reference(backend: Backend) {
 }
 
 #[test]
-fn minilm_on_tract_agrees_with_sentence_transformers() {
-    agrees_with_the_reference(Backend::Tract);
+fn minilm_on_rten_agrees_with_sentence_transformers() {
+    agrees_with_the_reference(Backend::Rten);
 }
 
 #[cfg(feature = "onnxruntime")]
@@ -475,8 +475,8 @@ mod onnxruntime {
             "traced.onnx",
         ] {
             let dir = model(name, &[]);
-            let tract = Onnx::options()
-                .backend(Backend::Tract)
+            let rten = Onnx::options()
+                .backend(Backend::Rten)
                 .from_dir(dir.path())
                 .unwrap();
             let runtime = Onnx::from_dir(dir.path()).unwrap();
@@ -485,10 +485,10 @@ mod onnxruntime {
                 Backend::OnnxRuntime,
                 "the variable is set, so the library is the default"
             );
-            assert_eq!(tract.fingerprint(), runtime.fingerprint());
+            assert_eq!(rten.fingerprint(), runtime.fingerprint());
             assert_close(
                 &runtime.encode(&TEXTS).unwrap().vectors,
-                &tract.encode(&TEXTS).unwrap().vectors,
+                &rten.encode(&TEXTS).unwrap().vectors,
                 1e-5,
             );
         }
@@ -517,7 +517,7 @@ mod onnxruntime {
                 "{result:?}"
             );
             // The built-in backend still works.
-            Onnx::options().backend(Backend::Tract).embedded().unwrap();
+            Onnx::options().backend(Backend::Rten).embedded().unwrap();
             return;
         }
         let text = tempfile::NamedTempFile::new().unwrap();

@@ -22,7 +22,9 @@ NESTED = ["index"]
 OWNERS = {
     "sled": {"storage"},
     "hnsw_rs": {"index"},
-    "tract_onnx": {"encode"},
+    "rten": {"encode"},
+    "prost": {"encode"},
+    "rten_tensor": {"encode"},
     "ort": {"encode"},
     "tokenizers": {"encode"},
 }

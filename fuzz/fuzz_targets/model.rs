@@ -6,7 +6,7 @@ use std::sync::Once;
 use affinis_testkit::fuzz::bodies;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    // libFuzzer's hook ends the program at any panic, also at one inside tract that the encoder
+    // libFuzzer's hook ends the program at any panic, also at one inside RTen that the encoder
     // makes an error of.
     static HOOK: Once = Once::new();
     HOOK.call_once(|| set_hook(Box::new(|_| ())));

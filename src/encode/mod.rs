@@ -10,8 +10,9 @@
 //! | `layout.rs` | the files of a model directory, and their settings |
 //! | `tokens.rs` | splitting texts into token ids |
 //! | `batch.rs` | batches of texts of similar length |
+//! | `onnx_file.rs` | reading a graph's description from its file |
 //! | `signature.rs` | the inputs and outputs that a graph must have |
-//! | `onnx_tract.rs`, `onnx_runtime.rs` | running the graph |
+//! | `onnx_rten.rs`, `onnx_runtime.rs` | running the graph |
 //! | `pool.rs` | pooling of token vectors to one vector |
 //! | `hub.rs` | download of a model directory |
 
@@ -25,12 +26,14 @@ mod hub;
 mod layout;
 #[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(feature = "onnx")]
+mod onnx_file;
 #[cfg(feature = "onnxruntime")]
 mod onnx_library;
+#[cfg(feature = "onnx")]
+mod onnx_rten;
 #[cfg(feature = "onnxruntime")]
 mod onnx_runtime;
-#[cfg(feature = "onnx")]
-mod onnx_tract;
 #[cfg(feature = "onnx")]
 mod pool;
 #[cfg(feature = "onnx")]

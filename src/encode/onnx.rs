@@ -6,16 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayD, ArrayView1, Axis};
-use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::Framework;
 
 use super::batch::{self, Batch};
 use super::error::EncodeError;
 use super::layout::Layout;
-use super::onnx_tract::Tract;
+use super::onnx_file;
+use super::onnx_rten::Rten;
 use super::pool::{self, Pooling};
 use super::signature::Signature;
-use super::tokens::{TextTokenizer, Tokens, guard};
+use super::tokens::{TextTokenizer, Tokens};
 use super::{Encoded, Encoder, workers};
 
 /// A prepared graph of one of the backends.
@@ -32,8 +31,8 @@ pub(super) trait Engine: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// tract, in pure Rust; part of every build.
-    Tract,
+    /// RTen, in pure Rust; part of every build.
+    Rten,
     /// The ONNX Runtime library that `ORT_DYLIB_PATH` names; needs the feature `onnxruntime`.
     OnnxRuntime,
 }
@@ -78,7 +77,7 @@ impl OnnxOptions {
     }
 
     /// Sets the backend. By default it is ONNX Runtime where the build has the feature
-    /// `onnxruntime` and `ORT_DYLIB_PATH` is set, otherwise tract.
+    /// `onnxruntime` and `ORT_DYLIB_PATH` is set, otherwise RTen.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self
@@ -220,10 +219,8 @@ impl Onnx {
             path: layout.model_path.clone(),
             reason,
         };
-        let graph: ModelProto =
-            guard(|| tract_onnx::onnx().proto_model_for_read(&mut layout.model.as_ref()))
-                .map_err(prepare)?;
-        let signature = Signature::of(&graph, &layout.model_path, options.output.as_deref())?;
+        let file = onnx_file::Model::read(&layout.model).map_err(prepare)?;
+        let signature = Signature::of(&file, &layout.model_path, options.output.as_deref())?;
         let pooled = signature.rank == Some(2);
         if let Some(module) = layout.extra_module.as_ref().filter(|_| !pooled) {
             let what = format!(
@@ -237,16 +234,13 @@ impl Onnx {
         }
         let backend = options.backend.unwrap_or_else(default_backend);
         let engine: Box<dyn Engine> = match backend {
-            Backend::Tract => {
-                Box::new(Tract::new(&graph, &signature, layout.positions).map_err(prepare)?)
+            Backend::Rten => {
+                Box::new(Rten::new(layout.model.clone(), &signature).map_err(prepare)?)
             }
             #[cfg(feature = "onnxruntime")]
-            Backend::OnnxRuntime => {
-                drop(graph);
-                Box::new(super::onnx_runtime::Runtime::new(
-                    &layout, &signature, threads,
-                )?)
-            }
+            Backend::OnnxRuntime => Box::new(super::onnx_runtime::Runtime::new(
+                &layout, &signature, threads,
+            )?),
             #[cfg(not(feature = "onnxruntime"))]
             Backend::OnnxRuntime => {
                 return Err(EncodeError::NotCompiled {
@@ -490,13 +484,13 @@ impl fmt::Debug for Onnx {
     }
 }
 
-/// ONNX Runtime where this build has it and `ORT_DYLIB_PATH` is set, otherwise tract.
+/// ONNX Runtime where this build has it and `ORT_DYLIB_PATH` is set, otherwise RTen.
 fn default_backend() -> Backend {
     let named = std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
     if cfg!(feature = "onnxruntime") && named {
         Backend::OnnxRuntime
     } else {
-        Backend::Tract
+        Backend::Rten
     }
 }
 

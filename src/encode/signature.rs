@@ -4,13 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use tract_onnx::pb::tensor_shape_proto::{self, dimension::Value as Dimension};
-use tract_onnx::pb::{
-    GraphProto, ModelProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_proto::DataType,
-    type_proto,
-};
-
 use super::error::EncodeError;
+use super::onnx_file::{Dimension, Graph, Model, Shape, Value, element};
 
 /// The data of an input of the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +48,7 @@ impl Signature {
     /// The signature of a model with the output of this name, or else the one that is certain to be
     /// an embedding. `path` is for errors.
     pub(super) fn of(
-        model: &ModelProto,
+        model: &Model,
         path: &Path,
         output: Option<&str>,
     ) -> Result<Self, EncodeError> {
@@ -69,7 +64,6 @@ impl Signature {
             .graph
             .as_ref()
             .ok_or_else(|| damaged("it holds no graph"))?;
-        sound_axes(graph).map_err(|reason| damaged(&reason))?;
         let inputs = inputs(graph).map_err(unsupported)?;
         if !inputs.iter().any(|(_, feed)| *feed == Feed::Ids) {
             return Err(unsupported(
@@ -88,10 +82,7 @@ impl Signature {
             fault,
             outputs: graph.output.iter().map(described).collect(),
         })?;
-        if let Some(kind) = element(output)
-            && kind != DataType::Float as i32
-            && kind != DataType::Undefined as i32
-        {
+        if element_of(output).is_some_and(|kind| kind != element::FLOAT) {
             let what = format!(
                 "the output {} is not float32; export the model in float32",
                 output.name
@@ -108,45 +99,9 @@ impl Signature {
     }
 }
 
-/// Number of axes that no tensor exceeds.
-const MAX_AXES: i64 = 64;
-
-/// Refuses invalid axes: tract counts up to an axis that is far off, and does not end on a
-/// permutation that is none.
-fn sound_axes(graph: &GraphProto) -> Result<(), String> {
-    for node in &graph.node {
-        for attribute in &node.attribute {
-            let names_axes = ["axis", "axes", "perm"].contains(&attribute.name.as_str());
-            let named = attribute.ints.iter().chain([&attribute.i]);
-            if names_axes
-                && named
-                    .into_iter()
-                    .any(|axis| !(-MAX_AXES..MAX_AXES).contains(axis))
-            {
-                return Err(format!(
-                    "the node {} ({}) names an axis that no tensor has",
-                    node.name, node.op_type
-                ));
-            }
-            let mut axes = attribute.ints.clone();
-            axes.sort_unstable();
-            if attribute.name == "perm" && !axes.iter().copied().eq(0..axes.len() as i64) {
-                return Err(format!(
-                    "the node {} ({}) has axes that are no permutation",
-                    node.name, node.op_type
-                ));
-            }
-            for inner in attribute.graphs.iter().chain(&attribute.g) {
-                sound_axes(inner)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// The inputs of the graph with their data, without the weights, which old exporters list among the
 /// inputs.
-fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
+fn inputs(graph: &Graph) -> Result<Vec<(String, Feed)>, String> {
     let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let free = graph
         .input
@@ -163,7 +118,7 @@ fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
                 ));
             }
         };
-        if element(input).is_some_and(|kind| kind != DataType::Int64 as i32) {
+        if element_of(input).is_some_and(|kind| kind != element::INT64) {
             return Err(format!("the input {} is not int64; export the model with int64 inputs", input.name));
         }
         Ok((input.name.clone(), feed))
@@ -173,7 +128,7 @@ fn inputs(graph: &GraphProto) -> Result<Vec<(String, Feed)>, String> {
 
 /// Number of rows of the smallest table in which the graph looks token ids up. Ids and tables are
 /// followed through nodes that keep their rows.
-fn tokens(graph: &GraphProto) -> Option<usize> {
+fn tokens(graph: &Graph) -> Option<usize> {
     let weights = graph.initializer.iter();
     let rows = weights.filter_map(|t| Some((t.name.as_str(), *t.dims.first()?)));
     let mut tables: HashMap<&str, i64> = rows.collect();
@@ -193,9 +148,9 @@ fn tokens(graph: &GraphProto) -> Option<usize> {
                 }
             }
             "Gather" if input(1).is_some_and(|name| ids.contains(name)) => {
-                let is_axis = |a: &&tract_onnx::pb::AttributeProto| a.name == "axis";
-                let axis = node.attribute.iter().find(is_axis).map_or(0, |a| a.i);
-                found.extend(tables.get(first).filter(|_| axis == 0).copied());
+                let axis = node.attribute.iter().find(|a| a.name == "axis");
+                let rows = tables.get(first).filter(|_| axis.is_none_or(|a| a.i == 0));
+                found.extend(rows.copied());
             }
             _ => {}
         }
@@ -207,79 +162,72 @@ fn tokens(graph: &GraphProto) -> Option<usize> {
 }
 
 /// The output that is certain to be an embedding by its name and shape.
-fn certain(graph: &GraphProto) -> Option<&ValueInfoProto> {
-    EMBEDDINGS.iter().find_map(|(name, axes)| {
-        let output = graph.output.iter().find(|output| output.name == *name)?;
+fn certain(graph: &Graph) -> Option<&Value> {
+    EMBEDDINGS.iter().find_map(|(known, axes)| {
+        let output = graph.output.iter().find(|output| output.name == *known)?;
         let fits = rank(output).is_none_or(|rank| rank == *axes) && !is_score(output);
         fits.then_some(output)
     })
 }
 
 /// The output of a name. The error says why it cannot be an embedding.
-fn chosen<'a>(graph: &'a GraphProto, name: &str) -> Result<&'a ValueInfoProto, String> {
-    let output = graph.output.iter().find(|output| output.name == name);
-    let output = output.ok_or_else(|| format!("it has no output {name:?}"))?;
+fn chosen<'a>(graph: &'a Graph, wanted: &str) -> Result<&'a Value, String> {
+    let output = graph.output.iter().find(|output| output.name == wanted);
+    let output = output.ok_or_else(|| format!("it has no output {wanted:?}"))?;
     if is_score(output) {
         return Err(format!(
-            "its output {name} is one number, which is no embedding"
+            "its output {wanted} is one number, which is no embedding"
         ));
     }
     match rank(output) {
         None | Some(2 | 3) => Ok(output),
         Some(_) => Err(format!(
-            "its output {name} is neither a vector for each text nor one for each token"
+            "its output {wanted} is neither a vector for each text nor one for each token"
         )),
     }
 }
 
 /// The number of axes that an output of this name has wherever it is an embedding.
-fn embedding_rank(output: &ValueInfoProto) -> Option<usize> {
-    let known = EMBEDDINGS.iter().find(|(name, _)| output.name == *name);
+fn embedding_rank(output: &Value) -> Option<usize> {
+    let known = EMBEDDINGS.iter().find(|(known, _)| output.name == *known);
     known
         .map(|(_, axes)| *axes)
         .filter(|axes| rank(output).is_none_or(|rank| rank == *axes))
 }
 
 /// Whether the last axis of an output is known to have one number: the score of a text or token.
-fn is_score(output: &ValueInfoProto) -> bool {
+fn is_score(output: &Value) -> bool {
     let last = shape(output).and_then(|shape| shape.dim.last());
-    last.is_some_and(|dim| matches!(dim.value, Some(Dimension::DimValue(1))))
+    last.is_some_and(|dim| dim.value == Some(1))
 }
 
 /// The name of an output with its shape, such as `logits [batch, 1]`.
-fn described(output: &ValueInfoProto) -> String {
-    let axis = |dim: &tensor_shape_proto::Dimension| match &dim.value {
-        Some(Dimension::DimValue(n)) => n.to_string(),
-        Some(Dimension::DimParam(name)) if !name.is_empty() => name.clone(),
+fn described(output: &Value) -> String {
+    let axis = |dim: &Dimension| match (dim.value, &dim.name) {
+        (Some(n), _) => n.to_string(),
+        (None, Some(name)) if !name.is_empty() => name.clone(),
         _ => "?".to_owned(),
     };
+    let name = &output.name;
     match shape(output) {
         Some(shape) => {
             let axes: Vec<String> = shape.dim.iter().map(axis).collect();
-            format!("{} [{}]", output.name, axes.join(", "))
+            format!("{name} [{}]", axes.join(", "))
         }
-        None => format!("{} of unknown shape", output.name),
+        None => format!("{name} of unknown shape"),
     }
 }
 
-fn tensor(value: &ValueInfoProto) -> Option<&type_proto::Tensor> {
-    match &value.r#type {
-        Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..
-        }) => Some(tensor),
-        _ => None,
-    }
+/// The type of the numbers of a tensor, where the graph says it.
+fn element_of(value: &Value) -> Option<i32> {
+    let kind = value.kind.as_ref()?.tensor.as_ref()?.element;
+    (kind != element::UNDEFINED).then_some(kind)
 }
 
-fn element(value: &ValueInfoProto) -> Option<i32> {
-    tensor(value).map(|tensor| tensor.elem_type)
+fn shape(value: &Value) -> Option<&Shape> {
+    value.kind.as_ref()?.tensor.as_ref()?.shape.as_ref()
 }
 
-fn shape(value: &ValueInfoProto) -> Option<&TensorShapeProto> {
-    tensor(value)?.shape.as_ref()
-}
-
-fn rank(value: &ValueInfoProto) -> Option<usize> {
+fn rank(value: &Value) -> Option<usize> {
     shape(value).map(|shape| shape.dim.len())
 }

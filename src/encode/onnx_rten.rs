@@ -1,0 +1,108 @@
+//! The backend on RTen, in pure Rust: nothing to install, and equal numbers on machines of one
+//! kind.
+//!
+//! A graph is prepared once and serves batches of every shape. Each run has one thread; batches run
+//! beside each other.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ndarray::{Array2, ArrayD, IxDyn};
+use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
+use rten_tensor::NdTensor;
+use rten_tensor::prelude::*;
+
+use super::batch::Batch;
+use super::onnx::Engine;
+use super::signature::{Feed, Signature};
+use super::tokens::guard;
+use crate::panics;
+
+/// A prepared graph.
+pub(super) struct Rten {
+    model: Model,
+    inputs: Vec<(NodeId, Feed)>,
+    output: NodeId,
+    /// The pools of one thread that no run has now.
+    idle: Mutex<Vec<Arc<ThreadPool>>>,
+}
+
+impl Rten {
+    /// Prepares the graph of a file. The error is that of RTen.
+    pub(super) fn new(file: Cow<'static, [u8]>, signature: &Signature) -> Result<Self, String> {
+        let mut options = ModelOptions::with_all_ops();
+        // Two thirds more queries a second, for a copy of the weights that are multiplied.
+        options.prepack_weights(true);
+        let model = guard(|| match file {
+            Cow::Borrowed(bytes) => options.load_static_slice(bytes),
+            Cow::Owned(bytes) => options.load(bytes),
+        })?;
+        let node = |name: &str| model.node_id(name).map_err(|error| error.to_string());
+        let inputs = signature.inputs.iter();
+        let inputs = inputs.map(|(name, feed)| Ok::<_, String>((node(name)?, *feed)));
+        Ok(Self {
+            inputs: inputs.collect::<Result<_, _>>()?,
+            output: node(&signature.output)?,
+            model,
+            idle: Mutex::default(),
+        })
+    }
+
+    /// A pool of one thread, which the caller gives back.
+    fn pool(&self) -> Arc<ThreadPool> {
+        // Nothing that can panic runs while the list is being changed.
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        idle.unwrap_or_else(|| {
+            let pool = ThreadPool::with_num_threads(1);
+            pool.run(panics::catch_from_now_on);
+            Arc::new(pool)
+        })
+    }
+}
+
+impl Engine for Rten {
+    fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String> {
+        let inputs = self.inputs.iter().map(|(node, feed)| {
+            let values = match feed {
+                Feed::Ids => &batch.ids,
+                Feed::Mask => &batch.mask,
+                Feed::Types => &batch.types,
+            };
+            Ok((*node, ValueOrView::from(tensor(values)?)))
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
+        let pool = self.pool();
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&pool)));
+        // A panic in an operator has no effect on later runs: each run has a state of its own.
+        let outputs = guard(|| self.model.run(inputs, &[self.output], Some(options)));
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(pool);
+        match outputs?.pop() {
+            Some(Value::FloatTensor(output)) => {
+                let shape = IxDyn(output.shape());
+                ArrayD::from_shape_vec(shape, output.into_data()).map_err(|e| e.to_string())
+            }
+            Some(_) => Err("the output is not float32".into()),
+            None => Err("the graph gave no output".into()),
+        }
+    }
+
+    fn parallel(&self) -> bool {
+        true
+    }
+}
+
+/// An input, as 32-bit numbers: RTen has no others of whole numbers.
+fn tensor(values: &Array2<i64>) -> Result<NdTensor<i32, 2>, String> {
+    let small = values.iter().map(|value| i32::try_from(*value));
+    let small = small
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| e.to_string())?;
+    Ok(NdTensor::from_data(values.dim().into(), small))
+}
