@@ -19,6 +19,7 @@ pub mod life;
 pub mod models;
 pub mod questions;
 mod random;
+pub mod servers;
 pub mod simulation;
 pub mod stores;
 pub mod synthetic;

@@ -21,7 +21,7 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nothing of the table is altered. Judgements, versions of the metric and biases are kept in the schema
+Nothing of the table is altered, unless --index or --trigger asks for it. Judgements, versions of the metric and biases are kept in the schema
 `affinis` of the same database, which the first `pg init` makes. The index that the table has lists
 the candidates, under Euclidean and under learned metrics.
 
@@ -53,6 +53,17 @@ pub(crate) struct InitArgs {
     /// else l2]
     #[arg(long, value_parser = str::parse::<Distance>)]
     distance: Option<Distance>,
+    /// Make a vector index of the distance on the table, where it has none; otherwise nothing of
+    /// the table is altered
+    #[arg(long)]
+    index: bool,
+    /// Make a trigger on the table that keeps the biases of rows up to date as they are written
+    #[arg(long)]
+    trigger: bool,
+    /// The distance of the vector indexes of foreign tables, which the catalogue does not show
+    /// [default: --distance]
+    #[arg(long, value_name = "DISTANCE", value_parser = str::parse::<Distance>)]
+    foreign_index: Option<Distance>,
     /// The encoder that made the vectors, so that queries may be texts: embedded, or the directory
     /// of a model [default: none]
     #[arg(long, value_name = "ENCODER")]
@@ -120,6 +131,7 @@ mod postgres {
             return Ok(out.json(&json!({
                 "items": stats.items, "dim": table.dim(), "distance": table.distance(), "judgements": stats.judgements,
                 "stale_judgements": stats.stale_judgements, "active_metric": stats.active, "candidates": stats.candidates,
+                "staleness_seconds": stats.staleness.map(|behind| behind.as_secs_f64()),
             }))?);
         }
         let candidates = match (stats.active.is_built_in(), stats.candidates) {
@@ -156,6 +168,13 @@ mod postgres {
             ("candidates", candidates),
         ] {
             out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
+        }
+        if let Some(behind) = stats.staleness {
+            out.line(format_args!(
+                "  {DIM}{:10}{DIM:#}  a standby answers, up to {:.1} s behind",
+                "server",
+                behind.as_secs_f64()
+            ))?;
         }
         metrics::alarms(&table.learning().drift()?, out)
     }
@@ -281,11 +300,20 @@ mod postgres {
         if let Some(distance) = args.distance {
             attach = attach.distance(distance);
         }
+        if let Some(distance) = args.foreign_index {
+            attach = attach.index(distance);
+        }
+        if args.index {
+            attach = attach.make_index();
+        }
         if let Some(encoder) = &args.encoder {
             attach =
                 attach.encoder(affinis::encode::load(encoder, None).map_err(affinis::Error::from)?);
         }
         let table = attach.open()?;
+        if args.trigger {
+            table.create_trigger()?;
+        }
         let items = table.len()?;
         if out.is_json() {
             return Ok(out.json(&json!({

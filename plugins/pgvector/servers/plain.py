@@ -90,6 +90,8 @@ class Shards(One):
             lines.append(
                 f"CREATE SERVER {shard.name} FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', "
                 f"port '{shard.port}', dbname '{DATABASE}', extensions 'vector', async_capable 'true', "
+                # What a session of the coordinator sets is not told to the shards.
+                f"options '-c hnsw.ef_search=100 -c hnsw.iterative_scan=relaxed_order', "
                 f"fetch_size '1000', batch_size '500');"
                 f"GRANT USAGE ON FOREIGN SERVER {shard.name} TO {APP};"
             )

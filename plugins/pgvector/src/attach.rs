@@ -31,6 +31,8 @@ pub struct Attach {
     text: Option<String>,
     meta: Option<String>,
     pub(crate) distance: Option<Distance>,
+    index: Option<Distance>,
+    makes_index: bool,
     encoder: Option<Arc<dyn Encoder>>,
     plugins: Vec<Arc<dyn MetricLearner>>,
 }
@@ -62,6 +64,8 @@ impl Postgres {
             text: None,
             meta: None,
             distance: None,
+            index: None,
+            makes_index: false,
             encoder: None,
             plugins: Vec::new(),
         }
@@ -111,13 +115,14 @@ impl Postgres {
                 );
                 transaction.batch_execute(&drop).await.during(during)?;
             }
-            let delete = "DELETE FROM affinis.collections WHERE name = $1";
-            let deleted = transaction
-                .execute_typed(delete, &of)
-                .await
-                .during(during)?;
+            let delete = "DELETE FROM affinis.collections WHERE name = $1 RETURNING id";
+            let deleted = transaction.query_typed(delete, &of).await.during(during)?;
+            for row in &deleted {
+                let drop = crate::trigger::drop_of(row.get(0));
+                transaction.batch_execute(&drop).await.during(during)?;
+            }
             transaction.commit().await.during(during)?;
-            Ok(deleted > 0)
+            Ok(!deleted.is_empty())
         })
     }
 }
@@ -128,6 +133,8 @@ struct Stored {
     name: String,
     names: Names,
     distance: Distance,
+    /// Distance of the vector indexes on other servers, where it was said.
+    index: Option<Distance>,
     dim: usize,
     encoder: Option<StoredEncoder>,
 }
@@ -140,7 +147,8 @@ struct StoredEncoder {
 }
 
 const SELECT: &str = "SELECT id, name, table_schema, table_name, id_column, vector_column, text_column, \
-    meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source FROM affinis.collections";
+    meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source, index_distance \
+    FROM affinis.collections";
 
 impl Stored {
     fn read(row: &Row) -> Result<Self> {
@@ -148,7 +156,11 @@ impl Stored {
             part: "the table affinis.collections".to_owned(),
             reason,
         };
-        let distance: &str = row.get(8);
+        let distance = |text: &str| {
+            let parsed = text.parse::<Distance>();
+            parsed.map_err(|error| damaged(format!("{error}")))
+        };
+        let index: Option<&str> = row.get(13);
         let encoder: Option<String> = row.get(10);
         Ok(Self {
             number: row.get(0),
@@ -161,9 +173,8 @@ impl Stored {
                 text: row.get(6),
                 meta: row.get(7),
             },
-            distance: distance
-                .parse()
-                .map_err(|error| damaged(format!("{error}")))?,
+            distance: distance(row.get(8))?,
+            index: index.map(distance).transpose()?,
             dim: usize::try_from(row.get::<_, i32>(9))
                 .map_err(|_| damaged("a dimension is below 0".to_owned()))?,
             encoder: encoder.map(|name| StoredEncoder {
@@ -223,6 +234,22 @@ impl Attach {
         self
     }
 
+    /// The distance of the vector indexes of tables on other servers, which the catalogue of this
+    /// one does not show: of a foreign table, or of the foreign partitions of a table. By default
+    /// the built-in distance of the collection.
+    pub fn index(mut self, distance: Distance) -> Self {
+        self.index = Some(distance);
+        self
+    }
+
+    /// Makes a vector index on the table, an HNSW of its distance, where it has none of all rows.
+    /// Without this nothing of the table is altered. Rows can be written while it is made, unless
+    /// the table is partitioned.
+    pub fn make_index(mut self) -> Self {
+        self.makes_index = true;
+        self
+    }
+
     /// The encoder of the texts of queries: the one that made the vectors. Where the collection was
     /// attached with one before that can be loaded, it need not be given.
     pub fn encoder(mut self, encoder: Arc<dyn Encoder>) -> Self {
@@ -262,12 +289,22 @@ impl Attach {
         migrate(&mut connection).await?;
         let before = find(&connection, &self.name).await?;
         let wanted = self.names(&connection, before.as_ref()).await?;
-        let relation = Relation::describe(&connection, &wanted).await?;
+        let mut relation = Relation::describe(&connection, &wanted).await?;
+        if self.makes_index && relation.orders.is_empty() {
+            let known = before.as_ref().map(|stored| stored.distance);
+            let distance = self.distance.or(known).unwrap_or_default();
+            relation.create_index(&connection, distance).await?;
+            relation = Relation::describe(&connection, &wanted).await?;
+        }
         let stored = match before {
             Some(stored) => stored,
             None => self.insert(&mut connection, &relation).await?,
         };
         self.check(&stored, &relation)?;
+        if relation.orders.is_empty() && !relation.parts.is_empty() {
+            let index = stored.index.unwrap_or(stored.distance);
+            relation.orders.push(Order::of(index));
+        }
         let encoder = self.encoder_of(&stored)?;
         Ok(Attached {
             collection: stored.number,
@@ -339,15 +376,16 @@ impl Attach {
             .first()
             .map(|order: &Order| order.distance());
         let distance = self.distance.or(indexed).unwrap_or_default().to_string();
+        let index = self.index.map(|distance| distance.to_string());
         let names = &relation.names;
         let (dim, encoder) = (dim as i32, self.encoder.as_ref());
         let encoder_name = encoder.map(|encoder| encoder.name());
         let fingerprint = encoder.map(|encoder| encoder.fingerprint());
         let source = encoder.and_then(|encoder| encoder.source());
         let sql = "INSERT INTO affinis.collections (name, table_schema, table_name, id_column, vector_column, \
-            text_column, meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (name) DO NOTHING";
-        let parameters: [(&(dyn ToSql + Sync), Type); 12] = [
+            text_column, meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source, index_distance) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (name) DO NOTHING";
+        let parameters: [(&(dyn ToSql + Sync), Type); 13] = [
             (&self.name, Type::TEXT),
             (&names.schema, Type::TEXT),
             (&names.table, Type::TEXT),
@@ -360,6 +398,7 @@ impl Attach {
             (&encoder_name, Type::TEXT),
             (&fingerprint, Type::TEXT),
             (&source, Type::TEXT),
+            (&index, Type::TEXT),
         ];
         connection
             .execute_typed(sql, &parameters)
@@ -396,6 +435,12 @@ impl Attach {
                 stored.distance.to_string(),
                 distance.to_string(),
             );
+        }
+        if let Some(index) = self.index.filter(|index| Some(*index) != stored.index) {
+            let made = stored
+                .index
+                .map_or("not said".to_owned(), |d| d.to_string());
+            return mismatch("the distance of the indexes", made, index.to_string());
         }
         if let Some(dim) = relation.dim.filter(|dim| *dim != stored.dim) {
             return mismatch("the dimension", stored.dim.to_string(), dim.to_string());

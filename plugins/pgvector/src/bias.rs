@@ -146,13 +146,13 @@ impl Attached {
                 Step::Last(visited) => break visited.map(Nearest::into_ids),
             }
         };
-        let connection = self.postgres.connection().await?;
         let exact = if let Some(exact) = exact {
             exact
         } else {
             let nearest = Nearest::new(metric, &queries, K, self.rules);
-            self.nearest_exactly(&connection, nearest).await?
+            self.nearest_exactly(nearest).await?
         };
+        let connection = self.postgres.connection().await?;
         let candidates = self.measure(&connection, metric, &queries, &exact).await?;
         let sql = "UPDATE affinis.biases SET done = true, candidates = $3 WHERE collection = $1 AND version = $2";
         let (number, candidates) = (i64::from(metric.version.0), candidates as i32);
@@ -230,6 +230,7 @@ impl Attached {
                 connection.batch_execute(&create).await.during(during)?;
                 let insert = "INSERT INTO affinis.biases (collection, version) VALUES ($1, $2)";
                 connection.execute_typed(insert, &of).await.during(during)?;
+                self.write_matrix(&transaction, metric).await?;
                 (None, 0)
             }
         };
@@ -237,7 +238,7 @@ impl Attached {
             // All pages are there, and what was to follow them was not done.
             return Ok(Step::Last(None));
         }
-        let page = self.page(connection, upto.as_deref()).await?;
+        let page = self.page(&transaction, upto.as_deref()).await?;
         let mut nearest = nearest.filter(|_| pages == visited);
         let biases = if let Some(nearest) = &mut nearest {
             nearest.visit(&page)
@@ -251,7 +252,7 @@ impl Attached {
             // A write to a string does not fail.
             let _ = writeln!(lines, "{}\t{bias}\t{mark}", copy_text(id));
         }
-        self.copy_in(connection, &table(self.collection, metric.version), lines)
+        self.copy_in(&transaction, &table(self.collection, metric.version), lines)
             .await?;
         let update = "UPDATE affinis.biases SET upto = $3, pages = pages + 1 WHERE collection = $1 AND version = $2";
         let upto: Parameter<'_> = (&page.next, Type::TEXT);
@@ -329,7 +330,7 @@ impl Attached {
         let sql = format!(
             "INSERT INTO {table} SELECT t.{id}, new.bias, new.mark \
              FROM unnest({ids}, $2::real[], $3::float8[]) AS new (id, bias, mark) \
-             JOIN {rows} t ON t.{id} = new.id WHERE (t.{vector} {operator} {probe}) = new.mark \
+             JOIN {rows} t ON t.{id} = new.id WHERE t.{id} = ANY({ids}) AND (t.{vector} {operator} {probe}) = new.mark \
              ON CONFLICT (id) DO UPDATE SET bias = EXCLUDED.bias, mark = EXCLUDED.mark",
             table = table(self.collection, version),
             id = relation.id(),

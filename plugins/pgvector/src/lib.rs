@@ -38,8 +38,8 @@
 //! the user's.
 //!
 //! # What is altered
-//! Nothing of the user's table: no column, no trigger, no index. All that affinis keeps lies in the
-//! schema `affinis`.
+//! Nothing of the user's table: no column, no trigger, no index, unless [`Attach::make_index`] or
+//! [`Table::create_trigger`] asks for it. All that affinis keeps lies in the schema `affinis`.
 
 #![cfg_attr(
     not(test),
@@ -56,6 +56,7 @@ mod attached;
 mod bias;
 mod error;
 mod ledger;
+mod listing;
 mod moving;
 mod relation;
 mod scan;
@@ -64,6 +65,7 @@ mod search;
 mod server;
 mod table;
 mod tls;
+mod trigger;
 mod vectors;
 mod where_clause;
 

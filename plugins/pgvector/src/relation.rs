@@ -84,6 +84,8 @@ pub(crate) struct Relation {
     pub(crate) orders: Vec<Order>,
     /// Whether the ids are known to be unique.
     pub(crate) unique: bool,
+    /// The tables that hold its rows, quoted, where some are on other servers; otherwise empty.
+    pub(crate) parts: Vec<String>,
 }
 
 impl Relation {
@@ -124,14 +126,23 @@ impl Relation {
 
     /// An expression, of the column's type or `real[]`, as a vector of full precision.
     pub(crate) fn as_full(&self, vector: &str) -> String {
-        format!("({vector}::{}.vector)", identifier(&self.extension))
+        format!("({vector}::{})", self.full_type())
+    }
+
+    /// The type of vectors of full precision.
+    pub(crate) fn full_type(&self) -> String {
+        format!("{}.vector", identifier(&self.extension))
+    }
+
+    /// A call of a function of the extension.
+    pub(crate) fn function(&self, name: &str, argument: &str) -> String {
+        format!("{}.{name}({argument})", identifier(&self.extension))
     }
 
     /// The numbers of an expression of the column's type, `real[]`.
     pub(crate) fn as_numbers(&self, vector: &str) -> String {
         // The type of half precision is cast by way of the full one.
-        let full = format!("{}.vector", identifier(&self.extension));
-        format!("({vector}::{full}::real[])")
+        format!("({vector}::{}::real[])", self.full_type())
     }
 
     /// An operator between a column and a parameter.
@@ -207,6 +218,41 @@ impl Relation {
             .await
             .during("the table cannot be described")?;
         Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
+    /// Makes a vector index of a distance.
+    ///
+    /// # Errors
+    /// Where rows are on other servers; those of the server.
+    pub(crate) async fn create_index(
+        &self,
+        connection: &Connection,
+        distance: Distance,
+    ) -> Result<()> {
+        let during = format!("no index can be made on the table {}", self.table());
+        if !self.parts.is_empty() {
+            let why = "its rows are on other servers; make an index there, and say its distance";
+            return Err(other(during, ErrorKind::Unsupported, why));
+        }
+        let (_, kind) = self.vector_type.rsplit_once('.').unwrap_or_default();
+        let class = match Order::of(distance) {
+            Order::InnerProduct => "ip",
+            Order::Cosine => "cosine",
+            Order::Euclid => "l2",
+        };
+        // A partitioned table takes no index that is made beside its writers.
+        let concurrently = if self.can_have_index(connection).await? {
+            "CONCURRENTLY "
+        } else {
+            ""
+        };
+        let create = format!(
+            "CREATE INDEX {concurrently}ON {} USING hnsw ({} {}.{kind}_{class}_ops)",
+            self.table(),
+            self.vector(),
+            identifier(&self.extension)
+        );
+        connection.batch_execute(&create).await.during(during)
     }
 
     /// Describes a table.
@@ -309,6 +355,7 @@ impl Relation {
             dim: usize::try_from(vector.modifier).ok().filter(|dim| *dim > 0),
             orders: orders(connection, oid, vector.number, &during).await?,
             unique: is_unique(connection, oid, id.number, &during).await?,
+            parts: parts(connection, oid, kind, &table, &during).await?,
             names: wanted.clone(),
             extension,
         })
@@ -380,6 +427,38 @@ async fn orders(
     orders.sort_unstable();
     orders.dedup();
     Ok(orders)
+}
+
+/// The leaves of a partitioned table of which some are foreign, or the foreign table itself.
+async fn parts(
+    connection: &Connection,
+    oid: u32,
+    kind: &str,
+    table: &str,
+    during: &str,
+) -> Result<Vec<String>> {
+    if kind == "f" {
+        return Ok(vec![table.to_owned()]);
+    }
+    if kind != "p" {
+        return Ok(Vec::new());
+    }
+    let leaves = "SELECT n.nspname::text, c.relname::text, c.relkind::text = 'f'
+        FROM pg_catalog.pg_partition_tree($1::oid) t
+        JOIN pg_catalog.pg_class c ON c.oid = t.relid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE t.isleaf ORDER BY 1, 2";
+    let rows = connection
+        .query_typed(leaves, &[(&oid, Type::OID)])
+        .await
+        .during(during)?;
+    if !rows.iter().any(|row| row.get(2)) {
+        return Ok(Vec::new());
+    }
+    let name = |row: &tokio_postgres::Row| {
+        format!("{}.{}", identifier(row.get(0)), identifier(row.get(1)))
+    };
+    Ok(rows.iter().map(name).collect())
 }
 
 async fn is_unique(connection: &Connection, table: u32, column: i16, during: &str) -> Result<bool> {

@@ -15,7 +15,7 @@ use crate::attached::Attached;
 use crate::error::{During, other};
 use crate::relation::Order;
 use crate::schema::literal;
-use crate::server::Connection;
+use crate::server::Transaction;
 
 /// Most numbers of vectors in a page: 16 MiB of them.
 const PAGE_NUMBERS: usize = 1 << 22;
@@ -57,8 +57,14 @@ impl<'a> FromSql<'a> for Numbers {
 
 impl Attached {
     /// The page of rows after an id, from the beginning where none is given. Rows without a vector,
-    /// or with one that cannot be searched, are left out.
-    pub(crate) async fn page(&self, connection: &Connection, after: Option<&str>) -> Result<Page> {
+    /// or with one that cannot be searched, are left out. A transaction, because COPY is a named
+    /// statement, and a pool may give the next one another connection.
+    pub(crate) async fn page(
+        &self,
+        transaction: &Transaction,
+        after: Option<&str>,
+    ) -> Result<Page> {
+        let connection = transaction.connection()?;
         let relation = &self.relation;
         let (id, vector) = (relation.id(), relation.vector());
         let limit = (PAGE_NUMBERS / self.rules.dim).max(1);
@@ -103,10 +109,11 @@ impl Attached {
     /// Writes lines of `id`, numbers to a table by COPY.
     pub(crate) async fn copy_in(
         &self,
-        connection: &Connection,
+        transaction: &Transaction,
         table: &str,
         lines: String,
     ) -> Result<()> {
+        let connection = transaction.connection()?;
         let during = "biases cannot be written";
         let copy = format!("COPY {table} FROM STDIN");
         let sink = connection.copy_in::<_, Bytes>(&copy).await.during(during)?;
@@ -119,14 +126,12 @@ impl Attached {
     }
 
     /// The nearest items of queries by comparison with every item.
-    pub(crate) async fn nearest_exactly(
-        &self,
-        connection: &Connection,
-        mut nearest: Nearest,
-    ) -> Result<Vec<Vec<String>>> {
+    pub(crate) async fn nearest_exactly(&self, mut nearest: Nearest) -> Result<Vec<Vec<String>>> {
         let mut after = None;
         loop {
-            let page = self.page(connection, after.as_deref()).await?;
+            let transaction = self.postgres.begin().await?;
+            let page = self.page(&transaction, after.as_deref()).await?;
+            transaction.commit().await?;
             nearest.visit(&page);
             after = page.next;
             if after.is_none() {

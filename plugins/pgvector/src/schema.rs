@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! format          (format)                                   one row: the number of this layout
-//! collections     (id, name, table and columns, distance, dimension, encoder, counters, active version)
+//! collections     (id, name, table and columns, distances, dimension, encoder, counters, active version)
 //! judgements      (collection, number, record)               a judgement, as affinis encodes it
 //! queries         (collection, hash, vector)                 vectors of judged texts and vectors
 //! versions        (collection, version, record, metric)      the metric is null once it is withdrawn
 //! active_users    (collection, username, version)            users with a metric of their own
 //! biases          (collection, version, upto, pages, done, candidates)   how far the biases of a version are
+//! matrices        (collection, version, number, numbers)     rows of the matrices, for a trigger that was asked for
 //! bias_<collection>_<version>  (id, bias, mark)              one row for each row of the user's table
 //! ```
 
@@ -18,7 +19,7 @@ use crate::error::{During, other};
 use crate::server::Connection;
 
 /// Number of the layout that this version of the crate reads and writes.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
 /// First key of the advisory locks: `affn` in ASCII.
 pub(crate) const LOCKS: i32 = 0x6166_666e;
@@ -26,8 +27,9 @@ pub(crate) const LOCKS: i32 = 0x6166_666e;
 /// Second key of the lock under which the schema is made. Those of collections are above it.
 const SCHEMA_LOCK: i32 = 0;
 
-/// The tables of format 1, each statement harmless where it was run before.
+/// The tables of format 1.
 const FORMAT_1: &str = r"
+CREATE SCHEMA IF NOT EXISTS affinis;
 CREATE TABLE affinis.format (format integer NOT NULL);
 INSERT INTO affinis.format VALUES (1);
 CREATE TABLE affinis.collections (
@@ -86,13 +88,33 @@ CREATE TABLE affinis.biases (
 );
 ";
 
-/// Makes the schema where it is not there, once, however many clients try.
+/// What format 2 has beyond format 1: the distance of indexes that are on other servers, and what
+/// triggers need.
+const FORMAT_2: &str = r"
+ALTER TABLE affinis.collections ADD COLUMN index_distance text;
+ALTER TABLE affinis.collections ADD COLUMN has_trigger boolean NOT NULL DEFAULT false;
+CREATE TABLE affinis.matrices (
+    collection integer NOT NULL,
+    version bigint NOT NULL,
+    number integer NOT NULL,
+    numbers real[] NOT NULL,
+    PRIMARY KEY (collection, version, number),
+    FOREIGN KEY (collection, version) REFERENCES affinis.biases ON DELETE CASCADE
+);
+UPDATE affinis.format SET format = 2;
+";
+
+/// Makes the schema where it is not there, or brings it to this format, once, however many clients
+/// try.
 ///
 /// # Errors
 /// Where the role may not create a schema, or the schema is of a newer affinis.
 pub(crate) async fn migrate(connection: &mut Connection) -> Result<()> {
     if let Some(format) = format(connection).await? {
-        return check(format);
+        check(format)?;
+        if format == FORMAT {
+            return Ok(());
+        }
     }
     let during = "the schema \"affinis\" cannot be made in the database; a role that may create \
                   schemas there must do it once";
@@ -103,9 +125,16 @@ pub(crate) async fn migrate(connection: &mut Connection) -> Result<()> {
     let there =
         "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = 'affinis' AND tablename = 'format'";
     let made = transaction.query_typed(there, &[]).await.during(during)?;
-    if made.is_empty() {
-        let create = format!("CREATE SCHEMA IF NOT EXISTS affinis; {FORMAT_1}");
-        transaction.batch_execute(&create).await.during(during)?;
+    let found = if made.is_empty() {
+        0
+    } else {
+        let rows = transaction.query_typed(FIND, &[]).await.during(during)?;
+        rows.first().map_or(0, |row| row.get(0))
+    };
+    for (format, step) in [(1, FORMAT_1), (2, FORMAT_2)] {
+        if found < format {
+            transaction.batch_execute(step).await.during(during)?;
+        }
     }
     transaction.commit().await.during(during)?;
     match format(connection).await? {
@@ -117,6 +146,8 @@ pub(crate) async fn migrate(connection: &mut Connection) -> Result<()> {
     }
 }
 
+const FIND: &str = "SELECT format FROM affinis.format";
+
 /// The number of the layout; `None` where there is none.
 async fn format(connection: &Connection) -> Result<Option<i32>> {
     let there = "SELECT to_regclass('affinis.format') IS NOT NULL";
@@ -126,7 +157,7 @@ async fn format(connection: &Connection) -> Result<Option<i32>> {
         return Ok(None);
     }
     let rows = connection
-        .query_typed("SELECT format FROM affinis.format", &[])
+        .query_typed(FIND, &[])
         .await
         .during("the role cannot read the schema \"affinis\"; its owner grants USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE on its tables")?;
     Ok(rows.first().map(|row| row.get(0)))

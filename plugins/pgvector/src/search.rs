@@ -1,6 +1,7 @@
 //! Searching: candidates by the server's index, ranked under the metric.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use affinis::engine::Versioned;
@@ -14,6 +15,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::attached::Attached;
 use crate::bias::{Computed, DEFAULT_CANDIDATES, table};
 use crate::error::{During, is_missing_table, other};
+use crate::listing::Listing;
 use crate::relation::Order;
 use crate::server::Connection;
 use crate::where_clause::Condition;
@@ -190,11 +192,8 @@ impl Attached {
         } else {
             Order::of(self.rules.distance)
         };
-        let limit = wanted as i64;
         let mut parameters = Parameters::default();
         let target_name = parameters.add(&target, Type::FLOAT4_ARRAY);
-        let target_parameter = relation.as_vector(&target_name);
-        let limit_parameter = parameters.add(&limit, Type::INT8);
         let (id, vector) = (relation.id(), relation.vector());
         let mut conditions = vec![format!("{vector} IS NOT NULL")];
         let own = request.own.filter(|own| relation.can_be_id(own));
@@ -208,29 +207,23 @@ impl Attached {
         let meta = relation
             .meta()
             .filter(|_| request.filter.is_some_and(|(_, c)| !c.is_exact));
-        let meta = meta.map_or_else(|| "NULL".to_owned(), |meta| format!("{meta}::text"));
-        let conditions = conditions.join(" AND ");
-        let by = format!("{vector} {} {target_parameter}", relation.operator(order));
-        let table_name = relation.table();
         let norm = target.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
         let norm = norm.sqrt();
+        let listing = Listing {
+            relation,
+            distance: self.rules.distance,
+            conditions: conditions.join(" AND "),
+            meta: meta.map_or_else(|| "NULL::text".to_owned(), |meta| format!("{meta}::text")),
+            target: target_name,
+            order,
+            limit: wanted,
+        };
         let sql = if learned {
-            let rows = format!(
-                "SELECT {id} AS id, {vector} AS v, {meta} AS meta FROM {table_name} WHERE {conditions}"
-            );
-            let listing = Listing {
-                rows,
-                by,
-                target: target_name,
-                limit: limit_parameter,
-                side: is_ready.then(|| table(self.collection, metric.version)),
-            };
-            self.learned_listing(&listing, norm, &mut parameters)
+            let probe = parameters.add(&self.probe, Type::FLOAT4_ARRAY);
+            let side = is_ready.then(|| table(self.collection, metric.version));
+            listing.learned(&probe, norm, side.as_deref())
         } else {
-            format!(
-                "SELECT {id}::text, ({by})::float8, {meta} FROM {table_name} WHERE {conditions} \
-                 ORDER BY {by} LIMIT {limit_parameter}"
-            )
+            listing.plain()
         };
         let (generation, rows) = self
             .run(connection, &sql, &parameters, wanted, request)
@@ -248,76 +241,36 @@ impl Attached {
             order,
             is_ready,
         };
+        let elsewhere = self.elsewhere(connection, metric, &rows).await?;
         for row in &rows {
-            let candidate = self.candidate(&asked, row, &mut round.computed);
+            let candidate = self.candidate(&asked, row, &elsewhere, &mut round.computed);
             round.candidates.extend(candidate);
         }
         Ok(round)
     }
 
-    /// The statement that lists candidates of a learned metric: id, product, metadata, mark, bias,
-    /// and the numbers of the vector where the bias is missing or of another one.
-    fn learned_listing<'a>(
-        &'a self,
-        listing: &Listing,
-        norm: f64,
-        parameters: &mut Parameters<'a>,
-    ) -> String {
-        let Listing {
-            rows,
-            by,
-            target,
-            limit,
-            side,
-        } = listing;
-        let relation = &self.relation;
-        let probe = relation.as_vector(&parameters.add(&self.probe, Type::FLOAT4_ARRAY));
-        let ip = relation.operator(Order::InnerProduct);
-        let is_cosine = self.rules.distance == affinis::Distance::Cosine;
-        let of = if is_cosine {
-            Order::Cosine
-        } else {
-            Order::InnerProduct
-        };
-        // Candidates are found in the precision of the column, and ranked in full.
-        let product = format!(
-            "({} {} {})::float8",
-            relation.as_full("c.v"),
-            relation.operator(of),
-            relation.as_full(&format!("{target}::real[]"))
-        );
-        let mark = format!("(c.v {ip} {probe})::float8");
-        let numbers = relation.as_numbers("c.v");
-        let (bias, join) = if let Some(side) = side {
-            let bias =
-                format!("b.bias, CASE WHEN b.mark IS DISTINCT FROM {mark} THEN {numbers} END");
-            (bias, format!("LEFT JOIN {side} b ON b.id = c.id"))
-        } else {
-            (format!("NULL::real, {numbers}"), String::new())
-        };
-        if relation.orders.is_empty() {
-            // Every row is looked at, so that the distance itself is the order. A bias that is
-            // not there is about the square of the length.
-            let (scaled, square) = if is_cosine {
-                (format!("{norm}::float8 * {product}"), "1".to_owned())
-            } else {
-                (product.clone(), format!("-(c.v {ip} c.v)"))
-            };
-            let bias_term = if side.is_some() {
-                format!("coalesce(CASE WHEN b.mark = {mark} THEN b.bias END, {square})")
-            } else {
-                square
-            };
-            format!(
-                "SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM ({rows}) c {join} \
-                 ORDER BY 2 * {scaled} + {bias_term} LIMIT {limit}"
-            )
-        } else {
-            format!(
-                "WITH c AS MATERIALIZED ({rows} ORDER BY {by} LIMIT {limit}) \
-                 SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM c {join}"
-            )
+    /// The vectors of listed rows that have no bias and lie on another server.
+    async fn elsewhere(
+        &self,
+        connection: &Connection,
+        metric: &Versioned,
+        rows: &[Row],
+    ) -> Result<HashMap<String, Vec<f32>>> {
+        if metric.version.is_built_in() || self.relation.parts.is_empty() {
+            return Ok(HashMap::new());
         }
+        let without = rows
+            .iter()
+            .filter(|row| row.get::<_, Option<Vec<f32>>>(5).is_some());
+        let ids: Vec<String> = without.map(|row| row.get(0)).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let contents = self.contents(connection, &ids).await?;
+        Ok(contents
+            .into_iter()
+            .map(|(id, content)| (id, content.vector))
+            .collect())
     }
 
     /// The item of a row that was listed; `None` for one that cannot be searched.
@@ -325,6 +278,7 @@ impl Attached {
         &self,
         asked: &Asked<'_>,
         row: &Row,
+        elsewhere: &HashMap<String, Vec<f32>>,
         computed: &mut Vec<Computed>,
     ) -> Option<Candidate> {
         let id: String = row.get(0);
@@ -345,7 +299,10 @@ impl Attached {
             let numbers: Option<Vec<f32>> = row.get(5);
             let bias = match numbers {
                 None => row.get::<_, Option<f32>>(4)?,
-                Some(numbers) => {
+                Some(mut numbers) => {
+                    if numbers.is_empty() {
+                        numbers.clone_from(elsewhere.get(&id)?);
+                    }
                     let bias = self.bias_of(asked.metric, numbers)?;
                     if asked.is_ready {
                         let (id, mark) = (id.clone(), row.get(3));
@@ -482,19 +439,6 @@ impl Attached {
         }
         Ok(())
     }
-}
-
-/// The parts of a statement that lists candidates of a learned metric.
-struct Listing {
-    /// Selects the rows that may be listed.
-    rows: String,
-    /// The order of the index.
-    by: String,
-    /// The parameter of the rewritten query.
-    target: String,
-    limit: String,
-    /// The side table of the biases, where they are ready.
-    side: Option<String>,
 }
 
 /// What the rows of a listing are read by.

@@ -60,7 +60,10 @@ impl Postgres {
     /// takes it: several hosts, `target_session_attrs`, `options`, `sslmode` from `disable` to
     /// `verify-full`, and `sslrootcert`. As with libpq, `prefer` (the default) and `require` take
     /// any certificate of the server, and `verify-full` takes one that names the host and that the
-    /// file `sslrootcert`, otherwise the system, trusts.
+    /// file `sslrootcert`, otherwise the system, trusts. With several hosts and
+    /// `target_session_attrs=read-write` a failover is followed; with `read-only` searches are
+    /// answered by a standby, which may be behind
+    /// ([`TableStats::staleness`](crate::TableStats::staleness)), and writes are refused.
     ///
     /// # Errors
     /// [`Error::Engine`] where the URL is wrong or no server answers.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use affinis::encode::Encoder;
 use affinis::engine::{Learning, Plugins};
@@ -62,6 +63,9 @@ pub struct TableStats {
     /// Candidates that a search for ten hits ranks under it; `None` where its biases are not ready,
     /// or under version 0.
     pub candidates: Option<usize>,
+    /// How far the server that was asked may be behind the one that takes writes; `None` where it is
+    /// that one.
+    pub staleness: Option<Duration>,
 }
 
 impl Table {
@@ -214,6 +218,7 @@ impl Table {
                 stale_judgements,
                 active,
                 candidates: attached.ready(&connection, active).await?,
+                staleness: attached.staleness(&connection).await?,
             })
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use affinis::engine::{Effort, ItemContent, Revision, StoredItem, Vectors, Versioned};
 use affinis::{ContentHash, Error, Item, Result};
@@ -29,9 +30,9 @@ pub(crate) struct TableVectors {
 
 /// What a table holds under an id.
 #[derive(Clone)]
-struct Content {
+pub(crate) struct Content {
     /// As it is stored.
-    vector: Vec<f32>,
+    pub(crate) vector: Vec<f32>,
     text: Option<String>,
 }
 
@@ -64,7 +65,7 @@ impl TableVectors {
 impl Attached {
     /// What the table holds under ids. Rows without a vector, or with one that cannot be searched,
     /// are left out.
-    async fn contents(
+    pub(crate) async fn contents(
         &self,
         connection: &Connection,
         ids: &[String],
@@ -178,6 +179,19 @@ impl Attached {
         Ok(items.collect())
     }
 
+    /// How far a standby may be behind; `None` for a server that takes writes.
+    pub(crate) async fn staleness(&self, connection: &Connection) -> Result<Option<Duration>> {
+        // A standby that has replayed all that it received is as old as its last contact at most.
+        let sql = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN NULL
+            WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0.0
+            ELSE greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()))
+            END::float8";
+        let rows = connection.query_typed(sql, &[]).await;
+        let rows = rows.during("the server cannot say how far it is behind")?;
+        let seconds: Option<f64> = rows.first().and_then(|row| row.get(0));
+        Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+    }
+
     /// Number of rows, estimated by the server where there are many.
     pub(crate) async fn count(&self, connection: &Connection) -> Result<u64> {
         let relation = &self.relation;
@@ -249,9 +263,8 @@ impl Vectors for TableVectors {
         let queries: Vec<Vec<f32>> = queries.iter().map(|query| query.to_vec()).collect();
         self.table.postgres.wait(async move {
             if effort == Effort::Exact {
-                let connection = table.postgres.connection().await?;
                 let nearest = Nearest::new(&metric, &queries, k, table.rules);
-                return table.nearest_exactly(&connection, nearest).await;
+                return table.nearest_exactly(nearest).await;
             }
             table.nearest_served(&metric, &queries, k).await
         })

@@ -286,13 +286,37 @@ fn what_cannot_be_attached_is_refused_with_the_reason() {
         .open()
         .expect_err("newer");
     assert_eq!(newer.kind(), ErrorKind::Unsupported, "{newer}");
-    database.run("UPDATE affinis.format SET format = 1");
+    database.run("UPDATE affinis.format SET format = 2");
     assert!(postgres.detach("It's \"quoted\"").expect("detached"));
     assert!(
         !postgres
             .detach("It's \"quoted\"")
             .expect("nothing to detach")
     );
+}
+
+#[test]
+fn a_schema_of_an_earlier_format_is_brought_up_to_date_once() {
+    let Some(database) = common::database("earlier") else {
+        return;
+    };
+    database.fill("bigint", "vector", &life::items(), None);
+    attach(&database.connect());
+    database.run(
+        "ALTER TABLE affinis.collections DROP COLUMN index_distance, DROP COLUMN has_trigger; \
+         DROP TABLE affinis.matrices; UPDATE affinis.format SET format = 1",
+    );
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let table = attach(&database.connect());
+                let hits = table.search(Query::like("3")).run().expect("hits");
+                assert_eq!(hits.len(), 10);
+            });
+        }
+    });
+    let format = common::rows(&database.url, "SELECT format FROM affinis.format");
+    assert_eq!(format, [[Some("2".to_owned())]]);
 }
 
 #[test]

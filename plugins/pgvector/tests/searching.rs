@@ -7,6 +7,7 @@ use affinis_mahalanobis::Mahalanobis;
 use affinis_pgvector::{Postgres, Table};
 use affinis_testkit::exact::{cosine, dot, exact, l2};
 use affinis_testkit::{Random, kinds};
+use ndarray::Array2;
 use serde_json::{Value, json};
 
 fn ids(hits: &Hits) -> Vec<&str> {
@@ -400,4 +401,107 @@ fn biases_of_many_pages_go_on_where_they_stopped() {
     });
     assert!((sums[0] - sums[1]).abs() < 1e-3 * sums[0], "{sums:?}");
     assert_eq!(answer(), answered);
+}
+
+#[test]
+fn an_index_and_a_trigger_are_made_where_they_are_asked_for() {
+    let Some(database) = common::database("extras") else {
+        return;
+    };
+    let items = kinds::kinds(300);
+    database.fill("bigint", "vector", &items, None);
+    let postgres = database.connect();
+    let count = |sql: &str| {
+        let rows = common::rows(&database.url, sql);
+        rows[0][0].clone().expect("a number")
+    };
+    let indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = 'points' AND indexdef LIKE '%hnsw%cosine_ops%'";
+    let triggers = "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal";
+    for distance in [Distance::Cosine, Distance::Cosine] {
+        let attach = postgres.attach("points").table("points").distance(distance);
+        attach.make_index().open().expect("attached");
+        assert_eq!((count(indexes), count(triggers)), ("1".into(), "0".into()));
+    }
+    let attach = postgres.attach("points").plugin(Mahalanobis::default());
+    let table = attach.open().expect("attached");
+    let metric = |weight: f64| {
+        let mut weights = ndarray::Array1::ones(8);
+        weights[2] = weight;
+        Array2::from_diag(&weights)
+    };
+    let learning = table.learning();
+    let first = learning.import_metric(metric(5.0).view(), None);
+    learning
+        .promote(first.expect("imported"))
+        .expect("promoted");
+    table.create_trigger().expect("made");
+    table.create_trigger().expect("made again");
+    let second = learning.import_metric(metric(9.0).view(), None);
+    learning
+        .promote(second.expect("imported"))
+        .expect("promoted");
+    assert_eq!(count(triggers), "1");
+
+    // The biases under both versions are those of the row as it is.
+    let biases = |id: usize| {
+        let bias = |version: usize| {
+            let sql = format!("SELECT bias FROM affinis.bias_1_{version} WHERE id = {id}");
+            let rows = common::rows(&database.url, &sql);
+            rows.first().map(|row| {
+                row[0]
+                    .clone()
+                    .expect("a bias")
+                    .parse::<f32>()
+                    .expect("a number")
+            })
+        };
+        [bias(1), bias(2)]
+    };
+    let expected = |vector: &[f32]| {
+        let norm = dot(vector, vector).sqrt();
+        let unit: Vec<f32> = vector.iter().map(|x| x / norm as f32).collect();
+        [1, 2].map(|version| {
+            let choice = MetricChoice::Version(affinis::VersionId(version));
+            let metric = learning.choose(choice, None).expect("a metric").metric;
+            let mut bias = [0.0];
+            let row = Array2::from_shape_vec((1, 8), unit.clone()).expect("a row");
+            metric.biases(row.view(), &mut bias);
+            bias[0]
+        })
+    };
+    let mut random = Random(8);
+    let written = |sql: &str, vector: &[f32]| {
+        let numbers: Vec<String> = vector.iter().map(ToString::to_string).collect();
+        database.run(&sql.replace("VECTOR", &format!("'[{}]'", numbers.join(","))));
+        for (found, expected) in biases(1_000).into_iter().zip(expected(vector)) {
+            let found = found.expect("a bias");
+            assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+        }
+        let hits = table.search(vector.to_vec()).k(1).run().expect("hits");
+        assert_eq!(hits[0].id, "1000");
+        assert!(hits[0].distance.abs() < 1e-4, "{hits:?}");
+    };
+    written(
+        "INSERT INTO points VALUES (1000, VECTOR)",
+        &random.vector(8),
+    );
+    written(
+        "UPDATE points SET embedding = VECTOR WHERE id = 1000",
+        &random.vector(8),
+    );
+    database.run("UPDATE points SET embedding = NULL WHERE id = 1000");
+    assert_eq!(biases(1_000), [None, None]);
+    written(
+        "UPDATE points SET embedding = VECTOR WHERE id = 1000",
+        &random.vector(8),
+    );
+    database.run("DELETE FROM points WHERE id = 1000");
+    assert_eq!(biases(1_000), [None, None]);
+
+    // Rows are written as before when a version's biases are gone, and when all is detached.
+    database
+        .run("DROP TABLE affinis.bias_1_1; INSERT INTO points VALUES (1001, '[1,2,3,4,5,6,7,8]')");
+    assert!(postgres.detach("points").expect("detached"));
+    assert_eq!(count(triggers), "0");
+    database.run("DELETE FROM points WHERE id = 1001");
 }
