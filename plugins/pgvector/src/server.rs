@@ -269,7 +269,14 @@ impl Transaction {
         if committed.is_ok() {
             self.connection = None;
         }
-        committed.during("a transaction cannot be committed")
+        let is_lost = committed
+            .as_ref()
+            .is_err_and(|error| error.as_db_error().is_none());
+        committed.during(if is_lost {
+            "the server went before it confirmed a change, which may be stored or not"
+        } else {
+            "a transaction cannot be committed"
+        })
     }
 }
 
