@@ -98,6 +98,34 @@ fn clicks_decide_a_trial_also_across_a_restart() {
 }
 
 #[test]
+fn contests_stay_counted_when_what_was_shown_is_replaced() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points) = store_of_kinds(dir.path());
+    judge_answers(&points, 0..60, None);
+    points.refit().force(true).run().expect("version 1");
+    points.promote(VersionId(0)).expect("back");
+    points.start_trial(VersionId(1)).run().expect("a trial");
+    (500..503).for_each(|query| click(&points, query));
+    let before = points.trial().expect("read").expect("a trial");
+    assert_eq!(before.wins + before.losses + before.ties, 3);
+    let clicked = points.judgements().expect("read");
+    let clicked = clicked
+        .iter()
+        .rev()
+        .find_map(|given| match &given.judgement.subject {
+            affinis::Subject::Graded { item, .. } => Some(item.clone()),
+            _ => None,
+        });
+    let clicked = clicked.expect("a clicked item");
+    points
+        .add([affinis::Item::vector(&clicked, vec![9.0; 8])])
+        .expect("replaced");
+    // The click teaches no longer, and the contest that it decided stays.
+    assert!(!points.stale_judgements().expect("read").is_empty());
+    assert_eq!(points.trial().expect("read"), Some(before));
+}
+
+#[test]
 fn a_trial_ends_when_a_metric_is_promoted_or_its_clicks_are_forgotten() {
     let dir = tempfile::tempdir().expect("a directory");
     let (_store, points) = store_of_kinds(dir.path());
