@@ -64,6 +64,10 @@ fn damaged_or_impossible_settings_are_refused() {
             r#"{"pooling_mode_mean_tokens": false}"#,
         ),
         ("config.json", r#"{"max_position_embeddings": "many"}"#),
+        (
+            "config_sentence_transformers.json",
+            r#"{"default_prompt_name": "query", "prompts": {"passage": "p: "}}"#,
+        ),
         ("sentence_bert_config.json", r#"{"max_seq_length": -1}"#),
     ] {
         let result = Onnx::from_dir(model("tokens.onnx", &[(name, content)]).path());
@@ -78,9 +82,13 @@ fn damaged_or_impossible_settings_are_refused() {
     for (name, content) in [
         (
             "1_Pooling/config.json",
-            r#"{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}"#,
+            r#"{"pooling_mode_mean_tokens": true, "include_prompt": false}"#,
         ),
-        ("1_Pooling/config.json", r#"{"pooling_mode": "lasttoken"}"#),
+        ("1_Pooling/config.json", r#"{"pooling_mode": "attention"}"#),
+        (
+            "config_sentence_transformers.json",
+            r#"{"similarity_fn_name": "manhattan"}"#,
+        ),
         ("modules.json", dense),
     ] {
         let result = Onnx::from_dir(model("tokens.onnx", &[(name, content)]).path());
@@ -186,10 +194,32 @@ fn impossible_axes_are_refused() {
 }
 
 #[test]
+fn weights_are_read_from_the_directory_alone() {
+    let whole = fs::read(fixture("external.onnx")).unwrap();
+    let name = b"model.onnx_data";
+    let at = whole.windows(name.len()).position(|bytes| bytes == name);
+    for (other, fault) in [
+        (b"../../etc/hosts", "leads out"),
+        (b"/etc/host.conf/", "leads out"),
+        (b"model.onnx_else", "model.onnx_else"),
+    ] {
+        let mut graph = whole.clone();
+        graph[at.unwrap()..at.unwrap() + name.len()].copy_from_slice(other);
+        let dir = model("external.onnx", &[]);
+        fs::write(dir.path().join("model.onnx"), graph).unwrap();
+        let refused = Onnx::from_dir(dir.path())
+            .expect_err("a refusal")
+            .to_string();
+        assert!(refused.contains(fault), "{refused}");
+    }
+}
+
+#[test]
 fn graphs_that_do_not_embed_texts_are_refused() {
     for (name, mention) in [
         ("other_input.onnx", "pixel_values"),
         ("no_ids.onnx", "input_ids"),
+        ("fixed.onnx", "[1, 16]"),
     ] {
         match Onnx::from_dir(model(name, &[]).path()) {
             Err(EncodeError::Unsupported { what, .. }) => assert!(what.contains(mention), "{what}"),

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use affinis::encode::{self, Backend};
-use affinis::encode::{EncodeError, Encoder, Onnx};
+use affinis::encode::{EncodeError, Encoder, Onnx, Similarity};
 use affinis_testkit::models::{
     NOT_NORMALISED, TEXTS, WORDS, assert_close, fixture, model, pooling, table,
 };
@@ -30,9 +30,9 @@ fn rows(dir: &Path, texts: &[&str]) -> Array2<f32> {
 }
 
 #[test]
-fn mean_cls_and_max_pooling_equal_those_worked_by_hand() {
+fn every_pooling_equals_that_worked_by_hand() {
     type Reduce = fn(Array2<f32>) -> Array1<f32>;
-    let modes: [(&str, Reduce); 3] = [
+    let modes: [(&str, Reduce); 6] = [
         ("mean_tokens", |t| t.mean_axis(Axis(0)).unwrap()),
         ("cls_token", |t| t.row(0).to_owned()),
         ("max_tokens", |t| {
@@ -40,6 +40,14 @@ fn mean_cls_and_max_pooling_equal_those_worked_by_hand() {
                 column.iter().copied().fold(f32::MIN, f32::max)
             })
         }),
+        ("mean_sqrt_len_tokens", |t| {
+            t.sum_axis(Axis(0)) / (t.nrows() as f32).sqrt()
+        }),
+        ("weightedmean_tokens", |t| {
+            let weights = Array1::from_shape_fn(t.nrows(), |at| at as f32 + 1.0);
+            weights.dot(&t) / weights.sum()
+        }),
+        ("lasttoken", |t| t.row(t.nrows() - 1).to_owned()),
     ];
     for (mode, reduce) in modes {
         let dir = model(
@@ -49,6 +57,166 @@ fn mean_cls_and_max_pooling_equal_those_worked_by_hand() {
         let expected = TEXTS.map(|text| reduce(table(text)));
         let expected = ndarray::stack(Axis(0), &expected.each_ref().map(|row| row.view())).unwrap();
         assert_close(&rows(dir.path(), &TEXTS), &expected, 1e-6);
+    }
+}
+
+#[test]
+fn several_poolings_stand_one_after_the_other() {
+    let flags = r#"{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}"#;
+    let names = r#"{"pooling_mode": ["cls", "mean"]}"#;
+    for config in [flags, names] {
+        let files = [NOT_NORMALISED, ("1_Pooling/config.json", config)];
+        let found = rows(model("tokens.onnx", &files).path(), &TEXTS);
+        assert_eq!(found.ncols(), 8);
+        for (row, text) in found.outer_iter().zip(TEXTS) {
+            let table = table(text);
+            let mean = table.mean_axis(Axis(0)).unwrap();
+            let expected = ndarray::concatenate(Axis(0), &[table.row(0), mean.view()]).unwrap();
+            assert!((&row - &expected).iter().all(|x| x.abs() < 1e-5), "{text}");
+        }
+    }
+}
+
+#[test]
+fn lower_case_prompts_and_a_shorter_dimension_are_as_the_files_say() {
+    let plain = rows(model("tokens.onnx", &[NOT_NORMALISED]).path(), &TEXTS);
+    let lower = ("sentence_bert_config.json", r#"{"do_lower_case": true}"#);
+    let dir = model("tokens.onnx", &[NOT_NORMALISED, lower]);
+    assert_close(
+        &rows(
+            dir.path(),
+            &TEXTS.map(str::to_uppercase).each_ref().map(|t| t.as_str()),
+        ),
+        &plain,
+        0.0,
+    );
+
+    let config = "config_sentence_transformers.json";
+    let prompts = r#"{"prompts": {"query": "blue ", "passage": "plum plum "}, "default_prompt_name": "query"}"#;
+    let dir = model("tokens.onnx", &[NOT_NORMALISED, (config, prompts)]);
+    let onnx = Onnx::from_dir(dir.path()).unwrap();
+    let prompted = |prompt: &str| {
+        let texts = TEXTS.map(|text| format!("{prompt}{text}"));
+        rows(
+            model("tokens.onnx", &[NOT_NORMALISED]).path(),
+            &texts.each_ref().map(String::as_str),
+        )
+    };
+    assert_close(
+        &onnx.encode(&TEXTS).unwrap().vectors,
+        &prompted("plum plum "),
+        0.0,
+    );
+    let queries = onnx.encode_queries(&TEXTS).unwrap();
+    assert_close(&queries.vectors, &prompted("blue "), 0.0);
+    // A prompt makes no text known.
+    assert_eq!(queries.unknown, [false, false, true, false]);
+
+    let kept = model(
+        "tokens.onnx",
+        &[NOT_NORMALISED, (config, r#"{"truncate_dim": 3}"#)],
+    );
+    let short = Onnx::from_dir(kept.path()).unwrap();
+    assert_eq!(short.dim(), 3);
+    let beginning = plain.slice(ndarray::s![.., ..3]).to_owned();
+    assert_close(&short.encode(&TEXTS).unwrap().vectors, &beginning, 0.0);
+
+    let similarities = [
+        ("cosine", Similarity::Cosine),
+        ("dot", Similarity::Dot),
+        ("euclidean", Similarity::Euclidean),
+    ];
+    for (name, similarity) in similarities {
+        let asked = format!(r#"{{"similarity_fn_name": "{name}"}}"#);
+        let dir = model("tokens.onnx", &[(config, &asked)]);
+        assert_eq!(
+            Onnx::from_dir(dir.path()).unwrap().similarity(),
+            Some(similarity)
+        );
+    }
+    // Each of these settings makes other vectors, so another encoder.
+    let print = |files: &[(&str, &str)]| {
+        let onnx = Onnx::from_dir(model("tokens.onnx", files).path()).unwrap();
+        onnx.fingerprint().to_owned()
+    };
+    let prints = [
+        print(&[NOT_NORMALISED]),
+        print(&[NOT_NORMALISED, lower]),
+        print(&[NOT_NORMALISED, (config, prompts)]),
+        print(&[NOT_NORMALISED, (config, r#"{"truncate_dim": 3}"#)]),
+    ];
+    let different: std::collections::HashSet<_> = prints.iter().collect();
+    assert_eq!(different.len(), prints.len());
+}
+
+#[test]
+fn a_collection_takes_the_distance_and_the_prompts_of_its_encoder() {
+    let config =
+        r#"{"similarity_fn_name": "cosine", "prompts": {"query": "blue ", "document": "plum "}}"#;
+    let dir = model(
+        "tokens.onnx",
+        &[
+            NOT_NORMALISED,
+            ("config_sentence_transformers.json", config),
+        ],
+    );
+    let home = tempfile::tempdir().unwrap();
+    let store = affinis::Store::open(home.path()).unwrap();
+    let encoder = || Onnx::from_dir(dir.path()).unwrap();
+    let words = store
+        .collection("words")
+        .encoder(encoder())
+        .create()
+        .unwrap();
+    assert_eq!(words.info().distance, affinis::Distance::Cosine);
+    words
+        .add([
+            affinis::Item::text("1", "red"),
+            affinis::Item::text("2", "apple pear"),
+        ])
+        .unwrap();
+    let vector = |encoded: encode::Encoded| encoded.vectors.row(0).to_vec();
+    let stored = words.get("1").unwrap().unwrap().vector.unwrap();
+    assert_eq!(stored, vector(encoder().encode(&["red"]).unwrap()));
+    let hits = words.search("red").run().unwrap();
+    let asked = vector(encoder().encode_queries(&["red"]).unwrap());
+    let expected = words.search(asked).run().unwrap();
+    assert_eq!(hits[0].distance, expected[0].distance);
+    assert!(hits[0].distance > 0.0);
+    let dot = store
+        .collection("dot")
+        .encoder(encoder())
+        .distance(affinis::Distance::Dot);
+    assert_eq!(
+        dot.create().unwrap().info().distance,
+        affinis::Distance::Dot
+    );
+}
+
+#[test]
+fn weights_beside_the_graph_are_read_and_other_inputs_given() {
+    let plain = rows(model("tokens.onnx", &[NOT_NORMALISED]).path(), &TEXTS);
+    let outside = model("external.onnx", &[NOT_NORMALISED]);
+    let weights = outside.path().join("model.onnx_data");
+    fs::copy(fixture("model.onnx_data"), &weights).unwrap();
+    assert_close(&rows(outside.path(), &TEXTS), &plain, 0.0);
+    let before = Onnx::from_dir(outside.path()).unwrap();
+    let mut bytes = fs::read(&weights).unwrap();
+    bytes[60] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let after = Onnx::from_dir(outside.path()).unwrap();
+    assert_ne!(before.fingerprint(), after.fingerprint());
+
+    // Each token's place adds 1000.
+    let placed = rows(model("positions.onnx", &[NOT_NORMALISED]).path(), &TEXTS);
+    for (at, text) in TEXTS.iter().enumerate() {
+        let tokens = text.split_whitespace().count() + 2;
+        let middle = 1000.0 * (tokens - 1) as f32 / 2.0;
+        let apart = &placed.row(at) - &plain.row(at);
+        assert!(
+            apart.iter().all(|x| (x - middle).abs() < 1e-2),
+            "{text}: {apart}"
+        );
     }
 }
 

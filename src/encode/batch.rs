@@ -4,8 +4,11 @@
 //! included. The second limit keeps the activations of a transformer in cache and its memory small
 //! for texts of any length.
 
+use std::borrow::Cow;
+
 use ndarray::Array2;
 
+use super::signature::Feed;
 use super::tokens::Tokens;
 
 /// The inputs of a model for one batch of `b` texts of up to `s` tokens; each is `b x s`.
@@ -17,6 +20,21 @@ pub(super) struct Batch {
     pub(super) mask: Array2<i64>,
     /// Segment ids, 0 for single texts.
     pub(super) types: Array2<i64>,
+}
+
+impl Batch {
+    /// The numbers that an input takes.
+    pub(super) fn of(&self, feed: Feed) -> Cow<'_, Array2<i64>> {
+        match feed {
+            Feed::Ids => Cow::Borrowed(&self.ids),
+            Feed::Mask => Cow::Borrowed(&self.mask),
+            Feed::Types => Cow::Borrowed(&self.types),
+            Feed::Positions => {
+                let place = |(_, place): (usize, usize)| place as i64;
+                Cow::Owned(Array2::from_shape_fn(self.ids.dim(), place))
+            }
+        }
+    }
 }
 
 impl Batch {

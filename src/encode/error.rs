@@ -83,9 +83,7 @@ pub enum EncodeError {
         reason: String,
     },
     /// The model ran and failed.
-    #[error(
-        "{model}: running the model failed: {reason}; model.onnx and tokenizer.json may not belong together"
-    )]
+    #[error("{model}: running the model failed: {reason}")]
     Run {
         /// The model's name.
         model: String,

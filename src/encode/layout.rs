@@ -5,13 +5,16 @@
 //! | `model.onnx`, else `onnx/model.onnx` | the graph | an error |
 //! | `tokenizer.json` | the tokenizer | an error |
 //! | `modules.json` | whether vectors are normalised, the folder of the pooling's settings | normalised, `1_Pooling` |
-//! | `1_Pooling/config.json` | mean, cls or max | mean |
-//! | `sentence_bert_config.json`, `tokenizer_config.json` | the maximum length in tokens | 256 |
+//! | `1_Pooling/config.json` | how token vectors are pooled | mean |
+//! | `sentence_bert_config.json`, `tokenizer_config.json` | the maximum length in tokens, lower case | 256, as it is |
+//! | `config_sentence_transformers.json` | prompts, the dimension that is kept, the similarity | none, all, none |
+//! | what `model.onnx` names | weights outside of it | in the graph |
 //! | `config.json` | the number of positions, the padding token | no bound, 0 |
 //!
 //! Every file is untrusted: its size is checked before it is read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -19,7 +22,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::Similarity;
 use super::error::EncodeError;
+use super::onnx_file;
 use super::pool::Pooling;
 
 /// Largest size of a model: protobuf allows no message above 2 GiB.
@@ -49,10 +54,20 @@ pub(super) struct Layout {
     pub(super) tokenizer: Cow<'static, [u8]>,
     /// Path of `tokenizer.json`, for errors.
     pub(super) tokenizer_path: PathBuf,
-    /// Pooling of token vectors, where the graph does not pool them.
-    pub(super) pooling: Pooling,
+    /// Weights outside the ONNX file, by the names that it has for them.
+    pub(super) external: Vec<(String, Vec<u8>)>,
+    /// Ways of pooling token vectors, where the graph does not pool them.
+    pub(super) pooling: Vec<Pooling>,
     /// Whether vectors are divided by their Euclidean norm.
     pub(super) normalise: bool,
+    /// Whether texts are put in lower case before they are cut into tokens.
+    pub(super) lower_case: bool,
+    /// What stands before the text of an item, and before that of a query.
+    pub(super) prompts: Prompts,
+    /// Number of leading numbers of a vector that are kept, if not all.
+    pub(super) truncate: Option<usize>,
+    /// The similarity that the vectors are made for.
+    pub(super) similarity: Option<Similarity>,
     /// Number of tokens at which texts are cut.
     pub(super) max_length: usize,
     /// Number of positions of the model, where `config.json` has it.
@@ -79,8 +94,13 @@ impl Layout {
                 "../../models/static-minilm-256-v2/tokenizer.json"
             )),
             tokenizer_path: "embedded/tokenizer.json".into(),
-            pooling: Pooling::Mean,
+            external: Vec::new(),
+            pooling: vec![Pooling::Mean],
             normalise: true,
+            lower_case: false,
+            prompts: Prompts::default(),
+            truncate: None,
+            similarity: None,
             max_length: DEFAULT_MAX_LENGTH,
             positions: None,
             pad: None,
@@ -118,8 +138,11 @@ impl Layout {
         let modules = Modules::read(&dir)?;
         let pooling = match &modules.pooling {
             Some(folder) => PoolingConfig::read(&dir.join(folder).join("config.json"))?,
-            None => Pooling::Mean,
+            None => vec![Pooling::Mean],
         };
+        let transformers_path = dir.join("config_sentence_transformers.json");
+        let transformers: TransformersConfig =
+            self::config(&transformers_path)?.unwrap_or_default();
         let config: ModelConfig = config(&dir.join("config.json"))?.unwrap_or_default();
         let sentence: SentenceConfig =
             self::config(&dir.join("sentence_bert_config.json"))?.unwrap_or_default();
@@ -130,6 +153,8 @@ impl Layout {
         let max_length = own_limit
             .unwrap_or(DEFAULT_MAX_LENGTH)
             .min(positions.unwrap_or(usize::MAX));
+        let model = read(&model_path, MODEL_LIMIT)?;
+        let external = external(&model, &model_path)?;
 
         Ok(Self {
             name: dir.file_name().map_or_else(
@@ -137,18 +162,56 @@ impl Layout {
                 |name| name.to_string_lossy().into_owned(),
             ),
             source: dir.to_str().map(Into::into),
-            model: Cow::Owned(read(&model_path, MODEL_LIMIT)?),
+            model: Cow::Owned(model),
+            external,
             model_path,
             tokenizer: Cow::Owned(read(&tokenizer_path, TOKENIZER_LIMIT)?),
             tokenizer_path,
             pooling,
             normalise: modules.normalise,
+            lower_case: sentence.do_lower_case,
+            prompts: transformers.prompts(&transformers_path)?,
+            truncate: transformers.truncate_dim,
+            similarity: transformers.similarity(&transformers_path)?,
             max_length,
             positions,
             pad: config.pad_token_id,
             extra_module: modules.extra,
         })
     }
+}
+
+/// What stands before the texts that are encoded.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Prompts {
+    pub(super) item: String,
+    pub(super) query: String,
+}
+
+/// Reads the files of weights that a graph names, which lie beside it.
+fn external(model: &[u8], model_path: &Path) -> Result<Vec<(String, Vec<u8>)>, EncodeError> {
+    let wrong = |reason: String| EncodeError::Model {
+        path: model_path.to_path_buf(),
+        reason,
+    };
+    let file = onnx_file::Model::read(model).map_err(wrong)?;
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut left = MODEL_LIMIT;
+    for name in file.external_files() {
+        let inside = Path::new(&name)
+            .components()
+            .all(|component| matches!(component, Component::Normal(_)));
+        if !inside || name.is_empty() {
+            return Err(wrong(format!(
+                "its weights are said to lie in {name:?}, which leads out of the directory"
+            )));
+        }
+        let path = model_path.parent().unwrap_or(Path::new("")).join(&name);
+        let bytes = read(&path, left)?;
+        left = left.saturating_sub(bytes.len() as u64);
+        files.push((name, bytes));
+    }
+    Ok(files)
 }
 
 /// Reads a whole file of at most `limit` bytes.
@@ -262,7 +325,8 @@ impl Modules {
     reason = "the fields are the file's own"
 )]
 struct PoolingConfig {
-    pooling_mode: Option<String>,
+    pooling_mode: Option<Modes>,
+    include_prompt: Option<bool>,
     pooling_mode_cls_token: bool,
     pooling_mode_mean_tokens: bool,
     pooling_mode_max_tokens: bool,
@@ -271,15 +335,37 @@ struct PoolingConfig {
     pooling_mode_lasttoken: bool,
 }
 
+/// One mode or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Modes {
+    One(String),
+    Several(Vec<String>),
+}
+
 impl PoolingConfig {
-    fn read(path: &Path) -> Result<Pooling, EncodeError> {
-        let Some(config) = config::<Self>(path)? else {
-            return Ok(Pooling::Mean);
+    fn read(path: &Path) -> Result<Vec<Pooling>, EncodeError> {
+        match config::<Self>(path)? {
+            Some(config) => config.ways(path),
+            None => Ok(vec![Pooling::Mean]),
+        }
+    }
+
+    fn ways(&self, path: &Path) -> Result<Vec<Pooling>, EncodeError> {
+        let config = self;
+        let unsupported = |what: String| EncodeError::Unsupported {
+            path: path.to_path_buf(),
+            what,
         };
+        if config.include_prompt == Some(false) {
+            let what = "pooling without the tokens of the prompt (include_prompt) is not supported";
+            return Err(unsupported(what.to_owned()));
+        }
+        // In the order in which sentence-transformers puts them one after the other.
         let flags = [
             ("cls", config.pooling_mode_cls_token),
-            ("mean", config.pooling_mode_mean_tokens),
             ("max", config.pooling_mode_max_tokens),
+            ("mean", config.pooling_mode_mean_tokens),
             (
                 "mean_sqrt_len_tokens",
                 config.pooling_mode_mean_sqrt_len_tokens,
@@ -288,26 +374,74 @@ impl PoolingConfig {
             ("lasttoken", config.pooling_mode_lasttoken),
         ];
         let set: Vec<&str> = match &config.pooling_mode {
-            Some(mode) => vec![mode],
+            Some(Modes::One(mode)) => vec![mode],
+            Some(Modes::Several(modes)) => modes.iter().map(String::as_str).collect(),
             None => flags
                 .iter()
                 .filter(|(_, on)| *on)
                 .map(|(name, _)| *name)
                 .collect(),
         };
-        match set[..] {
-            ["mean"] => Ok(Pooling::Mean),
-            ["cls"] => Ok(Pooling::Cls),
-            ["max"] => Ok(Pooling::Max),
-            [] => Err(EncodeError::Config {
+        if set.is_empty() {
+            return Err(EncodeError::Config {
                 path: path.to_path_buf(),
                 reason: "no pooling mode is set".into(),
-            }),
-            _ => Err(EncodeError::Unsupported {
+            });
+        }
+        let way = |mode: &&str| {
+            let known = [
+                Pooling::Cls,
+                Pooling::Max,
+                Pooling::Mean,
+                Pooling::MeanSqrtLen,
+                Pooling::WeightedMean,
+                Pooling::LastToken,
+            ];
+            let named = known.iter().find(|way| way.name() == *mode).copied();
+            named.ok_or_else(|| unsupported(format!("pooling {mode} is not supported")))
+        };
+        set.iter().map(way).collect()
+    }
+}
+
+/// The file `config_sentence_transformers.json`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct TransformersConfig {
+    prompts: BTreeMap<String, Option<String>>,
+    default_prompt_name: Option<String>,
+    truncate_dim: Option<usize>,
+    similarity_fn_name: Option<String>,
+}
+
+impl TransformersConfig {
+    /// The prompts that sentence-transformers' `encode_query` and `encode_document` choose.
+    fn prompts(&self, path: &Path) -> Result<Prompts, EncodeError> {
+        let of = |name: &str| self.prompts.get(name).cloned().flatten();
+        let default = match &self.default_prompt_name {
+            Some(name) => of(name).ok_or_else(|| EncodeError::Config {
+                path: path.to_path_buf(),
+                reason: format!("its default prompt {name:?} is none of its prompts"),
+            })?,
+            None => String::new(),
+        };
+        let item = ["document", "passage", "corpus"].into_iter().find_map(of);
+        Ok(Prompts {
+            item: item.unwrap_or_else(|| default.clone()),
+            query: of("query").unwrap_or(default),
+        })
+    }
+
+    fn similarity(&self, path: &Path) -> Result<Option<Similarity>, EncodeError> {
+        match self.similarity_fn_name.as_deref() {
+            None => Ok(None),
+            Some("cosine") => Ok(Some(Similarity::Cosine)),
+            Some("dot" | "dot_score") => Ok(Some(Similarity::Dot)),
+            Some("euclidean") => Ok(Some(Similarity::Euclidean)),
+            Some(other) => Err(EncodeError::Unsupported {
                 path: path.to_path_buf(),
                 what: format!(
-                    "pooling {} is not supported; one of mean, cls and max is",
-                    set.join(" with ")
+                    "its vectors are made for the similarity {other}; cosine, dot and euclidean are supported"
                 ),
             }),
         }
@@ -319,6 +453,7 @@ impl PoolingConfig {
 #[serde(default)]
 struct SentenceConfig {
     max_seq_length: Option<usize>,
+    do_lower_case: bool,
 }
 
 /// The file `tokenizer_config.json`.

@@ -125,12 +125,39 @@ pub trait Encoder: Send + Sync {
         None
     }
 
-    /// Encodes `n` texts to `n` rows in their order. The row of a text does not depend on the other
+    /// The similarity that the vectors are made for, where the encoder says one: a collection that
+    /// is made without a distance takes that of it.
+    fn similarity(&self) -> Option<Similarity> {
+        None
+    }
+
+    /// Encodes `n` texts of items to `n` rows in their order. The row of a text does not depend on the other
     /// texts, up to rounding. Says which texts it could make nothing of.
     ///
     /// # Errors
     /// [`EncodeError`] when the model cannot run, or its numbers are not finite.
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError>;
+
+    /// Encodes `n` texts that are searched for. The same as [`encode`](Self::encode), but for
+    /// encoders that tell questions from what answers them.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    fn encode_queries(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
+        self.encode(texts)
+    }
+}
+
+/// The similarity that vectors are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Similarity {
+    /// The cosine.
+    Cosine,
+    /// The dot product.
+    Dot,
+    /// The Euclidean distance.
+    Euclidean,
 }
 
 /// The vectors of `n` texts.

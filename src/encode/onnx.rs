@@ -1,6 +1,7 @@
 //! [`Onnx`], the encoder of the crate: a model and a tokenizer from a directory or from the binary,
 //! run on batches by one of two backends.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,13 +10,13 @@ use ndarray::{Array2, ArrayD, ArrayView1, Axis};
 
 use super::batch::{self, Batch};
 use super::error::EncodeError;
-use super::layout::Layout;
+use super::layout::{Layout, Prompts};
 use super::onnx_file;
 use super::onnx_rten::Rten;
 use super::pool::{self, Pooling};
 use super::signature::Signature;
 use super::tokens::{TextTokenizer, Tokens};
-use super::{Encoded, Encoder, workers};
+use super::{Encoded, Encoder, Similarity, workers};
 
 /// A prepared graph of one of the backends.
 pub(super) trait Engine: Send + Sync {
@@ -116,8 +117,11 @@ struct Model {
     rank: Option<usize>,
     chosen: bool,
     max_length: usize,
-    pooling: Pooling,
+    pooling: Vec<Pooling>,
     normalise: bool,
+    lower_case: bool,
+    prompts: Prompts,
+    similarity: Option<Similarity>,
     pad: i64,
     /// Number of tokens that the model knows, where its graph shows it.
     tokens: Option<usize>,
@@ -234,9 +238,9 @@ impl Onnx {
         }
         let backend = options.backend.unwrap_or_else(default_backend);
         let engine: Box<dyn Engine> = match backend {
-            Backend::Rten => {
-                Box::new(Rten::new(layout.model.clone(), &signature).map_err(prepare)?)
-            }
+            Backend::Rten => Box::new(
+                Rten::new(layout.model.clone(), &layout.external, &signature).map_err(prepare)?,
+            ),
             #[cfg(feature = "onnxruntime")]
             Backend::OnnxRuntime => Box::new(super::onnx_runtime::Runtime::new(
                 &layout, &signature, threads,
@@ -262,6 +266,9 @@ impl Onnx {
             max_length,
             pooling: layout.pooling,
             normalise: layout.normalise,
+            lower_case: layout.lower_case,
+            prompts: layout.prompts,
+            similarity: layout.similarity,
             pad: i64::from(layout.pad.or(tokenizer.pad()).unwrap_or(0)),
             tokens: signature.tokens,
             padding: true,
@@ -270,7 +277,7 @@ impl Onnx {
             tokenizer,
             engine,
         };
-        model.dim = model.probe()?;
+        model.dim = model.probe(layout.truncate)?;
         Ok(Self(Arc::new(model)))
     }
 }
@@ -278,14 +285,14 @@ impl Onnx {
 impl Model {
     /// Runs two texts of different length, to find the dimension, to check that the files fit
     /// together, and to see whether the graph leaves padding out.
-    fn probe(&mut self) -> Result<usize, EncodeError> {
+    fn probe(&mut self, truncate: Option<usize>) -> Result<usize, EncodeError> {
         // The other one is longer than the lengths to which plans are rounded.
         let texts = [
             "a",
             "a text of so many words that the one beside it is padded",
         ];
         // These texts are not the user's.
-        let tokens = self.split(&texts).map_err(|error| match error {
+        let tokens = self.split(&texts, "").map_err(|error| match error {
             EncodeError::Token {
                 model,
                 token,
@@ -293,7 +300,11 @@ impl Model {
                 ..
             } => EncodeError::Run {
                 model,
-                reason: format!("the tokenizer gives the token {token} of a table of {tokens}"),
+                reason: format!(
+                    "the tokenizer gives the token {token}, and the model's table ends at {}; model.onnx and \
+                     tokenizer.json do not belong together",
+                    tokens.saturating_sub(1)
+                ),
             },
             other => other,
         })?;
@@ -301,8 +312,10 @@ impl Model {
         let output = self.run(&batch)?;
         let fits = self.rank.is_none_or(|rank| rank == output.ndim());
         // One number is the score of a text, and no embedding.
-        let dim = pool::dim_of(&output.view()).filter(|dim| fits && (2..=MAX_DIM).contains(dim));
-        self.dim = dim.ok_or_else(|| self.wrong_shape(&output, &batch))?;
+        let dim = pool::dim_of(&output.view(), self.pooling.len());
+        let dim = dim.filter(|dim| fits && (2..=MAX_DIM).contains(dim));
+        let whole = dim.ok_or_else(|| self.wrong_shape(&output, &batch))?;
+        self.dim = truncate.map_or(whole, |kept| kept.clamp(2, whole));
         let rows = self.pooled(&output, &batch, 2)?;
         self.check(&rows, &[0, 1])?;
         let alone = Batch::new(&tokens, &[0], self.pad);
@@ -313,27 +326,41 @@ impl Model {
         Ok(self.dim)
     }
 
-    /// The tokens of texts, computed on all threads.
-    fn split(&self, texts: &[&str]) -> Result<Vec<Tokens>, EncodeError> {
+    /// The tokens of texts after a prompt, computed on all threads.
+    fn split(&self, texts: &[&str], prompt: &str) -> Result<Vec<Tokens>, EncodeError> {
         let chunks: Vec<&[&str]> = texts.chunks(TOKENIZED_TEXTS).collect();
         let tokens = workers::map(chunks.len(), self.threads, |chunk| {
             let texts = chunks[chunk].iter().enumerate();
             texts
-                .map(|(i, text)| self.split_one(text, chunk * TOKENIZED_TEXTS + i))
+                .map(|(i, text)| self.split_one(text, prompt, chunk * TOKENIZED_TEXTS + i))
                 .collect::<Result<Vec<Tokens>, EncodeError>>()
         })?;
         Ok(tokens.into_iter().flatten().collect())
     }
 
     /// The tokens of the text at a position, which the model's table has.
-    fn split_one(&self, text: &str, index: usize) -> Result<Tokens, EncodeError> {
+    fn split_one(&self, text: &str, prompt: &str, index: usize) -> Result<Tokens, EncodeError> {
         let model = || self.name.clone();
-        let found = self.tokenizer.split(text);
-        let found = found.map_err(|reason| EncodeError::Text {
-            model: model(),
-            index,
-            reason,
-        })?;
+        let split = |text: &str| {
+            let found = self.tokenizer.split(text);
+            found.map_err(|reason| EncodeError::Text {
+                model: model(),
+                index,
+                reason,
+            })
+        };
+        let text = if self.lower_case {
+            Cow::Owned(text.to_lowercase())
+        } else {
+            Cow::Borrowed(text)
+        };
+        let mut found = split(&text)?;
+        if !prompt.is_empty() {
+            // A prompt makes no text known.
+            let unknown = found.unknown;
+            found = split(&format!("{prompt}{text}"))?;
+            found.unknown = unknown;
+        }
         let Some(tokens) = self.tokens else {
             return Ok(found);
         };
@@ -363,12 +390,11 @@ impl Model {
         texts: usize,
     ) -> Result<Array2<f32>, EncodeError> {
         let mut rows = Array2::zeros((texts, self.dim));
-        let (pooling, normalise) = (self.pooling, self.normalise);
         if pool::pool(
             &output.view(),
             &batch.mask.view(),
-            pooling,
-            normalise,
+            &self.pooling,
+            self.normalise,
             rows.rows_mut().into_iter(),
         ) {
             Ok(rows)
@@ -429,9 +455,24 @@ impl Encoder for Onnx {
         self.0.chosen.then_some(&self.0.output)
     }
 
+    fn similarity(&self) -> Option<Similarity> {
+        self.0.similarity
+    }
+
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
-        let model = &*self.0;
-        let tokens = model.split(texts)?;
+        self.0.encode(texts, &self.0.prompts.item)
+    }
+
+    fn encode_queries(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
+        self.0.encode(texts, &self.0.prompts.query)
+    }
+}
+
+impl Model {
+    /// Encodes texts after a prompt.
+    fn encode(&self, texts: &[&str], prompt: &str) -> Result<Encoded, EncodeError> {
+        let model = self;
+        let tokens = model.split(texts, prompt)?;
         let threads = if model.engine.parallel() {
             model.threads
         } else {
@@ -498,17 +539,34 @@ fn default_backend() -> Backend {
 /// vector of a text, except the backend.
 fn fingerprint(layout: &Layout, max_length: usize, signature: &Signature) -> String {
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    let pooling: Vec<&str> = layout.pooling.iter().map(|way| way.name()).collect();
+    let pooling = pooling.join("+");
     // Each file is preceded by its length, so that different models give different streams.
     for bytes in [
         layout.model.as_ref(),
         layout.tokenizer.as_ref(),
-        layout.pooling.name().as_bytes(),
+        pooling.as_bytes(),
     ] {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     }
     hasher.update(&[u8::from(layout.normalise)]);
     hasher.update(&(max_length as u64).to_le_bytes());
+    // What few models have is hashed where they have it.
+    for (name, bytes) in &layout.external {
+        hasher.update(name.as_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    if layout.lower_case {
+        hasher.update(b"lower case");
+    }
+    if layout.prompts != Prompts::default() {
+        hasher.update(format!("{:?}", layout.prompts).as_bytes());
+    }
+    if let Some(kept) = layout.truncate {
+        hasher.update(format!("truncated to {kept}").as_bytes());
+    }
     // The output that is taken without a choice follows from the files.
     if signature.chosen {
         hasher.update(signature.output.as_bytes());

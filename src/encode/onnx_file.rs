@@ -6,12 +6,15 @@
 //!
 //! [onnx.proto3]: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 
 /// The number that stands for an element type.
 pub(super) mod element {
     pub(in crate::encode) const UNDEFINED: i32 = 0;
     pub(in crate::encode) const FLOAT: i32 = 1;
+    pub(in crate::encode) const INT32: i32 = 6;
     pub(in crate::encode) const INT64: i32 = 7;
 }
 
@@ -70,8 +73,17 @@ pub(super) struct Tensor {
     pub(super) dims: Vec<i64>,
     #[prost(string, tag = "8")]
     pub(super) name: String,
+    /// Where its numbers lie, if outside the file.
     #[prost(message, repeated, tag = "13")]
-    pub(super) external_data: Vec<Skipped>,
+    pub(super) external_data: Vec<Entry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Entry {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
 }
 
 /// An input, an output or a value between nodes.
@@ -128,6 +140,23 @@ impl Model {
     /// Reads the bytes of a file. The error says what is wrong with them.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         <Self as Message>::decode(bytes).map_err(|error| error.to_string())
+    }
+
+    /// Names of the files in which weights lie, each once.
+    pub(super) fn external_files(&self) -> BTreeSet<String> {
+        let mut files = BTreeSet::new();
+        let mut graphs: Vec<&Graph> = self.graph.iter().collect();
+        while let Some(graph) = graphs.pop() {
+            let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
+            let tensors = graph.initializer.iter();
+            let entries = tensors
+                .chain(attributes().filter_map(|attribute| attribute.t.as_ref()))
+                .flat_map(|tensor| &tensor.external_data);
+            let located = entries.filter(|entry| entry.key == "location");
+            files.extend(located.map(|entry| entry.value.clone()));
+            graphs.extend(attributes().filter_map(|attribute| attribute.g.as_deref()));
+        }
+        files
     }
 }
 

@@ -28,9 +28,17 @@ pub(super) struct Rten {
 }
 
 impl Rten {
-    /// Prepares the graph of a file. The error is that of RTen.
-    pub(super) fn new(file: Cow<'static, [u8]>, signature: &Signature) -> Result<Self, String> {
+    /// Prepares the graph of a file with the weights outside of it, by name. The error is that of
+    /// RTen.
+    pub(super) fn new(
+        file: Cow<'static, [u8]>,
+        external: &[(String, Vec<u8>)],
+        signature: &Signature,
+    ) -> Result<Self, String> {
         let mut options = ModelOptions::with_all_ops();
+        for (name, bytes) in external {
+            options.external_data(name, bytes.clone());
+        }
         // Two thirds more queries a second, for a copy of the weights that are multiplied.
         options.prepack_weights(true);
         let model = guard(|| match file {
@@ -39,7 +47,7 @@ impl Rten {
         })?;
         let node = |name: &str| model.node_id(name).map_err(|error| error.to_string());
         let inputs = signature.inputs.iter();
-        let inputs = inputs.map(|(name, feed)| Ok::<_, String>((node(name)?, *feed)));
+        let inputs = inputs.map(|input| Ok::<_, String>((node(&input.name)?, input.feed)));
         Ok(Self {
             inputs: inputs.collect::<Result<_, _>>()?,
             output: node(&signature.output)?,
@@ -66,14 +74,10 @@ impl Rten {
 
 impl Engine for Rten {
     fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String> {
-        let inputs = self.inputs.iter().map(|(node, feed)| {
-            let values = match feed {
-                Feed::Ids => &batch.ids,
-                Feed::Mask => &batch.mask,
-                Feed::Types => &batch.types,
-            };
-            Ok((*node, ValueOrView::from(tensor(values)?)))
-        });
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|(node, feed)| Ok((*node, ValueOrView::from(tensor(&batch.of(*feed))?))));
         let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
         let pool = self.pool();
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&pool)));

@@ -6,20 +6,20 @@ use ndarray::{ArrayD, IxDyn};
 use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::TensorRef;
+use ort::value::Tensor;
 
 use super::batch::Batch;
 use super::error::EncodeError;
 use super::layout::Layout;
 use super::onnx::Engine;
 use super::onnx_library;
-use super::signature::{Feed, Signature};
+use super::signature::{Input, Signature};
 
 /// A prepared graph. `ort` allows one run of a session at a time, which ONNX Runtime spreads over
 /// its own threads.
 pub(super) struct Runtime {
     session: Mutex<Session>,
-    inputs: Vec<(String, Feed)>,
+    inputs: Vec<Input>,
     output: String,
 }
 
@@ -32,7 +32,7 @@ impl Runtime {
     ) -> Result<Self, EncodeError> {
         let environment = onnx_library::environment()?;
         let session =
-            session(&environment, &layout.model, threads).map_err(|reason| EncodeError::Model {
+            session(&environment, layout, threads).map_err(|reason| EncodeError::Model {
                 path: layout.model_path.clone(),
                 reason,
             })?;
@@ -46,10 +46,10 @@ impl Runtime {
 
 fn session(
     environment: &ort::environment::Environment,
-    model: &[u8],
+    layout: &Layout,
     threads: usize,
 ) -> Result<Session, String> {
-    Session::builder(environment)
+    let builder = Session::builder(environment)
         .map_err(|e| e.to_string())?
         .with_optimization_level(GraphOptimizationLevel::Level3)
         .map_err(|e| e.to_string())?
@@ -57,26 +57,32 @@ fn session(
         .map_err(|e| e.to_string())?
         // Errors are returned; a library does not print.
         .with_log_level(LogLevel::Fatal)
-        .map_err(|e| e.to_string())?
-        .commit_from_memory(model)
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.to_string())?;
+    let mut builder = builder;
+    // Weights outside the file are found beside it.
+    let session = if layout.external.is_empty() {
+        builder.commit_from_memory(&layout.model)
+    } else {
+        builder.commit_from_file(&layout.model_path)
+    };
+    session.map_err(|e| e.to_string())
 }
 
 impl Engine for Runtime {
     fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String> {
         let (b, s) = batch.ids.dim();
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(self.inputs.len());
-        for (name, feed) in &self.inputs {
-            let values = match feed {
-                Feed::Ids => &batch.ids,
-                Feed::Mask => &batch.mask,
-                Feed::Types => &batch.types,
+        for input in &self.inputs {
+            let values = batch.of(input.feed).iter().copied().collect::<Vec<i64>>();
+            let value: SessionInputValue<'_> = if input.is_narrow {
+                let narrow: Vec<i32> = values.iter().map(|value| *value as i32).collect();
+                let tensor = Tensor::from_array(([b, s], narrow));
+                tensor.map_err(|e| e.to_string())?.into()
+            } else {
+                let tensor = Tensor::from_array(([b, s], values));
+                tensor.map_err(|e| e.to_string())?.into()
             };
-            let values = values
-                .as_slice()
-                .ok_or("a batch is not in standard layout")?;
-            let tensor = TensorRef::from_array_view(([b, s], values)).map_err(|e| e.to_string())?;
-            inputs.push((name, tensor.into()));
+            inputs.push((&input.name, value));
         }
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(inputs).map_err(|e| e.to_string())?;

@@ -1,12 +1,11 @@
-//! Pooling of the token vectors of a text to one vector: mean, first token or maximum over the
-//! tokens that are not padding, then division by the Euclidean norm where the model is configured
-//! so.
+//! Pooling of the token vectors of a text to one vector, over the tokens that are not padding, then
+//! division by the Euclidean norm where the model is configured so.
 
-use ndarray::{ArrayView2, ArrayViewD, ArrayViewMut1, Axis, Ix2, Ix3};
+use ndarray::{Array1, ArrayView2, ArrayViewD, ArrayViewMut1, Axis, Ix2, Ix3};
 
 /// The reduction of the token vectors of a text to one vector.
 ///
-/// The names are those of sentence-transformers' `1_Pooling/config.json`.
+/// The names and formulas are those of sentence-transformers' `1_Pooling/config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pooling {
@@ -16,6 +15,12 @@ pub enum Pooling {
     Cls,
     /// The maximum of each coordinate over all tokens.
     Max,
+    /// The sum of the vectors of all tokens, divided by the root of their number.
+    MeanSqrtLen,
+    /// The mean of the vectors of all tokens, weighted by their positions, the first being 1.
+    WeightedMean,
+    /// The vector of the last token.
+    LastToken,
 }
 
 impl Pooling {
@@ -25,6 +30,9 @@ impl Pooling {
             Self::Mean => "mean",
             Self::Cls => "cls",
             Self::Max => "max",
+            Self::MeanSqrtLen => "mean_sqrt_len_tokens",
+            Self::WeightedMean => "weightedmean",
+            Self::LastToken => "lasttoken",
         }
     }
 
@@ -42,14 +50,28 @@ impl Pooling {
                     out.assign(&first);
                 }
             }
-            Self::Mean => {
-                let mut count = 0.0_f32;
+            Self::LastToken => {
+                if let Some(last) = unpadded.last() {
+                    out.assign(&last);
+                }
+            }
+            Self::Mean | Self::MeanSqrtLen | Self::WeightedMean => {
+                let (mut count, mut weights) = (0.0_f32, 0.0_f32);
                 for row in unpadded {
-                    out += &row;
                     count += 1.0;
+                    let weight = if self == Self::WeightedMean {
+                        count
+                    } else {
+                        1.0
+                    };
+                    out.scaled_add(weight, &row);
+                    weights += weight;
+                }
+                if self == Self::MeanSqrtLen {
+                    weights = weights.sqrt();
                 }
                 if count > 0.0 {
-                    out /= count;
+                    out /= weights;
                 }
             }
             Self::Max => {
@@ -72,12 +94,14 @@ impl Pooling {
 /// Writes the vectors of a batch to `rows`, one for each text.
 ///
 /// `output` is the output of the model: token vectors, `b x s x d`, or pooled vectors, `b x d`.
-/// `mask` is `b x s`. Returns `false` when the output has another shape, or one that does not fit
-/// the batch and the rows.
+/// `mask` is `b x s`. Token vectors are reduced in each of the ways of `pooling`, one after the
+/// other in a row. A row may be shorter than the vector, and takes its beginning after it was
+/// normalised. Returns `false` when the output has another shape, or one that does not fit the batch
+/// and the rows.
 pub(super) fn pool<'a>(
     output: &ArrayViewD<'_, f32>,
     mask: &ArrayView2<'_, i64>,
-    pooling: Pooling,
+    pooling: &[Pooling],
     normalise: bool,
     rows: impl ExactSizeIterator<Item = ArrayViewMut1<'a, f32>>,
 ) -> bool {
@@ -86,22 +110,26 @@ pub(super) fn pool<'a>(
     if rows.len() > b || output.shape().first() != Some(&b) {
         return false;
     }
-    for (i, mut row) in rows.enumerate() {
+    let Some(width) = dim_of(output, pooling.len()) else {
+        return false;
+    };
+    let mut row = Array1::<f32>::zeros(width);
+    for (i, mut out) in rows.enumerate() {
         let item = output.index_axis(Axis(0), i);
+        if out.len() > width {
+            return false;
+        }
         if let Ok(vector) = item.view().into_dimensionality::<ndarray::Ix1>() {
-            if vector.len() != row.len() {
-                return false;
-            }
             row.assign(&vector);
         } else if let Ok(tokens) = item.into_dimensionality::<Ix2>() {
-            if tokens.dim() != (s, row.len()) {
-                return false;
-            }
-            let Some(mask) = mask.row(i).to_slice() else {
+            let Some(mask) = mask.row(i).to_slice().filter(|_| tokens.nrows() == s) else {
                 return false;
             };
             row.fill(0.0);
-            pooling.reduce(&tokens, mask, row.view_mut());
+            let parts = row.axis_chunks_iter_mut(Axis(0), tokens.ncols());
+            for (pooling, part) in pooling.iter().zip(parts) {
+                pooling.reduce(&tokens, mask, part);
+            }
         } else {
             return false;
         }
@@ -115,14 +143,17 @@ pub(super) fn pool<'a>(
                 .max(1e-12);
             row.mapv_inplace(|x| (f64::from(x) / norm) as f32);
         }
+        let kept = out.len();
+        out.assign(&row.slice(ndarray::s![..kept]));
     }
     true
 }
 
-/// The dimension of the vectors in an output; `None` for a shape that has none.
-pub(super) fn dim_of(output: &ArrayViewD<'_, f32>) -> Option<usize> {
+/// The dimension of the vectors in an output, of which token vectors are reduced in so many ways;
+/// `None` for a shape that has none.
+pub(super) fn dim_of(output: &ArrayViewD<'_, f32>, ways: usize) -> Option<usize> {
     let dim = match output.view().into_dimensionality::<Ix3>() {
-        Ok(tokens) => tokens.dim().2,
+        Ok(tokens) => tokens.dim().2 * ways,
         Err(_) => output.view().into_dimensionality::<Ix2>().ok()?.ncols(),
     };
     (dim > 0).then_some(dim)
@@ -144,7 +175,7 @@ mod tests {
         assert!(pool(
             &tokens.view(),
             &mask.view(),
-            pooling,
+            &[pooling],
             normalise,
             out.rows_mut().into_iter()
         ));
@@ -159,6 +190,28 @@ mod tests {
         );
         assert_eq!(pooled(Pooling::Cls, false), array![[3.0, -1.0], [0.0, 2.0]]);
         assert_eq!(pooled(Pooling::Max, false), array![[3.0, -1.0], [0.0, 2.0]]);
+        let last = array![[1.0, -5.0], [0.0, 2.0]];
+        assert_eq!(pooled(Pooling::LastToken, false), last);
+        let weighted = array![[5.0 / 3.0, -11.0 / 3.0], [0.0, 2.0]];
+        assert_eq!(pooled(Pooling::WeightedMean, false), weighted);
+        let root = 2.0_f32.sqrt();
+        let by_root = array![[4.0 / root, -6.0 / root], [0.0, 2.0]];
+        assert_eq!(pooled(Pooling::MeanSqrtLen, false), by_root);
+    }
+
+    #[test]
+    fn several_ways_stand_one_after_the_other_and_a_short_row_is_the_beginning() {
+        let tokens = array![[[3.0, -1.0], [1.0, -5.0]]].into_dyn();
+        let (mask, ways) = (array![[1, 1]], [Pooling::Cls, Pooling::Mean]);
+        for wanted in [vec![3.0, -1.0, 2.0, -3.0], vec![3.0, -1.0, 2.0]] {
+            let mut out = Array2::zeros((1, wanted.len()));
+            let rows = out.rows_mut().into_iter();
+            assert!(pool(&tokens.view(), &mask.view(), &ways, false, rows));
+            assert_eq!(out.row(0).to_vec(), wanted);
+        }
+        let mut out = Array2::zeros((1, 5));
+        let rows = out.rows_mut().into_iter();
+        assert!(!pool(&tokens.view(), &mask.view(), &ways, false, rows));
     }
 
     #[test]
@@ -176,7 +229,7 @@ mod tests {
             assert!(pool(
                 &tokens.view(),
                 &array![[1, 1]].view(),
-                pooling,
+                &[pooling],
                 false,
                 out.rows_mut().into_iter()
             ));
@@ -189,9 +242,9 @@ mod tests {
         let mask = array![[1, 1]];
         for shape in [
             vec![1, 3, 2],
-            vec![1, 2, 3],
+            vec![1, 2, 1],
             vec![2, 2, 2],
-            vec![1, 3],
+            vec![1, 1],
             vec![1],
             vec![1, 2, 2, 1],
         ] {
@@ -200,7 +253,7 @@ mod tests {
             let fits = pool(
                 &output.view(),
                 &mask.view(),
-                Pooling::Mean,
+                &[Pooling::Mean],
                 true,
                 out.rows_mut().into_iter(),
             );

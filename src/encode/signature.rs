@@ -16,13 +16,24 @@ pub(super) enum Feed {
     Mask,
     /// Segment ids: `token_type_ids`.
     Types,
+    /// Places of the tokens from 0 on: `position_ids`.
+    Positions,
+}
+
+/// An input of the graph, of shape `b x s`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Input {
+    pub(super) name: String,
+    pub(super) feed: Feed,
+    /// Whether it takes numbers of 32 bits and not of 64.
+    pub(super) is_narrow: bool,
 }
 
 /// The inputs and the output of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Signature {
-    /// Inputs in the order of the graph, all int64 `b x s`.
-    pub(super) inputs: Vec<(String, Feed)>,
+    /// Inputs in the order of the graph.
+    pub(super) inputs: Vec<Input>,
     /// Name of the output: token vectors `b x s x d`, or pooled ones `b x d`.
     pub(super) output: String,
     /// Number of axes of the output: 3 for token vectors, 2 for pooled ones with all modules that
@@ -65,7 +76,7 @@ impl Signature {
             .as_ref()
             .ok_or_else(|| damaged("it holds no graph"))?;
         let inputs = inputs(graph).map_err(unsupported)?;
-        if !inputs.iter().any(|(_, feed)| *feed == Feed::Ids) {
+        if !inputs.iter().any(|input| input.feed == Feed::Ids) {
             return Err(unsupported(
                 "no input is called input_ids; this is not a model of texts".into(),
             ));
@@ -101,7 +112,7 @@ impl Signature {
 
 /// The inputs of the graph with their data, without the weights, which old exporters list among the
 /// inputs.
-fn inputs(graph: &Graph) -> Result<Vec<(String, Feed)>, String> {
+fn inputs(graph: &Graph) -> Result<Vec<Input>, String> {
     let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let free = graph
         .input
@@ -112,16 +123,26 @@ fn inputs(graph: &Graph) -> Result<Vec<(String, Feed)>, String> {
             "input_ids" => Feed::Ids,
             "attention_mask" => Feed::Mask,
             "token_type_ids" => Feed::Types,
+            "position_ids" => Feed::Positions,
             other => {
                 return Err(format!(
-                    "the model wants an input called {other}; input_ids, attention_mask and token_type_ids are given"
+                    "the model wants an input called {other}; input_ids, attention_mask, token_type_ids and position_ids are given"
                 ));
             }
         };
-        if element_of(input).is_some_and(|kind| kind != element::INT64) {
-            return Err(format!("the input {} is not int64; export the model with int64 inputs", input.name));
+        let kind = element_of(input).unwrap_or(element::INT64);
+        if ![element::INT64, element::INT32].contains(&kind) {
+            return Err(format!("the input {} is neither int64 nor int32; export the model with int64 inputs", input.name));
         }
-        Ok((input.name.clone(), feed))
+        let sizes = shape(input).into_iter().flat_map(|shape| &shape.dim);
+        let sizes: Vec<i64> = sizes.filter_map(|dim| dim.value).filter(|size| *size > 0).collect();
+        if !sizes.is_empty() {
+            return Err(format!(
+                "the input {} takes only texts and tokens in these numbers: {sizes:?}; export the model with dynamic axes",
+                input.name
+            ));
+        }
+        Ok(Input { name: input.name.clone(), feed, is_narrow: kind == element::INT32 })
     })
     .collect()
 }

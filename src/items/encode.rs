@@ -64,9 +64,12 @@ impl CollectionEncoder {
     }
 
     /// Encodes texts, and checks that the encoder answered for each.
-    pub(super) fn encode(&self, texts: &[&str]) -> Result<Vec<EncodedText>> {
+    pub(super) fn encode(&self, texts: &[&str], role: Role) -> Result<Vec<EncodedText>> {
         let encoder = self.get()?;
-        let encoded = encoder.encode(texts)?;
+        let encoded = match role {
+            Role::Item => encoder.encode(texts)?,
+            Role::Query => encoder.encode_queries(texts)?,
+        };
         let Encoded {
             vectors,
             truncated,
@@ -90,6 +93,13 @@ impl CollectionEncoder {
     }
 }
 
+/// What a text is encoded for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Role {
+    Item,
+    Query,
+}
+
 impl Items {
     /// Sets the encoder, which was checked, if there is none yet.
     pub(crate) fn offer_encoder(&self, encoder: Option<Arc<dyn Encoder>>) {
@@ -99,8 +109,8 @@ impl Items {
     }
 
     /// Encodes texts, and checks that the encoder answered for each.
-    pub(crate) fn encode(&self, texts: &[&str]) -> Result<Vec<EncodedText>> {
-        self.encoder.encode(texts)
+    pub(crate) fn encode(&self, texts: &[&str], role: Role) -> Result<Vec<EncodedText>> {
+        self.encoder.encode(texts, role)
     }
 
     /// Encodes texts as [`Self::encode`] does. Where the encoder fails on single texts, gives for
@@ -111,18 +121,24 @@ impl Items {
     pub(crate) fn encode_each(
         &self,
         texts: &[&str],
+        role: Role,
     ) -> Result<Vec<std::result::Result<EncodedText, String>>> {
-        match self.encode(texts) {
+        match self.encode(texts, role) {
             Ok(encoded) => Ok(encoded.into_iter().map(Ok).collect()),
             Err(Error::Encode(error)) if error.of_text().is_some() => {
-                texts.iter().map(|text| self.encode_one(text)).collect()
+                let each = texts.iter().map(|text| self.encode_one(text, role));
+                each.collect()
             }
             Err(error) => Err(error),
         }
     }
 
-    fn encode_one(&self, text: &str) -> Result<std::result::Result<EncodedText, String>> {
-        match self.encode(&[text]) {
+    fn encode_one(
+        &self,
+        text: &str,
+        role: Role,
+    ) -> Result<std::result::Result<EncodedText, String>> {
+        match self.encode(&[text], role) {
             Ok(mut encoded) => Ok(encoded
                 .pop()
                 .ok_or_else(|| "the encoder gave nothing for its text".to_owned())),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::encode::CollectionEncoder;
+use super::encode::{CollectionEncoder, Role};
 use crate::model::{QuestionKind, Sampled, VectorRules};
 use crate::storage::Tables;
 
@@ -67,7 +67,7 @@ impl Questions {
             return Vec::new();
         }
         let asked: Vec<&str> = written.iter().map(|(_, text)| text.as_str()).collect();
-        let encoded = match self.encoder.encode(&asked) {
+        let encoded = match self.encoder.encode(&asked, Role::Query) {
             Ok(encoded) => encoded,
             Err(error) => {
                 tracing::warn!(%error, "recall is measured without questions, which could not be encoded");

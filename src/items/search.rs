@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::encode::Role;
 use super::read::parse_meta;
 use super::{Items, Matching};
 use crate::index::{self, Found, SearchParams};
@@ -115,7 +116,7 @@ impl Items {
         for text in texts {
             check_text(text).map_err(|error| Error::InvalidQuery(error.to_string()))?;
         }
-        let encoded = self.encode(texts)?.into_iter().zip(texts);
+        let encoded = self.encode(texts, Role::Query)?.into_iter().zip(texts);
         encoded
             .map(|(encoded, text)| {
                 let vector = encoded.vector.ok_or_else(|| Error::unknown_text(text))?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use rayon::prelude::*;
 
 use super::Items;
-use super::encode::EncodedText;
+use super::encode::{EncodedText, Role};
 use super::search::for_index;
 use crate::index::SearchParams;
 use crate::learning::{Effort, ItemContent, Revision, StoredItem, Vectors};
@@ -135,7 +135,7 @@ impl Vectors for Items {
     }
 
     fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
-        let encoded = Items::encode(self, texts)?;
+        let encoded = Items::encode(self, texts, Role::Query)?;
         Ok(encoded.into_iter().map(|text| text.vector).collect())
     }
 
@@ -143,7 +143,7 @@ impl Vectors for Items {
         &self,
         texts: &[&str],
     ) -> Result<Vec<std::result::Result<Option<Vec<f32>>, String>>> {
-        let encoded = Items::encode_each(self, texts)?;
+        let encoded = Items::encode_each(self, texts, Role::Query)?;
         let vector = |text: std::result::Result<EncodedText, String>| text.map(|text| text.vector);
         Ok(encoded.into_iter().map(vector).collect())
     }

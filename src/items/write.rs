@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::encode::EncodedText;
+use super::encode::{EncodedText, Role};
 use super::graph::from_index;
 use super::{Items, WriteGuard};
 use crate::filter::Filter;
@@ -73,7 +73,7 @@ impl Items {
             .iter()
             .filter_map(|i| items[*i].as_ref().ok()?.text.as_deref())
             .collect();
-        let encoded = self.encode_each(&texts)?;
+        let encoded = self.encode_each(&texts, Role::Item)?;
         for (i, encoded) in waiting.into_iter().zip(encoded) {
             match (&mut items[i], encoded) {
                 (

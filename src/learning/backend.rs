@@ -117,7 +117,7 @@ pub trait Vectors: Send + Sync {
         effort: Effort,
     ) -> Result<Vec<Vec<String>>>;
 
-    /// The vectors of texts, as the collection's encoder gives them; `None` for a text that it can
+    /// The vectors of texts that are searched for, as the collection's encoder gives them; `None` for a text that it can
     /// make nothing of.
     fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>>;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Store;
 use crate::collection::{Collection, Inner};
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Similarity};
 use crate::items::{CollectionInfo, check_encoder};
 use crate::learning::{History, check_user_share};
 use crate::model::error::{Error, Result};
@@ -94,7 +94,8 @@ impl CollectionBuilder {
         self
     }
 
-    /// Sets the built-in distance; squared Euclidean by default.
+    /// Sets the built-in distance. By default it is the one that the encoder's vectors are made for,
+    /// and squared Euclidean where it says none.
     pub fn distance(mut self, distance: Distance) -> Self {
         self.distance = Some(distance);
         self
@@ -221,7 +222,7 @@ impl CollectionBuilder {
         let record = CollectionRecord {
             number: 0,
             dim: dim as u32,
-            distance: self.distance.unwrap_or_default().to_string(),
+            distance: self.new_distance().to_string(),
             precision: self.precision.unwrap_or_default().to_string(),
             encoder,
         };
@@ -242,6 +243,16 @@ impl CollectionBuilder {
         begun.entered = true;
         created.set_refits(self.refit_after, self.user_share);
         Ok(created)
+    }
+
+    /// The distance of a collection that is made.
+    fn new_distance(&self) -> Distance {
+        let made_for = || match self.encoder.as_ref()?.similarity()? {
+            Similarity::Cosine => Some(Distance::Cosine),
+            Similarity::Dot => Some(Distance::Dot),
+            Similarity::Euclidean => Some(Distance::L2),
+        };
+        self.distance.or_else(made_for).unwrap_or_default()
     }
 
     /// Opens a collection of the catalogue, whose settings must equal those given.

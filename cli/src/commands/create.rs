@@ -38,9 +38,10 @@ pub(crate) struct Args {
     /// Store vectors of N numbers, 1 to 4096, without an encoder
     #[arg(long, value_name = "N", value_parser = dim)]
     dim: Option<usize>,
-    /// Built-in distance between vectors, used until a metric is learned
-    #[arg(long, value_name = "DISTANCE", default_value = "l2")]
-    distance: DistanceName,
+    /// Built-in distance between vectors, used until a metric is learned [default: the one that the
+    /// model's files ask for, else l2]
+    #[arg(long, value_name = "DISTANCE")]
+    distance: Option<DistanceName>,
     /// Number format in which vectors are stored
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     precision: PrecisionName,
@@ -86,20 +87,19 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         (None, None) => Some(Onnx::embedded().map_err(affinis::Error::from)?),
     };
     let store = at.open_or_create()?;
-    let distance = match args.distance {
-        DistanceName::L2 => Distance::L2,
-        DistanceName::Cosine => Distance::Cosine,
-        DistanceName::Dot => Distance::Dot,
-    };
     let precision = match args.precision {
         PrecisionName::F32 => Precision::F32,
         PrecisionName::F16 => Precision::F16,
         PrecisionName::I8 => Precision::I8,
     };
-    let mut builder = store
-        .collection(&args.name)
-        .distance(distance)
-        .precision(precision);
+    let mut builder = store.collection(&args.name).precision(precision);
+    if let Some(distance) = args.distance {
+        builder = builder.distance(match distance {
+            DistanceName::L2 => Distance::L2,
+            DistanceName::Cosine => Distance::Cosine,
+            DistanceName::Dot => Distance::Dot,
+        });
+    }
     if let Some(dim) = args.dim {
         builder = builder.dim(dim);
     }

@@ -35,13 +35,13 @@ impl Attached {
         (0..dim).map(|_| (random.f32() - 0.5) * scale).collect()
     }
 
-    /// The vectors of texts, unprepared; `None` for a text that the encoder can make nothing of.
+    /// The vectors of texts of queries, unprepared; `None` for a text that the encoder can make nothing of.
     pub(crate) fn encode(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
         let encoder = self.encoder.as_ref().ok_or_else(|| Error::NoEncoder {
             name: self.name.clone(),
             reason: "it was attached without an encoder; give a vector instead".to_owned(),
         })?;
-        let encoded = encoder.encode(texts)?;
+        let encoded = encoder.encode_queries(texts)?;
         if encoded.vectors.dim() != (texts.len(), self.rules.dim) {
             return Err(Error::EncoderDimension {
                 encoder: encoder.name().to_owned(),
