@@ -60,10 +60,8 @@ pub(super) struct Layout {
     pub(super) pooling: Vec<Pooling>,
     /// Whether vectors are divided by their Euclidean norm.
     pub(super) normalise: bool,
-    /// Whether texts are put in lower case before they are cut into tokens.
-    pub(super) lower_case: bool,
-    /// What stands before the text of an item, and before that of a query.
-    pub(super) prompts: Prompts,
+    /// What is done to texts before they are cut into tokens.
+    pub(super) form: TextForm,
     /// Number of leading numbers of a vector that are kept, if not all.
     pub(super) truncate: Option<usize>,
     /// The similarity that the vectors are made for.
@@ -97,8 +95,7 @@ impl Layout {
             external: Vec::new(),
             pooling: vec![Pooling::Mean],
             normalise: true,
-            lower_case: false,
-            prompts: Prompts::default(),
+            form: TextForm::default(),
             truncate: None,
             similarity: None,
             max_length: DEFAULT_MAX_LENGTH,
@@ -169,8 +166,10 @@ impl Layout {
             tokenizer_path,
             pooling,
             normalise: modules.normalise,
-            lower_case: sentence.do_lower_case,
-            prompts: transformers.prompts(&transformers_path)?,
+            form: TextForm {
+                lower_case: sentence.do_lower_case,
+                ..transformers.prompts(&transformers_path)?
+            },
             truncate: transformers.truncate_dim,
             similarity: transformers.similarity(&transformers_path)?,
             max_length,
@@ -181,11 +180,14 @@ impl Layout {
     }
 }
 
-/// What stands before the texts that are encoded.
+/// What is done to texts before they are cut into tokens.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Prompts {
-    pub(super) item: String,
-    pub(super) query: String,
+pub(super) struct TextForm {
+    pub(super) lower_case: bool,
+    /// What stands before the text of an item.
+    pub(super) item_prompt: String,
+    /// What stands before the text of a query.
+    pub(super) query_prompt: String,
 }
 
 /// Reads the files of weights that a graph names, which lie beside it.
@@ -320,7 +322,6 @@ impl Modules {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 #[expect(
-    clippy::struct_field_names,
     clippy::struct_excessive_bools,
     reason = "the fields are the file's own"
 )]
@@ -416,7 +417,7 @@ struct TransformersConfig {
 
 impl TransformersConfig {
     /// The prompts that sentence-transformers' `encode_query` and `encode_document` choose.
-    fn prompts(&self, path: &Path) -> Result<Prompts, EncodeError> {
+    fn prompts(&self, path: &Path) -> Result<TextForm, EncodeError> {
         let of = |name: &str| self.prompts.get(name).cloned().flatten();
         let default = match &self.default_prompt_name {
             Some(name) => of(name).ok_or_else(|| EncodeError::Config {
@@ -426,9 +427,10 @@ impl TransformersConfig {
             None => String::new(),
         };
         let item = ["document", "passage", "corpus"].into_iter().find_map(of);
-        Ok(Prompts {
-            item: item.unwrap_or_else(|| default.clone()),
-            query: of("query").unwrap_or(default),
+        Ok(TextForm {
+            lower_case: false,
+            item_prompt: item.unwrap_or_else(|| default.clone()),
+            query_prompt: of("query").unwrap_or(default),
         })
     }
 

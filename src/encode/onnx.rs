@@ -10,7 +10,7 @@ use ndarray::{Array2, ArrayD, ArrayView1, Axis};
 
 use super::batch::{self, Batch};
 use super::error::EncodeError;
-use super::layout::{Layout, Prompts};
+use super::layout::{Layout, TextForm};
 use super::onnx_file;
 use super::onnx_rten::Rten;
 use super::pool::{self, Pooling};
@@ -119,8 +119,7 @@ struct Model {
     max_length: usize,
     pooling: Vec<Pooling>,
     normalise: bool,
-    lower_case: bool,
-    prompts: Prompts,
+    form: TextForm,
     similarity: Option<Similarity>,
     pad: i64,
     /// Number of tokens that the model knows, where its graph shows it.
@@ -266,8 +265,7 @@ impl Onnx {
             max_length,
             pooling: layout.pooling,
             normalise: layout.normalise,
-            lower_case: layout.lower_case,
-            prompts: layout.prompts,
+            form: layout.form,
             similarity: layout.similarity,
             pad: i64::from(layout.pad.or(tokenizer.pad()).unwrap_or(0)),
             tokens: signature.tokens,
@@ -349,7 +347,7 @@ impl Model {
                 reason,
             })
         };
-        let text = if self.lower_case {
+        let text = if self.form.lower_case {
             Cow::Owned(text.to_lowercase())
         } else {
             Cow::Borrowed(text)
@@ -460,11 +458,11 @@ impl Encoder for Onnx {
     }
 
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
-        self.0.encode(texts, &self.0.prompts.item)
+        self.0.encode(texts, &self.0.form.item_prompt)
     }
 
     fn encode_queries(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
-        self.0.encode(texts, &self.0.prompts.query)
+        self.0.encode(texts, &self.0.form.query_prompt)
     }
 }
 
@@ -558,11 +556,8 @@ fn fingerprint(layout: &Layout, max_length: usize, signature: &Signature) -> Str
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     }
-    if layout.lower_case {
-        hasher.update(b"lower case");
-    }
-    if layout.prompts != Prompts::default() {
-        hasher.update(format!("{:?}", layout.prompts).as_bytes());
+    if layout.form != TextForm::default() {
+        hasher.update(format!("{:?}", layout.form).as_bytes());
     }
     if let Some(kept) = layout.truncate {
         hasher.update(format!("truncated to {kept}").as_bytes());

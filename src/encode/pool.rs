@@ -51,7 +51,7 @@ impl Pooling {
                 }
             }
             Self::LastToken => {
-                if let Some(last) = unpadded.last() {
+                if let Some(last) = unpadded.next_back() {
                     out.assign(&last);
                 }
             }
