@@ -267,26 +267,7 @@ impl Relation {
         );
         let during = format!("the table {table} cannot be described");
         let extension = extension(connection).await?;
-        let found = "SELECT c.oid, c.relkind::text, has_table_privilege(c.oid, 'SELECT')
-            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-            WHERE n.nspname = $1 AND c.relname = $2";
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-            [(&wanted.schema, Type::TEXT), (&wanted.table, Type::TEXT)];
-        let rows = connection
-            .query_typed(found, &parameters)
-            .await
-            .during(&during)?;
-        let why = "there is no such table; it may have been renamed or dropped";
-        let missing = || other(during.as_str(), ErrorKind::NotFound, why);
-        let row = rows.first().ok_or_else(missing)?;
-        let (oid, kind, readable): (u32, &str, bool) = (row.get(0), row.get(1), row.get(2));
-        if !["r", "p", "f", "v", "m"].contains(&kind) {
-            return Err(other(
-                during,
-                ErrorKind::InvalidInput,
-                "it is no table and no view",
-            ));
-        }
+        let (oid, kind, readable) = find(connection, wanted, &during).await?;
         let columns = columns(connection, oid, &during).await?;
         let column = |name: &str, what: &str| {
             columns
@@ -355,11 +336,38 @@ impl Relation {
             dim: usize::try_from(vector.modifier).ok().filter(|dim| *dim > 0),
             orders: orders(connection, oid, vector.number, &during).await?,
             unique: is_unique(connection, oid, id.number, &during).await?,
-            parts: parts(connection, oid, kind, &table, &during).await?,
+            parts: parts(connection, oid, &kind, &table, &during).await?,
             names: wanted.clone(),
             extension,
         })
     }
+}
+
+/// The number of a table, its kind, and whether the role may read all of it.
+async fn find(
+    connection: &Connection,
+    wanted: &Names,
+    during: &str,
+) -> Result<(u32, String, bool)> {
+    let found = "SELECT c.oid, c.relkind::text, has_table_privilege(c.oid, 'SELECT')
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = $2";
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&wanted.schema, Type::TEXT), (&wanted.table, Type::TEXT)];
+    let rows = connection
+        .query_typed(found, &parameters)
+        .await
+        .during(during)?;
+    let Some(row) = rows.first() else {
+        let why = "there is no such table; it may have been renamed or dropped";
+        return Err(other(during, ErrorKind::NotFound, why));
+    };
+    let kind: String = row.get(1);
+    if !["r", "p", "f", "v", "m"].contains(&kind.as_str()) {
+        let why = "it is no table and no view";
+        return Err(other(during, ErrorKind::InvalidInput, why));
+    }
+    Ok((row.get(0), kind, row.get(2)))
 }
 
 /// A column in the catalogue.
