@@ -85,7 +85,7 @@ fn lower_case_prompts_and_a_shorter_dimension_are_as_the_files_say() {
     assert_close(
         &rows(
             dir.path(),
-            &TEXTS.map(str::to_uppercase).each_ref().map(|t| t.as_str()),
+            &TEXTS.map(str::to_uppercase).each_ref().map(String::as_str),
         ),
         &plain,
         0.0,
