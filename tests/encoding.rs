@@ -194,6 +194,62 @@ fn a_collection_takes_the_distance_and_the_prompts_of_its_encoder() {
 }
 
 #[test]
+fn an_encoder_is_found_wherever_its_directory_lies_now() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    let made = model("tokens.onnx", &[NOT_NORMALISED]);
+    let copy = |to: PathBuf| {
+        fs::create_dir_all(&to).unwrap();
+        for file in ["model.onnx", "tokenizer.json", "modules.json"] {
+            fs::copy(made.path().join(file), to.join(file)).unwrap();
+        }
+    };
+    copy(path("models/words"));
+    let store = affinis::Store::open(path("store")).unwrap();
+    let encoder = Onnx::from_dir(path("models/words")).unwrap();
+    let words = store.collection("words").encoder(encoder);
+    let words = words.create().unwrap();
+    words.add([affinis::Item::text("1", "red")]).unwrap();
+    drop((words, store));
+    let search = |root: &Path| {
+        let store = affinis::Store::open(root.join("store")).unwrap();
+        let words = store.collection("words").open().unwrap();
+        words.search("red").run().map(|hits| hits[0].id.clone())
+    };
+    assert_eq!(search(home.path()).unwrap(), "1");
+
+    // Moved to another place, with the model beside the store, under another name.
+    let other = tempfile::tempdir().unwrap();
+    fs::rename(path("store"), other.path().join("store")).unwrap();
+    fs::remove_dir_all(path("models")).unwrap();
+    let error = search(other.path()).unwrap_err();
+    assert_eq!(error.kind(), affinis::ErrorKind::NotFound, "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("words") && said.contains("AFFINIS_MODELS"),
+        "{said}"
+    );
+    let another = model("types.onnx", &[]);
+    fs::create_dir(other.path().join("another")).unwrap();
+    for file in ["model.onnx", "tokenizer.json"] {
+        fs::copy(
+            another.path().join(file),
+            other.path().join("another").join(file),
+        )
+        .unwrap();
+    }
+    assert!(search(other.path()).is_err(), "another model is not taken");
+    copy(other.path().join("renamed"));
+    assert_eq!(search(other.path()).unwrap(), "1");
+    fs::rename(
+        other.path().join("renamed"),
+        other.path().join("store/models"),
+    )
+    .unwrap();
+    assert_eq!(search(other.path()).unwrap(), "1");
+}
+
+#[test]
 fn weights_beside_the_graph_are_read_and_other_inputs_given() {
     let plain = rows(model("tokens.onnx", &[NOT_NORMALISED]).path(), &TEXTS);
     let outside = model("external.onnx", &[NOT_NORMALISED]);

@@ -156,6 +156,20 @@ pub enum EncodeError {
         /// Number of tokens in the table.
         tokens: usize,
     },
+    /// An encoder is nowhere where it was looked for.
+    #[error(
+        "the encoder {name} (fingerprint {fingerprint}) is not found; looked in {}; AFFINIS_MODELS lists directories \
+         of models, or directories that hold them",
+        places.join(", ")
+    )]
+    NotFound {
+        /// Its name.
+        name: String,
+        /// Its fingerprint.
+        fingerprint: String,
+        /// The directories.
+        places: Vec<String>,
+    },
     /// An option has a value that cannot work.
     #[error("{option} is {value}; it must be {allowed}")]
     Option {

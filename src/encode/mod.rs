@@ -14,9 +14,11 @@
 //! | `signature.rs` | the inputs and outputs that a graph must have |
 //! | `onnx_rten.rs`, `onnx_runtime.rs` | running the graph |
 //! | `pool.rs` | pooling of token vectors to one vector |
+//! | `find.rs` | an encoder found again by its fingerprint |
 //! | `hub.rs` | download of a model directory |
 
 mod error;
+mod find;
 
 #[cfg(feature = "onnx")]
 mod batch;
@@ -48,6 +50,7 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayView1};
 
 pub use error::EncodeError;
+pub use find::{Wanted, find};
 #[cfg(feature = "hub")]
 pub use hub::{PullOptions, Pulled, pull};
 #[cfg(feature = "onnx")]

@@ -533,6 +533,20 @@ fn default_backend() -> Backend {
     }
 }
 
+/// The fingerprint that the model in a directory has with the default options.
+pub(super) fn fingerprint_of(
+    directory: &Path,
+    output: Option<&str>,
+) -> Result<String, EncodeError> {
+    let layout = Layout::read(directory)?;
+    let file = onnx_file::Model::read(&layout.model).map_err(|reason| EncodeError::Model {
+        path: layout.model_path.clone(),
+        reason,
+    })?;
+    let signature = Signature::of(&file, &layout.model_path, output)?;
+    Ok(fingerprint(&layout, layout.max_length, &signature))
+}
+
 /// The fingerprint of a model, 32 hexadecimal digits: a hash of everything that determines the
 /// vector of a text, except the backend.
 fn fingerprint(layout: &Layout, max_length: usize, signature: &Signature) -> String {

@@ -1,9 +1,10 @@
 //! The encoder of a collection.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::{EncoderInfo, Items};
-use crate::encode::{self, EncodeError, Encoded, Encoder};
+use crate::encode::{self, EncodeError, Encoded, Encoder, Wanted};
 use crate::model::error::{Error, Result};
 
 /// The encoder of a collection, which is loaded for the first text.
@@ -12,6 +13,8 @@ pub(super) struct CollectionEncoder {
     collection: String,
     /// The model that the collection was made with; `None` where its vectors are given.
     pub(super) info: Option<EncoderInfo>,
+    /// Directories in which its model may lie, if not at its source.
+    beside: Vec<PathBuf>,
     loaded: OnceLock<Arc<dyn Encoder>>,
 }
 
@@ -24,15 +27,19 @@ pub(crate) struct EncodedText {
 }
 
 impl CollectionEncoder {
-    /// An encoder that is loaded from its source, unless it is given.
+    /// An encoder that is loaded from its source, or found beside the store, unless it is given.
     pub(super) fn new(
         collection: &str,
         info: Option<EncoderInfo>,
         given: Option<Arc<dyn Encoder>>,
+        store: &Path,
     ) -> Self {
+        let beside = store.parent().map(Path::to_path_buf);
+        let beside = beside.into_iter().chain([store.join("models")]);
         Self {
             collection: collection.to_owned(),
             info,
+            beside: beside.collect(),
             loaded: given.map_or_else(OnceLock::new, OnceLock::from),
         }
     }
@@ -52,13 +59,16 @@ impl CollectionEncoder {
                 "it holds given vectors; give a vector instead, or make a collection with an encoder".into(),
             ));
         };
-        let Some(source) = &info.source else {
+        if info.source.is_none() {
             return Err(refuse(format!(
                 "its encoder {} must be given when it is opened",
                 info.name
             )));
-        };
-        let encoder = encode::load(source, info.output.as_deref())?;
+        }
+        let wanted = Wanted::new(&info.name, &info.fingerprint)
+            .source(info.source.as_deref())
+            .output(info.output.as_deref());
+        let encoder = encode::find(&wanted, &self.beside)?;
         check_encoder(&self.collection, Some(info), &*encoder)?;
         Ok(&**self.loaded.get_or_init(|| encoder))
     }

@@ -77,12 +77,13 @@ impl Items {
             dim: info.dim,
             distance: info.distance,
         };
+        let encoder = encode::CollectionEncoder::new(name, info.encoder, encoder, database.root());
+        let encoder = Arc::new(encoder);
         let tables = Arc::new(Tables::open(database, record)?);
         let base = index::Versioned {
             version: 0,
             metric: info.distance.metric(info.dim),
         };
-        let encoder = Arc::new(encode::CollectionEncoder::new(name, info.encoder, encoder));
         let parts = graph::Parts {
             tables: &tables,
             encoder: &encoder,

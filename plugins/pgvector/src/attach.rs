@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinis::encode::{self, Encoder};
+use affinis::encode::{self, Encoder, Wanted};
 use affinis::engine::VectorRules;
 use affinis::plugin::MetricLearner;
 use affinis::{Distance, Error, ErrorKind, Result};
@@ -477,7 +477,8 @@ impl Attach {
         let Some(source) = &known.source else {
             return Ok(None);
         };
-        match encode::load(source, None) {
+        let wanted = Wanted::new(&known.name, &known.fingerprint).source(Some(source));
+        match encode::find(&wanted, &[]) {
             Ok(encoder) if encoder.fingerprint() == known.fingerprint => Ok(Some(encoder)),
             Ok(encoder) => Err(Error::EncoderMismatch {
                 name: self.name.clone(),

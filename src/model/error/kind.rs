@@ -111,7 +111,7 @@ fn of_learning(error: &LearnError) -> ErrorKind {
 
 fn of_encoding(error: &EncodeError) -> ErrorKind {
     match error {
-        EncodeError::Missing { .. } => ErrorKind::NotFound,
+        EncodeError::Missing { .. } | EncodeError::NotFound { .. } => ErrorKind::NotFound,
         EncodeError::TooLarge { .. }
         | EncodeError::Config { .. }
         | EncodeError::Tokenizer { .. }
