@@ -667,6 +667,35 @@ fn minilm_on_rten_agrees_with_sentence_transformers() {
     agrees_with_the_reference(Backend::Rten);
 }
 
+#[test]
+fn a_text_has_one_vector_in_every_company_also_with_8_bits() {
+    let source = data_dir().join("models/all-MiniLM-L6-v2");
+    let Some((texts, expected)) = reference("debian-6000", 40) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for (from, to) in [
+        ("model_int8.onnx", "model.onnx"),
+        ("tokenizer.json", "tokenizer.json"),
+        ("config.json", "config.json"),
+    ] {
+        let Ok(bytes) = fs::read(source.join(from)) else {
+            return skipped(&format!("no {from} in {}", source.display()));
+        };
+        fs::write(dir.path().join(to), bytes).unwrap();
+    }
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let onnx = Onnx::options().backend(Backend::Rten).from_dir(dir.path());
+    let onnx = onnx.unwrap();
+    let together = onnx.encode(&texts).unwrap().vectors;
+    for (at, text) in texts.iter().enumerate() {
+        let alone = onnx.encode(&[text]).unwrap().vectors;
+        assert_eq!(alone.row(0), together.row(at), "{text}");
+        let cosine = together.row(at).dot(&expected.row(at));
+        assert!(cosine > 0.93, "{cosine} for {text}");
+    }
+}
+
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime {
     use super::*;

@@ -65,7 +65,9 @@ impl OnnxOptions {
         self
     }
 
-    /// Sets the largest number of texts in one run of the model; 32 by default.
+    /// Sets the largest number of texts in one run of the model; 32 by default. It is 1 whatever is
+    /// set for a graph that rounds activations to 8 bits by the range of the whole batch: a text has
+    /// one vector.
     pub fn batch(mut self, texts: usize) -> Self {
         self.batch = Some(texts);
         self
@@ -270,7 +272,11 @@ impl Onnx {
             pad: i64::from(layout.pad.or(tokenizer.pad()).unwrap_or(0)),
             tokens: signature.tokens,
             padding: true,
-            batch: options.batch.unwrap_or(BATCH_TEXTS),
+            batch: if signature.quantises_batches {
+                1
+            } else {
+                options.batch.unwrap_or(BATCH_TEXTS)
+            },
             threads,
             tokenizer,
             engine,

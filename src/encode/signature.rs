@@ -41,6 +41,9 @@ pub(super) struct Signature {
     pub(super) rank: Option<usize>,
     /// Whether the output is another than the one that is taken without a choice.
     pub(super) chosen: bool,
+    /// Whether it rounds activations by their range over a whole batch, so that a text has another
+    /// vector beside other texts.
+    pub(super) quantises_batches: bool,
     /// Number of tokens in the table that token ids are looked up in, where the graph shows it.
     pub(super) tokens: Option<usize>,
 }
@@ -105,6 +108,10 @@ impl Signature {
             output: output.name.clone(),
             rank: embedding_rank(output).or(rank(output)),
             chosen: certain.is_none_or(|certain| certain.name != output.name),
+            quantises_batches: graph
+                .node
+                .iter()
+                .any(|node| node.op_type == "DynamicQuantizeLinear"),
             tokens: tokens(graph),
         })
     }
