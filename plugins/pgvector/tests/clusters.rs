@@ -163,7 +163,10 @@ fn a_table_on_shards_is_learned_from_and_searched() {
         &["points", "id bigint, embedding vector(8), meta jsonb"],
     );
     let url = servers.url();
-    let items = kinds::kinds(3_000);
+    let mut items = kinds::kinds(3_000);
+    for item in &mut items {
+        item.meta = json!({"kind": kinds::kind(&item.id)});
+    }
     insert(&url, &items);
     let postgres = Postgres::connect(&url).expect("connected");
     let attach = |postgres: &Postgres| {
@@ -179,6 +182,7 @@ fn a_table_on_shards_is_learned_from_and_searched() {
 
     // The share of the nearest rows that searches find.
     let recall = |table: &Table, passes: &dyn Fn(&Item) -> bool, filter: Option<&Filter>| {
+        table.learning().refresh(None).expect("refreshed");
         let metric = table.learning().choose(MetricChoice::Active, None);
         let metric = metric.expect("a metric").metric;
         let some: Vec<Item> = items.iter().filter(|item| passes(item)).cloned().collect();
