@@ -51,9 +51,7 @@ fn main() {
         .attach("docs")
         .table("docs")
         .meta("meta")
-        .distance(Distance::L2)
-        .index(Distance::Dot);
-    // Where the catalogue shows the index nothing is said of it.
+        .distance(Distance::Dot);
     let table = table
         .plugin(Mahalanobis::default())
         .open()
