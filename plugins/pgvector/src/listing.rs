@@ -102,8 +102,7 @@ impl Listing<'_> {
         )
     }
 
-    /// The same of tables on other servers, which compute all that is asked of a vector: it stays
-    /// there.
+    /// The same of tables on other servers, whose limits these are told.
     fn learned_of_parts(&self, probe: &str, side: Option<&str>) -> String {
         let vector = self.relation.vector();
         let rows = self.of_parts(&format!(
