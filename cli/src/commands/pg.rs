@@ -21,7 +21,8 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nothing of the table is altered, unless --index or --trigger asks for it. Judgements, versions of the metric and biases are kept in the schema
+Nothing of the table is altered, unless --index or --trigger asks for it. Judgements, versions of the
+metric and biases are kept in the schema
 `affinis` of the same database, which the first `pg init` makes. The index that the table has lists
 the candidates, under Euclidean and under learned metrics.
 

@@ -4,6 +4,8 @@
 //! With it the database computes the bias as the row is written, `b(x) = x . Ax`, by pgvector's own
 //! operators, from the rows of `A` in the table `affinis.matrices`.
 
+use std::sync::Arc;
+
 use affinis::engine::Versioned;
 use affinis::{Distance, MetricChoice, Result, VersionId};
 use ndarray::Array2;
@@ -35,14 +37,14 @@ impl Table {
     /// # Errors
     /// Those of the server, such as for a role that may not make triggers on the table.
     pub fn create_trigger(&self) -> Result<()> {
-        let attached = std::sync::Arc::clone(self.attached());
+        let attached = Arc::clone(self.attached());
         let postgres = &self.attached().postgres;
         let versions = postgres.wait(async move { attached.create_trigger().await })?;
         for version in versions {
             let metric = self
                 .learning()
                 .choose(MetricChoice::Version(version), None)?;
-            let attached = std::sync::Arc::clone(self.attached());
+            let attached = Arc::clone(self.attached());
             postgres.wait(async move {
                 let transaction = attached.postgres.begin().await?;
                 attached.write_matrix(&transaction, &metric).await?;
