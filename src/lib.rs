@@ -103,6 +103,7 @@ pub use store::{CollectionBuilder, Store, StoreBuilder};
 /// the engine finds candidates by inner product with `direction`, or by a distance of its own, and
 /// ranks them with the biases, one number an item and version.
 pub mod engine {
+    pub use crate::items::short_question;
     pub use crate::learning::{
         Changes, Effort, Entry, ItemContent, Learning, Ledger, LedgerLock, NextIds, Plugins,
         Revision, StoredItem, Vectors,
@@ -129,7 +130,7 @@ pub mod limits {
 /// Reports of checking, repairing and compacting a store.
 pub mod maintenance {
     pub use crate::items::Problem;
-    pub use crate::store::{Compacted, RepairReport, VerifyReport};
+    pub use crate::store::{Compacted, Reencode, Reencoded, RepairReport, VerifyReport};
 }
 
 /// Faults of the disk that tests inject.

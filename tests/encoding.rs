@@ -277,6 +277,40 @@ fn weights_beside_the_graph_are_read_and_other_inputs_given() {
 }
 
 #[test]
+fn graphs_in_half_precision_give_the_vectors_of_the_whole_one() {
+    let whole = rows(model("bert.onnx", &[NOT_NORMALISED]).path(), &TEXTS);
+    let half = rows(model("bert_half.onnx", &[NOT_NORMALISED]).path(), &TEXTS);
+    assert!(whole != half, "the weights are rounded");
+    for (whole, half) in whole.outer_iter().zip(half.outer_iter()) {
+        let cosine = whole.dot(&half) / (whole.dot(&whole) * half.dot(&half)).sqrt();
+        assert!(cosine > 0.9999, "{cosine}");
+    }
+    // Small whole numbers have all their bits in the leading ones.
+    let plain = rows(model("tokens.onnx", &[NOT_NORMALISED]).path(), &TEXTS);
+    let brain = rows(model("brain.onnx", &[NOT_NORMALISED]).path(), &TEXTS);
+    assert_close(&brain, &plain, 0.0);
+}
+
+#[test]
+fn long_texts_are_cut_at_the_end_that_the_files_say() {
+    let short = ("sentence_bert_config.json", r#"{"max_seq_length": 4}"#);
+    let cut = |side: &str| {
+        let config = format!(r#"{{"truncation_side": "{side}"}}"#);
+        let files = [NOT_NORMALISED, short, ("tokenizer_config.json", &config)];
+        let dir = model("tokens.onnx", &files);
+        let onnx = Onnx::from_dir(dir.path()).unwrap();
+        let encoded = onnx.encode(&["red green blue apple"]).unwrap();
+        assert_eq!(encoded.truncated, [true]);
+        (encoded.vectors, onnx.fingerprint().to_owned())
+    };
+    let of = |text: &str| rows(model("tokens.onnx", &[NOT_NORMALISED]).path(), &[text]);
+    let ((right, by_right), (left, by_left)) = (cut("right"), cut("left"));
+    assert_close(&right, &of("red green"), 0.0);
+    assert_close(&left, &of("blue apple"), 0.0);
+    assert_ne!(by_right, by_left);
+}
+
+#[test]
 fn without_settings_token_vectors_are_averaged_and_normalised() {
     let dir = model("tokens.onnx", &[]);
     let mut expected = Array2::zeros((TEXTS.len(), 4));

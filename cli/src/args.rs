@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     add, backup, create, drop, evaluate, explain, forget, items, judge, judgements, metrics, model,
-    optimize, overview, pg, refit, search, transfer,
+    optimize, overview, pg, reencode, refit, search, transfer,
 };
 use crate::demo;
 
@@ -45,6 +45,10 @@ pub struct Cli {
     /// Print only JSON on standard output, one document a line
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
+
+    /// Directory of the collection's encoder, or one that holds it, if not where it was
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
+    pub(crate) encoder: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -104,7 +108,9 @@ pub(crate) enum Command {
     Import(transfer::ImportArgs),
     /// Remove judgements permanently, and refit without them
     Forget(forget::Args),
-    /// Download text encoders
+    /// Give a collection another encoder, and keep what was judged
+    Reencode(reencode::Args),
+    /// Download text encoders, and measure them
     Model(model::Args),
     /// Attach tables of PostgreSQL with pgvector to the learned metric
     Pg(pg::Args),

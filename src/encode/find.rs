@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::{EMBEDDED, EncodeError, Encoder, load};
 
+/// The ONNX file of a model's directory: the first of these that is there.
+pub(super) const MODEL_FILES: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
 /// Most entries of a directory that are looked at.
 const MAX_ENTRIES: usize = 1_000;
 
@@ -102,11 +104,7 @@ fn is_missing(error: &EncodeError) -> bool {
 
 /// The directories of models at a place, the one of this name first.
 fn models_in(place: &Path, name: &str) -> Vec<PathBuf> {
-    let is_model = |path: &PathBuf| {
-        ["model.onnx", "onnx/model.onnx"]
-            .iter()
-            .any(|file| path.join(file).is_file())
-    };
+    let is_model = |path: &PathBuf| MODEL_FILES.iter().any(|file| path.join(file).is_file());
     let entries = std::fs::read_dir(place).into_iter().flatten();
     let mut inside: Vec<PathBuf> = entries
         .take(MAX_ENTRIES)
@@ -121,7 +119,7 @@ fn models_in(place: &Path, name: &str) -> Vec<PathBuf> {
 /// The fingerprint of the model in a directory, which is read and not prepared.
 #[cfg(feature = "onnx")]
 fn fingerprint(directory: &Path, output: Option<&str>) -> Option<String> {
-    super::onnx::fingerprint_of(directory, output).ok()
+    super::fingerprint::of_directory(directory, output).ok()
 }
 
 #[cfg(not(feature = "onnx"))]

@@ -16,6 +16,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
 use super::error::EncodeError;
+use super::find::MODEL_FILES;
 use super::onnx::Onnx;
 use super::tokens::guard;
 
@@ -99,8 +100,8 @@ const OPTIONAL: [&str; 6] = [
     "config.json",
     "tokenizer_config.json",
     "sentence_bert_config.json",
+    "config_sentence_transformers.json",
     "modules.json",
-    "1_Pooling/config.json",
     // The model card, which has the licence.
     "README.md",
 ];
@@ -218,28 +219,36 @@ fn choose<'a>(names: &[&'a str], model: Option<&str>) -> Result<Vec<(&'a str, &'
     let find = |wanted: &str| names.iter().copied().find(|name| *name == wanted);
     let onnx = match model {
         Some(file) => find(file).ok_or_else(|| format!("it has no file {file}"))?,
-        None => find("model.onnx").or_else(|| find("onnx/model.onnx")).ok_or(
+        None => MODEL_FILES.into_iter().find_map(find).ok_or(
             "it has no model.onnx or onnx/model.onnx; export it with optimum-cli export onnx, or choose a repository \
              that has one",
         )?,
     };
-    if names
-        .iter()
-        .any(|name| *name == format!("{onnx}_data") || *name == format!("{onnx}.data"))
-    {
-        return Err(format!(
-            "the weights of {onnx} are in a second file, which is not supported; choose a smaller model"
-        ));
-    }
     let tokenizer = find("tokenizer.json").ok_or("it has no tokenizer.json")?;
-    let mut files = vec![(onnx, "model.onnx"), (tokenizer, tokenizer)];
-    files.extend(
-        OPTIONAL
-            .iter()
-            .filter_map(|name| find(name))
-            .map(|name| (name, name)),
-    );
+    let mut files = vec![(onnx, MODEL_FILES[0]), (tokenizer, tokenizer)];
+    // Weights outside of the graph, which names the file without its folder.
+    let outside = names.iter().copied().filter(|name| {
+        let ends = ["_data", ".data"];
+        let mut graphs = ends.iter().filter_map(|end| name.strip_suffix(end));
+        graphs.any(|graph| graph == onnx)
+    });
+    files.extend(outside.map(|name| (name, name.rsplit('/').next().unwrap_or(name))));
+    let settings = names
+        .iter()
+        .copied()
+        .filter(|name| OPTIONAL.contains(name) || is_of_module(name));
+    files.extend(settings.map(|name| (name, name)));
     Ok(files)
+}
+
+/// Whether a file has the settings of a module, such as `1_Pooling/config.json`.
+fn is_of_module(name: &str) -> bool {
+    let folder = name.strip_suffix("/config.json").unwrap_or_default();
+    let number = folder.split_once('_').map(|(number, _)| number);
+    !folder.contains('/')
+        && number.is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
 }
 
 /// Copies a downloaded file out of the cache, whose names are links. Returns its size in bytes.

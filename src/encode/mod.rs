@@ -7,14 +7,14 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `layout.rs` | the files of a model directory, and their settings |
+//! | `layout.rs`, `config.rs` | the files of a model directory, and their settings |
 //! | `tokens.rs` | splitting texts into token ids |
 //! | `batch.rs` | batches of texts of similar length |
-//! | `onnx_file.rs` | reading a graph's description from its file |
+//! | `onnx_file.rs`, `onnx_half.rs` | reading a graph's description from its file; half precision |
 //! | `signature.rs` | the inputs and outputs that a graph must have |
 //! | `onnx_rten.rs`, `onnx_runtime.rs` | running the graph |
 //! | `pool.rs` | pooling of token vectors to one vector |
-//! | `find.rs` | an encoder found again by its fingerprint |
+//! | `fingerprint.rs`, `find.rs` | a model's fingerprint; an encoder found again by its fingerprint |
 //! | `hub.rs` | download of a model directory |
 
 mod error;
@@ -22,6 +22,10 @@ mod find;
 
 #[cfg(feature = "onnx")]
 mod batch;
+#[cfg(feature = "onnx")]
+mod config;
+#[cfg(feature = "onnx")]
+mod fingerprint;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(feature = "onnx")]
@@ -30,6 +34,8 @@ mod layout;
 mod onnx;
 #[cfg(feature = "onnx")]
 mod onnx_file;
+#[cfg(feature = "onnx")]
+mod onnx_half;
 #[cfg(feature = "onnxruntime")]
 mod onnx_library;
 #[cfg(feature = "onnx")]
@@ -229,5 +235,5 @@ pub fn load(source: &str, output: Option<&str>) -> Result<Arc<dyn Encoder>, Enco
     })
 }
 
-/// The source of the model inside the binary.
-const EMBEDDED: &str = "embedded";
+/// The [source](Encoder::source) of the model inside the binary.
+pub const EMBEDDED: &str = "embedded";

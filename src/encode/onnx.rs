@@ -10,8 +10,9 @@ use ndarray::{Array2, ArrayD, ArrayView1, Axis};
 
 use super::batch::{self, Batch};
 use super::error::EncodeError;
+use super::fingerprint;
 use super::layout::{Layout, TextForm};
-use super::onnx_file;
+use super::onnx_half;
 use super::onnx_rten::Rten;
 use super::pool::{self, Pooling};
 use super::signature::Signature;
@@ -100,7 +101,7 @@ impl OnnxOptions {
     /// Those of [`Onnx::embedded`]; [`EncodeError::Option`] for options outside their ranges.
     #[cfg(feature = "embedded-model")]
     pub fn embedded(&self) -> Result<Onnx, EncodeError> {
-        Onnx::new(Layout::embedded(), self)
+        Onnx::new(Layout::embedded()?, self)
     }
 }
 
@@ -193,7 +194,7 @@ impl Onnx {
         self.0.max_length
     }
 
-    fn new(layout: Layout, options: &OnnxOptions) -> Result<Self, EncodeError> {
+    fn new(mut layout: Layout, options: &OnnxOptions) -> Result<Self, EncodeError> {
         let max_length = options.max_length.unwrap_or(layout.max_length);
         if let Some(positions) = layout.positions.filter(|positions| max_length > *positions) {
             let allowed = format!(
@@ -218,14 +219,14 @@ impl Onnx {
         let threads = options
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-        let tokenizer = TextTokenizer::new(&layout.tokenizer, max_length, &layout.tokenizer_path)?;
+        let tokenizer = TextTokenizer::new(&layout, max_length)?;
 
         let prepare = |reason| EncodeError::Model {
             path: layout.model_path.clone(),
             reason,
         };
-        let file = onnx_file::Model::read(&layout.model).map_err(prepare)?;
-        let signature = Signature::of(&file, &layout.model_path, options.output.as_deref())?;
+        let signature =
+            Signature::of(&layout.graph, &layout.model_path, options.output.as_deref())?;
         let pooled = signature.rank == Some(2);
         if let Some(module) = layout.extra_module.as_ref().filter(|_| !pooled) {
             let what = format!(
@@ -238,6 +239,12 @@ impl Onnx {
             });
         }
         let backend = options.backend.unwrap_or_else(default_backend);
+        let fingerprint = fingerprint::of(&layout, max_length, &signature);
+        if layout.graph.has_halves() {
+            let path = layout.model_path.clone();
+            let wide = onnx_half::widen(&layout.model);
+            layout.model = Cow::Owned(wide.map_err(|reason| EncodeError::Model { path, reason })?);
+        }
         let engine: Box<dyn Engine> = match backend {
             Backend::Rten => Box::new(
                 Rten::new(layout.model.clone(), &layout.external, &signature).map_err(prepare)?,
@@ -256,7 +263,7 @@ impl Onnx {
         };
 
         let mut model = Model {
-            fingerprint: fingerprint(&layout, max_length, &signature),
+            fingerprint,
             name: layout.name,
             source: layout.source,
             backend,
@@ -537,54 +544,4 @@ fn default_backend() -> Backend {
     } else {
         Backend::Rten
     }
-}
-
-/// The fingerprint that the model in a directory has with the default options.
-pub(super) fn fingerprint_of(
-    directory: &Path,
-    output: Option<&str>,
-) -> Result<String, EncodeError> {
-    let layout = Layout::read(directory)?;
-    let file = onnx_file::Model::read(&layout.model).map_err(|reason| EncodeError::Model {
-        path: layout.model_path.clone(),
-        reason,
-    })?;
-    let signature = Signature::of(&file, &layout.model_path, output)?;
-    Ok(fingerprint(&layout, layout.max_length, &signature))
-}
-
-/// The fingerprint of a model, 32 hexadecimal digits: a hash of everything that determines the
-/// vector of a text, except the backend.
-fn fingerprint(layout: &Layout, max_length: usize, signature: &Signature) -> String {
-    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-    let pooling: Vec<&str> = layout.pooling.iter().map(|way| way.name()).collect();
-    let pooling = pooling.join("+");
-    // Each file is preceded by its length, so that different models give different streams.
-    for bytes in [
-        layout.model.as_ref(),
-        layout.tokenizer.as_ref(),
-        pooling.as_bytes(),
-    ] {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    }
-    hasher.update(&[u8::from(layout.normalise)]);
-    hasher.update(&(max_length as u64).to_le_bytes());
-    // What few models have is hashed where they have it.
-    for (name, bytes) in &layout.external {
-        hasher.update(name.as_bytes());
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    }
-    if layout.form != TextForm::default() {
-        hasher.update(format!("{:?}", layout.form).as_bytes());
-    }
-    if let Some(kept) = layout.truncate {
-        hasher.update(format!("truncated to {kept}").as_bytes());
-    }
-    // The output that is taken without a choice follows from the files.
-    if signature.chosen {
-        hasher.update(signature.output.as_bytes());
-    }
-    format!("{:032x}", hasher.digest128())
 }

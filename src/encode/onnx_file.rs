@@ -16,6 +16,8 @@ pub(super) mod element {
     pub(in crate::encode) const FLOAT: i32 = 1;
     pub(in crate::encode) const INT32: i32 = 6;
     pub(in crate::encode) const INT64: i32 = 7;
+    pub(in crate::encode) const FLOAT16: i32 = 10;
+    pub(in crate::encode) const BFLOAT16: i32 = 16;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -71,6 +73,8 @@ pub(super) struct Attribute {
 pub(super) struct Tensor {
     #[prost(int64, repeated, tag = "1")]
     pub(super) dims: Vec<i64>,
+    #[prost(int32, tag = "2")]
+    pub(super) element: i32,
     #[prost(string, tag = "8")]
     pub(super) name: String,
     /// Where its numbers lie, if outside the file.
@@ -144,19 +148,57 @@ impl Model {
 
     /// Names of the files in which weights lie, each once.
     pub(super) fn external_files(&self) -> BTreeSet<String> {
-        let mut files = BTreeSet::new();
+        let graphs = self.graphs();
+        let entries = graphs
+            .iter()
+            .flat_map(|graph| graph.tensors())
+            .flat_map(|tensor| &tensor.external_data);
+        let located = entries.filter(|entry| entry.key == "location");
+        located.map(|entry| entry.value.clone()).collect()
+    }
+
+    /// Whether weights, values or casts have numbers of 16 bits.
+    pub(super) fn has_halves(&self) -> bool {
+        let is_half = |kind: i32| [element::FLOAT16, element::BFLOAT16].contains(&kind);
+        self.graphs().iter().any(|graph| {
+            let mut casts = graph.attributes().filter(|a| a.name == "to");
+            let mut outputs = graph.output.iter().filter_map(Value::element);
+            graph.tensors().any(|tensor| is_half(tensor.element))
+                || outputs.any(is_half)
+                || casts.any(|cast| i32::try_from(cast.i).is_ok_and(is_half))
+        })
+    }
+
+    /// The graph and those inside of its nodes.
+    fn graphs(&self) -> Vec<&Graph> {
         let mut graphs: Vec<&Graph> = self.graph.iter().collect();
-        while let Some(graph) = graphs.pop() {
-            let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
-            let tensors = graph.initializer.iter();
-            let entries = tensors
-                .chain(attributes().filter_map(|attribute| attribute.t.as_ref()))
-                .flat_map(|tensor| &tensor.external_data);
-            let located = entries.filter(|entry| entry.key == "location");
-            files.extend(located.map(|entry| entry.value.clone()));
-            graphs.extend(attributes().filter_map(|attribute| attribute.g.as_deref()));
+        let mut at = 0;
+        while let Some(graph) = graphs.get(at).copied() {
+            let inner = graph.attributes().filter_map(|a| a.g.as_deref());
+            graphs.extend(inner);
+            at += 1;
         }
-        files
+        graphs
+    }
+}
+
+impl Graph {
+    fn attributes(&self) -> impl Iterator<Item = &Attribute> {
+        self.node.iter().flat_map(|node| &node.attribute)
+    }
+
+    /// Its weights and its constants.
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let constants = self.attributes().filter_map(|a| a.t.as_ref());
+        self.initializer.iter().chain(constants)
+    }
+}
+
+impl Value {
+    /// The type of the numbers of a tensor, where the graph says it.
+    pub(super) fn element(&self) -> Option<i32> {
+        let kind = self.kind.as_ref()?.tensor.as_ref()?.element;
+        (kind != element::UNDEFINED).then_some(kind)
     }
 }
 

@@ -96,9 +96,10 @@ impl Signature {
             fault,
             outputs: graph.output.iter().map(described).collect(),
         })?;
-        if element_of(output).is_some_and(|kind| kind != element::FLOAT) {
+        let floats = [element::FLOAT, element::FLOAT16, element::BFLOAT16];
+        if output.element().is_some_and(|kind| !floats.contains(&kind)) {
             let what = format!(
-                "the output {} is not float32; export the model in float32",
+                "the output {} is not of floating-point numbers of 32 or 16 bits; export the model in float32",
                 output.name
             );
             return Err(unsupported(what));
@@ -137,7 +138,7 @@ fn inputs(graph: &Graph) -> Result<Vec<Input>, String> {
                 ));
             }
         };
-        let kind = element_of(input).unwrap_or(element::INT64);
+        let kind = input.element().unwrap_or(element::INT64);
         if ![element::INT64, element::INT32].contains(&kind) {
             return Err(format!("the input {} is neither int64 nor int32; export the model with int64 inputs", input.name));
         }
@@ -244,12 +245,6 @@ fn described(output: &Value) -> String {
         }
         None => format!("{name} of unknown shape"),
     }
-}
-
-/// The type of the numbers of a tensor, where the graph says it.
-fn element_of(value: &Value) -> Option<i32> {
-    let kind = value.kind.as_ref()?.tensor.as_ref()?.element;
-    (kind != element::UNDEFINED).then_some(kind)
 }
 
 fn shape(value: &Value) -> Option<&Shape> {

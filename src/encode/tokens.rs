@@ -1,13 +1,13 @@
 //! Splitting of texts into token ids by the model's own `tokenizer.json`, cut at the model's limit.
 
-use std::path::Path;
-
 use serde::Deserialize;
 use tokenizers::{
     PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
 };
 
+use super::config::Side;
 use super::error::EncodeError;
+use super::layout::Layout;
 use crate::panics;
 
 /// The tokens of one text.
@@ -50,13 +50,13 @@ struct UnknownOfModel {
 }
 
 impl TextTokenizer {
-    /// Reads the bytes of a `tokenizer.json`. Texts are cut at `max_length` tokens, special tokens
-    /// included. `path` is for errors.
-    pub(super) fn new(bytes: &[u8], max_length: usize, path: &Path) -> Result<Self, EncodeError> {
+    /// The tokenizer of a model. Texts are cut at `max_length` tokens, special tokens included.
+    pub(super) fn new(layout: &Layout, max_length: usize) -> Result<Self, EncodeError> {
         let wrong = |reason: String| EncodeError::Tokenizer {
-            path: path.to_path_buf(),
+            path: layout.tokenizer_path.clone(),
             reason,
         };
+        let bytes = layout.tokenizer.as_ref();
         // The file is untrusted, and the crate tokenizers can panic on it.
         let mut tokenizer = guard(|| Tokenizer::from_bytes(bytes)).map_err(wrong)?;
         let pad = tokenizer.get_padding().map(|padding| padding.pad_id);
@@ -75,7 +75,10 @@ impl TextTokenizer {
             });
         }
         let truncation = TruncationParams {
-            direction: TruncationDirection::Right,
+            direction: match layout.cut {
+                Side::Left => TruncationDirection::Left,
+                Side::Right => TruncationDirection::Right,
+            },
             max_length,
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,

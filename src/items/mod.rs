@@ -35,6 +35,7 @@ pub(crate) use graph::for_index;
 pub use info::{CollectionInfo, EncoderInfo};
 pub(crate) use ledger::SledLedger;
 pub(crate) use metadata::Matching;
+pub use questions::short_question;
 pub(crate) use search::SearchRequest;
 pub use stats::{SegmentStats, Stats};
 pub use verify::Problem;

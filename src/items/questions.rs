@@ -86,6 +86,16 @@ impl Questions {
     }
 }
 
+/// A question of a word or two of a text; `None` where it has no word. The same key and text have
+/// the same question.
+pub fn short_question(key: u32, text: &str) -> Option<String> {
+    let words = words(text);
+    let length = 1 + key as usize % 2;
+    let last = words.len().checked_sub(length)?;
+    let first = fastrand::Rng::with_seed(u64::from(key)).usize(..=last);
+    Some(words[first..first + length].join(" "))
+}
+
 /// A question of each kind that the text of the item in `slot` is long enough for.
 fn written(slot: u32, text: &str) -> Vec<(QuestionKind, String)> {
     let mut random = fastrand::Rng::with_seed(u64::from(slot));

@@ -62,7 +62,8 @@ pub struct Version {
     pub notes: BTreeMap<String, f64>,
     /// Name of the plugin that reads its matrix.
     pub plugin: String,
-    /// Whether it was withdrawn because judgements it had learned from were forgotten.
+    /// Whether it was withdrawn: judgements that it had learned from were forgotten, or it measures
+    /// the vectors of an encoder that was [replaced](crate::Store::reencode).
     pub withdrawn: bool,
 }
 

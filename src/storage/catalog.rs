@@ -284,6 +284,25 @@ impl Database {
         self.commit(&[], batch)
     }
 
+    /// Gives collections other names, all in one commit. A name may be one that another collection
+    /// gives up.
+    pub(crate) fn rename(&self, moves: &[(&str, &str)]) -> Result<()> {
+        let mut batch = Batch::default();
+        let mut records = Vec::with_capacity(moves.len());
+        for (old, new) in moves {
+            let record = self.collection(old)?.ok_or_else(|| {
+                damaged(format!("the catalogue's entry {old:?}"), "it is missing")
+            })?;
+            batch.remove(entry(COLLECTION, old));
+            records.push((new, record));
+        }
+        // Of a key that is removed and inserted the last operation counts.
+        for (new, record) in records {
+            batch.insert(entry(COLLECTION, new), record.encode()?);
+        }
+        self.commit(&[], batch)
+    }
+
     /// Removes a collection: first its entry, then its trees. After a crash between the two, the
     /// next opening removes the trees.
     pub(crate) fn drop_collection(&self, name: &str, number: u32) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::model::{Distance, Item, MAX_DIM, MAX_ID_BYTES};
 use crate::storage::{CollectionRecord, Database, EncoderRecord, Precision};
 
 /// Open collections by name.
-type Opened = HashMap<String, Arc<Inner>>;
+pub(super) type Opened = HashMap<String, Arc<Inner>>;
 
 /// A collection that is being created. When it is dropped before it was entered into the catalogue,
 /// all that was stored of it is removed, even where the caller's iterator of items panics.

@@ -2,6 +2,7 @@
 
 mod builder;
 mod maintenance;
+mod reencode;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::storage::{CollectionRecord, Database, Durability, Faults, Opening, Ta
 
 pub use builder::CollectionBuilder;
 pub use maintenance::{Compacted, RepairReport};
+pub use reencode::{Reencode, Reencoded};
 
 /// Size of sled's page cache by default, in bytes. The index holds vectors and ids, so the cache
 /// serves texts and metadata.

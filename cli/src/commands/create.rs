@@ -48,7 +48,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DistanceName {
+pub(crate) enum DistanceName {
     /// Squared Euclidean distance
     L2,
     /// Squared Euclidean distance between vectors of unit length
@@ -67,6 +67,16 @@ enum PrecisionName {
     I8,
 }
 
+impl From<DistanceName> for Distance {
+    fn from(name: DistanceName) -> Self {
+        match name {
+            DistanceName::L2 => Self::L2,
+            DistanceName::Cosine => Self::Cosine,
+            DistanceName::Dot => Self::Dot,
+        }
+    }
+}
+
 fn dim(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(dim) if (1..=MAX_DIM).contains(&dim) => Ok(dim),
@@ -77,13 +87,7 @@ fn dim(text: &str) -> Result<usize, String> {
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let encoder = match (&args.encoder, args.dim) {
         (_, Some(_)) => None,
-        (Some(dir), None) => {
-            let options = match &args.output {
-                Some(output) => Onnx::options().output(output),
-                None => Onnx::options(),
-            };
-            Some(options.from_dir(dir).map_err(affinis::Error::from)?)
-        }
+        (Some(dir), None) => Some(super::encoder(dir, args.output.as_deref())?),
         (None, None) => Some(Onnx::embedded().map_err(affinis::Error::from)?),
     };
     let store = at.open_or_create()?;
@@ -94,11 +98,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     };
     let mut builder = store.collection(&args.name).precision(precision);
     if let Some(distance) = args.distance {
-        builder = builder.distance(match distance {
-            DistanceName::L2 => Distance::L2,
-            DistanceName::Cosine => Distance::Cosine,
-            DistanceName::Dot => Distance::Dot,
-        });
+        builder = builder.distance(distance.into());
     }
     if let Some(dim) = args.dim {
         builder = builder.dim(dim);

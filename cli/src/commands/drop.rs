@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     #[cfg(feature = "postgres")]
-    if let At::Postgres(url) = at {
+    if let super::Engine::Postgres(url) = &at.engine {
         return super::pg::drop(&args.name, args.yes, url, out);
     }
     let store = at.open()?;

@@ -16,12 +16,14 @@ pub(crate) mod model;
 pub(crate) mod optimize;
 pub(crate) mod overview;
 pub(crate) mod pg;
+pub(crate) mod reencode;
 pub(crate) mod refit;
 pub(crate) mod search;
 pub(crate) mod transfer;
 
 use std::path::{Path, PathBuf};
 
+use affinis::encode::{self, EMBEDDED, Onnx, Wanted};
 use affinis::{
     Collection, MetricChoice, Query, Store, StoreBuilder, VersionId, plugin::MetricLearner,
 };
@@ -36,7 +38,10 @@ use crate::target::Target;
 
 /// Runs one command.
 pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
-    let at = At::of(cli.store)?;
+    let at = At {
+        engine: Engine::of(cli.store)?,
+        encoder: cli.encoder,
+    };
     match cli.command {
         Command::Demo(args) => demo::run(&args, out),
         Command::Create(args) => create::run(&args, &at, out),
@@ -62,14 +67,23 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Compact(args) => backup::compact(&args, &at, out),
         Command::Export(args) => transfer::export(&args, &at, out),
         Command::Import(args) => transfer::import(&args, &at, out),
+        Command::Reencode(args) => reencode::run(&args, &at, out),
         Command::Forget(args) => forget::run(&args, &at, out),
         Command::Model(args) => model::run(&args, out),
         Command::Pg(args) => pg::run(&args, &at, out),
     }
 }
 
-/// Where the collections are. A command opens the store, which locks it, before it reads its input.
-pub(crate) enum At {
+/// Where the collections and their encoders are. A command opens the store, which locks it, before
+/// it reads its input.
+pub(crate) struct At {
+    pub(crate) engine: Engine,
+    /// Where the encoder of a collection lies, if not where it was.
+    encoder: Option<PathBuf>,
+}
+
+/// What holds the collections.
+pub(crate) enum Engine {
     /// The directory of a store.
     Directory(PathBuf),
     /// The URL of a database.
@@ -80,7 +94,7 @@ pub(crate) enum At {
     Postgres(String),
 }
 
-impl At {
+impl Engine {
     /// What `--store` names.
     fn of(store: PathBuf) -> Result<Self, Failure> {
         let url = store
@@ -95,7 +109,9 @@ impl At {
             None => Ok(Self::Directory(store)),
         }
     }
+}
 
+impl At {
     /// The directory of a store that must exist.
     pub(crate) fn existing(&self) -> Result<&Path, Failure> {
         let directory = self.path()?;
@@ -112,9 +128,9 @@ impl At {
 
     /// The directory of a store that need not exist.
     pub(crate) fn path(&self) -> Result<&Path, Failure> {
-        match self {
-            Self::Directory(directory) => Ok(directory),
-            Self::Postgres(_) => Err(Failure::Failed(
+        match &self.engine {
+            Engine::Directory(directory) => Ok(directory),
+            Engine::Postgres(_) => Err(Failure::Failed(
                 "this command works on a store in a directory, not on PostgreSQL, where the database does it: items \
                  are added, deleted, listed and backed up with SQL; search, judge, judgements, refit, metrics, \
                  explain, evaluate, forget, stats, collections, drop, export and import work there, and `pg init` attaches a table"
@@ -135,24 +151,53 @@ impl At {
 
     /// Opens a collection of an existing store, which stays open as long as the collection.
     pub(crate) fn collection(&self, name: &str) -> Result<Collection, Failure> {
-        Ok(self.open()?.collection(name).open()?)
+        let store = self.open()?;
+        let Some(directory) = &self.encoder else {
+            return Ok(store.collection(name).open()?);
+        };
+        let known = store.collections()?.into_iter().find(|c| c.name == name);
+        let Some(encoder) = known.and_then(|known| known.encoder) else {
+            return Ok(store.collection(name).open()?);
+        };
+        let wanted =
+            Wanted::new(&encoder.name, &encoder.fingerprint).output(encoder.output.as_deref());
+        let found = encode::find(&wanted, std::slice::from_ref(directory));
+        let found = found.map_err(affinis::Error::from)?;
+        Ok(store.collection(name).encoder_arc(found).open()?)
     }
 
     /// Opens a collection of an existing store, or one that is attached to a table.
     pub(crate) fn target(&self, name: &str) -> Result<Target, Failure> {
-        match self {
-            Self::Directory(_) => Ok(Target::Embedded(self.collection(name)?)),
+        match &self.engine {
+            Engine::Directory(_) => Ok(Target::Embedded(self.collection(name)?)),
             #[cfg(feature = "postgres")]
-            Self::Postgres(url) => {
-                let table = pg::connect(url)?
+            Engine::Postgres(url) => {
+                let mut table = pg::connect(url)?
                     .attach(name)
                     .plugin(Mahalanobis::default());
+                if let Some(directory) = &self.encoder {
+                    table = table.encoder(pg::encoder(directory)?);
+                }
                 Ok(Target::Table(table.open()?))
             }
             #[cfg(not(feature = "postgres"))]
-            Self::Postgres(_) => Ok(Target::Embedded(self.collection(name)?)),
+            Engine::Postgres(_) => Ok(Target::Embedded(self.collection(name)?)),
         }
     }
+}
+
+/// The encoder in a directory, or with `embedded` the one in the program.
+pub(crate) fn encoder(directory: &Path, output: Option<&str>) -> Result<Onnx, Failure> {
+    let options = match output {
+        Some(output) => Onnx::options().output(output),
+        None => Onnx::options(),
+    };
+    let encoder = if directory.to_str() == Some(EMBEDDED) {
+        options.embedded()
+    } else {
+        options.from_dir(directory)
+    };
+    Ok(encoder.map_err(affinis::Error::from)?)
 }
 
 /// A store builder with all plugins of the workspace.

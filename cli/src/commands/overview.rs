@@ -43,7 +43,7 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     #[cfg(feature = "postgres")]
-    if let At::Postgres(_) = at {
+    if let super::Engine::Postgres(_) = &at.engine {
         return pg::stats(&args.name, at, out);
     }
     let collection = at.collection(&args.name)?;
@@ -185,7 +185,7 @@ fn recall_by_kind(stats: &Stats) -> Table {
 
 pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     #[cfg(feature = "postgres")]
-    if let At::Postgres(url) = at {
+    if let super::Engine::Postgres(url) = &at.engine {
         return pg::collections(url, out);
     }
     let collections = at.open()?.collections()?;

@@ -1,5 +1,7 @@
 //! `pg`: attaches tables of PostgreSQL.
 
+use std::path::PathBuf;
+
 use affinis::Distance;
 use clap::Subcommand;
 
@@ -68,12 +70,12 @@ pub(crate) struct InitArgs {
     /// The encoder that made the vectors, so that queries may be texts: embedded, or the directory
     /// of a model [default: none]
     #[arg(long, value_name = "ENCODER")]
-    encoder: Option<String>,
+    encoder: Option<PathBuf>,
 }
 
 #[cfg(feature = "postgres")]
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let At::Postgres(url) = at else {
+    let super::Engine::Postgres(url) = &at.engine else {
         return Err(Failure::Usage(
             "--store postgres://USER@HOST/DATABASE names the database of the table".to_owned(),
         ));
@@ -91,14 +93,15 @@ pub(crate) fn run(args: &Args, _at: &At, _out: &mut Out) -> Result<(), Failure> 
 }
 
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::{collections, connect, drop, import, settings, stats};
+pub(crate) use postgres::{collections, connect, drop, encoder, import, settings, stats};
 
 /// What speaks to the database.
 #[cfg(feature = "postgres")]
 mod postgres {
+    use std::path::Path;
     use std::sync::Arc;
 
-    use affinis::encode::Encoder;
+    use affinis::encode::{self, Encoder};
     use affinis::learning::History;
     use affinis::{CollectionInfo, Item};
     use affinis_mahalanobis::Mahalanobis;
@@ -114,6 +117,15 @@ mod postgres {
     /// Connects to a database.
     pub(crate) fn connect(url: &str) -> Result<Postgres, Failure> {
         Ok(Postgres::connect(url)?)
+    }
+
+    /// The encoder in a directory, or the one in the program.
+    pub(crate) fn encoder(directory: &Path) -> Result<Arc<dyn Encoder>, Failure> {
+        let Some(source) = directory.to_str() else {
+            let shown = directory.display();
+            return Err(Failure::Failed(format!("{shown} is not UTF-8")));
+        };
+        Ok(encode::load(source, None).map_err(affinis::Error::from)?)
     }
 
     /// The name of a table without its schema and quotes.
@@ -308,8 +320,7 @@ mod postgres {
             attach = attach.make_index();
         }
         if let Some(encoder) = &args.encoder {
-            attach =
-                attach.encoder(affinis::encode::load(encoder, None).map_err(affinis::Error::from)?);
+            attach = attach.encoder(self::encoder(encoder)?);
         }
         let table = attach.open()?;
         if args.trigger {

@@ -17,11 +17,11 @@ use affinis::{
     encode::{Encoder, Onnx},
     learning::History,
 };
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{At, metric_name};
+use super::{At, Engine, metric_name};
 use crate::failure::Failure;
 use crate::input::{
     self, Archive, FORMAT, FORMAT_VERSION, Header, Input, InputError, Opened, Place, Places,
@@ -152,9 +152,9 @@ impl JsonLines<'_> {
 
 pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     // Opened first, so that a store that cannot be written is said before the file is read.
-    let store = match at {
-        At::Directory(_) => Some(at.open_or_create()?),
-        At::Postgres(_) => None,
+    let store = match &at.engine {
+        Engine::Directory(_) => Some(at.open_or_create()?),
+        Engine::Postgres(_) => None,
     };
     let collections = store.as_ref().map(Store::collections).transpose()?;
     if collections
@@ -190,7 +190,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     let item_count = items.len();
     let judgement_count = history.judgements.len();
     let version_count = history.versions.len();
-    let imported = match (&store, at) {
+    let imported = match (&store, &at.engine) {
         (Some(store), _) => {
             let mut builder = store
                 .collection(&args.name)
@@ -203,7 +203,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
             builder.create_with(items, &history).map(drop)
         }
         #[cfg(feature = "postgres")]
-        (None, At::Postgres(url)) => {
+        (None, Engine::Postgres(url)) => {
             let encoder = encoder.map(|encoder| Arc::new(encoder) as Arc<dyn Encoder>);
             super::pg::import(&args.name, url, (settings, items, &history), encoder)
         }
@@ -267,7 +267,7 @@ fn encoder(info: &EncoderInfo, dir: Option<&Path>, file: &str) -> Result<Onnx, F
     };
     let loaded = match (dir, info.source.as_deref()) {
         (Some(dir), _) => options.from_dir(dir),
-        (None, Some("embedded")) => options.embedded(),
+        (None, Some(affinis::encode::EMBEDDED)) => options.embedded(),
         (None, Some(source)) => options.from_dir(source),
         (None, None) => {
             return Err(Failure::Failed(format!(

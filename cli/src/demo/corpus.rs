@@ -11,6 +11,13 @@ pub(super) const LICENCE: &str = include_str!("../../data/LICENSE-WORDNET");
 /// Licence: LICENSE-WORDNET.
 const WORDNET: &str = include_str!("../../data/wordnet-6000.tsv");
 
+/// The definitions alone.
+pub(crate) fn definitions() -> impl Iterator<Item = &'static str> {
+    WORDNET
+        .lines()
+        .filter_map(|line| Some(line.split_once('\t')?.1))
+}
+
 /// Seed of the choice of queries, which is the same in every run.
 const SEED: u64 = 7;
 

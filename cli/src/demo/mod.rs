@@ -22,6 +22,7 @@ use serde_json::json;
 use crate::commands::builder;
 use crate::failure::Failure;
 use crate::output::{self, Out};
+pub(crate) use corpus::definitions;
 use corpus::{Corpus, QUESTIONS};
 use narrate::Narrator;
 use report::{Asked, Judged, Report, Same, Sizes};

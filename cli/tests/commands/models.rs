@@ -123,6 +123,119 @@ fn a_reranker_is_no_encoder() {
 }
 
 #[test]
+fn a_model_that_was_moved_is_named() {
+    let home = with_model("bge_m3");
+    home.ok(["create", "c", "--encoder", "bge_m3"]);
+    home.ok(["add", "c", "items.jsonl"]);
+    fs::create_dir(home.path("elsewhere")).unwrap();
+    fs::rename(home.path("bge_m3"), home.path("elsewhere/renamed")).unwrap();
+    home.fails(["search", "c", "apple tree"], 1, &["bge_m3", "--encoder"]);
+    for place in ["elsewhere", "elsewhere/renamed"] {
+        let found = home.json(["search", "c", "apple tree", "--encoder", place]);
+        assert_eq!(found["hits"][0]["distance"], 0.0);
+    }
+    home.ok(["--encoder", "elsewhere", "add", "c", "items.jsonl"]);
+    // Another model is not taken for it.
+    let other = affinis_testkit::models::model("tokens.onnx", &[]);
+    let other = other.path().to_str().unwrap();
+    home.fails(
+        ["search", "c", "apple tree", "--encoder", other],
+        1,
+        &["bge_m3"],
+    );
+    // Those that make a collection take it as its encoder.
+    home.ok(["create", "d", "--encoder", "elsewhere/renamed"]);
+    assert_eq!(home.json(["stats", "d"])["encoder"]["name"], "renamed");
+}
+
+#[test]
+fn a_collection_gets_another_encoder_and_goes_back() {
+    let home = with_model("bge_m3");
+    home.ok(["create", "c"]);
+    home.ok(["add", "c", "items.jsonl"]);
+    let judged = [
+        json!({"query": "apple tree", "item": "a", "relevant": true}),
+        json!({"query": "apple tree", "item": "b", "relevant": false}),
+        json!({"query_vector": vec![0.1; 256], "item": "b", "relevant": true}),
+    ];
+    home.write("judgements.jsonl", lines(&judged));
+    home.ok(["judge", "c", "judgements.jsonl"]);
+    home.fails(["reencode", "c"], 2, &["--encoder"]);
+    home.fails(["reencode", "c", "--back"], 1, &["c.before"]);
+    let done = home.json(["reencode", "c", "--encoder", "bge_m3"]);
+    for (field, value) in [
+        ("dim", json!(8)),
+        ("items", json!(2)),
+        ("judgements", json!(2)),
+        ("left_out", json!([2])),
+        ("committed", json!(false)),
+    ] {
+        assert_eq!(done[field], value, "{done}");
+    }
+    let found = home.json(["search", "c", "apple tree", "--metric", "euclidean"]);
+    assert_eq!(found["hits"][0]["distance"], 0.0);
+    assert_eq!(home.json(["stats", "c.before"])["dim"], 256);
+    home.fails(
+        ["reencode", "c", "--encoder", "embedded"],
+        1,
+        &["c.before", "commit"],
+    );
+
+    home.ok(["reencode", "c", "--back"]);
+    let stats = home.json(["stats", "c"]);
+    assert_eq!(
+        (&stats["dim"], &stats["judgements"]),
+        (&json!(256), &json!(3))
+    );
+    home.ok(["drop", "c.reencoding", "--yes"]);
+    let shown = home.ok(["reencode", "c", "--encoder", "bge_m3", "--commit"]);
+    for words in ["2 texts encoded by bge_m3", "2 judgements kept"] {
+        assert!(shown.stdout.contains(words), "{shown:?}");
+    }
+    assert!(
+        shown.stderr.contains("1 judgement is left out"),
+        "{shown:?}"
+    );
+    home.fails(["reencode", "c", "--commit"], 1, &["c.before"]);
+    assert_eq!(home.json(["verify"])["problems"], json!([]));
+}
+
+#[test]
+fn the_rate_of_a_model_is_measured_and_the_backends_compared() {
+    let home = with_model("bge_m3");
+    home.write("texts.txt", "apple tree\n\ncar engine road\n");
+    let found = home.json(["model", "bench", "bge_m3", "--texts", "texts.txt"]);
+    assert_eq!((&found["dim"], &found["texts"]), (&json!(8), &json!(2)));
+    let backends = found["backends"].as_array().unwrap();
+    assert_eq!(backends[0]["backend"], "rten");
+    for backend in backends {
+        assert!(backend["texts_per_second"].as_f64().unwrap() > 0.0);
+    }
+    match found["least_cosine"].as_f64() {
+        Some(cosine) => {
+            assert!(cosine > 0.999 && backends.len() == 2, "{found}");
+        }
+        None => assert_eq!(backends.len(), 1),
+    }
+    let shown = home.ok(["model", "bench", "embedded", "--threads", "1"]);
+    for words in ["256 numbers", "500 texts"] {
+        assert!(shown.stdout.contains(words), "{shown:?}");
+    }
+    home.write("none.txt", "\n");
+    home.fails(
+        ["model", "bench", "bge_m3", "--texts", "none.txt"],
+        2,
+        &["no text"],
+    );
+    home.fails(
+        ["model", "bench", "bge_m3", "--texts", "lost.txt"],
+        1,
+        &["lost.txt"],
+    );
+    home.fails(["model", "bench", "lost"], 1, &["lost"]);
+}
+
+#[test]
 fn a_text_that_the_model_fails_on_is_named_by_its_line() {
     let home = Home::new();
     for (model, bad, words) in [

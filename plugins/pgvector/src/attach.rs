@@ -103,9 +103,15 @@ impl Postgres {
             let mut connection = postgres.connection().await?;
             migrate(&mut connection).await?;
             let transaction = connection.transaction().await.during(during)?;
+            let of: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
+            // No client makes a side table between their listing and the end of the collection.
+            let lock = format!(
+                "SELECT pg_advisory_xact_lock({}, id) FROM affinis.collections WHERE name = $1",
+                crate::bias::LOCK
+            );
+            transaction.query_typed(&lock, &of).await.during(during)?;
             let find = "SELECT b.collection, b.version FROM affinis.biases b
                 JOIN affinis.collections c ON c.id = b.collection WHERE c.name = $1";
-            let of: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
             for row in transaction.query_typed(find, &of).await.during(during)? {
                 let version =
                     affinis::VersionId(u32::try_from(row.get::<_, i64>(1)).unwrap_or_default());

@@ -19,6 +19,9 @@ use crate::scan::{Nearest, copy_text};
 use crate::schema::{LOCKS, Parameter, identifier};
 use crate::server::{Connection, Transaction};
 
+/// First key of the lock under which the side tables of a collection change; the second is the
+/// collection's number.
+pub(crate) const LOCK: i32 = LOCKS + 1;
 /// Candidates that are ranked for a search where nothing was measured.
 pub(crate) const DEFAULT_CANDIDATES: usize = 200;
 /// Recall that is promised.
@@ -26,13 +29,15 @@ const PROMISED_RECALL: f64 = 0.95;
 /// Recall that is measured, at which the promise is kept for other queries.
 const MEASURED_RECALL: f64 = 0.97;
 /// Hits whose recall is measured.
-const K: usize = 10;
+pub(crate) const K: usize = 10;
+/// Share of the measured items and judged queries that count as near to items.
+const NEAR: f64 = 0.9;
 /// Numbers of candidates that are tried.
-const TRIED: [usize; 9] = [50, 100, 150, 200, 300, 400, 600, 800, 1_000];
+const TRIED: [usize; 11] = [40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1_000];
 /// Versions whose biases stay beside those of the active one and of the newest.
 const KEPT: i64 = 3;
-/// Items that are asked as queries, to measure recall.
-const ITEMS_ASKED: usize = 48;
+/// Items that are asked as queries, to measure recall, and of which questions are made.
+pub(crate) const ITEMS_ASKED: usize = 48;
 /// Judged queries that are asked.
 const JUDGED_ASKED: i64 = 48;
 
@@ -45,8 +50,28 @@ pub(crate) struct Ready(Mutex<HashMap<VersionId, Biases>>);
 #[derive(Debug, Clone, Copy)]
 enum Biases {
     Missing,
-    /// They are, and so many candidates are ranked.
-    Ready(usize),
+    /// They are.
+    Ready(Candidates),
+}
+
+/// How many candidates a search for ten hits ranks under a version.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Candidates {
+    pub(crate) near: usize,
+    /// Where the tenth nearest of these is farther away than `far_from`, as of questions of a word or
+    /// two, which the index answers worse.
+    pub(crate) far: usize,
+    pub(crate) far_from: f64,
+}
+
+impl Default for Candidates {
+    fn default() -> Self {
+        Self {
+            near: DEFAULT_CANDIDATES,
+            far: DEFAULT_CANDIDATES,
+            far_from: f64::INFINITY,
+        }
+    }
 }
 
 impl Ready {
@@ -55,7 +80,7 @@ impl Ready {
         known.get(&version).copied()
     }
 
-    fn set(&self, version: VersionId, candidates: Option<usize>) {
+    fn set(&self, version: VersionId, candidates: Option<Candidates>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(version, candidates.map_or(Biases::Missing, Biases::Ready));
     }
@@ -84,13 +109,13 @@ impl Attached {
         &self,
         connection: &Connection,
         version: VersionId,
-    ) -> Result<Option<usize>> {
+    ) -> Result<Option<Candidates>> {
         match self.ready.get(version) {
             Some(Biases::Ready(candidates)) => return Ok(Some(candidates)),
             Some(Biases::Missing) => return Ok(None),
             None => {}
         }
-        let sql = "SELECT coalesce(candidates, 0) FROM affinis.biases WHERE collection = $1 AND version = $2 AND done";
+        let sql = "SELECT candidates, far_candidates, far_from FROM affinis.biases WHERE collection = $1 AND version = $2 AND done";
         let number = i64::from(version.0);
         let parameters: [Parameter<'_>; 2] =
             [(&self.collection, Type::INT4), (&number, Type::INT8)];
@@ -99,11 +124,13 @@ impl Attached {
             .await
             .during("the biases of a version cannot be looked up")?;
         let candidates = rows.first().map(|row| {
-            let measured = row.get::<_, i32>(0) as usize;
-            if measured == 0 {
-                DEFAULT_CANDIDATES
-            } else {
-                measured
+            let other = Candidates::default();
+            let number = |at| row.get::<_, Option<i32>>(at).map(|n| n.max(1) as usize);
+            let near = number(0).unwrap_or(other.near);
+            Candidates {
+                near,
+                far: number(1).unwrap_or(near),
+                far_from: row.get::<_, Option<f64>>(2).unwrap_or(other.far_from),
             }
         });
         self.ready.set(version, candidates);
@@ -113,27 +140,33 @@ impl Attached {
     /// Begins a transaction in which no other client changes the side tables of the collection.
     async fn begin_biases(&self) -> Result<Transaction> {
         let transaction = self.postgres.begin().await?;
-        let lock = format!(
-            "SELECT pg_advisory_xact_lock({}, {})",
-            LOCKS + 1,
-            self.collection
-        );
+        let lock = format!("SELECT pg_advisory_xact_lock({LOCK}, {})", self.collection);
         let locked = transaction.connection()?.batch_execute(&lock).await;
         locked.during("the lock of the biases cannot be taken")?;
         Ok(transaction)
     }
 
-    /// Fills the side table of a stored version from where a preparation before stopped, and
-    /// measures how many candidates the promised recall needs.
-    pub(crate) async fn prepare(&self, metric: &Versioned) -> Result<()> {
-        // Asked of the server, for another client may have dropped them. A sample reads every id.
+    /// Whether the side table of a version is filled, asked of the server, for another client may
+    /// have dropped it.
+    pub(crate) async fn is_prepared(&self, version: VersionId) -> Result<bool> {
         self.ready.clear();
         let connection = self.postgres.connection().await?;
-        if self.ready(&connection, metric.version).await?.is_some() {
-            return Ok(());
-        }
-        drop(connection);
-        let queries = self.questions().await?;
+        Ok(self.ready(&connection, version).await?.is_some())
+    }
+
+    /// Fills the side table of a stored version from where a preparation before stopped, and
+    /// measures how many candidates the promised recall needs: for items and judged queries, and for
+    /// questions that are `far` from all items.
+    pub(crate) async fn prepare(
+        &self,
+        metric: &Versioned,
+        items: Vec<Vec<f32>>,
+        far: Vec<Vec<f32>>,
+    ) -> Result<()> {
+        let mut queries = items;
+        queries.extend(self.judged().await?);
+        let near = queries.len();
+        queries.extend(far);
         let mut nearest = Some(Nearest::new(metric, &queries, K, self.rules));
         let mut expected = 0;
         let exact = loop {
@@ -143,7 +176,7 @@ impl Attached {
                     nearest = visited;
                     expected += 1;
                 }
-                Step::Last(visited) => break visited.map(Nearest::into_ids),
+                Step::Last(visited) => break visited.map(Nearest::into_found),
             }
         };
         let exact = if let Some(exact) = exact {
@@ -153,13 +186,20 @@ impl Attached {
             self.nearest_exactly(nearest).await?
         };
         let connection = self.postgres.connection().await?;
-        let candidates = self.measure(&connection, metric, &queries, &exact).await?;
-        let sql = "UPDATE affinis.biases SET done = true, candidates = $3 WHERE collection = $1 AND version = $2";
-        let (number, candidates) = (i64::from(metric.version.0), candidates as i32);
-        let parameters: [Parameter<'_>; 3] = [
+        let candidates = self
+            .measure_all(&connection, metric, queries.split_at(near), &exact)
+            .await?;
+        let sql = "UPDATE affinis.biases SET done = true, candidates = $3, far_candidates = $4, far_from = $5 \
+            WHERE collection = $1 AND version = $2";
+        let number = i64::from(metric.version.0);
+        let far_from = Some(candidates.far_from).filter(|from| from.is_finite());
+        let (near, far) = (candidates.near as i32, candidates.far as i32);
+        let parameters: [Parameter<'_>; 5] = [
             (&self.collection, Type::INT4),
             (&number, Type::INT8),
-            (&candidates, Type::INT4),
+            (&near, Type::INT4),
+            (&far, Type::INT4),
+            (&far_from, Type::FLOAT8),
         ];
         connection
             .execute_typed(sql, &parameters)
@@ -269,10 +309,8 @@ impl Attached {
         })
     }
 
-    /// Queries on which recall is measured: items of a sample, and texts that were judged.
-    async fn questions(&self) -> Result<Vec<Vec<f32>>> {
-        let items = self.sample_items(ITEMS_ASKED, 0).await?;
-        let mut queries: Vec<Vec<f32>> = items.into_iter().map(|item| item.vector).collect();
+    /// Texts and vectors that were judged, as queries.
+    async fn judged(&self) -> Result<Vec<Vec<f32>>> {
         let sql = "SELECT vector FROM affinis.queries WHERE collection = $1 ORDER BY hash LIMIT $2";
         let parameters: [Parameter<'_>; 2] =
             [(&self.collection, Type::INT4), (&JUDGED_ASKED, Type::INT8)];
@@ -282,26 +320,66 @@ impl Attached {
             .await
             .during("judged queries cannot be read")?;
         let judged = rows.iter().map(|row| crate::ledger::numbers(row.get(0)));
-        queries.extend(judged.filter_map(|vector| self.rules.prepare_query(vector).ok()));
-        Ok(queries)
+        Ok(judged
+            .filter_map(|vector| self.rules.prepare_query(vector).ok())
+            .collect())
     }
 
-    /// The least number of candidates among which enough of the nearest items are.
+    /// Measures for queries near to items, and for those that are far from them. `exact` has the
+    /// nearest items of the ones and then of the others.
+    async fn measure_all(
+        &self,
+        connection: &Connection,
+        metric: &Versioned,
+        (near, far): (&[Vec<f32>], &[Vec<f32>]),
+        exact: &[Vec<(f32, String)>],
+    ) -> Result<Candidates> {
+        let (of_near, of_far) = exact.split_at(near.len());
+        let least = TRIED[0];
+        let of_items = self
+            .measure(connection, metric, near, of_near, least)
+            .await?;
+        let mut candidates = Candidates {
+            near: of_items,
+            far: of_items,
+            far_from: f64::INFINITY,
+        };
+        if far.is_empty() || near.is_empty() {
+            return Ok(candidates);
+        }
+        candidates.far = self
+            .measure(connection, metric, far, of_far, of_items)
+            .await?;
+        let last = |(query, found): (&Vec<f32>, &Vec<(f32, String)>)| {
+            let own = metric.metric.rewrite(query).offset;
+            found.last().map(|(distance, _)| f64::from(own + distance))
+        };
+        let mut distances: Vec<f64> = near.iter().zip(of_near).filter_map(last).collect();
+        distances.sort_by(f64::total_cmp);
+        let at = (NEAR * distances.len() as f64) as usize;
+        if let Some(from) = distances.get(at) {
+            candidates.far_from = *from;
+        }
+        Ok(candidates)
+    }
+
+    /// The least number of candidates, from so many on, among which enough of the nearest items are.
     async fn measure(
         &self,
         connection: &Connection,
         metric: &Versioned,
         queries: &[Vec<f32>],
-        exact: &[Vec<String>],
+        exact: &[Vec<(f32, String)>],
+        least: usize,
     ) -> Result<usize> {
         let wanted: usize = exact.iter().map(Vec::len).sum();
-        for candidates in TRIED {
+        for candidates in TRIED.into_iter().filter(|tried| *tried >= least) {
             let mut found = 0;
             for (query, exact) in queries.iter().zip(exact) {
                 let listed = self
                     .candidate_ids(connection, metric, query, candidates)
                     .await?;
-                found += exact.iter().filter(|id| listed.contains(id)).count();
+                found += exact.iter().filter(|(_, id)| listed.contains(id)).count();
             }
             if found as f64 >= MEASURED_RECALL * wanted as f64 {
                 return Ok(candidates);
@@ -356,12 +434,15 @@ impl Attached {
         Ok(())
     }
 
-    /// Removes the biases of rows that went, and the side tables of versions that neither answer nor
-    /// are the parent of the one that does. Gives the number of biases removed.
+    /// Removes the biases of rows that went, and the side tables of versions that are neither active
+    /// nor to be kept. Gives the number of biases removed.
     pub(crate) async fn sweep(&self, keep: Vec<VersionId>) -> Result<u64> {
-        let connection = self.postgres.connection().await?;
         let during = "biases of rows that went cannot be removed";
-        let versions = "SELECT version FROM affinis.biases WHERE collection = $1";
+        // Listed under the lock: until then other clients drop side tables, and promote versions.
+        let transaction = self.begin_biases().await?;
+        let connection = transaction.connection()?;
+        let versions = "SELECT b.version, b.version = c.active FROM affinis.biases b
+            JOIN affinis.collections c ON c.id = b.collection WHERE b.collection = $1";
         let of: Parameter<'_> = (&self.collection, Type::INT4);
         let rows = connection
             .query_typed(versions, &[of])
@@ -372,9 +453,7 @@ impl Attached {
             let number: i64 = row.get(0);
             let version = VersionId(u32::try_from(number).unwrap_or_default());
             let table = table(self.collection, version);
-            let transaction = self.begin_biases().await?;
-            let connection = transaction.connection()?;
-            if keep.contains(&version) {
+            if row.get(1) || keep.contains(&version) {
                 // Where the role does not see all rows, one that it does not see has not gone.
                 let sql = format!(
                     "DELETE FROM {table} b WHERE NOT row_security_active({name}::regclass) \
@@ -395,8 +474,8 @@ impl Attached {
                     .await
                     .during(during)?;
             }
-            transaction.commit().await?;
         }
+        transaction.commit().await?;
         self.ready.clear();
         Ok(removed)
     }

@@ -2,7 +2,7 @@
 //!
 //! Under the table's own distance a row is `id, distance, meta`. Under a learned metric it is `id,
 //! product, meta, mark, bias, numbers`: the product is the operator's of the table's distance with
-//! the rewritten query, and the numbers are those of the vector where the bias is missing or that of
+//! the rewritten query (the rows are those nearest to [`Listing::target`]), and the numbers are those of the vector where the bias is missing or that of
 //! another vector. Where they are to be asked for, they are empty.
 
 use affinis::Distance;
@@ -18,11 +18,23 @@ pub(crate) struct Listing<'a> {
     pub(crate) conditions: String,
     /// The metadata that are listed, as text.
     pub(crate) meta: String,
-    /// The parameter of the query as it is searched (`real[]`).
+    /// The parameter of the vector that the rows are nearest to (`real[]`).
     pub(crate) target: String,
     /// The order of the index.
     pub(crate) order: Order,
     pub(crate) limit: usize,
+}
+
+/// What ranks candidates under a learned metric.
+pub(crate) struct Learned<'a> {
+    /// The parameter of the rewritten query (`real[]`).
+    pub(crate) direction: &'a str,
+    /// Its length.
+    pub(crate) norm: f64,
+    /// The parameter of the probe.
+    pub(crate) probe: &'a str,
+    /// The table of the biases, where they are ready.
+    pub(crate) side: Option<&'a str>,
 }
 
 impl Listing<'_> {
@@ -50,13 +62,12 @@ impl Listing<'_> {
         format!("SELECT c.id::text, c.d, c.meta FROM ({rows}) c ORDER BY c.d LIMIT {limit}")
     }
 
-    /// Lists candidates of a learned metric. `probe` is the parameter of the probe, `norm` the
-    /// length of the rewritten query, `side` the table of the biases where they are ready.
-    pub(crate) fn learned(&self, probe: &str, norm: f64, side: Option<&str>) -> String {
+    /// Lists candidates of a learned metric.
+    pub(crate) fn learned(&self, by: &Learned<'_>) -> String {
         if !self.relation.parts.is_empty() {
-            self.learned_of_parts(probe, side)
+            self.learned_of_parts(by)
         } else if self.relation.orders.is_empty() {
-            self.learned_by_scan(probe, norm, side)
+            self.learned_by_scan(by)
         } else {
             let rows = self.rows();
             let Fields {
@@ -64,7 +75,7 @@ impl Listing<'_> {
                 mark,
                 bias,
                 join,
-            } = self.fields(probe, side);
+            } = self.fields(by);
             format!(
                 "WITH c AS MATERIALIZED ({rows} ORDER BY {by} LIMIT {limit}) \
                  SELECT c.id::text, {product}, c.meta, {mark}, {bias} FROM c {join}",
@@ -75,22 +86,22 @@ impl Listing<'_> {
     }
 
     /// The same without an index. Every row is looked at, so that the distance itself is the order.
-    fn learned_by_scan(&self, probe: &str, norm: f64, side: Option<&str>) -> String {
+    fn learned_by_scan(&self, by: &Learned<'_>) -> String {
         let rows = self.rows();
         let Fields {
             product,
             mark,
             bias,
             join,
-        } = self.fields(probe, side);
+        } = self.fields(by);
         // A bias that is not there is about the square of the length.
         let (scaled, square) = if self.distance == Distance::Cosine {
-            (format!("{norm}::float8 * {product}"), "1".to_owned())
+            (format!("{}::float8 * {product}", by.norm), "1".to_owned())
         } else {
             let ip = self.relation.operator(Order::InnerProduct);
             (product.clone(), format!("-(c.v {ip} c.v)"))
         };
-        let bias_term = if side.is_some() {
+        let bias_term = if by.side.is_some() {
             format!("coalesce(CASE WHEN b.mark = {mark} THEN b.bias END, {square})")
         } else {
             square
@@ -103,15 +114,15 @@ impl Listing<'_> {
     }
 
     /// The same of tables on other servers, whose limits these are told.
-    fn learned_of_parts(&self, probe: &str, side: Option<&str>) -> String {
+    fn learned_of_parts(&self, by: &Learned<'_>) -> String {
         let vector = self.relation.vector();
         let rows = self.of_parts(&format!(
             "{id} AS id, {product} AS product, {mark} AS mark",
             id = self.relation.id(),
-            product = self.product(&vector),
-            mark = self.mark(&vector, probe),
+            product = self.product(&vector, by.direction),
+            mark = self.mark(&vector, by.probe),
         ));
-        let (bias, join) = match side {
+        let (bias, join) = match by.side {
             Some(side) => (
                 "b.bias, CASE WHEN b.mark IS DISTINCT FROM c.mark THEN '{}'::real[] END",
                 format!("LEFT JOIN {side} b ON b.id = c.id"),
@@ -150,9 +161,9 @@ impl Listing<'_> {
         )
     }
 
-    /// The product of a vector with the query: candidates are found in the precision of the column,
+    /// The product of a vector with the rewritten query: candidates are found in the precision of the column,
     /// and ranked in full.
-    fn product(&self, vector: &str) -> String {
+    fn product(&self, vector: &str, direction: &str) -> String {
         let order = match self.distance {
             Distance::Cosine => Order::Cosine,
             _ => Order::InnerProduct,
@@ -161,7 +172,7 @@ impl Listing<'_> {
             "({} {} {})::float8",
             self.relation.as_full(vector),
             self.relation.operator(order),
-            self.relation.as_full(&format!("{}::real[]", self.target))
+            self.relation.as_full(&format!("{direction}::real[]"))
         )
     }
 
@@ -175,10 +186,11 @@ impl Listing<'_> {
     }
 
     /// What is asked of the rows `c` of [`Self::rows`].
-    fn fields(&self, probe: &str, side: Option<&str>) -> Fields {
-        let (product, mark) = (self.product("c.v"), self.mark("c.v", probe));
+    fn fields(&self, by: &Learned<'_>) -> Fields {
+        let product = self.product("c.v", by.direction);
+        let mark = self.mark("c.v", by.probe);
         let numbers = self.relation.as_numbers("c.v");
-        let (bias, join) = match side {
+        let (bias, join) = match by.side {
             Some(side) => (
                 format!("b.bias, CASE WHEN b.mark IS DISTINCT FROM {mark} THEN {numbers} END"),
                 format!("LEFT JOIN {side} b ON b.id = c.id"),

@@ -151,10 +151,12 @@ impl Attached {
         let relation = &self.relation;
         let (id, vector) = (relation.id(), relation.vector());
         let condition = after.map_or_else(String::new, |_| {
-            format!(" AND {id} > {}", relation.as_id("$2"))
+            format!(" AND t.{id} > {}", relation.as_id("$2"))
         });
+        // Without the name of the table the order would be that of the text, which has the column's
+        // name too.
         let sql = format!(
-            "SELECT {id}::text FROM {} WHERE {vector} IS NOT NULL{condition} ORDER BY {id} LIMIT $1",
+            "SELECT t.{id}::text FROM {} t WHERE t.{vector} IS NOT NULL{condition} ORDER BY t.{id} LIMIT $1",
             relation.table()
         );
         let sql = &sql;

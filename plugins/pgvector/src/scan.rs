@@ -69,12 +69,14 @@ impl Attached {
         let (id, vector) = (relation.id(), relation.vector());
         let limit = (PAGE_NUMBERS / self.rules.dim).max(1);
         let after = after.map_or_else(String::new, |after| {
-            format!(" AND {id} > {}", relation.as_id(&literal(after)))
+            format!(" AND t.{id} > {}", relation.as_id(&literal(after)))
         });
         let probe = relation.as_vector(&literal(&array_text(&self.probe)));
+        // Without the name of the table the order would be that of the text, which has the column's
+        // name too.
         let copy = format!(
-            "COPY (SELECT {id}::text, {vector}, ({vector} {} {probe})::float8 FROM {} \
-             WHERE {vector} IS NOT NULL{after} ORDER BY {id} LIMIT {limit}) TO STDOUT (FORMAT binary)",
+            "COPY (SELECT t.{id}::text, t.{vector}, (t.{vector} {} {probe})::float8 FROM {} t \
+             WHERE t.{vector} IS NOT NULL{after} ORDER BY t.{id} LIMIT {limit}) TO STDOUT (FORMAT binary)",
             relation.operator(Order::InnerProduct),
             relation.table(),
         );
@@ -126,7 +128,10 @@ impl Attached {
     }
 
     /// The nearest items of queries by comparison with every item.
-    pub(crate) async fn nearest_exactly(&self, mut nearest: Nearest) -> Result<Vec<Vec<String>>> {
+    pub(crate) async fn nearest_exactly(
+        &self,
+        mut nearest: Nearest,
+    ) -> Result<Vec<Vec<(f32, String)>>> {
         let mut after = None;
         loop {
             let transaction = self.postgres.begin().await?;
@@ -135,7 +140,7 @@ impl Attached {
             nearest.visit(&page);
             after = page.next;
             if after.is_none() {
-                return Ok(nearest.into_ids());
+                return Ok(nearest.into_found());
             }
         }
     }
@@ -222,10 +227,10 @@ impl Nearest {
         biases
     }
 
-    /// The ids of the nearest items of each query, nearest first.
-    pub(crate) fn into_ids(self) -> Vec<Vec<String>> {
-        let ids = |found: Vec<(f32, String)>| found.into_iter().map(|(_, id)| id).collect();
-        self.found.into_iter().map(ids).collect()
+    /// The nearest items of each query, nearest first, with their distances without the query's own
+    /// term.
+    pub(crate) fn into_found(self) -> Vec<Vec<(f32, String)>> {
+        self.found
     }
 }
 

@@ -7,7 +7,7 @@
 //! queries         (collection, hash, vector)                 vectors of judged texts and vectors
 //! versions        (collection, version, record, metric)      the metric is null once it is withdrawn
 //! active_users    (collection, username, version)            users with a metric of their own
-//! biases          (collection, version, upto, pages, done, candidates)   how far the biases of a version are
+//! biases          (collection, version, upto, pages, done, candidates, far_candidates, far_from)   how far the biases of a version are
 //! matrices        (collection, version, number, numbers)     rows of the matrices, for a trigger that was asked for
 //! bias_<collection>_<version>  (id, bias, mark)              one row for each row of the user's table
 //! ```
@@ -19,7 +19,7 @@ use crate::error::{During, other};
 use crate::server::Connection;
 
 /// Number of the layout that this version of the crate reads and writes.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
 
 /// First key of the advisory locks: `affn` in ASCII.
 pub(crate) const LOCKS: i32 = 0x6166_666e;
@@ -104,6 +104,12 @@ CREATE TABLE affinis.matrices (
 UPDATE affinis.format SET format = 2;
 ";
 
+/// What format 3 has beyond format 2: the candidates of questions that are far from all items.
+const FORMAT_3: &str = r"
+ALTER TABLE affinis.biases ADD COLUMN far_candidates integer, ADD COLUMN far_from float8;
+UPDATE affinis.format SET format = 3;
+";
+
 /// Makes the schema where it is not there, or brings it to this format, once, however many clients
 /// try.
 ///
@@ -131,7 +137,7 @@ pub(crate) async fn migrate(connection: &mut Connection) -> Result<()> {
         let rows = transaction.query_typed(FIND, &[]).await.during(during)?;
         rows.first().map_or(0, |row| row.get(0))
     };
-    for (format, step) in [(1, FORMAT_1), (2, FORMAT_2)] {
+    for (format, step) in [(1, FORMAT_1), (2, FORMAT_2), (3, FORMAT_3)] {
         if found < format {
             transaction.batch_execute(step).await.during(during)?;
         }

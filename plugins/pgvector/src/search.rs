@@ -13,9 +13,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::attached::Attached;
-use crate::bias::{Computed, DEFAULT_CANDIDATES, table};
+use crate::bias::{Computed, K, table};
 use crate::error::{During, is_missing_table, other};
-use crate::listing::Listing;
+use crate::listing::{Learned, Listing};
 use crate::relation::Order;
 use crate::server::Connection;
 use crate::where_clause::Condition;
@@ -75,8 +75,8 @@ impl Attached {
         request: &Request<'_>,
     ) -> Result<Answer> {
         let started = Instant::now();
-        let mut wanted = match request.candidates {
-            Some(wanted) => wanted,
+        let (mut wanted, mut farther) = match request.candidates {
+            Some(wanted) => (wanted, None),
             None => self.candidates(connection, metric, request.k).await?,
         };
         loop {
@@ -102,6 +102,13 @@ impl Attached {
                 }
             }
             round.candidates.sort_by(nearer);
+            if let Some((more, from)) = farther.take()
+                && more > wanted
+                && is_far(&round.candidates, from)
+            {
+                wanted = more;
+                continue;
+            }
             round.candidates.truncate(request.k);
             let distance = self.rules.distance;
             let learned = !metric.version.is_built_in();
@@ -125,25 +132,25 @@ impl Attached {
         }
     }
 
-    /// How many candidates are ranked.
+    /// How many candidates are ranked, and how many where the tenth is farther away than a distance.
     async fn candidates(
         &self,
         connection: &Connection,
         metric: &Versioned,
         k: usize,
-    ) -> Result<usize> {
+    ) -> Result<(usize, Option<(usize, f64)>)> {
         if metric.version.is_built_in() {
-            return Ok(k);
+            return Ok((k, None));
         }
-        let measured = self
-            .ready(connection, metric.version)
-            .await?
-            .unwrap_or(DEFAULT_CANDIDATES);
+        let ready = self.ready(connection, metric.version).await?;
+        let measured = ready.unwrap_or_default();
         if self.relation.orders.is_empty() {
-            return Ok(measured.max(MAX_EF));
+            return Ok((measured.near.max(MAX_EF), None));
         }
         // Measured for ten hits.
-        Ok(measured.max(measured * k / 10).min(measured + 10 * k))
+        let scaled = |measured: usize| measured.max(measured * k / K).min(measured + K * k);
+        let far = (scaled(measured.far), measured.far_from);
+        Ok((scaled(measured.near), Some(far)))
     }
 
     /// Lists candidates once.
@@ -182,15 +189,19 @@ impl Attached {
         let relation = &self.relation;
         let learned = !metric.version.is_built_in();
         let rewritten = metric.metric.rewrite(request.vector);
-        let target: Vec<f32> = if learned {
-            rewritten.direction.clone()
-        } else {
-            request.vector.to_vec()
-        };
+        let norm = length(&rewritten.direction);
         let order = if learned {
             relation.candidate_order(self.rules.distance)
         } else {
             Order::of(self.rules.distance)
+        };
+        let target = if !learned {
+            request.vector.to_vec()
+        } else if order == Order::of(self.rules.distance) {
+            between(request.vector, &rewritten.direction)
+        } else {
+            // In the order of another distance what is near to the query itself says nothing.
+            rewritten.direction.clone()
         };
         let mut parameters = Parameters::default();
         let target_name = parameters.add(&target, Type::FLOAT4_ARRAY);
@@ -207,8 +218,6 @@ impl Attached {
         let meta = relation
             .meta()
             .filter(|_| request.filter.is_some_and(|(_, c)| !c.is_exact));
-        let norm = target.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
-        let norm = norm.sqrt();
         let listing = Listing {
             relation,
             distance: self.rules.distance,
@@ -221,7 +230,13 @@ impl Attached {
         let sql = if learned {
             let probe = parameters.add(&self.probe, Type::FLOAT4_ARRAY);
             let side = is_ready.then(|| table(self.collection, metric.version));
-            listing.learned(&probe, norm, side.as_deref())
+            let direction = parameters.add(&rewritten.direction, Type::FLOAT4_ARRAY);
+            listing.learned(&Learned {
+                direction: &direction,
+                norm,
+                probe: &probe,
+                side: side.as_deref(),
+            })
         } else {
             listing.plain()
         };
@@ -441,6 +456,34 @@ impl Attached {
     }
 }
 
+/// Share of the query itself in the vector that candidates are nearest to.
+const OWN_SHARE: f64 = 0.75;
+
+/// The vector that candidates of a learned metric are nearest to, in the order of the index.
+///
+/// With the rewritten query `Aq` alone the index would order by `<Aq, x>` and leave out the bias `x .
+/// Ax`, which for items near the query undoes the pull of `Aq` along the strong directions of `A`.
+/// With the query alone it would order by the table's own distance, which knows nothing of `A`. Of
+/// unit vectors, near the query, the error of the first is linear in `x - q` and that of the second
+/// quadratic, so that the mixture leans to the query.
+fn between(query: &[f32], rewritten: &[f32]) -> Vec<f32> {
+    let (own, other) = (length(query), length(rewritten));
+    if own == 0.0 || other == 0.0 {
+        return rewritten.to_vec();
+    }
+    let scale = (1.0 - OWN_SHARE) * own / other;
+    let mixed = query.iter().zip(rewritten);
+    mixed
+        .map(|(q, r)| (OWN_SHARE * f64::from(*q) + scale * f64::from(*r)) as f32)
+        .collect()
+}
+
+/// The Euclidean length of a vector.
+fn length(vector: &[f32]) -> f64 {
+    let square: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
+    square.sqrt()
+}
+
 /// What the rows of a listing are read by.
 struct Asked<'a> {
     metric: &'a Versioned,
@@ -459,6 +502,12 @@ struct Round {
     listed: usize,
     candidates: Vec<Candidate>,
     computed: Vec<Computed>,
+}
+
+/// Whether the tenth of some candidates, in order, is farther away than a distance.
+fn is_far(candidates: &[Candidate], from: f64) -> bool {
+    let tenth = candidates.iter().take(K).next_back();
+    tenth.is_some_and(|tenth| tenth.distance > from)
 }
 
 /// By distance, ties by id.

@@ -63,6 +63,9 @@ pub struct TableStats {
     /// Candidates that a search for ten hits ranks under it; `None` where its biases are not ready,
     /// or under version 0.
     pub candidates: Option<usize>,
+    /// The same where the tenth of them is farther away than of most items and judged queries, as
+    /// for questions of a word or two.
+    pub far_candidates: Option<usize>,
     /// How far the server that was asked may be behind the one that takes writes; `None` where it is
     /// that one.
     pub staleness: Option<Duration>,
@@ -212,12 +215,14 @@ impl Table {
         let attached = Arc::clone(&self.inner.attached);
         self.inner.attached.postgres.wait(async move {
             let connection = attached.postgres.connection().await?;
+            let ready = attached.ready(&connection, active).await?;
             Ok(TableStats {
                 items: attached.count(&connection).await?,
                 judgements,
                 stale_judgements,
                 active,
-                candidates: attached.ready(&connection, active).await?,
+                candidates: ready.map(|candidates| candidates.near),
+                far_candidates: ready.map(|candidates| candidates.far),
                 staleness: attached.staleness(&connection).await?,
             })
         })

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use affinis::engine::{Effort, ItemContent, Revision, StoredItem, Vectors, Versioned};
+use affinis::engine::{
+    Effort, ItemContent, Revision, StoredItem, Vectors, Versioned, short_question,
+};
 use affinis::{ContentHash, Error, Item, Result};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::attached::Attached;
+use crate::bias::ITEMS_ASKED;
 use crate::error::During;
 use crate::scan::Nearest;
 use crate::search::Request;
@@ -19,7 +22,7 @@ use crate::server::Connection;
 /// Rows up to which they are counted one by one rather than estimated.
 const COUNTED: i64 = 50_000;
 /// Searches at a time.
-const PARALLEL: usize = 4;
+const PARALLEL: usize = 2;
 
 /// The items of an attached table.
 pub(crate) struct TableVectors {
@@ -42,6 +45,41 @@ impl TableVectors {
             table,
             looks: AtomicU64::new(0),
         }
+    }
+
+    /// Items as queries, and questions that are far from all items: a word or two of their texts,
+    /// or where there are no texts the sums of two items.
+    fn questions(&self) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+        let items = self.sample(ITEMS_ASKED, 0)?;
+        let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
+        let texts = self.contents_of(&ids)?.into_iter();
+        let texts = texts.filter_map(|content| content?.text);
+        let words: Vec<String> = texts
+            .enumerate()
+            .filter_map(|(at, text)| short_question(at as u32, &text))
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let encoded = match (self.table.encoder.is_some(), words.is_empty()) {
+            (true, false) => self.table.encode(&words)?,
+            _ => Vec::new(),
+        };
+        let rules = self.table.rules;
+        let mut far: Vec<Vec<f32>> = encoded
+            .into_iter()
+            .filter_map(|vector| rules.prepare_query(vector?).ok())
+            .collect();
+        let items: Vec<Vec<f32>> = items.into_iter().map(|item| item.vector).collect();
+        if far.is_empty() {
+            let sum = |pair: &[Vec<f32>]| match pair {
+                [a, b] => Some(a.iter().zip(b).map(|(a, b)| (a + b) / 2.0).collect()),
+                _ => None,
+            };
+            let sums = items.windows(2).filter_map(sum);
+            far = sums
+                .filter_map(|sum| rules.prepare_query(sum).ok())
+                .collect();
+        }
+        Ok((items, far))
     }
 
     fn contents_of(&self, ids: &[&str]) -> Result<Vec<Option<Content>>> {
@@ -156,8 +194,8 @@ impl Attached {
         let connection = self.postgres.connection().await?;
         let relation = &self.relation;
         let sql = format!(
-            "SELECT {id}::text, {numbers} FROM {table} WHERE {vector} IS NOT NULL \
-             ORDER BY pg_catalog.md5($1 || {id}::text), {id} LIMIT $2",
+            "SELECT t.{id}::text, {numbers} FROM {table} t WHERE t.{vector} IS NOT NULL \
+             ORDER BY pg_catalog.md5($1 || t.{id}::text), t.{id} LIMIT $2",
             id = relation.id(),
             numbers = relation.as_numbers(&relation.vector()),
             table = relation.table(),
@@ -264,7 +302,9 @@ impl Vectors for TableVectors {
         self.table.postgres.wait(async move {
             if effort == Effort::Exact {
                 let nearest = Nearest::new(&metric, &queries, k, table.rules);
-                return table.nearest_exactly(nearest).await;
+                let found = table.nearest_exactly(nearest).await?;
+                let ids = |found: Vec<(f32, String)>| found.into_iter().map(|(_, id)| id).collect();
+                return Ok(found.into_iter().map(ids).collect());
             }
             table.nearest_served(&metric, &queries, k).await
         })
@@ -294,7 +334,12 @@ impl Vectors for TableVectors {
         let table = Arc::clone(&self.table);
         let metric = metric.clone();
         let wait = &self.table.postgres;
-        wait.wait(async move { table.prepare(&metric).await })
+        let (asked, version) = (Arc::clone(&table), metric.version);
+        if wait.wait(async move { asked.is_prepared(version).await })? {
+            return Ok(());
+        }
+        let (items, far) = self.questions()?;
+        wait.wait(async move { table.prepare(&metric, items, far).await })
     }
 
     fn serve(&self, _metric: &Versioned) {

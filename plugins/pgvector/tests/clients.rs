@@ -304,7 +304,9 @@ fn a_schema_of_an_earlier_format_is_brought_up_to_date_once() {
     attach(&database.connect());
     database.run(
         "ALTER TABLE affinis.collections DROP COLUMN index_distance, DROP COLUMN has_trigger; \
-         DROP TABLE affinis.matrices; UPDATE affinis.format SET format = 1",
+         DROP TABLE affinis.matrices; \
+         ALTER TABLE affinis.biases DROP COLUMN far_candidates, DROP COLUMN far_from; \
+         UPDATE affinis.format SET format = 1",
     );
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -316,7 +318,7 @@ fn a_schema_of_an_earlier_format_is_brought_up_to_date_once() {
         }
     });
     let format = common::rows(&database.url, "SELECT format FROM affinis.format");
-    assert_eq!(format, [[Some("2".to_owned())]]);
+    assert_eq!(format, [[Some("3".to_owned())]]);
 }
 
 #[test]

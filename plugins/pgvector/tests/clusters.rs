@@ -135,8 +135,9 @@ fn clients_share_the_connections_of_a_pool_in_transaction_mode_over_tls() {
                     assert_distances(&table, items, &query, &hits);
                     let judgement = Judgement::similar(number.to_string(), &hits[9].id);
                     table.learning().judge(&[judgement]).expect("judged");
+                    // While the others promote, search and sweep.
+                    table.sweep().expect("swept");
                 }
-                table.sweep().expect("swept");
                 6
             }
         };
@@ -335,13 +336,14 @@ fn a_killed_leader_and_a_switchover_cost_no_answer_and_nothing_acknowledged() {
                 thread::sleep(Duration::from_millis(20));
             }
         };
-        wait(100);
+        let each = affinis_testkit::setting("AFFINIS_FAILOVER_SEARCHES", 100) as usize;
+        wait(each);
         let killed = servers.call("kill", &["leader"]);
-        wait(100);
+        wait(each);
         assert_ne!(servers.call("leader", &["--wait", "60"]), killed);
         servers.call("revive", &[&killed]);
         servers.call("switchover", &[]);
-        wait(100);
+        wait(each);
         stop.store(true, Ordering::Release);
         (
             judge.join().expect("no panic"),
@@ -349,6 +351,12 @@ fn a_killed_leader_and_a_switchover_cost_no_answer_and_nothing_acknowledged() {
         )
     });
     assert!(!acknowledged.is_empty() && !promoted.is_empty());
+    println!(
+        "{} searches, {} judgements and {} flips over a killed leader and a switchover",
+        searches.into_inner(),
+        acknowledged.len(),
+        promoted.len()
+    );
     let table = connect();
     let stored = table.learning().judgements().expect("read");
     let stored: Vec<JudgementId> = stored.into_iter().map(|j| j.id).collect();

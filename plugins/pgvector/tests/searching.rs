@@ -347,8 +347,8 @@ fn biases_of_many_pages_go_on_where_they_stopped() {
         return;
     };
     database.run(&format!(
-        "CREATE TABLE points (id text PRIMARY KEY, embedding vector({DIM}), body text, meta jsonb); \
-         INSERT INTO points SELECT 'id ' || i, (SELECT array_agg(sin(i * j)) FROM generate_series(1, {DIM}) j)::vector \
+        "CREATE TABLE points (id bigint PRIMARY KEY, embedding vector({DIM}), body text, meta jsonb); \
+         INSERT INTO points SELECT i, (SELECT array_agg(sin(i * j)) FROM generate_series(1, {DIM}) j)::vector \
          FROM generate_series(1, 9000) i"
     ));
     let postgres = database.connect();
@@ -377,13 +377,21 @@ fn biases_of_many_pages_go_on_where_they_stopped() {
             .collect::<Vec<_>>()
     };
     let answered = answer();
-    assert_eq!(answered[0].0, "id 17");
+    assert_eq!(answered[0].0, "17");
+
+    let mut visited = Vec::new();
+    let visit = |item: Item| {
+        visited.push(item.id.parse::<u32>().expect("a number"));
+        Ok(true)
+    };
+    table.for_each_item(visit).expect("visited");
+    assert!(visited.into_iter().eq(1..=9000), "in the order of the ids");
 
     // As if the client had been killed after the first page.
     database.run(
         "DELETE FROM affinis.bias_1_1 WHERE id > (SELECT id FROM points ORDER BY id OFFSET 4095 LIMIT 1); \
          UPDATE affinis.biases SET done = false, candidates = NULL, pages = 1, \
-            upto = (SELECT id FROM points ORDER BY id OFFSET 4095 LIMIT 1)",
+            upto = (SELECT p.id::text FROM points p ORDER BY p.id OFFSET 4095 LIMIT 1)",
     );
     table
         .learning()

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Similarity};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -115,15 +115,12 @@ fn answer(
     reply(&mut stream, "206 Partial Content", &head, sent, body.len());
 }
 
+fn fixture(name: &str) -> Vec<u8> {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    std::fs::read(models.join(name)).unwrap()
+}
+
 fn files() -> BTreeMap<String, Vec<u8>> {
-    let fixture = |name: &str| {
-        std::fs::read(
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("tests/fixtures/models")
-                .join(name),
-        )
-        .unwrap()
-    };
     BTreeMap::from([
         ("onnx/model.onnx".to_owned(), fixture("bert.onnx")),
         ("tokenizer.json".to_owned(), fixture("tokenizer.json")),
@@ -135,6 +132,11 @@ fn files() -> BTreeMap<String, Vec<u8>> {
             "1_Pooling/config.json".to_owned(),
             br#"{"pooling_mode_cls_token": true}"#.to_vec(),
         ),
+        (
+            "config_sentence_transformers.json".to_owned(),
+            br#"{"similarity_fn_name": "dot"}"#.to_vec(),
+        ),
+        ("2_Dense/../config.json".to_owned(), vec![1; 100]),
         ("pytorch_model.bin".to_owned(), vec![0; 100]),
         ("../escape.json".to_owned(), vec![1; 100]),
     ])
@@ -167,13 +169,20 @@ fn a_pulled_model_loads_and_holds_what_is_needed_and_no_more() {
     assert_eq!(entries(&home.path().join("models")), ["tiny"]);
     assert_eq!(
         entries(&pulled.dir),
-        ["1_Pooling", "config.json", "model.onnx", "tokenizer.json"]
+        [
+            "1_Pooling",
+            "config.json",
+            "config_sentence_transformers.json",
+            "model.onnx",
+            "tokenizer.json"
+        ]
     );
     for (name, bytes) in &pulled.files {
         assert_eq!(told.lock().unwrap()[name], (*bytes, *bytes), "{name}");
     }
     let onnx = Onnx::from_dir(&pulled.dir).unwrap();
     assert_eq!((onnx.dim(), onnx.max_length()), (8, 32));
+    assert_eq!(onnx.similarity(), Some(Similarity::Dot));
     assert!(
         !hub.asked
             .lock()
@@ -224,16 +233,19 @@ fn what_a_repository_lacks_is_named() {
             .to_string();
         assert!(error.contains(mention), "{error}");
     }
+}
+
+#[test]
+fn weights_outside_the_graph_come_with_it() {
     let mut more = files();
-    more.insert("onnx/model.onnx_data".into(), vec![]);
+    more.insert("onnx/model.onnx".into(), fixture("external.onnx"));
+    more.insert("onnx/model.onnx_data".into(), fixture("model.onnx_data"));
+    more.remove("config.json");
     let hub = Hub::serve(more, "");
-    let error = pull(
-        "owner/tiny",
-        tempfile::tempdir().unwrap().path().join("tiny"),
-        &hub.options(),
-    )
-    .unwrap_err();
-    assert!(error.to_string().contains("second file"), "{error}");
+    let home = tempfile::tempdir().unwrap();
+    let pulled = pull("owner/tiny", home.path().join("tiny"), &hub.options()).unwrap();
+    assert!(pulled.dir.join("model.onnx_data").is_file());
+    assert_eq!(Onnx::from_dir(&pulled.dir).unwrap().dim(), 4);
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl Error {
             | Self::EncoderMismatch { .. }
             | Self::NoEncoder { .. }
             | Self::InUse { .. }
+            | Self::NotReencoded { .. }
             | Self::StillOpen { .. }
             | Self::SymbolicLink(_)
             | Self::OutOfNumbers { .. } => ErrorKind::Conflict,

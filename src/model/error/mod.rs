@@ -296,9 +296,11 @@ pub enum Error {
         /// The number that was given.
         version: VersionId,
     },
-    /// A version that was withdrawn because it had learned from judgements since forgotten.
+    /// A version that was withdrawn because it had learned from judgements since forgotten, or
+    /// measures the vectors of an encoder that was replaced.
     #[error(
-        "metric version {0} was withdrawn: it had learned from judgements that were forgotten since"
+        "metric version {0} was withdrawn: it had learned from judgements that were forgotten since, or from vectors \
+         of an encoder that was replaced"
     )]
     WithdrawnVersion(VersionId),
     /// One user's version where one of everybody's is needed: for a rollback or a trial.
@@ -385,6 +387,14 @@ pub enum Error {
     InUse {
         /// Name of the collection.
         name: String,
+    },
+    /// A collection that cannot be given another encoder, or go back to the one before.
+    #[error("the collection {name:?} is not encoded again: {reason}")]
+    NotReencoded {
+        /// Name of the collection.
+        name: String,
+        /// What stands against it.
+        reason: String,
     },
     /// A store that cannot be closed while there are other handles to it or to its collections.
     #[error("the store cannot be closed yet: {}", still_open(collections, *stores))]

@@ -24,6 +24,8 @@ const SENT: usize = 500;
 pub(crate) struct Data {
     /// The rows, of unit length (`n x d`).
     pub(crate) vectors: Array2<f32>,
+    /// The texts of the rows with their encoder, where they are of texts.
+    pub(crate) texts: Option<(Vec<String>, Onnx)>,
     /// Questions of each kind, which are no rows.
     questions: Vec<(&'static str, Vec<Vec<f32>>)>,
     random: u64,
@@ -71,6 +73,7 @@ impl Data {
                 ("words", as_rows(encode(&words))),
             ],
             vectors,
+            texts: Some((rows, encoder)),
             random: 1,
         })
     }
@@ -100,6 +103,7 @@ impl Data {
                 ("words", words),
             ],
             vectors,
+            texts: None,
             random: 1,
         }
     }
@@ -172,7 +176,10 @@ impl Data {
 
     /// Makes the table `docs` of the rows, with an index by inner product.
     pub(crate) fn load(&self, servers: &Servers, kind: &str) {
-        let columns = format!("id bigint, embedding vector({}), meta jsonb", self.dim());
+        let columns = format!(
+            "id bigint, embedding vector({}), meta jsonb, body text",
+            self.dim()
+        );
         let url = servers.url();
         let parts: Vec<String> = if kind == "shards" {
             servers.call("shard-table", &["docs", &columns, "--vector", ""]);
@@ -213,10 +220,14 @@ impl Data {
                 let mut lines = String::new();
                 for (at, vector) in some.outer_iter().enumerate() {
                     let id = from * SENT + at;
+                    let text = match &self.texts {
+                        Some((texts, _)) => texts[id].replace(['\\', '\n', '\r', '\t'], " "),
+                        None => String::new(),
+                    };
                     let numbers: Vec<String> = vector.iter().map(ToString::to_string).collect();
                     let _ = writeln!(
                         lines,
-                        "{id}\t[{}]\t{{\"of2\": {}, \"of20\": {}, \"of200\": {}}}",
+                        "{id}\t[{}]\t{{\"of2\": {}, \"of20\": {}, \"of200\": {}}}\t{text}",
                         numbers.join(","),
                         id % 2,
                         id % 20,

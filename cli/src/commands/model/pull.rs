@@ -1,29 +1,12 @@
-//! `model`: downloads text encoders.
+//! `model pull`: downloads a text encoder.
 
 use std::path::PathBuf;
 
 use affinis::encode::{PullOptions, Pulled, pull};
-use clap::Subcommand;
 use serde_json::{Map, json};
 
 use crate::failure::Failure;
 use crate::output::{self, Align, Out, Table, bytes, plain};
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  affinis model pull sentence-transformers/all-MiniLM-L6-v2 --to models/minilm
-  affinis create notes --encoder models/minilm")]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Download an ONNX model from the Hugging Face hub, completely or not at all
-    Pull(PullArgs),
-}
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -33,7 +16,7 @@ variable HF_ENDPOINT names another hub, and HF_TOKEN gives access to private rep
 Examples:
   affinis model pull sentence-transformers/all-MiniLM-L6-v2
   affinis model pull BAAI/bge-small-en-v1.5 --to models/bge --revision main")]
-struct PullArgs {
+pub(super) struct Args {
     /// The repository, OWNER/MODEL
     repo: String,
     /// Directory to create for the model [default: MODEL of OWNER/MODEL]
@@ -47,8 +30,7 @@ struct PullArgs {
     file: Option<String>,
 }
 
-pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
-    let Action::Pull(args) = &args.action;
+pub(super) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let dir = args
         .to
         .clone()
