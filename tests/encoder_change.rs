@@ -47,8 +47,8 @@ fn make(store: &Store, encoder: Arc<dyn Encoder>, items: Vec<Item>) -> Collectio
     made
 }
 
-fn reopen(store: &Store) -> Collection {
-    let texts = store.collection("texts").open();
+fn reopen(store: &Store, encoder: Arc<dyn Encoder>) -> Collection {
+    let texts = store.collection("texts").encoder_arc(encoder).open();
     texts.expect("opened")
 }
 
@@ -114,7 +114,7 @@ fn learning_after_a_change_equals_learning_under_the_new_encoder() {
         (again.version, learned.version),
         (Some(VersionId(2)), Some(VersionId(1)))
     );
-    let changed = reopen(&store);
+    let changed = reopen(&store, new());
     assert_eq!(changed.dim(), 32);
     assert_eq!(
         changed.metric_matrix(VersionId(2)).expect("a matrix"),
@@ -135,7 +135,11 @@ fn learning_after_a_change_equals_learning_under_the_new_encoder() {
     drop(changed);
 
     // What it was is there until it is dropped, and nothing is damaged.
-    let kept = store.collection("texts.before").open().expect("opened");
+    let kept = store
+        .collection("texts.before")
+        .encoder_arc(old())
+        .open()
+        .expect("opened");
     assert_eq!(answers(&kept), answered);
     drop(kept);
     assert_eq!(store.verify().expect("verified").problems, []);
@@ -156,7 +160,7 @@ fn learning_after_a_change_equals_learning_under_the_new_encoder() {
     assert_eq!(names, ["texts"]);
     drop(store);
     let store = open(&home.path().join("changed"));
-    assert_eq!(answers(&reopen(&store)), answers(&fresh));
+    assert_eq!(answers(&reopen(&store, new())), answers(&fresh));
 }
 
 #[test]
@@ -191,7 +195,7 @@ fn a_change_that_was_stopped_goes_on_and_there_is_a_way_back() {
     let done = store.reencode("texts", new()).run().expect("encoded");
     assert_eq!((done.items, done.encoded, done.judgements), (600, 1, 0));
     assert!(done.refit.is_none());
-    let texts = reopen(&store);
+    let texts = reopen(&store, new());
     assert!(!texts.contains("0001").expect("read"));
     let item = texts.get("0002").expect("read").expect("there");
     assert_eq!(
@@ -204,7 +208,7 @@ fn a_change_that_was_stopped_goes_on_and_there_is_a_way_back() {
     drop(texts);
 
     store.reencode_back("texts").expect("back");
-    let texts = reopen(&store);
+    let texts = reopen(&store, old());
     assert_eq!((texts.dim(), texts.judgement_count()), (24, 0));
     drop(texts);
     // What was judged since is not lost, and not taken for an encoding that was stopped.
@@ -244,14 +248,14 @@ fn what_cannot_be_encoded_again_is_said() {
     drop(handle);
     let refused = store.reencode("texts", new()).run().expect_err("refused");
     assert!(refused.to_string().contains("\"bare\""), "{refused}");
-    assert_eq!(reopen(&store).dim(), 24);
-    reopen(&store).delete(&["bare"]).expect("deleted");
+    assert_eq!(reopen(&store, old()).dim(), 24);
+    reopen(&store, old()).delete(&["bare"]).expect("deleted");
     let other: Arc<dyn Encoder> = Arc::new(WordCounts::new(16, "another"));
     let refused = store.reencode("texts", other).run().expect_err("refused");
     assert!(refused.to_string().contains("begun with"), "{refused}");
     let done = store.reencode("texts", new()).run().expect("encoded");
     assert_eq!((done.judgements, done.left_out.len()), (1, 1));
-    assert_eq!(reopen(&store).judgements().expect("read")[0].id.0, 1);
+    assert_eq!(reopen(&store, new()).judgements().expect("read")[0].id.0, 1);
     let missing = store.reencode("nothing", new()).run();
     assert!(matches!(missing, Err(Error::CollectionMissing { .. })));
 }

@@ -85,6 +85,9 @@ impl fmt::Display for Failure {
                 path.display(),
                 outputs.join(", ")
             ),
+            Self::Store(error @ affinis::Error::Encode(EncodeError::NotFound { .. })) => {
+                write!(f, "{error}; `--encoder DIR` names the one that has it")
+            }
             Self::Store(error) => error.fmt(f),
             Self::Input(error) => error.fmt(f),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),

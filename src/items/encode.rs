@@ -34,6 +34,8 @@ impl CollectionEncoder {
         given: Option<Arc<dyn Encoder>>,
         store: &Path,
     ) -> Self {
+        // The parent of a relative path may be empty, which is the name of no directory.
+        let store = std::path::absolute(store).unwrap_or_else(|_| store.to_path_buf());
         let beside = store.parent().map(Path::to_path_buf);
         let beside = beside.into_iter().chain([store.join("models")]);
         Self {

@@ -304,10 +304,6 @@ impl Reencode {
 
     /// Stores those of some items that differ.
     fn encode(&self, batch: Vec<Item>, to: &Collection) -> Result<u64> {
-        let ids: Vec<&str> = batch.iter().map(|item| item.id.as_str()).collect();
-        let known = to.get_many(&ids)?;
-        let known: BTreeMap<&str, &Item> =
-            known.iter().map(|item| (item.id.as_str(), item)).collect();
         let mut fresh = Vec::new();
         for item in &batch {
             let Some(text) = &item.text else {
@@ -317,10 +313,8 @@ impl Reencode {
                 );
                 return Err(refused(&self.name, reason));
             };
-            let is_known = known
-                .get(item.id.as_str())
-                .is_some_and(|known| known.text == item.text && known.meta == item.meta);
-            if !is_known {
+            let known = to.get(&item.id)?;
+            if known.is_none_or(|known| known.text != item.text || known.meta != item.meta) {
                 fresh.push(Item::text(&item.id, text).with_meta(item.meta.clone()));
             }
         }

@@ -144,8 +144,8 @@ fn a_model_that_was_moved_is_named() {
         &["bge_m3"],
     );
     // Those that make a collection take it as its encoder.
-    home.ok(["create", "d", "--encoder", "elsewhere/renamed"]);
-    assert_eq!(home.json(["stats", "d"])["encoder"]["name"], "renamed");
+    let made = home.json(["create", "d", "--encoder", "elsewhere/renamed"]);
+    assert_eq!(made["encoder"]["name"], "renamed");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use affinis::{Result, VersionId};
 use tokio_postgres::types::Type;
 
 use crate::attached::Attached;
+use crate::candidates::{Candidates, K};
 use crate::error::During;
 use crate::relation::Order;
 use crate::scan::{Nearest, copy_text};
@@ -22,25 +23,8 @@ use crate::server::{Connection, Transaction};
 /// First key of the lock under which the side tables of a collection change; the second is the
 /// collection's number.
 pub(crate) const LOCK: i32 = LOCKS + 1;
-/// Candidates that are ranked for a search where nothing was measured.
-pub(crate) const DEFAULT_CANDIDATES: usize = 200;
-/// Recall that is promised.
-const PROMISED_RECALL: f64 = 0.95;
-/// Recall that is measured, at which the promise is kept for other queries.
-const MEASURED_RECALL: f64 = 0.97;
-/// Hits whose recall is measured.
-pub(crate) const K: usize = 10;
-/// Share of the measured items and judged queries that count as near to items.
-const NEAR: f64 = 0.9;
-/// Numbers of candidates that are tried.
-const TRIED: [usize; 11] = [40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1_000];
 /// Versions whose biases stay beside those of the active one and of the newest.
 const KEPT: i64 = 3;
-/// Items that are asked as queries, to measure recall, and of which questions are made.
-pub(crate) const ITEMS_ASKED: usize = 48;
-/// Judged queries that are asked.
-const JUDGED_ASKED: i64 = 48;
-
 /// What is known of the biases of versions: of those that were looked up since the versions
 /// changed.
 #[derive(Default)]
@@ -52,26 +36,6 @@ enum Biases {
     Missing,
     /// They are.
     Ready(Candidates),
-}
-
-/// How many candidates a search for ten hits ranks under a version.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Candidates {
-    pub(crate) near: usize,
-    /// Where the tenth nearest of these is farther away than `far_from`, as of questions of a word or
-    /// two, which the index answers worse.
-    pub(crate) far: usize,
-    pub(crate) far_from: f64,
-}
-
-impl Default for Candidates {
-    fn default() -> Self {
-        Self {
-            near: DEFAULT_CANDIDATES,
-            far: DEFAULT_CANDIDATES,
-            far_from: f64::INFINITY,
-        }
-    }
 }
 
 impl Ready {
@@ -307,91 +271,6 @@ impl Attached {
         } else {
             Step::Last(nearest)
         })
-    }
-
-    /// Texts and vectors that were judged, as queries.
-    async fn judged(&self) -> Result<Vec<Vec<f32>>> {
-        let sql = "SELECT vector FROM affinis.queries WHERE collection = $1 ORDER BY hash LIMIT $2";
-        let parameters: [Parameter<'_>; 2] =
-            [(&self.collection, Type::INT4), (&JUDGED_ASKED, Type::INT8)];
-        let connection = self.postgres.connection().await?;
-        let rows = connection
-            .query_typed(sql, &parameters)
-            .await
-            .during("judged queries cannot be read")?;
-        let judged = rows.iter().map(|row| crate::ledger::numbers(row.get(0)));
-        Ok(judged
-            .filter_map(|vector| self.rules.prepare_query(vector).ok())
-            .collect())
-    }
-
-    /// Measures for queries near to items, and for those that are far from them. `exact` has the
-    /// nearest items of the ones and then of the others.
-    async fn measure_all(
-        &self,
-        connection: &Connection,
-        metric: &Versioned,
-        (near, far): (&[Vec<f32>], &[Vec<f32>]),
-        exact: &[Vec<(f32, String)>],
-    ) -> Result<Candidates> {
-        let (of_near, of_far) = exact.split_at(near.len());
-        let least = TRIED[0];
-        let of_items = self
-            .measure(connection, metric, near, of_near, least)
-            .await?;
-        let mut candidates = Candidates {
-            near: of_items,
-            far: of_items,
-            far_from: f64::INFINITY,
-        };
-        if far.is_empty() || near.is_empty() {
-            return Ok(candidates);
-        }
-        candidates.far = self
-            .measure(connection, metric, far, of_far, of_items)
-            .await?;
-        let last = |(query, found): (&Vec<f32>, &Vec<(f32, String)>)| {
-            let own = metric.metric.rewrite(query).offset;
-            found.last().map(|(distance, _)| f64::from(own + distance))
-        };
-        let mut distances: Vec<f64> = near.iter().zip(of_near).filter_map(last).collect();
-        distances.sort_by(f64::total_cmp);
-        let at = (NEAR * distances.len() as f64) as usize;
-        if let Some(from) = distances.get(at) {
-            candidates.far_from = *from;
-        }
-        Ok(candidates)
-    }
-
-    /// The least number of candidates, from so many on, among which enough of the nearest items are.
-    async fn measure(
-        &self,
-        connection: &Connection,
-        metric: &Versioned,
-        queries: &[Vec<f32>],
-        exact: &[Vec<(f32, String)>],
-        least: usize,
-    ) -> Result<usize> {
-        let wanted: usize = exact.iter().map(Vec::len).sum();
-        for candidates in TRIED.into_iter().filter(|tried| *tried >= least) {
-            let mut found = 0;
-            for (query, exact) in queries.iter().zip(exact) {
-                let listed = self
-                    .candidate_ids(connection, metric, query, candidates)
-                    .await?;
-                found += exact.iter().filter(|(_, id)| listed.contains(id)).count();
-            }
-            if found as f64 >= MEASURED_RECALL * wanted as f64 {
-                return Ok(candidates);
-            }
-        }
-        tracing::warn!(
-            collection = self.name,
-            version = %metric.version,
-            "the index of the table does not find {PROMISED_RECALL} of the nearest items among {} candidates",
-            TRIED[TRIED.len() - 1]
-        );
-        Ok(TRIED[TRIED.len() - 1])
     }
 
     /// Writes biases that a search computed, for those that come after it. One that cannot be

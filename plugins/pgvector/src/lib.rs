@@ -54,6 +54,7 @@
 mod attach;
 mod attached;
 mod bias;
+mod candidates;
 mod error;
 mod ledger;
 mod listing;

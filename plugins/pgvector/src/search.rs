@@ -13,7 +13,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::attached::Attached;
-use crate::bias::{Computed, K, table};
+use crate::bias::{Computed, table};
+use crate::candidates::K;
 use crate::error::{During, is_missing_table, other};
 use crate::listing::{Learned, Listing};
 use crate::relation::Order;

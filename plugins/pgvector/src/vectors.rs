@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::attached::Attached;
-use crate::bias::ITEMS_ASKED;
+use crate::candidates::ITEMS_ASKED;
 use crate::error::During;
 use crate::scan::Nearest;
 use crate::search::Request;

@@ -286,7 +286,7 @@ fn what_cannot_be_attached_is_refused_with_the_reason() {
         .open()
         .expect_err("newer");
     assert_eq!(newer.kind(), ErrorKind::Unsupported, "{newer}");
-    database.run("UPDATE affinis.format SET format = 2");
+    database.run("UPDATE affinis.format SET format = 3");
     assert!(postgres.detach("It's \"quoted\"").expect("detached"));
     assert!(
         !postgres
