@@ -151,7 +151,9 @@ fn tensor(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
                 if !rest.is_empty() {
                     return Err("a weight in half precision ends inside a number".into());
                 }
-                raw.iter().for_each(|bits| wide(u16::from_le_bytes(*bits)));
+                for bits in raw {
+                    wide(u16::from_le_bytes(*bits));
+                }
             }
             (13, _) | (14, Field::Number(1)) => {
                 return Err(

@@ -102,7 +102,7 @@ impl Store {
             );
             return Err(refused(name, reason));
         }
-        self.close_in(&mut open, &[name, &old])?;
+        close_in(&mut open, &[name, &old])?;
         self.database().rename(&[(name, &new), (&old, name)])
     }
 
@@ -120,21 +120,21 @@ impl Store {
                 other => other,
             })
     }
+}
 
-    /// Closes collections that nobody else uses.
-    fn close_in(&self, open: &mut Opened, names: &[&str]) -> Result<()> {
-        for name in names {
-            if let Some(inner) = open.remove(*name)
-                && let Err(inner) = super::close(inner)
-            {
-                open.insert((*name).to_owned(), inner);
-                return Err(Error::InUse {
-                    name: (*name).to_owned(),
-                });
-            }
+/// Closes collections that nobody else uses.
+fn close_in(open: &mut Opened, names: &[&str]) -> Result<()> {
+    for name in names {
+        if let Some(inner) = open.remove(*name)
+            && let Err(inner) = super::close(inner)
+        {
+            open.insert((*name).to_owned(), inner);
+            return Err(Error::InUse {
+                name: (*name).to_owned(),
+            });
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn refused(name: &str, reason: String) -> Error {
@@ -188,7 +188,7 @@ impl Reencode {
         let (name, new, old) = (self.name.clone(), working(&self.name), before(&self.name));
         let mut open = store.lock_collections();
         // From here on nobody else has the collection or can open it.
-        store.close_in(&mut open, &[&name, &new])?;
+        close_in(&mut open, &[&name, &new])?;
         let handle = |open: &mut Opened, name: &str| {
             let record = store.database().collection(name)?;
             let record = record.ok_or_else(|| refused(name, "it is gone".to_owned()))?;
@@ -220,7 +220,7 @@ impl Reencode {
         };
         let items = to.len() as u64;
         drop((from, to));
-        store.close_in(&mut open, &[&name, &new])?;
+        close_in(&mut open, &[&name, &new])?;
         store.database().rename(&[(&name, &old), (&new, &name)])?;
         Ok(Reencoded {
             items,

@@ -144,14 +144,19 @@ mod postgres {
             return Ok(out.json(&json!({
                 "items": stats.items, "dim": table.dim(), "distance": table.distance(), "judgements": stats.judgements,
                 "stale_judgements": stats.stale_judgements, "active_metric": stats.active, "candidates": stats.candidates,
+                "far_candidates": stats.far_candidates,
                 "staleness_seconds": stats.staleness.map(|behind| behind.as_secs_f64()),
             }))?);
         }
         let candidates = match (stats.active.is_built_in(), stats.candidates) {
             (true, _) => "the server's own answers are given".to_owned(),
             (false, Some(candidates)) => {
+                let far = stats.far_candidates.filter(|far| *far > candidates);
+                let far = far.map_or_else(String::new, |far| {
+                    format!(", {} where those are far away", count(far as u64))
+                });
                 format!(
-                    "{} of the server's index are ranked for ten hits",
+                    "{} of the server's index are ranked for ten hits{far}",
                     count(candidates as u64)
                 )
             }

@@ -13,7 +13,7 @@ use affinis::{Result, VersionId};
 use tokio_postgres::types::Type;
 
 use crate::attached::Attached;
-use crate::candidates::{Candidates, K};
+use crate::candidates::{Candidates, K, Measured};
 use crate::error::During;
 use crate::relation::Order;
 use crate::scan::{Nearest, copy_text};
@@ -121,12 +121,8 @@ impl Attached {
     /// Fills the side table of a stored version from where a preparation before stopped, and
     /// measures how many candidates the promised recall needs: for items and judged queries, and for
     /// questions that are `far` from all items.
-    pub(crate) async fn prepare(
-        &self,
-        metric: &Versioned,
-        items: Vec<Vec<f32>>,
-        far: Vec<Vec<f32>>,
-    ) -> Result<()> {
+    pub(crate) async fn prepare(&self, metric: &Versioned, measured: Measured) -> Result<()> {
+        let Measured { items, far } = measured;
         let mut queries = items;
         queries.extend(self.judged().await?);
         let near = queries.len();

@@ -6,6 +6,7 @@ use tokio_postgres::types::Type;
 
 use crate::attached::Attached;
 use crate::error::During;
+use crate::scan::Found;
 use crate::schema::Parameter;
 use crate::server::Connection;
 
@@ -15,6 +16,8 @@ const DEFAULT_CANDIDATES: usize = 200;
 const PROMISED_RECALL: f64 = 0.95;
 /// Recall that is measured, at which the promise is kept for other queries.
 const MEASURED_RECALL: f64 = 0.97;
+/// The same of far questions, of which those that come differ more from those that were measured.
+const MEASURED_FAR: f64 = 0.985;
 /// Hits whose recall is measured.
 pub(crate) const K: usize = 10;
 /// Share of the measured items and judged queries that count as near to items.
@@ -23,6 +26,8 @@ const NEAR: f64 = 0.9;
 const TRIED: [usize; 11] = [40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1_000];
 /// Items that are asked as queries, to measure recall, and of which questions are made.
 pub(crate) const ITEMS_ASKED: usize = 48;
+/// Far questions that are asked.
+pub(crate) const FAR_ASKED: usize = 24;
 /// Judged queries that are asked.
 const JUDGED_ASKED: i64 = 48;
 
@@ -34,6 +39,14 @@ pub(crate) struct Candidates {
     /// two, which the index answers worse.
     pub(crate) far: usize,
     pub(crate) far_from: f64,
+}
+
+/// Queries on which it is measured, as they are searched.
+pub(crate) struct Measured {
+    /// Items.
+    pub(crate) items: Vec<Vec<f32>>,
+    /// Questions that are far from all items.
+    pub(crate) far: Vec<Vec<f32>>,
 }
 
 impl Default for Candidates {
@@ -70,12 +83,12 @@ impl Attached {
         connection: &Connection,
         metric: &Versioned,
         (near, far): (&[Vec<f32>], &[Vec<f32>]),
-        exact: &[Vec<(f32, String)>],
+        exact: &[Found],
     ) -> Result<Candidates> {
         let (of_near, of_far) = exact.split_at(near.len());
         let least = TRIED[0];
         let of_items = self
-            .measure(connection, metric, near, of_near, least)
+            .measure(connection, metric, (near, of_near), MEASURED_RECALL, least)
             .await?;
         let mut candidates = Candidates {
             near: of_items,
@@ -86,9 +99,9 @@ impl Attached {
             return Ok(candidates);
         }
         candidates.far = self
-            .measure(connection, metric, far, of_far, of_items)
+            .measure(connection, metric, (far, of_far), MEASURED_FAR, of_items)
             .await?;
-        let last = |(query, found): (&Vec<f32>, &Vec<(f32, String)>)| {
+        let last = |(query, found): (&Vec<f32>, &Found)| {
             let own = metric.metric.rewrite(query).offset;
             found.last().map(|(distance, _)| f64::from(own + distance))
         };
@@ -106,12 +119,12 @@ impl Attached {
         &self,
         connection: &Connection,
         metric: &Versioned,
-        queries: &[Vec<f32>],
-        exact: &[Vec<(f32, String)>],
+        (queries, exact): (&[Vec<f32>], &[Found]),
+        recall: f64,
         least: usize,
     ) -> Result<usize> {
         let wanted: usize = exact.iter().map(Vec::len).sum();
-        let may_miss = wanted - (MEASURED_RECALL * wanted as f64).ceil() as usize;
+        let may_miss = wanted - (recall * wanted as f64).ceil() as usize;
         'tried: for candidates in TRIED.into_iter().filter(|tried| *tried >= least) {
             let mut missed = 0;
             for (query, exact) in queries.iter().zip(exact) {

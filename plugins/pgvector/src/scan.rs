@@ -128,10 +128,7 @@ impl Attached {
     }
 
     /// The nearest items of queries by comparison with every item.
-    pub(crate) async fn nearest_exactly(
-        &self,
-        mut nearest: Nearest,
-    ) -> Result<Vec<Vec<(f32, String)>>> {
+    pub(crate) async fn nearest_exactly(&self, mut nearest: Nearest) -> Result<Vec<Found>> {
         let mut after = None;
         loop {
             let transaction = self.postgres.begin().await?;
@@ -167,6 +164,9 @@ pub(crate) fn copy_text(id: &str) -> String {
     text
 }
 
+/// The nearest items of a query, nearest first, with their distances without the query's own term.
+pub(crate) type Found = Vec<(f32, String)>;
+
 /// The nearest items of some queries, among those that were visited.
 pub(crate) struct Nearest {
     metric: Versioned,
@@ -174,7 +174,7 @@ pub(crate) struct Nearest {
     directions: Array2<f32>,
     k: usize,
     /// For each query its nearest items so far, the nearest first.
-    found: Vec<Vec<(f32, String)>>,
+    found: Vec<Found>,
 }
 
 impl Nearest {
@@ -227,9 +227,8 @@ impl Nearest {
         biases
     }
 
-    /// The nearest items of each query, nearest first, with their distances without the query's own
-    /// term.
-    pub(crate) fn into_found(self) -> Vec<Vec<(f32, String)>> {
+    /// The nearest items of each query.
+    pub(crate) fn into_found(self) -> Vec<Found> {
         self.found
     }
 }

@@ -13,9 +13,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::attached::Attached;
-use crate::candidates::ITEMS_ASKED;
+use crate::candidates::{FAR_ASKED, ITEMS_ASKED, Measured};
 use crate::error::During;
-use crate::scan::Nearest;
+use crate::scan::{Found, Nearest};
 use crate::search::Request;
 use crate::server::Connection;
 
@@ -49,7 +49,7 @@ impl TableVectors {
 
     /// Items as queries, and questions that are far from all items: a word or two of their texts,
     /// or where there are no texts the sums of two items.
-    fn questions(&self) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+    fn questions(&self) -> Result<Measured> {
         let items = self.sample(ITEMS_ASKED, 0)?;
         let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
         let texts = self.contents_of(&ids)?.into_iter();
@@ -57,6 +57,7 @@ impl TableVectors {
         let words: Vec<String> = texts
             .enumerate()
             .filter_map(|(at, text)| short_question(at as u32, &text))
+            .take(FAR_ASKED)
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let encoded = match (self.table.encoder.is_some(), words.is_empty()) {
@@ -74,12 +75,12 @@ impl TableVectors {
                 [a, b] => Some(a.iter().zip(b).map(|(a, b)| (a + b) / 2.0).collect()),
                 _ => None,
             };
-            let sums = items.windows(2).filter_map(sum);
+            let sums = items.windows(2).take(FAR_ASKED).filter_map(sum);
             far = sums
                 .filter_map(|sum| rules.prepare_query(sum).ok())
                 .collect();
         }
-        Ok((items, far))
+        Ok(Measured { items, far })
     }
 
     fn contents_of(&self, ids: &[&str]) -> Result<Vec<Option<Content>>> {
@@ -303,7 +304,7 @@ impl Vectors for TableVectors {
             if effort == Effort::Exact {
                 let nearest = Nearest::new(&metric, &queries, k, table.rules);
                 let found = table.nearest_exactly(nearest).await?;
-                let ids = |found: Vec<(f32, String)>| found.into_iter().map(|(_, id)| id).collect();
+                let ids = |found: Found| found.into_iter().map(|(_, id)| id).collect();
                 return Ok(found.into_iter().map(ids).collect());
             }
             table.nearest_served(&metric, &queries, k).await
@@ -338,8 +339,8 @@ impl Vectors for TableVectors {
         if wait.wait(async move { asked.is_prepared(version).await })? {
             return Ok(());
         }
-        let (items, far) = self.questions()?;
-        wait.wait(async move { table.prepare(&metric, items, far).await })
+        let queries = self.questions()?;
+        wait.wait(async move { table.prepare(&metric, queries).await })
     }
 
     fn serve(&self, _metric: &Versioned) {

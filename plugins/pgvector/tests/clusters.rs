@@ -261,6 +261,19 @@ fn a_table_on_shards_is_learned_from_and_searched() {
     );
 }
 
+/// A standby answers whoever asks for one, says how far it is behind, and takes no write.
+fn assert_standby_answers(servers: &Servers, items: &[Item]) {
+    let read_only = servers.status()["url_read_only"].clone();
+    let read_only = Postgres::connect(read_only.as_str().expect("a URL"));
+    let standby = attach(&read_only.expect("connected"));
+    let query = items[3].vector.clone().expect("a vector");
+    let hits = standby.search(query.clone()).run().expect("hits");
+    assert_distances(&standby, items, &query, &hits);
+    assert!(standby.stats().expect("stats").staleness.is_some());
+    let refused = Judgement::relevant(Query::like("5"), "6");
+    assert!(standby.learning().judge(&[refused]).is_err());
+}
+
 #[test]
 fn a_killed_leader_and_a_switchover_cost_no_answer_and_nothing_acknowledged() {
     let Some(servers) = Servers::start("patroni", &[]) else {
@@ -276,16 +289,7 @@ fn a_killed_leader_and_a_switchover_cost_no_answer_and_nothing_acknowledged() {
     insert(&url, &items);
     let connect = || attach(&Postgres::connect(&url).expect("connected"));
     connect();
-    // A standby answers whoever asks for one, says how far it is behind, and takes no write.
-    let read_only = servers.status()["url_read_only"].clone();
-    let read_only = Postgres::connect(read_only.as_str().expect("a URL"));
-    let standby = attach(&read_only.expect("connected"));
-    let query = items[3].vector.clone().expect("a vector");
-    let hits = standby.search(query.clone()).run().expect("hits");
-    assert_distances(&standby, &items, &query, &hits);
-    assert!(standby.stats().expect("stats").staleness.is_some());
-    let refused = Judgement::relevant(Query::like("5"), "6");
-    assert!(standby.learning().judge(&[refused]).is_err());
+    assert_standby_answers(&servers, &items);
     assert_eq!(connect().stats().expect("stats").staleness, None);
 
     let (searching, judging, flipping) = (connect(), connect(), connect());
