@@ -176,7 +176,7 @@ impl At {
                     .attach(name)
                     .plugin(Mahalanobis::default());
                 if let Some(directory) = &self.encoder {
-                    table = table.encoder(pg::encoder(directory)?);
+                    table = table.models(directory);
                 }
                 Ok(Target::Table(table.open()?))
             }

@@ -71,6 +71,9 @@ pub(crate) struct InitArgs {
     /// of a model [default: none]
     #[arg(long, value_name = "ENCODER")]
     encoder: Option<PathBuf>,
+    /// Output of the encoder's graph that is the embedding
+    #[arg(long, value_name = "NAME", requires = "encoder")]
+    output: Option<String>,
 }
 
 #[cfg(feature = "postgres")]
@@ -93,15 +96,14 @@ pub(crate) fn run(args: &Args, _at: &At, _out: &mut Out) -> Result<(), Failure> 
 }
 
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::{collections, connect, drop, encoder, import, settings, stats};
+pub(crate) use postgres::{collections, connect, drop, import, settings, stats};
 
 /// What speaks to the database.
 #[cfg(feature = "postgres")]
 mod postgres {
-    use std::path::Path;
     use std::sync::Arc;
 
-    use affinis::encode::{self, Encoder};
+    use affinis::encode::Encoder;
     use affinis::learning::History;
     use affinis::{CollectionInfo, Item};
     use affinis_mahalanobis::Mahalanobis;
@@ -117,15 +119,6 @@ mod postgres {
     /// Connects to a database.
     pub(crate) fn connect(url: &str) -> Result<Postgres, Failure> {
         Ok(Postgres::connect(url)?)
-    }
-
-    /// The encoder in a directory, or the one in the program.
-    pub(crate) fn encoder(directory: &Path) -> Result<Arc<dyn Encoder>, Failure> {
-        let Some(source) = directory.to_str() else {
-            let shown = directory.display();
-            return Err(Failure::Failed(format!("{shown} is not UTF-8")));
-        };
-        Ok(encode::load(source, None).map_err(affinis::Error::from)?)
     }
 
     /// The name of a table without its schema and quotes.
@@ -325,7 +318,8 @@ mod postgres {
             attach = attach.make_index();
         }
         if let Some(encoder) = &args.encoder {
-            attach = attach.encoder(self::encoder(encoder)?);
+            let encoder = crate::commands::encoder(encoder, args.output.as_deref())?;
+            attach = attach.encoder(Arc::new(encoder));
         }
         let table = attach.open()?;
         if args.trigger {

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -198,6 +201,56 @@ fn a_collection_gets_another_encoder_and_goes_back() {
     );
     home.fails(["reencode", "c", "--commit"], 1, &["c.before"]);
     assert_eq!(home.json(["verify"])["problems"], json!([]));
+}
+
+#[test]
+fn an_encoding_that_is_killed_goes_on_and_nothing_is_half_done() {
+    let home = with_model("bge_m3");
+    home.ok(["create", "c", "--encoder", "bge_m3"]);
+    let text = |i: usize| format!("apple tree{}", " car engine road".repeat(i % 7));
+    let items = (0..4_000).map(|i| json!({"id": format!("{i:04}"), "text": text(i)}));
+    home.write("items.jsonl", lines(&items.collect::<Vec<_>>()));
+    home.ok(["add", "c", "items.jsonl"]);
+    let judged = json!({"query": "apple tree", "item": "0001", "relevant": true});
+    home.write("judgements.jsonl", lines(&[judged]));
+    home.ok(["judge", "c", "judgements.jsonl"]);
+    let ends = || {
+        let stats = home.json(["stats", "c"]);
+        assert_eq!(
+            (&stats["items"], &stats["judgements"]),
+            (&json!(4000), &json!(1))
+        );
+        assert_eq!(home.json(["verify"])["problems"], json!([]));
+        stats["dim"].as_u64().unwrap()
+    };
+    for millis in [50, 300, 900] {
+        let mut child = home
+            .command(["reencode", "c", "--encoder", "embedded"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(millis));
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait().unwrap();
+        if ends() == 256 {
+            home.ok(["reencode", "c", "--back"]);
+            home.ok(["drop", "c.reencoding", "--yes"]);
+        }
+        assert_eq!(ends(), 8);
+    }
+    let done = home.json(["reencode", "c", "--encoder", "embedded"]);
+    assert_eq!(
+        (&done["items"], &done["judgements"]),
+        (&json!(4000), &json!(1))
+    );
+    assert_eq!(ends(), 256);
+    let found = home.json(["search", "c", "apple tree", "-k", "1"]);
+    assert!(
+        found["hits"][0]["distance"].as_f64().unwrap() < 1e-3,
+        "{found}"
+    );
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! [`Attach`]: attaching a table, new to affinis or attached before.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use affinis::encode::{self, Encoder, Wanted};
 use affinis::engine::VectorRules;
 use affinis::plugin::MetricLearner;
 use affinis::{Distance, Error, ErrorKind, Result};
-use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::attached::Attached;
@@ -15,6 +15,7 @@ use crate::error::{During, other};
 use crate::relation::{Names, Order, Relation};
 use crate::schema::{Parameter, migrate};
 use crate::server::{Connection, Postgres};
+use crate::stored::{SELECT, Stored, find, names};
 use crate::table::Table;
 
 /// A table to be attached; made by [`Postgres::attach`].
@@ -34,6 +35,7 @@ pub struct Attach {
     index: Option<Distance>,
     makes_index: bool,
     encoder: Option<Arc<dyn Encoder>>,
+    models: Vec<PathBuf>,
     plugins: Vec<Arc<dyn MetricLearner>>,
 }
 
@@ -67,6 +69,7 @@ impl Postgres {
             index: None,
             makes_index: false,
             encoder: None,
+            models: Vec::new(),
             plugins: Vec::new(),
         }
     }
@@ -133,74 +136,6 @@ impl Postgres {
     }
 }
 
-/// What the schema keeps of a collection.
-struct Stored {
-    number: i32,
-    name: String,
-    names: Names,
-    distance: Distance,
-    /// Distance of the vector indexes on other servers, where it was said.
-    index: Option<Distance>,
-    dim: usize,
-    encoder: Option<StoredEncoder>,
-}
-
-/// The encoder that a collection was attached with.
-struct StoredEncoder {
-    name: String,
-    fingerprint: String,
-    source: Option<String>,
-}
-
-const SELECT: &str = "SELECT id, name, table_schema, table_name, id_column, vector_column, text_column, \
-    meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source, index_distance \
-    FROM affinis.collections";
-
-impl Stored {
-    fn read(row: &Row) -> Result<Self> {
-        let damaged = |reason: String| Error::Damaged {
-            part: "the table affinis.collections".to_owned(),
-            reason,
-        };
-        let distance = |text: &str| {
-            let parsed = text.parse::<Distance>();
-            parsed.map_err(|error| damaged(format!("{error}")))
-        };
-        let index: Option<&str> = row.get(13);
-        let encoder: Option<String> = row.get(10);
-        Ok(Self {
-            number: row.get(0),
-            name: row.get(1),
-            names: Names {
-                schema: row.get(2),
-                table: row.get(3),
-                id: row.get(4),
-                vector: row.get(5),
-                text: row.get(6),
-                meta: row.get(7),
-            },
-            distance: distance(row.get(8))?,
-            index: index.map(distance).transpose()?,
-            dim: usize::try_from(row.get::<_, i32>(9))
-                .map_err(|_| damaged("a dimension is below 0".to_owned()))?,
-            encoder: encoder.map(|name| StoredEncoder {
-                name,
-                fingerprint: row.get::<_, Option<String>>(11).unwrap_or_default(),
-                source: row.get(12),
-            }),
-        })
-    }
-
-    fn into_info(self) -> AttachedInfo {
-        AttachedInfo {
-            table: format!("{}.{}", self.names.schema, self.names.table),
-            name: self.name,
-            dim: self.dim,
-            distance: self.distance,
-        }
-    }
-}
-
 impl Attach {
     /// The table, as SQL names it: `docs`, or `app.docs` with its schema. Names that need quoting
     /// are quoted: `"My Docs"`.
@@ -260,6 +195,13 @@ impl Attach {
     /// attached with one before that can be loaded, it need not be given.
     pub fn encoder(mut self, encoder: Arc<dyn Encoder>) -> Self {
         self.encoder = Some(encoder);
+        self
+    }
+
+    /// Names a directory in which the encoder of an attached table is looked for, by its
+    /// fingerprint, if it is not where it was; see [`encode::find`].
+    pub fn models(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.models.push(directory.into());
         self
     }
 
@@ -388,10 +330,11 @@ impl Attach {
         let encoder_name = encoder.map(|encoder| encoder.name());
         let fingerprint = encoder.map(|encoder| encoder.fingerprint());
         let source = encoder.and_then(|encoder| encoder.source());
+        let output = encoder.and_then(|encoder| encoder.output());
         let sql = "INSERT INTO affinis.collections (name, table_schema, table_name, id_column, vector_column, \
-            text_column, meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source, index_distance) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (name) DO NOTHING";
-        let parameters: [(&(dyn ToSql + Sync), Type); 13] = [
+            text_column, meta_column, distance, dim, encoder, encoder_fingerprint, encoder_source, index_distance, \
+            encoder_output) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (name) DO NOTHING";
+        let parameters: [(&(dyn ToSql + Sync), Type); 14] = [
             (&self.name, Type::TEXT),
             (&names.schema, Type::TEXT),
             (&names.table, Type::TEXT),
@@ -405,6 +348,7 @@ impl Attach {
             (&fingerprint, Type::TEXT),
             (&source, Type::TEXT),
             (&index, Type::TEXT),
+            (&output, Type::TEXT),
         ];
         connection
             .execute_typed(sql, &parameters)
@@ -483,40 +427,23 @@ impl Attach {
         let Some(source) = &known.source else {
             return Ok(None);
         };
-        let wanted = Wanted::new(&known.name, &known.fingerprint).source(Some(source));
-        match encode::find(&wanted, &[]) {
+        let wanted = Wanted::new(&known.name, &known.fingerprint)
+            .source(Some(source))
+            .output(known.output.as_deref());
+        match encode::find(&wanted, &self.models) {
             Ok(encoder) if encoder.fingerprint() == known.fingerprint => Ok(Some(encoder)),
             Ok(encoder) => Err(Error::EncoderMismatch {
                 name: self.name.clone(),
                 made: format!("{} ({})", known.name, known.fingerprint),
                 given: format!("{} ({})", encoder.name(), encoder.fingerprint()),
             }),
+            Err(error) if !self.models.is_empty() => Err(error.into()),
             Err(error) => {
                 tracing::warn!(collection = self.name, %error, "texts cannot be encoded");
                 Ok(None)
             }
         }
     }
-}
-
-/// The names of all collections.
-async fn names(connection: &Connection) -> Result<Vec<String>> {
-    let sql = "SELECT name FROM affinis.collections ORDER BY name";
-    let rows = connection
-        .query_typed(sql, &[])
-        .await
-        .during("collections cannot be listed")?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-async fn find(connection: &Connection, name: &str) -> Result<Option<Stored>> {
-    let sql = format!("{SELECT} WHERE name = $1");
-    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&name, Type::TEXT)];
-    let rows = connection
-        .query_typed(&sql, &parameters)
-        .await
-        .during("the collection cannot be read")?;
-    rows.first().map(Stored::read).transpose()
 }
 
 /// The schema and the name of a table as SQL names it.

@@ -64,6 +64,7 @@ mod scan;
 mod schema;
 mod search;
 mod server;
+mod stored;
 mod table;
 mod tls;
 mod trigger;

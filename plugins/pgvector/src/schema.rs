@@ -104,8 +104,10 @@ CREATE TABLE affinis.matrices (
 UPDATE affinis.format SET format = 2;
 ";
 
-/// What format 3 has beyond format 2: the candidates of questions that are far from all items.
+/// What format 3 has beyond format 2: the candidates of questions that are far from all items, and
+/// the chosen output of an encoder's graph.
 const FORMAT_3: &str = r"
+ALTER TABLE affinis.collections ADD COLUMN encoder_output text;
 ALTER TABLE affinis.biases ADD COLUMN far_candidates integer, ADD COLUMN far_from float8;
 UPDATE affinis.format SET format = 3;
 ";

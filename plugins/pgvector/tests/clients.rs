@@ -303,7 +303,8 @@ fn a_schema_of_an_earlier_format_is_brought_up_to_date_once() {
     database.fill("bigint", "vector", &life::items(), None);
     attach(&database.connect());
     database.run(
-        "ALTER TABLE affinis.collections DROP COLUMN index_distance, DROP COLUMN has_trigger; \
+        "ALTER TABLE affinis.collections DROP COLUMN index_distance, DROP COLUMN has_trigger, \
+         DROP COLUMN encoder_output; \
          DROP TABLE affinis.matrices; \
          ALTER TABLE affinis.biases DROP COLUMN far_candidates, DROP COLUMN far_from; \
          UPDATE affinis.format SET format = 1",

@@ -156,6 +156,7 @@ fn crc(bytes: &[u8]) -> u32 {
 const MODELS: [&[u8]; 7] = [
     include_bytes!("../../../tests/fixtures/models/tokens.onnx"),
     include_bytes!("../../../tests/fixtures/models/bert.onnx"),
+    include_bytes!("../../../tests/fixtures/models/bert_half.onnx"),
     include_bytes!("../../../tests/fixtures/models/sentence_embedding.onnx"),
     include_bytes!("../../../tests/fixtures/models/pooler.onnx"),
     include_bytes!("../../../tests/fixtures/models/traced.onnx"),
