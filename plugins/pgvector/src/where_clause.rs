@@ -8,7 +8,7 @@ use affinis::{Error, Result};
 use serde_json::{Map, Value};
 use tokio_postgres::types::Type;
 
-use crate::search::Parameters;
+use crate::round::Parameters;
 
 /// Most keys of a name with dots of which all readings are tested.
 const MAX_KEYS: usize = 6;
