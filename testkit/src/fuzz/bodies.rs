@@ -153,7 +153,7 @@ fn crc(bytes: &[u8]) -> u32 {
 }
 
 /// Small models of different shapes, which share a tokenizer.
-const MODELS: [&[u8]; 7] = [
+const MODELS: [&[u8]; 8] = [
     include_bytes!("../../../tests/fixtures/models/tokens.onnx"),
     include_bytes!("../../../tests/fixtures/models/bert.onnx"),
     include_bytes!("../../../tests/fixtures/models/bert_half.onnx"),
