@@ -165,6 +165,21 @@ fn close(inner: Arc<Inner>) -> std::result::Result<(), Arc<Inner>> {
     Arc::try_unwrap(inner).map(drop)
 }
 
+/// Closes those of some collections that are open, unless somebody else uses one.
+fn close_in(open: &mut HashMap<String, Arc<Inner>>, names: &[&str]) -> Result<()> {
+    for name in names {
+        if let Some(inner) = open.remove(*name)
+            && let Err(inner) = close(inner)
+        {
+            open.insert((*name).to_owned(), inner);
+            return Err(Error::InUse {
+                name: (*name).to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
 impl Store {
     /// Opens or creates a store without plugins, which searches but does not learn.
     ///
@@ -210,14 +225,7 @@ impl Store {
         let Some(record) = self.database().collection(name)? else {
             return Err(self.missing(name)?);
         };
-        if let Some(inner) = open.remove(name)
-            && let Err(inner) = close(inner)
-        {
-            open.insert(name.to_owned(), inner);
-            return Err(Error::InUse {
-                name: name.to_owned(),
-            });
-        }
+        close_in(&mut open, &[name])?;
         self.database().drop_collection(name, record.number)
     }
 

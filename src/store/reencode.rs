@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Store;
 use super::builder::Opened;
+use super::{Store, close_in};
 use crate::collection::Collection;
 use crate::encode::Encoder;
 use crate::learning::{History, RefitReport, StoredVersion, Vectors};
@@ -120,21 +120,6 @@ impl Store {
                 other => other,
             })
     }
-}
-
-/// Closes collections that nobody else uses.
-fn close_in(open: &mut Opened, names: &[&str]) -> Result<()> {
-    for name in names {
-        if let Some(inner) = open.remove(*name)
-            && let Err(inner) = super::close(inner)
-        {
-            open.insert((*name).to_owned(), inner);
-            return Err(Error::InUse {
-                name: (*name).to_owned(),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn refused(name: &str, reason: String) -> Error {

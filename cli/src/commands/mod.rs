@@ -23,7 +23,7 @@ pub(crate) mod transfer;
 
 use std::path::{Path, PathBuf};
 
-use affinis::encode::{self, EMBEDDED, Onnx, Wanted};
+use affinis::encode::{self, EMBEDDED, Onnx, OnnxOptions, Wanted};
 use affinis::{
     Collection, MetricChoice, Query, Store, StoreBuilder, VersionId, plugin::MetricLearner,
 };
@@ -152,18 +152,17 @@ impl At {
     /// Opens a collection of an existing store, which stays open as long as the collection.
     pub(crate) fn collection(&self, name: &str) -> Result<Collection, Failure> {
         let store = self.open()?;
-        let Some(directory) = &self.encoder else {
-            return Ok(store.collection(name).open()?);
-        };
-        let known = store.collections()?.into_iter().find(|c| c.name == name);
-        let Some(encoder) = known.and_then(|known| known.encoder) else {
-            return Ok(store.collection(name).open()?);
-        };
-        let wanted =
-            Wanted::new(&encoder.name, &encoder.fingerprint).output(encoder.output.as_deref());
-        let found = encode::find(&wanted, std::slice::from_ref(directory));
-        let found = found.map_err(affinis::Error::from)?;
-        Ok(store.collection(name).encoder_arc(found).open()?)
+        let mut collection = store.collection(name);
+        if let Some(directory) = &self.encoder {
+            let known = store.collections()?.into_iter().find(|c| c.name == name);
+            if let Some(encoder) = known.and_then(|known| known.encoder) {
+                let wanted = Wanted::new(&encoder.name, &encoder.fingerprint)
+                    .output(encoder.output.as_deref());
+                let found = encode::find(&wanted, std::slice::from_ref(directory));
+                collection = collection.encoder_arc(found.map_err(affinis::Error::from)?);
+            }
+        }
+        Ok(collection.open()?)
     }
 
     /// Opens a collection of an existing store, or one that is attached to a table.
@@ -188,10 +187,18 @@ impl At {
 
 /// The encoder in a directory, or with `embedded` the one in the program.
 pub(crate) fn encoder(directory: &Path, output: Option<&str>) -> Result<Onnx, Failure> {
-    let options = match output {
-        Some(output) => Onnx::options().output(output),
-        None => Onnx::options(),
-    };
+    let options = Onnx::options();
+    encoder_with(
+        directory,
+        &match output {
+            Some(output) => options.output(output),
+            None => options,
+        },
+    )
+}
+
+/// The same with options.
+pub(crate) fn encoder_with(directory: &Path, options: &OnnxOptions) -> Result<Onnx, Failure> {
     let encoder = if directory.to_str() == Some(EMBEDDED) {
         options.embedded()
     } else {

@@ -8,6 +8,7 @@ use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::commands::encoder_with;
 use crate::demo::definitions;
 use crate::failure::Failure;
 use crate::output::{Align, Out, Table, count, number, plain};
@@ -28,7 +29,7 @@ Examples:
   ORT_DYLIB_PATH=/usr/lib/libonnxruntime.so affinis model bench models/minilm --texts lines.txt --json")]
 pub(super) struct Args {
     /// Directory of the model, or `embedded` for the one in the program
-    model: String,
+    model: PathBuf,
     /// Output of the graph that is the embedding
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
@@ -135,12 +136,8 @@ fn load(args: &Args, backend: Backend) -> Result<(Onnx, Duration), Failure> {
         options = options.threads(threads.into());
     }
     let began = Instant::now();
-    let onnx = if args.model == affinis::encode::EMBEDDED {
-        options.embedded()
-    } else {
-        options.from_dir(&args.model)
-    };
-    Ok((onnx.map_err(affinis::Error::from)?, began.elapsed()))
+    let onnx = encoder_with(&args.model, &options)?;
+    Ok((onnx, began.elapsed()))
 }
 
 fn measure(
