@@ -117,7 +117,7 @@ pub(super) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     out.line(table)?;
     match agreement {
         Some(cosine) => out.line(format_args!(
-            "the backends agree: the least cosine between their vectors of a text is {cosine:.6}"
+            "the least cosine between the vectors of both backends of a text is {cosine:.6}"
         ))?,
         None => out.line(
             "one backend only: set ORT_DYLIB_PATH, in a build with the feature onnxruntime, to compare",
