@@ -6,15 +6,13 @@ use std::time::Instant;
 
 use super::{Refit, RefitMillis, RefitReport};
 use crate::learning::answers::AnswersSay;
-use crate::learning::ask;
 use crate::learning::examples::{Collected, Selection, Whose};
-use crate::learning::weights::user_share;
 use crate::learning::{Changes, Learning, RefitGuard};
 use crate::model::error::{Error, Result};
 use crate::model::{JudgementRange, RefitSettings, VersionId, VersionRecord, Versioned};
 use crate::plugin::{
-    FitReport, Fitted, Gate, Incumbent, LearnError, MetricLearner, PairCounts, Sample,
-    ShrunkenMetric, Task, UpdateOf, caught,
+    FitReport, Fitted, Gate, Incumbent, LearnError, MetricLearner, Sample, ShrunkenMetric, Task,
+    UpdateOf, caught,
 };
 
 /// Largest dimension at which a user's metric is kept whole where nothing is said of its rank.
@@ -58,7 +56,9 @@ impl Inputs<'_> {
 
 impl Learning {
     /// The settings that the active versions were refitted with, by user.
-    pub(in crate::learning) fn settings_of_active(&self) -> Result<HashMap<Option<String>, RefitSettings>> {
+    pub(in crate::learning) fn settings_of_active(
+        &self,
+    ) -> Result<HashMap<Option<String>, RefitSettings>> {
         let active = self.ledger.active()?;
         let users = active
             .users
@@ -72,7 +72,11 @@ impl Learning {
             .collect()
     }
 
-    pub(super) fn run_refit(&self, request: &Refit, _guard: &RefitGuard<'_>) -> Result<RefitReport> {
+    pub(super) fn run_refit(
+        &self,
+        request: &Refit,
+        _guard: &RefitGuard<'_>,
+    ) -> Result<RefitReport> {
         let started = Instant::now();
         request.check()?;
         let user = request.user.as_deref();

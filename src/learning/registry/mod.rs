@@ -6,14 +6,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 
 use super::{Changes, Learning, Ledger, WriteGuard, sample};
 use crate::model::error::{Error, Result};
-use crate::model::{
-    Active, MetricChoice, VectorRules, Version, VersionId, VersionRecord, Versioned, rows,
-};
-use crate::plugin::{Comparison, LearnError, Metric, MetricLearner, caught, conformance};
+use crate::model::{Active, MetricChoice, VectorRules, VersionId, VersionRecord, Versioned, rows};
+use crate::plugin::{LearnError, Metric, MetricLearner, caught, conformance};
 
 /// Largest number of decoded metrics in memory.
 const MAX_LOADED: usize = 64;

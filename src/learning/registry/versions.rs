@@ -1,11 +1,13 @@
 //! What people do with versions: listing, promotion, rollback, deletion, comparison, import.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView2};
 
-use crate::learning::{Changes, Learning, sample};
+use crate::learning::{Changes, Learning};
 use crate::model::error::{Error, Result};
 use crate::model::{Version, VersionId, VersionRecord};
-use crate::plugin::{Comparison, LearnError, caught};
+use crate::plugin::{Comparison, caught};
 
 impl Learning {
     /// All versions, version 0 first.
