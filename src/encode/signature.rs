@@ -318,9 +318,11 @@ fn embedding_rank(output: &Value, known: &Known) -> Option<usize> {
         .filter(|axes| rank(output).is_none_or(|rank| rank == *axes))
 }
 
-/// Whether the last axis of an output is known to have one number: the score of a text or token.
+/// Whether the last axis of an output is known to have one number: the score of a text or token. The
+/// last axes of an image's output are places in the image, of which a pooling leaves one.
 fn is_score(output: &Value) -> bool {
-    let last = shape(output).and_then(|shape| shape.dim.last());
+    let axes = shape(output).filter(|shape| shape.dim.len() <= 3);
+    let last = axes.and_then(|shape| shape.dim.last());
     last.is_some_and(|dim| dim.value == Some(1))
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         builder = builder.dim(dim);
     }
     if let Some(encoder) = encoder {
-        builder = builder.encoder(encoder);
+        builder = builder.encoder_arc(encoder);
     }
     let info = builder.create()?.info();
     if out.is_json() {
