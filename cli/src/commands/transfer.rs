@@ -9,7 +9,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "postgres")]
 use std::sync::Arc;
 
 use affinis::{
