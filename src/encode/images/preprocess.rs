@@ -240,25 +240,36 @@ impl Preprocessor {
                 }
             }
         };
-        if (width, height) == image.dimensions() {
-            return Ok(image);
-        }
-        // The crate computes as Pillow does: row by row, then column by column, rounded in between.
-        let from = ImageRef::new(
-            image.width(),
-            image.height(),
-            image.as_raw(),
-            PixelType::U8x3,
-        )
-        .map_err(|error| error.to_string())?;
-        let mut to = Image::new(width, height, PixelType::U8x3);
-        let options = ResizeOptions::new().resize_alg(filter.into());
-        Resizer::new()
-            .resize(&from, &mut to, &options)
-            .map_err(|error| error.to_string())?;
-        RgbImage::from_raw(width, height, to.into_vec())
-            .ok_or_else(|| "the resized image has another size".to_owned())
+        // Pillow resizes rows before columns, and rounds in between.
+        let wide = stretched(image, (width, None), filter)?;
+        stretched(wide, (width, Some(height)), filter)
     }
+}
+
+/// An image of another width, and another height where one is given.
+fn stretched(
+    image: RgbImage,
+    (width, height): (u32, Option<u32>),
+    filter: Filter,
+) -> Result<RgbImage, String> {
+    let height = height.unwrap_or(image.height());
+    if (width, height) == image.dimensions() {
+        return Ok(image);
+    }
+    let from = ImageRef::new(
+        image.width(),
+        image.height(),
+        image.as_raw(),
+        PixelType::U8x3,
+    )
+    .map_err(|error| error.to_string())?;
+    let mut to = Image::new(width, height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(filter.into());
+    Resizer::new()
+        .resize(&from, &mut to, &options)
+        .map_err(|error| error.to_string())?;
+    RgbImage::from_raw(width, height, to.into_vec())
+        .ok_or_else(|| "the resized image has another size".to_owned())
 }
 
 impl Config {
