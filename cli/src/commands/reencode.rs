@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use affinis::encode::Encoder;
 use affinis::maintenance::Reencoded;
+use affinis_api::RefitDocument;
 use serde_json::json;
 
 use super::create::DistanceName;
