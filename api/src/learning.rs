@@ -1,8 +1,6 @@
 //! Judgements, refits, versions of the metric, explanations, and what forgetting removed.
 
-use affinis::learning::{
-    Explanation, Forgotten, Question, RefitReport, Relearned, StaleJudgement,
-};
+use affinis::learning::{Explanation, Forgotten, Question, RefitReport, Relearned, StaleJudgement};
 use affinis::plugin::{Gate, PairCounts};
 use affinis::{Judgement, JudgementId, Query, StoredJudgement, Version, VersionId};
 use serde::Serialize;

@@ -145,12 +145,7 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
     }
 }
 
-async fn answer(
-    app: &App,
-    name: Name,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
+async fn answer(app: &App, name: Name, request: Request, next: Next) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = whole(Request::from_parts(parts.clone(), body), &()).await?;
     let address = parts.uri.path_and_query().map_or("/", |uri| uri.as_str());

@@ -2,7 +2,7 @@
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, OpenApi, RefOr, Ref, Response, ResponseBuilder, path::Operation,
+    ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, path::Operation,
 };
 use utoipa::{Modify, OpenApi as _, ToSchema as _};
 
@@ -48,8 +48,12 @@ fn problem() -> Response {
 /// Says of every call that it may be answered with a problem.
 pub(crate) fn with_problems(mut openapi: OpenApi) -> OpenApi {
     for item in openapi.paths.paths.values_mut() {
-        let operations: [&mut Option<Operation>; 4] =
-            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        let operations: [&mut Option<Operation>; 4] = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+        ];
         for operation in operations.into_iter().flatten() {
             let answers = &mut operation.responses.responses;
             answers.insert("default".to_owned(), RefOr::T(problem()));

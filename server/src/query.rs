@@ -9,7 +9,10 @@ use crate::problem::Problem;
 
 /// A metric: `"active"`, `"euclidean"` or the number of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "a metric is \"active\", \"euclidean\" or a version's number")]
+#[serde(
+    untagged,
+    expecting = "a metric is \"active\", \"euclidean\" or a version's number"
+)]
 pub(crate) enum MetricName {
     /// A metric by its name.
     Named(NamedMetric),

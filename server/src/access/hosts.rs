@@ -51,7 +51,9 @@ impl Hosts {
         }
         Err(Problem::new(
             Kind::Forbidden,
-            format!("the origin {origin:?} is not this service; pages of other sites cannot ask it"),
+            format!(
+                "the origin {origin:?} is not this service; pages of other sites cannot ask it"
+            ),
         ))
     }
 

@@ -65,10 +65,9 @@ pub(crate) fn needed(method: &Method, route: &str) -> Option<Role> {
     let of_collection = route.strip_prefix(COLLECTION);
     let role = match (method, of_collection.unwrap_or(route)) {
         (_, "/v1/session")
-        | (
-            "GET",
-            "/healthz" | "/readyz" | "/openapi.json" | "/" | "/app.css" | "/app.js",
-        ) => return None,
+        | ("GET", "/healthz" | "/readyz" | "/openapi.json" | "/" | "/app.css" | "/app.js") => {
+            return None;
+        }
         ("GET", "/judgements" | "/ask")
         | ("POST", "/judgements" | "/ask" | "/signals")
         | ("DELETE", "/judgements/{n}") => Role::Judge,
@@ -80,8 +79,15 @@ pub(crate) fn needed(method: &Method, route: &str) -> Option<Role> {
         ("PUT", "")
         | (
             "POST",
-            "/items" | "/delete" | "/refit" | "/optimize" | "/trial" | "/metrics/{v}/promote"
-            | "/metrics/rollback" | "/metrics/import" | "/v1/jobs/{job}/cancel",
+            "/items"
+            | "/delete"
+            | "/refit"
+            | "/optimize"
+            | "/trial"
+            | "/metrics/{v}/promote"
+            | "/metrics/rollback"
+            | "/metrics/import"
+            | "/v1/jobs/{job}/cancel",
         )
         | ("DELETE", "/items/{id}" | "/metrics/{v}" | "/trial") => Role::Write,
         _ => Role::Admin,
@@ -95,7 +101,9 @@ mod tests {
 
     #[test]
     fn roles_are_ordered_and_have_names() {
-        assert!(Role::Search < Role::Judge && Role::Judge < Role::Write && Role::Write < Role::Admin);
+        assert!(
+            Role::Search < Role::Judge && Role::Judge < Role::Write && Role::Write < Role::Admin
+        );
         for role in Role::ALL {
             assert_eq!(role.to_string().parse(), Ok(role));
         }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::tokens::{TokenError, hash, random_name};
 use super::Caller;
+use super::tokens::{TokenError, hash, random_name};
 
 /// Name of the cookie.
 pub(crate) const COOKIE: &str = "affinis_session";

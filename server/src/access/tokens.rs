@@ -43,7 +43,9 @@ pub struct NewToken {
 #[non_exhaustive]
 pub enum TokenError {
     /// A line that is not `NAME ROLE HASH`.
-    #[error("line {line} of the tokens is not `NAME ROLE HASH`, as `affinis token` prints it: {reason}")]
+    #[error(
+        "line {line} of the tokens is not `NAME ROLE HASH`, as `affinis token` prints it: {reason}"
+    )]
     Line {
         /// Number of the line, from 1.
         line: usize,

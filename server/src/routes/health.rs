@@ -44,7 +44,10 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<Health>, Probl
     responses((status = 200, description = "Figures", body = String,
         content_type = "application/openmetrics-text")))]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
-    let figures = move || app.figures.text(&app.open_collections(), app.jobs.running());
+    let figures = move || {
+        app.figures
+            .text(&app.open_collections(), app.jobs.running())
+    };
     let figures = blocking(figures).await?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], figures))
 }

@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use affinis::learning::{Forget, StaleJudgement, Trial, Verdict};
-use affinis::{
-    Collection, Error, Judgement, JudgementId, Query, Source, StoredJudgement, Subject,
-};
+use affinis::{Collection, Error, Judgement, JudgementId, Query, Source, StoredJudgement, Subject};
 use affinis_api::{ForgottenDocument, JudgementDocument};
 use axum::Extension;
 use axum::Json;
@@ -134,10 +132,7 @@ pub(super) fn own(mut judgement: Judgement, caller: &Caller) -> Result<Judgement
 }
 
 /// Stores judgements of items that the collection holds.
-pub(super) fn store(
-    collection: &Collection,
-    judgements: &[Judgement],
-) -> Result<Judged, Problem> {
+pub(super) fn store(collection: &Collection, judgements: &[Judgement]) -> Result<Judged, Problem> {
     let named: BTreeSet<&str> = judgements.iter().flat_map(Judgement::ids).collect();
     let mut unknown = Vec::new();
     for id in named {
@@ -256,9 +251,7 @@ impl Page {
     fn lists(&self, stored: &StoredJudgement) -> bool {
         let judgement = &stored.judgement;
         let is_of = |user: &String| judgement.user.as_ref() == Some(user);
-        let asks = |text: &String| {
-            matches!(&judgement.subject, Subject::Graded { query: Query::Text(query), .. } if query == text)
-        };
+        let asks = |text: &String| matches!(&judgement.subject, Subject::Graded { query: Query::Text(query), .. } if query == text);
         let judges = |id: &String| match &judgement.subject {
             Subject::Graded { item, .. } => item == id,
             Subject::Pair { a, b, .. } => a == id || b == id,

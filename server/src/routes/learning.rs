@@ -204,7 +204,11 @@ pub(crate) async fn questions(
     let questions = app.on(name, move |collection| {
         let mut questions = Vec::with_capacity(open.len());
         for question in open {
-            let text = |id: &str| collection.get(id).map(|item| item.and_then(|item| item.text));
+            let text = |id: &str| {
+                collection
+                    .get(id)
+                    .map(|item| item.and_then(|item| item.text))
+            };
             questions.push(OpenQuestion {
                 query_text: text(&question.query_id)?,
                 item_text: text(&question.item)?,

@@ -63,9 +63,7 @@ pub(crate) async fn optimize(
 /// Reads and checks everything that is stored, in the background.
 #[utoipa::path(post, path = "/v1/verify", tag = "maintenance",
     responses((status = 202, description = "A job, whose result has `checked` and `problems`", body = Begun)))]
-pub(crate) async fn verify(
-    State(app): State<App>,
-) -> Result<(StatusCode, Json<Begun>), Problem> {
+pub(crate) async fn verify(State(app): State<App>) -> Result<(StatusCode, Json<Begun>), Problem> {
     let begun = app.begin(JobKind::Verify, None, |app, _| {
         to_value(&app.store.verify()?)
     })?;
@@ -159,7 +157,9 @@ mod tests {
         for name in ["monday", "2026-03-01", "a.b_c"] {
             assert!(checked(name.to_owned()).is_ok(), "{name}");
         }
-        for name in ["", ".", "..", "../x", "a/b", "a\\b", "/tmp", ".hidden", "a\0b", "é"] {
+        for name in [
+            "", ".", "..", "../x", "a/b", "a\\b", "/tmp", ".hidden", "a\0b", "é",
+        ] {
             assert!(checked(name.to_owned()).is_err(), "{name:?}");
         }
         assert!(checked("a".repeat(MAX_NAME + 1)).is_err());

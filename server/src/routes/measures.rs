@@ -72,7 +72,10 @@ pub(crate) struct Evaluated {
 
 /// Relevant items, or grades of items.
 #[derive(Deserialize, ToSchema)]
-#[serde(untagged, expecting = "`relevant` is a list of ids, or an object of grades by id")]
+#[serde(
+    untagged,
+    expecting = "`relevant` is a list of ids, or an object of grades by id"
+)]
 pub(crate) enum Relevant {
     /// Ids of relevant items.
     Ids(Vec<String>),

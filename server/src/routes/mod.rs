@@ -91,7 +91,8 @@ pub(crate) fn router(app: &App) -> Router {
             Problem::new(Kind::NotFound, detail).into_response()
         })
         .method_not_allowed_fallback(|| async {
-            let detail = "this address does not take this method; /openapi.json lists what it takes";
+            let detail =
+                "this address does not take this method; /openapi.json lists what it takes";
             Problem::new(Kind::MethodNotAllowed, detail).into_response()
         })
         .layer(from_fn_with_state(app.clone(), idempotency::once))

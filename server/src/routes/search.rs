@@ -176,7 +176,10 @@ impl Wanted {
             include.is_none_or(|include| include.contains(&what))
         };
         Ok(Self {
-            queries: asked.into_iter().map(Asked::read).collect::<Result<_, _>>()?,
+            queries: asked
+                .into_iter()
+                .map(Asked::read)
+                .collect::<Result<_, _>>()?,
             k: request.k,
             filter: filter(request.filter.as_ref())?,
             ef: request.ef,

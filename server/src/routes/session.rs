@@ -66,7 +66,8 @@ pub(crate) async fn begin(
         ));
     }
     let caller = app.access.caller(&login.token).ok_or_else(|| {
-        let detail = "no such token; `affinis token` makes one, and the service reads its file at start";
+        let detail =
+            "no such token; `affinis token` makes one, and the service reads its file at start";
         Problem::new(Kind::Unauthenticated, detail)
     })?;
     let begun = app.access.sessions.begin(caller.clone());

@@ -118,7 +118,9 @@ pub(crate) async fn end(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<TrialDocument>, Problem> {
-    let trial = app.on(name, |collection| Ok(collection.end_trial()?)).await?;
+    let trial = app
+        .on(name, |collection| Ok(collection.end_trial()?))
+        .await?;
     Ok(Json(TrialDocument { trial }))
 }
 
@@ -143,8 +145,7 @@ pub(crate) async fn search(
         let k = request.k.unwrap_or(10);
         let answer = collection.interleave(query, k, request.user.as_deref())?;
         let items = collection.get_many(&answer.ids)?.into_iter();
-        let mut items: HashMap<String, Item> =
-            items.map(|item| (item.id.clone(), item)).collect();
+        let mut items: HashMap<String, Item> = items.map(|item| (item.id.clone(), item)).collect();
         let drawn = answer.ids.into_iter().zip(answer.teams).enumerate();
         let hits = drawn.map(|(at, (id, team))| {
             let item = items.remove(&id).unwrap_or_default();

@@ -1,0 +1,12 @@
+//! The service, asked over HTTP as its users ask it. Each test states a promise of
+//! `docs/service.md`.
+
+mod served;
+
+mod access;
+mod contract;
+mod items;
+mod judging;
+mod learning;
+mod limits;
+mod search;
