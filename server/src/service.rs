@@ -50,7 +50,7 @@ impl Stop {
 pub enum ServeError {
     /// An address that others can reach, without tokens.
     #[error(
-        "{0} can be reached from other machines, and without tokens everybody could do everything; give --tokens FILE, or listen on 127.0.0.1"
+        "{0} can be reached from other machines, and without tokens everybody could do everything; give it tokens, or listen on 127.0.0.1"
     )]
     Open(SocketAddr),
     /// The address cannot be listened on.
@@ -173,7 +173,7 @@ async fn serve(
                 .serve_connection(TokioIo::new(stream), service)
                 .into_owned();
             if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(error, "a connection failed");
+                tracing::debug!(%error, "a connection failed");
             }
         });
     }

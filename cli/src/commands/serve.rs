@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
-use affinis_server::{Role, Service, Settings, Tokens};
+use affinis_server::{Role, ServeError, Service, Settings, Tokens};
 use clap::ValueEnum;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
@@ -98,7 +98,12 @@ pub(crate) fn serve(args: &ServeArgs, at: &At) -> Result<(), Failure> {
         ..Settings::default()
     };
     let store = at.open_or_create()?;
-    let service = Service::bind(store, settings).map_err(|error| failed(&error))?;
+    let service = Service::bind(store, settings).map_err(|error| match error {
+        ServeError::Open(_) => Failure::Failed(format!(
+            "{error}; `affinis token` makes the lines of --tokens FILE"
+        )),
+        other => failed(&other),
+    })?;
     log(args.log);
     // Connections wait from now on until they are answered.
     output::note(format_args!("listening on http://{}", service.address()));

@@ -16,14 +16,14 @@ use crate::problem::Problem;
 
 /// The collections of the store.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Listed {
+pub(crate) struct Collections {
     /// Settings and size of each, by name.
     #[schema(value_type = Vec<CollectionDocument>)]
     collections: Vec<CollectionInfo>,
 }
 
 /// Settings and size of a collection.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes a type of the crate affinis")]
 pub(crate) struct CollectionDocument {
     /// Name of the collection.
@@ -44,7 +44,7 @@ pub(crate) struct CollectionDocument {
 /// The settings of a new collection.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Settings {
+pub(crate) struct NewCollection {
     /// `embedded`, the encoder in the program; the default where no `dim` is given.
     encoder: Option<String>,
     /// Dimension of vectors that are given, 1 to 4,096, in place of an encoder.
@@ -57,7 +57,7 @@ pub(crate) struct Settings {
     precision: Option<Precision>,
 }
 
-impl Settings {
+impl NewCollection {
     /// The encoder of the collection. No path comes from a request.
     fn encoder(&self) -> Result<Option<Arc<dyn Encoder>>, Problem> {
         match (self.encoder.as_deref(), self.dim) {
@@ -105,21 +105,25 @@ pub(crate) struct Dropped {
 
 /// Lists the collections.
 #[utoipa::path(get, path = "/v1/collections", tag = "collections",
-    responses((status = 200, description = "The collections", body = Listed)))]
-pub(crate) async fn list(State(app): State<App>) -> Result<Json<Listed>, Problem> {
-    let listed = blocking(move || app.store.collections().map(|c| Listed { collections: c }));
+    responses((status = 200, description = "The collections", body = Collections)))]
+pub(crate) async fn list(State(app): State<App>) -> Result<Json<Collections>, Problem> {
+    let listed = blocking(move || {
+        app.store
+            .collections()
+            .map(|c| Collections { collections: c })
+    });
     Ok(Json(listed.await?))
 }
 
 /// Creates a collection.
 #[utoipa::path(put, path = "/v1/collections/{c}", tag = "collections",
     params(("c" = String, Path, description = "Name of the collection")),
-    request_body = Settings,
+    request_body = NewCollection,
     responses((status = 201, description = "The collection", body = CollectionDocument)))]
 pub(crate) async fn create(
     State(app): State<App>,
     Segments(name): Segments<String>,
-    GivenOrDefault(settings): GivenOrDefault<Settings>,
+    GivenOrDefault(settings): GivenOrDefault<NewCollection>,
 ) -> Result<(StatusCode, Json<CollectionInfo>), Problem> {
     let create = move || -> Result<CollectionInfo, Problem> {
         let mut builder = app.store.collection(&name);

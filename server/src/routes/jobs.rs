@@ -23,16 +23,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The jobs of the service.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Listed {
+pub(crate) struct JobList {
     /// The jobs, the newest first.
     jobs: Vec<JobDocument>,
 }
 
 /// Lists the jobs that run, and the last that ended.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs",
-    responses((status = 200, description = "The jobs", body = Listed)))]
-pub(crate) async fn list(State(app): State<App>) -> Json<Listed> {
-    Json(Listed {
+    responses((status = 200, description = "The jobs", body = JobList)))]
+pub(crate) async fn list(State(app): State<App>) -> Json<JobList> {
+    Json(JobList {
         jobs: app.jobs.list(),
     })
 }

@@ -7,7 +7,7 @@ use affinis::learning::{Drift, EvalQuery, Evaluation};
 use affinis_api::ExplanationDocument;
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -94,7 +94,7 @@ impl Evaluated {
 }
 
 /// Measures under metrics.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes a type of the crate affinis")]
 pub(crate) struct EvaluationDocument {
     /// The cut of precision, recall and nDCG.
@@ -108,7 +108,7 @@ pub(crate) struct EvaluationDocument {
 }
 
 /// The refits of everybody's metric.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes a type of the crate affinis")]
 pub(crate) struct DriftDocument {
     /// The refits, oldest first: `version`, `parent`, `distance`, `measure`, `before`, `after`,

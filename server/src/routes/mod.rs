@@ -82,7 +82,7 @@ fn to_value(document: &impl serde::Serialize) -> Result<serde_json::Value, Probl
 pub(crate) fn router(app: &App) -> Router {
     let (router, description) = described().split_for_parts();
     let description = openapi::with_problems(description);
-    let describe = move || async move { axum::Json(description) };
+    let describe = move || std::future::ready(axum::Json(description.clone()));
     router
         .route("/openapi.json", get(describe))
         .merge(page::routes())
