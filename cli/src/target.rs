@@ -99,6 +99,21 @@ impl Target {
             .collect())
     }
 
+    /// The vector of an image, or what is wrong with it.
+    pub(crate) fn encode_image(&self, image: &[u8]) -> Result<Result<Vec<f32>, String>, Failure> {
+        match self {
+            Self::Embedded(collection) => {
+                let vector = collection.encode_images(&[image])?.pop();
+                Ok(vector.unwrap_or_else(|| Err("the encoder gave nothing for it".to_owned())))
+            }
+            #[cfg(feature = "postgres")]
+            Self::Table(_) => Err(Failure::Failed(
+                "images are searched for in a store, and not yet on a table of PostgreSQL"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// Settings and size, for an archive.
     pub(crate) fn settings(&self) -> Result<CollectionInfo, Failure> {
         match self {

@@ -88,6 +88,17 @@ impl Collection {
             .prepare_each(mode, items.into_iter().collect())
     }
 
+    /// Encodes images, each the bytes of a png, jpeg, webp, gif or bmp file, by the collection's
+    /// encoder, which must take images. Gives for each its vector, to be
+    /// [stored](Item::vector) or [searched](Self::search) for, or what is wrong with it. The images
+    /// themselves are not kept.
+    ///
+    /// # Errors
+    /// [`Error::NoEncoder`] without an encoder; [`Error::Encode`] for one that takes no images.
+    pub fn encode_images(&self, images: &[&[u8]]) -> Result<Vec<Result<Vec<f32>, String>>> {
+        self.inner.items.encode_images(images)
+    }
+
     /// Checks one item by all rules of [`Self::add`] that concern a single item, without encoding
     /// its text.
     ///

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use ndarray::Array2;
 
+use super::engine::{Feeds, Numbers};
 use super::signature::Feed;
 use super::tokens::Tokens;
 
@@ -22,18 +23,19 @@ pub(super) struct Batch {
     pub(super) types: Array2<i64>,
 }
 
-impl Batch {
-    /// The numbers that an input takes.
-    pub(super) fn of(&self, feed: Feed) -> Cow<'_, Array2<i64>> {
-        match feed {
-            Feed::Ids => Cow::Borrowed(&self.ids),
+impl Feeds for Batch {
+    fn of(&self, feed: Feed) -> Numbers<'_> {
+        let tokens = match feed {
             Feed::Mask => Cow::Borrowed(&self.mask),
             Feed::Types => Cow::Borrowed(&self.types),
             Feed::Positions => {
                 let place = |(_, place): (usize, usize)| place as i64;
                 Cow::Owned(Array2::from_shape_fn(self.ids.dim(), place))
             }
-        }
+            // A graph of texts takes no pixels.
+            Feed::Ids | Feed::Pixels => Cow::Borrowed(&self.ids),
+        };
+        Numbers::Tokens(tokens)
     }
 }
 

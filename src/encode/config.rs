@@ -1,7 +1,7 @@
 //! The settings of a model, in the JSON files of its directory.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -71,10 +71,7 @@ impl Modules {
                 "Pooling" => {
                     let folder = PathBuf::from(&module.path);
                     // The path must not lead out of the directory.
-                    if !folder
-                        .components()
-                        .all(|component| matches!(component, Component::Normal(_)))
-                    {
+                    if !(module.path.is_empty() || layout::is_inside(&folder)) {
                         let reason = format!("the path {:?} leaves the directory", module.path);
                         return Err(EncodeError::Config { path, reason });
                     }

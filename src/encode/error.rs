@@ -92,7 +92,7 @@ pub enum EncodeError {
     },
     /// The model's output has another shape than its signature declares.
     #[error(
-        "{model}: the output {output} has shape {found:?}, expected {expected}; the model does not embed texts"
+        "{model}: the output {output} has shape {found:?}, expected {expected}; the model is not one of embeddings"
     )]
     OutputShape {
         /// The model's name.
@@ -156,6 +156,24 @@ pub enum EncodeError {
         /// Number of tokens in the table.
         tokens: usize,
     },
+    /// An image cannot be encoded.
+    #[error("{model}: image {index}: {reason}")]
+    Image {
+        /// The model's name.
+        model: String,
+        /// Position of the image among those given.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An encoder was given texts and takes images, or the other way round.
+    #[error("the encoder {encoder} takes {what}")]
+    Takes {
+        /// Name of the encoder.
+        encoder: String,
+        /// What it takes, and what not.
+        what: &'static str,
+    },
     /// An encoder is nowhere where it was looked for.
     #[error(
         "the encoder {name} (fingerprint {fingerprint}) is not found; looked in {}; AFFINIS_MODELS lists directories \
@@ -213,8 +231,11 @@ pub enum EncodeError {
 }
 
 impl EncodeError {
-    /// What is wrong with one text, without its position, where this is the error of one text.
-    pub(crate) fn of_text(&self) -> Option<String> {
+    /// What is wrong with one text or image, without its position, where this is the error of one.
+    pub(crate) fn of_one(&self) -> Option<String> {
+        if let Self::Image { reason, .. } = self {
+            return Some(reason.clone());
+        }
         let (Self::Text { index, .. } | Self::Token { index, .. } | Self::NotFinite { index, .. }) =
             self
         else {

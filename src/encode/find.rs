@@ -7,6 +7,10 @@ use super::{EMBEDDED, EncodeError, Encoder, load};
 
 /// The ONNX file of a model's directory: the first of these that is there.
 pub(super) const MODEL_FILES: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
+/// The ONNX file of a tower of images, and that of the tower of texts beside it.
+pub(super) const IMAGE_FILES: [&str; 2] = ["vision_model.onnx", "onnx/vision_model.onnx"];
+#[cfg(feature = "images")]
+pub(super) const TEXT_FILES: [&str; 2] = ["text_model.onnx", "onnx/text_model.onnx"];
 /// Most entries of a directory that are looked at.
 const MAX_ENTRIES: usize = 1_000;
 
@@ -104,7 +108,8 @@ fn is_missing(error: &EncodeError) -> bool {
 
 /// The directories of models at a place, the one of this name first.
 fn models_in(place: &Path, name: &str) -> Vec<PathBuf> {
-    let is_model = |path: &PathBuf| MODEL_FILES.iter().any(|file| path.join(file).is_file());
+    let files = || MODEL_FILES.iter().chain(&IMAGE_FILES);
+    let is_model = |path: &PathBuf| files().any(|file| path.join(file).is_file());
     let entries = std::fs::read_dir(place).into_iter().flatten();
     let mut inside: Vec<PathBuf> = entries
         .take(MAX_ENTRIES)
@@ -119,6 +124,10 @@ fn models_in(place: &Path, name: &str) -> Vec<PathBuf> {
 /// The fingerprint of the model in a directory, which is read and not prepared.
 #[cfg(feature = "onnx")]
 fn fingerprint(directory: &Path, output: Option<&str>) -> Option<String> {
+    #[cfg(feature = "images")]
+    if super::images::is_model_of_images(directory) {
+        return super::images::fingerprint_of_directory(directory, output).ok();
+    }
     super::fingerprint::of_directory(directory, output).ok()
 }
 

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::config::Side;
 use super::error::EncodeError;
+use super::find::MODEL_FILES;
 use super::layout::{Layout, TextForm};
 use super::signature::Signature;
 
 /// The fingerprint that the model in a directory has with the default options.
 pub(super) fn of_directory(directory: &Path, output: Option<&str>) -> Result<String, EncodeError> {
-    let layout = Layout::read(directory)?;
-    let signature = Signature::of(&layout.graph, &layout.model_path, output)?;
+    let layout = Layout::read(directory, &MODEL_FILES)?;
+    let signature = Signature::of(&layout.file, output)?;
     Ok(of(&layout, layout.max_length, &signature))
 }
 
@@ -20,23 +21,15 @@ pub(super) fn of(layout: &Layout, max_length: usize, signature: &Signature) -> S
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     let pooling: Vec<&str> = layout.pooling.iter().map(|way| way.name()).collect();
     let pooling = pooling.join("+");
-    // Each file is preceded by its length, so that different models give different streams.
-    for bytes in [
-        layout.model.as_ref(),
-        layout.tokenizer.as_ref(),
-        pooling.as_bytes(),
-    ] {
+    layout.file.hash(&mut hasher);
+    for bytes in [layout.tokenizer.as_ref(), pooling.as_bytes()] {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     }
     hasher.update(&[u8::from(layout.normalise)]);
     hasher.update(&(max_length as u64).to_le_bytes());
     // What few models have is hashed where they have it.
-    for (name, bytes) in &layout.external {
-        hasher.update(name.as_bytes());
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    }
+    layout.file.hash_external(&mut hasher);
     if layout.form != TextForm::default() {
         hasher.update(format!("{:?}", layout.form).as_bytes());
     }

@@ -23,13 +23,10 @@ use super::config::{
     ModelConfig, Modules, PoolingConfig, SentenceConfig, Side, TokenizerConfig, TransformersConfig,
     config,
 };
+use super::engine::GraphFile;
 use super::error::EncodeError;
-use super::find::MODEL_FILES;
-use super::onnx_file;
 use super::pool::Pooling;
 
-/// Largest size of a model: protobuf allows no message above 2 GiB.
-const MODEL_LIMIT: u64 = 2 << 30;
 /// Largest size of a tokenizer. The largest published vocabularies (250,000 tokens) take 17 MB,
 /// with merges 35 MB.
 const TOKENIZER_LIMIT: u64 = 256 << 20;
@@ -42,18 +39,11 @@ pub(super) struct Layout {
     pub(super) name: String,
     /// Source from which it can be loaded again.
     pub(super) source: Option<String>,
-    /// Bytes of the ONNX file.
-    pub(super) model: Cow<'static, [u8]>,
-    /// What the ONNX file says of the graph.
-    pub(super) graph: onnx_file::Model,
-    /// Path of the ONNX file, for errors.
-    pub(super) model_path: PathBuf,
+    pub(super) file: GraphFile,
     /// Bytes of `tokenizer.json`.
     pub(super) tokenizer: Cow<'static, [u8]>,
     /// Path of `tokenizer.json`, for errors.
     pub(super) tokenizer_path: PathBuf,
-    /// Weights outside the ONNX file, by the names that it has for them.
-    pub(super) external: Vec<(String, Vec<u8>)>,
     /// Ways of pooling token vectors, where the graph does not pool them.
     pub(super) pooling: Vec<Pooling>,
     /// Whether vectors are divided by their Euclidean norm.
@@ -82,18 +72,14 @@ impl Layout {
     #[cfg(feature = "embedded-model")]
     pub(super) fn embedded() -> Result<Self, EncodeError> {
         let model = include_bytes!("../../models/static-minilm-256-v2/model.onnx");
-        let model_path = PathBuf::from("embedded/model.onnx");
         Ok(Self {
-            graph: described(model, &model_path)?,
+            file: GraphFile::embedded("embedded/model.onnx", model)?,
             name: "static-minilm-256-v2".into(),
             source: Some(super::EMBEDDED.into()),
-            model: Cow::Borrowed(model),
-            model_path,
             tokenizer: Cow::Borrowed(include_bytes!(
                 "../../models/static-minilm-256-v2/tokenizer.json"
             )),
             tokenizer_path: "embedded/tokenizer.json".into(),
-            external: Vec::new(),
             pooling: vec![Pooling::Mean],
             normalise: true,
             form: TextForm::default(),
@@ -107,25 +93,10 @@ impl Layout {
         })
     }
 
-    /// Reads a model directory.
-    pub(super) fn read(dir: &Path) -> Result<Self, EncodeError> {
-        let io = |source| EncodeError::Io {
-            path: dir.to_path_buf(),
-            source,
-        };
-        let dir = std::path::absolute(dir).map_err(io)?;
-        if !dir.is_dir() {
-            // The error is "not found" or "not a directory".
-            std::fs::read_dir(&dir).map_err(io)?;
-        }
-        let model_path = MODEL_FILES
-            .iter()
-            .map(|file| dir.join(file))
-            .find(|path| path.exists())
-            .ok_or_else(|| EncodeError::Missing {
-                dir: dir.clone(),
-                file: MODEL_FILES[0],
-            })?;
+    /// Reads a directory of a model of texts, whose ONNX file is the first of `files` that is there.
+    pub(super) fn read(dir: &Path, files: &[&'static str]) -> Result<Self, EncodeError> {
+        let dir = directory(dir)?;
+        let model_path = first_of(&dir, files)?;
         let tokenizer_path = dir.join("tokenizer.json");
         if !tokenizer_path.exists() {
             return Err(EncodeError::Missing {
@@ -151,20 +122,11 @@ impl Layout {
         let max_length = own_limit
             .unwrap_or(DEFAULT_MAX_LENGTH)
             .min(positions.unwrap_or(usize::MAX));
-        let model = read(&model_path, MODEL_LIMIT)?;
-        let graph = described(&model, &model_path)?;
-        let external = external(&graph, &model_path)?;
 
         Ok(Self {
-            name: dir.file_name().map_or_else(
-                || "model".into(),
-                |name| name.to_string_lossy().into_owned(),
-            ),
+            name: name_of(&dir),
             source: dir.to_str().map(Into::into),
-            model: Cow::Owned(model),
-            graph,
-            external,
-            model_path,
+            file: GraphFile::read(model_path)?,
             tokenizer: Cow::Owned(read(&tokenizer_path, TOKENIZER_LIMIT)?),
             tokenizer_path,
             pooling,
@@ -194,40 +156,40 @@ pub(super) struct TextForm {
     pub(super) query_prompt: String,
 }
 
-/// Reads what an ONNX file says of its graph.
-fn described(model: &[u8], model_path: &Path) -> Result<onnx_file::Model, EncodeError> {
-    onnx_file::Model::read(model).map_err(|reason| EncodeError::Model {
-        path: model_path.to_path_buf(),
-        reason,
+/// The absolute path of a directory that exists.
+pub(super) fn directory(dir: &Path) -> Result<PathBuf, EncodeError> {
+    let io = |source| EncodeError::Io {
+        path: dir.to_path_buf(),
+        source,
+    };
+    let dir = std::path::absolute(dir).map_err(io)?;
+    if !dir.is_dir() {
+        // The error is "not found" or "not a directory".
+        std::fs::read_dir(&dir).map_err(io)?;
+    }
+    Ok(dir)
+}
+
+/// The path of the first of these files that a directory has.
+pub(super) fn first_of(dir: &Path, files: &[&'static str]) -> Result<PathBuf, EncodeError> {
+    let paths = files.iter().map(|file| dir.join(file));
+    let found = paths.into_iter().find(|path| path.exists());
+    found.ok_or_else(|| EncodeError::Missing {
+        dir: dir.to_path_buf(),
+        file: files.first().copied().unwrap_or("model.onnx"),
     })
 }
 
-/// Reads the files of weights that a graph names, which lie beside it.
-fn external(
-    graph: &onnx_file::Model,
-    model_path: &Path,
-) -> Result<Vec<(String, Vec<u8>)>, EncodeError> {
-    let wrong = |reason: String| EncodeError::Model {
-        path: model_path.to_path_buf(),
-        reason,
-    };
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut left = MODEL_LIMIT;
-    for name in graph.external_files() {
-        let inside = Path::new(&name)
-            .components()
-            .all(|component| matches!(component, Component::Normal(_)));
-        if !inside || name.is_empty() {
-            return Err(wrong(format!(
-                "its weights are said to lie in {name:?}, which leads out of the directory"
-            )));
-        }
-        let path = model_path.parent().unwrap_or(Path::new("")).join(&name);
-        let bytes = read(&path, left)?;
-        left = left.saturating_sub(bytes.len() as u64);
-        files.push((name, bytes));
-    }
-    Ok(files)
+/// A model's name for people: that of its directory.
+pub(super) fn name_of(dir: &Path) -> String {
+    let name = dir.file_name().map(std::ffi::OsStr::to_string_lossy);
+    name.map_or_else(|| "model".into(), std::borrow::Cow::into_owned)
+}
+
+/// Whether a path that a file names stays inside of the directory that it is joined to.
+pub(super) fn is_inside(path: &Path) -> bool {
+    let is_normal = |component| matches!(component, Component::Normal(_));
+    path.components().next().is_some() && path.components().all(is_normal)
 }
 
 /// Reads a whole file of at most `limit` bytes.

@@ -1,4 +1,4 @@
-//! Encoders, which turn texts into vectors.
+//! Encoders, which turn texts and images into vectors.
 //!
 //! A collection identifies its [`Encoder`] by a fingerprint, and gets one row for each text from
 //! it. [`Onnx`] is the encoder of the crate: it reads a model directory as Hugging Face and
@@ -10,6 +10,8 @@
 //! | `layout.rs`, `config.rs` | the files of a model directory, and their settings |
 //! | `tokens.rs` | splitting texts into token ids |
 //! | `batch.rs` | batches of texts of similar length |
+//! | `images/` | images to pixels, and the tower that turns these into vectors |
+//! | `engine.rs` | a graph's file with its weights, and the backend that is chosen for it |
 //! | `onnx_file.rs`, `onnx_half.rs` | reading a graph's description from its file; half precision |
 //! | `signature.rs` | the inputs and outputs that a graph must have |
 //! | `onnx_rten.rs`, `onnx_runtime.rs` | running the graph |
@@ -25,9 +27,13 @@ mod batch;
 #[cfg(feature = "onnx")]
 mod config;
 #[cfg(feature = "onnx")]
+mod engine;
+#[cfg(feature = "onnx")]
 mod fingerprint;
 #[cfg(feature = "hub")]
 mod hub;
+#[cfg(feature = "images")]
+mod images;
 #[cfg(feature = "onnx")]
 mod layout;
 #[cfg(feature = "onnx")]
@@ -51,22 +57,27 @@ mod tokens;
 #[cfg(feature = "onnx")]
 mod workers;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView1};
 
+use find::IMAGE_FILES;
+
+#[cfg(feature = "onnx")]
+pub use engine::Backend;
 pub use error::EncodeError;
 pub use find::{Wanted, find};
 #[cfg(feature = "hub")]
 pub use hub::{PullOptions, Pulled, pull};
-#[cfg(feature = "onnx")]
-pub use onnx::Backend;
+#[cfg(feature = "images")]
+pub use images::ImageOnnx;
 #[cfg(feature = "onnx")]
 pub use onnx::{Onnx, OnnxOptions};
 #[cfg(feature = "onnx")]
 pub use pool::Pooling;
 
-/// An encoder, which turns texts into vectors of one dimension.
+/// An encoder, which turns texts or images or both into vectors of one dimension.
 ///
 /// A collection stores the [`fingerprint`](Encoder::fingerprint) of its encoder, and refuses one
 /// with another: vectors of different models cannot be compared.
@@ -155,6 +166,20 @@ pub trait Encoder: Send + Sync {
     fn encode_queries(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
         self.encode(texts)
     }
+
+    /// Encodes `n` images, each the bytes of a file, to `n` rows in their order. An encoder of texts
+    /// and images gives them vectors of one space.
+    ///
+    /// # Errors
+    /// [`EncodeError::Takes`] for an encoder that takes no images, which is the default;
+    /// [`EncodeError::Image`] for a file that is no image, or too large a one.
+    fn encode_images(&self, images: &[&[u8]]) -> Result<Encoded, EncodeError> {
+        let _ = images;
+        Err(EncodeError::Takes {
+            encoder: self.name().to_owned(),
+            what: "texts, and no images",
+        })
+    }
 }
 
 /// The similarity that vectors are made for.
@@ -204,7 +229,7 @@ fn is_zero(row: &ArrayView1<'_, f32>) -> bool {
 }
 
 /// Loads an encoder from its [`source`](Encoder::source): `embedded` for the model inside the
-/// binary, otherwise the path of a model directory. `output` is the [output](Encoder::output) that
+/// binary, otherwise the path of a directory with a model of texts, or of images. `output` is the [output](Encoder::output) that
 /// was chosen.
 ///
 /// # Errors
@@ -224,6 +249,19 @@ pub fn load(source: &str, output: Option<&str>) -> Result<Arc<dyn Encoder>, Enco
         return Err(EncodeError::NotCompiled {
             what: "the embedded model".into(),
             feature: "embedded-model",
+        });
+    }
+    let is_of_images = IMAGE_FILES
+        .iter()
+        .any(|file| Path::new(source).join(file).is_file());
+    #[cfg(feature = "images")]
+    if is_of_images || images::is_model_of_images(Path::new(source)) {
+        return Ok(Arc::new(options.images_from_dir(source)?));
+    }
+    if is_of_images {
+        return Err(EncodeError::NotCompiled {
+            what: format!("an encoder of images, as the directory {source} holds one,"),
+            feature: "images",
         });
     }
     #[cfg(feature = "onnx")]

@@ -9,35 +9,15 @@ use std::sync::Arc;
 use ndarray::{Array2, ArrayD, ArrayView1, Axis};
 
 use super::batch::{self, Batch};
+use super::engine::{Backend, Engine};
 use super::error::EncodeError;
+use super::find::MODEL_FILES;
 use super::fingerprint;
 use super::layout::{Layout, TextForm};
-use super::onnx_half;
-use super::onnx_rten::Rten;
 use super::pool::{self, Pooling};
 use super::signature::Signature;
 use super::tokens::{TextTokenizer, Tokens};
 use super::{Encoded, Encoder, Similarity, workers};
-
-/// A prepared graph of one of the backends.
-pub(super) trait Engine: Send + Sync {
-    /// Runs a batch. The error is that of the backend.
-    fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String>;
-
-    /// Whether several threads may run batches at once. A backend with threads of its own returns
-    /// false.
-    fn parallel(&self) -> bool;
-}
-
-/// The library that runs the graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Backend {
-    /// RTen, in pure Rust; part of every build.
-    Rten,
-    /// The ONNX Runtime library that `ORT_DYLIB_PATH` names; needs the feature `onnxruntime`.
-    OnnxRuntime,
-}
 
 /// Options for loading and running a model; made by [`Onnx::options`].
 #[derive(Debug, Clone, Default)]
@@ -92,7 +72,34 @@ impl OnnxOptions {
     /// # Errors
     /// Those of [`Onnx::from_dir`]; [`EncodeError::Option`] for options outside their ranges.
     pub fn from_dir(&self, dir: impl AsRef<Path>) -> Result<Onnx, EncodeError> {
-        Onnx::new(Layout::read(dir.as_ref())?, self)
+        Onnx::new(Layout::read(dir.as_ref(), &MODEL_FILES)?, self)
+    }
+
+    /// Loads a directory with a model of images; see [`ImageOnnx`](super::ImageOnnx).
+    ///
+    /// # Errors
+    /// Those of [`ImageOnnx::from_dir`](super::ImageOnnx::from_dir); [`EncodeError::Option`] for
+    /// options outside their ranges.
+    #[cfg(feature = "images")]
+    pub fn images_from_dir(&self, dir: impl AsRef<Path>) -> Result<super::ImageOnnx, EncodeError> {
+        super::ImageOnnx::new(dir.as_ref(), self)
+    }
+
+    /// The output that is set.
+    #[cfg(feature = "images")]
+    pub(super) fn chosen_output(&self) -> Option<&str> {
+        self.output.as_deref()
+    }
+
+    /// The backend that is set, or the default one.
+    pub(super) fn chosen_backend(&self) -> Backend {
+        self.backend.unwrap_or_default()
+    }
+
+    /// The number of threads that is set, or the default one.
+    pub(super) fn thread_count(&self) -> usize {
+        self.threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
     }
 
     /// Loads the model inside the binary; see [`Onnx::embedded`].
@@ -149,7 +156,7 @@ const PADDED: f32 = 0.05;
 /// Number of texts in one job of the tokenizer.
 const TOKENIZED_TEXTS: usize = 64;
 /// Largest dimension of a collection.
-const MAX_DIM: usize = 4096;
+pub(super) const MAX_DIM: usize = 4096;
 
 impl Onnx {
     /// Loads the model inside the binary, `static-minilm-256-v2`: 256 numbers a text, thousands of
@@ -194,7 +201,7 @@ impl Onnx {
         self.0.max_length
     }
 
-    fn new(mut layout: Layout, options: &OnnxOptions) -> Result<Self, EncodeError> {
+    pub(super) fn new(layout: Layout, options: &OnnxOptions) -> Result<Self, EncodeError> {
         let max_length = options.max_length.unwrap_or(layout.max_length);
         if let Some(positions) = layout.positions.filter(|positions| max_length > *positions) {
             let allowed = format!(
@@ -216,17 +223,10 @@ impl Onnx {
                 });
             }
         }
-        let threads = options
-            .threads
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+        let threads = options.thread_count();
         let tokenizer = TextTokenizer::new(&layout, max_length)?;
 
-        let prepare = |reason| EncodeError::Model {
-            path: layout.model_path.clone(),
-            reason,
-        };
-        let signature =
-            Signature::of(&layout.graph, &layout.model_path, options.output.as_deref())?;
+        let signature = Signature::of(&layout.file, options.output.as_deref())?;
         let pooled = signature.rank == Some(2);
         if let Some(module) = layout.extra_module.as_ref().filter(|_| !pooled) {
             let what = format!(
@@ -234,33 +234,13 @@ impl Onnx {
                  sentence-transformers model, with an output sentence_embedding"
             );
             return Err(EncodeError::Unsupported {
-                path: layout.model_path.clone(),
+                path: layout.file.path,
                 what,
             });
         }
-        let backend = options.backend.unwrap_or_else(default_backend);
+        let backend = options.chosen_backend();
         let fingerprint = fingerprint::of(&layout, max_length, &signature);
-        if layout.graph.has_halves() {
-            let path = layout.model_path.clone();
-            let wide = onnx_half::widen(&layout.model);
-            layout.model = Cow::Owned(wide.map_err(|reason| EncodeError::Model { path, reason })?);
-        }
-        let engine: Box<dyn Engine> = match backend {
-            Backend::Rten => Box::new(
-                Rten::new(layout.model.clone(), &layout.external, &signature).map_err(prepare)?,
-            ),
-            #[cfg(feature = "onnxruntime")]
-            Backend::OnnxRuntime => Box::new(super::onnx_runtime::Runtime::new(
-                &layout, &signature, threads,
-            )?),
-            #[cfg(not(feature = "onnxruntime"))]
-            Backend::OnnxRuntime => {
-                return Err(EncodeError::NotCompiled {
-                    what: "ONNX Runtime".into(),
-                    feature: "onnxruntime",
-                });
-            }
-        };
+        let engine = layout.file.prepare(&signature, backend, threads)?;
 
         let mut model = Model {
             fingerprint,
@@ -533,15 +513,5 @@ impl fmt::Debug for Onnx {
             .field("backend", &self.0.backend)
             .field("fingerprint", &self.0.fingerprint)
             .finish_non_exhaustive()
-    }
-}
-
-/// ONNX Runtime where this build has it and `ORT_DYLIB_PATH` is set, otherwise RTen.
-fn default_backend() -> Backend {
-    let named = std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
-    if cfg!(feature = "onnxruntime") && named {
-        Backend::OnnxRuntime
-    } else {
-        Backend::Rten
     }
 }

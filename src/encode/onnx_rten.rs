@@ -7,13 +7,12 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{Array2, ArrayD, IxDyn};
+use ndarray::{Array2, ArrayD, ArrayView4, IxDyn};
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
 
-use super::batch::Batch;
-use super::onnx::Engine;
+use super::engine::{Engine, Feeds, Numbers};
 use super::signature::{Feed, Signature};
 use super::tokens::guard;
 use crate::panics;
@@ -73,11 +72,14 @@ impl Rten {
 }
 
 impl Engine for Rten {
-    fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String> {
-        let inputs = self
-            .inputs
-            .iter()
-            .map(|(node, feed)| Ok((*node, ValueOrView::from(tensor(&batch.of(*feed))?))));
+    fn run(&self, batch: &dyn Feeds) -> Result<ArrayD<f32>, String> {
+        let inputs = self.inputs.iter().map(|(node, feed)| {
+            let value = match batch.of(*feed) {
+                Numbers::Tokens(tokens) => ValueOrView::from(narrow(&tokens)?),
+                Numbers::Pixels(pixels) => ValueOrView::from(dense(&pixels)),
+            };
+            Ok((*node, value))
+        });
         let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
         let pool = self.pool();
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&pool)));
@@ -102,8 +104,13 @@ impl Engine for Rten {
     }
 }
 
-/// An input, as 32-bit numbers: RTen has no others of whole numbers.
-fn tensor(values: &Array2<i64>) -> Result<NdTensor<i32, 2>, String> {
+/// Pixels as a tensor.
+fn dense(pixels: &ArrayView4<'_, f32>) -> NdTensor<f32, 4> {
+    NdTensor::from_data(pixels.dim().into(), pixels.iter().copied().collect())
+}
+
+/// Whole numbers of 32 bits: RTen has no others.
+fn narrow(values: &Array2<i64>) -> Result<NdTensor<i32, 2>, String> {
     let small = values.iter().map(|value| i32::try_from(*value));
     let small = small
         .collect::<Result<Vec<_>, _>>()

@@ -8,10 +8,8 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
 
-use super::batch::Batch;
+use super::engine::{Engine, Feeds, GraphFile, Numbers};
 use super::error::EncodeError;
-use super::layout::Layout;
-use super::onnx::Engine;
 use super::onnx_library;
 use super::signature::{Input, Signature};
 
@@ -26,14 +24,14 @@ pub(super) struct Runtime {
 impl Runtime {
     /// Prepares a graph to run on `threads` threads.
     pub(super) fn new(
-        layout: &Layout,
+        file: &GraphFile,
         signature: &Signature,
         threads: usize,
     ) -> Result<Self, EncodeError> {
         let environment = onnx_library::environment()?;
         let session =
-            session(&environment, layout, threads).map_err(|reason| EncodeError::Model {
-                path: layout.model_path.clone(),
+            session(&environment, file, threads).map_err(|reason| EncodeError::Model {
+                path: file.path.clone(),
                 reason,
             })?;
         Ok(Self {
@@ -46,7 +44,7 @@ impl Runtime {
 
 fn session(
     environment: &ort::environment::Environment,
-    layout: &Layout,
+    file: &GraphFile,
     threads: usize,
 ) -> Result<Session, String> {
     let builder = Session::builder(environment)
@@ -60,30 +58,19 @@ fn session(
         .map_err(|e| e.to_string())?;
     let mut builder = builder;
     // Weights outside the file are found beside it.
-    let session = if layout.external.is_empty() {
-        builder.commit_from_memory(&layout.model)
+    let session = if file.external.is_empty() {
+        builder.commit_from_memory(&file.bytes)
     } else {
-        builder.commit_from_file(&layout.model_path)
+        builder.commit_from_file(&file.path)
     };
     session.map_err(|e| e.to_string())
 }
 
 impl Engine for Runtime {
-    fn run(&self, batch: &Batch) -> Result<ArrayD<f32>, String> {
-        let (b, s) = batch.ids.dim();
-        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(self.inputs.len());
-        for input in &self.inputs {
-            let values = batch.of(input.feed).iter().copied().collect::<Vec<i64>>();
-            let value: SessionInputValue<'_> = if input.is_narrow {
-                let narrow: Vec<i32> = values.iter().map(|value| *value as i32).collect();
-                let tensor = Tensor::from_array(([b, s], narrow));
-                tensor.map_err(|e| e.to_string())?.into()
-            } else {
-                let tensor = Tensor::from_array(([b, s], values));
-                tensor.map_err(|e| e.to_string())?.into()
-            };
-            inputs.push((&input.name, value));
-        }
+    fn run(&self, batch: &dyn Feeds) -> Result<ArrayD<f32>, String> {
+        let inputs = self.inputs.iter();
+        let inputs = inputs.map(|input| Ok((input.name.as_str(), value(input, batch)?)));
+        let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(inputs).map_err(|e| e.to_string())?;
         let output = outputs
@@ -100,4 +87,26 @@ impl Engine for Runtime {
     fn parallel(&self) -> bool {
         false
     }
+}
+
+/// What an input takes of a batch.
+fn value(input: &Input, batch: &dyn Feeds) -> Result<SessionInputValue<'static>, String> {
+    let tensor = match batch.of(input.feed) {
+        Numbers::Pixels(pixels) => {
+            let (b, x, y, z) = pixels.dim();
+            let pixels: Vec<f32> = pixels.iter().copied().collect();
+            Tensor::from_array(([b, x, y, z], pixels)).map(Into::into)
+        }
+        Numbers::Tokens(tokens) => {
+            let (b, s) = tokens.dim();
+            if input.is_narrow {
+                let narrow: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
+                Tensor::from_array(([b, s], narrow)).map(Into::into)
+            } else {
+                let tokens: Vec<i64> = tokens.iter().copied().collect();
+                Tensor::from_array(([b, s], tokens)).map(Into::into)
+            }
+        }
+    };
+    tensor.map_err(|e| e.to_string())
 }

@@ -2,10 +2,10 @@
 //! every backend uses the same.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
+use super::engine::GraphFile;
 use super::error::EncodeError;
-use super::onnx_file::{Dimension, Graph, Model, Shape, Value, element};
+use super::onnx_file::{Dimension, Graph, Shape, Value, element};
 
 /// The data of an input of the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum Feed {
     Types,
     /// Places of the tokens from 0 on: `position_ids`.
     Positions,
+    /// Pixels of images.
+    Pixels,
 }
 
 /// An input of the graph, of shape `b x s`.
@@ -50,41 +52,89 @@ pub(super) struct Signature {
 
 /// Names of outputs that are embeddings in every graph that has them, with their numbers of axes.
 /// The first of a graph is taken: a pooled one has gone through all modules of the model.
-const EMBEDDINGS: [(&str, usize); 5] = [
+type Known = [(&'static str, usize)];
+const OF_TEXTS: &Known = &[
     ("sentence_embedding", 2),
     ("text_embeds", 2),
     ("dense_vecs", 2),
     ("last_hidden_state", 3),
     ("token_embeddings", 3),
 ];
+const OF_IMAGES: &Known = &[("image_embeds", 2)];
+
+/// The shape of the pixels that a graph of images takes, as far as the graph says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PixelShape {
+    /// Whether the colours of a pixel lie beside each other (`b x h x w x 3`) and not those of an
+    /// image in one plane each (`b x 3 x h x w`).
+    pub(super) colours_last: bool,
+    /// Number of images in a run, where the graph takes no other.
+    pub(super) batch: Option<usize>,
+    /// Height and width, where the graph takes no others.
+    pub(super) size: (Option<usize>, Option<usize>),
+}
 
 impl Signature {
-    /// The signature of a model with the output of this name, or else the one that is certain to be
-    /// an embedding. `path` is for errors.
-    pub(super) fn of(
-        model: &Model,
-        path: &Path,
-        output: Option<&str>,
-    ) -> Result<Self, EncodeError> {
-        let damaged = |reason: &str| EncodeError::Model {
-            path: path.to_path_buf(),
-            reason: reason.into(),
-        };
+    /// The signature of a model of texts, with the output of this name, or else the one that is
+    /// certain to be an embedding.
+    pub(super) fn of(file: &GraphFile, output: Option<&str>) -> Result<Self, EncodeError> {
+        let graph = graph_of(file)?;
         let unsupported = |what: String| EncodeError::Unsupported {
-            path: path.to_path_buf(),
+            path: file.path.clone(),
             what,
         };
-        let graph = model
-            .graph
-            .as_ref()
-            .ok_or_else(|| damaged("it holds no graph"))?;
         let inputs = inputs(graph).map_err(unsupported)?;
         if !inputs.iter().any(|input| input.feed == Feed::Ids) {
             return Err(unsupported(
                 "no input is called input_ids; this is not a model of texts".into(),
             ));
         }
-        let certain = certain(graph);
+        let mut signature = Self::with(file, inputs, OF_TEXTS, output)?;
+        signature.tokens = tokens(graph);
+        Ok(signature)
+    }
+
+    /// The signature of a model of images, with the output of this name, or else the one that is
+    /// certain to be an embedding.
+    #[cfg(feature = "images")]
+    pub(super) fn of_images(
+        file: &GraphFile,
+        output: Option<&str>,
+    ) -> Result<(Self, PixelShape), EncodeError> {
+        let unsupported = |what: &str| EncodeError::Unsupported {
+            path: file.path.clone(),
+            what: what.to_owned(),
+        };
+        let free = free_inputs(graph_of(file)?);
+        let [input] = free[..] else {
+            return Err(unsupported(
+                "a model of images has one input, the pixels; of a model of texts and images, export the two towers \
+                 apart, as text_model.onnx and vision_model.onnx",
+            ));
+        };
+        let pixels = pixel_shape(input).ok_or_else(|| {
+            unsupported(
+                "its input is not of shape [images, 3, height, width] or [images, height, width, 3]; this is not a \
+                 model of images",
+            )
+        })?;
+        let inputs = vec![Input {
+            name: input.name.clone(),
+            feed: Feed::Pixels,
+            is_narrow: false,
+        }];
+        Ok((Self::with(file, inputs, OF_IMAGES, output)?, pixels))
+    }
+
+    /// The signature of a graph with these inputs, whose embeddings may have these names.
+    fn with(
+        file: &GraphFile,
+        inputs: Vec<Input>,
+        known: &Known,
+        output: Option<&str>,
+    ) -> Result<Self, EncodeError> {
+        let graph = graph_of(file)?;
+        let certain = certain(graph, known);
         let output = match output {
             None => {
                 certain.ok_or_else(|| "none of its outputs is known to be an embedding".to_owned())
@@ -92,7 +142,7 @@ impl Signature {
             Some(name) => chosen(graph, name),
         };
         let output = output.map_err(|fault| EncodeError::Output {
-            path: path.to_path_buf(),
+            path: file.path.clone(),
             fault,
             outputs: graph.output.iter().map(described).collect(),
         })?;
@@ -102,31 +152,75 @@ impl Signature {
                 "the output {} is not of floating-point numbers of 32 or 16 bits; export the model in float32",
                 output.name
             );
-            return Err(unsupported(what));
+            return Err(EncodeError::Unsupported {
+                path: file.path.clone(),
+                what,
+            });
         }
         Ok(Self {
             inputs,
             output: output.name.clone(),
-            rank: embedding_rank(output).or(rank(output)),
+            rank: embedding_rank(output, known).or(rank(output)),
             chosen: certain.is_none_or(|certain| certain.name != output.name),
             quantises_batches: graph
                 .node
                 .iter()
                 .any(|node| node.op_type == "DynamicQuantizeLinear"),
-            tokens: tokens(graph),
+            tokens: None,
         })
     }
 }
 
-/// The inputs of the graph with their data, without the weights, which old exporters list among the
-/// inputs.
-fn inputs(graph: &Graph) -> Result<Vec<Input>, String> {
+fn graph_of(file: &GraphFile) -> Result<&Graph, EncodeError> {
+    file.model.graph.as_ref().ok_or_else(|| EncodeError::Model {
+        path: file.path.clone(),
+        reason: "it holds no graph".into(),
+    })
+}
+
+/// The inputs without the weights, which old exporters list among the inputs.
+fn free_inputs(graph: &Graph) -> Vec<&Value> {
     let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let free = graph
-        .input
-        .iter()
-        .filter(|input| !weights.contains(input.name.as_str()));
-    free.map(|input| {
+    let free = graph.input.iter();
+    free.filter(|input| !weights.contains(input.name.as_str()))
+        .collect()
+}
+
+/// The shape of pixels that an input takes; `None` if it takes none.
+#[cfg(feature = "images")]
+fn pixel_shape(input: &Value) -> Option<PixelShape> {
+    let floats = [
+        element::UNDEFINED,
+        element::FLOAT,
+        element::FLOAT16,
+        element::BFLOAT16,
+    ];
+    let known = |dim: &Dimension| {
+        dim.value
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| *n > 0)
+    };
+    let dims = &shape(input)?.dim;
+    let [batch, a, b, c] = dims.iter().map(known).collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let colours_last = match (a, c) {
+        (Some(3), _) | (None, None) => false,
+        (_, Some(3)) => true,
+        _ => return None,
+    };
+    let size = if colours_last { (a, b) } else { (b, c) };
+    let is_float = input.element().is_none_or(|kind| floats.contains(&kind));
+    is_float.then_some(PixelShape {
+        colours_last,
+        batch,
+        size,
+    })
+}
+
+/// The inputs of a graph of texts with their data.
+fn inputs(graph: &Graph) -> Result<Vec<Input>, String> {
+    free_inputs(graph).into_iter().map(|input| {
         let feed = match input.name.as_str() {
             "input_ids" => Feed::Ids,
             "attention_mask" => Feed::Mask,
@@ -191,8 +285,8 @@ fn tokens(graph: &Graph) -> Option<usize> {
 }
 
 /// The output that is certain to be an embedding by its name and shape.
-fn certain(graph: &Graph) -> Option<&Value> {
-    EMBEDDINGS.iter().find_map(|(known, axes)| {
+fn certain<'a>(graph: &'a Graph, known: &Known) -> Option<&'a Value> {
+    known.iter().find_map(|(known, axes)| {
         let output = graph.output.iter().find(|output| output.name == *known)?;
         let fits = rank(output).is_none_or(|rank| rank == *axes) && !is_score(output);
         fits.then_some(output)
@@ -209,16 +303,16 @@ fn chosen<'a>(graph: &'a Graph, wanted: &str) -> Result<&'a Value, String> {
         ));
     }
     match rank(output) {
-        None | Some(2 | 3) => Ok(output),
+        None | Some(2..=4) => Ok(output),
         Some(_) => Err(format!(
-            "its output {wanted} is neither a vector for each text nor one for each token"
+            "its output {wanted} is neither a vector for each input nor one for each of its parts"
         )),
     }
 }
 
 /// The number of axes that an output of this name has wherever it is an embedding.
-fn embedding_rank(output: &Value) -> Option<usize> {
-    let known = EMBEDDINGS.iter().find(|(known, _)| output.name == *known);
+fn embedding_rank(output: &Value, known: &Known) -> Option<usize> {
+    let known = known.iter().find(|(known, _)| output.name == *known);
     known
         .map(|(_, axes)| *axes)
         .filter(|axes| rank(output).is_none_or(|rank| rank == *axes))

@@ -82,27 +82,38 @@ impl CollectionEncoder {
             Role::Item => encoder.encode(texts)?,
             Role::Query => encoder.encode_queries(texts)?,
         };
-        let Encoded {
-            vectors,
-            truncated,
-            unknown,
-        } = &encoded;
-        let counts = [vectors.nrows(), truncated.len(), unknown.len()];
-        if counts != [texts.len(); 3] {
-            return Err(Error::Encode(EncodeError::Rows {
-                encoder: encoder.name().to_owned(),
-                texts: texts.len(),
-                rows: vectors.nrows(),
-                truncated: truncated.len(),
-                unknown: unknown.len(),
-            }));
-        }
+        encoder_gave(encoder, &encoded, texts.len())?;
         let text = |at: usize| EncodedText {
-            vector: encoded.is_known(at).then(|| vectors.row(at).to_vec()),
-            truncated: truncated[at],
+            vector: encoded
+                .is_known(at)
+                .then(|| encoded.vectors.row(at).to_vec()),
+            truncated: encoded.truncated[at],
         };
         Ok((0..texts.len()).map(text).collect())
     }
+}
+
+/// Checks that an encoder answered for each of `n` texts or images.
+fn encoder_gave(
+    encoder: &dyn Encoder,
+    encoded: &Encoded,
+    n: usize,
+) -> std::result::Result<(), EncodeError> {
+    let Encoded {
+        vectors,
+        truncated,
+        unknown,
+    } = encoded;
+    if [vectors.nrows(), truncated.len(), unknown.len()] == [n; 3] {
+        return Ok(());
+    }
+    Err(EncodeError::Rows {
+        encoder: encoder.name().to_owned(),
+        texts: n,
+        rows: vectors.nrows(),
+        truncated: truncated.len(),
+        unknown: unknown.len(),
+    })
 }
 
 /// What a text is encoded for.
@@ -137,11 +148,45 @@ impl Items {
     ) -> Result<Vec<std::result::Result<EncodedText, String>>> {
         match self.encode(texts, role) {
             Ok(encoded) => Ok(encoded.into_iter().map(Ok).collect()),
-            Err(Error::Encode(error)) if error.of_text().is_some() => {
+            Err(Error::Encode(error)) if error.of_one().is_some() => {
                 let each = texts.iter().map(|text| self.encode_one(text, role));
                 each.collect()
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Encodes images. Gives for each its vector, or what is wrong with it.
+    ///
+    /// # Errors
+    /// Those that are of no single image.
+    pub(crate) fn encode_images(
+        &self,
+        images: &[&[u8]],
+    ) -> Result<Vec<std::result::Result<Vec<f32>, String>>> {
+        let encoder = self.encoder.get()?;
+        let encode = |images: &[&[u8]]| {
+            let encoded = encoder.encode_images(images)?;
+            encoder_gave(encoder, &encoded, images.len())?;
+            let rows = (0..images.len()).map(|at| {
+                let row = encoded
+                    .is_known(at)
+                    .then(|| encoded.vectors.row(at).to_vec());
+                row.ok_or_else(|| "the encoder could make nothing of the image".to_owned())
+            });
+            Ok::<Vec<_>, EncodeError>(rows.collect())
+        };
+        match encode(images) {
+            Err(error) if error.of_one().is_some() => images
+                .iter()
+                .map(|image| match encode(&[*image]) {
+                    Ok(mut one) => Ok(one
+                        .pop()
+                        .unwrap_or_else(|| Err("the encoder gave nothing for it".into()))),
+                    Err(error) => error.of_one().map(Err).ok_or(error.into()),
+                })
+                .collect(),
+            encoded => Ok(encoded?),
         }
     }
 
@@ -154,7 +199,7 @@ impl Items {
             Ok(mut encoded) => Ok(encoded
                 .pop()
                 .ok_or_else(|| "the encoder gave nothing for its text".to_owned())),
-            Err(Error::Encode(error)) => match error.of_text() {
+            Err(Error::Encode(error)) => match error.of_one() {
                 Some(reason) => Ok(Err(reason)),
                 None => Err(error.into()),
             },

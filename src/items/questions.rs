@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::encode::{CollectionEncoder, Role};
+use crate::encode::EncodeError;
+use crate::model::error::Error;
 use crate::model::{QuestionKind, Sampled, VectorRules};
 use crate::storage::Tables;
 
@@ -69,6 +71,8 @@ impl Questions {
         let asked: Vec<&str> = written.iter().map(|(_, text)| text.as_str()).collect();
         let encoded = match self.encoder.encode(&asked, Role::Query) {
             Ok(encoded) => encoded,
+            // Nobody asks by words where the encoder takes images only.
+            Err(Error::Encode(EncodeError::Takes { .. })) => return Vec::new(),
             Err(error) => {
                 tracing::warn!(%error, "recall is measured without questions, which could not be encoded");
                 return Vec::new();

@@ -18,9 +18,9 @@ use crate::output::{
 use crate::target::{SearchSettings, Target};
 
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like", "queries"]))]
+#[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like", "image", "queries"]))]
 #[command(
-    override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID | --queries FILE>"
+    override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID | --image FILE | --queries FILE>"
 )]
 #[command(after_help = "\
 Filters test the metadata of items with $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not.
@@ -35,6 +35,7 @@ Examples:
   affinis search notes --like a1 -k 5
   affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": \"en\"}'
   affinis search notes \"fruit tree care\" --metric euclidean
+  affinis search photos --image cat.jpg
   affinis search images --vectors queries.npy --json > answers.jsonl
   affinis search notes --queries topics.tsv -k 1000 --run run.txt    for trec_eval and ir_measures")]
 pub(crate) struct Args {
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// Search for items near this stored item, which is left out of the answer
     #[arg(long, value_name = "ID")]
     like: Option<String>,
+    /// Search for items near this image, in a collection with an encoder of images
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     /// Search for each text of a file: topic<TAB>text a line, or BEIR's queries.jsonl
     #[arg(long, value_name = "FILE")]
     queries: Option<Input>,
@@ -128,6 +132,12 @@ fn asked(args: &Args, collection: &Target) -> Result<Vec<Asked>, Failure> {
     }
     if let Some(id) = &args.like {
         return Ok(vec![one(Query::like(id), id, id)]);
+    }
+    if let Some(path) = &args.image {
+        let name = path.display().to_string();
+        let vector = collection.encode_image(&super::add::read_image(path)?)?;
+        let vector = vector.map_err(|reason| Failure::Failed(format!("{name}: {reason}")))?;
+        return Ok(vec![one(vector.into(), &name, "0")]);
     }
     if let Some(file) = &args.queries {
         let Opened { name, reader, .. } = file.open()?;

@@ -9,7 +9,7 @@ use affinis::{AddMode, Distance, Item};
 use serde_json::Value;
 
 use super::error::{InputError, Place, cut};
-use super::layout::Layout;
+use super::layout::{Columns, Layout};
 
 /// What the collection accepts, and what happens to items that it does not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +105,7 @@ pub(crate) struct Collector<'a> {
     file: &'a str,
     expected: Expected,
     mode: AddMode,
+    columns: Option<&'a Columns>,
     id_prefix: &'a str,
     seen: HashMap<String, Place>,
     parsed: Parsed,
@@ -123,6 +124,7 @@ impl<'a> Collector<'a> {
             file,
             expected,
             mode: AddMode::Upsert,
+            columns: None,
             id_prefix: "",
             seen: HashMap::new(),
             parsed,
@@ -133,6 +135,7 @@ impl<'a> Collector<'a> {
     pub(super) fn by_layout(file: &'a str, expected: Expected, layout: &'a Layout) -> Self {
         Self {
             mode: layout.mode,
+            columns: Some(&layout.columns),
             id_prefix: &layout.id_prefix,
             ..Self::new(file, expected)
         }
@@ -201,7 +204,10 @@ impl<'a> Collector<'a> {
     }
 
     fn check(&mut self, place: Place, item: Item) -> Result<Item, String> {
-        check_item(&item, self.expected, self.mode)?;
+        let has_image = self
+            .columns
+            .is_some_and(|columns| columns.image_of(&item.meta).is_some());
+        check_item(&item, self.expected, self.mode, has_image)?;
         match self.seen.entry(item.id.clone()) {
             Entry::Occupied(first) => Err(format!(
                 "the id {:?} occurs already in {}; an id may occur once in an input",
@@ -216,9 +222,17 @@ impl<'a> Collector<'a> {
     }
 }
 
-fn check_item(item: &Item, expected: Expected, mode: AddMode) -> Result<(), String> {
-    item.check_for(mode).map_err(|error| error.to_string())?;
+fn check_item(
+    item: &Item,
+    expected: Expected,
+    mode: AddMode,
+    has_image: bool,
+) -> Result<(), String> {
+    // An image, which is not read yet, takes the place of a text; an update needs neither.
+    let rules = if has_image { AddMode::Update } else { mode };
+    item.check_for(rules).map_err(|error| error.to_string())?;
     match (&item.text, &item.vector) {
+        (_, None) if has_image => Ok(()),
         // The text of an update leaves the vector alone where there is no encoder.
         (Some(_), None) if !expected.texts && mode != AddMode::Update => {
             Err("the collection has no encoder, so an item needs a \"vector\"".into())

@@ -11,8 +11,10 @@ use super::layout::{Layout, joined};
 pub(super) fn item_of(mut fields: Map<String, Value>, layout: &Layout) -> Result<Read, String> {
     let columns = &layout.columns;
     let chosen: Option<Vec<(String, Value)>> = columns.meta.as_ref().map(|names| {
+        let image = columns.image.iter().filter(|name| !names.contains(name));
         let chosen = names
             .iter()
+            .chain(image)
             .filter_map(|name| Some((name.clone(), fields.get(name)?.clone())));
         chosen.collect()
     });
@@ -42,13 +44,15 @@ pub(super) fn item_of(mut fields: Map<String, Value>, layout: &Layout) -> Result
     };
     let vector = vector_of(&mut fields, &columns.vector)?;
     let mut meta = fields.shift_remove("meta").unwrap_or_default();
-    if let (true, Some(name)) = (layout.strict, fields.keys().next()) {
+    let is_image = |name: &String| columns.image.as_ref() == Some(name);
+    if let (true, Some(name)) = (layout.strict, fields.keys().find(|name| !is_image(name))) {
         return Err(format!(
             "unknown field {name:?}; an item has the fields id, text, vector and meta, and without --strict others are metadata"
         ));
     }
     if let (AddMode::Insert | AddMode::Upsert, None, None, false) =
         (layout.mode, &text, &vector, fields.is_empty())
+        && !fields.keys().any(is_image)
     {
         let names: Vec<String> = fields.keys().map(|name| format!("\"{name}\"")).collect();
         return Err(format!(

@@ -232,7 +232,7 @@ pub(crate) fn time(text: &str) -> Result<SystemTime, String> {
         )
     };
     text.parse::<jiff::Timestamp>()
-        .map(SystemTime::from)
+        .and_then(SystemTime::try_from)
         .map_err(|_| wrong())
 }
 

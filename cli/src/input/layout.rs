@@ -1,6 +1,7 @@
 //! The options by which the fields of an input become items.
 
 use affinis::AddMode;
+use serde_json::Value;
 
 /// The options by which the fields of an input become items; by default as [`Columns`] says, and
 /// each item whole.
@@ -30,12 +31,22 @@ pub struct Columns {
     pub vector: Vec<String>,
     /// The columns of the metadata; `None` for all that have no other use.
     pub meta: Option<Vec<String>>,
+    /// The column of the names of image files, which is also part of the metadata.
+    pub image: Option<String>,
 }
 
 impl Columns {
     /// Whether any column is named.
     pub fn is_named(&self) -> bool {
         *self != Self::default()
+    }
+}
+
+impl Columns {
+    /// The name of the file with the image of an item, by its metadata.
+    pub fn image_of<'a>(&self, meta: &'a Value) -> Option<&'a str> {
+        let name = meta.get(self.image.as_ref()?)?.as_str()?;
+        (!name.is_empty()).then_some(name)
     }
 }
 

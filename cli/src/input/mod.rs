@@ -23,6 +23,7 @@ mod source;
 mod table;
 mod topics;
 mod ubi;
+mod zstd;
 
 pub use archive::{Archive, FORMAT, FORMAT_VERSION, Header, Places, archive};
 pub(crate) use check::check_name;

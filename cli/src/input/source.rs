@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 
 use super::error::{InputError, Place};
+use super::zstd;
 
 /// Source of an input; made of a path or `-`, which is standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,8 +164,10 @@ fn unpacked(mut packed: Box<dyn BufRead>) -> io::Result<(Box<dyn BufRead>, bool)
             MultiGzDecoder::new(whole),
         ))
     } else if is_zstd {
-        let decoder = zstd::Decoder::with_buffer(whole)?;
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
+        Box::new(BufReader::with_capacity(
+            BUFFER_BYTES,
+            zstd::Decoder::new(whole),
+        ))
     } else {
         Box::new(whole)
     };

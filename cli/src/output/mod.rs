@@ -8,7 +8,9 @@ mod table;
 mod whole;
 
 pub(crate) use interrupt::{STATUS as INTERRUPT_STATUS, catch_interrupts, interrupted};
-pub(crate) use progress::{bar, download, spinner};
+#[cfg(feature = "hub")]
+pub(crate) use progress::download;
+pub(crate) use progress::{bar, spinner};
 pub(crate) use run::{Run, field};
 pub(crate) use style::{BAD, BOLD, DIM, GOOD, bytes, count, digits, millis, number, plain, plural};
 pub(crate) use table::{Align, Table};

@@ -15,6 +15,7 @@ pub(crate) fn bar(length: u64, message: &'static str) -> ProgressBar {
 }
 
 /// A bar for bytes of a download.
+#[cfg(feature = "hub")]
 pub(crate) fn download() -> ProgressBar {
     let bar = ProgressBar::new(0);
     match ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}") {

@@ -9,6 +9,8 @@ mod characters;
 mod demo;
 mod evaluation;
 mod feedback;
+#[cfg(feature = "images")]
+mod images;
 mod items;
 mod judgements;
 mod listing;

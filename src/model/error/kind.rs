@@ -120,6 +120,8 @@ fn of_encoding(error: &EncodeError) -> ErrorKind {
         | EncodeError::Output { .. }
         | EncodeError::OutputShape { .. }
         | EncodeError::Text { .. }
+        | EncodeError::Image { .. }
+        | EncodeError::Takes { .. }
         | EncodeError::Token { .. }
         | EncodeError::Option { .. } => ErrorKind::InvalidInput,
         EncodeError::Unsupported { .. } | EncodeError::NotCompiled { .. } => ErrorKind::Unsupported,

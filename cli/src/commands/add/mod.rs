@@ -1,6 +1,9 @@
 //! `add`: adds, replaces or updates the items of a file, all of them or none.
 
 mod ids;
+mod images;
+
+use std::path::Path;
 
 use affinis::{AddMode, Collection, Item, error::ItemError};
 use clap::ValueEnum;
@@ -39,6 +42,7 @@ Examples:
   affinis add notes notes.csv --id-column key --text-column title,body
   affinis add notes prices.csv --mode update        changes what the columns give, keeps the rest
   affinis add images vectors.npy --ids names.txt
+  affinis add photos photos.csv --image-column file    with an encoder of images, such as CLIP
   affinis add docs docs.parquet --id-column doc_id --text-column title,abstract --vector-columns embedding
   curl -s https://example.org/items | affinis add notes - --format json --skip-bad")]
 pub(crate) struct Args {
@@ -77,6 +81,10 @@ pub(crate) struct Args {
     /// Columns of the metadata [default: all that have no other use]
     #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
     meta_column: Option<Vec<String>>,
+    /// Column of the names of image files, beside FILE or absolute, which a collection with an
+    /// encoder of images encodes; the names are metadata too
+    #[arg(long, value_name = "COLUMN")]
+    image_column: Option<String>,
     /// What stands between the fields of csv: one character, or `tab` [default: a comma]
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
@@ -179,6 +187,7 @@ impl Args {
             text: self.text_column.clone(),
             vector: self.vector_columns.clone(),
             meta: self.meta_column.clone(),
+            image: self.image_column.clone(),
         };
         let refused = [
             (
@@ -229,7 +238,8 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if parsed.numbered.is_empty() && !args.id_prefix.is_empty() {
         output::warn("every item has an id of its own, so --id-prefix has no effect");
     }
-    let mut parsed = ids::check(parsed, &file, args.skip_bad, mode, &collection)?;
+    let parsed = ids::check(parsed, &file, args.skip_bad, mode, &collection)?;
+    let mut parsed = images::encode(parsed, &args.file, args.skip_bad, &layout, &collection)?;
     // Only now is it known what the encoder makes of a text, and the precision of a vector.
     let encoded = encode(std::mem::take(&mut parsed.items), mode, &collection)?;
     let Parsed {
@@ -286,6 +296,11 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         or_nothing("left out", bad.len())
     ))?;
     Ok(())
+}
+
+/// The bytes of the file of an image.
+pub(crate) fn read_image(path: &Path) -> Result<Vec<u8>, Failure> {
+    images::read(path).map_err(|reason| Failure::Failed(format!("{}: {reason}", path.display())))
 }
 
 /// Encodes the texts of items without a vector, batch by batch, with a progress bar.

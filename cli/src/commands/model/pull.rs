@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "hub")]
 use affinis::encode::{PullOptions, Pulled, pull};
+#[cfg(feature = "hub")]
 use serde_json::{Map, json};
 
 use crate::failure::Failure;
-use crate::output::{self, Align, Out, Table, bytes, plain};
+use crate::output::Out;
+#[cfg(feature = "hub")]
+use crate::output::{self, Align, Table, bytes, plain};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -30,6 +34,16 @@ pub(super) struct Args {
     file: Option<String>,
 }
 
+#[cfg(not(feature = "hub"))]
+pub(super) fn run(args: &Args, _out: &mut Out) -> Result<(), Failure> {
+    Err(Failure::Failed(format!(
+        "{} cannot be downloaded by this build; one with `--features hub` or `--features full` can, and so can any \
+         program that copies the repository's files into a directory",
+        args.repo
+    )))
+}
+
+#[cfg(feature = "hub")]
 pub(super) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
     let dir = args
         .to

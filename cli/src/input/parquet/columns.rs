@@ -32,7 +32,8 @@ pub(super) fn choose(
     let named = columns.id.iter().chain(&columns.text);
     let named = named
         .chain(&columns.vector)
-        .chain(columns.meta.iter().flatten());
+        .chain(columns.meta.iter().flatten())
+        .chain(&columns.image);
     for name in named {
         if !seen.contains(name.as_str()) {
             return Err(format!(
@@ -76,6 +77,7 @@ pub(super) fn choose(
         is(columns.id.as_slice(), "id")
             || is(&columns.text, "text")
             || is(&columns.vector, "vector")
+            || columns.image.as_deref() == Some(name)
             || columns
                 .meta
                 .as_ref()
@@ -111,6 +113,7 @@ fn find_vector(
         |chosen: &[String], default: &str| !chosen.is_empty() || names.contains(&default);
     if is_there(&columns.text, "text")
         || is_there(&columns.vector, "vector")
+        || columns.image.is_some()
         || layout.mode == AddMode::Update
     {
         return Ok(());

@@ -88,6 +88,7 @@ impl Roles {
             text,
             vector,
             meta,
+            image,
         } = &layout.columns;
         let find = |name: &String| position(header, name);
         let known = |name: &str| {
@@ -120,9 +121,17 @@ impl Roles {
         }
         if let Some(names) = meta {
             let keyed = |name: &String| Ok((find(name)?, name.clone()));
-            roles.meta = names.iter().map(keyed).collect::<Result<_, String>>()?;
+            let image = image.iter().filter(|name| !names.contains(name));
+            roles.meta = names
+                .iter()
+                .chain(image)
+                .map(keyed)
+                .collect::<Result<_, String>>()?;
         }
-        roles.find_vector(first, layout.mode, dim)?;
+        match image {
+            Some(name) => drop(find(name)?),
+            None => roles.find_vector(first, layout.mode, dim)?,
+        }
         if meta.is_none() {
             let others = (0..header.len()).filter(|at| !roles.is_used(*at));
             roles.meta = others.map(|at| (at, header[at].to_owned())).collect();
