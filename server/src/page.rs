@@ -1,4 +1,4 @@
-//! The page: three files inside the program.
+//! The page: its files inside the program.
 
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -51,27 +51,40 @@ impl PageFile {
     }
 }
 
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// The files of the page: path, type and text.
+const FILES: [(&str, &str, &str); 13] = [
+    ("/", HTML, include_str!("../page/index.html")),
+    ("/icon.svg", SVG, include_str!("../page/icon.svg")),
+    ("/app.css", CSS, include_str!("../page/app.css")),
+    ("/app.js", SCRIPT, include_str!("../page/app.js")),
+    ("/api.js", SCRIPT, include_str!("../page/api.js")),
+    ("/chart.js", SCRIPT, include_str!("../page/chart.js")),
+    (
+        "/collection.js",
+        SCRIPT,
+        include_str!("../page/collection.js"),
+    ),
+    ("/dom.js", SCRIPT, include_str!("../page/dom.js")),
+    ("/judge.js", SCRIPT, include_str!("../page/judge.js")),
+    (
+        "/judgements.js",
+        SCRIPT,
+        include_str!("../page/judgements.js"),
+    ),
+    ("/learn.js", SCRIPT, include_str!("../page/learn.js")),
+    ("/lines.js", SCRIPT, include_str!("../page/lines.js")),
+    ("/search.js", SCRIPT, include_str!("../page/search.js")),
+];
+
 /// The routes of the page.
 pub(crate) fn routes() -> Router<App> {
-    let files = [
-        (
-            "/",
-            "text/html; charset=utf-8",
-            include_str!("../page/index.html"),
-        ),
-        (
-            "/app.css",
-            "text/css; charset=utf-8",
-            include_str!("../page/app.css"),
-        ),
-        (
-            "/app.js",
-            "text/javascript; charset=utf-8",
-            include_str!("../page/app.js"),
-        ),
-    ];
     let mut router = Router::new();
-    for (path, content_type, text) in files {
+    for (path, content_type, text) in FILES {
         let file = PageFile::new(content_type, text);
         router = router.route(
             path,
