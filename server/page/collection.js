@@ -37,7 +37,7 @@ function describe(stats) {
       ["Memory", bytes(stats.memory_bytes)], ["On disk", bytes(stats.disk_bytes)], ["Whole store", bytes(stats.store_bytes)],
       ["Without a graph yet", count(stats.growing)], ["Removed, still in graphs", count(stats.deleted)]]),
     h("h3", {}, "Segments"),
-    stats.segments.length > 0 ? table("Segments", ["Items", "Size", "Built under"], stats.segments.map((segment) => [count(segment.items), bytes(segment.bytes), segment.metric === 0 ? "Euclidean" : `version ${segment.metric}`]))
+    stats.segments.length > 0 ? table("Segments", ["Built under", "Items", "Size"], stats.segments.map((segment) => [segment.metric === 0 ? "Euclidean" : `version ${segment.metric}`, count(segment.items), bytes(segment.bytes)]))
       : h("p", { class: "muted" }, "None: a collection of this size is scanned."),
     h("h3", {}, "Recall by kind of question"),
     recall.length > 0 ? table("Recall by kind of question", ["Question", "Recall@10", "Nearest found", "Below half", "Measured on"], recall)
@@ -52,7 +52,7 @@ async function readPage({ name, signal }, after) {
 
 function listItems({ items, next }, list) {
   if (items.length === 0) return empty("No items.");
-  const rows = items.map(({ id, text, meta }) => [h("code", {}, clipped(id, 80)), h("div", { class: "cell" }, clipped(text ?? "No text", 160)), meta ? h("code", {}, clipped(JSON.stringify(meta), 100)) : null]);
+  const rows = items.map(({ id, text, meta }) => [h("code", {}, clipped(id, 80)), h("div", { class: "cell" }, clipped(text ?? "No text", 160)), meta && h("div", { class: "cell" }, h("code", {}, clipped(JSON.stringify(meta), 100)))]);
   return [table("Items", ["Id", "Text", "Metadata"], rows), h("div", { class: "actions" }, button("First page", () => list()), next !== null && button("Next page", () => list(next)))].filter(Boolean);
 }
 

@@ -48,7 +48,7 @@ export function options(choices, chosen) {
 
 /** A table, scrolled on its own where it is too wide. Cells are strings, numbers or elements. */
 export function table(caption, heads, rows) {
-  const isNumber = (cell) => typeof cell === "number" || /^[-+−]?[\d.,]+( %| [kMG]?i?B)?$/.test(cell);
+  const isNumber = (cell) => typeof cell === "number" || /^[-+−]?[\d.,]+( %| [KMGT]?i?B)?( (→|\+|of) [\d.,]+)?$/.test(cell);
   const cell = (content) => h("td", { class: isNumber(content) && "number" }, content ?? "–");
   const first = rows[0] ?? [];
   const head = (text, at) => h("th", { scope: "col", class: isNumber(first[at]) && "number" }, text);

@@ -273,5 +273,5 @@ function trialForm(metrics, { name }, again) {
       again();
     });
   };
-  return h("form", { class: "fields", onsubmit: start }, field("Challenger", version), field("Chance of error", alpha), submit);
+  return h("form", { onsubmit: start }, h("div", { class: "fields" }, field("Challenger", version), field("Chance of error", alpha), submit));
 }

@@ -245,7 +245,7 @@ class SearchView {
     const own = mark.grade !== undefined ? gradeWord(mark.grade) : isUnsure ? "Can't say" : null;
     judging.replaceChildren(
       gradeButtons(id, mark.grade, (grade) => this.judge(at, grade)),
-      h("p", { class: "verdict" }, own ?? "Not judged",
+      h("p", { class: "verdict" }, own,
         own && button([icon("undo"), spoken(`Withdraw the judgement of ${id}`)], () => this.undo(at), { class: "quiet", title: "Withdraw (u)" }),
         mark.others.length > 0 && h("span", { class: "muted" }, ` Others: ${others(mark.others)}`)));
     if (pressed >= 0) judging.querySelectorAll("button")[pressed]?.focus();
@@ -324,8 +324,8 @@ class SearchView {
   }
 
   reasons(told) {
-    const share = (direction) => h("meter", { min: 0, max: 1, value: Math.max(0, direction.share), "aria-label": "Share" });
-    const directions = told.directions.slice(0, 8).map((direction, at) => [String(at + 1), decimal(direction.weight), decimal(direction.contribution, 4), percent(direction.share, 1), share(direction)]);
+    const share = (direction) => h("span", {}, h("meter", { min: 0, max: 1, value: Math.max(0, direction.share), "aria-label": "Share" }), ` ${percent(direction.share, 1)}`);
+    const directions = told.directions.slice(0, 8).map((direction, at) => [String(at + 1), decimal(direction.weight), decimal(direction.contribution, 4), share(direction)]);
     const influences = told.judgements.slice(0, 8).map((influence) => {
       const what = h("span", {}, `Judgement ${influence.judgement}`);
       if (this.mayJudge) this.nameJudgement(what, influence.judgement);
@@ -333,8 +333,8 @@ class SearchView {
     });
     return [
       facts([["Distance", decimal(told.distance, 4)], ["Euclidean", decimal(told.euclidean, 4)], ["Rank", told.rank ?? "beyond 1,000"], ["Euclidean rank", told.euclidean_rank ?? "beyond 1,000"], ["Metric", `version ${told.metric}`]]),
-      h("h3", {}, "Directions of the metric"), table("Directions of the metric", ["Direction", "Weight", "Contribution", "Share", ""], directions),
-      h("h3", {}, "Judgements"),
+      h("h2", {}, "Directions of the metric"), table("Directions of the metric", ["Direction", "Weight", "Contribution", "Share"], directions),
+      h("h2", {}, "Judgements"),
       influences.length > 0 ? table("Influence of judgements", ["Judgement", "Influence", "Brought it"], influences)
         : h("p", { class: "muted" }, told.metric === 0 ? "The metric is Euclidean: nothing was learned for it." : "No judgement has a known influence."),
       told.stale && h("p", { class: "muted" }, `The influence of ${plural(told.stale, "judgement")} is not known, since what they judged has changed.`),

@@ -12,6 +12,7 @@ import { mkdir } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { gzipSync } from "node:zlib";
 
 const { values: given } = parseArgs({ options: Object.fromEntries(["url", "modules", "texts", "shots"].map((name) => [name, { type: "string" }])) });
 const require = createRequire(join(resolve(given.modules), "node_modules/"));
@@ -132,11 +133,12 @@ await check("scripts and styles are small", async () => {
   const sizes = [];
   for (const path of seen) {
     const text = await (await fetch(given.url + path)).text();
-    sizes.push(text.length);
+    sizes.push(gzipSync(text).length);
     for (const [, other] of text.matchAll(/from "\.(\/\w+\.js)"/g)) seen.add(other);
   }
   const total = sizes.reduce((sum, size) => sum + size);
-  console.log(`   ${seen.size} files, ${total} bytes`);
+  console.log(`   ${seen.size} files, ${total} bytes as they are sent`);
+  assert.ok(total < 60_000);
 });
 
 await check("an empty store asks for a collection", async () => {
