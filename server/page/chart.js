@@ -2,7 +2,6 @@
 
 import { h, s, decimal } from "./dom.js";
 
-const WIDTH = 560;
 const HEIGHT = 170;
 const LEFT = 48;
 const BOTTOM = 26;
@@ -13,11 +12,12 @@ const TOP = 10;
  * what the value is compared with and may be missing.
  */
 export function chart(title, points) {
+  const width = Math.min(560, innerWidth - 64);
   const all = points.flatMap(({ value, low, high, before }) => [value, low, high, before]).filter((number) => Number.isFinite(number));
   const [least, most] = [Math.min(...all), Math.max(...all)];
   const margin = (most - least || Math.abs(most) || 1) * 0.1;
   const [bottom, top] = [least - margin, most + margin];
-  const x = (at) => LEFT + ((at + 0.5) * (WIDTH - LEFT)) / points.length;
+  const x = (at) => LEFT + ((at + 0.5) * (width - LEFT)) / points.length;
   const y = (value) => TOP + ((top - value) / (top - bottom)) * (HEIGHT - TOP - BOTTOM);
   const ticks = [0, 1, 2, 3].map((step) => bottom + margin / 2 + ((top - bottom - margin) * step) / 3);
   const one = ({ label, value, low, high, before }, at) => s("g", {},
@@ -27,7 +27,7 @@ export function chart(title, points) {
     s("text", { x: x(at), y: HEIGHT - 8, "text-anchor": "middle" }, label));
   const spoken = points.map(({ label, value, before }) => `${label}: ${decimal(value)}${Number.isFinite(before) ? `, before ${decimal(before)}` : ""}`).join("; ");
   return h("figure", {}, h("figcaption", {}, title),
-    s("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}. ${spoken}` },
-      ticks.map((tick) => s("g", {}, s("line", { class: "grid", x1: LEFT, x2: WIDTH, y1: y(tick), y2: y(tick) }), s("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, decimal(tick, 2)))),
+    s("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, width, role: "img", "aria-label": `${title}. ${spoken}` },
+      ticks.map((tick) => s("g", {}, s("line", { class: "grid", x1: LEFT, x2: width, y1: y(tick), y2: y(tick) }), s("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, decimal(tick, 2)))),
       points.map(one)));
 }

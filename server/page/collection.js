@@ -58,10 +58,10 @@ function listItems({ items, next }, list) {
 
 function creating(context) {
   const name = h("input", { required: true, maxlength: 255, autocomplete: "off" });
-  const holds = h("select", {}, options([["texts", "Texts, encoded by the program's model"], ["vectors", "Vectors of mine"]]));
+  const holds = h("select", {}, options([["texts", "Texts"], ["vectors", "Vectors"]]));
   const dim = h("input", { type: "number", min: 1, max: 4096, value: 384 });
   const dimField = field("Dimension", dim);
-  const distance = h("select", {}, options([["", "The encoder's, or l2"], ["l2", "l2"], ["cosine", "cosine"], ["dot", "dot"]]));
+  const distance = h("select", {}, options([["", "Default"], ["l2", "l2"], ["cosine", "cosine"], ["dot", "dot"]]));
   const precision = h("select", {}, options([["f32", "f32"], ["f16", "f16"], ["i8", "i8"]]));
   const submit = h("button", { class: "primary" }, "Create collection");
   const problem = h("div");

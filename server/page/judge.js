@@ -141,10 +141,10 @@ function judgedQueries(groups, covered, context, again) {
   const row = (entry) => {
     const { subject, judgements } = entry;
     const relevant = judgements.filter(isRelevant).length;
-    const people = new Set(judgements.map((judgement) => judgement.user ?? "nobody named"));
+    const people = new Set(judgements.map((judgement) => judgement.user ?? "anonymous"));
     const open = button(clipped(subjectWords(subject), 90), () => showDetail(detail, entry, context, again), { class: "link" });
     const dispute = disputed(entry).length;
-    return [h("span", {}, open, dispute > 0 && h("span", { class: "badge warn" }, `${dispute} disputed`)),
+    return [h("div", { class: "cell" }, open, dispute > 0 && h("span", { class: "badge warn" }, `${dispute} disputed`)),
       count(relevant), count(judgements.length - relevant), covered.has(entry) ? covered.get(entry).join(" of ") : null, [...people].join(", "), when(judgements.at(-1).at)];
   };
   return [
@@ -181,7 +181,7 @@ async function showDetail(container, { subject, judgements }, context, again) {
     }), { class: "quiet" });
     const verdict = judgement.similar === undefined ? gradeWord(judgement.grade) : judgement.similar ? "Similar" : "Not similar";
     return [h("div", { class: "cell" }, clipped(texts.get(id) ?? "No text", 200), h("br"), h("code", {}, id), state),
-      h("span", { class: isRelevant(judgement) ? "good" : "bad" }, verdict), judgement.user ?? "nobody named", when(judgement.at),
+      h("span", { class: isRelevant(judgement) ? "good" : "bad" }, verdict), judgement.user ?? "anonymous", when(judgement.at),
       `${judgement.source}${judgement.weight === 1 ? "" : `, weight ${decimal(judgement.weight, 2)}`}`, withdrawing];
   })));
 }

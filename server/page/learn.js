@@ -10,7 +10,7 @@ export const title = "Learn";
 const LEARNERS = [["", "The plugin's choice"], ...["gmml", "diagonal", "low-rank", "contrastive", "hinge"].map((name) => [name, name])];
 const METRICS = "/metrics";
 
-const named = (version) => (version === 0 ? "Euclidean" : `Version ${version}`);
+const named = (version) => (version === 0 ? "Euclidean" : `Version\u00a0${version}`);
 
 export function show(root, context) {
   const versions = h("div");
@@ -138,11 +138,11 @@ function versionList(metrics, moved, context, again) {
     const { gate } = version;
     const state = version.active ? h("span", { class: "badge good" }, "active") : version.withdrawn ? h("span", { class: "badge warn" }, "withdrawn") : null;
     const usable = may && !version.withdrawn && !version.active;
-    return [h("span", {}, named(version.version), " ", state, version.user && h("span", { class: "badge" }, version.user)),
+    return [h("span", { class: "nowrap" }, named(version.version), " ", state, version.user && h("span", { class: "badge" }, version.user)),
       version.shrinkage === undefined ? version.learner : `${version.learner}, shrunken to ${percent(version.shrinkage)}`,
       when(version.created), `${count(version.pairs.similar)} + ${count(version.pairs.dissimilar)}`, decimal(version.condition, 1),
       gate?.before == null ? null : `${decimal(gate.before)} → ${decimal(gate.after)}`, gate ? signed(gate.lower_bound) : null,
-      gate ? h("details", { class: "cell" }, h("summary", {}, clipped(gate.reason.split(":")[0], 40)), gate.reason) : null,
+      gate ? h("details", { class: "reason" }, h("summary", {}, gate.reason.startsWith("passed") ? "passed" : "refused"), gate.reason) : null,
       h("div", { class: "row-actions" }, usable && promote, !version.withdrawn && compare, end, usable && version.version > 0 && erase)];
   };
   const measures = Map.groupBy(metrics.filter((version) => version.gate?.before != null), (version) => version.gate.measure);
@@ -150,14 +150,14 @@ function versionList(metrics, moved, context, again) {
     ({ label: `v${version}`, before: gate.before, value: gate.after, low: Math.min(gate.before + gate.lower_bound, gate.after), high: gate.after }))));
   return [
     may && active.parent !== null && h("div", { class: "actions" }, back),
-    table("Versions of the metric", ["Version", "Learner", "Made", "Similar + dissimilar", "Condition", "Before → after", "Gain at least", "Gate", "Actions"], [...metrics].reverse().map(row)),
+    table("Versions of the metric", ["Version", "Learner", "Made", "Pairs", "Condition", "Before → after", "Gain at least", "Gate", "Actions"], [...metrics].reverse().map(row)),
     charts, context.may("judge") && evaluating(metrics, context),
   ].flat().filter(Boolean);
 }
 
 /** P@10 and nDCG over versions, on what was judged. */
 function evaluating(metrics, { name, signal }) {
-  const output = h("div");
+  const output = h("div", { class: "stack" });
   const run = button("Evaluate versions on the judged queries", () => act(run, async () => {
     const queries = new Map();
     for (const judgement of await readJudgements(name, signal)) {
@@ -179,7 +179,7 @@ function evaluating(metrics, { name, signal }) {
     output.replaceChildren(h("p", { class: "muted" }, `On ${plural(queries.size, "judged query").replace("querys", "queries")}, which the versions may have learned from: the gate decides, not these.`),
       plot("Precision@10, with its 95 % interval", "precision"), plot("nDCG@10, with its 95 % interval", "ndcg"));
   }));
-  return h("div", {}, h("div", { class: "actions" }, run), output);
+  return h("div", { class: "stack" }, h("div", { class: "actions" }, run), output);
 }
 
 /** The choice of two versions to compare. */

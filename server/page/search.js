@@ -6,8 +6,10 @@ import { GRADES, gradeButtons, gradeWord, judgementsOf, keyOf, store, subjectWor
 
 export const title = "Search";
 
-/** Milliseconds of quiet after a key press before the service is asked. */
+/** Milliseconds of quiet before the service is asked again, while it is being asked. */
 const DEBOUNCE = 30;
+/** Milliseconds of quiet before it is read what was judged for the query. */
+const QUIET = 200;
 
 const KINDS = [["query", "Text"], ["like", "Like item"], ["vector", "Vector"]];
 
@@ -88,7 +90,7 @@ class SearchView {
 
   submitted(event) {
     event.preventDefault();
-    this.soon(0);
+    this.soon();
     if (this.hits.length > 0) this.focusHit(0);
   }
 
@@ -98,9 +100,11 @@ class SearchView {
     this.focusHit(0);
   }
 
-  /** Asks once the keys have been quiet, and drops what is being asked. */
-  soon(wait = DEBOUNCE) {
+  /** Asks soon, and drops what is being asked. */
+  soon() {
+    const wait = this.asking ? DEBOUNCE : 0;
     clearTimeout(this.timer);
+    clearTimeout(this.marking);
     this.asking?.abort();
     this.timer = setTimeout(() => this.run(), wait);
   }
@@ -144,19 +148,22 @@ class SearchView {
     this.remember();
     const request = this.request();
     if (!request) return this.nothing();
-    this.asking = new AbortController();
-    const { signal } = this.asking;
+    const asking = new AbortController();
+    this.asking = asking;
+    const { signal } = asking;
     const begun = performance.now();
     try {
       const answer = await post(inside(this.name, "/search"), request, signal);
       if (signal.aborted || this.context.signal.aborted) return;
       this.draw(request, answer, performance.now() - begun);
-      if (this.mayJudge) this.readMarks(signal);
+      if (this.mayJudge) this.marking = setTimeout(() => this.write(() => this.readMarks()), QUIET);
     } catch (error) {
       if (error.name === "AbortError" || this.context.signal.aborted) return;
       this.hits = [];
       this.state.textContent = "";
       this.results.replaceChildren(failure(error, () => this.run()));
+    } finally {
+      if (this.asking === asking) this.asking = null;
     }
   }
 
@@ -175,7 +182,10 @@ class SearchView {
 
   draw(request, answer, millis) {
     this.subject = request.vector ? { query_vector: request.vector } : request.like !== undefined ? { query_id: request.like } : { query: request.query };
-    if (this.drawn !== keyOf(this.subject)) this.marks.clear();
+    if (this.drawn !== keyOf(this.subject)) {
+      this.marks = new Map();
+      this.marked = null;
+    }
     this.drawn = keyOf(this.subject);
     this.hits = answer.hits;
     this.current = -1;
@@ -186,6 +196,7 @@ class SearchView {
       return;
     }
     this.rows = answer.hits.map((hit, at) => this.row(hit, at, answer.compared));
+    if (this.mayJudge) this.hits.forEach((_, at) => this.drawJudging(at));
     const list = h("ol", { class: "hits", "aria-label": "Hits" }, this.rows);
     const beside = answer.compared && this.beside(answer);
     this.results.replaceChildren(h("div", { class: beside ? "two" : "one" }, beside ? h("div", {}, h("h2", {}, `Under ${metric}`), list) : list, beside));
@@ -213,11 +224,13 @@ class SearchView {
       h("div", { class: "side" }, judging, explain));
   }
 
-  /** Reads what was judged before for this query. */
-  async readMarks(signal) {
+  /** Reads what was judged before for this query, once. It takes its turn among the writes. */
+  async readMarks() {
+    const { drawn } = this;
+    if (this.marked === drawn) return;
     try {
-      const judged = await judgementsOf(this.name, this.subject, signal);
-      if (signal.aborted) return;
+      const judged = await judgementsOf(this.name, this.subject, this.context.signal);
+      if (this.drawn !== drawn) return;
       const marks = new Map();
       for (const { item, grade, user, sequence } of judged) {
         const mark = marks.get(item) ?? { others: [] };
@@ -226,6 +239,7 @@ class SearchView {
         marks.set(item, mark);
       }
       this.marks = marks;
+      this.marked = drawn;
       this.hits.forEach((_, at) => this.drawJudging(at));
     } catch (error) {
       if (error.name !== "AbortError") tell(error.message, "failed");
@@ -262,6 +276,7 @@ class SearchView {
     const { subject } = this;
     const shown = this.hits.map((hit) => hit.id);
     return this.write(async () => {
+      if (keyOf(subject) === this.drawn) await this.readMarks();
       const mark = this.marks.get(id) ?? { others: [] };
       if (mark.grade === grade) return;
       if (mark.sequence !== undefined && (await withdraw(this.name, mark.sequence)) === null) return;
@@ -282,10 +297,13 @@ class SearchView {
 
   /** Withdraws the judgement of a hit, or where there is none, the last that was given here. */
   undo(at) {
-    const { subject } = this;
-    const own = (id) => id !== undefined && (this.marks.get(id)?.sequence !== undefined || this.unsure.has(this.drawn + id));
+    const { subject, drawn: key } = this;
+    const here = this.hits[at]?.id;
     return this.write(async () => {
-      const id = [this.hits[at]?.id, this.last?.key === this.drawn ? this.last.id : undefined].find(own);
+      if (key !== this.drawn) return undefined;
+      await this.readMarks();
+      const own = (id) => id !== undefined && (this.marks.get(id)?.sequence !== undefined || this.unsure.has(key + id));
+      const id = [here, this.last?.key === key ? this.last.id : undefined].find(own);
       if (id === undefined) return tell("There is no judgement of yours to withdraw here.");
       const { sequence, others: rest = [] } = this.marks.get(id) ?? {};
       if (sequence !== undefined) {
@@ -293,7 +311,7 @@ class SearchView {
         if (followed === null) return undefined;
         tell(followed.withdrawn.length > 0 ? `Withdrawn, with version ${followed.withdrawn.join(", ")}. Version ${followed.active} is active.` : "The judgement is withdrawn.");
       } else tell("Open again.");
-      this.unsure.delete(this.drawn + id);
+      this.unsure.delete(key + id);
       return this.changed(subject, id, { others: rest });
     });
   }
