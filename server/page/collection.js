@@ -6,8 +6,9 @@ import { linesInput } from "./lines.js";
 
 export const title = "Collection";
 
-/** Items of one request: few enough to be encoded within its time. */
+/** The most items of a request, so that they are encoded within its time, and about the most bytes. */
 const BATCH = 256;
+const BATCH_BYTES = 4_000_000;
 const PAGE = 20;
 
 export function show(root, context) {
@@ -87,6 +88,14 @@ function creating(context) {
   return h("form", { onsubmit: create }, h("div", { class: "fields" }, field("Name", name), field("It holds", holds), dimField, field("Distance", distance), field("Precision", precision)), problem, h("div", { class: "actions" }, submit));
 }
 
+/** How many of the items, from one on, go into a request. */
+function batch(items, from) {
+  let size = 0;
+  let end = from;
+  while (end < items.length && end - from < BATCH && size < BATCH_BYTES) size += JSON.stringify(items[end++]).length;
+  return end;
+}
+
 function adding(context, again) {
   const bar = h("progress", { hidden: true, "aria-label": "Items stored" });
   const store = async (items) => {
@@ -94,9 +103,10 @@ function adding(context, again) {
     bar.max = items.length;
     let stored = 0;
     try {
-      for (; stored < items.length; stored += BATCH) {
-        bar.value = stored;
-        await post(inside(context.name, "/items"), { items: items.slice(stored, stored + BATCH) }, context.signal);
+      while (stored < items.length) {
+        const end = batch(items, stored);
+        await post(inside(context.name, "/items"), { items: items.slice(stored, end) }, context.signal);
+        bar.value = stored = end;
       }
     } catch (error) {
       throw new Error(`${error.message} ${plural(stored, "item")} before were stored.`);

@@ -214,7 +214,7 @@ class SearchView {
     const judging = h("div", { class: "judging" });
     const why = h("div", { class: "why", hidden: true });
     const explain = button("Why", () => this.explain(at), { class: "quiet", "aria-expanded": "false", title: "Why this rank (e)" });
-    const meta = Object.entries(hit.meta ?? {}).map(([key, value]) => h("span", { class: "chip" }, `${key}: `, clipped(typeof value === "string" ? value : JSON.stringify(value), 100)));
+    const meta = Object.entries(hit.meta ?? {}).map(([key, value]) => h("span", { class: "chip" }, `${clipped(key, 60)}: `, clipped(typeof value === "string" ? value : JSON.stringify(value), 100)));
     return h("li", { class: "hit", tabindex: "-1", onfocus: () => { this.current = at; }, onfocusin: () => { this.current = at; } },
       h("span", { class: "rank" }, spoken("Rank "), hit.rank, compared && move(hit.moved)),
       h("div", { class: "content" },
