@@ -56,6 +56,7 @@ function refitting(context, again, compare) {
   });
   const begin = async (event) => {
     event.preventDefault();
+    output.replaceChildren();
     const given = (input) => (input.value === "" ? undefined : Number(input.value));
     const request = { dry_run: dry.checked, force: force.checked, ask: ask.checked ? given(questions) : undefined, learner: learner.value || undefined, user: user.value || undefined, half_life_days: given(halfLife), seed: given(seed) };
     try {
