@@ -36,8 +36,8 @@ function queue(questions, context) {
     box.replaceChildren(
       h("p", { class: "muted" }, `Question ${at + 1} of ${questions.length}, ${done} answered`),
       h("div", { class: "pair" },
-        h("div", {}, h("h3", {}, "Whoever looks for this"), h("p", { class: "text" }, queryText ?? "No text"), h("code", {}, query)),
-        h("div", {}, h("h3", {}, "wants this?"), h("p", { class: "text" }, itemText ?? "No text"), h("code", {}, item))),
+        h("div", {}, h("h3", {}, "Query"), h("p", { class: "text" }, queryText ?? "No text"), h("code", {}, query)),
+        h("div", {}, h("h3", {}, "Is this relevant to it?"), h("p", { class: "text" }, itemText ?? "No text"), h("code", {}, item))),
       h("div", { class: "actions" }, gradeButtons(item, answers[at]?.grade, answer),
         answers[at] && h("span", {}, gradeWord(answers[at].grade)),
         button("Can't say", () => move(1), { title: "Next question (s)" }),

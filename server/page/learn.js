@@ -44,10 +44,10 @@ function refitting(context, again, compare) {
   const seed = number({ min: 0, step: 1 });
   const submit = h("button", { class: "primary" }, "Refit");
   const output = h("div", { class: "outcome", tabindex: "-1" });
-  const follow = (job, isDry) => act(submit, async () => {
+  const follow = (job, isDry, isForced) => act(submit, async () => {
     try {
       const result = await watch(output, job, isDry ? "Dry run" : "Refit", signal);
-      output.replaceChildren(...verdict(result, isDry, context, again, compare));
+      output.replaceChildren(...verdict(result, { isDry, isForced }, context, again, compare));
       output.focus();
       again();
     } catch (error) {
@@ -61,12 +61,12 @@ function refitting(context, again, compare) {
     const request = { dry_run: dry.checked, force: force.checked, ask: ask.checked ? given(questions) : undefined, learner: learner.value || undefined, user: user.value || undefined, half_life_days: given(halfLife), seed: given(seed) };
     try {
       const { job } = await post(inside(name, "/refit"), request);
-      follow(job, dry.checked);
+      follow(job, dry.checked, force.checked);
     } catch (error) {
       output.replaceChildren(failure(error));
     }
   };
-  running("refit", name, signal).then((job) => job && follow(job, false), () => {});
+  running("refit", name, signal).then((job) => job && follow(job, false, false), () => {});
   return section("Refit", h("p", { class: "muted" }, "Learns a metric from the judgements. The gate tests it on judgements that the fit has not seen; only what passes answers from then on."),
     h("form", { onsubmit: begin },
       h("div", { class: "checks" }, dryField, askField),
@@ -76,11 +76,11 @@ function refitting(context, again, compare) {
 }
 
 /** The verdict of the gate, in words and numbers. */
-function verdict(result, isDry, context, again, compare) {
+function verdict(result, { isDry, isForced }, context, again, compare) {
   const { gate, promoted, version, parent } = result;
   const passed = isDry ? result.would_promote : promoted;
   const words = isDry ? `Dry run: the gate would ${passed ? "let it pass" : "not let it pass"}. Nothing was stored.`
-    : promoted ? `Promoted: ${named(version).toLowerCase()} answers from now on.` : `Not promoted: ${named(parent)} goes on answering.`;
+    : promoted ? `${isForced ? "Promoted whatever the gate says" : "Promoted"}: ${named(version).toLowerCase()} answers from now on.` : `Not promoted: ${named(parent)} goes on answering.`;
   const promote = button("Promote anyway", () => act(promote, () => promoteVersion(version, context, again)));
   return [
     h("p", { class: `verdict-line ${passed ? "good" : "bad"}`, role: "status" }, icon(passed ? "check" : "alert"), words),
@@ -143,7 +143,7 @@ function versionList(metrics, moved, context, again) {
       version.shrinkage === undefined ? version.learner : `${version.learner}, shrunken to ${percent(version.shrinkage)}`,
       when(version.created), `${count(version.pairs.similar)} + ${count(version.pairs.dissimilar)}`, decimal(version.condition, 1),
       gate?.before == null ? null : `${decimal(gate.before)} → ${decimal(gate.after)}`, gate ? signed(gate.lower_bound) : null,
-      gate ? h("details", { class: "reason" }, h("summary", {}, gate.reason.startsWith("passed") ? "passed" : "refused"), gate.reason) : null,
+      gate ? h("details", { class: "reason" }, h("summary", {}, gate.reason.startsWith("passed") || version.shrinkage !== undefined ? "passed" : "refused"), gate.reason) : null,
       h("div", { class: "row-actions" }, usable && promote, !version.withdrawn && compare, end, usable && version.version > 0 && erase)];
   };
   const measures = Map.groupBy(metrics.filter((version) => version.gate?.before != null), (version) => version.gate.measure);

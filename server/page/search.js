@@ -342,7 +342,8 @@ class SearchView {
   }
 
   reasons(told) {
-    const share = (direction) => h("span", {}, h("meter", { min: 0, max: 1, value: Math.max(0, direction.share), "aria-label": "Share" }), ` ${percent(direction.share, 1)}`);
+    const largest = Math.max(...told.directions.map((direction) => direction.share), 0.001);
+    const share = (direction) => h("span", {}, h("meter", { min: 0, max: largest, value: Math.max(0, direction.share), "aria-label": "Share" }), ` ${percent(direction.share, 1)}`);
     const directions = told.directions.slice(0, 8).map((direction, at) => [String(at + 1), decimal(direction.weight), decimal(direction.contribution, 4), share(direction)]);
     const influences = told.judgements.slice(0, 8).map((influence) => {
       const what = h("span", {}, `Judgement ${influence.judgement}`);

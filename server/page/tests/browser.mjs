@@ -4,6 +4,8 @@
 //   npm install --prefix DIR playwright-core axe-core
 //   node browser.mjs --url http://127.0.0.1:7717 --modules DIR --texts FILE.tsv --shots DIR
 //
+// A service with tokens is given one of the role admin with --token.
+//
 // FILE.tsv has lines `label<TAB>text`. CHROMIUM names the browser, /usr/bin/chromium by default.
 
 import assert from "node:assert/strict";
@@ -14,7 +16,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 
-const { values: given } = parseArgs({ options: Object.fromEntries(["url", "modules", "texts", "shots"].map((name) => [name, { type: "string" }])) });
+const { values: given } = parseArgs({ options: Object.fromEntries(["url", "modules", "texts", "shots", "token"].map((name) => [name, { type: "string" }])) });
 const require = createRequire(join(resolve(given.modules), "node_modules/"));
 const { chromium } = require("playwright-core");
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
@@ -140,6 +142,20 @@ await check("scripts and styles are small", async () => {
   console.log(`   ${seen.size} files, ${total} bytes as they are sent`);
   assert.ok(total < 60_000);
 });
+
+if (given.token) {
+  await check("a token logs in, a wrong one does not", async () => {
+    await page.goto(given.url);
+    await heading("Log in").waitFor();
+    await audit("log in");
+    await page.getByLabel("Token").fill("wrong");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").getByText("no such token").waitFor();
+    await page.getByLabel("Token").fill(given.token);
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Log out" }).waitFor();
+  });
+}
 
 await check("an empty store asks for a collection", async () => {
   await page.goto(given.url);
@@ -289,7 +305,7 @@ await check("a version is promoted, moves are shown, and it is rolled back", asy
   await page.getByText("Options", { exact: true }).click();
   await page.getByLabel("Promote whatever").check();
   await refit();
-  await page.getByText("Promoted: version").waitFor();
+  await page.getByText(/^Promoted.*: version/).waitFor();
   await page.getByRole("button", { name: "See what moved" }).click();
   await page.getByText("Neighbours kept").waitFor();
   await page.locator(".change").first().waitFor();
@@ -414,6 +430,13 @@ await check("refusals, a lost service and an ended session are told", async () =
   await page.getByRole("button", { name: "Try again" }).click();
   await page.locator(".hit").first().waitFor();
 });
+
+if (given.token) {
+  await check("one logs out", async () => {
+    await page.getByRole("button", { name: "Log out" }).click();
+    await heading("Log in").waitFor();
+  });
+}
 
 await browser.close();
 console.log("all is well");
