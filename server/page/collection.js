@@ -17,8 +17,15 @@ export function show(root, context) {
   const figures = h("div");
   const items = h("div");
   const read = () => load(figures, signal, () => get(inside(name), signal), (stats) => describe(stats));
-  const list = (after) => load(items, signal, () => readPage(context, after), (page) => listItems(page, list));
-  root.append(section(name, figures), context.may("write") ? adding(context, () => { read(); list(); }) : null, section("Items", items), upkeep(context, read), context.may("write") ? section("Create another collection", creating(context)) : null);
+  const list = (after) => load(items, signal, () => readPage(context, after), (page) => listItems(page, after, list));
+  const again = () => {
+    read();
+    list();
+  };
+  root.append(section(name, figures));
+  if (context.may("write")) root.append(adding(context, again));
+  root.append(section("Items", items), upkeep(context, read));
+  if (context.may("write")) root.append(section("Create another collection", creating(context)));
   read();
   return list();
 }
@@ -51,10 +58,10 @@ async function readPage({ name, signal }, after) {
   return get(inside(name, `/items?${query}`), signal);
 }
 
-function listItems({ items, next }, list) {
+function listItems({ items, next }, after, list) {
   if (items.length === 0) return empty("No items.");
   const rows = items.map(({ id, text, meta }) => [h("code", {}, clipped(id, 80)), h("div", { class: "cell" }, clipped(text ?? "No text", 160)), meta && h("div", { class: "cell" }, h("code", {}, clipped(JSON.stringify(meta), 100)))]);
-  return [table("Items", ["Id", "Text", "Metadata"], rows), h("div", { class: "actions" }, button("First page", () => list()), next !== null && button("Next page", () => list(next)))].filter(Boolean);
+  return [table("Items", ["Id", "Text", "Metadata"], rows), h("div", { class: "actions" }, after !== undefined && button("First page", () => list()), next !== null && button("Next page", () => list(next)))].filter(Boolean);
 }
 
 function creating(context) {

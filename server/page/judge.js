@@ -165,7 +165,8 @@ async function showDetail(container, { subject, judgements }, context, again) {
   const title = h("h3", { tabindex: "-1" }, clipped(words, 200));
   const kind = subject.query_id !== undefined ? { kind: "like", q: subject.query_id } : { q: subject.query };
   const body = h("div");
-  container.replaceChildren(title, (subject.query ?? subject.query_id) && h("p", {}, h("a", { href: context.link("search", kind) }, "Search it and judge more")), body);
+  container.replaceChildren(title, body);
+  if (kind.q !== undefined) title.after(h("p", {}, h("a", { href: context.link("search", kind) }, "Search it and judge more")));
   title.focus();
   const read = async () => {
     const answers = await Promise.all(ids.map((id) => post(inside(context.name, "/get"), { ids: [id] }, context.signal).catch(() => ({ items: [{ id, text: null }] }))));

@@ -174,9 +174,10 @@ class SearchView {
     if (info.items === 0) {
       this.results.replaceChildren(empty("This collection holds nothing yet.", h("p", {}, h("a", { href: this.context.link("collection") }, "Add items"), " to search them.")));
     } else {
+      const judging = [h("kbd", {}, "1"), " to ", h("kbd", {}, "4"), " judge, ", h("kbd", {}, "s"), " is “can't say”, ", h("kbd", {}, "u"), " withdraws, "];
       this.results.replaceChildren(empty(`Search ${plural(info.items, "item")}`,
         h("p", {}, "Answers come as you type. The arrow down or Enter goes to the hits; there ", h("kbd", {}, "j"), " and ", h("kbd", {}, "k"), " move, ",
-          h("kbd", {}, "1"), " to ", h("kbd", {}, "4"), " judge, ", h("kbd", {}, "s"), " is “can't say”, ", h("kbd", {}, "u"), " withdraws, and ", h("kbd", {}, "e"), " explains.")));
+          this.mayJudge && judging, "and ", h("kbd", {}, "e"), " explains.")));
     }
   }
 
