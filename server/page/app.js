@@ -168,7 +168,12 @@ function onKey(event) {
   event.preventDefault();
 }
 
-onLoggedOut(() => showLogin("The session has ended. Log in again to go on where you were."));
+onLoggedOut(() => {
+  // Several answers may say so at once.
+  if (state.session?.role === null) return;
+  state.session.role = null;
+  showLogin("The session has ended. Log in again to go on where you were.");
+});
 document.querySelector(".skip").addEventListener("click", (event) => {
   // Its address would be taken for a view's.
   event.preventDefault();

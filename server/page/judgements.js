@@ -83,7 +83,7 @@ export async function store(name, judgement) {
 export async function withdraw(name, sequence) {
   const [{ refits }, { metrics }] = await Promise.all([get(inside(name, "/drift")), get(inside(name, "/metrics"))]);
   const withdrawn = new Set(metrics.filter((version) => version.withdrawn).map((version) => version.version));
-  const learned = refits.filter((refit) => refit.newest >= sequence && !withdrawn.has(refit.version)).map((refit) => refit.version);
+  const learned = refits.filter((refit) => refit.newest !== null && refit.newest >= sequence && !withdrawn.has(refit.version)).map((refit) => refit.version);
   if (learned.length > 0) {
     const versions = `version${learned.length === 1 ? "" : "s"} ${learned.join(", ")}`;
     const text = `Judgement ${sequence} may have taught ${versions}. Withdrawing it also withdraws ${learned.length === 1 ? "that version" : "these versions"}, and learns anew without it.`;

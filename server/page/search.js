@@ -363,7 +363,8 @@ class SearchView {
 
   async nameJudgement(element, number) {
     try {
-      const { judgements: [judgement] } = await get(inside(this.name, `/judgements?after=${number - 1}&limit=1`), this.context.signal);
+      const before = number > 0 ? `after=${number - 1}&` : "";
+      const { judgements: [judgement] } = await get(inside(this.name, `/judgements?${before}limit=1`), this.context.signal);
       if (judgement?.sequence !== number) return;
       const what = judgement.a !== undefined ? `${judgement.a} and ${judgement.b}: ${judgement.similar ? "similar" : "not similar"}`
         : `${clipped(subjectWords(judgement), 60)} → ${judgement.item}: ${gradeWord(judgement.grade).toLowerCase()}`;
