@@ -11,6 +11,7 @@ const LEARNERS = [["", "The plugin's choice"], ...["gmml", "diagonal", "low-rank
 const METRICS = "/metrics";
 
 const named = (version) => (version === 0 ? "Euclidean" : `Version\u00a0${version}`);
+const inSentence = (version) => named(version).replace("Version", "version");
 
 export function show(root, context) {
   const versions = h("div");
@@ -80,7 +81,7 @@ function verdict(result, { isDry, isForced }, context, again, compare) {
   const { gate, promoted, version, parent } = result;
   const passed = isDry ? result.would_promote : promoted;
   const words = isDry ? `Dry run: the gate would ${passed ? "let it pass" : "not let it pass"}. Nothing was stored.`
-    : promoted ? `${isForced ? "Promoted whatever the gate says" : "Promoted"}: ${named(version).toLowerCase()} answers from now on.` : `Not promoted: ${named(parent)} goes on answering.`;
+    : promoted ? `${isForced ? "Promoted whatever the gate says" : "Promoted"}: ${inSentence(version)} answers from now on.` : `Not promoted: ${named(parent)} goes on answering.`;
   const promote = button("Promote anyway", () => act(promote, () => promoteVersion(version, context, again)));
   return [
     h("p", { class: `verdict-line ${passed ? "good" : "bad"}`, role: "status" }, icon(passed ? "check" : "alert"), words),
@@ -97,7 +98,7 @@ function verdict(result, { isDry, isForced }, context, again, compare) {
 }
 
 async function promoteVersion(version, { name }, again) {
-  if (!(await confirmed(`Promote ${named(version).toLowerCase()}?`, "It answers from now on. You can roll back at any time.", "Promote"))) return;
+  if (!(await confirmed(`Promote ${inSentence(version)}?`, "It answers from now on. You can roll back at any time.", "Promote"))) return;
   const { active, user } = await post(inside(name, url`/metrics/${version}/promote`));
   tell(`${named(active)} answers ${user ?? "from now on"}.`);
   again();
@@ -117,7 +118,7 @@ function versionList(metrics, moved, context, again) {
   const may = context.may("write");
   const active = metrics.find((version) => version.active && !version.user);
   const back = button([icon("undo"), `Roll back to ${active.parent === null ? "" : named(active.parent)}`], () => act(back, async () => {
-    if (!(await confirmed("Roll back?", `${named(active.parent)} answers instead of ${named(active.version).toLowerCase()}, which stays and can be promoted again.`, "Roll back"))) return;
+    if (!(await confirmed("Roll back?", `${named(active.parent)} answers instead of ${inSentence(active.version)}, which stays and can be promoted again.`, "Roll back"))) return;
     const { active: now } = await post(inside(name, "/metrics/rollback"), {});
     tell(`${named(now)} answers again.`);
     again();
@@ -125,7 +126,7 @@ function versionList(metrics, moved, context, again) {
   const row = (version) => {
     const promote = button("Promote", () => act(promote, () => promoteVersion(version.version, context, again)));
     const erase = button("Delete", () => act(erase, async () => {
-      if (!(await confirmed(`Delete ${named(version.version).toLowerCase()}?`, "Its matrix is removed. Its number is not used again.", "Delete", "danger"))) return;
+      if (!(await confirmed(`Delete ${inSentence(version.version)}?`, "Its matrix is removed. Its number is not used again.", "Delete", "danger"))) return;
       await remove(inside(name, url`/metrics/${version.version}`));
       tell(`${named(version.version)} is deleted.`);
       again();
@@ -147,7 +148,7 @@ function versionList(metrics, moved, context, again) {
       h("div", { class: "row-actions" }, usable && promote, !version.withdrawn && compare, end, usable && version.version > 0 && erase)];
   };
   const measures = Map.groupBy(metrics.filter((version) => version.gate?.before != null), (version) => version.gate.measure);
-  const charts = [...measures].map(([measure, of]) => chart(`The gate's measure over versions: ${measure}; ring: before, dot: after, line: from the certain gain`, of.slice(-20).map(({ version, gate }) =>
+  const charts = [...measures].filter(([, of]) => of.length > 1).map(([measure, of]) => chart(`The gate's measure over versions: ${measure}; ring: before, dot: after, line: from the certain gain`, of.slice(-20).map(({ version, gate }) =>
     ({ label: `v${version}`, before: gate.before, value: gate.after, low: Math.min(gate.before + gate.lower_bound, gate.after), high: gate.after }))));
   return [
     may && active.parent !== null && h("div", { class: "actions" }, back),
@@ -221,7 +222,7 @@ function drawMoved(container, from, to, { name, signal }) {
   container.replaceChildren();
   return load(container, signal, read, ({ diff, changed, texts }) => {
     const text = (id) => [clipped(texts.get(id) ?? "No text", 140), " ", h("code", {}, clipped(id, 60))];
-    const side = (version, kind, ids) => h("div", {}, h("h4", {}, `Only under ${named(version).toLowerCase()}`), ids.length > 0 ? h("ul", { class: kind }, ids.map((id) => h("li", {}, text(id)))) : h("p", { class: "muted" }, "None"));
+    const side = (version, kind, ids) => h("div", {}, h("h4", {}, `Only under ${inSentence(version)}`), ids.length > 0 ? h("ul", { class: kind }, ids.map((id) => h("li", {}, text(id)))) : h("p", { class: "muted" }, "None"));
     return [
       facts([["Neighbours kept", percent(diff.neighbours.kept, 1)], ["Items sampled", count(diff.neighbours.queries.length)], ["Distance of the metrics", decimal(diff.distance)], ["Strongest factors", diff.factors.slice(0, 5).map((factor) => decimal(factor, 2)).join(", ")]]),
       changed.length === 0 && empty("No neighbour changed among the sampled items."),
@@ -255,13 +256,13 @@ function trialState(trial, { name, may }, again) {
     tell("The trial is ended.");
     again();
   }));
-  return h("div", {}, h("p", {}, `${named(trial.challenger)} against ${named(trial.champion).toLowerCase()}: ${VERDICTS[trial.verdict]}.`),
+  return h("div", { class: "stack" }, h("p", {}, `${named(trial.challenger)} against ${inSentence(trial.champion)}: ${VERDICTS[trial.verdict]}.`),
     facts([["Wins", count(trial.wins)], ["Losses", count(trial.losses)], ["Ties", count(trial.ties)], ["Evidence for it", evidence(trial.evidence, "Evidence for the challenger")], ["Evidence against it", evidence(trial.evidence_against, "Evidence against the challenger")], ["Chance of error", percent(trial.alpha)]]),
     trial.verdict === "running" && may("write") && h("div", { class: "actions" }, end));
 }
 
 function trialForm(metrics, { name }, again) {
-  const usable = metrics.filter((version) => !version.active && !version.withdrawn && !version.user);
+  const usable = metrics.filter((version) => version.version > 0 && !version.active && !version.withdrawn && !version.user);
   if (usable.length === 0) return null;
   const version = h("select", {}, options(usable.map((one) => [String(one.version), named(one.version)])));
   const alpha = h("input", { type: "number", min: 0.001, max: 0.5, step: "any", value: 0.05 });

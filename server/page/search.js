@@ -352,7 +352,7 @@ class SearchView {
       return [what, signed(influence.influence, 4), influence.influence < 0 ? "nearer" : "farther"];
     });
     return [
-      facts([["Distance", decimal(told.distance, 4)], ["Euclidean", decimal(told.euclidean, 4)], ["Rank", told.rank ?? "beyond 1,000"], ["Euclidean rank", told.euclidean_rank ?? "beyond 1,000"], ["Metric", `version ${told.metric}`]]),
+      facts([["Distance", decimal(told.distance, 4)], ["Euclidean", decimal(told.euclidean, 4)], ["Rank", told.rank ?? "beyond 1,000"], ["Euclidean rank", told.euclidean_rank ?? "beyond 1,000"], ["Metric", told.metric === 0 ? "Euclidean" : `version ${told.metric}`]]),
       h("h2", {}, "Directions of the metric"), table("Directions of the metric", ["Direction", "Weight", "Contribution", "Share"], directions),
       h("h2", {}, "Judgements"),
       influences.length > 0 ? table("Influence of judgements", ["Judgement", "Influence", "Brought it"], influences)
