@@ -106,7 +106,9 @@ impl Engine for Rten {
 
 /// Pixels as a tensor.
 fn dense(pixels: &ArrayView4<'_, f32>) -> NdTensor<f32, 4> {
-    NdTensor::from_data(pixels.dim().into(), pixels.iter().copied().collect())
+    let numbers: Vec<f32> = pixels.iter().copied().collect();
+    let (b, x, y, z) = pixels.dim();
+    NdTensor::from_data([b, x, y, z], numbers)
 }
 
 /// Whole numbers of 32 bits: RTen has no others.
