@@ -1,4 +1,4 @@
-//! An HTTP service over a store of [`affinis`]: JSON in and out, described by OpenAPI.
+//! An HTTP service over a store of [`affinis`]: JSON in and out.
 //!
 //! [`Service`] binds an address and answers until it is told to stop. It does to collections what
 //! the command line does, for programs of every language and for a browser; `docs/service.md` in the

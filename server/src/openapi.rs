@@ -1,4 +1,4 @@
-//! The description of the service, OpenAPI 3.1, made from its types.
+//! The description of the service for programs, `openapi.json`, made from its types.
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
