@@ -53,7 +53,7 @@ mod routes;
 mod service;
 mod settings;
 
-pub use access::{NewToken, Role, TokenError, Tokens};
+pub use access::{NewToken, Role, TokenError, Tokens, UnknownRole};
 pub use openapi::openapi_json;
 pub use service::{ServeError, Service, Stop};
 pub use settings::{Limits, Settings};

@@ -102,7 +102,7 @@ impl Served {
         let running = std::thread::spawn(move || service.run().unwrap());
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(Duration::from_mins(1)))
             .build()
             .into();
         Self {
