@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -15,7 +16,8 @@ use serde_json::{Value, json};
 struct Serving {
     child: Child,
     address: String,
-    stderr: BufReader<std::process::ChildStderr>,
+    /// Reads what it writes to standard error, so that it never waits for a reader.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Serving {
@@ -32,10 +34,15 @@ impl Serving {
         stderr.read_line(&mut line).expect("a line");
         let address = line.trim().strip_prefix("listening on http://");
         let address = address.expect(&line).to_owned();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).expect("its errors");
+            log
+        });
         Self {
             child,
             address,
-            stderr,
+            log: Some(log),
         }
     }
 
@@ -59,9 +66,8 @@ impl Serving {
             std::thread::sleep(Duration::from_millis(10));
         }
         let status = self.child.wait().expect("waited").code();
-        let mut rest = String::new();
-        self.stderr.read_to_string(&mut rest).expect("its errors");
-        (status, rest)
+        let log = self.log.take().map(|log| log.join().expect("no panic"));
+        (status, log.unwrap_or_default())
     }
 }
 
@@ -79,6 +85,8 @@ fn ask(address: &str, head: &str, body: &Value) -> Option<(u16, String)> {
         body.to_string()
     };
     let mut connection = TcpStream::connect(address).ok()?;
+    let patience = Some(Duration::from_secs(30));
+    connection.set_read_timeout(patience).ok()?;
     let request = format!(
         "{head} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()

@@ -1,4 +1,4 @@
-//! Figures for Prometheus, in the text format of OpenMetrics.
+//! Figures for Prometheus, in its text format.
 
 use std::time::Duration;
 
@@ -157,7 +157,9 @@ impl Figures {
             &self.memory,
         ];
         // Collections that were dropped are not told any more.
-        families.iter().for_each(|family| family.clear());
+        for family in families {
+            family.clear();
+        }
         for collection in open {
             let stats = collection.stats()?;
             self.disk.set(stats.store_bytes as i64);

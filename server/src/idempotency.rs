@@ -190,10 +190,10 @@ mod tests {
     fn the_number_of_answers_is_bounded_and_the_oldest_go() {
         let answers = Answers::default();
         let name = |at: usize| (None, at.to_string());
-        for at in 0..MAX_ANSWERS + 1 {
+        for at in 0..=MAX_ANSWERS {
             let known = answers.begin(&name(at), [0; 32]);
             assert!(matches!(known, Ok(Known::New)));
-            let (parts, _) = Response::new(()).into_parts();
+            let (parts, ()) = Response::new(()).into_parts();
             answers.keep(name(at), (parts, Bytes::new()));
         }
         assert!(matches!(answers.begin(&name(0), [0; 32]), Ok(Known::New)));

@@ -1,4 +1,4 @@
-//! An HTTP service over a store of [`affinis`]: JSON in and out, described by OpenAPI.
+//! An HTTP service over a store of [`affinis`]: JSON in and out.
 //!
 //! [`Service`] binds an address and answers until it is told to stop. It does to collections what
 //! the command line does, for programs of every language and for a browser; `docs/service.md` in the
@@ -53,7 +53,7 @@ mod routes;
 mod service;
 mod settings;
 
-pub use access::{NewToken, Role, TokenError, Tokens};
+pub use access::{NewToken, Role, TokenError, Tokens, UnknownRole};
 pub use openapi::openapi_json;
 pub use service::{ServeError, Service, Stop};
 pub use settings::{Limits, Settings};

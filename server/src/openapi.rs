@@ -1,4 +1,4 @@
-//! The description of the service, OpenAPI 3.1, made from its types.
+//! The description of the service for programs, `openapi.json`, made from its types.
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
@@ -45,8 +45,9 @@ fn problem() -> Response {
         .build()
 }
 
-/// Says of every call that it may be answered with a problem.
-pub(crate) fn with_problems(mut openapi: OpenApi) -> OpenApi {
+/// Gives every call a name of its own, from its noun and its verb, and says that it may be answered
+/// with a problem.
+pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
     for item in openapi.paths.paths.values_mut() {
         let operations: [&mut Option<Operation>; 4] = [
             &mut item.get,
@@ -55,6 +56,9 @@ pub(crate) fn with_problems(mut openapi: OpenApi) -> OpenApi {
             &mut item.delete,
         ];
         for operation in operations.into_iter().flatten() {
+            let noun = operation.tags.iter().flatten().next();
+            let verb = operation.operation_id.take().unwrap_or_default();
+            operation.operation_id = noun.map(|noun| format!("{noun}_{verb}"));
             let answers = &mut operation.responses.responses;
             answers.insert("default".to_owned(), RefOr::T(problem()));
         }
@@ -68,7 +72,7 @@ pub(crate) fn with_problems(mut openapi: OpenApi) -> OpenApi {
 /// When it cannot be written as JSON.
 pub fn openapi_json() -> serde_json::Result<String> {
     let (_, openapi) = routes::described().split_for_parts();
-    let mut text = serde_json::to_string_pretty(&with_problems(openapi))?;
+    let mut text = serde_json::to_string_pretty(&completed(openapi))?;
     text.push('\n');
     Ok(text)
 }

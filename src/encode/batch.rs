@@ -32,8 +32,10 @@ impl Feeds for Batch {
                 let place = |(_, place): (usize, usize)| place as i64;
                 Cow::Owned(Array2::from_shape_fn(self.ids.dim(), place))
             }
+            Feed::Ids => Cow::Borrowed(&self.ids),
             // A graph of texts takes no pixels.
-            Feed::Ids | Feed::Pixels => Cow::Borrowed(&self.ids),
+            #[cfg(feature = "images")]
+            Feed::Pixels => Cow::Borrowed(&self.ids),
         };
         Numbers::Tokens(tokens)
     }

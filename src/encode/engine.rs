@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, ArrayD, ArrayView4};
+use ndarray::{Array2, ArrayD};
 
 use super::error::EncodeError;
 use super::layout;
@@ -57,7 +57,8 @@ pub(super) enum Numbers<'a> {
     /// Whole numbers, one for each token (`b x s`).
     Tokens(Cow<'a, Array2<i64>>),
     /// Pixels of images in three colours (`b x 3 x h x w`, or `b x h x w x 3`).
-    Pixels(ArrayView4<'a, f32>),
+    #[cfg(feature = "images")]
+    Pixels(ndarray::ArrayView4<'a, f32>),
 }
 
 /// An ONNX file with its weights.

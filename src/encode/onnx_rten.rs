@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{Array2, ArrayD, ArrayView4, IxDyn};
+use ndarray::{Array2, ArrayD, IxDyn};
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
@@ -76,6 +76,7 @@ impl Engine for Rten {
         let inputs = self.inputs.iter().map(|(node, feed)| {
             let value = match batch.of(*feed) {
                 Numbers::Tokens(tokens) => ValueOrView::from(narrow(&tokens)?),
+                #[cfg(feature = "images")]
                 Numbers::Pixels(pixels) => ValueOrView::from(dense(&pixels)),
             };
             Ok((*node, value))
@@ -105,8 +106,11 @@ impl Engine for Rten {
 }
 
 /// Pixels as a tensor.
-fn dense(pixels: &ArrayView4<'_, f32>) -> NdTensor<f32, 4> {
-    NdTensor::from_data(pixels.dim().into(), pixels.iter().copied().collect())
+#[cfg(feature = "images")]
+fn dense(pixels: &ndarray::ArrayView4<'_, f32>) -> NdTensor<f32, 4> {
+    let numbers: Vec<f32> = pixels.iter().copied().collect();
+    let (b, x, y, z) = pixels.dim();
+    NdTensor::from_data([b, x, y, z], numbers)
 }
 
 /// Whole numbers of 32 bits: RTen has no others.

@@ -92,6 +92,7 @@ impl Engine for Runtime {
 /// What an input takes of a batch.
 fn value(input: &Input, batch: &dyn Feeds) -> Result<SessionInputValue<'static>, String> {
     let tensor = match batch.of(input.feed) {
+        #[cfg(feature = "images")]
         Numbers::Pixels(pixels) => {
             let (b, x, y, z) = pixels.dim();
             let pixels: Vec<f32> = pixels.iter().copied().collect();

@@ -19,6 +19,7 @@ pub(super) enum Feed {
     /// Places of the tokens from 0 on: `position_ids`.
     Positions,
     /// Pixels of images.
+    #[cfg(feature = "images")]
     Pixels,
 }
 
@@ -60,9 +61,11 @@ const OF_TEXTS: &Known = &[
     ("last_hidden_state", 3),
     ("token_embeddings", 3),
 ];
+#[cfg(feature = "images")]
 const OF_IMAGES: &Known = &[("image_embeds", 2)];
 
 /// The shape of the pixels that a graph of images takes, as far as the graph says it.
+#[cfg(feature = "images")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PixelShape {
     /// Whether the colours of a pixel lie beside each other (`b x h x w x 3`) and not those of an
@@ -318,9 +321,11 @@ fn embedding_rank(output: &Value, known: &Known) -> Option<usize> {
         .filter(|axes| rank(output).is_none_or(|rank| rank == *axes))
 }
 
-/// Whether the last axis of an output is known to have one number: the score of a text or token.
+/// Whether the last axis of an output is known to have one number: the score of a text or token. The
+/// last axes of an image's output are places in the image, of which a pooling leaves one.
 fn is_score(output: &Value) -> bool {
-    let last = shape(output).and_then(|shape| shape.dim.last());
+    let axes = shape(output).filter(|shape| shape.dim.len() <= 3);
+    let last = axes.and_then(|shape| shape.dim.last());
     last.is_some_and(|dim| dim.value == Some(1))
 }
 

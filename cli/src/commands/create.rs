@@ -1,8 +1,8 @@
 //! `create`: creates a collection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use affinis::{Distance, Precision, encode::Onnx, limits::MAX_DIM};
+use affinis::{Distance, Precision, encode::EMBEDDED, limits::MAX_DIM};
 use clap::ValueEnum;
 
 use super::At;
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let encoder = match (&args.encoder, args.dim) {
         (_, Some(_)) => None,
         (Some(dir), None) => Some(super::encoder(dir, args.output.as_deref())?),
-        (None, None) => Some(Onnx::embedded().map_err(affinis::Error::from)?),
+        (None, None) => Some(super::encoder(Path::new(EMBEDDED), None)?),
     };
     let store = at.open_or_create()?;
     let precision = match args.precision {
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         builder = builder.dim(dim);
     }
     if let Some(encoder) = encoder {
-        builder = builder.encoder(encoder);
+        builder = builder.encoder_arc(encoder);
     }
     let info = builder.create()?.info();
     if out.is_json() {

@@ -24,8 +24,9 @@ pub(crate) mod serve;
 pub(crate) mod transfer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use affinis::encode::{self, EMBEDDED, Onnx, OnnxOptions, Wanted};
+use affinis::encode::{self, EMBEDDED, Encoder, Onnx, OnnxOptions, Wanted};
 use affinis::{
     Collection, MetricChoice, Query, Store, StoreBuilder, VersionId, plugin::MetricLearner,
 };
@@ -192,18 +193,17 @@ impl At {
 }
 
 /// The encoder in a directory, or with `embedded` the one in the program.
-pub(crate) fn encoder(directory: &Path, output: Option<&str>) -> Result<Onnx, Failure> {
-    let options = Onnx::options();
-    encoder_with(
-        directory,
-        &match output {
-            Some(output) => options.output(output),
-            None => options,
-        },
-    )
+pub(crate) fn encoder(directory: &Path, output: Option<&str>) -> Result<Arc<dyn Encoder>, Failure> {
+    let source = directory.to_str().ok_or_else(|| {
+        Failure::Failed(format!(
+            "{}: a store keeps the name of its encoder's directory, which must be UTF-8",
+            directory.display()
+        ))
+    })?;
+    Ok(encode::load(source, output).map_err(affinis::Error::from)?)
 }
 
-/// The same with options.
+/// The model of texts in a directory, or with `embedded` the one in the program, with options.
 pub(crate) fn encoder_with(directory: &Path, options: &OnnxOptions) -> Result<Onnx, Failure> {
     let encoder = if directory.to_str() == Some(EMBEDDED) {
         options.embedded()

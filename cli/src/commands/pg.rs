@@ -319,7 +319,7 @@ mod postgres {
         }
         if let Some(encoder) = &args.encoder {
             let encoder = crate::commands::encoder(encoder, args.output.as_deref())?;
-            attach = attach.encoder(Arc::new(encoder));
+            attach = attach.encoder(encoder);
         }
         let table = attach.open()?;
         if args.trigger {

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             plain(name)
         ))?);
     };
-    let encoder = Arc::new(super::encoder(directory, args.output.as_deref())?);
+    let encoder = super::encoder(directory, args.output.as_deref())?;
     let bar = output::bar(0, "encoding");
     let shown = bar.clone();
     let mut reencode = store

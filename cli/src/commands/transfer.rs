@@ -9,12 +9,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "postgres")]
 use std::sync::Arc;
 
 use affinis::{
     EncoderInfo, Error, Store, VersionId,
-    encode::{Encoder, Onnx},
+    encode::{self, Encoder},
     learning::History,
 };
 use base64::Engine as _;
@@ -198,13 +197,12 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
                 .distance(settings.distance)
                 .precision(settings.precision);
             if let Some(encoder) = encoder {
-                builder = builder.encoder(encoder);
+                builder = builder.encoder_arc(encoder);
             }
             builder.create_with(items, &history).map(drop)
         }
         #[cfg(feature = "postgres")]
         (None, Engine::Postgres(url)) => {
-            let encoder = encoder.map(|encoder| Arc::new(encoder) as Arc<dyn Encoder>);
             super::pg::import(&args.name, url, (settings, items, &history), encoder)
         }
         (None, _) => at.path().map(drop).map(Ok)?,
@@ -260,15 +258,20 @@ fn refused(error: Error, file: &str, places: &Places, history: &History) -> Fail
 }
 
 /// Loads the encoder of an exported collection.
-fn encoder(info: &EncoderInfo, dir: Option<&Path>, file: &str) -> Result<Onnx, Failure> {
-    let options = match &info.output {
-        Some(output) => Onnx::options().output(output),
-        None => Onnx::options(),
-    };
-    let loaded = match (dir, info.source.as_deref()) {
-        (Some(dir), _) => options.from_dir(dir),
-        (None, Some(affinis::encode::EMBEDDED)) => options.embedded(),
-        (None, Some(source)) => options.from_dir(source),
+fn encoder(
+    info: &EncoderInfo,
+    dir: Option<&Path>,
+    file: &str,
+) -> Result<Arc<dyn Encoder>, Failure> {
+    let output = info.output.as_deref();
+    let encoder = match (dir, info.source.as_deref()) {
+        (Some(dir), _) => super::encoder(dir, output)?,
+        (None, Some(source)) => encode::load(source, output).map_err(|error| {
+            Failure::Failed(format!(
+                "{error}\nthe collection's encoder is {:?}; --encoder DIR names where it lies",
+                info.name
+            ))
+        })?,
         (None, None) => {
             return Err(Failure::Failed(format!(
                 "{file} was encoded by {:?}, which only the program that made it can load; if it lies in a directory, \
@@ -277,13 +280,6 @@ fn encoder(info: &EncoderInfo, dir: Option<&Path>, file: &str) -> Result<Onnx, F
             )));
         }
     };
-    let encoder = loaded.map_err(|error| match dir {
-        Some(_) => Failure::Store(error.into()),
-        None => Failure::Failed(format!(
-            "{error}\nthe collection's encoder is {:?}; --encoder DIR names where it lies",
-            info.name
-        )),
-    })?;
     if encoder.fingerprint() != info.fingerprint {
         return Err(Failure::Failed(format!(
             "{file} was encoded by {:?} (fingerprint {}), and this is {:?} (fingerprint {}): their vectors cannot be \

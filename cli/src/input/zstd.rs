@@ -119,7 +119,7 @@ mod tests {
     fn frames_of_every_level_and_those_without_content_are_read() {
         let texts = texts();
         let mut packed = Vec::new();
-        let mut expected = Vec::new();
+        let mut expected: Vec<u8> = Vec::new();
         for level in [1, 3, 9, 19, 22] {
             packed.extend(pack(&texts, level));
             // A frame that is skipped: its magic number, its length, its bytes.

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use crate::app::App;
 use crate::problem::{Kind, Problem};
 
-pub use roles::Role;
+pub use roles::{Role, UnknownRole};
 pub(crate) use sessions::{COOKIE, LIFETIME};
 pub use tokens::{NewToken, TokenError, Tokens};
 

@@ -81,7 +81,7 @@ fn to_value(document: &impl serde::Serialize) -> Result<serde_json::Value, Probl
 /// The service as a router: the calls, the page, and what happens to every request.
 pub(crate) fn router(app: &App) -> Router {
     let (router, description) = described().split_for_parts();
-    let description = openapi::with_problems(description);
+    let description = openapi::completed(description);
     let describe = move || std::future::ready(axum::Json(description.clone()));
     router
         .route("/openapi.json", get(describe))

@@ -1,5 +1,6 @@
 //! The description of the service, and its documentation.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -58,8 +59,14 @@ fn every_call_is_documented() {
 fn every_call_says_what_it_takes_and_how_it_fails() {
     let description: Value =
         serde_json::from_str(&affinis_server::openapi_json().unwrap()).unwrap();
+    let mut names = BTreeSet::new();
     for (method, path) in calls() {
         let call = &description["paths"][&path][method.to_lowercase()];
+        let name = call["operationId"].as_str().unwrap();
+        assert!(
+            names.insert(name.to_owned()),
+            "{name} is the name of two calls"
+        );
         assert!(call["summary"].is_string(), "{method} {path}");
         let problem =
             &call["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];

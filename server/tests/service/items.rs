@@ -99,7 +99,7 @@ fn items_are_added_in_each_mode_read_and_deleted() {
         json!({"added": 0, "replaced": 1, "updated": 0, "truncated": []})
     );
     for (item, word) in [
-        (json!({"id": "x"}), "text or a vector"),
+        (json!({"id": "x"}), "neither a text nor a vector"),
         (json!({"id": "x", "vector": [1]}), "dimension"),
         (json!({"id": "", "vector": [1, 1]}), "empty"),
         (json!({"id": "x", "vector": [1, 1], "colour": 1}), "colour"),

@@ -148,7 +148,10 @@ fn versions_are_imported_promoted_compared_rolled_back_and_deleted() {
         .iter()
         .map(|hit| &hit["id"])
         .collect();
-    assert_eq!((ids, &answer["metric"]), (vec!["b", "c"], &json!(1)));
+    assert_eq!(
+        (ids, &answer["metric"]),
+        (vec![&json!("b"), &json!("c")], &json!(1))
+    );
     let exported = served.get(&of("/1/export")).ok();
     assert_eq!(
         (

@@ -108,14 +108,15 @@ fn half_requests_are_given_up() {
         "{:?}",
         begun.elapsed()
     );
-    served.get("/healthz").ok();
+    // On a busy machine a whole request may take as long.
+    assert!((0..20).any(|_| served.get("/healthz").status == 200));
 }
 
 #[test]
 fn requests_beyond_the_limit_are_told_to_come_again() {
     let served = limited(|limits| {
         limits.requests = 2;
-        limits.request_time = Duration::from_secs(5);
+        limits.request_time = Duration::from_secs(50);
     });
     let head = "PUT /v1/collections/c HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
     let half = |_| {
@@ -124,15 +125,16 @@ fn requests_beyond_the_limit_are_told_to_come_again() {
         connection
     };
     let held = [0, 1].map(half);
-    let until = Instant::now() + Duration::from_secs(4);
+    let until = Instant::now() + Duration::from_secs(40);
     let refused = loop {
         let answer = served.get("/v1/collections");
         if answer.status == 503 || Instant::now() > until {
             break answer;
         }
     };
-    assert_eq!(refused.header("retry-after"), "1");
+    let again = refused.header("retry-after").to_owned();
     refused.problem(503, "overloaded");
+    assert_eq!(again, "1");
     drop(held);
 }
 

@@ -1,5 +1,6 @@
 //! The service, asked over HTTP as its users ask it. Each test states a promise of
 //! `docs/service.md`.
+#![allow(clippy::too_many_lines, reason = "a test tells one story")]
 
 mod served;
 

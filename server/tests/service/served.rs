@@ -33,7 +33,7 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&self.body)))
+            .unwrap_or_else(|error| panic!("{error}: {} bytes", self.body.len()))
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
@@ -41,11 +41,17 @@ impl Answer {
         value.unwrap_or_default()
     }
 
+    /// Checks that the answer is good.
+    #[track_caller]
+    pub(crate) fn good(&self) {
+        let body = String::from_utf8_lossy(&self.body);
+        assert!((200..300).contains(&self.status), "{}: {body}", self.status);
+    }
+
     /// The JSON of an answer that must be good.
     #[track_caller]
     pub(crate) fn ok(self) -> Value {
-        let body = String::from_utf8_lossy(&self.body);
-        assert!((200..300).contains(&self.status), "{}: {body}", self.status);
+        self.good();
         self.json()
     }
 
@@ -96,7 +102,7 @@ impl Served {
         let running = std::thread::spawn(move || service.run().unwrap());
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(Duration::from_mins(1)))
             .build()
             .into();
         Self {

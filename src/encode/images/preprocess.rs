@@ -4,7 +4,8 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::imageops::{self, FilterType};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use ndarray::{ArrayViewMut3, s};
@@ -242,7 +243,21 @@ impl Preprocessor {
         if (width, height) == image.dimensions() {
             return Ok(image);
         }
-        Ok(imageops::resize(&image, width, height, filter.into()))
+        // The crate computes as Pillow does: row by row, then column by column, rounded in between.
+        let from = ImageRef::new(
+            image.width(),
+            image.height(),
+            image.as_raw(),
+            PixelType::U8x3,
+        )
+        .map_err(|error| error.to_string())?;
+        let mut to = Image::new(width, height, PixelType::U8x3);
+        let options = ResizeOptions::new().resize_alg(filter.into());
+        Resizer::new()
+            .resize(&from, &mut to, &options)
+            .map_err(|error| error.to_string())?;
+        RgbImage::from_raw(width, height, to.into_vec())
+            .ok_or_else(|| "the resized image has another size".to_owned())
     }
 }
 
@@ -273,13 +288,13 @@ impl Config {
     }
 }
 
-impl From<Filter> for FilterType {
+impl From<Filter> for ResizeAlg {
     fn from(filter: Filter) -> Self {
         match filter {
             Filter::Nearest => Self::Nearest,
-            Filter::Lanczos => Self::Lanczos3,
-            Filter::Bilinear => Self::Triangle,
-            Filter::Bicubic => Self::CatmullRom,
+            Filter::Lanczos => Self::Convolution(FilterType::Lanczos3),
+            Filter::Bilinear => Self::Convolution(FilterType::Bilinear),
+            Filter::Bicubic => Self::Convolution(FilterType::CatmullRom),
         }
     }
 }

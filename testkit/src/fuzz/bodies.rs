@@ -45,6 +45,7 @@ pub fn parsed(bytes: &[u8], skip_bad: bool) -> Vec<InputError> {
             text: vec!["b".to_owned(), "text".to_owned()],
             vector: vec!["vector".to_owned()],
             meta: None,
+            image: Some("image".to_owned()),
         },
         delimiter: Some(b';'),
         ..input::Layout::default()
