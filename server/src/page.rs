@@ -81,6 +81,11 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/search.js", SCRIPT, include_str!("../page/search.js")),
 ];
 
+/// Whether a path is that of a file of the page.
+pub(crate) fn is_file(path: &str) -> bool {
+    FILES.iter().any(|(known, ..)| *known == path)
+}
+
 /// The routes of the page.
 pub(crate) fn routes() -> Router<App> {
     let mut router = Router::new();

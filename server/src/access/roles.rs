@@ -6,6 +6,8 @@ use std::str::FromStr;
 use axum::http::Method;
 use serde::Serialize;
 
+use crate::page;
+
 /// What the holder of a token may do. Each role may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -64,10 +66,9 @@ pub(crate) fn needed(method: &Method, route: &str) -> Option<Role> {
     };
     let of_collection = route.strip_prefix(COLLECTION);
     let role = match (method, of_collection.unwrap_or(route)) {
-        (_, "/v1/session")
-        | ("GET", "/healthz" | "/readyz" | "/openapi.json" | "/" | "/app.css" | "/app.js") => {
-            return None;
-        }
+        (_, "/v1/session") | ("GET", "/healthz" | "/readyz" | "/openapi.json") => return None,
+        // The page has the form to log in.
+        ("GET", path) if page::is_file(path) => return None,
         ("GET", "/judgements" | "/ask")
         | ("POST", "/judgements" | "/ask" | "/signals")
         | ("DELETE", "/judgements/{n}") => Role::Judge,
@@ -114,6 +115,8 @@ mod tests {
     fn calls_need_roles() {
         let needed = |method: Method, route: &str| needed(&method, route);
         assert_eq!(needed(Method::GET, "/healthz"), None);
+        assert_eq!(needed(Method::GET, "/"), None);
+        assert_eq!(needed(Method::GET, "/search.js"), None);
         assert_eq!(needed(Method::GET, "/v1/collections"), Some(Role::Search));
         let of = |path: &str| format!("/v1/collections/{{c}}{path}");
         assert_eq!(needed(Method::HEAD, &of("")), Some(Role::Search));
