@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Checks the borders between the modules of the crate `affinis`.
+"""Checks the borders between the modules of the crate `affinis`, and which crates know what.
 
 - The top-level modules of `src/` import each other without a cycle.
 - So do the submodules of `src/index/`, and of any other module named in NESTED.
 - Only one module knows each of the crates in OWNERS.
 - No module imports what FORBIDDEN denies it.
+- Only the crates in KEEPERS depend on what they keep from the others; tests and examples may.
 
 A module is a file or a directory. Imports are paths that begin with `crate::`, and in nested modules those
 that begin with `super::` and leave a submodule. Code below `#[cfg(test)]` at the top level of a file, and files named
@@ -15,6 +16,7 @@ Prints the modules in an order in which each imports earlier ones only. Exits wi
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
@@ -33,6 +35,12 @@ FORBIDDEN = {
     "model": {"learning", "items", "storage", "index", "collection", "store"},
     "storage": {"learning", "items", "index", "collection", "store"},
     "index": {"learning", "items", "storage", "collection", "store"},
+}
+# Which crates may depend on a crate, tests and examples aside: the store is no asynchronous program.
+KEEPERS = {
+    "tokio": {"affinis-pgvector", "affinis-server"},
+    "axum": {"affinis-server"},
+    "affinis-server": {"affinis-cli"},
 }
 # The front door, and the entries of the fuzz targets, may import everything.
 FREE = {"lib", "fuzz"}
@@ -117,8 +125,20 @@ def order(edges):
     return done, None
 
 
+def dependants():
+    """Dependencies that a crate of the workspace has and may not have."""
+    root = SOURCE.parent
+    members = tomllib.loads((root / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]["members"]
+    for member in [".", *members]:
+        manifest = tomllib.loads((root / member / "Cargo.toml").read_text(encoding="utf-8"))
+        name = manifest["package"]["name"]
+        for crate in manifest.get("dependencies", {}):
+            if name not in KEEPERS.get(crate, {name}):
+                yield f"only {', '.join(sorted(KEEPERS[crate]))} may depend on {crate}: {name}"
+
+
 def main():
-    wrong = []
+    wrong = list(dependants())
     checks = [(SOURCE, "crate::")] + [(SOURCE / name, f"crate::{name}::") for name in NESTED]
     for directory, prefix in checks:
         edges = graph(directory, prefix)

@@ -6,6 +6,8 @@ use anstyle::AnsiColor;
 use clap::builder::Styles;
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "serve")]
+use crate::commands::serve;
 use crate::commands::{
     add, backup, create, drop, evaluate, explain, forget, items, judge, judgements, metrics, model,
     optimize, overview, pg, reencode, refit, search, transfer,
@@ -114,4 +116,10 @@ pub(crate) enum Command {
     Model(model::Args),
     /// Attach tables of PostgreSQL with pgvector to the learned metric
     Pg(pg::Args),
+    /// Answer over HTTP: search, judge, learn, and a page
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
+    /// Make a token for somebody who may ask a service
+    #[cfg(feature = "serve")]
+    Token(serve::TokenArgs),
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use affinis::{
     Judgement, JudgementId, MetricChoice, Query, Subject, VersionId, learning::Explanation,
 };
+use affinis_api::ExplanationDocument;
 use clap::ArgGroup;
-use serde_json::json;
 
 use super::{At, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
@@ -65,16 +65,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     }
     let why = explain.run()?;
     if out.is_json() {
-        let mut document = json!({
-            "distance": why.distance,
-            "euclidean": why.euclidean,
-            "directions": why.directions,
-            "judgements": why.judgements,
-        });
-        if why.stale > 0 {
-            document["stale"] = json!(why.stale);
-        }
-        return Ok(out.json(&document)?);
+        return Ok(out.json(&ExplanationDocument::from(&why))?);
     }
     let rank = |rank: Option<usize>| {
         rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"))

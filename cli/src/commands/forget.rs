@@ -4,8 +4,8 @@ use affinis::{
     VersionId,
     learning::{Forget, Relearned},
 };
+use affinis_api::ForgottenDocument;
 use clap::ArgGroup;
-use serde_json::{Value, json};
 
 use super::{At, metric_name, refit, user};
 use crate::failure::Failure;
@@ -48,14 +48,7 @@ pub(crate) fn forget(collection: &Target, what: &Forget, out: &mut Out) -> Resul
     let forgotten = collection.learning().forget(what)?;
     drop(working);
     if out.is_json() {
-        let document = json!({
-            "removed": forgotten.removed,
-            "withdrawn": forgotten.withdrawn,
-            "refit": forgotten.refit.as_ref().map(refit::document),
-            "active": forgotten.active,
-            "users": forgotten.users.iter().map(document).collect::<Vec<_>>(),
-        });
-        return Ok(out.json(&document)?);
+        return Ok(out.json(&ForgottenDocument::from(&forgotten))?);
     }
     out.line(format_args!(
         "removed {} from {}",
@@ -81,17 +74,6 @@ pub(crate) fn forget(collection: &Target, what: &Forget, out: &mut Out) -> Resul
         out.line(sentence(user))?;
     }
     Ok(())
-}
-
-fn document(relearned: &Relearned) -> Value {
-    let refit = relearned.refit.as_ref();
-    json!({
-        "user": relearned.user,
-        "version": refit.and_then(|refit| refit.version),
-        "promoted": refit.is_some_and(|refit| refit.promoted),
-        "gate": refit.map(|refit| refit::gate_document(&refit.gate)),
-        "active": relearned.active,
-    })
 }
 
 fn sentence(relearned: &Relearned) -> String {

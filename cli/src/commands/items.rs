@@ -1,9 +1,9 @@
 //! `get`, `list`, `count` and `delete`: print, count and delete items by their ids or by a filter.
 
 use affinis::{Filter, Item};
+use affinis_api::ItemDocument;
 use anstyle::Style;
 use clap::ArgGroup;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::At;
@@ -84,26 +84,6 @@ pub(crate) struct DeleteArgs {
     filter: Option<Filter>,
 }
 
-/// An item as JSON. It borrows the item's fields, so numbers keep their shortest form.
-#[derive(Serialize)]
-struct Printed<'a> {
-    id: &'a str,
-    text: &'a Option<String>,
-    vector: &'a Option<Vec<f32>>,
-    meta: &'a Value,
-}
-
-impl<'a> From<&'a Item> for Printed<'a> {
-    fn from(item: &'a Item) -> Self {
-        Self {
-            id: &item.id,
-            text: &item.text,
-            vector: &item.vector,
-            meta: &item.meta,
-        }
-    }
-}
-
 pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.collection(&args.name)?;
     let items: Box<dyn Iterator<Item = affinis::Result<Item>>> = match &args.filter {
@@ -114,7 +94,7 @@ pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure>
     for item in items {
         let item = item?;
         if out.is_json() {
-            out.json(&Printed::from(&item))?;
+            out.json(&ItemDocument::from(item))?;
         } else {
             if printed > 0 {
                 out.line("")?;
@@ -140,7 +120,7 @@ pub(crate) fn list(args: &ListArgs, at: &At, out: &mut Out) -> Result<(), Failur
         .peekable();
     if out.is_json() {
         for item in items {
-            out.json(&Printed::from(&item?))?;
+            out.json(&ItemDocument::from(item?))?;
         }
         return Ok(());
     }

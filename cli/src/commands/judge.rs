@@ -6,6 +6,7 @@ use affinis::{
     Judgement, JudgementId, Source,
     learning::{Forget, RefitReport, Verdict, Weak},
 };
+use affinis_api::RefitDocument;
 use serde_json::json;
 
 use super::metrics::trial;
@@ -122,7 +123,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             document["unknown"] = json!(unknown);
         }
         if let Some(report) = &report {
-            document["refit"] = refit::document(report);
+            document["refit"] = json!(RefitDocument::new(report, false));
         }
         if let Some(trial) = &ended {
             document["trial"] = json!(trial);

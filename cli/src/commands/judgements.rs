@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use affinis::{JudgementId, learning::StaleJudgement};
-use serde_json::json;
+use affinis_api::JudgementDocument;
 
 use super::At;
 use super::explain::describe;
@@ -55,15 +55,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         return qrels::write(args, teaching.map(|stored| stored.judgement), file, out);
     }
     if out.is_json() {
-        for stored in &judgements {
-            let mut document = json!(stored.judgement);
-            document["sequence"] = json!(stored.id);
-            document["teaches"] = json!(!stale.contains_key(&stored.id));
-            if let Some(stale) = stale.get(&stored.id) {
-                document["changed"] = json!(stale.changed);
-                document["gone"] = json!(stale.gone);
-            }
-            out.json(&document)?;
+        for stored in judgements {
+            let stale = stale.get(&stored.id);
+            out.json(&JudgementDocument::new(stored, stale))?;
         }
         return Ok(());
     }

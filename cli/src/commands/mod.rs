@@ -19,6 +19,8 @@ pub(crate) mod pg;
 pub(crate) mod reencode;
 pub(crate) mod refit;
 pub(crate) mod search;
+#[cfg(feature = "serve")]
+pub(crate) mod serve;
 pub(crate) mod transfer;
 
 use std::path::{Path, PathBuf};
@@ -72,6 +74,10 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Forget(args) => forget::run(&args, &at, out),
         Command::Model(args) => model::run(&args, out),
         Command::Pg(args) => pg::run(&args, &at, out),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::serve(&args, &at),
+        #[cfg(feature = "serve")]
+        Command::Token(args) => serve::token(&args, out),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use affinis::encode::Encoder;
 use affinis::maintenance::Reencoded;
+use affinis_api::RefitDocument;
 use serde_json::json;
 
 use super::create::DistanceName;
@@ -95,7 +96,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         return Ok(out.json(&json!({
             "collection": name, "encoder": encoder.name(), "fingerprint": encoder.fingerprint(), "dim": encoder.dim(),
             "items": done.items, "encoded": done.encoded, "judgements": done.judgements, "left_out": done.left_out,
-            "refit": done.refit.as_ref().map(refit::document), "committed": args.commit,
+            "refit": done.refit.as_ref().map(|report| RefitDocument::new(report, false)), "committed": args.commit,
         }))?);
     }
     say(args, encoder.name(), &done, out)

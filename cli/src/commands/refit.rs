@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use affinis::{Query, learning::RefitReport, plugin::Gate};
+use affinis::{Query, learning::RefitReport};
+use affinis_api::RefitDocument;
 use serde_json::{Value, json};
 
 use super::{At, learners, user};
@@ -89,11 +90,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let report = refit.run()?;
     drop(working);
     if out.is_json() {
-        let mut document = document(&report);
-        if args.dry_run {
-            document["would_promote"] = json!(report.gate.accepted);
-        }
-        return Ok(out.json(&document)?);
+        return Ok(out.json(&RefitDocument::new(&report, args.dry_run))?);
     }
     print(&report, args.dry_run, out)?;
     if args.ask.is_some() && !report.promoted {
@@ -168,47 +165,6 @@ fn ask(report: &RefitReport, collection: &Target, out: &mut Out) -> Result<(), F
         out.line(line)?;
     }
     Ok(())
-}
-
-/// The report as JSON.
-pub(crate) fn document(report: &RefitReport) -> Value {
-    let mut document = json!({
-        "promoted": report.promoted,
-        "version": report.version,
-        "parent": report.parent,
-        "learner": report.learner,
-        "pairs": {"similar": report.pairs.similar, "dissimilar": report.pairs.dissimilar},
-        "lambda": report.lambda,
-        "t": report.t,
-        "condition": report.condition,
-        "gate": gate_document(&report.gate),
-        "millis": report.millis,
-    });
-    if let Some(share) = report.shrinkage {
-        document["shrinkage"] = json!(share);
-    }
-    if report.unchanged {
-        document["unchanged"] = json!(true);
-    }
-    if report.stale > 0 {
-        document["stale"] = json!(report.stale);
-    }
-    if !report.questions.is_empty() {
-        document["ask"] = json!(report.questions);
-    }
-    document
-}
-
-/// The verdict of the gate as JSON.
-pub(crate) fn gate_document(gate: &Gate) -> Value {
-    json!({
-        "measure": gate.measure,
-        "before": gate.before,
-        "after": gate.after,
-        "lower_bound": gate.lower_bound,
-        "held_out": gate.held_out,
-        "reason": gate.reason,
-    })
 }
 
 /// Prints the report for people.

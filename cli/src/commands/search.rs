@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Filter, Hit, Hits, MetricChoice, Query, VersionId};
+use affinis::{Filter, Hits, MetricChoice, Query};
+use affinis_api::AnswerDocument;
 use anstyle::Style;
 use clap::ArgGroup;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::items::describe;
@@ -96,24 +96,6 @@ fn recall(text: &str) -> Result<f64, String> {
         Ok(recall) if recall > 0.0 && recall <= 1.0 => Ok(recall),
         _ => Err("a recall target is a number above 0 and at most 1".into()),
     }
-}
-
-/// The answer to one query, as JSON.
-#[derive(Serialize)]
-struct Answer<'a> {
-    query: &'a Value,
-    metric: VersionId,
-    hits: &'a [Hit],
-    #[serde(flatten)]
-    found: Option<Found<'a>>,
-}
-
-#[derive(Serialize)]
-struct Found<'a> {
-    visited: usize,
-    ef: usize,
-    micros: u64,
-    plan: &'a str,
 }
 
 /// One query, with its name in JSON and its topic in a run.
@@ -231,18 +213,8 @@ fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Resu
     let hits = found(args, collection, asked.query)?;
     let name = &asked.name;
     if out.is_json() {
-        let found = args.explain_search.then(|| Found {
-            visited: hits.execution.visited,
-            ef: hits.execution.ef,
-            micros: hits.execution.micros,
-            plan: hits.execution.plan.name(),
-        });
-        return Ok(out.json(&Answer {
-            query: name,
-            metric: hits.metric,
-            hits: &hits,
-            found,
-        })?);
+        let answer = AnswerDocument::new(asked.name, hits, args.explain_search);
+        return Ok(out.json(&answer)?);
     }
     let title = match name {
         Value::String(text) if args.like.is_some() => format!("like {}", plain(text)),

@@ -17,6 +17,7 @@ use affinis::{
     encode::Onnx,
     learning::{EvalQuery, RefitReport},
 };
+use affinis_api::RefitDocument;
 use serde_json::json;
 
 use crate::commands::builder;
@@ -150,7 +151,7 @@ fn run_all(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> 
             .map(|(q, (b, a))| Asked::of(q, b, a, &corpus))
             .collect(),
         judged,
-        refit: crate::commands::refit::document(&refit),
+        refit: RefitDocument::new(&refit, false),
         evaluation,
         reopened: same,
         millis: json!({

@@ -1,6 +1,7 @@
 //! The results of the demo, as JSON.
 
 use affinis::{Collection, Hits, learning::Evaluation};
+use affinis_api::RefitDocument;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ pub(super) struct Report {
     pub(super) disk_bytes: u64,
     pub(super) queries: Vec<Asked>,
     pub(super) judged: Judged,
-    pub(super) refit: Value,
+    pub(super) refit: RefitDocument,
     pub(super) evaluation: Evaluation,
     pub(super) reopened: Same,
     pub(super) millis: Value,

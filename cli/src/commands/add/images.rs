@@ -58,11 +58,11 @@ fn beside(file: &Input, name: &str) -> PathBuf {
     }
 }
 
-/// The vectors of images; `None` where there is no image.
-fn vectors(
-    paths: &[Option<PathBuf>],
-    collection: &Collection,
-) -> Result<Vec<Option<Result<Vec<f32>, String>>>, Failure> {
+/// The vector of an image, or why it has none; `None` where there is no image.
+type Vector = Option<Result<Vec<f32>, String>>;
+
+/// The vectors of images.
+fn vectors(paths: &[Option<PathBuf>], collection: &Collection) -> Result<Vec<Vector>, Failure> {
     let wrong = |path: &Path, reason: String| format!("the image {}: {reason}", path.display());
     let read: Vec<Option<Result<Vec<u8>, String>>> = paths
         .iter()

@@ -7,13 +7,13 @@ pub(crate) mod trial;
 
 use std::path::PathBuf;
 
-use affinis::{Version, VersionId};
+use affinis::VersionId;
+use affinis_api::VersionDocument;
 use anstyle::Style;
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(crate) use self::compare::alarms;
-use super::refit::gate_document;
 use super::{At, metric_name, user};
 use crate::failure::Failure;
 use crate::input::Input;
@@ -171,33 +171,6 @@ fn answers(version: VersionId, user: Option<&str>, out: &mut Out) -> Result<(), 
     Ok(())
 }
 
-/// A version as JSON. `user`, `withdrawn` and `shrinkage` are there only where they apply.
-fn document(version: &Version) -> Value {
-    let mut document = json!({
-        "version": version.version,
-        "parent": version.parent,
-        "active": version.active,
-        "learner": version.learner,
-        "created": version.created_text(),
-        "condition": version.condition,
-        "pairs": version.pairs,
-        "gate": version.gate.as_ref().map(gate_document),
-    });
-    let more = [
-        version.user.as_ref().map(|user| ("user", json!(user))),
-        version.withdrawn.then(|| ("withdrawn", json!(true))),
-        version.shrinkage.map(|share| ("shrinkage", json!(share))),
-    ];
-    if let Some(fields) = document.as_object_mut() {
-        fields.extend(
-            more.into_iter()
-                .flatten()
-                .map(|(name, value)| (name.to_owned(), value)),
-        );
-    }
-    document
-}
-
 /// The verdict of the gate in a word.
 fn verdict(accepted: bool, shrinkage: Option<f64>) -> &'static str {
     match shrinkage {
@@ -211,7 +184,7 @@ fn list(collection: &Target, out: &mut Out) -> Result<(), Failure> {
     let versions = collection.learning().metrics()?;
     if out.is_json() {
         for version in &versions {
-            out.json(&document(version))?;
+            out.json(&VersionDocument::from(version))?;
         }
         return Ok(());
     }

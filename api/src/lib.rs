@@ -1,0 +1,28 @@
+//! The JSON documents of [`affinis`]: what its command line prints with `--json`, and what its
+//! service answers. Both make them from here, so that a field has one name.
+//!
+//! Types of the crate `affinis` that are documents as they are, such as
+//! [`Stats`](affinis::Stats), are not repeated.
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! let store = affinis::Store::open(dir.path())?;
+//! let points = store.collection("points").dim(1).create()?;
+//! points.add([affinis::Item::vector("a", [0.5])])?;
+//! let items = points.get_many(&["a"])?.into_iter().map(affinis_api::ItemDocument::from);
+//! let json = serde_json::to_string(&items.collect::<Vec<_>>())?;
+//! assert_eq!(json, r#"[{"id":"a","text":null,"vector":[0.5],"meta":null}]"#);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod items;
+mod learning;
+mod search;
+
+pub use items::ItemDocument;
+pub use learning::{
+    DirectionDocument, ExplanationDocument, ForgottenDocument, GateDocument, InfluenceDocument,
+    JudgementDocument, MillisDocument, PairsDocument, QuestionDocument, RefitDocument,
+    RelearnedDocument, VersionDocument,
+};
+pub use search::{AnswerDocument, ExecutionDocument, HitDocument};

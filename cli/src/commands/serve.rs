@@ -1,0 +1,139 @@
+//! `serve` and `token`: answer over HTTP, and make a token for somebody who may ask.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+
+use affinis_server::{Role, ServeError, Service, Settings, Tokens};
+use clap::ValueEnum;
+use serde_json::json;
+use tracing::level_filters::LevelFilter;
+
+use super::At;
+use crate::failure::Failure;
+use crate::output::{self, BOLD, DIM, Out, plain};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The calls are described in docs/service.md, and at /openapi.json of the service. Ctrl-C ends it: no
+write that was acknowledged is lost. The store is made where there is none.
+
+Examples:
+  affinis serve
+  affinis serve --listen 127.0.0.1:0                any free port
+  affinis serve --listen 0.0.0.0:7717 --tokens tokens.txt --host search.example.org
+  curl localhost:7717/v1/collections")]
+pub(crate) struct ServeArgs {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7717", value_parser = address)]
+    listen: SocketAddr,
+    /// File of tokens, a line each, as `affinis token` prints it; needed for addresses that others
+    /// can reach
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Name under which browsers reach the service, beside localhost and IP addresses
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// Directory that backups are written in [default: no backups over HTTP]
+    #[arg(long, value_name = "DIR")]
+    backups: Option<PathBuf>,
+    /// Form of the log on standard error, a line a request
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    log: Log,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The token is printed once. The line goes into the file that `affinis serve --tokens` reads; it holds
+the token's hash. Each role may do what those before it may.
+
+Examples:
+  affinis token ann --role judge                    ann's judgements carry the name ann
+  affinis token shop --role search")]
+pub(crate) struct TokenArgs {
+    /// Name of the token, which the judgements made with it carry as their user
+    name: String,
+    /// What its holder may do: search, judge, write or admin
+    #[arg(long, value_name = "ROLE", value_parser = role)]
+    role: Role,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Log {
+    /// A line of text
+    Text,
+    /// A JSON document
+    Json,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| {
+        format!("an address is such as 127.0.0.1:7717, [::1]:7717 or localhost:7717: {error}")
+    })?;
+    found
+        .next()
+        .ok_or_else(|| "the name has no address".to_owned())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+pub(crate) fn serve(args: &ServeArgs, at: &At) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let tokens = match &args.tokens {
+        None => None,
+        Some(file) => {
+            let wrong = |error: &dyn std::fmt::Display| {
+                Failure::Failed(format!("{}: {error}", file.display()))
+            };
+            let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+            Some(Tokens::parse(&text).map_err(|error| wrong(&error))?)
+        }
+    };
+    let settings = Settings {
+        listen: args.listen,
+        tokens,
+        hosts: args.host.clone(),
+        backups: args.backups.clone(),
+        ..Settings::default()
+    };
+    let store = at.open_or_create()?;
+    let service = Service::bind(store, settings).map_err(|error| match error {
+        ServeError::Open(_) => Failure::Failed(format!(
+            "{error}; `affinis token` makes the lines of --tokens FILE"
+        )),
+        other => failed(&other),
+    })?;
+    log(args.log);
+    // Connections wait from now on until they are answered.
+    output::note(format_args!("listening on http://{}", service.address()));
+    service.run().map_err(|error| failed(&error))
+}
+
+/// Writes what the service and the store tell to standard error.
+fn log(form: Log) {
+    let log = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::INFO)
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    match form {
+        Log::Text => log.init(),
+        Log::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+pub(crate) fn token(args: &TokenArgs, out: &mut Out) -> Result<(), Failure> {
+    let made = Tokens::make(&args.name, args.role);
+    let made = made.map_err(|error| Failure::Failed(error.to_string()))?;
+    if out.is_json() {
+        return Ok(out.json(&json!({"token": made.token, "line": made.line}))?);
+    }
+    out.line(format_args!(
+        "{DIM}token for {}, not shown again{DIM:#}",
+        plain(&args.name)
+    ))?;
+    out.line(format_args!("{BOLD}{}{BOLD:#}", made.token))?;
+    out.line(format_args!("{DIM}line for the file of tokens{DIM:#}"))?;
+    out.line(&made.line)?;
+    Ok(())
+}

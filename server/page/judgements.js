@@ -1,0 +1,93 @@
+// Judgements: the scale, storing and withdrawing, and reading them.
+
+import { h, button, confirmed, icon, spoken } from "./dom.js";
+import { get, inside, post, remove, url } from "./api.js";
+
+/** The scale, by the key of each grade. */
+export const GRADES = {
+  1: { grade: -1, label: "Irrelevant", icon: "thumb-down" },
+  2: { grade: -0.5, label: "Rather irrelevant" },
+  3: { grade: 0.5, label: "Rather relevant" },
+  4: { grade: 1, label: "Relevant", icon: "thumb-up" },
+};
+
+/** The grade in words. */
+export function gradeWord(grade) {
+  if (grade === 0) return "Neutral";
+  const named = Object.values(GRADES).find((entry) => entry.grade === grade);
+  return named ? named.label : `${grade > 0 ? "Relevant" : "Irrelevant"} (${grade})`;
+}
+
+/** The buttons of the scale, the given grade pressed. */
+export function gradeButtons(of, grade, onGrade) {
+  const one = ([key, entry]) => button([entry.icon ? icon(entry.icon) : key, spoken(entry.label)], () => onGrade(entry.grade), {
+    class: entry.grade > 0 ? "good" : "bad",
+    "aria-pressed": String(entry.grade === grade),
+    title: `${entry.label} (${key})`,
+  });
+  return h("div", { class: "grades", role: "group", "aria-label": `Judge ${of}` }, Object.entries(GRADES).map(one));
+}
+
+/** What was judged, without the answer. */
+export function subjectOf(judgement) {
+  for (const field of ["query", "query_id", "query_vector"]) {
+    if (judgement[field] !== undefined) return { [field]: judgement[field] };
+  }
+  return { a: judgement.a };
+}
+
+/** A key for a query. */
+export function keyOf(subject) {
+  return JSON.stringify(subject);
+}
+
+/** The query in words. */
+export function subjectWords(subject) {
+  if (subject.query !== undefined) return subject.query;
+  if (subject.query_id !== undefined) return `Like ${subject.query_id}`;
+  if (subject.query_vector !== undefined) return `Vector [${subject.query_vector.slice(0, 4).join(", ")}, …]`;
+  return `Pairs with ${subject.a}`;
+}
+
+/** All judgements of a collection, or those that the parameters name. */
+export async function readJudgements(name, signal, parameters = {}) {
+  const all = [];
+  let after = null;
+  do {
+    const query = new URLSearchParams({ limit: 10000, ...parameters, ...(after !== null && { after }) });
+    const page = await get(inside(name, `/judgements?${query}`), signal);
+    all.push(...page.judgements);
+    after = page.next;
+  } while (after !== null);
+  return all;
+}
+
+/** The judgements of a query, in the order in which they were given. */
+export async function judgementsOf(name, subject, signal) {
+  // The service selects by the text of a query only.
+  const parameters = subject.query === undefined ? {} : { query: subject.query };
+  const judged = await readJudgements(name, signal, parameters);
+  return judged.filter((judgement) => keyOf(subjectOf(judgement)) === keyOf(subject));
+}
+
+/** Stores a judgement and gives its number. */
+export async function store(name, judgement) {
+  const { first } = await post(inside(name, "/judgements"), { judgements: [{ ...judgement, at: new Date().toISOString() }] });
+  return first;
+}
+
+/**
+ * Withdraws a judgement. Versions that learned from it are withdrawn with it, so that is asked
+ * first. Gives what followed, or null where the reader thought better of it.
+ */
+export async function withdraw(name, sequence) {
+  const [{ refits }, { metrics }] = await Promise.all([get(inside(name, "/drift")), get(inside(name, "/metrics"))]);
+  const withdrawn = new Set(metrics.filter((version) => version.withdrawn).map((version) => version.version));
+  const learned = refits.filter((refit) => refit.newest !== null && refit.newest >= sequence && !withdrawn.has(refit.version)).map((refit) => refit.version);
+  if (learned.length > 0) {
+    const versions = `version${learned.length === 1 ? "" : "s"} ${learned.join(", ")}`;
+    const text = `Judgement ${sequence} may have taught ${versions}. Withdrawing it also withdraws ${learned.length === 1 ? "that version" : "these versions"}, and learns anew without it.`;
+    if (!(await confirmed("Withdraw the judgement?", text, "Withdraw", "danger"))) return null;
+  }
+  return remove(inside(name, url`/judgements/${sequence}`));
+}

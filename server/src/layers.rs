@@ -1,0 +1,94 @@
+//! What happens to every request: an id and a line of the log, headers of security, limits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument as _;
+
+use crate::access::Caller;
+use crate::app::App;
+use crate::problem::{Kind, Problem};
+
+/// The header with the id of a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Headers of every answer. Nothing is loaded from elsewhere, and no other site shows the page.
+const SECURITY: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+];
+
+/// Numbers requests; with the number of the process they are told apart in one log.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// Gives a request its id, and tells the log and the figures what became of it. Queries are not
+/// told, since they may hold what people search for, and headers are not, since they hold tokens.
+pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let id = format!("{:x}-{number:x}", std::process::id());
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or("unknown", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", id, %method, route);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let took = begun.elapsed();
+    let status = response.status().as_u16();
+    app.figures.answered(method.as_str(), &route, status, took);
+    let user = response.extensions_mut().remove::<Caller>();
+    let user = user.and_then(|caller| caller.name);
+    span.in_scope(|| {
+        let micros = took.as_micros() as u64;
+        tracing::info!(status, micros, user, "answered");
+    });
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in SECURITY {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let no_store = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+    response
+}
+
+/// Limits the number of requests that are answered at a time, and the time of each.
+pub(crate) async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = app.permits.try_acquire() else {
+        let most = app.limits.requests;
+        let detail = format!("{most} requests are being answered; ask again in a second");
+        return Problem::new(Kind::Overloaded, detail).into_response();
+    };
+    let caller = request.extensions().get::<Caller>().cloned();
+    let time = app.limits.request_time;
+    let mut response = tokio::time::timeout(time, next.run(request))
+        .await
+        .unwrap_or_else(|_| {
+            let seconds = time.as_secs_f64();
+            let detail = format!(
+                "there was no answer within {seconds} s; a write that was begun may still be done"
+            );
+            Problem::new(Kind::Timeout, detail).into_response()
+        });
+    if let Some(caller) = caller {
+        response.extensions_mut().insert(caller);
+    }
+    response
+}

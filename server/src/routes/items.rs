@@ -1,0 +1,341 @@
+//! Items: add, read, list, count, delete.
+
+use affinis::{AddMode, Item};
+use affinis_api::ItemDocument;
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::app::App;
+use crate::extract::{Given, GivenOrDefault, Parameters, Segments};
+use crate::problem::{Kind, Problem};
+use crate::query::filter;
+
+/// The number of items of a page where none is given.
+const DEFAULT_LIMIT: usize = 100;
+/// The largest number of items of a page.
+const MAX_LIMIT: usize = 10_000;
+
+/// Items to add.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ToAdd {
+    /// The items; all of them are stored, or none.
+    items: Vec<GivenItem>,
+    /// What an id that exists means; `upsert` by default.
+    #[serde(default)]
+    mode: Mode,
+}
+
+/// An item to add.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GivenItem {
+    /// Id of the item, 1 to 512 bytes.
+    id: String,
+    /// Its text, at most 1 MiB.
+    text: Option<String>,
+    /// Its vector, of the collection's dimension; where there is none, the text is encoded.
+    vector: Option<Vec<f32>>,
+    /// Its metadata, an object.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    meta: Value,
+}
+
+/// What an id that exists means.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// Its item is replaced.
+    #[default]
+    Upsert,
+    /// It is refused.
+    Insert,
+    /// What is given changes; an id that does not exist is refused.
+    Update,
+}
+
+impl From<Mode> for AddMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Upsert => Self::Upsert,
+            Mode::Insert => Self::Insert,
+            Mode::Update => Self::Update,
+        }
+    }
+}
+
+impl From<GivenItem> for Item {
+    fn from(given: GivenItem) -> Self {
+        Self {
+            id: given.id,
+            text: given.text,
+            vector: given.vector,
+            meta: given.meta,
+            ..Self::default()
+        }
+    }
+}
+
+/// Numbers of items that were stored.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Stored {
+    /// Items with new ids.
+    added: usize,
+    /// Items whose ids existed.
+    replaced: usize,
+    /// Items of which a part was changed.
+    updated: usize,
+    /// Ids of items whose text was longer than the encoder takes.
+    truncated: Vec<String>,
+}
+
+/// Which items are listed.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    /// List the items whose ids follow this one, which need not exist.
+    after: Option<String>,
+    /// Largest number of items, 1 to 10,000; 100 by default.
+    limit: Option<usize>,
+    /// List the items whose metadata match this filter, as JSON.
+    filter: Option<String>,
+    /// Whether vectors are given; they are by default.
+    #[serde(default = "yes")]
+    vector: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A page of items.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Items {
+    /// The items, in the order of their ids.
+    items: Vec<ItemDocument>,
+    /// The `after` of the next page; null at the end.
+    next: Option<String>,
+}
+
+/// Ids of items.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ids {
+    /// The ids.
+    ids: Vec<String>,
+}
+
+/// Items in the order that was asked for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Found {
+    /// The items.
+    items: Vec<ItemDocument>,
+}
+
+/// Items, by their ids or by a filter.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Which {
+    /// Ids of the items.
+    ids: Option<Vec<String>>,
+    /// A filter that their metadata match.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+}
+
+/// Items, by a filter.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Matching {
+    /// A filter that their metadata match; without one, all items are counted.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+}
+
+/// The number of items deleted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Deleted {
+    /// The number.
+    deleted: usize,
+}
+
+/// The number of items counted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Counted {
+    /// The number.
+    count: usize,
+}
+
+/// Adds items, all or none.
+#[utoipa::path(post, path = "/v1/collections/{c}/items", tag = "items",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = ToAdd,
+    responses((status = 200, description = "They are on disk", body = Stored)))]
+pub(crate) async fn add(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Given(given): Given<ToAdd>,
+) -> Result<Json<Stored>, Problem> {
+    if given.items.is_empty() {
+        return Err(Problem::invalid("there are no items to add"));
+    }
+    let stored = app.on(name, move |collection| {
+        let items = given.items.into_iter().map(Item::from);
+        let added = collection.add_as(given.mode.into(), items)?;
+        Ok(Stored {
+            added: added.added,
+            replaced: added.replaced,
+            updated: added.updated,
+            truncated: added.truncated,
+        })
+    });
+    Ok(Json(stored.await?))
+}
+
+/// Lists items in the order of their ids.
+#[utoipa::path(get, path = "/v1/collections/{c}/items", tag = "items",
+    params(("c" = String, Path, description = "Name of the collection"), Page),
+    responses((status = 200, description = "A page", body = Items)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Parameters(page): Parameters<Page>,
+) -> Result<Json<Items>, Problem> {
+    let limit = limit(page.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
+    let filter = match &page.filter {
+        Some(text) => Some(affinis::Filter::parse(text)?),
+        None => None,
+    };
+    let listed = app.on(name, move |collection| {
+        let after = page.after.as_deref();
+        let items: Box<dyn Iterator<Item = affinis::Result<Item>> + '_> = match &filter {
+            Some(filter) => {
+                let matching = collection.get_matching(filter)?;
+                Box::new(matching.filter(move |item| {
+                    let id = item.as_ref().map(|item| item.id.as_str());
+                    id.is_ok_and(|id| after.is_none_or(|after| id > after)) || item.is_err()
+                }))
+            }
+            None => Box::new(collection.list(after)),
+        };
+        // One more than the page has: whether there is a next one.
+        let mut items: Vec<Item> = items.take(limit + 1).collect::<Result<_, _>>()?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|item| item.id.clone());
+        let items = items.into_iter().map(|mut item| {
+            item.vector = item.vector.filter(|_| page.vector);
+            item.into()
+        });
+        Ok(Items {
+            items: items.collect(),
+            next,
+        })
+    });
+    Ok(Json(listed.await?))
+}
+
+/// Gives an item.
+#[utoipa::path(get, path = "/v1/collections/{c}/items/{id}", tag = "items",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("id" = String, Path, description = "Id of the item")),
+    responses((status = 200, description = "The item", body = ItemDocument)))]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Segments((name, id)): Segments<(String, String)>,
+) -> Result<Json<ItemDocument>, Problem> {
+    let found = app.on(name, move |collection| Ok(collection.get_many(&[id])?));
+    let item = found.await?.into_iter().next();
+    let item = item.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such item"))?;
+    Ok(Json(item.into()))
+}
+
+/// Deletes an item.
+#[utoipa::path(delete, path = "/v1/collections/{c}/items/{id}", tag = "items",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("id" = String, Path, description = "Id of the item")),
+    responses((status = 200, description = "It is gone", body = Deleted)))]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Segments((name, id)): Segments<(String, String)>,
+) -> Result<Json<Deleted>, Problem> {
+    let deleted = app.on(name, move |collection| Ok(collection.delete(&[id])?));
+    let deleted = deleted.await?;
+    Ok(Json(Deleted { deleted }))
+}
+
+/// Gives items of ids, all of which must exist, in their order.
+#[utoipa::path(post, path = "/v1/collections/{c}/get", tag = "items",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = Ids,
+    responses((status = 200, description = "The items", body = Found)))]
+pub(crate) async fn get_many(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Given(asked): Given<Ids>,
+) -> Result<Json<Found>, Problem> {
+    if asked.ids.len() > MAX_LIMIT {
+        return Err(Problem::invalid(format!(
+            "at most {MAX_LIMIT} items are given at once"
+        )));
+    }
+    let found = app.on(name, move |collection| Ok(collection.get_many(&asked.ids)?));
+    let items = found.await?.into_iter().map(ItemDocument::from).collect();
+    Ok(Json(Found { items }))
+}
+
+/// Deletes items by their ids or by a filter, all or none.
+#[utoipa::path(post, path = "/v1/collections/{c}/delete", tag = "items",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = Which,
+    responses((status = 200, description = "They are gone", body = Deleted)))]
+pub(crate) async fn delete_many(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Given(which): Given<Which>,
+) -> Result<Json<Deleted>, Problem> {
+    let filter = filter(which.filter.as_ref())?;
+    let deleted = app.on(name, move |collection| match (which.ids, filter) {
+        (Some(ids), None) => Ok(collection.delete(&ids)?),
+        (None, Some(filter)) => Ok(collection.delete_matching(&filter)?),
+        _ => Err(Problem::invalid(
+            "items are deleted by `ids` or by `filter`, one of them",
+        )),
+    });
+    let deleted = deleted.await?;
+    Ok(Json(Deleted { deleted }))
+}
+
+/// Counts items.
+#[utoipa::path(post, path = "/v1/collections/{c}/count", tag = "items",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = Matching,
+    responses((status = 200, description = "Their number", body = Counted)))]
+pub(crate) async fn count(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    GivenOrDefault(which): GivenOrDefault<Matching>,
+) -> Result<Json<Counted>, Problem> {
+    let filter = filter(which.filter.as_ref())?;
+    let count = app.on(name, move |collection| match filter {
+        Some(filter) => Ok(collection.count(&filter)?),
+        None => Ok(collection.len()),
+    });
+    let count = count.await?;
+    Ok(Json(Counted { count }))
+}
+
+/// The number of entries of a page.
+pub(super) fn limit(given: Option<usize>, default: usize, most: usize) -> Result<usize, Problem> {
+    match given.unwrap_or(default) {
+        limit if (1..=most).contains(&limit) => Ok(limit),
+        limit => Err(Problem::invalid(format!(
+            "the limit is {limit}, not between 1 and {most}"
+        ))),
+    }
+}

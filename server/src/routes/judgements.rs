@@ -1,0 +1,320 @@
+//! Judgements: store, list, withdraw; signals of clicks; forgetting.
+
+use std::collections::{BTreeSet, HashMap};
+
+use affinis::learning::{Forget, StaleJudgement, Trial, Verdict};
+use affinis::{Collection, Error, Judgement, JudgementId, Query, Source, StoredJudgement, Subject};
+use affinis_api::{ForgottenDocument, JudgementDocument};
+use axum::Extension;
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::items::limit;
+use crate::access::{Caller, Role};
+use crate::app::App;
+use crate::extract::{Given, Parameters, Segments};
+use crate::problem::{Kind, Problem};
+use crate::query::judged;
+
+/// The number of judgements of a page where none is given.
+const DEFAULT_LIMIT: usize = 100;
+/// The largest number of judgements of a page.
+const MAX_LIMIT: usize = 10_000;
+
+/// Judgements to store.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ToJudge {
+    /// The judgements; all of them are stored, or none. Each has `query`, `query_id` or
+    /// `query_vector` with `item` and `relevant` or `grade`; or `a`, `b` and `similar`; and may have
+    /// `user`, `source`, `weight`, `at` and `shown`.
+    #[schema(value_type = Vec<Object>)]
+    judgements: Vec<Judgement>,
+}
+
+/// Answers that were shown, and those that were chosen.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signals {
+    /// The signals.
+    signals: Vec<Signal>,
+}
+
+/// An answer that was shown, and what was chosen of it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signal {
+    /// The query, a text.
+    query: Option<String>,
+    /// The query, a stored item's id.
+    query_id: Option<String>,
+    /// The query, a vector.
+    query_vector: Option<Vec<f32>>,
+    /// Ids of the items that were shown, in their order.
+    shown: Vec<String>,
+    /// Ids of those that were chosen.
+    clicked: Vec<String>,
+    /// The user.
+    user: Option<String>,
+}
+
+/// Numbers of judgements that were stored.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Judged {
+    /// How many were stored.
+    stored: usize,
+    /// Number of the first; null where none was stored.
+    #[schema(value_type = Option<u64>)]
+    first: Option<JudgementId>,
+    /// Number of the last.
+    #[schema(value_type = Option<u64>)]
+    last: Option<JudgementId>,
+    /// The trial, where one was running: its counts now, and its decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    trial: Option<Trial>,
+}
+
+/// Which judgements are listed.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    /// List the judgements behind this number.
+    after: Option<u64>,
+    /// Largest number of judgements, 1 to 10,000; 100 by default.
+    limit: Option<usize>,
+    /// List those of this user.
+    user: Option<String>,
+    /// List those of this query, a text.
+    query: Option<String>,
+    /// List those that judge this item.
+    item: Option<String>,
+}
+
+/// A page of judgements.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Judgements {
+    /// The judgements, in the order of their numbers.
+    judgements: Vec<JudgementDocument>,
+    /// The `after` of the next page; null at the end.
+    #[schema(value_type = Option<u64>)]
+    next: Option<JudgementId>,
+}
+
+/// Whose judgements, or those of which item, are removed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ToForget {
+    /// A user.
+    user: Option<String>,
+    /// Id of an item.
+    item: Option<String>,
+}
+
+/// Makes a judgement its caller's own, where callers have names.
+pub(super) fn own(mut judgement: Judgement, caller: &Caller) -> Result<Judgement, Problem> {
+    let Some(name) = &caller.name else {
+        return Ok(judgement);
+    };
+    match &judgement.user {
+        Some(user) if user != name => Err(Problem::new(
+            Kind::Forbidden,
+            format!("this token judges as {name:?}, and the judgement names {user:?}"),
+        )),
+        _ => {
+            judgement.user = Some(name.clone());
+            Ok(judgement)
+        }
+    }
+}
+
+/// Stores judgements of items that the collection holds.
+pub(super) fn store(collection: &Collection, judgements: &[Judgement]) -> Result<Judged, Problem> {
+    let named: BTreeSet<&str> = judgements.iter().flat_map(Judgement::ids).collect();
+    let mut unknown = Vec::new();
+    for id in named {
+        if !collection.contains(id)? {
+            unknown.push(id.to_owned());
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(Error::UnknownId {
+            collection: collection.name().to_owned(),
+            ids: unknown,
+        }
+        .into());
+    }
+    let running = collection
+        .trial()?
+        .is_some_and(|trial| trial.verdict == Verdict::Running);
+    let stored = collection.learning().judge(judgements)?;
+    Ok(Judged {
+        stored: stored.len(),
+        first: stored.first().copied(),
+        last: stored.last().copied(),
+        trial: if running { collection.trial()? } else { None },
+    })
+}
+
+/// Stores judgements, all or none.
+#[utoipa::path(post, path = "/v1/collections/{c}/judgements", tag = "judgements",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = ToJudge,
+    responses((status = 200, description = "They are on disk", body = Judged)))]
+pub(crate) async fn judge(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Segments(name): Segments<String>,
+    Given(given): Given<ToJudge>,
+) -> Result<Json<Judged>, Problem> {
+    let judgements = given.judgements.into_iter().map(|j| own(j, &caller));
+    let judgements: Vec<Judgement> = judgements.collect::<Result<_, _>>()?;
+    if judgements.is_empty() {
+        return Err(Problem::invalid("there are no judgements to store"));
+    }
+    let judged = app.on(name, move |collection| store(collection, &judgements));
+    Ok(Json(judged.await?))
+}
+
+/// Stores what was chosen of answers, as judgements of source click. The answers of a trial count
+/// for it.
+#[utoipa::path(post, path = "/v1/collections/{c}/signals", tag = "judgements",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = Signals,
+    responses((status = 200, description = "They are on disk", body = Judged)))]
+pub(crate) async fn signals(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Segments(name): Segments<String>,
+    Given(given): Given<Signals>,
+) -> Result<Json<Judged>, Problem> {
+    let mut judgements = Vec::new();
+    for signal in given.signals {
+        let query = judged(signal.query, signal.query_id, signal.query_vector)?;
+        for clicked in &signal.clicked {
+            if !signal.shown.contains(clicked) {
+                return Err(Problem::invalid(format!(
+                    "{clicked:?} was clicked and is not among those shown"
+                )));
+            }
+            let mut click = Judgement::relevant(query.clone(), clicked)
+                .source(Source::Click)
+                .shown(&signal.shown);
+            click.user.clone_from(&signal.user);
+            judgements.push(own(click, &caller)?);
+        }
+    }
+    let judged = app.on(name, move |collection| store(collection, &judgements));
+    Ok(Json(judged.await?))
+}
+
+/// Lists judgements in the order of their numbers.
+#[utoipa::path(get, path = "/v1/collections/{c}/judgements", tag = "judgements",
+    params(("c" = String, Path, description = "Name of the collection"), Page),
+    responses((status = 200, description = "A page", body = Judgements)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Parameters(page): Parameters<Page>,
+) -> Result<Json<Judgements>, Problem> {
+    let limit = limit(page.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
+    let listed = app.on(name, move |collection| {
+        let stale = collection.stale_judgements()?;
+        let stale: HashMap<JudgementId, StaleJudgement> = stale
+            .into_iter()
+            .map(|stale| (stale.judgement, stale))
+            .collect();
+        let all = collection.judgements()?.into_iter();
+        let mut found: Vec<StoredJudgement> = all
+            .filter(|stored| page.lists(stored))
+            .take(limit + 1)
+            .collect();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|stored| stored.id);
+        let documents = found.into_iter().map(|stored| {
+            let stale = stale.get(&stored.id);
+            JudgementDocument::new(stored, stale)
+        });
+        Ok(Judgements {
+            judgements: documents.collect(),
+            next,
+        })
+    });
+    Ok(Json(listed.await?))
+}
+
+impl Page {
+    fn lists(&self, stored: &StoredJudgement) -> bool {
+        let judgement = &stored.judgement;
+        let is_of = |user: &String| judgement.user.as_ref() == Some(user);
+        let asks = |text: &String| matches!(&judgement.subject, Subject::Graded { query: Query::Text(query), .. } if query == text);
+        let judges = |id: &String| match &judgement.subject {
+            Subject::Graded { item, .. } => item == id,
+            Subject::Pair { a, b, .. } => a == id || b == id,
+            _ => false,
+        };
+        self.after.is_none_or(|after| stored.id.0 > after)
+            && self.user.as_ref().is_none_or(is_of)
+            && self.query.as_ref().is_none_or(asks)
+            && self.item.as_ref().is_none_or(judges)
+    }
+}
+
+/// Withdraws a judgement, as if it had never been given. Below the role write it must be one's own.
+#[utoipa::path(delete, path = "/v1/collections/{c}/judgements/{n}", tag = "judgements",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("n" = u64, Path, description = "Number of the judgement")),
+    responses((status = 200, description = "What followed", body = ForgottenDocument)))]
+pub(crate) async fn withdraw(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Segments((name, number)): Segments<(String, u64)>,
+) -> Result<Json<ForgottenDocument>, Problem> {
+    let number = JudgementId(number);
+    let forgotten = app.on(name, move |collection| {
+        if !caller.may(Role::Write) {
+            let all = collection.judgements()?;
+            let of_another = all
+                .iter()
+                .any(|stored| stored.id == number && stored.judgement.user != caller.name);
+            if of_another {
+                return Err(Problem::new(
+                    Kind::Forbidden,
+                    "this token may withdraw its own judgements only",
+                ));
+            }
+        }
+        let what = Forget::Judgements(BTreeSet::from([number]));
+        Ok(ForgottenDocument::from(&collection.forget(&what)?))
+    });
+    Ok(Json(forgotten.await?))
+}
+
+/// Removes the judgements of a user, or those of an item, and learns anew without them.
+#[utoipa::path(post, path = "/v1/collections/{c}/forget", tag = "judgements",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = ToForget,
+    responses((status = 200, description = "What followed", body = ForgottenDocument)))]
+pub(crate) async fn forget(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Given(given): Given<ToForget>,
+) -> Result<Json<ForgottenDocument>, Problem> {
+    let what = match (given.user, given.item) {
+        (Some(user), None) => Forget::User(user),
+        (None, Some(item)) => Forget::Item(item),
+        _ => {
+            return Err(Problem::invalid(
+                "what is forgotten is that of a `user` or of an `item`, one of them",
+            ));
+        }
+    };
+    let forgotten = app.on(name, move |collection| {
+        Ok(ForgottenDocument::from(&collection.forget(&what)?))
+    });
+    Ok(Json(forgotten.await?))
+}

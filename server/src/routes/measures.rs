@@ -1,0 +1,185 @@
+//! What says how good answers are, and why: explanations, evaluations, drift.
+
+use std::collections::BTreeMap;
+
+use affinis::MetricChoice;
+use affinis::learning::{Drift, EvalQuery, Evaluation};
+use affinis_api::ExplanationDocument;
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::extract::{Given, Segments};
+use crate::problem::Problem;
+use crate::query::{Asked, MetricName, choice, judged};
+
+/// The largest number of queries of an evaluation.
+const MAX_QUERIES: usize = 10_000;
+
+/// An item whose rank is to be explained.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExplainRequest {
+    /// The query, a text.
+    query: Option<String>,
+    /// The query, a vector.
+    vector: Option<Vec<f32>>,
+    /// The query, a stored item's id.
+    like: Option<String>,
+    /// Id of the item.
+    item: String,
+    /// The metric that is explained; the active one by default.
+    metric: Option<MetricName>,
+    /// The user, whose own metric is the active one where they have one.
+    user: Option<String>,
+}
+
+/// Queries whose relevant items are known.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvaluateRequest {
+    /// The queries, at most 10,000.
+    queries: Vec<Evaluated>,
+    /// Number of hits over which precision, recall and nDCG are computed.
+    #[serde(default = "ten")]
+    #[schema(minimum = 1, maximum = 10_000)]
+    k: usize,
+    /// The metric that is measured beside Euclid; the active one by default.
+    metric: Option<MetricName>,
+    /// Smallest grade that is relevant; any above 0 by default.
+    relevance_threshold: Option<f64>,
+}
+
+fn ten() -> usize {
+    10
+}
+
+/// A query with its relevant items.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Evaluated {
+    /// The query, a text.
+    query: Option<String>,
+    /// The query, a stored item's id, which is left out of its answer.
+    query_id: Option<String>,
+    /// The query, a vector.
+    query_vector: Option<Vec<f32>>,
+    /// Ids of the relevant items, or grades by id.
+    relevant: Relevant,
+}
+
+/// Relevant items, or grades of items.
+#[derive(Deserialize, ToSchema)]
+#[serde(
+    untagged,
+    expecting = "`relevant` is a list of ids, or an object of grades by id"
+)]
+pub(crate) enum Relevant {
+    /// Ids of relevant items.
+    Ids(Vec<String>),
+    /// Grades by id.
+    Grades(BTreeMap<String, f64>),
+}
+
+impl Evaluated {
+    fn read(self, threshold: Option<f64>) -> Result<EvalQuery, Problem> {
+        let query = judged(self.query, self.query_id, self.query_vector)?;
+        Ok(match self.relevant {
+            Relevant::Ids(ids) => EvalQuery::new(query, ids),
+            Relevant::Grades(grades) => EvalQuery::graded(query, grades, threshold),
+        })
+    }
+}
+
+/// Measures under metrics.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes a type of the crate affinis")]
+pub(crate) struct EvaluationDocument {
+    /// The cut of precision, recall and nDCG.
+    k: usize,
+    /// Number of queries.
+    queries: usize,
+    /// A row a metric: its version as `metric`, and `precision`, `recall`, `ndcg`, `mrr` and `map`,
+    /// each with `mean` and the 95 % interval from `low` to `high`.
+    #[schema(value_type = Vec<Object>)]
+    rows: (),
+}
+
+/// The refits of everybody's metric.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes a type of the crate affinis")]
+pub(crate) struct DriftDocument {
+    /// The refits, oldest first: `version`, `parent`, `distance`, `measure`, `before`, `after`,
+    /// `lower_bound`, `accepted`, `shrinkage`, `newest`.
+    #[schema(value_type = Vec<Object>)]
+    refits: (),
+    /// Alarms in sentences.
+    alarms: Vec<String>,
+}
+
+/// Explains an item's rank by the directions of the metric and by judgements.
+#[utoipa::path(post, path = "/v1/collections/{c}/explain", tag = "measures",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = ExplainRequest,
+    responses((status = 200, description = "The explanation", body = ExplanationDocument)))]
+pub(crate) async fn explain(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Given(request): Given<ExplainRequest>,
+) -> Result<Json<ExplanationDocument>, Problem> {
+    let asked = Asked {
+        query: request.query,
+        vector: request.vector,
+        like: request.like,
+    };
+    let (query, _) = asked.read()?;
+    let metric = choice(request.metric);
+    let why = app.on(name, move |collection| {
+        let mut explain = collection.explain(query, request.item).metric(metric);
+        if let Some(user) = request.user {
+            explain = explain.user(user);
+        }
+        Ok(ExplanationDocument::from(&explain.run()?))
+    });
+    Ok(Json(why.await?))
+}
+
+/// Measures the answers to queries whose relevant items are known, under Euclid and a metric.
+#[utoipa::path(post, path = "/v1/collections/{c}/evaluate", tag = "measures",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = EvaluateRequest,
+    responses((status = 200, description = "The measures", body = EvaluationDocument)))]
+pub(crate) async fn evaluate(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Given(request): Given<EvaluateRequest>,
+) -> Result<Json<Evaluation>, Problem> {
+    let count = request.queries.len();
+    if !(1..=MAX_QUERIES).contains(&count) {
+        return Err(Problem::invalid(format!(
+            "an evaluation has 1 to {MAX_QUERIES} queries, not {count}"
+        )));
+    }
+    let threshold = request.relevance_threshold;
+    let queries = request.queries.into_iter().map(|q| q.read(threshold));
+    let queries: Vec<EvalQuery> = queries.collect::<Result<_, _>>()?;
+    let metrics = [MetricChoice::BuiltIn, choice(request.metric)];
+    let evaluation = app.on(name, move |collection| {
+        Ok(collection.evaluate(&queries, request.k, &metrics)?)
+    });
+    Ok(Json(evaluation.await?))
+}
+
+/// Shows how far each refit moved the metric, and alarms.
+#[utoipa::path(get, path = "/v1/collections/{c}/drift", tag = "measures",
+    params(("c" = String, Path, description = "Name of the collection")),
+    responses((status = 200, description = "The refits", body = DriftDocument)))]
+pub(crate) async fn drift(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+) -> Result<Json<Drift>, Problem> {
+    let drift = app.on(name, |collection| Ok(collection.drift()?));
+    Ok(Json(drift.await?))
+}

@@ -1,0 +1,301 @@
+//! Searching, one query or many, and comparing the answers of two metrics.
+
+use std::collections::HashMap;
+
+use affinis::{Collection, Filter, Hits, MetricChoice, Query, Search, VersionId};
+use affinis_api::{AnswerDocument, ExecutionDocument, HitDocument};
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::blocking::GivenUp;
+use crate::extract::{Given, Segments};
+use crate::problem::Problem;
+use crate::query::{Asked, MetricName, choice, filter};
+
+/// The largest number of hits of all queries of a request together.
+const MAX_HITS: usize = 100_000;
+
+/// A search.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchRequest {
+    /// A text, which the collection's encoder encodes.
+    query: Option<String>,
+    /// A vector of the collection's dimension.
+    vector: Option<Vec<f32>>,
+    /// Id of a stored item, which is left out of the answer.
+    like: Option<String>,
+    /// Many queries, in place of one; their number times `k` is at most 100,000.
+    queries: Option<Vec<Asked>>,
+    /// Largest number of hits, 1 to 10,000.
+    #[serde(default = "ten")]
+    #[schema(minimum = 1, maximum = 10_000)]
+    k: usize,
+    /// A filter that the items' metadata match.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    /// Width of the beam, at least 1, in place of a target for the recall.
+    #[schema(minimum = 1)]
+    ef: Option<usize>,
+    /// Target for the recall, above 0 and at most 1; .95 by default.
+    recall: Option<f64>,
+    /// The metric that ranks; the active one by default.
+    metric: Option<MetricName>,
+    /// The user, whose own metric is the active one where they have one.
+    user: Option<String>,
+    /// What is given of each item; text and metadata by default.
+    include: Option<Vec<Include>>,
+    /// Whether it is told how the search was executed.
+    #[serde(default)]
+    explain_search: bool,
+    /// Another metric, under which the answer is given too, with each hit's move.
+    compare: Option<MetricName>,
+}
+
+fn ten() -> usize {
+    10
+}
+
+/// What is given of an item.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Include {
+    /// Its text.
+    Text,
+    /// Its metadata.
+    Meta,
+}
+
+/// The answer to one query, or the answers to many.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum SearchResponse {
+    /// The answer to one query.
+    One(Answer),
+    /// The answers to many, in the order of the queries.
+    Many(Answers),
+}
+
+/// The answers to many queries.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Answers {
+    /// The answers, in the order of the queries.
+    answers: Vec<Answer>,
+}
+
+/// The answer to one query.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Answer {
+    /// The text or the id that was asked for; null for a vector.
+    query: Value,
+    /// Version of the metric that ranked the hits.
+    #[schema(value_type = u32)]
+    metric: VersionId,
+    /// The hits, nearest first.
+    hits: Vec<MovedHit>,
+    /// How the search was executed, where that was asked for.
+    #[serde(flatten)]
+    execution: Option<ExecutionDocument>,
+    /// The answer under the other metric, where a comparison was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<Compared>,
+}
+
+/// A hit, with its move where the answer is compared with another.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MovedHit {
+    /// The hit.
+    #[serde(flatten)]
+    hit: HitDocument,
+    /// By how many ranks it stands higher than under the other metric; null where it is not among
+    /// the hits there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[expect(
+        clippy::option_option,
+        reason = "without a comparison the field is not there, with one it may be null"
+    )]
+    #[schema(value_type = Option<i64>)]
+    moved: Option<Option<i64>>,
+}
+
+/// An answer that another is compared with.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Compared {
+    /// Version of the metric that ranked the hits.
+    #[schema(value_type = u32)]
+    metric: VersionId,
+    /// The hits, nearest first.
+    hits: Vec<HitDocument>,
+}
+
+/// A search that was read from a request.
+struct Wanted {
+    queries: Vec<(Query, Value)>,
+    k: usize,
+    filter: Option<Filter>,
+    ef: Option<usize>,
+    recall: Option<f64>,
+    user: Option<String>,
+    text: bool,
+    meta: bool,
+    explain_search: bool,
+}
+
+impl Wanted {
+    fn read(request: SearchRequest) -> Result<Self, Problem> {
+        let one = Asked {
+            query: request.query,
+            vector: request.vector,
+            like: request.like,
+        };
+        let asked = match request.queries {
+            None => vec![one],
+            Some(many) if one == Asked::default() => many,
+            Some(_) => {
+                return Err(Problem::invalid(
+                    "a search has one query or `queries`, not both",
+                ));
+            }
+        };
+        if asked.len().saturating_mul(request.k) > MAX_HITS {
+            return Err(Problem::invalid(format!(
+                "{} queries with k = {} ask for more than {MAX_HITS} hits",
+                asked.len(),
+                request.k
+            )));
+        }
+        if request.ef.is_some() && request.recall.is_some() {
+            return Err(Problem::invalid("a search has `ef` or `recall`, not both"));
+        }
+        let wants = |what| {
+            let include = request.include.as_ref();
+            include.is_none_or(|include| include.contains(&what))
+        };
+        Ok(Self {
+            queries: asked
+                .into_iter()
+                .map(Asked::read)
+                .collect::<Result<_, _>>()?,
+            k: request.k,
+            filter: filter(request.filter.as_ref())?,
+            ef: request.ef,
+            recall: request.recall,
+            text: wants(Include::Text),
+            meta: wants(Include::Meta),
+            user: request.user,
+            explain_search: request.explain_search,
+        })
+    }
+
+    /// The answers to the queries under a metric.
+    fn run(
+        &self,
+        collection: &Collection,
+        metric: MetricChoice,
+        given_up: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Result<Vec<Hits>, Problem> {
+        if let [(query, _)] = self.queries.as_slice() {
+            let search = self.set(collection.search(query.clone()), metric, given_up);
+            return Ok(vec![search.run()?]);
+        }
+        let queries = self.queries.iter().map(|(query, _)| query.clone());
+        let search = self.set(collection.search_many(queries), metric, given_up);
+        Ok(search.run()?)
+    }
+
+    fn set<Q>(
+        &self,
+        mut search: Search<Q>,
+        metric: MetricChoice,
+        given_up: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Search<Q> {
+        search = search.k(self.k).metric(metric).cancel(given_up);
+        if let Some(filter) = &self.filter {
+            search = search.filter(filter.clone());
+        }
+        if let Some(ef) = self.ef {
+            search = search.ef(ef);
+        }
+        if let Some(recall) = self.recall {
+            search = search.recall(recall);
+        }
+        if let Some(user) = &self.user {
+            search = search.user(user);
+        }
+        if self.text {
+            search = search.include_text();
+        }
+        if self.meta {
+            search = search.include_meta();
+        }
+        search
+    }
+}
+
+impl Answer {
+    fn new(answer: AnswerDocument, compared: Option<Hits>) -> Self {
+        let ranks: Option<HashMap<String, usize>> = compared.as_ref().map(|hits| {
+            let ranks = hits.iter().map(|hit| (hit.id.clone(), hit.rank));
+            ranks.collect()
+        });
+        let hits = answer.hits.into_iter().map(|hit| MovedHit {
+            moved: ranks.as_ref().map(|ranks| {
+                let there = ranks.get(&hit.id)?;
+                Some(*there as i64 - hit.rank as i64)
+            }),
+            hit,
+        });
+        Self {
+            query: answer.query,
+            metric: answer.metric,
+            hits: hits.collect(),
+            execution: answer.execution,
+            compared: compared.map(|hits| Compared {
+                metric: hits.metric,
+                hits: hits.into_iter().map(HitDocument::from).collect(),
+            }),
+        }
+    }
+}
+
+/// Finds the items nearest to a text, a vector or a stored item.
+#[utoipa::path(post, path = "/v1/collections/{c}/search", tag = "search",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = SearchRequest,
+    responses((status = 200, description = "The hits", body = SearchResponse)))]
+pub(crate) async fn search(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Given(request): Given<SearchRequest>,
+) -> Result<Json<SearchResponse>, Problem> {
+    let many = request.queries.is_some();
+    let metric = choice(request.metric);
+    let compare = request.compare.map(MetricChoice::from);
+    let wanted = Wanted::read(request)?;
+    let (_guard, given_up) = GivenUp::new();
+    let answers = app.on(name, move |collection| {
+        let found = wanted.run(collection, metric, given_up.clone())?;
+        let mut compared = match compare {
+            Some(metric) => wanted.run(collection, metric, given_up)?.into_iter(),
+            None => Vec::new().into_iter(),
+        };
+        let named = wanted.queries.into_iter().map(|(_, name)| name).zip(found);
+        let answers = named.map(|(name, hits)| {
+            let answer = AnswerDocument::new(name, hits, wanted.explain_search);
+            Answer::new(answer, compared.next())
+        });
+        Ok(answers.collect::<Vec<_>>())
+    });
+    let mut answers = answers.await?;
+    Ok(Json(match answers.pop() {
+        Some(one) if !many => SearchResponse::One(one),
+        last => {
+            answers.extend(last);
+            SearchResponse::Many(Answers { answers })
+        }
+    }))
+}

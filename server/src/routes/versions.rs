@@ -1,0 +1,290 @@
+//! Versions of the metric: list, show, promote, roll back, compare, delete, export, import.
+
+use affinis::learning::NeighbourChanges;
+use affinis::{Collection, Error, Version, VersionId};
+use affinis_api::VersionDocument;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::extract::{Given, GivenOrDefault, Segments};
+use crate::problem::{Kind, Problem};
+
+/// Number of items whose neighbours are compared.
+const SAMPLE: usize = 100;
+/// Number of neighbours of an item that are compared.
+const NEIGHBOURS: usize = 10;
+
+/// The versions of a collection's metric.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Versions {
+    /// The versions, version 0 first.
+    metrics: Vec<VersionDocument>,
+}
+
+/// The version that is active now.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Active {
+    /// Number of the version.
+    #[schema(value_type = u32)]
+    active: VersionId,
+    /// The user whom it answers, where it does not answer everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+}
+
+/// What is gone back to: a version, or for a user the shared metric; by default the parent of the
+/// active version.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Back {
+    /// Number of a version.
+    version: Option<u32>,
+    /// A user whose own metric ends.
+    user: Option<String>,
+}
+
+/// The number of the version that was deleted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeletedVersion {
+    /// The number.
+    #[schema(value_type = u32)]
+    deleted: VersionId,
+}
+
+/// A matrix, as an export has it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Exported {
+    /// Number of the version.
+    #[schema(value_type = u32)]
+    version: VersionId,
+    /// Origin of the matrix.
+    learner: String,
+    /// Time at which it was made, RFC 3339.
+    created: String,
+    /// Its rows.
+    matrix: Vec<Vec<f64>>,
+}
+
+/// A matrix to import, as an export has it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ToImport {
+    /// Its rows: `d x d`, symmetric and positive definite.
+    matrix: Vec<Vec<f64>>,
+    /// Taken and not read, so that an export can be imported.
+    #[serde(default, rename = "version")]
+    #[schema(value_type = Option<u32>)]
+    _version: Value,
+    /// Taken and not read.
+    #[serde(default, rename = "learner")]
+    #[schema(value_type = Option<String>)]
+    _learner: Value,
+    /// Taken and not read.
+    #[serde(default, rename = "created")]
+    #[schema(value_type = Option<String>)]
+    _created: Value,
+}
+
+/// The version that was made.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Imported {
+    /// Its number; it is not active yet.
+    #[schema(value_type = u32)]
+    version: VersionId,
+}
+
+/// How two versions differ.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Difference {
+    /// Affine-invariant Riemannian distance of the matrices.
+    distance: f64,
+    /// Factors by which squared lengths grow along the directions that change most.
+    factors: Vec<f64>,
+    /// How the nearest neighbours of sampled items change: `kept`, the share that stays, and
+    /// `queries`, each with `query`, `gone` and `come`.
+    #[schema(value_type = Object)]
+    neighbours: NeighbourChanges,
+}
+
+/// For whom a version is active.
+fn active(collection: &Collection, version: VersionId) -> Result<Active, Problem> {
+    Ok(Active {
+        active: version,
+        user: collection.metric(version)?.user,
+    })
+}
+
+/// Lists the versions.
+#[utoipa::path(get, path = "/v1/collections/{c}/metrics", tag = "metrics",
+    params(("c" = String, Path, description = "Name of the collection")),
+    responses((status = 200, description = "The versions", body = Versions)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+) -> Result<Json<Versions>, Problem> {
+    let versions = app.on(name, |collection| Ok(collection.metrics()?));
+    let metrics = versions.await?.iter().map(VersionDocument::from).collect();
+    Ok(Json(Versions { metrics }))
+}
+
+/// Shows everything that is known of a version.
+#[utoipa::path(get, path = "/v1/collections/{c}/metrics/{v}", tag = "metrics",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("v" = u32, Path, description = "Number of the version")),
+    responses((status = 200, description = "The version, with the fields of the list and more", body = Object)))]
+pub(crate) async fn show(
+    State(app): State<App>,
+    Segments((name, version)): Segments<(String, u32)>,
+) -> Result<Json<Version>, Problem> {
+    let version = app.on(name, move |c| Ok(c.metric(VersionId(version))?));
+    Ok(Json(version.await?))
+}
+
+/// Deletes a version that nothing needs.
+#[utoipa::path(delete, path = "/v1/collections/{c}/metrics/{v}", tag = "metrics",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("v" = u32, Path, description = "Number of the version")),
+    responses((status = 200, description = "It is gone", body = DeletedVersion)))]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Segments((name, version)): Segments<(String, u32)>,
+) -> Result<Json<DeletedVersion>, Problem> {
+    let deleted = VersionId(version);
+    let done = app.on(name, move |c| Ok(c.delete_metric(deleted)?));
+    done.await?;
+    Ok(Json(DeletedVersion { deleted }))
+}
+
+/// Makes a version active: for its user, or else for everybody.
+#[utoipa::path(post, path = "/v1/collections/{c}/metrics/{v}/promote", tag = "metrics",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("v" = u32, Path, description = "Number of the version")),
+    responses((status = 200, description = "It is active", body = Active)))]
+pub(crate) async fn promote(
+    State(app): State<App>,
+    Segments((name, version)): Segments<(String, u32)>,
+) -> Result<Json<Active>, Problem> {
+    let promoted = app.on(name, move |collection| {
+        let version = VersionId(version);
+        collection.promote(version)?;
+        active(collection, version)
+    });
+    Ok(Json(promoted.await?))
+}
+
+/// Makes an earlier version active again, or ends a user's own metric.
+#[utoipa::path(post, path = "/v1/collections/{c}/metrics/rollback", tag = "metrics",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = Back,
+    responses((status = 200, description = "What is active now", body = Active)))]
+pub(crate) async fn rollback(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    GivenOrDefault(back): GivenOrDefault<Back>,
+) -> Result<Json<Active>, Problem> {
+    let rolled = app.on(name, move |collection| match (back.version, back.user) {
+        (version, None) => {
+            let version = collection.rollback(version.map(VersionId))?;
+            active(collection, version)
+        }
+        (None, Some(user)) => {
+            let shared = collection.active_metric(None);
+            if collection.active_metric(Some(&user)) == shared {
+                return Err(Problem::new(
+                    Kind::Conflict,
+                    format!("{user:?} has no metric of their own to go back from"),
+                ));
+            }
+            collection.clear_user_metric(&user)?;
+            Ok(Active {
+                active: shared,
+                user: Some(user),
+            })
+        }
+        (Some(_), Some(_)) => Err(Problem::invalid(
+            "a rollback names a `version` or a `user`, not both",
+        )),
+    });
+    Ok(Json(rolled.await?))
+}
+
+/// Compares two versions: their distance, directions, and nearest items.
+#[utoipa::path(get, path = "/v1/collections/{c}/metrics/{v}/diff/{w}", tag = "metrics",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("v" = u32, Path, description = "Number of the version to start from"),
+        ("w" = u32, Path, description = "Number of the version to compare with it")),
+    responses((status = 200, description = "The difference", body = Difference)))]
+pub(crate) async fn diff(
+    State(app): State<App>,
+    Segments((name, from, to)): Segments<(String, u32, u32)>,
+) -> Result<Json<Difference>, Problem> {
+    let difference = app.on(name, move |collection| {
+        let (from, to) = (VersionId(from), VersionId(to));
+        let comparison = collection.diff(from, to)?;
+        let changes = collection.diff_neighbours(from, to);
+        Ok(Difference {
+            distance: comparison.distance,
+            factors: comparison.factors,
+            neighbours: changes.sample(SAMPLE).k(NEIGHBOURS).run()?,
+        })
+    });
+    Ok(Json(difference.await?))
+}
+
+/// Gives the matrix of a version.
+#[utoipa::path(get, path = "/v1/collections/{c}/metrics/{v}/export", tag = "metrics",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("v" = u32, Path, description = "Number of the version")),
+    responses((status = 200, description = "The matrix", body = Exported)))]
+pub(crate) async fn export(
+    State(app): State<App>,
+    Segments((name, version)): Segments<(String, u32)>,
+) -> Result<Json<Exported>, Problem> {
+    let exported = app.on(name, move |collection| {
+        let version = VersionId(version);
+        let matrix = collection.metric_matrix(version)?;
+        let record = collection.metric(version)?;
+        let rows = matrix.outer_iter().map(|row| row.to_vec());
+        Ok(Exported {
+            version,
+            created: record.created_text(),
+            matrix: rows.collect(),
+            learner: record.learner,
+        })
+    });
+    Ok(Json(exported.await?))
+}
+
+/// Stores a matrix as a new version, which is not active.
+#[utoipa::path(post, path = "/v1/collections/{c}/metrics/import", tag = "metrics",
+    params(("c" = String, Path, description = "Name of the collection")),
+    request_body = ToImport,
+    responses((status = 201, description = "The version", body = Imported)))]
+pub(crate) async fn import(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Given(given): Given<ToImport>,
+) -> Result<(StatusCode, Json<Imported>), Problem> {
+    let imported = app.on(name, move |collection| {
+        let dim = collection.dim();
+        let rows = given.matrix.len();
+        let columns = given.matrix.iter().map(Vec::len);
+        let uneven = columns.clone().find(|columns| *columns != dim);
+        if rows != dim || uneven.is_some() {
+            let columns = uneven.unwrap_or(dim);
+            return Err(Error::MatrixShape { rows, columns, dim }.into());
+        }
+        let numbers = given.matrix.into_iter().flatten().collect();
+        let matrix = Array2::from_shape_vec((dim, dim), numbers)
+            .map_err(|error| Problem::invalid(error.to_string()))?;
+        let version = collection.import_metric(matrix.view())?;
+        Ok(Imported { version })
+    });
+    Ok((StatusCode::CREATED, Json(imported.await?)))
+}

@@ -1,0 +1,229 @@
+//! [`Service`]: binding, answering, and ending without losing what was acknowledged.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use affinis::Store;
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, watch};
+
+use crate::app::App;
+use crate::routes;
+use crate::settings::{Limits, Settings};
+
+/// The time in which connections are ended after the service was told to stop.
+const GRACE: Duration = Duration::from_millis(3_500);
+/// The time in which calls into the store are ended after that.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// An HTTP service over a store, which has its address and answers once it [runs](Self::run).
+#[derive(Debug)]
+pub struct Service {
+    listener: TcpListener,
+    address: SocketAddr,
+    store: Store,
+    settings: Settings,
+    stop: Stop,
+}
+
+/// Tells a service to stop; a handle is cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<watch::Sender<bool>>);
+
+impl Stop {
+    /// Lets the service end: it takes no new requests, answers those it has, cancels jobs and ends
+    /// streams of events, within five seconds.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Why a service cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An address that others can reach, without tokens.
+    #[error(
+        "{0} can be reached from other machines, and without tokens everybody could do everything; give it tokens, or listen on 127.0.0.1"
+    )]
+    Open(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The threads of the service cannot be started.
+    #[error("the service cannot be started: {0}")]
+    Start(#[source] io::Error),
+}
+
+impl Service {
+    /// Listens on the address of the settings. Connections wait until the service runs.
+    ///
+    /// # Errors
+    /// [`ServeError::Open`] for an address beyond this machine without tokens;
+    /// [`ServeError::Listen`].
+    pub fn bind(store: Store, settings: Settings) -> Result<Self, ServeError> {
+        let listen = settings.listen;
+        if settings.tokens.is_none() && !listen.ip().is_loopback() {
+            return Err(ServeError::Open(listen));
+        }
+        let failed = |source| ServeError::Listen {
+            address: listen,
+            source,
+        };
+        let listener = TcpListener::bind(listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let stop = Stop(Arc::new(watch::Sender::new(false)));
+        Ok(Self {
+            listener,
+            address,
+            store,
+            settings,
+            stop,
+        })
+    }
+
+    /// The address that it listens on, with the port that it took.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle that tells it to stop.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Answers until it is told to stop, by [`Stop::stop`], Ctrl-C or the signal to terminate.
+    ///
+    /// # Errors
+    /// [`ServeError::Start`].
+    pub fn run(self) -> Result<(), ServeError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("affinis-serve")
+            .build()
+            .map_err(ServeError::Start)?;
+        let limits = self.settings.limits;
+        let app = App::new(self.store, self.settings, self.stop.0.subscribe());
+        let served = runtime.block_on(async {
+            let listener =
+                tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Start)?;
+            let signals = tokio::spawn(stop_on_signals(self.stop.clone()));
+            let router = routes::router(&app);
+            serve(listener, router, limits, app.ending.clone(), || {
+                app.jobs.cancel_all();
+            })
+            .await;
+            signals.abort();
+            Ok(())
+        });
+        // What is still being written was not acknowledged, and is stored whole or not at all.
+        runtime.shutdown_timeout(LAST_GRACE);
+        served
+    }
+}
+
+/// Accepts connections until `ending` is true, and then ends those that there are.
+async fn serve(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    limits: Limits,
+    mut ending: watch::Receiver<bool>,
+    on_end: impl FnOnce(),
+) {
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &permits) => accepted,
+            // An error means that nobody can tell it to stop any more.
+            _ = ending.wait_for(|ending| *ending) => break,
+        };
+        let (stream, permit) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Such as too many open files: there is nothing to do but to wait.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let watcher = graceful.watcher();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let mut builder = Builder::new(TokioExecutor::new());
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.head_time);
+            builder.http2().timer(TokioTimer::new());
+            let connection = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned();
+            if let Err(error) = watcher.watch(connection).await {
+                tracing::debug!(%error, "a connection failed");
+            }
+        });
+    }
+    drop(listener);
+    on_end();
+    if tokio::time::timeout(GRACE, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("connections were cut off");
+    }
+}
+
+async fn accept(
+    listener: &tokio::net::TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, permit))
+}
+
+/// Stops the service at Ctrl-C and at the signal to terminate.
+async fn stop_on_signals(stop: Stop) {
+    #[cfg(unix)]
+    let terminate = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            // Without it the signal ends the process at once, which loses nothing that was
+            // acknowledged.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        () = interrupt => {}
+    }
+    stop.stop();
+}

@@ -1,0 +1,62 @@
+//! What a service is started with.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::access::Tokens;
+
+/// The settings of a service.
+#[derive(Debug)]
+pub struct Settings {
+    /// The address that it listens on; port 0 takes a free one. Without tokens it must be a loopback
+    /// address. `127.0.0.1:7717` by default.
+    pub listen: SocketAddr,
+    /// Who may do what; `None` lets everybody who reaches the service do everything.
+    pub tokens: Option<Tokens>,
+    /// Names under which browsers reach the service, beside `localhost` and IP addresses.
+    pub hosts: Vec<String>,
+    /// The directory that backups are written in; `None` for no backups.
+    pub backups: Option<PathBuf>,
+    /// Limits of requests.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7717)),
+            tokens: None,
+            hosts: Vec::new(),
+            backups: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Limits of requests and connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest body of a request, in bytes; 32 MiB by default.
+    pub body_bytes: usize,
+    /// The time in which a request is read and answered; 60 s by default.
+    pub request_time: Duration,
+    /// The time in which the head of a request must come; 10 s by default.
+    pub head_time: Duration,
+    /// The number of requests that are answered at a time; 256 by default.
+    pub requests: usize,
+    /// The number of connections; further ones wait. 4,096 by default.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 32 << 20,
+            request_time: Duration::from_mins(1),
+            head_time: Duration::from_secs(10),
+            requests: 256,
+            connections: 4_096,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The service, asked over HTTP as its users ask it. Each test states a promise of
+//! `docs/service.md`.
+#![allow(clippy::too_many_lines, reason = "a test tells one story")]
+
+mod served;
+
+mod access;
+mod contract;
+mod items;
+mod judging;
+mod learning;
+mod limits;
+mod search;
