@@ -21,7 +21,15 @@ fn an_explanation_adds_up_and_names_judgements() {
     let why = home.json(["explain", "c", "--like", "1", "--item", "40"]);
     assert_eq!(
         keys(&why),
-        ["distance", "euclidean", "directions", "judgements"]
+        [
+            "distance",
+            "euclidean",
+            "directions",
+            "judgements",
+            "metric",
+            "rank",
+            "euclidean_rank"
+        ]
     );
     assert_eq!(
         keys(&why["directions"][0]),

@@ -157,9 +157,10 @@ impl Files {
         Ok(Self {
             file: GraphFile::read(layout::first_of(&dir, &files)?)?,
             preprocessor: Preprocessor::read(&dir.join("preprocessor_config.json"))?,
-            texts: match has_texts {
-                true => Some(Layout::read(&dir, &TEXT_FILES)?),
-                false => None,
+            texts: if has_texts {
+                Some(Layout::read(&dir, &TEXT_FILES)?)
+            } else {
+                None
             },
             dir,
         })
