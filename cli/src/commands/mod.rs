@@ -26,7 +26,7 @@ pub(crate) mod transfer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use affinis::encode::{self, EMBEDDED, Encoder, Onnx, OnnxOptions, Wanted};
+use affinis::encode::{self, Encoder, Wanted};
 use affinis::{
     Collection, MetricChoice, Query, Store, StoreBuilder, VersionId, plugin::MetricLearner,
 };
@@ -201,16 +201,6 @@ pub(crate) fn encoder(directory: &Path, output: Option<&str>) -> Result<Arc<dyn 
         ))
     })?;
     Ok(encode::load(source, output).map_err(affinis::Error::from)?)
-}
-
-/// The model of texts in a directory, or with `embedded` the one in the program, with options.
-pub(crate) fn encoder_with(directory: &Path, options: &OnnxOptions) -> Result<Onnx, Failure> {
-    let encoder = if directory.to_str() == Some(EMBEDDED) {
-        options.embedded()
-    } else {
-        options.from_dir(directory)
-    };
-    Ok(encoder.map_err(affinis::Error::from)?)
 }
 
 /// A store builder with all plugins of the workspace.

@@ -79,25 +79,21 @@ impl ImageOnnx {
         let (signature, shape) = Signature::of_images(&file, options.chosen_output())?;
         let fingerprint = fingerprint(&file, &preprocessor, &signature, texts.as_ref())?;
         let (height, width) = preprocessor.size();
-        let given = (Some(height), Some(width));
-        let differs =
-            |wanted: Option<usize>, given: Option<usize>| wanted.is_some_and(|n| Some(n) != given);
-        if differs(shape.size.0, given.0) || differs(shape.size.1, given.1) {
+        let high = shape.size.0.unwrap_or(height);
+        let wide = shape.size.1.unwrap_or(width);
+        if (high, wide) != (height, width) {
             return Err(EncodeError::Unsupported {
                 path: file.path,
                 what: format!(
-                    "the graph takes images of {:?} x {:?} pixels, and preprocessor_config.json makes them {height} x {width}",
-                    shape.size.0.unwrap_or(height),
-                    shape.size.1.unwrap_or(width)
+                    "the graph takes images of {high} x {wide} pixels, and preprocessor_config.json makes them {height} x {width}"
                 ),
             });
         }
-        if shape.batch.is_some_and(|images| images > MAX_BATCH) {
+        if let Some(images) = shape.batch.filter(|images| *images > MAX_BATCH) {
             return Err(EncodeError::Unsupported {
                 path: file.path,
                 what: format!(
-                    "the graph takes {:?} images at a time, more than {MAX_BATCH}; export the model with dynamic axes",
-                    shape.batch.unwrap_or(0)
+                    "the graph takes {images} images at a time, more than {MAX_BATCH}; export the model with dynamic axes"
                 ),
             });
         }
@@ -117,10 +113,7 @@ impl ImageOnnx {
         };
         let name = layout::name_of(&dir);
         let dim = tower.probe(&name)?;
-        let texts = match texts {
-            Some(layout) => Some(Onnx::new(layout, options)?),
-            None => None,
-        };
+        let texts = texts.map(|layout| Onnx::new(layout, options)).transpose()?;
         if let Some(texts) = texts.as_ref().filter(|texts| texts.dim() != dim) {
             return Err(EncodeError::Unsupported {
                 path: dir,
@@ -157,11 +150,9 @@ impl Files {
         Ok(Self {
             file: GraphFile::read(layout::first_of(&dir, &files)?)?,
             preprocessor: Preprocessor::read(&dir.join("preprocessor_config.json"))?,
-            texts: if has_texts {
-                Some(Layout::read(&dir, &TEXT_FILES)?)
-            } else {
-                None
-            },
+            texts: has_texts
+                .then(|| Layout::read(&dir, &TEXT_FILES))
+                .transpose()?,
             dir,
         })
     }

@@ -27,7 +27,7 @@ pub(super) fn encode(
         let name = columns.image_of(&item.meta)?;
         item.vector.is_none().then(|| beside(file, name))
     };
-    let mut named: Vec<Option<PathBuf>> = parsed.items.iter().map(named).collect();
+    let named: Vec<Option<PathBuf>> = parsed.items.iter().map(named).collect();
     let total = named.iter().flatten().count();
     if total == 0 {
         return Ok(parsed);
@@ -35,7 +35,7 @@ pub(super) fn encode(
     let bar = output::bar(total as u64, "encoding images");
     let mut encoded: Vec<Result<Item, String>> = Vec::with_capacity(named.len());
     let mut items = std::mem::take(&mut parsed.items);
-    for (items, paths) in items.chunks_mut(BATCH).zip(named.chunks_mut(BATCH)) {
+    for (items, paths) in items.chunks_mut(BATCH).zip(named.chunks(BATCH)) {
         let vectors = vectors(paths, collection)?;
         for (item, vector) in items.iter_mut().zip(vectors) {
             let item = std::mem::take(item);

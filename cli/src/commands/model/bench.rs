@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use affinis::encode::{Backend, Encoder, Onnx};
+use affinis::encode::{Backend, EMBEDDED, Encoder, Onnx};
 use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands::encoder_with;
 use crate::demo::definitions;
 use crate::failure::Failure;
 use crate::output::{Align, Out, Table, count, number, plain};
@@ -136,8 +135,12 @@ fn load(args: &Args, backend: Backend) -> Result<(Onnx, Duration), Failure> {
         options = options.threads(threads.into());
     }
     let began = Instant::now();
-    let onnx = encoder_with(&args.model, &options)?;
-    Ok((onnx, began.elapsed()))
+    let onnx = if args.model.to_str() == Some(EMBEDDED) {
+        options.embedded()
+    } else {
+        options.from_dir(&args.model)
+    };
+    Ok((onnx.map_err(affinis::Error::from)?, began.elapsed()))
 }
 
 fn measure(
