@@ -1,6 +1,9 @@
 //! Judgements, refits, versions of the metric, explanations, and what forgetting removed.
 
-use affinis::learning::{Explanation, Forgotten, Question, RefitReport, Relearned, StaleJudgement};
+use affinis::learning::{
+    Explanation, Forgotten, Influence, MemoryRecord, Question, RefitReport, Relearned,
+    StaleJudgement,
+};
 use affinis::plugin::{Gate, PairCounts};
 use affinis::{Judgement, JudgementId, Query, StoredJudgement, Version, VersionId};
 use serde::Serialize;
@@ -89,6 +92,29 @@ impl From<&Gate> for GateDocument {
     }
 }
 
+/// How judgements of a question show in its answer, and in those of questions like it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MemoryDocument {
+    /// Width of the kernel of a judged question, as a share of the distance to its judged items;
+    /// null where memory is off.
+    pub width: Option<f64>,
+    /// Factor of the step from a judged question to its answers; null where memory is off.
+    pub strength: Option<f64>,
+    /// The held-out test of questions like those judged.
+    pub gate: GateDocument,
+}
+
+impl From<&MemoryRecord> for MemoryDocument {
+    fn from(memory: &MemoryRecord) -> Self {
+        Self {
+            width: memory.settings.map(|settings| settings.width),
+            strength: memory.settings.map(|settings| settings.strength),
+            gate: (&memory.gate).into(),
+        }
+    }
+}
+
 /// Milliseconds of the phases of a refit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -154,6 +180,8 @@ pub struct RefitDocument {
     pub condition: f64,
     /// The held-out test.
     pub gate: GateDocument,
+    /// How judgements are remembered in answers; null for one user's refit.
+    pub memory: Option<MemoryDocument>,
     /// Milliseconds of each phase.
     pub millis: MillisDocument,
     /// Share of the learned metric, where a shrunken one took its place.
@@ -187,6 +215,7 @@ impl RefitDocument {
             t: report.t,
             condition: report.condition,
             gate: (&report.gate).into(),
+            memory: report.memory.as_ref().map(Into::into),
             millis: MillisDocument {
                 collect: report.millis.collect,
                 fit: report.millis.fit,
@@ -288,6 +317,9 @@ pub struct ExplanationDocument {
     pub directions: Vec<DirectionDocument>,
     /// Influences of the judgements, the strongest first.
     pub judgements: Vec<InfluenceDocument>,
+    /// The judgements of this question and of questions like it that move the query, with their
+    /// influences beside an item equal to the query, the strongest first.
+    pub memory: Vec<InfluenceDocument>,
     /// Version of the metric that is explained.
     #[cfg_attr(feature = "openapi", schema(value_type = u32))]
     pub metric: VersionId,
@@ -307,15 +339,19 @@ impl From<&Explanation> for ExplanationDocument {
             contribution: direction.contribution,
             share: direction.share,
         });
-        let judgements = why.judgements.iter().map(|influence| InfluenceDocument {
-            judgement: influence.judgement,
-            influence: influence.influence,
-        });
+        let influences = |influences: &[Influence]| {
+            let influences = influences.iter().map(|influence| InfluenceDocument {
+                judgement: influence.judgement,
+                influence: influence.influence,
+            });
+            influences.collect()
+        };
         Self {
             distance: why.distance,
             euclidean: why.euclidean,
             directions: directions.collect(),
-            judgements: judgements.collect(),
+            judgements: influences(&why.judgements),
+            memory: influences(&why.memory),
             metric: why.metric,
             rank: why.rank,
             euclidean_rank: why.euclidean_rank,

@@ -31,6 +31,10 @@ pub struct HitDocument {
     pub distance: f32,
     /// Score for people; larger is better.
     pub score: f32,
+    /// By how much judgements of this question and of questions like it bring the item nearer: hits
+    /// are in the order of distance less memory. Not there where none is near the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<f32>,
     /// Rank among the hits, from 1.
     pub rank: usize,
     /// Text of the item; null where it has none or none was asked for.
@@ -83,6 +87,7 @@ impl From<Hit> for HitDocument {
             id: hit.id,
             distance: hit.distance,
             score: hit.score,
+            memory: hit.memory,
             rank: hit.rank,
             text: hit.text,
             meta: hit.meta,

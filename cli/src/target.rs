@@ -33,6 +33,10 @@ pub(crate) struct SearchSettings<'a> {
     pub(crate) ef: Option<usize>,
     pub(crate) recall: Option<f64>,
     pub(crate) user: Option<&'a str>,
+    /// Whether judgements of the question, and of questions like it, show.
+    pub(crate) memory: bool,
+    /// Whether items are left out that the user called irrelevant for the question.
+    pub(crate) hide_rejected: bool,
 }
 
 impl Target {
@@ -183,6 +187,7 @@ impl Target {
                     .search(query)
                     .k(settings.k)
                     .metric(settings.metric)
+                    .memory(settings.memory)
                     .include_text()
                     .include_meta();
                 if let Some(filter) = settings.filter {
@@ -197,6 +202,9 @@ impl Target {
                 if let Some(user) = settings.user {
                     search = search.user(user);
                 }
+                if settings.hide_rejected {
+                    search = search.hide_rejected();
+                }
                 Ok(search.run()?)
             }
             #[cfg(feature = "postgres")]
@@ -209,6 +217,12 @@ impl Target {
                     .include_meta();
                 if let Some(filter) = settings.filter {
                     search = search.filter(filter.clone());
+                }
+                if settings.hide_rejected {
+                    return Err(Failure::Usage(
+                        "--hide-rejected works on a store in a directory, and not yet on a table of PostgreSQL"
+                            .to_owned(),
+                    ));
                 }
                 if let Some(ef) = settings.ef {
                     search = search.candidates(ef);

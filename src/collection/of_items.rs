@@ -47,7 +47,12 @@ impl Collection {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn add_as(&self, mode: AddMode, items: impl IntoIterator<Item = Item>) -> Result<Added> {
-        self.inner.items.add(mode, self.prepare_as(mode, items)?)
+        let items = self.prepare_as(mode, items)?;
+        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        let added = self.inner.items.add(mode, items)?;
+        let ids = ids.iter().map(String::as_str);
+        self.inner.learning.items_changed(ids);
+        Ok(added)
     }
 
     /// Checks items and encodes the texts of those without a vector: the slow part of
@@ -122,7 +127,10 @@ impl Collection {
     /// [`Error::UnknownId`] when any id does not exist; nothing is removed
     /// then.
     pub fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
-        self.inner.items.delete(ids)
+        let deleted = self.inner.items.delete(ids)?;
+        let ids = ids.iter().map(AsRef::as_ref);
+        self.inner.learning.items_changed(ids);
+        Ok(deleted)
     }
 
     /// Removes the items whose metadata passes a filter, all or none. Returns their number.
@@ -130,7 +138,11 @@ impl Collection {
     /// # Errors
     /// When the metadata cannot be read, or the items cannot be removed; none is removed then.
     pub fn delete_matching(&self, filter: &Filter) -> Result<usize> {
-        self.inner.items.delete_matching(filter)
+        let deleted = self.inner.items.delete_matching(filter)?;
+        if deleted > 0 {
+            self.inner.learning.some_items_changed();
+        }
+        Ok(deleted)
     }
 
     /// Number of items whose metadata passes a filter. [`Self::len`] is the number of all.

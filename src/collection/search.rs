@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::Collection;
 use crate::filter::Filter;
 use crate::items::{Matching, SearchRequest};
+use crate::learning::Memory;
 use crate::model::error::{Error, Result};
 use crate::model::{Hits, MAX_K, MetricChoice, Query, QueryForm, Versioned};
 
@@ -23,6 +24,8 @@ pub struct Search<Q = Query> {
     filter: Option<Filter>,
     metric: MetricChoice,
     user: Option<String>,
+    memory: bool,
+    hide_rejected: bool,
     include_text: bool,
     include_meta: bool,
     cancel: Option<Cancel>,
@@ -89,6 +92,8 @@ impl Collection {
             filter: None,
             metric: MetricChoice::Active,
             user: None,
+            memory: true,
+            hide_rejected: false,
             include_text: false,
             include_meta: false,
             cancel: None,
@@ -134,6 +139,20 @@ impl<Q> Search<Q> {
         self
     }
 
+    /// Sets whether judgements of this very question, and of questions like it, show in the answer;
+    /// they do by default, under the active metric. No other metric remembers.
+    pub fn memory(mut self, memory: bool) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Leaves out items that the user called irrelevant for this very query, and that still hold
+    /// what was judged; without a [user](Self::user), those of judgements that name nobody.
+    pub fn hide_rejected(mut self) -> Self {
+        self.hide_rejected = true;
+        self
+    }
+
     /// Includes the texts of the hits.
     pub fn include_text(mut self) -> Self {
         self.include_text = true;
@@ -175,10 +194,17 @@ impl<Q> Search<Q> {
             .collection
             .learning()
             .choose(self.metric, self.user.as_deref())?;
+        let memory = match self.metric {
+            MetricChoice::Active if self.memory => {
+                self.collection.learning().memory(self.user.as_deref())
+            }
+            _ => None,
+        };
         let items = self.collection.items_handle();
         let matching = self.filter.as_ref().map(|filter| items.matching(filter));
         Ok(Prepared {
             metric,
+            memory,
             matching: matching.transpose()?,
         })
     }
@@ -189,6 +215,17 @@ impl<Q> Search<Q> {
             Query::Item(id) => Some(id.as_str()),
             Query::Text(_) | Query::Vector(_) => None,
         };
+        let moved = prepared
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.moved(vector));
+        let hidden = match self.hide_rejected {
+            true => self
+                .collection
+                .learning()
+                .rejected(query, self.user.as_deref())?,
+            false => Vec::new(),
+        };
         let cancel = self.cancel.as_ref();
         let request = SearchRequest {
             k: self.k,
@@ -197,6 +234,8 @@ impl<Q> Search<Q> {
             recall: self.recall,
             matching: prepared.matching.as_ref(),
             own,
+            moved: moved.as_deref(),
+            hidden: &hidden,
             include_text: self.include_text,
             include_meta: self.include_meta,
             cancel: cancel.map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync)),
@@ -207,9 +246,10 @@ impl<Q> Search<Q> {
     }
 }
 
-/// The metric and the filter that all queries of one search share.
+/// What all queries of one search share.
 struct Prepared {
     metric: Versioned,
+    memory: Option<Memory>,
     matching: Option<Matching>,
 }
 

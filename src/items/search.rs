@@ -8,6 +8,8 @@ use super::{Items, Matching};
 use crate::index::{self, Found, SearchParams};
 use crate::model::error::{Error, Result};
 use crate::model::{Execution, Hit, Hits, Query, QueryForm, Versioned, check_text};
+use crate::plugin::Metric;
+use crate::sum::dot;
 
 /// The parameters of a search besides its vector and its metric.
 #[derive(Clone, Copy)]
@@ -19,6 +21,10 @@ pub(crate) struct SearchRequest<'a> {
     pub(crate) matching: Option<&'a Matching>,
     /// The id of an item that is left out because it is the query itself.
     pub(crate) own: Option<&'a str>,
+    /// The query that judgements made of the given one.
+    pub(crate) moved: Option<&'a [f32]>,
+    /// Ids of items that are left out.
+    pub(crate) hidden: &'a [String],
     pub(crate) include_text: bool,
     pub(crate) include_meta: bool,
     pub(crate) cancel: Option<&'a (dyn Fn() -> bool + Sync)>,
@@ -40,7 +46,7 @@ impl Items {
     ) -> Result<Hits> {
         let started = Instant::now();
         let params = SearchParams {
-            k: request.k + usize::from(request.own.is_some()),
+            k: request.k + usize::from(request.own.is_some()) + request.hidden.len(),
             form: request.form,
             ef: request.ef,
             recall: request.recall,
@@ -50,7 +56,7 @@ impl Items {
         };
         let found = self
             .index
-            .search(&for_index(metric), vector, &params)
+            .search(&for_index(metric), request.moved.unwrap_or(vector), &params)
             .map_err(|e| self.index_error(e))?;
         let execution = Execution {
             visited: found.evaluations,
@@ -63,7 +69,13 @@ impl Items {
             matching: request.matching.map(|m| m.slots.len() as usize),
             complete: found.complete,
         };
-        let mut hits = self.name_hits(metric, &found, request.own, request.k);
+        let mut hits = self.name_hits(metric, &found, &request);
+        if let Some(moved) = request.moved {
+            let remembered = Remembered::new(&*metric.metric, vector, moved);
+            for named in &mut hits {
+                self.split_distance(named, &remembered)?;
+            }
+        }
         if request.include_text || request.include_meta {
             for named in &mut hits {
                 self.fill_hit(named, &request)?;
@@ -74,6 +86,19 @@ impl Items {
             metric: metric.version,
             execution,
         })
+    }
+
+    /// Splits the distance of a hit from the moved query into that from the query itself and what
+    /// judgements add.
+    fn split_distance(&self, named: &mut NamedHit, remembered: &Remembered<'_>) -> Result<()> {
+        let NamedHit { hit, slot } = named;
+        let Some(item) = self.index.vector(*slot) else {
+            // The hit was found, so it is the file that cannot be read.
+            return self.index.check_files().map_err(|e| self.index_error(e));
+        };
+        hit.memory = Some(remembered.memory(&item));
+        hit.distance = remembered.distance(&item, hit.distance);
+        Ok(())
     }
 
     /// Reads the text and the metadata of a hit, where the request includes them.
@@ -130,26 +155,28 @@ impl Items {
         &self,
         metric: &Versioned,
         found: &Found,
-        own: Option<&str>,
-        k: usize,
+        request: &SearchRequest<'_>,
     ) -> Vec<NamedHit> {
         let mut named: Vec<(f32, &str, u32)> = Vec::with_capacity(found.hits.len());
         let names = found.hits.iter().filter_map(|n| {
             let id = self.ids.get(n.slot)?;
             Some((n.distance, id, n.slot))
         });
-        named.extend(names.filter(|(_, id, _)| Some(*id) != own));
+        let is_left_out =
+            |id: &str| Some(id) == request.own || request.hidden.iter().any(|hidden| hidden == id);
+        named.extend(names.filter(|(_, id, _)| !is_left_out(id)));
         named.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
         let learned = !metric.version.is_built_in();
         named
             .into_iter()
-            .take(k)
+            .take(request.k)
             .enumerate()
             .map(|(i, (distance, id, slot))| NamedHit {
                 hit: Hit {
                     id: id.to_owned(),
                     distance,
                     score: self.rules.distance.score(distance, learned),
+                    memory: None,
                     rank: i + 1,
                     text: None,
                     meta: None,
@@ -157,6 +184,55 @@ impl Items {
                 slot,
             })
             .collect()
+    }
+}
+
+/// A query and the one that judgements made of it, rewritten for a metric: their distances from an
+/// item differ by `c - 2 t . x`, with `t` the difference of the directions.
+struct Remembered<'a> {
+    metric: &'a dyn Metric,
+    query: &'a [f32],
+    /// The direction of the moved query less that of the query.
+    toward: Vec<f32>,
+    /// `t . q`.
+    at_query: f64,
+    /// The offset of the query less that of the moved query.
+    offset: f64,
+    /// Size of the terms of a distance, below a share of which it is computed directly.
+    size: f64,
+}
+
+/// A distance that is below this share of its terms is computed directly.
+const CANCELLATION_SHARE: f64 = 1.0 / 256.0;
+
+impl<'a> Remembered<'a> {
+    fn new(metric: &'a dyn Metric, query: &'a [f32], moved: &[f32]) -> Self {
+        let (before, after) = (metric.rewrite(query), metric.rewrite(moved));
+        let numbers = after.direction.iter().zip(&before.direction);
+        let toward: Vec<f32> = numbers.map(|(after, before)| after - before).collect();
+        Self {
+            metric,
+            query,
+            at_query: dot(&toward, query),
+            toward,
+            offset: f64::from(before.offset) - f64::from(after.offset),
+            size: f64::from(before.offset).abs() + f64::from(after.offset).abs(),
+        }
+    }
+
+    /// What judgements add for an item, as [`Hit::memory`] has it.
+    fn memory(&self, item: &[f32]) -> f32 {
+        (2.0 * (dot(&self.toward, item) - self.at_query)) as f32
+    }
+
+    /// The distance of an item from the query, given that from the moved one.
+    fn distance(&self, item: &[f32], moved: f32) -> f32 {
+        let along = 2.0 * dot(&self.toward, item);
+        let distance = f64::from(moved) + self.offset + along;
+        if distance >= (self.size + along.abs()) * CANCELLATION_SHARE {
+            return distance as f32;
+        }
+        self.metric.distance(self.query, item) as f32
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Explain {
 pub struct Explanation {
     /// The version of the metric that is explained.
     pub metric: VersionId,
-    /// The item's rank under it, from 1; `None` beyond 1,000.
+    /// The item's rank in the answer, from 1; `None` beyond 1,000.
     pub rank: Option<usize>,
     /// Its rank under the collection's built-in distance; `None` beyond 1,000.
     pub euclidean_rank: Option<usize>,
@@ -47,6 +47,10 @@ pub struct Explanation {
     pub directions: Vec<Direction>,
     /// The judgements that the metric was learned from, those that moved the distance most first.
     pub judgements: Vec<Influence>,
+    /// The judgements of this question and of questions like it that move the query, those that
+    /// move the item most first. Their influences are changes of its distance beside that of an item
+    /// equal to the query. Empty under a metric that is named.
+    pub memory: Vec<Influence>,
     /// Number of judgements in the range that the metric was learned from whose influence is not
     /// known, because their items hold other contents now than those that were judged, or are gone.
     pub stale: usize,
@@ -61,6 +65,16 @@ pub struct Influence {
     /// About the distance as it is less what it would be without the judgement: below 0 it brought
     /// the item nearer.
     pub influence: f64,
+}
+
+impl Influence {
+    /// Sorts by strength, the strongest first.
+    pub(super) fn sort(influences: &mut [Self]) {
+        influences.sort_by(|a, b| {
+            let by_strength = b.influence.abs().total_cmp(&a.influence.abs());
+            by_strength.then_with(|| a.judgement.cmp(&b.judgement))
+        });
+    }
 }
 
 impl Explain {
@@ -89,20 +103,30 @@ impl Explain {
             .vectors_of(&[&self.item])?
             .pop()
             .unwrap_or_default();
-        let rank = |metric: &Versioned| -> Result<Option<usize>> {
-            let ranked = learning.ranking(metric, &self.query, &query, DEPTH)?;
+        let user = self.user.as_deref();
+        let memory = match self.metric {
+            MetricChoice::Active => learning.memory(user),
+            MetricChoice::BuiltIn | MetricChoice::Version(_) => None,
+        };
+        let moved = memory.and_then(|memory| memory.moved(&query));
+        let rank = |metric: &Versioned, query: &[f32]| -> Result<Option<usize>> {
+            let ranked = learning.ranking(metric, &self.query, query, DEPTH)?;
             let position = ranked.iter().position(|id| *id == self.item);
             Ok(position.map(|position| position + 1))
         };
         let (judgements, stale) = learning.influences(&metric, &query, &item)?;
         Ok(Explanation {
             metric: metric.version,
-            rank: rank(&metric)?,
-            euclidean_rank: rank(learning.registry.built_in())?,
+            rank: rank(&metric, moved.as_deref().unwrap_or(&query))?,
+            euclidean_rank: rank(learning.registry.built_in(), &query)?,
             distance: metric.metric.distance(&query, &item),
             euclidean: squared_distance(&query, &item),
             directions: caught("directions", || metric.metric.directions(&query, &item))?,
             judgements,
+            memory: match moved {
+                Some(_) => learning.remembered(&metric, &query, &item, user)?,
+                None => Vec::new(),
+            },
             stale,
         })
     }
@@ -169,10 +193,7 @@ impl Learning {
                 influence,
             })
             .collect();
-        influences.sort_by(|a, b| {
-            let by_strength = b.influence.abs().total_cmp(&a.influence.abs());
-            by_strength.then_with(|| a.judgement.cmp(&b.judgement))
-        });
+        Influence::sort(&mut influences);
         Ok((influences, stale))
     }
 }

@@ -161,6 +161,7 @@ impl Learning {
             changes.set_active(Some(user), *version);
         }
         self.ledger.commit(changes)?;
+        self.memories.outdate();
         self.registry.reload(&*self.ledger)?;
         self.trials.reload(&*self.ledger)?;
         self.announce_active();

@@ -19,6 +19,7 @@ mod forget;
 mod history;
 mod interleave;
 mod log;
+mod memory;
 mod neighbours;
 mod refit;
 mod registry;
@@ -36,7 +37,10 @@ use crate::model::error::{Error, Result};
 use crate::model::{Query, VectorRules, Versioned};
 use crate::plugin::MetricLearner;
 
-pub use crate::model::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict};
+pub use crate::model::{
+    JudgementRange, MemoryRecord, MemorySettings, RefitSettings, SourceWeights, TrialRecord,
+    Verdict,
+};
 pub use ask::Question;
 pub use backend::{
     Changes, Effort, Entry, ItemContent, Ledger, LedgerLock, NextIds, Revision, StoredItem, Vectors,
@@ -48,6 +52,7 @@ pub use explain::{Explain, Explanation, Influence};
 pub use forget::{Forget, Forgotten, Relearned};
 pub use history::{History, StoredVersion};
 pub use interleave::Team;
+pub(crate) use memory::Memory;
 pub use neighbours::{DiffNeighbours, NeighbourChange, NeighbourChanges};
 pub use refit::{Refit, RefitMillis, RefitReport};
 pub(crate) use registry::{base_of, damaged, decode_metric};
@@ -74,6 +79,7 @@ pub struct Learning {
     background: background::Background,
     sample: sample::SampleCache,
     stale: content::StaleCount,
+    memories: memory::Memories,
     /// The [generation](Ledger::generation) of the ledger that the versions in memory are of.
     generation: AtomicU64,
     /// Orders writes: held from reading a counter until the change is stored and seen.
@@ -128,6 +134,7 @@ impl Learning {
             background: background::Background::default(),
             sample: sample::SampleCache::default(),
             stale: content::StaleCount::default(),
+            memories: memory::Memories::default(),
             generation,
             writer: Mutex::new(()),
             refitting: Mutex::new(()),

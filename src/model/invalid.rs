@@ -136,4 +136,7 @@ pub(crate) enum VersionError {
     /// A version with NaN or an infinity among its figures.
     #[error("it has a number that is not finite")]
     NotFinite,
+    /// A version whose memory has a width or a strength out of range.
+    #[error("its memory has a width or a strength that is not above 0 and at most 10")]
+    Memory,
 }

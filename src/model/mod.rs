@@ -39,4 +39,7 @@ pub(crate) use question::{QueryForm, Sampled};
 pub use vector::VectorRules;
 pub(crate) use vector::rows;
 pub use version::{Active, VersionRecord, Versioned};
-pub use version::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict, Version};
+pub use version::{
+    JudgementRange, MemoryRecord, MemorySettings, RefitSettings, SourceWeights, TrialRecord,
+    Verdict, Version,
+};

@@ -130,8 +130,14 @@ pub struct Hit {
     /// without a learned metric it is minus the dot product.
     pub distance: f32,
     /// Score for people; larger is better. It is the cosine or dot product in such collections
-    /// without a learned metric, otherwise `1 / (1 + distance)`.
+    /// without a learned metric, otherwise `1 / (1 + distance)`. Where judgements move the query it
+    /// is that of the moved query.
     pub score: f32,
+    /// By how much judgements of this question and of questions like it bring the item nearer,
+    /// beside an item equal to the query: hits are in the order of `distance - memory`. `None` where
+    /// nothing is remembered that is near the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<f32>,
     /// Rank among the hits, from 1.
     pub rank: usize,
     /// Text of the item, when [`Search::include_text`](crate::Search::include_text) asked for it.
@@ -145,7 +151,7 @@ pub struct Hit {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Hits {
-    /// Hits in the order of their distances, ties by id.
+    /// Hits in the order of their distances less their memories, ties by id.
     pub hits: Vec<Hit>,
     /// Version of the metric that ranked them.
     pub metric: VersionId,
@@ -256,6 +262,7 @@ impl Hit {
             id: id.into(),
             distance,
             score,
+            memory: None,
             rank,
             text: None,
             meta: None,

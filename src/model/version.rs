@@ -58,6 +58,10 @@ pub struct Version {
     pub trial: Option<TrialRecord>,
     /// The held-out test; `None` for version 0 and imports.
     pub gate: Option<Gate>,
+    /// How judgements are remembered in answers, as its refit found it; `None` for versions of
+    /// single users and for imports.
+    #[serde(default)]
+    pub memory: Option<MemoryRecord>,
     /// Notes of its plugin.
     pub notes: BTreeMap<String, f64>,
     /// Name of the plugin that reads its matrix.
@@ -132,6 +136,48 @@ pub struct RefitSettings {
     pub user_share: Option<f64>,
     /// The seed of every random choice.
     pub seed: u64,
+}
+
+/// How the judgements of a question move it, and questions like it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MemorySettings {
+    /// Width of the kernel of a judged question, as a share of the median squared distance from it
+    /// to its judged items; above 0 and at most 10.
+    pub width: f64,
+    /// Factor of the step from a judged question to its answers, above 0 and at most 10.
+    pub strength: f64,
+}
+
+impl MemorySettings {
+    /// A width within which the same question lies, and next to no other one.
+    pub(crate) const LEAST_WIDTH: f64 = 0.15;
+
+    /// Whether both are within their bounds.
+    pub(crate) fn is_valid(self) -> bool {
+        [self.width, self.strength]
+            .iter()
+            .all(|number| *number > 0.0 && *number <= 10.0)
+    }
+}
+
+impl Default for MemorySettings {
+    fn default() -> Self {
+        Self {
+            width: Self::LEAST_WIDTH,
+            strength: 2.0,
+        }
+    }
+}
+
+/// How judgements are remembered in answers since a refit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MemoryRecord {
+    /// Width and strength; `None` where memory is off.
+    pub settings: Option<MemorySettings>,
+    /// The held-out test of questions like those judged. Accepted: their answers gain, too.
+    pub gate: Gate,
 }
 
 /// Weights of the sources of judgements beside [`Explicit`](crate::Source::Explicit), which weighs
@@ -219,6 +265,8 @@ pub struct VersionRecord {
     pub(crate) withdrawn: bool,
     /// Notes of its plugin, which nothing but the plugin reads.
     pub(crate) plugin_notes: BTreeMap<String, f64>,
+    /// How judgements are remembered since its refit.
+    pub(crate) memory: Option<MemoryRecord>,
 }
 
 /// Origin of a version.
@@ -277,6 +325,7 @@ impl Version {
             asked: None,
             trial: None,
             gate: None,
+            memory: None,
             notes: BTreeMap::new(),
             plugin: plugin.into(),
             withdrawn: false,
@@ -308,6 +357,7 @@ impl Version {
             trial,
             withdrawn,
             plugin_notes,
+            memory,
         } = record;
         Self {
             version,
@@ -331,6 +381,7 @@ impl Version {
             asked,
             trial,
             gate,
+            memory,
             notes: plugin_notes,
             plugin: lineage.plugin,
             withdrawn,
@@ -356,6 +407,10 @@ impl VersionRecord {
             .chain(version.notes.values());
         if all.any(|number| !number.is_finite()) {
             return Err(VersionError::NotFinite);
+        }
+        let memory = version.memory.as_ref().and_then(|memory| memory.settings);
+        if memory.is_some_and(|memory| !memory.is_valid()) {
+            return Err(VersionError::Memory);
         }
         Ok(Self {
             lineage: Lineage {
@@ -384,6 +439,7 @@ impl VersionRecord {
             trial: version.trial,
             withdrawn: version.withdrawn,
             plugin_notes: version.notes.clone(),
+            memory: version.memory.clone(),
         })
     }
 
@@ -413,6 +469,7 @@ impl VersionRecord {
             trial: None,
             withdrawn: false,
             plugin_notes: report.notes.clone(),
+            memory: None,
         }
     }
 
@@ -437,6 +494,7 @@ impl VersionRecord {
             trial: None,
             withdrawn: false,
             plugin_notes: BTreeMap::new(),
+            memory: None,
         }
     }
 

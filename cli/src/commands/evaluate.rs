@@ -177,6 +177,8 @@ fn with_line(
             ef: None,
             recall: None,
             user: None,
+            memory: false,
+            hide_rejected: false,
         };
         match collection.search(query.clone(), &settings) {
             Err(Failure::Store(error)) => Some(error),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use affinis::learning::Influence;
 use affinis::{
     Judgement, JudgementId, MetricChoice, Query, Subject, VersionId, learning::Explanation,
 };
@@ -11,7 +12,6 @@ use clap::ArgGroup;
 use super::{At, metric_choice, metric_name, text, user};
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, DIM, Out, Table, count, digits, number, plain, plural};
-use crate::target::Target;
 
 /// Largest number of directions, and of judgements, that are printed.
 const MAX_ROWS: usize = 5;
@@ -86,9 +86,19 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         metric_name(VersionId::BUILT_IN),
     ))?;
     out.line(format_args!("  {}", comparison(&why)))?;
+    let stored: HashMap<JudgementId, Judgement> = collection
+        .learning()
+        .judgements()?
+        .into_iter()
+        .map(|s| (s.id, s.judgement))
+        .collect();
+    if !why.memory.is_empty() {
+        let title = "judgements of questions like this one";
+        out.line(influences(title, &why.memory, &stored))?;
+    }
     if !why.metric.is_built_in() {
         directions(&why, out)?;
-        judgements(&collection, &why, out)?;
+        judgements(&stored, &why, out)?;
     }
     Ok(())
 }
@@ -170,7 +180,11 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-fn judgements(collection: &Target, why: &Explanation, out: &mut Out) -> Result<(), Failure> {
+fn judgements(
+    stored: &HashMap<JudgementId, Judgement>,
+    why: &Explanation,
+    out: &mut Out,
+) -> Result<(), Failure> {
     if why.stale > 0 {
         out.line(format_args!(
             "  {DIM}{} left out: their items hold something else now, or are gone{DIM:#}",
@@ -183,20 +197,25 @@ fn judgements(collection: &Target, why: &Explanation, out: &mut Out) -> Result<(
         ))?;
         return Ok(());
     }
-    let stored: HashMap<JudgementId, Judgement> = collection
-        .learning()
-        .judgements()?
-        .into_iter()
-        .map(|s| (s.id, s.judgement))
-        .collect();
+    let title = "judgements that moved it most";
+    out.line(influences(title, &why.judgements, stored))?;
+    Ok(())
+}
+
+/// The strongest influences with their judgements.
+fn influences(
+    title: &'static str,
+    influences: &[Influence],
+    stored: &HashMap<JudgementId, Judgement>,
+) -> Table {
     let mut table = Table::new([
-        ("judgements that moved it most", Align::Left),
+        (title, Align::Left),
         ("by", Align::Right),
         ("number", Align::Right),
         ("", Align::Left),
     ])
     .indent(2);
-    for influence in why.judgements.iter().take(MAX_ROWS) {
+    for influence in influences.iter().take(MAX_ROWS) {
         let word = if influence.influence < 0.0 {
             "nearer"
         } else {
@@ -212,8 +231,7 @@ fn judgements(collection: &Target, why: &Explanation, out: &mut Out) -> Result<(
                 .unwrap_or_default(),
         ]);
     }
-    out.line(table)?;
-    Ok(())
+    table
 }
 
 /// A judgement in words.

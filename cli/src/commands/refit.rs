@@ -280,6 +280,12 @@ fn rows(report: &RefitReport, forced: bool) -> Vec<(&'static str, String)> {
     }
     let prefix = if forced { "the gate said: " } else { "" };
     rows.push(("", format!("{prefix}{}", plain(&gate.reason))));
+    rows.extend(
+        report
+            .memory
+            .as_ref()
+            .map(|memory| ("memory", plain(&memory.gate.reason))),
+    );
     let spent = &report.millis;
     rows.push((
         "time",

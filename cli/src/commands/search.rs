@@ -79,6 +79,13 @@ pub(crate) struct Args {
     /// Search under this user's metric, if the user has one
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Option<String>,
+    /// Answer without what was judged of this question and of questions like it
+    #[arg(long)]
+    no_memory: bool,
+    /// Leave out items that the user called irrelevant for this very query; without --user, those
+    /// that were judged without a user
+    #[arg(long)]
+    hide_rejected: bool,
     /// Print how the search was executed: plan, beam width, distances computed, time
     #[arg(long)]
     explain_search: bool,
@@ -205,6 +212,8 @@ fn found(args: &Args, collection: &Target, query: Query) -> Result<Hits, Failure
         ef: args.ef,
         recall: args.recall,
         user: args.user.as_deref(),
+        memory: !args.no_memory,
+        hide_rejected: args.hide_rejected,
     };
     collection.search(query, &settings)
 }
@@ -260,23 +269,40 @@ fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Resu
     Ok(())
 }
 
-/// Table of hits: rank, distance, id, and text with metadata.
+/// Table of hits: rank, distance, what memory adds to it where it takes part, id, and text with
+/// metadata.
 fn table(hits: &Hits) -> Table {
-    let mut table = Table::new([
-        ("", Align::Right),
-        ("distance", Align::Right),
-        ("id", Align::Left),
-        ("", Align::Left),
-    ])
+    let is_remembered = hits.iter().any(|hit| hit.memory.is_some());
+    let mut table = match is_remembered {
+        true => Table::new([
+            ("", Align::Right),
+            ("distance", Align::Right),
+            ("memory", Align::Right),
+            ("id", Align::Left),
+            ("", Align::Left),
+        ]),
+        false => Table::new([
+            ("", Align::Right),
+            ("distance", Align::Right),
+            ("id", Align::Left),
+            ("", Align::Left),
+        ]),
+    }
     .indent(2);
     for hit in hits {
+        let rank = (hit.rank.to_string(), DIM);
+        let distance = (digits(hit.distance), Style::new());
+        let id = (hit.id.clone(), BOLD);
         let description = describe(hit.text.as_deref(), hit.meta.as_ref());
-        table.styled([
-            (hit.rank.to_string(), DIM),
-            (digits(hit.distance), Style::new()),
-            (hit.id.clone(), BOLD),
-            (description, Style::new()),
-        ]);
+        let description = (description, Style::new());
+        if is_remembered {
+            let memory = hit.memory.unwrap_or_default();
+            // Below 0 it is farther, as a sum of the two columns says.
+            let memory = (format!("{:+.4}", -memory), DIM);
+            table.styled([rank, distance, memory, id, description]);
+        } else {
+            table.styled([rank, distance, id, description]);
+        }
     }
     table
 }

@@ -8,12 +8,12 @@ mod corpus;
 mod narrate;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use affinis::{
-    Collection, Hits, Item, Judgement, MetricChoice, Query, Source, Store,
+    Collection, Hit, Hits, Item, Judgement, MetricChoice, Query, Source, Store, Subject,
     encode::Onnx,
     learning::{EvalQuery, RefitReport},
 };
@@ -26,7 +26,7 @@ use crate::output::{self, Out};
 pub(crate) use corpus::definitions;
 use corpus::{Corpus, QUESTIONS};
 use narrate::Narrator;
-use report::{Asked, Judged, Report, Same, Sizes};
+use report::{Asked, Judged, Remembered, Report, Same, Sizes};
 
 /// Number of hits that are judged and measured.
 const K: usize = 10;
@@ -121,6 +121,11 @@ fn run_all(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> 
     drop(working);
     narrator.measured(&evaluation, measure_millis)?;
 
+    let _ = clock.lap();
+    let remembered = remember(&collection, &corpus)?;
+    let remember_millis = clock.lap();
+    narrator.remembered(&remembered, remember_millis)?;
+
     let known = answers(&collection, &corpus, learned)?;
     let _ = clock.lap();
     drop((collection, store));
@@ -153,10 +158,11 @@ fn run_all(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> 
         judged,
         refit: RefitDocument::new(&refit, false),
         evaluation,
+        remembered,
         reopened: same,
         millis: json!({
             "encode_and_store": store_millis, "judge": judge_millis, "refit": refit_millis,
-            "measure": measure_millis, "reopen": reopen_millis, "total": total
+            "measure": measure_millis, "remember": remember_millis, "reopen": reopen_millis, "total": total
         }),
     })
 }
@@ -250,6 +256,43 @@ fn measured(corpus: &Corpus) -> Vec<EvalQuery> {
             EvalQuery::new(Query::like(&gloss.id), others.copied())
         })
         .collect()
+}
+
+/// Asks the judged queries again, with what was judged of each and without.
+fn remember(collection: &Collection, corpus: &Corpus) -> Result<Remembered, Failure> {
+    let judged: HashSet<(String, String)> = collection
+        .judgements()?
+        .into_iter()
+        .filter_map(|stored| match stored.judgement.subject {
+            Subject::Graded {
+                query: Query::Item(query),
+                item,
+                ..
+            } => Some((query, item)),
+            _ => None,
+        })
+        .collect();
+    let mut sums = [0usize; 4];
+    for query in corpus.judged.iter().map(|&at| &corpus.glosses[at]) {
+        let like = Query::like(&query.id);
+        for (at, memory) in [false, true].into_iter().enumerate() {
+            let search = collection.search(like.clone()).k(3 * K);
+            let hits = search.memory(memory).run()?;
+            let is_good = |hit: &&Hit| corpus.label(&hit.id) == Some(query.label);
+            let is_new = |hit: &&Hit| !judged.contains(&(query.id.clone(), hit.id.clone()));
+            sums[at] += hits.iter().take(K).filter(is_good).count();
+            sums[2 + at] += hits.iter().filter(is_new).take(K).filter(is_good).count();
+        }
+    }
+    let shown = (K * corpus.judged.len()).max(1) as f64;
+    let [metric, memory, metric_of_new, memory_of_new] = sums.map(|sum| sum as f64 / shown);
+    Ok(Remembered {
+        queries: corpus.judged.len(),
+        metric,
+        memory,
+        metric_of_new,
+        memory_of_new,
+    })
 }
 
 /// The answers to all queries of the demo: the questions, the judged and the measured queries.

@@ -10,7 +10,7 @@ use anstyle::Style;
 
 use super::corpus::{Corpus, QUESTIONS, Question};
 use super::passed;
-use super::report::{Judged, Same, Sizes, rank_of};
+use super::report::{Judged, Remembered, Same, Sizes, rank_of};
 use crate::failure::Failure;
 use crate::output::{Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, millis, number, plain};
 
@@ -225,8 +225,40 @@ impl<'a> Narrator<'a> {
         ))
     }
 
+    pub(super) fn remembered(&mut self, remembered: &Remembered, spent: f64) -> Printed {
+        self.heading(7, "Ask what was judged again: answers remember")?;
+        let mut table = Table::new([
+            ("precision@10", Align::Left),
+            ("by the metric", Align::Left),
+            ("and by memory", Align::Left),
+        ])
+        .indent(3);
+        let rows = [
+            ("all answers", remembered.metric, remembered.memory),
+            (
+                "those that nobody judged",
+                remembered.metric_of_new,
+                remembered.memory_of_new,
+            ),
+        ];
+        for (name, metric, memory) in rows {
+            let style = if memory > metric { GOOD } else { BAD };
+            table.styled([
+                (name.to_owned(), Style::new()),
+                (format!("{metric:.3}"), Style::new()),
+                (format!("{memory:.3}"), style),
+            ]);
+        }
+        self.print(table)?;
+        self.print(format_args!(
+            "   {DIM}{} judged queries, {}{DIM:#}",
+            count(remembered.queries as u64),
+            millis(spent)
+        ))
+    }
+
     pub(super) fn reopened(&mut self, same: &Same, spent: f64) -> Printed {
-        self.heading(7, "Close the store and open it again")?;
+        self.heading(8, "Close the store and open it again")?;
         let verdict = if same.all_equal {
             format!("{GOOD}all the same{GOOD:#}")
         } else {

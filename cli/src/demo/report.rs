@@ -21,6 +21,7 @@ pub(super) struct Report {
     pub(super) judged: Judged,
     pub(super) refit: RefitDocument,
     pub(super) evaluation: Evaluation,
+    pub(super) remembered: Remembered,
     pub(super) reopened: Same,
     pub(super) millis: Value,
 }
@@ -48,6 +49,20 @@ impl Sizes {
             disk_bytes: collection.stats()?.store_bytes,
         })
     }
+}
+
+/// Precision@10 of judged queries that are asked again, by the active metric alone and with memory.
+#[derive(Serialize)]
+pub(super) struct Remembered {
+    pub(super) queries: usize,
+    /// Of the answers by the metric.
+    pub(super) metric: f64,
+    /// Of the answers by the metric and memory.
+    pub(super) memory: f64,
+    /// Of the first ten answers by the metric that were not judged.
+    pub(super) metric_of_new: f64,
+    /// Of the first ten answers by the metric and memory that were not judged.
+    pub(super) memory_of_new: f64,
 }
 
 /// A question and its answers before and after the refit.

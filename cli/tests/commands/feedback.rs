@@ -26,6 +26,7 @@ fn an_explanation_adds_up_and_names_judgements() {
             "euclidean",
             "directions",
             "judgements",
+            "memory",
             "metric",
             "rank",
             "euclidean_rank"

@@ -14,6 +14,7 @@ mod images;
 mod items;
 mod judgements;
 mod listing;
+mod memory;
 mod metrics;
 mod models;
 mod outputs;

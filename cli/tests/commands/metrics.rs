@@ -35,6 +35,7 @@ fn the_json_of_a_refit_has_the_documented_keys_and_force_promotes() {
         "t",
         "condition",
         "gate",
+        "memory",
         "millis",
     ];
     assert_eq!(keys(&report), wanted);

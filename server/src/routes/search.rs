@@ -47,6 +47,13 @@ pub(crate) struct SearchRequest {
     metric: Option<MetricName>,
     /// The user, whose own metric is the active one where they have one.
     user: Option<String>,
+    /// Whether judgements of this question and of questions like it show in an answer under the
+    /// active metric; true by default.
+    #[serde(default = "yes")]
+    memory: bool,
+    /// Whether items are left out that the user called irrelevant for this very query.
+    #[serde(default)]
+    hide_rejected: bool,
     /// What is given of each item; text and metadata by default.
     include: Option<Vec<Include>>,
     /// Whether it is told how the search was executed.
@@ -58,6 +65,10 @@ pub(crate) struct SearchRequest {
 
 fn ten() -> usize {
     10
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What is given of an item.
@@ -140,6 +151,8 @@ struct Wanted {
     ef: Option<usize>,
     recall: Option<f64>,
     user: Option<String>,
+    memory: bool,
+    hide_rejected: bool,
     text: bool,
     meta: bool,
     explain_search: bool,
@@ -187,6 +200,8 @@ impl Wanted {
             text: wants(Include::Text),
             meta: wants(Include::Meta),
             user: request.user,
+            memory: request.memory,
+            hide_rejected: request.hide_rejected,
             explain_search: request.explain_search,
         })
     }
@@ -213,7 +228,14 @@ impl Wanted {
         metric: MetricChoice,
         given_up: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Search<Q> {
-        search = search.k(self.k).metric(metric).cancel(given_up);
+        search = search
+            .k(self.k)
+            .metric(metric)
+            .memory(self.memory)
+            .cancel(given_up);
+        if self.hide_rejected {
+            search = search.hide_rejected();
+        }
         if let Some(filter) = &self.filter {
             search = search.filter(filter.clone());
         }

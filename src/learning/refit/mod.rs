@@ -11,7 +11,7 @@ use super::Learning;
 use super::ask::{self, Question};
 use super::weights::user_share;
 use crate::model::error::{Error, Result};
-use crate::model::{RefitSettings, VersionId};
+use crate::model::{MemoryRecord, RefitSettings, VersionId};
 use crate::plugin::{Gate, PairCounts};
 
 /// A refit that is to be run; made by [`Collection::refit`](crate::Collection::refit).
@@ -73,6 +73,9 @@ pub struct RefitReport {
     pub shrinkage: Option<f64>,
     /// The held-out test.
     pub gate: Gate,
+    /// How judgements are remembered from now on; `None` for one user's refit, which leaves that as
+    /// it is. A dry run changes nothing.
+    pub memory: Option<MemoryRecord>,
     /// Milliseconds of each phase.
     pub millis: RefitMillis,
     /// Judgements that may decide, where they were asked for and the candidate was not promoted.

@@ -7,9 +7,11 @@ use std::time::Instant;
 use super::{Refit, RefitMillis, RefitReport};
 use crate::learning::answers::AnswersSay;
 use crate::learning::examples::{Collected, Selection, Whose};
-use crate::learning::{Changes, Learning, RefitGuard};
+use crate::learning::{Changes, Learning, RefitGuard, memory};
 use crate::model::error::{Error, Result};
-use crate::model::{JudgementRange, RefitSettings, VersionId, VersionRecord, Versioned};
+use crate::model::{
+    JudgementRange, MemoryRecord, RefitSettings, VersionId, VersionRecord, Versioned,
+};
 use crate::plugin::{
     FitReport, Fitted, Gate, Incumbent, LearnError, MetricLearner, Sample, ShrunkenMetric, Task,
     UpdateOf, caught,
@@ -86,12 +88,15 @@ impl Learning {
         self.decide(request, &inputs.incumbent, &mut fitted)?;
         let base = inputs.base_of(&fitted).map(|base| &base.metric);
         self.check_conformance(&fitted.metric, inputs.plugin, base)?;
+        let validating = Instant::now();
+        let memory = self.validate_memory(request, &inputs, &fitted)?;
+        let memory_millis = millis(validating);
         let swapping = Instant::now();
         let same = self.version_of(request, &inputs, &fitted)?;
         let stored = match same {
             _ if request.dry_run => None,
             Some(version) => Some(self.take_version(request, &inputs, &mut fitted, version)?),
-            None => Some(self.store_candidate(request, &inputs, &mut fitted)?),
+            None => Some(self.store_candidate(request, &inputs, &mut fitted, memory.as_ref())?),
         };
         let swap = millis(swapping);
         let questions = match (request.ask, &stored) {
@@ -125,10 +130,11 @@ impl Learning {
             condition,
             shrinkage,
             gate,
+            memory,
             millis: RefitMillis {
                 collect,
                 fit: fit_millis,
-                gate: gate_millis,
+                gate: gate_millis + memory_millis,
                 swap,
             },
             questions,
@@ -206,6 +212,31 @@ impl Learning {
             LearnError::Cancelled => Error::Cancelled,
             error => error.into(),
         })
+    }
+
+    /// Tests how everybody's judgements are remembered, under the metric that is to answer.
+    fn validate_memory(
+        &self,
+        request: &Refit,
+        inputs: &Inputs<'_>,
+        fitted: &Fitted,
+    ) -> Result<Option<MemoryRecord>> {
+        if request.user.is_some() {
+            return Ok(None);
+        }
+        let metric = if request.force || fitted.report.gate.accepted {
+            &fitted.metric
+        } else {
+            &inputs.incumbent.metric
+        };
+        let cancelled = || request.is_cancelled();
+        let validate = || memory::validate(&inputs.own, &**metric, &cancelled);
+        let record = caught("rewrite", || validate().ok_or(LearnError::Cancelled));
+        match record {
+            Ok(record) => Ok(Some(record)),
+            Err(LearnError::Cancelled) => Err(Error::Cancelled),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets answered questions decide, and puts the shrunken metric in the candidate's place where
@@ -318,6 +349,7 @@ impl Learning {
         request: &Refit,
         inputs: &Inputs<'_>,
         fitted: &mut Fitted,
+        memory: Option<&MemoryRecord>,
     ) -> Result<Stored> {
         let user = request.user.as_deref();
         let mut guard = self.lock()?;
@@ -327,7 +359,8 @@ impl Learning {
             request.force || gate.accepted
         };
         let mut promoted = is_promoted(fitted);
-        let record = candidate_record(request, inputs, fitted);
+        let mut record = candidate_record(request, inputs, fitted);
+        record.memory = memory.cloned();
         let mut changes = Changes::default();
         let metric = Arc::clone(&fitted.metric);
         let metric = self.add_version(&guard, &mut changes, record, metric)?;

@@ -230,6 +230,7 @@ impl Learning {
             stays
         });
         self.ledger.commit(changes)?;
+        self.memories.outdate();
         self.registry.active.store(Arc::new(active));
         for version in versions {
             self.registry.discard(*version);

@@ -127,6 +127,7 @@ impl Learning {
             }
         }
         self.ledger.commit(changes)?;
+        self.memories.outdate();
         drop(guard);
         self.registry.discard(version);
         Ok(())

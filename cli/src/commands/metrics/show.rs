@@ -30,6 +30,13 @@ pub(super) fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
     if let Some(gate) = &version.gate {
         rows.extend(verdict(gate));
     }
+    if let Some(memory) = &version.memory {
+        rows.push(("memory", plain(&memory.gate.reason)));
+        rows.extend(memory.settings.map(|settings| {
+            let (width, strength) = (number(settings.width), number(settings.strength));
+            ("", format!("width {width}, strength {strength}"))
+        }));
+    }
     for (name, value) in rows {
         out.line(format_args!("  {DIM}{name:11}{DIM:#} {value}"))?;
     }
