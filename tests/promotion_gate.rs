@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use affinis::learning::Forget;
 use affinis::{Collection, Distance, Error, Item, Judgement, Query, VersionId};
 use affinis_testkit::Random;
 use affinis_testkit::exact::items;
@@ -142,7 +143,10 @@ fn no_shrunken_metric_is_promoted_while_questions_are_open() {
                 .expect("judged");
         }
     };
+    let open = || points.unanswered(&asked.questions).expect("read");
+    assert_eq!(open(), asked.questions);
     answer(&asked.questions[..4]);
+    assert_eq!(open(), asked.questions[4..]);
     let waiting = points.refit().run().expect("a report");
     assert!(!waiting.promoted && waiting.parent == 0, "{waiting:?}");
     assert!(
@@ -150,7 +154,20 @@ fn no_shrunken_metric_is_promoted_while_questions_are_open() {
         "{}",
         waiting.gate.reason
     );
-    answer(&asked.questions[4..]);
+    // The withdrawal of an answer opens its question again.
+    let last = points.judgements().expect("judgements").pop();
+    let last = last.expect("the fourth answer").id;
+    let withdrawn = points.forget(&Forget::Judgements([last].into()));
+    assert_eq!(withdrawn.expect("withdrawn").removed, 1);
+    assert_eq!(open(), asked.questions[3..]);
+    let waiting = points.refit().run().expect("a report");
+    assert!(
+        waiting.gate.reason.contains("the 27 open questions"),
+        "{}",
+        waiting.gate.reason
+    );
+    answer(&asked.questions[3..]);
+    assert_eq!(open(), []);
     let answered = points.refit().run().expect("a report");
     assert!(answered.promoted, "{answered:?}");
 }

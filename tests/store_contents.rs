@@ -355,6 +355,11 @@ fn items_are_listed_found_and_removed_by_filters_across_pages() {
     assert_eq!(found.len(), 233);
     assert!(found.is_sorted_by(|a, b| a.id < b.id));
     assert!(found.iter().all(|item| item.meta["third"] == 1));
+    for (after, first) in [("", 0), ("001", 1), ("002", 1), ("500", 167), ("699", 233)] {
+        let page = points.list_matching(&third, Some(after)).expect("found");
+        let page: Result<Vec<Item>, _> = page.collect();
+        assert!(page.expect("read") == found[first..], "behind {after:?}");
+    }
     assert_eq!(points.delete_matching(&third).expect("removed"), 233);
     assert_eq!(points.delete_matching(&third).expect("removed"), 0);
     assert_eq!((points.len(), listed(None).len()), (467, 467));

@@ -4,6 +4,7 @@ mod of_items;
 mod of_learning;
 mod search;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::encode::Encoder;
@@ -53,8 +54,9 @@ impl Inner {
         name: &str,
         record: &CollectionRecord,
         encoder: Option<Arc<dyn Encoder>>,
+        models: &[PathBuf],
     ) -> Result<Arc<Self>> {
-        let items = Items::open(database, name, record, encoder)?;
+        let items = Items::open(database, name, record, encoder, models)?;
         let ledger = Arc::new(items.ledger());
         let vectors = Arc::clone(&items);
         let learning = Learning::open(name, items.rules(), ledger, vectors, plugins)?;

@@ -200,10 +200,41 @@ impl Collection {
         &self,
         filter: &Filter,
     ) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
-        let found = self.inner.items.ids_matching(filter)?;
+        self.list_matching(filter, None)
+    }
+
+    /// The items whose metadata passes a filter at the time of the call, in the order of ids, from
+    /// the first behind the id `after`, which need not exist. As with [`Self::list`], `take` gives a
+    /// page, and the id of its last item begins the next one; no item before the page is read.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Error, Filter, Item, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// use serde_json::json;
+    ///
+    /// let points = store.collection("points").dim(1).open_or_create()?;
+    /// let of = |id: &str, even: bool| Item::vector(id, [1.0]).with_meta(json!({"even": even}));
+    /// points.add([of("4", true), of("1", false), of("2", true), of("3", false)])?;
+    /// let even = Filter::parse(r#"{"even": true}"#)?;
+    /// let first = points.list_matching(&even, None)?.next().expect("one is even")?;
+    /// assert_eq!(first.id, "2");
+    /// let next = points.list_matching(&even, Some("2"))?.next().expect("another one is")?;
+    /// assert_eq!(next.id, "4");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Self::get_matching`].
+    pub fn list_matching(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+    ) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
+        let found = self.inner.items.ids_matching(filter, after)?;
         let collection = self.clone();
         Ok(found
-            .into_iter()
             .filter_map(move |(slot, id)| collection.inner.items.read_moved(slot, &id).transpose()))
     }
 

@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView2};
 use super::Collection;
 use crate::learning::{
     DiffNeighbours, Drift, EvalQuery, Evaluation, Explain, Forget, Forgotten, History, Interleaved,
-    Refit, RefitReport, StaleJudgement, StartTrial, Trial, Weak,
+    Question, Refit, RefitReport, StaleJudgement, StartTrial, Trial, Weak,
 };
 use crate::model::error::{Error, Result};
 use crate::model::{
@@ -104,6 +104,16 @@ impl Collection {
     /// answered under it: nothing is rebuilt.
     pub fn refit(&self) -> Refit {
         self.inner.learning.refit()
+    }
+
+    /// Those of some questions of a [refit](crate::learning::Refit::ask) that no explicit judgement
+    /// answers, in their order. A question is open again once its answer is
+    /// [withdrawn](Self::forget), or speaks of items that hold something else now.
+    ///
+    /// # Errors
+    /// When what is stored is damaged or cannot be read.
+    pub fn unanswered(&self, questions: &[Question]) -> Result<Vec<Question>> {
+        self.inner.learning.unanswered(questions)
     }
 
     /// The outcome of the last refit in the background; `None` where none has ended. See

@@ -69,11 +69,9 @@ pub fn find(wanted: &Wanted<'_>, beside: &[PathBuf]) -> Result<Arc<dyn Encoder>,
     {
         return Ok(Arc::clone(encoder));
     }
-    let listed = std::env::var_os("AFFINIS_MODELS").unwrap_or_default();
-    let listed = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty());
-    let places: Vec<PathBuf> = listed.chain(beside.iter().cloned()).collect();
+    let places = places(beside);
     for place in &places {
-        for directory in models_in(place, wanted.name) {
+        for directory in models_in(place, Some(wanted.name)) {
             let Some(path) = directory.to_str().filter(|path| *path != EMBEDDED) else {
                 continue;
             };
@@ -98,6 +96,28 @@ pub fn find(wanted: &Wanted<'_>, beside: &[PathBuf]) -> Result<Arc<dyn Encoder>,
     }
 }
 
+/// The directories of models in which [`find`] looks: first those in the directories that
+/// `AFFINIS_MODELS` lists, then those in `beside`; in each, first itself where it is one, then by
+/// name. At most 1,000 entries of a directory are looked at.
+pub fn models(beside: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for place in places(beside) {
+        for model in models_in(&place, None) {
+            if !found.contains(&model) {
+                found.push(model);
+            }
+        }
+    }
+    found
+}
+
+/// The directories that `AFFINIS_MODELS` lists, and then others.
+fn places(beside: &[PathBuf]) -> Vec<PathBuf> {
+    let listed = std::env::var_os("AFFINIS_MODELS").unwrap_or_default();
+    let listed = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty());
+    listed.chain(beside.iter().cloned()).collect()
+}
+
 fn is_missing(error: &EncodeError) -> bool {
     match error {
         EncodeError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
@@ -106,8 +126,8 @@ fn is_missing(error: &EncodeError) -> bool {
     }
 }
 
-/// The directories of models at a place, the one of this name first.
-fn models_in(place: &Path, name: &str) -> Vec<PathBuf> {
+/// The directories of models at a place, the place itself and the one of this name first.
+fn models_in(place: &Path, name: Option<&str>) -> Vec<PathBuf> {
     let files = || MODEL_FILES.iter().chain(&IMAGE_FILES);
     let is_model = |path: &PathBuf| files().any(|file| path.join(file).is_file());
     let entries = std::fs::read_dir(place).into_iter().flatten();
@@ -116,7 +136,8 @@ fn models_in(place: &Path, name: &str) -> Vec<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .collect();
     inside.sort();
-    let first = [place.to_path_buf(), place.join(name)];
+    let mut first = vec![place.to_path_buf()];
+    first.extend(name.map(|name| place.join(name)));
     inside.retain(|path| !first.contains(path));
     first.into_iter().chain(inside).filter(is_model).collect()
 }

@@ -67,7 +67,7 @@ use find::IMAGE_FILES;
 #[cfg(feature = "onnx")]
 pub use engine::Backend;
 pub use error::EncodeError;
-pub use find::{Wanted, find};
+pub use find::{Wanted, find, models};
 #[cfg(feature = "hub")]
 pub use hub::{PullOptions, Pulled, pull};
 #[cfg(feature = "images")]

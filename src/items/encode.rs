@@ -27,17 +27,20 @@ pub(crate) struct EncodedText {
 }
 
 impl CollectionEncoder {
-    /// An encoder that is loaded from its source, or found beside the store, unless it is given.
+    /// An encoder that is loaded from its source, or found in directories of models or beside the
+    /// store, unless it is given.
     pub(super) fn new(
         collection: &str,
         info: Option<EncoderInfo>,
         given: Option<Arc<dyn Encoder>>,
         store: &Path,
+        models: &[PathBuf],
     ) -> Self {
         // The parent of a relative path may be empty, which is the name of no directory.
         let store = std::path::absolute(store).unwrap_or_else(|_| store.to_path_buf());
         let beside = store.parent().map(Path::to_path_buf);
-        let beside = beside.into_iter().chain([store.join("models")]);
+        let given_places = models.iter().cloned();
+        let beside = given_places.chain(beside).chain([store.join("models")]);
         Self {
             collection: collection.to_owned(),
             info,

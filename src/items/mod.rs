@@ -19,6 +19,7 @@ mod vectors;
 mod verify;
 mod write;
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -72,13 +73,15 @@ impl Items {
         name: &str,
         record: &CollectionRecord,
         encoder: Option<Arc<dyn Encoder>>,
+        models: &[PathBuf],
     ) -> Result<Arc<Self>> {
         let info = CollectionInfo::read(name, record, 0)?;
         let rules = VectorRules {
             dim: info.dim,
             distance: info.distance,
         };
-        let encoder = encode::CollectionEncoder::new(name, info.encoder, encoder, database.root());
+        let root = database.root();
+        let encoder = encode::CollectionEncoder::new(name, info.encoder, encoder, root, models);
         let encoder = Arc::new(encoder);
         let tables = Arc::new(Tables::open(database, record)?);
         let base = index::Versioned {

@@ -1,5 +1,8 @@
 //! Reading of items: by id, in order, and the parts that learning needs.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use serde_json::Value;
 
 use super::Items;
@@ -50,15 +53,24 @@ impl Items {
         Ok(self.matching(filter)?.slots.len() as usize)
     }
 
-    /// The slots and ids of the items whose metadata passes a filter, in the order of ids.
-    pub(crate) fn ids_matching(&self, filter: &Filter) -> Result<Vec<(u32, String)>> {
+    /// The slots and ids of the items whose metadata passes a filter and whose ids follow `after`,
+    /// in the order of ids. They are put in order as they are asked for, so that a first page of
+    /// many costs one pass over the ids in memory.
+    pub(crate) fn ids_matching(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+    ) -> Result<impl Iterator<Item = (u32, String)> + use<>> {
         let slots = self.matching(filter)?.slots;
-        let mut named: Vec<(u32, String)> = slots
-            .iter()
-            .filter_map(|slot| Some((slot, self.ids.get(slot)?.to_owned())))
-            .collect();
-        named.sort_unstable_by(|a, b| a.1.cmp(&b.1));
-        Ok(named)
+        let named = slots.iter().filter_map(|slot| {
+            let id = self.ids.get(slot)?;
+            let follows = after.is_none_or(|after| id > after);
+            follows.then(|| Reverse((id.to_owned(), slot)))
+        });
+        let mut named: BinaryHeap<Reverse<(String, u32)>> = named.collect();
+        Ok(std::iter::from_fn(move || {
+            named.pop().map(|Reverse((id, slot))| (slot, id))
+        }))
     }
 
     /// The slots and ids of at most `count` live items, in the order of ids: those that follow

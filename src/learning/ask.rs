@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{Changes, Effort, Entry, Learning, StoredItem};
 use crate::model::error::{Error, Result};
-use crate::model::{LoggedQuery, Query, Versioned};
+use crate::model::{LoggedQuery, Query, Source, Versioned};
 use crate::plugin::Metric;
 
 /// Length of the lists that are compared.
@@ -102,6 +102,36 @@ impl Learning {
             self.ledger.commit(changes)?;
         }
         Ok(questions)
+    }
+
+    /// Those of some questions that no judgement answers.
+    ///
+    /// # Errors
+    /// Those of [`Collection::unanswered`](crate::Collection::unanswered).
+    pub fn unanswered(&self, questions: &[Question]) -> Result<Vec<Question>> {
+        let asked: HashSet<(&str, &str)> = questions
+            .iter()
+            .filter_map(|question| Some((question.query.item()?.as_str(), question.item.as_str())))
+            .collect();
+        let answers_one = |(_, judgement): &Entry| match &judgement.query {
+            LoggedQuery::Item(query) if !judgement.pair => {
+                let answered = (query.id.as_str(), judgement.item.id.as_str());
+                judgement.source == Source::Explicit && asked.contains(&answered)
+            }
+            _ => false,
+        };
+        let answers = self.counting(answers_one)?;
+        let is_open = |question: &&Question| {
+            !answers.iter().any(|(_, answer)| match &answer.query {
+                LoggedQuery::Item(query) => {
+                    question.query.item() == Some(&query.id)
+                        && question.item == answer.item.id
+                        && (question.user.is_none() || question.user == answer.user)
+                }
+                _ => false,
+            })
+        };
+        Ok(questions.iter().filter(is_open).cloned().collect())
     }
 
     /// The questions on a candidate, in pairs of one query.

@@ -5,7 +5,7 @@ mod maintenance;
 mod reencode;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -39,6 +39,8 @@ struct Shared {
     /// Open collections by name. Declared before the database, so that they are closed first.
     collections: Mutex<HashMap<String, Arc<Inner>>>,
     plugins: Plugins,
+    /// Directories in which encoders are looked for.
+    models: Vec<PathBuf>,
     database: Arc<Database>,
 }
 
@@ -55,6 +57,7 @@ impl std::fmt::Debug for Store {
 #[derive(Debug, Default)]
 pub struct StoreBuilder {
     plugins: Vec<Arc<dyn MetricLearner>>,
+    models: Vec<PathBuf>,
     durability: Durability,
     cache_bytes: Option<u64>,
     faults: Option<Faults>,
@@ -75,6 +78,13 @@ impl StoreBuilder {
     /// Registers a plugin that learns metrics.
     pub fn plugin(mut self, plugin: impl MetricLearner + 'static) -> Self {
         self.plugins.push(Arc::new(plugin));
+        self
+    }
+
+    /// Names a directory in which the encoder of a collection is looked for, by its fingerprint, if
+    /// it is not where it was; see [`encode::find`](crate::encode::find).
+    pub fn models(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.models.push(directory.into());
         self
     }
 
@@ -119,6 +129,7 @@ impl StoreBuilder {
         let shared = Shared {
             collections: Mutex::default(),
             plugins: self.plugins.into(),
+            models: self.models,
             database,
         };
         Store {
@@ -293,6 +304,11 @@ impl Store {
         self.database().root()
     }
 
+    /// The directories in which encoders are looked for, as [`StoreBuilder::models`] named them.
+    pub fn models(&self) -> &[PathBuf] {
+        &self.shared.models
+    }
+
     /// Names of the registered plugins.
     pub fn plugins(&self) -> Vec<&'static str> {
         self.shared.plugins.iter().map(|p| p.name()).collect()
@@ -414,7 +430,9 @@ impl Store {
             return Ok(Collection::new(Arc::clone(inner)));
         }
         let plugins = Arc::clone(&self.shared.plugins);
-        let inner = Inner::open(Arc::clone(self.database()), plugins, name, record, encoder)?;
+        let database = Arc::clone(self.database());
+        let models = &self.shared.models;
+        let inner = Inner::open(database, plugins, name, record, encoder, models)?;
         open.insert(name.to_owned(), Arc::clone(&inner));
         Ok(Collection::new(inner))
     }

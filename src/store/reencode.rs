@@ -148,6 +148,27 @@ impl Reencode {
         self
     }
 
+    /// Encodes the texts that are not encoded yet, and leaves the collection as it is: what
+    /// [`Self::run`] does before it needs the collection for itself, for programs that have other
+    /// handles until then. Gives the number of items that were encoded.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`] but [`Error::InUse`].
+    pub fn fill(&mut self) -> Result<u64> {
+        self.check()?;
+        let mut encoded = 0;
+        let from = self.store.collection(&self.name).open()?;
+        let to = self.open_working(&from)?;
+        for _ in 0..PASSES {
+            let changed = self.pass(&from, &to)?;
+            encoded += changed;
+            if changed == 0 {
+                break;
+            }
+        }
+        Ok(encoded)
+    }
+
     /// Encodes, refits and switches. While it encodes, the collection answers and takes writes as
     /// before. For the end it needs the collection for itself.
     ///
@@ -156,19 +177,7 @@ impl Reencode {
     /// [`Error::Cancelled`] and errors of the encoder: another run goes on from there;
     /// [`Error::NotReencoded`] where items have no text, or an earlier re-encoding was not ended.
     pub fn run(mut self) -> Result<Reencoded> {
-        self.check()?;
-        let mut encoded = 0;
-        {
-            let from = self.store.collection(&self.name).open()?;
-            let to = self.open_working(&from)?;
-            for _ in 0..PASSES {
-                let changed = self.pass(&from, &to)?;
-                encoded += changed;
-                if changed == 0 {
-                    break;
-                }
-            }
-        }
+        let mut encoded = self.fill()?;
         let store = self.store.clone();
         let (name, new, old) = (self.name.clone(), working(&self.name), before(&self.name));
         let mut open = store.lock_collections();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use affinis::engine::Learning;
-use affinis::learning::{EvalQuery, Forget, RefitReport};
+use affinis::learning::{EvalQuery, Forget, Question, RefitReport};
 use affinis::{Item, Judgement, MetricChoice, Query, Result, Source, VersionId};
 use ndarray::Array2;
 
@@ -133,12 +133,31 @@ fn learn(learning: &Arc<Learning>, tale: &mut Tale) -> VersionId {
         "active for the user",
         format!("{:?}", learning.active(Some("ann"))),
     );
-    tale.tell("asked", told(learning.refit().learner("lmnn").ask(6).run()));
+    let asked = learning.refit().learner("lmnn").ask(6).run();
+    let questions = asked.as_ref().map(|report| report.questions.clone());
+    answer_and_withdraw(learning, &questions.unwrap_or_default(), tale);
+    tale.tell("asked", told(asked));
     for metric in [MetricChoice::Active, MetricChoice::BuiltIn] {
         let chosen = learning.choose(metric, None).expect("a metric");
         tale.tell("chosen", format!("{:?}", chosen.version));
     }
     first
+}
+
+/// Answers a question, and withdraws the answer.
+fn answer_and_withdraw(learning: &Arc<Learning>, questions: &[Question], tale: &mut Tale) {
+    let open = |learning: &Arc<Learning>| learning.unanswered(questions).expect("read");
+    tale.tell("open", format!("{:?}", open(learning)));
+    let Some(question) = questions.first() else {
+        return;
+    };
+    let answer = Judgement::relevant(question.query.clone(), question.item.clone());
+    let answered = learning.judge(&[answer]).expect("judged");
+    tale.tell("answered", format!("{:?}", open(learning)));
+    let withdrawn = Forget::Judgements(answered.into_iter().collect());
+    let withdrawn = learning.forget(&withdrawn).expect("forgotten");
+    tale.tell("withdrawn", format!("{:?}", withdrawn.withdrawn));
+    tale.tell("open again", format!("{:?}", open(learning)));
 }
 
 /// Imports a version, compares it with the first one, and tries it. Gives it.
