@@ -251,6 +251,8 @@ pub struct VersionDocument {
     pub condition: f64,
     /// Pairs it learned from.
     pub pairs: PairsDocument,
+    /// Whether the held-out test let it pass; null for version 0 and imports, which had none.
+    pub accepted: Option<bool>,
     /// The held-out test; null for version 0 and imports.
     pub gate: Option<GateDocument>,
     /// The user it was learned for, where it is one user's.
@@ -274,6 +276,7 @@ impl From<&Version> for VersionDocument {
             created: version.created_text(),
             condition: version.condition,
             pairs: version.pairs.into(),
+            accepted: version.gate.as_ref().map(|gate| gate.accepted),
             gate: version.gate.as_ref().map(GateDocument::from),
             user: version.user.clone(),
             withdrawn: version.withdrawn.then_some(true),

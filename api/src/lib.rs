@@ -1,6 +1,9 @@
 //! The JSON documents of [`affinis`]: what its command line prints with `--json`, and what its
 //! service answers. Both make them from here, so that a field has one name.
 //!
+//! Beside them is what else both need: collections as [files](archive), the [reading](input) of
+//! lines, and a collection in [whichever engine](target) it is.
+//!
 //! Types of the crate `affinis` that are documents as they are, such as
 //! [`Stats`](affinis::Stats), are not repeated.
 //!
@@ -15,9 +18,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod archive;
+pub mod input;
 mod items;
 mod learning;
 mod search;
+mod tables;
+pub mod target;
 
 pub use items::ItemDocument;
 pub use learning::{
@@ -26,3 +33,4 @@ pub use learning::{
     RelearnedDocument, VersionDocument,
 };
 pub use search::{AnswerDocument, ExecutionDocument, HitDocument};
+pub use tables::TableStatsDocument;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use affinis::encode::EncodeError;
+use affinis_api::target::TargetError;
 
 use crate::input::InputError;
 use crate::output::INTERRUPT_STATUS;
@@ -98,6 +99,16 @@ impl fmt::Display for Failure {
 impl From<affinis::Error> for Failure {
     fn from(error: affinis::Error) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<TargetError> for Failure {
+    fn from(error: TargetError) -> Self {
+        match error {
+            TargetError::Store(error) => Self::Store(error),
+            TargetError::Setting(text) => Self::Usage(text),
+            other => Self::Failed(other.to_string()),
+        }
     }
 }
 

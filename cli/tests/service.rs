@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// Where the certificates of the tests of TLS are.
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/service/tls");
+
 /// A running `affinis serve`; it is killed when this is dropped.
 struct Serving {
     child: Child,
@@ -32,7 +35,9 @@ impl Serving {
         let mut stderr = BufReader::new(child.stderr.take().expect("its errors"));
         let mut line = String::new();
         stderr.read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening on http://");
+        let url = line.trim().strip_prefix("listening on http");
+        let url = url.map(|url| url.trim_start_matches('s'));
+        let address = url.and_then(|url| url.strip_prefix("://"));
         let address = address.expect(&line).to_owned();
         let log = std::thread::spawn(move || {
             let mut log = String::new();
@@ -250,11 +255,35 @@ fn a_token_opens_what_its_role_may_and_is_in_no_log() {
 fn what_cannot_be_served_is_refused_with_a_remedy() {
     let home = tempfile::tempdir().expect("a directory");
     std::fs::write(home.path().join("bad.txt"), "ann boss 00\n").expect("written");
+    for file in ["certificate.pem", "key.pem", "other-key.pem"] {
+        std::fs::copy(Path::new(CERTIFICATES).join(file), home.path().join(file)).expect("copied");
+    }
+    let tls = |certificate, key| ["serve", "--tls-cert", certificate, "--tls-key", key];
     for (arguments, code, word) in [
         (&["serve", "--listen", "0.0.0.0:0"][..], 1, "--tokens"),
         (&["serve", "--tokens", "none.txt"], 1, "none.txt"),
         (&["serve", "--tokens", "bad.txt"], 1, "line 1"),
         (&["serve", "--listen", "nowhere"], 2, "127.0.0.1:7717"),
+        (&["serve", "--tls-cert", "certificate.pem"], 2, "--tls-key"),
+        (&["serve", "--tls-key", "key.pem"], 2, "--tls-cert"),
+        (&tls("none.pem", "key.pem"), 1, "none.pem"),
+        (&tls("certificate.pem", "none.pem"), 1, "none.pem"),
+        (
+            &tls("key.pem", "key.pem"),
+            1,
+            "key.pem: there is no certificate",
+        ),
+        (
+            &tls("certificate.pem", "certificate.pem"),
+            1,
+            "certificate.pem: there is no private key",
+        ),
+        (
+            &tls("certificate.pem", "other-key.pem"),
+            1,
+            "not that of the certificate",
+        ),
+        (&["serve", "--rate", "0"], 2, "--rate"),
         (
             &["token", "ann", "--role", "boss"],
             2,
@@ -266,6 +295,176 @@ fn what_cannot_be_served_is_refused_with_a_remedy() {
         assert_eq!(status, Some(code), "{arguments:?}: {error}");
         assert!(error.contains(word), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn a_client_of_others_asks_over_tls() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        affinis_testkit::skipped("there is no curl");
+        return;
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let file = |name| format!("{CERTIFICATES}/{name}");
+    let (certificate, key) = (file("certificate.pem"), file("key.pem"));
+    let serving = Serving::start(
+        home.path(),
+        &["--tls-cert", &certificate, "--tls-key", &key],
+    );
+    let port = serving.address.rsplit_once(':').expect("a port").1;
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--cacert"])
+        .args([
+            &file("authority.pem"),
+            &format!("https://localhost:{port}/healthz"),
+        ])
+        .output()
+        .expect("started");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && told.contains("ok"), "{output:?}");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_table_of_postgresql_is_searched_judged_and_learned_over_http() {
+    let Ok(url) = std::env::var("AFFINIS_PG_URL") else {
+        affinis_testkit::skipped("AFFINIS_PG_URL names no server");
+        return;
+    };
+    let home = tempfile::tempdir().expect("a directory");
+    let name = format!("service-test-{}", std::process::id());
+    let mut items = String::new();
+    for item in affinis_testkit::kinds::kinds(300) {
+        let item =
+            json!({"id": item.id, "text": format!("number {}", item.id), "vector": item.vector});
+        items += &format!("{item}\n");
+    }
+    std::fs::write(home.path().join("items.jsonl"), items).expect("written");
+    for arguments in [
+        vec!["create", &name, "--dim", "8"],
+        vec!["add", &name, "items.jsonl"],
+        vec!["export", &name, "archive.jsonl"],
+        vec!["--store", &url, "import", &name, "archive.jsonl"],
+    ] {
+        let (status, _, error) = affinis(home.path(), &arguments);
+        assert_eq!(status, Some(0), "{arguments:?}: {error}");
+    }
+    let serving = Serving::start(home.path(), &["--store", &url]);
+    let of = |path: &str| format!("/v1/collections/{name}{path}");
+    let send = |method: &str, path: &str, body: Value| {
+        let (status, body) = serving
+            .ask(&format!("{method} {path}"), &body)
+            .expect("an answer");
+        let document: Value = serde_json::from_str(&body).unwrap_or_default();
+        (status, document)
+    };
+    let ok = |method: &str, path: &str, body: Value| {
+        let (status, document) = send(method, path, body);
+        assert!((200..300).contains(&status), "{method} {path}: {document}");
+        document
+    };
+    assert_eq!(send("GET", "/readyz", Value::Null).0, 200);
+    let listed = ok("GET", "/v1/collections", Value::Null);
+    let listed = listed["collections"].as_array().expect("a list");
+    let own = listed.iter().find(|own| own["name"] == name.as_str());
+    assert!(
+        own.is_some_and(|own| own["table"].is_string()),
+        "{listed:?}"
+    );
+    let described = ok("GET", &of(""), Value::Null);
+    assert_eq!(
+        (&described["items"], &described["dim"]),
+        (&json!(300), &json!(8))
+    );
+    assert_eq!(ok("POST", &of("/count"), json!({}))["count"], 300);
+    assert_eq!(ok("GET", &of("/items/7"), Value::Null)["text"], "number 7");
+    let got = ok("POST", &of("/get"), json!({"ids": ["8", "7", "8"]}));
+    assert_eq!(got["items"].as_array().map(Vec::len), Some(3));
+    assert_eq!(send("GET", &of("/items/none"), Value::Null).0, 404);
+
+    let mut judgements = Vec::new();
+    for query in (0..40).map(|query: usize| query.to_string()) {
+        let answer = ok(
+            "POST",
+            &of("/search"),
+            json!({"like": query, "metric": "euclidean"}),
+        );
+        for hit in answer["hits"].as_array().expect("hits") {
+            let id = hit["id"].as_str().expect("an id");
+            let relevant = affinis_testkit::kinds::kind(id) == affinis_testkit::kinds::kind(&query);
+            judgements.push(json!({"query_id": query, "item": id, "relevant": relevant}));
+        }
+    }
+    let judged = ok(
+        "POST",
+        &of("/judgements"),
+        json!({"judgements": judgements}),
+    );
+    assert_eq!(judged["stored"], 400);
+    let nobody = json!({"judgements": [{"query_id": "0", "item": "nobody", "relevant": true}]});
+    assert_eq!(send("POST", &of("/judgements"), nobody).0, 404);
+    let of_seven = ok("GET", &of("/judgements?query_id=7"), Value::Null);
+    assert_eq!(of_seven["judgements"].as_array().map(Vec::len), Some(10));
+    let begun = ok("POST", &of("/refit"), json!({}));
+    let job = format!("/v1/jobs/{}", begun["job"].as_str().expect("a job"));
+    let until = Instant::now() + Duration::from_secs(60);
+    let report = loop {
+        let document = ok("GET", &job, Value::Null);
+        if document["state"] != "running" || Instant::now() > until {
+            break document;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(report["result"]["promoted"], true, "{report}");
+    let versions = ok("GET", &of("/metrics"), Value::Null);
+    assert_eq!(versions["metrics"][1]["accepted"], true, "{versions}");
+    let many = json!({"queries": [{"like": "1"}, {"vector": [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]}], "k": 3});
+    let answers = ok("POST", &of("/search"), many);
+    assert_eq!(answers["answers"][1]["metric"], 1);
+    ok("POST", &of("/explain"), json!({"like": "1", "item": "6"}));
+    ok("GET", &of("/drift"), Value::Null);
+    let (status, exported) = serving
+        .ask(&format!("GET {}", of("/export")), &Value::Null)
+        .expect("an answer");
+    assert_eq!((status, exported.lines().count()), (200, 702));
+
+    let item = json!({"items": [{"id": "x", "vector": [0, 0, 0, 0, 0, 0, 0, 0]}]});
+    for (method, path, body, word) in [
+        (
+            "PUT",
+            "/v1/collections/new".to_owned(),
+            json!({"dim": 2}),
+            "pg init",
+        ),
+        ("POST", of("/items"), item, "INSERT"),
+        ("GET", of("/items"), Value::Null, "SELECT"),
+        ("DELETE", of("/items/1"), Value::Null, "DELETE"),
+        ("POST", of("/delete"), json!({"ids": ["1"]}), "DELETE"),
+        ("POST", of("/optimize"), Value::Null, "REINDEX"),
+        (
+            "POST",
+            of("/reencode"),
+            json!({"encoder": "embedded"}),
+            "pg init",
+        ),
+        ("POST", "/v1/verify".to_owned(), Value::Null, "pg_amcheck"),
+        ("GET", "/v1/backups".to_owned(), Value::Null, "pg_dump"),
+        (
+            "POST",
+            "/v1/backups".to_owned(),
+            json!({"name": "b"}),
+            "pg_dump",
+        ),
+    ] {
+        let (status, document) = send(method, &path, body);
+        assert_eq!(status, 501, "{method} {path}: {document}");
+        assert_eq!(document["type"], "urn:affinis:unsupported");
+        let detail = document["detail"].as_str().expect("a detail");
+        assert!(detail.contains(word), "{method} {path}: {detail}");
+    }
+    ok("DELETE", &of(""), Value::Null);
+    assert_eq!(send("GET", &of(""), Value::Null).0, 404);
+    serving.signal("-TERM");
+    assert_eq!(serving.end(Duration::from_secs(5)).0, Some(0));
 }
 
 /// The commands in the `sh` blocks of the documentation are given to a new service, in their order.

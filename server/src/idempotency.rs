@@ -17,6 +17,7 @@ use crate::access::Caller;
 use crate::app::App;
 use crate::extract::whole;
 use crate::problem::{Kind, Problem};
+use crate::routes::transfer;
 
 /// The header with the key.
 const KEY: &str = "idempotency-key";
@@ -124,7 +125,8 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
     let Some(key) = request.headers().get(KEY) else {
         return next.run(request).await;
     };
-    if request.method() != Method::POST {
+    // The body of an import is not held in memory. It needs no key: a collection is made once.
+    if request.method() != Method::POST || transfer::is_import(&request) {
         return next.run(request).await;
     }
     let key = match key.to_str() {

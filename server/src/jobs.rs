@@ -29,6 +29,10 @@ pub(crate) enum JobKind {
     Verify,
     /// Writing a backup.
     Backup,
+    /// Encoding the texts of a collection anew.
+    Reencode,
+    /// Making a collection of an exported one.
+    Import,
 }
 
 impl JobKind {
@@ -39,6 +43,8 @@ impl JobKind {
             Self::Optimize => "optimize",
             Self::Verify => "verify",
             Self::Backup => "backup",
+            Self::Reencode => "reencode",
+            Self::Import => "import",
         }
     }
 }

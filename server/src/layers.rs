@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 use crate::access::Caller;
 use crate::app::App;
 use crate::problem::{Kind, Problem};
+use crate::routes::transfer;
 
 /// The header with the id of a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -78,15 +79,19 @@ pub(crate) async fn limit(State(app): State<App>, request: Request, next: Next) 
     };
     let caller = request.extensions().get::<Caller>().cloned();
     let time = app.limits.request_time;
-    let mut response = tokio::time::timeout(time, next.run(request))
-        .await
-        .unwrap_or_else(|_| {
+    let mut response = if transfer::is_transfer(&request) {
+        // However large a collection is; that it goes on is seen to there.
+        next.run(request).await
+    } else {
+        let answered = tokio::time::timeout(time, next.run(request)).await;
+        answered.unwrap_or_else(|_| {
             let seconds = time.as_secs_f64();
             let detail = format!(
                 "there was no answer within {seconds} s; a write that was begun may still be done"
             );
             Problem::new(Kind::Timeout, detail).into_response()
-        });
+        })
+    };
     if let Some(caller) = caller {
         response.extensions_mut().insert(caller);
     }

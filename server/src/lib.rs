@@ -11,7 +11,7 @@
 //! let store = affinis::Store::open(dir.path().join("notes.affinis"))?;
 //! let listen = "127.0.0.1:0".parse()?;
 //! let service = Service::bind(store, Settings { listen, ..Settings::default() })?;
-//! println!("listening on http://{}", service.address());
+//! println!("listening on {}", service.url());
 //! let stop = service.stop();
 //! let answering = std::thread::spawn(move || service.run());
 //! stop.stop();
@@ -23,8 +23,7 @@
 //! serve connections waits. Nothing here prints or installs a logger: requests are events of
 //! [`tracing`], and the program decides what becomes of them.
 //!
-//! It serves one store of one directory. It is no proxy: behind another name, or for TLS, one stands
-//! before it.
+//! It serves one store, over HTTP/1.1 and 2, in plain text or [over TLS](Tls).
 
 // No panic may be reachable from a request.
 #![cfg_attr(
@@ -40,6 +39,7 @@
 mod access;
 mod app;
 mod blocking;
+mod engine;
 mod extract;
 mod figures;
 mod idempotency;
@@ -52,8 +52,13 @@ mod query;
 mod routes;
 mod service;
 mod settings;
+mod tls;
 
 pub use access::{NewToken, Role, TokenError, Tokens, UnknownRole};
+#[cfg(feature = "postgres")]
+pub use engine::Database;
+pub use engine::Engine;
 pub use openapi::openapi_json;
 pub use service::{ServeError, Service, Stop};
 pub use settings::{Limits, Settings};
+pub use tls::{Tls, TlsError};

@@ -2,7 +2,8 @@
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, path::Operation,
+    ContentBuilder, Header, Object, OpenApi, Ref, RefOr, Response, ResponseBuilder, Type,
+    path::Operation,
 };
 use utoipa::{Modify, OpenApi as _, ToSchema as _};
 
@@ -45,10 +46,21 @@ fn problem() -> Response {
         .build()
 }
 
+/// The answer to a request that comes too fast.
+fn rate_limited() -> Response {
+    let mut response = problem();
+    response.description =
+        "More requests a second than the service was started with (--rate)".into();
+    let mut seconds = Header::new(Object::with_type(Type::Integer));
+    seconds.description = Some("Seconds after which it may be asked again".to_owned());
+    response.headers.insert("retry-after".to_owned(), seconds);
+    response
+}
+
 /// Gives every call a name of its own, from its noun and its verb, and says that it may be answered
 /// with a problem.
 pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
-    for item in openapi.paths.paths.values_mut() {
+    for (path, item) in &mut openapi.paths.paths {
         let operations: [&mut Option<Operation>; 4] = [
             &mut item.get,
             &mut item.put,
@@ -61,6 +73,9 @@ pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
             operation.operation_id = noun.map(|noun| format!("{noun}_{verb}"));
             let answers = &mut operation.responses.responses;
             answers.insert("default".to_owned(), RefOr::T(problem()));
+            if !matches!(path.as_str(), "/healthz" | "/readyz") {
+                answers.insert("429".to_owned(), RefOr::T(rate_limited()));
+            }
         }
     }
     openapi

@@ -1,6 +1,7 @@
 //! Errors as problem documents (RFC 9457), with the crate's own words.
 
 use affinis::ErrorKind;
+use affinis_api::target::TargetError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -26,6 +27,7 @@ pub(crate) enum Kind {
     TooLarge,
     Timeout,
     Overloaded,
+    RateLimited,
     KeyReused,
 }
 
@@ -106,6 +108,11 @@ impl Kind {
                 "Too much is being done",
                 StatusCode::SERVICE_UNAVAILABLE,
             ),
+            Self::RateLimited => (
+                "rate-limited",
+                "Too many requests come",
+                StatusCode::TOO_MANY_REQUESTS,
+            ),
             Self::KeyReused => (
                 "key-reused",
                 "The idempotency key was used for another request",
@@ -161,6 +168,17 @@ impl Problem {
     }
 }
 
+impl From<TargetError> for Problem {
+    fn from(error: TargetError) -> Self {
+        match error {
+            TargetError::Store(error) => error.into(),
+            TargetError::Setting(text) => Self::invalid(text),
+            TargetError::Unsupported(text) => Self::new(Kind::Unsupported, text),
+            other => Self::new(Kind::Internal, other.to_string()),
+        }
+    }
+}
+
 impl From<affinis::Error> for Problem {
     fn from(error: affinis::Error) -> Self {
         let kind = match error.kind() {
@@ -194,7 +212,8 @@ impl IntoResponse for Problem {
                 let scheme = HeaderValue::from_static("Bearer realm=\"affinis\"");
                 headers.insert(header::WWW_AUTHENTICATE, scheme);
             }
-            Kind::Overloaded => {
+            // A request is let through at least once a second.
+            Kind::Overloaded | Kind::RateLimited => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -5,29 +5,34 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use affinis::Store;
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::{Semaphore, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower_layer::Layer as _;
 
+use crate::access::Peer;
 use crate::app::App;
+use crate::engine::Engine;
 use crate::routes;
 use crate::settings::{Limits, Settings};
+use crate::tls::Tls;
 
 /// The time in which connections are ended after the service was told to stop.
 const GRACE: Duration = Duration::from_millis(3_500);
 /// The time in which calls into the store are ended after that.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
-/// An HTTP service over a store, which has its address and answers once it [runs](Self::run).
+/// An HTTP service over a store or a database, which has its address and answers once it [runs](Self::run).
 #[derive(Debug)]
 pub struct Service {
     listener: TcpListener,
     address: SocketAddr,
-    store: Store,
+    engine: Engine,
     settings: Settings,
     stop: Stop,
 }
@@ -72,7 +77,7 @@ impl Service {
     /// # Errors
     /// [`ServeError::Open`] for an address beyond this machine without tokens;
     /// [`ServeError::Listen`].
-    pub fn bind(store: Store, settings: Settings) -> Result<Self, ServeError> {
+    pub fn bind(engine: impl Into<Engine>, settings: Settings) -> Result<Self, ServeError> {
         let listen = settings.listen;
         if settings.tokens.is_none() && !listen.ip().is_loopback() {
             return Err(ServeError::Open(listen));
@@ -88,7 +93,7 @@ impl Service {
         Ok(Self {
             listener,
             address,
-            store,
+            engine: engine.into(),
             settings,
             stop,
         })
@@ -97,6 +102,16 @@ impl Service {
     /// The address that it listens on, with the port that it took.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address that a client asks: `http://` or `https://`, and where it listens.
+    pub fn url(&self) -> String {
+        let scheme = if self.settings.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.address)
     }
 
     /// A handle that tells it to stop.
@@ -114,14 +129,17 @@ impl Service {
             .thread_name("affinis-serve")
             .build()
             .map_err(ServeError::Start)?;
-        let limits = self.settings.limits;
-        let app = App::new(self.store, self.settings, self.stop.0.subscribe());
+        let connections = Connections {
+            limits: self.settings.limits,
+            tls: self.settings.tls.clone(),
+        };
+        let app = App::new(self.engine, self.settings, self.stop.0.subscribe());
         let served = runtime.block_on(async {
             let listener =
                 tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Start)?;
             let signals = tokio::spawn(stop_on_signals(self.stop.clone()));
             let router = routes::router(&app);
-            serve(listener, router, limits, app.ending.clone(), || {
+            serve(listener, router, connections, app.ending.clone(), || {
                 app.jobs.cancel_all();
             })
             .await;
@@ -134,23 +152,30 @@ impl Service {
     }
 }
 
+/// How connections are served.
+#[derive(Clone)]
+struct Connections {
+    limits: Limits,
+    tls: Option<Tls>,
+}
+
 /// Accepts connections until `ending` is true, and then ends those that there are.
 async fn serve(
     listener: tokio::net::TcpListener,
     router: Router,
-    limits: Limits,
+    connections: Connections,
     mut ending: watch::Receiver<bool>,
     on_end: impl FnOnce(),
 ) {
     let graceful = GracefulShutdown::new();
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let permits = Arc::new(Semaphore::new(connections.limits.connections));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &permits) => accepted,
             // An error means that nobody can tell it to stop any more.
             _ = ending.wait_for(|ending| *ending) => break,
         };
-        let (stream, permit) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Such as too many open files: there is nothing to do but to wait.
@@ -159,21 +184,23 @@ async fn serve(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
         let watcher = graceful.watcher();
+        let router = router.clone();
+        let (connections, mut ending) = (connections.clone(), ending.clone());
         tokio::spawn(async move {
+            // Held from the handshake on.
             let _permit = permit;
-            let mut builder = Builder::new(TokioExecutor::new());
-            builder
-                .http1()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits.head_time);
-            builder.http2().timer(TokioTimer::new());
-            let connection = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%error, "a connection failed");
+            let limits = connections.limits;
+            let Some(tls) = connections.tls else {
+                return serve_connection(stream, peer, router, limits, watcher).await;
+            };
+            let shaken = tokio::select! {
+                shaken = tls.accept(stream, limits.head_time) => shaken,
+                _ = ending.wait_for(|ending| *ending) => return,
+            };
+            match shaken {
+                Ok(stream) => serve_connection(stream, peer, router, limits, watcher).await,
+                Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
             }
         });
     }
@@ -187,17 +214,40 @@ async fn serve(
     }
 }
 
+/// Answers the requests of a connection until it is closed.
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    limits: Limits,
+    watcher: Watcher,
+) {
+    let service = TowerToHyperService::new(Extension(Peer(peer.ip())).layer(router));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time);
+    builder.http2().timer(TokioTimer::new());
+    let connection = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection failed");
+    }
+}
+
 async fn accept(
     listener: &tokio::net::TcpListener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, peer, permit))
 }
 
 /// Stops the service at Ctrl-C and at the signal to terminate.

@@ -1,10 +1,12 @@
 //! What a service is started with.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access::Tokens;
+use crate::tls::Tls;
 
 /// The settings of a service.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct Settings {
     pub tokens: Option<Tokens>,
     /// Names under which browsers reach the service, beside `localhost` and IP addresses.
     pub hosts: Vec<String>,
+    /// The certificate and its key; `None` for plain text.
+    pub tls: Option<Tls>,
     /// The directory that backups are written in; `None` for no backups.
     pub backups: Option<PathBuf>,
     /// Limits of requests.
@@ -28,6 +32,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 7717)),
             tokens: None,
             hosts: Vec::new(),
+            tls: None,
             backups: None,
             limits: Limits::default(),
         }
@@ -39,12 +44,19 @@ impl Default for Settings {
 pub struct Limits {
     /// The largest body of a request, in bytes; 32 MiB by default.
     pub body_bytes: usize,
+    /// The largest exported collection that is imported, in bytes as they come and as they are
+    /// unpacked; 1 GiB by default.
+    pub import_bytes: u64,
     /// The time in which a request is read and answered; 60 s by default.
     pub request_time: Duration,
-    /// The time in which the head of a request must come; 10 s by default.
+    /// The time in which the head of a request, and before it a TLS handshake, must come; 10 s by
+    /// default.
     pub head_time: Duration,
     /// The number of requests that are answered at a time; 256 by default.
     pub requests: usize,
+    /// The number of requests a second that a token may make, and where there is no token an
+    /// address; as many may come at once. `None`, the default, for no limit.
+    pub rate: Option<NonZeroU32>,
     /// The number of connections; further ones wait. 4,096 by default.
     pub connections: usize,
 }
@@ -53,9 +65,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 32 << 20,
+            import_bytes: 1 << 30,
             request_time: Duration::from_mins(1),
             head_time: Duration::from_secs(10),
             requests: 256,
+            rate: None,
             connections: 4_096,
         }
     }

@@ -11,7 +11,8 @@ use super::{At, hits, metric_choice, metric_name};
 use crate::failure::Failure;
 use crate::input::{self, EvaluationInput, Input, InputError, Opened, Place};
 use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
-use crate::target::{SearchSettings, Target};
+use crate::target::{SearchSettings, Target, expected};
+use affinis_api::target::TargetError;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let input = input::evaluation(
         reader,
         &name,
-        collection.expected(),
+        expected(&collection),
         texts.as_ref(),
         args.relevance_threshold,
     )?;
@@ -173,15 +174,11 @@ fn with_line(
         let settings = SearchSettings {
             k: 1,
             metric: MetricChoice::BuiltIn,
-            filter: None,
-            ef: None,
-            recall: None,
-            user: None,
             memory: false,
-            hide_rejected: false,
+            ..SearchSettings::default()
         };
         match collection.search(query.clone(), &settings) {
-            Err(Failure::Store(error)) => Some(error),
+            Err(TargetError::Store(error)) => Some(error),
             _ => None,
         }
     };

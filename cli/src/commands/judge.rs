@@ -16,7 +16,7 @@ use crate::input::{
     Defaults, Feedback, FeedbackFormat, Input, InputError, Place, RatingFormat, ReadFeedback,
 };
 use crate::output::{self, Out, plain, plural};
-use crate::target::Target;
+use crate::target::{Target, expected};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -174,7 +174,7 @@ fn store_file(
         format: args.format,
         queries: args.queries.as_ref(),
         scale: args.scale,
-        expected: collection.expected(),
+        expected: expected(collection),
         defaults: Defaults {
             user: args.user.clone(),
             source: args.source,

@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args, _at: &At, _out: &mut Out) -> Result<(), Failure> 
 }
 
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::{collections, connect, drop, import, settings, stats};
+pub(crate) use postgres::{collections, connect, drop, import, stats};
 
 /// What speaks to the database.
 #[cfg(feature = "postgres")]
@@ -274,24 +274,6 @@ mod postgres {
         table.learning().restore(history)?;
         // Makes ready what answers under it need.
         table.learning().promote(table.learning().active(None))
-    }
-
-    /// Settings of a table as of a collection, for an archive.
-    pub(crate) fn settings(
-        table: &affinis_pgvector::Table,
-        items: u64,
-    ) -> Result<CollectionInfo, Failure> {
-        let encoder = table.encoder().map(|encoder| {
-            json!({
-                "name": encoder.name(), "fingerprint": encoder.fingerprint(), "source": encoder.source(),
-                "output": encoder.output(),
-            })
-        });
-        let settings = json!({
-            "name": table.name(), "dim": table.dim(), "distance": table.distance(), "precision": "f32",
-            "encoder": encoder, "items": items,
-        });
-        serde_json::from_value(settings).map_err(|error| Failure::Failed(error.to_string()))
     }
 
     pub(super) fn init(args: &InitArgs, url: &str, out: &mut Out) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use crate::input::{self, Input, Opened, Topics};
 use crate::output::{
     self, Align, BOLD, DIM, Out, Run, Table, WholeFile, count, digits, millis, plain, plural,
 };
-use crate::target::{SearchSettings, Target};
+use crate::target::{SearchSettings, Target, expected};
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like", "image", "queries"]))]
@@ -159,7 +159,7 @@ fn asked(args: &Args, collection: &Target) -> Result<Vec<Asked>, Failure> {
         return Ok(Vec::new());
     };
     let Opened { name, reader, .. } = file.open()?;
-    let vectors = input::npy_queries(reader, &name, collection.expected())?;
+    let vectors = input::npy_queries(reader, &name, expected(collection))?;
     let rows = vectors.outer_iter().enumerate().map(|(row, vector)| Asked {
         query: vector.into(),
         name: row.into(),
@@ -208,14 +208,15 @@ fn found(args: &Args, collection: &Target, query: Query) -> Result<Hits, Failure
     let settings = SearchSettings {
         k: args.k,
         metric: args.metric,
-        filter: args.filter.as_ref(),
+        filter: args.filter.clone(),
         ef: args.ef,
         recall: args.recall,
-        user: args.user.as_deref(),
+        user: args.user.clone(),
         memory: !args.no_memory,
         hide_rejected: args.hide_rejected,
+        ..SearchSettings::default()
     };
-    collection.search(query, &settings)
+    Ok(collection.search(query, &settings)?)
 }
 
 fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Result<(), Failure> {

@@ -1,14 +1,17 @@
 //! `serve` and `token`: answer over HTTP, and make a token for somebody who may ask.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 
-use affinis_server::{Role, ServeError, Service, Settings, Tokens};
+use affinis_server::{
+    Engine as Served, Limits, Role, ServeError, Service, Settings, Tls, TlsError, Tokens,
+};
 use clap::ValueEnum;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
-use super::At;
+use super::{At, Engine, builder};
 use crate::failure::Failure;
 use crate::output::{self, BOLD, DIM, Out, plain};
 
@@ -20,7 +23,10 @@ write that was acknowledged is lost. The store is made where there is none.
 Examples:
   affinis serve
   affinis serve --listen 127.0.0.1:0                any free port
-  affinis serve --listen 0.0.0.0:7717 --tokens tokens.txt --host search.example.org
+  affinis serve --encoder models                    collections may have the encoders below models/
+  affinis --store postgres://app@localhost/shop serve
+  affinis serve --listen 0.0.0.0:7717 --tokens tokens.txt --host search.example.org \\
+      --tls-cert chain.pem --tls-key key.pem        over HTTPS
   curl localhost:7717/v1/collections")]
 pub(crate) struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
@@ -33,9 +39,21 @@ pub(crate) struct ServeArgs {
     /// Name under which browsers reach the service, beside localhost and IP addresses
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
+    /// File of the certificate for HTTPS, in PEM, followed by those that lead to its authority
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// File of the certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Most requests a second of a token, or of an address without one [default: no limit]
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
     /// Directory that backups are written in [default: no backups over HTTP]
     #[arg(long, value_name = "DIR")]
     backups: Option<PathBuf>,
+    /// Largest exported collection that is imported, in MiB
+    #[arg(long, value_name = "MIB", default_value = "1024")]
+    import_limit: NonZeroU32,
     /// Form of the log on standard error, a line a request
     #[arg(long, value_name = "FORM", default_value = "text")]
     log: Log,
@@ -90,15 +108,24 @@ pub(crate) fn serve(args: &ServeArgs, at: &At) -> Result<(), Failure> {
             Some(Tokens::parse(&text).map_err(|error| wrong(&error))?)
         }
     };
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls(certificate, key)?),
+        _ => None,
+    };
     let settings = Settings {
         listen: args.listen,
         tokens,
         hosts: args.host.clone(),
+        tls,
         backups: args.backups.clone(),
+        limits: Limits {
+            rate: args.rate,
+            import_bytes: u64::from(args.import_limit.get()) << 20,
+            ..Limits::default()
+        },
         ..Settings::default()
     };
-    let store = at.open_or_create()?;
-    let service = Service::bind(store, settings).map_err(|error| match error {
+    let service = Service::bind(engine(at)?, settings).map_err(|error| match error {
         ServeError::Open(_) => Failure::Failed(format!(
             "{error}; `affinis token` makes the lines of --tokens FILE"
         )),
@@ -106,8 +133,46 @@ pub(crate) fn serve(args: &ServeArgs, at: &At) -> Result<(), Failure> {
     })?;
     log(args.log);
     // Connections wait from now on until they are answered.
-    output::note(format_args!("listening on http://{}", service.address()));
+    output::note(format_args!("listening on {}", service.url()));
     service.run().map_err(|error| failed(&error))
+}
+
+/// The store, which is made where there is none, or the database.
+fn engine(at: &At) -> Result<Served, Failure> {
+    match &at.engine {
+        #[cfg(feature = "postgres")]
+        Engine::Postgres(url) => Ok(Served::Postgres(affinis_server::Database {
+            postgres: super::pg::connect(url)?,
+            plugins: vec![std::sync::Arc::new(
+                affinis_mahalanobis::Mahalanobis::default(),
+            )],
+            models: at.encoder.iter().cloned().collect(),
+        })),
+        _ => {
+            let mut builder = builder().create(true);
+            if let Some(directory) = &at.encoder {
+                builder = builder.models(directory);
+            }
+            Ok(Served::Store(builder.open(at.path()?)?))
+        }
+    }
+}
+
+/// The certificate and the key of files.
+fn tls(certificate: &Path, key: &Path) -> Result<Tls, Failure> {
+    let wrong = |file: &Path, error: &dyn std::fmt::Display| {
+        Failure::Failed(format!("{}: {error}", file.display()))
+    };
+    let read = |file: &Path| std::fs::read(file).map_err(|error| wrong(file, &error));
+    Tls::from_pem(&read(certificate)?, &read(key)?).map_err(|error| match &error {
+        TlsError::Certificate(_) => wrong(certificate, &error),
+        TlsError::Key(_) => wrong(key, &error),
+        both => Failure::Failed(format!(
+            "{} and {}: {both}",
+            certificate.display(),
+            key.display()
+        )),
+    })
 }
 
 /// Writes what the service and the store tell to standard error.

@@ -1,30 +1,23 @@
 //! `export` and `import`: write a collection to a file of JSON lines, and create one from it.
-//!
-//! The first line is `{"collection": {..}}`: the format's name and version, the settings, and how
-//! many lines of each kind follow. Then come, in this order, `{"item": {"id", "text", "vector",
-//! "meta"}}`; `{"text": {"text", "vector"}}`, the vectors of texts that are queries of judgements;
-//! `{"judgement": {"sequence", ..}}`, otherwise as `judge` reads them; and `{"metric": {"version",
-//! .., "bytes"}}`, a version as `metrics show --json` prints it, with the bytes that its plugin
-//! encoded, in base64. Numbers are read back bit for bit.
+//! [`affinis_api::archive`] describes the lines.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use affinis::{
-    EncoderInfo, Error, Store, VersionId,
+    CollectionInfo, EncoderInfo, Error, Store,
     encode::{self, Encoder},
     learning::History,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::{Value, json};
+use affinis_api::archive::{
+    Archive, Places, place_of, read_archive, write_header, write_history, write_item,
+};
+use serde_json::json;
 
 use super::{At, Engine, metric_name};
 use crate::failure::Failure;
-use crate::input::{
-    self, Archive, FORMAT, FORMAT_VERSION, Header, Input, InputError, Opened, Place, Places,
-};
+use crate::input::{Input, Opened};
 use crate::output::{self, Out, WholeFile, plain, plural};
 use crate::target::Target;
 
@@ -64,38 +57,40 @@ pub(crate) struct ImportArgs {
 pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.target(&args.name)?;
     let history = collection.learning().history()?;
-    let settings = collection.settings()?;
-    let header = Header {
-        format: FORMAT.to_owned(),
-        format_version: FORMAT_VERSION,
-        texts: history.texts.len(),
-        judgements: history.judgements.len(),
-        metrics: history.versions.len(),
-        active: history.active,
-        active_users: history.active_users.clone(),
-        next_judgement: history.next_judgement,
-        next_version: history.next_version,
-        settings,
+    // An archive says how many items follow; the rows of a table are counted one by one.
+    let count = match &collection {
+        Target::Embedded(collection) => collection.len() as u64,
+        #[cfg(feature = "postgres")]
+        Target::Table(_) => {
+            let mut count = 0;
+            collection.for_each_item(|_| {
+                count += 1;
+                true
+            })?;
+            count
+        }
     };
-    let items = header.settings.items;
+    let settings = collection.settings(count)?;
+    let items = settings.items;
+    let (judgements, metrics) = (history.judgements.len(), history.versions.len());
     let mut whole = WholeFile::create(&args.file)?;
     let to_stdout = whole.is_stdout();
-    let written = write(&collection, &header, &history, &mut whole)?;
+    let written = write(&collection, settings, &history, &mut whole)?;
     whole.finish(written)?;
     let file = args.file.display().to_string();
     let summary = format!(
         "{}: exported {}, {} and {} to {}",
         plain(&args.name),
         plural(items, "item", "items"),
-        plural(header.judgements as u64, "judgement", "judgements"),
-        plural(header.metrics as u64, "metric", "metrics"),
+        plural(judgements as u64, "judgement", "judgements"),
+        plural(metrics as u64, "metric", "metrics"),
         plain(&file)
     );
     match (to_stdout, out.is_json()) {
         (true, _) => output::note(summary),
         (false, true) => out.json(&json!({
             "collection": args.name, "file": file, "items": items,
-            "judgements": header.judgements, "metrics": header.metrics
+            "judgements": judgements, "metrics": metrics
         }))?,
         (false, false) => out.line(summary)?,
     }
@@ -105,48 +100,21 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
 /// Writes all lines. The outer error is of the store, the inner one of the writer.
 fn write(
     collection: &Target,
-    header: &Header,
+    settings: CollectionInfo,
     history: &History,
     whole: &mut WholeFile,
 ) -> Result<io::Result<()>, Failure> {
-    let bar = output::bar(header.settings.items, "exporting");
-    let mut lines = JsonLines {
-        whole,
-        result: Ok(()),
-    };
-    lines.put(&json!({"collection": header}));
+    let bar = output::bar(settings.items, "exporting");
+    let mut written = write_header(whole.writer(), settings, history);
     collection.for_each_item(|item| {
-        lines.put(&json!({"item": item}));
+        if written.is_ok() {
+            written = write_item(whole.writer(), &item);
+        }
         bar.inc(1);
-        !lines.whole.is_interrupted()
+        written.is_ok() && !whole.is_interrupted()
     })?;
     bar.finish_and_clear();
-    for (text, vector) in &history.texts {
-        lines.put(&json!({"text": {"text": text, "vector": vector}}));
-    }
-    for judgement in &history.judgements {
-        lines.put(&json!({"judgement": judgement}));
-    }
-    for stored in &history.versions {
-        let mut line = json!({"metric": stored.version});
-        line["metric"]["bytes"] = BASE64.encode(&stored.metric).into();
-        lines.put(&line);
-    }
-    Ok(lines.result)
-}
-
-/// A writer of JSON lines that stops at its first error.
-struct JsonLines<'a> {
-    whole: &'a mut WholeFile,
-    result: io::Result<()>,
-}
-
-impl JsonLines<'_> {
-    fn put(&mut self, line: &Value) {
-        if self.result.is_ok() {
-            self.result = writeln!(self.whole.writer(), "{line}");
-        }
-    }
+    Ok(written.and_then(|()| write_history(whole.writer(), history)))
 }
 
 pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
@@ -170,7 +138,7 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         items,
         history,
         places,
-    } = input::archive(reader, &name)?;
+    } = read_archive(reader, &name)?;
     drop(reading);
 
     let working = output::spinner(format!(
@@ -227,34 +195,10 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
 
 /// Adds to an error caused by the file its name, and the line if it is known.
 fn refused(error: Error, file: &str, places: &Places, history: &History) -> Failure {
-    let of_version = |number: VersionId| {
-        places.versions.get(
-            history
-                .versions
-                .iter()
-                .position(|v| v.version.version == number)?,
-        )
-    };
-    let place = match &error {
-        Error::InvalidItem { index, .. } => places.items.get(*index),
-        Error::InvalidJudgement { index, .. } => places.judgements.get(*index),
-        Error::InvalidVersion { version, .. } => of_version(*version),
-        Error::InvalidSetting { .. }
-        | Error::EncoderDimension { .. }
-        | Error::HistoryNumbers { .. }
-        | Error::VectorTooLong { .. }
-        | Error::Learn(_)
-        | Error::ZeroVector { .. }
-        | Error::NotFinite { .. }
-        | Error::Dimension { .. } => None,
-        _ => return error.into(),
-    };
-    let reason = match error {
-        Error::InvalidItem { source, .. } => source.to_string(),
-        Error::InvalidJudgement { source, .. } => source.to_string(),
-        other => other.to_string(),
-    };
-    InputError::new(file, place.copied().unwrap_or(Place::File), reason).into()
+    match place_of(error, file, places, history) {
+        Ok(of_file) => of_file.into(),
+        Err(of_store) => of_store.into(),
+    }
 }
 
 /// Loads the encoder of an exported collection.

@@ -8,8 +8,10 @@ use std::fmt::Display;
 use affinis::{AddMode, Distance, Item};
 use serde_json::Value;
 
-use super::error::{InputError, Place, cut};
+pub(crate) use affinis_api::input::narrow;
+
 use super::layout::{Columns, Layout};
+use affinis_api::input::{InputError, Place, cut};
 
 /// What the collection accepts, and what happens to items that it does not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,21 +268,4 @@ pub(crate) fn check_vector(vector: &[f32], expected: Expected) -> Result<(), Str
         .distance
         .check_vector(vector, expected.dim)
         .map_err(|error| error.to_string())
-}
-
-/// Numbers of a file as 32-bit floats, which is how vectors are stored. `what` names them in the
-/// message.
-pub(crate) fn narrow(numbers: &[f64], what: &str) -> Result<Vec<f32>, String> {
-    let narrowed: Vec<f32> = numbers.iter().map(|&v| v as f32).collect();
-    match narrowed.iter().position(|v| !v.is_finite()) {
-        None => Ok(narrowed),
-        Some(at) if numbers[at].is_finite() => Err(format!(
-            "{what} has {:e} at position {at}, which is too large for a 32-bit float",
-            numbers[at]
-        )),
-        Some(at) => Err(format!(
-            "{what} has {} at position {at}; only finite numbers can be stored",
-            numbers[at]
-        )),
-    }
 }

@@ -6,12 +6,12 @@ use std::io::BufRead;
 use affinis::{Judgement, Query};
 
 use super::check::{Expected, check_name};
-use super::error::{InputError, Place, cut};
 use super::judgements::{Defaults, judgements_jsonl, query};
 use super::ratings::{Rated, RatingFormat, ratings};
 use super::topics::topics;
 use super::ubi::ubi;
 use super::{Input, Opened};
+use affinis_api::input::{InputError, Place, cut};
 
 /// Format of a file of judgements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

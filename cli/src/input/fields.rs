@@ -4,8 +4,8 @@ use affinis::AddMode;
 use serde_json::{Map, Value};
 
 use super::check::{Read, narrow};
-use super::error::cut;
 use super::layout::{Layout, joined};
+use affinis_api::input::cut;
 
 /// An item from the fields of an object. Fields without another use are metadata.
 pub(super) fn item_of(mut fields: Map<String, Value>, layout: &Layout) -> Result<Read, String> {

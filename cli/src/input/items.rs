@@ -5,15 +5,15 @@ use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read as _};
 use std::rc::Rc;
 
-use affinis::json::{self, JsonError};
-use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use affinis_api::input::{
+    BYTE_ORDER_MARK, InputError, Lines, MAX_LINE_BYTES, Place, json_line, parse_error,
+};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::check::{Collector, Expected, Parsed, Read};
-use super::error::{InputError, Place};
 use super::fields::item_of;
 use super::layout::Layout;
-use super::lines::{BYTE_ORDER_MARK, Lines, MAX_LINE_BYTES};
 
 /// Reads items, one JSON object a line, or an array of objects. An item without an id gets the
 /// number of its line, from 0, where blank lines count; in an array, the number of the object.
@@ -171,38 +171,6 @@ fn object(text: &str, layout: &Layout) -> Result<Read, String> {
         names => names.iter().any(|name| name == key),
     };
     item_of(json_line(text, of_vector)?, layout)
-}
-
-/// Parses a line that holds one JSON object. `rounded` says below which of its keys numbers are
-/// floats in any case; elsewhere an integer must fit into 64 bits.
-///
-/// # Errors
-/// The mistake, with its column.
-pub(crate) fn json_line<T: DeserializeOwned>(
-    text: &str,
-    rounded: impl Fn(&str) -> bool,
-) -> Result<T, String> {
-    if !text.trim_start().starts_with('{') {
-        return Err("not a JSON object; a line holds one, {..}".into());
-    }
-    let value = serde_json::from_str(text).map_err(|e| parse_error(&e))?;
-    json::check(text, rounded).map_err(|error| match error {
-        JsonError::KeyTwice { at, .. } | JsonError::IntegerTooLarge { at, .. } => {
-            format!("{error} (column {})", at + 1)
-        }
-        other => other.to_string(),
-    })?;
-    Ok(value)
-}
-
-/// The message of the parser, with the column.
-fn parse_error(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    match message.strip_suffix(&place) {
-        Some(reason) => format!("{reason} (column {})", error.column()),
-        None => message,
-    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use affinis::{Judgement, Query, Source};
 use serde::Deserialize;
 
 use super::check::{Expected, check_id, check_name, check_vector, narrow};
-use super::error::{InputError, Place, cut};
-use super::items::json_line;
-use super::lines::Lines;
+use affinis_api::input::Lines;
+use affinis_api::input::json_line;
+use affinis_api::input::{InputError, Place, cut};
 
 /// Values of fields that a line leaves out.
 #[derive(Debug, Clone, Default)]
@@ -70,11 +70,6 @@ pub fn judgements_jsonl(
         ));
     }
     Ok(judgements)
-}
-
-/// The judgement of a line, without defaults for fields that it leaves out.
-pub(crate) fn judgement_of(line: JudgementLine, expected: Expected) -> Result<Judgement, String> {
-    line.judgement(expected, &Defaults::default())
 }
 
 impl JudgementLine {

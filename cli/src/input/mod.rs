@@ -4,16 +4,13 @@
 //! itself. Its errors name the file, the line or row, and the reason. It never allocates by a
 //! number that the input merely claims.
 
-mod archive;
-mod archive_v1;
 mod check;
-mod error;
 mod feedback;
 mod fields;
 mod items;
 mod judgements;
 mod layout;
-mod lines;
+mod listed;
 mod npy;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -23,12 +20,13 @@ mod source;
 mod table;
 mod topics;
 mod ubi;
-mod zstd;
 
-pub use archive::{Archive, FORMAT, FORMAT_VERSION, Header, Places, archive};
+pub use affinis_api::archive::{
+    Archive, FORMAT, FORMAT_VERSION, Header, Places, read_archive as archive,
+};
+pub use affinis_api::input::{InputError, Place};
 pub(crate) use check::check_name;
 pub use check::{Expected, Parsed};
-pub use error::{InputError, Place};
 pub use feedback::{Feedback, FeedbackFormat, ReadFeedback};
 pub use items::items_json;
 pub use judgements::{Defaults, judgements_jsonl};

@@ -7,11 +7,11 @@ use affinis::{Query, learning::EvalQuery};
 use serde::Deserialize;
 
 use super::check::{Expected, check_id};
-use super::error::{InputError, Place, cut};
-use super::items::json_line;
 use super::judgements::query;
-use super::lines::Lines;
 use super::ratings::{Rated, RatingFormat, ratings_of};
+use affinis_api::input::Lines;
+use affinis_api::input::json_line;
+use affinis_api::input::{InputError, Place, cut};
 
 /// Queries with their relevant items.
 #[derive(Debug, Clone)]

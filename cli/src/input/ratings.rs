@@ -13,8 +13,8 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use super::check::check_id;
-use super::error::{InputError, Place, cut};
-use super::lines::Lines;
+use affinis_api::input::Lines;
+use affinis_api::input::{InputError, Place, cut};
 
 /// Format of rated answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

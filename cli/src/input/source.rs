@@ -3,13 +3,10 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
-use super::error::{InputError, Place};
-use super::zstd;
+use affinis_api::input::{InputError, Place, unpacked};
 
 /// Source of an input; made of a path or `-`, which is standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,34 +141,6 @@ impl Input {
 fn dangling(path: &Path, error: &io::Error) -> Option<PathBuf> {
     let missing = error.kind() == ErrorKind::NotFound;
     missing.then(|| std::fs::read_link(path).ok()).flatten()
-}
-
-/// Unpacks bytes that begin as gzip or zstd do, and says whether they were packed; other bytes are
-/// read as they are. A text, an npy or a Parquet file begins with none of these numbers.
-fn unpacked(mut packed: Box<dyn BufRead>) -> io::Result<(Box<dyn BufRead>, bool)> {
-    const GZIP: &[u8] = b"\x1f\x8b";
-    const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
-    let mut head = Vec::with_capacity(ZSTD.len());
-    packed
-        .by_ref()
-        .take(ZSTD.len() as u64)
-        .read_to_end(&mut head)?;
-    let (is_gzip, is_zstd) = (head.starts_with(GZIP), head.starts_with(ZSTD));
-    let whole = Cursor::new(head).chain(packed);
-    let reader: Box<dyn BufRead> = if is_gzip {
-        Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            MultiGzDecoder::new(whole),
-        ))
-    } else if is_zstd {
-        Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            zstd::Decoder::new(whole),
-        ))
-    } else {
-        Box::new(whole)
-    };
-    Ok((reader, is_gzip || is_zstd))
 }
 
 // Made of any name that the system allows, which need not be UTF-8.

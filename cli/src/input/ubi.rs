@@ -18,10 +18,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::check::{Expected, check_id, check_name};
-use super::error::{InputError, Place, cut};
-use super::items::json_line;
 use super::judgements::{Defaults, query, time};
-use super::lines::Lines;
+use affinis_api::input::Lines;
+use affinis_api::input::json_line;
+use affinis_api::input::{InputError, Place, cut};
 
 /// Names of the actions by which a person chose an answer.
 pub const CLICKS: [&str; 7] = [

@@ -1,9 +1,14 @@
 //! Who may do what: tokens and their roles, logins of browsers, and the hosts that are answered.
 
 mod hosts;
+mod rate;
 mod roles;
 mod sessions;
 mod tokens;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, header};
@@ -11,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
+use crate::page;
 use crate::problem::{Kind, Problem};
 
 pub use roles::{Role, UnknownRole};
@@ -44,18 +50,32 @@ impl Caller {
     }
 }
 
-/// The tokens, the logins, and the hosts of a service.
+/// The address from which a connection came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The tokens, the logins, the hosts and the rate of a service.
 pub(crate) struct Access {
     tokens: Option<Tokens>,
     hosts: hosts::Hosts,
+    rate: Option<rate::Rate>,
+    /// Whether the service answers over TLS, so that its cookie goes nowhere else.
+    pub(crate) over_tls: bool,
     pub(crate) sessions: sessions::Sessions,
 }
 
 impl Access {
-    pub(crate) fn new(tokens: Option<Tokens>, hosts: Vec<String>) -> Self {
+    pub(crate) fn new(
+        tokens: Option<Tokens>,
+        hosts: Vec<String>,
+        rate: Option<NonZeroU32>,
+        over_tls: bool,
+    ) -> Self {
         Self {
             tokens,
             hosts: hosts::Hosts::new(hosts),
+            rate: rate.map(rate::Rate::new),
+            over_tls,
             sessions: sessions::Sessions::default(),
         }
     }
@@ -90,6 +110,25 @@ impl Access {
         };
         known.unwrap_or(Caller::NOBODY)
     }
+
+    /// Counts a request of a caller, and refuses one that comes too fast. What watches the service,
+    /// and the files of the page, are asked for at any rate.
+    fn count(&self, caller: &Caller, request: &Request) -> Result<(), Problem> {
+        let Some(rate) = &self.rate else {
+            return Ok(());
+        };
+        let path = request.extensions().get::<MatchedPath>();
+        let path = path.map_or("", MatchedPath::as_str);
+        if matches!(path, "/healthz" | "/readyz") || page::is_file(path) {
+            return Ok(());
+        }
+        let whose = match (&caller.name, request.extensions().get::<Peer>()) {
+            (Some(name), _) => rate::Counted::Token(name.clone()),
+            (None, Some(Peer(address))) => rate::Counted::address(*address),
+            (None, None) => return Ok(()),
+        };
+        rate.count(whose, Instant::now())
+    }
 }
 
 /// The name of the session in the cookies of a request.
@@ -117,6 +156,8 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
 fn admit(app: &App, request: &Request) -> Result<Caller, Problem> {
     app.access.hosts.check(request)?;
     let caller = app.access.caller_of(request.headers());
+    // Before what the caller may do: tokens cannot be guessed faster either.
+    app.access.count(&caller, request)?;
     // An address that there is not needs nothing: the answer is that there is none.
     let Some(path) = request.extensions().get::<MatchedPath>() else {
         return Ok(caller);

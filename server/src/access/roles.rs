@@ -14,11 +14,11 @@ use crate::page;
 pub enum Role {
     /// Search, and read everything but judgements.
     Search,
-    /// Judge, answer questions, and read judgements.
+    /// Judge, answer questions, read judgements, and export.
     Judge,
-    /// Change items, learn, promote and try metrics.
+    /// Change items, make and import collections, learn, promote and try metrics.
     Write,
-    /// Drop collections, forget, back up and verify.
+    /// Drop and re-encode collections, forget, back up and verify.
     Admin,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn needed(method: &Method, route: &str) -> Option<Role> {
         (_, "/v1/session") | ("GET", "/healthz" | "/readyz" | "/openapi.json") => return None,
         // The page has the form to log in.
         ("GET", path) if page::is_file(path) => return None,
-        ("GET", "/judgements" | "/ask")
+        ("GET", "/judgements" | "/ask" | "/export")
         | ("POST", "/judgements" | "/ask" | "/signals")
         | ("DELETE", "/judgements/{n}") => Role::Judge,
         ("GET", "/v1/backups") => Role::Admin,
@@ -84,6 +84,7 @@ pub(crate) fn needed(method: &Method, route: &str) -> Option<Role> {
             | "/delete"
             | "/refit"
             | "/optimize"
+            | "/import"
             | "/trial"
             | "/metrics/{v}/promote"
             | "/metrics/rollback"
@@ -125,6 +126,10 @@ mod tests {
         assert_eq!(needed(Method::POST, &of("/items")), Some(Role::Write));
         assert_eq!(needed(Method::DELETE, &of("")), Some(Role::Admin));
         assert_eq!(needed(Method::POST, &of("/forget")), Some(Role::Admin));
+        assert_eq!(needed(Method::GET, &of("/export")), Some(Role::Judge));
+        assert_eq!(needed(Method::POST, &of("/import")), Some(Role::Write));
+        assert_eq!(needed(Method::POST, &of("/reencode")), Some(Role::Admin));
+        assert_eq!(needed(Method::GET, "/v1/encoders"), Some(Role::Search));
         assert_eq!(needed(Method::POST, "/v1/verify"), Some(Role::Admin));
         assert_eq!(needed(Method::PATCH, &of("/items")), Some(Role::Admin));
     }

@@ -1,52 +1,38 @@
 //! Collections: list, create, describe, drop.
 
-use affinis::encode::{EMBEDDED, Encoder, Onnx};
-use affinis::{CollectionInfo, Distance, Error, Precision, Stats};
+use affinis::encode::EMBEDDED;
+use affinis::{Distance, EncoderInfo, Precision, Stats};
+use affinis_api::TableStatsDocument;
+use affinis_api::target::Target;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::engine::CollectionDocument;
 use crate::extract::{GivenOrDefault, Segments};
 use crate::problem::Problem;
+
+use super::encoders;
 
 /// The collections of the store.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Collections {
     /// Settings and size of each, by name.
-    #[schema(value_type = Vec<CollectionDocument>)]
-    collections: Vec<CollectionInfo>,
-}
-
-/// Settings and size of a collection.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes a type of the crate affinis")]
-pub(crate) struct CollectionDocument {
-    /// Name of the collection.
-    name: String,
-    /// Dimension of its vectors.
-    dim: usize,
-    /// `l2`, `cosine` or `dot`.
-    distance: String,
-    /// `f32`, `f16` or `i8`.
-    precision: String,
-    /// Encoder of its texts; null where its vectors are given.
-    #[schema(value_type = Option<Object>)]
-    encoder: Option<()>,
-    /// Number of live items.
-    items: u64,
+    collections: Vec<CollectionDocument>,
 }
 
 /// The settings of a new collection.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewCollection {
-    /// `embedded`, the encoder in the program; the default where no `dim` is given.
+    /// Name of the encoder, one of `/v1/encoders`; where no `dim` is given, `embedded` by default.
     encoder: Option<String>,
+    /// Output of the encoder's graph that is the embedding; by default by its name.
+    output: Option<String>,
     /// Dimension of vectors that are given, 1 to 4,096, in place of an encoder.
     dim: Option<usize>,
     /// `l2`, `cosine` or `dot`; by default what the encoder asks for, else `l2`.
@@ -57,24 +43,6 @@ pub(crate) struct NewCollection {
     precision: Option<Precision>,
 }
 
-impl NewCollection {
-    /// The encoder of the collection. No path comes from a request.
-    fn encoder(&self) -> Result<Option<Arc<dyn Encoder>>, Problem> {
-        match (self.encoder.as_deref(), self.dim) {
-            (None, Some(_)) => Ok(None),
-            (None | Some(EMBEDDED), None) => {
-                Ok(Some(Arc::new(Onnx::embedded().map_err(Error::from)?)))
-            }
-            (Some(EMBEDDED), Some(_)) => Err(Problem::invalid(
-                "a collection has `encoder` or `dim`, not both",
-            )),
-            (Some(_), _) => Err(Problem::invalid(
-                "over HTTP the encoder is \"embedded\"; `affinis create --encoder DIR` takes one of a directory",
-            )),
-        }
-    }
-}
-
 /// Figures of a collection, as `stats` prints them, and its settings.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Described {
@@ -83,17 +51,65 @@ pub(crate) struct Described {
     /// Built-in distance, version 0 of the metric.
     #[schema(value_type = String)]
     distance: Distance,
-    /// Precision of stored vectors.
-    #[schema(value_type = String)]
-    precision: Precision,
+    /// Precision of stored vectors; null for a table of PostgreSQL.
+    #[schema(value_type = Option<String>)]
+    precision: Option<Precision>,
     /// Encoder of its texts; null where its vectors are given.
     #[schema(value_type = Option<Object>)]
-    encoder: Option<affinis::EncoderInfo>,
+    encoder: Option<EncoderInfo>,
     /// Sizes, segments and calibration: `items`, `dim`, `deleted`, `segments`, `growing`,
-    /// `judgements`, `active_metric`, `recall`, `memory_bytes`, `disk_bytes`, `store_bytes`.
+    /// `judgements`, `active_metric`, `recall`, `memory_bytes`, `disk_bytes`, `store_bytes`; for a
+    /// table of PostgreSQL `items`, `dim`, `judgements`, `stale_judgements`, `active_metric`,
+    /// `candidates`, `far_candidates`, `staleness_seconds`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    stats: Stats,
+    figures: FiguresOf,
+}
+
+/// Figures of a collection.
+#[derive(Serialize)]
+#[serde(untagged)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made a request, and is written at once"
+)]
+pub(crate) enum FiguresOf {
+    /// In a store.
+    Store(Stats),
+    /// On a table.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "only a build with the feature has tables")
+    )]
+    Table(TableStatsDocument),
+}
+
+impl Described {
+    fn new(target: &Target) -> Result<Self, Problem> {
+        match target {
+            Target::Embedded(collection) => {
+                let info = collection.info();
+                Ok(Self {
+                    name: info.name,
+                    distance: info.distance,
+                    precision: Some(info.precision),
+                    encoder: info.encoder,
+                    figures: FiguresOf::Store(collection.stats()?),
+                })
+            }
+            #[cfg(feature = "postgres")]
+            Target::Table(table) => {
+                let info = target.settings(0)?;
+                Ok(Self {
+                    name: info.name,
+                    distance: info.distance,
+                    precision: None,
+                    encoder: info.encoder,
+                    figures: FiguresOf::Table(TableStatsDocument::of(table)?),
+                })
+            }
+        }
+    }
 }
 
 /// The name of what was dropped.
@@ -107,12 +123,8 @@ pub(crate) struct Dropped {
 #[utoipa::path(get, path = "/v1/collections", tag = "collections",
     responses((status = 200, description = "The collections", body = Collections)))]
 pub(crate) async fn list(State(app): State<App>) -> Result<Json<Collections>, Problem> {
-    let listed = blocking(move || {
-        app.store
-            .collections()
-            .map(|c| Collections { collections: c })
-    });
-    Ok(Json(listed.await?))
+    let collections = blocking(move || app.engine.collections()).await?;
+    Ok(Json(Collections { collections }))
 }
 
 /// Creates a collection.
@@ -124,14 +136,24 @@ pub(crate) async fn create(
     State(app): State<App>,
     Segments(name): Segments<String>,
     GivenOrDefault(settings): GivenOrDefault<NewCollection>,
-) -> Result<(StatusCode, Json<CollectionInfo>), Problem> {
-    let create = move || -> Result<CollectionInfo, Problem> {
-        let mut builder = app.store.collection(&name);
-        if let Some(encoder) = settings.encoder()? {
-            builder = builder.encoder_arc(encoder);
-        }
-        if let Some(dim) = settings.dim {
-            builder = builder.dim(dim);
+) -> Result<(StatusCode, Json<CollectionDocument>), Problem> {
+    let create = move || -> Result<CollectionDocument, Problem> {
+        let store = app
+            .engine
+            .store("`affinis pg init --table TABLE` attaches a table")?;
+        let mut builder = store.collection(&name);
+        match (settings.dim, &settings.encoder, &settings.output) {
+            (Some(dim), None, None) => builder = builder.dim(dim),
+            (None, encoder, output) => {
+                let encoder = encoder.as_deref().unwrap_or(EMBEDDED);
+                let encoder = encoders::load(&app.engine, encoder, output.as_deref())?;
+                builder = builder.encoder_arc(encoder);
+            }
+            (Some(_), _, _) => {
+                return Err(Problem::invalid(
+                    "a collection has `encoder` or `dim`, not both",
+                ));
+            }
         }
         if let Some(distance) = settings.distance {
             builder = builder.distance(distance);
@@ -140,8 +162,9 @@ pub(crate) async fn create(
             builder = builder.precision(precision);
         }
         let collection = builder.create()?;
-        app.keep(&collection);
-        Ok(collection.info())
+        let info = collection.info();
+        app.keep(Target::Embedded(collection));
+        Ok(info.into())
     };
     Ok((StatusCode::CREATED, Json(blocking(create).await?)))
 }
@@ -154,20 +177,11 @@ pub(crate) async fn show(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<Described>, Problem> {
-    let described = app.on(name, |collection| {
-        let info = collection.info();
-        Ok(Described {
-            name: info.name,
-            distance: info.distance,
-            precision: info.precision,
-            encoder: info.encoder,
-            stats: collection.stats()?,
-        })
-    });
-    Ok(Json(described.await?))
+    Ok(Json(app.on(name, Described::new).await?))
 }
 
-/// Drops a collection with its items, judgements and metrics.
+/// Drops a collection with its items, judgements and metrics. A table of PostgreSQL is detached, and
+/// keeps its rows.
 #[utoipa::path(delete, path = "/v1/collections/{c}", tag = "collections",
     params(("c" = String, Path, description = "Name of the collection")),
     responses((status = 200, description = "The name of what was dropped", body = Dropped)))]

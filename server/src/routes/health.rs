@@ -35,7 +35,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<Health>, Probl
     if *app.ending.borrow() {
         return Err(Problem::new(Kind::Unavailable, "the service is ending"));
     }
-    blocking(move || app.store.collections()).await?;
+    blocking(move || app.engine.collections()).await?;
     Ok(OK)
 }
 

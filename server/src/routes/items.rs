@@ -2,6 +2,7 @@
 
 use affinis::{AddMode, Item};
 use affinis_api::ItemDocument;
+use affinis_api::target::Target;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,10 @@ use crate::extract::{Given, GivenOrDefault, Parameters, Segments};
 use crate::problem::{Kind, Problem};
 use crate::query::filter;
 
+/// What adds items to a table.
+const ADDING: &str = "INSERT and UPDATE write its rows";
+/// What deletes items of a table.
+const DELETING: &str = "DELETE removes its rows";
 /// The number of items of a page where none is given.
 const DEFAULT_LIMIT: usize = 100;
 /// The largest number of items of a page.
@@ -167,8 +172,8 @@ pub(crate) struct Deleted {
 /// The number of items counted.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Counted {
-    /// The number.
-    count: usize,
+    /// The number; about, for a large table of PostgreSQL.
+    count: u64,
 }
 
 /// Adds items, all or none.
@@ -184,7 +189,8 @@ pub(crate) async fn add(
     if given.items.is_empty() {
         return Err(Problem::invalid("there are no items to add"));
     }
-    let stored = app.on(name, move |collection| {
+    let stored = app.on(name, move |target| {
+        let collection = target.embedded(ADDING)?;
         let items = given.items.into_iter().map(Item::from);
         let added = collection.add_as(given.mode.into(), items)?;
         Ok(Stored {
@@ -211,16 +217,11 @@ pub(crate) async fn list(
         Some(text) => Some(affinis::Filter::parse(text)?),
         None => None,
     };
-    let listed = app.on(name, move |collection| {
+    let listed = app.on(name, move |target| {
+        let collection = target.embedded("SELECT lists its rows")?;
         let after = page.after.as_deref();
         let items: Box<dyn Iterator<Item = affinis::Result<Item>> + '_> = match &filter {
-            Some(filter) => {
-                let matching = collection.get_matching(filter)?;
-                Box::new(matching.filter(move |item| {
-                    let id = item.as_ref().map(|item| item.id.as_str());
-                    id.is_ok_and(|id| after.is_none_or(|after| id > after)) || item.is_err()
-                }))
-            }
+            Some(filter) => Box::new(collection.list_matching(filter, after)?),
             None => Box::new(collection.list(after)),
         };
         // One more than the page has: whether there is a next one.
@@ -249,7 +250,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     Segments((name, id)): Segments<(String, String)>,
 ) -> Result<Json<ItemDocument>, Problem> {
-    let found = app.on(name, move |collection| Ok(collection.get_many(&[id])?));
+    let found = app.on(name, move |target| items_of(target, &[id]));
     let item = found.await?.into_iter().next();
     let item = item.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such item"))?;
     Ok(Json(item.into()))
@@ -264,7 +265,9 @@ pub(crate) async fn delete(
     State(app): State<App>,
     Segments((name, id)): Segments<(String, String)>,
 ) -> Result<Json<Deleted>, Problem> {
-    let deleted = app.on(name, move |collection| Ok(collection.delete(&[id])?));
+    let deleted = app.on(name, move |target| {
+        Ok(target.embedded(DELETING)?.delete(&[id])?)
+    });
     let deleted = deleted.await?;
     Ok(Json(Deleted { deleted }))
 }
@@ -284,7 +287,7 @@ pub(crate) async fn get_many(
             "at most {MAX_LIMIT} items are given at once"
         )));
     }
-    let found = app.on(name, move |collection| Ok(collection.get_many(&asked.ids)?));
+    let found = app.on(name, move |target| items_of(target, &asked.ids));
     let items = found.await?.into_iter().map(ItemDocument::from).collect();
     Ok(Json(Found { items }))
 }
@@ -300,12 +303,15 @@ pub(crate) async fn delete_many(
     Given(which): Given<Which>,
 ) -> Result<Json<Deleted>, Problem> {
     let filter = filter(which.filter.as_ref())?;
-    let deleted = app.on(name, move |collection| match (which.ids, filter) {
-        (Some(ids), None) => Ok(collection.delete(&ids)?),
-        (None, Some(filter)) => Ok(collection.delete_matching(&filter)?),
-        _ => Err(Problem::invalid(
-            "items are deleted by `ids` or by `filter`, one of them",
-        )),
+    let deleted = app.on(name, move |target| {
+        let collection = target.embedded(DELETING)?;
+        match (which.ids, filter) {
+            (Some(ids), None) => Ok(collection.delete(&ids)?),
+            (None, Some(filter)) => Ok(collection.delete_matching(&filter)?),
+            _ => Err(Problem::invalid(
+                "items are deleted by `ids` or by `filter`, one of them",
+            )),
+        }
     });
     let deleted = deleted.await?;
     Ok(Json(Deleted { deleted }))
@@ -322,12 +328,34 @@ pub(crate) async fn count(
     GivenOrDefault(which): GivenOrDefault<Matching>,
 ) -> Result<Json<Counted>, Problem> {
     let filter = filter(which.filter.as_ref())?;
-    let count = app.on(name, move |collection| match filter {
-        Some(filter) => Ok(collection.count(&filter)?),
-        None => Ok(collection.len()),
+    let count = app.on(name, move |target| match filter {
+        Some(filter) => {
+            let collection = target.embedded("SELECT count(*) counts its rows")?;
+            Ok(collection.count(&filter)? as u64)
+        }
+        None => Ok(target.len()?),
     });
     let count = count.await?;
     Ok(Json(Counted { count }))
+}
+
+/// The items of ids, all of which must exist, in their order.
+fn items_of(target: &Target, ids: &[String]) -> Result<Vec<Item>, Problem> {
+    if let Ok(collection) = target.embedded("its rows are read below") {
+        return Ok(collection.get_many(ids)?);
+    }
+    let found = target.items(ids)?;
+    let unknown = ids.iter().filter(|id| !found.contains_key(*id));
+    let unknown: Vec<String> = unknown.cloned().collect();
+    if !unknown.is_empty() {
+        return Err(affinis::Error::UnknownId {
+            collection: target.name().to_owned(),
+            ids: unknown,
+        }
+        .into());
+    }
+    let items = ids.iter().filter_map(|id| found.get(id).cloned());
+    Ok(items.collect())
 }
 
 /// The number of entries of a page.

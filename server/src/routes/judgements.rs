@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use affinis::learning::{Forget, StaleJudgement, Trial, Verdict};
-use affinis::{Collection, Error, Judgement, JudgementId, Query, Source, StoredJudgement, Subject};
+use affinis::{Error, Judgement, JudgementId, Query, Source, StoredJudgement, Subject};
+use affinis_api::target::Target;
 use affinis_api::{ForgottenDocument, JudgementDocument};
 use axum::Extension;
 use axum::Json;
@@ -90,6 +91,8 @@ pub(crate) struct Page {
     user: Option<String>,
     /// List those of this query, a text.
     query: Option<String>,
+    /// List those of this query, a stored item's id.
+    query_id: Option<String>,
     /// List those that judge this item.
     item: Option<String>,
 }
@@ -132,31 +135,45 @@ pub(super) fn own(mut judgement: Judgement, caller: &Caller) -> Result<Judgement
 }
 
 /// Stores judgements of items that the collection holds.
-pub(super) fn store(collection: &Collection, judgements: &[Judgement]) -> Result<Judged, Problem> {
+pub(super) fn store(target: &Target, judgements: &[Judgement]) -> Result<Judged, Problem> {
     let named: BTreeSet<&str> = judgements.iter().flat_map(Judgement::ids).collect();
-    let mut unknown = Vec::new();
-    for id in named {
-        if !collection.contains(id)? {
-            unknown.push(id.to_owned());
-        }
-    }
+    let unknown = unknown(target, &named)?;
     if !unknown.is_empty() {
         return Err(Error::UnknownId {
-            collection: collection.name().to_owned(),
+            collection: target.name().to_owned(),
             ids: unknown,
         }
         .into());
     }
-    let running = collection
+    let learning = target.learning();
+    let running = learning
         .trial()?
         .is_some_and(|trial| trial.verdict == Verdict::Running);
-    let stored = collection.learning().judge(judgements)?;
+    let stored = learning.judge(judgements)?;
     Ok(Judged {
         stored: stored.len(),
         first: stored.first().copied(),
         last: stored.last().copied(),
-        trial: if running { collection.trial()? } else { None },
+        trial: if running { learning.trial()? } else { None },
     })
+}
+
+/// Those of some ids that no item has.
+fn unknown(target: &Target, ids: &BTreeSet<&str>) -> Result<Vec<String>, Problem> {
+    let ids = ids.iter().map(|id| (*id).to_owned());
+    let Ok(collection) = target.embedded("its rows are read below") else {
+        let ids: Vec<String> = ids.collect();
+        let found = target.items(&ids)?;
+        let unknown = ids.into_iter().filter(|id| !found.contains_key(id));
+        return Ok(unknown.collect());
+    };
+    let mut unknown = Vec::new();
+    for id in ids {
+        if !collection.contains(&id)? {
+            unknown.push(id);
+        }
+    }
+    Ok(unknown)
 }
 
 /// Stores judgements, all or none.
@@ -175,7 +192,7 @@ pub(crate) async fn judge(
     if judgements.is_empty() {
         return Err(Problem::invalid("there are no judgements to store"));
     }
-    let judged = app.on(name, move |collection| store(collection, &judgements));
+    let judged = app.on(name, move |target| store(target, &judgements));
     Ok(Json(judged.await?))
 }
 
@@ -207,7 +224,7 @@ pub(crate) async fn signals(
             judgements.push(own(click, &caller)?);
         }
     }
-    let judged = app.on(name, move |collection| store(collection, &judgements));
+    let judged = app.on(name, move |target| store(target, &judgements));
     Ok(Json(judged.await?))
 }
 
@@ -221,13 +238,14 @@ pub(crate) async fn list(
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<Judgements>, Problem> {
     let limit = limit(page.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
-    let listed = app.on(name, move |collection| {
-        let stale = collection.stale_judgements()?;
+    let listed = app.on(name, move |target| {
+        let learning = target.learning();
+        let stale = learning.stale_judgements()?;
         let stale: HashMap<JudgementId, StaleJudgement> = stale
             .into_iter()
             .map(|stale| (stale.judgement, stale))
             .collect();
-        let all = collection.judgements()?.into_iter();
+        let all = learning.judgements()?.into_iter();
         let mut found: Vec<StoredJudgement> = all
             .filter(|stored| page.lists(stored))
             .take(limit + 1)
@@ -252,6 +270,7 @@ impl Page {
         let judgement = &stored.judgement;
         let is_of = |user: &String| judgement.user.as_ref() == Some(user);
         let asks = |text: &String| matches!(&judgement.subject, Subject::Graded { query: Query::Text(query), .. } if query == text);
+        let asks_like = |id: &String| matches!(&judgement.subject, Subject::Graded { query: Query::Item(query), .. } if query == id);
         let judges = |id: &String| match &judgement.subject {
             Subject::Graded { item, .. } => item == id,
             Subject::Pair { a, b, .. } => a == id || b == id,
@@ -260,6 +279,7 @@ impl Page {
         self.after.is_none_or(|after| stored.id.0 > after)
             && self.user.as_ref().is_none_or(is_of)
             && self.query.as_ref().is_none_or(asks)
+            && self.query_id.as_ref().is_none_or(asks_like)
             && self.item.as_ref().is_none_or(judges)
     }
 }
@@ -275,9 +295,10 @@ pub(crate) async fn withdraw(
     Segments((name, number)): Segments<(String, u64)>,
 ) -> Result<Json<ForgottenDocument>, Problem> {
     let number = JudgementId(number);
-    let forgotten = app.on(name, move |collection| {
+    let forgotten = app.on(name, move |target| {
+        let learning = target.learning();
         if !caller.may(Role::Write) {
-            let all = collection.judgements()?;
+            let all = learning.judgements()?;
             let of_another = all
                 .iter()
                 .any(|stored| stored.id == number && stored.judgement.user != caller.name);
@@ -289,7 +310,7 @@ pub(crate) async fn withdraw(
             }
         }
         let what = Forget::Judgements(BTreeSet::from([number]));
-        Ok(ForgottenDocument::from(&collection.forget(&what)?))
+        Ok(ForgottenDocument::from(&learning.forget(&what)?))
     });
     Ok(Json(forgotten.await?))
 }
@@ -313,8 +334,8 @@ pub(crate) async fn forget(
             ));
         }
     };
-    let forgotten = app.on(name, move |collection| {
-        Ok(ForgottenDocument::from(&collection.forget(&what)?))
+    let forgotten = app.on(name, move |target| {
+        Ok(ForgottenDocument::from(&target.learning().forget(&what)?))
     });
     Ok(Json(forgotten.await?))
 }

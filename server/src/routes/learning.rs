@@ -1,10 +1,12 @@
 //! Refits, and the questions that they ask.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use affinis::{Collection, Judgement, Query, Subject};
+use affinis::learning::Question;
+use affinis::{Judgement, Source, Subject};
+use affinis_api::target::Target;
 use affinis_api::{QuestionDocument, RefitDocument};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -77,45 +79,39 @@ pub(crate) struct Replies {
     answers: Vec<Judgement>,
 }
 
-/// The questions that are open, by collection. They are kept in memory: another refit asks again.
+/// The questions of the last refit with `ask`, by collection. They are kept in memory: another
+/// refit asks again.
 #[derive(Default)]
-pub(crate) struct OpenQuestions(Mutex<HashMap<String, Vec<QuestionDocument>>>);
+pub(crate) struct AskedQuestions(Mutex<HashMap<String, Vec<Question>>>);
 
-impl OpenQuestions {
-    fn ask(&self, collection: &str, questions: Vec<QuestionDocument>) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(collection.to_owned(), questions);
+impl AskedQuestions {
+    fn ask(&self, collection: &str, questions: Vec<Question>) {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(collection.to_owned(), questions);
     }
 
-    fn of(&self, collection: &str) -> Vec<QuestionDocument> {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get(collection).cloned().unwrap_or_default()
+    /// The questions that no judgement answers.
+    fn open(&self, target: &Target) -> Result<Vec<Question>, Problem> {
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let questions = asked.get(target.name()).cloned().unwrap_or_default();
+        drop(asked);
+        Ok(target.learning().unanswered(&questions)?)
     }
 
-    fn answered(&self, collection: &str, answers: &[Judgement]) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(questions) = open.get_mut(collection) {
-            questions.retain(|question| !answers.iter().any(|answer| answers_it(answer, question)));
-        }
-    }
-
-    /// Forgets the questions of a collection that was dropped.
+    /// Forgets the questions of a collection that was dropped, or has other vectors now.
     pub(crate) fn forget(&self, collection: &str) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.remove(collection);
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.remove(collection);
     }
 }
 
 /// Whether a judgement answers a question.
-fn answers_it(answer: &Judgement, question: &QuestionDocument) -> bool {
+fn answers_it(answer: &Judgement, question: &Question) -> bool {
     match &answer.subject {
-        Subject::Graded {
-            query: Query::Item(id),
-            item,
-            ..
-        } => {
-            *id == question.query_id
+        Subject::Graded { query, item, .. } => {
+            *query == question.query
                 && *item == question.item
+                && answer.source == Source::Explicit
                 && (question.user.is_none() || question.user == answer.user)
         }
         _ => false,
@@ -123,8 +119,12 @@ fn answers_it(answer: &Judgement, question: &QuestionDocument) -> bool {
 }
 
 impl RefitRequest {
-    fn refit(&self, collection: &Collection) -> Result<affinis::learning::Refit, Problem> {
-        let mut refit = collection.refit().dry_run(self.dry_run).force(self.force);
+    fn refit(&self, target: &Target) -> Result<affinis::learning::Refit, Problem> {
+        let mut refit = target
+            .learning()
+            .refit()
+            .dry_run(self.dry_run)
+            .force(self.force);
         if self.dry_run && self.force {
             return Err(Problem::invalid(
                 "a refit has `dry_run` or `force`, not both",
@@ -169,20 +169,18 @@ pub(crate) async fn refit(
 ) -> Result<(StatusCode, Json<Begun>), Problem> {
     // What cannot be begun is an error of this request, not of its job.
     let (opened, of) = (app.clone(), name.clone());
-    let (collection, refit) = blocking(move || -> Result<_, Problem> {
-        let collection = opened.collection(&of)?;
-        let refit = request.refit(&collection)?;
-        Ok((collection, (refit, request)))
+    let (target, refit, request) = blocking(move || -> Result<_, Problem> {
+        let target = opened.collection(&of)?;
+        let refit = request.refit(&target)?;
+        Ok((target, refit, request))
     })
     .await?;
-    let (refit, request) = refit;
     let begun = app.begin(JobKind::Refit, Some(name), move |app, job| {
         let stopping = std::sync::Arc::clone(job);
         let report = refit.cancel(move || stopping.is_cancelled()).run()?;
         let document = RefitDocument::new(&report, request.dry_run);
         if request.ask.is_some() {
-            let questions = document.ask.clone().unwrap_or_default();
-            app.questions.ask(collection.name(), questions);
+            app.questions.ask(target.name(), report.questions.clone());
         }
         if !request.dry_run {
             app.figures.refitted(report.promoted);
@@ -200,22 +198,23 @@ pub(crate) async fn questions(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<Questions>, Problem> {
-    let open = app.questions.of(&name);
-    let questions = app.on(name, move |collection| {
-        let mut questions = Vec::with_capacity(open.len());
-        for question in open {
-            let text = |id: &str| {
-                collection
-                    .get(id)
-                    .map(|item| item.and_then(|item| item.text))
-            };
-            questions.push(OpenQuestion {
-                query_text: text(&question.query_id)?,
-                item_text: text(&question.item)?,
-                question,
-            });
-        }
-        Ok(Questions { questions })
+    let state = app.clone();
+    let questions = app.on(name, move |target| {
+        let open = state.questions.open(target)?;
+        let open = open.iter().filter_map(QuestionDocument::new);
+        let open: Vec<QuestionDocument> = open.collect();
+        let ids = open.iter().flat_map(|q| [&q.query_id, &q.item]);
+        let ids: BTreeSet<String> = ids.cloned().collect();
+        let items = target.items(&ids.into_iter().collect::<Vec<_>>())?;
+        let text = |id: &str| items.get(id).and_then(|item| item.text.clone());
+        let questions = open.into_iter().map(|question| OpenQuestion {
+            query_text: text(&question.query_id),
+            item_text: text(&question.item),
+            question,
+        });
+        Ok(Questions {
+            questions: questions.collect(),
+        })
     });
     Ok(Json(questions.await?))
 }
@@ -236,21 +235,21 @@ pub(crate) async fn answer(
     if answers.is_empty() {
         return Err(Problem::invalid("there are no answers to store"));
     }
-    let open = app.questions.of(&name);
-    let of_none = answers
-        .iter()
-        .position(|answer| !open.iter().any(|question| answers_it(answer, question)));
-    if let Some(at) = of_none {
-        return Err(Problem::new(
-            Kind::Conflict,
-            format!("answer number {at} is to no question that is open; a refit with `ask` asks"),
-        ));
-    }
-    let (state, of) = (app.clone(), name.clone());
-    let judged = app.on(name, move |collection| {
-        let judged = store(collection, &answers)?;
-        state.questions.answered(&of, &answers);
-        Ok(judged)
+    let state = app.clone();
+    let judged = app.on(name, move |target| {
+        let open = state.questions.open(target)?;
+        let of_none = answers
+            .iter()
+            .position(|answer| !open.iter().any(|question| answers_it(answer, question)));
+        match of_none {
+            None => store(target, &answers),
+            Some(at) => Err(Problem::new(
+                Kind::Conflict,
+                format!(
+                    "answer number {at} is to no question that is open; a refit with `ask` asks"
+                ),
+            )),
+        }
     });
     Ok(Json(judged.await?))
 }

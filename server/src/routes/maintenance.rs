@@ -18,6 +18,9 @@ use crate::extract::{Given, Segments};
 use crate::jobs::{Begun, JobKind};
 use crate::problem::{Kind, Problem};
 
+/// What backs a database up.
+const BACKUPS: &str =
+    "pg_dump and pg_basebackup back a database up, and the schema affinis with it";
 /// The longest name of a backup, in bytes.
 const MAX_NAME: usize = 128;
 
@@ -47,7 +50,12 @@ pub(crate) async fn optimize(
     Segments(name): Segments<String>,
 ) -> Result<(StatusCode, Json<Begun>), Problem> {
     let (opened, of) = (app.clone(), name.clone());
-    let collection = blocking(move || opened.collection(&of)).await?;
+    let collection = blocking(move || -> Result<_, Problem> {
+        let target = opened.collection(&of)?;
+        let instead = "its index is the server's, which builds and keeps it (REINDEX)";
+        Ok(target.embedded(instead)?.clone())
+    });
+    let collection = collection.await?;
     let begun = app.begin(JobKind::Optimize, Some(name), move |_, job| {
         let started = Instant::now();
         collection.optimize_with(|share| job.progress(share), || job.is_cancelled())?;
@@ -64,8 +72,12 @@ pub(crate) async fn optimize(
 #[utoipa::path(post, path = "/v1/verify", tag = "maintenance",
     responses((status = 202, description = "A job, whose result has `checked` and `problems`", body = Begun)))]
 pub(crate) async fn verify(State(app): State<App>) -> Result<(StatusCode, Json<Begun>), Problem> {
-    let begun = app.begin(JobKind::Verify, None, |app, _| {
-        to_value(&app.store.verify()?)
+    let store = app
+        .engine
+        .store("pg_amcheck checks what a server stores")?
+        .clone();
+    let begun = app.begin(JobKind::Verify, None, move |_, _| {
+        to_value(&store.verify()?)
     })?;
     Ok((StatusCode::ACCEPTED, Json(begun)))
 }
@@ -89,9 +101,10 @@ pub(crate) async fn backup(
 ) -> Result<(StatusCode, Json<Begun>), Problem> {
     let name = checked(given.name)?;
     let path = directory(&app)?.join(&name);
-    let begun = app.begin(JobKind::Backup, None, move |app, job| {
-        app.store.backup_with(&path, || job.is_cancelled())?;
-        let collections = app.store.collections()?;
+    let store = app.engine.store(BACKUPS)?.clone();
+    let begun = app.begin(JobKind::Backup, None, move |_, job| {
+        store.backup_with(&path, || job.is_cancelled())?;
+        let collections = store.collections()?;
         let items: u64 = collections.iter().map(|info| info.items).sum();
         Ok(json!({"backup": name, "collections": collections.len(), "items": items}))
     })?;
@@ -100,6 +113,7 @@ pub(crate) async fn backup(
 
 /// The directory of backups, which was named at start.
 fn directory(app: &App) -> Result<&Path, Problem> {
+    app.engine.store(BACKUPS)?;
     app.backups.as_deref().ok_or_else(|| {
         Problem::new(
             Kind::Unsupported,

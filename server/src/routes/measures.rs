@@ -136,8 +136,9 @@ pub(crate) async fn explain(
     };
     let (query, _) = asked.read()?;
     let metric = choice(request.metric);
-    let why = app.on(name, move |collection| {
-        let mut explain = collection.explain(query, request.item).metric(metric);
+    let why = app.on(name, move |target| {
+        let explain = target.learning().explain(query, request.item);
+        let mut explain = explain.metric(metric);
         if let Some(user) = request.user {
             explain = explain.user(user);
         }
@@ -166,8 +167,9 @@ pub(crate) async fn evaluate(
     let queries = request.queries.into_iter().map(|q| q.read(threshold));
     let queries: Vec<EvalQuery> = queries.collect::<Result<_, _>>()?;
     let metrics = [MetricChoice::BuiltIn, choice(request.metric)];
-    let evaluation = app.on(name, move |collection| {
-        Ok(collection.evaluate(&queries, request.k, &metrics)?)
+    let evaluation = app.on(name, move |target| {
+        let learning = target.learning();
+        Ok(learning.evaluate(&queries, request.k, &metrics)?)
     });
     Ok(Json(evaluation.await?))
 }
@@ -180,6 +182,6 @@ pub(crate) async fn drift(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<Drift>, Problem> {
-    let drift = app.on(name, |collection| Ok(collection.drift()?));
+    let drift = app.on(name, |target| Ok(target.learning().drift()?));
     Ok(Json(drift.await?))
 }

@@ -1,6 +1,7 @@
 //! The routes: what each call takes and gives. A file holds the calls of one noun.
 
 mod collections;
+mod encoders;
 mod health;
 mod items;
 mod jobs;
@@ -10,6 +11,7 @@ mod maintenance;
 mod measures;
 mod search;
 mod session;
+pub(crate) mod transfer;
 mod trial;
 mod versions;
 
@@ -25,7 +27,7 @@ use crate::app::App;
 use crate::problem::{Kind, Problem};
 use crate::{access, idempotency, layers, openapi, page};
 
-pub(crate) use learning::OpenQuestions;
+pub(crate) use learning::AskedQuestions;
 
 /// The calls, with their description.
 pub(crate) fn described() -> OpenApiRouter<App> {
@@ -36,6 +38,12 @@ pub(crate) fn described() -> OpenApiRouter<App> {
             collections::show,
             collections::remove
         ))
+        .routes(routes!(encoders::list))
+        .routes(routes!(encoders::reencode))
+        .routes(routes!(encoders::commit))
+        .routes(routes!(encoders::back))
+        .routes(routes!(transfer::export))
+        .routes(routes!(transfer::import))
         .routes(routes!(items::add, items::list))
         .routes(routes!(items::get, items::delete))
         .routes(routes!(items::get_many))

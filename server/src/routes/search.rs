@@ -1,8 +1,10 @@
 //! Searching, one query or many, and comparing the answers of two metrics.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use affinis::{Collection, Filter, Hits, MetricChoice, Query, Search, VersionId};
+use affinis::{Hits, MetricChoice, Query, VersionId};
+use affinis_api::target::{SearchSettings, Target};
 use affinis_api::{AnswerDocument, ExecutionDocument, HitDocument};
 use axum::Json;
 use axum::extract::State;
@@ -45,8 +47,6 @@ pub(crate) struct SearchRequest {
     recall: Option<f64>,
     /// The metric that ranks; the active one by default.
     metric: Option<MetricName>,
-    /// The user, whose own metric is the active one where they have one.
-    user: Option<String>,
     /// Whether judgements of this question and of questions like it show in an answer under the
     /// active metric; true by default.
     #[serde(default = "yes")]
@@ -54,6 +54,8 @@ pub(crate) struct SearchRequest {
     /// Whether items are left out that the user called irrelevant for this very query.
     #[serde(default)]
     hide_rejected: bool,
+    /// The user, whose own metric is the active one where they have one.
+    user: Option<String>,
     /// What is given of each item; text and metadata by default.
     include: Option<Vec<Include>>,
     /// Whether it is told how the search was executed.
@@ -65,10 +67,10 @@ pub(crate) struct SearchRequest {
 
 fn ten() -> usize {
     10
-}
-
 fn yes() -> bool {
     true
+}
+
 }
 
 /// What is given of an item.
@@ -145,16 +147,10 @@ pub(crate) struct Compared {
 
 /// A search that was read from a request.
 struct Wanted {
-    queries: Vec<(Query, Value)>,
-    k: usize,
-    filter: Option<Filter>,
-    ef: Option<usize>,
-    recall: Option<f64>,
-    user: Option<String>,
-    memory: bool,
-    hide_rejected: bool,
-    text: bool,
-    meta: bool,
+    queries: Vec<Query>,
+    /// Their names in the answers.
+    names: Vec<Value>,
+    settings: SearchSettings,
     explain_search: bool,
 }
 
@@ -188,12 +184,9 @@ impl Wanted {
             let include = request.include.as_ref();
             include.is_none_or(|include| include.contains(&what))
         };
-        Ok(Self {
-            queries: asked
-                .into_iter()
-                .map(Asked::read)
-                .collect::<Result<_, _>>()?,
+        let settings = SearchSettings {
             k: request.k,
+            metric: choice(request.metric),
             filter: filter(request.filter.as_ref())?,
             ef: request.ef,
             recall: request.recall,
@@ -202,59 +195,25 @@ impl Wanted {
             user: request.user,
             memory: request.memory,
             hide_rejected: request.hide_rejected,
+            ..SearchSettings::default()
+        };
+        let read = asked.into_iter().map(Asked::read);
+        let read: Vec<(Query, Value)> = read.collect::<Result<_, _>>()?;
+        let (queries, names) = read.into_iter().unzip();
+        Ok(Self {
+            queries,
+            names,
+            settings,
             explain_search: request.explain_search,
         })
     }
 
-    /// The answers to the queries under a metric.
-    fn run(
-        &self,
-        collection: &Collection,
-        metric: MetricChoice,
-        given_up: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Result<Vec<Hits>, Problem> {
-        if let [(query, _)] = self.queries.as_slice() {
-            let search = self.set(collection.search(query.clone()), metric, given_up);
-            return Ok(vec![search.run()?]);
+    /// The answers to the queries.
+    fn run(&self, target: &Target, settings: &SearchSettings) -> Result<Vec<Hits>, Problem> {
+        match self.queries.as_slice() {
+            [query] => Ok(vec![target.search(query.clone(), settings)?]),
+            many => Ok(target.search_many(many.to_vec(), settings)?),
         }
-        let queries = self.queries.iter().map(|(query, _)| query.clone());
-        let search = self.set(collection.search_many(queries), metric, given_up);
-        Ok(search.run()?)
-    }
-
-    fn set<Q>(
-        &self,
-        mut search: Search<Q>,
-        metric: MetricChoice,
-        given_up: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Search<Q> {
-        search = search
-            .k(self.k)
-            .metric(metric)
-            .memory(self.memory)
-            .cancel(given_up);
-        if self.hide_rejected {
-            search = search.hide_rejected();
-        }
-        if let Some(filter) = &self.filter {
-            search = search.filter(filter.clone());
-        }
-        if let Some(ef) = self.ef {
-            search = search.ef(ef);
-        }
-        if let Some(recall) = self.recall {
-            search = search.recall(recall);
-        }
-        if let Some(user) = &self.user {
-            search = search.user(user);
-        }
-        if self.text {
-            search = search.include_text();
-        }
-        if self.meta {
-            search = search.include_meta();
-        }
-        search
     }
 }
 
@@ -295,17 +254,23 @@ pub(crate) async fn search(
     Given(request): Given<SearchRequest>,
 ) -> Result<Json<SearchResponse>, Problem> {
     let many = request.queries.is_some();
-    let metric = choice(request.metric);
     let compare = request.compare.map(MetricChoice::from);
-    let wanted = Wanted::read(request)?;
+    let mut wanted = Wanted::read(request)?;
     let (_guard, given_up) = GivenUp::new();
-    let answers = app.on(name, move |collection| {
-        let found = wanted.run(collection, metric, given_up.clone())?;
+    wanted.settings.cancel = Some(Arc::new(given_up));
+    let answers = app.on(name, move |target| {
+        let found = wanted.run(target, &wanted.settings)?;
         let mut compared = match compare {
-            Some(metric) => wanted.run(collection, metric, given_up)?.into_iter(),
+            Some(metric) => {
+                let settings = SearchSettings {
+                    metric,
+                    ..wanted.settings.clone()
+                };
+                wanted.run(target, &settings)?.into_iter()
+            }
             None => Vec::new().into_iter(),
         };
-        let named = wanted.queries.into_iter().map(|(_, name)| name).zip(found);
+        let named = wanted.names.into_iter().zip(found);
         let answers = named.map(|(name, hits)| {
             let answer = AnswerDocument::new(name, hits, wanted.explain_search);
             Answer::new(answer, compared.next())

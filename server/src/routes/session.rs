@@ -72,7 +72,7 @@ pub(crate) async fn begin(
     })?;
     let begun = app.access.sessions.begin(caller.clone());
     let name = begun.map_err(|error| Problem::new(Kind::Unavailable, error.to_string()))?;
-    let cookie = cookie(&name, LIFETIME.as_secs());
+    let cookie = cookie(&app, &name, LIFETIME.as_secs());
     Ok((
         AppendHeaders([(header::SET_COOKIE, cookie)]),
         Json(Session::of(&app, caller)),
@@ -92,12 +92,13 @@ pub(crate) async fn end(State(app): State<App>, headers: HeaderMap) -> impl Into
         role: None,
     };
     (
-        AppendHeaders([(header::SET_COOKIE, cookie("", 0))]),
+        AppendHeaders([(header::SET_COOKIE, cookie(&app, "", 0))]),
         Json(nobody),
     )
 }
 
 /// The header that sets the cookie for a number of seconds.
-fn cookie(session: &str, seconds: u64) -> String {
-    format!("{COOKIE}={session}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}")
+fn cookie(app: &App, session: &str, seconds: u64) -> String {
+    let secure = if app.access.over_tls { "; Secure" } else { "" };
+    format!("{COOKIE}={session}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}{secure}")
 }

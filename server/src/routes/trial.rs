@@ -1,9 +1,7 @@
 //! Trials: two metrics side by side in live answers, decided by clicks.
 
-use std::collections::HashMap;
-
+use affinis::VersionId;
 use affinis::learning::{Team, Trial};
-use affinis::{Item, VersionId};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -85,7 +83,8 @@ pub(crate) async fn show(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<TrialDocument>, Problem> {
-    let trial = app.on(name, |collection| Ok(collection.trial()?)).await?;
+    let trial = app.on(name, |target| Ok(target.learning().trial()?));
+    let trial = trial.await?;
     Ok(Json(TrialDocument { trial }))
 }
 
@@ -99,8 +98,8 @@ pub(crate) async fn start(
     Segments(name): Segments<String>,
     Given(given): Given<ToTry>,
 ) -> Result<(StatusCode, Json<TrialDocument>), Problem> {
-    let trial = app.on(name, move |collection| {
-        let mut trial = collection.start_trial(VersionId(given.version));
+    let trial = app.on(name, move |target| {
+        let mut trial = target.learning().start_trial(VersionId(given.version));
         if let Some(alpha) = given.alpha {
             trial = trial.alpha(alpha);
         }
@@ -118,9 +117,8 @@ pub(crate) async fn end(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<TrialDocument>, Problem> {
-    let trial = app
-        .on(name, |collection| Ok(collection.end_trial()?))
-        .await?;
+    let trial = app.on(name, |target| Ok(target.learning().end_trial()?));
+    let trial = trial.await?;
     Ok(Json(TrialDocument { trial }))
 }
 
@@ -141,11 +139,11 @@ pub(crate) async fn search(
         like: request.like,
     };
     let (query, title) = asked.read()?;
-    let answer = app.on(name, move |collection| {
+    let answer = app.on(name, move |target| {
         let k = request.k.unwrap_or(10);
-        let answer = collection.interleave(query, k, request.user.as_deref())?;
-        let items = collection.get_many(&answer.ids)?.into_iter();
-        let mut items: HashMap<String, Item> = items.map(|item| (item.id.clone(), item)).collect();
+        let learning = target.learning();
+        let answer = learning.interleave(&query, k, request.user.as_deref())?;
+        let mut items = target.items(&answer.ids)?;
         let drawn = answer.ids.into_iter().zip(answer.teams).enumerate();
         let hits = drawn.map(|(at, (id, team))| {
             let item = items.remove(&id).unwrap_or_default();

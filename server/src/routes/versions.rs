@@ -1,8 +1,9 @@
 //! Versions of the metric: list, show, promote, roll back, compare, delete, export, import.
 
 use affinis::learning::NeighbourChanges;
-use affinis::{Collection, Error, Version, VersionId};
+use affinis::{Error, Version, VersionId};
 use affinis_api::VersionDocument;
+use affinis_api::target::Target;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -113,10 +114,10 @@ pub(crate) struct Difference {
 }
 
 /// For whom a version is active.
-fn active(collection: &Collection, version: VersionId) -> Result<Active, Problem> {
+fn active(target: &Target, version: VersionId) -> Result<Active, Problem> {
     Ok(Active {
         active: version,
-        user: collection.metric(version)?.user,
+        user: target.learning().metric(version)?.user,
     })
 }
 
@@ -128,7 +129,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<Versions>, Problem> {
-    let versions = app.on(name, |collection| Ok(collection.metrics()?));
+    let versions = app.on(name, |target| Ok(target.learning().metrics()?));
     let metrics = versions.await?.iter().map(VersionDocument::from).collect();
     Ok(Json(Versions { metrics }))
 }
@@ -142,7 +143,9 @@ pub(crate) async fn show(
     State(app): State<App>,
     Segments((name, version)): Segments<(String, u32)>,
 ) -> Result<Json<Version>, Problem> {
-    let version = app.on(name, move |c| Ok(c.metric(VersionId(version))?));
+    let version = app.on(name, move |target| {
+        Ok(target.learning().metric(VersionId(version))?)
+    });
     Ok(Json(version.await?))
 }
 
@@ -156,7 +159,9 @@ pub(crate) async fn delete(
     Segments((name, version)): Segments<(String, u32)>,
 ) -> Result<Json<DeletedVersion>, Problem> {
     let deleted = VersionId(version);
-    let done = app.on(name, move |c| Ok(c.delete_metric(deleted)?));
+    let done = app.on(name, move |target| {
+        Ok(target.learning().delete_metric(deleted)?)
+    });
     done.await?;
     Ok(Json(DeletedVersion { deleted }))
 }
@@ -170,10 +175,10 @@ pub(crate) async fn promote(
     State(app): State<App>,
     Segments((name, version)): Segments<(String, u32)>,
 ) -> Result<Json<Active>, Problem> {
-    let promoted = app.on(name, move |collection| {
+    let promoted = app.on(name, move |target| {
         let version = VersionId(version);
-        collection.promote(version)?;
-        active(collection, version)
+        target.learning().promote(version)?;
+        active(target, version)
     });
     Ok(Json(promoted.await?))
 }
@@ -188,20 +193,21 @@ pub(crate) async fn rollback(
     Segments(name): Segments<String>,
     GivenOrDefault(back): GivenOrDefault<Back>,
 ) -> Result<Json<Active>, Problem> {
-    let rolled = app.on(name, move |collection| match (back.version, back.user) {
+    let rolled = app.on(name, move |target| match (back.version, back.user) {
         (version, None) => {
-            let version = collection.rollback(version.map(VersionId))?;
-            active(collection, version)
+            let version = target.learning().rollback(version.map(VersionId))?;
+            active(target, version)
         }
         (None, Some(user)) => {
-            let shared = collection.active_metric(None);
-            if collection.active_metric(Some(&user)) == shared {
+            let learning = target.learning();
+            let shared = learning.active(None);
+            if learning.active(Some(&user)) == shared {
                 return Err(Problem::new(
                     Kind::Conflict,
                     format!("{user:?} has no metric of their own to go back from"),
                 ));
             }
-            collection.clear_user_metric(&user)?;
+            learning.clear_user_metric(&user)?;
             Ok(Active {
                 active: shared,
                 user: Some(user),
@@ -224,10 +230,11 @@ pub(crate) async fn diff(
     State(app): State<App>,
     Segments((name, from, to)): Segments<(String, u32, u32)>,
 ) -> Result<Json<Difference>, Problem> {
-    let difference = app.on(name, move |collection| {
+    let difference = app.on(name, move |target| {
+        let learning = target.learning();
         let (from, to) = (VersionId(from), VersionId(to));
-        let comparison = collection.diff(from, to)?;
-        let changes = collection.diff_neighbours(from, to);
+        let comparison = learning.diff(from, to)?;
+        let changes = learning.diff_neighbours(from, to);
         Ok(Difference {
             distance: comparison.distance,
             factors: comparison.factors,
@@ -246,10 +253,11 @@ pub(crate) async fn export(
     State(app): State<App>,
     Segments((name, version)): Segments<(String, u32)>,
 ) -> Result<Json<Exported>, Problem> {
-    let exported = app.on(name, move |collection| {
+    let exported = app.on(name, move |target| {
+        let learning = target.learning();
         let version = VersionId(version);
-        let matrix = collection.metric_matrix(version)?;
-        let record = collection.metric(version)?;
+        let matrix = learning.metric_matrix(version)?;
+        let record = learning.metric(version)?;
         let rows = matrix.outer_iter().map(|row| row.to_vec());
         Ok(Exported {
             version,
@@ -271,8 +279,8 @@ pub(crate) async fn import(
     Segments(name): Segments<String>,
     Given(given): Given<ToImport>,
 ) -> Result<(StatusCode, Json<Imported>), Problem> {
-    let imported = app.on(name, move |collection| {
-        let dim = collection.dim();
+    let imported = app.on(name, move |target| {
+        let dim = target.dim();
         let rows = given.matrix.len();
         let columns = given.matrix.iter().map(Vec::len);
         let uneven = columns.clone().find(|columns| *columns != dim);
@@ -283,7 +291,7 @@ pub(crate) async fn import(
         let numbers = given.matrix.into_iter().flatten().collect();
         let matrix = Array2::from_shape_vec((dim, dim), numbers)
             .map_err(|error| Problem::invalid(error.to_string()))?;
-        let version = collection.import_metric(matrix.view())?;
+        let version = target.learning().import_metric(matrix.view(), None)?;
         Ok(Imported { version })
     });
     Ok((StatusCode::CREATED, Json(imported.await?)))

@@ -79,6 +79,9 @@ fn judgements_are_stored_all_or_none_and_listed() {
     };
     assert_eq!(numbers("user=ann"), [0]);
     assert_eq!(numbers("item=c"), [1, 2]);
+    let of_a = numbers("query_id=a");
+    assert!(of_a.contains(&0), "{of_a:?}");
+    assert!(numbers("query_id=nobody").is_empty() && numbers("query=a").is_empty());
     assert_eq!(numbers("after=0&limit=1"), [1]);
     assert_eq!(served.get(&format!("{JUDGEMENTS}?limit=2")).ok()["next"], 1);
     served.delete("/v1/collections/c/items/b").ok();

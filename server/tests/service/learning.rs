@@ -135,6 +135,9 @@ fn versions_are_imported_promoted_compared_rolled_back_and_deleted() {
         ),
         (2, &json!(true), &json!("import"))
     );
+    // Neither has stood before the gate.
+    assert!(versions.iter().all(|version| version["accepted"].is_null()));
+    assert!(versions[1].as_object().unwrap().contains_key("accepted"));
     let promoted = served.raw("POST", &of("/1/promote"), &[], None).ok();
     assert_eq!(promoted, json!({"active": 1}));
     assert_eq!(served.get(&of("/1")).ok()["active"], true);
@@ -224,6 +227,22 @@ fn questions_are_asked_and_their_answers_taken() {
         .problem(409, "conflict");
     let left = served.get(&at("/ask")).ok();
     assert_eq!(left["questions"].as_array().unwrap().len(), asked.len() - 1);
+    // The withdrawal of an answer opens its question again, and a judgement answers as well.
+    let judged = served.get(&at("/judgements?limit=10000")).ok();
+    let last = judged["judgements"].as_array().unwrap().last().unwrap();
+    served
+        .delete(&at(&format!("/judgements/{}", last["sequence"])))
+        .ok();
+    let open = |served: &Served| {
+        let open = served.get(&at("/ask")).ok();
+        open["questions"].as_array().unwrap().len()
+    };
+    assert_eq!(open(&served), asked.len());
+    let judgement = answer(&asked[0])["answers"].take();
+    served
+        .post(&at("/judgements"), json!({"judgements": judgement}))
+        .ok();
+    assert_eq!(open(&served), asked.len() - 1);
     served
         .post(&at("/ask"), json!({"answers": []}))
         .problem(400, "invalid-input");

@@ -6,8 +6,10 @@ mod served;
 
 mod access;
 mod contract;
+mod encoders;
 mod items;
 mod judging;
 mod learning;
 mod limits;
 mod search;
+mod tls;

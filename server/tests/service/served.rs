@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use affinis::Store;
-use affinis_server::{Service, Settings, Stop};
+use affinis_server::{Limits, Service, Settings, Stop};
 use affinis_testkit::kinds;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -78,13 +78,22 @@ impl Served {
     /// A service over a store with the collection `points` of the testkit: 1,000 points of five
     /// kinds, of dimension 8, of which the answers to some queries are judged.
     pub(crate) fn of_kinds(judged: usize) -> Self {
+        Self::of_kinds_with(judged, Limits::default())
+    }
+
+    /// The same with limits.
+    pub(crate) fn of_kinds_with(judged: usize, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (store, points) = kinds::store_of_kinds(&dir.path().join("store"));
         if judged > 0 {
             kinds::judge_answers(&points, 0..judged, None);
         }
         drop(points);
-        Self::over(dir, store, Settings::default())
+        let settings = Settings {
+            limits,
+            ..Settings::default()
+        };
+        Self::over(dir, store, settings)
     }
 
     /// A service with settings, which may name files in the directory.
@@ -95,7 +104,8 @@ impl Served {
         Self::over(dir, store, settings)
     }
 
-    fn over(dir: TempDir, store: Store, settings: Settings) -> Self {
+    /// A service over a store, which keeps a directory.
+    pub(crate) fn over(dir: TempDir, store: Store, settings: Settings) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
         let service = Service::bind(store, Settings { listen, ..settings }).unwrap();
         let (address, stop) = (service.address(), service.stop());

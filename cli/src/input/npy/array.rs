@@ -6,7 +6,7 @@ use half::f16;
 use ndarray::Array2;
 
 use super::header::read_header;
-use crate::input::error::{InputError, Place, cut};
+use affinis_api::input::{InputError, Place, cut};
 
 /// A 2-D array whose header has been read, and whose rows are read one after another.
 pub(super) struct Array<'a, R> {

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read};
 
 use super::MAGIC;
-use crate::input::error::cut;
+use affinis_api::input::cut;
 
 /// Largest header, in bytes: `NumPy`'s own limit for files that are not trusted.
 const MAX_HEADER_BYTES: usize = 10_000;

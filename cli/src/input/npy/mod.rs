@@ -15,9 +15,9 @@ use ndarray::{Array2, ArrayView2};
 
 use self::array::Array;
 use super::check::{Collector, Expected, Parsed, Read, check_id, check_vector};
-use super::error::{InputError, Place, cut};
 use super::layout::Layout;
-use super::lines::Lines;
+use affinis_api::input::Lines;
+use affinis_api::input::{InputError, Place, cut};
 
 /// First bytes of every npy file.
 const MAGIC: &[u8; 6] = b"\x93NUMPY";

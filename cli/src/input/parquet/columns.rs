@@ -8,8 +8,8 @@ use parquet::schema::types::SchemaDescriptor;
 use super::records::Column;
 use super::schema::Shape;
 use super::values::Meaning;
-use crate::input::error::listed;
 use crate::input::layout::Layout;
+use crate::input::listed::listed;
 
 /// The columns that are read, and the layout that says what they are.
 ///

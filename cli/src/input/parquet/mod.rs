@@ -23,9 +23,9 @@ use serde_json::{Map, Value};
 
 use self::records::{Column, Rows, told};
 use super::check::{Collector, Expected, Parsed};
-use super::error::{InputError, Place};
 use super::fields::item_of;
 use super::layout::Layout;
+use affinis_api::input::{InputError, Place};
 
 /// Most bytes that the values of a file come to, for each byte of the file: a dictionary packs
 /// equal values, and a file that packs more than this holds no items that differ.

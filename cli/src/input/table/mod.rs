@@ -15,9 +15,9 @@ use self::cells::{number_of, set_type};
 use self::quotes::Quotes;
 use self::roles::{Roles, is_named, other_delimiter};
 use super::check::{Collector, Expected, Parsed, Read, narrow};
-use super::error::{InputError, Place};
 use super::layout::{Columns, Layout, joined};
-use super::lines::{BYTE_ORDER_MARK, Lines, MAX_LINE_BYTES};
+use affinis_api::input::{BYTE_ORDER_MARK, Lines, MAX_LINE_BYTES};
+use affinis_api::input::{InputError, Place};
 
 /// How the fields of a table are told apart.
 #[derive(Debug, Clone, Copy)]

@@ -6,8 +6,8 @@ use affinis::AddMode;
 use csv::StringRecord;
 
 use super::cells::number_of;
-use crate::input::error::listed;
 use crate::input::layout::{Columns, Layout};
+use crate::input::listed::listed;
 
 /// The use of the columns of a table, as positions in a record.
 #[derive(Debug, Default)]

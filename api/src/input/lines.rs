@@ -5,15 +5,15 @@ use std::io::{BufRead, Read};
 use super::error::{InputError, Place};
 
 /// Largest line, in bytes: a text of 1 MiB with every byte escaped, metadata and a vector fit.
-pub(super) const MAX_LINE_BYTES: u64 = 16 << 20;
+pub const MAX_LINE_BYTES: u64 = 16 << 20;
 /// The bytes that may stand before a text of UTF-8, which are no part of it.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An iterator over the lines of a reader.
 ///
 /// A line that is too long or not UTF-8 is an error with its number, and reading continues after
 /// it; a reader that fails ends the iteration with an error of the file.
-pub(crate) struct Lines<'a, R> {
+pub struct Lines<'a, R> {
     reader: R,
     file: &'a str,
     number: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Lines<'a, R> {
 
 impl<'a, R: BufRead> Lines<'a, R> {
     /// The lines of `reader`, whose name in messages is `file`.
-    pub(crate) fn new(reader: R, file: &'a str) -> Self {
+    pub fn new(reader: R, file: &'a str) -> Self {
         Self {
             reader,
             file,

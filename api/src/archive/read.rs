@@ -1,57 +1,22 @@
-//! Reader of an exported collection: JSON lines after a header. `commands::transfer` writes them
-//! and describes the lines.
+//! Reader of an exported collection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::BufRead;
 
 use affinis::{
-    CollectionInfo, ContentHash, Item, JudgedContent, Judgement, JudgementId, StoredJudgement,
-    Version, VersionId,
+    AddMode, CollectionInfo, ContentHash, Item, JudgedContent, Judgement, JudgementId,
+    StoredJudgement, Version,
     learning::{History, StoredVersion},
 };
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::archive_v1;
-use super::check::{Collector, Expected, check_vector, narrow};
-use super::error::{InputError, Place};
-use super::items::json_line;
-use super::judgements::judgement_of;
-use super::lines::Lines;
-
-/// Name of the format, in the first line.
-pub const FORMAT: &str = "affinis-collection";
-/// Version of the format that is written, and the newest that is read.
-pub const FORMAT_VERSION: u32 = 3;
-
-/// The first line: the settings of the collection, and the number of lines of each kind.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Header {
-    /// [`FORMAT`].
-    pub format: String,
-    /// [`FORMAT_VERSION`].
-    pub format_version: u32,
-    /// Name, settings and number of items.
-    pub settings: CollectionInfo,
-    /// Number of texts that are queries of judgements.
-    pub texts: usize,
-    /// Number of judgements.
-    pub judgements: usize,
-    /// Number of learned metrics.
-    pub metrics: usize,
-    /// The active metric of searches without a user.
-    pub active: VersionId,
-    /// The active metric of each user who has one of their own.
-    pub active_users: BTreeMap<String, VersionId>,
-    /// Number of the next judgement.
-    pub next_judgement: JudgementId,
-    /// Number of the next version.
-    pub next_version: VersionId,
-}
+use super::{FORMAT, FORMAT_VERSION, Header, v1};
+use crate::input::{InputError, Lines, Place, cut, json_line, narrow};
 
 /// An exported collection after its lines were read and checked.
 #[derive(Debug, Clone)]
@@ -100,7 +65,7 @@ struct TextLine {
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, and for an incomplete file.
-pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> {
+pub fn read_archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> {
     let mut lines = Lines::new(reader, file);
     let whole = |reason: String| InputError::new(file, Place::File, reason);
     let (number, first) = lines
@@ -108,14 +73,8 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
         .ok_or_else(|| whole("the input is empty".into()))??;
     let header =
         header(&first).map_err(|reason| InputError::new(file, Place::Line(number), reason))?;
-    let expected = Expected {
-        dim: header.settings.dim,
-        texts: header.settings.encoder.is_some(),
-        distance: header.settings.distance,
-        skip_bad: false,
-    };
-    let mut collector = Collector::new(file, expected);
-    let mut items = 0;
+    let settings = &header.settings;
+    let mut items = Items::default();
     let mut judgements = Vec::new();
     let mut places = Places::default();
     let mut history = History::default();
@@ -133,15 +92,15 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
         let (kind, value) = tagged(&text).map_err(wrong)?;
         match kind.as_str() {
             "item" => {
-                items += 1;
-                collector.push(place, item(value))?;
+                let item = item(value).and_then(|item| items.push(place, item, settings));
+                item.map_err(wrong)?;
             }
             "text" => {
-                let (text, vector) = text_line(value, expected).map_err(wrong)?;
+                let (text, vector) = text_line(value, settings).map_err(wrong)?;
                 history.texts.insert(text, vector);
             }
             "judgement" => {
-                let judgement = judgement(value, expected).map_err(wrong)?;
+                let judgement = judgement(value).map_err(wrong)?;
                 if header.format_version >= 3 && judgement.2.is_none() {
                     return Err(wrong("a judgement needs its \"content\"".to_owned()));
                 }
@@ -160,21 +119,53 @@ pub fn archive(reader: impl BufRead, file: &str) -> Result<Archive, InputError> 
             }
         }
     }
-    check_counts(&header, items, judgements.len(), &history).map_err(whole)?;
-    let items = if items == 0 {
-        Vec::new()
-    } else {
-        let parsed = collector.finish()?;
-        places.items = parsed.places;
-        parsed.items
-    };
-    history.judgements = stored(judgements, &items);
+    let count = items.items.len() as u64;
+    check_counts(&header, count, judgements.len(), &history).map_err(whole)?;
+    places.items = items.places;
+    history.judgements = stored(judgements, &items.items);
     Ok(Archive {
         settings: header.settings,
-        items,
+        items: items.items,
         history,
         places,
     })
+}
+
+/// The items gathered so far, each checked, with an id that occurs once.
+#[derive(Default)]
+struct Items {
+    items: Vec<Item>,
+    places: Vec<Place>,
+    seen: HashMap<String, Place>,
+}
+
+impl Items {
+    fn push(&mut self, place: Place, item: Item, settings: &CollectionInfo) -> Result<(), String> {
+        item.check_for(AddMode::Upsert)
+            .map_err(|error| error.to_string())?;
+        check_vector(item.vector.as_deref().unwrap_or_default(), settings)?;
+        match self.seen.entry(item.id.clone()) {
+            Entry::Occupied(first) => Err(format!(
+                "the id {:?} occurs already in {}; an id may occur once in an input",
+                cut(&item.id),
+                first.get()
+            )),
+            Entry::Vacant(entry) => {
+                entry.insert(place);
+                self.items.push(item);
+                self.places.push(place);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Checks that the collection can hold and search a vector.
+fn check_vector(vector: &[f32], settings: &CollectionInfo) -> Result<(), String> {
+    settings
+        .distance
+        .check_vector(vector, settings.dim)
+        .map_err(|error| error.to_string())
 }
 
 /// Compares the numbers of lines that the header promises with those found.
@@ -220,7 +211,7 @@ fn header(line: &str) -> Result<Header, String> {
         }
         None => return Err("has no format version".to_owned()),
     }
-    let header: Header = read(value)?;
+    let header: Header = value_of(value)?;
     if !(1..=affinis::limits::MAX_DIM).contains(&header.settings.dim) {
         return Err(format!(
             "has dimension {}; it lies between 1 and {}",
@@ -241,12 +232,12 @@ fn tagged(line: &str) -> Result<(String, Value), String> {
     }
 }
 
-fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+fn value_of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_json::from_value(value).map_err(|e| e.to_string())
 }
 
 fn item(value: Value) -> Result<Item, String> {
-    let line: ItemLine = read(value)?;
+    let line: ItemLine = value_of(value)?;
     let vector = Some(narrow(&line.vector, "the vector")?);
     Ok(Item {
         id: line.id,
@@ -257,18 +248,15 @@ fn item(value: Value) -> Result<Item, String> {
     })
 }
 
-fn text_line(value: Value, expected: Expected) -> Result<(String, Vec<f32>), String> {
-    let line: TextLine = read(value)?;
+fn text_line(value: Value, settings: &CollectionInfo) -> Result<(String, Vec<f32>), String> {
+    let line: TextLine = value_of(value)?;
     let vector = narrow(&line.vector, "the vector")?;
-    check_vector(&vector, expected)?;
+    check_vector(&vector, settings)?;
     Ok((line.text, vector))
 }
 
 /// A judgement, with the contents that it speaks of; those of before format version 3 have none.
-fn judgement(
-    mut value: Value,
-    expected: Expected,
-) -> Result<(JudgementId, Judgement, Option<JudgedContent>), String> {
+fn judgement(mut value: Value) -> Result<(JudgementId, Judgement, Option<JudgedContent>), String> {
     let mut take = |field| {
         value
             .as_object_mut()
@@ -280,10 +268,10 @@ fn judgement(
         .and_then(Value::as_u64)
         .ok_or("a judgement needs its number, \"sequence\"")?;
     let content = content
-        .map(read)
+        .map(value_of)
         .transpose()
         .map_err(|e| format!("\"content\": {e}"))?;
-    let judgement = judgement_of(read(value)?, expected)?;
+    let judgement: Judgement = value_of(value)?;
     Ok((JudgementId(sequence), judgement, content))
 }
 
@@ -324,8 +312,8 @@ fn metric(mut value: Value, format_version: u32) -> Result<StoredVersion, String
         .decode(bytes)
         .map_err(|e| format!("\"bytes\" are not base64: {e}"))?;
     if let (1, Value::Object(fields)) = (format_version, &mut value) {
-        archive_v1::upgrade(fields);
+        v1::upgrade(fields);
     }
-    let version: Version = read(value)?;
+    let version: Version = value_of(value)?;
     Ok(StoredVersion::new(version, metric))
 }

@@ -62,21 +62,10 @@ impl fmt::Display for Place {
 impl std::error::Error for InputError {}
 
 /// A text cut to 60 characters, for a message.
-pub(crate) fn cut(text: &str) -> String {
+pub fn cut(text: &str) -> String {
     const MAX_CHARS: usize = 60;
     if text.chars().nth(MAX_CHARS).is_none() {
         return text.to_owned();
     }
     text.chars().take(MAX_CHARS).chain("...".chars()).collect()
-}
-
-/// Names in a message: the first few of them.
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 12;
-    let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
-    let shown = &names[..names.len().min(SHOWN)];
-    match names.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }
