@@ -1,9 +1,15 @@
 //! The description of the service for programs, `openapi.json`, made from its types.
 
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
+<<<<<<< HEAD
     ContentBuilder, Header, Object, OpenApi, Ref, RefOr, Response, ResponseBuilder, Type,
     path::Operation,
+=======
+    ContentBuilder, HttpMethod, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response,
+    ResponseBuilder, Type,
+>>>>>>> 36b2f3f (The description names its statuses, keys and judgements; schemathesis holds the service against it)
 };
 use utoipa::{Modify, OpenApi as _, ToSchema as _};
 
@@ -36,7 +42,9 @@ impl Modify for Bearer {
     }
 }
 
-/// The answer to every request that fails.
+/// Name of the answer to every request that fails.
+const PROBLEM: &str = "Problem";
+
 fn problem() -> Response {
     let document = Ref::from_schema_name(ProblemDocument::name());
     let content = ContentBuilder::new().schema(Some(document)).build();
@@ -46,6 +54,7 @@ fn problem() -> Response {
         .build()
 }
 
+<<<<<<< HEAD
 /// The answer to a request that comes too fast.
 fn rate_limited() -> Response {
     let mut response = problem();
@@ -66,16 +75,96 @@ pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
             &mut item.put,
             &mut item.post,
             &mut item.delete,
+=======
+/// The header that makes a POST be done once.
+fn idempotency_key() -> Parameter {
+    let key = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[!-~]([ -~]*[!-~])?$"))
+        .min_length(Some(1))
+        .max_length(Some(255));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .description(Some(
+            "The same key with the same body gets the first answer again",
+        ))
+        .required(Required::False)
+        .schema(Some(key))
+        .build()
+}
+
+/// The statuses of the problems that a call may be answered with.
+fn problems(method: &HttpMethod, operation: &Operation) -> Vec<u16> {
+    // Whoever is refused, and what the service cannot do now, is the same everywhere.
+    let mut statuses = vec![403, 500, 503];
+    let tag = operation.tags.iter().flatten().next();
+    let tag = tag.map(String::as_str).unwrap_or_default();
+    let writes = *method != HttpMethod::Get;
+    if tag != "health" || operation.operation_id.as_deref() == Some("metrics") {
+        statuses.push(401);
+    }
+    if !matches!(tag, "health" | "session" | "jobs") {
+        statuses.push(501);
+    }
+    if operation.parameters.is_some() || writes {
+        statuses.push(400);
+    }
+    if operation.parameters.is_some() {
+        statuses.push(404);
+    }
+    if writes {
+        statuses.push(409);
+    }
+    if operation.request_body.is_some() || *method == HttpMethod::Post {
+        statuses.push(413);
+    }
+    if operation.request_body.is_some() {
+        statuses.push(415);
+    }
+    if *method == HttpMethod::Post {
+        statuses.push(422);
+    }
+    statuses
+}
+
+/// Gives every call a name of its own, from its noun and its verb, and says with which problems it
+/// may be answered.
+pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
+    let components = openapi.components.get_or_insert_default();
+    components
+        .responses
+        .insert(PROBLEM.to_owned(), RefOr::T(problem()));
+    for item in openapi.paths.paths.values_mut() {
+        let operations: [(HttpMethod, &mut Option<Operation>); 4] = [
+            (HttpMethod::Get, &mut item.get),
+            (HttpMethod::Put, &mut item.put),
+            (HttpMethod::Post, &mut item.post),
+            (HttpMethod::Delete, &mut item.delete),
+>>>>>>> 36b2f3f (The description names its statuses, keys and judgements; schemathesis holds the service against it)
         ];
-        for operation in operations.into_iter().flatten() {
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            for status in problems(&method, operation) {
+                let answers = &mut operation.responses.responses;
+                let problem = RefOr::Ref(Ref::from_response_name(PROBLEM));
+                answers.insert(status.to_string(), problem);
+            }
+            if method == HttpMethod::Post {
+                let parameters = operation.parameters.get_or_insert_default();
+                parameters.push(idempotency_key());
+            }
             let noun = operation.tags.iter().flatten().next();
             let verb = operation.operation_id.take().unwrap_or_default();
             operation.operation_id = noun.map(|noun| format!("{noun}_{verb}"));
+<<<<<<< HEAD
             let answers = &mut operation.responses.responses;
             answers.insert("default".to_owned(), RefOr::T(problem()));
             if !matches!(path.as_str(), "/healthz" | "/readyz") {
                 answers.insert("429".to_owned(), RefOr::T(rate_limited()));
             }
+=======
+>>>>>>> 36b2f3f (The description names its statuses, keys and judgements; schemathesis holds the service against it)
         }
     }
     openapi

@@ -36,10 +36,10 @@ pub(crate) struct NewCollection {
     /// Dimension of vectors that are given, 1 to 4,096, in place of an encoder.
     dim: Option<usize>,
     /// `l2`, `cosine` or `dot`; by default what the encoder asks for, else `l2`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(l2|cosine|dot)$")]
     distance: Option<Distance>,
     /// `f32`, `f16` or `i8`; `f32` by default.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(f32|f16|i8)$")]
     precision: Option<Precision>,
 }
 
@@ -130,7 +130,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Json<Collections>, Pr
 /// Creates a collection.
 #[utoipa::path(put, path = "/v1/collections/{c}", tag = "collections",
     params(("c" = String, Path, description = "Name of the collection")),
-    request_body = NewCollection,
+    request_body = Option<NewCollection>,
     responses((status = 201, description = "The collection", body = CollectionDocument)))]
 pub(crate) async fn create(
     State(app): State<App>,

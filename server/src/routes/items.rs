@@ -106,6 +106,7 @@ pub(crate) struct Page {
     /// List the items whose ids follow this one, which need not exist.
     after: Option<String>,
     /// Largest number of items, 1 to 10,000; 100 by default.
+    #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
     /// List the items whose metadata match this filter, as JSON.
     filter: Option<String>,
@@ -320,7 +321,7 @@ pub(crate) async fn delete_many(
 /// Counts items.
 #[utoipa::path(post, path = "/v1/collections/{c}/count", tag = "items",
     params(("c" = String, Path, description = "Name of the collection")),
-    request_body = Matching,
+    request_body = Option<Matching>,
     responses((status = 200, description = "Their number", body = Counted)))]
 pub(crate) async fn count(
     State(app): State<App>,

@@ -28,6 +28,16 @@ pub(crate) struct JobList {
     jobs: Vec<JobDocument>,
 }
 
+/// An event of a job.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes a line of a stream")]
+pub(crate) struct JobEvent {
+    /// `progress`, `done` or `failed`.
+    event: String,
+    /// The job as it is then: a `JobDocument`, as JSON.
+    data: String,
+}
+
 /// Lists the jobs that run, and the last that ended.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs",
     responses((status = 200, description = "The jobs", body = JobList)))]
@@ -65,7 +75,7 @@ pub(crate) async fn cancel(
 #[utoipa::path(get, path = "/v1/jobs/{job}/events", tag = "jobs",
     params(("job" = String, Path, description = "Name of the job")),
     responses((status = 200, description = "Server-sent events, whose data are jobs",
-        body = String, content_type = "text/event-stream")))]
+        body = JobEvent, content_type = "text/event-stream")))]
 pub(crate) async fn events(
     State(app): State<App>,
     Segments(id): Segments<String>,

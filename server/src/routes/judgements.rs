@@ -31,8 +31,52 @@ pub(crate) struct ToJudge {
     /// The judgements; all of them are stored, or none. Each has `query`, `query_id` or
     /// `query_vector` with `item` and `relevant` or `grade`; or `a`, `b` and `similar`; and may have
     /// `user`, `source`, `weight`, `at` and `shown`.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<GivenJudgement>, min_items = 1)]
     judgements: Vec<Judgement>,
+}
+
+/// A judgement to store: of an answer (`query`, `query_id` or `query_vector` with `item` and
+/// `relevant` or `grade`), or of two items (`a`, `b` and `similar`).
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it describes a type of the crate affinis")]
+pub(crate) struct GivenJudgement {
+    /// The query, a text.
+    query: Option<String>,
+    /// The query, a stored item's id.
+    query_id: Option<String>,
+    /// The query, a vector.
+    query_vector: Option<Vec<f32>>,
+    /// Id of the item that was judged.
+    item: Option<String>,
+    /// Whether the item is relevant.
+    relevant: Option<bool>,
+    /// Grade of the item, from -1 (irrelevant) to 1 (relevant), in place of `relevant`.
+    #[schema(minimum = -1, maximum = 1)]
+    grade: Option<f32>,
+    /// Id of one item of two.
+    a: Option<String>,
+    /// Id of the other.
+    b: Option<String>,
+    /// Whether the two belong together.
+    similar: Option<bool>,
+    /// Name of the user who judged, 1 to 512 bytes.
+    user: Option<String>,
+    /// `explicit`, `click` or `proxy`; `explicit` by default.
+    #[schema(pattern = "^(explicit|click|proxy)$")]
+    source: Option<String>,
+    /// Weight beside other judgements, above 0; 1 by default.
+    #[schema(exclusive_minimum = 0)]
+    weight: Option<f32>,
+    /// Time of the judgement, RFC 3339; now by default.
+    at: Option<String>,
+    /// Ids that were shown beside the item, in order.
+    shown: Option<Vec<String>>,
+    /// Taken and not read, so that what the list gives can be stored.
+    sequence: Option<u64>,
+    /// Taken and not read.
+    #[schema(value_type = Option<Object>)]
+    content: Option<()>,
 }
 
 /// Answers that were shown, and those that were chosen.
@@ -86,6 +130,7 @@ pub(crate) struct Page {
     /// List the judgements behind this number.
     after: Option<u64>,
     /// Largest number of judgements, 1 to 10,000; 100 by default.
+    #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
     /// List those of this user.
     user: Option<String>,

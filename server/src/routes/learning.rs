@@ -14,7 +14,7 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::judgements::{Judged, own, store};
+use super::judgements::{GivenJudgement, Judged, own, store};
 use super::to_value;
 use crate::access::Caller;
 use crate::app::App;
@@ -75,7 +75,7 @@ pub(crate) struct OpenQuestion {
 pub(crate) struct Replies {
     /// The answers, judgements with the `query_id` and the `item` of questions, and `relevant` or
     /// `grade`.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<GivenJudgement>, min_items = 1)]
     answers: Vec<Judgement>,
 }
 
@@ -160,7 +160,7 @@ impl RefitRequest {
 /// Learns a metric from the judgements in the background, and promotes it if it passes the gate.
 #[utoipa::path(post, path = "/v1/collections/{c}/refit", tag = "learning",
     params(("c" = String, Path, description = "Name of the collection")),
-    request_body = RefitRequest,
+    request_body = Option<RefitRequest>,
     responses((status = 202, description = "A job, whose result is a RefitDocument", body = Begun)))]
 pub(crate) async fn refit(
     State(app): State<App>,

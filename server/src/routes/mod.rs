@@ -91,7 +91,7 @@ pub(crate) fn router(app: &App) -> Router {
     let (router, description) = described().split_for_parts();
     let description = openapi::completed(description);
     let describe = move || std::future::ready(axum::Json(description.clone()));
-    router
+    let router = router
         .route("/openapi.json", get(describe))
         .merge(page::routes())
         .fallback(|| async {
@@ -107,7 +107,13 @@ pub(crate) fn router(app: &App) -> Router {
         .layer(DefaultBodyLimit::max(app.limits.body_bytes))
         .layer(from_fn_with_state(app.clone(), layers::limit))
         .layer(from_fn_with_state(app.clone(), access::guard))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new());
+    // Before the tokens: a preflight has none, and a page reads that it was refused.
+    let router = match app.access.origins().layer() {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
         .layer(from_fn_with_state(app.clone(), layers::observe))
         .with_state(app.clone())
 }

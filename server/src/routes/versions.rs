@@ -186,7 +186,7 @@ pub(crate) async fn promote(
 /// Makes an earlier version active again, or ends a user's own metric.
 #[utoipa::path(post, path = "/v1/collections/{c}/metrics/rollback", tag = "metrics",
     params(("c" = String, Path, description = "Name of the collection")),
-    request_body = Back,
+    request_body = Option<Back>,
     responses((status = 200, description = "What is active now", body = Active)))]
 pub(crate) async fn rollback(
     State(app): State<App>,

@@ -28,7 +28,7 @@ fn the_committed_description_is_that_of_the_types() {
 }
 
 /// The paths and methods of the description.
-fn calls() -> Vec<(String, String)> {
+pub(crate) fn calls() -> Vec<(String, String)> {
     let description: Value =
         serde_json::from_str(&affinis_server::openapi_json().unwrap()).unwrap();
     let paths = description["paths"].as_object().unwrap();
@@ -59,6 +59,11 @@ fn every_call_is_documented() {
 fn every_call_says_what_it_takes_and_how_it_fails() {
     let description: Value =
         serde_json::from_str(&affinis_server::openapi_json().unwrap()).unwrap();
+    let problem = &description["components"]["responses"]["Problem"]["content"];
+    assert_eq!(
+        problem["application/problem+json"]["schema"]["$ref"],
+        "#/components/schemas/ProblemDocument"
+    );
     let mut names = BTreeSet::new();
     for (method, path) in calls() {
         let call = &description["paths"][&path][method.to_lowercase()];
@@ -68,12 +73,17 @@ fn every_call_says_what_it_takes_and_how_it_fails() {
             "{name} is the name of two calls"
         );
         assert!(call["summary"].is_string(), "{method} {path}");
-        let problem =
-            &call["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
-        assert_eq!(
-            problem, "#/components/schemas/ProblemDocument",
-            "{method} {path}"
-        );
+        let answers = call["responses"].as_object().unwrap();
+        for (status, answer) in answers
+            .iter()
+            .filter(|(status, _)| !status.starts_with('2'))
+        {
+            assert_eq!(
+                answer["$ref"], "#/components/responses/Problem",
+                "{status} of {method} {path}"
+            );
+        }
+        assert!(answers.contains_key("403") && answers.contains_key("503"));
         for name in path.split('/').filter_map(|part| part.strip_prefix('{')) {
             let name = name.trim_end_matches('}');
             let parameters = call["parameters"].as_array().unwrap();
