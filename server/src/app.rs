@@ -9,7 +9,7 @@ use affinis::Error;
 use affinis_api::target::Target;
 use tokio::sync::{Semaphore, watch};
 
-use crate::access::Access;
+use crate::access::{Access, Origins};
 use crate::blocking::blocking;
 use crate::engine::Engine;
 use crate::figures::Figures;
@@ -61,13 +61,19 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    pub(crate) fn new(engine: Engine, settings: Settings, ending: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        settings: Settings,
+        origins: Origins,
+        ending: watch::Receiver<bool>,
+    ) -> Self {
         Self(Arc::new(State {
             engine,
             collections: RwLock::default(),
             access: Access::new(
                 settings.tokens,
                 settings.hosts,
+                origins,
                 settings.limits.rate,
                 settings.tls.is_some(),
             ),

@@ -1,6 +1,6 @@
 //! What handlers take from a request: its JSON body, the parts of its path, its query.
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,7 +11,7 @@ use crate::problem::{Kind, Problem};
 /// A JSON body. It must be declared as such, which a page of another origin cannot do unasked.
 pub(crate) struct Given<T>(pub(crate) T);
 
-/// A JSON body that may be missing, which is then the default.
+/// A JSON body that may be missing or null, which is then the default.
 pub(crate) struct GivenOrDefault<T>(pub(crate) T);
 
 /// The variable parts of the path.
@@ -44,7 +44,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for GivenOrDe
         let body = whole(request, state).await?;
         match (declared, body.is_empty()) {
             (_, true) => Ok(Self(T::default())),
-            (true, false) => read(&body).map(Self),
+            (true, false) => read::<Option<T>>(&body).map(|given| Self(given.unwrap_or_default())),
             (false, false) => Err(Problem::new(
                 Kind::UnsupportedMediaType,
                 "a body must be JSON, with the header `content-type: application/json`",
@@ -75,8 +75,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     }
 }
 
-/// The whole body, within the limit of its size.
+/// The largest body of a request, in bytes, as its extension.
+#[derive(Clone, Copy)]
+pub(crate) struct BodyLimit(pub(crate) usize);
+
+/// The whole body, within the limit of its size. One that says ahead that it is larger is not read,
+/// and one that is packed is not unpacked, whose size nobody could tell.
 pub(crate) async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    if let Some(BodyLimit(most)) = request.extensions().get()
+        && request.body().size_hint().lower() > *most as u64
+    {
+        return Err(Problem::new(
+            Kind::TooLarge,
+            format!("the body has more than {most} bytes, the most that is taken"),
+        ));
+    }
+    let coding = request.headers().get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            "the body must not be compressed: send it without `content-encoding`",
+        ));
+    }
     Bytes::from_request(request, state).await.map_err(|error| {
         let kind = match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
@@ -94,8 +114,19 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// Reads JSON, and refuses what would be lost of it: a key twice, an integer beyond 64 bits.
+/// The length from which a body is read apart: reading it takes longer than a search.
+const LONG: usize = 32 << 10;
+
+/// Reads JSON. Where it is long, the connections of this thread are served by another meanwhile.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if body.len() < LONG {
+        return parsed(body);
+    }
+    tokio::task::block_in_place(|| parsed(body))
+}
+
+/// Reads JSON, and refuses what would be lost of it: a key twice, an integer beyond 64 bits.
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let wrong = |reason: &dyn std::fmt::Display| Problem::invalid(format!("the body: {reason}"));
     let text = std::str::from_utf8(body).map_err(|error| wrong(&error))?;
     let value = serde_json::from_str(text).map_err(|error| wrong(&error))?;

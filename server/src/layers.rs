@@ -3,14 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Method, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument as _;
 
 use crate::access::Caller;
 use crate::app::App;
+use crate::extract::BodyLimit;
 use crate::problem::{Kind, Problem};
 use crate::routes::transfer;
 
@@ -35,6 +37,9 @@ const SECURITY: [(HeaderName, &str); 5] = [
     ),
 ];
 
+/// The route of an address that there is not.
+const UNKNOWN: &str = "unknown";
+
 /// Numbers requests; with the number of the process they are told apart in one log.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -46,12 +51,17 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
     let id = format!("{:x}-{number:x}", std::process::id());
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.map_or("unknown", MatchedPath::as_str).to_owned();
+    let route = matched.map_or(UNKNOWN, MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", id, %method, route);
+    // A body that ends by its chunks may have given a length too, which a proxy may have believed:
+    // what follows on the connection is not read (RFC 9112, section 6.1).
+    let in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let has_body = !request.body().is_end_stream();
+    let is_http1 = request.version() <= Version::HTTP_11;
     let mut response = next.run(request).instrument(span.clone()).await;
     let took = begun.elapsed();
     let status = response.status().as_u16();
-    app.figures.answered(method.as_str(), &route, status, took);
+    app.figures.answered(told(&method), &route, status, took);
     let user = response.extensions_mut().remove::<Caller>();
     let user = user.and_then(|caller| caller.name);
     span.in_scope(|| {
@@ -59,6 +69,11 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
         tracing::info!(status, micros, user, "answered");
     });
     let headers = response.headers_mut();
+    // What is refused unread ends the connection, which a client learns before it asks again.
+    let is_unread = matches!(status, 401 | 403 | 405 | 413 | 503) || route == UNKNOWN;
+    if is_http1 && (in_chunks || has_body && is_unread) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
     }
@@ -70,14 +85,34 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
     response
 }
 
+/// The name of a method in the figures, of which there are few, whatever clients send.
+fn told(method: &Method) -> &str {
+    const KNOWN: [Method; 7] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+    ];
+    if KNOWN.contains(method) {
+        method.as_str()
+    } else {
+        "other"
+    }
+}
+
 /// Limits the number of requests that are answered at a time, and the time of each.
-pub(crate) async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn limit(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let Ok(_permit) = app.permits.try_acquire() else {
         let most = app.limits.requests;
         let detail = format!("{most} requests are being answered; ask again in a second");
         return Problem::new(Kind::Overloaded, detail).into_response();
     };
     let caller = request.extensions().get::<Caller>().cloned();
+    let most = BodyLimit(app.limits.body_bytes);
+    request.extensions_mut().insert(most);
     let time = app.limits.request_time;
     let mut response = if transfer::is_transfer(&request) {
         // However large a collection is; that it goes on is seen to there.

@@ -47,6 +47,7 @@ mod jobs;
 mod layers;
 mod openapi;
 mod page;
+mod patience;
 mod problem;
 mod query;
 mod routes;

@@ -3,13 +3,8 @@
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
-<<<<<<< HEAD
-    ContentBuilder, Header, Object, OpenApi, Ref, RefOr, Response, ResponseBuilder, Type,
-    path::Operation,
-=======
-    ContentBuilder, HttpMethod, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response,
+    ContentBuilder, Header, HttpMethod, Object, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response,
     ResponseBuilder, Type,
->>>>>>> 36b2f3f (The description names its statuses, keys and judgements; schemathesis holds the service against it)
 };
 use utoipa::{Modify, OpenApi as _, ToSchema as _};
 
@@ -54,7 +49,6 @@ fn problem() -> Response {
         .build()
 }
 
-<<<<<<< HEAD
 /// The answer to a request that comes too fast.
 fn rate_limited() -> Response {
     let mut response = problem();
@@ -66,16 +60,6 @@ fn rate_limited() -> Response {
     response
 }
 
-/// Gives every call a name of its own, from its noun and its verb, and says that it may be answered
-/// with a problem.
-pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
-    for (path, item) in &mut openapi.paths.paths {
-        let operations: [&mut Option<Operation>; 4] = [
-            &mut item.get,
-            &mut item.put,
-            &mut item.post,
-            &mut item.delete,
-=======
 /// The header that makes a POST be done once.
 fn idempotency_key() -> Parameter {
     let key = ObjectBuilder::new()
@@ -135,13 +119,12 @@ pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
     components
         .responses
         .insert(PROBLEM.to_owned(), RefOr::T(problem()));
-    for item in openapi.paths.paths.values_mut() {
+    for (path, item) in &mut openapi.paths.paths {
         let operations: [(HttpMethod, &mut Option<Operation>); 4] = [
             (HttpMethod::Get, &mut item.get),
             (HttpMethod::Put, &mut item.put),
             (HttpMethod::Post, &mut item.post),
             (HttpMethod::Delete, &mut item.delete),
->>>>>>> 36b2f3f (The description names its statuses, keys and judgements; schemathesis holds the service against it)
         ];
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
@@ -157,14 +140,10 @@ pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
             let noun = operation.tags.iter().flatten().next();
             let verb = operation.operation_id.take().unwrap_or_default();
             operation.operation_id = noun.map(|noun| format!("{noun}_{verb}"));
-<<<<<<< HEAD
-            let answers = &mut operation.responses.responses;
-            answers.insert("default".to_owned(), RefOr::T(problem()));
             if !matches!(path.as_str(), "/healthz" | "/readyz") {
+                let answers = &mut operation.responses.responses;
                 answers.insert("429".to_owned(), RefOr::T(rate_limited()));
             }
-=======
->>>>>>> 36b2f3f (The description names its statuses, keys and judgements; schemathesis holds the service against it)
         }
     }
     openapi

@@ -15,13 +15,17 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_layer::Layer as _;
 
-use crate::access::Peer;
+use crate::access::{Origins, Peer};
 use crate::app::App;
 use crate::engine::Engine;
+use crate::patience::Patient;
 use crate::routes;
 use crate::settings::{Limits, Settings};
 use crate::tls::Tls;
 
+/// The time after which an idle client of HTTP/2 is asked whether it is still there, and that in
+/// which it must answer.
+const PING: Duration = Duration::from_secs(20);
 /// The time in which connections are ended after the service was told to stop.
 const GRACE: Duration = Duration::from_millis(3_500);
 /// The time in which calls into the store are ended after that.
@@ -34,6 +38,7 @@ pub struct Service {
     address: SocketAddr,
     engine: Engine,
     settings: Settings,
+    origins: Origins,
     stop: Stop,
 }
 
@@ -58,6 +63,9 @@ pub enum ServeError {
         "{0} can be reached from other machines, and without tokens everybody could do everything; give it tokens, or listen on 127.0.0.1"
     )]
     Open(SocketAddr),
+    /// An origin that is none.
+    #[error("{0:?} is no origin; one is a scheme and a host, such as https://quepid.example.org")]
+    Origin(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -76,12 +84,13 @@ impl Service {
     ///
     /// # Errors
     /// [`ServeError::Open`] for an address beyond this machine without tokens;
-    /// [`ServeError::Listen`].
+    /// [`ServeError::Origin`]; [`ServeError::Listen`].
     pub fn bind(engine: impl Into<Engine>, settings: Settings) -> Result<Self, ServeError> {
         let listen = settings.listen;
         if settings.tokens.is_none() && !listen.ip().is_loopback() {
             return Err(ServeError::Open(listen));
         }
+        let origins = Origins::read(&settings.origins).map_err(ServeError::Origin)?;
         let failed = |source| ServeError::Listen {
             address: listen,
             source,
@@ -95,6 +104,7 @@ impl Service {
             address,
             engine: engine.into(),
             settings,
+            origins,
             stop,
         })
     }
@@ -133,7 +143,12 @@ impl Service {
             limits: self.settings.limits,
             tls: self.settings.tls.clone(),
         };
-        let app = App::new(self.engine, self.settings, self.stop.0.subscribe());
+        let app = App::new(
+            self.engine,
+            self.settings,
+            self.origins,
+            self.stop.0.subscribe(),
+        );
         let served = runtime.block_on(async {
             let listener =
                 tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Start)?;
@@ -228,7 +243,12 @@ async fn serve_connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time);
-    builder.http2().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    let stream = Patient::new(stream, limits.head_time, limits.stall_time);
     let connection = builder
         .serve_connection(TokioIo::new(stream), service)
         .into_owned();
@@ -246,7 +266,8 @@ async fn accept(
         .await
         .map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
+    // It fails for a client that is gone already, of which the connection tells.
+    let _ = stream.set_nodelay(true);
     Ok((stream, peer, permit))
 }
 

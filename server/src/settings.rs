@@ -20,6 +20,9 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// The certificate and its key; `None` for plain text.
     pub tls: Option<Tls>,
+    /// Origins whose pages may ask from a browser, such as `https://quepid.example.org`, beside the
+    /// service's own (CORS); none by default.
+    pub origins: Vec<String>,
     /// The directory that backups are written in; `None` for no backups.
     pub backups: Option<PathBuf>,
     /// Limits of requests.
@@ -33,6 +36,7 @@ impl Default for Settings {
             tokens: None,
             hosts: Vec::new(),
             tls: None,
+            origins: Vec::new(),
             backups: None,
             limits: Limits::default(),
         }
@@ -52,6 +56,8 @@ pub struct Limits {
     /// The time in which the head of a request, and before it a TLS handshake, must come; 10 s by
     /// default.
     pub head_time: Duration,
+    /// The time in which a client must take something of its answer; 30 s by default.
+    pub stall_time: Duration,
     /// The number of requests that are answered at a time; 256 by default.
     pub requests: usize,
     /// The number of requests a second that a token may make, and where there is no token an
@@ -68,6 +74,7 @@ impl Default for Limits {
             import_bytes: 1 << 30,
             request_time: Duration::from_mins(1),
             head_time: Duration::from_secs(10),
+            stall_time: Duration::from_secs(30),
             requests: 256,
             rate: None,
             connections: 4_096,

@@ -48,6 +48,10 @@ pub(crate) struct ServeArgs {
     /// Most requests a second of a token, or of an address without one [default: no limit]
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU32>,
+    /// Origin whose pages may ask from a browser, such as https://quepid.example.org (CORS)
+    /// [default: the service's own page only]
+    #[arg(long, value_name = "URL")]
+    origin: Vec<String>,
     /// Directory that backups are written in [default: no backups over HTTP]
     #[arg(long, value_name = "DIR")]
     backups: Option<PathBuf>,
@@ -117,6 +121,7 @@ pub(crate) fn serve(args: &ServeArgs, at: &At) -> Result<(), Failure> {
         tokens,
         hosts: args.host.clone(),
         tls,
+        origins: args.origin.clone(),
         backups: args.backups.clone(),
         limits: Limits {
             rate: args.rate,

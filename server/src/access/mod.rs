@@ -1,6 +1,7 @@
 //! Who may do what: tokens and their roles, logins of browsers, and the hosts that are answered.
 
 mod hosts;
+mod origins;
 mod rate;
 mod roles;
 mod sessions;
@@ -19,6 +20,7 @@ use crate::app::App;
 use crate::page;
 use crate::problem::{Kind, Problem};
 
+pub(crate) use origins::Origins;
 pub use roles::{Role, UnknownRole};
 pub(crate) use sessions::{COOKIE, LIFETIME};
 pub use tokens::{NewToken, TokenError, Tokens};
@@ -68,16 +70,22 @@ impl Access {
     pub(crate) fn new(
         tokens: Option<Tokens>,
         hosts: Vec<String>,
+        origins: Origins,
         rate: Option<NonZeroU32>,
         over_tls: bool,
     ) -> Self {
         Self {
             tokens,
-            hosts: hosts::Hosts::new(hosts),
+            hosts: hosts::Hosts::new(hosts, origins),
             rate: rate.map(rate::Rate::new),
             over_tls,
             sessions: sessions::Sessions::default(),
         }
+    }
+
+    /// The origins beside the service's own.
+    pub(crate) fn origins(&self) -> &Origins {
+        self.hosts.origins()
     }
 
     /// Whether a token is needed.

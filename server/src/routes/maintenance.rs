@@ -101,12 +101,7 @@ pub(crate) async fn backup(
 ) -> Result<(StatusCode, Json<Begun>), Problem> {
     let name = checked(given.name)?;
     let path = directory(&app)?.join(&name);
-<<<<<<< HEAD
     let store = app.engine.store(BACKUPS)?.clone();
-    let begun = app.begin(JobKind::Backup, None, move |_, job| {
-        store.backup_with(&path, || job.is_cancelled())?;
-        let collections = store.collections()?;
-=======
     let (sought, known) = (path.clone(), name.clone());
     let is_new = blocking(move || match sought.try_exists() {
         Ok(true) => Err(Problem::new(
@@ -117,10 +112,9 @@ pub(crate) async fn backup(
         Ok(false) | Err(_) => Ok(()),
     });
     is_new.await?;
-    let begun = app.begin(JobKind::Backup, None, move |app, job| {
-        app.store.backup_with(&path, || job.is_cancelled())?;
-        let collections = app.store.collections()?;
->>>>>>> 36b2f3f (The description names its statuses, keys and judgements; schemathesis holds the service against it)
+    let begun = app.begin(JobKind::Backup, None, move |_, job| {
+        store.backup_with(&path, || job.is_cancelled())?;
+        let collections = store.collections()?;
         let items: u64 = collections.iter().map(|info| info.items).sum();
         Ok(json!({"backup": name, "collections": collections.len(), "items": items}))
     })?;

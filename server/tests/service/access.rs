@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use crate::served::{Answer, Served};
 
 /// A service with a token of each role, which are named after their roles.
-struct Guarded {
-    served: Served,
+pub(crate) struct Guarded {
+    pub(crate) served: Served,
     tokens: Vec<(Role, String)>,
 }
 
-const ROLES: [Role; 4] = [Role::Search, Role::Judge, Role::Write, Role::Admin];
+pub(crate) const ROLES: [Role; 4] = [Role::Search, Role::Judge, Role::Write, Role::Admin];
 
 impl Guarded {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made = ROLES.map(|role| (role, Tokens::make(&role.to_string(), role).unwrap()));
         let lines: Vec<&str> = made.iter().map(|(_, made)| made.line.as_str()).collect();
         let tokens = Tokens::parse(&lines.join("\n")).unwrap();
@@ -47,16 +47,22 @@ impl Guarded {
         guarded
     }
 
-    fn token(&self, role: Role) -> &str {
+    pub(crate) fn token(&self, role: Role) -> &str {
         let found = self.tokens.iter().find(|(other, _)| *other == role);
         &found.unwrap().1
     }
 
-    fn ask(&self, role: Role, method: &str, path: &str, body: Option<Value>) -> Answer {
+    pub(crate) fn ask(&self, role: Role, method: &str, path: &str, body: Option<Value>) -> Answer {
         self.with(&format!("Bearer {}", self.token(role)), method, path, body)
     }
 
-    fn with(&self, authorization: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+    pub(crate) fn with(
+        &self,
+        authorization: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
         let headers = [("authorization", authorization)];
         match body {
             Some(body) => self.served.send(method, path, &headers, body),
