@@ -1,11 +1,11 @@
 //! Items.
 
 use affinis::Item;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// An item as `get` and `list` give it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ItemDocument {
     /// Id of the item.
@@ -16,6 +16,10 @@ pub struct ItemDocument {
     pub vector: Option<Vec<f32>>,
     /// Its metadata, an object; null where it has none.
     pub meta: Value,
+    /// True where the text is longer than the encoder takes, so that the vector covers only its
+    /// beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
 }
 
 impl From<Item> for ItemDocument {
@@ -25,6 +29,43 @@ impl From<Item> for ItemDocument {
             text: item.text,
             vector: item.vector,
             meta: item.meta,
+            truncated: item.truncated,
         }
     }
+}
+
+impl From<ItemDocument> for Item {
+    fn from(document: ItemDocument) -> Self {
+        Self {
+            id: document.id,
+            text: document.text,
+            vector: document.vector,
+            meta: document.meta,
+            truncated: document.truncated,
+        }
+    }
+}
+
+/// What became of items that were added.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AddedDocument {
+    /// Items with new ids.
+    pub added: usize,
+    /// Items whose ids existed.
+    pub replaced: usize,
+    /// Items of which a part was changed.
+    pub updated: usize,
+    /// Ids of items whose text was longer than the encoder takes.
+    pub truncated: Vec<String>,
+}
+
+/// A page of items.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ItemsDocument {
+    /// The items, in the order of their ids.
+    pub items: Vec<ItemDocument>,
+    /// The `after` of the next page; null at the end.
+    pub next: Option<String>,
 }

@@ -6,10 +6,10 @@ use affinis::learning::{
 };
 use affinis::plugin::{Gate, PairCounts};
 use affinis::{Judgement, JudgementId, Query, StoredJudgement, Version, VersionId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A judgement as `judgements` lists it: the fields of a line of `judge`, and whether it teaches.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JudgementDocument {
     /// The judgement.
@@ -43,7 +43,7 @@ impl JudgementDocument {
 }
 
 /// Numbers of the pairs that a metric was learned from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PairsDocument {
     /// Pairs that belong together.
@@ -62,7 +62,7 @@ impl From<PairCounts> for PairsDocument {
 }
 
 /// The verdict of the gate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GateDocument {
     /// The measure, in words.
@@ -116,7 +116,7 @@ impl From<&MemoryRecord> for MemoryDocument {
 }
 
 /// Milliseconds of the phases of a refit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MillisDocument {
     /// Reading judgements and sampling the collection.
@@ -130,7 +130,7 @@ pub struct MillisDocument {
 }
 
 /// A question whose answer may decide on a candidate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QuestionDocument {
     /// The stored item that is the query.
@@ -157,7 +157,7 @@ impl QuestionDocument {
 }
 
 /// Outcome of a refit.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RefitDocument {
     /// Whether the candidate is active now.
@@ -232,7 +232,7 @@ impl RefitDocument {
 }
 
 /// A version of the metric, as `metrics` lists it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VersionDocument {
     /// Number of the version; 0 is the built-in distance.
@@ -286,7 +286,7 @@ impl From<&Version> for VersionDocument {
 }
 
 /// One direction of a metric in an explanation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DirectionDocument {
     /// Factor of the squared length along it, an eigenvalue of the matrix.
@@ -298,7 +298,7 @@ pub struct DirectionDocument {
 }
 
 /// How a judgement changed a distance.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InfluenceDocument {
     /// Number of the judgement.
@@ -309,7 +309,7 @@ pub struct InfluenceDocument {
 }
 
 /// Why an item is at its rank for a query.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExplanationDocument {
     /// Squared distance under the metric.
@@ -364,7 +364,7 @@ impl From<&Explanation> for ExplanationDocument {
 }
 
 /// What forgetting removed, and what was learned anew.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ForgottenDocument {
     /// Number of judgements removed.
@@ -382,7 +382,7 @@ pub struct ForgottenDocument {
 }
 
 /// Outcome for a user whose own metric was withdrawn.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RelearnedDocument {
     /// The user.
@@ -394,6 +394,9 @@ pub struct RelearnedDocument {
     pub promoted: bool,
     /// Its held-out test.
     pub gate: Option<GateDocument>,
+    /// Share of the learned metric, where a shrunken one took its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shrinkage: Option<f64>,
     /// The version that answers the user now.
     #[cfg_attr(feature = "openapi", schema(value_type = u32))]
     pub active: VersionId,
@@ -407,6 +410,7 @@ impl From<&Relearned> for RelearnedDocument {
             version: refit.and_then(|refit| refit.version),
             promoted: refit.is_some_and(|refit| refit.promoted),
             gate: refit.map(|refit| (&refit.gate).into()),
+            shrinkage: refit.and_then(|refit| refit.shrinkage),
             active: relearned.active,
         }
     }

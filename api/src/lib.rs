@@ -23,14 +23,21 @@ pub mod input;
 mod items;
 mod learning;
 mod search;
+mod service;
 mod tables;
 pub mod target;
 
-pub use items::ItemDocument;
+pub use items::{AddedDocument, ItemDocument, ItemsDocument};
 pub use learning::{
     DirectionDocument, ExplanationDocument, ForgottenDocument, GateDocument, InfluenceDocument,
     JudgementDocument, MillisDocument, PairsDocument, QuestionDocument, RefitDocument,
     RelearnedDocument, VersionDocument,
 };
-pub use search::{AnswerDocument, ExecutionDocument, HitDocument};
+pub use search::{AnswerDocument, ComparedDocument, ExecutionDocument, HitDocument};
+pub use service::{
+    ActiveDocument, BackupDocument, BegunDocument, DamageDocument, DescriptionDocument,
+    DifferenceDocument, JobDocument, JobState, JudgedDocument, JudgementsDocument, MatrixDocument,
+    OpenQuestionDocument, OptimizedDocument, ProblemDocument, SessionDocument, TrialAnswerDocument,
+    TrialHitDocument, VerifiedDocument,
+};
 pub use tables::TableStatsDocument;

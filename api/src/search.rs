@@ -1,11 +1,14 @@
 //! Answers to searches.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use affinis::{Execution, Hit, Hits, VersionId};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// The answer to one query.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AnswerDocument {
     /// The text or the id that was asked for; the row of a vector in a file, null for a vector in a
@@ -19,10 +22,24 @@ pub struct AnswerDocument {
     /// How the search was executed, where that was asked for.
     #[serde(flatten)]
     pub execution: Option<ExecutionDocument>,
+    /// The answer under another metric, where a comparison was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<ComparedDocument>,
+}
+
+/// An answer that another is compared with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ComparedDocument {
+    /// Version of the metric that ranked the hits.
+    #[cfg_attr(feature = "openapi", schema(value_type = u32))]
+    pub metric: VersionId,
+    /// The hits, nearest first.
+    pub hits: Vec<HitDocument>,
 }
 
 /// One hit.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HitDocument {
     /// Id of the item.
@@ -41,10 +58,29 @@ pub struct HitDocument {
     pub text: Option<String>,
     /// Metadata of the item; null where it has none or none were asked for.
     pub meta: Option<Value>,
+    /// By how many ranks it stands higher than under the metric that the answer is compared with;
+    /// null where it is not among the hits there.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    #[expect(
+        clippy::option_option,
+        reason = "without a comparison the field is not there, with one it may be null"
+    )]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+    pub moved: Option<Option<i64>>,
+}
+
+/// A field that is there, and may be null.
+#[expect(clippy::option_option, reason = "see `HitDocument::moved`")]
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// How a search was executed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExecutionDocument {
     /// Number of distances computed.
@@ -55,7 +91,16 @@ pub struct ExecutionDocument {
     pub micros: u64,
     /// How the segments were searched, such as `graph`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub plan: &'static str,
+    pub plan: Cow<'static, str>,
+    /// Number of distances that it was expected to compute. Not in JSON, as the two below.
+    #[serde(skip)]
+    pub expected: Option<usize>,
+    /// Number of items that pass the filter, if there is one.
+    #[serde(skip)]
+    pub matching: Option<usize>,
+    /// Mean share of the nearest items that such searches find.
+    #[serde(skip)]
+    pub expected_recall: Option<f32>,
 }
 
 impl AnswerDocument {
@@ -66,7 +111,26 @@ impl AnswerDocument {
             metric: hits.metric,
             execution: with_execution.then(|| (&hits.execution).into()),
             hits: hits.into_iter().map(HitDocument::from).collect(),
+            compared: None,
         }
+    }
+
+    /// The answer beside that of another metric, with each hit's move.
+    #[must_use]
+    pub fn compared_with(mut self, other: Hits) -> Self {
+        let ranks: HashMap<&str, usize> = other
+            .iter()
+            .map(|hit| (hit.id.as_str(), hit.rank))
+            .collect();
+        for hit in &mut self.hits {
+            let there = ranks.get(hit.id.as_str());
+            hit.moved = Some(there.map(|there| *there as i64 - hit.rank as i64));
+        }
+        self.compared = Some(ComparedDocument {
+            metric: other.metric,
+            hits: other.into_iter().map(HitDocument::from).collect(),
+        });
+        self
     }
 }
 
@@ -76,7 +140,10 @@ impl From<&Execution> for ExecutionDocument {
             visited: execution.visited,
             ef: execution.ef,
             micros: execution.micros,
-            plan: execution.plan.name(),
+            plan: execution.plan.name().into(),
+            expected: Some(execution.expected),
+            matching: execution.matching,
+            expected_recall: execution.expected_recall,
         }
     }
 }
@@ -91,6 +158,7 @@ impl From<Hit> for HitDocument {
             rank: hit.rank,
             text: hit.text,
             meta: hit.meta,
+            moved: None,
         }
     }
 }

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
+use affinis_api::{BegunDocument, JobDocument, JobState};
 use serde_json::Value;
 use tokio::sync::watch;
-use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::problem::{Kind, Problem, ProblemDocument};
+use crate::problem::{Kind, Problem};
 
 /// The most jobs that run at a time.
 const MAX_RUNNING: usize = 16;
@@ -18,8 +17,7 @@ const MAX_RUNNING: usize = 16;
 const MAX_ENDED: usize = 256;
 
 /// The kind of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum JobKind {
     /// Learning a metric.
     Refit,
@@ -47,44 +45,6 @@ impl JobKind {
             Self::Import => "import",
         }
     }
-}
-
-/// How far a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum JobState {
-    /// It is being done.
-    Running,
-    /// It ended, and has a result.
-    Done,
-    /// It ended, and has an error.
-    Failed,
-}
-
-/// A job.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub(crate) struct JobDocument {
-    /// Name of the job.
-    pub(crate) job: String,
-    /// What is done.
-    kind: JobKind,
-    /// The collection that it is done to; null for the whole store.
-    collection: Option<String>,
-    /// How far it is.
-    pub(crate) state: JobState,
-    /// Share that is done, 0 to 1; null where that is not known.
-    progress: Option<f32>,
-    /// What came of it, as the command line prints it with `--json`; null before it is done.
-    result: Option<Value>,
-    /// Why it failed; null where it did not.
-    error: Option<ProblemDocument>,
-}
-
-/// The name of a job that was begun.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub(crate) struct Begun {
-    /// Name of the job.
-    job: String,
 }
 
 /// A job, shared by the thread that does it and the requests that ask for it.
@@ -201,7 +161,7 @@ impl Jobs {
         }
         let document = JobDocument {
             job: id.clone(),
-            kind,
+            kind: kind.name().into(),
             collection,
             state: JobState::Running,
             progress: None,
@@ -225,12 +185,12 @@ impl App {
         kind: JobKind,
         collection: Option<String>,
         work: impl FnOnce(&Self, &Arc<Job>) -> Result<Value, Problem> + Send + 'static,
-    ) -> Result<Begun, Problem> {
+    ) -> Result<BegunDocument, Problem> {
         if *self.ending.borrow() {
             return Err(Problem::new(Kind::Unavailable, "the service is ending"));
         }
         let job = self.jobs.enter(kind, collection)?;
-        let begun = Begun {
+        let begun = BegunDocument {
             job: job.id.clone(),
         };
         let app = self.clone();

@@ -8,8 +8,8 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi as _, ToSchema as _};
 
-use crate::problem::ProblemDocument;
 use crate::routes;
+use affinis_api::ProblemDocument;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(

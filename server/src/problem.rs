@@ -1,11 +1,10 @@
 //! Errors as problem documents (RFC 9457), with the crate's own words.
 
 use affinis::ErrorKind;
+use affinis_api::ProblemDocument;
 use affinis_api::target::TargetError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 /// What is wrong with a request or its answer, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,20 +128,6 @@ pub(crate) struct Problem {
     detail: String,
 }
 
-/// An error of a request, as RFC 9457 has it.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub(crate) struct ProblemDocument {
-    /// The kind of error, such as `urn:affinis:not-found`.
-    #[serde(rename = "type")]
-    kind: String,
-    /// The kind in words.
-    title: &'static str,
-    /// The status of the answer.
-    status: u16,
-    /// What is wrong, and what to do.
-    detail: String,
-}
-
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
@@ -160,8 +145,8 @@ impl Problem {
     pub(crate) fn document(&self) -> ProblemDocument {
         let (name, title, status) = self.kind.parts();
         ProblemDocument {
-            kind: format!("urn:affinis:{name}"),
-            title,
+            kind: format!("urn:affinis:{name}").into(),
+            title: title.into(),
             status: status.as_u16(),
             detail: self.detail.clone(),
         }
@@ -219,7 +204,11 @@ impl IntoResponse for Problem {
             _ => {}
         }
         if status.is_server_error() {
-            tracing::warn!(kind = document.kind, detail = document.detail, "failed");
+            tracing::warn!(
+                kind = document.kind.as_ref(),
+                detail = document.detail,
+                "failed"
+            );
         }
         response
     }
@@ -236,7 +225,7 @@ mod tests {
         let document = Problem::from(error).document();
         assert_eq!(
             (
-                document.kind.as_str(),
+                document.kind.as_ref(),
                 document.status,
                 document.detail.as_str()
             ),

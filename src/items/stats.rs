@@ -1,13 +1,13 @@
 //! Figures of a collection: sizes, segments, calibration.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Items;
 use crate::model::error::Result;
 use crate::model::{DEFAULT_RECALL, KindRecall, VersionId};
 
 /// Figures of a collection: sizes, segments, calibration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Number of live items.
@@ -24,7 +24,7 @@ pub struct Stats {
     pub judgements: usize,
     /// Number of judgements that teach nothing at present, because their items hold other contents
     /// than those that were judged, or are gone. In JSON where there are any.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_none")]
     pub stale_judgements: usize,
     /// The version that answers everybody who has none of their own.
     pub active_metric: VersionId,
@@ -55,7 +55,7 @@ fn is_none(count: &usize) -> bool {
 }
 
 /// Figures of one sealed segment of the index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SegmentStats {
     /// Number of items in it, removed ones included.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Learning;
 use super::answers::ONE_SIDED_95;
@@ -23,7 +23,7 @@ const MIN_QUERIES: usize = 10;
 const MIN_ANSWERS: usize = 5;
 
 /// The refits of everybody's metric, oldest first, and alarms about them.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Drift {
     /// The refits, oldest first.
@@ -33,7 +33,7 @@ pub struct Drift {
 }
 
 /// One refit of everybody's metric.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DriftEntry {
     /// The version that it made.

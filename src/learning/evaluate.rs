@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Effort, Learning};
 use crate::model::error::{Error, Result, cut};
@@ -60,7 +60,7 @@ impl EvalQuery {
 }
 
 /// Measures of several metrics on the same queries.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Evaluation {
     /// The cut of precision, recall and nDCG.
@@ -79,7 +79,7 @@ impl Evaluation {
 }
 
 /// The measures under one metric, means over queries.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EvaluationRow {
     /// The metric's version.
@@ -99,7 +99,7 @@ pub struct EvaluationRow {
 }
 
 /// A mean with its 95 % interval, by bootstrap over queries.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Measure {
     /// The mean.

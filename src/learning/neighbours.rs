@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Effort, Learning, StoredItem, sample};
 use crate::model::error::{Error, Result};
 use crate::model::{MAX_K, VersionId, Versioned};
 
 /// Changes of the nearest neighbours of sampled items between two versions.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NeighbourChanges {
     /// The share of the first version's neighbours that the second keeps, mean over the sampled
@@ -20,7 +20,7 @@ pub struct NeighbourChanges {
 }
 
 /// Change of one item's nearest neighbours.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NeighbourChange {
     /// The id of the item.

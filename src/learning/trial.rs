@@ -17,7 +17,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::clicks::{contest, contest_of};
 use super::interleave::{Team, draft, evidence};
@@ -31,7 +31,7 @@ use crate::model::{
 const DEFAULT_ALPHA: f64 = 0.05;
 
 /// A comparison of two metrics in live answers, with its present counts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trial {
     /// The version that is to show that it is better.

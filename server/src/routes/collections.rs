@@ -1,9 +1,9 @@
 //! Collections: list, create, describe, drop.
 
 use affinis::encode::EMBEDDED;
-use affinis::{Distance, EncoderInfo, Precision, Stats};
-use affinis_api::TableStatsDocument;
+use affinis::{Distance, EncoderInfo, Precision};
 use affinis_api::target::Target;
+use affinis_api::{DescriptionDocument, TableStatsDocument};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -45,43 +45,41 @@ pub(crate) struct NewCollection {
 
 /// Figures of a collection, as `stats` prints them, and its settings.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Described {
-    /// Name of the collection.
-    name: String,
-    /// Built-in distance, version 0 of the metric.
-    #[schema(value_type = String)]
-    distance: Distance,
-    /// Precision of stored vectors; null for a table of PostgreSQL.
-    #[schema(value_type = Option<String>)]
-    precision: Option<Precision>,
-    /// Encoder of its texts; null where its vectors are given.
-    #[schema(value_type = Option<Object>)]
-    encoder: Option<EncoderInfo>,
-    /// Sizes, segments and calibration: `items`, `dim`, `deleted`, `segments`, `growing`,
-    /// `judgements`, `active_metric`, `recall`, `memory_bytes`, `disk_bytes`, `store_bytes`; for a
-    /// table of PostgreSQL `items`, `dim`, `judgements`, `stale_judgements`, `active_metric`,
-    /// `candidates`, `far_candidates`, `staleness_seconds`.
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    figures: FiguresOf,
-}
-
-/// Figures of a collection.
-#[derive(Serialize)]
 #[serde(untagged)]
 #[expect(
     clippy::large_enum_variant,
     reason = "one is made a request, and is written at once"
 )]
-pub(crate) enum FiguresOf {
-    /// In a store.
-    Store(Stats),
-    /// On a table.
+pub(crate) enum Described {
+    /// Of a store.
+    Store(DescriptionDocument),
+    /// A table of PostgreSQL.
     #[cfg_attr(
         not(feature = "postgres"),
         expect(dead_code, reason = "only a build with the feature has tables")
     )]
-    Table(TableStatsDocument),
+    Table(DescribedTable),
+}
+
+/// Figures of a collection on a table of PostgreSQL, and its settings.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DescribedTable {
+    /// Name of the collection.
+    name: String,
+    /// Built-in distance, version 0 of the metric.
+    #[schema(value_type = String)]
+    distance: Distance,
+    /// Null: the database decides on the precision of stored vectors.
+    #[schema(value_type = Option<String>)]
+    precision: Option<Precision>,
+    /// Encoder of its texts; null where its vectors are given.
+    #[schema(value_type = Option<Object>)]
+    encoder: Option<EncoderInfo>,
+    /// `items`, `dim`, `judgements`, `stale_judgements`, `active_metric`, `candidates`,
+    /// `far_candidates`, `staleness_seconds`.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    figures: TableStatsDocument,
 }
 
 impl Described {
@@ -89,24 +87,27 @@ impl Described {
         match target {
             Target::Embedded(collection) => {
                 let info = collection.info();
-                Ok(Self {
+                let stats = collection.stats()?;
+                Ok(Self::Store(DescriptionDocument {
                     name: info.name,
                     distance: info.distance,
-                    precision: Some(info.precision),
+                    precision: info.precision,
                     encoder: info.encoder,
-                    figures: FiguresOf::Store(collection.stats()?),
-                })
+                    evaluations: stats.evaluations,
+                    mapped_bytes: stats.mapped_bytes,
+                    stats,
+                }))
             }
             #[cfg(feature = "postgres")]
             Target::Table(table) => {
                 let info = target.settings(0)?;
-                Ok(Self {
+                Ok(Self::Table(DescribedTable {
                     name: info.name,
                     distance: info.distance,
                     precision: None,
                     encoder: info.encoder,
-                    figures: FiguresOf::Table(TableStatsDocument::of(table)?),
-                })
+                    figures: TableStatsDocument::of(table)?,
+                }))
             }
         }
     }
@@ -172,7 +173,7 @@ pub(crate) async fn create(
 /// Describes a collection: its settings, sizes and index.
 #[utoipa::path(get, path = "/v1/collections/{c}", tag = "collections",
     params(("c" = String, Path, description = "Name of the collection")),
-    responses((status = 200, description = "The collection", body = Described)))]
+    responses((status = 200, description = "The collection", body = DescriptionDocument)))]
 pub(crate) async fn show(
     State(app): State<App>,
     Segments(name): Segments<String>,

@@ -16,7 +16,9 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::engine::Engine;
 use crate::extract::{Given, Segments};
-use crate::jobs::{Begun, JobKind};
+use affinis_api::BegunDocument;
+
+use crate::jobs::JobKind;
 use crate::problem::{Kind, Problem};
 
 /// What does it over PostgreSQL.
@@ -107,12 +109,12 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Json<Encoders>, Probl
 #[utoipa::path(post, path = "/v1/collections/{c}/reencode", tag = "encoders",
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = ToReencode,
-    responses((status = 202, description = "A job, whose result is that of `reencode --json`", body = Begun)))]
+    responses((status = 202, description = "A job, whose result is that of `reencode --json`", body = BegunDocument)))]
 pub(crate) async fn reencode(
     State(app): State<App>,
     Segments(name): Segments<String>,
     Given(given): Given<ToReencode>,
-) -> Result<(StatusCode, Json<Begun>), Problem> {
+) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
     // What cannot be begun is an error of this request, not of its job.
     let (opened, of) = (app.clone(), name.clone());
     let (given, encoder) = blocking(move || -> Result<_, Problem> {

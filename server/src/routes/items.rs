@@ -1,8 +1,8 @@
 //! Items: add, read, list, count, delete.
 
 use affinis::{AddMode, Item};
-use affinis_api::ItemDocument;
 use affinis_api::target::Target;
+use affinis_api::{AddedDocument, ItemDocument, ItemsDocument};
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -85,19 +85,6 @@ impl From<GivenItem> for Item {
     }
 }
 
-/// Numbers of items that were stored.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Stored {
-    /// Items with new ids.
-    added: usize,
-    /// Items whose ids existed.
-    replaced: usize,
-    /// Items of which a part was changed.
-    updated: usize,
-    /// Ids of items whose text was longer than the encoder takes.
-    truncated: Vec<String>,
-}
-
 /// Which items are listed.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -117,15 +104,6 @@ pub(crate) struct Page {
 
 fn yes() -> bool {
     true
-}
-
-/// A page of items.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Items {
-    /// The items, in the order of their ids.
-    items: Vec<ItemDocument>,
-    /// The `after` of the next page; null at the end.
-    next: Option<String>,
 }
 
 /// Ids of items.
@@ -181,12 +159,12 @@ pub(crate) struct Counted {
 #[utoipa::path(post, path = "/v1/collections/{c}/items", tag = "items",
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = ToAdd,
-    responses((status = 200, description = "They are on disk", body = Stored)))]
+    responses((status = 200, description = "They are on disk", body = AddedDocument)))]
 pub(crate) async fn add(
     State(app): State<App>,
     Segments(name): Segments<String>,
     Given(given): Given<ToAdd>,
-) -> Result<Json<Stored>, Problem> {
+) -> Result<Json<AddedDocument>, Problem> {
     if given.items.is_empty() {
         return Err(Problem::invalid("there are no items to add"));
     }
@@ -194,7 +172,7 @@ pub(crate) async fn add(
         let collection = target.embedded(ADDING)?;
         let items = given.items.into_iter().map(Item::from);
         let added = collection.add_as(given.mode.into(), items)?;
-        Ok(Stored {
+        Ok(AddedDocument {
             added: added.added,
             replaced: added.replaced,
             updated: added.updated,
@@ -207,12 +185,12 @@ pub(crate) async fn add(
 /// Lists items in the order of their ids.
 #[utoipa::path(get, path = "/v1/collections/{c}/items", tag = "items",
     params(("c" = String, Path, description = "Name of the collection"), Page),
-    responses((status = 200, description = "A page", body = Items)))]
+    responses((status = 200, description = "A page", body = ItemsDocument)))]
 pub(crate) async fn list(
     State(app): State<App>,
     Segments(name): Segments<String>,
     Parameters(page): Parameters<Page>,
-) -> Result<Json<Items>, Problem> {
+) -> Result<Json<ItemsDocument>, Problem> {
     let limit = limit(page.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
     let filter = match &page.filter {
         Some(text) => Some(affinis::Filter::parse(text)?),
@@ -234,7 +212,7 @@ pub(crate) async fn list(
             item.vector = item.vector.filter(|_| page.vector);
             item.into()
         });
-        Ok(Items {
+        Ok(ItemsDocument {
             items: items.collect(),
             next,
         })

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use affinis_api::{JobDocument, JobState};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Sse;
@@ -15,7 +16,6 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::extract::Segments;
-use crate::jobs::{JobDocument, JobState};
 use crate::problem::Problem;
 
 /// The time after which a stream without news sends a comment, so that it is not taken for dead.

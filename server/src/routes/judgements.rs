@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use affinis::learning::{Forget, StaleJudgement, Trial, Verdict};
 use affinis::{Error, Judgement, JudgementId, Query, Source, StoredJudgement, Subject};
 use affinis_api::target::Target;
-use affinis_api::{ForgottenDocument, JudgementDocument};
+use affinis_api::{ForgottenDocument, JudgedDocument, JudgementDocument, JudgementsDocument};
 use axum::Extension;
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::items::limit;
@@ -105,23 +105,6 @@ pub(crate) struct Signal {
     user: Option<String>,
 }
 
-/// Numbers of judgements that were stored.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Judged {
-    /// How many were stored.
-    stored: usize,
-    /// Number of the first; null where none was stored.
-    #[schema(value_type = Option<u64>)]
-    first: Option<JudgementId>,
-    /// Number of the last.
-    #[schema(value_type = Option<u64>)]
-    last: Option<JudgementId>,
-    /// The trial, where one was running: its counts now, and its decision.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    trial: Option<Trial>,
-}
-
 /// Which judgements are listed.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -140,16 +123,6 @@ pub(crate) struct Page {
     query_id: Option<String>,
     /// List those that judge this item.
     item: Option<String>,
-}
-
-/// A page of judgements.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Judgements {
-    /// The judgements, in the order of their numbers.
-    judgements: Vec<JudgementDocument>,
-    /// The `after` of the next page; null at the end.
-    #[schema(value_type = Option<u64>)]
-    next: Option<JudgementId>,
 }
 
 /// Whose judgements, or those of which item, are removed.
@@ -180,7 +153,7 @@ pub(super) fn own(mut judgement: Judgement, caller: &Caller) -> Result<Judgement
 }
 
 /// Stores judgements of items that the collection holds.
-pub(super) fn store(target: &Target, judgements: &[Judgement]) -> Result<Judged, Problem> {
+pub(super) fn store(target: &Target, judgements: &[Judgement]) -> Result<JudgedDocument, Problem> {
     let named: BTreeSet<&str> = judgements.iter().flat_map(Judgement::ids).collect();
     let unknown = unknown(target, &named)?;
     if !unknown.is_empty() {
@@ -195,7 +168,7 @@ pub(super) fn store(target: &Target, judgements: &[Judgement]) -> Result<Judged,
         .trial()?
         .is_some_and(|trial| trial.verdict == Verdict::Running);
     let stored = learning.judge(judgements)?;
-    Ok(Judged {
+    Ok(JudgedDocument {
         stored: stored.len(),
         first: stored.first().copied(),
         last: stored.last().copied(),
@@ -225,13 +198,13 @@ fn unknown(target: &Target, ids: &BTreeSet<&str>) -> Result<Vec<String>, Problem
 #[utoipa::path(post, path = "/v1/collections/{c}/judgements", tag = "judgements",
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = ToJudge,
-    responses((status = 200, description = "They are on disk", body = Judged)))]
+    responses((status = 200, description = "They are on disk", body = JudgedDocument)))]
 pub(crate) async fn judge(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Segments(name): Segments<String>,
     Given(given): Given<ToJudge>,
-) -> Result<Json<Judged>, Problem> {
+) -> Result<Json<JudgedDocument>, Problem> {
     let judgements = given.judgements.into_iter().map(|j| own(j, &caller));
     let judgements: Vec<Judgement> = judgements.collect::<Result<_, _>>()?;
     if judgements.is_empty() {
@@ -246,13 +219,13 @@ pub(crate) async fn judge(
 #[utoipa::path(post, path = "/v1/collections/{c}/signals", tag = "judgements",
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = Signals,
-    responses((status = 200, description = "They are on disk", body = Judged)))]
+    responses((status = 200, description = "They are on disk", body = JudgedDocument)))]
 pub(crate) async fn signals(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Segments(name): Segments<String>,
     Given(given): Given<Signals>,
-) -> Result<Json<Judged>, Problem> {
+) -> Result<Json<JudgedDocument>, Problem> {
     let mut judgements = Vec::new();
     for signal in given.signals {
         let query = judged(signal.query, signal.query_id, signal.query_vector)?;
@@ -276,12 +249,12 @@ pub(crate) async fn signals(
 /// Lists judgements in the order of their numbers.
 #[utoipa::path(get, path = "/v1/collections/{c}/judgements", tag = "judgements",
     params(("c" = String, Path, description = "Name of the collection"), Page),
-    responses((status = 200, description = "A page", body = Judgements)))]
+    responses((status = 200, description = "A page", body = JudgementsDocument)))]
 pub(crate) async fn list(
     State(app): State<App>,
     Segments(name): Segments<String>,
     Parameters(page): Parameters<Page>,
-) -> Result<Json<Judgements>, Problem> {
+) -> Result<Json<JudgementsDocument>, Problem> {
     let limit = limit(page.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
     let listed = app.on(name, move |target| {
         let learning = target.learning();
@@ -302,7 +275,7 @@ pub(crate) async fn list(
             let stale = stale.get(&stored.id);
             JudgementDocument::new(stored, stale)
         });
-        Ok(Judgements {
+        Ok(JudgementsDocument {
             judgements: documents.collect(),
             next,
         })

@@ -7,20 +7,22 @@ use std::time::Duration;
 use affinis::learning::Question;
 use affinis::{Judgement, Source, Subject};
 use affinis_api::target::Target;
-use affinis_api::{QuestionDocument, RefitDocument};
+use affinis_api::{
+    BegunDocument, JudgedDocument, OpenQuestionDocument, QuestionDocument, RefitDocument,
+};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::judgements::{GivenJudgement, Judged, own, store};
+use super::judgements::{GivenJudgement, own, store};
 use super::to_value;
 use crate::access::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::extract::{Given, GivenOrDefault, Segments};
-use crate::jobs::{Begun, JobKind};
+use crate::jobs::JobKind;
 use crate::problem::{Kind, Problem};
 
 /// Settings of a refit, all of them optional.
@@ -54,19 +56,7 @@ pub(crate) struct RefitRequest {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Questions {
     /// Those that the last refit with `ask` asked and that nobody answered yet.
-    questions: Vec<OpenQuestion>,
-}
-
-/// A question, with the texts of its items.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct OpenQuestion {
-    /// The question.
-    #[serde(flatten)]
-    question: QuestionDocument,
-    /// Text of the query; null where the item has none.
-    query_text: Option<String>,
-    /// Text of the item; null where it has none.
-    item_text: Option<String>,
+    questions: Vec<OpenQuestionDocument>,
 }
 
 /// Answers to questions.
@@ -161,12 +151,12 @@ impl RefitRequest {
 #[utoipa::path(post, path = "/v1/collections/{c}/refit", tag = "learning",
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = Option<RefitRequest>,
-    responses((status = 202, description = "A job, whose result is a RefitDocument", body = Begun)))]
+    responses((status = 202, description = "A job, whose result is a RefitDocument", body = BegunDocument)))]
 pub(crate) async fn refit(
     State(app): State<App>,
     Segments(name): Segments<String>,
     GivenOrDefault(request): GivenOrDefault<RefitRequest>,
-) -> Result<(StatusCode, Json<Begun>), Problem> {
+) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
     // What cannot be begun is an error of this request, not of its job.
     let (opened, of) = (app.clone(), name.clone());
     let (target, refit, request) = blocking(move || -> Result<_, Problem> {
@@ -207,7 +197,7 @@ pub(crate) async fn questions(
         let ids: BTreeSet<String> = ids.cloned().collect();
         let items = target.items(&ids.into_iter().collect::<Vec<_>>())?;
         let text = |id: &str| items.get(id).and_then(|item| item.text.clone());
-        let questions = open.into_iter().map(|question| OpenQuestion {
+        let questions = open.into_iter().map(|question| OpenQuestionDocument {
             query_text: text(&question.query_id),
             item_text: text(&question.item),
             question,
@@ -223,13 +213,13 @@ pub(crate) async fn questions(
 #[utoipa::path(post, path = "/v1/collections/{c}/ask", tag = "learning",
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = Replies,
-    responses((status = 200, description = "They are on disk", body = Judged)))]
+    responses((status = 200, description = "They are on disk", body = JudgedDocument)))]
 pub(crate) async fn answer(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Segments(name): Segments<String>,
     Given(given): Given<Replies>,
-) -> Result<Json<Judged>, Problem> {
+) -> Result<Json<JudgedDocument>, Problem> {
     let answers = given.answers.into_iter().map(|answer| own(answer, &caller));
     let answers: Vec<Judgement> = answers.collect::<Result<_, _>>()?;
     if answers.is_empty() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use affinis::Error;
+use affinis_api::BegunDocument;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,7 +16,7 @@ use super::to_value;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::extract::{Given, Segments};
-use crate::jobs::{Begun, JobKind};
+use crate::jobs::JobKind;
 use crate::problem::{Kind, Problem};
 
 /// What backs a database up.
@@ -44,11 +45,11 @@ pub(crate) struct Backups {
 /// Builds one graph of all items in the background, under the active metric.
 #[utoipa::path(post, path = "/v1/collections/{c}/optimize", tag = "maintenance",
     params(("c" = String, Path, description = "Name of the collection")),
-    responses((status = 202, description = "A job, whose result has `items`, `metric` and `millis`", body = Begun)))]
+    responses((status = 202, description = "A job, whose result has `items`, `metric` and `millis`", body = BegunDocument)))]
 pub(crate) async fn optimize(
     State(app): State<App>,
     Segments(name): Segments<String>,
-) -> Result<(StatusCode, Json<Begun>), Problem> {
+) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
     let (opened, of) = (app.clone(), name.clone());
     let collection = blocking(move || -> Result<_, Problem> {
         let target = opened.collection(&of)?;
@@ -70,8 +71,8 @@ pub(crate) async fn optimize(
 
 /// Reads and checks everything that is stored, in the background.
 #[utoipa::path(post, path = "/v1/verify", tag = "maintenance",
-    responses((status = 202, description = "A job, whose result has `checked` and `problems`", body = Begun)))]
-pub(crate) async fn verify(State(app): State<App>) -> Result<(StatusCode, Json<Begun>), Problem> {
+    responses((status = 202, description = "A job, whose result has `checked` and `problems`", body = BegunDocument)))]
+pub(crate) async fn verify(State(app): State<App>) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
     let store = app
         .engine
         .store("pg_amcheck checks what a server stores")?
@@ -94,11 +95,11 @@ pub(crate) async fn backups(State(app): State<App>) -> Result<Json<Backups>, Pro
 /// Writes a backup of the whole store, in the background.
 #[utoipa::path(post, path = "/v1/backups", tag = "maintenance",
     request_body = ToBackUp,
-    responses((status = 202, description = "A job, whose result has `backup`, `collections` and `items`", body = Begun)))]
+    responses((status = 202, description = "A job, whose result has `backup`, `collections` and `items`", body = BegunDocument)))]
 pub(crate) async fn backup(
     State(app): State<App>,
     Given(given): Given<ToBackUp>,
-) -> Result<(StatusCode, Json<Begun>), Problem> {
+) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
     let name = checked(given.name)?;
     let path = directory(&app)?.join(&name);
     let store = app.engine.store(BACKUPS)?.clone();

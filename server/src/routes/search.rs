@@ -1,11 +1,10 @@
 //! Searching, one query or many, and comparing the answers of two metrics.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use affinis::{Hits, MetricChoice, Query, VersionId};
+use affinis::{Hits, MetricChoice, Query};
+use affinis_api::AnswerDocument;
 use affinis_api::target::{SearchSettings, Target};
-use affinis_api::{AnswerDocument, ExecutionDocument, HitDocument};
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -88,7 +87,7 @@ pub(crate) enum Include {
 #[serde(untagged)]
 pub(crate) enum SearchResponse {
     /// The answer to one query.
-    One(Answer),
+    One(AnswerDocument),
     /// The answers to many, in the order of the queries.
     Many(Answers),
 }
@@ -97,52 +96,7 @@ pub(crate) enum SearchResponse {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Answers {
     /// The answers, in the order of the queries.
-    answers: Vec<Answer>,
-}
-
-/// The answer to one query.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Answer {
-    /// The text or the id that was asked for; null for a vector.
-    query: Value,
-    /// Version of the metric that ranked the hits.
-    #[schema(value_type = u32)]
-    metric: VersionId,
-    /// The hits, nearest first.
-    hits: Vec<MovedHit>,
-    /// How the search was executed, where that was asked for.
-    #[serde(flatten)]
-    execution: Option<ExecutionDocument>,
-    /// The answer under the other metric, where a comparison was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compared: Option<Compared>,
-}
-
-/// A hit, with its move where the answer is compared with another.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct MovedHit {
-    /// The hit.
-    #[serde(flatten)]
-    hit: HitDocument,
-    /// By how many ranks it stands higher than under the other metric; null where it is not among
-    /// the hits there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[expect(
-        clippy::option_option,
-        reason = "without a comparison the field is not there, with one it may be null"
-    )]
-    #[schema(value_type = Option<i64>)]
-    moved: Option<Option<i64>>,
-}
-
-/// An answer that another is compared with.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Compared {
-    /// Version of the metric that ranked the hits.
-    #[schema(value_type = u32)]
-    metric: VersionId,
-    /// The hits, nearest first.
-    hits: Vec<HitDocument>,
+    answers: Vec<AnswerDocument>,
 }
 
 /// A search that was read from a request.
@@ -217,32 +171,6 @@ impl Wanted {
     }
 }
 
-impl Answer {
-    fn new(answer: AnswerDocument, compared: Option<Hits>) -> Self {
-        let ranks: Option<HashMap<String, usize>> = compared.as_ref().map(|hits| {
-            let ranks = hits.iter().map(|hit| (hit.id.clone(), hit.rank));
-            ranks.collect()
-        });
-        let hits = answer.hits.into_iter().map(|hit| MovedHit {
-            moved: ranks.as_ref().map(|ranks| {
-                let there = ranks.get(&hit.id)?;
-                Some(*there as i64 - hit.rank as i64)
-            }),
-            hit,
-        });
-        Self {
-            query: answer.query,
-            metric: answer.metric,
-            hits: hits.collect(),
-            execution: answer.execution,
-            compared: compared.map(|hits| Compared {
-                metric: hits.metric,
-                hits: hits.into_iter().map(HitDocument::from).collect(),
-            }),
-        }
-    }
-}
-
 /// Finds the items nearest to a text, a vector or a stored item.
 #[utoipa::path(post, path = "/v1/collections/{c}/search", tag = "search",
     params(("c" = String, Path, description = "Name of the collection")),
@@ -273,7 +201,10 @@ pub(crate) async fn search(
         let named = wanted.names.into_iter().zip(found);
         let answers = named.map(|(name, hits)| {
             let answer = AnswerDocument::new(name, hits, wanted.explain_search);
-            Answer::new(answer, compared.next())
+            match compared.next() {
+                Some(other) => answer.compared_with(other),
+                None => answer,
+            }
         });
         Ok(answers.collect::<Vec<_>>())
     });

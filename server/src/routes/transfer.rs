@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::blocking::{GivenUp, blocking};
 use crate::engine::Engine;
 use crate::extract::Segments;
-use crate::jobs::{Begun, Job, JobKind};
+use crate::jobs::{Job, JobKind};
 use crate::problem::{Kind, Problem};
 
 /// The content type of an exported collection.
@@ -178,12 +178,12 @@ pub(crate) async fn export(
     params(("c" = String, Path, description = "Name of the new collection")),
     request_body(content = String, content_type = "application/x-ndjson",
         description = "The file that `affinis export` writes, which may be packed with gzip or zstd"),
-    responses((status = 202, description = "A job, whose result is that of `import --json`", body = Begun)))]
+    responses((status = 202, description = "A job, whose result is that of `import --json`", body = BegunDocument)))]
 pub(crate) async fn import(
     State(app): State<App>,
     Segments(name): Segments<String>,
     request: Request,
-) -> Result<(StatusCode, Json<Begun>), Problem> {
+) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
     let (parts, body) = request.into_parts();
     check(&app, &parts.headers)?;
     let permit = permit(&app)?;

@@ -1,12 +1,12 @@
 //! Trials: two metrics side by side in live answers, decided by clicks.
 
 use affinis::VersionId;
-use affinis::learning::{Team, Trial};
+use affinis::learning::Trial;
+use affinis_api::{TrialAnswerDocument, TrialHitDocument};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -48,31 +48,6 @@ pub(crate) struct TrialSearch {
     k: Option<usize>,
     /// The user who searches.
     user: Option<String>,
-}
-
-/// An answer of a trial.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct TrialAnswer {
-    /// The text or the id that was asked for; null for a vector.
-    query: Value,
-    /// The hits of both metrics, drawn in turn.
-    hits: Vec<TrialHit>,
-}
-
-/// A hit of a trial.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct TrialHit {
-    /// Id of the item.
-    id: String,
-    /// Rank, from 1.
-    rank: usize,
-    /// Text of the item; null where it has none.
-    text: Option<String>,
-    /// Metadata of the item; null where it has none.
-    meta: Value,
-    /// The metric that it was drawn from: `champion` or `challenger`.
-    #[schema(value_type = String)]
-    team: Team,
 }
 
 /// Shows the running trial, otherwise the last one.
@@ -127,12 +102,12 @@ pub(crate) async fn end(
 #[utoipa::path(post, path = "/v1/collections/{c}/trial/search", tag = "trial",
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = TrialSearch,
-    responses((status = 200, description = "The hits", body = TrialAnswer)))]
+    responses((status = 200, description = "The hits", body = TrialAnswerDocument)))]
 pub(crate) async fn search(
     State(app): State<App>,
     Segments(name): Segments<String>,
     Given(request): Given<TrialSearch>,
-) -> Result<Json<TrialAnswer>, Problem> {
+) -> Result<Json<TrialAnswerDocument>, Problem> {
     let asked = Asked {
         query: request.query,
         vector: request.vector,
@@ -147,7 +122,7 @@ pub(crate) async fn search(
         let drawn = answer.ids.into_iter().zip(answer.teams).enumerate();
         let hits = drawn.map(|(at, (id, team))| {
             let item = items.remove(&id).unwrap_or_default();
-            TrialHit {
+            TrialHitDocument {
                 id,
                 rank: at + 1,
                 text: item.text,
@@ -155,7 +130,7 @@ pub(crate) async fn search(
                 team,
             }
         });
-        Ok(TrialAnswer {
+        Ok(TrialAnswerDocument {
             query: title,
             hits: hits.collect(),
         })

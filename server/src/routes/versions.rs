@@ -1,9 +1,8 @@
 //! Versions of the metric: list, show, promote, roll back, compare, delete, export, import.
 
-use affinis::learning::NeighbourChanges;
 use affinis::{Error, Version, VersionId};
-use affinis_api::VersionDocument;
 use affinis_api::target::Target;
+use affinis_api::{ActiveDocument, DifferenceDocument, MatrixDocument, VersionDocument};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -28,17 +27,6 @@ pub(crate) struct Versions {
     metrics: Vec<VersionDocument>,
 }
 
-/// The version that is active now.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Active {
-    /// Number of the version.
-    #[schema(value_type = u32)]
-    active: VersionId,
-    /// The user whom it answers, where it does not answer everybody.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-}
-
 /// What is gone back to: a version, or for a user the shared metric; by default the parent of the
 /// active version.
 #[derive(Default, Deserialize, ToSchema)]
@@ -56,20 +44,6 @@ pub(crate) struct DeletedVersion {
     /// The number.
     #[schema(value_type = u32)]
     deleted: VersionId,
-}
-
-/// A matrix, as an export has it.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Exported {
-    /// Number of the version.
-    #[schema(value_type = u32)]
-    version: VersionId,
-    /// Origin of the matrix.
-    learner: String,
-    /// Time at which it was made, RFC 3339.
-    created: String,
-    /// Its rows.
-    matrix: Vec<Vec<f64>>,
 }
 
 /// A matrix to import, as an export has it.
@@ -100,22 +74,9 @@ pub(crate) struct Imported {
     version: VersionId,
 }
 
-/// How two versions differ.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Difference {
-    /// Affine-invariant Riemannian distance of the matrices.
-    distance: f64,
-    /// Factors by which squared lengths grow along the directions that change most.
-    factors: Vec<f64>,
-    /// How the nearest neighbours of sampled items change: `kept`, the share that stays, and
-    /// `queries`, each with `query`, `gone` and `come`.
-    #[schema(value_type = Object)]
-    neighbours: NeighbourChanges,
-}
-
 /// For whom a version is active.
-fn active(target: &Target, version: VersionId) -> Result<Active, Problem> {
-    Ok(Active {
+fn active(target: &Target, version: VersionId) -> Result<ActiveDocument, Problem> {
+    Ok(ActiveDocument {
         active: version,
         user: target.learning().metric(version)?.user,
     })
@@ -170,11 +131,11 @@ pub(crate) async fn delete(
 #[utoipa::path(post, path = "/v1/collections/{c}/metrics/{v}/promote", tag = "metrics",
     params(("c" = String, Path, description = "Name of the collection"),
         ("v" = u32, Path, description = "Number of the version")),
-    responses((status = 200, description = "It is active", body = Active)))]
+    responses((status = 200, description = "It is active", body = ActiveDocument)))]
 pub(crate) async fn promote(
     State(app): State<App>,
     Segments((name, version)): Segments<(String, u32)>,
-) -> Result<Json<Active>, Problem> {
+) -> Result<Json<ActiveDocument>, Problem> {
     let promoted = app.on(name, move |target| {
         let version = VersionId(version);
         target.learning().promote(version)?;
@@ -187,12 +148,12 @@ pub(crate) async fn promote(
 #[utoipa::path(post, path = "/v1/collections/{c}/metrics/rollback", tag = "metrics",
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = Option<Back>,
-    responses((status = 200, description = "What is active now", body = Active)))]
+    responses((status = 200, description = "What is active now", body = ActiveDocument)))]
 pub(crate) async fn rollback(
     State(app): State<App>,
     Segments(name): Segments<String>,
     GivenOrDefault(back): GivenOrDefault<Back>,
-) -> Result<Json<Active>, Problem> {
+) -> Result<Json<ActiveDocument>, Problem> {
     let rolled = app.on(name, move |target| match (back.version, back.user) {
         (version, None) => {
             let version = target.learning().rollback(version.map(VersionId))?;
@@ -208,7 +169,7 @@ pub(crate) async fn rollback(
                 ));
             }
             learning.clear_user_metric(&user)?;
-            Ok(Active {
+            Ok(ActiveDocument {
                 active: shared,
                 user: Some(user),
             })
@@ -225,17 +186,17 @@ pub(crate) async fn rollback(
     params(("c" = String, Path, description = "Name of the collection"),
         ("v" = u32, Path, description = "Number of the version to start from"),
         ("w" = u32, Path, description = "Number of the version to compare with it")),
-    responses((status = 200, description = "The difference", body = Difference)))]
+    responses((status = 200, description = "The difference", body = DifferenceDocument)))]
 pub(crate) async fn diff(
     State(app): State<App>,
     Segments((name, from, to)): Segments<(String, u32, u32)>,
-) -> Result<Json<Difference>, Problem> {
+) -> Result<Json<DifferenceDocument>, Problem> {
     let difference = app.on(name, move |target| {
         let learning = target.learning();
         let (from, to) = (VersionId(from), VersionId(to));
         let comparison = learning.diff(from, to)?;
         let changes = learning.diff_neighbours(from, to);
-        Ok(Difference {
+        Ok(DifferenceDocument {
             distance: comparison.distance,
             factors: comparison.factors,
             neighbours: changes.sample(SAMPLE).k(NEIGHBOURS).run()?,
@@ -248,18 +209,18 @@ pub(crate) async fn diff(
 #[utoipa::path(get, path = "/v1/collections/{c}/metrics/{v}/export", tag = "metrics",
     params(("c" = String, Path, description = "Name of the collection"),
         ("v" = u32, Path, description = "Number of the version")),
-    responses((status = 200, description = "The matrix", body = Exported)))]
+    responses((status = 200, description = "The matrix", body = MatrixDocument)))]
 pub(crate) async fn export(
     State(app): State<App>,
     Segments((name, version)): Segments<(String, u32)>,
-) -> Result<Json<Exported>, Problem> {
+) -> Result<Json<MatrixDocument>, Problem> {
     let exported = app.on(name, move |target| {
         let learning = target.learning();
         let version = VersionId(version);
         let matrix = learning.metric_matrix(version)?;
         let record = learning.metric(version)?;
         let rows = matrix.outer_iter().map(|row| row.to_vec());
-        Ok(Exported {
+        Ok(MatrixDocument {
             version,
             created: record.created_text(),
             matrix: rows.collect(),
