@@ -40,7 +40,9 @@ FORBIDDEN = {
 KEEPERS = {
     "tokio": {"affinis-pgvector", "affinis-server"},
     "axum": {"affinis-server"},
+    "ureq": {"affinis-client"},
     "affinis-server": {"affinis-cli"},
+    "affinis-client": {"affinis-cli"},
 }
 # The front door, and the entries of the fuzz targets, may import everything.
 FREE = {"lib", "fuzz"}
