@@ -40,7 +40,8 @@ const EVERYWHERE: &str = "Options of every command";
 #[command(name = "affinis", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 120)]
 #[command(arg_required_else_help = true, subcommand_required = true)]
 pub struct Cli {
-    /// Directory of the store, or `postgres://USER@HOST/DATABASE` in a build with `postgres`
+    /// Directory of the store; `postgres://USER@HOST/DATABASE` in a build with `postgres`, or
+    /// `http://HOST:PORT` of a service in one with `client`
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", env = "AFFINIS_STORE", default_value = "affinis.store")]
     pub(crate) store: PathBuf,
 
@@ -51,6 +52,16 @@ pub struct Cli {
     /// Directory of the collection's encoder, or one that holds it, if not where it was
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub(crate) encoder: Option<PathBuf>,
+
+    /// File of the token that a service is shown [default: AFFINIS_TOKEN in the environment]
+    #[cfg(feature = "client")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Root certificates, PEM, that are trusted for `--store https://..` in place of those of the web
+    #[cfg(feature = "client")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE", env = "AFFINIS_ROOT_CERTIFICATES")]
+    pub(crate) root_certificates: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -18,6 +18,9 @@ pub(crate) enum Failure {
     Failed(String),
     /// Error of the store.
     Store(affinis::Error),
+    /// Error of a service, or of the connection to it.
+    #[cfg(feature = "client")]
+    Service(affinis_client::Error),
     /// Error of an input.
     Input(InputError),
     /// Standard output cannot be written.
@@ -71,10 +74,7 @@ impl fmt::Display for Failure {
                 "collection {collection:?} has no metric version {version}; `affinis metrics` lists its versions"
             ),
             Self::Store(error @ affinis::Error::NoJudgements { .. }) => {
-                f.write_str(&error.to_string().replace(
-                    "give some with `Collection::judge`",
-                    "store some with `affinis judge`",
-                ))
+                f.write_str(&of_commands(&error.to_string()))
             }
             Self::Store(affinis::Error::Encode(EncodeError::Output {
                 path,
@@ -90,10 +90,34 @@ impl fmt::Display for Failure {
                 write!(f, "{error}; `--encoder DIR` names the one that has it")
             }
             Self::Store(error) => error.fmt(f),
+            #[cfg(feature = "client")]
+            Self::Service(error) => service(error, f),
             Self::Input(error) => error.fmt(f),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
         }
     }
+}
+
+/// A message that names commands where it named methods.
+fn of_commands(message: &str) -> String {
+    message.replace(
+        "give some with `Collection::judge`",
+        "store some with `affinis judge`",
+    )
+}
+
+/// The message of a service's error, with a remedy.
+#[cfg(feature = "client")]
+fn service(error: &affinis_client::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let message = of_commands(&error.to_string());
+    let remedy = match error {
+        affinis_client::Error::Transport { .. } => "; `affinis serve` starts a service",
+        error if error.is("unauthenticated") => {
+            "; AFFINIS_TOKEN in the environment or --token-file FILE gives a token"
+        }
+        _ => "",
+    };
+    write!(f, "{message}{remedy}")
 }
 
 impl From<affinis::Error> for Failure {

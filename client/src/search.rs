@@ -92,6 +92,17 @@ impl<Q> Search<Q> {
         self.set("user", user.into())
     }
 
+    /// Sets whether judgements of the question, and of questions like it, show in an answer under the
+    /// active metric; they do by default.
+    pub fn memory(self, memory: bool) -> Self {
+        self.set("memory", memory)
+    }
+
+    /// Leaves out items that the user called irrelevant for this very query.
+    pub fn hide_rejected(self) -> Self {
+        self.set("hide_rejected", true)
+    }
+
     /// Leaves texts and metadata out of the hits.
     pub fn ids_only(self) -> Self {
         self.set("include", Vec::<String>::new())

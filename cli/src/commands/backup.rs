@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use affinis_api::BackupDocument;
 use serde_json::json;
 
 use super::{At, builder};
@@ -10,7 +11,8 @@ use crate::output::{self, GOOD, Out, bytes, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The directory must be empty or absent. A backup is itself a store: --store DIR opens it.
+The directory must be empty or absent. A backup is itself a store: --store DIR opens it. In a service
+(--store http://..) DIR is a name below the directory that `serve --backups` was given.
 
 Examples:
   affinis backup backups/monday")]
@@ -42,8 +44,28 @@ Examples:
 pub(crate) struct CompactArgs {}
 
 pub(crate) fn backup(args: &BackupArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let store = at.open()?;
     let working = output::spinner("writing the backup");
+    let written = write(args, at)?;
+    drop(working);
+    if out.is_json() {
+        return Ok(out.json(&written)?);
+    }
+    out.line(format_args!(
+        "backed up {} with {} to {}",
+        plural(written.collections as u64, "collection", "collections"),
+        plural(written.items, "item", "items"),
+        plain(&written.backup)
+    ))?;
+    Ok(())
+}
+
+fn write(args: &BackupArgs, at: &At) -> Result<BackupDocument, Failure> {
+    #[cfg(feature = "client")]
+    if let super::Engine::Service(service) = &at.engine {
+        let job = service.client().back_up(&args.dir.display().to_string())?;
+        return crate::target::wait(&job, |_| {});
+    }
+    let store = at.open()?;
     output::catch_interrupts();
     store
         .backup_with(&args.dir, output::interrupted)
@@ -54,22 +76,12 @@ pub(crate) fn backup(args: &BackupArgs, at: &At, out: &mut Out) -> Result<(), Fa
             )),
             other => other.into(),
         })?;
-    drop(working);
     let collections = store.collections()?;
-    let items: u64 = collections.iter().map(|info| info.items).sum();
-    let dir = args.dir.display().to_string();
-    if out.is_json() {
-        return Ok(
-            out.json(&json!({"backup": dir, "collections": collections.len(), "items": items}))?
-        );
-    }
-    out.line(format_args!(
-        "backed up {} with {} to {}",
-        plural(collections.len() as u64, "collection", "collections"),
-        plural(items, "item", "items"),
-        plain(&dir)
-    ))?;
-    Ok(())
+    Ok(BackupDocument {
+        backup: args.dir.display().to_string(),
+        collections: collections.len(),
+        items: collections.iter().map(|info| info.items).sum(),
+    })
 }
 
 pub(crate) fn restore(args: &RestoreArgs, at: &At, out: &mut Out) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Distance, Precision, encode::EMBEDDED, limits::MAX_DIM};
+use affinis::{CollectionInfo, Distance, Precision, encode::EMBEDDED, limits::MAX_DIM};
 use clap::ValueEnum;
 
 use super::At;
@@ -85,17 +85,22 @@ fn dim(text: &str) -> Result<usize, String> {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    let precision = match args.precision {
+        PrecisionName::F32 => Precision::F32,
+        PrecisionName::F16 => Precision::F16,
+        PrecisionName::I8 => Precision::I8,
+    };
+    #[cfg(feature = "client")]
+    if let super::Engine::Service(service) = &at.engine {
+        let info = create_there(args, precision, service)?;
+        return print(info, out);
+    }
     let encoder = match (&args.encoder, args.dim) {
         (_, Some(_)) => None,
         (Some(dir), None) => Some(super::encoder(dir, args.output.as_deref())?),
         (None, None) => Some(super::encoder(Path::new(EMBEDDED), None)?),
     };
     let store = at.open_or_create()?;
-    let precision = match args.precision {
-        PrecisionName::F32 => Precision::F32,
-        PrecisionName::F16 => Precision::F16,
-        PrecisionName::I8 => Precision::I8,
-    };
     let mut builder = store.collection(&args.name).precision(precision);
     if let Some(distance) = args.distance {
         builder = builder.distance(distance.into());
@@ -106,7 +111,33 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if let Some(encoder) = encoder {
         builder = builder.encoder_arc(encoder);
     }
-    let info = builder.create()?.info();
+    print(builder.create()?.info(), out)
+}
+
+/// Creates the collection in a service, whose encoders have names.
+#[cfg(feature = "client")]
+fn create_there(
+    args: &Args,
+    precision: Precision,
+    service: &crate::target::Service,
+) -> Result<CollectionInfo, Failure> {
+    let mut create = service.client().create(&args.name).precision(precision);
+    if args.output.is_some() {
+        return Err(service.refuse("its encoders have their outputs"));
+    }
+    if let Some(encoder) = &args.encoder {
+        create = create.encoder(encoder.display().to_string());
+    }
+    if let Some(dim) = args.dim {
+        create = create.dim(dim);
+    }
+    if let Some(distance) = args.distance {
+        create = create.distance(distance.into());
+    }
+    Ok(create.create()?)
+}
+
+fn print(info: CollectionInfo, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
         return Ok(out.json(&info)?);
     }

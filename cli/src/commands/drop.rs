@@ -26,16 +26,18 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if let super::Engine::Postgres(url) = &at.engine {
         return super::pg::drop(&args.name, args.yes, url, out);
     }
-    let store = at.open()?;
     if !args.yes {
-        let items = store.collection(&args.name).open()?.len();
-        let held = plural(items as u64, "item", "items");
+        let held = plural(at.target(&args.name)?.len()?, "item", "items");
         return Err(Failure::Usage(format!(
             "this deletes the collection {:?} with {held}, its judgements and its metrics; say so with --yes",
             args.name
         )));
     }
-    store.drop_collection(&args.name)?;
+    match &at.engine {
+        #[cfg(feature = "client")]
+        super::Engine::Service(service) => service.client().drop_collection(&args.name)?,
+        _ => at.open()?.drop_collection(&args.name)?,
+    }
     if out.is_json() {
         return Ok(out.json(&json!({"dropped": args.name}))?);
     }

@@ -7,12 +7,13 @@ use affinis::{
     learning::{EvaluationRow, Measure},
 };
 
+use serde_json::Value;
+
 use super::{At, hits, metric_choice, metric_name};
 use crate::failure::Failure;
 use crate::input::{self, EvaluationInput, Input, InputError, Opened, Place};
 use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
-use crate::target::{SearchSettings, Target, expected};
-use affinis_api::target::TargetError;
+use crate::target::{SearchSettings, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let input = input::evaluation(
         reader,
         &name,
-        expected(&collection),
+        collection.expected(),
         texts.as_ref(),
         args.relevance_threshold,
     )?;
@@ -98,11 +99,11 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         plural(input.queries.len() as u64, "query", "queries")
     ));
     let evaluation = collection
-        .learning()
         .evaluate(
             &input.queries,
             args.k,
-            &[MetricChoice::BuiltIn, args.metric],
+            args.metric,
+            args.relevance_threshold,
         )
         .map_err(|error| with_line(error, &input, &name, &collection))?;
     drop(working);
@@ -152,23 +153,24 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 
 /// Adds to an error the line of the query that caused it: the first query whose search fails by
 /// itself, such as a text that the encoder knows nothing of.
-fn with_line(
-    error: affinis::Error,
-    input: &EvaluationInput,
-    file: &str,
-    collection: &Target,
-) -> Failure {
+fn with_line(error: Failure, input: &EvaluationInput, file: &str, collection: &Target) -> Failure {
     use affinis::Error::{Dimension, Encode, InvalidQuery, NotFinite, UnknownText, ZeroVector};
-    if !matches!(
-        error,
-        Dimension { .. }
-            | Encode(_)
-            | InvalidQuery(_)
-            | NotFinite { .. }
-            | UnknownText { .. }
-            | ZeroVector { .. }
-    ) {
-        return error.into();
+    let is_of_a_query = match &error {
+        Failure::Store(error) => matches!(
+            error,
+            Dimension { .. }
+                | Encode(_)
+                | InvalidQuery(_)
+                | NotFinite { .. }
+                | UnknownText { .. }
+                | ZeroVector { .. }
+        ),
+        #[cfg(feature = "client")]
+        Failure::Service(error) => error.is("invalid-input"),
+        _ => false,
+    };
+    if !is_of_a_query {
+        return error;
     }
     let fails = |query: &Query| {
         let settings = SearchSettings {
@@ -177,8 +179,10 @@ fn with_line(
             memory: false,
             ..SearchSettings::default()
         };
-        match collection.search(query.clone(), &settings) {
-            Err(TargetError::Store(error)) => Some(error),
+        match collection.search(query.clone(), Value::Null, &settings, false) {
+            Err(error @ Failure::Store(_)) => Some(error),
+            #[cfg(feature = "client")]
+            Err(error @ Failure::Service(_)) => Some(error),
             _ => None,
         }
     };
@@ -189,7 +193,7 @@ fn with_line(
         .find_map(|(q, &line)| Some((fails(&q.query)?, line)));
     match alone {
         Some((error, line)) => InputError::new(file, Place::Line(line), error.to_string()).into(),
-        None => error.into(),
+        None => error,
     }
 }
 
@@ -212,7 +216,7 @@ fn check_ids(input: &EvaluationInput, file: &str, collection: &Target) -> Result
             .chain(query.gains.keys())
     });
     let all: BTreeSet<&String> = all.collect();
-    let held = collection.items(&all.into_iter().cloned().collect::<Vec<_>>())?;
+    let held = collection.existing(&all.into_iter().cloned().collect::<Vec<_>>())?;
     for (query, &line) in input.queries.iter().zip(&input.lines) {
         let own = match &query.query {
             Query::Item(id) => Some(id),
@@ -220,7 +224,7 @@ fn check_ids(input: &EvaluationInput, file: &str, collection: &Target) -> Result
         };
         let named = own.into_iter().chain(&query.relevant);
         for id in named.chain(query.gains.keys()) {
-            if !held.contains_key(id) {
+            if !held.contains(id) {
                 let reason = format!("the collection has no item {:?}", plain(id));
                 return Err(InputError::new(file, Place::Line(line), reason).into());
             }

@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 
-use affinis::learning::Influence;
-use affinis::{
-    Judgement, JudgementId, MetricChoice, Query, Subject, VersionId, learning::Explanation,
-};
-use affinis_api::ExplanationDocument;
+use affinis::{Judgement, JudgementId, MetricChoice, Query, Subject, VersionId};
+use affinis_api::{DirectionDocument, ExplanationDocument, InfluenceDocument};
 use clap::ArgGroup;
 
 use super::{At, metric_choice, metric_name, text, user};
@@ -56,16 +53,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             (Query::from(text), format!("\"{}\"", plain(text)))
         }
     };
-    let mut explain = collection
-        .learning()
-        .explain(query, args.item.clone())
-        .metric(args.metric);
-    if let Some(user) = &args.user {
-        explain = explain.user(user);
-    }
-    let why = explain.run()?;
+    let why = collection.explain(query, &args.item, args.metric, args.user.as_deref())?;
     if out.is_json() {
-        return Ok(out.json(&ExplanationDocument::from(&why))?);
+        return Ok(out.json(&why)?);
     }
     let rank = |rank: Option<usize>| {
         rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"))
@@ -104,7 +94,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// The two distances and their relation, in words.
-fn comparison(why: &Explanation) -> String {
+fn comparison(why: &ExplanationDocument) -> String {
     let change = if why.euclidean > 0.0 {
         why.distance / why.euclidean - 1.0
     } else {
@@ -137,7 +127,7 @@ fn count_to_half(mut contributions: Vec<f64>) -> usize {
     contributions.len()
 }
 
-fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
+fn directions(why: &ExplanationDocument, out: &mut Out) -> Result<(), Failure> {
     let learned = count_to_half(why.directions.iter().map(|d| d.contribution).collect());
     let euclidean = count_to_half(
         why.directions
@@ -150,7 +140,7 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
         plural(why.directions.len() as u64, "direction", "directions")
     ))?;
     let mut moved: Vec<_> = why.directions.iter().filter(|d| d.weight > 0.0).collect();
-    let change = |d: &affinis::plugin::Direction| d.contribution - d.contribution / d.weight;
+    let change = |d: &DirectionDocument| d.contribution - d.contribution / d.weight;
     moved.sort_by(|a, b| change(b).abs().total_cmp(&change(a).abs()));
     let mut table = Table::new([
         ("directions that changed it most", Align::Left),
@@ -182,13 +172,13 @@ fn directions(why: &Explanation, out: &mut Out) -> Result<(), Failure> {
 
 fn judgements(
     stored: &HashMap<JudgementId, Judgement>,
-    why: &Explanation,
+    why: &ExplanationDocument,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    if why.stale > 0 {
+    if let Some(stale) = why.stale {
         out.line(format_args!(
             "  {DIM}{} left out: their items hold something else now, or are gone{DIM:#}",
-            plural(why.stale as u64, "judgement", "judgements")
+            plural(stale as u64, "judgement", "judgements")
         ))?;
     }
     if why.judgements.is_empty() {
@@ -205,7 +195,7 @@ fn judgements(
 /// The strongest influences with their judgements.
 fn influences(
     title: &'static str,
-    influences: &[Influence],
+    influences: &[InfluenceDocument],
     stored: &HashMap<JudgementId, Judgement>,
 ) -> Table {
     let mut table = Table::new([

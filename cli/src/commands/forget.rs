@@ -1,10 +1,7 @@
 //! `forget`: removes judgements permanently, and refits without them.
 
-use affinis::{
-    VersionId,
-    learning::{Forget, Relearned},
-};
-use affinis_api::ForgottenDocument;
+use affinis::{VersionId, learning::Forget};
+use affinis_api::RelearnedDocument;
 use clap::ArgGroup;
 
 use super::{At, metric_name, refit, user};
@@ -45,10 +42,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 /// Removes judgements, and prints what follows.
 pub(crate) fn forget(collection: &Target, what: &Forget, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("removing judgements and refitting");
-    let forgotten = collection.learning().forget(what)?;
+    let forgotten = collection.forget(what)?;
     drop(working);
     if out.is_json() {
-        return Ok(out.json(&ForgottenDocument::from(&forgotten))?);
+        return Ok(out.json(&forgotten)?);
     }
     out.line(format_args!(
         "removed {} from {}",
@@ -76,10 +73,9 @@ pub(crate) fn forget(collection: &Target, what: &Forget, out: &mut Out) -> Resul
     Ok(())
 }
 
-fn sentence(relearned: &Relearned) -> String {
-    let refit = relearned.refit.as_ref();
-    let anew = match refit.and_then(|refit| Some((refit.version?, refit.promoted, refit.shrinkage)))
-    {
+fn sentence(relearned: &RelearnedDocument) -> String {
+    let learned = relearned.version;
+    let anew = match learned.map(|version| (version, relearned.promoted, relearned.shrinkage)) {
         None => "and nothing could be learned anew".to_owned(),
         Some((version, true, None)) => format!("and metric {version} learned anew"),
         Some((version, true, Some(_))) => format!("and metric {version}, shrunken, learned anew"),

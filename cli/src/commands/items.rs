@@ -85,9 +85,9 @@ pub(crate) struct DeleteArgs {
 }
 
 pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
-    let items: Box<dyn Iterator<Item = affinis::Result<Item>>> = match &args.filter {
-        Some(filter) => Box::new(collection.get_matching(filter)?),
+    let collection = at.items_of(&args.name)?;
+    let items: Box<dyn Iterator<Item = Result<Item, Failure>>> = match &args.filter {
+        Some(filter) => collection.matching(filter)?,
         None => Box::new(collection.get_many(&args.ids)?.into_iter().map(Ok)),
     };
     let mut printed = 0_u64;
@@ -112,10 +112,10 @@ pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure>
 pub(crate) fn list(args: &ListArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     /// Number of items in a table, whose columns are as wide as its rows need.
     const ROWS: usize = 500;
-    let collection = at.collection(&args.name)?;
+    let collection = at.items_of(&args.name)?;
     let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
     let mut items = collection
-        .list(args.after.as_deref())
+        .list(args.after.as_deref(), args.limit, out.is_json())?
         .take(limit)
         .peekable();
     if out.is_json() {
@@ -126,7 +126,7 @@ pub(crate) fn list(args: &ListArgs, at: &At, out: &mut Out) -> Result<(), Failur
     }
     if items.peek().is_none() {
         let why = match &args.after {
-            Some(id) if !collection.is_empty() => format!("no id follows {}", plain(id)),
+            Some(id) if collection.len()? > 0 => format!("no id follows {}", plain(id)),
             _ => "the collection is empty".to_owned(),
         };
         out.line(why)?;
@@ -144,7 +144,10 @@ pub(crate) fn list(args: &ListArgs, at: &At, out: &mut Out) -> Result<(), Failur
     }
     if let Some(last) = last
         && args.limit.is_some()
-        && collection.list(Some(&last)).next().is_some()
+        && collection
+            .list(Some(&last), Some(1), false)?
+            .next()
+            .is_some()
     {
         output::note(format_args!(
             "{DIM}there are more: --after '{}'{DIM:#}",
@@ -165,15 +168,12 @@ pub(super) fn describe(text: Option<&str>, meta: Option<&Value>) -> String {
 }
 
 pub(crate) fn count(args: &CountArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
-    let items = match &args.filter {
-        Some(filter) => collection.count(filter)?,
-        None => collection.len(),
-    };
+    let collection = at.items_of(&args.name)?;
+    let items = collection.count(args.filter.as_ref())?;
     if out.is_json() {
         return Ok(out.json(&json!({"count": items}))?);
     }
-    out.line(output::count(items as u64))?;
+    out.line(output::count(items))?;
     Ok(())
 }
 
@@ -220,13 +220,13 @@ fn print(item: &Item, out: &mut Out) -> Result<(), Failure> {
 
 pub(crate) fn delete(args: &DeleteArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let deleted = match (&args.file, &args.filter) {
-        (_, Some(filter)) => at.collection(&args.name)?.delete_matching(filter)?,
+        (_, Some(filter)) => at.items_of(&args.name)?.delete_matching(filter)?,
         (Some(file), None) => {
             let Opened { name, reader, .. } = file.open()?;
             let ids = input::read_ids(reader, &name)?;
-            at.collection(&args.name)?.delete(&ids)?
+            at.items_of(&args.name)?.delete(&ids)?
         }
-        (None, None) => at.collection(&args.name)?.delete(&args.ids)?,
+        (None, None) => at.items_of(&args.name)?.delete(&args.ids)?,
     };
     if out.is_json() {
         return Ok(out.json(&json!({"deleted": deleted}))?);

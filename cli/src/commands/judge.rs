@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use affinis::{
     Judgement, JudgementId, Source,
-    learning::{Forget, RefitReport, Verdict, Weak},
+    learning::{Forget, Verdict, Weak},
 };
-use affinis_api::RefitDocument;
+use affinis_api::JudgedDocument;
 use serde_json::json;
 
 use super::metrics::trial;
@@ -16,7 +16,7 @@ use crate::input::{
     Defaults, Feedback, FeedbackFormat, Input, InputError, Place, RatingFormat, ReadFeedback,
 };
 use crate::output::{self, Out, plain, plural};
-use crate::target::{Target, expected};
+use crate::target::{RefitSettings, Refitted, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -93,7 +93,6 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         return forget::forget(&collection, &Forget::Judgements(numbers), out);
     }
     let running = collection
-        .learning()
         .trial()?
         .filter(|trial| trial.verdict == Verdict::Running);
     let mut unknown = Vec::new();
@@ -102,28 +101,27 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         (None, Some(field)) => collection.judge_weakly(&Weak::Field(field.clone()), args.number)?,
         (None, None) => collection.judge_weakly(&Weak::Halves, args.number)?,
     };
-    let number = stored.len() as u64;
+    let number = stored.stored as u64;
     let due = match args.refit_after {
-        Some(n) => collection.learning().unlearned()? as u64 >= n,
+        Some(n) => collection.unlearned()? >= n,
         None => false,
     };
     let report = if due { learn(&collection) } else { None };
     // Clicks may have decided the trial, or a refit may have ended it.
     let ended = match running {
         Some(_) => collection
-            .learning()
             .trial()?
             .filter(|trial| trial.verdict != Verdict::Running),
         None => None,
     };
     if out.is_json() {
         let mut document =
-            json!({"judgements": number, "first": stored.first(), "last": stored.last()});
+            json!({"judgements": number, "first": stored.first, "last": stored.last});
         if args.skip_unknown {
             document["unknown"] = json!(unknown);
         }
         if let Some(report) = &report {
-            document["refit"] = json!(RefitDocument::new(report, false));
+            document["refit"] = json!(report.document);
         }
         if let Some(trial) = &ended {
             document["trial"] = json!(trial);
@@ -143,15 +141,15 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ))?;
     }
     if let Some(report) = &report {
-        refit::print(report, false, out)?;
+        refit::print(&report.document, report.forced, out)?;
     }
     Ok(())
 }
 
 /// Refits. The judgements are stored already, so an error of the refit is only a warning.
-fn learn(collection: &Target) -> Option<RefitReport> {
+fn learn(collection: &Target) -> Option<Refitted> {
     let working = output::spinner("learning");
-    let report = collection.learning().refit().run();
+    let report = collection.refit(&RefitSettings::default());
     drop(working);
     report
         .inspect_err(|error| output::warn(format_args!("no refit: {error}")))
@@ -164,7 +162,7 @@ fn store_file(
     file: &Input,
     collection: &Target,
     unknown: &mut Vec<String>,
-) -> Result<Vec<JudgementId>, Failure> {
+) -> Result<JudgedDocument, Failure> {
     if args.queries.as_ref() == Some(file) && *file == Input::Stdin {
         let reason = "FILE and --queries cannot both be standard input";
         return Err(Failure::Usage(reason.into()));
@@ -174,7 +172,7 @@ fn store_file(
         format: args.format,
         queries: args.queries.as_ref(),
         scale: args.scale,
-        expected: expected(collection),
+        expected: collection.expected(),
         defaults: Defaults {
             user: args.user.clone(),
             source: args.source,
@@ -195,19 +193,18 @@ fn store_file(
             listed(unknown)
         ));
     }
-    collection
-        .learning()
-        .judge(&judgements)
-        .map_err(|error| match error {
-            affinis::Error::InvalidJudgement { index, source } if index < lines.len() => {
-                Failure::Input(InputError::new(
-                    &name,
-                    Place::Line(lines[index]),
-                    source.to_string(),
-                ))
-            }
-            other => other.into(),
-        })
+    collection.judge(&judgements).map_err(|error| match error {
+        Failure::Store(affinis::Error::InvalidJudgement { index, source })
+            if index < lines.len() =>
+        {
+            Failure::Input(InputError::new(
+                &name,
+                Place::Line(lines[index]),
+                source.to_string(),
+            ))
+        }
+        other => other,
+    })
 }
 
 /// Most ids that a message lists.
@@ -242,11 +239,11 @@ fn known(
         .flat_map(|(_, judgement)| judgement.ids())
         .collect();
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
-    let held = collection.items(&ids)?;
+    let held = collection.existing(&ids)?;
     for (line, judgement) in &judgements {
         for id in judgement.ids() {
             if !there.contains_key(id) {
-                let contains = held.contains_key(id);
+                let contains = held.contains(id);
                 there.insert(id.to_owned(), contains);
                 if !contains {
                     unknown.push(id.to_owned());

@@ -2,10 +2,8 @@
 
 mod qrels;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
-use affinis::{JudgementId, learning::StaleJudgement};
 use affinis_api::JudgementDocument;
 
 use super::At;
@@ -41,23 +39,17 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.target(&args.name)?;
-    let judgements = collection.learning().judgements()?;
-    let stale: HashMap<JudgementId, StaleJudgement> = collection
-        .learning()
-        .stale_judgements()?
-        .into_iter()
-        .map(|stale| (stale.judgement, stale))
-        .collect();
+    let judgements = collection.judgements()?;
     if let Some(file) = &args.qrels {
         let teaching = judgements
             .into_iter()
-            .filter(|stored| !stale.contains_key(&stored.id));
-        return qrels::write(args, teaching.map(|stored| stored.judgement), file, out);
+            .filter(|document| document.teaches)
+            .map(|document| document.judgement);
+        return qrels::write(args, teaching, file, out);
     }
     if out.is_json() {
-        for stored in judgements {
-            let stale = stale.get(&stored.id);
-            out.json(&JudgementDocument::new(stored, stale))?;
+        for document in &judgements {
+            out.json(document)?;
         }
         return Ok(());
     }
@@ -73,17 +65,17 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ("teaches", Align::Left),
         ("", Align::Left),
     ]);
-    for stored in judgements {
-        let teaches = match stale.get(&stored.id) {
-            None => "yes".to_owned(),
-            Some(stale) => reason(stale),
+    for document in judgements {
+        let teaches = match document.teaches {
+            true => "yes".to_owned(),
+            false => reason(&document),
         };
         let style = anstyle::Style::new();
         table.styled([
-            (stored.id.to_string(), BOLD),
-            (stored.judgement.source.to_string(), DIM),
+            (document.sequence.to_string(), BOLD),
+            (document.judgement.source.to_string(), DIM),
             (teaches, style),
-            (describe(&stored.judgement), style),
+            (describe(&document.judgement), style),
         ]);
     }
     out.line(table)?;
@@ -91,9 +83,12 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Why a judgement teaches nothing.
-fn reason(stale: &StaleJudgement) -> String {
-    let of = |ids: &[String], what| (!ids.is_empty()).then(|| format!("{} {what}", ids.join(", ")));
-    let reasons = [of(&stale.changed, "changed"), of(&stale.gone, "gone")];
+fn reason(document: &JudgementDocument) -> String {
+    let of = |ids: &Option<Vec<String>>, what| {
+        let ids = ids.as_ref().filter(|ids| !ids.is_empty())?;
+        Some(format!("{} {what}", ids.join(", ")))
+    };
+    let reasons = [of(&document.changed, "changed"), of(&document.gone, "gone")];
     let reasons: Vec<String> = reasons.into_iter().flatten().collect();
     format!("no: {}", reasons.join("; "))
 }

@@ -37,11 +37,16 @@ use crate::demo;
 use crate::failure::Failure;
 use crate::input::{Expected, check_name};
 use crate::output::Out;
-use crate::target::Target;
+#[cfg(feature = "client")]
+use crate::target::Service;
+use crate::target::{Local, Target};
 
 /// Runs one command.
 pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
     let at = At {
+        #[cfg(feature = "client")]
+        engine: Engine::of(cli.store, &cli.token_file, &cli.root_certificates)?,
+        #[cfg(not(feature = "client"))]
         engine: Engine::of(cli.store)?,
         encoder: cli.encoder,
     };
@@ -99,11 +104,29 @@ pub(crate) enum Engine {
         expect(dead_code, reason = "only a build with the feature connects")
     )]
     Postgres(String),
+    /// A service that is asked over HTTP.
+    #[cfg(feature = "client")]
+    Service(Service),
 }
 
 impl Engine {
     /// What `--store` names.
-    fn of(store: PathBuf) -> Result<Self, Failure> {
+    fn of(
+        store: PathBuf,
+        #[cfg(feature = "client")] token_file: &Option<PathBuf>,
+        #[cfg(feature = "client")] roots: &Option<PathBuf>,
+    ) -> Result<Self, Failure> {
+        let service = store
+            .to_str()
+            .filter(|store| store.starts_with("http://") || store.starts_with("https://"));
+        if let Some(url) = service {
+            #[cfg(feature = "client")]
+            return Service::new(url, token_file.as_deref(), roots.as_deref()).map(Self::Service);
+            #[cfg(not(feature = "client"))]
+            return Err(Failure::Failed(format!(
+                "this build does not ask services such as {url}; one with `--features client` or `--features full` does"
+            )));
+        }
         let url = store
             .to_str()
             .filter(|store| store.starts_with("postgres://") || store.starts_with("postgresql://"));
@@ -137,6 +160,8 @@ impl At {
     pub(crate) fn path(&self) -> Result<&Path, Failure> {
         match &self.engine {
             Engine::Directory(directory) => Ok(directory),
+            #[cfg(feature = "client")]
+            Engine::Service(service) => Err(service.refuse("it works on the files of a store")),
             Engine::Postgres(_) => Err(Failure::Failed(
                 "this command works on a store in a directory, not on PostgreSQL, where the database does it: items \
                  are added, deleted, listed and backed up with SQL; search, judge, judgements, refit, metrics, \
@@ -175,7 +200,7 @@ impl At {
     /// Opens a collection of an existing store, or one that is attached to a table.
     pub(crate) fn target(&self, name: &str) -> Result<Target, Failure> {
         match &self.engine {
-            Engine::Directory(_) => Ok(Target::Embedded(self.collection(name)?)),
+            Engine::Directory(_) => Ok(Target::Local(Local::Embedded(self.collection(name)?))),
             #[cfg(feature = "postgres")]
             Engine::Postgres(url) => {
                 let mut table = pg::connect(url)?
@@ -184,10 +209,25 @@ impl At {
                 if let Some(directory) = &self.encoder {
                     table = table.models(directory);
                 }
-                Ok(Target::Table(table.open()?))
+                Ok(Target::Local(Local::Table(table.open()?)))
             }
             #[cfg(not(feature = "postgres"))]
-            Engine::Postgres(_) => Ok(Target::Embedded(self.collection(name)?)),
+            Engine::Postgres(_) => Ok(Target::Local(Local::Embedded(self.collection(name)?))),
+            #[cfg(feature = "client")]
+            Engine::Service(_) if self.encoder.is_some() => Err(Failure::Usage(
+                "--encoder is for a store in a directory; a service knows its own encoders"
+                    .to_owned(),
+            )),
+            #[cfg(feature = "client")]
+            Engine::Service(service) => Ok(Target::Remote(service.collection(name)?)),
+        }
+    }
+
+    /// Opens a collection whose items are read or changed, which PostgreSQL does with SQL.
+    pub(crate) fn items_of(&self, name: &str) -> Result<Target, Failure> {
+        match &self.engine {
+            Engine::Postgres(_) => Ok(Target::Local(Local::Embedded(self.collection(name)?))),
+            _ => self.target(name),
         }
     }
 }

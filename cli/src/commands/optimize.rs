@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use serde_json::json;
+use affinis_api::OptimizedDocument;
 
 use super::{At, metric_name};
 use crate::failure::Failure;
@@ -25,26 +25,37 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.collection(&args.name)?;
-    let started = Instant::now();
     let bar = output::bar(BAR_LENGTH, "building");
-    let built = collection.optimize_with(
-        |share| bar.set_position((f64::from(share) * BAR_LENGTH as f64) as u64),
-        || false,
-    );
+    let built = build(&args.name, at, |share| {
+        bar.set_position((f64::from(share) * BAR_LENGTH as f64) as u64);
+    });
     bar.finish_and_clear();
-    built?;
-    let (items, metric) = (collection.len(), collection.active_metric(None));
-    let took = started.elapsed().as_secs_f64() * 1000.0;
+    let built = built?;
     if out.is_json() {
-        let document = json!({ "items": items, "metric": metric, "millis": took });
-        return Ok(out.json(&document)?);
+        return Ok(out.json(&built)?);
     }
     Ok(out.line(format_args!(
         "built one graph of the {} items of {} under {} in {}",
-        count(items as u64),
+        count(built.items as u64),
         plain(&args.name),
-        metric_name(metric),
-        millis(took)
+        metric_name(built.metric),
+        millis(built.millis)
     ))?)
+}
+
+/// Builds the graph, and tells the share that is done.
+fn build(name: &str, at: &At, progress: impl Fn(f32) + Sync) -> Result<OptimizedDocument, Failure> {
+    #[cfg(feature = "client")]
+    if let super::Engine::Service(service) = &at.engine {
+        let job = service.client().collection(name).optimize()?;
+        return crate::target::wait(&job, progress);
+    }
+    let collection = at.collection(name)?;
+    let started = Instant::now();
+    collection.optimize_with(progress, || false)?;
+    Ok(OptimizedDocument {
+        items: collection.len(),
+        metric: collection.active_metric(None),
+        millis: started.elapsed().as_secs_f64() * 1000.0,
+    })
 }

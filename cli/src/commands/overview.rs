@@ -1,6 +1,7 @@
 //! `stats`, `collections` and `verify`: describe a collection, the store, and damage to it.
 
-use affinis::{CollectionInfo, Stats};
+use affinis::Stats;
+use affinis_api::{DamageDocument, DescriptionDocument, VerifiedDocument};
 use serde_json::json;
 
 #[cfg(feature = "postgres")]
@@ -46,13 +47,14 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
     if let super::Engine::Postgres(_) = &at.engine {
         return pg::stats(&args.name, at, out);
     }
-    let collection = at.collection(&args.name)?;
-    let stats = collection.stats()?;
+    let collection = at.target(&args.name)?;
+    let described = collection.describe()?;
+    let stats = &described.stats;
     if out.is_json() {
-        return Ok(out.json(&stats)?);
+        return Ok(out.json(stats)?);
     }
     out.line(format_args!("{BOLD}{}{BOLD:#}", plain(&args.name)))?;
-    for (name, value) in rows(&stats, &collection.info()) {
+    for (name, value) in rows(&described) {
         out.line(format_args!("  {DIM}{name:10}{DIM:#}  {value}"))?;
     }
     if !stats.segments.is_empty() {
@@ -73,14 +75,15 @@ pub(crate) fn stats(args: &StatsArgs, at: &At, out: &mut Out) -> Result<(), Fail
         out.line(table.indent(2))?;
     }
     if !stats.recall.is_empty() {
-        out.line(recall_by_kind(&stats).indent(2))?;
+        out.line(recall_by_kind(stats).indent(2))?;
     }
     metrics::alarms(&collection.drift()?, out)
 }
 
 /// Sizes, settings and index of a collection, as rows of a name and a value.
-fn rows(stats: &Stats, info: &CollectionInfo) -> [(&'static str, String); 8] {
-    let encoder = info
+fn rows(described: &DescriptionDocument) -> [(&'static str, String); 8] {
+    let stats = &described.stats;
+    let encoder = described
         .encoder
         .as_ref()
         .map_or_else(|| "none".to_owned(), |encoder| plain(&encoder.name));
@@ -100,7 +103,7 @@ fn rows(stats: &Stats, info: &CollectionInfo) -> [(&'static str, String); 8] {
             "settings",
             format!(
                 "{} distance, {} numbers, encoder {encoder}",
-                info.distance, info.precision
+                described.distance, described.precision
             ),
         ),
         (
@@ -188,7 +191,11 @@ pub(crate) fn collections(_: &CollectionsArgs, at: &At, out: &mut Out) -> Result
     if let super::Engine::Postgres(url) = &at.engine {
         return pg::collections(url, out);
     }
-    let collections = at.open()?.collections()?;
+    let collections = match &at.engine {
+        #[cfg(feature = "client")]
+        super::Engine::Service(service) => service.client().collections()?,
+        _ => at.open()?.collections()?,
+    };
     if out.is_json() {
         for info in &collections {
             out.json(info)?;
@@ -225,23 +232,9 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
     if args.repair {
         return repair(at, out);
     }
-    let store = at.open().map_err(|failure| {
-        of_verify(
-            failure,
-            "`affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` replaces the \
-             store by a backup",
-        )
-    })?;
-    let working = output::spinner("reading everything that is stored");
-    let report = store.verify()?;
-    drop(working);
+    let (report, repairable) = verified(at)?;
     if out.is_json() {
-        let problems: Vec<_> = report
-            .problems
-            .iter()
-            .map(|p| json!({"part": p.part, "message": p.message}))
-            .collect();
-        out.json(&json!({"checked": report.checked, "problems": problems}))?;
+        out.json(&report)?;
     } else {
         for problem in &report.problems {
             out.line(format_args!(
@@ -253,7 +246,7 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
     }
     let checked = plural(report.checked, "part", "parts");
     if let Some(first) = report.problems.first() {
-        let remedy = if report.problems.iter().all(|problem| problem.repairable) {
+        let remedy = if repairable {
             "`affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` replaces the \
              store by a backup"
         } else {
@@ -270,6 +263,38 @@ pub(crate) fn verify(args: &VerifyArgs, at: &At, out: &mut Out) -> Result<(), Fa
         out.line(format_args!("{GOOD}sound{GOOD:#}: {checked} checked"))?;
     }
     Ok(())
+}
+
+/// Checks everything that is stored, and says whether a repair can do something about the damage.
+fn verified(at: &At) -> Result<(VerifiedDocument, bool), Failure> {
+    let reading = "reading everything that is stored";
+    #[cfg(feature = "client")]
+    if let super::Engine::Service(service) = &at.engine {
+        let _working = output::spinner(reading);
+        let report = crate::target::wait(&service.client().verify()?, |_| {})?;
+        // Whether a repair helps is found by trying it, in the directory.
+        return Ok((report, true));
+    }
+    let store = at.open().map_err(|failure| {
+        of_verify(
+            failure,
+            "`affinis verify --repair` rebuilds what can be rebuilt, `affinis restore` replaces the \
+             store by a backup",
+        )
+    })?;
+    let working = output::spinner(reading);
+    let report = store.verify()?;
+    drop(working);
+    let repairable = report.problems.iter().all(|problem| problem.repairable);
+    let problems = report.problems.into_iter().map(|problem| DamageDocument {
+        part: problem.part,
+        message: problem.message,
+    });
+    let document = VerifiedDocument {
+        checked: report.checked,
+        problems: problems.collect(),
+    };
+    Ok((document, repairable))
 }
 
 fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {

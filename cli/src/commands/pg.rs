@@ -114,7 +114,7 @@ mod postgres {
     use crate::commands::{At, metric_name, metrics};
     use crate::failure::Failure;
     use crate::output::{Align, BOLD, DIM, Out, Table, count, plain, plural};
-    use crate::target::Target;
+    use crate::target::{Local, Target};
 
     /// Connects to a database.
     pub(crate) fn connect(url: &str) -> Result<Postgres, Failure> {
@@ -129,7 +129,7 @@ mod postgres {
 
     /// Prints the numbers of a collection.
     pub(crate) fn stats(name: &str, at: &At, out: &mut Out) -> Result<(), Failure> {
-        let Target::Table(table) = at.target(name)? else {
+        let Target::Local(Local::Table(table)) = at.target(name)? else {
             return Ok(());
         };
         let stats = table.stats()?;

@@ -134,7 +134,8 @@ fn say(args: &Args, encoder: &str, done: &Reencoded, out: &mut Out) -> Result<()
         ));
     }
     if let Some(report) = &done.refit {
-        refit::print(report, false, out)?;
+        let forced = report.promoted && !report.gate.accepted;
+        refit::print(&RefitDocument::new(report, false), forced, out)?;
     }
     if !args.commit {
         out.line(format_args!(

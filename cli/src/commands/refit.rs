@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use affinis::{Query, learning::RefitReport};
 use affinis_api::RefitDocument;
 use serde_json::{Value, json};
 
 use super::{At, learners, user};
 use crate::failure::Failure;
 use crate::output::{self, BAD, BOLD, DIM, GOOD, Out, count, millis, number, plain, plural};
-use crate::target::Target;
+use crate::target::{RefitSettings, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -60,41 +59,27 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.target(&args.name)?;
-    let mut refit = collection
-        .learning()
-        .refit()
-        .dry_run(args.dry_run)
-        .force(args.force);
-    if let Some(learner) = &args.learner {
-        refit = refit.learner(learner);
-    }
-    if let Some(user) = &args.user {
-        refit = refit.user(user);
-    }
-    if let Some(n) = args.ask {
-        refit = refit.ask(n);
-    }
-    if let Some(half_life) = args.half_life {
-        refit = refit.half_life(half_life);
-    }
-    if let Some(share) = args.user_share {
-        refit = refit.user_share(share);
-    }
-    if let Some(rank) = args.rank {
-        refit = refit.rank(rank);
-    }
-    if let Some(seed) = args.seed {
-        refit = refit.seed(seed);
-    }
+    let settings = RefitSettings {
+        learner: args.learner.as_deref(),
+        user: args.user.as_deref(),
+        rank: args.rank,
+        dry_run: args.dry_run,
+        force: args.force,
+        ask: args.ask,
+        half_life: args.half_life,
+        user_share: args.user_share,
+        seed: args.seed,
+    };
     let working = output::spinner("learning");
-    let report = refit.run()?;
+    let refitted = collection.refit(&settings)?;
     drop(working);
+    let document = &refitted.document;
     if out.is_json() {
-        return Ok(out.json(&RefitDocument::new(&report, args.dry_run))?);
+        return Ok(out.json(document)?);
     }
-    print(&report, args.dry_run, out)?;
-    if args.ask.is_some() && !report.promoted {
-        ask(&report, &collection, out)?;
+    print(document, refitted.forced, out)?;
+    if args.ask.is_some() && !document.promoted {
+        ask(document, &collection, out)?;
     }
     Ok(())
 }
@@ -132,16 +117,17 @@ fn days(text: &str) -> Result<Duration, String> {
 
 /// Prints the questions as lines that are completed and given to `judge`, and the texts of their
 /// ids on standard error.
-fn ask(report: &RefitReport, collection: &Target, out: &mut Out) -> Result<(), Failure> {
-    if report.questions.is_empty() {
+fn ask(report: &RefitDocument, collection: &Target, out: &mut Out) -> Result<(), Failure> {
+    let questions = report.ask.as_deref().unwrap_or_default();
+    if questions.is_empty() {
         out.line("there is nothing to ask: both metrics give the same answers")?;
         return Ok(());
     }
     out.line(format_args!(
         "{BOLD}{} may decide{BOLD:#}: complete the lines, give them to `affinis judge {}`, and refit{}",
-        plural(report.questions.len() as u64, "judgement", "judgements"),
+        plural(questions.len() as u64, "judgement", "judgements"),
         plain(collection.name()),
-        if report.questions.iter().any(|question| question.user.is_some()) { " for the same user" } else { "" }
+        if questions.iter().any(|question| question.user.is_some()) { " for the same user" } else { "" }
     ))?;
     let text = |id: &str| -> Result<Option<String>, Failure> {
         let ids = [id.to_owned()];
@@ -150,10 +136,8 @@ fn ask(report: &RefitReport, collection: &Target, out: &mut Out) -> Result<(), F
             .remove(id)
             .and_then(|item| item.text))
     };
-    for question in &report.questions {
-        if let Query::Item(query) = &question.query
-            && let (Some(query), Some(item)) = (text(query)?, text(&question.item)?)
-        {
+    for question in questions {
+        if let (Some(query), Some(item)) = (text(&question.query_id)?, text(&question.item)?) {
             output::note(format_args!(
                 "{DIM}{} -> {}{DIM:#}",
                 plain(&query),
@@ -167,16 +151,15 @@ fn ask(report: &RefitReport, collection: &Target, out: &mut Out) -> Result<(), F
     Ok(())
 }
 
-/// Prints the report for people.
-pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Result<(), Failure> {
+/// Prints the report for people. Nothing but --force promotes what the gate did not pass.
+pub(crate) fn print(report: &RefitDocument, forced: bool, out: &mut Out) -> Result<(), Failure> {
+    let dry_run = report.would_promote.is_some();
     let what = match (report.version, dry_run) {
         (Some(version), _) => format!("metric {version}"),
         (None, true) => "the metric".to_owned(),
         (None, false) => "the candidate".to_owned(),
     };
-    // Nothing but --force promotes what the gate did not pass.
-    let forced = report.promoted && !report.gate.accepted;
-    if report.unchanged {
+    if report.unchanged == Some(true) {
         out.line(format_args!(
             "{BOLD}nothing changed{BOLD:#}: {}, so nothing is stored",
             match report.version {
@@ -210,7 +193,7 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
             "{BOLD}dry run{BOLD:#}: {what} of {}{} would {}be promoted; nothing is stored",
             plain(&report.learner),
             if report.shrinkage.is_some() { ", shrunken," } else { "" },
-            if report.gate.accepted { "" } else { "not " }
+            if report.would_promote == Some(true) { "" } else { "not " }
         ))?,
         (false, false) => {
             out.line(format_args!(
@@ -227,19 +210,19 @@ pub(crate) fn print(report: &RefitReport, dry_run: bool, out: &mut Out) -> Resul
 }
 
 /// Says how many judgements taught nothing, where there are any.
-fn stale(report: &RefitReport, out: &mut Out) -> Result<(), Failure> {
-    if report.stale > 0 {
+fn stale(report: &RefitDocument, out: &mut Out) -> Result<(), Failure> {
+    if let Some(stale) = report.stale {
         out.line(format_args!(
             "  {DIM}{:9}{DIM:#} {} not learned from: their items hold something else now, or are gone",
             "left out",
-            plural(report.stale as u64, "judgement", "judgements")
+            plural(stale as u64, "judgement", "judgements")
         ))?;
     }
     Ok(())
 }
 
 /// Pairs, settings, gate and times of a refit, as rows of a name and a value.
-fn rows(report: &RefitReport, forced: bool) -> Vec<(&'static str, String)> {
+fn rows(report: &RefitDocument, forced: bool) -> Vec<(&'static str, String)> {
     let gate = &report.gate;
     let mut rows = vec![
         (

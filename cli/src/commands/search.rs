@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Filter, Hits, MetricChoice, Query};
-use affinis_api::AnswerDocument;
+use affinis::{Filter, MetricChoice, Query};
+use affinis_api::{AnswerDocument, ExecutionDocument, HitDocument};
 use anstyle::Style;
 use clap::ArgGroup;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::input::{self, Input, Opened, Topics};
 use crate::output::{
     self, Align, BOLD, DIM, Out, Run, Table, WholeFile, count, digits, millis, plain, plural,
 };
-use crate::target::{SearchSettings, Target, expected};
+use crate::target::{SearchSettings, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like", "image", "queries"]))]
@@ -159,7 +159,7 @@ fn asked(args: &Args, collection: &Target) -> Result<Vec<Asked>, Failure> {
         return Ok(Vec::new());
     };
     let Opened { name, reader, .. } = file.open()?;
-    let vectors = input::npy_queries(reader, &name, expected(collection))?;
+    let vectors = input::npy_queries(reader, &name, collection.expected())?;
     let rows = vectors.outer_iter().enumerate().map(|(row, vector)| Asked {
         query: vector.into(),
         name: row.into(),
@@ -181,9 +181,10 @@ fn write_run(
     let to_stdout = whole.is_stdout();
     let mut run = Run::new(whole.writer());
     let mut written = Ok(());
-    for Asked { query, topic, .. } in asked {
-        let hits = found(args, collection, query)?;
-        written = run.answer(&topic, hits.iter().map(|hit| (hit.id.as_str(), hit.score)));
+    for Asked { query, name, topic } in asked {
+        let answer = found(args, collection, query, name)?;
+        let hits = answer.hits.iter();
+        written = run.answer(&topic, hits.map(|hit| (hit.id.as_str(), hit.score)));
         if written.is_err() {
             break;
         }
@@ -204,7 +205,12 @@ fn write_run(
 }
 
 /// The answer to a query.
-fn found(args: &Args, collection: &Target, query: Query) -> Result<Hits, Failure> {
+fn found(
+    args: &Args,
+    collection: &Target,
+    query: Query,
+    name: Value,
+) -> Result<AnswerDocument, Failure> {
     let settings = SearchSettings {
         k: args.k,
         metric: args.metric,
@@ -216,26 +222,24 @@ fn found(args: &Args, collection: &Target, query: Query) -> Result<Hits, Failure
         hide_rejected: args.hide_rejected,
         ..SearchSettings::default()
     };
-    Ok(collection.search(query, &settings)?)
+    collection.search(query, name, &settings, args.explain_search)
 }
 
 fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Result<(), Failure> {
-    let hits = found(args, collection, asked.query)?;
-    let name = &asked.name;
+    let answer = found(args, collection, asked.query, asked.name)?;
     if out.is_json() {
-        let answer = AnswerDocument::new(asked.name, hits, args.explain_search);
         return Ok(out.json(&answer)?);
     }
-    let title = match name {
+    let title = match &answer.query {
         Value::String(text) if args.like.is_some() => format!("like {}", plain(text)),
         Value::String(text) => format!("\"{}\"", plain(text)),
         row => format!("row {row}"),
     };
     out.line(format_args!(
         "{BOLD}{title}{BOLD:#}  {DIM}{}{DIM:#}",
-        metric_name(hits.metric)
+        metric_name(answer.metric)
     ))?;
-    if hits.is_empty() {
+    if answer.hits.is_empty() {
         let why = match (&args.filter, collection.len()?) {
             (_, 0) => "the collection is empty",
             (Some(_), _) => "nothing matches the filter",
@@ -243,36 +247,46 @@ fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Resu
         };
         out.line(format_args!("  {why}"))?;
     } else {
-        out.line(table(&hits))?;
+        out.line(table(&answer.hits))?;
     }
-    if args.explain_search {
-        let execution = &hits.execution;
-        out.line(format_args!(
-            "  {DIM}{} of {} distances computed ({} expected{}), ef {}, {}, {}{}{DIM:#}",
-            count(execution.visited as u64),
-            count(collection.len()?),
-            count(execution.expected as u64),
-            execution.matching.map_or_else(String::new, |n| format!(
-                ", {} pass the filter",
-                count(n as u64)
-            )),
-            execution.ef,
-            millis(execution.micros as f64 / 1000.0),
-            execution.plan,
-            execution
-                .expected_recall
-                .map_or_else(String::new, |recall| format!(
-                    ", recall {:.1} % expected",
-                    100.0 * recall
-                ))
-        ))?;
+    if let Some(execution) = &answer.execution {
+        explain(execution, collection.len()?, out)?;
     }
+    Ok(())
+}
+
+/// Tells how a search among so many items was executed. A service does not tell all of it.
+fn explain(execution: &ExecutionDocument, items: u64, out: &mut Out) -> Result<(), Failure> {
+    let optional = |text: Option<String>| text.unwrap_or_default();
+    let expected = execution
+        .expected
+        .map(|n| format!("{} expected", count(n as u64)));
+    let matching = execution
+        .matching
+        .map(|n| format!("{} pass the filter", count(n as u64)));
+    let mut aside = [expected, matching].into_iter().flatten();
+    let aside = aside
+        .next()
+        .map(|first| aside.fold(first, |all, next| format!("{all}, {next}")));
+    let recall = execution
+        .expected_recall
+        .map(|recall| format!(", recall {:.1} % expected", 100.0 * recall));
+    out.line(format_args!(
+        "  {DIM}{} of {} distances computed{}, ef {}, {}, {}{}{DIM:#}",
+        count(execution.visited as u64),
+        count(items),
+        optional(aside.map(|aside| format!(" ({aside})"))),
+        execution.ef,
+        millis(execution.micros as f64 / 1000.0),
+        execution.plan,
+        optional(recall)
+    ))?;
     Ok(())
 }
 
 /// Table of hits: rank, distance, what memory adds to it where it takes part, id, and text with
 /// metadata.
-fn table(hits: &Hits) -> Table {
+fn table(hits: &[HitDocument]) -> Table {
     let is_remembered = hits.iter().any(|hit| hit.memory.is_some());
     let mut table = match is_remembered {
         true => Table::new([

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use affinis::Store;
 use affinis_server::{
     Engine as Served, Limits, Role, ServeError, Service, Settings, Tls, TlsError, Tokens,
 };
@@ -87,7 +88,7 @@ enum Log {
     Json,
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let mut found = text.to_socket_addrs().map_err(|error| {
         format!("an address is such as 127.0.0.1:7717, [::1]:7717 or localhost:7717: {error}")
     })?;
@@ -101,7 +102,6 @@ fn role(text: &str) -> Result<Role, String> {
 }
 
 pub(crate) fn serve(args: &ServeArgs, at: &At) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let tokens = match &args.tokens {
         None => None,
         Some(file) => {
@@ -130,16 +130,39 @@ pub(crate) fn serve(args: &ServeArgs, at: &At) -> Result<(), Failure> {
         },
         ..Settings::default()
     };
-    let service = Service::bind(engine(at)?, settings).map_err(|error| match error {
+    let service = bind(engine(at)?, settings)?;
+    log(args.log, LevelFilter::INFO);
+    answer(service)
+}
+
+/// A service of a store for this machine, whose connections are answered once it is given to
+/// [`answer`].
+pub(crate) fn of_store(store: Store, listen: SocketAddr) -> Result<Service, Failure> {
+    let settings = Settings {
+        listen,
+        ..Settings::default()
+    };
+    let service = bind(store.into(), settings)?;
+    log(Log::Text, LevelFilter::WARN);
+    Ok(service)
+}
+
+fn bind(engine: Served, settings: Settings) -> Result<Service, Failure> {
+    Service::bind(engine, settings).map_err(|error| match error {
         ServeError::Open(_) => Failure::Failed(format!(
             "{error}; `affinis token` makes the lines of --tokens FILE"
         )),
-        other => failed(&other),
-    })?;
-    log(args.log);
+        other => Failure::Failed(other.to_string()),
+    })
+}
+
+/// Answers until a signal ends it.
+pub(crate) fn answer(service: Service) -> Result<(), Failure> {
     // Connections wait from now on until they are answered.
     output::note(format_args!("listening on {}", service.url()));
-    service.run().map_err(|error| failed(&error))
+    service
+        .run()
+        .map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// The store, which is made where there is none, or the database.
@@ -181,9 +204,9 @@ fn tls(certificate: &Path, key: &Path) -> Result<Tls, Failure> {
 }
 
 /// Writes what the service and the store tell to standard error.
-fn log(form: Log) {
+fn log(form: Log, level: LevelFilter) {
     let log = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::INFO)
+        .with_max_level(level)
         .with_target(false)
         .with_writer(std::io::stderr);
     match form {

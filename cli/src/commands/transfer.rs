@@ -19,7 +19,7 @@ use super::{At, Engine, metric_name};
 use crate::failure::Failure;
 use crate::input::{Input, Opened};
 use crate::output::{self, Out, WholeFile, plain, plural};
-use crate::target::Target;
+use crate::target::Local;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -56,12 +56,13 @@ pub(crate) struct ImportArgs {
 
 pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.target(&args.name)?;
+    let collection = collection.local()?;
     let history = collection.learning().history()?;
     // An archive says how many items follow; the rows of a table are counted one by one.
-    let count = match &collection {
-        Target::Embedded(collection) => collection.len() as u64,
+    let count = match collection {
+        Local::Embedded(collection) => collection.len() as u64,
         #[cfg(feature = "postgres")]
-        Target::Table(_) => {
+        Local::Table(_) => {
             let mut count = 0;
             collection.for_each_item(|_| {
                 count += 1;
@@ -75,7 +76,7 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     let (judgements, metrics) = (history.judgements.len(), history.versions.len());
     let mut whole = WholeFile::create(&args.file)?;
     let to_stdout = whole.is_stdout();
-    let written = write(&collection, settings, &history, &mut whole)?;
+    let written = write(collection, settings, &history, &mut whole)?;
     whole.finish(written)?;
     let file = args.file.display().to_string();
     let summary = format!(
@@ -99,7 +100,7 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
 
 /// Writes all lines. The outer error is of the store, the inner one of the writer.
 fn write(
-    collection: &Target,
+    collection: &Local,
     settings: CollectionInfo,
     history: &History,
     whole: &mut WholeFile,
@@ -120,8 +121,8 @@ fn write(
 pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     // Opened first, so that a store that cannot be written is said before the file is read.
     let store = match &at.engine {
-        Engine::Directory(_) => Some(at.open_or_create()?),
         Engine::Postgres(_) => None,
+        _ => Some(at.open_or_create()?),
     };
     let collections = store.as_ref().map(Store::collections).transpose()?;
     if collections

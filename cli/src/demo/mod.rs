@@ -21,7 +21,11 @@ use affinis_api::RefitDocument;
 use serde_json::json;
 
 use crate::commands::builder;
+#[cfg(feature = "serve")]
+use crate::commands::serve;
 use crate::failure::Failure;
+#[cfg(feature = "serve")]
+use crate::output::BOLD;
 use crate::output::{self, Out};
 pub(crate) use corpus::definitions;
 use corpus::{Corpus, QUESTIONS};
@@ -47,6 +51,7 @@ the end.
 Examples:
   affinis demo
   affinis demo --keep demo.store                    to search it afterwards with --store demo.store
+  affinis demo --serve                              and its page at http://127.0.0.1:7717
   affinis demo --json                               the results as one JSON document";
 
 #[derive(Debug, clap::Args)]
@@ -55,9 +60,18 @@ pub(crate) struct Args {
     /// Keep the store in this directory, which must not exist yet
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Open the store in a browser at the end: search, judge and learn on a page, until Ctrl-C; in a
+    /// build with `serve`
+    #[arg(long)]
+    serve: bool,
+    /// Address and port of the page; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7717", requires = "serve")]
+    listen: String,
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
+    // What cannot be served is said before anything runs.
+    let page = args.serve.then(|| Page::new(&args.listen)).transpose()?;
     let folder = tempfile::tempdir()
         .map_err(|e| Failure::Failed(format!("no temporary directory can be made: {e}")))?;
     let path = match &args.keep {
@@ -71,11 +85,63 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Some(dir) => dir.clone(),
         None => folder.path().join("demo.store"),
     };
-    let report = run_all(&path, &mut Narrator::new(out, args.keep.as_deref()))?;
+    let report = run_all(&path, &mut Narrator::new(out, args.keep.as_deref(), page.is_some()))?;
     if out.is_json() {
         out.json(&report)?;
+        out.flush()?;
     }
-    Ok(())
+    match page {
+        Some(page) => page.open(&path, out),
+        None => Ok(()),
+    }
+}
+
+/// The page on the demo's store.
+struct Page {
+    #[cfg(feature = "serve")]
+    listen: std::net::SocketAddr,
+}
+
+#[cfg(not(feature = "serve"))]
+impl Page {
+    fn new(_: &str) -> Result<Self, Failure> {
+        Err(Failure::Failed(
+            "this build has no page; one with `--features serve` or `--features full` does: \
+             cargo run --release -p affinis-cli --features serve -- demo --serve"
+                .to_owned(),
+        ))
+    }
+
+    fn open(&self, _: &Path, _: &mut Out) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "serve")]
+impl Page {
+    fn new(listen: &str) -> Result<Self, Failure> {
+        let listen = serve::address(listen).map_err(Failure::Usage)?;
+        let taken = std::net::TcpListener::bind(listen);
+        taken.map_err(|error| {
+            Failure::Failed(format!(
+                "{listen} cannot be listened on: {error}; --listen 127.0.0.1:0 takes a free port"
+            ))
+        })?;
+        Ok(Self { listen })
+    }
+
+    /// Serves the store until a signal ends it.
+    fn open(&self, path: &Path, out: &mut Out) -> Result<(), Failure> {
+        let service = serve::of_store(builder().create(false).open(path)?, self.listen)?;
+        if !out.is_json() {
+            out.line(format_args!(
+                "\n{BOLD}The page is at http://{}{BOLD:#}: search, judge and learn on. Ctrl-C ends it.",
+                service.address()
+            ))?;
+            out.flush()?;
+        }
+        serve::answer(service)
+    }
 }
 
 /// Runs the demo, and prints each part of it as it ends.

@@ -20,13 +20,15 @@ const PRINTED: usize = 5;
 pub(super) struct Narrator<'a> {
     out: &'a mut Out,
     keep: Option<&'a Path>,
+    /// Whether the page on the store is opened at the end.
+    serves: bool,
 }
 
 type Printed = Result<(), Failure>;
 
 impl<'a> Narrator<'a> {
-    pub(super) fn new(out: &'a mut Out, keep: Option<&'a Path>) -> Self {
-        Self { out, keep }
+    pub(super) fn new(out: &'a mut Out, keep: Option<&'a Path>, serves: bool) -> Self {
+        Self { out, keep, serves }
     }
 
     /// Prints a line at once, before the next part of the demo runs.
@@ -289,6 +291,10 @@ impl<'a> Narrator<'a> {
                     QUESTIONS[0].text
                 ))
             }
+            None if self.serves => self.print(format_args!(
+                "\nDone in {}; the store is removed when the page ends (--keep DIR keeps it).",
+                millis(total)
+            )),
             None => self.print(format_args!(
                 "\nDone in {}; the store is removed (--keep DIR keeps it).",
                 millis(total)

@@ -62,3 +62,53 @@ fn the_demo_learns_and_keeps_its_store_on_request() {
     home.fails(["demo", "--keep", "kept"], 1, &["kept exists"]);
     assert!(!home.path("affinis.store").exists());
 }
+
+#[cfg(feature = "serve")]
+#[test]
+fn the_demo_opens_its_page_at_the_end() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::process::Stdio;
+
+    let home = Home::new();
+    let mut demo = home
+        .command(["demo", "--json", "--serve", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Read to the end of the test, so that it can always be written to.
+    let mut lines = BufReader::new(demo.stderr.take().unwrap()).lines();
+    let address = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned))
+        .expect("the address");
+    let ask = |path: &str| {
+        let mut connection = std::net::TcpStream::connect(&address).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask("/").contains("<!doctype html>"));
+    let collections = ask("/v1/collections");
+    assert!(collections.contains("wordnet") && collections.contains("6000"));
+    let taken = ["demo", "--serve", "--listen", &address];
+    home.fails(taken, 1, &[&address, "--listen 127.0.0.1:0"]);
+    let ended = std::process::Command::new("kill")
+        .args(["-TERM", &demo.id().to_string()])
+        .status();
+    assert!(ended.unwrap().success());
+    let output = demo.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["items"], 6000);
+}
+
+#[cfg(not(feature = "serve"))]
+#[test]
+fn a_build_without_the_page_says_which_has_it() {
+    Home::new().fails(["demo", "--serve"], 1, &["--features serve"]);
+}

@@ -89,6 +89,7 @@ impl Home {
         command
             .current_dir(self.0.path())
             .env_remove("AFFINIS_STORE")
+            .env_remove("AFFINIS_TOKEN")
             .args(args);
         command
     }

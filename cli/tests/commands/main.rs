@@ -18,6 +18,8 @@ mod memory;
 mod metrics;
 mod models;
 mod outputs;
+#[cfg(all(feature = "client", feature = "serve"))]
+mod over_http;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod safety;

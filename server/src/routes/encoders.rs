@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use affinis::Distance;
 use affinis::encode::{self, EMBEDDED, Encoder};
-use affinis_api::RefitDocument;
+use affinis_api::{BegunDocument, RefitDocument};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,7 +16,6 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::engine::Engine;
 use crate::extract::{Given, Segments};
-use affinis_api::BegunDocument;
 
 use crate::jobs::JobKind;
 use crate::problem::{Kind, Problem};

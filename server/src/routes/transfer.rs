@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use affinis::encode::{self, EMBEDDED, Encoder, Wanted};
 use affinis::{EncoderInfo, Error};
+use affinis_api::BegunDocument;
 use affinis_api::archive::{
     Archive, place_of, read_archive, write_header, write_history, write_item,
 };

@@ -1,21 +1,23 @@
 //! Ids that exist already, or do not exist yet, before anything is encoded.
 
-use std::collections::HashSet;
-
-use affinis::{AddMode, Collection};
+use affinis::AddMode;
 
 use super::first_few;
 use crate::failure::Failure;
 use crate::input::{InputError, Parsed, Place};
+use crate::target::Target;
 
 /// Refuses ids that the input does not give and that exist: the number of a row would replace an
 /// item that has nothing to do with it.
 pub(super) fn refuse_numbers_in_use(
     file: &str,
     numbered: &[String],
-    collection: &Collection,
+    collection: &Target,
 ) -> Result<(), Failure> {
-    let taken = existing(numbered.iter().map(String::as_str), collection)?;
+    if numbered.is_empty() {
+        return Ok(());
+    }
+    let taken = collection.existing(numbered)?;
     if taken.is_empty() {
         return Ok(());
     }
@@ -44,13 +46,13 @@ pub(super) fn check(
     file: &str,
     skip_bad: bool,
     mode: AddMode,
-    collection: &Collection,
+    collection: &Target,
 ) -> Result<Parsed, Failure> {
     if !matches!(mode, AddMode::Insert | AddMode::Update) {
         return Ok(parsed);
     }
     let ids: Vec<String> = parsed.items.iter().map(|item| item.id.clone()).collect();
-    let known = existing(ids.iter().map(String::as_str), collection)?;
+    let known = collection.existing(&ids)?;
     let fitting = |item: &affinis::Item| match (mode, known.contains(item.id.as_str())) {
         (AddMode::Insert, true) => Err(format!(
             "the id {:?} exists already; --mode upsert replaces its item, --mode update changes it",
@@ -67,18 +69,4 @@ pub(super) fn check(
         .map(Ok)
         .collect();
     Ok(parsed.pass(file, skip_bad, items, fitting)?)
-}
-
-/// Those of some ids that exist.
-fn existing<'a>(
-    ids: impl Iterator<Item = &'a str>,
-    collection: &Collection,
-) -> Result<HashSet<&'a str>, Failure> {
-    let mut found = HashSet::new();
-    for id in ids {
-        if collection.contains(id)? {
-            found.insert(id);
-        }
-    }
-    Ok(found)
 }

@@ -2,17 +2,21 @@
 
 mod ids;
 mod images;
+#[cfg(feature = "client")]
+mod remote;
 
 use std::path::Path;
 
 use affinis::{AddMode, Collection, Item, error::ItemError};
+use affinis_api::AddedDocument;
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::{At, expected};
+use super::At;
 use crate::failure::Failure;
 use crate::input::{self, Columns, Input, InputError, Layout, Opened, Parsed, Place};
 use crate::output::{self, Out, count, plain, plural};
+use crate::target::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -36,6 +40,9 @@ prefix (--id-prefix).
 A line that cannot be used stops the command, and nothing of the file is stored. A text that is
 encoded must not be empty, and the encoder must know something of it: a text in a script that it
 never saw has no vector.
+
+A service (--store http://..) is sent 500 items at a time, each such part as a whole or not at all: an
+error of a part leaves those before it stored, and says how many items they are.
 
 Examples:
   affinis add notes notes.jsonl
@@ -226,39 +233,35 @@ impl Args {
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     // Locks the store before the input is looked at, which may be another program's output.
-    let collection = at.collection(&args.name)?;
+    let target = at.items_of(&args.name)?;
     let (format, opened) = args.open()?;
     let layout = args.layout(format)?;
     let mode = layout.mode;
     let file = args.file.name();
     let reading = output::spinner(format!("reading {file}"));
-    let parsed = parse(args, opened, format, &layout, &collection)?;
+    let parsed = parse(args, opened, format, &layout, &target)?;
     drop(reading);
-    ids::refuse_numbers_in_use(&file, &parsed.numbered, &collection)?;
+    ids::refuse_numbers_in_use(&file, &parsed.numbered, &target)?;
     if parsed.numbered.is_empty() && !args.id_prefix.is_empty() {
         output::warn("every item has an id of its own, so --id-prefix has no effect");
     }
-    let parsed = ids::check(parsed, &file, args.skip_bad, mode, &collection)?;
-    let mut parsed = images::encode(parsed, &args.file, args.skip_bad, &layout, &collection)?;
-    // Only now is it known what the encoder makes of a text, and the precision of a vector.
-    let encoded = encode(std::mem::take(&mut parsed.items), mode, &collection)?;
-    let Parsed {
-        items, places, bad, ..
-    } = parsed.pass(&file, args.skip_bad, encoded, |item| {
-        collection.check_as(mode, item)
-    })?;
-
-    let total = items.len() as u64;
-    let working = output::spinner(format!("storing {}", plural(total, "item", "items")));
-    let added = collection
-        .add_as(mode, items)
-        .map_err(|error| match error {
-            affinis::Error::InvalidItem { index, source, .. } if index < places.len() => {
-                Failure::Input(InputError::new(&file, places[index], source.to_string()))
+    let parsed = ids::check(parsed, &file, args.skip_bad, mode, &target)?;
+    let Stored { added, bad } = match &target {
+        Target::Local(local) => {
+            let collection = local.embedded("items are added with SQL")?;
+            store(args, parsed, &file, &layout, collection)?
+        }
+        #[cfg(feature = "client")]
+        Target::Remote(remote) => {
+            let columns = &layout.columns;
+            let names_image =
+                |item: &Item| item.vector.is_none() && columns.image_of(&item.meta).is_some();
+            if parsed.items.iter().any(names_image) {
+                return Err(remote.refuse("it is sent no images; vectors of them can be added"));
             }
-            other => other.into(),
-        })?;
-    drop(working);
+            remote::store(parsed, &file, args.skip_bad, mode, remote)?
+        }
+    };
 
     for error in &bad {
         output::warn(format_args!("left out: {error}"));
@@ -296,6 +299,50 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         or_nothing("left out", bad.len())
     ))?;
     Ok(())
+}
+
+/// What was stored of an input.
+struct Stored {
+    added: AddedDocument,
+    /// Errors of items that were left out.
+    bad: Vec<InputError>,
+}
+
+/// Encodes and stores items, all or none.
+fn store(
+    args: &Args,
+    parsed: Parsed,
+    file: &str,
+    layout: &Layout,
+    collection: &Collection,
+) -> Result<Stored, Failure> {
+    let mode = layout.mode;
+    let mut parsed = images::encode(parsed, &args.file, args.skip_bad, layout, collection)?;
+    // Only now is it known what the encoder makes of a text, and the precision of a vector.
+    let encoded = encode(std::mem::take(&mut parsed.items), mode, collection)?;
+    let Parsed {
+        items, places, bad, ..
+    } = parsed.pass(file, args.skip_bad, encoded, |item| {
+        collection.check_as(mode, item)
+    })?;
+
+    let total = items.len() as u64;
+    let _working = output::spinner(format!("storing {}", plural(total, "item", "items")));
+    let added = collection
+        .add_as(mode, items)
+        .map_err(|error| match error {
+            affinis::Error::InvalidItem { index, source, .. } if index < places.len() => {
+                Failure::Input(InputError::new(file, places[index], source.to_string()))
+            }
+            other => other.into(),
+        })?;
+    let added = AddedDocument {
+        added: added.added,
+        replaced: added.replaced,
+        updated: added.updated,
+        truncated: added.truncated,
+    };
+    Ok(Stored { added, bad })
 }
 
 /// The bytes of the file of an image.
@@ -337,11 +384,11 @@ fn parse(
     opened: Opened,
     format: Format,
     layout: &Layout,
-    collection: &Collection,
+    collection: &Target,
 ) -> Result<Parsed, InputError> {
     let expected = input::Expected {
         skip_bad: args.skip_bad,
-        ..expected(collection)
+        ..collection.expected()
     };
     let name = opened.name.clone();
     Ok(match format {

@@ -2,22 +2,17 @@
 //! it.
 
 use affinis::{VersionId, learning::Drift};
-use serde_json::json;
 
 use super::verdict;
 use crate::commands::metric_name;
 use crate::failure::Failure;
 use crate::output::{Align, BAD, Out, Table, count, number, plain};
-use crate::target::Target;
+use crate::target::{NEIGHBOURS, Target};
 
 /// Largest number of directions that are printed.
 const MAX_DIRECTIONS: usize = 10;
 /// Largest number of items with changed neighbours that are printed.
 const MAX_CHANGED: usize = 5;
-/// Number of items whose neighbours are compared.
-const SAMPLE: usize = 100;
-/// Number of neighbours of an item that are compared.
-const NEIGHBOURS: usize = 10;
 
 pub(super) fn diff(
     collection: &Target,
@@ -25,13 +20,11 @@ pub(super) fn diff(
     to: VersionId,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let comparison = collection.learning().diff(from, to)?;
-    let changes = collection.learning().diff_neighbours(from, to);
-    let changes = changes.sample(SAMPLE).k(NEIGHBOURS).run()?;
+    let comparison = collection.diff(from, to)?;
     if out.is_json() {
-        let document = json!({"distance": comparison.distance, "factors": comparison.factors, "neighbours": changes});
-        return Ok(out.json(&document)?);
+        return Ok(out.json(&comparison)?);
     }
+    let changes = comparison.neighbours;
     out.line(format_args!(
         "{} -> {}: distance {} between the metrics",
         metric_name(from),
@@ -80,7 +73,7 @@ pub(super) fn diff(
 }
 
 pub(super) fn drift(collection: &Target, out: &mut Out) -> Result<(), Failure> {
-    let drift = collection.learning().drift()?;
+    let drift = collection.drift()?;
     if out.is_json() {
         return Ok(out.json(&drift)?);
     }

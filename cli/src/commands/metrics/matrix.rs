@@ -20,8 +20,8 @@ pub(super) fn export(
     file: &Path,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let matrix = collection.learning().metric_matrix(version)?;
-    let record = collection.learning().metric(version)?;
+    let document = collection.matrix(version)?;
+    let dim = document.matrix.len();
     let mut whole = WholeFile::create(file)?;
     let to_stdout = whole.is_stdout();
     let writer = whole.writer();
@@ -29,10 +29,9 @@ pub(super) fn export(
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("npy"))
     {
+        let matrix = rows(document.matrix).map_err(Failure::Failed)?;
         input::write_npy_f64(writer, &matrix.view())
     } else {
-        let rows: Vec<Vec<f64>> = matrix.outer_iter().map(|row| row.to_vec()).collect();
-        let document = json!({"version": version, "learner": record.learner, "created": record.created_text(), "matrix": rows});
         serde_json::to_writer(&mut *writer, &document)
             .map_err(io::Error::from)
             .and_then(|()| writer.write_all(b"\n"))
@@ -42,13 +41,13 @@ pub(super) fn export(
     let summary = format!(
         "wrote {}, {1} x {1}, to {2}",
         metric_name(version),
-        matrix.nrows(),
+        dim,
         plain(&name)
     );
     match (to_stdout, out.is_json()) {
         (true, _) => output::note(summary),
         (false, true) => {
-            out.json(&json!({"version": version, "file": name, "dim": matrix.nrows()}))?;
+            out.json(&json!({"version": version, "file": name, "dim": dim}))?;
         }
         (false, false) => out.line(summary)?,
     }
@@ -82,13 +81,14 @@ pub(super) fn import(collection: &Target, file: &Input, out: &mut Out) -> Result
         return Err(wrong(reason).into());
     }
     let version = collection
-        .learning()
-        .import_metric(matrix.view(), None)
+        .import_matrix(&matrix)
         .map_err(|error| match error {
-            affinis::Error::Learn(_) | affinis::Error::MatrixShape { .. } => {
-                wrong(error.to_string()).into()
-            }
-            other => Failure::Store(other),
+            Failure::Store(
+                error @ (affinis::Error::Learn(_) | affinis::Error::MatrixShape { .. }),
+            ) => wrong(error.to_string()).into(),
+            #[cfg(feature = "client")]
+            Failure::Service(error) if error.is("invalid-input") => wrong(error.to_string()).into(),
+            other => other,
         })?;
     if out.is_json() {
         return Ok(out.json(&json!({"version": version}))?);
@@ -105,14 +105,19 @@ pub(super) fn import(collection: &Target, file: &Input, out: &mut Out) -> Result
 fn json_matrix(reader: impl io::Read) -> Result<Array2<f64>, String> {
     let file: MatrixFile = serde_json::from_reader(reader)
         .map_err(|e| format!("is neither npy nor JSON with a \"matrix\" of rows: {e}"))?;
-    let columns = file.matrix.first().map_or(0, Vec::len);
-    if let Some(row) = file.matrix.iter().position(|row| row.len() != columns) {
+    rows(file.matrix)
+}
+
+/// Rows as a matrix.
+fn rows(matrix: Vec<Vec<f64>>) -> Result<Array2<f64>, String> {
+    let columns = matrix.first().map_or(0, Vec::len);
+    if let Some(row) = matrix.iter().position(|row| row.len() != columns) {
         return Err(format!(
             "row {row} of \"matrix\" has {} numbers, the first has {columns}",
-            file.matrix[row].len()
+            matrix[row].len()
         ));
     }
-    let rows = file.matrix.len();
-    Array2::from_shape_vec((rows, columns), file.matrix.into_iter().flatten().collect())
+    let rows = matrix.len();
+    Array2::from_shape_vec((rows, columns), matrix.into_iter().flatten().collect())
         .map_err(|e| e.to_string())
 }

@@ -8,7 +8,7 @@ pub(crate) mod trial;
 use std::path::PathBuf;
 
 use affinis::VersionId;
-use affinis_api::VersionDocument;
+use affinis_api::ActiveDocument;
 use anstyle::Style;
 use clap::Subcommand;
 use serde_json::json;
@@ -103,18 +103,15 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.target(&args.name)?;
     match args.action.as_ref().unwrap_or(&Action::List) {
         Action::List => list(&collection, out),
-        Action::Show { version } => show::show(&collection.learning().metric(*version)?, out),
-        Action::Promote { version } => {
-            collection.learning().promote(*version)?;
-            active(&collection, *version, out)
-        }
+        Action::Show { version } => show::show(&collection.version(*version)?, out),
+        Action::Promote { version } => active(&collection.promote(*version)?, out),
         Action::Rollback {
             user: Some(user), ..
-        } => end_own(&collection, user, out),
+        } => active(&collection.clear_user_metric(user)?, out),
         Action::Rollback {
             version,
             user: None,
-        } => active(&collection, collection.learning().rollback(*version)?, out),
+        } => active(&collection.roll_back(*version)?, out),
         Action::Delete { version } => delete(&collection, *version, out),
         Action::Drift => compare::drift(&collection, out),
         Action::Trial { action } => trial::run(
@@ -129,7 +126,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 }
 
 fn delete(collection: &Target, version: VersionId, out: &mut Out) -> Result<(), Failure> {
-    collection.learning().delete_metric(version)?;
+    collection.delete_metric(version)?;
     if out.is_json() {
         return Ok(out.json(&json!({"deleted": version}))?);
     }
@@ -137,37 +134,19 @@ fn delete(collection: &Target, version: VersionId, out: &mut Out) -> Result<(), 
 }
 
 /// Prints for whom a version is active now.
-fn active(collection: &Target, version: VersionId, out: &mut Out) -> Result<(), Failure> {
-    answers(
-        version,
-        collection.learning().metric(version)?.user.as_deref(),
-        out,
-    )
-}
-
-/// Ends a user's own metric, so that the shared one is active for the user.
-fn end_own(collection: &Target, user: &str, out: &mut Out) -> Result<(), Failure> {
-    let shared = collection.learning().active(None);
-    if collection.learning().active(Some(user)) == shared {
-        return Err(Failure::Failed(format!(
-            "{user:?} has no metric of their own to go back from"
-        )));
-    }
-    collection.learning().clear_user_metric(user)?;
-    answers(shared, Some(user), out)
-}
-
-fn answers(version: VersionId, user: Option<&str>, out: &mut Out) -> Result<(), Failure> {
+fn active(active: &ActiveDocument, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
-        return Ok(match user {
-            Some(user) => out.json(&json!({"active": version, "user": user})),
-            None => out.json(&json!({"active": version})),
-        }?);
+        return Ok(out.json(active)?);
     }
-    let whose = user
+    let whose = active
+        .user
+        .as_deref()
         .map(|user| format!(" for {}", plain(user)))
         .unwrap_or_default();
-    out.line(format_args!("{} is active{whose}", metric_name(version)))?;
+    out.line(format_args!(
+        "{} is active{whose}",
+        metric_name(active.active)
+    ))?;
     Ok(())
 }
 
@@ -181,13 +160,13 @@ fn verdict(accepted: bool, shrinkage: Option<f64>) -> &'static str {
 }
 
 fn list(collection: &Target, out: &mut Out) -> Result<(), Failure> {
-    let versions = collection.learning().metrics()?;
     if out.is_json() {
-        for version in &versions {
-            out.json(&VersionDocument::from(version))?;
+        for version in &collection.versions()? {
+            out.json(version)?;
         }
         return Ok(());
     }
+    let versions = collection.versions_in_full()?;
     let mut table = Table::new([
         ("", Align::Left),
         ("version", Align::Right),
@@ -236,7 +215,7 @@ fn list(collection: &Target, out: &mut Out) -> Result<(), Failure> {
         ]);
     }
     out.line(table)?;
-    alarms(&collection.learning().drift()?, out)
+    alarms(&collection.drift()?, out)
 }
 
 /// The user of a version; the name is removed when the user is forgotten.

@@ -1,12 +1,12 @@
 //! `metrics trial`: compares a version with the active one by clicks on interleaved answers.
 
 use affinis::{
-    Item, Query, VersionId,
+    Query, VersionId,
     learning::{Team, Trial, Verdict},
 };
 use anstyle::Style;
 use clap::{ArgGroup, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::commands::{hits, metric_name, text, user};
 use crate::failure::Failure;
@@ -59,16 +59,13 @@ fn share(text: &str) -> Result<f64, String> {
 pub(crate) fn run(collection: &Target, action: &Action, out: &mut Out) -> Result<(), Failure> {
     let name = collection.name();
     match action {
-        Action::Status => status(name, collection.learning().trial()?.as_ref(), out),
+        Action::Status => status(name, collection.trial()?.as_ref(), out),
         Action::Start { version, alpha } => {
-            let mut trial = collection.learning().start_trial(*version);
-            if let Some(alpha) = alpha {
-                trial = trial.alpha(*alpha);
-            }
-            status(name, Some(&trial.run()?), out)
+            let trial = collection.start_trial(*version, *alpha)?;
+            status(name, trial.as_ref(), out)
         }
         Action::Search(search) => answer(collection, search, out),
-        Action::End => status(name, collection.learning().end_trial()?.as_ref(), out),
+        Action::End => status(name, collection.end_trial()?.as_ref(), out),
     }
 }
 
@@ -146,23 +143,9 @@ fn answer(collection: &Target, search: &Search, out: &mut Out) -> Result<(), Fai
             (Query::from(text), text)
         }
     };
-    let answer = collection
-        .learning()
-        .interleave(&query, search.k, search.user.as_deref())?;
-    let mut found = collection.items(&answer.ids)?;
-    let items: Vec<Item> = answer
-        .ids
-        .iter()
-        .filter_map(|id| found.remove(id))
-        .collect();
+    let answer = collection.interleave(&query, name, search.k, search.user.as_deref())?;
     if out.is_json() {
-        let hits = items.iter().zip(&answer.teams).enumerate();
-        let hits: Vec<Value> = hits
-            .map(|(at, (item, team))| {
-                json!({"id": item.id, "rank": at + 1, "text": item.text, "meta": item.meta, "team": team})
-            })
-            .collect();
-        return Ok(out.json(&json!({"query": name, "hits": hits}))?);
+        return Ok(out.json(&answer)?);
     }
     let mut table = Table::new([
         ("", Align::Right),
@@ -171,19 +154,20 @@ fn answer(collection: &Target, search: &Search, out: &mut Out) -> Result<(), Fai
         ("", Align::Left),
     ])
     .indent(2);
-    for (rank, (item, team)) in items.into_iter().zip(&answer.teams).enumerate() {
-        let (name, style) = match team {
+    let is_empty = answer.hits.is_empty();
+    for hit in answer.hits {
+        let (name, style) = match hit.team {
             Team::Challenger => ("the challenger", GOOD),
             _ => ("the active metric", DIM),
         };
         table.styled([
-            ((rank + 1).to_string(), DIM),
-            (item.id, BOLD),
+            (hit.rank.to_string(), DIM),
+            (hit.id, BOLD),
             (name.to_owned(), style),
-            (item.text.unwrap_or_default(), Style::new()),
+            (hit.text.unwrap_or_default(), Style::new()),
         ]);
     }
-    if answer.ids.is_empty() {
+    if is_empty {
         out.line("  the collection is empty")?;
     } else {
         out.line(table)?;

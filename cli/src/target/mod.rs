@@ -1,0 +1,160 @@
+//! The collection that a command is about, in whichever engine it is: on this machine or on a table
+//! of a database ([`Local`]), or in a service that is asked over HTTP.
+//!
+//! What a command prints is a document of [`affinis_api`], which a service gives and which is made
+//! here of what a collection gives, so that a command need not know where its collection is.
+
+mod items;
+mod learning;
+#[cfg(feature = "client")]
+mod remote;
+
+use std::sync::Arc;
+
+use affinis::engine::Learning;
+use affinis::learning::Weak;
+use affinis::{Collection, Query};
+use affinis_api::{AnswerDocument, DescriptionDocument, JudgedDocument};
+use serde_json::Value;
+
+pub(crate) use affinis_api::target::{SearchSettings, Target as Local};
+pub(crate) use learning::{NEIGHBOURS, RefitSettings, Refitted};
+#[cfg(feature = "client")]
+pub(crate) use remote::{Remote, Service, wait};
+
+use crate::failure::Failure;
+use crate::input::Expected;
+
+/// What does to a table of PostgreSQL what a command does to a store.
+const WITH_SQL: &str = "a table of PostgreSQL is read and changed with SQL";
+
+/// A collection of a store in a directory or on a table of a database, or one of a service.
+pub(crate) enum Target {
+    Local(Local),
+    #[cfg(feature = "client")]
+    Remote(Remote),
+}
+
+impl Target {
+    /// The collection, where it is not behind a service.
+    pub(crate) fn local(&self) -> Result<&Local, Failure> {
+        match self {
+            Self::Local(local) => Ok(local),
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => Err(remote.refuse("it reads all judgements and metrics")),
+        }
+    }
+
+    /// Judgements and versions, where they are not behind a service.
+    pub(crate) fn learning(&self) -> Result<&Arc<Learning>, Failure> {
+        Ok(self.local()?.learning())
+    }
+
+    /// Name of the collection.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Local(local) => local.name(),
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => remote.name(),
+        }
+    }
+
+    /// Dimension of the vectors.
+    pub(crate) fn dim(&self) -> usize {
+        self.expected().dim
+    }
+
+    /// Number of items; about, where counting them takes long.
+    pub(crate) fn len(&self) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Local(local) => local.len()?,
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => remote.collection().count(None)?,
+        })
+    }
+
+    /// What it accepts as input.
+    pub(crate) fn expected(&self) -> Expected {
+        match self {
+            Self::Local(local) => Expected {
+                dim: local.dim(),
+                texts: local.has_encoder(),
+                distance: local.distance(),
+                skip_bad: false,
+            },
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => remote.expected(),
+        }
+    }
+
+    /// Settings and figures.
+    pub(crate) fn describe(&self) -> Result<DescriptionDocument, Failure> {
+        match self {
+            Self::Local(local) => describe(local.embedded(WITH_SQL)?),
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => Ok(remote.describe()?),
+        }
+    }
+
+    /// The vector of an image, or what is wrong with it.
+    pub(crate) fn encode_image(&self, image: &[u8]) -> Result<Result<Vec<f32>, String>, Failure> {
+        match self {
+            Self::Local(local) => Ok(local.encode_image(image)?),
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => Err(remote.refuse("it sends no images")),
+        }
+    }
+
+    /// Number of judgements.
+    pub(crate) fn judgement_count(&self) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Local(local) => local.judgement_count()?,
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => remote.describe()?.stats.judgements as u64,
+        })
+    }
+
+    /// Stores judgements that are derived from the items.
+    pub(crate) fn judge_weakly(&self, from: &Weak, count: usize) -> Result<JudgedDocument, Failure> {
+        match self {
+            Self::Local(local) => Ok(learning::numbered(&local.judge_weakly(from, count)?)),
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => Err(remote.refuse(
+                "it derives no judgements from items; judgements of a file are stored there",
+            )),
+        }
+    }
+
+    /// The answer to a query, which has this name, with its execution where that is wanted.
+    pub(crate) fn search(
+        &self,
+        query: Query,
+        name: Value,
+        settings: &SearchSettings,
+        with_execution: bool,
+    ) -> Result<AnswerDocument, Failure> {
+        match self {
+            Self::Local(local) => {
+                let hits = local.search(query, settings)?;
+                Ok(AnswerDocument::new(name, hits, with_execution))
+            }
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => Ok(remote.search(query, name, settings, with_execution)?),
+        }
+    }
+}
+
+/// Settings and figures of a collection of a store.
+fn describe(collection: &Collection) -> Result<DescriptionDocument, Failure> {
+    let info = collection.info();
+    let stats = collection.stats()?;
+    Ok(DescriptionDocument {
+        name: info.name,
+        distance: info.distance,
+        precision: info.precision,
+        encoder: info.encoder,
+        evaluations: stats.evaluations,
+        mapped_bytes: stats.mapped_bytes,
+        stats,
+    })
+}
