@@ -122,8 +122,8 @@ pub mod error {
 /// Limits of what a store takes.
 pub mod limits {
     pub use crate::model::{
-        DEFAULT_RECALL, MAX_DIM, MAX_ID_BYTES, MAX_K, MAX_META_BYTES, MAX_META_DEPTH,
-        MAX_TEXT_BYTES,
+        DEFAULT_RECALL, MAX_DIM, MAX_GUIDELINES_BYTES, MAX_ID_BYTES, MAX_K, MAX_META_BYTES,
+        MAX_META_DEPTH, MAX_TEXT_BYTES,
     };
 }
 

@@ -5,7 +5,7 @@
 //! lines, and a collection in [whichever engine](target) it is.
 //!
 //! Types of the crate `affinis` that are documents as they are, such as
-//! [`Stats`](affinis::Stats), are not repeated.
+//! [`Stats`](affinis::Stats), are not repeated. [`input`] has the parsers of judgements that both read.
 //!
 //! ```
 //! # let dir = tempfile::tempdir()?;
@@ -30,7 +30,7 @@ pub mod target;
 pub use items::{AddedDocument, ItemDocument, ItemsDocument};
 pub use learning::{
     DirectionDocument, ExplanationDocument, ForgottenDocument, GateDocument, InfluenceDocument,
-    JudgementDocument, MillisDocument, PairsDocument, QuestionDocument, RefitDocument,
+    JudgementDocument, MemoryDocument, MillisDocument, PairsDocument, QuestionDocument, RefitDocument,
     RelearnedDocument, VersionDocument,
 };
 pub use search::{AnswerDocument, ComparedDocument, ExecutionDocument, HitDocument};

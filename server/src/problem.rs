@@ -141,6 +141,12 @@ impl Problem {
         Self::new(Kind::InvalidInput, detail)
     }
 
+    /// The same error, of a line of a file.
+    pub(crate) fn in_line(self, line: u64) -> Self {
+        let detail = format!("the file, line {line}: {}", self.detail);
+        Self { detail, ..self }
+    }
+
     /// The document.
     pub(crate) fn document(&self) -> ProblemDocument {
         let (name, title, status) = self.kind.parts();

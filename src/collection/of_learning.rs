@@ -11,7 +11,7 @@ use crate::learning::{
 };
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Judgement, JudgementId, MetricChoice, Query, StoredJudgement, Version, VersionId,
+    Guidelines, Judgement, JudgementId, MetricChoice, Query, StoredJudgement, Version, VersionId,
 };
 use crate::plugin::Comparison;
 
@@ -265,6 +265,23 @@ impl Collection {
         user: Option<&str>,
     ) -> Result<Interleaved> {
         self.inner.learning.interleave(&query.into(), k, user)
+    }
+
+    /// The guidelines for those who judge; the default where none were set.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn guidelines(&self) -> Result<Guidelines> {
+        self.inner.learning.guidelines()
+    }
+
+    /// Sets the guidelines for those who judge, durably. Judgements that were given before keep
+    /// their grades.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] for a text or a scale that breaks a rule; storage errors.
+    pub fn set_guidelines(&self, guidelines: &Guidelines) -> Result<()> {
+        self.inner.learning.set_guidelines(guidelines)
     }
 
     /// The refits of everybody's metric, with alarms: a refit that moved it far more than those

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::learning::{Changes, Entry, Ledger, NextIds};
 use crate::model::error::Result;
-use crate::model::{Active, JudgementId, QueryHash, VersionId, VersionRecord};
+use crate::model::{Active, Guidelines, JudgementId, QueryHash, VersionId, VersionRecord};
 use crate::storage::Tables;
 
 /// The judgements and versions in the tables of one collection.
@@ -50,6 +50,16 @@ impl Ledger for SledLedger {
 
     fn active(&self) -> Result<Active> {
         self.0.active()
+    }
+
+    fn guidelines(&self) -> Result<Option<Guidelines>> {
+        self.0.guidelines()
+    }
+
+    fn set_guidelines(&self, guidelines: &Guidelines) -> Result<()> {
+        let mut transaction = self.0.transaction();
+        transaction.put_guidelines(guidelines)?;
+        transaction.commit()
     }
 
     fn commit(&self, changes: Changes) -> Result<()> {

@@ -8,10 +8,10 @@
 use std::any::Any;
 use std::fmt;
 
-use crate::model::error::Result;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Active, ContentHash, JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord,
-    Versioned,
+    Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, QueryHash, VersionId,
+    VersionRecord, Versioned,
 };
 
 /// An entry of the log: a judgement with its number.
@@ -59,6 +59,22 @@ pub trait Ledger: Send + Sync {
 
     /// The active versions.
     fn active(&self) -> Result<Active>;
+
+    /// The guidelines for those who judge; `None` where none were set, and from an engine that keeps
+    /// none, which is the default.
+    fn guidelines(&self) -> Result<Option<Guidelines>> {
+        Ok(None)
+    }
+
+    /// Sets the guidelines, which are checked, durably. An engine that keeps none refuses, which is
+    /// the default.
+    fn set_guidelines(&self, _guidelines: &Guidelines) -> Result<()> {
+        Err(Error::Engine {
+            what: "this engine keeps no guidelines for judges".to_owned(),
+            kind: ErrorKind::Unsupported,
+            source: "only the store on disk keeps them".into(),
+        })
+    }
 
     /// Stores changes durably, all or none. Called once at most while [`lock`](Self::lock) is held.
     fn commit(&self, changes: Changes) -> Result<()>;

@@ -96,6 +96,37 @@ pub struct EvaluationRow {
     pub mrr: Measure,
     /// Mean over the relevant items of the precision at their rank, 0 beyond rank 1,000 (or k).
     pub map: Measure,
+    /// The measures of each query, in the order of the queries. They are not serialised.
+    #[serde(skip)]
+    pub per_query: Vec<QueryMeasures>,
+}
+
+/// The measures of one query, as [`EvaluationRow`] describes their means.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct QueryMeasures {
+    /// Precision at k.
+    pub precision: f64,
+    /// Recall at k.
+    pub recall: f64,
+    /// nDCG at k.
+    pub ndcg: f64,
+    /// Reciprocal rank.
+    pub mrr: f64,
+    /// Average precision.
+    pub map: f64,
+}
+
+impl From<&Scores> for QueryMeasures {
+    fn from(&[precision, recall, ndcg, mrr, map]: &Scores) -> Self {
+        Self {
+            precision,
+            recall,
+            ndcg,
+            mrr,
+            map,
+        }
+    }
 }
 
 /// A mean with its 95 % interval, by bootstrap over queries.
@@ -165,6 +196,7 @@ impl Learning {
                 ndcg: measure(2),
                 mrr: measure(3),
                 map: measure(4),
+                per_query: scores.iter().map(QueryMeasures::from).collect(),
             });
         }
         Ok(Evaluation {

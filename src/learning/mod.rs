@@ -16,6 +16,7 @@ mod evaluate;
 mod examples;
 mod explain;
 mod forget;
+mod guidelines;
 mod history;
 mod interleave;
 mod log;
@@ -37,6 +38,7 @@ use crate::model::error::{Error, Result};
 use crate::model::{Query, VectorRules, Versioned};
 use crate::plugin::MetricLearner;
 
+pub use crate::model::{Guidelines, ScaleGrade};
 pub use crate::model::{
     JudgementRange, MemoryRecord, MemorySettings, RefitSettings, SourceWeights, TrialRecord,
     Verdict,
@@ -47,7 +49,7 @@ pub use backend::{
 };
 pub use content::StaleJudgement;
 pub use drift::{Drift, DriftEntry};
-pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure};
+pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure, QueryMeasures};
 pub use explain::{Explain, Explanation, Influence};
 pub use forget::{Forget, Forgotten, Relearned};
 pub use history::{History, StoredVersion};

@@ -6,6 +6,7 @@
 mod content;
 mod distance;
 pub(crate) mod error;
+mod guidelines;
 mod invalid;
 mod item;
 mod judgement;
@@ -21,6 +22,7 @@ mod version;
 pub use crate::ids::{JudgementId, VersionId};
 pub use content::{ContentHash, JudgedContent};
 pub use distance::Distance;
+pub use guidelines::{Guidelines, MAX_GUIDELINES_BYTES, ScaleGrade};
 pub(crate) use invalid::VersionError;
 pub use invalid::{IdError, ItemError, JudgementError};
 pub use item::{

@@ -14,6 +14,7 @@ mod digest;
 mod disk;
 #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, unreachable_pub))]
 mod faults;
+mod guidelines;
 mod integrity;
 mod lock;
 mod manifest;

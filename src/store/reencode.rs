@@ -192,6 +192,10 @@ impl Reencode {
         let from = handle(&mut open, &name)?;
         let to = handle(&mut open, &new)?;
         encoded += self.pass(&from, &to)?;
+        let guidelines = from.guidelines()?;
+        if guidelines != to.guidelines()? {
+            to.set_guidelines(&guidelines)?;
+        }
         let (history, left_out) = carried(&from.history()?, &to)?;
         let held = to.history()?;
         if held.judgements.is_empty() && held.versions.is_empty() {

@@ -13,6 +13,7 @@ pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 ///
 /// A line that is too long or not UTF-8 is an error with its number, and reading continues after
 /// it; a reader that fails ends the iteration with an error of the file.
+#[derive(Debug)]
 pub struct Lines<'a, R> {
     reader: R,
     file: &'a str,

@@ -5,26 +5,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Display;
 
-use affinis::{AddMode, Distance, Item};
+use affinis::{AddMode, Item};
+pub use affinis_api::input::check::Expected;
+pub(crate) use affinis_api::input::check::{check_id, check_name, check_vector};
 use serde_json::Value;
 
 pub(crate) use affinis_api::input::narrow;
 
 use super::layout::{Columns, Layout};
 use affinis_api::input::{InputError, Place, cut};
-
-/// What the collection accepts, and what happens to items that it does not accept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
-    /// Number of dimensions of a vector.
-    pub dim: usize,
-    /// Whether texts without a vector can be encoded.
-    pub texts: bool,
-    /// The collection's built-in distance; a cosine collection holds no zero vector.
-    pub distance: Distance,
-    /// Whether unusable items are left out instead of making the whole input fail.
-    pub skip_bad: bool,
-}
 
 /// The items of an input that can be used, and the errors of those that were left out.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,30 +231,4 @@ fn check_item(
         (_, Some(vector)) => check_vector(vector, expected),
         _ => Ok(()),
     }
-}
-
-/// Checks the id of an item.
-pub(crate) fn check_id(id: &str) -> Result<(), String> {
-    check_name("the id", id)
-}
-
-/// Checks an id or a user's name, which follow the same rule; `what` names it in the message.
-pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
-    match name.len() {
-        0 => Err(format!("{what} is empty")),
-        n if n > affinis::limits::MAX_ID_BYTES => Err(format!(
-            "{what} {:?} has {n} bytes; the most is {}",
-            cut(name),
-            affinis::limits::MAX_ID_BYTES
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Checks that the collection can hold and search a vector.
-pub(crate) fn check_vector(vector: &[f32], expected: Expected) -> Result<(), String> {
-    expected
-        .distance
-        .check_vector(vector, expected.dim)
-        .map_err(|error| error.to_string())
 }

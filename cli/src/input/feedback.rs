@@ -1,28 +1,18 @@
-//! Judgements from what people have: JSON lines, rated answers, and events of users.
+//! Judgements from files or standard input.
 
-use std::collections::BTreeMap;
-use std::io::BufRead;
+use affinis_api::input::feedback::{self, FeedbackFormat, ReadFeedback, Words};
 
-use affinis::{Judgement, Query};
-
-use super::check::{Expected, check_name};
-use super::judgements::{Defaults, judgements_jsonl, query};
-use super::ratings::{Rated, RatingFormat, ratings};
-use super::topics::topics;
-use super::ubi::ubi;
+use super::check::Expected;
+use super::error::InputError;
+use super::judgements::Defaults;
 use super::{Input, Opened};
-use affinis_api::input::{InputError, Place, cut};
 
-/// Format of a file of judgements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FeedbackFormat {
-    /// JSON lines of judgements.
-    Jsonl,
-    /// Rated answers.
-    Rated(RatingFormat),
-    /// Events of User Behavior Insights.
-    Ubi,
-}
+/// The options of the command line, in messages.
+pub const WORDS: Words = Words {
+    scale: "--scale",
+    queries: "--queries",
+    columns: "--columns",
+};
 
 /// A file of judgements and how to read it.
 #[derive(Debug, Clone)]
@@ -41,185 +31,25 @@ pub struct Feedback<'a> {
     pub defaults: Defaults,
 }
 
-/// Judgements with their lines.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ReadFeedback {
-    /// The judgements with their lines, from 1.
-    pub judgements: Vec<(u64, Judgement)>,
-    /// Sentences on what was left out, and on what was taken for granted.
-    pub notes: Vec<String>,
-}
-
 impl Feedback<'_> {
     /// Reads the judgements.
     ///
     /// # Errors
-    /// [`InputError`] at the first line that cannot be used, for an option that the format does not
-    /// have, and for an input without judgements.
+    /// [`InputError`] for files that cannot be opened, at the first line that cannot be used, for an
+    /// option that the format does not have, and for an input without judgements.
     pub fn read(&self) -> Result<ReadFeedback, InputError> {
-        let Opened {
-            name, mut reader, ..
-        } = self.file.open()?;
-        let whole = |reason: String| InputError::new(&name, Place::File, reason);
-        let format = match self.format {
-            None => {
-                let json = is_json(&mut *reader);
-                let json = json.map_err(|e| whole(format!("cannot be read: {e}")))?;
-                json.then_some(FeedbackFormat::Jsonl)
-            }
-            some => some,
-        };
-        let takes = |what: &str, formats: &str| {
-            whole(format!("{what} belongs to {formats}, not to this format"))
-        };
-        if self.scale.is_some()
-            && matches!(format, Some(FeedbackFormat::Jsonl | FeedbackFormat::Ubi))
-        {
-            return Err(takes("--scale", "qrels, beir and quepid"));
-        }
-        match format {
-            Some(FeedbackFormat::Jsonl) => {
-                if self.queries.is_some() {
-                    return Err(takes("--queries", "qrels, beir and ubi"));
-                }
-                Ok(ReadFeedback {
-                    judgements: judgements_jsonl(reader, &name, self.expected, &self.defaults)?,
-                    notes: Vec::new(),
-                })
-            }
-            Some(FeedbackFormat::Ubi) => self.events(reader, &name),
-            Some(FeedbackFormat::Rated(format)) => self.rated(reader, &name, Some(format)),
-            None => self.rated(reader, &name, None),
-        }
-    }
-
-    fn events(&self, reader: impl BufRead, name: &str) -> Result<ReadFeedback, InputError> {
+        let Opened { name, reader, .. } = self.file.open()?;
         let queries = self.queries.map(Input::open).transpose()?;
         let (queries, queries_name) = queries.map(|opened| (opened.reader, opened.name)).unzip();
         let queries = queries.zip(queries_name.as_deref());
-        let found = ubi((reader, name), queries, self.expected, &self.defaults)?;
-        let others = found.other_actions.iter();
-        let others: Vec<String> = others
-            .map(|(action, count)| format!("{} ({count})", cut(action)))
-            .collect();
-        let mut notes = Vec::new();
-        if !others.is_empty() {
-            notes.push(format!(
-                "events that say nothing of relevance were left out: {}",
-                others.join(", ")
-            ));
-        }
-        Ok(ReadFeedback {
-            judgements: found.judgements,
-            notes,
-        })
-    }
-
-    fn rated(
-        &self,
-        reader: impl BufRead,
-        name: &str,
-        format: Option<RatingFormat>,
-    ) -> Result<ReadFeedback, InputError> {
-        let (format, rated) = ratings(reader, name, format)?;
-        let whole = |reason: &str| InputError::new(name, Place::File, reason);
-        let texts = match (self.queries, format) {
-            (Some(_), RatingFormat::Quepid) => {
-                return Err(whole(
-                    "--queries belongs to qrels, beir and ubi; Quepid's csv holds the texts itself",
-                ));
-            }
-            (None, RatingFormat::Beir) => {
-                return Err(whole(
-                    "BEIR's qrels name queries by ids that are no items; --queries names the file of \
-                     their texts, queries.jsonl or topic<TAB>text",
-                ));
-            }
-            (None, _) => None,
-            (Some(queries), _) => {
-                let Opened { name, reader, .. } = queries.open()?;
-                Some(topics(reader, &name)?.texts)
-            }
+        let feedback = feedback::Feedback {
+            format: self.format,
+            scale: self.scale,
+            columns: None,
+            expected: self.expected,
+            defaults: self.defaults.clone(),
+            words: WORDS,
         };
-        let highest = rated
-            .iter()
-            .fold(1.0_f64, |most, rated| most.max(rated.grade));
-        let scale = self.scale.unwrap_or(highest);
-        let mut read = ReadFeedback::default();
-        if self.scale.is_none() && highest > 1.0 {
-            read.notes.push(format!(
-                "the highest grade, {highest}, is taken for entirely relevant; --scale sets another"
-            ));
-        }
-        let mut own = 0;
-        for rated in &rated {
-            let wrong = |reason| InputError::new(name, Place::Line(rated.line), reason);
-            let asks = self.query(rated, format, texts.as_ref()).map_err(wrong)?;
-            if asks == Query::like(&rated.item) {
-                own += 1;
-                continue;
-            }
-            let grade = grade(rated.grade, scale).map_err(wrong)?;
-            let mut judgement = Judgement::graded(asks, &rated.item, grade);
-            if let Some(user) = &self.defaults.user {
-                check_name("the user's name", user).map_err(wrong)?;
-                judgement = judgement.user(user.clone());
-            }
-            if let Some(source) = self.defaults.source {
-                judgement = judgement.source(source);
-            }
-            read.judgements.push((rated.line, judgement));
-        }
-        if own > 0 {
-            read.notes.push(format!(
-                "{own} ratings of an item as an answer to itself were left out"
-            ));
-        }
-        if read.judgements.is_empty() {
-            return Err(whole("it rates nothing but items as answers to themselves"));
-        }
-        Ok(read)
+        feedback.read((reader, &name), queries)
     }
-
-    /// The query of a rated answer: a text, or a topic that is the id of an item.
-    fn query(
-        &self,
-        rated: &Rated,
-        format: RatingFormat,
-        texts: Option<&BTreeMap<String, String>>,
-    ) -> Result<Query, String> {
-        let text = match texts {
-            None if format == RatingFormat::Quepid => Some(&rated.query),
-            None => None,
-            Some(texts) => Some(texts.get(&rated.query).ok_or_else(|| {
-                format!("the file of queries has no topic {:?}", cut(&rated.query))
-            })?),
-        };
-        match text {
-            Some(text) => query(Some(text), None, None, self.expected),
-            None => Ok(Query::like(&rated.query)),
-        }
-    }
-}
-
-/// The grade of a judgement: -1 for a rating of 0 or below, else the share of the scale.
-fn grade(rating: f64, scale: f64) -> Result<f32, String> {
-    if rating > scale {
-        return Err(format!(
-            "the grade {rating} is above the highest of the scale, {scale}"
-        ));
-    }
-    Ok(if rating > 0.0 {
-        (rating / scale) as f32
-    } else {
-        -1.0
-    })
-}
-
-/// Whether an input begins with `{`, or holds nothing.
-fn is_json(reader: &mut dyn BufRead) -> std::io::Result<bool> {
-    let start = reader.fill_buf()?;
-    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
-    let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
-    Ok(first.is_none_or(|byte| *byte == b'{'))
 }

@@ -5,11 +5,11 @@ use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read as _};
 use std::rc::Rc;
 
-use affinis_api::input::{
-    BYTE_ORDER_MARK, InputError, Lines, MAX_LINE_BYTES, Place, json_line, parse_error,
-};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+pub(super) use affinis_api::input::json_line;
+use affinis_api::input::{BYTE_ORDER_MARK, InputError, Lines, MAX_LINE_BYTES, Place, parse_error};
 
 use super::check::{Collector, Expected, Parsed, Read};
 use super::fields::item_of;

@@ -8,26 +8,24 @@ mod check;
 mod feedback;
 mod fields;
 mod items;
-mod judgements;
 mod layout;
-mod listed;
 mod npy;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod queries;
-mod ratings;
 mod source;
 mod table;
-mod topics;
-mod ubi;
+
+use affinis_api::input::{error, judgements, lines, ratings, topics, ubi};
 
 pub use affinis_api::archive::{
     Archive, FORMAT, FORMAT_VERSION, Header, Places, read_archive as archive,
 };
-pub use affinis_api::input::{InputError, Place};
+pub use affinis_api::input::feedback::{FeedbackFormat, ReadFeedback};
 pub(crate) use check::check_name;
 pub use check::{Expected, Parsed};
-pub use feedback::{Feedback, FeedbackFormat, ReadFeedback};
+pub use error::{InputError, Place};
+pub use feedback::{Feedback, WORDS};
 pub use items::items_json;
 pub use judgements::{Defaults, judgements_jsonl};
 pub use layout::{Columns, Layout};

@@ -72,7 +72,7 @@ pub fn evaluation(
     let is_json = first.1.trim_start().starts_with('{');
     let lines = std::iter::once(Ok(first)).chain(lines);
     if !is_json {
-        let (format, rated) = ratings_of(lines, file, None)?;
+        let (format, rated) = ratings_of(lines, file, None, None)?;
         topics(
             &mut input,
             (format, rated),

@@ -70,14 +70,14 @@ pub(crate) fn needed(method: &Method, route: &str) -> Option<Role> {
         // The page has the form to log in.
         ("GET", path) if page::is_file(path) => return None,
         ("GET", "/judgements" | "/ask" | "/export")
-        | ("POST", "/judgements" | "/ask" | "/signals")
+        | ("POST", "/judgements" | "/judgements/import" | "/ask" | "/signals")
         | ("DELETE", "/judgements/{n}") => Role::Judge,
         ("GET", "/v1/backups") => Role::Admin,
         ("GET", _)
         | ("POST", "/search" | "/get" | "/count" | "/explain" | "/evaluate" | "/trial/search") => {
             Role::Search
         }
-        ("PUT", "")
+        ("PUT", "" | "/guidelines")
         | (
             "POST",
             "/items"
@@ -124,6 +124,8 @@ mod tests {
         assert_eq!(needed(Method::POST, &of("/judgements")), Some(Role::Judge));
         assert_eq!(needed(Method::GET, &of("/judgements")), Some(Role::Judge));
         assert_eq!(needed(Method::POST, &of("/items")), Some(Role::Write));
+        assert_eq!(needed(Method::GET, &of("/guidelines")), Some(Role::Search));
+        assert_eq!(needed(Method::PUT, &of("/guidelines")), Some(Role::Write));
         assert_eq!(needed(Method::DELETE, &of("")), Some(Role::Admin));
         assert_eq!(needed(Method::POST, &of("/forget")), Some(Role::Admin));
         assert_eq!(needed(Method::GET, &of("/export")), Some(Role::Judge));

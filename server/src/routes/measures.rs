@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use affinis::MetricChoice;
-use affinis::learning::{Drift, EvalQuery, Evaluation};
+use affinis::learning::{Drift, EvalQuery};
 use affinis_api::ExplanationDocument;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::to_value;
 use crate::app::App;
 use crate::extract::{Given, Segments};
 use crate::problem::Problem;
@@ -50,6 +51,9 @@ pub(crate) struct EvaluateRequest {
     metric: Option<MetricName>,
     /// Smallest grade that is relevant; any above 0 by default.
     relevance_threshold: Option<f64>,
+    /// Give the measures of each query, too.
+    #[serde(default)]
+    per_query: bool,
 }
 
 fn ten() -> usize {
@@ -102,7 +106,8 @@ pub(crate) struct EvaluationDocument {
     /// Number of queries.
     queries: usize,
     /// A row a metric: its version as `metric`, and `precision`, `recall`, `ndcg`, `mrr` and `map`,
-    /// each with `mean` and the 95 % interval from `low` to `high`.
+    /// each with `mean` and the 95 % interval from `low` to `high`; where it was asked for,
+    /// `per_query` with the same measures of each query, in their order.
     #[schema(value_type = Vec<Object>)]
     rows: (),
 }
@@ -156,7 +161,7 @@ pub(crate) async fn evaluate(
     State(app): State<App>,
     Segments(name): Segments<String>,
     Given(request): Given<EvaluateRequest>,
-) -> Result<Json<Evaluation>, Problem> {
+) -> Result<Json<serde_json::Value>, Problem> {
     let count = request.queries.len();
     if !(1..=MAX_QUERIES).contains(&count) {
         return Err(Problem::invalid(format!(
@@ -168,8 +173,14 @@ pub(crate) async fn evaluate(
     let queries: Vec<EvalQuery> = queries.collect::<Result<_, _>>()?;
     let metrics = [MetricChoice::BuiltIn, choice(request.metric)];
     let evaluation = app.on(name, move |target| {
-        let learning = target.learning();
-        Ok(learning.evaluate(&queries, request.k, &metrics)?)
+        let evaluation = target.learning().evaluate(&queries, request.k, &metrics)?;
+        let mut document = to_value(&evaluation)?;
+        if request.per_query {
+            for (row, measured) in evaluation.rows.iter().enumerate() {
+                document["rows"][row]["per_query"] = to_value(&measured.per_query)?;
+            }
+        }
+        Ok(document)
     });
     Ok(Json(evaluation.await?))
 }

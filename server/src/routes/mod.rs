@@ -2,7 +2,9 @@
 
 mod collections;
 mod encoders;
+mod guidelines;
 mod health;
+mod import;
 mod items;
 mod jobs;
 mod judgements;
@@ -55,8 +57,10 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(measures::drift))
         .routes(routes!(judgements::judge, judgements::list))
         .routes(routes!(judgements::withdraw))
+        .routes(routes!(import::import))
         .routes(routes!(judgements::signals))
         .routes(routes!(judgements::forget))
+        .routes(routes!(guidelines::show, guidelines::set))
         .routes(routes!(learning::refit))
         .routes(routes!(learning::questions, learning::answer))
         .routes(routes!(versions::list))

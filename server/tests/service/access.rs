@@ -134,6 +134,21 @@ fn each_call_needs_its_role_and_no_less() {
             format!("{c}/metrics/import"),
             Some(json!({"matrix": [[1, 0], [0, 1]]})),
         ),
+        (Role::Search, "GET", format!("{c}/guidelines"), None),
+        (
+            Role::Write,
+            "PUT",
+            format!("{c}/guidelines"),
+            Some(
+                json!({"text": "", "scale": [{"label": "no", "grade": -1}, {"label": "yes", "grade": 1}]}),
+            ),
+        ),
+        (
+            Role::Judge,
+            "POST",
+            format!("{c}/judgements/import"),
+            Some(json!({"file": "a 0 b 1"})),
+        ),
         (Role::Write, "POST", format!("{c}/metrics/0/promote"), None),
         (
             Role::Write,
@@ -245,6 +260,17 @@ fn nobody_judges_as_another() {
     guarded
         .ask(Role::Write, "DELETE", &format!("{path}/2"), None)
         .ok();
+    // What others judged comes in from a file of theirs, by who may write.
+    let line = r#"{"query_id": "a", "item": "b", "relevant": true, "user": "ann"}"#;
+    let import = |role| {
+        let body = json!({ "file": line });
+        guarded.ask(role, "POST", &format!("{path}/import"), Some(body))
+    };
+    let detail = import(Role::Judge).problem(403, "forbidden");
+    assert!(detail.contains("line 1"), "{detail}");
+    import(Role::Write).ok();
+    let listed = guarded.ask(Role::Judge, "GET", &format!("{path}?user=ann"), None);
+    assert_eq!(listed.ok()["judgements"][0]["user"], "ann");
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub(crate) enum Place {
     /// The stored graph of a segment.
     Graph(u64),
     SegmentFile(String),
+    Guidelines,
 }
 
 /// What a repair does about a finding.
@@ -169,6 +170,7 @@ impl fmt::Display for Place {
             Self::Active(key) => write!(f, "which metric is {key}"),
             Self::Graph(segment) => write!(f, "the graph of segment {segment}"),
             Self::SegmentFile(name) => f.write_str(name),
+            Self::Guidelines => f.write_str("the guidelines"),
         }
     }
 }

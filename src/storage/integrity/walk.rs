@@ -7,8 +7,8 @@ mod versions;
 use sled::IVec;
 
 use super::super::digest::{DIGESTED, TableDigests};
-use super::super::lock;
 use super::super::tables::{CHUNK, GRAPH, META, REMOVED, Tables, entry_hash, segment_of};
+use super::super::{guidelines, lock};
 use super::{Checks, Edit, Finding, Integrity, Place, Remedy};
 use crate::model::error::{Error, Result};
 
@@ -28,6 +28,7 @@ impl Tables {
         walk.versions();
         walk.graph(next_slot);
         walk.segment_files(next_slot);
+        walk.guidelines();
         Integrity {
             checked: walk.checked,
             findings: walk.findings,
@@ -229,6 +230,17 @@ impl<'a> Walk<'a> {
         if let Some(damage) = (self.checks.segment)(id, chunks, next_slot) {
             let edits = keys.iter().flat_map(|key| remove(GRAPH, key)).collect();
             self.find(Place::Graph(id), damage, Remedy::Rebuild(edits));
+        }
+    }
+
+    /// Checks that the guidelines can be read.
+    fn guidelines(&mut self) {
+        let read = self.tables.guidelines();
+        self.checked += u64::from(!matches!(read, Ok(None)));
+        if let (State::Damaged(damage), _) = self.state(|| Place::Guidelines, read) {
+            let edits = remove(META, guidelines::KEY.as_bytes());
+            let default = "there is no text now, and the scale has four grades";
+            self.find(Place::Guidelines, damage, Remedy::Reset(edits, default));
         }
     }
 

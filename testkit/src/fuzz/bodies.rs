@@ -67,13 +67,14 @@ pub fn parsed(bytes: &[u8], skip_bad: bool) -> Vec<InputError> {
         input::judgements_jsonl(reader(), FILE, expected, &Defaults::default()).err(),
         input::evaluation(reader(), FILE, expected, None, None).err(),
         input::evaluation(reader(), FILE, expected, Some(&texts), Some(2.0)).err(),
-        input::ratings(reader(), FILE, None).err(),
-        input::ratings(reader(), FILE, Some(input::RatingFormat::Quepid)).err(),
+        input::ratings(reader(), FILE, None, None).err(),
+        input::ratings(reader(), FILE, Some(input::RatingFormat::Quepid), None).err(),
         input::ubi(
             (reader(), FILE),
             Some((reader(), FILE)),
             expected,
             &Defaults::default(),
+            input::WORDS,
         )
         .err(),
         input::topics(reader(), FILE).err(),

@@ -9,7 +9,7 @@ use super::records::Column;
 use super::schema::Shape;
 use super::values::Meaning;
 use crate::input::layout::Layout;
-use crate::input::listed::listed;
+use affinis_api::input::error::listed;
 
 /// The columns that are read, and the layout that says what they are.
 ///

@@ -7,7 +7,7 @@ use csv::StringRecord;
 
 use super::cells::number_of;
 use crate::input::layout::{Columns, Layout};
-use crate::input::listed::listed;
+use affinis_api::input::error::listed;
 
 /// The use of the columns of a table, as positions in a record.
 #[derive(Debug, Default)]

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use affinis::{Judgement, Query, Source};
 use serde::Deserialize;
 
-use super::check::{Expected, check_id, check_name, check_vector, narrow};
-use affinis_api::input::Lines;
-use affinis_api::input::json_line;
-use affinis_api::input::{InputError, Place, cut};
+use super::check::{Expected, check_id, check_name, check_vector};
+use super::error::{InputError, Place, cut};
+use super::json::json_line;
+use super::lines::Lines;
+use super::numbers::narrow;
 
 /// Values of fields that a line leaves out.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +25,7 @@ pub struct Defaults {
 /// A line as it is parsed, before its form is checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct JudgementLine {
+pub struct JudgementLine {
     query: Option<String>,
     query_id: Option<String>,
     query_vector: Option<Vec<f64>>,
@@ -70,6 +71,14 @@ pub fn judgements_jsonl(
         ));
     }
     Ok(judgements)
+}
+
+/// The judgement of a line, without defaults for fields that it leaves out.
+///
+/// # Errors
+/// The reason why it is none.
+pub fn judgement_of(line: JudgementLine, expected: Expected) -> Result<Judgement, String> {
+    line.judgement(expected, &Defaults::default())
 }
 
 impl JudgementLine {
@@ -187,7 +196,10 @@ impl JudgementLine {
 }
 
 /// The query of a line, which names it by text, by the id of an item, or by a vector.
-pub(crate) fn query(
+///
+/// # Errors
+/// The reason why the collection cannot be asked it.
+pub fn query(
     text: Option<&String>,
     id: Option<&String>,
     vector: Option<&[f64]>,
@@ -219,7 +231,7 @@ pub(crate) fn query(
     }
 }
 
-pub(crate) fn time(text: &str) -> Result<SystemTime, String> {
+pub(super) fn time(text: &str) -> Result<SystemTime, String> {
     let wrong = || {
         format!(
             "\"at\" is {:?}, which is not a time of RFC 3339, such as \"2026-03-01T09:30:00Z\"",

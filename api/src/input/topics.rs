@@ -7,9 +7,9 @@ use std::io::BufRead;
 use serde::Deserialize;
 
 use super::check::check_id;
-use affinis_api::input::Lines;
-use affinis_api::input::json_line;
-use affinis_api::input::{InputError, Place, cut};
+use super::error::{InputError, Place, cut};
+use super::json::json_line;
+use super::lines::Lines;
 
 /// A line of JSON; its other fields are not read.
 #[derive(Deserialize)]

@@ -13,8 +13,8 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use super::check::check_id;
-use affinis_api::input::Lines;
-use affinis_api::input::{InputError, Place, cut};
+use super::error::{InputError, Place, cut, listed};
+use super::lines::Lines;
 
 /// Format of rated answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,17 @@ pub enum RatingFormat {
     Beir,
     /// Quepid's csv of ratings.
     Quepid,
+}
+
+/// The columns of a csv by their names; case does not matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsvColumns {
+    /// The text of the query.
+    pub query: String,
+    /// The id of the item.
+    pub item: String,
+    /// The grade.
+    pub grade: String,
 }
 
 /// A rated answer with its line.
@@ -50,7 +61,7 @@ impl RatingFormat {
         if is_beir_header(line) {
             return Ok(Self::Beir);
         }
-        if csv_columns(line).is_ok() {
+        if csv_columns(line, None).is_ok() {
             return Ok(Self::Quepid);
         }
         match line.split_whitespace().count() {
@@ -70,7 +81,8 @@ fn is_beir_header(line: &str) -> bool {
     matches!(fields[..], ["query-id", "corpus-id", "score"])
 }
 
-/// Reads rated answers; the format is that of the first line where none is named.
+/// Reads rated answers; the format is that of the first line where none is named. The columns of a
+/// csv are Quepid's where none are named.
 ///
 /// # Errors
 /// [`InputError`] at the first line that cannot be used, for an answer that is rated twice, and for
@@ -79,15 +91,20 @@ pub fn ratings(
     reader: impl BufRead,
     file: &str,
     format: Option<RatingFormat>,
+    columns: Option<&CsvColumns>,
 ) -> Result<(RatingFormat, Vec<Rated>), InputError> {
-    ratings_of(Lines::new(reader, file), file, format)
+    ratings_of(Lines::new(reader, file), file, format, columns)
 }
 
 /// Reads rated answers from numbered lines.
-pub(crate) fn ratings_of(
+///
+/// # Errors
+/// As [`ratings`].
+pub fn ratings_of(
     mut lines: impl Iterator<Item = Result<(u64, String), InputError>>,
     file: &str,
     format: Option<RatingFormat>,
+    columns: Option<&CsvColumns>,
 ) -> Result<(RatingFormat, Vec<Rated>), InputError> {
     let first = loop {
         match lines.next().transpose()? {
@@ -105,7 +122,7 @@ pub(crate) fn ratings_of(
     let mut rated = Vec::new();
     let rest = std::iter::once(Ok((number, first))).chain(lines);
     match format {
-        RatingFormat::Quepid => quepid(rest, file, &mut rated)?,
+        RatingFormat::Quepid => csv_ratings(rest, file, columns, &mut rated)?,
         RatingFormat::Qrels | RatingFormat::Beir => {
             for line in rest {
                 let (number, text) = line?;
@@ -181,7 +198,7 @@ fn grade_of(text: &str) -> Result<f64, String> {
 }
 
 /// Positions of the query, the item and the rating among the columns of a csv header.
-fn csv_columns(header: &str) -> Result<[usize; 3], String> {
+fn csv_columns(header: &str, named: Option<&CsvColumns>) -> Result<[usize; 3], String> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .from_reader(header.as_bytes());
@@ -193,27 +210,40 @@ fn csv_columns(header: &str) -> Result<[usize; 3], String> {
         _ => Vec::new(),
     };
     let position = |known: &[&str]| {
-        names
-            .iter()
-            .position(|name| known.contains(&name.as_str()))
-            .ok_or_else(|| {
-                format!(
-                    "the header has no column {:?}; Quepid's csv has query,docid,rating",
-                    known[0]
-                )
-            })
+        let is_known = |name: &String| {
+            known
+                .iter()
+                .any(|known| known.trim().to_lowercase() == *name)
+        };
+        names.iter().position(is_known).ok_or_else(|| match named {
+            None => format!(
+                "the header has no column {:?}; Quepid's csv has query,docid,rating",
+                known[0]
+            ),
+            Some(_) => format!(
+                "the header has no column {:?}; it has {}",
+                cut(known[0]),
+                listed(names.iter().map(String::as_str))
+            ),
+        })
     };
-    Ok([
-        position(&["query"])?,
-        position(&["docid", "doc_id"])?,
-        position(&["rating"])?,
-    ])
+    match named {
+        None => Ok([
+            position(&["query"])?,
+            position(&["docid", "doc_id"])?,
+            position(&["rating"])?,
+        ]),
+        Some(CsvColumns { query, item, grade }) => {
+            Ok([position(&[query])?, position(&[item])?, position(&[grade])?])
+        }
+    }
 }
 
-/// Reads Quepid's csv. A record is a line or, with line breaks between quotes, several.
-fn quepid(
+/// Reads a csv of rated answers. A record is a line or, with line breaks between quotes, several.
+fn csv_ratings(
     lines: impl Iterator<Item = Result<(u64, String), InputError>>,
     file: &str,
+    named: Option<&CsvColumns>,
     rated: &mut Vec<Rated>,
 ) -> Result<(), InputError> {
     let mut columns: Option<[usize; 3]> = None;
@@ -237,7 +267,7 @@ fn quepid(
         }
         let wrong = |reason: String| InputError::new(file, Place::Line(begins), reason);
         match columns {
-            None => columns = Some(csv_columns(&whole).map_err(wrong)?),
+            None => columns = Some(csv_columns(&whole, named).map_err(wrong)?),
             Some(columns) => rated.extend(csv_rated(&whole, begins, columns).map_err(wrong)?),
         }
     }
@@ -292,7 +322,8 @@ mod tests {
     type Row = (u64, String, String, f64);
 
     fn read(text: &str) -> Result<(RatingFormat, Vec<Row>), String> {
-        let (format, rated) = ratings(text.as_bytes(), "f", None).map_err(|e| e.to_string())?;
+        let (format, rated) =
+            ratings(text.as_bytes(), "f", None, None).map_err(|e| e.to_string())?;
         let rated = rated.into_iter();
         let fields = rated.map(|r| (r.line, r.query, r.item, r.grade));
         Ok((format, fields.collect()))
@@ -329,6 +360,36 @@ mod tests {
     }
 
     #[test]
+    fn columns_of_a_csv_can_be_named() {
+        let columns = CsvColumns {
+            query: "Search".into(),
+            item: "sku".into(),
+            grade: "Score".into(),
+        };
+        let read = |text: &str| {
+            ratings(
+                text.as_bytes(),
+                "f",
+                Some(RatingFormat::Quepid),
+                Some(&columns),
+            )
+        };
+        let text = "sku,note,search,score\nx,,\"red, shoes\",2\n";
+        let wanted = Rated {
+            line: 2,
+            query: "red, shoes".into(),
+            item: "x".into(),
+            grade: 2.0,
+        };
+        assert_eq!(read(text).unwrap().1, [wanted]);
+        let error = read("sku,query,score\n").unwrap_err().to_string();
+        assert!(
+            error.contains("no column \"Search\"; it has \"sku\""),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_with_its_line() {
         for (text, word) in [
             ("", "holds no ratings"),
@@ -355,7 +416,7 @@ mod tests {
             let error = read(text).expect_err(text);
             assert!(error.contains(word), "{text:?}: {error}");
         }
-        let no_rating = ratings(&b"query,id\n"[..], "f", Some(RatingFormat::Quepid));
+        let no_rating = ratings(&b"query,id\n"[..], "f", Some(RatingFormat::Quepid), None);
         assert!(
             no_rating
                 .unwrap_err()

@@ -18,6 +18,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::check::{Expected, check_id, check_name};
+use super::error::{InputError, Place, cut};
+use super::feedback::Words;
+use super::json::json_line;
 use super::judgements::{Defaults, query, time};
 use affinis_api::input::Lines;
 use affinis_api::input::json_line;
@@ -105,6 +108,7 @@ pub fn ubi(
     queries: Option<(impl BufRead, &str)>,
     expected: Expected,
     defaults: &Defaults,
+    words: Words,
 ) -> Result<UbiJudgements, InputError> {
     let mut read = Reading::default();
     if let Some((reader, file)) = queries {
@@ -126,7 +130,8 @@ pub fn ubi(
                 click.line,
                 format!(
                     "a click on an answer to the query {id:?}, whose \"user_query\" is not known; \
-                     --queries names the file of queries"
+                     {} names the file of queries",
+                    words.queries
                 ),
             )
         })?;
@@ -288,6 +293,11 @@ mod tests {
             queries,
             TEXTS,
             &Defaults::default(),
+            Words {
+                scale: "scale",
+                queries: "queries",
+                columns: "columns",
+            },
         )
         .map_err(|e| e.to_string())
     }

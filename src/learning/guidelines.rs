@@ -1,0 +1,26 @@
+//! Guidelines for those who judge.
+
+use super::Learning;
+use crate::model::Guidelines;
+use crate::model::error::Result;
+
+impl Learning {
+    /// The guidelines for those who judge; the default where none were set.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn guidelines(&self) -> Result<Guidelines> {
+        Ok(self.ledger.guidelines()?.unwrap_or_default())
+    }
+
+    /// Sets the guidelines, durably. Judgements that were given before keep their grades.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`](crate::Error::InvalidSetting) for a text or a scale that breaks a
+    /// rule; those of the engine, one of which is that it keeps no guidelines.
+    pub fn set_guidelines(&self, guidelines: &Guidelines) -> Result<()> {
+        guidelines.check()?;
+        let _guard = self.lock()?;
+        self.ledger.set_guidelines(guidelines)
+    }
+}
