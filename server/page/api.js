@@ -3,7 +3,7 @@
 import { h, icon, button, act } from "./dom.js";
 
 /** An answer that says what was wrong. */
-export class Problem extends Error {
+class Problem extends Error {
   constructor({ type = "", title, status = 0, detail }) {
     super(detail ?? title ?? "There was no answer.");
     this.name = "Problem";

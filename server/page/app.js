@@ -1,7 +1,7 @@
 // The frame of the page: session, collections, routes and keys.
 
 import { h, button, dialog, failure, field, icon, tell } from "./dom.js";
-import { get, onLoggedOut, post, remove } from "./api.js";
+import { get, inside, onLoggedOut, post, remove } from "./api.js";
 import * as search from "./search.js";
 import * as judge from "./judge.js";
 import * as learn from "./learn.js";
@@ -33,11 +33,12 @@ function route() {
 }
 
 /** What a view is given: its collection, its address, and what it can ask of the frame. */
-function context(view, info, query) {
+function context(view, info, guidelines, query) {
   return {
     view,
     info,
     name: info?.name,
+    guidelines,
     query,
     user: state.session.user,
     signal: state.leave.signal,
@@ -45,6 +46,7 @@ function context(view, info, query) {
     link: (other, parameters) => address(other, info?.name, parameters),
     onKeys: (title, handlers) => state.keys.push({ title, handlers }),
     reread: readCollections,
+    reload: render,
     open: async (other, name) => {
       await readCollections();
       const target = address(other, name);
@@ -73,7 +75,7 @@ function drawHeader(view, name) {
     ...(tokens && user ? [h("span", { class: "who", title: `role ${role}` }, user), button("Log out", logOut, { class: "quiet" })] : []));
 }
 
-function render() {
+async function render() {
   const { view, name, query } = route();
   const info = state.collections.find((entry) => entry.name === name) ?? (name === undefined ? state.collections[0] : undefined);
   state.leave.abort();
@@ -87,11 +89,21 @@ function render() {
   const heading = h("h1", { tabindex: "-1" }, title);
   const body = h("div", { class: `view ${view}` });
   main.replaceChildren(heading, body);
-  const given = context(view, info, query);
-  if (info || view === "collection") show(body, given);
-  else if (name !== undefined) body.append(failure({ title: "No such collection", message: `There is no collection ${JSON.stringify(name)} in this store.` }));
-  else collection.showFirst(body, given);
-  if (!isFirst && !main.contains(document.activeElement)) heading.focus();
+  const { signal } = state.leave;
+  const draw = (guidelines) => {
+    const given = context(view, info, guidelines, query);
+    if (info || view === "collection") show(body, given);
+    else if (name !== undefined) body.append(failure({ title: "No such collection", message: `There is no collection ${JSON.stringify(name)} in this store.` }));
+    else collection.showFirst(body, given);
+    if (!isFirst && !main.contains(document.activeElement)) heading.focus();
+  };
+  if (!info) return draw();
+  try {
+    const guidelines = await get(inside(info.name, "/guidelines"), signal);
+    if (!signal.aborted) draw(guidelines);
+  } catch (error) {
+    if (!signal.aborted) body.replaceChildren(failure(error, render));
+  }
 }
 
 /** Reads the session and the collections, and shows what the address names. */

@@ -49,7 +49,7 @@ function describe(stats) {
       : h("p", { class: "muted" }, "None: a collection of this size is scanned."),
     h("h3", {}, "Recall by kind of question"),
     recall.length > 0 ? table("Recall by kind of question", ["Question", "Recall@10", "Nearest found", "Below half", "Measured on"], recall)
-      : h("p", { class: "muted" }, "Not measured: small collections are scanned, which finds every neighbour."),
+      : h("p", { class: "muted" }, stats.segments.length > 0 ? "Not measured yet: the background measures it once the graph is built." : "Not measured: small collections are scanned, which finds every neighbour."),
   ];
 }
 

@@ -1,9 +1,10 @@
-// The view Judge: questions that decide, what was judged, import and export.
+// The view Judge: questions that decide, what was judged, guidelines, import and export.
 
-import { h, act, button, clipped, count, decimal, empty, facts, icon, load, percent, plural, section, spoken, table, tell, when } from "./dom.js";
+import { h, act, button, clipped, count, decimal, empty, facts, icon, load, percent, section, spoken, table, tell, when } from "./dom.js";
 import { get, inside, post } from "./api.js";
-import { linesInput } from "./lines.js";
-import { GRADES, gradeButtons, gradeWord, keyOf, readJudgements, subjectOf, subjectWords, withdraw } from "./judgements.js";
+import { exchange } from "./exchange.js";
+import { guidelinesForm, guidelinesOf } from "./guidelines.js";
+import { gradeButtons, gradeKeys, gradeWord, keyOf, readJudgements, subjectOf, subjectWords, withdraw } from "./judgements.js";
 
 export const title = "Judge";
 
@@ -18,6 +19,7 @@ export function show(root, context) {
   const asked = h("div");
   const judged = h("div");
   root.append(section("Questions that decide", asked), section("Judged queries", judged), exchange(context, () => showJudged(judged, context)));
+  if (context.may("write")) root.append(section("Guidelines", guidelinesForm(context)));
   load(asked, context.signal, () => get(inside(context.name, "/ask"), context.signal), ({ questions }) => queue(questions, context));
   showJudged(judged, context);
 }
@@ -28,6 +30,7 @@ function queue(questions, context) {
     return empty("No open questions.", h("p", {}, "A refit that cannot decide can ask for the judgements that would: choose “Ask questions” at the ", h("a", { href: context.link("learn") }, "refit"), "."));
   }
   const box = h("div", { class: "question" });
+  const { scale } = context.guidelines;
   const answers = questions.map(() => null);
   let at = 0;
   const draw = () => {
@@ -38,8 +41,8 @@ function queue(questions, context) {
       h("div", { class: "pair" },
         h("div", {}, h("h3", {}, "Query"), h("p", { class: "text" }, queryText ?? "No text"), h("code", {}, query)),
         h("div", {}, h("h3", {}, "Is this relevant to it?"), h("p", { class: "text" }, itemText ?? "No text"), h("code", {}, item))),
-      h("div", { class: "actions" }, gradeButtons(item, answers[at]?.grade, answer),
-        answers[at] && h("span", {}, gradeWord(answers[at].grade)),
+      h("div", { class: "actions" }, gradeButtons(scale, item, answers[at]?.grade, answer),
+        answers[at] && h("span", {}, gradeWord(scale, answers[at].grade)),
         button("Can't say", () => move(1), { title: "Next question (s)" }),
         button("Withdraw", undo, { disabled: !answers[at], title: "Withdraw (u)" })));
   };
@@ -71,13 +74,12 @@ function queue(questions, context) {
     answers.splice(at, 1);
     questions.splice(at, 1);
     tell("Withdrawn. The next refit may ask it again.");
-    if (questions.length === 0) box.replaceChildren(...queue([], context).childNodes);
+    if (questions.length === 0) box.replaceChildren(queue([], context));
     else move(0);
   });
-  const grades = Object.entries(GRADES).map(([key, { grade, label }]) => [key, [label, () => answer(grade)]]);
-  context.onKeys("Questions", { j: ["Next question", () => move(1)], k: ["Previous question", () => move(-1)], ...Object.fromEntries(grades), s: ["Can't say", () => move(1)], u: ["Withdraw the answer", undo] });
+  context.onKeys("Questions", { j: ["Next question", () => move(1)], k: ["Previous question", () => move(-1)], ...gradeKeys(scale, answer), s: ["Can't say", () => move(1)], u: ["Withdraw the answer", undo] });
   draw();
-  return box;
+  return [guidelinesOf(context.guidelines), box];
 }
 
 /** Judgements of one query together. */
@@ -180,27 +182,9 @@ async function showDetail(container, { subject, judgements }, context, again) {
       tell(`Judgement ${judgement.sequence} is withdrawn.`);
       again();
     }), { class: "quiet" });
-    const verdict = judgement.similar === undefined ? gradeWord(judgement.grade) : judgement.similar ? "Similar" : "Not similar";
+    const verdict = judgement.similar === undefined ? gradeWord(context.guidelines.scale, judgement.grade) : judgement.similar ? "Similar" : "Not similar";
     return [h("div", { class: "cell" }, clipped(texts.get(id) ?? "No text", 200), h("br"), h("code", {}, id), state),
       h("span", { class: isRelevant(judgement) ? "good" : "bad" }, verdict), judgement.user ?? "anonymous", when(judgement.at),
       `${judgement.source}${judgement.weight === 1 ? "" : `, weight ${decimal(judgement.weight, 2)}`}`, withdrawing];
   })));
-}
-
-/** Import and export of judgements. */
-function exchange(context, again) {
-  const save = button("Export as JSON lines", () => act(save, async () => {
-    const judgements = await readJudgements(context.name, context.signal);
-    const lines = judgements.map(({ sequence, teaches, changed, gone, ...judgement }) => `${JSON.stringify(judgement)}\n`);
-    const link = h("a", { href: URL.createObjectURL(new Blob(lines, { type: "application/x-ndjson" })), download: `${context.name}.judgements.jsonl` });
-    link.click();
-    URL.revokeObjectURL(link.href);
-    tell(`${plural(judgements.length, "judgement")} exported.`);
-  }));
-  const store = async (judgements) => {
-    const { stored } = await post(inside(context.name, "/judgements"), { judgements });
-    tell(`${plural(stored, "judgement")} stored.`);
-    again();
-  };
-  return section("Import and export", linesInput("Judgements, one JSON object a line", '{"query": "apple trees", "item": "a1", "relevant": true}', "Store judgements", store), h("div", { class: "actions" }, save));
 }

@@ -1,31 +1,39 @@
-// Judgements: the scale, storing and withdrawing, and reading them.
+// Judgements: the grades of a scale, storing and withdrawing, and reading them.
 
-import { h, button, confirmed, icon, spoken } from "./dom.js";
+import { h, button, confirmed, decimal, icon, spoken } from "./dom.js";
 import { get, inside, post, remove, url } from "./api.js";
 
-/** The scale, by the key of each grade. */
-export const GRADES = {
-  1: { grade: -1, label: "Irrelevant", icon: "thumb-down" },
-  2: { grade: -0.5, label: "Rather irrelevant" },
-  3: { grade: 0.5, label: "Rather relevant" },
-  4: { grade: 1, label: "Relevant", icon: "thumb-up" },
-};
-
-/** The grade in words. */
-export function gradeWord(grade) {
-  if (grade === 0) return "Neutral";
-  const named = Object.values(GRADES).find((entry) => entry.grade === grade);
-  return named ? named.label : `${grade > 0 ? "Relevant" : "Irrelevant"} (${grade})`;
+/** The grade in the words of a scale. */
+export function gradeWord(scale, grade) {
+  const named = scale.find((entry) => entry.grade === grade);
+  return named ? named.label : grade === 0 ? "Neutral" : `${grade > 0 ? "Relevant" : "Irrelevant"} (${decimal(grade, 2)})`;
 }
 
-/** The buttons of the scale, the given grade pressed. */
-export function gradeButtons(of, grade, onGrade) {
-  const one = ([key, entry]) => button([entry.icon ? icon(entry.icon) : key, spoken(entry.label)], () => onGrade(entry.grade), {
-    class: entry.grade > 0 ? "good" : "bad",
-    "aria-pressed": String(entry.grade === grade),
-    title: `${entry.label} (${key})`,
-  });
-  return h("div", { class: "grades", role: "group", "aria-label": `Judge ${of}` }, Object.entries(GRADES).map(one));
+/** What the keys of the grades do, from 1 on. */
+export function gradeKeys(scale, judge) {
+  return Object.fromEntries(scale.map(({ grade, label }, at) => [at + 1, [label, () => judge(grade)]]));
+}
+
+const kindOf = (grade) => (grade > 0 ? "good" : grade < 0 ? "bad" : "neutral");
+
+/** The buttons of a scale, the given grade pressed. */
+export function gradeButtons(scale, of, pressed, onGrade) {
+  const face = (at) => (at === 0 ? icon("thumb-down") : at === scale.length - 1 ? icon("thumb-up") : String(at + 1));
+  return h("div", { class: "grades", role: "group", "aria-label": `Judge ${of}` }, scale.map(({ grade, label }, at) =>
+    button([face(at), spoken(label)], () => onGrade(grade), { class: kindOf(grade), "aria-pressed": String(grade === pressed), title: `${label} (${at + 1})` })));
+}
+
+/** The queries that have a relevant answer, as an evaluation takes them. */
+export function evaluated(judgements) {
+  const queries = new Map();
+  for (const judgement of judgements) {
+    if (judgement.a !== undefined || judgement.grade <= 0) continue;
+    const subject = subjectOf(judgement);
+    const key = keyOf(subject);
+    if (!queries.has(key)) queries.set(key, { ...subject, relevant: {} });
+    queries.get(key).relevant[judgement.item] = judgement.grade;
+  }
+  return [...queries.values()];
 }
 
 /** What was judged, without the answer. */

@@ -3,7 +3,8 @@
 import { h, act, button, clipped, confirmed, count, decimal, empty, facts, failure, field, icon, load, options, percent, plural, section, signed, table, tell, when } from "./dom.js";
 import { get, inside, post, remove, running, url, watch } from "./api.js";
 import { chart } from "./chart.js";
-import { readJudgements, subjectOf, keyOf } from "./judgements.js";
+import { evaluated, readJudgements, subjectWords } from "./judgements.js";
+import { timeline } from "./timeline.js";
 
 export const title = "Learn";
 
@@ -16,13 +17,15 @@ const inSentence = (version) => named(version).replace("Version", "version");
 export function show(root, context) {
   const versions = h("div");
   const moved = h("div");
+  const happened = h("div");
   const watched = h("div");
   const again = () => {
     showVersions(versions, moved, context, again);
+    showHappened(happened, context);
     showWatched(watched, context, again);
   };
   const compare = (from, to) => showMoved(moved, from, to, context);
-  root.append(refitting(context, again, compare), section("Versions", versions), section("What moved between two versions", moved), section("Drift and trial", watched));
+  root.append(refitting(context, again, compare), section("Versions", versions), section("What moved between two versions", moved), section("Timeline", happened), section("Drift and trial", watched));
   again();
 }
 
@@ -161,25 +164,18 @@ function versionList(metrics, moved, context, again) {
 function evaluating(metrics, { name, signal }) {
   const output = h("div", { class: "stack" });
   const run = button("Evaluate versions on the judged queries", () => act(run, async () => {
-    const queries = new Map();
-    for (const judgement of await readJudgements(name, signal)) {
-      if (judgement.a !== undefined || judgement.grade <= 0) continue;
-      const subject = subjectOf(judgement);
-      const key = keyOf(subject);
-      if (!queries.has(key)) queries.set(key, { ...subject, relevant: {} });
-      queries.get(key).relevant[judgement.item] = judgement.grade;
-    }
-    if (queries.size === 0) throw new Error("No query has a relevant answer yet.");
+    const queries = evaluated(await readJudgements(name, signal));
+    if (queries.length === 0) throw new Error("No query has a relevant answer yet.");
     const usable = metrics.filter((version) => version.version > 0 && !version.withdrawn).slice(-8);
     const rows = [];
     for (const { version } of usable) {
-      const told = await post(inside(name, "/evaluate"), { queries: [...queries.values()], k: 10, metric: version }, signal);
+      const told = await post(inside(name, "/evaluate"), { queries, k: 10, metric: version }, signal);
       if (rows.length === 0) rows.push(["Euclid", told.rows[0]]);
       rows.push([`v${version}`, told.rows.at(-1)]);
     }
     const plot = (title, key) => chart(title, rows.map(([label, row]) => ({ label, value: row[key].mean, low: row[key].low, high: row[key].high })));
-    output.replaceChildren(h("p", { class: "muted" }, `On ${plural(queries.size, "judged query").replace("querys", "queries")}, which the versions may have learned from: the gate decides, not these.`),
-      plot("Precision@10, with its 95 % interval", "precision"), plot("nDCG@10, with its 95 % interval", "ndcg"));
+    output.replaceChildren(h("p", { class: "muted" }, `On ${count(queries.length)} judged queries, which the versions may have learned from: the gate decides, not these.`),
+      h("div", { class: "charts" }, plot("Precision@10, with its 95 % interval", "precision"), plot("nDCG@10, with its 95 % interval", "ndcg")));
   }));
   return h("div", { class: "stack" }, h("div", { class: "actions" }, run), output);
 }
@@ -197,7 +193,7 @@ function choosing(container, metrics, context) {
   const from = h("select", {}, options(choices, String(to.parent ?? 0)));
   const target = h("select", {}, options(choices, String(to.version)));
   const output = h("div", { class: "moved", tabindex: "-1" });
-  const compare = () => drawMoved(output, Number(from.value), Number(target.value), context);
+  const compare = () => drawBetween(output, Number(from.value), Number(target.value), context);
   container.replaceChildren(h("div", { class: "fields" }, field("From", from), field("To", target), button("Compare", compare)), output);
 }
 
@@ -205,16 +201,50 @@ function showMoved(container, from, to, context) {
   const [left, right] = container.querySelectorAll("select");
   if (left) [left.value, right.value] = [from, to];
   const output = container.querySelector(".moved") ?? container;
-  drawMoved(output, from, to, context);
+  drawBetween(output, from, to, context);
   output.closest(".card").scrollIntoView();
   output.focus();
+}
+
+/** What changed from one version to another: judged queries, and neighbours of sampled items. */
+function drawBetween(container, from, to, context) {
+  const [queries, neighbours] = [h("div"), h("div")];
+  container.replaceChildren(...(context.may("judge") ? [h("h3", {}, "Judged queries that won and lost most"), queries] : []), h("h3", {}, "Neighbours that changed"), neighbours);
+  if (context.may("judge")) drawWon(queries, from, to, context);
+  return drawMoved(neighbours, from, to, context);
+}
+
+/** The judged queries whose nDCG@10 rose and fell most, side by side. */
+function drawWon(container, from, to, { name, signal, link }) {
+  const read = async () => {
+    const queries = evaluated(await readJudgements(name, signal)).slice(-10000);
+    if (queries.length === 0) return [];
+    const under = async (version) => (await post(inside(name, "/evaluate"), { queries, k: 10, metric: version || "euclidean", per_query: true }, signal)).rows.at(-1).per_query;
+    const [before, after] = await Promise.all([from, to].map(under));
+    return queries.map((query, at) => ({ query, before: before[at], after: after[at], gain: after[at].ndcg - before[at].ndcg }));
+  };
+  return load(container, signal, read, (all) => {
+    if (all.length === 0) return empty("No query has a relevant answer yet.", h("p", {}, "Judge some hits of a search relevant."));
+    const rising = [...all].sort((a, b) => b.gain - a.gain);
+    const line = ({ query, before, after, gain }) => {
+      const words = clipped(subjectWords(query), 90);
+      const asked = query.query_id === undefined ? { q: query.query } : { kind: "like", q: query.query_id };
+      return h("li", {}, asked.q === undefined ? words : h("a", { href: link("search", { ...asked, metric: to, beside: from || "euclidean" }) }, words),
+        h("br"), h("span", { class: "muted number" }, `nDCG@10 ${decimal(before.ndcg)} → ${decimal(after.ndcg)} (${signed(gain)}), P@10 ${decimal(before.precision, 1)} → ${decimal(after.precision, 1)}`));
+    };
+    const side = (title, kind, some) => h("div", {}, h("h4", {}, title), some.length > 0 ? h("ul", { class: kind }, some.slice(0, 8).map(line)) : h("p", { class: "muted" }, "None"));
+    const won = rising.filter(({ gain }) => gain > 1e-9);
+    const lost = rising.reverse().filter(({ gain }) => gain < -1e-9);
+    return [h("p", { class: "muted" }, `Of ${count(all.length)} judged queries ${count(won.length)} won, ${count(lost.length)} lost. A link shows both answers side by side.`),
+      h("div", { class: "pair" }, side(`Won under ${inSentence(to)}`, "come", won), side(`Lost under ${inSentence(to)}`, "gone", lost))];
+  });
 }
 
 /** The neighbours that changed from one version to another, side by side. */
 function drawMoved(container, from, to, { name, signal }) {
   const read = async () => {
     const diff = await get(inside(name, url`/metrics/${from}/diff/${to}`), signal);
-    const changed = diff.neighbours.queries.filter(({ gone, come }) => gone.length + come.length > 0).slice(0, 20);
+    const changed = diff.neighbours.queries.filter(({ gone, come }) => gone.length + come.length > 0).slice(0, 8);
     const ids = [...new Set(changed.flatMap(({ query, gone, come }) => [query, ...gone, ...come]))];
     const { items } = ids.length > 0 ? await post(inside(name, "/get"), { ids }, signal) : { items: [] };
     return { diff, changed, texts: new Map(items.map((item) => [item.id, item.text])) };
@@ -228,6 +258,25 @@ function drawMoved(container, from, to, { name, signal }) {
       changed.length === 0 && empty("No neighbour changed among the sampled items."),
       ...changed.map(({ query, gone, come }) => h("article", { class: "change" }, h("h3", {}, text(query)), h("div", { class: "pair" }, side(from, "gone", gone), side(to, "come", come)))),
     ].filter(Boolean);
+  });
+}
+
+/** Judgements, versions, alarms and the trial over time. */
+function showHappened(container, { name, signal, may }) {
+  const read = () => Promise.all([get(inside(name, METRICS), signal), get(inside(name, "/drift"), signal), get(inside(name, "/trial"), signal), may("judge") ? readJudgements(name, signal) : []]);
+  load(container, signal, read, ([{ metrics }, { alarms, refits }, { trial }, judgements]) => {
+    const now = Date.now();
+    const times = judgements.map(({ at }) => Date.parse(at)).filter((at) => at <= now);
+    if (times.length + metrics.length === 1) return empty("Nothing happened yet.", h("p", {}, "Judgements, versions, alarms and trials are shown here on one axis of time."));
+    const accepted = new Map(refits.map((refit) => [refit.version, refit.accepted]));
+    const versions = metrics.slice(1).map(({ version, created, gate, user, active, withdrawn, learner }) => {
+      const passed = accepted.get(version) ?? gate?.reason.startsWith("passed");
+      const state = [gate ? (passed ? "the gate let it pass" : "refused by the gate") : "without a test of the gate", user && `for ${user}`, active && "answers now", withdrawn && "withdrawn"].filter(Boolean).join(", ");
+      return { lane: "Versions", at: Date.parse(created), kind: `${passed ? "passed" : "refused"}${active ? " now" : ""}`, label: `v${version}`, text: `${named(version)} (${learner}): ${state}` };
+    });
+    const warned = alarms.map((alarm) => ({ lane: "Alarms", at: now, kind: "alarm", text: `Alarm, as of now: ${alarm}` }));
+    const tried = trial ? [{ lane: "Trial", at: trial.verdict === "running" ? now : null, kind: "now", label: VERDICTS[trial.verdict], text: `Trial of ${inSentence(trial.challenger)} against ${inSentence(trial.champion)}: ${VERDICTS[trial.verdict]}` }] : [];
+    return timeline([...versions, ...warned, ...tried], times, now);
   });
 }
 

@@ -3,7 +3,7 @@
 import { h, act, failure, field } from "./dom.js";
 
 /** The objects of JSON lines. */
-export function parseLines(text) {
+function parseLines(text) {
   return text.split("\n").flatMap((line, at) => {
     if (!line.trim()) return [];
     try {

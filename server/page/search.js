@@ -2,7 +2,8 @@
 
 import { h, act, button, clipped, count, decimal, empty, facts, failure, field, icon, longText, options, percent, plural, signed, spoken, table, tell } from "./dom.js";
 import { get, inside, post } from "./api.js";
-import { GRADES, gradeButtons, gradeWord, judgementsOf, keyOf, store, subjectWords, withdraw } from "./judgements.js";
+import { guidelinesOf } from "./guidelines.js";
+import { gradeButtons, gradeKeys, gradeWord, judgementsOf, keyOf, store, subjectWords, withdraw } from "./judgements.js";
 
 export const title = "Search";
 
@@ -28,6 +29,7 @@ class SearchView {
     this.context = context;
     this.name = context.name;
     this.mayJudge = context.may("judge");
+    this.scale = context.guidelines.scale;
     /** What is known of each shown item: own grade, its number, grades of others. */
     this.marks = new Map();
     /** Items of which the reader cannot say anything, by query. */
@@ -57,7 +59,7 @@ class SearchView {
         h("div", { class: "options" },
           h("div", { class: "filter" }, field("Filter (JSON)", this.filter), this.filterProblem),
           field("Hits", this.k), field("Metric", this.metric), field("Beside", this.compare))),
-      this.state, this.results);
+      ...(this.mayJudge ? [guidelinesOf(this.context.guidelines)] : []), this.state, this.results);
     if (this.mayJudge) this.context.onKeys("Hits", this.keys());
     else this.context.onKeys("Hits", { ...pick(this.keys(), ["j", "k", "e"]) });
     this.box.focus();
@@ -174,7 +176,7 @@ class SearchView {
     if (info.items === 0) {
       this.results.replaceChildren(empty("This collection holds nothing yet.", h("p", {}, h("a", { href: this.context.link("collection") }, "Add items"), " to search them.")));
     } else {
-      const judging = [h("kbd", {}, "1"), " to ", h("kbd", {}, "4"), " judge, ", h("kbd", {}, "s"), " is “can't say”, ", h("kbd", {}, "u"), " withdraws, "];
+      const judging = [h("kbd", {}, "1"), " to ", h("kbd", {}, String(this.scale.length)), " judge, ", h("kbd", {}, "s"), " is “can't say”, ", h("kbd", {}, "u"), " withdraws, "];
       this.results.replaceChildren(empty(`Search ${plural(info.items, "item")}`,
         h("p", {}, "Answers come as you type. The arrow down or Enter goes to the hits; there ", h("kbd", {}, "j"), " and ", h("kbd", {}, "k"), " move, ",
           this.mayJudge && judging, "and ", h("kbd", {}, "e"), " explains.")));
@@ -257,9 +259,9 @@ class SearchView {
     const judging = this.rows[at].querySelector(".judging");
     const pressed = [...judging.querySelectorAll("button")].indexOf(document.activeElement);
     const isUnsure = this.unsure.has(this.drawn + id);
-    const own = mark.grade !== undefined ? gradeWord(mark.grade) : isUnsure ? "Can't say" : null;
+    const own = mark.grade !== undefined ? gradeWord(this.scale, mark.grade) : isUnsure ? "Can't say" : null;
     judging.replaceChildren(
-      gradeButtons(id, mark.grade, (grade) => this.judge(at, grade)),
+      gradeButtons(this.scale, id, mark.grade, (grade) => this.judge(at, grade)),
       h("p", { class: "verdict" }, own,
         own && button([icon("undo"), spoken(`Withdraw the judgement of ${id}`)], () => this.undo(at), { class: "quiet", title: "Withdraw (u)" }),
         mark.others.length > 0 && h("span", { class: "muted" }, ` Others: ${others(mark.others)}`)));
@@ -284,7 +286,7 @@ class SearchView {
       const sequence = await store(this.name, { ...subject, item: id, grade, shown });
       this.last = { id, key: keyOf(subject) };
       this.unsure.delete(keyOf(subject) + id);
-      tell(`Rank ${rank}: ${gradeWord(grade).toLowerCase()}`);
+      tell(`Rank ${rank}: ${gradeWord(this.scale, grade)}`);
       this.changed(subject, id, { ...mark, grade, sequence });
     });
   }
@@ -367,7 +369,7 @@ class SearchView {
       const { judgements: [judgement] } = await get(inside(this.name, `/judgements?${before}limit=1`), this.context.signal);
       if (judgement?.sequence !== number) return;
       const what = judgement.a !== undefined ? `${judgement.a} and ${judgement.b}: ${judgement.similar ? "similar" : "not similar"}`
-        : `${clipped(subjectWords(judgement), 60)} → ${judgement.item}: ${gradeWord(judgement.grade).toLowerCase()}`;
+        : `${clipped(subjectWords(judgement), 60)} → ${judgement.item}: ${gradeWord(this.scale, judgement.grade)}`;
       element.append(h("br"), h("span", { class: "muted" }, what));
     } catch {
       // Its number is shown, which is enough.
@@ -386,11 +388,10 @@ class SearchView {
       if (this.current < 0) this.focusHit(0);
       work(this.current);
     };
-    const grades = Object.entries(GRADES).map(([key, { grade, label }]) => [key, [label, onHit((at) => this.judge(at, grade))]]);
     return {
       j: ["Next hit", () => this.hits.length > 0 && this.focusHit(this.current + 1)],
       k: ["Previous hit", () => this.hits.length > 0 && this.focusHit(this.current - 1)],
-      ...Object.fromEntries(grades),
+      ...gradeKeys(this.scale, (grade) => onHit((at) => this.judge(at, grade))()),
       s: ["Can't say", onHit((at) => this.cannotSay(at))],
       u: ["Withdraw the judgement", () => this.undo(this.current)],
       e: ["Why this rank", onHit((at) => this.explain(at))],

@@ -57,7 +57,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// The files of the page: path, type and text.
-const FILES: [(&str, &str, &str); 13] = [
+const FILES: [(&str, &str, &str); 16] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/icon.svg", SVG, include_str!("../page/icon.svg")),
     ("/app.css", CSS, include_str!("../page/app.css")),
@@ -70,6 +70,12 @@ const FILES: [(&str, &str, &str); 13] = [
         include_str!("../page/collection.js"),
     ),
     ("/dom.js", SCRIPT, include_str!("../page/dom.js")),
+    ("/exchange.js", SCRIPT, include_str!("../page/exchange.js")),
+    (
+        "/guidelines.js",
+        SCRIPT,
+        include_str!("../page/guidelines.js"),
+    ),
     ("/judge.js", SCRIPT, include_str!("../page/judge.js")),
     (
         "/judgements.js",
@@ -79,6 +85,7 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/learn.js", SCRIPT, include_str!("../page/learn.js")),
     ("/lines.js", SCRIPT, include_str!("../page/lines.js")),
     ("/search.js", SCRIPT, include_str!("../page/search.js")),
+    ("/timeline.js", SCRIPT, include_str!("../page/timeline.js")),
 ];
 
 /// Whether a path is that of a file of the page.

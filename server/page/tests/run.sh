@@ -3,6 +3,7 @@
 #
 # usage: run.sh BINARY      (the program `affinis`, built with the feature `serve`)
 #
+# Over 100,000 texts of ../shared/data, and over 600 of this repository where that is not there.
 # Installs Debian's Chromium where there is none, and two packages of npm under target/browser. Leaves pictures of each
 # view in target/browser/shots.
 set -euo pipefail
@@ -23,5 +24,12 @@ for _ in $(seq 100); do
     [ -n "$url" ] && break
     sleep 0.2
 done
-node server/page/tests/browser.mjs --url "$url" --modules target/browser --texts cli/data/wordnet-6000.tsv \
+texts=../shared/data/text/wordnet-lemmas-glosses.tsv.gz
+count=100000
+if [ ! -e "$texts" ]; then
+    texts=cli/data/wordnet-6000.tsv
+    count=600
+    echo "There is no ../shared/data: the walk is over $count texts."
+fi
+node server/page/tests/browser.mjs --url "$url" --modules target/browser --texts "$texts" --count "$count" \
     --shots target/browser/shots
