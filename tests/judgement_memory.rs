@@ -118,9 +118,9 @@ fn an_answer_remembers_at_once_and_its_distances_stay_the_metrics() {
 
     // Neither another question, nor a metric that is named, nor a search that asks for none.
     assert_eq!(ask(&collection, &queries[1]).hits, of_another.hits);
-    let plain = collection.search(queries[0].clone()).k(40);
-    assert_eq!(plain.clone().memory(false).run().unwrap().hits, before.hits);
-    let built_in = plain.clone().metric(MetricChoice::BuiltIn).run().unwrap();
+    let plain = || collection.search(queries[0].clone()).k(40);
+    assert_eq!(plain().memory(false).run().unwrap().hits, before.hits);
+    let built_in = plain().metric(MetricChoice::BuiltIn).run().unwrap();
     assert_eq!(built_in.hits, before.hits);
     // Many at once are answered as one by one.
     let many = collection
@@ -309,13 +309,13 @@ fn judgements_that_say_little_or_too_much_do_no_harm() {
     let like = collection.search(Query::like("i9")).k(40).run().unwrap();
     assert_eq!(rank(&like, "i9"), usize::MAX);
     assert!(like[0].memory.is_some());
-    // Pairs are of no question.
+    // Pairs are of no question: the judged item that lies near is not the reason.
     collection
         .judge_weakly(&Weak::Field("none".into()), 4, 0)
         .unwrap_err();
-    collection.judge(Judgement::similar("i20", "i21")).unwrap();
-    let like = collection.search(Query::like("i20")).run().unwrap();
-    assert!(like.iter().all(|hit| hit.memory.is_none()));
+    let pair = collection.judge(Judgement::similar("i20", "i21")).unwrap();
+    let why = collection.explain(Query::like("i20"), "i21").run().unwrap();
+    assert!(why.memory.iter().all(|influence| influence.judgement != pair));
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl From<&Gate> for GateDocument {
 }
 
 /// How judgements of a question show in its answer, and in those of questions like it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MemoryDocument {
     /// Width of the kernel of a judged question, as a share of the distance to its judged items;

@@ -77,10 +77,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     ))?;
     out.line(format_args!("  {}", comparison(&why)))?;
     let stored: HashMap<JudgementId, Judgement> = collection
-        .learning()
         .judgements()?
         .into_iter()
-        .map(|s| (s.id, s.judgement))
+        .map(|document| (document.sequence, document.judgement))
         .collect();
     if !why.memory.is_empty() {
         let title = "judgements of questions like this one";

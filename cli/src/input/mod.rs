@@ -16,7 +16,7 @@ mod queries;
 mod source;
 mod table;
 
-use affinis_api::input::{error, judgements, lines, ratings, topics, ubi};
+use affinis_api::input::{error, judgements, ratings, topics, ubi};
 
 pub use affinis_api::archive::{
     Archive, FORMAT, FORMAT_VERSION, Header, Places, read_archive as archive,

@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use affinis::{Collection, Judgement};
+use affinis::Judgement;
+use affinis_api::JudgedDocument;
 use affinis_api::input::check::Expected;
-use affinis_api::input::error::{InputError, Place, cut};
 use affinis_api::input::feedback::{Feedback, FeedbackFormat, ReadFeedback, Words};
 use affinis_api::input::judgements::Defaults;
 use affinis_api::input::ratings::{CsvColumns, RatingFormat};
+use affinis_api::input::{InputError, Place, cut};
+use affinis_api::target::Target;
 use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::judgements::{Judged, own, store};
+use super::judgements::{own, store};
 use crate::access::{Caller, Role};
 use crate::app::App;
 use crate::extract::{Given, Segments};
@@ -29,6 +31,9 @@ const WORDS: Words = Words {
     queries: "`queries`",
     columns: "`columns`",
 };
+
+/// Judgements with their lines.
+type Numbered = Vec<(u64, Judgement)>;
 
 /// A file of judgements. All of them are stored, or none.
 #[derive(Deserialize, ToSchema)]
@@ -83,7 +88,7 @@ pub(crate) struct Columns {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Imported {
     #[serde(flatten)]
-    judged: Judged,
+    judged: JudgedDocument,
     /// How many judgements were left out, because their items are unknown.
     left_out: usize,
     /// The unknown items, the first 20 of them.
@@ -105,13 +110,12 @@ impl From<Format> for FeedbackFormat {
 }
 
 impl ToImport {
-    fn read(&self, collection: &Collection) -> Result<ReadFeedback, Problem> {
+    fn read(&self, target: &Target) -> Result<ReadFeedback, Problem> {
         if let Some(scale) = self.scale
             && !(scale.is_finite() && scale > 0.0)
         {
             return Err(Problem::invalid("`scale` is the highest grade, above 0"));
         }
-        let info = collection.info();
         let columns = self.columns.as_ref().map(|columns| CsvColumns {
             query: columns.query.clone(),
             item: columns.item.clone(),
@@ -122,9 +126,9 @@ impl ToImport {
             scale: self.scale,
             columns,
             expected: Expected {
-                dim: info.dim,
-                texts: info.encoder.is_some(),
-                distance: info.distance,
+                dim: target.dim(),
+                texts: target.has_encoder(),
+                distance: target.distance(),
                 skip_bad: false,
             },
             defaults: Defaults::default(),
@@ -150,10 +154,10 @@ pub(crate) async fn import(
     Segments(name): Segments<String>,
     Given(given): Given<ToImport>,
 ) -> Result<Json<Imported>, Problem> {
-    let imported = app.on(name, move |collection| {
-        let ReadFeedback { judgements, notes } = given.read(collection)?;
+    let imported = app.on(name, move |target| {
+        let ReadFeedback { judgements, notes } = given.read(target)?;
         let read = judgements.len();
-        let (judgements, mut unknown) = known(judgements, given.skip_unknown, collection)?;
+        let (judgements, mut unknown) = known(judgements, given.skip_unknown, target)?;
         let judgements = judgements.into_iter().map(|(line, judgement)| {
             // What others judged is imported by who may write, as it was given.
             let named = judgement.user.is_some() && caller.may(Role::Write);
@@ -168,7 +172,7 @@ pub(crate) async fn import(
         let left_out = read - judgements.len();
         unknown.truncate(MAX_LISTED);
         Ok(Imported {
-            judged: store(collection, &judgements)?,
+            judged: store(target, &judgements)?,
             left_out,
             unknown,
             notes,
@@ -180,21 +184,17 @@ pub(crate) async fn import(
 /// The judgements of items that the collection holds, and the ids of others. What was merely shown
 /// is left out of a judgement, and not the judgement.
 fn known(
-    judgements: Vec<(u64, Judgement)>,
+    judgements: Numbered,
     skip: bool,
-    collection: &Collection,
-) -> Result<(Vec<(u64, Judgement)>, Vec<String>), Problem> {
+    target: &Target,
+) -> Result<(Numbered, Vec<String>), Problem> {
     let ids = judgements.iter().flat_map(|(_, judgement)| {
         let shown = judgement.shown.iter().map(String::as_str);
         judgement.ids().chain(shown)
     });
     let ids: BTreeSet<&str> = ids.collect();
-    let mut held = HashSet::new();
-    for id in ids {
-        if collection.contains(id)? {
-            held.insert(id.to_owned());
-        }
-    }
+    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+    let held: HashSet<String> = target.items(&ids)?.into_keys().collect();
     let mut unknown = Vec::new();
     let mut first = None;
     let mut kept = Vec::new();

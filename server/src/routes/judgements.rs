@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use affinis::learning::{Forget, StaleJudgement, Trial, Verdict};
+use affinis::learning::{Forget, StaleJudgement, Verdict};
 use affinis::{Error, Judgement, JudgementId, Query, Source, StoredJudgement, Subject};
 use affinis_api::target::Target;
 use affinis_api::{ForgottenDocument, JudgedDocument, JudgementDocument, JudgementsDocument};

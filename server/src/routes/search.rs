@@ -66,10 +66,10 @@ pub(crate) struct SearchRequest {
 
 fn ten() -> usize {
     10
-fn yes() -> bool {
-    true
 }
 
+fn yes() -> bool {
+    true
 }
 
 /// What is given of an item.
