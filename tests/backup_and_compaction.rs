@@ -8,7 +8,8 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use affinis::{Error, Item, Judgement, Query, Result, learning::Forget};
+use affinis::learning::{Forget, Guidelines, ScaleGrade};
+use affinis::{Error, Item, Judgement, Query, Result};
 use affinis_testkit::stores::{
     DIM, builder, copy_dir, create_filled, fill, judgements, store_contents, verified_contents,
 };
@@ -530,4 +531,45 @@ fn compaction_bounds_a_store_after_many_rewrites_refits_and_builds() {
         sizes.before, sizes.after
     );
     assert!(ratio < 4.0, "{ratio:.2} times the live data");
+}
+
+#[test]
+fn guidelines_are_there_after_opening_again_in_a_backup_and_after_compaction() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    let grade = |label: &str, grade| ScaleGrade {
+        label: label.to_owned(),
+        grade,
+    };
+    let guidelines = Guidelines {
+        text: "Relevant is what answers the question.".to_owned(),
+        scale: vec![grade("no", -1.0), grade("partly", 0.25), grade("yes", 1.0)],
+    };
+    {
+        let store = builder().open(&path).expect("opened");
+        let points = store.collection("points").dim(2).create().expect("made");
+        assert_eq!(points.guidelines().expect("read"), Guidelines::default());
+        points.set_guidelines(&guidelines).expect("set");
+        let wrong = Guidelines {
+            scale: vec![grade("yes", 1.0)],
+            ..guidelines.clone()
+        };
+        let refused = points.set_guidelines(&wrong);
+        assert!(matches!(refused, Err(Error::InvalidSetting { .. })));
+        store.backup(home.path().join("b")).expect("backed up");
+    }
+    let kept = |path: &Path| {
+        let store = builder().open(path).expect("opened");
+        assert_eq!(store.verify().expect("verified").problems, []);
+        let points = store.collection("points").open().expect("opened");
+        assert_eq!(points.guidelines().expect("read"), guidelines);
+    };
+    kept(&path);
+    builder().compact(&path).expect("compacted");
+    kept(&path);
+    let restored = home.path().join("r");
+    builder()
+        .restore(home.path().join("b"), &restored)
+        .expect("whole");
+    kept(&restored);
 }
