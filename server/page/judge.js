@@ -70,12 +70,9 @@ function queue(questions, context) {
   });
   const undo = () => write(async () => {
     if (!answers[at] || (await withdraw(context.name, answers[at].sequence)) === null) return;
-    // The service asks a question once: what is withdrawn is no longer open there.
-    answers.splice(at, 1);
-    questions.splice(at, 1);
-    tell("Withdrawn. The next refit may ask it again.");
-    if (questions.length === 0) box.replaceChildren(queue([], context));
-    else move(0);
+    answers[at] = null;
+    tell("Withdrawn: the question is open again.");
+    draw();
   });
   context.onKeys("Questions", { j: ["Next question", () => move(1)], k: ["Previous question", () => move(-1)], ...gradeKeys(scale, answer), s: ["Can't say", () => move(1)], u: ["Withdraw the answer", undo] });
   draw();

@@ -72,8 +72,9 @@ export async function readJudgements(name, signal, parameters = {}) {
 
 /** The judgements of a query, in the order in which they were given. */
 export async function judgementsOf(name, subject, signal) {
-  // The service selects by the text of a query only.
-  const parameters = subject.query === undefined ? {} : { query: subject.query };
+  // The service does not select by vectors.
+  const { query, query_id: id } = subject;
+  const parameters = { ...(query !== undefined && { query }), ...(id !== undefined && { query_id: id }) };
   const judged = await readJudgements(name, signal, parameters);
   return judged.filter((judgement) => keyOf(subjectOf(judgement)) === keyOf(subject));
 }

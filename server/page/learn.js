@@ -264,13 +264,11 @@ function drawMoved(container, from, to, { name, signal }) {
 /** Judgements, versions, alarms and the trial over time. */
 function showHappened(container, { name, signal, may }) {
   const read = () => Promise.all([get(inside(name, METRICS), signal), get(inside(name, "/drift"), signal), get(inside(name, "/trial"), signal), may("judge") ? readJudgements(name, signal) : []]);
-  load(container, signal, read, ([{ metrics }, { alarms, refits }, { trial }, judgements]) => {
+  load(container, signal, read, ([{ metrics }, { alarms }, { trial }, judgements]) => {
     const now = Date.now();
     const times = judgements.map(({ at }) => Date.parse(at)).filter((at) => at <= now);
     if (times.length + metrics.length === 1) return empty("Nothing happened yet.", h("p", {}, "Judgements, versions, alarms and trials are shown here on one axis of time."));
-    const accepted = new Map(refits.map((refit) => [refit.version, refit.accepted]));
-    const versions = metrics.slice(1).map(({ version, created, gate, user, active, withdrawn, learner }) => {
-      const passed = accepted.get(version) ?? gate?.reason.startsWith("passed");
+    const versions = metrics.slice(1).map(({ version, created, accepted: passed, gate, user, active, withdrawn, learner }) => {
       const state = [gate ? (passed ? "the gate let it pass" : "refused by the gate") : "without a test of the gate", user && `for ${user}`, active && "answers now", withdrawn && "withdrawn"].filter(Boolean).join(", ");
       return { lane: "Versions", at: Date.parse(created), kind: `${passed ? "passed" : "refused"}${active ? " now" : ""}`, label: `v${version}`, text: `${named(version)} (${learner}): ${state}` };
     });
