@@ -107,7 +107,7 @@ impl Client<'_> {
             body.len()
         );
         let mut connection = TcpStream::connect(self.address).ok()?;
-        let patience = Some(Duration::from_secs(60));
+        let patience = Some(Duration::from_mins(1));
         connection.set_read_timeout(patience).expect("set");
         connection.write_all(request.as_bytes()).ok()?;
         Some(connection)
@@ -326,12 +326,10 @@ impl Found {
             let items = found.items.entry((lane, batch)).or_default();
             items.insert(at, revision);
         }
-        let mut after = None;
+        let mut after: Option<u64> = None;
         loop {
-            let mut path = "/v1/collections/main/judgements?limit=10000".to_owned();
-            if let Some(after) = after {
-                path.push_str(&format!("&after={after}"));
-            }
+            let after_last = after.map_or_else(String::new, |after| format!("&after={after}"));
+            let path = format!("/v1/collections/main/judgements?limit=10000{after_last}");
             let page = client.get(&path);
             for judgement in page["judgements"].as_array().expect("judgements") {
                 let user = judgement["user"].as_str().expect("a user").to_owned();
@@ -431,7 +429,9 @@ impl Learner {
                 let matrix: Vec<Vec<f64>> = (0..4)
                     .map(|row| {
                         (0..4)
-                            .map(|column| f64::from(u8::from(row == column)) * (1.0 + row as f64))
+                            .map(|column| {
+                                f64::from(u8::from(row == column)) * (1.0 + f64::from(row))
+                            })
                             .collect()
                     })
                     .collect();
@@ -585,7 +585,7 @@ fn a_killed_service_loses_nothing_acknowledged_and_leaves_no_request_half_done()
             }
             let (learner, mut random) = (&mut learner, Random(seeds[LANES]));
             scope.spawn(move || learner.work(client, &mut random, acks));
-            let until = Instant::now() + Duration::from_secs(120);
+            let until = Instant::now() + Duration::from_mins(2);
             while acks.load(Ordering::Relaxed) < last && Instant::now() < until {
                 std::thread::sleep(Duration::from_micros(200));
             }

@@ -35,7 +35,7 @@ use affinis_mahalanobis::Mahalanobis;
 use crate::args::{Cli, Command};
 use crate::demo;
 use crate::failure::Failure;
-use crate::input::{Expected, check_name};
+use crate::input::check_name;
 use crate::output::Out;
 #[cfg(feature = "client")]
 use crate::target::Service;
@@ -251,17 +251,6 @@ pub(crate) fn builder() -> StoreBuilder {
 /// The names of all learners.
 pub(crate) fn learners() -> &'static [&'static str] {
     Mahalanobis::default().learners()
-}
-
-/// What a collection accepts as input.
-pub(crate) fn expected(collection: &Collection) -> Expected {
-    let info = collection.info();
-    Expected {
-        dim: info.dim,
-        texts: info.encoder.is_some(),
-        distance: info.distance,
-        skip_bad: false,
-    }
 }
 
 /// Parses a metric: `active`, `euclidean` or a version's number.

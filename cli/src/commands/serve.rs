@@ -49,7 +49,7 @@ pub(crate) struct ServeArgs {
     /// Most requests a second of a token, or of an address without one [default: no limit]
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU32>,
-    /// Origin whose pages may ask from a browser, such as https://quepid.example.org (CORS)
+    /// Origin, scheme and host, whose pages may ask from a browser (CORS)
     /// [default: the service's own page only]
     #[arg(long, value_name = "URL")]
     origin: Vec<String>,

@@ -73,6 +73,7 @@ pub(crate) struct GivenJudgement {
     /// Ids that were shown beside the item, in order.
     shown: Option<Vec<String>>,
     /// Taken and not read, so that what the list gives can be stored.
+    #[schema(format = "uint64")]
     sequence: Option<u64>,
     /// Taken and not read.
     #[schema(value_type = Option<Object>)]
@@ -111,6 +112,7 @@ pub(crate) struct Signal {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Page {
     /// List the judgements behind this number.
+    #[param(format = "uint64")]
     after: Option<u64>,
     /// Largest number of judgements, 1 to 10,000; 100 by default.
     #[param(minimum = 1, maximum = 10_000)]

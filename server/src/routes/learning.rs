@@ -49,6 +49,7 @@ pub(crate) struct RefitRequest {
     /// Rank of a user's metric as an update of the shared one; 0 for a whole matrix.
     rank: Option<usize>,
     /// Seed of all random choices.
+    #[schema(format = "uint64")]
     seed: Option<u64>,
 }
 

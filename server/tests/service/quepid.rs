@@ -72,7 +72,7 @@ impl Judged {
     }
 
     /// Quepid's page asks from the browser, as `fetch` does with custom headers: after a preflight.
-    fn from_the_browser(&self, body: Value) -> (Answer, Answer) {
+    fn asked_in_the_browser(&self, body: Value) -> (Answer, Answer) {
         let preflight = [
             ("origin", QUEPID),
             ("access-control-request-method", "POST"),
@@ -97,7 +97,7 @@ impl Judged {
 
     /// Quepid's server asks for it ("proxy requests"), and passes on most headers of its page,
     /// `origin` and cookies among them.
-    fn through_the_proxy(&self, body: Value) -> Answer {
+    fn asked_through_the_proxy(&self, body: Value) -> Answer {
         let headers = [
             ("origin", QUEPID),
             ("cookie", "_quepid_session=abc"),
@@ -113,10 +113,10 @@ impl Judged {
 }
 
 #[test]
-fn quepid_searches_from_the_browser_and_through_its_proxy() {
+fn quepid_searches_asked_in_the_browser_and_through_its_proxy() {
     let judged = Judged::new(&[QUEPID]);
     let query = r#"fruit "tree" care"#;
-    let (preflight, answer) = judged.from_the_browser(hydrated(query));
+    let (preflight, answer) = judged.asked_in_the_browser(hydrated(query));
     assert_eq!(preflight.header("access-control-allow-origin"), QUEPID);
     assert!(
         preflight
@@ -131,17 +131,17 @@ fn quepid_searches_from_the_browser_and_through_its_proxy() {
     let answer = answer.ok();
     assert_eq!(answer["query"], query);
     assert_eq!(answer["hits"][0]["id"], "a1");
-    assert_eq!(judged.through_the_proxy(hydrated(query)).ok(), answer);
+    assert_eq!(judged.asked_through_the_proxy(hydrated(query)).ok(), answer);
 }
 
 #[test]
 fn without_its_origin_quepid_is_refused() {
     let judged = Judged::new(&[]);
-    let (preflight, answer) = judged.from_the_browser(hydrated("fruit"));
+    let (preflight, answer) = judged.asked_in_the_browser(hydrated("fruit"));
     assert_eq!(preflight.header("access-control-allow-origin"), "");
     answer.problem(403, "forbidden");
     let detail = judged
-        .through_the_proxy(hydrated("fruit"))
+        .asked_through_the_proxy(hydrated("fruit"))
         .problem(403, "forbidden");
     assert!(detail.contains("--origin"), "{detail}");
 }
@@ -153,7 +153,7 @@ fn the_mapper_of_the_recipe_reads_the_answer() {
         return;
     }
     let judged = Judged::new(&[QUEPID]);
-    let (_, answer) = judged.from_the_browser(hydrated("fruit tree care"));
+    let (_, answer) = judged.asked_in_the_browser(hydrated("fruit tree care"));
     let answer = answer.ok();
     // As Quepid does: the code defines two functions, which are given the parsed answer.
     let script = format!(
