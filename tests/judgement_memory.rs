@@ -315,7 +315,11 @@ fn judgements_that_say_little_or_too_much_do_no_harm() {
         .unwrap_err();
     let pair = collection.judge(Judgement::similar("i20", "i21")).unwrap();
     let why = collection.explain(Query::like("i20"), "i21").run().unwrap();
-    assert!(why.memory.iter().all(|influence| influence.judgement != pair));
+    assert!(
+        why.memory
+            .iter()
+            .all(|influence| influence.judgement != pair)
+    );
 }
 
 #[test]

@@ -30,8 +30,8 @@ pub mod target;
 pub use items::{AddedDocument, ItemDocument, ItemsDocument};
 pub use learning::{
     DirectionDocument, ExplanationDocument, ForgottenDocument, GateDocument, InfluenceDocument,
-    JudgementDocument, MemoryDocument, MillisDocument, PairsDocument, QuestionDocument, RefitDocument,
-    RelearnedDocument, VersionDocument,
+    JudgementDocument, MemoryDocument, MillisDocument, PairsDocument, QuestionDocument,
+    RefitDocument, RelearnedDocument, VersionDocument,
 };
 pub use search::{AnswerDocument, ComparedDocument, ExecutionDocument, HitDocument};
 pub use service::{

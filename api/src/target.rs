@@ -64,6 +64,10 @@ pub type Cancel = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The settings of a search.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct SearchSettings {
     /// Largest number of hits.
     pub k: usize,

@@ -3,8 +3,8 @@
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, Header, HttpMethod, Object, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response,
-    ResponseBuilder, Type,
+    ContentBuilder, Header, HttpMethod, Object, ObjectBuilder, OpenApi, Ref, RefOr, Required,
+    Response, ResponseBuilder, Type,
 };
 use utoipa::{Modify, OpenApi as _, ToSchema as _};
 

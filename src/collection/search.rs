@@ -15,6 +15,10 @@ use crate::model::{Hits, MAX_K, MetricChoice, Query, QueryForm, Versioned};
 /// [`Collection::search_many`] for a list of them.
 #[must_use = "end with `run`"]
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct Search<Q = Query> {
     collection: Collection,
     query: Q,
@@ -219,12 +223,11 @@ impl<Q> Search<Q> {
             .memory
             .as_ref()
             .and_then(|memory| memory.moved(vector));
-        let hidden = match self.hide_rejected {
-            true => self
-                .collection
-                .learning()
-                .rejected(query, self.user.as_deref())?,
-            false => Vec::new(),
+        let hidden = if self.hide_rejected {
+            let learning = self.collection.learning();
+            learning.rejected(query, self.user.as_deref())?
+        } else {
+            Vec::new()
         };
         let cancel = self.cancel.as_ref();
         let request = SearchRequest {

@@ -21,8 +21,8 @@ use super::check::{Expected, check_id, check_name};
 use super::error::{InputError, Place, cut};
 use super::feedback::Words;
 use super::json::json_line;
-use super::lines::Lines;
 use super::judgements::{Defaults, query, time};
+use super::lines::Lines;
 
 /// Names of the actions by which a person chose an answer.
 pub const CLICKS: [&str; 7] = [

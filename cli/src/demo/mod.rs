@@ -65,7 +65,12 @@ pub(crate) struct Args {
     #[arg(long)]
     serve: bool,
     /// Address and port of the page; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7717", requires = "serve")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7717",
+        requires = "serve"
+    )]
     listen: String,
 }
 
@@ -85,7 +90,10 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Result<(), Failure> {
         Some(dir) => dir.clone(),
         None => folder.path().join("demo.store"),
     };
-    let report = run_all(&path, &mut Narrator::new(out, args.keep.as_deref(), page.is_some()))?;
+    let report = run_all(
+        &path,
+        &mut Narrator::new(out, args.keep.as_deref(), page.is_some()),
+    )?;
     if out.is_json() {
         out.json(&report)?;
         out.flush()?;

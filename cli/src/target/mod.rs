@@ -115,7 +115,11 @@ impl Target {
     }
 
     /// Stores judgements that are derived from the items.
-    pub(crate) fn judge_weakly(&self, from: &Weak, count: usize) -> Result<JudgedDocument, Failure> {
+    pub(crate) fn judge_weakly(
+        &self,
+        from: &Weak,
+        count: usize,
+    ) -> Result<JudgedDocument, Failure> {
         match self {
             Self::Local(local) => Ok(learning::numbered(&local.judge_weakly(from, count)?)),
             #[cfg(feature = "client")]

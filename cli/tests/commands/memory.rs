@@ -44,6 +44,11 @@ fn what_was_judged_of_a_question_shows_in_its_answer() {
     assert_eq!(why["rank"], 1);
     assert_eq!(why["memory"].as_array().unwrap().len(), 2);
     assert!(why["memory"][0]["influence"].as_f64().unwrap() < 0.0);
-    let printed = home.ok(["explain", "c", "--like", "a", "--item", "c"]).stdout;
-    assert!(printed.contains("judgements of questions like this one"), "{printed}");
+    let printed = home
+        .ok(["explain", "c", "--like", "a", "--item", "c"])
+        .stdout;
+    assert!(
+        printed.contains("judgements of questions like this one"),
+        "{printed}"
+    );
 }

@@ -244,10 +244,20 @@ fn searches_and_learning_are_the_same() {
         "{\"a\": \"1\", \"b\": \"3\", \"similar\": true}\n{\"a\": \"1\", \"b\": \"none\", \"similar\": true}\n",
     );
     both.fails(&["judge", "c", "unknown.jsonl"], &["line 2", "none"]);
-    both.same(&["judge", "c", "unknown.jsonl", "--skip-unknown", "--user", "eve"]);
+    both.same(&[
+        "judge",
+        "c",
+        "unknown.jsonl",
+        "--skip-unknown",
+        "--user",
+        "eve",
+    ]);
     both.same(&["judgements", "c"]);
     both.same_text(&["judgements", "c"]);
-    for (store, file) in [("here", "here.qrels"), (both.serving.url.as_str(), "there.qrels")] {
+    for (store, file) in [
+        ("here", "here.qrels"),
+        (both.serving.url.as_str(), "there.qrels"),
+    ] {
         home.ok(["judgements", "c", "--qrels", file, "--store", store]);
     }
     let read = |name: &str| std::fs::read_to_string(home.path(name)).unwrap();
@@ -256,7 +266,16 @@ fn searches_and_learning_are_the_same() {
     both.same(&["refit", "c", "--dry-run", "--seed", "5"]);
     let refit = both.same(&["refit", "c", "--force", "--seed", "5"]);
     assert_eq!(refit[0]["promoted"], true);
-    both.same(&["refit", "c", "--user", "ann", "--rank", "2", "--half-life", "30"]);
+    both.same(&[
+        "refit",
+        "c",
+        "--user",
+        "ann",
+        "--rank",
+        "2",
+        "--half-life",
+        "30",
+    ]);
     both.same(&["refit", "c", "--user", "bob", "--ask", "4"]);
     both.same(&["metrics", "c"]);
     both.same(&["metrics", "c", "show", "1"]);
@@ -270,7 +289,9 @@ fn searches_and_learning_are_the_same() {
     for search in [
         &["search", "c", "--like", "7", "-k", "4"][..],
         &["search", "c", "--like", "7", "--metric", "euclidean"],
-        &["search", "c", "--like", "7", "--user", "ann", "--recall", "0.99"],
+        &[
+            "search", "c", "--like", "7", "--user", "ann", "--recall", "0.99",
+        ],
         &["search", "c", "--like", "7", "--filter", r#"{"class": 1}"#],
         &["search", "c", "--vectors", "queries.npy", "-k", "3"],
         &["explain", "c", "--like", "7", "--item", "9"],
@@ -281,20 +302,47 @@ fn searches_and_learning_are_the_same() {
     both.same(&["search", "c", "--like", "7", "--explain-search"]);
     both.fails(&["search", "c", "some text"], &["text"]);
     both.fails(&["search", "c", "--like", "none"], &["none"]);
-    for (store, file) in [("here", "here.run"), (both.serving.url.as_str(), "there.run")] {
-        home.ok(["search", "c", "--like", "7", "--run", file, "--store", store]);
+    for (store, file) in [
+        ("here", "here.run"),
+        (both.serving.url.as_str(), "there.run"),
+    ] {
+        home.ok([
+            "search", "c", "--like", "7", "--run", file, "--store", store,
+        ]);
     }
     assert_eq!(read("here.run"), read("there.run"));
     let queries: Vec<Value> = (0..8)
         .map(|at| json!({"query_id": at.to_string(), "relevant": {"21": 3, "22": 1, "30": 0}}))
         .collect();
     home.write("queries.jsonl", lines(&queries));
-    let measure = ["evaluate", "c", "queries.jsonl", "--relevance-threshold", "2"];
+    let measure = [
+        "evaluate",
+        "c",
+        "queries.jsonl",
+        "--relevance-threshold",
+        "2",
+    ];
     both.same(&measure);
     both.same_text(&measure);
 
-    home.ok(["metrics", "c", "export", "1", "matrix.npy", "--store", "here"]);
-    home.ok(["metrics", "c", "export", "1", "there.npy", "--store", &both.serving.url]);
+    home.ok([
+        "metrics",
+        "c",
+        "export",
+        "1",
+        "matrix.npy",
+        "--store",
+        "here",
+    ]);
+    home.ok([
+        "metrics",
+        "c",
+        "export",
+        "1",
+        "there.npy",
+        "--store",
+        &both.serving.url,
+    ]);
     let bytes = |name: &str| std::fs::read(home.path(name)).unwrap();
     assert_eq!(bytes("matrix.npy"), bytes("there.npy"));
     let imported = both.same(&["metrics", "c", "import", "matrix.npy"]);
@@ -355,7 +403,11 @@ fn the_whole_store_is_checked_and_copied_there() {
     ] {
         both.refused(command);
     }
-    home.fails(["count", "c", "--store", url, "--encoder", "x"], 2, &["--encoder"]);
+    home.fails(
+        ["count", "c", "--store", url, "--encoder", "x"],
+        2,
+        &["--encoder"],
+    );
 }
 
 #[test]
@@ -367,13 +419,34 @@ fn a_token_comes_from_a_file_or_the_environment() {
     home.write("token.txt", format!("{token}\n"));
     let serving = Serving::start(&home, &["--tokens", "tokens.txt"]);
     let url = serving.url.as_str();
-    home.fails(["collections", "--store", url], 1, &["AFFINIS_TOKEN", "--token-file"]);
-    home.ok(["create", "c", "--dim", "4", "--store", url, "--token-file", "token.txt"]);
+    home.fails(
+        ["collections", "--store", url],
+        1,
+        &["AFFINIS_TOKEN", "--token-file"],
+    );
+    home.ok([
+        "create",
+        "c",
+        "--dim",
+        "4",
+        "--store",
+        url,
+        "--token-file",
+        "token.txt",
+    ]);
     let mut command = home.command(["collections", "--store", url, "--json"]);
     let listed = command.env("AFFINIS_TOKEN", token).output().unwrap();
     assert!(String::from_utf8(listed.stdout).unwrap().contains("\"c\""));
     home.fails(
-        ["drop", "c", "--yes", "--store", url, "--token-file", "token.txt"],
+        [
+            "drop",
+            "c",
+            "--yes",
+            "--store",
+            url,
+            "--token-file",
+            "token.txt",
+        ],
         1,
         &["ann", "admin"],
     );

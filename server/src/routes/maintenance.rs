@@ -72,7 +72,9 @@ pub(crate) async fn optimize(
 /// Reads and checks everything that is stored, in the background.
 #[utoipa::path(post, path = "/v1/verify", tag = "maintenance",
     responses((status = 202, description = "A job, whose result has `checked` and `problems`", body = BegunDocument)))]
-pub(crate) async fn verify(State(app): State<App>) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
+pub(crate) async fn verify(
+    State(app): State<App>,
+) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
     let store = app
         .engine
         .store("pg_amcheck checks what a server stores")?

@@ -134,8 +134,7 @@ fn distance_within(x: &[f32], y: &[f32], bound: f64) -> Option<f64> {
             *sum += (x - y) * (x - y);
         }
         squared += f64::from(sums.iter().sum::<f32>());
-        // Also where it is not a number.
-        if !(squared <= bound) {
+        if squared.is_nan() || squared > bound {
             return None;
         }
     }

@@ -89,7 +89,7 @@ impl Learning {
         let base = inputs.base_of(&fitted).map(|base| &base.metric);
         self.check_conformance(&fitted.metric, inputs.plugin, base)?;
         let validating = Instant::now();
-        let memory = self.validate_memory(request, &inputs, &fitted)?;
+        let memory = validate_memory(request, &inputs, &fitted)?;
         let memory_millis = millis(validating);
         let swapping = Instant::now();
         let same = self.version_of(request, &inputs, &fitted)?;
@@ -212,31 +212,6 @@ impl Learning {
             LearnError::Cancelled => Error::Cancelled,
             error => error.into(),
         })
-    }
-
-    /// Tests how everybody's judgements are remembered, under the metric that is to answer.
-    fn validate_memory(
-        &self,
-        request: &Refit,
-        inputs: &Inputs<'_>,
-        fitted: &Fitted,
-    ) -> Result<Option<MemoryRecord>> {
-        if request.user.is_some() {
-            return Ok(None);
-        }
-        let metric = if request.force || fitted.report.gate.accepted {
-            &fitted.metric
-        } else {
-            &inputs.incumbent.metric
-        };
-        let cancelled = || request.is_cancelled();
-        let validate = || memory::validate(&inputs.own, &**metric, &cancelled);
-        let record = caught("rewrite", || validate().ok_or(LearnError::Cancelled));
-        match record {
-            Ok(record) => Ok(Some(record)),
-            Err(LearnError::Cancelled) => Err(Error::Cancelled),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Lets answered questions decide, and puts the shrunken metric in the candidate's place where
@@ -381,6 +356,30 @@ impl Learning {
             self.keep_version(&metric);
         }
         Ok(Stored { metric, promoted })
+    }
+}
+
+/// Tests how everybody's judgements are remembered, under the metric that is to answer.
+fn validate_memory(
+    request: &Refit,
+    inputs: &Inputs<'_>,
+    fitted: &Fitted,
+) -> Result<Option<MemoryRecord>> {
+    if request.user.is_some() {
+        return Ok(None);
+    }
+    let metric = if request.force || fitted.report.gate.accepted {
+        &fitted.metric
+    } else {
+        &inputs.incumbent.metric
+    };
+    let cancelled = || request.is_cancelled();
+    let validate = || memory::validate(&inputs.own, &**metric, &cancelled);
+    let record = caught("rewrite", || validate().ok_or(LearnError::Cancelled));
+    match record {
+        Ok(record) => Ok(Some(record)),
+        Err(LearnError::Cancelled) => Err(Error::Cancelled),
+        Err(error) => Err(error.into()),
     }
 }
 
