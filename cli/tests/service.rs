@@ -325,6 +325,7 @@ fn a_client_of_others_asks_over_tls() {
 
 #[cfg(feature = "postgres")]
 #[test]
+#[allow(clippy::too_many_lines, reason = "a test tells one story")]
 fn a_table_of_postgresql_is_searched_judged_and_learned_over_http() {
     let Ok(url) = std::env::var("AFFINIS_PG_URL") else {
         affinis_testkit::skipped("AFFINIS_PG_URL names no server");

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
-use super::{At, Engine, builder};
+use super::{At, builder};
 use crate::failure::Failure;
 use crate::output::{self, BOLD, DIM, Out, plain};
 
@@ -167,23 +167,21 @@ pub(crate) fn answer(service: Service) -> Result<(), Failure> {
 
 /// The store, which is made where there is none, or the database.
 fn engine(at: &At) -> Result<Served, Failure> {
-    match &at.engine {
-        #[cfg(feature = "postgres")]
-        Engine::Postgres(url) => Ok(Served::Postgres(affinis_server::Database {
+    #[cfg(feature = "postgres")]
+    if let super::Engine::Postgres(url) = &at.engine {
+        return Ok(Served::Postgres(affinis_server::Database {
             postgres: super::pg::connect(url)?,
             plugins: vec![std::sync::Arc::new(
                 affinis_mahalanobis::Mahalanobis::default(),
             )],
             models: at.encoder.iter().cloned().collect(),
-        })),
-        _ => {
-            let mut builder = builder().create(true);
-            if let Some(directory) = &at.encoder {
-                builder = builder.models(directory);
-            }
-            Ok(Served::Store(builder.open(at.path()?)?))
-        }
+        }));
     }
+    let mut builder = builder().create(true);
+    if let Some(directory) = &at.encoder {
+        builder = builder.models(directory);
+    }
+    Ok(Served::Store(builder.open(at.path()?)?))
 }
 
 /// The certificate and the key of files.

@@ -230,12 +230,14 @@ fn a_file_that_cannot_be_imported_leaves_nothing() {
     let detail = failed(&packed.finish().unwrap());
     assert!(detail.contains("--import-limit"), "{detail}");
 
-    let large = vec![b'\n'; 1_000_001];
-    import(&served, "new", &large).problem(413, "too-large");
-    // One that does not say its length.
-    let chunk = format!("{:x}\r\n{}\r\n", 600_000, " ".repeat(600_000));
+    // One that says its length, which is not waited for, and one that does not.
+    let head = "POST /v1/collections/new/import HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n";
+    let answer = served.bytes(&format!("{head}content-length: 1000001\r\n\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", " ".repeat(length));
+    let chunks = [600_000, 400_001].map(chunk).concat();
     let answer = served.bytes(&format!(
-        "POST /v1/collections/new/import HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{chunk}{chunk}0\r\n\r\n"
+        "{head}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
     ));
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     served.get("/v1/collections/new").problem(404, "not-found");
