@@ -46,7 +46,7 @@ pub(crate) struct NewCollection {
 /// Figures of a collection, as `stats` prints them, and its settings.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "one is made a request, and is written at once"
 )]
