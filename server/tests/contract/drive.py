@@ -139,7 +139,11 @@ def main():
                 print(summary, flush=True)
             if service.process.poll() is not None:
                 sys.exit(f"the service ended: {service.log.read_text()[-4_000:]}")
-        status, problems = service.ask("POST", "/v1/verify")
+        verified = service.must("POST", "/v1/verify")
+        while (job := service.must("GET", f"/v1/jobs/{verified['job']}"))["state"] == "running":
+            time.sleep(0.1)
+        if job["state"] != "done" or job["result"]["problems"]:
+            sys.exit(f"the store is damaged: {job}")
         log = service.log.read_text()
         if service.end() != 0:
             sys.exit(f"the service did not end well: {log[-4_000:]}")
