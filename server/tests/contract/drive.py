@@ -120,8 +120,10 @@ def main():
             command = [os.path.abspath(arguments.schemathesis), "--config-file", HERE / "schemathesis.toml", "--no-color", "run"]
             command += [service.url + "/openapi.json", "--max-time", str(seconds), "--continue-on-failure"]
             command += ["--header", f"Authorization: Bearer {service.tokens[role]}"]
+            # With one worker: CPython 3.11 fails now and then where two threads parse Python at a time, as
+            # hypothesis does ("AST constructor recursion depth mismatch").
             # A stream of events of a job that runs lasts as long as the job.
-            command += ["--request-timeout", "20", "--generation-database", "none", "--workers", "2"]
+            command += ["--request-timeout", "20", "--generation-database", "none"]
             done = subprocess.run(
                 command,
                 stdout=subprocess.PIPE,
