@@ -304,7 +304,7 @@ fn checked(url: &str) -> Result<String> {
     let uri: Uri = base.parse().map_err(|_| wrong("it is no URL"))?;
     match uri.scheme_str() {
         Some("http" | "https") => {}
-        _ => return Err(wrong("it begins with http:// or https://")),
+        _ => return Err(wrong("it begins with http:// or https:// and a host")),
     }
     let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
     if authority.as_str().contains('@') {

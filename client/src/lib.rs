@@ -20,7 +20,7 @@
 //! #     ..affinis_server::Settings::default()
 //! # };
 //! # let service = affinis_server::Service::bind(store, settings)?;
-//! # let (stop, url) = (service.stopper(), format!("http://{}", service.address()));
+//! # let (stop, url) = (service.stop(), format!("http://{}", service.address()));
 //! # let serving = std::thread::spawn(move || service.run());
 //! // Such as http://127.0.0.1:7717; with tokens: Client::new(url)?.token(token)?
 //! let client = Client::new(&url)?;

@@ -35,7 +35,7 @@ impl Serving {
         };
         let store = store.open(home.join("store")).expect("a store");
         let service = Service::bind(store, settings).expect("bound");
-        let (stop, url) = (service.stopper(), format!("http://{}", service.address()));
+        let (stop, url) = (service.stop(), format!("http://{}", service.address()));
         Self {
             url,
             stop,
