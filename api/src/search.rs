@@ -65,10 +65,6 @@ pub struct HitDocument {
         skip_serializing_if = "Option::is_none",
         deserialize_with = "given"
     )]
-    #[expect(
-        clippy::option_option,
-        reason = "without a comparison the field is not there, with one it may be null"
-    )]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
     pub moved: Option<Option<i64>>,
 }

@@ -221,15 +221,12 @@ impl Http {
             Repeat::Never => &self.fresh,
             Repeat::Read | Repeat::Keyed => &self.agent,
         };
-        let response = match body {
-            Some(body) => {
-                let request = request.header(CONTENT_TYPE, "application/json").body(body);
-                agent.run(request.map_err(|error| transport(error.into()))?)
-            }
-            None => {
-                let request = request.body(());
-                agent.run(request.map_err(|error| transport(error.into()))?)
-            }
+        let response = if let Some(body) = body {
+            let request = request.header(CONTENT_TYPE, "application/json").body(body);
+            agent.run(request.map_err(|error| transport(error.into()))?)
+        } else {
+            let request = request.body(());
+            agent.run(request.map_err(|error| transport(error.into()))?)
         };
         let response = response.map_err(transport)?;
         let status = response.status().as_u16();
@@ -242,14 +239,12 @@ impl Http {
         if (200..300).contains(&status) {
             return Ok(body);
         }
-        match serde_json::from_slice::<ProblemDocument>(&body) {
-            Ok(problem) => Err(Error::Problem(problem)),
-            Err(_) => {
-                let text = String::from_utf8_lossy(&body);
-                let begin: String = text.trim().chars().take(200).collect();
-                Err(self.strange(status, begin))
-            }
+        if let Ok(problem) = serde_json::from_slice::<ProblemDocument>(&body) {
+            return Err(Error::Problem(problem));
         }
+        let text = String::from_utf8_lossy(&body);
+        let begin: String = text.trim().chars().take(200).collect();
+        Err(self.strange(status, begin))
     }
 }
 

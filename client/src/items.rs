@@ -281,12 +281,13 @@ impl ListItems {
         } = self;
         let mut fixed = format!("items?limit={page}&vector={vectors}");
         if let Some(filter) = &filter {
-            fixed += &format!("&filter={}", encoded(&filter.as_json().to_string()));
+            let filter = encoded(&filter.as_json().to_string());
+            fixed = format!("{fixed}&filter={filter}");
         }
         Pages::new(after, move |after| {
             let mut path = collection.path(&fixed);
             if let Some(after) = after {
-                path += &format!("&after={}", encoded(after));
+                path = format!("{path}&after={}", encoded(after));
             }
             let page: ItemsDocument = collection.http().get(&path)?;
             Ok((page.items, page.next))

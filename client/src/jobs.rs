@@ -100,13 +100,11 @@ impl<T: DeserializeOwned> Job<T> {
                         .map_err(|error| self.client.http.strange(200, error.to_string()));
                 }
                 JobState::Failed => {
-                    return Err(match document.error {
-                        Some(problem) => Error::Problem(problem),
-                        None => {
-                            let reason = format!("the job {} failed without a reason", self.name);
-                            self.client.http.strange(200, reason)
-                        }
-                    });
+                    let unnamed = || {
+                        let reason = format!("the job {} failed without a reason", self.name);
+                        self.client.http.strange(200, reason)
+                    };
+                    return Err(document.error.map_or_else(unnamed, Error::Problem));
                 }
             }
             if !stopped && stop() {

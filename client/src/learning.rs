@@ -208,12 +208,12 @@ impl JudgementsOf {
         } = self;
         let mut fixed = format!("judgements?limit={PAGE}");
         for (name, value) in parameters {
-            fixed += &format!("&{name}={}", encoded(&value));
+            fixed = format!("{fixed}&{name}={}", encoded(&value));
         }
         Pages::new(after, move |after| {
             let mut path = collection.path(&fixed);
             if let Some(after) = after {
-                path += &format!("&after={after}");
+                path = format!("{path}&after={after}");
             }
             let page: JudgementsDocument = collection.http().get(&path)?;
             let next = page.next.map(|next| next.to_string());
