@@ -53,7 +53,7 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub(crate) encoder: Option<PathBuf>,
 
-    /// File of the token that a service is shown [default: AFFINIS_TOKEN in the environment]
+    /// File of the token that a service is shown [default: `AFFINIS_TOKEN` in the environment]
     #[cfg(feature = "client")]
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

@@ -66,9 +66,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         ("", Align::Left),
     ]);
     for document in judgements {
-        let teaches = match document.teaches {
-            true => "yes".to_owned(),
-            false => reason(&document),
+        let teaches = if document.teaches {
+            "yes".to_owned()
+        } else {
+            reason(&document)
         };
         let style = anstyle::Style::new();
         table.styled([

@@ -45,7 +45,11 @@ use crate::target::{Local, Target};
 pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
     let at = At {
         #[cfg(feature = "client")]
-        engine: Engine::of(cli.store, &cli.token_file, &cli.root_certificates)?,
+        engine: Engine::of(
+            cli.store,
+            cli.token_file.as_deref(),
+            cli.root_certificates.as_deref(),
+        )?,
         #[cfg(not(feature = "client"))]
         engine: Engine::of(cli.store)?,
         encoder: cli.encoder,
@@ -113,15 +117,15 @@ impl Engine {
     /// What `--store` names.
     fn of(
         store: PathBuf,
-        #[cfg(feature = "client")] token_file: &Option<PathBuf>,
-        #[cfg(feature = "client")] roots: &Option<PathBuf>,
+        #[cfg(feature = "client")] token_file: Option<&Path>,
+        #[cfg(feature = "client")] roots: Option<&Path>,
     ) -> Result<Self, Failure> {
         let service = store
             .to_str()
             .filter(|store| store.starts_with("http://") || store.starts_with("https://"));
         if let Some(url) = service {
             #[cfg(feature = "client")]
-            return Service::new(url, token_file.as_deref(), roots.as_deref()).map(Self::Service);
+            return Service::new(url, token_file, roots).map(Self::Service);
             #[cfg(not(feature = "client"))]
             return Err(Failure::Failed(format!(
                 "this build does not ask services such as {url}; one with `--features client` or `--features full` does"
@@ -219,7 +223,7 @@ impl At {
                     .to_owned(),
             )),
             #[cfg(feature = "client")]
-            Engine::Service(service) => Ok(Target::Remote(service.collection(name)?)),
+            Engine::Service(service) => Ok(Target::Remote(Box::new(service.collection(name)?))),
         }
     }
 

@@ -32,7 +32,7 @@ const WITH_SQL: &str = "a table of PostgreSQL is read and changed with SQL";
 pub(crate) enum Target {
     Local(Local),
     #[cfg(feature = "client")]
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 impl Target {
