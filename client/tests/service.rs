@@ -408,7 +408,7 @@ fn cutting(service: &str, cuts: usize) -> (String, Arc<Mutex<Vec<String>>>) {
                 return;
             };
             let mut request = Vec::new();
-            let mut buffer = [0; 65_536];
+            let mut buffer = [0; 8_192];
             // One request a connection; the test's requests are small.
             while !is_whole(&request) {
                 match connection.read(&mut buffer) {
