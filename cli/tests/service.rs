@@ -337,7 +337,8 @@ fn a_table_of_postgresql_is_searched_judged_and_learned_over_http() {
     for item in affinis_testkit::kinds::kinds(300) {
         let item =
             json!({"id": item.id, "text": format!("number {}", item.id), "vector": item.vector});
-        items += &format!("{item}\n");
+        items.push_str(&item.to_string());
+        items.push('\n');
     }
     std::fs::write(home.path().join("items.jsonl"), items).expect("written");
     for arguments in [
@@ -407,7 +408,7 @@ fn a_table_of_postgresql_is_searched_judged_and_learned_over_http() {
     assert_eq!(of_seven["judgements"].as_array().map(Vec::len), Some(10));
     let begun = ok("POST", &of("/refit"), json!({}));
     let job = format!("/v1/jobs/{}", begun["job"].as_str().expect("a job"));
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     let report = loop {
         let document = ok("GET", &job, Value::Null);
         if document["state"] != "running" || Instant::now() > until {

@@ -8,7 +8,9 @@ use affinis_api::target::Target;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::problem::{Kind, Problem};
+#[cfg(feature = "postgres")]
+use crate::problem::Kind;
+use crate::problem::Problem;
 
 /// What holds the collections of a service.
 #[derive(Debug, Clone)]

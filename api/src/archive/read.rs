@@ -74,7 +74,7 @@ pub fn read_archive(reader: impl BufRead, file: &str) -> Result<Archive, InputEr
     let header =
         header(&first).map_err(|reason| InputError::new(file, Place::Line(number), reason))?;
     let settings = &header.settings;
-    let mut items = Items::default();
+    let mut items = Gathered::default();
     let mut judgements = Vec::new();
     let mut places = Places::default();
     let mut history = History::default();
@@ -133,13 +133,13 @@ pub fn read_archive(reader: impl BufRead, file: &str) -> Result<Archive, InputEr
 
 /// The items gathered so far, each checked, with an id that occurs once.
 #[derive(Default)]
-struct Items {
+struct Gathered {
     items: Vec<Item>,
     places: Vec<Place>,
     seen: HashMap<String, Place>,
 }
 
-impl Items {
+impl Gathered {
     fn push(&mut self, place: Place, item: Item, settings: &CollectionInfo) -> Result<(), String> {
         item.check_for(AddMode::Upsert)
             .map_err(|error| error.to_string())?;

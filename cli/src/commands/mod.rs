@@ -231,7 +231,9 @@ impl At {
     pub(crate) fn items_of(&self, name: &str) -> Result<Target, Failure> {
         match &self.engine {
             Engine::Postgres(_) => Ok(Target::Local(Local::Embedded(self.collection(name)?))),
-            _ => self.target(name),
+            Engine::Directory(_) => self.target(name),
+            #[cfg(feature = "client")]
+            Engine::Service(_) => self.target(name),
         }
     }
 }

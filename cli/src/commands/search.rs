@@ -288,36 +288,22 @@ fn explain(execution: &ExecutionDocument, items: u64, out: &mut Out) -> Result<(
 /// metadata.
 fn table(hits: &[HitDocument]) -> Table {
     let is_remembered = hits.iter().any(|hit| hit.memory.is_some());
-    let mut table = match is_remembered {
-        true => Table::new([
-            ("", Align::Right),
-            ("distance", Align::Right),
-            ("memory", Align::Right),
-            ("id", Align::Left),
-            ("", Align::Left),
-        ]),
-        false => Table::new([
-            ("", Align::Right),
-            ("distance", Align::Right),
-            ("id", Align::Left),
-            ("", Align::Left),
-        ]),
-    }
-    .indent(2);
+    let memory = is_remembered.then_some(("memory", Align::Right));
+    let columns = [("", Align::Right), ("distance", Align::Right)];
+    let columns = columns.into_iter().chain(memory);
+    let columns = columns.chain([("id", Align::Left), ("", Align::Left)]);
+    let mut table = Table::new(columns).indent(2);
     for hit in hits {
         let rank = (hit.rank.to_string(), DIM);
         let distance = (digits(hit.distance), Style::new());
         let id = (hit.id.clone(), BOLD);
         let description = describe(hit.text.as_deref(), hit.meta.as_ref());
         let description = (description, Style::new());
-        if is_remembered {
-            let memory = hit.memory.unwrap_or_default();
-            // Below 0 it is farther, as a sum of the two columns says.
-            let memory = (format!("{:+.4}", -memory), DIM);
-            table.styled([rank, distance, memory, id, description]);
-        } else {
-            table.styled([rank, distance, id, description]);
-        }
+        // Below 0 it is nearer, as the sum of the two columns says.
+        let memory = hit.memory.unwrap_or_default();
+        let memory = is_remembered.then(|| (format!("{:+.4}", -memory), DIM));
+        let cells = [rank, distance].into_iter().chain(memory);
+        table.styled(cells.chain([id, description]));
     }
     table
 }

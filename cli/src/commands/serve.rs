@@ -128,7 +128,6 @@ pub(crate) fn serve(args: &ServeArgs, at: &At) -> Result<(), Failure> {
             import_bytes: u64::from(args.import_limit.get()) << 20,
             ..Limits::default()
         },
-        ..Settings::default()
     };
     let service = bind(engine(at)?, settings)?;
     log(args.log, LevelFilter::INFO);

@@ -122,7 +122,9 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     // Opened first, so that a store that cannot be written is said before the file is read.
     let store = match &at.engine {
         Engine::Postgres(_) => None,
-        _ => Some(at.open_or_create()?),
+        Engine::Directory(_) => Some(at.open_or_create()?),
+        #[cfg(feature = "client")]
+        Engine::Service(_) => Some(at.open_or_create()?),
     };
     let collections = store.as_ref().map(Store::collections).transpose()?;
     if collections

@@ -24,10 +24,10 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new<const N: usize>(columns: [(&'static str, Align); N]) -> Self {
+    pub(crate) fn new(columns: impl IntoIterator<Item = (&'static str, Align)>) -> Self {
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         Self {
-            columns: columns.to_vec(),
+            columns: columns.into_iter().collect(),
             rows: Vec::new(),
             indent: 0,
             width,
@@ -46,10 +46,11 @@ impl Table {
     }
 
     /// Adds a row of cells with styles.
-    pub(crate) fn styled<const N: usize>(&mut self, cells: [(String, Style); N]) {
-        debug_assert_eq!(N, self.columns.len());
-        self.rows
-            .push(cells.map(|(text, style)| (plain(&text), style)).to_vec());
+    pub(crate) fn styled(&mut self, cells: impl IntoIterator<Item = (String, Style)>) {
+        let cells = cells.into_iter();
+        let cells: Vec<_> = cells.map(|(text, style)| (plain(&text), style)).collect();
+        debug_assert_eq!(cells.len(), self.columns.len());
+        self.rows.push(cells);
     }
 
     fn write_row(

@@ -37,6 +37,13 @@ pub(crate) enum Target {
 
 impl Target {
     /// The collection, where it is not behind a service.
+    #[cfg_attr(
+        not(feature = "client"),
+        allow(
+            clippy::unnecessary_wraps,
+            reason = "only a service has no collection here"
+        )
+    )]
     pub(crate) fn local(&self) -> Result<&Local, Failure> {
         match self {
             Self::Local(local) => Ok(local),

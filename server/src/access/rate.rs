@@ -31,7 +31,7 @@ impl Counted {
         const NETWORK: u128 = u128::MAX << 64;
         Self::Address(match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & NETWORK)),
-            address => address,
+            address @ IpAddr::V4(_) => address,
         })
     }
 }
