@@ -41,6 +41,7 @@ fn search_once(main: &Collection, ages: &[AtomicU64], choice: MetricChoice) -> D
         .k(GROUPS * GROUP + 10)
         .recall(1.0)
         .metric(choice)
+        .memory(false)
         .run()
         .expect("answered");
     let took = started.elapsed();

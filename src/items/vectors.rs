@@ -155,6 +155,10 @@ impl Vectors for Items {
         })
     }
 
+    fn remembers(&self) -> bool {
+        true
+    }
+
     fn serve(&self, metric: &Versioned) {
         self.index.activate(&for_index(metric));
     }

@@ -99,7 +99,7 @@ impl Learning {
             record.asked = Some(questions.len() as u64);
             let mut changes = Changes::default();
             changes.put_version(candidate.version, record);
-            self.ledger.commit(changes)?;
+            self.commit(changes)?;
         }
         Ok(questions)
     }

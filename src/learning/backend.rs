@@ -161,6 +161,11 @@ pub trait Vectors: Send + Sync {
         Ok(())
     }
 
+    /// Whether answers remember judgements: the engine tells of every item that changes.
+    fn remembers(&self) -> bool {
+        false
+    }
+
     /// Announces the metric under which everybody is answered from now on.
     fn serve(&self, metric: &Versioned);
 }

@@ -160,8 +160,7 @@ impl Learning {
         for (user, version) in &history.active_users {
             changes.set_active(Some(user), *version);
         }
-        self.ledger.commit(changes)?;
-        self.memories.outdate();
+        self.commit(changes)?;
         self.registry.reload(&*self.ledger)?;
         self.trials.reload(&*self.ledger)?;
         self.announce_active();

@@ -48,7 +48,7 @@ impl Learning {
         let counted = self.count_clicks(&guard, judgements, &mut changes)?;
         match &counted.promoted {
             Some(challenger) => self.activate(&guard, changes, None, challenger)?,
-            None => self.ledger.commit(changes)?,
+            None => self.commit(changes)?,
         }
         self.publish_count(&guard, counted);
         Ok(ids)

@@ -203,6 +203,13 @@ impl Learning {
         Ok(())
     }
 
+    /// Stores changes durably, all or none; what answers remember is made anew.
+    fn commit(&self, changes: Changes) -> Result<()> {
+        self.ledger.commit(changes)?;
+        self.memories.outdate();
+        Ok(())
+    }
+
     /// Waits for a running refit and keeps others from beginning.
     fn lock_refits(&self) -> RefitGuard<'_> {
         RefitGuard {

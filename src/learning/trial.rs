@@ -272,7 +272,7 @@ impl Learning {
         }
         version.trial = Some(record);
         changes.put_version(challenger, version);
-        self.ledger.commit(changes)?;
+        self.commit(changes)?;
         *running = Some(Running {
             challenger,
             record,
@@ -310,7 +310,7 @@ impl Learning {
         let (challenger, record) = (before.challenger, before.ended());
         let mut changes = Changes::default();
         self.put_trial(&mut changes, challenger, record)?;
-        self.ledger.commit(changes)?;
+        self.commit(changes)?;
         *running = None;
         Ok(Some(record.of(challenger)))
     }

@@ -138,6 +138,7 @@ fn versions_are_listed_promoted_and_rolled_back() {
         "created",
         "condition",
         "pairs",
+        "accepted",
         "gate",
     ];
     assert!(versions.iter().all(|v| keys(v) == wanted), "{versions:?}");

@@ -246,7 +246,7 @@ fn an_encoding_that_is_killed_goes_on_and_nothing_is_half_done() {
         (&json!(4000), &json!(1))
     );
     assert_eq!(ends(), 256);
-    let found = home.json(["search", "c", "apple tree", "-k", "1"]);
+    let found = home.json(["search", "c", "apple tree", "-k", "1", "--no-memory"]);
     assert!(
         found["hits"][0]["distance"].as_f64().unwrap() < 1e-3,
         "{found}"

@@ -184,7 +184,7 @@ fn a_damaged_export_is_refused_and_leaves_no_collection() {
     );
     refused(
         &whole.replacen("\"grade\":1.0", "\"grade\":1.5", 1),
-        &["bad.export, line", "between -1 and 1"],
+        &["bad.export, line", "outside [-1, 1]"],
     );
     refused(
         &whole.replacen("{\"item\":", "{\"itme\":", 1),

@@ -33,7 +33,7 @@ use super::explain::Influence;
 use super::{Learning, Versioned};
 use crate::model::error::Result;
 use crate::model::{
-    JudgementId, LoggedItem, MemorySettings, Query, RefitSettings, Source, VersionId, query_key,
+    JudgementId, LoggedItem, MemorySettings, Query, RefitSettings, Source, query_key,
 };
 use groups::{Groups, Judged};
 
@@ -69,25 +69,15 @@ impl Memory {
 /// Memories in this process, made of the log when they are first asked for after a change.
 #[derive(Default)]
 pub(super) struct Memories {
-    /// Number of changes that the counters of the ledger do not show: judgements and versions that
-    /// went, and judged items that changed.
+    /// Number of changes of judgements, of versions, and of items that are judged.
     changes: AtomicU64,
     cache: Mutex<Cache>,
 }
 
 #[derive(Default)]
 struct Cache {
-    /// The state that the rest is of.
-    of: Option<State>,
-    made: Option<Made>,
-}
-
-/// What memories depend on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    judgement: JudgementId,
-    version: VersionId,
-    changes: u64,
+    /// Memories, and the number of changes that they are made of.
+    made: Option<(u64, Made)>,
 }
 
 /// Memories of one state of the log.
@@ -115,7 +105,7 @@ impl Memories {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that judgements or versions went.
+    /// Says that what they are made of changed.
     pub(super) fn outdate(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
@@ -129,7 +119,7 @@ impl Learning {
             Ok(cache) => cache
                 .made
                 .as_ref()
-                .is_some_and(|made| ids.any(|id| made.named.contains(id))),
+                .is_some_and(|(_, made)| ids.any(|id| made.named.contains(id))),
             Err(_) => true,
         };
         if concerns {
@@ -157,6 +147,9 @@ impl Learning {
     }
 
     fn read_memory(&self, user: Option<&str>) -> Result<Option<Memory>> {
+        if !self.vectors.remembers() {
+            return Ok(None);
+        }
         self.with_memories(|made| {
             let Some(settings) = made.settings else {
                 return Ok(None);
@@ -241,19 +234,14 @@ impl Learning {
     /// Calls `read` with the memories of the log as it is, which are made where they are older.
     fn with_memories<T>(&self, read: impl FnOnce(&mut Made) -> Result<T>) -> Result<T> {
         let mut cache = self.memories.lock();
-        let next = self.ledger.next_ids()?;
-        let now = State {
-            judgement: next.judgement,
-            version: next.version,
-            changes: self.memories.changes.load(Ordering::Acquire),
+        // Read before what they are made of: a change meanwhile makes them older than the next one.
+        let now = self.memories.changes.load(Ordering::Acquire);
+        let made = match cache.made.take() {
+            Some((of, made)) if of == now => made,
+            _ => self.make_memories()?,
         };
-        let is_current = cache.of == Some(now);
-        let made = match cache.made.take().filter(|_| is_current) {
-            Some(made) => made,
-            None => self.make_memories()?,
-        };
-        cache.of = Some(now);
-        read(cache.made.insert(made))
+        let (_, made) = cache.made.insert((now, made));
+        read(made)
     }
 
     fn make_memories(&self) -> Result<Made> {

@@ -10,8 +10,8 @@
 //! the width is the least, which reaches the same question and next to no other one.
 //!
 //! **The same question.** Each half of a query's results is ranked by the query that the other half
-//! moves. From 16 queries on, the mean gain less one standard error (80 % confidence) must be above 0:
-//! otherwise what people said of a question does not hold for its other answers, and memory is off.
+//! moves. Where even the mean gain plus 1.64 standard errors is below 0, on at least 8 queries, what
+//! people said of a question misleads about its other answers, and memory is off.
 
 use ndarray::{Array2, ArrayView2, Axis};
 
@@ -28,10 +28,6 @@ const STRENGTHS: [f64; 3] = [1.0, 2.0, 3.0];
 const MIN_QUERIES: usize = 8;
 /// Standard errors of a bound: 95 % confidence.
 const STANDARD_ERRORS: f64 = 1.64;
-/// Least number of queries on which the same question must gain, and the standard errors of the
-/// bound.
-const MIN_SAME: usize = 16;
-const SAME_ERRORS: f64 = 1.0;
 /// Largest number of queries that are tested: those that were judged last.
 const MAX_QUERIES: usize = 1_000;
 /// What is measured.
@@ -79,8 +75,12 @@ impl Mean {
         Self { mean, error }
     }
 
-    fn lower(self, standard_errors: f64) -> f64 {
-        self.mean - standard_errors * self.error
+    fn lower(self) -> f64 {
+        self.mean - STANDARD_ERRORS * self.error
+    }
+
+    fn upper(self) -> f64 {
+        self.mean + STANDARD_ERRORS * self.error
     }
 }
 
@@ -308,8 +308,8 @@ impl<'a> Test<'a> {
             }
         }
         let gain = Mean::of(cross_fitted.iter().copied());
-        let lower = gain.lower(STANDARD_ERRORS);
-        let is_off = same_count >= MIN_SAME && same.lower(SAME_ERRORS) <= 0.0;
+        let lower = gain.lower();
+        let is_off = same_count >= MIN_QUERIES && same.upper() < 0.0;
         let accepted = !is_off && count >= MIN_QUERIES && lower > 0.0;
         let settings = match self.best(tried, None) {
             _ if is_off => None,
@@ -318,9 +318,10 @@ impl<'a> Test<'a> {
         };
         let reason = if is_off {
             format!(
-                "off: half of what was judged of a query says nothing of the other half: gain {:.3} +- {:.3} on \
-                 {same_count} queries",
-                same.mean, same.error
+                "off: half of what was judged of a query misleads about the other half: gain {:.3}, at most {:.3} \
+                 with 95 % confidence, on {same_count} queries",
+                same.mean,
+                same.upper()
             )
         } else if count < MIN_QUERIES {
             format!(

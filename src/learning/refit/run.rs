@@ -341,7 +341,7 @@ impl Learning {
         let metric = self.add_version(&guard, &mut changes, record, metric)?;
         if promoted && user.is_none() && self.vectors.prepares() {
             // Others write while the answers are made ready, so what was decided is asked again.
-            self.ledger.commit(std::mem::take(&mut changes))?;
+            self.commit(std::mem::take(&mut changes))?;
             self.keep_version(&metric);
             drop(guard);
             self.prepare(&metric, user)?;
@@ -352,7 +352,7 @@ impl Learning {
         if promoted {
             self.make_active(&guard, changes, user, &metric)?;
         } else {
-            self.ledger.commit(changes)?;
+            self.commit(changes)?;
             self.keep_version(&metric);
         }
         Ok(Stored { metric, promoted })

@@ -195,7 +195,7 @@ impl Learning {
             None => active.shared = metric.version,
         }
         changes.set_active(user, metric.version);
-        self.ledger.commit(changes)?;
+        self.commit(changes)?;
         if !metric.version.is_built_in() && self.registry.loaded(metric.version).is_none() {
             self.registry.keep(metric.clone());
         }
@@ -229,8 +229,7 @@ impl Learning {
             }
             stays
         });
-        self.ledger.commit(changes)?;
-        self.memories.outdate();
+        self.commit(changes)?;
         self.registry.active.store(Arc::new(active));
         for version in versions {
             self.registry.discard(*version);

@@ -93,7 +93,7 @@ impl Learning {
         let _guard = self.lock()?;
         let mut active = (**self.registry.active.load()).clone();
         if active.users.remove(user).is_some() {
-            self.ledger.commit(Changes {
+            self.commit(Changes {
                 active_users: vec![(user.to_owned(), None)],
                 ..Changes::default()
             })?;
@@ -126,8 +126,7 @@ impl Learning {
                 changes.put_version(child, record);
             }
         }
-        self.ledger.commit(changes)?;
-        self.memories.outdate();
+        self.commit(changes)?;
         drop(guard);
         self.registry.discard(version);
         Ok(())
@@ -217,7 +216,7 @@ impl Learning {
         let record = VersionRecord::of_matrix(plugin.name(), self.active(None), condition);
         let mut changes = Changes::default();
         let metric = self.add_version(&guard, &mut changes, record, metric)?;
-        self.ledger.commit(changes)?;
+        self.commit(changes)?;
         self.registry.keep(metric.clone());
         Ok(metric.version)
     }

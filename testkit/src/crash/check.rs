@@ -138,6 +138,7 @@ fn answers(collection: &Collection, content: &Content) {
                 .k(k)
                 .recall(1.0)
                 .metric(choice)
+                .memory(false)
                 .run()
                 .expect("answered");
             assert_eq!(hits.len(), k.min(exact.len()));
