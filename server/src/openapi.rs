@@ -39,6 +39,8 @@ impl Modify for Bearer {
 
 /// Name of the answer to every request that fails.
 const PROBLEM: &str = "Problem";
+/// Name of the answer to a request that comes too fast.
+const RATE_LIMITED: &str = "RateLimited";
 
 fn problem() -> Response {
     let document = Ref::from_schema_name(ProblemDocument::name());
@@ -119,6 +121,9 @@ pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
     components
         .responses
         .insert(PROBLEM.to_owned(), RefOr::T(problem()));
+    components
+        .responses
+        .insert(RATE_LIMITED.to_owned(), RefOr::T(rate_limited()));
     for (path, item) in &mut openapi.paths.paths {
         let operations: [(HttpMethod, &mut Option<Operation>); 4] = [
             (HttpMethod::Get, &mut item.get),
@@ -142,7 +147,8 @@ pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
             operation.operation_id = noun.map(|noun| format!("{noun}_{verb}"));
             if !matches!(path.as_str(), "/healthz" | "/readyz") {
                 let answers = &mut operation.responses.responses;
-                answers.insert("429".to_owned(), RefOr::T(rate_limited()));
+                let limited = RefOr::Ref(Ref::from_response_name(RATE_LIMITED));
+                answers.insert("429".to_owned(), limited);
             }
         }
     }

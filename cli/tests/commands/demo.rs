@@ -44,10 +44,24 @@ fn the_demo_learns_and_keeps_its_store_on_request() {
         "{report}"
     );
 
+    let remembered = |name: &str| report["remembered"][name].as_f64().unwrap();
+    assert!(remembered("memory") > remembered("metric"), "{report}");
+    assert!(
+        remembered("memory_of_new") >= remembered("metric_of_new"),
+        "{report}"
+    );
+
     // The store answers as the demo did, down to the depth at which the demo compares ranks.
     let question = report["queries"][0]["query"].as_str().unwrap();
     let again = home.json([
-        "search", "wordnet", question, "-k", "100", "--store", "kept",
+        "search",
+        "wordnet",
+        question,
+        "-k",
+        "100",
+        "--no-memory",
+        "--store",
+        "kept",
     ]);
     let ids = |answers: &serde_json::Value| -> Vec<_> {
         answers

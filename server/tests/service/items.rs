@@ -65,7 +65,7 @@ fn settings_of_a_collection_are_taken_or_refused() {
         .problem(409, "already-exists");
     for (settings, word) in [
         (json!({"dim": 0}), "4096"),
-        (json!({"encoder": "/etc/passwd"}), "embedded"),
+        (json!({"encoder": "/etc/passwd"}), "/v1/encoders"),
         (json!({"encoder": "embedded", "dim": 3}), "not both"),
         (json!({"dim": 3, "distance": "taxi"}), "taxi"),
         (json!({"dimension": 3}), "dimension"),
