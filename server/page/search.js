@@ -222,7 +222,7 @@ class SearchView {
       h("span", { class: "rank" }, spoken("Rank "), hit.rank, compared && move(hit.moved)),
       h("div", { class: "content" },
         hit.text === null ? h("p", { class: "text muted" }, "No text") : longText(hit.text),
-        h("p", { class: "muted details" }, h("code", {}, hit.id), h("span", {}, `distance ${decimal(hit.distance, 4)}`), h("span", {}, `score ${decimal(hit.score, 4)}`), meta),
+        h("p", { class: "muted details" }, h("code", {}, hit.id), h("span", {}, `distance ${decimal(hit.distance, 4)}`), h("span", {}, `score ${decimal(hit.score, 4)}`), hit.memory !== undefined && h("span", {}, `judged ${signed(-hit.memory, 4)}`), meta),
         why),
       h("div", { class: "side" }, judging, explain));
   }
@@ -348,16 +348,20 @@ class SearchView {
     const largest = Math.max(...told.directions.map((direction) => direction.share), 0.001);
     const share = (direction) => h("span", {}, h("meter", { min: 0, max: largest, value: Math.max(0, direction.share), "aria-label": "Share" }), ` ${percent(direction.share, 1)}`);
     const directions = told.directions.slice(0, 8).map((direction, at) => [String(at + 1), decimal(direction.weight), decimal(direction.contribution, 4), share(direction)]);
-    const influences = told.judgements.slice(0, 8).map((influence) => {
+    const rows = (influences) => influences.slice(0, 8).map((influence) => {
       const what = h("span", {}, `Judgement ${influence.judgement}`);
       if (this.mayJudge) this.nameJudgement(what, influence.judgement);
       return [what, signed(influence.influence, 4), influence.influence < 0 ? "nearer" : "farther"];
     });
+    const [influences, memory] = [rows(told.judgements), rows(told.memory)];
+    const columns = ["Judgement", "Influence", "Brought it"];
     return [
       facts([["Distance", decimal(told.distance, 4)], ["Euclidean", decimal(told.euclidean, 4)], ["Rank", told.rank ?? "beyond 1,000"], ["Euclidean rank", told.euclidean_rank ?? "beyond 1,000"], ["Metric", told.metric === 0 ? "Euclidean" : `version ${told.metric}`]]),
+      memory.length > 0 && h("h2", {}, "Judgements of questions like this one"),
+      memory.length > 0 && table("Judgements of questions like this one", columns, memory),
       h("h2", {}, "Directions of the metric"), table("Directions of the metric", ["Direction", "Weight", "Contribution", "Share"], directions),
       h("h2", {}, "Judgements"),
-      influences.length > 0 ? table("Influence of judgements", ["Judgement", "Influence", "Brought it"], influences)
+      influences.length > 0 ? table("Influence of judgements", columns, influences)
         : h("p", { class: "muted" }, told.metric === 0 ? "The metric is Euclidean: nothing was learned for it." : "No judgement has a known influence."),
       told.stale && h("p", { class: "muted" }, `The influence of ${plural(told.stale, "judgement")} is not known, since what they judged has changed.`),
     ].filter(Boolean);

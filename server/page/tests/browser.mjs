@@ -271,7 +271,9 @@ await check("thirty answers are judged by keyboard", async () => {
 await check("what was judged is shown again", async () => {
   await page.reload();
   await page.locator(".hit .verdict", { hasText: "Rather relevant" }).first().waitFor();
-  assert.ok((await page.locator(".hit button[aria-pressed=true]").count()) >= 5);
+  // What was called irrelevant is not among the first hits any more, and the others are nearer.
+  assert.ok((await page.locator(".hit button[aria-pressed=true]").count()) > 0);
+  await page.locator(".hit .details", { hasText: "judged " }).first().waitFor();
 });
 
 async function refit() {

@@ -8,6 +8,9 @@ from schemathesis.core.parameters import ParameterLocation
 
 KEY = "Idempotency-Key"
 
+# The lines of an exported collection are sent as they are.
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
