@@ -39,6 +39,8 @@ impl Modify for Bearer {
 
 /// Name of the answer to every request that fails.
 const PROBLEM: &str = "Problem";
+/// The call that imports a collection.
+const IMPORT: &str = "/v1/collections/{c}/import";
 /// Name of the answer to a request that comes too fast.
 const RATE_LIMITED: &str = "RateLimited";
 
@@ -99,7 +101,8 @@ fn problems(method: &HttpMethod, operation: &Operation) -> Vec<u16> {
     if operation.parameters.is_some() {
         statuses.push(404);
     }
-    if writes {
+    // A version that was withdrawn is not read either.
+    if operation.parameters.is_some() || writes {
         statuses.push(409);
     }
     if operation.request_body.is_some() || *method == HttpMethod::Post {
@@ -138,7 +141,8 @@ pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
                 let problem = RefOr::Ref(Ref::from_response_name(PROBLEM));
                 answers.insert(status.to_string(), problem);
             }
-            if method == HttpMethod::Post {
+            // An import takes no key.
+            if method == HttpMethod::Post && path != IMPORT {
                 let parameters = operation.parameters.get_or_insert_default();
                 parameters.push(idempotency_key());
             }

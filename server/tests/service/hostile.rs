@@ -179,12 +179,14 @@ fn a_packed_body_is_not_unpacked() {
     served.plane();
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let blank = vec![b' '; 1 << 20];
-    for _ in 0..64 {
+    // Small enough to be sent before it is refused: of what is refused while it is sent a client may
+    // see no answer.
+    for _ in 0..4 {
         packed.write_all(&blank).unwrap();
     }
     packed.write_all(br#"{"like": "a"}"#).unwrap();
     let packed = packed.finish().unwrap();
-    assert!(packed.len() < 1 << 20);
+    assert!(packed.len() < 1 << 13);
     let path = "/v1/collections/c/search";
     let json = ("content-type", "application/json");
     for coding in ["gzip", "br", "gzip, gzip"] {
