@@ -19,8 +19,9 @@ pub struct AnswerDocument {
     pub metric: VersionId,
     /// The hits, nearest first.
     pub hits: Vec<HitDocument>,
-    /// How the search was executed, where that was asked for.
+    /// How the search was executed, where that was asked for: `visited`, `ef`, `micros`, `plan`.
     #[serde(flatten)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub execution: Option<ExecutionDocument>,
     /// The answer under another metric, where a comparison was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -130,7 +130,8 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
         return next.run(request).await;
     }
     let key = match key.to_str() {
-        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => key.to_owned(),
+        // A tab is visible to HTTP.
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) && !key.contains('\t') => key.to_owned(),
         _ => {
             let rule = format!("an idempotency key has 1 to {MAX_KEY} visible characters of ASCII");
             return Problem::invalid(rule).into_response();
