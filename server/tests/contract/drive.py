@@ -1,6 +1,6 @@
 """Runs schemathesis against a service over a store with real contents, as the holder of each role in turn.
 
-usage: drive.py BINARY SECONDS --schemathesis PROGRAM --reports DIR      (called by run.sh)
+usage: drive.py BINARY SECONDS [SEED] --schemathesis PROGRAM --reports DIR      (called by run.sh)
 """
 
 import argparse
@@ -103,6 +103,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
     parser.add_argument("seconds", type=int)
+    parser.add_argument("seed", type=int, nargs="?", help="fixes what is generated; a new one each time by default")
     parser.add_argument("--schemathesis", required=True)
     parser.add_argument("--reports", required=True, type=pathlib.Path)
     arguments = parser.parse_args()
@@ -123,6 +124,8 @@ def main():
             # With one worker: CPython 3.11 fails now and then where two threads parse Python at a time, as
             # hypothesis does ("AST constructor recursion depth mismatch").
             # A stream of events of a job that runs lasts as long as the job.
+            if arguments.seed is not None:
+                command += ["--seed", str(arguments.seed)]
             command += ["--request-timeout", "20", "--generation-database", "none"]
             done = subprocess.run(
                 command,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds a running service against its own description, with schemathesis.
 #
-# usage: run.sh BINARY SECONDS     (the program `affinis`, built with the feature `serve`)
+# usage: run.sh BINARY SECONDS [SEED]     (the program `affinis`, built with the feature `serve`)
 #
 # Installs schemathesis from PyPI under target/schemathesis. What it found of the last run stays there.
 set -euo pipefail
@@ -18,5 +18,5 @@ if [ "$(cat "$home/installed" 2>/dev/null)" != "$wanted" ]; then
     "$home/venv/bin/pip" install --quiet --disable-pip-version-check -r tools/requirements-schemathesis.txt
     echo "$wanted" >"$home/installed"
 fi
-exec "$home/venv/bin/python" "$here/drive.py" "$binary" "$seconds" --schemathesis "$home/venv/bin/schemathesis" \
+exec "$home/venv/bin/python" "$here/drive.py" "$binary" "$seconds" ${3:+"$3"} --schemathesis "$home/venv/bin/schemathesis" \
     --reports "$home/reports"
