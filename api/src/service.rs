@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use affinis::learning::{NeighbourChanges, Team, Trial};
-use affinis::{Distance, EncoderInfo, JudgementId, Precision, Stats, VersionId};
+use affinis::{Collection, Distance, EncoderInfo, JudgementId, Precision, Stats, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,6 +36,26 @@ pub struct DescriptionDocument {
     #[serde(flatten)]
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub stats: Stats,
+}
+
+impl DescriptionDocument {
+    /// The settings and figures of a collection of a store.
+    ///
+    /// # Errors
+    /// Those of [`Collection::stats`].
+    pub fn of(collection: &Collection) -> affinis::Result<Self> {
+        let info = collection.info();
+        let stats = collection.stats()?;
+        Ok(Self {
+            name: info.name,
+            distance: info.distance,
+            precision: info.precision,
+            encoder: info.encoder,
+            evaluations: stats.evaluations,
+            mapped_bytes: stats.mapped_bytes,
+            stats,
+        })
+    }
 }
 
 /// Numbers of judgements that were stored.

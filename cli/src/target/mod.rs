@@ -11,9 +11,9 @@ mod remote;
 
 use std::sync::Arc;
 
+use affinis::Query;
 use affinis::engine::Learning;
 use affinis::learning::Weak;
-use affinis::{Collection, Query};
 use affinis_api::{AnswerDocument, DescriptionDocument, JudgedDocument};
 use serde_json::Value;
 
@@ -97,7 +97,7 @@ impl Target {
     /// Settings and figures.
     pub(crate) fn describe(&self) -> Result<DescriptionDocument, Failure> {
         match self {
-            Self::Local(local) => describe(local.embedded(WITH_SQL)?),
+            Self::Local(local) => Ok(DescriptionDocument::of(local.embedded(WITH_SQL)?)?),
             #[cfg(feature = "client")]
             Self::Remote(remote) => Ok(remote.describe()?),
         }
@@ -153,19 +153,4 @@ impl Target {
             Self::Remote(remote) => Ok(remote.search(query, name, settings, with_execution)?),
         }
     }
-}
-
-/// Settings and figures of a collection of a store.
-fn describe(collection: &Collection) -> Result<DescriptionDocument, Failure> {
-    let info = collection.info();
-    let stats = collection.stats()?;
-    Ok(DescriptionDocument {
-        name: info.name,
-        distance: info.distance,
-        precision: info.precision,
-        encoder: info.encoder,
-        evaluations: stats.evaluations,
-        mapped_bytes: stats.mapped_bytes,
-        stats,
-    })
 }

@@ -85,19 +85,7 @@ pub(crate) struct DescribedTable {
 impl Described {
     fn new(target: &Target) -> Result<Self, Problem> {
         match target {
-            Target::Embedded(collection) => {
-                let info = collection.info();
-                let stats = collection.stats()?;
-                Ok(Self::Store(DescriptionDocument {
-                    name: info.name,
-                    distance: info.distance,
-                    precision: info.precision,
-                    encoder: info.encoder,
-                    evaluations: stats.evaluations,
-                    mapped_bytes: stats.mapped_bytes,
-                    stats,
-                }))
-            }
+            Target::Embedded(collection) => Ok(Self::Store(DescriptionDocument::of(collection)?)),
             #[cfg(feature = "postgres")]
             Target::Table(table) => {
                 let info = target.settings(0)?;
