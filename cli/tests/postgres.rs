@@ -114,11 +114,13 @@ fn a_collection_moves_to_a_table_learns_there_and_moves_back() {
         (&stats["items"], &stats["active_metric"]),
         (&json!(400), &json!(1))
     );
+    // Answers there do not remember yet.
     for arguments in [
-        vec!["search", &name, "--like", "7"],
+        vec!["search", &name, "--no-memory", "--like", "7"],
         vec![
             "search",
             &name,
+            "--no-memory",
             "--like",
             "7",
             "--metric",
@@ -129,6 +131,7 @@ fn a_collection_moves_to_a_table_learns_there_and_moves_back() {
         vec![
             "search",
             &name,
+            "--no-memory",
             "--like",
             "8",
             "--filter",
