@@ -326,6 +326,7 @@ fn the_neighbours_that_differ_between_two_metrics_are_listed() {
     let first = &changes.queries[0];
     let now = points
         .search(Query::like(&first.query))
+        .memory(false)
         .run()
         .expect("hits");
     assert!(

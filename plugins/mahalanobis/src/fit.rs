@@ -16,7 +16,7 @@ use crate::low_rank_update::{Base, LowRankUpdate, Terms};
 use crate::metric::MahalanobisMetric;
 use crate::prior::{Prior, Priors};
 use crate::scatter::{self, Scatters};
-use crate::select;
+use crate::select::{self, Choice};
 use crate::shape::{Shaped, shaped};
 use crate::shrink;
 
@@ -73,8 +73,7 @@ pub(crate) fn fit<'a>(
     let fit = Fit::new(task, others, settings, &judgements)?;
 
     let measurable = gate::can_measure(&judgements);
-    let selecting = measurable && similar + dissimilar >= select::MIN_JUDGEMENTS;
-    let variants = tried_variants(settings.learner, selecting, similar)?;
+    let variants = tried_variants(settings.learner, measurable, similar, dissimilar)?;
     let crossing = Instant::now();
     let held_out = if measurable {
         fit.cross_fit(&variants)?
@@ -83,17 +82,22 @@ pub(crate) fn fit<'a>(
     };
     let crossed = crossing.elapsed();
     let scores: Vec<Scores> = held_out.iter().map(HeldOutDistances::scores).collect();
-    let variant = variants[select::select(&judgements, &scores)];
+    let Choice { chosen, tested } = select::select(&judgements, &variants, &scores);
+    let variant = variants[chosen];
 
     let mut total = Scatters::zero(task.dim);
     fit.fold_scatters.iter().for_each(|fold| total.add(fold));
     let found = fit.train(None, &total, &[variant])?;
     let (found, terms) = found.into_iter().next().ok_or_else(no_variants)?;
     // Cross-fitting is part of the gate, unless it also serves the selection.
-    let of_gate = if selecting { Duration::ZERO } else { crossed };
+    let of_gate = if variants.len() > 1 {
+        Duration::ZERO
+    } else {
+        crossed
+    };
     let fit_time = start.elapsed().saturating_sub(of_gate);
 
-    let mut verdicts = match held_out.first().zip(scores.first()) {
+    let mut verdicts = match held_out.get(tested).zip(scores.get(tested)) {
         Some((distances, scores)) => fit.verdicts(distances, scores, variant)?,
         None => Verdicts {
             candidate: Outcome::not_measured(&judgements),
@@ -139,20 +143,23 @@ pub(crate) fn fit<'a>(
     Ok(candidate)
 }
 
-/// The variants of a learner that are tried, the default first: only that one where there is
-/// nothing to select by, and no refined one besides it where similar pairs are few.
+/// The variants of a learner that are tried, the default first: only that one where nothing can be
+/// measured, none that asks for more judgements, and no refined one besides the default where
+/// similar pairs are few.
 fn tried_variants(
     learner: &dyn Learner,
-    selecting: bool,
+    measurable: bool,
     similar: usize,
+    dissimilar: usize,
 ) -> Result<Vec<Variant>, LearnError> {
-    let mut variants = learner.variants().to_vec();
-    let default = *variants.first().ok_or_else(no_variants)?;
-    if !selecting {
-        variants.truncate(1);
-    } else if similar < select::MIN_SIMILAR {
-        variants.retain(|variant| *variant == default || !variant.refined);
-    }
+    let (default, others) = learner.variants().split_first().ok_or_else(no_variants)?;
+    let is_tried = |variant: &&Variant| {
+        measurable
+            && similar + dissimilar >= variant.from
+            && (!variant.refined || similar >= select::MIN_SIMILAR)
+    };
+    let mut variants = vec![*default];
+    variants.extend(others.iter().filter(is_tried));
     Ok(variants)
 }
 
@@ -311,7 +318,7 @@ impl<'a> Fit<'a> {
         Ok(distances.first().map(HeldOutDistances::scores))
     }
 
-    /// The verdicts, given the cross-fitted distances of the learner's default variant and their
+    /// The verdicts, given the cross-fitted distances of the variant that is tested and their
     /// scores, and the variant that was chosen.
     fn verdicts(
         &self,

@@ -197,7 +197,7 @@ fn the_report_names_the_learner_that_was_used() {
         fitted.report
     );
     assert!(["gmml", "contrastive"].contains(&&*fitted.report.learner));
-    assert_eq!(fitted.report.notes["variants_tried"], 4.0);
+    assert_eq!(fitted.report.notes["variants_tried"], 5.0);
     let few = world.examples.graded[..160].to_vec();
     let few = Examples {
         vectors: world.examples.vectors.clone(),
@@ -206,8 +206,8 @@ fn the_report_names_the_learner_that_was_used() {
     };
     let fitted = fit(&few, &world.sample).unwrap();
     assert_eq!(
-        fitted.report.notes["variants_tried"], 1.0,
-        "too little to choose by"
+        fitted.report.notes["variants_tried"], 2.0,
+        "too little to choose by between near variants"
     );
 }
 

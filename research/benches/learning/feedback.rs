@@ -1,7 +1,8 @@
 //! Simulated feedback on a corpus: the users, their judgements, and what is gained from them.
 
-use affinis::plugin::{Examples, Fitted, Incumbent, Metric};
+use std::sync::Arc;
 
+use affinis::plugin::{Examples, Fitted, Incumbent, Metric};
 use affinis_testkit::Random;
 use affinis_testkit::simulation::Corpus;
 
@@ -23,6 +24,39 @@ pub(crate) enum User {
     Coin,
     /// Judges the ten answers shown by the reverse of the label.
     Reversed,
+    /// As [`User::Shown`], but for a share of the queries as [`User::Reversed`].
+    Hostile(f64),
+}
+
+/// A user who judges answers, with the chance that decides where that is left to chance.
+struct Judge {
+    user: User,
+    chance: Random,
+}
+
+impl Judge {
+    fn new(user: User, seed: u64) -> Self {
+        Self {
+            user,
+            chance: Random(seed + 1000),
+        }
+    }
+
+    /// The judgements of a query's answers under a metric.
+    fn query(&mut self, corpus: &Corpus, metric: Option<&dyn Metric>, query: usize) -> Examples {
+        let mut coin = |share: f64| (self.chance.next() as f64) < share * u64::MAX as f64;
+        let is_hostile = matches!(self.user, User::Hostile(share) if coin(share));
+        corpus.judged(metric, &[query], |query, item| {
+            let same = corpus.same_label(query, item);
+            match self.user {
+                User::Shown | User::Pairs => same,
+                User::Flipped(share) => same != coin(share),
+                User::Coin => coin(0.5),
+                User::Reversed => !same,
+                User::Hostile(_) => same != is_hostile,
+            }
+        })
+    }
 }
 
 /// One user's judgements, and the queries that their effect is measured on.
@@ -39,16 +73,17 @@ impl<'a> Trial<'a> {
     pub(crate) fn new(corpus: &'a Corpus, user: User, judgements: usize, seed: u64) -> Self {
         let mut random = Random(seed);
         let (queries, unseen) = corpus.queries(judgements / SHOWN, UNSEEN, &mut random);
-        let mut chance = Random(seed + 1000);
-        let mut coin = |share: f64| (chance.next() as f64) < share * u64::MAX as f64;
-        let examples = match user {
-            User::Pairs => corpus.paired(judgements, &mut random),
-            User::Shown => corpus.judged(None, &queries, |q, i| corpus.same_label(q, i)),
-            User::Flipped(share) => corpus.judged(None, &queries, |q, i| {
-                corpus.same_label(q, i) != coin(share)
-            }),
-            User::Coin => corpus.judged(None, &queries, |_, _| coin(0.5)),
-            User::Reversed => corpus.judged(None, &queries, |q, i| !corpus.same_label(q, i)),
+        let mut judge = Judge::new(user, seed);
+        let examples = if user == User::Pairs {
+            corpus.paired(judgements, &mut random)
+        } else {
+            let mut examples = Examples::default();
+            for query in &queries {
+                let judged = judge.query(corpus, None, *query);
+                examples.vectors = judged.vectors;
+                examples.graded.extend(judged.graded);
+            }
+            examples
         };
         let before = corpus.precision(None, &unseen);
         Self {
@@ -70,20 +105,30 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Rounds of a few queries each, answered under the metric promoted so far: the gain after each
-/// round, in P@10 x 1000.
-pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u64) -> Vec<f64> {
+/// The active metric's gain over Euclid, in P@10 x 1000, after each of some refits, each after a few
+/// more queries whose answers were shown under the metric that was active then and judged by a user.
+pub(crate) fn rounds(
+    corpus: &Corpus,
+    user: User,
+    rounds: usize,
+    judgements: usize,
+    seed: u64,
+) -> Vec<f64> {
     let each = judgements / SHOWN;
     let (queries, unseen) = corpus.queries(rounds * each, UNSEEN, &mut Random(seed));
     let before = corpus.precision(None, &unseen);
-    let mut active: Option<std::sync::Arc<dyn Metric>> = None;
+    let mut judge = Judge::new(user, seed);
+    let mut active: Option<Arc<dyn Metric>> = None;
     let mut is_shrunken = false;
     let mut given = Examples::default();
+    let mut gain = 0.0;
     let mut gains = Vec::new();
     for asked in queries.chunks(each) {
-        let judged = corpus.judged(active.as_deref(), asked, |q, i| corpus.same_label(q, i));
-        given.vectors = judged.vectors;
-        given.graded.extend(judged.graded);
+        for query in asked {
+            let judged = judge.query(corpus, active.as_deref(), *query);
+            given.vectors = judged.vectors;
+            given.graded.extend(judged.graded);
+        }
         let incumbent = active.as_deref().map(|metric| Incumbent {
             metric,
             shrunken: is_shrunken,
@@ -92,8 +137,9 @@ pub(crate) fn rounds(corpus: &Corpus, rounds: usize, judgements: usize, seed: u6
         let fitted = corpus.fit(&given, incumbent, seed);
         if let Some(passed) = fitted.passed() {
             (active, is_shrunken) = (Some(passed.clone()), fitted.shrunken.is_some());
+            gain = 1e3 * (corpus.precision(active.as_deref(), &unseen) - before);
         }
-        gains.push(1e3 * (corpus.precision(active.as_deref(), &unseen) - before));
+        gains.push(gain);
     }
     gains
 }

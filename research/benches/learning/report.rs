@@ -1,6 +1,7 @@
 //! The tables and plots of `docs/learning.md`, written between its markers and beside it.
 
 mod hostile;
+mod lives;
 mod sections;
 mod shrunken;
 mod speed;
@@ -28,7 +29,7 @@ struct Section {
     make: Make,
 }
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section {
         name: "budgets",
         seeds: 20,
@@ -73,6 +74,11 @@ const SECTIONS: [Section; 10] = [
         name: "rounds",
         seeds: 20,
         make: sections::rounds,
+    },
+    Section {
+        name: "lives",
+        seeds: 25,
+        make: lives::lives,
     },
     Section {
         name: "speed",

@@ -3,6 +3,7 @@
 use affinis::plugin::{HeldOut, Incumbent, LearnError, Task};
 
 use super::Outcome;
+use super::agreement;
 use super::comparison::{CANDIDATE, Comparison, Kind, Level, Paired, SHRUNKEN};
 use super::folds::Folds;
 use super::held_out::{Euclid, Function, HeldOutDistances, Scores};
@@ -95,6 +96,19 @@ impl<'a> Baselines<'a> {
             before: &self.euclid_scores,
             after: candidate,
         }
+    }
+
+    /// The evidence that judgements of a kind agree with similarity, by Euclid's distances and the
+    /// candidate's.
+    pub(super) fn evidence(&self, kind: Kind, candidate: &Scores) -> f64 {
+        let by = |scores: &Scores| {
+            let agreements = match kind {
+                Kind::Queries => &scores.query_agreements,
+                Kind::Pairs => &scores.pair_agreements,
+            };
+            agreement::evidence(agreements.iter().copied())
+        };
+        0.5 * (by(&self.euclid_scores) + by(candidate))
     }
 
     /// The outcome of the test of a candidate.

@@ -12,6 +12,8 @@ pub(crate) struct Level {
     pub(crate) standard_errors: f64,
     /// One-sided confidence of these bounds, in per cent.
     pub(crate) confidence: u32,
+    /// Least evidence that the judgements agree with similarity ([`super::agreement`]).
+    pub(crate) evidence: f64,
 }
 
 /// The level at which a candidate passes.
@@ -19,6 +21,7 @@ pub(crate) const CANDIDATE: Level = Level {
     min_queries: 8,
     standard_errors: 1.64,
     confidence: 95,
+    evidence: 10.0,
 };
 /// The level at which a shrunken metric passes: one standard error, which is 81 % by Student's
 /// distribution for five queries and 84 % for many.
@@ -26,6 +29,7 @@ pub(crate) const SHRUNKEN: Level = Level {
     min_queries: 5,
     standard_errors: 1.0,
     confidence: 80,
+    evidence: 1.5,
 };
 /// Least number of pairs of each kind where queries are too few.
 pub(crate) const MIN_PAIRS: usize = 10;

@@ -15,6 +15,7 @@
 use affinis::plugin::LearnError;
 use ndarray::Array2;
 
+use super::agreement;
 use super::folds::{FOLDS, Folds};
 use crate::judgements::{JudgedItem, Judgements};
 use crate::shape::Shaped;
@@ -31,6 +32,11 @@ pub(crate) struct Scores {
     /// rests on: the inverse standard error of a difference of two means.
     pub(crate) weights: Vec<f64>,
     pub(crate) placements: Vec<Option<f64>>,
+    /// For each query with both kinds of results, how far their order agrees with the distances
+    /// ([`agreement::standardised`]).
+    pub(crate) query_agreements: Vec<f64>,
+    /// The same for the similar and dissimilar pairs of each fold.
+    pub(crate) pair_agreements: Vec<f64>,
 }
 
 /// The contrast of the distances of a query's relevant and irrelevant results.
@@ -195,12 +201,14 @@ impl<'a> HeldOutDistances<'a> {
     pub(crate) fn scores(&self) -> Scores {
         let mut weights = vec![0.0; self.queries.len()];
         let mut contrasts = vec![None; self.queries.len()];
+        let mut query_agreements = Vec::new();
         for (i, distances) in self.queries.iter().enumerate() {
             let Some(distances) = distances else { continue };
             let (relevant, irrelevant) = self.folds.held_out(&self.judgements.queries[i]);
             let (r, n) = (relevant.len() as f64, irrelevant.len() as f64);
             weights[i] = (r * n / (r + n)).sqrt();
             let (near, far) = distances.split_at(relevant.len());
+            query_agreements.extend(agreement::standardised(near, far));
             contrasts[i] = contrast(
                 Results::new(&relevant, near),
                 Results::new(&irrelevant, far),
@@ -216,18 +224,23 @@ impl<'a> HeldOutDistances<'a> {
                 0.0
             }
         };
+        let (placements, pair_agreements) = self.placements();
         Scores {
             separations: contrasts
                 .iter()
                 .map(|c| c.as_ref().map(separation))
                 .collect(),
             weights,
-            placements: self.placements(),
+            placements,
+            query_agreements,
+            pair_agreements,
         }
     }
 
-    fn placements(&self) -> Vec<Option<f64>> {
+    /// The placement of each pair, and the agreement of each fold.
+    fn placements(&self) -> (Vec<Option<f64>>, Vec<f64>) {
         let mut placements = vec![None; self.pairs.len()];
+        let mut agreements = Vec::new();
         for fold in 0..FOLDS {
             let of_fold: Vec<(usize, f64)> = in_fold(&self.folds.pairs, fold)
                 .filter_map(|i| Some((i, self.pairs[i]?)))
@@ -241,6 +254,7 @@ impl<'a> HeldOutDistances<'a> {
                 distances
             };
             let (similar, dissimilar) = (sorted(true), sorted(false));
+            agreements.extend(agreement::standardised(&similar, &dissimilar));
             for (i, distance) in of_fold {
                 placements[i] = if self.judgements.pairs[i].similar {
                     share_below(&dissimilar, distance).map(|share| 1.0 - share)
@@ -249,7 +263,7 @@ impl<'a> HeldOutDistances<'a> {
                 };
             }
         }
-        placements
+        (placements, agreements)
     }
 }
 

@@ -25,6 +25,10 @@
 //! be better itself: the candidate must be no clear loss, by one standard error, on 5 queries that
 //! are new to it where there are so many.
 //!
+//! **Looked at as often as one likes.** Besides, there must be evidence that the judgements agree
+//! with similarity at all: 10 for a candidate, 1.5 for a shrunken metric (module `agreement`). So
+//! whoever judges at random, or in reverse, gets nothing promoted by refitting until it passes.
+//!
 //! **Fair to both.** An incumbent that was fitted to the same judgements has seen the held-out
 //! ones. Metrics of this plugin carry fingerprints of the judgements that they were fitted to; when
 //! enough queries (or pairs of each kind) are new to the incumbent, it is compared on those, where
@@ -35,6 +39,7 @@
 //! everybody's metric in place of a person's, a learner of another crate) all are used as they are,
 //! which errs on the incumbent's side.
 
+mod agreement;
 mod baselines;
 mod comparison;
 mod folds;
@@ -47,7 +52,7 @@ use crate::judgements::Judgements;
 use crate::metric::MAX_DIM;
 
 pub(crate) use baselines::Baselines;
-pub(crate) use comparison::{CANDIDATE, Kind, Paired, SHRUNKEN};
+pub(crate) use comparison::{CANDIDATE, Comparison, Kind, Paired, SHRUNKEN};
 pub(crate) use folds::{FOLDS, Folds};
 use held_out::Function;
 pub(crate) use held_out::{HeldOutDistances, Scores};

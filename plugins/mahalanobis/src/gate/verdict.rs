@@ -14,6 +14,8 @@ pub(super) struct Verdict {
     euclid: Comparison,
     incumbent: Option<Comparison>,
     over: Over,
+    /// Evidence that the judgements agree with similarity.
+    evidence: f64,
 }
 
 /// The judgements that the comparison with the incumbent rests on.
@@ -41,12 +43,14 @@ impl Verdict {
     ) -> Option<Self> {
         let euclid = baselines.over_euclid(judgements, candidate);
         let euclid = euclid.compare(level, kind)?;
+        let evidence = baselines.evidence(kind, candidate);
         let Some(incumbent) = &baselines.incumbent else {
             return Some(Self {
                 kind,
                 euclid,
                 incumbent: None,
                 over: Over::New,
+                evidence,
             });
         };
         let level = if incumbent.shrunken { SHRUNKEN } else { level };
@@ -65,6 +69,7 @@ impl Verdict {
             euclid,
             incumbent,
             over,
+            evidence,
         })
     }
 
@@ -82,7 +87,16 @@ impl Verdict {
     }
 
     fn passes(&self) -> bool {
+        self.gains() && self.agrees()
+    }
+
+    fn gains(&self) -> bool {
         self.worst().lower() > 0.0 && !self.is_a_loss()
+    }
+
+    /// Whether the judgements agree with similarity, by the evidence that is asked for.
+    fn agrees(&self) -> bool {
+        self.evidence >= self.euclid.level.evidence
     }
 
     pub(super) fn gate(&self) -> Gate {
@@ -124,17 +138,40 @@ impl Verdict {
             };
             figures = format!("{figures} and {}", self::figures(comparison, whom, &over));
         }
-        format!("{}: {measure} is {figures}{unit}", self.decision())
+        let agreement = if self.gains() {
+            format!(
+                "; the evidence that the judgements agree with similarity is {} ({} is asked for)",
+                told(self.evidence),
+                self.euclid.level.evidence
+            )
+        } else {
+            String::new()
+        };
+        format!(
+            "{}: {measure} is {figures}{unit}{agreement}",
+            self.decision()
+        )
     }
 
     fn decision(&self) -> &'static str {
         if self.passes() {
             "passed"
+        } else if self.gains() {
+            "not promoted, the judgements may have been made at random"
         } else if self.worst().lower() > 0.0 {
             "not promoted, worse than the active shrunken metric"
         } else {
             "not promoted, no certain gain"
         }
+    }
+}
+
+/// An e-value as it is told: beyond a thousand only that it is.
+fn told(evidence: f64) -> String {
+    if evidence > 1e3 {
+        "above 1000".into()
+    } else {
+        format!("{evidence:.2}")
     }
 }
 

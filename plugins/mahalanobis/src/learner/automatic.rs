@@ -1,5 +1,6 @@
-//! The automatic choice of a task without a learner: `gmml`, and with enough judgements
-//! `contrastive` where it is clearly better on held-out judgements.
+//! The automatic choice of a task without a learner: `gmml`, near the inverse of the similar scatter
+//! where that is clearly better on held-out judgements, and with enough judgements `contrastive`
+//! where that is.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ impl Learner for Automatic {
         const {
             &[
                 Variant::gmml(0.6),
+                Variant::similar_only(),
                 Variant::gmml(0.5),
                 Variant::gmml(0.7),
                 REFINED,

@@ -30,11 +30,7 @@ impl Learner for Diagonal {
 
     fn variants(&self) -> &'static [Variant] {
         const fn at(t: f64) -> Variant {
-            Variant {
-                learner: "diagonal",
-                t,
-                refined: false,
-            }
+            Variant::new("diagonal", t)
         }
         const { &[at(0.6), at(0.5), at(0.7)] }
     }

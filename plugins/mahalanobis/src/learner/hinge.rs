@@ -28,9 +28,8 @@ impl Learner for Hinge {
     fn variants(&self) -> &'static [Variant] {
         const {
             &[Variant {
-                learner: "hinge",
-                t: 0.6,
                 refined: true,
+                ..Variant::new("hinge", 0.6)
             }]
         }
     }

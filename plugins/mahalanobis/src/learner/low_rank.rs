@@ -30,11 +30,7 @@ impl Learner for LowRank {
 
     fn variants(&self) -> &'static [Variant] {
         const fn at(t: f64) -> Variant {
-            Variant {
-                learner: "low-rank",
-                t,
-                refined: false,
-            }
+            Variant::new("low-rank", t)
         }
         const { &[at(0.6), at(0.5), at(0.7)] }
     }

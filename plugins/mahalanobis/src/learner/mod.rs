@@ -66,7 +66,9 @@ pub(crate) fn of_report(report: &FitReport) -> Option<(&'static dyn Learner, Var
     let is_of = |variant: &&Variant| {
         variant.learner == report.learner && variant.t.to_bits() == report.t.to_bits()
     };
+    let automatic: &dyn Learner = &automatic::Automatic;
     ALL.into_iter()
+        .chain([automatic])
         .find_map(|learner| Some((learner, *learner.variants().iter().find(is_of)?)))
 }
 
@@ -120,14 +122,41 @@ pub(crate) struct Variant {
     pub(crate) t: f64,
     /// Whether the closed form is refined by descent, which costs as much as many closed forms.
     pub(crate) refined: bool,
+    /// Least number of judgements at which it is tried beside the default.
+    pub(crate) from: usize,
+    /// Standard errors by which it has to be better than the default to be taken.
+    pub(crate) margin: f64,
 }
 
+/// Least number of judgements at which there is anything to choose by between variants that are
+/// near each other.
+const SELECTING: usize = 300;
+
 impl Variant {
-    const fn gmml(t: f64) -> Self {
+    /// A variant that is tried where judgements are many, and taken by the one standard error rule
+    /// (Breiman et al., 1984).
+    const fn new(learner: &'static str, t: f64) -> Self {
         Self {
-            learner: "gmml",
+            learner,
             t,
             refined: false,
+            from: SELECTING,
+            margin: 1.0,
+        }
+    }
+
+    const fn gmml(t: f64) -> Self {
+        Self::new("gmml", t)
+    }
+
+    /// The closed form near the inverse of the similar scatter, for collections whose covariance
+    /// says nothing of what is dissimilar (measured labels among them, docs/learning.md). It is far
+    /// from the default, so few judgements tell them apart, and two standard errors are asked for.
+    const fn similar_only() -> Self {
+        Self {
+            from: 0,
+            margin: 2.0,
+            ..Self::gmml(0.3)
         }
     }
 }

@@ -32,13 +32,7 @@ impl Learner for Naive {
     }
 
     fn variants(&self) -> &'static [Variant] {
-        const {
-            &[Variant {
-                learner: "naive",
-                t: 0.0,
-                refined: false,
-            }]
-        }
+        const { &[Variant::new("naive", 0.0)] }
     }
 
     fn refusal(&self) -> Option<&'static str> {

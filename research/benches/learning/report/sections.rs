@@ -294,9 +294,10 @@ pub(super) fn rounds(
     for corpus in corpora {
         let mut gains = vec![Gains::default(); count];
         for seed in 1..=seeds {
-            for (gains, gain) in gains
-                .iter_mut()
-                .zip(feedback::rounds(corpus, count, each, seed))
+            for (gains, gain) in
+                gains
+                    .iter_mut()
+                    .zip(feedback::rounds(corpus, User::Shown, count, each, seed))
             {
                 gains.0.push(gain);
             }

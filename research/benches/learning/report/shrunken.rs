@@ -15,7 +15,7 @@ use crate::tables;
 const BUDGETS: [usize; 2] = [100, 300];
 /// Labelled tables as corpora: vectors of few numbers, whose neighbourhoods often agree with the
 /// label already.
-const TABLES: [&str; 6] = [
+pub(super) const TABLES: [&str; 6] = [
     "letter",
     "optdigits",
     "penbased",

@@ -84,9 +84,8 @@ impl Learner for Contrastive {
 
 /// The refined variant.
 pub(crate) const REFINED: Variant = Variant {
-    learner: "contrastive",
-    t: 0.6,
     refined: true,
+    ..Variant::new("contrastive", 0.6)
 };
 
 /// The closed form at any `t`, with the training data that it is refined on.
