@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Version, header};
 use axum::middleware::Next;
@@ -13,6 +12,7 @@ use tracing::Instrument as _;
 use crate::access::Caller;
 use crate::app::App;
 use crate::extract::BodyLimit;
+use crate::lingering::linger;
 use crate::problem::{Kind, Problem};
 use crate::routes::transfer;
 
@@ -56,8 +56,8 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
     // A body that ends by its chunks may have given a length too, which a proxy may have believed:
     // what follows on the connection is not read (RFC 9112, section 6.1).
     let in_chunks = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let has_body = !request.body().is_end_stream();
     let is_http1 = request.version() <= Version::HTTP_11;
+    let (request, ended) = linger(request, &app.limits, &app.ending);
     let mut response = next.run(request).instrument(span.clone()).await;
     let took = begun.elapsed();
     let status = response.status().as_u16();
@@ -69,9 +69,9 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
         tracing::info!(status, micros, user, "answered");
     });
     let headers = response.headers_mut();
-    // What is refused unread ends the connection, which a client learns before it asks again.
-    let is_unread = matches!(status, 401 | 403 | 405 | 413 | 503) || route == UNKNOWN;
-    if is_http1 && (in_chunks || has_body && is_unread) {
+    // What is refused unread may end the connection, which a client learns before it asks again.
+    let is_unread = status >= 400 && !ended.get();
+    if is_http1 && (in_chunks || is_unread) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Ok(id) = HeaderValue::from_str(&id) {

@@ -45,6 +45,7 @@ mod figures;
 mod idempotency;
 mod jobs;
 mod layers;
+mod lingering;
 mod openapi;
 mod page;
 mod patience;

@@ -58,6 +58,11 @@ pub struct Limits {
     pub head_time: Duration,
     /// The time in which a client must take something of its answer; 30 s by default.
     pub stall_time: Duration,
+    /// The most bytes that are read of a body that is left over when its request was refused, so
+    /// that a client which sends all of it first sees the answer; 64 MiB by default.
+    pub linger_bytes: u64,
+    /// The time in which they must come; 30 s by default.
+    pub linger_time: Duration,
     /// The number of requests that are answered at a time; 256 by default.
     pub requests: usize,
     /// The number of requests a second that a token may make, and where there is no token an
@@ -75,6 +80,8 @@ impl Default for Limits {
             request_time: Duration::from_mins(1),
             head_time: Duration::from_secs(10),
             stall_time: Duration::from_secs(30),
+            linger_bytes: 64 << 20,
+            linger_time: Duration::from_secs(30),
             requests: 256,
             rate: None,
             connections: 4_096,

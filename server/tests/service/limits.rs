@@ -89,6 +89,7 @@ fn half_requests_are_given_up() {
     let served = limited(|limits| {
         limits.head_time = Duration::from_millis(300);
         limits.request_time = Duration::from_millis(300);
+        limits.linger_time = Duration::from_millis(300);
     });
     let begun = Instant::now();
     let half_head = served.bytes("GET /healthz HTTP/1.1\r\nhost: loc");

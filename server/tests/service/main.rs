@@ -14,6 +14,7 @@ mod items;
 mod judging;
 mod learning;
 mod limits;
+mod lingering;
 mod quepid;
 mod roles;
 mod search;
