@@ -58,7 +58,7 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// Root certificates, PEM, that are trusted for `--store https://..` in place of those of the web
+    /// Root certificates, PEM, that are trusted for `--store https://..` beside those of the system
     #[cfg(feature = "client")]
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE", env = "AFFINIS_ROOT_CERTIFICATES")]
     pub(crate) root_certificates: Option<PathBuf>,

@@ -112,6 +112,9 @@ fn service(error: &affinis_client::Error, f: &mut fmt::Formatter<'_>) -> fmt::Re
     let message = of_commands(&error.to_string());
     let remedy = match error {
         affinis_client::Error::Transport { .. } => "; `affinis serve` starts a service",
+        affinis_client::Error::Certificate { .. } => {
+            "; --root-certificates FILE names the certificate of an authority that signed it"
+        }
         error if error.is("unauthenticated") => {
             "; AFFINIS_TOKEN in the environment or --token-file FILE gives a token"
         }

@@ -48,7 +48,8 @@ impl Client {
         Ok(self)
     }
 
-    /// Trusts the root certificates of a PEM file, in place of those of the web.
+    /// Trusts the root certificates of a PEM file beside those of the system, such as that of an
+    /// authority of one's own.
     ///
     /// # Errors
     /// [`Error::RootCertificates`](crate::Error::RootCertificates).

@@ -22,6 +22,15 @@ pub enum Error {
         /// The cause.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// The certificate that the service shows is signed by nobody whom this client trusts, is of
+    /// another name, or has expired.
+    #[error("the certificate of {url} is not trusted: {reason}")]
+    Certificate {
+        /// Address of the service.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The answer is not one of this service, such as that of a proxy before it.
     #[error("{url} answered with status {status}, and not as a service of affinis does: {reason}")]
     Answer {

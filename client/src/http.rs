@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use affinis_api::ProblemDocument;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::RootCertStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use ureq::http::{HeaderValue, Method, Request, Uri};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::http::{HeaderValue, Method, Request, Response, Uri, request};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body};
 
 use crate::error::{Error, Result};
 
@@ -69,8 +70,8 @@ impl Http {
     pub(crate) fn new(url: &str) -> Result<Self> {
         let base = checked(url)?;
         Ok(Self {
-            agent: config(&base, None, true).new_agent(),
-            fresh: config(&base, None, false).new_agent(),
+            agent: config(&base, &[], true).new_agent(),
+            fresh: config(&base, &[], false).new_agent(),
             base: base.into(),
             token: None,
         })
@@ -95,18 +96,21 @@ impl Http {
         let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
         let mut certificates = Vec::new();
         for item in parse_pem(&pem) {
-            if let PemItem::Certificate(certificate) =
-                item.map_err(|error| wrong(error.to_string()))?
-            {
-                certificates.push(certificate);
-            }
+            let item = item.map_err(|error| wrong(error.to_string()))?;
+            let PemItem::Certificate(certificate) = item else {
+                continue;
+            };
+            // Otherwise one that cannot be read would be passed over when it is needed.
+            RootCertStore::empty()
+                .add(certificate.der().into())
+                .map_err(|error| wrong(format!("it holds a certificate that is none: {error}")))?;
+            certificates.push(certificate);
         }
         if certificates.is_empty() {
             return Err(wrong("it holds no certificate in PEM".to_owned()));
         }
-        let roots = RootCerts::new_with_certs(&certificates);
-        self.agent = config(&self.base, Some(roots.clone()), true).new_agent();
-        self.fresh = config(&self.base, Some(roots), false).new_agent();
+        self.agent = config(&self.base, &certificates, true).new_agent();
+        self.fresh = config(&self.base, &certificates, false).new_agent();
         Ok(self)
     }
 
@@ -170,6 +174,52 @@ impl Http {
         }
     }
 
+    /// The error of a request without an answer.
+    fn unanswered(&self, source: ureq::Error) -> Error {
+        let url = self.base.to_string();
+        match untrusted(&source) {
+            Some(reason) => Error::Certificate {
+                url,
+                reason: reason.to_string(),
+            },
+            None => Error::Transport {
+                url,
+                source: Box::new(source),
+            },
+        }
+    }
+
+    /// A request with the token.
+    fn request(&self, method: &Method, path: &str) -> request::Builder {
+        let url = format!("{}{path}", self.base);
+        let request = Request::builder().method(method).uri(url);
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        }
+    }
+
+    /// The whole body of an answer.
+    fn whole(&self, response: Response<Body>) -> Result<Vec<u8>> {
+        let body = response.into_body().into_with_config().limit(MAX_ANSWER);
+        body.read_to_vec().map_err(|error| self.unanswered(error))
+    }
+
+    /// An answer of success, or the error that it is.
+    fn of_success(&self, response: Response<Body>) -> Result<Response<Body>> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = self.whole(response)?;
+        if let Ok(problem) = serde_json::from_slice::<ProblemDocument>(&body) {
+            return Err(Error::Problem(problem));
+        }
+        let text = String::from_utf8_lossy(&body);
+        let begin: String = text.trim().chars().take(200).collect();
+        Err(self.strange(status.as_u16(), begin))
+    }
+
     /// Sends a request until it is answered, and returns the body of an answer of success.
     fn send(
         &self,
@@ -205,15 +255,7 @@ impl Http {
         key: Option<&str>,
         repeat: Repeat,
     ) -> Result<Vec<u8>> {
-        let url = format!("{}{path}", self.base);
-        let transport = |source: ureq::Error| Error::Transport {
-            url: self.base.to_string(),
-            source: Box::new(source),
-        };
-        let mut request = Request::builder().method(method).uri(&url);
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, token);
-        }
+        let mut request = self.request(method, path);
         if let Some(key) = key {
             request = request.header(IDEMPOTENCY_KEY, key);
         }
@@ -223,28 +265,13 @@ impl Http {
         };
         let response = if let Some(body) = body {
             let request = request.header(CONTENT_TYPE, "application/json").body(body);
-            agent.run(request.map_err(|error| transport(error.into()))?)
+            agent.run(request.map_err(|error| self.unanswered(error.into()))?)
         } else {
             let request = request.body(());
-            agent.run(request.map_err(|error| transport(error.into()))?)
+            agent.run(request.map_err(|error| self.unanswered(error.into()))?)
         };
-        let response = response.map_err(transport)?;
-        let status = response.status().as_u16();
-        let body = response
-            .into_body()
-            .into_with_config()
-            .limit(MAX_ANSWER)
-            .read_to_vec()
-            .map_err(transport)?;
-        if (200..300).contains(&status) {
-            return Ok(body);
-        }
-        if let Ok(problem) = serde_json::from_slice::<ProblemDocument>(&body) {
-            return Err(Error::Problem(problem));
-        }
-        let text = String::from_utf8_lossy(&body);
-        let begin: String = text.trim().chars().take(200).collect();
-        Err(self.strange(status, begin))
+        let response = response.map_err(|error| self.unanswered(error))?;
+        self.whole(self.of_success(response)?)
     }
 }
 
@@ -266,9 +293,23 @@ fn may_succeed(error: &Error, repeat: Repeat, attempt: u32) -> bool {
     }
 }
 
+/// Why the certificate of a service is not trusted, where it is not.
+fn untrusted(error: &ureq::Error) -> Option<&rustls::Error> {
+    let reason = match error {
+        ureq::Error::Rustls(reason) => Some(reason),
+        ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),
+        _ => None,
+    };
+    reason.filter(|reason| matches!(reason, rustls::Error::InvalidCertificate(_)))
+}
+
 fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     match error.downcast_ref::<ureq::Error>() {
-        Some(ureq::Error::Io(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
+        Some(ureq::Error::Io(error)) => matches!(
+            error.kind(),
+            // Of TLS, that the other side speaks another language.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidData
+        ),
         Some(
             ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
@@ -311,7 +352,22 @@ fn checked(url: &str) -> Result<String> {
     Ok(base.to_owned())
 }
 
-fn config(base: &str, roots: Option<RootCerts>, keeps_connections: bool) -> Config {
+/// The roots that are trusted: those of the system, and others beside them. Where there is none,
+/// those of the web that are in the program.
+fn roots(others: &[Certificate<'static>]) -> RootCerts {
+    // One of the system that cannot be read trusts nobody.
+    let system = rustls_native_certs::load_native_certs().certs;
+    let system = system
+        .iter()
+        .map(|certificate| Certificate::from_der(certificate).to_owned());
+    let all: Vec<_> = system.chain(others.iter().cloned()).collect();
+    if all.is_empty() {
+        return RootCerts::WebPki;
+    }
+    RootCerts::new_with_certs(&all)
+}
+
+fn config(base: &str, others: &[Certificate<'static>], keeps_connections: bool) -> Config {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         // A token goes to nobody else.
@@ -321,7 +377,11 @@ fn config(base: &str, roots: Option<RootCerts>, keeps_connections: bool) -> Conf
         .timeout_per_read(Some(SILENCE))
         .timeout_per_write(Some(SILENCE))
         .user_agent(concat!("affinis-client/", env!("CARGO_PKG_VERSION")));
-    if let Some(roots) = roots {
+    if base
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+    {
+        let roots = roots(others);
         config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
     }
     if !keeps_connections {

@@ -90,6 +90,7 @@ impl Home {
             .current_dir(self.0.path())
             .env_remove("AFFINIS_STORE")
             .env_remove("AFFINIS_TOKEN")
+            .env_remove("AFFINIS_ROOT_CERTIFICATES")
             .args(args);
         command
     }

@@ -1,77 +1,22 @@
 //! Every call of the client, on a service in the same process.
 
+mod serving;
+mod tls;
+
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use affinis::learning::{EvalQuery, Forget};
 use affinis::{
-    AddMode, Distance, Filter, Item, Judgement, MetricChoice, Precision, Query, Store, VersionId,
+    AddMode, Distance, Filter, Item, Judgement, MetricChoice, Precision, Query, VersionId,
 };
 use affinis_client::{Client, Error, MAX_BATCH_ITEMS, Signal};
-use affinis_mahalanobis::Mahalanobis;
-use affinis_server::{Role, ServeError, Service, Settings, Stop, Tokens};
-use serde_json::json;
+use affinis_server::{Role, Tokens};
 
-/// A service; it ends when this is dropped.
-struct Serving {
-    url: String,
-    stop: Stop,
-    thread: Option<JoinHandle<Result<(), ServeError>>>,
-}
-
-impl Serving {
-    fn start(home: &Path, tokens: Option<&str>) -> Self {
-        let store = Store::builder().plugin(Mahalanobis::default());
-        let settings = Settings {
-            listen: "127.0.0.1:0".parse().expect("an address"),
-            tokens: tokens.map(|lines| Tokens::parse(lines).expect("tokens")),
-            backups: Some(home.join("backups")),
-            ..Settings::default()
-        };
-        let store = store.open(home.join("store")).expect("a store");
-        let service = Service::bind(store, settings).expect("bound");
-        let (stop, url) = (service.stop(), format!("http://{}", service.address()));
-        Self {
-            url,
-            stop,
-            thread: Some(std::thread::spawn(move || service.run())),
-        }
-    }
-
-    fn client(&self) -> Client {
-        Client::new(&self.url).expect("a client")
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.stop.stop();
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            if !std::thread::panicking() {
-                ended.expect("no panic").expect("served");
-            }
-        }
-    }
-}
-
-fn points(count: usize) -> impl Iterator<Item = Item> {
-    // The first number tells two classes apart; the others are larger noise.
-    let mut state = 1_u32;
-    let mut noise = move || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32 * 3.6 - 1.8
-    };
-    (0..count).map(move |at| {
-        let vector = [(at % 2) as f32, noise(), noise(), noise()];
-        Item::vector(format!("{at:04}"), vector).with_meta(json!({"class": at % 2}))
-    })
-}
+use serving::{Serving, points};
 
 fn judgements() -> Vec<Judgement> {
     let pairs = (0..12).flat_map(|query| (20..30).map(move |item| (query, item)));
@@ -173,10 +118,8 @@ fn collections_and_items() {
 fn searches_and_measures() {
     let home = tempfile::tempdir().expect("a directory");
     let serving = Serving::start(home.path(), None);
-    let client = serving.client();
-    client.create("c").dim(4).create().expect("created");
-    let collection = client.collection("c");
-    collection.add(points(80)).expect("added");
+    let collection = serving.points(80);
+    let client = collection.client();
 
     let odd = Filter::parse(r#"{"class": 1}"#).expect("a filter");
     let answer = collection
@@ -226,10 +169,8 @@ fn searches_and_measures() {
 fn learning_versions_and_trials() {
     let home = tempfile::tempdir().expect("a directory");
     let serving = Serving::start(home.path(), None);
-    let client = serving.client();
-    client.create("c").dim(4).create().expect("created");
-    let collection = client.collection("c");
-    collection.add(points(80)).expect("added");
+    let collection = serving.points(80);
+    let client = collection.client();
     let none = collection.refit().run();
     assert!(none.expect_err("nothing to learn from").problem().is_some());
 
@@ -321,10 +262,7 @@ fn learning_versions_and_trials() {
 fn questions_are_asked_and_answered() {
     let home = tempfile::tempdir().expect("a directory");
     let serving = Serving::start(home.path(), None);
-    let client = serving.client();
-    client.create("c").dim(4).create().expect("created");
-    let collection = client.collection("c");
-    collection.add(points(80)).expect("added");
+    let collection = serving.points(80);
     collection.judge(&judgements()[..20]).expect("judged");
     let refit = collection.refit().ask(4).run().expect("learned");
     let asked = refit.ask.unwrap_or_default();
@@ -350,10 +288,8 @@ fn questions_are_asked_and_answered() {
 fn jobs_of_the_store() {
     let home = tempfile::tempdir().expect("a directory");
     let serving = Serving::start(home.path(), None);
-    let client = serving.client();
-    client.create("c").dim(4).create().expect("created");
-    let collection = client.collection("c");
-    collection.add(points(300)).expect("added");
+    let collection = serving.points(300);
+    let client = collection.client();
     let built = collection.optimize().expect("begun").wait().expect("built");
     assert_eq!(built.items, 300);
     let verified = client.verify().expect("begun").wait().expect("verified");
