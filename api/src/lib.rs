@@ -36,8 +36,8 @@ pub use learning::{
 pub use search::{AnswerDocument, ComparedDocument, ExecutionDocument, HitDocument};
 pub use service::{
     ActiveDocument, BackupDocument, BegunDocument, DamageDocument, DescriptionDocument,
-    DifferenceDocument, JobDocument, JobState, JudgedDocument, JudgementsDocument, MatrixDocument,
-    OpenQuestionDocument, OptimizedDocument, ProblemDocument, SessionDocument, TrialAnswerDocument,
-    TrialHitDocument, VerifiedDocument,
+    DifferenceDocument, ImportedDocument, JobDocument, JobState, JudgedDocument,
+    JudgementsDocument, MatrixDocument, OpenQuestionDocument, OptimizedDocument, ProblemDocument,
+    ReencodedDocument, SessionDocument, TrialAnswerDocument, TrialHitDocument, VerifiedDocument,
 };
 pub use tables::TableStatsDocument;

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use affinis::encode::Encoder;
 use affinis::learning::{NeighbourChanges, Team, Trial};
+use affinis::maintenance::Reencoded;
 use affinis::{Collection, Distance, EncoderInfo, JudgementId, Precision, Stats, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{JudgementDocument, QuestionDocument};
+use crate::{JudgementDocument, QuestionDocument, RefitDocument};
 
 /// Settings and figures of a collection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -208,6 +210,63 @@ pub struct BackupDocument {
     pub items: u64,
 }
 
+/// Outcome of an import of a collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedDocument {
+    /// Name of the new collection.
+    pub collection: String,
+    /// Number of its items.
+    pub items: u64,
+    /// Number of its judgements.
+    pub judgements: u64,
+    /// Number of its learned metrics.
+    pub metrics: u64,
+}
+
+/// Outcome of giving a collection another encoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReencodedDocument {
+    /// Name of the collection.
+    pub collection: String,
+    /// Name of the encoder.
+    pub encoder: String,
+    /// Fingerprint of the encoder.
+    pub fingerprint: String,
+    /// Dimension of its vectors.
+    pub dim: usize,
+    /// Number of items.
+    pub items: u64,
+    /// Items whose texts were encoded; the others were by a run that was interrupted.
+    pub encoded: u64,
+    /// Judgements that were carried over.
+    pub judgements: u64,
+    /// Judgements that were not.
+    pub left_out: Vec<JudgementId>,
+    /// The refit on the judgements; null where there is none.
+    pub refit: Option<RefitDocument>,
+    /// Whether what the collection was before is dropped.
+    pub committed: bool,
+}
+
+impl ReencodedDocument {
+    /// The outcome for a collection that has an encoder now.
+    pub fn new(collection: &str, encoder: &dyn Encoder, done: Reencoded, committed: bool) -> Self {
+        let refit = done.refit.as_ref();
+        Self {
+            collection: collection.to_owned(),
+            encoder: encoder.name().to_owned(),
+            fingerprint: encoder.fingerprint().to_owned(),
+            dim: encoder.dim(),
+            items: done.items,
+            encoded: done.encoded,
+            judgements: done.judgements,
+            refit: refit.map(|report| RefitDocument::new(report, false)),
+            left_out: done.left_out,
+            committed,
+        }
+    }
+}
+
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -227,7 +286,7 @@ pub enum JobState {
 pub struct JobDocument {
     /// Name of the job.
     pub job: String,
-    /// What is done: `refit`, `optimize`, `verify` or `backup`.
+    /// What is done: `refit`, `optimize`, `verify`, `backup`, `reencode`, `import` or `add`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub kind: Cow<'static, str>,
     /// The collection that it is done to; null for the whole store.

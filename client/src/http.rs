@@ -1,6 +1,6 @@
 //! Requests and answers: addresses, tokens, retries, problem documents.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use rustls::RootCertStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use ureq::http::{HeaderValue, Method, Request, Response, Uri, request};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 
 use crate::error::{Error, Result};
 
@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 const CONNECT: Duration = Duration::from_secs(10);
 /// The time without a byte after which a connection is given up. A service answers within 60 s.
 const SILENCE: Duration = Duration::from_secs(90);
+/// The same for a collection that is exported, which the service writes down before it answers.
+const LONG_SILENCE: Duration = Duration::from_hours(1);
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 1 << 30;
 /// How often a request is sent at most.
@@ -187,6 +189,40 @@ impl Http {
                 source: Box::new(source),
             },
         }
+    }
+
+    /// The bytes of an answer that may be long, and may be long in coming.
+    pub(crate) fn get_stream(&self, path: &str) -> Result<Box<dyn Read + Send>> {
+        let request = self.request(&Method::GET, path).body(());
+        let request = request.map_err(|error| self.unanswered(error.into()))?;
+        let request = self.agent.configure_request(request);
+        let request = request.timeout_per_read(Some(LONG_SILENCE)).build();
+        let answered = self.agent.run(request);
+        let response = answered.map_err(|error| self.unanswered(error))?;
+        let response = self.of_success(response)?;
+        Ok(Box::new(response.into_body().into_reader()))
+    }
+
+    /// A POST with a body of JSON lines that is read while it is sent. What the service refuses ahead
+    /// is not sent.
+    pub(crate) fn post_stream<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut body: impl Read,
+        length: Option<u64>,
+    ) -> Result<T> {
+        let mut request = self
+            .request(&Method::POST, path)
+            .header(CONTENT_TYPE, "application/x-ndjson")
+            .header(EXPECT, "100-continue");
+        if let Some(length) = length {
+            request = request.header(CONTENT_LENGTH, length);
+        }
+        let request = request.body(SendBody::from_reader(&mut body));
+        let request = request.map_err(|error| self.unanswered(error.into()))?;
+        let answered = self.fresh.run(request);
+        let response = answered.map_err(|error| self.unanswered(error))?;
+        self.read(&self.whole(self.of_success(response)?)?)
     }
 
     /// A request with the token.

@@ -61,6 +61,7 @@
 
 mod client;
 mod collection;
+mod encoders;
 mod error;
 mod http;
 mod items;
@@ -68,14 +69,17 @@ mod jobs;
 mod learning;
 mod pages;
 mod search;
+mod transfer;
 mod versions;
 
 pub use client::{Client, Create};
 pub use collection::Collection;
+pub use encoders::Reencode;
 pub use error::{Error, Result};
 pub use items::{ListItems, MAX_BATCH_BYTES, MAX_BATCH_ITEMS};
 pub use jobs::Job;
 pub use learning::{Evaluate, Explain, JudgementsOf, Refit, Signal};
 pub use pages::Pages;
 pub use search::Search;
+pub use transfer::Export;
 pub use versions::StartTrial;

@@ -18,7 +18,7 @@ use affinis::{CollectionInfo, JudgementId, VersionId};
 use serde::{Deserialize, Serialize};
 
 pub use place::place_of;
-pub use read::{Archive, Places, read_archive};
+pub use read::{Archive, Places, read_archive, read_header};
 pub use write::{write_header, write_history, write_item};
 
 /// Name of the format, in the first line.

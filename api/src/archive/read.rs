@@ -72,7 +72,7 @@ pub fn read_archive(reader: impl BufRead, file: &str) -> Result<Archive, InputEr
         .next()
         .ok_or_else(|| whole("the input is empty".into()))??;
     let header =
-        header(&first).map_err(|reason| InputError::new(file, Place::Line(number), reason))?;
+        read_header(&first).map_err(|reason| InputError::new(file, Place::Line(number), reason))?;
     let settings = &header.settings;
     let mut items = Gathered::default();
     let mut judgements = Vec::new();
@@ -195,7 +195,11 @@ fn check_counts(
     Ok(())
 }
 
-fn header(line: &str) -> Result<Header, String> {
+/// The first line of an exported collection.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_header(line: &str) -> Result<Header, String> {
     const NOT_ONE: &str = "not an exported collection; `affinis export` writes one";
     let (kind, value) = tagged(line).map_err(|_| NOT_ONE)?;
     if kind != "collection" || value.get("format").and_then(Value::as_str) != Some(FORMAT) {

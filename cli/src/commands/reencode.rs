@@ -1,17 +1,18 @@
 //! `reencode`: gives a collection another encoder, with all that was judged.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use affinis::encode::Encoder;
-use affinis::maintenance::Reencoded;
-use affinis_api::RefitDocument;
+use affinis_api::ReencodedDocument;
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::create::DistanceName;
 use super::{At, refit};
 use crate::failure::Failure;
 use crate::output::{self, Out, plain, plural};
+#[cfg(feature = "client")]
+use crate::target::{Service, wait};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -20,6 +21,9 @@ when it is given again. The judgements are kept, and a metric is fitted and test
 collection has the new encoder, and NAME.before is what it was. Versions of the metric so far stay listed,
 as withdrawn, since they measure other vectors.
 
+A service (--store http://..) has encoders by their names, and does the work in the background; it answers
+as before until the end.
+
 Examples:
   affinis reencode notes --encoder models/minilm
   affinis reencode notes --back                     the collection is what it was before
@@ -27,7 +31,7 @@ Examples:
 pub(crate) struct Args {
     /// The collection's name
     name: String,
-    /// Directory of the new encoder, or `embedded` for the one in the program
+    /// Directory of the new encoder, or `embedded` for the one in the program; of a service, its name
     #[arg(long, value_name = "DIR", required_unless_present_any = ["back", "commit"])]
     encoder: Option<PathBuf>,
     /// Output of the new encoder's graph that is the embedding
@@ -45,10 +49,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let store = at.open()?;
     let name = &args.name;
     if args.back {
-        store.reencode_back(name)?;
+        go_back(name, at)?;
         if out.is_json() {
             return Ok(out.json(&json!({"collection": name, "back": true}))?);
         }
@@ -57,8 +60,8 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             plain(name)
         ))?);
     }
-    let Some(directory) = &args.encoder else {
-        store.reencode_commit(name)?;
+    let Some(encoder) = &args.encoder else {
+        commit(name, at)?;
         if out.is_json() {
             return Ok(out.json(&json!({"collection": name, "committed": true}))?);
         }
@@ -67,11 +70,48 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             plain(name)
         ))?);
     };
-    let encoder = super::encoder(directory, args.output.as_deref())?;
     let bar = output::bar(0, "encoding");
+    let done = reencode(args, encoder, at, &bar)?;
+    bar.finish_and_clear();
+    if out.is_json() {
+        return Ok(out.json(&done)?);
+    }
+    say(&done, out)
+}
+
+fn go_back(name: &str, at: &At) -> Result<(), Failure> {
+    #[cfg(feature = "client")]
+    if let super::Engine::Service(service) = &at.engine {
+        return Ok(service.client().collection(name).reencode_back()?);
+    }
+    Ok(at.open()?.reencode_back(name)?)
+}
+
+fn commit(name: &str, at: &At) -> Result<(), Failure> {
+    #[cfg(feature = "client")]
+    if let super::Engine::Service(service) = &at.engine {
+        return Ok(service.client().collection(name).reencode_commit()?);
+    }
+    Ok(at.open()?.reencode_commit(name)?)
+}
+
+/// Encodes the texts of a collection.
+fn reencode(
+    args: &Args,
+    directory: &Path,
+    at: &At,
+    bar: &ProgressBar,
+) -> Result<ReencodedDocument, Failure> {
+    #[cfg(feature = "client")]
+    if let super::Engine::Service(service) = &at.engine {
+        return on_service(args, directory, service, bar);
+    }
+    let name = &args.name;
+    let store = at.open()?;
+    let encoder = super::encoder(directory, args.output.as_deref())?;
     let shown = bar.clone();
     let mut reencode = store
-        .reencode(name, Arc::clone(&encoder) as Arc<dyn Encoder>)
+        .reencode(name, Arc::clone(&encoder))
         .progress(move |done, all| {
             shown.set_length(all);
             shown.set_position(done);
@@ -86,29 +126,59 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             "interrupted: {name} is what it was; the same command goes on where this one stopped"
         )),
         other => other.into(),
-    });
-    bar.finish_and_clear();
-    let done = done?;
+    })?;
     if args.commit {
         store.reencode_commit(name)?;
     }
-    if out.is_json() {
-        return Ok(out.json(&json!({
-            "collection": name, "encoder": encoder.name(), "fingerprint": encoder.fingerprint(), "dim": encoder.dim(),
-            "items": done.items, "encoded": done.encoded, "judgements": done.judgements, "left_out": done.left_out,
-            "refit": done.refit.as_ref().map(|report| RefitDocument::new(report, false)), "committed": args.commit,
-        }))?);
+    Ok(ReencodedDocument::new(
+        name,
+        encoder.as_ref(),
+        done,
+        args.commit,
+    ))
+}
+
+/// Lets a service encode the texts of a collection, by an encoder that it has.
+#[cfg(feature = "client")]
+fn on_service(
+    args: &Args,
+    encoder: &Path,
+    service: &Service,
+    bar: &ProgressBar,
+) -> Result<ReencodedDocument, Failure> {
+    const STEPS: u64 = 100;
+    let known = service.client().encoders()?;
+    let named = encoder
+        .to_str()
+        .filter(|name| known.iter().any(|own| own == name));
+    let Some(encoder) = named else {
+        return Err(Failure::Failed(format!(
+            "{}: a service has encoders by their names, and this one has {}; `affinis serve --encoder DIR` gives it others",
+            encoder.display(),
+            known.join(", ")
+        )));
+    };
+    let collection = service.client().collection(&args.name);
+    let mut reencode = collection.reencode(encoder).commit(args.commit);
+    if let Some(output) = &args.output {
+        reencode = reencode.output(output);
     }
-    say(args, encoder.name(), &done, out)
+    if let Some(distance) = args.distance {
+        reencode = reencode.distance(distance.into());
+    }
+    bar.set_length(STEPS);
+    wait(&reencode.begin()?, |share| {
+        bar.set_position((share * STEPS as f32) as u64);
+    })
 }
 
 /// Says for people what was done.
-fn say(args: &Args, encoder: &str, done: &Reencoded, out: &mut Out) -> Result<(), Failure> {
-    let name = plain(&args.name);
+fn say(done: &ReencodedDocument, out: &mut Out) -> Result<(), Failure> {
+    let name = plain(&done.collection);
     out.line(format_args!(
         "{name}: {} encoded by {}, {} kept",
         plural(done.items, "text", "texts"),
-        plain(encoder),
+        plain(&done.encoder),
         plural(done.judgements, "judgement", "judgements")
     ))?;
     if !done.left_out.is_empty() {
@@ -134,10 +204,10 @@ fn say(args: &Args, encoder: &str, done: &Reencoded, out: &mut Out) -> Result<()
         ));
     }
     if let Some(report) = &done.refit {
-        let forced = report.promoted && !report.gate.accepted;
-        refit::print(&RefitDocument::new(report, false), forced, out)?;
+        // Nothing forces this refit.
+        refit::print(report, false, out)?;
     }
-    if !args.commit {
+    if !done.committed {
         out.line(format_args!(
             "{name}.before is what it was; `affinis reencode {name} --back` goes back, `--commit` drops it"
         ))?;

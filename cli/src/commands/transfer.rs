@@ -2,14 +2,17 @@
 //! [`affinis_api::archive`] describes the lines.
 
 use std::io;
+#[cfg(feature = "client")]
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use affinis::{
-    CollectionInfo, EncoderInfo, Error, Store,
+    CollectionInfo, EncoderInfo, Error, Store, VersionId,
     encode::{self, Encoder},
     learning::History,
 };
+use affinis_api::ImportedDocument;
 use affinis_api::archive::{
     Archive, Places, place_of, read_archive, write_header, write_history, write_item,
 };
@@ -19,7 +22,13 @@ use super::{At, Engine, metric_name};
 use crate::failure::Failure;
 use crate::input::{Input, Opened};
 use crate::output::{self, Out, WholeFile, plain, plural};
-use crate::target::Local;
+use crate::target::{Local, Target};
+#[cfg(feature = "client")]
+use crate::target::{Service, wait};
+
+/// The name that a service has for a file that it is sent.
+#[cfg(feature = "client")]
+const NAME_THERE: &str = "the exported collection";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -38,7 +47,8 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The collection must not exist yet. It answers exactly as the exported one.
+The collection must not exist yet. It answers exactly as the exported one. A service (--store http://..)
+takes files up to its --import-limit, and has the encoder among its own.
 
 Examples:
   affinis import notes notes.affinis.jsonl
@@ -54,9 +64,51 @@ pub(crate) struct ImportArgs {
     encoder: Option<PathBuf>,
 }
 
+/// What a file of a collection holds.
+struct Held {
+    items: u64,
+    judgements: u64,
+    metrics: u64,
+}
+
 pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
-    let collection = at.target(&args.name)?;
-    let collection = collection.local()?;
+    let (whole, written, held) = match at.target(&args.name)? {
+        Target::Local(collection) => export_here(args, &collection)?,
+        #[cfg(feature = "client")]
+        Target::Remote(remote) => export_there(args, remote.collection())?,
+    };
+    let to_stdout = whole.is_stdout();
+    whole.finish(written)?;
+    let file = args.file.display().to_string();
+    let Held {
+        items,
+        judgements,
+        metrics,
+    } = held;
+    let summary = format!(
+        "{}: exported {}, {} and {} to {}",
+        plain(&args.name),
+        plural(items, "item", "items"),
+        plural(judgements, "judgement", "judgements"),
+        plural(metrics, "metric", "metrics"),
+        plain(&file)
+    );
+    match (to_stdout, out.is_json()) {
+        (true, _) => output::note(summary),
+        (false, true) => out.json(&json!({
+            "collection": args.name, "file": file, "items": items,
+            "judgements": judgements, "metrics": metrics
+        }))?,
+        (false, false) => out.line(summary)?,
+    }
+    Ok(())
+}
+
+/// An export whose bytes are written, or could not be, and what it holds.
+type Exported = (WholeFile, io::Result<()>, Held);
+
+/// Writes the collection of a store or of a table.
+fn export_here(args: &ExportArgs, collection: &Local) -> Result<Exported, Failure> {
     let history = collection.learning().history()?;
     // An archive says how many items follow; the rows of a table are counted one by one.
     let count = match collection {
@@ -72,30 +124,44 @@ pub(crate) fn export(args: &ExportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         }
     };
     let settings = collection.settings(count)?;
-    let items = settings.items;
-    let (judgements, metrics) = (history.judgements.len(), history.versions.len());
+    let held = Held {
+        items: settings.items,
+        judgements: history.judgements.len() as u64,
+        metrics: history.versions.len() as u64,
+    };
     let mut whole = WholeFile::create(&args.file)?;
-    let to_stdout = whole.is_stdout();
     let written = write(collection, settings, &history, &mut whole)?;
-    whole.finish(written)?;
-    let file = args.file.display().to_string();
-    let summary = format!(
-        "{}: exported {}, {} and {} to {}",
-        plain(&args.name),
-        plural(items, "item", "items"),
-        plural(judgements as u64, "judgement", "judgements"),
-        plural(metrics as u64, "metric", "metrics"),
-        plain(&file)
-    );
-    match (to_stdout, out.is_json()) {
-        (true, _) => output::note(summary),
-        (false, true) => out.json(&json!({
-            "collection": args.name, "file": file, "items": items,
-            "judgements": judgements, "metrics": metrics
-        }))?,
-        (false, false) => out.line(summary)?,
-    }
-    Ok(())
+    Ok((whole, written, held))
+}
+
+/// Writes what a service gives of a collection.
+#[cfg(feature = "client")]
+fn export_there(
+    args: &ExportArgs,
+    collection: &affinis_client::Collection,
+) -> Result<Exported, Failure> {
+    let reading = output::spinner("exporting");
+    let mut export = collection.export()?;
+    let header = export.header();
+    let held = Held {
+        items: header.settings.items,
+        judgements: header.judgements as u64,
+        metrics: header.metrics as u64,
+    };
+    let mut whole = WholeFile::create(&args.file)?;
+    let mut piece = vec![0; 1 << 18];
+    let written = loop {
+        let read = export.read(&mut piece).map_err(|error| {
+            let url = collection.client().url();
+            Failure::Failed(format!("{url} sent a part of the collection: {error}"))
+        })?;
+        let written = whole.writer().write_all(&piece[..read]);
+        if read == 0 || written.is_err() || whole.is_interrupted() {
+            break written;
+        }
+    };
+    drop(reading);
+    Ok((whole, written, held))
 }
 
 /// Writes all lines. The outer error is of the store, the inner one of the writer.
@@ -119,6 +185,11 @@ fn write(
 }
 
 pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
+    #[cfg(feature = "client")]
+    if let Engine::Service(service) = &at.engine {
+        let (imported, active) = import_there(args, service)?;
+        return say(args, &imported, active, out);
+    }
     // Opened first, so that a store that cannot be written is said before the file is read.
     let store = match &at.engine {
         Engine::Postgres(_) => None,
@@ -157,9 +228,12 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
         }
         None => None,
     };
-    let item_count = items.len();
-    let judgement_count = history.judgements.len();
-    let version_count = history.versions.len();
+    let counts = ImportedDocument {
+        collection: args.name.clone(),
+        items: items.len() as u64,
+        judgements: history.judgements.len() as u64,
+        metrics: history.versions.len() as u64,
+    };
     let imported = match (&store, &at.engine) {
         (Some(store), _) => {
             let mut builder = store
@@ -180,20 +254,75 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
     };
     imported.map_err(|error| refused(error, &name, &places, &history))?;
     drop(working);
+    say(args, &counts, history.active, out)
+}
+
+/// Says what was imported, and which metric is active.
+fn say(
+    args: &ImportArgs,
+    imported: &ImportedDocument,
+    active: VersionId,
+    out: &mut Out,
+) -> Result<(), Failure> {
     if out.is_json() {
-        return Ok(out.json(&json!({
-            "collection": args.name, "items": item_count, "judgements": judgement_count, "metrics": version_count
-        }))?);
+        return Ok(out.json(imported)?);
     }
     out.line(format_args!(
         "{}: imported {}, {} and {}; {} is active",
         plain(&args.name),
-        plural(item_count as u64, "item", "items"),
-        plural(judgement_count as u64, "judgement", "judgements"),
-        plural(version_count as u64, "metric", "metrics"),
-        metric_name(history.active)
+        plural(imported.items, "item", "items"),
+        plural(imported.judgements, "judgement", "judgements"),
+        plural(imported.metrics, "metric", "metrics"),
+        metric_name(active)
     ))?;
     Ok(())
+}
+
+/// Sends a file to a service, which makes a collection of it. Gives what it holds, and the metric
+/// that is active.
+#[cfg(feature = "client")]
+fn import_there(
+    args: &ImportArgs,
+    service: &Service,
+) -> Result<(ImportedDocument, VersionId), Failure> {
+    if args.encoder.is_some() {
+        return Err(Failure::Usage(
+            "--encoder is for a store in a directory; a service finds the encoder among its own (`affinis serve --encoder DIR`)"
+                .to_owned(),
+        ));
+    }
+    let client = service.client();
+    // Before the file is opened, which may be another program's output.
+    if client
+        .collections()?
+        .iter()
+        .any(|info| info.name == args.name)
+    {
+        return Err(Error::CollectionExists(args.name.clone()).into());
+    }
+    let opened = args.file.open()?;
+    let file = opened.name.clone();
+    let sending = output::spinner(format!("sending {file}"));
+    let (mut bytes, length) = opened.into_bytes()?;
+    let job = client.import(&args.name, &mut bytes, length)?;
+    drop(sending);
+    let _working = output::spinner(format!("storing what {file} holds"));
+    let imported = wait(&job, |_| {}).map_err(|failure| of_file(failure, &file))?;
+    let active = client.collection(&args.name).describe()?;
+    Ok((imported, active.stats.active_metric))
+}
+
+/// Names the file in an error of what it holds, which a service does not know by its name.
+#[cfg(feature = "client")]
+fn of_file(failure: Failure, file: &str) -> Failure {
+    match failure {
+        Failure::Service(error) if error.is("invalid-input") => {
+            let message = error.to_string();
+            let rest = message.strip_prefix(NAME_THERE);
+            Failure::Failed(rest.map_or(message.clone(), |rest| format!("{file}{rest}")))
+        }
+        other => other,
+    }
 }
 
 /// Adds to an error caused by the file its name, and the line if it is known.

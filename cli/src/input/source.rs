@@ -66,6 +66,30 @@ impl Opened {
     }
 }
 
+/// Bytes to be read, and their number where it is known.
+#[cfg(feature = "client")]
+type Bytes = (Box<dyn std::io::Read>, Option<u64>);
+
+#[cfg(feature = "client")]
+impl Opened {
+    /// The unpacked bytes, with their number where they are those of a file.
+    ///
+    /// # Errors
+    /// [`InputError`] when they cannot be read.
+    pub(crate) fn into_bytes(self) -> Result<Bytes, InputError> {
+        use std::io::{Read as _, Seek as _};
+        let Some(mut file) = self.file else {
+            return Ok((Box::new(self.reader), None));
+        };
+        let at_begin = file
+            .rewind()
+            .and_then(|()| file.metadata().map(|metadata| metadata.len()));
+        let length = at_begin.map_err(|error| unreadable(&self.name, &error))?;
+        // One that grows meanwhile is sent as it was.
+        Ok((Box::new(file.take(length)), Some(length)))
+    }
+}
+
 fn unreadable(name: &str, error: &io::Error) -> InputError {
     InputError::new(name, Place::File, format!("cannot be read: {error}"))
 }

@@ -48,7 +48,7 @@ impl Target {
         match self {
             Self::Local(local) => Ok(local),
             #[cfg(feature = "client")]
-            Self::Remote(remote) => Err(remote.refuse("it reads all judgements and metrics")),
+            Self::Remote(remote) => Err(remote.refuse("it works on the judgements themselves")),
         }
     }
 

@@ -49,8 +49,12 @@ struct Both {
 
 impl Both {
     fn new() -> Self {
-        let home = Home::new();
-        let serving = Serving::start(&home, &["--backups", "backups"]);
+        Self::over(Home::new(), &["--backups", "backups"])
+    }
+
+    /// Over a home, with a service that has further arguments.
+    fn over(home: Home, arguments: &[&str]) -> Self {
+        let serving = Serving::start(&home, arguments);
         Self { home, serving }
     }
 
@@ -413,8 +417,6 @@ fn the_whole_store_is_checked_and_copied_there() {
         &["restore", "backups/monday"][..],
         &["compact"],
         &["verify", "--repair"],
-        &["export", "c", "c.jsonl"],
-        &["import", "d", "points.jsonl"],
         &["judge", "c", "--by-field", "class"],
         &["serve", "--listen", "127.0.0.1:0"],
     ] {
@@ -479,6 +481,124 @@ fn a_token_comes_from_a_file_or_the_environment() {
         &["http://127.0.0.1:1", "affinis serve"],
     );
     home.fails(["collections", "--store", "http://"], 1, &["http://"]);
+}
+
+#[test]
+fn collections_as_files_are_the_same() {
+    let both = Both::new();
+    let home = &both.home;
+    let url = both.serving.url.as_str();
+    both.same(&["create", "c", "--dim", "4"]);
+    home.write("points.jsonl", points());
+    both.same(&["add", "c", "points.jsonl"]);
+    home.write("judgements.jsonl", judgements());
+    both.same(&["judge", "c", "judgements.jsonl"]);
+    both.same(&["refit", "c", "--force", "--seed", "5"]);
+    let told = home.json(["export", "c", "here.jsonl", "--store", "here"]);
+    let told_there = home.json(["export", "c", "there.jsonl", "--store", url]);
+    for count in ["collection", "items", "judgements", "metrics"] {
+        assert_eq!(told[count], told_there[count], "{count}");
+    }
+    let read = |name: &str| std::fs::read_to_string(home.path(name)).unwrap();
+    let timeless = |text: &str| -> Vec<String> {
+        let documents = text.lines().map(|line| {
+            let mut document: Value = serde_json::from_str(line).unwrap();
+            without_times(&mut document);
+            document.to_string()
+        });
+        documents.collect()
+    };
+    assert_eq!(
+        timeless(&read("here.jsonl")),
+        timeless(&read("there.jsonl"))
+    );
+    let printed = home.ok(["export", "c", "-", "--store", url]);
+    assert!(printed.stdout == read("there.jsonl") && printed.stderr.contains("80 items"));
+    both.fails(&["export", "none", "none.jsonl"], &["none"]);
+    assert!(!home.path("none.jsonl").exists());
+
+    both.same(&["import", "d", "here.jsonl"]);
+    both.same_text(&["import", "e", "here.jsonl"]);
+    both.same(&["search", "d", "--like", "7"]);
+    both.same(&["metrics", "d"]);
+    both.fails(&["import", "d", "here.jsonl"], &["\"d\"", "exists"]);
+    let piped = home.run_with(
+        ["import", "f", "-", "--store", url],
+        read("here.jsonl").as_bytes(),
+    );
+    assert_eq!(piped.status, Some(0), "{piped:?}");
+    home.write("cut.jsonl", &read("here.jsonl")[..2_000]);
+    both.fails(&["import", "g", "cut.jsonl"], &["cut.jsonl", "line"]);
+    both.fails(
+        &["import", "g", "points.jsonl"],
+        &["points.jsonl", "affinis export"],
+    );
+    both.fails(&["import", "g", "missing.jsonl"], &["missing.jsonl"]);
+    both.fails(&["count", "g"], &["\"g\""]);
+}
+
+#[test]
+fn another_encoder_is_the_same() {
+    use affinis_testkit::models::{NOT_NORMALISED, model, pooling};
+    let home = Home::new();
+    for (name, mode) in [("first", "mean_tokens"), ("second", "cls_token")] {
+        let pooling = pooling(mode);
+        let files = [NOT_NORMALISED, ("1_Pooling/config.json", pooling.as_str())];
+        std::fs::create_dir_all(home.path("models")).unwrap();
+        let made = model("tokens.onnx", &files).keep();
+        std::fs::rename(made, home.path("models").join(name)).unwrap();
+    }
+    let both = Both::over(home, &["--encoder", "models"]);
+    let home = &both.home;
+    // The same command on both, of which each names the encoder in its way.
+    let named = |args: &[&str], encoder: &str| {
+        let directory = format!("models/{encoder}");
+        let on = |store: &str, encoder: &str| {
+            let more = ["--encoder", encoder, "--store", store];
+            let mut told = home.json(args.iter().copied().chain(more));
+            without_times(&mut told);
+            told
+        };
+        let here = on("here", &directory);
+        let there = on(&both.serving.url, encoder);
+        assert_eq!(here["fingerprint"], there["fingerprint"]);
+        assert_eq!(here["items"], there["items"]);
+        (here, there)
+    };
+    named(&["create", "fruit"], "first");
+    home.write(
+        "fruit.jsonl",
+        "{\"id\": \"a\", \"text\": \"red apple\"}\n{\"id\": \"b\", \"text\": \"green pear\"}\n{\"id\": \"c\", \"text\": \"blue plum\"}\n",
+    );
+    both.same(&["add", "fruit", "fruit.jsonl"]);
+    home.write(
+        "judged.jsonl",
+        "{\"query\": \"red\", \"item\": \"a\", \"relevant\": true}\n",
+    );
+    both.same(&["judge", "fruit", "judged.jsonl"]);
+    let (here, there) = named(&["reencode", "fruit"], "second");
+    assert_eq!(here, there);
+    both.same(&["search", "fruit", "blue plum"]);
+    both.same(&["reencode", "fruit", "--back"]);
+    both.same(&["search", "fruit", "blue plum"]);
+    both.fails(&["reencode", "fruit", "--back"], &["fruit"]);
+    both.same(&["drop", "fruit.reencoding", "--yes"]);
+    let (here, there) = named(&["reencode", "fruit", "--commit"], "second");
+    assert_eq!(here, there);
+    assert_eq!(there["committed"], true);
+    both.fails(&["reencode", "fruit", "--commit"], &["fruit"]);
+    home.fails(
+        [
+            "reencode",
+            "fruit",
+            "--encoder",
+            "models/first",
+            "--store",
+            &both.serving.url,
+        ],
+        1,
+        &["models/first", "first, second"],
+    );
 }
 
 #[test]

@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use affinis::Distance;
 use affinis::encode::{self, EMBEDDED, Encoder};
-use affinis_api::{BegunDocument, RefitDocument};
+use affinis_api::{BegunDocument, ReencodedDocument};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 
+use super::to_value;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::engine::Engine;
 use crate::extract::{Given, Segments};
-
 use crate::jobs::JobKind;
 use crate::problem::{Kind, Problem};
 
@@ -143,11 +142,9 @@ pub(crate) async fn reencode(
         if given.commit {
             app.alone(&[&before], SWITCHING, || store.reencode_commit(&name))?;
         }
-        Ok(json!({
-            "collection": name, "encoder": encoder.name(), "fingerprint": encoder.fingerprint(), "dim": encoder.dim(),
-            "items": done.items, "encoded": ahead + done.encoded, "judgements": done.judgements, "left_out": done.left_out,
-            "refit": done.refit.as_ref().map(|report| RefitDocument::new(report, false)), "committed": given.commit,
-        }))
+        let mut document = ReencodedDocument::new(&name, encoder.as_ref(), done, given.commit);
+        document.encoded += ahead;
+        to_value(&document)
     })?;
     Ok((StatusCode::ACCEPTED, Json(begun)))
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use affinis::encode::{self, EMBEDDED, Encoder, Wanted};
 use affinis::{EncoderInfo, Error};
-use affinis_api::BegunDocument;
 use affinis_api::archive::{
     Archive, place_of, read_archive, write_header, write_history, write_item,
 };
 use affinis_api::input::unpacked;
 use affinis_api::target::Target;
+use affinis_api::{BegunDocument, ImportedDocument};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
@@ -20,9 +20,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::try_unfold;
-use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::to_value;
 use crate::app::App;
 use crate::blocking::{GivenUp, blocking};
 use crate::engine::Engine;
@@ -35,40 +35,41 @@ const JSON_LINES: &str = "application/x-ndjson";
 /// Name of what is imported, in messages.
 const FILE: &str = "the exported collection";
 /// Bytes that are read or written at a time.
-const PIECE: usize = 1 << 18;
+pub(super) const PIECE: usize = 1 << 18;
 /// The time in which an exported collection must be taken.
 const TAKING: Duration = Duration::from_hours(1);
 
 const EXPORT: &str = "/v1/collections/{c}/export";
-const IMPORT: &str = "/v1/collections/{c}/import";
+/// The calls that bring a file.
+pub(crate) const IMPORTS: [&str; 1] = ["/v1/collections/{c}/import"];
 
-/// Whether a request exports or imports a collection.
+/// Whether a request takes or brings a file.
 pub(crate) fn is_transfer(request: &Request) -> bool {
-    is_of(request, EXPORT) || is_import(request)
+    is_of(request, &[EXPORT]) || is_import(request)
 }
 
-/// Whether a request imports a collection.
+/// Whether a request brings a file.
 pub(crate) fn is_import(request: &Request) -> bool {
-    is_of(request, IMPORT)
+    is_of(request, &IMPORTS)
 }
 
-fn is_of(request: &Request, route: &str) -> bool {
+fn is_of(request: &Request, routes: &[&str]) -> bool {
     let path = request.extensions().get::<MatchedPath>();
-    path.is_some_and(|path| path.as_str() == route)
+    path.is_some_and(|path| routes.contains(&path.as_str()))
 }
 
-fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+pub(super) fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     Arc::clone(&app.transfers).try_acquire_owned().map_err(|_| {
         let detail = "other collections are being exported and imported; ask again later";
         Problem::new(Kind::Overloaded, detail)
     })
 }
 
-fn unkept(error: &io::Error) -> Problem {
+pub(super) fn unkept(error: &io::Error) -> Problem {
     Problem::new(
         Kind::Unavailable,
         format!(
-            "the collection cannot be kept in a temporary file: {error}; TMPDIR names a directory for it"
+            "what is exported or imported cannot be kept in a temporary file: {error}; TMPDIR names a directory for it"
         ),
     )
 }
@@ -186,7 +187,7 @@ pub(crate) async fn import(
     request: Request,
 ) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
     let (parts, body) = request.into_parts();
-    check(&app, &parts.headers)?;
+    refuse_others(&app, &parts.headers)?;
     let permit = permit(&app)?;
     let (opened, of) = (app.clone(), name.clone());
     let is_free = move || -> Result<(), Problem> {
@@ -209,7 +210,7 @@ pub(crate) async fn import(
 }
 
 /// Checks what a request says of the file that it brings.
-fn check(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn refuse_others(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let declared = text(header::CONTENT_TYPE).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim();
@@ -217,7 +218,7 @@ fn check(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::new(
             Kind::UnsupportedMediaType,
             format!(
-                "the body must be an exported collection, with the header `content-type: {JSON_LINES}`"
+                "the body must be a file of JSON lines, with the header `content-type: {JSON_LINES}`"
             ),
         ));
     }
@@ -232,14 +233,14 @@ fn too_large(app: &App) -> Problem {
     Problem::new(
         Kind::TooLarge,
         format!(
-            "the exported collection is larger than {} bytes, the limit of this service (--import-limit); `affinis import` has none",
+            "the file is larger than {} bytes, the limit of this service (--import-limit); the command line has none on the directory of a store",
             app.limits.import_bytes
         ),
     )
 }
 
 /// Receives a body into a temporary file, which is at its beginning then.
-async fn received(app: &App, body: Body) -> Result<File, Problem> {
+pub(super) async fn received(app: &App, body: Body) -> Result<File, Problem> {
     let mut pieces = body.into_data_stream();
     let made = blocking(|| tempfile::tempfile().map_err(|error| unkept(&error)));
     let mut file = made.await?;
@@ -247,7 +248,7 @@ async fn received(app: &App, body: Body) -> Result<File, Problem> {
     loop {
         let next = tokio::time::timeout(app.limits.request_time, pieces.try_next());
         let next = next.await.map_err(|_| {
-            let detail = "nothing more of the exported collection came; nothing is stored";
+            let detail = "nothing more of the file came; nothing is stored";
             Problem::new(Kind::Timeout, detail)
         })?;
         let next = next.map_err(|error| Problem::invalid(error.to_string()))?;
@@ -277,10 +278,20 @@ async fn received(app: &App, body: Body) -> Result<File, Problem> {
 }
 
 /// The unpacked bytes of a file, up to the limit and until the job is cancelled.
-struct Bounded {
+pub(super) struct Bounded {
     inner: Box<dyn BufRead>,
     left: u64,
     job: Arc<Job>,
+}
+
+impl Bounded {
+    pub(super) fn new(inner: Box<dyn BufRead>, app: &App, job: &Arc<Job>) -> Self {
+        Self {
+            inner,
+            left: app.limits.import_bytes,
+            job: Arc::clone(job),
+        }
+    }
 }
 
 impl Read for Bounded {
@@ -306,11 +317,7 @@ fn import_file(
 ) -> Result<serde_json::Value, Problem> {
     let packed = BufReader::with_capacity(PIECE, file);
     let (inner, _) = unpacked(Box::new(packed)).map_err(|error| unkept(&error))?;
-    let bounded = Bounded {
-        inner,
-        left: app.limits.import_bytes,
-        job: Arc::clone(job),
-    };
+    let bounded = Bounded::new(inner, app, job);
     let read = read_archive(BufReader::with_capacity(PIECE, bounded), FILE);
     if job.is_cancelled() {
         let detail = "the import was cancelled; nothing is stored";
@@ -331,17 +338,19 @@ fn import_file(
     if let Some(info) = &settings.encoder {
         builder = builder.encoder_arc(encoder(&app.engine, info)?);
     }
-    let counts = json!({
-        "collection": name, "items": items.len(), "judgements": history.judgements.len(),
-        "metrics": history.versions.len(),
-    });
+    let counts = ImportedDocument {
+        collection: name.to_owned(),
+        items: items.len() as u64,
+        judgements: history.judgements.len() as u64,
+        metrics: history.versions.len() as u64,
+    };
     let imported = builder.create_with(items, &history);
     let collection = imported.map_err(|error| match place_of(error, FILE, &places, &history) {
         Ok(of_file) => Problem::invalid(of_file.to_string()),
         Err(of_store) => of_store.into(),
     })?;
     app.keep(Target::Embedded(collection));
-    Ok(counts)
+    to_value(&counts)
 }
 
 /// The encoder of an exported collection, by its fingerprint. The path that it had on the exporting
