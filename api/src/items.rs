@@ -60,6 +60,25 @@ pub struct AddedDocument {
     pub truncated: Vec<String>,
 }
 
+/// What became of the items of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedAllDocument {
+    /// What became of those that are stored.
+    #[serde(flatten)]
+    pub added: AddedDocument,
+    /// Those that were left out, by their lines.
+    pub skipped: Vec<SkippedDocument>,
+}
+
+/// A line of a file that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedDocument {
+    /// Number of the line, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 /// A page of items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

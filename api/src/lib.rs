@@ -27,7 +27,7 @@ mod service;
 mod tables;
 pub mod target;
 
-pub use items::{AddedDocument, ItemDocument, ItemsDocument};
+pub use items::{AddedAllDocument, AddedDocument, ItemDocument, ItemsDocument, SkippedDocument};
 pub use learning::{
     DirectionDocument, ExplanationDocument, ForgottenDocument, GateDocument, InfluenceDocument,
     JudgementDocument, MemoryDocument, MillisDocument, PairsDocument, QuestionDocument,

@@ -1,13 +1,17 @@
 //! Items: add, get, list, count, delete.
 
+use std::fmt;
+use std::io::{self, Read};
+
 use affinis::{AddMode, Filter, Item};
-use affinis_api::{AddedDocument, ItemDocument, ItemsDocument};
+use affinis_api::{AddedAllDocument, AddedDocument, BegunDocument, ItemDocument, ItemsDocument};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::http::{Repeat, encoded};
+use crate::jobs::Job;
 use crate::pages::Pages;
 
 /// The most items of a request of [`Collection::add`].
@@ -31,6 +35,27 @@ struct Sent<'a> {
     meta: &'a Value,
 }
 
+impl<'a> From<&'a Item> for Sent<'a> {
+    fn from(item: &'a Item) -> Self {
+        Self {
+            id: &item.id,
+            text: item.text.as_deref(),
+            vector: item.vector.as_deref(),
+            meta: &item.meta,
+        }
+    }
+}
+
+/// The name of a mode in a request.
+fn name_of(mode: AddMode) -> Result<&'static str> {
+    match mode {
+        AddMode::Upsert => Ok("upsert"),
+        AddMode::Insert => Ok("insert"),
+        AddMode::Update => Ok("update"),
+        _ => Err(Error::Unsupported("this mode of adding items")),
+    }
+}
+
 #[derive(Deserialize)]
 struct Found {
     items: Vec<ItemDocument>,
@@ -50,12 +75,7 @@ struct Batch {
 
 impl Batch {
     fn new(mode: AddMode) -> Result<Self> {
-        let mode = match mode {
-            AddMode::Upsert => "upsert",
-            AddMode::Insert => "insert",
-            AddMode::Update => "update",
-            _ => return Err(Error::Unsupported("this mode of adding items")),
-        };
+        let mode = name_of(mode)?;
         Ok(Self {
             body: Self::start(mode),
             items: 0,
@@ -68,12 +88,7 @@ impl Batch {
     }
 
     fn push(&mut self, item: &Item) -> Result<()> {
-        let sent = Sent {
-            id: &item.id,
-            text: item.text.as_deref(),
-            vector: item.vector.as_deref(),
-            meta: &item.meta,
-        };
+        let sent = Sent::from(item);
         if self.items > 0 {
             self.body.push(b',');
         }
@@ -156,6 +171,18 @@ impl Collection {
         }
     }
 
+    /// Adds items in one transaction, all of them or none, in the background. They are sent in one
+    /// request, of at most 1 GiB unless the service was started with another limit, and held in
+    /// memory there.
+    pub fn add_all<'a>(&self, items: impl IntoIterator<Item = Item, IntoIter: 'a>) -> AddAll<'a> {
+        AddAll {
+            collection: self.clone(),
+            items: Box::new(items.into_iter()),
+            mode: AddMode::Upsert,
+            skip_bad: false,
+        }
+    }
+
     /// An item.
     ///
     /// # Errors
@@ -231,6 +258,99 @@ impl Collection {
             .http()
             .post(&self.path("delete"), &body, Repeat::Keyed)?;
         Ok(gone.deleted)
+    }
+}
+
+/// Items that are to be added in one transaction, however many they are.
+#[must_use = "end with `begin` or `run`"]
+pub struct AddAll<'a> {
+    collection: Collection,
+    items: Box<dyn Iterator<Item = Item> + 'a>,
+    mode: AddMode,
+    skip_bad: bool,
+}
+
+impl fmt::Debug for AddAll<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddAll")
+            .field("collection", &self.collection)
+            .field("mode", &self.mode)
+            .field("skip_bad", &self.skip_bad)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AddAll<'_> {
+    /// Sets what an id that exists means.
+    pub fn mode(mut self, mode: AddMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Leaves items out that cannot be stored; without it, nothing is stored where there is one.
+    pub fn skip_bad(mut self, skip_bad: bool) -> Self {
+        self.skip_bad = skip_bad;
+        self
+    }
+
+    /// Sends the items, which are added in the background. They are sent once: where the connection
+    /// is cut off before the answer, they may be added all the same.
+    ///
+    /// # Errors
+    /// A problem `too-large` beyond the limit of files of the service; those of any call. The job
+    /// fails with a problem `invalid-input` for the first item that breaks a rule, `already-exists`
+    /// for an insert of an id that exists, `not-found` for an update of one that does not.
+    pub fn begin(self) -> Result<Job<AddedAllDocument>> {
+        let Self {
+            collection,
+            items,
+            mode,
+            skip_bad,
+        } = self;
+        let mode = name_of(mode)?;
+        let path = collection.path(&format!("items/import?mode={mode}&skip_bad={skip_bad}"));
+        let lines = Lines {
+            items,
+            piece: Vec::new(),
+            at: 0,
+        };
+        let begun: BegunDocument = collection.http().post_stream(&path, lines, None)?;
+        Ok(Job::new(collection.client.clone(), begun.job))
+    }
+
+    /// Waits until the items are added.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin), and the problem with which the job failed.
+    pub fn run(self) -> Result<AddedAllDocument> {
+        self.begin()?.wait()
+    }
+}
+
+/// Items as JSON lines, which are written when they are read.
+struct Lines<I> {
+    items: I,
+    /// Lines that were written, of which those before `at` were read.
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl<I: Iterator<Item = Item>> Read for Lines<I> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        const PIECE: usize = 1 << 16;
+        if self.at == self.piece.len() {
+            self.piece.clear();
+            self.at = 0;
+            while self.piece.len() < PIECE
+                && let Some(item) = self.items.next()
+            {
+                serde_json::to_writer(&mut self.piece, &Sent::from(&item))?;
+                self.piece.push(b'\n');
+            }
+        }
+        let read = (&self.piece[self.at..]).read(bytes)?;
+        self.at += read;
+        Ok(read)
     }
 }
 

@@ -76,7 +76,7 @@ pub use client::{Client, Create};
 pub use collection::Collection;
 pub use encoders::Reencode;
 pub use error::{Error, Result};
-pub use items::{ListItems, MAX_BATCH_BYTES, MAX_BATCH_ITEMS};
+pub use items::{AddAll, ListItems, MAX_BATCH_BYTES, MAX_BATCH_ITEMS};
 pub use jobs::Job;
 pub use learning::{Evaluate, Explain, JudgementsOf, Refit, Signal};
 pub use pages::Pages;

@@ -31,6 +31,8 @@ pub(crate) enum JobKind {
     Reencode,
     /// Making a collection of an exported one.
     Import,
+    /// Adding the items of a file.
+    Add,
 }
 
 impl JobKind {
@@ -43,6 +45,7 @@ impl JobKind {
             Self::Backup => "backup",
             Self::Reencode => "reencode",
             Self::Import => "import",
+            Self::Add => "add",
         }
     }
 }

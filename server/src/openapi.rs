@@ -9,6 +9,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi as _, ToSchema as _};
 
 use crate::routes;
+use crate::routes::transfer::IMPORTS;
 use affinis_api::ProblemDocument;
 
 #[derive(utoipa::OpenApi)]
@@ -39,8 +40,6 @@ impl Modify for Bearer {
 
 /// Name of the answer to every request that fails.
 const PROBLEM: &str = "Problem";
-/// The call that imports a collection.
-const IMPORT: &str = "/v1/collections/{c}/import";
 /// Name of the answer to a request that comes too fast.
 const RATE_LIMITED: &str = "RateLimited";
 
@@ -142,7 +141,7 @@ pub(crate) fn completed(mut openapi: OpenApi) -> OpenApi {
                 answers.insert(status.to_string(), problem);
             }
             // An import takes no key.
-            if method == HttpMethod::Post && path != IMPORT {
+            if method == HttpMethod::Post && !IMPORTS.contains(&path.as_str()) {
                 let parameters = operation.parameters.get_or_insert_default();
                 parameters.push(idempotency_key());
             }

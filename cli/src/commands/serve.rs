@@ -56,7 +56,7 @@ pub(crate) struct ServeArgs {
     /// Directory that backups are written in [default: no backups over HTTP]
     #[arg(long, value_name = "DIR")]
     backups: Option<PathBuf>,
-    /// Largest exported collection that is imported, in MiB
+    /// Largest file, of a collection or of items, that is imported, in MiB
     #[arg(long, value_name = "MIB", default_value = "1024")]
     import_limit: NonZeroU32,
     /// Form of the log on standard error, a line a request

@@ -483,6 +483,51 @@ fn a_token_comes_from_a_file_or_the_environment() {
     home.fails(["collections", "--store", "http://"], 1, &["http://"]);
 }
 
+/// A file of more items than a request holds, of which one is refused by its collection alone.
+fn many(bad: usize) -> String {
+    let items: Vec<_> = (0..1_200)
+        .map(|i| {
+            // Beyond what f16 holds.
+            let last = if i == bad {
+                1e6
+            } else {
+                f64::from(i as u32 % 7)
+            };
+            json!({"id": format!("m{i}"), "vector": [i % 2, 0, 1, last]})
+        })
+        .collect();
+    lines(&items)
+}
+
+#[test]
+fn a_file_is_added_as_a_whole_or_not_at_all() {
+    let both = Both::new();
+    both.same(&["create", "c", "--dim", "4", "--precision", "f16"]);
+    both.home.write("many.jsonl", many(1_100));
+    both.fails(&["add", "c", "many.jsonl"], &["many.jsonl", "line 1101"]);
+    both.same(&["count", "c"]);
+    let skipped = both.same(&["add", "c", "many.jsonl", "--skip-bad"]);
+    assert_eq!(skipped[0]["skipped"][0]["place"], "line 1101");
+    both.same(&["count", "c"]);
+    both.home.write("many.jsonl", many(usize::MAX));
+    both.fails(
+        &["add", "c", "many.jsonl", "--mode", "insert"],
+        &["many.jsonl", "line 1"],
+    );
+    both.same(&["add", "c", "many.jsonl"]);
+    both.same(&["list", "c"]);
+    // One that is refused for all of its items.
+    both.home.write(
+        "bad.jsonl",
+        "{\"id\": \"x\", \"vector\": [0, 0, 0, 1e6]}\n{\"id\": \"y\", \"vector\": [0, 0, 0, 1e6]}\n",
+    );
+    both.fails(
+        &["add", "c", "bad.jsonl", "--skip-bad"],
+        &["bad.jsonl", "line 1"],
+    );
+    both.same(&["list", "c"]);
+}
+
 #[test]
 fn collections_as_files_are_the_same() {
     let both = Both::new();

@@ -2,6 +2,7 @@
 
 mod serving;
 mod tls;
+mod transfer;
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};

@@ -81,6 +81,7 @@ pub(crate) fn needed(method: &Method, route: &str) -> Option<Role> {
         | (
             "POST",
             "/items"
+            | "/items/import"
             | "/delete"
             | "/refit"
             | "/optimize"

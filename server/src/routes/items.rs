@@ -15,7 +15,7 @@ use crate::problem::{Kind, Problem};
 use crate::query::filter;
 
 /// What adds items to a table.
-const ADDING: &str = "INSERT and UPDATE write its rows";
+pub(super) const ADDING: &str = "INSERT and UPDATE write its rows";
 /// What deletes items of a table.
 const DELETING: &str = "DELETE removes its rows";
 /// The number of items of a page where none is given.

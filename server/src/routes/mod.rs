@@ -9,6 +9,7 @@ mod items;
 mod jobs;
 mod judgements;
 mod learning;
+mod loading;
 mod maintenance;
 mod measures;
 mod search;
@@ -48,6 +49,7 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(transfer::import))
         .routes(routes!(items::add, items::list))
         .routes(routes!(items::get, items::delete))
+        .routes(routes!(loading::import))
         .routes(routes!(items::get_many))
         .routes(routes!(items::delete_many))
         .routes(routes!(items::count))

@@ -41,7 +41,10 @@ const TAKING: Duration = Duration::from_hours(1);
 
 const EXPORT: &str = "/v1/collections/{c}/export";
 /// The calls that bring a file.
-pub(crate) const IMPORTS: [&str; 1] = ["/v1/collections/{c}/import"];
+pub(crate) const IMPORTS: [&str; 2] = [
+    "/v1/collections/{c}/import",
+    "/v1/collections/{c}/items/import",
+];
 
 /// Whether a request takes or brings a file.
 pub(crate) fn is_transfer(request: &Request) -> bool {

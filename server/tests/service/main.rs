@@ -15,6 +15,7 @@ mod judging;
 mod learning;
 mod limits;
 mod lingering;
+mod loading;
 mod quepid;
 mod roles;
 mod search;

@@ -41,8 +41,9 @@ A line that cannot be used stops the command, and nothing of the file is stored.
 encoded must not be empty, and the encoder must know something of it: a text in a script that it
 never saw has no vector.
 
-A service (--store http://..) is sent 500 items at a time, each such part as a whole or not at all: an
-error of a part leaves those before it stored, and says how many items they are.
+A service (--store http://..) stores all items of the file or none too. It is sent files up to its
+--import-limit, and one that is cut off from it does not know whether they are stored: giving the file
+again is safe with --mode upsert.
 
 Examples:
   affinis add notes notes.jsonl
