@@ -56,12 +56,6 @@ impl Ledger for SledLedger {
         self.0.guidelines()
     }
 
-    fn set_guidelines(&self, guidelines: &Guidelines) -> Result<()> {
-        let mut transaction = self.0.transaction();
-        transaction.put_guidelines(guidelines)?;
-        transaction.commit()
-    }
-
     fn commit(&self, changes: Changes) -> Result<()> {
         let mut transaction = self.0.transaction();
         for (hash, vector) in &changes.queries {
@@ -103,6 +97,9 @@ impl Ledger for SledLedger {
         }
         if let Some(next) = changes.next_version {
             transaction.set_next_version(next.0);
+        }
+        if let Some(guidelines) = &changes.guidelines {
+            transaction.put_guidelines(guidelines)?;
         }
         transaction.commit()
     }

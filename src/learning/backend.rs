@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::fmt;
 
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::Result;
 use crate::model::{
     Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, QueryHash, VersionId,
     VersionRecord, Versioned,
@@ -60,21 +60,8 @@ pub trait Ledger: Send + Sync {
     /// The active versions.
     fn active(&self) -> Result<Active>;
 
-    /// The guidelines for those who judge; `None` where none were set, and from an engine that keeps
-    /// none, which is the default.
-    fn guidelines(&self) -> Result<Option<Guidelines>> {
-        Ok(None)
-    }
-
-    /// Sets the guidelines, which are checked, durably. An engine that keeps none refuses, which is
-    /// the default.
-    fn set_guidelines(&self, _guidelines: &Guidelines) -> Result<()> {
-        Err(Error::Engine {
-            what: "this engine keeps no guidelines for judges".to_owned(),
-            kind: ErrorKind::Unsupported,
-            source: "only the store on disk keeps them".into(),
-        })
-    }
+    /// The guidelines for those who judge; `None` where none were set.
+    fn guidelines(&self) -> Result<Option<Guidelines>>;
 
     /// Stores changes durably, all or none. Called once at most while [`lock`](Self::lock) is held.
     fn commit(&self, changes: Changes) -> Result<()>;
@@ -243,6 +230,8 @@ pub struct Changes {
     pub next_judgement: Option<JudgementId>,
     /// The number that the next version gets.
     pub next_version: Option<VersionId>,
+    /// The guidelines for those who judge, which are checked.
+    pub guidelines: Option<Guidelines>,
 }
 
 impl Changes {

@@ -1,6 +1,6 @@
 //! Guidelines for those who judge.
 
-use super::Learning;
+use super::{Changes, Learning};
 use crate::model::Guidelines;
 use crate::model::error::Result;
 
@@ -17,10 +17,13 @@ impl Learning {
     ///
     /// # Errors
     /// [`Error::InvalidSetting`](crate::Error::InvalidSetting) for a text or a scale that breaks a
-    /// rule; those of the engine, one of which is that it keeps no guidelines.
+    /// rule; those of the engine.
     pub fn set_guidelines(&self, guidelines: &Guidelines) -> Result<()> {
         guidelines.check()?;
         let _guard = self.lock()?;
-        self.ledger.set_guidelines(guidelines)
+        self.commit(Changes {
+            guidelines: Some(guidelines.clone()),
+            ..Changes::default()
+        })
     }
 }

@@ -7,8 +7,8 @@ use super::registry::{check_base, damaged};
 use super::{Changes, Learning, trial};
 use crate::model::error::{Error, Result};
 use crate::model::{
-    JudgementError, JudgementId, LoggedJudgement, Query, StoredJudgement, Subject, Version,
-    VersionId, VersionRecord, hash_text, hash_vector,
+    Guidelines, JudgementError, JudgementId, LoggedJudgement, Query, StoredJudgement, Subject,
+    Version, VersionId, VersionRecord, hash_text, hash_vector,
 };
 use crate::plugin::{Metric, caught};
 
@@ -33,6 +33,8 @@ pub struct History {
     pub next_judgement: JudgementId,
     /// The number of the next version.
     pub next_version: VersionId,
+    /// The guidelines for those who judge; `None` where none were set.
+    pub guidelines: Option<Guidelines>,
 }
 
 /// A version with what its plugin keeps of it.
@@ -65,6 +67,7 @@ impl Learning {
             active_users: self.ledger.active()?.users,
             next_judgement: next.judgement,
             next_version: next.version,
+            guidelines: self.ledger.guidelines()?,
             ..History::default()
         };
         for entry in self.ledger.judgements() {
@@ -125,6 +128,7 @@ impl Learning {
             active: Some(history.active),
             next_judgement: Some(history.next_judgement),
             next_version: Some(history.next_version),
+            guidelines: history.guidelines.clone(),
             ..Changes::default()
         };
         let mut queries = BTreeMap::new();
@@ -175,6 +179,9 @@ impl Learning {
                 next_judgement: history.next_judgement,
                 next_version: history.next_version,
             });
+        }
+        if let Some(guidelines) = &history.guidelines {
+            guidelines.check()?;
         }
         self.check_judgements(history)?;
         let usable = self.check_versions(history)?;

@@ -366,6 +366,7 @@ fn carried(history: &History, to: &Collection) -> Result<(History, Vec<Judgement
         next_judgement: history.next_judgement,
         next_version: history.next_version,
         texts: vectors,
+        guidelines: history.guidelines.clone(),
     };
     Ok((history, out.into_iter().map(|judged| judged.id).collect()))
 }

@@ -113,6 +113,13 @@ fn learn(learning: &Arc<Learning>, tale: &mut Tale) -> VersionId {
             learning.judge(&[wrong]).map_err(|error| error.to_string())
         ),
     );
+    let mut guidelines = learning.guidelines().expect("guidelines");
+    guidelines
+        .text
+        .push_str("Relevant is what is of its \"kind\".");
+    guidelines.scale.remove(1);
+    learning.set_guidelines(&guidelines).expect("set");
+    tale.tell("guidelines", format!("{:?}", learning.guidelines()));
     tale.tell("dry run", told(learning.refit().dry_run(true).run()));
     tale.tell("refit", told(learning.refit().run()));
     tale.tell("again", told(learning.refit().run()));

@@ -14,6 +14,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
+use affinis::learning::Guidelines;
 use affinis::{CollectionInfo, JudgementId, VersionId};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub use write::{write_header, write_history, write_item};
 /// Name of the format, in the first line.
 pub const FORMAT: &str = "affinis-collection";
 /// Version of the format that is written, and the newest that is read.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// The first line: the settings of the collection, and the number of lines of each kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,4 +51,7 @@ pub struct Header {
     pub next_judgement: JudgementId,
     /// Number of the next version.
     pub next_version: VersionId,
+    /// The guidelines for those who judge; left out where none were set, and before format version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidelines: Option<Guidelines>,
 }

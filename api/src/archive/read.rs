@@ -82,6 +82,7 @@ pub fn read_archive(reader: impl BufRead, file: &str) -> Result<Archive, InputEr
     history.active_users.clone_from(&header.active_users);
     history.next_judgement = header.next_judgement;
     history.next_version = header.next_version;
+    history.guidelines.clone_from(&header.guidelines);
     for line in lines {
         let (number, text) = line?;
         if text.trim().is_empty() {

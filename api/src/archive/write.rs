@@ -29,6 +29,7 @@ pub fn write_header(
         active_users: history.active_users.clone(),
         next_judgement: history.next_judgement,
         next_version: history.next_version,
+        guidelines: history.guidelines.clone(),
         settings,
     };
     line(to, &json!({"collection": header}))

@@ -122,7 +122,7 @@ fn same_contents(now: &Path, earlier: &Path) {
         assert!(content.is_some_and(|content| content["item"].is_string()));
     }
     assert_eq!(earlier[0]["collection"]["format_version"], 1);
-    earlier[0]["collection"]["format_version"] = json!(3);
+    earlier[0]["collection"]["format_version"] = json!(4);
     assert_eq!(now.len(), earlier.len());
     for (now, earlier) in now.iter().zip(&earlier) {
         if earlier.get("metric").is_none() {

@@ -179,7 +179,7 @@ fn a_damaged_export_is_refused_and_leaves_no_collection() {
         &["bad.export, line 1", "not an exported collection"],
     );
     refused(
-        &whole.replacen("\"format_version\":3", "\"format_version\":9", 1),
+        &whole.replacen("\"format_version\":4", "\"format_version\":9", 1),
         &["line 1", "newer affinis"],
     );
     refused(
@@ -239,7 +239,7 @@ fn the_first_line_states_the_contents() {
     let header = &first["collection"];
     assert_eq!(
         (&header["format"], &header["format_version"]),
-        (&json!("affinis-collection"), &json!(3))
+        (&json!("affinis-collection"), &json!(4))
     );
     assert_eq!(
         (&header["settings"]["items"], &header["settings"]["dim"]),

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use affinis::engine::{
     Active, Changes, Entry, Ledger, LedgerLock, LoggedJudgement, NextIds, QueryHash, VersionRecord,
 };
-use affinis::{Error, JudgementId, Result, VersionId};
+use affinis::learning::Guidelines;
+use affinis::{Error, ErrorKind, JudgementId, Result, VersionId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -206,6 +207,22 @@ impl Ledger for TableLedger {
         Ok(active)
     }
 
+    fn guidelines(&self) -> Result<Option<Guidelines>> {
+        let sql = "SELECT guidelines FROM affinis.collections WHERE id = $1";
+        let rows = self.rows("the guidelines cannot be read", sql, None)?;
+        let row = rows
+            .first()
+            .ok_or_else(|| damaged(format!("collection {}", self.collection)))?;
+        let Some(json) = row.get::<_, Option<&str>>(0) else {
+            return Ok(None);
+        };
+        let read = serde_json::from_str(json).map_err(|error| Error::Damaged {
+            part: "the guidelines of a collection in the schema \"affinis\"".to_owned(),
+            reason: error.to_string(),
+        });
+        read.map(Some)
+    }
+
     fn commit(&self, changes: Changes) -> Result<()> {
         let locked = self
             .locked
@@ -235,6 +252,14 @@ pub(crate) fn numbers(bytes: &[u8]) -> Vec<f32> {
         .collect()
 }
 
+fn as_json(guidelines: &Guidelines) -> Result<String> {
+    serde_json::to_string(guidelines).map_err(|error| Error::Engine {
+        what: "the guidelines cannot be stored".to_owned(),
+        kind: ErrorKind::InvalidInput,
+        source: error.into(),
+    })
+}
+
 /// Changes as the arrays that statements take.
 #[derive(Default)]
 struct Statements {
@@ -251,6 +276,8 @@ struct Statements {
     active: Option<i64>,
     next_judgement: Option<i64>,
     next_version: Option<i64>,
+    /// As JSON.
+    guidelines: Option<String>,
     /// Whether other clients must read versions again.
     is_of_versions: bool,
 }
@@ -278,6 +305,7 @@ impl Statements {
             active: changes.active.map(|version| version.0.into()),
             next_judgement: changes.next_judgement.as_ref().map(number).transpose()?,
             next_version: changes.next_version.map(|version| version.0.into()),
+            guidelines: changes.guidelines.as_ref().map(as_json).transpose()?,
             is_of_versions: !changes.versions.is_empty()
                 || !changes.removed_versions.is_empty()
                 || !changes.active_users.is_empty()
@@ -391,13 +419,14 @@ impl Statements {
         let step = i64::from(self.is_of_versions);
         let sql = "UPDATE affinis.collections SET active = coalesce($2, active),
                 next_judgement = coalesce($3, next_judgement), next_version = coalesce($4, next_version),
-                generation = generation + $5
+                generation = generation + $5, guidelines = coalesce($6, guidelines)
             WHERE id = $1";
-        let parameters: [Parameter<'_>; 4] = [
+        let parameters: [Parameter<'_>; 5] = [
             (&self.active, Type::INT8),
             (&self.next_judgement, Type::INT8),
             (&self.next_version, Type::INT8),
             (&step, Type::INT8),
+            (&self.guidelines, Type::TEXT),
         ];
         run(true, sql, &parameters).await
     }

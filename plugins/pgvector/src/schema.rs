@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! format          (format)                                   one row: the number of this layout
-//! collections     (id, name, table and columns, distances, dimension, encoder, counters, active version)
+//! collections     (id, name, table and columns, distances, dimension, encoder, counters, active version, guidelines)
 //! judgements      (collection, number, record)               a judgement, as affinis encodes it
 //! queries         (collection, hash, vector)                 vectors of judged texts and vectors
 //! versions        (collection, version, record, metric)      the metric is null once it is withdrawn
@@ -19,7 +19,7 @@ use crate::error::{During, other};
 use crate::server::Connection;
 
 /// Number of the layout that this version of the crate reads and writes.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 4;
 
 /// First key of the advisory locks: `affn` in ASCII.
 pub(crate) const LOCKS: i32 = 0x6166_666e;
@@ -112,6 +112,12 @@ ALTER TABLE affinis.biases ADD COLUMN far_candidates integer, ADD COLUMN far_fro
 UPDATE affinis.format SET format = 3;
 ";
 
+/// What format 4 has beyond format 3: the guidelines for those who judge, as JSON.
+const FORMAT_4: &str = r"
+ALTER TABLE affinis.collections ADD COLUMN guidelines text;
+UPDATE affinis.format SET format = 4;
+";
+
 /// Makes the schema where it is not there, or brings it to this format, once, however many clients
 /// try.
 ///
@@ -139,7 +145,7 @@ pub(crate) async fn migrate(connection: &mut Connection) -> Result<()> {
         let rows = transaction.query_typed(FIND, &[]).await.during(during)?;
         rows.first().map_or(0, |row| row.get(0))
     };
-    for (format, step) in [(1, FORMAT_1), (2, FORMAT_2), (3, FORMAT_3)] {
+    for (format, step) in [(1, FORMAT_1), (2, FORMAT_2), (3, FORMAT_3), (4, FORMAT_4)] {
         if found < format {
             transaction.batch_execute(step).await.during(during)?;
         }

@@ -55,6 +55,42 @@ fn guidelines_are_kept_and_a_wrong_scale_changes_nothing() {
 }
 
 #[test]
+fn guidelines_go_with_an_exported_collection() {
+    let served = Served::new();
+    served.plane();
+    let copied = |name: &str| {
+        let file = served.get("/v1/collections/c/export").body;
+        let path = format!("/v1/collections/{name}/import");
+        let lines = [("content-type", "application/x-ndjson")];
+        served.result(&served.raw("POST", &path, &lines, Some(&file)).ok());
+        let copy = served.get(&format!("/v1/collections/{name}/guidelines"));
+        (String::from_utf8(file).unwrap(), copy.ok())
+    };
+    // None were set, so that the copy has the usual ones, whatever those are.
+    let (file, usual) = copied("usual");
+    assert!(!file.contains("guidelines"));
+    assert_eq!(usual, served.get(GUIDELINES).ok());
+    let mine = json!({"text": "Relevant is what answers.", "scale": [
+        {"label": "No", "grade": -1.0}, {"label": "Partly", "grade": 0.25}, {"label": "Yes", "grade": 1.0}]});
+    served.put(GUIDELINES, mine.clone()).ok();
+    let (file, copy) = copied("mine");
+    assert_eq!(copy, mine);
+    // A scale that breaks a rule is refused, and nothing is stored.
+    let wrong = file.replacen("0.25", "-2.0", 1);
+    let lines = [("content-type", "application/x-ndjson")];
+    let import = "/v1/collections/wrong/import";
+    let begun = served.raw("POST", import, &lines, Some(wrong.as_bytes()));
+    let job = served.finish(&begun.ok());
+    assert_eq!(
+        (&job["state"], &job["error"]["status"]),
+        (&json!("failed"), &json!(400))
+    );
+    served
+        .get("/v1/collections/wrong")
+        .problem(404, "not-found");
+}
+
+#[test]
 fn measures_of_each_query_are_given_where_they_are_asked_for() {
     let served = Served::new();
     served.plane();

@@ -9,8 +9,8 @@ use crate::learning::{
 };
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Active, ContentHash, JudgementId, LoggedJudgement, QueryHash, VersionId, VersionRecord,
-    Versioned,
+    Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, QueryHash, VersionId,
+    VersionRecord, Versioned,
 };
 
 /// The ledger and the items of one collection.
@@ -34,6 +34,7 @@ struct State {
     active: Active,
     next_judgement: JudgementId,
     next_version: Option<VersionId>,
+    guidelines: Option<Guidelines>,
     /// Items whose content is another than the one that was judged.
     changed: BTreeSet<String>,
 }
@@ -109,6 +110,10 @@ impl Ledger for Memory {
         Ok(self.state().active.clone())
     }
 
+    fn guidelines(&self) -> Result<Option<Guidelines>> {
+        Ok(self.state().guidelines.clone())
+    }
+
     fn commit(&self, changes: Changes) -> Result<()> {
         let mut state = self.state();
         state.queries.extend(changes.queries);
@@ -137,6 +142,7 @@ impl Ledger for Memory {
         }
         state.next_judgement = changes.next_judgement.unwrap_or(state.next_judgement);
         state.next_version = changes.next_version.or(state.next_version);
+        state.guidelines = changes.guidelines.or(state.guidelines.take());
         Ok(())
     }
 }
