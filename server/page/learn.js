@@ -261,10 +261,10 @@ function drawMoved(container, from, to, { name, signal }) {
   });
 }
 
-/** Judgements, versions, alarms and the trial over time. */
+/** Judgements, versions, which of them was active, alarms and the trial over time. */
 function showHappened(container, { name, signal, may }) {
   const read = () => Promise.all([get(inside(name, METRICS), signal), get(inside(name, "/drift"), signal), get(inside(name, "/trial"), signal), may("judge") ? readJudgements(name, signal) : []]);
-  load(container, signal, read, ([{ metrics }, { alarms }, { trial }, judgements]) => {
+  load(container, signal, read, ([{ metrics, activations }, { alarms }, { trial }, judgements]) => {
     const now = Date.now();
     const times = judgements.map(({ at }) => Date.parse(at)).filter((at) => at <= now);
     if (times.length + metrics.length === 1) return empty("Nothing happened yet.", h("p", {}, "Judgements, versions, alarms and trials are shown here on one axis of time."));
@@ -272,9 +272,14 @@ function showHappened(container, { name, signal, may }) {
       const state = [gate ? (passed ? "the gate let it pass" : "refused by the gate") : "without a test of the gate", user && `for ${user}`, active && "answers now", withdrawn && "withdrawn"].filter(Boolean).join(", ");
       return { lane: "Versions", at: Date.parse(created), kind: `${passed ? "passed" : "refused"}${active ? " now" : ""}`, label: `v${version}`, text: `${named(version)} (${learner}): ${state}` };
     });
+    const changed = activations.map(({ at, version, by }, number) => {
+      const back = version < (activations[number - 1]?.version ?? 0);
+      const how = { refit: "learned and promoted", choice: back ? "rolled back to" : "promoted by a person", trial: "promoted by a trial", withdrawal: "the version before was withdrawn" }[by] ?? by;
+      return { lane: "Active", at: Date.parse(at), kind: "passed", label: version === 0 ? "Euclid" : `v${version}`, text: `${named(version)} answers everybody from here on: ${how}` };
+    });
     const warned = alarms.map((alarm) => ({ lane: "Alarms", at: now, kind: "alarm", text: `Alarm, as of now: ${alarm}` }));
     const tried = trial ? [{ lane: "Trial", at: trial.verdict === "running" ? now : null, kind: "now", label: VERDICTS[trial.verdict], text: `Trial of ${inSentence(trial.challenger)} against ${inSentence(trial.champion)}: ${VERDICTS[trial.verdict]}` }] : [];
-    return timeline([...versions, ...warned, ...tried], times, now);
+    return timeline([...versions, ...changed, ...warned, ...tried], times, now);
   });
 }
 

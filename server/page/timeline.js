@@ -1,4 +1,4 @@
-// What happened to a collection, on one axis of time: judgements, versions, alarms, the trial.
+// What happened to a collection, on one axis of time: judgements, versions, activations, alarms, the trial.
 
 import { h, s, count, plural, table, when } from "./dom.js";
 

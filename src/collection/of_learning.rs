@@ -11,7 +11,8 @@ use crate::learning::{
 };
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Guidelines, Judgement, JudgementId, MetricChoice, Query, StoredJudgement, Version, VersionId,
+    Activation, Guidelines, Judgement, JudgementId, MetricChoice, Query, StoredJudgement, Version,
+    VersionId,
 };
 use crate::plugin::Comparison;
 
@@ -265,6 +266,15 @@ impl Collection {
         user: Option<&str>,
     ) -> Result<Interleaved> {
         self.inner.learning.interleave(&query.into(), k, user)
+    }
+
+    /// When which version of the metric became everybody's and by what, the oldest first; the newest
+    /// [`MAX_ACTIVATIONS`](crate::learning::MAX_ACTIVATIONS) are kept.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn activations(&self) -> Result<Vec<Activation>> {
+        self.inner.learning.activations()
     }
 
     /// The guidelines for those who judge; the default where none were set.

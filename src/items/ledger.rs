@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crate::learning::{Changes, Entry, Ledger, NextIds};
 use crate::model::error::Result;
-use crate::model::{Active, Guidelines, JudgementId, QueryHash, VersionId, VersionRecord};
+use crate::model::{
+    Activation, Active, Guidelines, JudgementId, QueryHash, VersionId, VersionRecord,
+    keep_activations,
+};
 use crate::storage::Tables;
 
 /// The judgements and versions in the tables of one collection.
@@ -56,6 +59,10 @@ impl Ledger for SledLedger {
         self.0.guidelines()
     }
 
+    fn activations(&self) -> Result<Vec<Activation>> {
+        self.0.activations()
+    }
+
     fn commit(&self, changes: Changes) -> Result<()> {
         let mut transaction = self.0.transaction();
         for (hash, vector) in &changes.queries {
@@ -100,6 +107,11 @@ impl Ledger for SledLedger {
         }
         if let Some(guidelines) = &changes.guidelines {
             transaction.put_guidelines(guidelines)?;
+        }
+        if !changes.activations.is_empty() {
+            let mut kept = self.0.activations()?;
+            keep_activations(&mut kept, &changes.activations);
+            transaction.put_activations(&kept)?;
         }
         transaction.commit()
     }

@@ -10,8 +10,8 @@ use std::fmt;
 
 use crate::model::error::Result;
 use crate::model::{
-    Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, QueryHash, VersionId,
-    VersionRecord, Versioned,
+    Activation, Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, QueryHash,
+    VersionId, VersionRecord, Versioned,
 };
 
 /// An entry of the log: a judgement with its number.
@@ -62,6 +62,10 @@ pub trait Ledger: Send + Sync {
 
     /// The guidelines for those who judge; `None` where none were set.
     fn guidelines(&self) -> Result<Option<Guidelines>>;
+
+    /// When which version became everybody's, the oldest first: at least the newest
+    /// [`MAX_ACTIVATIONS`](crate::learning::MAX_ACTIVATIONS) that were stored.
+    fn activations(&self) -> Result<Vec<Activation>>;
 
     /// Stores changes durably, all or none. Called once at most while [`lock`](Self::lock) is held.
     fn commit(&self, changes: Changes) -> Result<()>;
@@ -232,6 +236,8 @@ pub struct Changes {
     pub next_version: Option<VersionId>,
     /// The guidelines for those who judge, which are checked.
     pub guidelines: Option<Guidelines>,
+    /// Activations that come after those that are stored.
+    pub activations: Vec<Activation>,
 }
 
 impl Changes {

@@ -7,8 +7,8 @@ use super::registry::{check_base, damaged};
 use super::{Changes, Learning, trial};
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Guidelines, JudgementError, JudgementId, LoggedJudgement, Query, StoredJudgement, Subject,
-    Version, VersionId, VersionRecord, hash_text, hash_vector,
+    Activation, Guidelines, JudgementError, JudgementId, LoggedJudgement, MAX_ACTIVATIONS, Query,
+    StoredJudgement, Subject, Version, VersionId, VersionRecord, hash_text, hash_vector,
 };
 use crate::plugin::{Metric, caught};
 
@@ -35,6 +35,8 @@ pub struct History {
     pub next_version: VersionId,
     /// The guidelines for those who judge; `None` where none were set.
     pub guidelines: Option<Guidelines>,
+    /// When which version became everybody's, the oldest first.
+    pub activations: Vec<Activation>,
 }
 
 /// A version with what its plugin keeps of it.
@@ -68,6 +70,7 @@ impl Learning {
             next_judgement: next.judgement,
             next_version: next.version,
             guidelines: self.ledger.guidelines()?,
+            activations: self.activations()?,
             ..History::default()
         };
         for entry in self.ledger.judgements() {
@@ -129,6 +132,7 @@ impl Learning {
             next_judgement: Some(history.next_judgement),
             next_version: Some(history.next_version),
             guidelines: history.guidelines.clone(),
+            activations: history.activations.clone(),
             ..Changes::default()
         };
         let mut queries = BTreeMap::new();
@@ -182,6 +186,13 @@ impl Learning {
         }
         if let Some(guidelines) = &history.guidelines {
             guidelines.check()?;
+        }
+        if history.activations.len() > MAX_ACTIVATIONS {
+            return Err(Error::InvalidSetting {
+                setting: "the list of activations",
+                value: format!("of {}", history.activations.len()),
+                allowed: format!("of at most {MAX_ACTIVATIONS}"),
+            });
         }
         self.check_judgements(history)?;
         let usable = self.check_versions(history)?;

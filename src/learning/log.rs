@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Changes, Learning};
 use crate::model::error::{Error, Result};
 use crate::model::{
-    ContentHash, JudgedContent, Judgement, JudgementError, JudgementId, LoggedJudgement, Query,
-    QueryHash, StoredJudgement, Subject, hash_text, hash_vector,
+    ActivatedBy, ContentHash, JudgedContent, Judgement, JudgementError, JudgementId,
+    LoggedJudgement, Query, QueryHash, StoredJudgement, Subject, hash_text, hash_vector,
 };
 
 impl Learning {
@@ -47,7 +47,9 @@ impl Learning {
         };
         let counted = self.count_clicks(&guard, judgements, &mut changes)?;
         match &counted.promoted {
-            Some(challenger) => self.activate(&guard, changes, None, challenger)?,
+            Some(challenger) => {
+                self.activate(&guard, changes, None, challenger, ActivatedBy::Trial)?;
+            }
             None => self.commit(changes)?,
         }
         self.publish_count(&guard, counted);

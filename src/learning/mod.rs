@@ -38,6 +38,7 @@ use crate::model::error::{Error, Result};
 use crate::model::{Query, VectorRules, Versioned};
 use crate::plugin::MetricLearner;
 
+pub use crate::model::{ActivatedBy, Activation, MAX_ACTIVATIONS};
 pub use crate::model::{Guidelines, ScaleGrade};
 pub use crate::model::{
     JudgementRange, MemoryRecord, MemorySettings, RefitSettings, SourceWeights, TrialRecord,

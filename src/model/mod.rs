@@ -3,6 +3,7 @@
 //! Types of this module that derive `Serialize` and end in `Record`, and [`LoggedJudgement`], are
 //! what the storage module encodes: the order of their fields is part of the format on disk.
 
+mod activation;
 mod content;
 mod distance;
 pub(crate) mod error;
@@ -20,6 +21,8 @@ mod vector;
 mod version;
 
 pub use crate::ids::{JudgementId, VersionId};
+pub(crate) use activation::keep as keep_activations;
+pub use activation::{ActivatedBy, Activation, MAX_ACTIVATIONS};
 pub use content::{ContentHash, JudgedContent};
 pub use distance::Distance;
 pub use guidelines::{Guidelines, MAX_GUIDELINES_BYTES, ScaleGrade};

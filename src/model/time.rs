@@ -29,6 +29,28 @@ pub(crate) fn from_millis(millis: i64) -> Option<SystemTime> {
     }
 }
 
+/// Serialises a time as RFC 3339.
+pub(crate) mod rfc3339_of {
+    use std::time::SystemTime;
+
+    use serde::de::Error as _;
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        at: &SystemTime,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        super::rfc3339_or_empty::serialize(&Some(*at), serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<SystemTime, D::Error> {
+        let at = super::rfc3339_or_empty::deserialize(deserializer)?;
+        at.ok_or_else(|| D::Error::custom("a time is needed"))
+    }
+}
+
 /// Serialises an optional time as RFC 3339, and `None` as an empty string.
 pub(crate) mod rfc3339_or_empty {
     use std::time::SystemTime;

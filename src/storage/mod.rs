@@ -6,6 +6,7 @@
 //! reads and writes the records of one collection. Every operation on the disk passes through
 //! [`disk`].
 
+mod activations;
 mod catalog;
 mod codec;
 mod commit_counter;

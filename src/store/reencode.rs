@@ -367,6 +367,7 @@ fn carried(history: &History, to: &Collection) -> Result<(History, Vec<Judgement
         next_version: history.next_version,
         texts: vectors,
         guidelines: history.guidelines.clone(),
+        activations: history.activations.clone(),
     };
     Ok((history, out.into_iter().map(|judged| judged.id).collect()))
 }

@@ -85,6 +85,13 @@ pub fn without_times(contents: &str) -> String {
         plain.push_str(before);
         rest = after.split_once(')').map_or("", |(_, rest)| rest);
     }
+    let out = plain + rest;
+    let mut rest = out.as_str();
+    let mut plain = String::new();
+    while let Some((before, after)) = rest.split_once("at: SystemTime {") {
+        plain.push_str(before);
+        rest = after.split_once('}').map_or("", |(_, rest)| rest);
+    }
     plain + rest
 }
 

@@ -14,7 +14,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use affinis::learning::Guidelines;
+use affinis::learning::{Activation, Guidelines};
 use affinis::{CollectionInfo, JudgementId, VersionId};
 use serde::{Deserialize, Serialize};
 
@@ -54,4 +54,7 @@ pub struct Header {
     /// The guidelines for those who judge; left out where none were set, and before format version 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidelines: Option<Guidelines>,
+    /// When which version became everybody's; none are known before format version 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub activations: Vec<Activation>,
 }

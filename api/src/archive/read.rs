@@ -83,6 +83,7 @@ pub fn read_archive(reader: impl BufRead, file: &str) -> Result<Archive, InputEr
     history.next_judgement = header.next_judgement;
     history.next_version = header.next_version;
     history.guidelines.clone_from(&header.guidelines);
+    history.activations.clone_from(&header.activations);
     for line in lines {
         let (number, text) = line?;
         if text.trim().is_empty() {

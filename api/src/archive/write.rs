@@ -30,6 +30,7 @@ pub fn write_header(
         next_judgement: history.next_judgement,
         next_version: history.next_version,
         guidelines: history.guidelines.clone(),
+        activations: history.activations.clone(),
         settings,
     };
     line(to, &json!({"collection": header}))

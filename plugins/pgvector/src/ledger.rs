@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use affinis::engine::{
     Active, Changes, Entry, Ledger, LedgerLock, LoggedJudgement, NextIds, QueryHash, VersionRecord,
 };
-use affinis::learning::Guidelines;
+use affinis::learning::{Activation, Guidelines, MAX_ACTIVATIONS};
 use affinis::{Error, ErrorKind, JudgementId, Result, VersionId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -223,6 +223,20 @@ impl Ledger for TableLedger {
         read.map(Some)
     }
 
+    fn activations(&self) -> Result<Vec<Activation>> {
+        const { assert!(MAX_ACTIVATIONS == 200) };
+        let sql = "SELECT activation FROM (SELECT number, activation FROM affinis.activations
+            WHERE collection = $1 ORDER BY number DESC LIMIT 200) AS newest ORDER BY number";
+        let rows = self.rows("the activations cannot be read", sql, None)?;
+        let read = |row: &Row| {
+            serde_json::from_str(row.get(0)).map_err(|error| Error::Damaged {
+                part: "the activations of a collection in the schema \"affinis\"".to_owned(),
+                reason: error.to_string(),
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
     fn commit(&self, changes: Changes) -> Result<()> {
         let locked = self
             .locked
@@ -252,9 +266,9 @@ pub(crate) fn numbers(bytes: &[u8]) -> Vec<f32> {
         .collect()
 }
 
-fn as_json(guidelines: &Guidelines) -> Result<String> {
-    serde_json::to_string(guidelines).map_err(|error| Error::Engine {
-        what: "the guidelines cannot be stored".to_owned(),
+fn as_json(json: serde_json::Result<String>) -> Result<String> {
+    json.map_err(|error| Error::Engine {
+        what: "the changes cannot be stored".to_owned(),
         kind: ErrorKind::InvalidInput,
         source: error.into(),
     })
@@ -278,6 +292,8 @@ struct Statements {
     next_version: Option<i64>,
     /// As JSON.
     guidelines: Option<String>,
+    /// Each as JSON.
+    activations: Vec<String>,
     /// Whether other clients must read versions again.
     is_of_versions: bool,
 }
@@ -305,7 +321,16 @@ impl Statements {
             active: changes.active.map(|version| version.0.into()),
             next_judgement: changes.next_judgement.as_ref().map(number).transpose()?,
             next_version: changes.next_version.map(|version| version.0.into()),
-            guidelines: changes.guidelines.as_ref().map(as_json).transpose()?,
+            guidelines: changes
+                .guidelines
+                .as_ref()
+                .map(|guidelines| as_json(serde_json::to_string(guidelines)))
+                .transpose()?,
+            activations: changes
+                .activations
+                .iter()
+                .map(|activation| as_json(serde_json::to_string(activation)))
+                .collect::<Result<_>>()?,
             is_of_versions: !changes.versions.is_empty()
                 || !changes.removed_versions.is_empty()
                 || !changes.active_users.is_empty()
@@ -415,6 +440,11 @@ impl Statements {
         let parameters: [Parameter<'_>; 2] =
             [(users, Type::TEXT_ARRAY), (versions, Type::INT8_ARRAY)];
         run(!users.is_empty(), sql, &parameters).await?;
+
+        let sql = "INSERT INTO affinis.activations (collection, activation)
+            SELECT $1, activation FROM unnest($2::text[]) WITH ORDINALITY AS new (activation, at) ORDER BY at";
+        let new = &self.activations;
+        run(!new.is_empty(), sql, &[(new, Type::TEXT_ARRAY)]).await?;
 
         let step = i64::from(self.is_of_versions);
         let sql = "UPDATE affinis.collections SET active = coalesce($2, active),

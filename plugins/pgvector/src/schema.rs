@@ -6,6 +6,7 @@
 //! judgements      (collection, number, record)               a judgement, as affinis encodes it
 //! queries         (collection, hash, vector)                 vectors of judged texts and vectors
 //! versions        (collection, version, record, metric)      the metric is null once it is withdrawn
+//! activations     (collection, number, activation)           when which version became everybody's, as JSON
 //! active_users    (collection, username, version)            users with a metric of their own
 //! biases          (collection, version, upto, pages, done, candidates, far_candidates, far_from)   how far the biases of a version are
 //! matrices        (collection, version, number, numbers)     rows of the matrices, for a trigger that was asked for
@@ -19,7 +20,7 @@ use crate::error::{During, other};
 use crate::server::Connection;
 
 /// Number of the layout that this version of the crate reads and writes.
-const FORMAT: i32 = 4;
+const FORMAT: i32 = 5;
 
 /// First key of the advisory locks: `affn` in ASCII.
 pub(crate) const LOCKS: i32 = 0x6166_666e;
@@ -118,6 +119,17 @@ ALTER TABLE affinis.collections ADD COLUMN guidelines text;
 UPDATE affinis.format SET format = 4;
 ";
 
+/// What format 5 has beyond format 4: when which version became everybody's, as JSON.
+const FORMAT_5: &str = r"
+CREATE TABLE affinis.activations (
+    collection integer NOT NULL REFERENCES affinis.collections ON DELETE CASCADE,
+    number bigint GENERATED ALWAYS AS IDENTITY,
+    activation text NOT NULL,
+    PRIMARY KEY (collection, number)
+);
+UPDATE affinis.format SET format = 5;
+";
+
 /// Makes the schema where it is not there, or brings it to this format, once, however many clients
 /// try.
 ///
@@ -145,7 +157,13 @@ pub(crate) async fn migrate(connection: &mut Connection) -> Result<()> {
         let rows = transaction.query_typed(FIND, &[]).await.during(during)?;
         rows.first().map_or(0, |row| row.get(0))
     };
-    for (format, step) in [(1, FORMAT_1), (2, FORMAT_2), (3, FORMAT_3), (4, FORMAT_4)] {
+    for (format, step) in [
+        (1, FORMAT_1),
+        (2, FORMAT_2),
+        (3, FORMAT_3),
+        (4, FORMAT_4),
+        (5, FORMAT_5),
+    ] {
         if found < format {
             transaction.batch_execute(step).await.during(during)?;
         }

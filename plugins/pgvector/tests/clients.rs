@@ -286,7 +286,7 @@ fn what_cannot_be_attached_is_refused_with_the_reason() {
         .open()
         .expect_err("newer");
     assert_eq!(newer.kind(), ErrorKind::Unsupported, "{newer}");
-    database.run("UPDATE affinis.format SET format = 4");
+    database.run("UPDATE affinis.format SET format = 5");
     assert!(postgres.detach("It's \"quoted\"").expect("detached"));
     assert!(
         !postgres
@@ -305,7 +305,7 @@ fn a_schema_of_an_earlier_format_is_brought_up_to_date_once() {
     database.run(
         "ALTER TABLE affinis.collections DROP COLUMN index_distance, DROP COLUMN has_trigger, \
          DROP COLUMN encoder_output, DROP COLUMN guidelines; \
-         DROP TABLE affinis.matrices; \
+         DROP TABLE affinis.matrices; DROP TABLE affinis.activations; \
          ALTER TABLE affinis.biases DROP COLUMN far_candidates, DROP COLUMN far_from; \
          UPDATE affinis.format SET format = 1",
     );
@@ -319,7 +319,7 @@ fn a_schema_of_an_earlier_format_is_brought_up_to_date_once() {
         }
     });
     let format = common::rows(&database.url, "SELECT format FROM affinis.format");
-    assert_eq!(format, [[Some("4".to_owned())]]);
+    assert_eq!(format, [[Some("5".to_owned())]]);
 }
 
 #[test]

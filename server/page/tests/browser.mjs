@@ -326,7 +326,8 @@ await check("a version is promoted, moves are shown, and it is rolled back", asy
   const happened = card("Timeline");
   await happened.locator("svg.timeline .event.passed, svg.timeline .event.refused").first().waitFor();
   await happened.getByText(/^All \d+ events as a list/).click();
-  await happened.getByRole("cell", { name: /^Version.1 / }).waitFor();
+  await happened.getByRole("cell", { name: /^Version.1 \(/ }).waitFor();
+  await happened.getByRole("cell", { name: /answers everybody from here on/ }).first().waitFor();
   await page.screenshot({ path: join(given.shots, "learned-1280-light.png"), fullPage: true });
   await open("search", NAME, "?q=small+bird&beside=euclidean");
   await page.locator("aside .hits li").first().waitFor();

@@ -1,5 +1,6 @@
 //! Versions of the metric: list, show, promote, roll back, compare, delete, export, import.
 
+use affinis::learning::Activation;
 use affinis::{Error, Version, VersionId};
 use affinis_api::target::Target;
 use affinis_api::{ActiveDocument, DifferenceDocument, MatrixDocument, VersionDocument};
@@ -25,6 +26,22 @@ const NEIGHBOURS: usize = 10;
 pub(crate) struct Versions {
     /// The versions, version 0 first.
     metrics: Vec<VersionDocument>,
+    /// When which version became everybody's, the oldest first; the newest 200 are known.
+    #[schema(value_type = Vec<ActivationDocument>)]
+    activations: Vec<Activation>,
+}
+
+/// A time from which everybody was answered under another version.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes a type of the crate affinis")]
+pub(crate) struct ActivationDocument {
+    /// The time, RFC 3339.
+    at: String,
+    /// The version that was active from then on.
+    version: u32,
+    /// What made it active: `refit`, `choice` (a promotion or a rollback), `trial`, or `withdrawal`
+    /// of the version before.
+    by: String,
 }
 
 /// What is gone back to: a version, or for a user the shared metric; by default the parent of the
@@ -90,9 +107,15 @@ pub(crate) async fn list(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<Versions>, Problem> {
-    let versions = app.on(name, |target| Ok(target.learning().metrics()?));
-    let metrics = versions.await?.iter().map(VersionDocument::from).collect();
-    Ok(Json(Versions { metrics }))
+    let versions = app.on(name, |target| {
+        let learning = target.learning();
+        Ok((learning.metrics()?, learning.activations()?))
+    });
+    let (metrics, activations) = versions.await?;
+    Ok(Json(Versions {
+        metrics: metrics.iter().map(VersionDocument::from).collect(),
+        activations,
+    }))
 }
 
 /// Shows everything that is known of a version.

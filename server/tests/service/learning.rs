@@ -191,6 +191,26 @@ fn versions_are_imported_promoted_compared_rolled_back_and_deleted() {
         served.post(&of("/rollback"), json!({"version": 2})).ok(),
         json!({"active": 2})
     );
+    let listed = served.get(&of("")).ok();
+    let activations = listed["activations"].as_array().unwrap();
+    let told: Vec<(&Value, &Value)> = activations
+        .iter()
+        .map(|activation| (&activation["version"], &activation["by"]))
+        .collect();
+    let choice = &json!("choice");
+    assert_eq!(
+        told,
+        [
+            (&json!(1), choice),
+            (&json!(0), choice),
+            (&json!(2), choice)
+        ]
+    );
+    let times: Vec<&str> = activations
+        .iter()
+        .map(|activation| activation["at"].as_str().unwrap())
+        .collect();
+    assert!(times.iter().all(|at| at.ends_with('Z')), "{times:?}");
     assert_eq!(served.delete(&of("/1")).ok(), json!({"deleted": 1}));
     served.get(&of("/1")).problem(404, "not-found");
     served.get(&of("/one")).problem(400, "invalid-input");

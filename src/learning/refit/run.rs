@@ -10,7 +10,7 @@ use crate::learning::examples::{Collected, Selection, Whose};
 use crate::learning::{Changes, Learning, RefitGuard, memory};
 use crate::model::error::{Error, Result};
 use crate::model::{
-    JudgementRange, MemoryRecord, RefitSettings, VersionId, VersionRecord, Versioned,
+    ActivatedBy, JudgementRange, MemoryRecord, RefitSettings, VersionId, VersionRecord, Versioned,
 };
 use crate::plugin::{
     FitReport, Fitted, Gate, Incumbent, LearnError, MetricLearner, Sample, ShrunkenMetric, Task,
@@ -313,7 +313,13 @@ impl Learning {
         let promoted = version != active && (request.force || fitted.report.gate.accepted);
         if promoted {
             self.live_record(version)?;
-            self.make_active(&guard, Changes::default(), user, &metric)?;
+            self.make_active(
+                &guard,
+                Changes::default(),
+                user,
+                &metric,
+                ActivatedBy::Refit,
+            )?;
         }
         Ok(Stored { metric, promoted })
     }
@@ -350,7 +356,7 @@ impl Learning {
             promoted = is_promoted(fitted);
         }
         if promoted {
-            self.make_active(&guard, changes, user, &metric)?;
+            self.make_active(&guard, changes, user, &metric, ActivatedBy::Refit)?;
         } else {
             self.commit(changes)?;
             self.keep_version(&metric);

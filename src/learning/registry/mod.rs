@@ -10,7 +10,10 @@ use ndarray::ArrayView2;
 
 use super::{Changes, Learning, Ledger, WriteGuard, sample};
 use crate::model::error::{Error, Result};
-use crate::model::{Active, MetricChoice, VectorRules, VersionId, VersionRecord, Versioned, rows};
+use crate::model::{
+    ActivatedBy, Activation, Active, MetricChoice, VectorRules, VersionId, VersionRecord,
+    Versioned, rows,
+};
 use crate::plugin::{LearnError, Metric, MetricLearner, caught, conformance};
 
 /// Largest number of decoded metrics in memory.
@@ -168,11 +171,12 @@ impl Learning {
         mut changes: Changes,
         user: Option<&str>,
         metric: &Versioned,
+        by: ActivatedBy,
     ) -> Result<()> {
         if user.is_none() {
             self.supersede_trial(guard, &mut changes)?;
         }
-        self.activate(guard, changes, user, metric)?;
+        self.activate(guard, changes, user, metric, by)?;
         if user.is_none() {
             self.clear_trial(guard);
         }
@@ -186,13 +190,15 @@ impl Learning {
         mut changes: Changes,
         user: Option<&str>,
         metric: &Versioned,
+        by: ActivatedBy,
     ) -> Result<()> {
         let mut active = (**self.registry.active.load()).clone();
-        match user {
-            Some(user) => {
-                active.users.insert(user.to_owned(), metric.version);
-            }
-            None => active.shared = metric.version,
+        if let Some(user) = user {
+            active.users.insert(user.to_owned(), metric.version);
+        } else {
+            let new = Activation::now(&active, metric.version, by);
+            changes.activations.extend(new);
+            active.shared = metric.version;
         }
         changes.set_active(user, metric.version);
         self.commit(changes)?;
@@ -217,6 +223,9 @@ impl Learning {
         let mut active = (**self.registry.active.load()).clone();
         let shared = versions.contains(&active.shared);
         if shared {
+            let by = ActivatedBy::Withdrawal;
+            let new = Activation::now(&active, VersionId::BUILT_IN, by);
+            changes.activations.extend(new);
             active.shared = VersionId::BUILT_IN;
             changes.set_active(None, VersionId::BUILT_IN);
         }

@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2};
 
 use crate::learning::{Changes, Learning};
 use crate::model::error::{Error, Result};
-use crate::model::{Version, VersionId, VersionRecord};
+use crate::model::{ActivatedBy, Activation, MAX_ACTIVATIONS, Version, VersionId, VersionRecord};
 use crate::plugin::{Comparison, caught};
 
 impl Learning {
@@ -44,6 +44,17 @@ impl Learning {
         Version::read(version, record, active)
     }
 
+    /// When which version became everybody's, the oldest first.
+    ///
+    /// # Errors
+    /// Those of [`Collection::activations`](crate::Collection::activations).
+    pub fn activations(&self) -> Result<Vec<Activation>> {
+        let mut all = self.ledger.activations()?;
+        let surplus = all.len().saturating_sub(MAX_ACTIVATIONS);
+        all.drain(..surplus);
+        Ok(all)
+    }
+
     /// The version that answers a user, or everybody.
     pub fn active(&self, user: Option<&str>) -> VersionId {
         self.registry.active(user)
@@ -62,7 +73,8 @@ impl Learning {
         self.prepare(&metric, user(version)?.as_deref())?;
         let guard = self.lock()?;
         let user = user(version)?;
-        self.make_active(&guard, Changes::default(), user.as_deref(), &metric)
+        let by = ActivatedBy::Choice;
+        self.make_active(&guard, Changes::default(), user.as_deref(), &metric, by)
     }
 
     /// Goes back to a version of everybody's, by default to the nearest ancestor of the active one

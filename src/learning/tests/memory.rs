@@ -9,8 +9,8 @@ use crate::learning::{
 };
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, QueryHash, VersionId,
-    VersionRecord, Versioned,
+    Activation, Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, QueryHash,
+    VersionId, VersionRecord, Versioned,
 };
 
 /// The ledger and the items of one collection.
@@ -35,6 +35,7 @@ struct State {
     next_judgement: JudgementId,
     next_version: Option<VersionId>,
     guidelines: Option<Guidelines>,
+    activations: Vec<Activation>,
     /// Items whose content is another than the one that was judged.
     changed: BTreeSet<String>,
 }
@@ -114,6 +115,10 @@ impl Ledger for Memory {
         Ok(self.state().guidelines.clone())
     }
 
+    fn activations(&self) -> Result<Vec<Activation>> {
+        Ok(self.state().activations.clone())
+    }
+
     fn commit(&self, changes: Changes) -> Result<()> {
         let mut state = self.state();
         state.queries.extend(changes.queries);
@@ -142,6 +147,7 @@ impl Ledger for Memory {
         }
         state.next_judgement = changes.next_judgement.unwrap_or(state.next_judgement);
         state.next_version = changes.next_version.or(state.next_version);
+        state.activations.extend(changes.activations);
         state.guidelines = changes.guidelines.or(state.guidelines.take());
         Ok(())
     }

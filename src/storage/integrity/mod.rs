@@ -82,6 +82,7 @@ pub(crate) enum Place {
     Graph(u64),
     SegmentFile(String),
     Guidelines,
+    Activations,
 }
 
 /// What a repair does about a finding.
@@ -171,6 +172,7 @@ impl fmt::Display for Place {
             Self::Graph(segment) => write!(f, "the graph of segment {segment}"),
             Self::SegmentFile(name) => f.write_str(name),
             Self::Guidelines => f.write_str("the guidelines"),
+            Self::Activations => f.write_str("the activations"),
         }
     }
 }

@@ -8,7 +8,7 @@ use sled::IVec;
 
 use super::super::digest::{DIGESTED, TableDigests};
 use super::super::tables::{CHUNK, GRAPH, META, REMOVED, Tables, entry_hash, segment_of};
-use super::super::{guidelines, lock};
+use super::super::{activations, guidelines, lock};
 use super::{Checks, Edit, Finding, Integrity, Place, Remedy};
 use crate::model::error::{Error, Result};
 
@@ -29,6 +29,7 @@ impl Tables {
         walk.graph(next_slot);
         walk.segment_files(next_slot);
         walk.guidelines();
+        walk.activations();
         Integrity {
             checked: walk.checked,
             findings: walk.findings,
@@ -241,6 +242,17 @@ impl<'a> Walk<'a> {
             let edits = remove(META, guidelines::KEY.as_bytes());
             let default = "there is no text now, and the scale has four grades";
             self.find(Place::Guidelines, damage, Remedy::Reset(edits, default));
+        }
+    }
+
+    /// Checks that the activations can be read.
+    fn activations(&mut self) {
+        let read = self.tables.activations().map(Some);
+        self.checked += u64::from(!matches!(&read, Ok(Some(all)) if all.is_empty()));
+        if let (State::Damaged(damage), _) = self.state(|| Place::Activations, read) {
+            let edits = remove(META, activations::KEY.as_bytes());
+            let default = "nobody knows when which version was promoted before";
+            self.find(Place::Activations, damage, Remedy::Reset(edits, default));
         }
     }
 
