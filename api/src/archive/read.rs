@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{FORMAT, FORMAT_VERSION, Header, v1};
-use crate::input::{InputError, Lines, Place, cut, json_line, narrow};
+use crate::input::check::id_twice;
+use crate::input::{InputError, Lines, Place, json_line, narrow};
 
 /// An exported collection after its lines were read and checked.
 #[derive(Debug, Clone)]
@@ -147,11 +148,7 @@ impl Gathered {
             .map_err(|error| error.to_string())?;
         check_vector(item.vector.as_deref().unwrap_or_default(), settings)?;
         match self.seen.entry(item.id.clone()) {
-            Entry::Occupied(first) => Err(format!(
-                "the id {:?} occurs already in {}; an id may occur once in an input",
-                cut(&item.id),
-                first.get()
-            )),
+            Entry::Occupied(first) => Err(id_twice(&item.id, *first.get())),
             Entry::Vacant(entry) => {
                 entry.insert(place);
                 self.items.push(item);

@@ -2,7 +2,7 @@
 
 use affinis::Distance;
 
-use super::error::cut;
+use super::error::{Place, cut};
 
 /// What the collection accepts, and what happens to items that it does not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,14 @@ pub fn check_name(what: &str, name: &str) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// What is wrong with an id that occurred before in an input.
+pub fn id_twice(id: &str, first: Place) -> String {
+    format!(
+        "the id {:?} occurs already in {first}; an id may occur once in an input",
+        cut(id)
+    )
 }
 
 /// Checks that the collection can hold and search a vector.

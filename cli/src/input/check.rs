@@ -7,13 +7,14 @@ use std::fmt::Display;
 
 use affinis::{AddMode, Item};
 pub use affinis_api::input::check::Expected;
+use affinis_api::input::check::id_twice;
 pub(crate) use affinis_api::input::check::{check_id, check_name, check_vector};
 use serde_json::Value;
 
 pub(crate) use affinis_api::input::narrow;
 
 use super::layout::{Columns, Layout};
-use affinis_api::input::{InputError, Place, cut};
+use affinis_api::input::{InputError, Place};
 
 /// The items of an input that can be used, and the errors of those that were left out.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,11 +201,7 @@ impl<'a> Collector<'a> {
             .is_some_and(|columns| columns.image_of(&item.meta).is_some());
         check_item(&item, self.expected, self.mode, has_image)?;
         match self.seen.entry(item.id.clone()) {
-            Entry::Occupied(first) => Err(format!(
-                "the id {:?} occurs already in {}; an id may occur once in an input",
-                cut(&item.id),
-                first.get()
-            )),
+            Entry::Occupied(first) => Err(id_twice(&item.id, *first.get())),
             Entry::Vacant(entry) => {
                 entry.insert(place);
                 Ok(item)

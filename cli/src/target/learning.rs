@@ -49,32 +49,7 @@ impl Target {
         if let Self::Remote(remote) = self {
             return remote.refit(settings);
         }
-        let mut refit = self
-            .learning()?
-            .refit()
-            .dry_run(settings.dry_run)
-            .force(settings.force);
-        if let Some(learner) = settings.learner {
-            refit = refit.learner(learner);
-        }
-        if let Some(user) = settings.user {
-            refit = refit.user(user);
-        }
-        if let Some(n) = settings.ask {
-            refit = refit.ask(n);
-        }
-        if let Some(half_life) = settings.half_life {
-            refit = refit.half_life(half_life);
-        }
-        if let Some(share) = settings.user_share {
-            refit = refit.user_share(share);
-        }
-        if let Some(rank) = settings.rank {
-            refit = refit.rank(rank);
-        }
-        if let Some(seed) = settings.seed {
-            refit = refit.seed(seed);
-        }
+        let refit = with_settings!(self.learning()?.refit(), settings);
         let report = refit.run()?;
         Ok(Refitted {
             document: RefitDocument::new(&report, settings.dry_run),

@@ -4,6 +4,37 @@
 //! What a command prints is a document of [`affinis_api`], which a service gives and which is made
 //! here of what a collection gives, so that a command need not know where its collection is.
 
+/// Gives the settings to a refit, of a collection here or of one of a service: the two are different
+/// types with the same methods.
+macro_rules! with_settings {
+    ($refit:expr, $settings:expr) => {{
+        let settings: &RefitSettings<'_> = $settings;
+        let mut refit = $refit.dry_run(settings.dry_run).force(settings.force);
+        if let Some(learner) = settings.learner {
+            refit = refit.learner(learner);
+        }
+        if let Some(user) = settings.user {
+            refit = refit.user(user);
+        }
+        if let Some(questions) = settings.ask {
+            refit = refit.ask(questions);
+        }
+        if let Some(half_life) = settings.half_life {
+            refit = refit.half_life(half_life);
+        }
+        if let Some(share) = settings.user_share {
+            refit = refit.user_share(share);
+        }
+        if let Some(rank) = settings.rank {
+            refit = refit.rank(rank);
+        }
+        if let Some(seed) = settings.seed {
+            refit = refit.seed(seed);
+        }
+        refit
+    }};
+}
+
 mod items;
 mod learning;
 #[cfg(feature = "client")]

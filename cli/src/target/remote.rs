@@ -170,32 +170,7 @@ impl Remote {
     }
 
     pub(super) fn refit(&self, settings: &RefitSettings<'_>) -> Result<Refitted, Failure> {
-        let mut refit = self
-            .collection
-            .refit()
-            .dry_run(settings.dry_run)
-            .force(settings.force);
-        if let Some(learner) = settings.learner {
-            refit = refit.learner(learner);
-        }
-        if let Some(user) = settings.user {
-            refit = refit.user(user);
-        }
-        if let Some(questions) = settings.ask {
-            refit = refit.ask(questions);
-        }
-        if let Some(half_life) = settings.half_life {
-            refit = refit.half_life(half_life);
-        }
-        if let Some(share) = settings.user_share {
-            refit = refit.user_share(share);
-        }
-        if let Some(rank) = settings.rank {
-            refit = refit.rank(rank);
-        }
-        if let Some(seed) = settings.seed {
-            refit = refit.seed(seed);
-        }
+        let refit = with_settings!(self.collection.refit(), settings);
         let document = wait(&refit.begin()?, |_| {})?;
         let forced = match document.version {
             Some(version) if settings.force && document.promoted => {
