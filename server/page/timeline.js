@@ -46,7 +46,7 @@ export function timeline(events, times, now) {
   const names = lanes.map((lane) => s("text", { x: 0, y: y(lane) + 4 }, lane));
   const listed = [...events].sort((a, b) => (b.at ?? Infinity) - (a.at ?? Infinity));
   return h("figure", {},
-    h("figcaption", {}, "A filled dot passed the gate, a ring did not or was imported; a green edge answers now; a triangle is an alarm. The list has the same."),
+    h("figcaption", {}, "A filled dot passed the gate, a ring did not or was imported; a green edge answers now; of the lane Active, a dot is the time from which a version answered everybody; a triangle is an alarm. The list has the same."),
     s("svg", { class: "chart timeline", viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": `Timeline: ${plural(times.length, "judgement")} and ${plural(events.length, "event")}, listed below` }, ticks, bars, marks, names),
     h("details", {}, h("summary", {}, `All ${count(events.length)} events as a list`),
       table("Events, newest first", ["When", "What"], listed.map(({ at, text }) => [at === null ? "not recorded" : when(new Date(at).toISOString()), h("div", { class: "cell" }, text)]))));
