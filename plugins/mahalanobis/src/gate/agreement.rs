@@ -134,7 +134,7 @@ mod tests {
             for _ in 0..60 {
                 let (mut relevant, mut irrelevant) = (Vec::new(), Vec::new());
                 for rank in 0..10 {
-                    if random.next() % 2 == 0 {
+                    if random.next().is_multiple_of(2) {
                         relevant.push(f64::from(rank));
                     } else {
                         irrelevant.push(f64::from(rank));
