@@ -6,18 +6,23 @@
 //! 95 % confidence passes one candidate in twenty *each time*. So a candidate has to pass a second
 //! test, of the hypothesis that judges choose among the results of a query at random.
 //!
-//! Under that hypothesis the number `U` of (relevant, irrelevant) results of a query in the right
-//! order of distance has the distribution of Mann and Whitney (1947), with the mean `r i / 2` and the
-//! variance `r i (r + i + 1) / 12` for `r` relevant and `i` irrelevant results. The standardised `z`
-//! is sub-Gaussian, `E exp(l z) <= exp(l^2 / 2)` for every `l` (`tests::is_sub_gaussian`), and queries
-//! are independent. So
+//! Under that hypothesis the `r` relevant ones among the `n` results of a query are any `r` of them,
+//! each choice as likely as the other. So for any scores `s` of the results that do not depend on
+//! the choice, and any `l`, the ratio
 //!
-//! `e = mean over l of exp(l sum z - n l^2 / 2)`
+//! `exp(l T) / E exp(l T)`, `T = sum of s over the relevant results`,
 //!
-//! over the `n` queries judged so far is a non-negative supermartingale that starts at 1: an
-//! e-process. By Ville's inequality the chance that it is *ever* `1 / alpha` or more, at whatever
-//! times one looks, is at most `alpha` (Ramdas et al., *Game-theoretic statistics and safe
-//! anytime-valid inference*, 2023). Judges who choose against similarity make it smaller still.
+//! has the mean 1. Scores are distances below the query's mean, scaled to give `T` a variance of 1
+//! where a query's distances vary as those of all queries do. `E exp(l T)` is the mean over all
+//! choices, computed exactly: the elementary symmetric polynomial of `exp(l s)` of degree `r` over the
+//! number of choices. Queries are independent, so
+//!
+//! `e = mean over l of the product over queries of these ratios`
+//!
+//! over the queries judged so far is a non-negative martingale that starts at 1: an e-process. By
+//! Ville's inequality the chance that it is *ever* `1 / alpha` or more, at whatever times one looks, is
+//! at most `alpha` (Ramdas et al., *Game-theoretic statistics and safe anytime-valid inference*, 2023).
+//! Judges who choose against similarity make it smaller still.
 //!
 //! The distances are Euclid's, and those of the cross-fitted candidate, whose metrics never saw the
 //! query that they measure; the mean of both processes is taken, so that either may bring the
@@ -31,117 +36,197 @@ const BETS: [f64; 5] = [0.2, 0.4, 0.7, 1.1, 1.6];
 /// Greatest logarithm of an e-value, so that it stays finite.
 const MOST: f64 = 100.0;
 
-/// The standardised number of (relevant, irrelevant) results in the right order: 0 on average where
-/// they are chosen at random, above 0 where relevant ones are nearer. Ties count half. `None`
-/// without results of both kinds.
-pub(super) fn standardised(relevant: &[f64], irrelevant: &[f64]) -> Option<f64> {
-    if relevant.is_empty() || irrelevant.is_empty() {
-        return None;
-    }
-    let mut sorted = irrelevant.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let ordered: f64 = relevant
-        .iter()
-        .map(|distance| {
-            let up_to = sorted.partition_point(|other| other <= distance);
-            let below = sorted.partition_point(|other| other < distance);
-            (sorted.len() - up_to) as f64 + 0.5 * (up_to - below) as f64
-        })
-        .sum();
-    let (r, i) = (relevant.len() as f64, irrelevant.len() as f64);
-    let deviation = (r * i * (r + i + 1.0) / 12.0).sqrt();
-    Some((ordered - 0.5 * r * i) / deviation)
+/// Largest number of steps by which the mean over all choices is computed for one query.
+const MOST_STEPS: usize = 1 << 20;
+
+/// The logarithms of the ratios of one query, one for each of [`BETS`].
+pub(super) type Ratios = [f64; BETS.len()];
+
+/// Squared distances of one query's results.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Results<'a> {
+    pub(super) relevant: &'a [f64],
+    pub(super) irrelevant: &'a [f64],
 }
 
-/// The e-value of standardised numbers: 1 says nothing, 20 or more happens to a judge who chooses at
-/// random with a chance of at most 5 %.
-pub(super) fn evidence(standardised: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = standardised.fold((0.0, 0.0), |(sum, count), z| (sum + z, count + 1.0));
-    let exponent = |bet: f64| bet * sum - count * bet * bet / 2.0;
-    BETS.into_iter()
-        .map(|bet| exponent(bet).min(MOST).exp())
-        .sum::<f64>()
-        / BETS.len() as f64
+impl Results<'_> {
+    fn all(self) -> impl Iterator<Item = f64> {
+        self.relevant.iter().chain(self.irrelevant).copied()
+    }
+
+    fn count(self) -> usize {
+        self.relevant.len() + self.irrelevant.len()
+    }
+
+    fn mean(self) -> f64 {
+        self.all().sum::<f64>() / self.count() as f64
+    }
+
+    /// The variance of the distances in units of their mean size; `None` where all are 0.
+    pub(super) fn variance(self) -> Option<f64> {
+        let (n, mean) = (self.count() as f64, self.mean());
+        let size = self.all().map(f64::abs).sum::<f64>() / n;
+        let variance = self.all().map(|d| (d - mean).powi(2)).sum::<f64>() / n;
+        (size > 0.0).then(|| variance / (size * size))
+    }
+
+    /// The logarithms of the ratios, where the mean variance of all queries is `pooled`. `None`
+    /// without results of both kinds, and where their distances are equal.
+    pub(super) fn ratios(self, pooled: f64) -> Option<Ratios> {
+        if self.relevant.is_empty() || self.irrelevant.is_empty() {
+            return None;
+        }
+        let n = self.count() as f64;
+        let size = self.all().map(f64::abs).sum::<f64>() / n;
+        let deviation = (0.5 * (self.variance()? + pooled)).sqrt() * size;
+        if deviation <= 0.0 {
+            return None;
+        }
+        let (r, i) = (self.relevant.len() as f64, self.irrelevant.len() as f64);
+        // The variance of a sum of `r` of `n` numbers drawn without replacement.
+        let of_sum = (r * i / (n - 1.0)).sqrt();
+        let mean = self.mean();
+        let score = |distance: &f64| (mean - distance) / (deviation * of_sum);
+        let chosen: Vec<f64> = self.relevant.iter().map(score).collect();
+        let others: Vec<f64> = self.irrelevant.iter().map(score).collect();
+        Some(BETS.map(|bet| {
+            let sum: f64 = chosen.iter().sum();
+            bet * sum - log_mean_of_choices(bet, &chosen, &others)
+        }))
+    }
+}
+
+/// `ln E exp(l T)` over all choices of as many scores as are chosen.
+fn log_mean_of_choices(bet: f64, chosen: &[f64], others: &[f64]) -> f64 {
+    // As many others left out is the same choice; the scores sum to 0.
+    let (scores, degree): (Vec<f64>, usize) = if chosen.len() <= others.len() {
+        (chosen.iter().chain(others).copied().collect(), chosen.len())
+    } else {
+        let negated = chosen.iter().chain(others).map(|score| -score);
+        (negated.collect(), others.len())
+    };
+    if degree * scores.len() > MOST_STEPS {
+        return hoeffding(bet, &scores, degree);
+    }
+    let mut means = vec![0.0; degree + 1];
+    means[0] = 1.0;
+    for (seen, score) in scores.iter().enumerate() {
+        let (x, m) = ((bet * score).exp(), seen as f64 + 1.0);
+        // The mean over the choices of `k` among `m`: without the last one, or with it.
+        for k in (1..=degree.min(seen + 1)).rev() {
+            let with = k as f64 / m;
+            means[k] = (1.0 - with) * means[k] + with * x * means[k - 1];
+        }
+    }
+    means[degree].ln()
+}
+
+/// An upper bound of `ln E exp(l T)`: that of Hoeffding (1963) for independent draws, which holds
+/// without replacement too.
+fn hoeffding(bet: f64, scores: &[f64], degree: usize) -> f64 {
+    let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    degree as f64 * (bet * (most - least)).powi(2) / 8.0
+}
+
+/// The e-value of some queries: 1 says nothing, 20 or more happens to a judge who chooses at random
+/// with a chance of at most 5 %.
+pub(super) fn evidence<'a>(queries: impl Iterator<Item = &'a Ratios>) -> f64 {
+    let mut sums = [0.0; BETS.len()];
+    for ratios in queries {
+        for (sum, ratio) in sums.iter_mut().zip(ratios) {
+            *sum += ratio;
+        }
+    }
+    sums.map(|sum| sum.min(MOST).exp()).iter().sum::<f64>() / BETS.len() as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The numbers of orders of `r` relevant and `i` irrelevant results by `U`.
-    fn orders(r: usize, i: usize) -> Vec<f64> {
-        if r == 0 || i == 0 {
-            return vec![1.0];
-        }
-        let mut counts = vec![0.0; r * i + 1];
-        let nearest_is_relevant = orders(r - 1, i);
-        let nearest_is_irrelevant = orders(r, i - 1);
-        for (u, count) in nearest_is_relevant.into_iter().enumerate() {
-            counts[u + i] += count;
-        }
-        for (u, count) in nearest_is_irrelevant.into_iter().enumerate() {
-            counts[u] += count;
-        }
-        counts
+    fn ratios(relevant: &[f64], irrelevant: &[f64]) -> Option<Ratios> {
+        let results = Results {
+            relevant,
+            irrelevant,
+        };
+        results.ratios(results.variance()?)
+    }
+
+    /// All choices of `r` of some numbers, with the numbers that are left.
+    fn choices(numbers: &[f64], r: usize) -> Vec<(Vec<f64>, Vec<f64>)> {
+        let is_chosen = |set: usize, at: usize| set >> at & 1 == 1;
+        (0..1 << numbers.len())
+            .map(|set: usize| {
+                let of = |chosen| {
+                    let numbers = numbers.iter().enumerate();
+                    let of = numbers.filter(move |(at, _)| is_chosen(set, *at) == chosen);
+                    of.map(|(_, number)| *number).collect::<Vec<_>>()
+                };
+                (of(true), of(false))
+            })
+            .filter(|(chosen, _)| chosen.len() == r)
+            .collect()
     }
 
     #[test]
-    fn is_sub_gaussian() {
-        for r in 1..=8 {
-            for i in 1..=8 {
-                let counts = orders(r, i);
-                let all: f64 = counts.iter().sum();
-                let deviation = ((r * i * (r + i + 1)) as f64 / 12.0).sqrt();
-                for bet in BETS {
-                    let mean: f64 = counts
-                        .iter()
-                        .enumerate()
-                        .map(|(u, count)| {
-                            let z = (u as f64 - (r * i) as f64 / 2.0) / deviation;
-                            count / all * (bet * z).exp()
-                        })
-                        .sum();
-                    assert!(
-                        mean <= (bet * bet / 2.0).exp() + 1e-12,
-                        "{r} and {i} at {bet}"
-                    );
-                }
+    fn the_mean_ratio_over_all_choices_is_one() {
+        let distances = [0.2, 0.9, 1.0, 1.7, 2.2, 4.0, 4.0];
+        for r in 1..distances.len() {
+            let all: Vec<Ratios> = choices(&distances, r)
+                .iter()
+                .map(|(relevant, irrelevant)| ratios(relevant, irrelevant).expect("both kinds"))
+                .collect();
+            for bet in 0..BETS.len() {
+                let sum: f64 = all.iter().map(|ratios| ratios[bet].exp()).sum();
+                let mean = sum / all.len() as f64;
+                assert!((mean - 1.0).abs() < 1e-9, "{mean} for {r} of 7 at {bet}");
             }
+        }
+    }
+
+    #[test]
+    fn the_bound_for_many_results_is_one() {
+        let scores = [-1.5, -0.5, 0.0, 0.5, 1.5];
+        for bet in BETS {
+            let exact = log_mean_of_choices(bet, &scores[..2], &scores[2..]);
+            assert!(exact <= hoeffding(bet, &scores, 2) + 1e-12);
         }
     }
 
     #[test]
     fn results_in_the_right_order_are_evidence_and_those_in_the_reverse_are_none() {
         let (near, far) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
-        let right = standardised(&near, &far).expect("both kinds");
-        assert!((right - 4.5 / 5.25_f64.sqrt()).abs() < 1e-12);
-        assert_eq!(standardised(&far, &near), Some(-right));
-        assert_eq!(standardised(&[1.0, 1.0], &[1.0]), Some(0.0));
-        assert_eq!(standardised(&near, &[]), None);
-        assert_eq!(evidence(std::iter::empty()), 1.0);
-        assert!(evidence(std::iter::repeat_n(right, 5)) > 20.0);
-        assert!(evidence(std::iter::repeat_n(-right, 5)) < 0.2);
-        assert!(evidence(std::iter::repeat_n(0.0, 5)) < 1.0);
+        let right = ratios(&near, &far).expect("both kinds");
+        let reverse = ratios(&far, &near).expect("both kinds");
+        let of = |ratios: &Ratios, times: usize| evidence(std::iter::repeat_n(ratios, times));
+        assert!((of(&right, 0) - 1.0).abs() < 1e-12);
+        assert!(of(&right, 5) > 20.0 && of(&reverse, 5) < 0.2);
+        assert!(of(&right, 100_000).is_finite());
+        assert_eq!(ratios(&near, &[]), None);
+        assert_eq!(ratios(&[1.0, 1.0], &[1.0]), None);
+        assert_eq!(ratios(&[0.0], &[0.0]), None);
     }
 
     #[test]
     fn a_coin_seldom_makes_evidence_however_often_one_looks() {
         let mut random = affinis_testkit::Random(3);
-        let (mut found, lives) = (0, 2_000);
+        let (mut found, lives) = (0, 1_000);
         for _ in 0..lives {
             let mut so_far = Vec::new();
             let mut ever = 0.0_f64;
             for _ in 0..60 {
                 let (mut relevant, mut irrelevant) = (Vec::new(), Vec::new());
-                for rank in 0..10 {
+                for rank in 1..=10 {
+                    let distance = f64::from(rank).sqrt();
                     if random.next().is_multiple_of(2) {
-                        relevant.push(f64::from(rank));
+                        relevant.push(distance);
                     } else {
-                        irrelevant.push(f64::from(rank));
+                        irrelevant.push(distance);
                     }
                 }
-                so_far.extend(standardised(&relevant, &irrelevant));
-                ever = ever.max(evidence(so_far.iter().copied()));
+                so_far.extend(ratios(&relevant, &irrelevant));
+                ever = ever.max(evidence(so_far.iter()));
             }
             found += usize::from(ever >= 20.0);
         }

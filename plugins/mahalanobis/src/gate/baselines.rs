@@ -106,7 +106,7 @@ impl<'a> Baselines<'a> {
                 Kind::Queries => &scores.query_agreements,
                 Kind::Pairs => &scores.pair_agreements,
             };
-            agreement::evidence(agreements.iter().copied())
+            agreement::evidence(agreements.iter())
         };
         0.5 * (by(&self.euclid_scores) + by(candidate))
     }

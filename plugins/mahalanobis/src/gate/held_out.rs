@@ -15,7 +15,7 @@
 use affinis::plugin::LearnError;
 use ndarray::Array2;
 
-use super::agreement;
+use super::agreement::{self, Ratios};
 use super::folds::{FOLDS, Folds};
 use crate::judgements::{JudgedItem, Judgements};
 use crate::shape::Shaped;
@@ -32,11 +32,10 @@ pub(crate) struct Scores {
     /// rests on: the inverse standard error of a difference of two means.
     pub(crate) weights: Vec<f64>,
     pub(crate) placements: Vec<Option<f64>>,
-    /// For each query with both kinds of results, how far their order agrees with the distances
-    /// ([`agreement::standardised`]).
-    pub(crate) query_agreements: Vec<f64>,
+    /// For each query with both kinds of results, how far they agree with the distances.
+    pub(super) query_agreements: Vec<Ratios>,
     /// The same for the similar and dissimilar pairs of each fold.
-    pub(crate) pair_agreements: Vec<f64>,
+    pub(super) pair_agreements: Vec<Ratios>,
 }
 
 /// The contrast of the distances of a query's relevant and irrelevant results.
@@ -201,14 +200,17 @@ impl<'a> HeldOutDistances<'a> {
     pub(crate) fn scores(&self) -> Scores {
         let mut weights = vec![0.0; self.queries.len()];
         let mut contrasts = vec![None; self.queries.len()];
-        let mut query_agreements = Vec::new();
+        let mut of_queries = Vec::new();
         for (i, distances) in self.queries.iter().enumerate() {
             let Some(distances) = distances else { continue };
             let (relevant, irrelevant) = self.folds.held_out(&self.judgements.queries[i]);
             let (r, n) = (relevant.len() as f64, irrelevant.len() as f64);
             weights[i] = (r * n / (r + n)).sqrt();
             let (near, far) = distances.split_at(relevant.len());
-            query_agreements.extend(agreement::standardised(near, far));
+            of_queries.push(agreement::Results {
+                relevant: near,
+                irrelevant: far,
+            });
             contrasts[i] = contrast(
                 Results::new(&relevant, near),
                 Results::new(&irrelevant, far),
@@ -232,13 +234,13 @@ impl<'a> HeldOutDistances<'a> {
                 .collect(),
             weights,
             placements,
-            query_agreements,
+            query_agreements: ratios(&of_queries),
             pair_agreements,
         }
     }
 
     /// The placement of each pair, and the agreement of each fold.
-    fn placements(&self) -> (Vec<Option<f64>>, Vec<f64>) {
+    fn placements(&self) -> (Vec<Option<f64>>, Vec<Ratios>) {
         let mut placements = vec![None; self.pairs.len()];
         let mut agreements = Vec::new();
         for fold in 0..FOLDS {
@@ -254,7 +256,10 @@ impl<'a> HeldOutDistances<'a> {
                 distances
             };
             let (similar, dissimilar) = (sorted(true), sorted(false));
-            agreements.extend(agreement::standardised(&similar, &dissimilar));
+            agreements.extend(ratios(&[agreement::Results {
+                relevant: &similar,
+                irrelevant: &dissimilar,
+            }]));
             for (i, distance) in of_fold {
                 placements[i] = if self.judgements.pairs[i].similar {
                     share_below(&dissimilar, distance).map(|share| 1.0 - share)
@@ -265,6 +270,14 @@ impl<'a> HeldOutDistances<'a> {
         }
         (placements, agreements)
     }
+}
+
+/// The agreement of some queries' results with their distances, those without one left out.
+fn ratios(queries: &[agreement::Results<'_>]) -> Vec<Ratios> {
+    let variances = || queries.iter().filter_map(|results| results.variance());
+    let pooled = variances().sum::<f64>() / variances().count().max(1) as f64;
+    let ratios = queries.iter().map(|results| results.ratios(pooled));
+    ratios.flatten().collect()
 }
 
 /// The indices of the members of a fold.
