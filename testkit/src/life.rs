@@ -217,8 +217,10 @@ fn try_out(learning: &Arc<Learning>, first: VersionId, tale: &mut Tale) -> Versi
 
 /// Explains, evaluates, rolls back, and forgets.
 fn look_back(learning: &Arc<Learning>, first: VersionId, imported: VersionId, tale: &mut Tale) {
+    // Under a metric that is named nothing is remembered, as on tables nothing is yet.
     let why = learning
         .explain(Query::like("8"), "3".to_owned())
+        .metric(MetricChoice::Version(first))
         .run()
         .expect("an explanation");
     tale.tell("explained", format!("{why:?}"));
