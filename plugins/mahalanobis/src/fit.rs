@@ -332,15 +332,16 @@ impl<'a> Fit<'a> {
         {
             baselines.set_refitted(refitted);
         }
-        let mut candidate = baselines.outcome(self.judgements, scores);
+        let mut candidate = baselines.outcome(self.judgements, distances.tested(scores));
         if candidate.gate.accepted || !shrink::may_be_promoted(self.task) {
             return Ok(Verdicts {
                 candidate,
                 shrunken: None,
             });
         }
-        let mixed = baselines.euclid.mixed(distances, shrink::SHARE).scores();
-        let of_shrunken = baselines.verdict(gate::SHRUNKEN, self.judgements, &mixed);
+        let mixed = baselines.euclid.mixed(distances, shrink::SHARE);
+        let scores = mixed.scores();
+        let of_shrunken = baselines.verdict(gate::SHRUNKEN, self.judgements, mixed.tested(&scores));
         let (of_candidate, shrunken) = shrink::verdicts(candidate.gate, of_shrunken);
         candidate.gate = of_candidate;
         Ok(Verdicts {

@@ -29,6 +29,8 @@
 //! evidence. Items judged as pairs are counted by fold, all similar pairs against all dissimilar
 //! ones; there the figure holds for a look, and not for all looks together.
 
+use super::comparison::Kind;
+
 /// The values of `l` that are averaged over: from small agreement of many queries to strong
 /// agreement of few.
 const BETS: [f64; 5] = [0.2, 0.4, 0.7, 1.1, 1.6];
@@ -40,7 +42,31 @@ const MOST: f64 = 100.0;
 const MOST_STEPS: usize = 1 << 20;
 
 /// The logarithms of the ratios of one query, one for each of [`BETS`].
-pub(super) type Ratios = [f64; BETS.len()];
+type Ratios = [f64; BETS.len()];
+
+/// The evidence of all judged queries, and that of all judged pairs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Evidence {
+    pub(super) queries: f64,
+    pub(super) pairs: f64,
+}
+
+impl Evidence {
+    /// The mean of two processes, which is one too.
+    pub(super) fn mean(self, other: Self) -> Self {
+        Self {
+            queries: 0.5 * (self.queries + other.queries),
+            pairs: 0.5 * (self.pairs + other.pairs),
+        }
+    }
+
+    pub(super) fn of(self, kind: Kind) -> f64 {
+        match kind {
+            Kind::Queries => self.queries,
+            Kind::Pairs => self.pairs,
+        }
+    }
+}
 
 /// Squared distances of one query's results.
 #[derive(Debug, Clone, Copy)]
@@ -49,64 +75,66 @@ pub(super) struct Results<'a> {
     pub(super) irrelevant: &'a [f64],
 }
 
-impl Results<'_> {
-    fn all(self) -> impl Iterator<Item = f64> {
-        self.relevant.iter().chain(self.irrelevant).copied()
-    }
+/// How distances of one query vary.
+struct Spread {
+    mean: f64,
+    /// The mean of their sizes, above 0.
+    size: f64,
+    /// Their variance in units of the square of their size.
+    variance: f64,
+}
 
+impl Results<'_> {
     fn count(self) -> usize {
         self.relevant.len() + self.irrelevant.len()
     }
 
-    fn mean(self) -> f64 {
-        self.all().sum::<f64>() / self.count() as f64
-    }
-
-    /// The variance of the distances in units of their mean size; `None` where all are 0.
-    pub(super) fn variance(self) -> Option<f64> {
-        let (n, mean) = (self.count() as f64, self.mean());
-        let size = self.all().map(f64::abs).sum::<f64>() / n;
-        let variance = self.all().map(|d| (d - mean).powi(2)).sum::<f64>() / n;
-        (size > 0.0).then(|| variance / (size * size))
+    /// `None` where all distances are 0.
+    fn spread(self) -> Option<Spread> {
+        let all = || self.relevant.iter().chain(self.irrelevant).copied();
+        let n = self.count() as f64;
+        let mean = all().sum::<f64>() / n;
+        let size = all().map(f64::abs).sum::<f64>() / n;
+        let variance = all().map(|d| (d - mean).powi(2)).sum::<f64>() / n;
+        (size > 0.0).then(|| Spread {
+            mean,
+            size,
+            variance: variance / (size * size),
+        })
     }
 
     /// The logarithms of the ratios, where the mean variance of all queries is `pooled`. `None`
     /// without results of both kinds, and where their distances are equal.
-    pub(super) fn ratios(self, pooled: f64) -> Option<Ratios> {
+    fn ratios(self, spread: &Spread, pooled: f64) -> Option<Ratios> {
         if self.relevant.is_empty() || self.irrelevant.is_empty() {
             return None;
         }
-        let n = self.count() as f64;
-        let size = self.all().map(f64::abs).sum::<f64>() / n;
-        let deviation = (0.5 * (self.variance()? + pooled)).sqrt() * size;
+        let deviation = (0.5 * (spread.variance + pooled)).sqrt() * spread.size;
         if deviation <= 0.0 {
             return None;
         }
         let (r, i) = (self.relevant.len() as f64, self.irrelevant.len() as f64);
         // The variance of a sum of `r` of `n` numbers drawn without replacement.
-        let of_sum = (r * i / (n - 1.0)).sqrt();
-        let mean = self.mean();
-        let score = |distance: &f64| (mean - distance) / (deviation * of_sum);
-        let chosen: Vec<f64> = self.relevant.iter().map(score).collect();
-        let others: Vec<f64> = self.irrelevant.iter().map(score).collect();
-        Some(BETS.map(|bet| {
-            let sum: f64 = chosen.iter().sum();
-            bet * sum - log_mean_of_choices(bet, &chosen, &others)
-        }))
+        let of_sum = (r * i / (r + i - 1.0)).sqrt();
+        let score = |distance: &f64| (spread.mean - distance) / (deviation * of_sum);
+        let all = self.relevant.iter().chain(self.irrelevant);
+        let mut scores: Vec<f64> = all.map(score).collect();
+        let sum: f64 = scores[..self.relevant.len()].iter().sum();
+        // The scores sum to 0, so those that are left out say the same with the other sign.
+        let degree = self.relevant.len().min(self.irrelevant.len());
+        if degree < self.relevant.len() {
+            for score in &mut scores {
+                *score = -*score;
+            }
+        }
+        Some(BETS.map(|bet| bet * sum - log_mean_of_choices(bet, &scores, degree)))
     }
 }
 
-/// `ln E exp(l T)` over all choices of as many scores as are chosen.
-fn log_mean_of_choices(bet: f64, chosen: &[f64], others: &[f64]) -> f64 {
-    // As many others left out is the same choice; the scores sum to 0.
-    let (scores, degree): (Vec<f64>, usize) = if chosen.len() <= others.len() {
-        (chosen.iter().chain(others).copied().collect(), chosen.len())
-    } else {
-        let negated = chosen.iter().chain(others).map(|score| -score);
-        (negated.collect(), others.len())
-    };
+/// `ln E exp(l T)` over all choices of a number of scores.
+fn log_mean_of_choices(bet: f64, scores: &[f64], degree: usize) -> f64 {
     if degree * scores.len() > MOST_STEPS {
-        return hoeffding(bet, &scores, degree);
+        return hoeffding(bet, scores, degree);
     }
     let mut means = vec![0.0; degree + 1];
     means[0] = 1.0;
@@ -131,7 +159,26 @@ fn hoeffding(bet: f64, scores: &[f64], degree: usize) -> f64 {
 
 /// The e-value of some queries: 1 says nothing, 20 or more happens to a judge who chooses at random
 /// with a chance of at most 5 %.
-pub(super) fn evidence<'a>(queries: impl Iterator<Item = &'a Ratios>) -> f64 {
+pub(super) fn of_queries(queries: &[Results<'_>]) -> f64 {
+    let spreads: Vec<(Results<'_>, Spread)> = queries
+        .iter()
+        .filter_map(|results| Some((*results, results.spread()?)))
+        .collect();
+    let variances = spreads.iter().map(|(_, spread)| spread.variance);
+    let pooled = variances.sum::<f64>() / spreads.len().max(1) as f64;
+    let ratios = spreads.iter();
+    of_ratios(ratios.filter_map(|(results, spread)| results.ratios(spread, pooled)))
+}
+
+/// The e-value of folds of pairs, each measured by a metric of its own.
+pub(super) fn of_folds<'a>(folds: impl Iterator<Item = Results<'a>>) -> f64 {
+    of_ratios(folds.filter_map(|pairs| {
+        let spread = pairs.spread()?;
+        pairs.ratios(&spread, spread.variance)
+    }))
+}
+
+fn of_ratios(queries: impl Iterator<Item = Ratios>) -> f64 {
     let mut sums = [0.0; BETS.len()];
     for ratios in queries {
         for (sum, ratio) in sums.iter_mut().zip(ratios) {
@@ -150,7 +197,8 @@ mod tests {
             relevant,
             irrelevant,
         };
-        results.ratios(results.variance()?)
+        let spread = results.spread()?;
+        results.ratios(&spread, spread.variance)
     }
 
     /// All choices of `r` of some numbers, with the numbers that are left.
@@ -189,7 +237,7 @@ mod tests {
     fn the_bound_for_many_results_is_one() {
         let scores = [-1.5, -0.5, 0.0, 0.5, 1.5];
         for bet in BETS {
-            let exact = log_mean_of_choices(bet, &scores[..2], &scores[2..]);
+            let exact = log_mean_of_choices(bet, &scores, 2);
             assert!(exact <= hoeffding(bet, &scores, 2) + 1e-12);
         }
     }
@@ -199,7 +247,7 @@ mod tests {
         let (near, far) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
         let right = ratios(&near, &far).expect("both kinds");
         let reverse = ratios(&far, &near).expect("both kinds");
-        let of = |ratios: &Ratios, times: usize| evidence(std::iter::repeat_n(ratios, times));
+        let of = |ratios: &Ratios, times: usize| of_ratios(std::iter::repeat_n(*ratios, times));
         assert!((of(&right, 0) - 1.0).abs() < 1e-12);
         assert!(of(&right, 5) > 20.0 && of(&reverse, 5) < 0.2);
         assert!(of(&right, 100_000).is_finite());
@@ -226,7 +274,7 @@ mod tests {
                     }
                 }
                 so_far.extend(ratios(&relevant, &irrelevant));
-                ever = ever.max(evidence(so_far.iter()));
+                ever = ever.max(of_ratios(so_far.iter().copied()));
             }
             found += usize::from(ever >= 20.0);
         }

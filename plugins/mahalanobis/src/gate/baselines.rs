@@ -3,10 +3,10 @@
 use affinis::plugin::{HeldOut, Incumbent, LearnError, Task};
 
 use super::Outcome;
-use super::agreement;
+use super::agreement::Evidence;
 use super::comparison::{CANDIDATE, Comparison, Kind, Level, Paired, SHRUNKEN};
 use super::folds::Folds;
-use super::held_out::{Euclid, Function, HeldOutDistances, Scores};
+use super::held_out::{Euclid, Function, HeldOutDistances, Scores, Tested};
 use super::verdict::{Measurable, Verdict};
 use crate::codec;
 use crate::fingerprints::Fingerprints;
@@ -16,6 +16,8 @@ use crate::judgements::Judgements;
 pub(crate) struct Baselines<'a> {
     pub(crate) euclid: HeldOutDistances<'a>,
     euclid_scores: Scores,
+    /// How far the judgements agree with Euclid's distances.
+    pub(super) euclid_evidence: Evidence,
     /// `None` when Euclid is active.
     pub(super) incumbent: Option<IncumbentScores>,
 }
@@ -59,6 +61,7 @@ impl<'a> Baselines<'a> {
         };
         Ok(Self {
             euclid_scores: euclid.scores(),
+            euclid_evidence: euclid.evidence(),
             euclid,
             incumbent,
         })
@@ -98,21 +101,8 @@ impl<'a> Baselines<'a> {
         }
     }
 
-    /// The evidence that judgements of a kind agree with similarity, by Euclid's distances and the
-    /// candidate's.
-    pub(super) fn evidence(&self, kind: Kind, candidate: &Scores) -> f64 {
-        let by = |scores: &Scores| {
-            let agreements = match kind {
-                Kind::Queries => &scores.query_agreements,
-                Kind::Pairs => &scores.pair_agreements,
-            };
-            agreement::evidence(agreements.iter())
-        };
-        0.5 * (by(&self.euclid_scores) + by(candidate))
-    }
-
     /// The outcome of the test of a candidate.
-    pub(crate) fn outcome(&self, judgements: &Judgements<'_>, candidate: &Scores) -> Outcome {
+    pub(crate) fn outcome(&self, judgements: &Judgements<'_>, candidate: Tested<'_>) -> Outcome {
         let verdict = |kind| Verdict::new(CANDIDATE, kind, judgements, candidate, self);
         let clearly_worse = [Kind::Queries, Kind::Pairs]
             .into_iter()
@@ -120,7 +110,7 @@ impl<'a> Baselines<'a> {
             .any(|verdict| verdict.is_a_loss());
         Outcome {
             gate: self.verdict(CANDIDATE, judgements, candidate),
-            incumbent: self.held_out(judgements, candidate),
+            incumbent: self.held_out(judgements, candidate.scores),
             clearly_worse,
         }
     }
@@ -131,7 +121,7 @@ impl<'a> Baselines<'a> {
         &self,
         level: Level,
         judgements: &Judgements<'_>,
-        candidate: &Scores,
+        candidate: Tested<'_>,
     ) -> affinis::plugin::Gate {
         let verdict = |kind| Verdict::new(level, kind, judgements, candidate, self);
         match (verdict(Kind::Queries), verdict(Kind::Pairs)) {
@@ -144,7 +134,7 @@ impl<'a> Baselines<'a> {
                 gate
             }
             (Some(verdict), None) | (None, Some(verdict)) => verdict.gate(),
-            (None, None) => Measurable::scored(judgements, candidate).too_few(),
+            (None, None) => Measurable::scored(judgements, candidate.scores).too_few(),
         }
     }
 

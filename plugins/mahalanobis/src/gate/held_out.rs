@@ -15,7 +15,7 @@
 use affinis::plugin::LearnError;
 use ndarray::Array2;
 
-use super::agreement::{self, Ratios};
+use super::agreement::{self, Evidence};
 use super::folds::{FOLDS, Folds};
 use crate::judgements::{JudgedItem, Judgements};
 use crate::shape::Shaped;
@@ -32,10 +32,13 @@ pub(crate) struct Scores {
     /// rests on: the inverse standard error of a difference of two means.
     pub(crate) weights: Vec<f64>,
     pub(crate) placements: Vec<Option<f64>>,
-    /// For each query with both kinds of results, how far they agree with the distances.
-    pub(super) query_agreements: Vec<Ratios>,
-    /// The same for the similar and dissimilar pairs of each fold.
-    pub(super) pair_agreements: Vec<Ratios>,
+}
+
+/// What is tested: its scores, and how far the judgements agree with its distances.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tested<'s> {
+    pub(super) scores: &'s Scores,
+    pub(super) evidence: Evidence,
 }
 
 /// The contrast of the distances of a query's relevant and irrelevant results.
@@ -200,17 +203,12 @@ impl<'a> HeldOutDistances<'a> {
     pub(crate) fn scores(&self) -> Scores {
         let mut weights = vec![0.0; self.queries.len()];
         let mut contrasts = vec![None; self.queries.len()];
-        let mut of_queries = Vec::new();
         for (i, distances) in self.queries.iter().enumerate() {
             let Some(distances) = distances else { continue };
             let (relevant, irrelevant) = self.folds.held_out(&self.judgements.queries[i]);
             let (r, n) = (relevant.len() as f64, irrelevant.len() as f64);
             weights[i] = (r * n / (r + n)).sqrt();
             let (near, far) = distances.split_at(relevant.len());
-            of_queries.push(agreement::Results {
-                relevant: near,
-                irrelevant: far,
-            });
             contrasts[i] = contrast(
                 Results::new(&relevant, near),
                 Results::new(&irrelevant, far),
@@ -226,41 +224,60 @@ impl<'a> HeldOutDistances<'a> {
                 0.0
             }
         };
-        let (placements, pair_agreements) = self.placements();
         Scores {
             separations: contrasts
                 .iter()
                 .map(|c| c.as_ref().map(separation))
                 .collect(),
             weights,
-            placements,
-            query_agreements: ratios(&of_queries),
-            pair_agreements,
+            placements: self.placements(),
         }
     }
 
-    /// The placement of each pair, and the agreement of each fold.
-    fn placements(&self) -> (Vec<Option<f64>>, Vec<Ratios>) {
+    /// What is tested of the distances, with their scores.
+    pub(crate) fn tested<'s>(&self, scores: &'s Scores) -> Tested<'s> {
+        Tested {
+            scores,
+            evidence: self.evidence(),
+        }
+    }
+
+    /// The evidence that the judgements agree with the distances. Pairs are those of a fold, whose
+    /// metrics may differ.
+    pub(super) fn evidence(&self) -> Evidence {
+        let queries: Vec<agreement::Results<'_>> = self
+            .queries
+            .iter()
+            .zip(&self.judgements.queries)
+            .filter_map(|(distances, query)| {
+                let (relevant, _) = self.folds.held_out(query);
+                let (relevant, irrelevant) = distances.as_ref()?.split_at(relevant.len());
+                Some(agreement::Results {
+                    relevant,
+                    irrelevant,
+                })
+            })
+            .collect();
+        let folds: Vec<FoldPairs> = (0..FOLDS).map(|fold| self.fold_pairs(fold)).collect();
+        let pairs = folds.iter().map(|fold| agreement::Results {
+            relevant: &fold.similar,
+            irrelevant: &fold.dissimilar,
+        });
+        Evidence {
+            queries: agreement::of_queries(&queries),
+            pairs: agreement::of_folds(pairs),
+        }
+    }
+
+    fn placements(&self) -> Vec<Option<f64>> {
         let mut placements = vec![None; self.pairs.len()];
-        let mut agreements = Vec::new();
         for fold in 0..FOLDS {
-            let of_fold: Vec<(usize, f64)> = in_fold(&self.folds.pairs, fold)
-                .filter_map(|i| Some((i, self.pairs[i]?)))
-                .collect();
-            let sorted = |similar: bool| {
-                let of_kind = of_fold
-                    .iter()
-                    .filter(|(i, _)| self.judgements.pairs[*i].similar == similar);
-                let mut distances: Vec<f64> = of_kind.map(|(_, d)| *d).collect();
-                distances.sort_unstable_by(f64::total_cmp);
-                distances
-            };
-            let (similar, dissimilar) = (sorted(true), sorted(false));
-            agreements.extend(ratios(&[agreement::Results {
-                relevant: &similar,
-                irrelevant: &dissimilar,
-            }]));
-            for (i, distance) in of_fold {
+            let FoldPairs {
+                all,
+                similar,
+                dissimilar,
+            } = self.fold_pairs(fold);
+            for (i, distance) in all {
                 placements[i] = if self.judgements.pairs[i].similar {
                     share_below(&dissimilar, distance).map(|share| 1.0 - share)
                 } else {
@@ -268,16 +285,37 @@ impl<'a> HeldOutDistances<'a> {
                 };
             }
         }
-        (placements, agreements)
+        placements
+    }
+
+    fn fold_pairs(&self, fold: usize) -> FoldPairs {
+        let all: Vec<(usize, f64)> = in_fold(&self.folds.pairs, fold)
+            .filter_map(|i| Some((i, self.pairs[i]?)))
+            .collect();
+        let sorted = |similar: bool| {
+            let of_kind = all
+                .iter()
+                .filter(|(i, _)| self.judgements.pairs[*i].similar == similar);
+            let mut distances: Vec<f64> = of_kind.map(|(_, d)| *d).collect();
+            distances.sort_unstable_by(f64::total_cmp);
+            distances
+        };
+        FoldPairs {
+            similar: sorted(true),
+            dissimilar: sorted(false),
+            all,
+        }
     }
 }
 
-/// The agreement of some queries' results with their distances, those without one left out.
-fn ratios(queries: &[agreement::Results<'_>]) -> Vec<Ratios> {
-    let variances = || queries.iter().filter_map(|results| results.variance());
-    let pooled = variances().sum::<f64>() / variances().count().max(1) as f64;
-    let ratios = queries.iter().map(|results| results.ratios(pooled));
-    ratios.flatten().collect()
+/// The distances of one fold's held-out pairs.
+struct FoldPairs {
+    /// (index of the pair, distance).
+    all: Vec<(usize, f64)>,
+    /// Those of similar pairs, ascending.
+    similar: Vec<f64>,
+    /// Those of dissimilar pairs, ascending.
+    dissimilar: Vec<f64>,
 }
 
 /// The indices of the members of a fold.

@@ -175,7 +175,8 @@ where
         candidate.add_fold(fold, &Function(fit(&training)?));
     }
     let baselines = Baselines::measure(task, &judgements, &folds)?;
-    Ok(baselines.outcome(&judgements, &candidate.scores()))
+    let scores = candidate.scores();
+    Ok(baselines.outcome(&judgements, candidate.tested(&scores)))
 }
 
 /// Refuses a task whose dimension is out of range or not that of its incumbent.

@@ -5,7 +5,7 @@ use affinis::plugin::Gate;
 
 use super::baselines::Baselines;
 use super::comparison::{CANDIDATE, Comparison, Kind, Level, MIN_PAIRS, SHRUNKEN};
-use super::held_out::Scores;
+use super::held_out::{Scores, Tested};
 use crate::judgements::Judgements;
 
 /// The comparisons of a candidate with all baselines by one kind of judgements.
@@ -38,12 +38,13 @@ impl Verdict {
         level: Level,
         kind: Kind,
         judgements: &Judgements<'_>,
-        candidate: &Scores,
+        tested: Tested<'_>,
         baselines: &Baselines<'_>,
     ) -> Option<Self> {
+        let candidate = tested.scores;
         let euclid = baselines.over_euclid(judgements, candidate);
         let euclid = euclid.compare(level, kind)?;
-        let evidence = baselines.evidence(kind, candidate);
+        let evidence = baselines.euclid_evidence.mean(tested.evidence).of(kind);
         let Some(incumbent) = &baselines.incumbent else {
             return Some(Self {
                 kind,
