@@ -1,5 +1,6 @@
 //! Simulated feedback on a corpus: the users, their judgements, and what is gained from them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use affinis::plugin::{Examples, Fitted, Incumbent, Metric};
@@ -42,18 +43,27 @@ impl Judge {
         }
     }
 
-    /// The judgements of a query's answers under a metric.
-    fn query(&mut self, corpus: &Corpus, metric: Option<&dyn Metric>, query: usize) -> Examples {
+    /// The judgements of the answers to some queries under a metric.
+    fn judge(
+        &mut self,
+        corpus: &Corpus,
+        metric: Option<&dyn Metric>,
+        queries: &[usize],
+    ) -> Examples {
+        let user = self.user;
         let mut coin = |share: f64| (self.chance.next() as f64) < share * u64::MAX as f64;
-        let is_hostile = matches!(self.user, User::Hostile(share) if coin(share));
-        corpus.judged(metric, &[query], |query, item| {
+        let hostile: BTreeSet<usize> = match user {
+            User::Hostile(share) => queries.iter().copied().filter(|_| coin(share)).collect(),
+            _ => BTreeSet::new(),
+        };
+        corpus.judged(metric, queries, |query, item| {
             let same = corpus.same_label(query, item);
-            match self.user {
+            match user {
                 User::Shown | User::Pairs => same,
                 User::Flipped(share) => same != coin(share),
                 User::Coin => coin(0.5),
                 User::Reversed => !same,
-                User::Hostile(_) => same != is_hostile,
+                User::Hostile(_) => same != hostile.contains(&query),
             }
         })
     }
@@ -77,13 +87,7 @@ impl<'a> Trial<'a> {
         let examples = if user == User::Pairs {
             corpus.paired(judgements, &mut random)
         } else {
-            let mut examples = Examples::default();
-            for query in &queries {
-                let judged = judge.query(corpus, None, *query);
-                examples.vectors = judged.vectors;
-                examples.graded.extend(judged.graded);
-            }
-            examples
+            judge.judge(corpus, None, &queries)
         };
         let before = corpus.precision(None, &unseen);
         Self {
@@ -124,11 +128,9 @@ pub(crate) fn rounds(
     let mut gain = 0.0;
     let mut gains = Vec::new();
     for asked in queries.chunks(each) {
-        for query in asked {
-            let judged = judge.query(corpus, active.as_deref(), *query);
-            given.vectors = judged.vectors;
-            given.graded.extend(judged.graded);
-        }
+        let judged = judge.judge(corpus, active.as_deref(), asked);
+        given.vectors = judged.vectors;
+        given.graded.extend(judged.graded);
         let incumbent = active.as_deref().map(|metric| Incumbent {
             metric,
             shrunken: is_shrunken,

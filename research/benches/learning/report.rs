@@ -9,11 +9,25 @@ mod speed;
 use std::error::Error;
 use std::path::Path;
 
+use affinis_testkit::data_dir;
 use affinis_testkit::simulation::{Corpus, corpus, corpus_in};
+
+use crate::tables;
 
 const CORPORA: [(&str, &str); 2] = [("debian-6000", "Debian"), ("wordnet-6000", "WordNet")];
 /// Corpora made by `research/benches/learning/corpora.py`, which no constant was chosen on.
 const ELSEWHERE: [(&str, &str); 2] = [("banking", "Banking"), ("news", "News")];
+
+/// Labelled tables as corpora: vectors of few numbers, whose neighbourhoods often agree with the
+/// label already.
+const TABLES: [&str; 6] = [
+    "letter",
+    "optdigits",
+    "penbased",
+    "satellite",
+    "segment",
+    "texture",
+];
 
 /// A function that makes a section's text from corpora and a number of seeds, and writes its plots
 /// to a directory.
@@ -175,6 +189,15 @@ fn elsewhere() -> Result<Vec<Corpus>, String> {
     } else {
         Ok(made)
     }
+}
+
+/// The labelled tables as corpora.
+fn labelled() -> Result<Vec<Corpus>, Box<dyn Error>> {
+    let directory = data_dir().join("numeric");
+    TABLES
+        .into_iter()
+        .map(|name| tables::corpus(&directory, name))
+        .collect()
 }
 
 /// A Markdown table with a head.

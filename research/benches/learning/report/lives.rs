@@ -3,14 +3,11 @@
 use std::error::Error;
 use std::path::Path;
 
-use affinis_testkit::data_dir;
 use affinis_testkit::simulation::Corpus;
 
-use super::shrunken::TABLES;
 use super::{Gains, table, title};
 use crate::feedback::{self, User};
 use crate::plot::{self, Line};
-use crate::tables;
 
 /// Number of refits of a life.
 const REFITS: usize = 20;
@@ -73,11 +70,7 @@ pub(super) fn lives(
     seeds: u64,
     directory: &Path,
 ) -> Result<String, Box<dyn Error>> {
-    let tables_directory = data_dir().join("numeric");
-    let labelled = TABLES
-        .map(|name| tables::corpus(&tables_directory, name))
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
+    let labelled = super::labelled()?;
     let mut rows = Vec::new();
     let mut lines = Vec::new();
     let mut harmed = [0; USERS.len()];

@@ -4,25 +4,13 @@ use std::error::Error;
 use std::path::Path;
 
 use affinis_mahalanobis::MahalanobisMetric;
-use affinis_testkit::data_dir;
 use affinis_testkit::simulation::Corpus;
 use ndarray::Array2;
 
 use super::{Gains, table, title};
 use crate::feedback::{Trial, User};
-use crate::tables;
 
 const BUDGETS: [usize; 2] = [100, 300];
-/// Labelled tables as corpora: vectors of few numbers, whose neighbourhoods often agree with the
-/// label already.
-pub(super) const TABLES: [&str; 6] = [
-    "letter",
-    "optdigits",
-    "penbased",
-    "satellite",
-    "segment",
-    "texture",
-];
 /// The candidate's share in a shrunken metric, whose gain is shown whether it passes or not.
 const SHARE: f64 = 1.0 / 3.0;
 
@@ -94,11 +82,7 @@ pub(super) fn shrunken(corpora: &[Corpus], seeds: u64, _: &Path) -> Result<Strin
         eprintln!("without corpora of another kind: {why}");
         Vec::new()
     });
-    let directory = data_dir().join("numeric");
-    let labelled = TABLES
-        .map(|name| tables::corpus(&directory, name))
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
+    let labelled = super::labelled()?;
     let mut rows = Vec::new();
     for corpus in corpora.iter().chain(&elsewhere).chain(&labelled) {
         for budget in BUDGETS {
