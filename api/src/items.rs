@@ -1,6 +1,6 @@
 //! Items.
 
-use affinis::Item;
+use affinis::{Added, Item};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -58,6 +58,17 @@ pub struct AddedDocument {
     pub updated: usize,
     /// Ids of items whose text was longer than the encoder takes.
     pub truncated: Vec<String>,
+}
+
+impl From<Added> for AddedDocument {
+    fn from(added: Added) -> Self {
+        Self {
+            added: added.added,
+            replaced: added.replaced,
+            updated: added.updated,
+            truncated: added.truncated,
+        }
+    }
 }
 
 /// What became of the items of a file.

@@ -71,9 +71,10 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn new(url: &str) -> Result<Self> {
         let base = checked(url)?;
+        let (agent, fresh) = agents(&base, &[]);
         Ok(Self {
-            agent: config(&base, &[], true).new_agent(),
-            fresh: config(&base, &[], false).new_agent(),
+            agent,
+            fresh,
             base: base.into(),
             token: None,
         })
@@ -111,8 +112,7 @@ impl Http {
         if certificates.is_empty() {
             return Err(wrong("it holds no certificate in PEM".to_owned()));
         }
-        self.agent = config(&self.base, &certificates, true).new_agent();
-        self.fresh = config(&self.base, &certificates, false).new_agent();
+        (self.agent, self.fresh) = agents(&self.base, &certificates);
         Ok(self)
     }
 
@@ -403,7 +403,18 @@ fn roots(others: &[Certificate<'static>]) -> RootCerts {
     RootCerts::new_with_certs(&all)
 }
 
-fn config(base: &str, others: &[Certificate<'static>], keeps_connections: bool) -> Config {
+/// What keeps connections, and what makes one for each request. The roots of the system are read
+/// once for both.
+fn agents(base: &str, others: &[Certificate<'static>]) -> (Agent, Agent) {
+    let is_https = base
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let roots = is_https.then(|| roots(others));
+    let agent = |keeps_connections| config(base, roots.clone(), keeps_connections).new_agent();
+    (agent(true), agent(false))
+}
+
+fn config(base: &str, roots: Option<RootCerts>, keeps_connections: bool) -> Config {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         // A token goes to nobody else.
@@ -413,11 +424,7 @@ fn config(base: &str, others: &[Certificate<'static>], keeps_connections: bool) 
         .timeout_per_read(Some(SILENCE))
         .timeout_per_write(Some(SILENCE))
         .user_agent(concat!("affinis-client/", env!("CARGO_PKG_VERSION")));
-    if base
-        .get(..5)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
-    {
-        let roots = roots(others);
+    if let Some(roots) = roots {
         config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
     }
     if !keeps_connections {

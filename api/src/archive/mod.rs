@@ -27,6 +27,9 @@ pub const FORMAT: &str = "affinis-collection";
 /// Version of the format that is written, and the newest that is read.
 pub const FORMAT_VERSION: u32 = 4;
 
+/// Name of an exported collection that a service was sent, in its messages.
+pub const NAME_AT_SERVICE: &str = "the exported collection";
+
 /// The first line: the settings of the collection, and the number of lines of each kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,6 +13,8 @@ use affinis::{
     learning::History,
 };
 use affinis_api::ImportedDocument;
+#[cfg(feature = "client")]
+use affinis_api::archive::NAME_AT_SERVICE;
 use affinis_api::archive::{
     Archive, Places, place_of, read_archive, write_header, write_history, write_item,
 };
@@ -25,10 +27,6 @@ use crate::output::{self, Out, WholeFile, plain, plural};
 use crate::target::{Local, Target};
 #[cfg(feature = "client")]
 use crate::target::{Service, wait};
-
-/// The name that a service has for a file that it is sent.
-#[cfg(feature = "client")]
-const NAME_THERE: &str = "the exported collection";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -318,7 +316,7 @@ fn of_file(failure: Failure, file: &str) -> Failure {
     match failure {
         Failure::Service(error) if error.is("invalid-input") => {
             let message = error.to_string();
-            let rest = message.strip_prefix(NAME_THERE);
+            let rest = message.strip_prefix(NAME_AT_SERVICE);
             Failure::Failed(rest.map_or(message.clone(), |rest| format!("{file}{rest}")))
         }
         other => other,

@@ -172,12 +172,7 @@ pub(crate) async fn add(
         let collection = target.embedded(ADDING)?;
         let items = given.items.into_iter().map(Item::from);
         let added = collection.add_as(given.mode.into(), items)?;
-        Ok(AddedDocument {
-            added: added.added,
-            replaced: added.replaced,
-            updated: added.updated,
-            truncated: added.truncated,
-        })
+        Ok(AddedDocument::from(added))
     });
     Ok(Json(stored.await?))
 }

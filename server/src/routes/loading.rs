@@ -1,12 +1,12 @@
 //! Items of a file: more than a request of items holds, added in one transaction.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::sync::Arc;
 
 use affinis::{AddMode, Collection, Error, Item};
-use affinis_api::input::{Lines, json_line, unpacked};
-use affinis_api::{AddedAllDocument, AddedDocument, BegunDocument, SkippedDocument};
+use affinis_api::input::{Lines, json_line};
+use affinis_api::{AddedAllDocument, BegunDocument, SkippedDocument};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -15,15 +15,16 @@ use utoipa::IntoParams;
 
 use super::items::{ADDING, GivenItem, Mode};
 use super::to_value;
-use super::transfer::{Bounded, PIECE, permit, received, refuse_others, unkept};
+use super::transfer::{brought, stop_if_cancelled, unpacked_file};
 use crate::app::App;
-use crate::blocking::blocking;
 use crate::extract::{Parameters, Segments};
 use crate::jobs::{Job, JobKind};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 /// Name of what is added, in messages.
 const FILE: &str = "the items";
+/// What the job does, in messages.
+const ADDING_ITEMS: &str = "adding the items";
 /// Texts that are encoded before the job looks whether it was cancelled.
 const BATCH: usize = 256;
 
@@ -55,16 +56,12 @@ pub(crate) async fn import(
     Parameters(load): Parameters<Load>,
     request: Request,
 ) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
-    let (parts, body) = request.into_parts();
-    refuse_others(&app, &parts.headers)?;
-    let permit = permit(&app)?;
     let (opened, of) = (app.clone(), name.clone());
     let exists = move || -> Result<(), Problem> {
         opened.collection(&of)?.embedded(ADDING)?;
         Ok(())
     };
-    blocking(exists).await?;
-    let file = received(&app, body).await?;
+    let (file, permit) = brought(&app, request, exists).await?;
     let begun = app.begin(JobKind::Add, Some(name.clone()), move |app, job| {
         let _permit = permit;
         let target = app.collection(&name)?;
@@ -103,11 +100,8 @@ fn add_file(
     file: File,
 ) -> Result<AddedAllDocument, Problem> {
     let mode = AddMode::from(load.mode);
-    let packed = BufReader::with_capacity(PIECE, file);
-    let (inner, _) = unpacked(Box::new(packed)).map_err(|error| unkept(&error))?;
-    let bounded = Bounded::new(inner, app, job);
-    let read = read_items(BufReader::with_capacity(PIECE, bounded), load.skip_bad);
-    stop_if_cancelled(job)?;
+    let read = read_items(unpacked_file(app, job, file)?, load.skip_bad);
+    stop_if_cancelled(job, ADDING_ITEMS)?;
     let Gathered {
         items,
         skips,
@@ -132,26 +126,13 @@ fn add_file(
             ..AddedAllDocument::default()
         });
     }
-    stop_if_cancelled(job)?;
+    stop_if_cancelled(job, ADDING_ITEMS)?;
     let items = items.into_iter().map(|(_, item)| item);
     let added = collection.add_as(mode, items)?;
     Ok(AddedAllDocument {
-        added: AddedDocument {
-            added: added.added,
-            replaced: added.replaced,
-            updated: added.updated,
-            truncated: added.truncated,
-        },
+        added: added.into(),
         skipped,
     })
-}
-
-fn stop_if_cancelled(job: &Job) -> Result<(), Problem> {
-    if job.is_cancelled() {
-        let detail = "adding the items was cancelled; nothing is stored";
-        return Err(Problem::new(Kind::Cancelled, detail));
-    }
-    Ok(())
 }
 
 /// Reads items, a JSON object a line. Empty lines are passed over.
@@ -197,7 +178,7 @@ fn prepare(
     let mut at = 0;
     let mut rest = items.into_iter();
     loop {
-        stop_if_cancelled(job)?;
+        stop_if_cancelled(job, ADDING_ITEMS)?;
         let (lines, batch): (Vec<u64>, Vec<Item>) = rest.by_ref().take(BATCH).unzip();
         if batch.is_empty() {
             return Ok(());

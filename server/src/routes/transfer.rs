@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use affinis::encode::{self, EMBEDDED, Encoder, Wanted};
 use affinis::{EncoderInfo, Error};
 use affinis_api::archive::{
-    Archive, place_of, read_archive, write_header, write_history, write_item,
+    Archive, NAME_AT_SERVICE, place_of, read_archive, write_header, write_history, write_item,
 };
 use affinis_api::input::unpacked;
 use affinis_api::target::Target;
@@ -32,10 +32,8 @@ use crate::problem::{Kind, Problem};
 
 /// The content type of an exported collection.
 const JSON_LINES: &str = "application/x-ndjson";
-/// Name of what is imported, in messages.
-const FILE: &str = "the exported collection";
 /// Bytes that are read or written at a time.
-pub(super) const PIECE: usize = 1 << 18;
+const PIECE: usize = 1 << 18;
 /// The time in which an exported collection must be taken.
 const TAKING: Duration = Duration::from_hours(1);
 
@@ -61,14 +59,14 @@ fn is_of(request: &Request, routes: &[&str]) -> bool {
     path.is_some_and(|path| routes.contains(&path.as_str()))
 }
 
-pub(super) fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     Arc::clone(&app.transfers).try_acquire_owned().map_err(|_| {
         let detail = "other collections are being exported and imported; ask again later";
         Problem::new(Kind::Overloaded, detail)
     })
 }
 
-pub(super) fn unkept(error: &io::Error) -> Problem {
+fn unkept(error: &io::Error) -> Problem {
     Problem::new(
         Kind::Unavailable,
         format!(
@@ -189,9 +187,6 @@ pub(crate) async fn import(
     Segments(name): Segments<String>,
     request: Request,
 ) -> Result<(StatusCode, Json<BegunDocument>), Problem> {
-    let (parts, body) = request.into_parts();
-    refuse_others(&app, &parts.headers)?;
-    let permit = permit(&app)?;
     let (opened, of) = (app.clone(), name.clone());
     let is_free = move || -> Result<(), Problem> {
         let store = opened
@@ -203,8 +198,7 @@ pub(crate) async fn import(
         }
         Ok(())
     };
-    blocking(is_free).await?;
-    let file = received(&app, body).await?;
+    let (file, permit) = brought(&app, request, is_free).await?;
     let begun = app.begin(JobKind::Import, Some(name.clone()), move |app, job| {
         let _permit = permit;
         import_file(app, job, &name, file)
@@ -212,8 +206,23 @@ pub(crate) async fn import(
     Ok((StatusCode::ACCEPTED, Json(begun)))
 }
 
+/// Receives the file that a request brings, unless `check` refuses it, with the permit that the work
+/// on it holds.
+pub(super) async fn brought(
+    app: &App,
+    request: Request,
+    check: impl FnOnce() -> Result<(), Problem> + Send + 'static,
+) -> Result<(File, OwnedSemaphorePermit), Problem> {
+    let (parts, body) = request.into_parts();
+    refuse_others(app, &parts.headers)?;
+    let permit = permit(app)?;
+    blocking(check).await?;
+    let file = received(app, body).await?;
+    Ok((file, permit))
+}
+
 /// Checks what a request says of the file that it brings.
-pub(super) fn refuse_others(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+fn refuse_others(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let declared = text(header::CONTENT_TYPE).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim();
@@ -243,7 +252,7 @@ fn too_large(app: &App) -> Problem {
 }
 
 /// Receives a body into a temporary file, which is at its beginning then.
-pub(super) async fn received(app: &App, body: Body) -> Result<File, Problem> {
+async fn received(app: &App, body: Body) -> Result<File, Problem> {
     let mut pieces = body.into_data_stream();
     let made = blocking(|| tempfile::tempfile().map_err(|error| unkept(&error)));
     let mut file = made.await?;
@@ -281,7 +290,7 @@ pub(super) async fn received(app: &App, body: Body) -> Result<File, Problem> {
 }
 
 /// The unpacked bytes of a file, up to the limit and until the job is cancelled.
-pub(super) struct Bounded {
+struct Bounded {
     inner: Box<dyn BufRead>,
     left: u64,
     job: Arc<Job>,
@@ -312,20 +321,35 @@ impl Read for Bounded {
     }
 }
 
+/// Reads a file that may be packed.
+pub(super) fn unpacked_file(
+    app: &App,
+    job: &Arc<Job>,
+    file: File,
+) -> Result<impl BufRead, Problem> {
+    let packed = BufReader::with_capacity(PIECE, file);
+    let (inner, _) = unpacked(Box::new(packed)).map_err(|error| unkept(&error))?;
+    let bounded = Bounded::new(inner, app, job);
+    Ok(BufReader::with_capacity(PIECE, bounded))
+}
+
+/// Ends what a job does before anything is stored.
+pub(super) fn stop_if_cancelled(job: &Job, what: &str) -> Result<(), Problem> {
+    if job.is_cancelled() {
+        let detail = format!("{what} was cancelled; nothing is stored");
+        return Err(Problem::new(Kind::Cancelled, detail));
+    }
+    Ok(())
+}
+
 fn import_file(
     app: &App,
     job: &Arc<Job>,
     name: &str,
     file: File,
 ) -> Result<serde_json::Value, Problem> {
-    let packed = BufReader::with_capacity(PIECE, file);
-    let (inner, _) = unpacked(Box::new(packed)).map_err(|error| unkept(&error))?;
-    let bounded = Bounded::new(inner, app, job);
-    let read = read_archive(BufReader::with_capacity(PIECE, bounded), FILE);
-    if job.is_cancelled() {
-        let detail = "the import was cancelled; nothing is stored";
-        return Err(Problem::new(Kind::Cancelled, detail));
-    }
+    let read = read_archive(unpacked_file(app, job, file)?, NAME_AT_SERVICE);
+    stop_if_cancelled(job, "the import")?;
     let Archive {
         settings,
         items,
@@ -348,10 +372,13 @@ fn import_file(
         metrics: history.versions.len() as u64,
     };
     let imported = builder.create_with(items, &history);
-    let collection = imported.map_err(|error| match place_of(error, FILE, &places, &history) {
-        Ok(of_file) => Problem::invalid(of_file.to_string()),
-        Err(of_store) => of_store.into(),
-    })?;
+    let collection =
+        imported.map_err(
+            |error| match place_of(error, NAME_AT_SERVICE, &places, &history) {
+                Ok(of_file) => Problem::invalid(of_file.to_string()),
+                Err(of_store) => of_store.into(),
+            },
+        )?;
     app.keep(Target::Embedded(collection));
     to_value(&counts)
 }
@@ -370,7 +397,7 @@ fn encoder(engine: &Engine, info: &EncoderInfo) -> Result<Arc<dyn Encoder>, Prob
     Err(Problem::new(
         Kind::Conflict,
         format!(
-            "{FILE} was encoded by {:?} (fingerprint {}), and the encoder of that name here has the fingerprint {}: their vectors cannot be compared; start the service with --encoder DIR that has the other",
+            "{NAME_AT_SERVICE} was encoded by {:?} (fingerprint {}), and the encoder of that name here has the fingerprint {}: their vectors cannot be compared; start the service with --encoder DIR that has the other",
             info.name,
             info.fingerprint,
             found.fingerprint()

@@ -337,13 +337,10 @@ fn store(
             }
             other => other.into(),
         })?;
-    let added = AddedDocument {
-        added: added.added,
-        replaced: added.replaced,
-        updated: added.updated,
-        truncated: added.truncated,
-    };
-    Ok(Stored { added, bad })
+    Ok(Stored {
+        added: added.into(),
+        bad,
+    })
 }
 
 /// The bytes of the file of an image.
