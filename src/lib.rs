@@ -78,14 +78,14 @@ mod storage;
 mod store;
 mod sum;
 
-pub use collection::{Collection, Search};
-pub use filter::Filter;
+pub use collection::{Collection, FIRST_PAGE, InRange, Search, Within};
+pub use filter::{Facet, FacetValue, Filter};
 pub use items::{Added, CollectionInfo, EncoderInfo, SegmentStats, Stats};
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::{
-    AddMode, ContentHash, Distance, Execution, Hit, Hits, Item, JudgedContent, Judgement,
-    JudgementId, KindRecall, MetricChoice, Plan, Query, QuestionKind, Source, StoredJudgement,
-    Subject, Version, VersionId,
+    AddMode, CombinedQuery, ContentHash, Distance, Execution, GroupCount, Hit, Hits, Item,
+    JudgedContent, Judgement, JudgementId, KindRecall, MetricChoice, Plan, Query, QuestionKind,
+    SearchQuery, Source, StoredJudgement, Subject, Version, VersionId,
 };
 pub use storage::{Durability, Precision};
 pub use store::{CollectionBuilder, Store, StoreBuilder};
@@ -123,7 +123,7 @@ pub mod error {
 pub mod limits {
     pub use crate::model::{
         DEFAULT_RECALL, MAX_DIM, MAX_GUIDELINES_BYTES, MAX_ID_BYTES, MAX_K, MAX_META_BYTES,
-        MAX_META_DEPTH, MAX_TEXT_BYTES,
+        MAX_META_DEPTH, MAX_PARTS, MAX_TEXT_BYTES,
     };
 }
 

@@ -13,7 +13,7 @@ use crate::learning::{self, Learning, Plugins};
 use crate::model::error::Result;
 use crate::storage::{CollectionRecord, Database};
 
-pub use search::Search;
+pub use search::{FIRST_PAGE, InRange, Search, Within};
 
 /// A collection of items of one dimension, with their index, the judgements and the metrics.
 ///

@@ -1,12 +1,10 @@
 //! The methods of [`Collection`] for items.
 
 use super::Collection;
-use crate::filter::Filter;
+use crate::filter::{Facet, Field, Filter};
 use crate::items::{Added, Stats};
-#[cfg(doc)]
-use crate::model::error::Error;
-use crate::model::error::Result;
-use crate::model::{AddMode, Item, ItemError};
+use crate::model::error::{Error, Result};
+use crate::model::{AddMode, Item, ItemError, MAX_K};
 
 impl Collection {
     /// Adds items; an item whose id exists replaces the one that has it ([`AddMode::Upsert`]).
@@ -151,6 +149,24 @@ impl Collection {
     /// When the metadata cannot be read.
     pub fn count(&self, filter: &Filter) -> Result<usize> {
         self.inner.items.count(filter)
+    }
+
+    /// Counts the values of a field of metadata over the items that pass a filter, or over all: the
+    /// `limit` most frequent values, 1 to 10,000. The field is a name as in a [`Filter`]. The first
+    /// call for a field reads the metadata of all items; then bitmaps are counted.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] for an empty name and for `limit`; [`Error::AmbiguousField`]; when the
+    /// metadata cannot be read.
+    pub fn facet(&self, field: &str, filter: Option<&Filter>, limit: usize) -> Result<Facet> {
+        let field = Field::Name(field.to_owned());
+        field.check()?;
+        if !(1..=MAX_K).contains(&limit) {
+            return Err(Error::InvalidQuery(format!(
+                "the number of values of a facet is {limit}, not between 1 and {MAX_K}"
+            )));
+        }
+        self.inner.items.facet(&field, filter, limit)
     }
 
     /// The item of an id, with its vector; `None` when there is none.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::model::error::{Error, Result};
+
 /// A field of metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Field {
@@ -24,6 +26,19 @@ pub(crate) struct Reached<'a> {
 }
 
 impl Field {
+    /// Checks the name of a field that items are grouped by or whose values are counted.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] for an empty name.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Self::Name(name) if name.is_empty() => Err(Error::InvalidQuery(
+                "the name of a field of metadata is empty".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The values that the field leads to.
     pub(crate) fn reach<'a>(&self, meta: &'a Value) -> Reached<'a> {
         let mut reached = Reached::default();

@@ -3,7 +3,9 @@
 //! The language is a subset of MongoDB's: `{"year": {"$gte": 2020}, "lang": {"$in": ["en",
 //! "de"]}}`.
 
+mod facet;
 mod field;
+pub(crate) mod groups;
 pub(crate) mod postings;
 mod times;
 
@@ -12,6 +14,7 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+pub use facet::{Facet, FacetValue};
 pub(crate) use field::Field;
 
 use crate::json;

@@ -55,7 +55,7 @@ pub(crate) use config::Config;
 pub(crate) use error::IndexError;
 pub(crate) use layout::rows::RowFormat;
 pub(crate) use layout::section::{Section, SegmentFile};
-pub(crate) use search::{Found, SearchParams};
+pub(crate) use search::{Found, Neighbour, SearchParams};
 pub(crate) use segment::file::{Expected, check as check_segment_file};
 pub(crate) use segment::record::SegmentRecord;
 pub(crate) use segments::Segments;
@@ -192,6 +192,22 @@ impl Index {
             self.maintenance.wake(&self.shared);
         }
         Ok(found)
+    }
+
+    /// Every item whose exact distance to `query` under `metric` is at most `distance`, nearest
+    /// first, ties by slot. Of `params` it takes the slots, the snapshot, and whether to stop:
+    /// `None` if it was stopped.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub(crate) fn within(
+        &self,
+        metric: &Versioned,
+        query: &[f32],
+        distance: f32,
+        params: &SearchParams<'_>,
+    ) -> Result<Option<Vec<Neighbour>>, IndexError> {
+        self.shared.within(metric, query, distance, params)
     }
 
     /// The slots of the exact `k` nearest items of each query.
@@ -349,6 +365,40 @@ impl Shared {
             .collect();
         snapshot.check_files()?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// See [`Index::within`].
+    fn within(
+        &self,
+        metric: &Versioned,
+        query: &[f32],
+        distance: f32,
+        params: &SearchParams<'_>,
+    ) -> Result<Option<Vec<Neighbour>>, IndexError> {
+        self.check_vector(query)?;
+        self.check_metric(metric)?;
+        let snapshot = params
+            .at
+            .map_or_else(|| self.snapshot.load_full(), Arc::clone);
+        let searcher = Searcher {
+            snapshot: &snapshot,
+            query: &RewrittenQuery::new(metric, query),
+            biases: &SnapshotBiases::of(&snapshot, &self.biases, metric.version),
+            k: 1,
+            ef: 1,
+            schedule: None,
+            coded: false,
+            allowed: params.allowed,
+            cancel: params.cancel,
+        };
+        let mut found = searcher.within(distance);
+        snapshot.check_files()?;
+        if let Some(found) = &mut found {
+            found.sort_unstable_by(|a, b| {
+                a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot))
+            });
+        }
+        Ok(found)
     }
 
     /// See [`Index::search`].

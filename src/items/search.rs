@@ -1,63 +1,138 @@
-//! Search: from a query to hits with ids, texts and metadata.
+//! Search: from a query to a ranked list of candidates, and from candidates to hits with ids, texts
+//! and metadata.
 
 use std::time::Instant;
+
+use roaring::RoaringBitmap;
 
 use super::encode::Role;
 use super::read::parse_meta;
 use super::{Items, Matching};
-use crate::index::{self, Found, SearchParams};
+use crate::index::{self, SearchParams, Snapshot};
 use crate::model::error::{Error, Result};
-use crate::model::{Execution, Hit, Hits, Query, QueryForm, Versioned, check_text};
+use crate::model::{
+    CombinedQuery, Execution, Hit, Plan, Query, QueryForm, SearchQuery, VersionId, Versioned,
+    check_text,
+};
 use crate::plugin::Metric;
 use crate::sum::dot;
 
-/// The parameters of a search besides its vector and its metric.
+/// The parameters of a ranking besides its vector and its metric.
 #[derive(Clone, Copy)]
 pub(crate) struct SearchRequest<'a> {
-    pub(crate) k: usize,
     pub(crate) form: QueryForm,
     pub(crate) ef: Option<usize>,
     pub(crate) recall: Option<f64>,
     pub(crate) matching: Option<&'a Matching>,
-    /// The id of an item that is left out because it is the query itself.
-    pub(crate) own: Option<&'a str>,
-    /// The query that judgements made of the given one.
-    pub(crate) moved: Option<&'a [f32]>,
+    /// Ids of items that are left out because they are the query itself.
+    pub(crate) own: &'a [&'a str],
     /// Ids of items that are left out.
     pub(crate) hidden: &'a [String],
+    /// The query that judgements made of the given one.
+    pub(crate) moved: Option<&'a [f32]>,
     pub(crate) include_text: bool,
     pub(crate) include_meta: bool,
     pub(crate) cancel: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
-/// A hit with the slot of its item.
-struct NamedHit {
-    hit: Hit,
-    slot: u32,
+/// An item on a ranked list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate<'a> {
+    /// What lists are in the order of, smallest first, ties by id: the distance from the query that
+    /// judgements moved.
+    pub(crate) key: f32,
+    pub(crate) id: &'a str,
+    pub(crate) slot: u32,
 }
 
-impl Items {
-    /// The hits of a query under a metric. The vector has the form that the index takes.
-    pub(crate) fn search(
-        &self,
-        metric: &Versioned,
-        vector: &[f32],
-        request: SearchRequest<'_>,
-    ) -> Result<Hits> {
+/// The best candidates of a ranking.
+pub(crate) struct Listed<'a> {
+    /// The candidates, best first.
+    pub(crate) candidates: Vec<Candidate<'a>>,
+    /// Whether no further items are eligible, or the search was cancelled: a longer list would be
+    /// no longer.
+    pub(crate) is_whole: bool,
+}
+
+/// All items in the order of one query, of which lists of any length can be asked for. All of them
+/// are of one snapshot.
+pub(crate) struct Ranking<'a> {
+    items: &'a Items,
+    metric: &'a Versioned,
+    vector: &'a [f32],
+    request: SearchRequest<'a>,
+    snapshot: Snapshot,
+    /// How the lists were searched for, all of them together.
+    execution: Option<Execution>,
+}
+
+impl<'a> Ranking<'a> {
+    /// The items in the order of a query, whose vector has the form that the index takes.
+    pub(crate) fn new(
+        items: &'a Items,
+        metric: &'a Versioned,
+        vector: &'a [f32],
+        request: SearchRequest<'a>,
+    ) -> Self {
+        let snapshot = request
+            .matching
+            .map_or_else(|| items.index.snapshot(), |m| m.snapshot.clone());
+        Self {
+            items,
+            metric,
+            vector,
+            request,
+            snapshot,
+            execution: None,
+        }
+    }
+
+    /// Takes the snapshot that slots of `among` in [`Self::best`] are of.
+    pub(crate) fn take_snapshot(&mut self, snapshot: &Snapshot) {
+        self.snapshot = snapshot.clone();
+    }
+
+    /// The best `n` candidates; of the slots `among`, where those are given, in place of those that
+    /// pass the filter.
+    pub(crate) fn best(&mut self, n: usize, among: Option<&RoaringBitmap>) -> Result<Listed<'a>> {
         let started = Instant::now();
+        let request = &self.request;
+        let k = n
+            .saturating_add(request.own.len())
+            .saturating_add(request.hidden.len());
+        let allowed = among.or(request.matching.map(|m| &m.slots));
+        let eligible = allowed.map_or(self.snapshot.live, |slots| slots.len() as usize);
         let params = SearchParams {
-            k: request.k + usize::from(request.own.is_some()) + request.hidden.len(),
+            // A list that is longer than the collection would only take more memory.
+            k: k.min(self.snapshot.held().max(1)),
             form: request.form,
             ef: request.ef,
             recall: request.recall,
-            allowed: request.matching.map(|m| &m.slots),
-            at: request.matching.map(|m| &m.snapshot),
+            allowed,
+            at: Some(&self.snapshot),
             cancel: request.cancel,
         };
+        let query = request.moved.unwrap_or(self.vector);
         let found = self
+            .items
             .index
-            .search(&for_index(metric), request.moved.unwrap_or(vector), &params)
-            .map_err(|e| self.index_error(e))?;
+            .search(&for_index(self.metric), query, &params)
+            .map_err(|e| self.items.index_error(e))?;
+        let mut candidates = Vec::with_capacity(found.hits.len());
+        candidates.extend(found.hits.iter().filter_map(|found| {
+            let id = self.items.ids.get(found.slot)?;
+            let is_left_out =
+                request.own.contains(&id) || request.hidden.iter().any(|hidden| hidden == id);
+            (!is_left_out).then_some(Candidate {
+                key: found.distance,
+                id,
+                slot: found.slot,
+            })
+        }));
+        candidates
+            .sort_by(|a: &Candidate<'_>, b| a.key.total_cmp(&b.key).then_with(|| a.id.cmp(b.id)));
+        candidates.truncate(n);
+        let is_whole = k >= eligible || !found.complete;
         let execution = Execution {
             visited: found.evaluations,
             ef: found.ef,
@@ -69,51 +144,156 @@ impl Items {
             matching: request.matching.map(|m| m.slots.len() as usize),
             complete: found.complete,
         };
-        let mut hits = self.name_hits(metric, &found, &request);
-        if let Some(moved) = request.moved {
-            let remembered = Remembered::new(&*metric.metric, vector, moved);
-            for named in &mut hits {
-                self.split_distance(named, &remembered)?;
-            }
-        }
-        if request.include_text || request.include_meta {
-            for named in &mut hits {
-                self.fill_hit(named, &request)?;
-            }
-        }
-        Ok(Hits {
-            hits: hits.into_iter().map(|named| named.hit).collect(),
-            metric: metric.version,
-            execution,
+        self.execution = Some(match self.execution.take() {
+            None => execution,
+            Some(before) => Execution {
+                visited: before.visited + execution.visited,
+                micros: before.micros + execution.micros,
+                expected: before.expected + execution.expected,
+                complete: before.complete && execution.complete,
+                ..execution
+            },
+        });
+        Ok(Listed {
+            candidates,
+            is_whole,
         })
     }
 
-    /// Splits the distance of a hit from the moved query into that from the query itself and what
-    /// judgements add.
-    fn split_distance(&self, named: &mut NamedHit, remembered: &Remembered<'_>) -> Result<()> {
-        let NamedHit { hit, slot } = named;
-        let Some(item) = self.index.vector(*slot) else {
-            // The hit was found, so it is the file that cannot be read.
-            return self.index.check_files().map_err(|e| self.index_error(e));
+    /// The distances of candidates from the query itself, under the metric.
+    ///
+    /// # Errors
+    /// When their vectors cannot be read.
+    pub(crate) fn distances(&self, candidates: &[Candidate<'_>]) -> Result<Vec<f32>> {
+        let Some(moved) = self.request.moved else {
+            return Ok(candidates.iter().map(|candidate| candidate.key).collect());
         };
-        hit.memory = Some(remembered.memory(&item));
-        hit.distance = remembered.distance(&item, hit.distance);
-        Ok(())
+        let remembered = Remembered::new(&*self.metric.metric, self.vector, moved);
+        let distances = candidates.iter().map(|candidate| {
+            let vector = self.vector_of(candidate)?;
+            Ok(vector.map_or(candidate.key, |item| {
+                remembered.distance(&item, candidate.key)
+            }))
+        });
+        distances.collect()
     }
 
-    /// Reads the text and the metadata of a hit, where the request includes them.
-    fn fill_hit(&self, named: &mut NamedHit, request: &SearchRequest<'_>) -> Result<()> {
-        let NamedHit { hit, slot } = named;
-        let Some(record) = self.steady(|| self.record_of(&hit.id, *slot))? else {
+    /// The vector of a candidate in the form that the index takes; `None` where the item was
+    /// removed meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn vector_of(&self, candidate: &Candidate<'_>) -> Result<Option<Vec<f32>>> {
+        let vector = self.items.index.vector(candidate.slot);
+        if vector.is_none() {
+            let checked = self.items.index.check_files();
+            checked.map_err(|e| self.items.index_error(e))?;
+        }
+        Ok(vector)
+    }
+
+    /// The metric of the ranking, and the query in the form whose distances are the keys.
+    pub(crate) fn keyed_by(&self) -> (&'a dyn Metric, &'a [f32]) {
+        let query = self.request.moved.unwrap_or(self.vector);
+        (&*self.metric.metric, query)
+    }
+
+    /// Version of the metric of the ranking.
+    pub(crate) fn version(&self) -> VersionId {
+        self.metric.version
+    }
+
+    /// Whether the search is to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.request.cancel.is_some_and(|cancel| cancel())
+    }
+
+    /// Whether keys are the distances of hits: whether no judgement moves the query.
+    pub(crate) fn is_by_distance(&self) -> bool {
+        self.request.moved.is_none()
+    }
+
+    /// How the lists were searched for.
+    pub(crate) fn execution(&self) -> Execution {
+        self.execution.clone().unwrap_or_else(|| Execution {
+            plan: Plan::Empty,
+            ..Execution::by_engine(0, 0, 0)
+        })
+    }
+
+    /// Candidates as hits, whose ranks begin with `first`.
+    ///
+    /// # Errors
+    /// When vectors, texts or metadata cannot be read.
+    pub(crate) fn hits(&self, candidates: &[Candidate<'_>], first: usize) -> Result<Vec<Hit>> {
+        let learned = !self.metric.version.is_built_in();
+        let remembered = self
+            .request
+            .moved
+            .map(|moved| Remembered::new(&*self.metric.metric, self.vector, moved));
+        let mut hits = Vec::with_capacity(candidates.len());
+        for (candidate, rank) in candidates.iter().zip(first..) {
+            let score = self.items.rules.distance.score(candidate.key, learned);
+            let mut hit = Hit::new(candidate.id, candidate.key, score, rank);
+            if let Some(remembered) = &remembered
+                && let Some(item) = self.vector_of(candidate)?
+            {
+                hit.memory = Some(remembered.memory(&item));
+                hit.distance = remembered.distance(&item, candidate.key);
+            }
+            let request = &self.request;
+            self.items.fill_hit(
+                &mut hit,
+                candidate.slot,
+                request.include_text,
+                request.include_meta,
+            )?;
+            hits.push(hit);
+        }
+        Ok(hits)
+    }
+}
+
+impl Items {
+    /// Reads the text and the metadata of a hit, where they are wanted.
+    pub(super) fn fill_hit(&self, hit: &mut Hit, slot: u32, text: bool, meta: bool) -> Result<()> {
+        if !(text || meta) {
+            return Ok(());
+        }
+        let Some(record) = self.steady(|| self.record_of(&hit.id, slot))? else {
             return Ok(());
         };
-        if request.include_meta {
-            hit.meta = Some(parse_meta(&record.meta, *slot)?);
+        if meta {
+            hit.meta = Some(parse_meta(&record.meta, slot)?);
         }
-        if request.include_text {
+        if text {
             hit.text = record.text;
         }
         Ok(())
+    }
+
+    /// The vector of what is searched for, in the form that the index takes.
+    pub(crate) fn searched_vector(&self, query: &SearchQuery) -> Result<Vec<f32>> {
+        match query {
+            SearchQuery::Single(query) => self.query_vector(query),
+            SearchQuery::Combined(combined) => self.combined_vector(combined),
+        }
+    }
+
+    /// The vector of queries in one, see [`CombinedQuery`].
+    fn combined_vector(&self, combined: &CombinedQuery) -> Result<Vec<f32>> {
+        combined.check()?;
+        let vectors = combined.parts().map(|part| self.query_vector(&part.query));
+        let vectors: Vec<Vec<f32>> = vectors.collect::<Result<_>>()?;
+        let vector = combined.combine(&vectors, self.rules.dim);
+        self.rules
+            .prepare_query(vector)
+            .map_err(|error| match error {
+                Error::ZeroVector { .. } => Error::InvalidQuery(
+                    "the examples cancel each other out: nothing is left to search for".to_owned(),
+                ),
+                error => error,
+            })
     }
 
     /// The vector of a query in the form that the index takes.
@@ -146,42 +326,6 @@ impl Items {
             .map(|(encoded, text)| {
                 let vector = encoded.vector.ok_or_else(|| Error::unknown_text(text))?;
                 self.rules.prepare_query(vector)
-            })
-            .collect()
-    }
-
-    /// The first `k` hits with the ids of their slots, ties in the order of ids.
-    fn name_hits(
-        &self,
-        metric: &Versioned,
-        found: &Found,
-        request: &SearchRequest<'_>,
-    ) -> Vec<NamedHit> {
-        let mut named: Vec<(f32, &str, u32)> = Vec::with_capacity(found.hits.len());
-        let names = found.hits.iter().filter_map(|n| {
-            let id = self.ids.get(n.slot)?;
-            Some((n.distance, id, n.slot))
-        });
-        let is_left_out =
-            |id: &str| Some(id) == request.own || request.hidden.iter().any(|hidden| hidden == id);
-        named.extend(names.filter(|(_, id, _)| !is_left_out(id)));
-        named.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
-        let learned = !metric.version.is_built_in();
-        named
-            .into_iter()
-            .take(request.k)
-            .enumerate()
-            .map(|(i, (distance, id, slot))| NamedHit {
-                hit: Hit {
-                    id: id.to_owned(),
-                    distance,
-                    score: self.rules.distance.score(distance, learned),
-                    memory: None,
-                    rank: i + 1,
-                    text: None,
-                    meta: None,
-                },
-                slot,
             })
             .collect()
     }

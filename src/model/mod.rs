@@ -4,6 +4,7 @@
 //! what the storage module encodes: the order of their fields is part of the format on disk.
 
 mod activation;
+mod combined;
 mod content;
 mod distance;
 pub(crate) mod error;
@@ -23,6 +24,7 @@ mod version;
 pub use crate::ids::{JudgementId, VersionId};
 pub(crate) use activation::keep as keep_activations;
 pub use activation::{ActivatedBy, Activation, MAX_ACTIVATIONS};
+pub use combined::{CombinedQuery, MAX_PARTS, SearchQuery};
 pub use content::{ContentHash, JudgedContent};
 pub use distance::Distance;
 pub use guidelines::{Guidelines, MAX_GUIDELINES_BYTES, ScaleGrade};
@@ -38,7 +40,9 @@ pub(crate) use logged::{LoggedItem, LoggedQuery, hash_text, hash_vector, item_ke
 pub use logged::{LoggedJudgement, QueryHash};
 pub use names::UnknownName;
 pub(crate) use names::named;
-pub use query::{DEFAULT_RECALL, Execution, Hit, Hits, MAX_K, MetricChoice, Plan, Query};
+pub use query::{
+    DEFAULT_RECALL, Execution, GroupCount, Hit, Hits, MAX_K, MetricChoice, Plan, Query,
+};
 pub use question::{KindRecall, QuestionKind};
 pub(crate) use question::{QueryForm, Sampled};
 pub use vector::VectorRules;

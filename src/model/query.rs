@@ -138,7 +138,12 @@ pub struct Hit {
     /// nothing is remembered that is near the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<f32>,
-    /// Rank among the hits, from 1.
+    /// Value of the field that the search [groups by](crate::Search::group_by). `None` without groups,
+    /// and for an item that stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Value>,
+    /// Rank among the hits, from 1; the hits that an [offset](crate::Search::offset) or a
+    /// [cursor](crate::Search::cursor) left behind are counted.
     pub rank: usize,
     /// Text of the item, when [`Search::include_text`](crate::Search::include_text) asked for it.
     pub text: Option<String>,
@@ -151,12 +156,31 @@ pub struct Hit {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Hits {
-    /// Hits in the order of their distances less their memories, ties by id.
+    /// Hits in the order of their distances less their memories, ties by id; group by group where
+    /// they are grouped, and in the order of diversity where that is asked for.
     pub hits: Vec<Hit>,
+    /// The groups of the hits, where the search groups them, the one with the best hit first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<GroupCount>>,
+    /// Where the next page begins, for [`Search::cursor`](crate::Search::cursor): there, if pages
+    /// are asked for and there are more hits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// Version of the metric that ranked them.
     pub metric: VersionId,
     /// How the search was executed.
     pub execution: Execution,
+}
+
+/// A group of hits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct GroupCount {
+    /// The value that its items have; `None` for an item that stands alone.
+    pub value: Option<Value>,
+    /// Number of the collection's items that have the value and pass the filter, whether they are
+    /// among the hits or not; 1 for an item that stands alone.
+    pub count: u64,
 }
 
 /// How the index searches its segments.
@@ -263,6 +287,7 @@ impl Hit {
             distance,
             score,
             memory: None,
+            group: None,
             rank,
             text: None,
             meta: None,
@@ -275,6 +300,8 @@ impl Hits {
     pub fn new(hits: Vec<Hit>, metric: VersionId, execution: Execution) -> Self {
         Self {
             hits,
+            groups: None,
+            cursor: None,
             metric,
             execution,
         }

@@ -2,6 +2,7 @@
 //! merged, and the distances of the best are computed exactly.
 
 mod exact;
+mod range;
 mod report;
 mod segments;
 

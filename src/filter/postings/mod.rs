@@ -6,13 +6,19 @@
 //! the order of time. Tests that postings cannot decide (equality with lists and objects, integers beyond 2^53) are evaluated on the
 //! metadata of the items that have the field.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use roaring::{MultiOps, RoaringBitmap};
 use serde_json::Value;
 
+use super::facet::{Counted, Facet};
+use super::groups::Groups;
 use super::times::time;
 use super::{Field, Filter, Node, Operand, Test};
 use crate::model::error::Result;
@@ -24,6 +30,41 @@ pub(crate) struct Postings {
     /// Number of removed items whose slots may still be in the bitmaps.
     removed: u64,
     fields: HashMap<Field, OfField>,
+    /// The groups of the fields that searches have grouped by. A search keeps those of its snapshot.
+    groups: HashMap<Field, Arc<Groups>>,
+}
+
+/// The fields that are to be evaluated.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Needs<'a> {
+    pub(crate) filter: Option<&'a Filter>,
+    /// A field whose values are counted.
+    pub(crate) facet: Option<&'a Field>,
+    /// A field that items are grouped by.
+    pub(crate) groups: Option<&'a Field>,
+}
+
+impl<'a> Needs<'a> {
+    /// What a filter needs.
+    pub(crate) fn of(filter: Option<&'a Filter>) -> Self {
+        Self {
+            filter,
+            ..Self::default()
+        }
+    }
+}
+
+/// The fields that lack postings or groups.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    fields: HashSet<Field>,
+    groups: Option<Field>,
+}
+
+impl Missing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.groups.is_none()
+    }
 }
 
 /// The number of removed items up to which bitmaps are not cleaned.
@@ -41,11 +82,13 @@ struct OfField {
     times: BTreeMap<Timestamp, RoaringBitmap>,
     /// Whether some number is too precise for a [`Key`].
     inexact: bool,
+    /// Items with an object, or a number that is too precise for a [`Key`], among the values.
+    uncounted: RoaringBitmap,
 }
 
 /// A value that has a bitmap of its own. Numbers are ordered as numbers, texts as texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+pub(super) enum Key {
     Null,
     Bool(bool),
     Number(Ordered),
@@ -54,7 +97,7 @@ enum Key {
 
 /// A finite number, never -0, in numerical order.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Ordered(f64);
+pub(super) struct Ordered(f64);
 
 impl Eq for Ordered {}
 
@@ -70,8 +113,23 @@ impl Ord for Ordered {
     }
 }
 
+impl Key {
+    /// The value. A number without a fraction is an integer, which it equals.
+    pub(super) fn value(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(b) => Value::Bool(*b),
+            Self::Number(Ordered(x)) if x.fract() == 0.0 && x.abs() < 2.0_f64.powi(53) => {
+                Value::from(*x as i64)
+            }
+            Self::Number(Ordered(x)) => Value::from(*x),
+            Self::Text(text) => Value::from(&**text),
+        }
+    }
+}
+
 /// The class of a value, which says whether it has a bitmap.
-enum Class {
+pub(super) enum Class {
     /// A value with a bitmap.
     Key(Key),
     /// A number too precise for a key.
@@ -81,7 +139,7 @@ enum Class {
 }
 
 impl Class {
-    fn of(value: &Value) -> Self {
+    pub(super) fn of(value: &Value) -> Self {
         const EXACT: i128 = 1 << f64::MANTISSA_DIGITS;
         Self::Key(match value {
             Value::Null => Key::Null,
@@ -109,31 +167,52 @@ impl Postings {
             live,
             removed: 0,
             fields: HashMap::new(),
+            groups: HashMap::new(),
         }
     }
 
-    /// The fields of a filter that have no postings yet.
-    pub(crate) fn missing(&self, filter: &Filter) -> HashSet<Field> {
-        let mut fields = Vec::new();
-        filter.node.fields(&mut fields);
-        let missing = fields.into_iter().filter(|f| !self.fields.contains_key(f));
-        missing.cloned().collect()
+    /// The slots of the live items.
+    pub(crate) fn live(&self) -> &RoaringBitmap {
+        &self.live
     }
 
-    /// Begins postings of fields, after which [`fill`](Self::fill) must be called with every live
+    /// The fields that are to be evaluated and have no postings or groups yet.
+    pub(crate) fn missing(&self, needs: &Needs<'_>) -> Missing {
+        let mut fields = Vec::new();
+        if let Some(filter) = needs.filter {
+            filter.node.fields(&mut fields);
+        }
+        fields.extend(needs.facet);
+        let missing = fields.into_iter().filter(|f| !self.fields.contains_key(f));
+        let groups = needs.groups.filter(|f| !self.groups.contains_key(f));
+        Missing {
+            fields: missing.cloned().collect(),
+            groups: groups.cloned(),
+        }
+    }
+
+    /// Begins postings and groups, after which [`fill`](Self::fill) must be called with every live
     /// item.
-    pub(crate) fn begin(&mut self, fields: &HashSet<Field>) {
-        for field in fields {
+    pub(crate) fn begin(&mut self, missing: &Missing) {
+        for field in &missing.fields {
             self.fields.entry(field.clone()).or_default();
         }
+        if let Some(field) = &missing.groups {
+            self.groups.entry(field.clone()).or_default();
+        }
     }
 
-    /// Enters the values of an item for `fields`.
-    pub(crate) fn fill(&mut self, slot: u32, meta: &Value, fields: &HashSet<Field>) {
-        for field in fields {
+    /// Enters the values of an item for the fields that were missing.
+    pub(crate) fn fill(&mut self, slot: u32, meta: &Value, missing: &Missing) {
+        for field in &missing.fields {
             if let Some(postings) = self.fields.get_mut(field) {
                 postings.enter(slot, meta, field);
             }
+        }
+        if let Some(field) = &missing.groups
+            && let Some(groups) = self.groups.get_mut(field)
+        {
+            Arc::make_mut(groups).enter(slot, meta, field);
         }
     }
 
@@ -143,6 +222,9 @@ impl Postings {
         for (field, postings) in &mut self.fields {
             postings.enter(slot, meta, field);
         }
+        for (field, groups) in &mut self.groups {
+            Arc::make_mut(groups).enter(slot, meta, field);
+        }
     }
 
     /// Removes an item. Its slot stays in the bitmaps, which are always intersected with the live
@@ -150,6 +232,9 @@ impl Postings {
     pub(crate) fn remove(&mut self, slot: u32) {
         self.live.remove(slot);
         self.removed += 1;
+        for groups in self.groups.values_mut() {
+            Arc::make_mut(groups).leave(slot);
+        }
         if self.removed > self.live.len().max(MAX_UNCLEANED) {
             self.removed = 0;
             let keep = |slots: &mut RoaringBitmap| {
@@ -159,6 +244,7 @@ impl Postings {
             for field in self.fields.values_mut() {
                 keep(&mut field.exists);
                 keep(&mut field.ambiguous);
+                keep(&mut field.uncounted);
                 field.values.retain(|_, slots| keep(slots));
                 field.times.retain(|_, slots| keep(slots));
             }
@@ -173,6 +259,43 @@ impl Postings {
             let live = &self.fields.get(field)?.ambiguous & &self.live;
             Some((live.min()?, field))
         })
+    }
+
+    /// One of some slots in which a field has two meanings.
+    pub(crate) fn ambiguous_among(&self, field: &Field, slots: &RoaringBitmap) -> Option<u32> {
+        (&self.fields.get(field)?.ambiguous & slots).min()
+    }
+
+    /// The groups of a field, which must have been begun.
+    pub(crate) fn groups(&self, field: &Field) -> Arc<Groups> {
+        self.groups.get(field).cloned().unwrap_or_default()
+    }
+
+    /// Counts the values of a field, which must have postings, over some of the live slots.
+    pub(crate) fn facet(&self, field: &Field, among: &RoaringBitmap, limit: usize) -> Facet {
+        let Some(postings) = self.fields.get(field) else {
+            return Facet::default();
+        };
+        // Most facets are over all items, whose bitmaps need not be intersected if none of their
+        // slots is dead.
+        let is_all = self.removed == 0 && *among == self.live;
+        let count = |slots: &RoaringBitmap| {
+            if is_all {
+                slots.len()
+            } else {
+                slots.intersection_len(among)
+            }
+        };
+        let counted = postings
+            .values
+            .iter()
+            .map(|(key, slots)| (key, count(slots)));
+        Counted {
+            values: counted.filter(|(_, count)| *count > 0).collect(),
+            missing: among.len() - count(&postings.exists),
+            uncounted: count(&postings.uncounted),
+        }
+        .facet(limit)
     }
 
     /// The live slots that pass `filter`, all of whose fields must have postings, and none of which
@@ -254,7 +377,14 @@ impl OfField {
                 }
                 self.values.entry(key).or_default().insert(slot);
             }
-            Class::Inexact => self.inexact = true,
+            Class::Inexact => {
+                self.inexact = true;
+                self.uncounted.insert(slot);
+            }
+            // The elements of a list count as values, those of a list in a list do not.
+            Class::Compound if value.is_object() => {
+                self.uncounted.insert(slot);
+            }
             Class::Compound => {}
         }
     }
@@ -333,146 +463,5 @@ fn edge<T>(value: T, included: bool) -> Bound<T> {
         Bound::Included(value)
     } else {
         Bound::Excluded(value)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    fn scalar() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            (-3i64..4).prop_map(Value::from),
-            (-3i64..4).prop_map(|i| Value::from(i as f64 / 2.0)),
-            Just(json!(-0.0)),
-            prop_oneof![Just(9_007_199_254_740_992_i64), Just(9_007_199_254_740_993)]
-                .prop_map(Value::from),
-            "[ab]{0,2}".prop_map(Value::from),
-            prop_oneof![
-                Just("2026-03-01"),
-                Just("2026-03-01T12:00:00Z"),
-                Just("2026-03-01T13:00:00+01:00"),
-                Just("2026-03-01T12:30:00+01:00"),
-                Just("2026-03-01T12:30:00+99:00"),
-            ]
-            .prop_map(Value::from),
-        ]
-    }
-
-    fn value() -> impl Strategy<Value = Value> {
-        scalar().prop_recursive(3, 12, 3, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::btree_map(
-                    prop_oneof![Just("x"), Just("y"), Just("x.y")],
-                    inner,
-                    0..3
-                )
-                .prop_map(|map| Value::Object(
-                    map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
-                )),
-            ]
-        })
-    }
-
-    fn meta() -> impl Strategy<Value = Value> {
-        let key = prop_oneof![3 => Just("a"), 3 => Just("b"), 1 => Just("a.x"), 1 => Just("b.x.y")];
-        prop::collection::btree_map(key, value(), 0..3).prop_map(|map| {
-            Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
-        })
-    }
-
-    fn condition() -> impl Strategy<Value = Value> {
-        let field = prop_oneof![Just("a"), Just("b"), Just("a.x"), Just("b.x.y")];
-        let ordered = prop_oneof![Just("$gt"), Just("$gte"), Just("$lt"), Just("$lte")];
-        let comparable = scalar().prop_filter("in an order", |v| v.is_number() || v.is_string());
-        let test = prop_oneof![
-            value().prop_map(|v| json!({"$eq": v})),
-            value().prop_map(|v| json!({"$ne": v})),
-            (ordered, comparable).prop_map(|(operator, v)| json!({operator: v})),
-            prop::collection::vec(scalar(), 0..4).prop_map(|v| json!({"$in": v})),
-            any::<bool>().prop_map(|b| json!({"$exists": b})),
-        ];
-        let keys = prop_oneof![
-            Just(vec!["a", "x"]),
-            Just(vec!["a.x"]),
-            Just(vec!["b", "x.y"])
-        ];
-        let named = (field, test.clone()).prop_map(|(field, test)| json!({field: test}));
-        let listed = (keys, test).prop_map(|(keys, test)| json!({"$field": [keys, test]}));
-        prop_oneof![3 => named, 1 => listed].prop_recursive(2, 8, 3, |inner| {
-            let list = prop::collection::vec(inner.clone(), 1..3);
-            prop_oneof![
-                list.clone().prop_map(|l| json!({"$and": l})),
-                list.prop_map(|l| json!({"$or": l})),
-                inner.prop_map(|f| json!({"$not": f})),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn postings_find_what_the_filter_passes(
-            before in prop::collection::vec(meta(), 0..20),
-            after in prop::collection::vec(meta(), 0..8),
-            removed in prop::collection::vec(0u32..20, 0..6),
-            filters in prop::collection::vec(condition(), 1..4),
-        ) {
-            let mut all: BTreeMap<u32, Value> = (0..).zip(before).collect();
-            let mut postings = Postings::new(all.keys().copied().collect());
-            for (round, filter) in filters.iter().enumerate() {
-                let filter = Filter::from_json(filter).expect("a valid filter");
-                let missing = postings.missing(&filter);
-                postings.begin(&missing);
-                for (slot, meta) in &all {
-                    postings.fill(*slot, meta, &missing);
-                }
-                if round == 1 {
-                    for (slot, meta) in (100..).zip(&after) {
-                        postings.add(slot, meta);
-                        all.insert(slot, meta.clone());
-                    }
-                    for slot in &removed {
-                        postings.remove(*slot);
-                        all.remove(slot);
-                    }
-                }
-                let found = postings.matching(&filter, &|slot| Ok(all[&slot].clone())).expect("matches");
-                let passes: Result<Vec<(u32, bool)>> =
-                    all.iter().map(|(slot, meta)| Ok((*slot, filter.matches(meta)?))).collect();
-                prop_assert_eq!(passes.is_err(), postings.ambiguous(&filter).is_some());
-                if let Ok(passes) = passes {
-                    let expected: RoaringBitmap =
-                        passes.iter().filter(|(_, passes)| *passes).map(|(slot, _)| *slot).collect();
-                    prop_assert_eq!(found, expected);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn values_of_removed_items_are_cleaned_up() {
-        let filter = Filter::from_json(&json!({"name": "item 9999"})).expect("a valid filter");
-        let mut postings = Postings::new(RoaringBitmap::new());
-        postings.begin(&postings.missing(&filter));
-        for slot in 0..10_000 {
-            postings.add(slot, &json!({"name": format!("item {slot}")}));
-            if slot >= 10 {
-                postings.remove(slot - 10);
-            }
-        }
-        assert!(
-            postings.fields[&Field::Name("name".into())].values.len()
-                <= 10 + MAX_UNCLEANED as usize + 1
-        );
-        let found = postings
-            .matching(&filter, &|_| Ok(Value::Null))
-            .expect("matches");
-        assert_eq!(found.iter().collect::<Vec<_>>(), [9999]);
     }
 }

@@ -1,0 +1,484 @@
+//! [`Search`], the builder of searches.
+//!
+//! A search is answered from a [`Ranking`], which gives lists of the best candidates of any length:
+//! [`paging`] cuts a page out of one, [`groups`] and [`diversity`] choose from one. None of them knows
+//! how candidates are found.
+
+mod diversity;
+mod groups;
+mod paging;
+mod range;
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::Collection;
+use crate::filter::Filter;
+use crate::items::{Candidate, Grouping, Listed, Matching, Ranking, SearchRequest};
+use crate::learning::Memory;
+use crate::model::error::{Error, Result};
+use crate::model::{Hits, MAX_K, MetricChoice, QueryForm, SearchQuery, VersionId, Versioned};
+
+use groups::GroupBy;
+pub use paging::FIRST_PAGE;
+use paging::{Cursor, Digests};
+pub use range::{InRange, Within};
+
+/// The settings of a search; made by [`Collection::search`] for one query, or
+/// [`Collection::search_many`] for a list of them.
+#[must_use = "end with `run`"]
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
+pub struct Search<Q = SearchQuery> {
+    collection: Collection,
+    query: Q,
+    k: usize,
+    offset: usize,
+    cursor: Option<String>,
+    max_distance: Option<f32>,
+    group_by: Option<GroupBy>,
+    diversity: Option<f64>,
+    ef: Option<usize>,
+    recall: Option<f64>,
+    filter: Option<Filter>,
+    metric: MetricChoice,
+    user: Option<String>,
+    memory: bool,
+    hide_rejected: bool,
+    include_text: bool,
+    include_meta: bool,
+    cancel: Option<Cancel>,
+}
+
+/// Tells a search whether to stop.
+#[derive(Clone)]
+struct Cancel(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cancel")
+    }
+}
+
+impl Collection {
+    /// Begins a search for the items nearest to a text, a vector, a stored item, or several of them
+    /// in one: a [`CombinedQuery`](crate::CombinedQuery).
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Item, Query, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// let points = store.collection("points").dim(2).open_or_create()?;
+    /// points.add([Item::vector("a", [0.0, 0.0]), Item::vector("b", [1.0, 0.0]), Item::vector("c", [5.0, 5.0])])?;
+    /// let hits = points.search(vec![0.1, 0.0]).k(2).run()?;
+    /// assert_eq!((hits[0].id.as_str(), hits[1].id.as_str()), ("a", "b"));
+    /// let hits = points.search(Query::like("a")).k(1).run()?;
+    /// assert_eq!(hits[0].id, "b");
+    /// # Ok::<(), affinis::Error>(())
+    /// ```
+    pub fn search(&self, query: impl Into<SearchQuery>) -> Search {
+        self.searching(query.into())
+    }
+
+    /// Begins a search of many queries: their texts are encoded together, and they are answered on
+    /// all processors.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Item, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// let points = store.collection("points").dim(1).open_or_create()?;
+    /// points.add((0..100).map(|i| Item::vector(i.to_string(), [i as f32])))?;
+    /// let answers = points.search_many([vec![3.2], vec![71.9]]).k(1).run()?;
+    /// assert_eq!((answers[0][0].id.as_str(), answers[1][0].id.as_str()), ("3", "72"));
+    /// # Ok::<(), affinis::Error>(())
+    /// ```
+    pub fn search_many(
+        &self,
+        queries: impl IntoIterator<Item = impl Into<SearchQuery>>,
+    ) -> Search<Vec<SearchQuery>> {
+        self.searching(queries.into_iter().map(Into::into).collect())
+    }
+
+    fn searching<Q>(&self, query: Q) -> Search<Q> {
+        Search {
+            collection: self.clone(),
+            query,
+            k: 10,
+            offset: 0,
+            cursor: None,
+            max_distance: None,
+            group_by: None,
+            diversity: None,
+            ef: None,
+            recall: None,
+            filter: None,
+            metric: MetricChoice::Active,
+            user: None,
+            memory: true,
+            hide_rejected: false,
+            include_text: false,
+            include_meta: false,
+            cancel: None,
+        }
+    }
+}
+
+impl<Q> Search<Q> {
+    /// Sets the largest number of hits, 1 to 10,000; 10 by default. With [groups](Self::group_by) it
+    /// is the largest number of groups.
+    pub fn k(mut self, k: usize) -> Self {
+        self.k = k;
+        self
+    }
+
+    /// Sets the width of the beam, at least 1, instead of the one that is calibrated for a recall.
+    pub fn ef(mut self, ef: usize) -> Self {
+        self.ef = Some(ef);
+        self
+    }
+
+    /// Sets the target recall, above 0 and at most 1, at which every item is scanned; .95 by
+    /// default.
+    pub fn recall(mut self, recall: f64) -> Self {
+        self.recall = Some(recall);
+        self
+    }
+
+    /// Restricts the hits to items whose metadata passes a filter.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Sets the metric; the active one by default.
+    pub fn metric(mut self, metric: MetricChoice) -> Self {
+        self.metric = metric;
+        self
+    }
+
+    /// Sets the user, whose own metric is the active one where they have one.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Sets whether judgements of this very question, and of questions like it, show in the answer;
+    /// they do by default, under the active metric. No other metric remembers.
+    pub fn memory(mut self, memory: bool) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Leaves out items that the user called irrelevant for this very query, and that still hold
+    /// what was judged; without a [user](Self::user), those of judgements that name nobody.
+    pub fn hide_rejected(mut self) -> Self {
+        self.hide_rejected = true;
+        self
+    }
+
+    /// Includes the texts of the hits.
+    pub fn include_text(mut self) -> Self {
+        self.include_text = true;
+        self
+    }
+
+    /// Includes the metadata of the hits.
+    pub fn include_meta(mut self) -> Self {
+        self.include_meta = true;
+        self
+    }
+
+    /// Stops early once `cancel` returns true; it is called every few dozen steps. The hits found
+    /// by then are returned, and [`Execution::complete`](crate::Execution::complete) is false.
+    pub fn cancel(mut self, cancel: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.cancel = Some(Cancel(Arc::new(cancel)));
+        self
+    }
+
+    /// Checks the settings, loads the metric and evaluates the filter, once for all queries.
+    fn prepare(&self) -> Result<Prepared> {
+        self.check()?;
+        let cursor = match self.cursor.as_deref() {
+            None | Some(FIRST_PAGE) => None,
+            Some(text) => Some(Cursor::decode(text)?),
+        };
+        if let Some(cursor) = &cursor {
+            cursor.check_collection(self.collection.name())?;
+        }
+        let learning = self.collection.learning();
+        let mut metric = learning.choose(self.metric, self.user.as_deref());
+        let mut remembers = self.memory && self.metric == MetricChoice::Active;
+        // A page is ranked as the pages before it, whatever is active by now.
+        if let Some(cursor) = &cursor {
+            let of_page = VersionId(cursor.metric);
+            if !metric
+                .as_ref()
+                .is_ok_and(|metric| metric.version == of_page)
+            {
+                metric = learning.choose(MetricChoice::Version(of_page), None);
+                remembers = false;
+            }
+        }
+        let metric = metric?;
+        let memory = if remembers {
+            learning.memory(self.user.as_deref())
+        } else {
+            None
+        };
+        let items = self.collection.items_handle();
+        let grouping = match &self.group_by {
+            Some(group_by) => Some(items.grouping(&group_by.field, self.filter.as_ref())?),
+            None => None,
+        };
+        let matching = match (&self.filter, &grouping) {
+            (None, _) => None,
+            (Some(_), Some(grouping)) => Some(Matching {
+                slots: grouping.eligible.clone(),
+                snapshot: grouping.snapshot.clone(),
+            }),
+            (Some(filter), None) => Some(items.matching(filter)?),
+        };
+        Ok(Prepared {
+            metric,
+            memory,
+            matching,
+            grouping,
+            cursor,
+        })
+    }
+
+    /// Checks the settings, each for itself and beside the others.
+    fn check(&self) -> Result<()> {
+        let wrong = |reason: String| Err(Error::InvalidQuery(reason));
+        if !(1..=MAX_K).contains(&self.k) {
+            return wrong(format!("k is {}, not between 1 and {MAX_K}", self.k));
+        }
+        if self.ef == Some(0) {
+            return wrong("ef is 0; it is at least 1".to_owned());
+        }
+        if let Some(recall) = self.recall
+            && !(recall > 0.0 && recall <= 1.0)
+        {
+            return wrong(format!("the recall {recall} is not above 0 and at most 1"));
+        }
+        if let Some(distance) = self.max_distance
+            && !distance.is_finite()
+        {
+            return wrong(format!(
+                "the largest distance {distance} is not a finite number"
+            ));
+        }
+        paging::check(self.k, self.offset)?;
+        if let Some(group_by) = &self.group_by {
+            group_by.check(self.k, self.offset)?;
+        }
+        if let Some(diversity) = self.diversity {
+            diversity::check(diversity, self.k)?;
+        }
+        let chosen = [
+            ("a cursor", self.cursor.is_some()),
+            ("an offset", self.offset > 0),
+            ("groups", self.group_by.is_some()),
+            ("diversity", self.diversity.is_some()),
+        ];
+        let mut chosen = chosen.iter().filter(|(_, is_chosen)| *is_chosen);
+        if let (Some((first, _)), Some((second, _))) = (chosen.next(), chosen.next())
+            && (*first, *second) != ("an offset", "groups")
+        {
+            return wrong(format!("a search has {first} or {second}, not both"));
+        }
+        Ok(())
+    }
+
+    /// The answer to one query, whose vector has the form that the index takes.
+    fn answer(&self, query: &SearchQuery, vector: &[f32], prepared: &Prepared) -> Result<Hits> {
+        let own = query.own();
+        let memory = prepared.memory.as_ref();
+        let moved = memory.and_then(|memory| memory.moved(vector));
+        let hidden = match query {
+            _ if !self.hide_rejected => Vec::new(),
+            SearchQuery::Single(query) => {
+                let learning = self.collection.learning();
+                learning.rejected(query, self.user.as_deref())?
+            }
+            SearchQuery::Combined(_) => {
+                return Err(Error::InvalidQuery(
+                    "several queries in one are not judged, so there is nothing rejected to hide"
+                        .to_owned(),
+                ));
+            }
+        };
+        let cancel = self.cancel.as_ref();
+        let request = SearchRequest {
+            form: query.text().map_or(QueryForm::Any, QueryForm::of_text),
+            ef: self.ef,
+            recall: self.recall,
+            matching: prepared.matching.as_ref(),
+            own: &own,
+            moved: moved.as_deref(),
+            hidden: &hidden,
+            include_text: self.include_text,
+            include_meta: self.include_meta,
+            cancel: cancel.map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync)),
+        };
+        let items = self.collection.items_handle();
+        let ranking = Ranking::new(items, &prepared.metric, vector, request);
+        let mut ranked = Ranked {
+            ranking,
+            max_distance: self.max_distance,
+        };
+        match (&self.group_by, &prepared.grouping, self.diversity) {
+            (Some(group_by), Some(grouping), _) => {
+                let wanted = group_by.wanted(self.k, self.offset);
+                groups::answer(&mut ranked, grouping, wanted)
+            }
+            (_, _, Some(diversity)) => diversity::answer(&mut ranked, self.k, diversity),
+            _ if self.cursor.is_some() => {
+                let digests = self.digests(query, vector, moved.as_deref());
+                paging::next_page(&mut ranked, self.k, prepared.cursor.as_ref(), digests)
+            }
+            _ => paging::page(&mut ranked, self.k, self.offset),
+        }
+    }
+
+    /// What a cursor is bound to.
+    fn digests(&self, query: &SearchQuery, vector: &[f32], moved: Option<&[f32]>) -> Digests {
+        Digests {
+            collection: paging::digest_of_collection(self.collection.name()),
+            query: paging::digest(|add| {
+                add(bytemuck::cast_slice(vector));
+                query.own().into_iter().for_each(|id| add(id.as_bytes()));
+            }),
+            settings: paging::digest(|add| {
+                let metric = match self.metric {
+                    MetricChoice::Active => "active".to_owned(),
+                    MetricChoice::BuiltIn => "built-in".to_owned(),
+                    MetricChoice::Version(version) => version.to_string(),
+                };
+                let filter = self
+                    .filter
+                    .as_ref()
+                    .map(|filter| filter.as_json().to_string());
+                add(metric.as_bytes());
+                add(filter.unwrap_or_default().as_bytes());
+                let settings = (&self.user, self.memory, self.hide_rejected, self.ef);
+                add(format!("{settings:?}").as_bytes());
+                add(format!("{:?}", (self.recall, self.max_distance)).as_bytes());
+            }),
+            moved: moved.map_or(0, |moved| {
+                paging::digest(|add| add(bytemuck::cast_slice(moved)))
+            }),
+        }
+    }
+}
+
+/// What all queries of one search share.
+struct Prepared {
+    metric: Versioned,
+    memory: Option<Memory>,
+    matching: Option<Matching>,
+    grouping: Option<Grouping>,
+    cursor: Option<Cursor>,
+}
+
+/// The items in the order of one query, up to a distance.
+struct Ranked<'a> {
+    ranking: Ranking<'a>,
+    max_distance: Option<f32>,
+}
+
+impl<'a> Ranked<'a> {
+    /// The best `n` candidates, see [`Ranking::best`], without those that are too far.
+    fn best(&mut self, n: usize, among: Option<&roaring::RoaringBitmap>) -> Result<Listed<'a>> {
+        let mut listed = self.ranking.best(n, among)?;
+        let Some(max_distance) = self.max_distance else {
+            return Ok(listed);
+        };
+        let distances = self.ranking.distances(&listed.candidates)?;
+        // Candidates that are not listed are farther than the last one.
+        let last = distances.last();
+        let is_cut = self.ranking.is_by_distance() && last.is_some_and(|last| *last > max_distance);
+        let mut distances = distances.into_iter();
+        listed.candidates.retain(|_| {
+            distances
+                .next()
+                .is_some_and(|distance| distance <= max_distance)
+        });
+        listed.is_whole |= is_cut;
+        Ok(listed)
+    }
+
+    /// Candidates as the hits of an answer, whose ranks begin with `first`.
+    fn hits(&self, candidates: &[Candidate<'_>], first: usize) -> Result<Hits> {
+        let hits = self.ranking.hits(candidates, first)?;
+        Ok(Hits::new(
+            hits,
+            self.ranking.version(),
+            self.ranking.execution(),
+        ))
+    }
+}
+
+impl Search {
+    /// Runs the search. An empty collection has no hits.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] for settings out of range or that do not go together, for a cursor
+    /// that is not of this search, and for a combination of queries that is none;
+    /// [`Error::UnknownText`] for a text of which the encoder knows nothing; [`Error::UnknownId`] for
+    /// a query by id; [`Error::AmbiguousField`] for the filter or the groups;
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::ZeroVector`] for a vector;
+    /// [`Error::UnknownVersion`], [`Error::WithdrawnVersion`] or [`Error::NoPlugin`] for the metric;
+    /// encoder and storage errors.
+    pub fn run(self) -> Result<Hits> {
+        let prepared = self.prepare()?;
+        let vector = self
+            .collection
+            .items_handle()
+            .searched_vector(&self.query)?;
+        self.answer(&self.query, &vector, &prepared)
+    }
+}
+
+impl Search<Vec<SearchQuery>> {
+    /// Runs the searches. The answers are in the order of the queries.
+    ///
+    /// # Errors
+    /// Those of a search of one query; [`Error::InvalidQuery`] for a cursor, which continues one
+    /// query. An error of any query is the error of all.
+    pub fn run(self) -> Result<Vec<Hits>> {
+        if self.cursor.is_some() {
+            return Err(Error::InvalidQuery(
+                "a cursor continues one query; search for one at a time".to_owned(),
+            ));
+        }
+        let prepared = self.prepare()?;
+        let items = self.collection.items_handle();
+        let texts: Vec<&str> = self.query.iter().filter_map(SearchQuery::text).collect();
+        let encoded = if texts.is_empty() {
+            Vec::new()
+        } else {
+            items.encode_queries(&texts)?
+        };
+        let mut encoded = encoded.into_iter();
+        let mut vectors = Vec::with_capacity(self.query.len());
+        for query in &self.query {
+            vectors.push(match query.text().and_then(|_| encoded.next()) {
+                Some(vector) => vector,
+                None => items.searched_vector(query)?,
+            });
+        }
+        self.query
+            .par_iter()
+            .zip(&vectors)
+            .map(|(query, vector)| self.answer(query, vector, &prepared))
+            .collect()
+    }
+}
