@@ -33,7 +33,10 @@ pub use learning::{
     JudgementDocument, MemoryDocument, MillisDocument, PairsDocument, QuestionDocument,
     RefitDocument, RelearnedDocument, VersionDocument,
 };
-pub use search::{AnswerDocument, ComparedDocument, ExecutionDocument, HitDocument};
+pub use search::{
+    AnswerDocument, ComparedDocument, ExecutionDocument, FacetDocument, FacetValueDocument, Facets,
+    GroupDocument, HitDocument,
+};
 pub use service::{
     ActiveDocument, BackupDocument, BegunDocument, DamageDocument, DescriptionDocument,
     DifferenceDocument, ImportedDocument, JobDocument, JobState, JudgedDocument,

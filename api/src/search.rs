@@ -1,9 +1,9 @@
 //! Answers to searches.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use affinis::{Execution, Hit, Hits, VersionId};
+use affinis::{Execution, Facet, GroupCount, Hit, Hits, VersionId};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -12,13 +12,25 @@ use serde_json::Value;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AnswerDocument {
     /// The text or the id that was asked for; the row of a vector in a file, null for a vector in a
-    /// request.
+    /// request, an object for several queries in one.
     pub query: Value,
     /// Version of the metric that ranked the hits.
     #[cfg_attr(feature = "openapi", schema(value_type = u32))]
     pub metric: VersionId,
-    /// The hits, nearest first.
+    /// The hits, nearest first; group by group, or in the order of diversity, where that was asked
+    /// for.
     pub hits: Vec<HitDocument>,
+    /// The groups of the hits, the one with the best hit first, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<GroupDocument>>,
+    /// How many items that pass the filter have each value of the fields that were asked for, by
+    /// field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, FacetDocument>>))]
+    pub facets: Option<Facets>,
+    /// The cursor of the next page, where pages were asked for and there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// How the search was executed, where that was asked for: `visited`, `ef`, `micros`, `plan`.
     #[serde(flatten)]
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
@@ -26,6 +38,68 @@ pub struct AnswerDocument {
     /// The answer under another metric, where a comparison was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared: Option<ComparedDocument>,
+}
+
+/// Facets by the names of their fields.
+pub type Facets = BTreeMap<String, FacetDocument>;
+
+/// A group of hits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GroupDocument {
+    /// The value that its items have; null for an item that stands alone.
+    pub value: Value,
+    /// Number of items of the collection that have it and pass the filter; 1 for an item that stands
+    /// alone.
+    pub count: u64,
+}
+
+/// How many items that pass the filter have each value of a field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FacetDocument {
+    /// The most frequent values, the most frequent first.
+    pub values: Vec<FacetValueDocument>,
+    /// Number of different values, those that are not listed among them.
+    pub distinct: u64,
+    /// Number of items without the field.
+    pub missing: u64,
+    /// Number of items with an object or an integer beyond 2^53 there, which is not counted.
+    pub uncounted: u64,
+}
+
+/// A value of a facet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FacetValueDocument {
+    /// The value; an element where an item has a list.
+    pub value: Value,
+    /// Number of items that have it.
+    pub count: u64,
+}
+
+impl From<Facet> for FacetDocument {
+    fn from(facet: Facet) -> Self {
+        let values = facet.values.into_iter().map(|value| FacetValueDocument {
+            value: value.value,
+            count: value.count,
+        });
+        Self {
+            values: values.collect(),
+            distinct: facet.distinct,
+            missing: facet.missing,
+            uncounted: facet.uncounted,
+        }
+    }
+}
+
+impl From<GroupCount> for GroupDocument {
+    fn from(group: GroupCount) -> Self {
+        Self {
+            value: group.value.unwrap_or_default(),
+            count: group.count,
+        }
+    }
 }
 
 /// An answer that another is compared with.
@@ -59,6 +133,10 @@ pub struct HitDocument {
     pub text: Option<String>,
     /// Metadata of the item; null where it has none or none were asked for.
     pub meta: Option<Value>,
+    /// Value of the field that hits are grouped by. Not there without groups, and for an item that
+    /// stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Value>,
     /// By how many ranks it stands higher than under the metric that the answer is compared with;
     /// null where it is not among the hits there.
     #[serde(
@@ -106,10 +184,23 @@ impl AnswerDocument {
         Self {
             query,
             metric: hits.metric,
+            groups: hits
+                .groups
+                .clone()
+                .map(|groups| groups.into_iter().map(GroupDocument::from).collect()),
+            facets: None,
+            cursor: hits.cursor.clone(),
             execution: with_execution.then(|| (&hits.execution).into()),
             hits: hits.into_iter().map(HitDocument::from).collect(),
             compared: None,
         }
+    }
+
+    /// The answer with facets, where they were asked for.
+    #[must_use]
+    pub fn with_facets(mut self, facets: Option<Facets>) -> Self {
+        self.facets = facets;
+        self
     }
 
     /// The answer beside that of another metric, with each hit's move.
@@ -155,6 +246,7 @@ impl From<Hit> for HitDocument {
             rank: hit.rank,
             text: hit.text,
             meta: hit.meta,
+            group: hit.group,
             moved: None,
         }
     }

@@ -137,6 +137,19 @@ fn a_collection_moves_to_a_table_learns_there_and_moves_back() {
             "--filter",
             "{\"even\": true}",
         ],
+        vec![
+            "search",
+            &name,
+            "--no-memory",
+            "--like",
+            "7",
+            "--metric",
+            "euclidean",
+            "--offset",
+            "5",
+            "--max-distance",
+            "6",
+        ],
     ] {
         let (here, there) = (document(local, &arguments), document(&url, &arguments));
         let ids = |answer: &Value| {
@@ -149,6 +162,16 @@ fn a_collection_moves_to_a_table_learns_there_and_moves_back() {
             (ids(&there), &there["metric"]),
             "{arguments:?}"
         );
+    }
+    for (option, words) in [
+        (vec!["--cursor", "start"], "--cursor"),
+        (vec!["--group-by", "even"], "--group-by"),
+        (vec!["--diversity", "0.5"], "--diversity"),
+        (vec!["--facet", "even"], "--facet"),
+        (vec!["--unlike", "8"], "--unlike"),
+    ] {
+        let arguments = [&["search", &name, "--like", "7"], &option[..]].concat();
+        assert!(refusal(&url, &arguments).contains(words), "{arguments:?}");
     }
     // The same judgements give the same metric.
     assert_eq!(document(&url, &["refit", &name])["unchanged"], json!(true));

@@ -1,6 +1,6 @@
 //! [`Search`]: one query, or many.
 
-use affinis::{Filter, MetricChoice, Query};
+use affinis::{Filter, MetricChoice, Query, SearchQuery};
 use affinis_api::AnswerDocument;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -16,27 +16,30 @@ const MAX_QUERIES: usize = 1_000;
 /// Number of hits where none is given.
 const DEFAULT_K: usize = 10;
 
-/// A search that is to be made: of one [`Query`], or of a `Vec` of them.
+/// A search that is to be made: of one [`SearchQuery`], or of a `Vec` of them.
 #[must_use = "end with `run`"]
 #[derive(Debug, Clone)]
 pub struct Search<Q> {
     collection: Collection,
     asked: Q,
     k: usize,
+    offset: usize,
+    per_group: usize,
     settings: Map<String, Value>,
 }
 
 impl Collection {
-    /// A search for the items nearest to a text, a vector or a stored item.
-    pub fn search(&self, query: impl Into<Query>) -> Search<Query> {
+    /// A search for the items nearest to a text, a vector, a stored item, or several of them in one: a
+    /// [`CombinedQuery`](affinis::CombinedQuery).
+    pub fn search(&self, query: impl Into<SearchQuery>) -> Search<SearchQuery> {
         Search::new(self, query.into())
     }
 
     /// A search for many queries, which are answered in their order.
     pub fn search_many(
         &self,
-        queries: impl IntoIterator<Item = impl Into<Query>>,
-    ) -> Search<Vec<Query>> {
+        queries: impl IntoIterator<Item = impl Into<SearchQuery>>,
+    ) -> Search<Vec<SearchQuery>> {
         Search::new(self, queries.into_iter().map(Into::into).collect())
     }
 }
@@ -47,6 +50,8 @@ impl<Q> Search<Q> {
             collection: collection.clone(),
             asked,
             k: DEFAULT_K,
+            offset: 0,
+            per_group: 1,
             settings: Map::new(),
         }
     }
@@ -60,6 +65,62 @@ impl<Q> Search<Q> {
     pub fn k(mut self, k: usize) -> Self {
         self.k = k;
         self
+    }
+
+    /// Leaves out the first `offset` hits, or groups; `k + offset` is at most 10,000.
+    pub fn offset(mut self, offset: usize) -> Self {
+        self.offset = offset;
+        self.set("offset", offset)
+    }
+
+    /// Asks for pages: `"start"` ([`FIRST_PAGE`](affinis::FIRST_PAGE)) for the first one, then the
+    /// `cursor` of each answer for the page that follows it.
+    pub fn cursor(self, cursor: impl Into<String>) -> Self {
+        self.set("cursor", cursor.into())
+    }
+
+    /// Leaves out hits whose distance is above this one, which is in the unit of the metric.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for one that is not finite, which JSON cannot say.
+    pub fn max_distance(self, distance: f32) -> Result<Self> {
+        if !distance.is_finite() {
+            return Err(Error::Unsupported("a distance that is not finite"));
+        }
+        Ok(self.set("max_distance", distance))
+    }
+
+    /// Gives at most `per_group` hits of each value of a metadata field; `k` is then the number of
+    /// groups.
+    pub fn group_by(mut self, field: impl Into<String>, per_group: usize) -> Self {
+        self.per_group = per_group;
+        self.set("group_by", field.into())
+            .set("per_group", per_group)
+    }
+
+    /// Chooses hits that differ from each other: 0 changes nothing, at 1 only difference counts.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a number that is not finite, which JSON cannot say.
+    pub fn diversity(self, diversity: f64) -> Result<Self> {
+        if !diversity.is_finite() {
+            return Err(Error::Unsupported("a diversity that is not finite"));
+        }
+        Ok(self.set("diversity", diversity))
+    }
+
+    /// Counts the values of metadata fields over the items that pass the filter, the most frequent
+    /// `values` of each.
+    pub fn facets(
+        self,
+        fields: impl IntoIterator<Item = impl Into<String>>,
+        values: usize,
+    ) -> Self {
+        let fields: Vec<String> = fields.into_iter().map(Into::into).collect();
+        if fields.is_empty() {
+            return self;
+        }
+        self.set("facets", fields).set("facet_values", values)
     }
 
     /// Searches only items whose metadata match.
@@ -132,20 +193,20 @@ impl<Q> Search<Q> {
     }
 }
 
-impl Search<Query> {
+impl Search<SearchQuery> {
     /// The answer.
     ///
     /// # Errors
     /// A problem `invalid-input` for a query or a setting that breaks a rule, `not-found` for an
     /// unknown item or version.
     pub fn run(&self) -> Result<AnswerDocument> {
-        let body = self.body(query(&self.asked)?);
+        let body = self.body(searched(&self.asked)?);
         let path = self.collection.path("search");
         self.collection.http().post(&path, &body, Repeat::Read)
     }
 }
 
-impl Search<Vec<Query>> {
+impl Search<Vec<SearchQuery>> {
     /// The answers, in the order of the queries. Many of them are asked for in several requests.
     ///
     /// # Errors
@@ -155,11 +216,13 @@ impl Search<Vec<Query>> {
         struct Answers {
             answers: Vec<AnswerDocument>,
         }
-        let most = (MAX_HITS / self.k.max(1)).clamp(1, MAX_QUERIES);
+        let each = self.k.saturating_add(self.offset);
+        let each = each.saturating_mul(self.per_group).max(1);
+        let most = (MAX_HITS / each).clamp(1, MAX_QUERIES);
         let path = self.collection.path("search");
         let mut answers = Vec::with_capacity(self.asked.len());
         for asked in self.asked.chunks(most) {
-            let queries: Vec<Value> = asked.iter().map(query).collect::<Result<_>>()?;
+            let queries: Vec<Value> = asked.iter().map(searched).collect::<Result<_>>()?;
             let body = self.body(json!({ "queries": queries }));
             let some: Answers = self.collection.http().post(&path, &body, Repeat::Read)?;
             answers.extend(some.answers);
@@ -168,7 +231,28 @@ impl Search<Vec<Query>> {
     }
 }
 
-/// The query of a search, as fields.
+/// What is searched for, as fields.
+fn searched(asked: &SearchQuery) -> Result<Value> {
+    match asked {
+        SearchQuery::Single(one) => query(one),
+        SearchQuery::Combined(combined) => {
+            let part = |(part, weight): (&Query, f32)| {
+                if !weight.is_finite() {
+                    return Err(Error::Unsupported("a weight that is not finite"));
+                }
+                let mut fields = query(part)?;
+                fields["weight"] = weight.into();
+                Ok(fields)
+            };
+            let positive: Vec<Value> = combined.positives().map(part).collect::<Result<_>>()?;
+            let negative: Vec<Value> = combined.negatives().map(part).collect::<Result<_>>()?;
+            Ok(json!({ "positive": positive, "negative": negative }))
+        }
+        _ => Err(Error::Unsupported("this kind of query")),
+    }
+}
+
+/// A single query, as fields.
 pub(crate) fn query(query: &Query) -> Result<Value> {
     Ok(match query {
         Query::Text(text) => json!({ "query": text }),

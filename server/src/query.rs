@@ -1,7 +1,7 @@
 //! Queries, metrics and filters as requests name them.
 
-use affinis::{Filter, MetricChoice, Query, VersionId};
-use serde::Deserialize;
+use affinis::{CombinedQuery, Filter, MetricChoice, Query, SearchQuery, VersionId};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -45,7 +45,8 @@ pub(crate) fn choice(name: Option<MetricName>) -> MetricChoice {
     name.map_or(MetricChoice::Active, Into::into)
 }
 
-/// One query of a search.
+/// One query of a search: one of `query`, `vector` and `like`; or several in one, which have a list
+/// of `like`, or `unlike`, `positive` or `negative`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
@@ -53,21 +54,126 @@ pub(crate) struct Asked {
     pub(crate) query: Option<String>,
     /// A vector of the collection's dimension.
     pub(crate) vector: Option<Vec<f32>>,
+    /// Id of a stored item, which is left out of the answer; or a list of ids, whose mean is
+    /// searched for.
+    pub(crate) like: Option<Ids>,
+    /// Ids of stored items that hits are to be far from.
+    pub(crate) unlike: Option<Ids>,
+    /// Further texts, vectors and items that hits are to be near to, with their weights.
+    pub(crate) positive: Option<Vec<Part>>,
+    /// Texts, vectors and items that hits are to be far from, with their weights.
+    pub(crate) negative: Option<Vec<Part>>,
+}
+
+/// An id, or a list of ids.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(untagged, expecting = "an item's id or a list of ids is expected")]
+pub(crate) enum Ids {
+    /// One id.
+    One(String),
+    /// A list of ids.
+    Many(Vec<String>),
+}
+
+/// A part of several queries in one: one of `query`, `vector` and `like`.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Part {
+    /// A text, which the collection's encoder encodes.
+    query: Option<String>,
+    /// A vector of the collection's dimension.
+    vector: Option<Vec<f32>>,
     /// Id of a stored item, which is left out of the answer.
-    pub(crate) like: Option<String>,
+    like: Option<String>,
+    /// Weight among the parts of its side, above 0.
+    #[serde(default = "one")]
+    weight: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+impl Ids {
+    fn list(self) -> Vec<String> {
+        match self {
+            Self::One(id) => vec![id],
+            Self::Many(ids) => ids,
+        }
+    }
 }
 
 impl Asked {
     /// The query, and its name in the answer.
-    pub(crate) fn read(self) -> Result<(Query, Value), Problem> {
-        match (self.query, self.vector, self.like) {
-            (Some(text), None, None) => Ok((Query::from(text.as_str()), text.into())),
-            (None, Some(vector), None) => Ok((vector.into(), Value::Null)),
-            (None, None, Some(id)) => Ok((Query::like(id.as_str()), id.into())),
-            _ => Err(Problem::invalid(
-                "a query is one of `query` (a text), `vector` and `like` (an item's id)",
-            )),
+    pub(crate) fn read(self) -> Result<(SearchQuery, Value), Problem> {
+        let has_examples =
+            self.unlike.is_some() || self.positive.is_some() || self.negative.is_some();
+        let like = match (has_examples, &self.like) {
+            (false, None) => None,
+            (false, Some(Ids::One(id))) => Some(id.clone()),
+            _ => return self.combined(),
+        };
+        let (query, name) = single(self.query, self.vector, like)?;
+        Ok((query.into(), name))
+    }
+
+    /// Several queries in one. Their name has what can be named of them.
+    fn combined(self) -> Result<(SearchQuery, Value), Problem> {
+        let mut name = serde_json::Map::new();
+        let mut combined = CombinedQuery::new();
+        if let Some(text) = self.query {
+            name.insert("query".to_owned(), text.as_str().into());
+            combined = combined.positive(text, 1.0);
         }
+        if let Some(vector) = self.vector {
+            name.insert("vector".to_owned(), Value::Null);
+            combined = combined.positive(vector, 1.0);
+        }
+        if let Some(ids) = self.like {
+            let ids = ids.list();
+            name.insert("like".to_owned(), ids.clone().into());
+            combined = ids.into_iter().fold(combined, CombinedQuery::like);
+        }
+        if let Some(ids) = self.unlike {
+            let ids = ids.list();
+            name.insert("unlike".to_owned(), ids.clone().into());
+            combined = ids.into_iter().fold(combined, CombinedQuery::unlike);
+        }
+        for (side, parts) in [("positive", self.positive), ("negative", self.negative)] {
+            let Some(parts) = parts else {
+                continue;
+            };
+            let mut names = Vec::with_capacity(parts.len());
+            for part in parts {
+                let weight = part.weight;
+                let (query, name) = single(part.query, part.vector, part.like)?;
+                names.push(name);
+                combined = if side == "positive" {
+                    combined.positive(query, weight)
+                } else {
+                    combined.negative(query, weight)
+                };
+            }
+            name.insert(side.to_owned(), names.into());
+        }
+        combined.check()?;
+        Ok((combined.into(), name.into()))
+    }
+}
+
+/// A single query, and its name in the answer.
+pub(crate) fn single(
+    query: Option<String>,
+    vector: Option<Vec<f32>>,
+    like: Option<String>,
+) -> Result<(Query, Value), Problem> {
+    match (query, vector, like) {
+        (Some(text), None, None) => Ok((text.as_str().into(), text.into())),
+        (None, Some(vector), None) => Ok((vector.into(), Value::Null)),
+        (None, None, Some(id)) => Ok((Query::like(id.as_str()), id.into())),
+        _ => Err(Problem::invalid(
+            "a query is one of `query` (a text), `vector` and `like` (an item's id)",
+        )),
     }
 }
 

@@ -179,7 +179,7 @@ fn with_line(error: Failure, input: &EvaluationInput, file: &str, collection: &T
             memory: false,
             ..SearchSettings::default()
         };
-        match collection.search(query.clone(), Value::Null, &settings, false) {
+        match collection.search(query.clone().into(), Value::Null, &settings, false) {
             Err(error @ Failure::Store(_)) => Some(error),
             #[cfg(feature = "client")]
             Err(error @ Failure::Service(_)) => Some(error),

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use affinis::{Filter, MetricChoice, Query};
-use affinis_api::{AnswerDocument, ExecutionDocument, HitDocument};
+use affinis::limits::MAX_K;
+use affinis::{CombinedQuery, Filter, MetricChoice, Query, SearchQuery};
+use affinis_api::{AnswerDocument, ExecutionDocument, FacetDocument, HitDocument};
 use anstyle::Style;
 use clap::ArgGroup;
 use serde_json::{Value, json};
@@ -18,7 +19,8 @@ use crate::output::{
 use crate::target::{SearchSettings, Target};
 
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like", "image", "queries"]))]
+#[command(group = ArgGroup::new("query").required(true).multiple(true).args(["text", "vectors", "like", "image", "queries"]))]
+#[command(group = ArgGroup::new("alone").args(["vectors", "image", "queries"]).conflicts_with_all(["text", "like", "unlike"]))]
 #[command(
     override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID | --image FILE | --queries FILE>"
 )]
@@ -33,6 +35,11 @@ Examples:
   affinis search notes \"fruit tree care\"
   affinis search notes -- \"-k of a command\"                  what looks like an option stands after --
   affinis search notes --like a1 -k 5
+  affinis search notes --like a1 a2 --unlike a9               more like these, less like that
+  affinis search notes \"fruit tree care\" --unlike a9
+  affinis search notes \"fruit tree care\" --cursor start       a page, and the cursor of the next
+  affinis search notes \"fruit tree care\" --group-by book --per-group 3
+  affinis search notes \"fruit tree care\" --diversity 0.3 --facet lang
   affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": \"en\"}'
   affinis search notes \"fruit tree care\" --metric euclidean
   affinis search photos --image cat.jpg
@@ -47,9 +54,13 @@ pub(crate) struct Args {
     /// Search for each row of a 2-D npy array, or - for standard input
     #[arg(long, value_name = "FILE.npy")]
     vectors: Option<Input>,
-    /// Search for items near this stored item, which is left out of the answer
-    #[arg(long, value_name = "ID")]
-    like: Option<String>,
+    /// Search for items near this stored item, which is left out of the answer; of several, and with
+    /// a text, for items near the mean of their vectors
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    like: Vec<String>,
+    /// Search for items that are less like these stored items than like the text and those of --like
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    unlike: Vec<String>,
     /// Search for items near this image, in a collection with an encoder of images
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -60,9 +71,34 @@ pub(crate) struct Args {
     /// of --queries, the id of --like, the row of --vectors, or 0
     #[arg(long, value_name = "FILE", conflicts_with = "explain_search")]
     run: Option<PathBuf>,
-    /// Number of hits, 1 to 10000
+    /// Number of hits, 1 to 10000; with --group-by the number of groups
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
+    /// Leave out the first N hits, or groups; with those of -k they are at most 10000
+    #[arg(long, value_name = "N", default_value = "0", conflicts_with = "cursor")]
+    offset: usize,
+    /// Print a page: `start` for the first one, then the cursor that each page ends with
+    #[arg(long, value_name = "CURSOR", conflicts_with_all = ["vectors", "queries", "run"])]
+    cursor: Option<String>,
+    /// Leave out items that are farther than this, in the unit of the metric
+    #[arg(long, value_name = "D", value_parser = distance, allow_negative_numbers = true)]
+    max_distance: Option<f32>,
+    /// Group the hits by the value of this field of metadata; items without it stand alone
+    #[arg(long, value_name = "FIELD")]
+    group_by: Option<String>,
+    /// Number of hits of each group
+    #[arg(long, value_name = "N", default_value = "1", value_parser = number, requires = "group_by")]
+    per_group: usize,
+    /// Choose hits that differ from each other: 0 changes nothing, at 1 only difference counts
+    #[arg(long, value_name = "LAMBDA", value_parser = diversity)]
+    diversity: Option<f64>,
+    /// Count the values of this field of metadata over all items that pass the filter; may be given
+    /// several times
+    #[arg(long, value_name = "FIELD", conflicts_with = "run")]
+    facet: Vec<String>,
+    /// Number of values that a facet lists
+    #[arg(long, value_name = "N", default_value = "10", value_parser = number, requires = "facet")]
+    facet_values: usize,
     /// Search only items whose metadata match this filter
     #[arg(long, value_name = "JSON", value_parser = Filter::parse)]
     filter: Option<Filter>,
@@ -105,14 +141,42 @@ fn recall(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number of hits of a group, or of values.
+fn number(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=MAX_K).contains(&number) => Ok(number),
+        _ => Err(format!("a whole number from 1 to {MAX_K} is expected")),
+    }
+}
+
+fn distance(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(distance) if distance.is_finite() => Ok(distance),
+        _ => Err("a distance is a finite number".into()),
+    }
+}
+
+fn diversity(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(diversity) if (0.0..=1.0).contains(&diversity) => Ok(diversity),
+        _ => Err("a diversity is a number between 0, which changes nothing, and 1".into()),
+    }
+}
+
 /// One query, with its name in JSON and its topic in a run.
 struct Asked {
-    query: Query,
+    query: SearchQuery,
     name: Value,
     topic: String,
 }
 
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
+    if args.k.saturating_add(args.offset) > MAX_K {
+        return Err(Failure::Usage(format!(
+            "-k {} and --offset {}: together they are at most {MAX_K}; a filter narrows a search",
+            args.k, args.offset
+        )));
+    }
     let collection = at.target(&args.name)?;
     let asked = asked(args, &collection)?;
     if let Some(file) = &args.run {
@@ -130,15 +194,15 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 /// The queries that the arguments name.
 fn asked(args: &Args, collection: &Target) -> Result<Vec<Asked>, Failure> {
     let one = |query: Query, name: &str, topic: &str| Asked {
-        query,
+        query: query.into(),
         name: name.into(),
         topic: topic.to_owned(),
     };
-    if let Some(text) = &args.text {
-        return Ok(vec![one(text.as_str().into(), text, "0")]);
-    }
-    if let Some(id) = &args.like {
-        return Ok(vec![one(Query::like(id), id, id)]);
+    match (&args.text, &args.like[..], &args.unlike[..]) {
+        (None, [], _) => {}
+        (Some(text), [], []) => return Ok(vec![one(text.as_str().into(), text, "0")]),
+        (None, [id], []) => return Ok(vec![one(Query::like(id), id, id)]),
+        (text, like, unlike) => return Ok(vec![combined(text.as_deref(), like, unlike)]),
     }
     if let Some(path) = &args.image {
         let name = path.display().to_string();
@@ -166,6 +230,28 @@ fn asked(args: &Args, collection: &Target) -> Result<Vec<Asked>, Failure> {
         topic: row.to_string(),
     });
     Ok(rows.collect())
+}
+
+/// A text and stored items in one query.
+fn combined(text: Option<&str>, like: &[String], unlike: &[String]) -> Asked {
+    let mut name = serde_json::Map::new();
+    let mut query = CombinedQuery::new();
+    if let Some(text) = text {
+        name.insert("query".to_owned(), text.into());
+        query = query.positive(text, 1.0);
+    }
+    for (key, ids) in [("like", like), ("unlike", unlike)] {
+        if !ids.is_empty() {
+            name.insert(key.to_owned(), ids.to_vec().into());
+        }
+    }
+    query = like.iter().fold(query, CombinedQuery::like);
+    query = unlike.iter().fold(query, CombinedQuery::unlike);
+    Asked {
+        query: query.into(),
+        name: name.into(),
+        topic: "0".to_owned(),
+    }
 }
 
 /// Writes the answers as a run.
@@ -208,11 +294,19 @@ fn write_run(
 fn found(
     args: &Args,
     collection: &Target,
-    query: Query,
+    query: SearchQuery,
     name: Value,
 ) -> Result<AnswerDocument, Failure> {
     let settings = SearchSettings {
         k: args.k,
+        offset: args.offset,
+        cursor: args.cursor.clone(),
+        max_distance: args.max_distance,
+        group_by: args.group_by.clone(),
+        per_group: args.per_group,
+        diversity: args.diversity,
+        facets: args.facet.clone(),
+        facet_values: args.facet_values,
         metric: args.metric,
         filter: args.filter.clone(),
         ef: args.ef,
@@ -231,8 +325,9 @@ fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Resu
         return Ok(out.json(&answer)?);
     }
     let title = match &answer.query {
-        Value::String(text) if args.like.is_some() => format!("like {}", plain(text)),
+        Value::String(text) if !args.like.is_empty() => format!("like {}", plain(text)),
         Value::String(text) => format!("\"{}\"", plain(text)),
+        Value::Object(_) => title_of(args),
         row => format!("row {row}"),
     };
     out.line(format_args!(
@@ -240,8 +335,10 @@ fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Resu
         metric_name(answer.metric)
     ))?;
     if answer.hits.is_empty() {
+        let narrows = args.max_distance.is_some() || args.offset > 0 || args.cursor.is_some();
         let why = match (&args.filter, collection.len()?) {
             (_, 0) => "the collection is empty",
+            _ if narrows => "there is nothing else within the distance and after the hits before",
             (Some(_), _) => "nothing matches the filter",
             (None, _) => "there is nothing else",
         };
@@ -249,8 +346,74 @@ fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Resu
     } else {
         out.line(table(&answer.hits))?;
     }
+    if let Some(groups) = &answer.groups {
+        for group in groups.iter().filter(|group| group.count > 1) {
+            let value = plain_value(&group.value);
+            let items = plural(group.count, "item", "items");
+            out.line(format_args!("  {DIM}{value}: {items}{DIM:#}"))?;
+        }
+    }
+    for field in &args.facet {
+        if let Some(facet) = answer.facets.as_ref().and_then(|facets| facets.get(field)) {
+            print_facet(field, facet, out)?;
+        }
+    }
+    if let Some(cursor) = &answer.cursor {
+        out.line(format_args!("  {DIM}next page: --cursor {cursor}{DIM:#}"))?;
+    }
     if let Some(execution) = &answer.execution {
         explain(execution, collection.len()?, out)?;
+    }
+    Ok(())
+}
+
+/// The title of several queries in one.
+fn title_of(args: &Args) -> String {
+    let mut title = Vec::new();
+    if let Some(text) = &args.text {
+        title.push(format!("\"{}\"", plain(text)));
+    }
+    for (name, ids) in [("like", &args.like), ("unlike", &args.unlike)] {
+        if !ids.is_empty() {
+            title.push(format!("{name} {}", plain(&ids.join(", "))));
+        }
+    }
+    title.join(", ")
+}
+
+/// A value of metadata for people: a text without quotes.
+fn plain_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => plain(text),
+        value => plain(&value.to_string()),
+    }
+}
+
+/// Prints how many items have each value of a field.
+fn print_facet(field: &str, facet: &FacetDocument, out: &mut Out) -> Result<(), Failure> {
+    let listed = facet.values.len() as u64;
+    let more = match facet.distinct - listed {
+        0 => String::new(),
+        more => format!(", {} more", plural(more, "value", "values")),
+    };
+    out.line(format_args!(
+        "{BOLD}{}{BOLD:#}  {DIM}{} without it{more}{DIM:#}",
+        plain(field),
+        plural(facet.missing, "item", "items")
+    ))?;
+    let mut table = Table::new([("", Align::Right), ("", Align::Left)]).indent(2);
+    for value in &facet.values {
+        let number = (count(value.count), DIM);
+        table.styled([number, (plain_value(&value.value), Style::new())]);
+    }
+    if !facet.values.is_empty() {
+        out.line(table)?;
+    }
+    if facet.uncounted > 0 {
+        let items = plural(facet.uncounted, "item has", "items have");
+        out.line(format_args!(
+            "  {DIM}{items} an object or an integer beyond 2^53 there, which is not counted{DIM:#}"
+        ))?;
     }
     Ok(())
 }
@@ -284,13 +447,15 @@ fn explain(execution: &ExecutionDocument, items: u64, out: &mut Out) -> Result<(
     Ok(())
 }
 
-/// Table of hits: rank, distance, what memory adds to it where it takes part, id, and text with
-/// metadata.
+/// Table of hits: rank, distance, what memory adds to it where it takes part, the group where hits
+/// are grouped, id, and text with metadata.
 fn table(hits: &[HitDocument]) -> Table {
     let is_remembered = hits.iter().any(|hit| hit.memory.is_some());
     let memory = is_remembered.then_some(("memory", Align::Right));
     let columns = [("", Align::Right), ("distance", Align::Right)];
-    let columns = columns.into_iter().chain(memory);
+    let is_grouped = hits.iter().any(|hit| hit.group.is_some());
+    let group = is_grouped.then_some(("group", Align::Left));
+    let columns = columns.into_iter().chain(memory).chain(group);
     let columns = columns.chain([("id", Align::Left), ("", Align::Left)]);
     let mut table = Table::new(columns).indent(2);
     for hit in hits {
@@ -302,7 +467,9 @@ fn table(hits: &[HitDocument]) -> Table {
         // Below 0 it is nearer, as the sum of the two columns says.
         let memory = hit.memory.unwrap_or_default();
         let memory = is_remembered.then(|| (format!("{:+.4}", -memory), DIM));
-        let cells = [rank, distance].into_iter().chain(memory);
+        let group = hit.group.as_ref().map(plain_value).unwrap_or_default();
+        let group = is_grouped.then(|| (group, DIM));
+        let cells = [rank, distance].into_iter().chain(memory).chain(group);
         table.styled(cells.chain([id, description]));
     }
     table

@@ -42,7 +42,7 @@ mod remote;
 
 use std::sync::Arc;
 
-use affinis::Query;
+use affinis::SearchQuery;
 use affinis::engine::Learning;
 use affinis::learning::Weak;
 use affinis_api::{AnswerDocument, DescriptionDocument, JudgedDocument};
@@ -170,7 +170,7 @@ impl Target {
     /// The answer to a query, which has this name, with its execution where that is wanted.
     pub(crate) fn search(
         &self,
-        query: Query,
+        query: SearchQuery,
         name: Value,
         settings: &SearchSettings,
         with_execution: bool,
@@ -178,7 +178,8 @@ impl Target {
         match self {
             Self::Local(local) => {
                 let hits = local.search(query, settings)?;
-                Ok(AnswerDocument::new(name, hits, with_execution))
+                let answer = AnswerDocument::new(name, hits, with_execution);
+                Ok(answer.with_facets(local.facets(settings)?))
             }
             #[cfg(feature = "client")]
             Self::Remote(remote) => Ok(remote.search(query, name, settings, with_execution)?),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use affinis::{Item, Query};
+use affinis::{Item, SearchQuery};
 use affinis_api::{AnswerDocument, DescriptionDocument};
 use affinis_client::{Client, Collection, Error, Job, ListItems, Result as Answered};
 use serde::de::DeserializeOwned;
@@ -135,7 +135,7 @@ impl Remote {
 
     pub(super) fn search(
         &self,
-        query: Query,
+        query: SearchQuery,
         name: Value,
         settings: &SearchSettings,
         with_execution: bool,
@@ -158,6 +158,22 @@ impl Remote {
             search = search.user(user);
         }
         search = search.memory(settings.memory);
+        if settings.offset > 0 {
+            search = search.offset(settings.offset);
+        }
+        if let Some(cursor) = &settings.cursor {
+            search = search.cursor(cursor);
+        }
+        if let Some(distance) = settings.max_distance {
+            search = search.max_distance(distance)?;
+        }
+        if let Some(field) = &settings.group_by {
+            search = search.group_by(field, settings.per_group);
+        }
+        if let Some(diversity) = settings.diversity {
+            search = search.diversity(diversity)?;
+        }
+        search = search.facets(&settings.facets, settings.facet_values);
         if settings.hide_rejected {
             search = search.hide_rejected();
         }

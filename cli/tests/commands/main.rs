@@ -6,6 +6,7 @@ mod home;
 mod adding;
 mod bad_input;
 mod characters;
+mod choosing;
 mod demo;
 mod evaluation;
 mod feedback;

@@ -14,7 +14,7 @@ use super::to_value;
 use crate::app::App;
 use crate::extract::{Given, Segments};
 use crate::problem::Problem;
-use crate::query::{Asked, MetricName, choice, judged};
+use crate::query::{MetricName, choice, judged, single};
 
 /// The largest number of queries of an evaluation.
 const MAX_QUERIES: usize = 10_000;
@@ -134,12 +134,7 @@ pub(crate) async fn explain(
     Segments(name): Segments<String>,
     Given(request): Given<ExplainRequest>,
 ) -> Result<Json<ExplanationDocument>, Problem> {
-    let asked = Asked {
-        query: request.query,
-        vector: request.vector,
-        like: request.like,
-    };
-    let (query, _) = asked.read()?;
+    let (query, _) = single(request.query, request.vector, request.like)?;
     let metric = choice(request.metric);
     let why = app.on(name, move |target| {
         let explain = target.learning().explain(query, request.item);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use affinis::{Hits, MetricChoice, Query};
+use affinis::{Hits, MetricChoice, SearchQuery};
 use affinis_api::AnswerDocument;
-use affinis_api::target::{SearchSettings, Target};
+use affinis_api::target::{DEFAULT_FACET_VALUES, SearchSettings, Target};
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::blocking::GivenUp;
 use crate::extract::{Given, Segments};
 use crate::problem::Problem;
-use crate::query::{Asked, MetricName, choice, filter};
+use crate::query::{Asked, Ids, MetricName, Part, choice, filter};
 
 /// The largest number of hits of all queries of a request together.
 const MAX_HITS: usize = 100_000;
@@ -28,14 +28,47 @@ pub(crate) struct SearchRequest {
     query: Option<String>,
     /// A vector of the collection's dimension.
     vector: Option<Vec<f32>>,
-    /// Id of a stored item, which is left out of the answer.
-    like: Option<String>,
-    /// Many queries, in place of one; their number times `k` is at most 100,000.
+    /// Id of a stored item, which is left out of the answer; or a list of ids, whose mean is
+    /// searched for.
+    like: Option<Ids>,
+    /// Ids of stored items that hits are to be far from, beside those of `query`, `vector`, `like`
+    /// and `positive` that they are to be near to: with the means `p` and `n` of the vectors of both,
+    /// `p + (p - n)` is searched for.
+    unlike: Option<Ids>,
+    /// Further texts, vectors and items that hits are to be near to, with their weights.
+    positive: Option<Vec<Part>>,
+    /// Texts, vectors and items that hits are to be far from, with their weights.
+    negative: Option<Vec<Part>>,
+    /// Many queries, in place of one; their number times the hits of each, and those that `offset`
+    /// leaves out, is at most 100,000.
     queries: Option<Vec<Asked>>,
-    /// Largest number of hits, 1 to 10,000.
+    /// Largest number of hits, 1 to 10,000; of groups with `group_by`.
     #[serde(default = "ten")]
     #[schema(minimum = 1, maximum = 10_000)]
     k: usize,
+    /// Number of hits that are left out before those; of groups with `group_by`. `k + offset` is at
+    /// most 10,000.
+    #[serde(default)]
+    #[schema(maximum = 9_999)]
+    offset: usize,
+    /// Where a page begins: `start`, or the `cursor` of the answer before it.
+    cursor: Option<String>,
+    /// Largest distance of a hit, in the unit of the metric.
+    max_distance: Option<f32>,
+    /// Field of metadata whose values group the hits.
+    group_by: Option<String>,
+    /// Largest number of hits of a group; 1 by default.
+    #[schema(minimum = 1)]
+    per_group: Option<usize>,
+    /// How much hits are to differ from each other, from 0, not at all, to 1.
+    #[schema(minimum = 0, maximum = 1)]
+    diversity: Option<f64>,
+    /// Fields of metadata whose values are counted over the items that pass the filter.
+    #[serde(default)]
+    facets: Vec<String>,
+    /// Largest number of values of a facet, 1 to 10,000; 10 by default.
+    #[schema(minimum = 1, maximum = 10_000)]
+    facet_values: Option<usize>,
     /// A filter that the items' metadata match.
     #[schema(value_type = Option<Object>)]
     filter: Option<Value>,
@@ -101,7 +134,7 @@ pub(crate) struct Answers {
 
 /// A search that was read from a request.
 struct Wanted {
-    queries: Vec<Query>,
+    queries: Vec<SearchQuery>,
     /// Their names in the answers.
     names: Vec<Value>,
     settings: SearchSettings,
@@ -114,6 +147,9 @@ impl Wanted {
             query: request.query,
             vector: request.vector,
             like: request.like,
+            unlike: request.unlike,
+            positive: request.positive,
+            negative: request.negative,
         };
         let asked = match request.queries {
             None => vec![one],
@@ -124,11 +160,26 @@ impl Wanted {
                 ));
             }
         };
-        if asked.len().saturating_mul(request.k) > MAX_HITS {
+        if request.per_group.is_some() && request.group_by.is_none() {
+            return Err(Problem::invalid("`per_group` needs `group_by`"));
+        }
+        if request.facet_values.is_some() && request.facets.is_empty() {
+            return Err(Problem::invalid("`facet_values` needs `facets`"));
+        }
+        if request.cursor.is_some() && request.compare.is_some() {
+            return Err(Problem::invalid(
+                "a search has `cursor` or `compare`, not both",
+            ));
+        }
+        let per_group = request.per_group.unwrap_or(1);
+        let each = request
+            .k
+            .saturating_add(request.offset)
+            .saturating_mul(per_group);
+        if asked.len().saturating_mul(each) > MAX_HITS {
             return Err(Problem::invalid(format!(
-                "{} queries with k = {} ask for more than {MAX_HITS} hits",
+                "{} queries with {each} hits each ask for more than {MAX_HITS} hits",
                 asked.len(),
-                request.k
             )));
         }
         if request.ef.is_some() && request.recall.is_some() {
@@ -140,6 +191,14 @@ impl Wanted {
         };
         let settings = SearchSettings {
             k: request.k,
+            offset: request.offset,
+            cursor: request.cursor,
+            max_distance: request.max_distance,
+            group_by: request.group_by,
+            per_group,
+            diversity: request.diversity,
+            facets: request.facets,
+            facet_values: request.facet_values.unwrap_or(DEFAULT_FACET_VALUES),
             metric: choice(request.metric),
             filter: filter(request.filter.as_ref())?,
             ef: request.ef,
@@ -152,7 +211,7 @@ impl Wanted {
             ..SearchSettings::default()
         };
         let read = asked.into_iter().map(Asked::read);
-        let read: Vec<(Query, Value)> = read.collect::<Result<_, _>>()?;
+        let read: Vec<(SearchQuery, Value)> = read.collect::<Result<_, _>>()?;
         let (queries, names) = read.into_iter().unzip();
         Ok(Self {
             queries,
@@ -198,9 +257,11 @@ pub(crate) async fn search(
             }
             None => Vec::new().into_iter(),
         };
+        let facets = target.facets(&wanted.settings)?;
         let named = wanted.names.into_iter().zip(found);
         let answers = named.map(|(name, hits)| {
             let answer = AnswerDocument::new(name, hits, wanted.explain_search);
+            let answer = answer.with_facets(facets.clone());
             match compared.next() {
                 Some(other) => answer.compared_with(other),
                 None => answer,

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::extract::{Given, Segments};
 use crate::problem::Problem;
-use crate::query::Asked;
+use crate::query::single;
 
 /// The trial of a collection.
 #[derive(Serialize, ToSchema)]
@@ -108,12 +108,7 @@ pub(crate) async fn search(
     Segments(name): Segments<String>,
     Given(request): Given<TrialSearch>,
 ) -> Result<Json<TrialAnswerDocument>, Problem> {
-    let asked = Asked {
-        query: request.query,
-        vector: request.vector,
-        like: request.like,
-    };
-    let (query, title) = asked.read()?;
+    let (query, title) = single(request.query, request.vector, request.like)?;
     let answer = app.on(name, move |target| {
         let k = request.k.unwrap_or(10);
         let learning = target.learning();

@@ -131,6 +131,101 @@ fn a_comparison_tells_how_each_hit_moved() {
 }
 
 #[test]
+fn pages_by_cursor_are_those_of_one_answer() {
+    let served = Served::of_kinds(0);
+    let search = |body: Value| served.post("/v1/collections/points/search", body);
+    let whole = search(json!({"like": "3", "k": 50, "recall": 1.0})).ok();
+    let mut cursor = json!("start");
+    let mut found: Vec<Value> = Vec::new();
+    while found.len() < 50 {
+        let body = json!({"like": "3", "k": 10, "recall": 1.0, "cursor": cursor});
+        let page = search(body).ok();
+        found.extend(page["hits"].as_array().unwrap().iter().cloned());
+        cursor = page["cursor"].clone();
+    }
+    assert_eq!(json!(found), whole["hits"]);
+    let page = search(json!({"like": "3", "k": 5, "offset": 20, "recall": 1.0})).ok();
+    assert_eq!(ids(&page), ids(&whole)[20..25]);
+    for body in [
+        json!({"like": "4", "recall": 1.0, "cursor": cursor}),
+        json!({"like": "3", "cursor": cursor}),
+        json!({"like": "3", "cursor": "AAAA"}),
+        json!({"like": "3", "cursor": "start", "offset": 1}),
+        json!({"like": "3", "cursor": "start", "compare": "euclidean"}),
+        json!({"queries": [{"like": "3"}], "cursor": "start"}),
+        json!({"like": "3", "offset": 10_000}),
+        json!({"like": "3", "offset": -1}),
+    ] {
+        search(body).problem(400, "invalid-input");
+    }
+}
+
+#[test]
+fn groups_facets_diversity_and_thresholds_are_settings_of_a_search() {
+    let served = Served::new();
+    served.plane();
+    let search = |body: Value| served.post("/v1/collections/c/search", body);
+    let grouped = search(json!({"vector": [0, 0], "group_by": "lang", "k": 3})).ok();
+    assert_eq!(ids(&grouped), ["a", "b", "c"]);
+    assert_eq!(grouped["hits"][2]["group"], "de");
+    let groups = json!([{"value": "en", "count": 1}, {"value": null, "count": 1}, {"value": "de", "count": 1}]);
+    assert_eq!(grouped["groups"], groups);
+    let body = json!({"vector": [0, 0], "facets": ["lang", "year"], "facet_values": 1});
+    let counted = search(body).ok();
+    let lang = json!({"values": [{"value": "de", "count": 1}], "distinct": 2, "missing": 2, "uncounted": 0});
+    assert_eq!(counted["facets"]["lang"], lang);
+    let near = search(json!({"vector": [0, 0], "max_distance": 1})).ok();
+    assert_eq!(ids(&near), ["a", "b"]);
+    let spread = search(json!({"vector": [0, 0], "k": 2, "diversity": 1})).ok();
+    assert_eq!(ids(&spread), ["a", "d"]);
+    for body in [
+        json!({"vector": [0, 0], "per_group": 2}),
+        json!({"vector": [0, 0], "group_by": "lang", "per_group": 0}),
+        json!({"vector": [0, 0], "group_by": ""}),
+        json!({"vector": [0, 0], "group_by": "lang", "diversity": 0.5}),
+        json!({"vector": [0, 0], "diversity": 1.5}),
+        json!({"vector": [0, 0], "facet_values": 5}),
+        json!({"vector": [0, 0], "facets": [""]}),
+        json!({"vector": [0, 0], "facets": ["lang"], "facet_values": 0}),
+    ] {
+        search(body).problem(400, "invalid-input");
+    }
+}
+
+#[test]
+fn several_queries_are_put_into_one() {
+    let served = Served::new();
+    served.plane();
+    let search = |body: Value| served.post("/v1/collections/c/search", body);
+    // (1, 0) + ((1, 0) - (0, 2)) = (2, -2).
+    let answer = search(json!({"like": ["b"], "unlike": "c", "k": 9})).ok();
+    assert_eq!(ids(&answer), ["a", "d"]);
+    assert_eq!(answer["query"], json!({"like": ["b"], "unlike": ["c"]}));
+    let weighted = json!({
+        "positive": [{"vector": [4, 4], "weight": 3}, {"like": "a"}],
+        "negative": [{"vector": [3, 3]}], "k": 1
+    });
+    assert_eq!(ids(&search(weighted).ok()), ["d"]);
+    let many = json!({"queries": [{"like": ["a", "b"]}, {"like": "a"}], "k": 1});
+    let many = search(many).ok();
+    assert_eq!(
+        (ids(&many["answers"][0]), ids(&many["answers"][1])),
+        (vec!["c"], vec!["b"])
+    );
+    for body in [
+        json!({"unlike": ["a"]}),
+        json!({"like": []}),
+        json!({"like": ["a"], "negative": [{"like": "b", "weight": 0}]}),
+        json!({"positive": [{"like": "a", "vector": [0, 0]}]}),
+        json!({"positive": [{}]}),
+        json!({"like": ["a"], "unlike": ["b"], "hide_rejected": true}),
+    ] {
+        search(body).problem(400, "invalid-input");
+    }
+    search(json!({"like": ["a", "nobody"]})).problem(404, "not-found");
+}
+
+#[test]
 fn answers_are_those_of_the_crate() {
     let mut served = Served::of_kinds(0);
     let body = json!({"like": "42", "k": 50, "metric": "euclidean"});

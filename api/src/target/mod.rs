@@ -1,16 +1,17 @@
 //! [`Target`]: a collection in whichever engine it is, a store in a directory or a table of
 //! PostgreSQL.
 
+mod search;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use affinis::engine::Learning;
 use affinis::learning::Weak;
-use affinis::{
-    Collection, CollectionInfo, Distance, Filter, Hits, Item, JudgementId, MetricChoice, Query,
-    Search,
-};
+use affinis::{Collection, CollectionInfo, Distance, Item, JudgementId};
+
+pub use search::{Cancel, DEFAULT_FACET_VALUES, SearchSettings};
 
 /// A collection of a store in a directory, or one that is attached to a table of a database. A
 /// handle is cheap to clone.
@@ -56,99 +57,6 @@ impl std::error::Error for TargetError {
 impl From<affinis::Error> for TargetError {
     fn from(error: affinis::Error) -> Self {
         Self::Store(error)
-    }
-}
-
-/// Asks whether a search is to stop early.
-pub type Cancel = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// The settings of a search.
-#[derive(Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a setting of its own"
-)]
-pub struct SearchSettings {
-    /// Largest number of hits.
-    pub k: usize,
-    /// The metric that ranks.
-    pub metric: MetricChoice,
-    /// A filter that the items' metadata pass.
-    pub filter: Option<Filter>,
-    /// Width of the beam, or over PostgreSQL the number of candidates.
-    pub ef: Option<usize>,
-    /// Target for the recall.
-    pub recall: Option<f64>,
-    /// The user, whose own metric is the active one where they have one.
-    pub user: Option<String>,
-    /// Whether judgements of the question, and of questions like it, show.
-    pub memory: bool,
-    /// Whether items are left out that the user called irrelevant for the question.
-    pub hide_rejected: bool,
-    /// Whether hits have the texts of their items.
-    pub text: bool,
-    /// Whether hits have the metadata of their items.
-    pub meta: bool,
-    /// Stops a search of a store early once it gives true.
-    pub cancel: Option<Cancel>,
-}
-
-impl fmt::Debug for SearchSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SearchSettings")
-            .field("k", &self.k)
-            .field("metric", &self.metric)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for SearchSettings {
-    /// Ten hits under the active metric, with texts and metadata.
-    fn default() -> Self {
-        Self {
-            k: 10,
-            metric: MetricChoice::Active,
-            filter: None,
-            ef: None,
-            recall: None,
-            user: None,
-            memory: true,
-            hide_rejected: false,
-            text: true,
-            meta: true,
-            cancel: None,
-        }
-    }
-}
-
-impl SearchSettings {
-    fn set<Q>(&self, mut search: Search<Q>) -> Search<Q> {
-        search = search.k(self.k).metric(self.metric).memory(self.memory);
-        if self.hide_rejected {
-            search = search.hide_rejected();
-        }
-        if let Some(filter) = &self.filter {
-            search = search.filter(filter.clone());
-        }
-        if let Some(ef) = self.ef {
-            search = search.ef(ef);
-        }
-        if let Some(recall) = self.recall {
-            search = search.recall(recall);
-        }
-        if let Some(user) = &self.user {
-            search = search.user(user);
-        }
-        if self.text {
-            search = search.include_text();
-        }
-        if self.meta {
-            search = search.include_meta();
-        }
-        if let Some(cancel) = self.cancel.clone() {
-            search = search.cancel(move || cancel());
-        }
-        search
     }
 }
 
@@ -328,78 +236,6 @@ impl Target {
         let instead = "judgements cannot be derived from its rows; export them, and give judgements in a file";
         Ok(self.embedded(instead)?.judge_weakly(from, count, 0)?)
     }
-
-    /// The answer to a query.
-    ///
-    /// # Errors
-    /// Those of a search; [`TargetError::Setting`] for a recall on a table.
-    pub fn search(&self, query: Query, settings: &SearchSettings) -> Result<Hits, TargetError> {
-        match self {
-            Self::Embedded(collection) => Ok(settings.set(collection.search(query)).run()?),
-            #[cfg(feature = "postgres")]
-            Self::Table(table) => search_table(table, query, settings),
-        }
-    }
-
-    /// The answers to queries, in their order. In a store they are searched for together.
-    ///
-    /// # Errors
-    /// Those of [`Self::search`].
-    pub fn search_many(
-        &self,
-        queries: Vec<Query>,
-        settings: &SearchSettings,
-    ) -> Result<Vec<Hits>, TargetError> {
-        match self {
-            Self::Embedded(collection) => {
-                Ok(settings.set(collection.search_many(queries)).run()?)
-            }
-            #[cfg(feature = "postgres")]
-            Self::Table(table) => {
-                let answers = queries
-                    .into_iter()
-                    .map(|query| search_table(table, query, settings));
-                answers.collect()
-            }
-        }
-    }
-}
-
-#[cfg(feature = "postgres")]
-fn search_table(
-    table: &affinis_pgvector::Table,
-    query: Query,
-    settings: &SearchSettings,
-) -> Result<Hits, TargetError> {
-    if settings.recall.is_some() {
-        return Err(TargetError::Setting(
-            "over PostgreSQL the number of candidates is measured for a recall of 0.95; `ef` (`--ef N`) sets it"
-                .to_owned(),
-        ));
-    }
-    if settings.hide_rejected {
-        return Err(TargetError::Setting(
-            "`hide_rejected` (`--hide-rejected`) works in a store, and not yet on a table of PostgreSQL"
-                .to_owned(),
-        ));
-    }
-    let mut search = table.search(query).k(settings.k).metric(settings.metric);
-    if settings.text {
-        search = search.include_text();
-    }
-    if settings.meta {
-        search = search.include_meta();
-    }
-    if let Some(filter) = &settings.filter {
-        search = search.filter(filter.clone());
-    }
-    if let Some(ef) = settings.ef {
-        search = search.candidates(ef);
-    }
-    if let Some(user) = &settings.user {
-        search = search.user(user);
-    }
-    Ok(search.run()?)
 }
 
 /// Settings of a table as of a collection.
