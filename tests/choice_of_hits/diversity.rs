@@ -125,5 +125,5 @@ fn copies_come_once_where_hits_are_to_differ() {
     let search = || points.search(vec![0.1; DIM]).k(10);
     let copies = |hits: &Hits| hits.iter().filter(|hit| hit.id.starts_with("copy")).count();
     assert_eq!(copies(&search().run().expect("answers")), 10);
-    assert_eq!(copies(&search().diversity(0.5).run().expect("answers")), 1);
+    assert_eq!(copies(&search().diversity(0.7).run().expect("answers")), 1);
 }

@@ -15,14 +15,11 @@ fn groups_of(whole: &[Hit], groups: usize, per_group: usize) -> Vec<(Option<Valu
     for hit in whole {
         let doc = &hit.meta.as_ref().expect("metadata")["doc"];
         let value = (!doc.is_null() && !doc.is_array()).then(|| doc.clone());
-        let known = found
-            .iter_mut()
-            .find(|(known, _)| value.is_some() && *known == value);
-        match known {
-            Some((_, hits)) if hits.len() < per_group => hits.push(hit.clone()),
-            Some(_) => {}
+        let is_known = |known: &(Option<Value>, Vec<Hit>)| value.is_some() && known.0 == value;
+        match found.iter().position(is_known) {
+            Some(at) if found[at].1.len() < per_group => found[at].1.push(hit.clone()),
             None if found.len() < groups => found.push((value, vec![hit.clone()])),
-            None => {}
+            _ => {}
         }
     }
     found

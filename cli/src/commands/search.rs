@@ -19,8 +19,7 @@ use crate::output::{
 use crate::target::{SearchSettings, Target};
 
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("query").required(true).multiple(true).args(["text", "vectors", "like", "image", "queries"]))]
-#[command(group = ArgGroup::new("alone").args(["vectors", "image", "queries"]).conflicts_with_all(["text", "like", "unlike"]))]
+#[command(group = ArgGroup::new("query").required(true).args(["text", "vectors", "like", "image", "queries"]))]
 #[command(
     override_usage = "affinis search [OPTIONS] <NAME> <TEXT | --vectors FILE.npy | --like ID | --image FILE | --queries FILE>"
 )]
@@ -54,12 +53,12 @@ pub(crate) struct Args {
     /// Search for each row of a 2-D npy array, or - for standard input
     #[arg(long, value_name = "FILE.npy")]
     vectors: Option<Input>,
-    /// Search for items near this stored item, which is left out of the answer; of several, and with
-    /// a text, for items near the mean of their vectors
+    /// Search for items near this stored item, which is left out of the answer; of several, for items
+    /// near the mean of their vectors
     #[arg(long, value_name = "ID", num_args = 1..)]
     like: Vec<String>,
-    /// Search for items that are less like these stored items than like the text and those of --like
-    #[arg(long, value_name = "ID", num_args = 1..)]
+    /// Search for items that are less like these stored items than like the text or those of --like
+    #[arg(long, value_name = "ID", num_args = 1.., conflicts_with_all = ["vectors", "image", "queries"])]
     unlike: Vec<String>,
     /// Search for items near this image, in a collection with an encoder of images
     #[arg(long, value_name = "FILE")]

@@ -143,6 +143,11 @@ struct Wanted {
 
 impl Wanted {
     fn read(request: SearchRequest) -> Result<Self, Problem> {
+        if request.cursor.is_some() && (request.compare.is_some() || request.queries.is_some()) {
+            return Err(Problem::invalid(
+                "a cursor continues one query: it does not go with `compare` or `queries`",
+            ));
+        }
         let one = Asked {
             query: request.query,
             vector: request.vector,
@@ -165,11 +170,6 @@ impl Wanted {
         }
         if request.facet_values.is_some() && request.facets.is_empty() {
             return Err(Problem::invalid("`facet_values` needs `facets`"));
-        }
-        if request.cursor.is_some() && request.compare.is_some() {
-            return Err(Problem::invalid(
-                "a search has `cursor` or `compare`, not both",
-            ));
         }
         let per_group = request.per_group.unwrap_or(1);
         let each = request
