@@ -69,6 +69,7 @@ mod ids;
 mod index;
 mod items;
 pub mod json;
+mod keywords;
 pub mod learning;
 mod model;
 pub mod panics;
@@ -80,12 +81,12 @@ mod sum;
 
 pub use collection::{Collection, FIRST_PAGE, InRange, Search, Within};
 pub use filter::{Facet, FacetValue, Filter};
-pub use items::{Added, CollectionInfo, EncoderInfo, SegmentStats, Stats};
+pub use items::{Added, CollectionInfo, EncoderInfo, KeywordStats, SegmentStats, Stats};
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::{
     AddMode, CombinedQuery, ContentHash, Distance, Execution, GroupCount, Hit, Hits, Item,
-    JudgedContent, Judgement, JudgementId, KindRecall, MetricChoice, Plan, Query, QuestionKind,
-    SearchQuery, Source, StoredJudgement, Subject, Version, VersionId,
+    JudgedContent, Judgement, JudgementId, KindRecall, Language, MetricChoice, Plan, Query,
+    QuestionKind, RankBy, SearchQuery, Source, StoredJudgement, Subject, Version, VersionId,
 };
 pub use storage::{Durability, Precision};
 pub use store::{CollectionBuilder, Store, StoreBuilder};

@@ -29,6 +29,8 @@ OWNERS = {
     "rten_tensor": {"encode"},
     "ort": {"encode"},
     "tokenizers": {"encode"},
+    "tantivy": {"keywords"},
+    "frostem": {"keywords"},
 }
 FORBIDDEN = {
     "learning": {"items", "storage", "index", "collection", "store"},

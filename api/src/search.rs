@@ -119,7 +119,10 @@ pub struct ComparedDocument {
 pub struct HitDocument {
     /// Id of the item.
     pub id: String,
-    /// Squared distance under the metric; smaller is nearer.
+    /// Squared distance under the metric; smaller is nearer. Null where the item was found by the
+    /// words of a text that has no vector.
+    #[serde(deserialize_with = "number_or_null")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<f32>))]
     pub distance: f32,
     /// Score for people; larger is better.
     pub score: f32,
@@ -127,6 +130,10 @@ pub struct HitDocument {
     /// are in the order of distance less memory. Not there where none is near the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<f32>,
+    /// Score of the text for the words of the query, by BM25; larger is better. Not there in a search
+    /// by meaning only, nor where the words do not find the item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyword_score: Option<f32>,
     /// Rank among the hits, from 1.
     pub rank: usize,
     /// Text of the item; null where it has none or none was asked for.
@@ -146,6 +153,11 @@ pub struct HitDocument {
     )]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
     pub moved: Option<Option<i64>>,
+}
+
+/// A number, or null for what is none.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NAN))
 }
 
 /// A field that is there, and may be null.
@@ -243,6 +255,7 @@ impl From<Hit> for HitDocument {
             distance: hit.distance,
             score: hit.score,
             memory: hit.memory,
+            keyword_score: hit.keyword_score,
             rank: hit.rank,
             text: hit.text,
             meta: hit.meta,

@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "serve")]
 use crate::commands::serve;
 use crate::commands::{
-    add, backup, create, drop, evaluate, explain, forget, items, judge, judgements, metrics, model,
-    optimize, overview, pg, reencode, refit, search, transfer,
+    add, backup, create, drop, evaluate, explain, forget, items, judge, judgements, keywords,
+    metrics, model, optimize, overview, pg, reencode, refit, search, transfer,
 };
 use crate::demo;
 
@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Explain(explain::Args),
     /// Measure answers to queries with known relevant items, under Euclidean and another metric
     Evaluate(evaluate::Args),
+    /// Turn keyword search over the texts of a collection on or off
+    Keywords(keywords::Args),
     /// Build one graph of all items now, under the active metric
     #[command(alias = "relink")]
     Optimize(optimize::Args),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use affinis::{CollectionInfo, Distance, Precision};
+use affinis::{CollectionInfo, Distance, Language, Precision};
 use affinis_api::{BackupDocument, BegunDocument, JobDocument, SessionDocument, VerifiedDocument};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -205,6 +205,8 @@ struct Settings {
     distance: Option<Distance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<Precision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keywords: Option<Language>,
 }
 
 impl Create {
@@ -229,6 +231,12 @@ impl Create {
     /// Sets the precision of stored vectors.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.settings.precision = Some(precision);
+        self
+    }
+
+    /// Turns on keyword search over its texts, in a language.
+    pub fn keywords(mut self, language: Language) -> Self {
+        self.settings.keywords = Some(language);
         self
     }
 

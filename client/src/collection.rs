@@ -1,7 +1,8 @@
 //! [`Collection`]: one collection of a service.
 
+use affinis::Language;
 use affinis_api::{DescriptionDocument, OptimizedDocument};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::error::Result;
@@ -48,6 +49,17 @@ impl Collection {
     /// Those of any call: see [`Error`](crate::Error).
     pub fn describe(&self) -> Result<DescriptionDocument> {
         self.http().get(&self.path)
+    }
+
+    /// Turns keyword search over the texts on, in a language, or off.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub fn set_keywords(&self, language: Option<Language>) -> Result<()> {
+        let path = self.path("keywords");
+        let answer: Value = self.http().put(&path, &json!({"language": language}))?;
+        drop(answer);
+        Ok(())
     }
 
     /// Builds one graph of all items, under the active metric.

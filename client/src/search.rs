@@ -1,6 +1,6 @@
 //! [`Search`]: one query, or many.
 
-use affinis::{Filter, MetricChoice, Query, SearchQuery};
+use affinis::{Filter, MetricChoice, Query, RankBy, SearchQuery};
 use affinis_api::AnswerDocument;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -157,6 +157,19 @@ impl<Q> Search<Q> {
     /// active metric; they do by default.
     pub fn memory(self, memory: bool) -> Self {
         self.set("memory", memory)
+    }
+
+    /// Sets what items are ranked by: their meaning by default, the words of the query, or both.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a choice that this client does not know.
+    pub fn ranking(self, ranking: RankBy) -> Result<Self> {
+        match ranking {
+            RankBy::Meaning => Ok(self),
+            RankBy::Words => Ok(self.set("words_only", true)),
+            RankBy::Hybrid => Ok(self.set("hybrid", true)),
+            _ => Err(Error::Unsupported("this ranking")),
+        }
     }
 
     /// Leaves out items that the user called irrelevant for this very query.

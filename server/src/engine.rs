@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use affinis::encode::EMBEDDED;
-use affinis::{CollectionInfo, Distance, EncoderInfo, Precision, Store};
+use affinis::{CollectionInfo, Distance, EncoderInfo, Language, Precision, Store};
 use affinis_api::target::Target;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -65,6 +65,10 @@ pub(crate) struct CollectionDocument {
     /// Encoder of its texts; null where its vectors are given, and for a table of PostgreSQL.
     #[schema(value_type = Option<Object>)]
     encoder: Option<EncoderInfo>,
+    /// Language of keyword search over the texts. Not there where it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    keywords: Option<Language>,
     /// Number of live items; null for a table of PostgreSQL.
     items: Option<u64>,
     /// The table of PostgreSQL that it is attached to, where it is.
@@ -80,6 +84,7 @@ impl From<CollectionInfo> for CollectionDocument {
             distance: info.distance,
             precision: Some(info.precision),
             encoder: info.encoder,
+            keywords: info.keywords,
             items: Some(info.items),
             table: None,
         }
@@ -119,6 +124,7 @@ impl Engine {
                     distance: info.distance,
                     precision: None,
                     encoder: None,
+                    keywords: None,
                     items: None,
                     table: Some(info.table),
                 });

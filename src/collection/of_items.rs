@@ -4,7 +4,7 @@ use super::Collection;
 use crate::filter::{Facet, Field, Filter};
 use crate::items::{Added, Stats};
 use crate::model::error::{Error, Result};
-use crate::model::{AddMode, Item, ItemError, MAX_K};
+use crate::model::{AddMode, Item, ItemError, Language, MAX_K};
 
 impl Collection {
     /// Adds items; an item whose id exists replaces the one that has it ([`AddMode::Upsert`]).
@@ -325,6 +325,34 @@ impl Collection {
         cancel: impl Fn() -> bool + Sync,
     ) -> Result<()> {
         self.inner.items.optimize(&progress, &cancel)
+    }
+
+    /// The language of keyword search over its texts; `None` where it is off.
+    pub fn keywords(&self) -> Option<Language> {
+        self.inner.items.keywords()
+    }
+
+    /// Turns keyword search on, in a language, or off, durably. The index of the texts is built
+    /// before this returns; it follows every write from then on.
+    ///
+    /// # Errors
+    /// Storage errors.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Item, Language, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// let packages = store.collection("packages").dim(2).open_or_create()?;
+    /// let openssl = Item { text: Some("libssl3: secure sockets".into()), ..Item::vector("a", [0.0, 1.0]) };
+    /// let zlib = Item { text: Some("zlib1g: compression".into()), ..Item::vector("b", [1.0, 0.0]) };
+    /// packages.add([openssl, zlib])?;
+    /// packages.set_keywords(Some(Language::English))?;
+    /// assert_eq!(packages.keywords(), Some(Language::English));
+    /// # Ok::<(), affinis::Error>(())
+    /// ```
+    pub fn set_keywords(&self, language: Option<Language>) -> Result<()> {
+        self.inner.items.set_keywords(language)
     }
 
     /// Figures of the collection.

@@ -46,6 +46,11 @@ impl Snapshot {
         None
     }
 
+    /// Whether `slot` holds a live item.
+    pub(crate) fn is_live(&self, slot: Slot) -> bool {
+        slot < self.next_slot && !self.dead.contains(slot)
+    }
+
     /// Deletes the item in `slot`, if it is live.
     pub(crate) fn delete(&mut self, slot: Slot) {
         if slot >= self.next_slot || !self.dead.insert(slot) {

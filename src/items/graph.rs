@@ -532,6 +532,9 @@ impl Drop for Items {
         if let Err(error) = saved {
             tracing::warn!(%error, "the graph could not be stored on closing");
         }
+        if let Err(error) = self.keywords.close() {
+            tracing::warn!(%error, "the keyword index could not be stored on closing");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::error::{Error, Result};
-use crate::model::{Distance, MAX_DIM, UnknownName};
+use crate::model::{Distance, Language, MAX_DIM, UnknownName};
 use crate::storage::{CollectionRecord, Precision};
 
 /// A collection's settings and size.
@@ -20,6 +20,9 @@ pub struct CollectionInfo {
     pub precision: Precision,
     /// Encoder of its texts; `None` where its vectors are given.
     pub encoder: Option<EncoderInfo>,
+    /// Language of keyword search over its texts; `None` where it is off. In JSON where it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keywords: Option<Language>,
     /// Number of live items.
     pub items: u64,
 }
@@ -40,7 +43,8 @@ pub struct EncoderInfo {
 }
 
 impl CollectionInfo {
-    /// The settings of a catalogue entry, with the number of items, which the entry does not have.
+    /// The settings of a catalogue entry, with the number of items. Which language keyword search
+    /// has, the entry does not say.
     pub(crate) fn read(name: &str, record: &CollectionRecord, items: u64) -> Result<Self> {
         let damaged = |reason: String| Error::Damaged {
             part: format!("the catalogue's entry for collection {name}"),
@@ -64,6 +68,7 @@ impl CollectionInfo {
                 source: encoder.source,
                 output: encoder.output,
             }),
+            keywords: None,
             items,
         })
     }

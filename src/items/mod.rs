@@ -6,8 +6,10 @@
 
 mod encode;
 mod graph;
+mod hybrid;
 mod ids;
 mod info;
+mod keywords;
 mod ledger;
 mod metadata;
 mod questions;
@@ -34,13 +36,14 @@ pub(crate) use encode::check_encoder;
 pub(crate) use graph::StillGuard;
 #[cfg(any(test, fuzzing))]
 pub(crate) use graph::for_index;
+pub(crate) use hybrid::WordRanking;
 pub use info::{CollectionInfo, EncoderInfo};
 pub(crate) use ledger::SledLedger;
 pub(crate) use metadata::{Grouping, Matching};
 pub use questions::short_question;
 pub(crate) use range::InRange;
 pub(crate) use search::{Candidate, Listed, Ranking, SearchRequest};
-pub use stats::{SegmentStats, Stats};
+pub use stats::{KeywordStats, SegmentStats, Stats};
 pub use verify::Problem;
 pub(crate) use verify::{check, merged, problems};
 pub use write::Added;
@@ -56,6 +59,7 @@ pub(crate) struct Items {
     graph: Arc<graph::SavedGraph>,
     ids: Arc<ids::Ids>,
     metadata: metadata::Metadata,
+    keywords: keywords::Keywords,
     /// Orders writes: held from reading a counter until the write is published, so that storage and
     /// index see writes in one order.
     writer: Mutex<()>,
@@ -97,6 +101,7 @@ impl Items {
             base: &base,
         };
         let graph::Opened { ids, graph, index } = graph::open(parts)?;
+        let keywords = keywords::Keywords::open(&tables)?;
         Ok(Arc::new(Self {
             name: name.to_owned(),
             rules,
@@ -107,6 +112,7 @@ impl Items {
             graph,
             ids,
             metadata: metadata::Metadata::default(),
+            keywords,
             writer: Mutex::new(()),
             writes: AtomicU64::new(0),
         }))
@@ -140,6 +146,7 @@ impl Items {
             distance: self.rules.distance,
             precision: self.precision,
             encoder: self.encoder.info.clone(),
+            keywords: self.keywords(),
             items: self.len() as u64,
         }
     }
@@ -147,7 +154,8 @@ impl Items {
     /// Waits until background work of the index is done, and stores its graph.
     pub(crate) fn settle(&self) -> Result<()> {
         self.index.settle();
-        self.save_graph()
+        self.save_graph()?;
+        self.keywords.settle()
     }
 
     /// Takes the lock that orders writes. A writer that panicked left nothing half-done, because

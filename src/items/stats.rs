@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Items;
 use crate::model::error::Result;
-use crate::model::{DEFAULT_RECALL, KindRecall, VersionId};
+use crate::model::{DEFAULT_RECALL, KindRecall, Language, VersionId};
 
 /// Figures of a collection: sizes, segments, calibration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Stats {
     /// Mean number of distances that those searches compute.
     #[serde(skip)]
     pub evaluations: Option<f64>,
+    /// The index of keyword search. In JSON where it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keywords: Option<KeywordStats>,
     /// Memory of the collection's index in bytes, approximately.
     pub memory_bytes: usize,
     /// Size of the files that are mapped into memory, in bytes. The system loads the pages that are
@@ -52,6 +55,18 @@ pub struct Stats {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_none(count: &usize) -> bool {
     *count == 0
+}
+
+/// Figures of the index of keyword search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeywordStats {
+    /// The language of the texts.
+    pub language: Language,
+    /// Number of texts in it, some of removed items included.
+    pub texts: usize,
+    /// Its size in bytes. 0 before the first search by words since the collection was opened.
+    pub bytes: usize,
 }
 
 /// Figures of one sealed segment of the index.
@@ -93,6 +108,7 @@ impl Items {
             active_metric,
             recall: curve.map_or_else(Vec::new, |curve| curve.kinds),
             evaluations,
+            keywords: self.keywords.stats(),
             memory_bytes: index.memory_bytes + self.ids.memory_bytes(),
             mapped_bytes: index.mapped_bytes + self.ids.mapped_bytes(),
             disk_bytes: self.tables.disk_bytes()?,

@@ -13,6 +13,7 @@ mod invalid;
 mod item;
 mod judgement;
 mod judgement_format;
+mod language;
 mod logged;
 mod names;
 mod query;
@@ -36,12 +37,13 @@ pub use item::{
 pub(crate) use item::{check_id, check_text, depth};
 use judgement::MAX_SHOWN;
 pub use judgement::{Judgement, Source, StoredJudgement, Subject};
+pub use language::Language;
 pub(crate) use logged::{LoggedItem, LoggedQuery, hash_text, hash_vector, item_key, query_key};
 pub use logged::{LoggedJudgement, QueryHash};
 pub use names::UnknownName;
 pub(crate) use names::named;
 pub use query::{
-    DEFAULT_RECALL, Execution, GroupCount, Hit, Hits, MAX_K, MetricChoice, Plan, Query,
+    DEFAULT_RECALL, Execution, GroupCount, Hit, Hits, MAX_K, MetricChoice, Plan, Query, RankBy,
 };
 pub use question::{KindRecall, QuestionKind};
 pub(crate) use question::{QueryForm, Sampled};

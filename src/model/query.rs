@@ -120,6 +120,19 @@ pub enum MetricChoice {
     Version(VersionId),
 }
 
+/// What a search ranks items by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RankBy {
+    /// The distances of their vectors from the query.
+    #[default]
+    Meaning,
+    /// The words that their texts share with the query.
+    Words,
+    /// Both.
+    Hybrid,
+}
+
 /// One item that a search found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -127,17 +140,23 @@ pub struct Hit {
     /// Id of the item.
     pub id: String,
     /// Squared distance `d_A(q, x)` of query and item; smaller is nearer. In a dot collection
-    /// without a learned metric it is minus the dot product.
+    /// without a learned metric it is minus the dot product. Not a number, `null` in JSON, where the
+    /// item was found by the words of a text that has no vector.
     pub distance: f32,
     /// Score for people; larger is better. It is the cosine or dot product in such collections
     /// without a learned metric, otherwise `1 / (1 + distance)`. Where judgements move the query it
-    /// is that of the moved query.
+    /// is that of the moved query. In a search by words it is the keyword score, and in a hybrid
+    /// search the sum of `1 / (60 + rank)` over the two rankings.
     pub score: f32,
     /// By how much judgements of this question and of questions like it bring the item nearer,
     /// beside an item equal to the query: hits are in the order of `distance - memory`. `None` where
     /// nothing is remembered that is near the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<f32>,
+    /// Score of the item's text for the words of the query by BM25; larger is better. `None` in a
+    /// search by meaning only, and for an item that the words do not find.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyword_score: Option<f32>,
     /// Value of the field that the search [groups by](crate::Search::group_by). `None` without groups,
     /// and for an item that stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,6 +218,8 @@ pub enum Plan {
     GraphThenScan,
     /// A graph is walked, and only items that pass the filter are found.
     FilterGraph,
+    /// The texts are searched by their words only.
+    Words,
     /// Another [engine](crate::engine) than the embedded store finds candidates by its own means,
     /// which are then ranked.
     Engine,
@@ -214,6 +235,7 @@ impl Plan {
             Self::Graph => "graph",
             Self::GraphThenScan => "graph, then scan",
             Self::FilterGraph => "filter graph",
+            Self::Words => "words",
             Self::Engine => "engine",
         }
     }
@@ -287,6 +309,7 @@ impl Hit {
             distance,
             score,
             memory: None,
+            keyword_score: None,
             group: None,
             rank,
             text: None,

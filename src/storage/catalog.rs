@@ -15,7 +15,7 @@ use sled::Batch;
 
 use super::digest::TableDigests;
 use super::disk::{Disk, DiskOp};
-use super::{CollectionRecord, Database, Tables, codec, damaged, lock, segment_file};
+use super::{CollectionRecord, Database, Tables, codec, damaged, keywords, lock, segment_file};
 use crate::model::error::{Error, Result};
 
 pub(super) const TREE: &str = "catalog";
@@ -330,7 +330,9 @@ impl Database {
                     self.sled.drop_tree(&tree)
                 })?;
         }
-        segment_file::sweep(&self.segments_dir(), &format!("{number}-"), &[], &self.disk)?;
+        for prefix in [format!("{number}-"), keywords::prefix(number)] {
+            segment_file::sweep(&self.segments_dir(), &prefix, &[], &self.disk)?;
+        }
         let mut batch = Batch::default();
         batch.remove(entry(GONE, &number.to_string()));
         batch.remove(digests_key(number).as_bytes());

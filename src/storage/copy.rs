@@ -12,7 +12,9 @@ use super::digest::{DIGESTED, TableDigest};
 use super::disk::{Disk, DiskOp, refuse_dangling};
 use super::sync::LogSync;
 use super::tables::{META, REMOVED, Tables, entry_hash};
-use super::{CommitGuard, Database, Opening, catalog, claim, damaged, manifest, open_sled, swap};
+use super::{
+    CommitGuard, Database, Opening, catalog, claim, damaged, keywords, manifest, open_sled, swap,
+};
 use crate::model::error::{Error, Result};
 
 /// Size of a batch of copied entries, in bytes.
@@ -95,8 +97,11 @@ impl Database {
             for (tree, name) in Tables::tree_names(number).enumerate() {
                 let should = (tree < DIGESTED).then(|| (tree, digests[tree]));
                 // Segment files are not copied, nor is what only they need.
-                let of_segment_files =
-                    |key: &[u8]| tree == REMOVED || tree == META && key == manifest::KEY.as_bytes();
+                let lists = [manifest::KEY, keywords::FILES_KEY];
+                let of_segment_files = |key: &[u8]| {
+                    tree == REMOVED
+                        || tree == META && lists.iter().any(|list| key == list.as_bytes())
+                };
                 self.copy_tree(&name, &copy, |key| !of_segment_files(key), should)?;
             }
         }

@@ -91,16 +91,17 @@ impl Tables {
         SegmentFile::open(&self.segment_file_path(name), stamp, &self.database().disk)
     }
 
-    fn write_file(&self, name: impl Fn(Stamp) -> String, parts: &[&[u8]]) -> Result<Stamp> {
+    /// Writes a file into the directory of segment files, which is made where it is missing.
+    pub(super) fn write_file(
+        &self,
+        path: impl Fn(Stamp) -> PathBuf,
+        parts: &[&[u8]],
+    ) -> Result<Stamp> {
         let dir = self.database().segments_dir();
         self.database()
             .disk
             .file(DiskOp::Write, &dir, || std::fs::create_dir_all(&dir))?;
-        segment_file::write(
-            |stamp| self.segment_file_path(&name(stamp)),
-            parts,
-            &self.database().disk,
-        )
+        segment_file::write(path, parts, &self.database().disk)
     }
 
     /// Opens the file of a segment.
@@ -110,12 +111,12 @@ impl Tables {
 
     /// Writes the file of a segment, which is used once a manifest names it.
     pub(crate) fn write_segment_file(&self, segment: u64, parts: &[&[u8]]) -> Result<Stamp> {
-        self.write_file(|_| segment.to_string(), parts)
+        self.write_file(|_| self.segment_file_path(&segment.to_string()), parts)
     }
 
     /// Writes the file of ids, which is used once a manifest names it.
     pub(crate) fn write_ids_file(&self, parts: &[&[u8]]) -> Result<Stamp> {
-        self.write_file(ids_name, parts)
+        self.write_file(|stamp| self.segment_file_path(&ids_name(stamp)), parts)
     }
 
     /// Removes the segment files that the manifest does not name.

@@ -17,6 +17,7 @@ mod disk;
 mod faults;
 mod guidelines;
 mod integrity;
+mod keywords;
 mod lock;
 mod manifest;
 mod precision;
@@ -48,6 +49,7 @@ pub(crate) use faults::Faults;
 #[cfg(any(test, feature = "testing"))]
 pub use faults::{DiskOp, Fault, Faults};
 pub(crate) use integrity::{Checks, Finding, Integrity, Place, Remedy, Repairs};
+pub(crate) use keywords::KeywordFiles;
 pub(crate) use manifest::{Manifest, SegmentFiles};
 pub use precision::Precision;
 #[cfg(any(test, fuzzing))]

@@ -227,6 +227,20 @@ impl SegmentFile {
         sound
     }
 
+    /// Verifies every section.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a checksum does not fit.
+    pub(super) fn verify_all(&self) -> Result<()> {
+        let sound = (0..self.sections.len())
+            .all(|section| self.verify(section, 0..self.section(section).len()));
+        if sound {
+            Ok(())
+        } else {
+            Err(damaged(self.name(), "a checksum does not fit"))
+        }
+    }
+
     /// Whether any checksum that was verified so far did not fit.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)

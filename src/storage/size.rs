@@ -6,7 +6,7 @@ use std::fs;
 
 use super::disk::DiskOp;
 use super::tables::{GRAPH, ITEMS, META, NAMES, REMOVED, Tables, VECTORS, segment_of};
-use super::{digest::DIGESTED, lock};
+use super::{digest::DIGESTED, keywords, lock};
 use crate::model::error::Result;
 
 /// Number of records of a table that are measured.
@@ -29,13 +29,17 @@ impl Tables {
     }
 
     fn segment_file_bytes(&self) -> u64 {
-        let prefix = format!("{}-", self.number);
+        let prefixes = [format!("{}-", self.number), keywords::prefix(self.number)];
         let Ok(entries) = fs::read_dir(self.database().segments_dir()) else {
             return 0;
         };
         entries
             .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .filter(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                prefixes.iter().any(|prefix| name.starts_with(prefix))
+            })
             .filter_map(|entry| entry.metadata().ok())
             .map(|meta| meta.len())
             .sum()

@@ -10,7 +10,7 @@ use crate::encode::{Encoder, Similarity};
 use crate::items::{CollectionInfo, check_encoder};
 use crate::learning::{History, check_user_share};
 use crate::model::error::{Error, Result};
-use crate::model::{Distance, Item, MAX_DIM, MAX_ID_BYTES};
+use crate::model::{Distance, Item, Language, MAX_DIM, MAX_ID_BYTES};
 use crate::storage::{CollectionRecord, Database, EncoderRecord, Precision};
 
 /// Open collections by name.
@@ -50,6 +50,7 @@ pub struct CollectionBuilder {
     dim: Option<usize>,
     distance: Option<Distance>,
     precision: Option<Precision>,
+    keywords: Option<Language>,
     refit_after: Option<usize>,
     user_share: Option<f64>,
 }
@@ -72,6 +73,7 @@ impl CollectionBuilder {
             dim: None,
             distance: None,
             precision: None,
+            keywords: None,
             refit_after: None,
             user_share: None,
         }
@@ -104,6 +106,13 @@ impl CollectionBuilder {
     /// Sets the precision of stored vectors; `f32` by default.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
+        self
+    }
+
+    /// Turns on keyword search over the texts, in a language; off by default.
+    /// [`Collection::set_keywords`] does so later.
+    pub fn keywords(mut self, language: Language) -> Self {
+        self.keywords = Some(language);
         self
     }
 
@@ -238,6 +247,9 @@ impl CollectionBuilder {
         let created = self
             .store
             .open_collection(begun.open, &self.name, &record, self.encoder)?;
+        if self.keywords.is_some() {
+            created.set_keywords(self.keywords)?;
+        }
         fill(&created)?;
         database.enter(&self.name, &record)?;
         begun.entered = true;
@@ -284,9 +296,24 @@ impl CollectionBuilder {
             check_encoder(&self.name, info.encoder.as_ref(), &**encoder)?;
         }
         let (after, share) = (self.refit_after, self.user_share);
-        self.store
-            .open_collection(open, &self.name, record, self.encoder)
-            .inspect(|c| c.set_refits(after, share))
+        let opened = self
+            .store
+            .open_collection(open, &self.name, record, self.encoder)?;
+        if let Some(language) = self.keywords
+            && opened.keywords() != Some(language)
+        {
+            let made = opened
+                .keywords()
+                .map_or_else(|| "off".to_owned(), |l| l.to_string());
+            return Err(Error::SettingMismatch {
+                name: self.name,
+                what: "language of keywords",
+                made,
+                given: language.to_string(),
+            });
+        }
+        opened.set_refits(after, share);
+        Ok(opened)
     }
 }
 

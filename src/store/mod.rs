@@ -218,11 +218,14 @@ impl Store {
         let open = self.lock_collections();
         let mut all = Vec::new();
         for (name, record) in self.database().collections()? {
-            let items = match open.get(&name) {
-                Some(inner) => Collection::new(Arc::clone(inner)).len() as u64,
-                None => Tables::open(Arc::clone(self.database()), &record)?.id_count(),
-            };
-            all.push(CollectionInfo::read(&name, &record, items)?);
+            if let Some(inner) = open.get(&name) {
+                all.push(Collection::new(Arc::clone(inner)).info());
+                continue;
+            }
+            let tables = Tables::open(Arc::clone(self.database()), &record)?;
+            let mut info = CollectionInfo::read(&name, &record, tables.id_count())?;
+            info.keywords = tables.keywords()?;
+            all.push(info);
         }
         Ok(all)
     }

@@ -258,6 +258,10 @@ impl Reencode {
             .encoder_arc(Arc::clone(&self.encoder))
             .precision(info.precision)
             .distance(self.distance.unwrap_or(info.distance));
+        let to = match info.keywords {
+            Some(language) => to.keywords(language),
+            None => to,
+        };
         to.open_or_create().map_err(|error| match error {
             Error::EncoderMismatch { name, made, .. } => {
                 let reason = format!("{name:?} was begun with {made}; drop it to begin anew");

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use affinis::{
-    Collection, Error, Hits, Item, Judgement, MetricChoice, Query, Result, Store, StoreBuilder,
+    Collection, Error, Hits, Item, Judgement, Language, MetricChoice, Query, Result, Store,
+    StoreBuilder,
 };
 use affinis_mahalanobis::Mahalanobis;
 use serde_json::json;
@@ -75,10 +76,11 @@ pub fn judgements(user: &str, from: usize) -> Vec<Judgement> {
         .collect()
 }
 
-/// Fills a store: the collection `main`, which is returned, with a graph, judgements of two users
-/// and two versions; and a small one, `beside`.
+/// Fills a store: the collection `main`, which is returned, with a graph, keywords, judgements of two
+/// users and two versions; and a small one, `beside`.
 pub fn fill(store: &Store) -> Result<Collection> {
-    let main = store.collection("main").dim(DIM).create()?;
+    let main = store.collection("main").dim(DIM);
+    let main = main.keywords(Language::English).create()?;
     main.add(items(0, 60))?;
     main.delete(&["p50", "p51"])?;
     main.add(items(30, 3))?;
@@ -120,7 +122,15 @@ pub fn collection_contents(collection: &Collection) -> Result<String> {
     }
     let hits: Vec<_> = answers.iter().map(|a| (&a.hits, a.metric)).collect();
     let stated = (collection.len(), collection.judgement_count());
-    Ok(format!("{stated:?}\n{items:?}\n{history:?}\n{hits:?}"))
+    let mut words = Vec::new();
+    if collection.keywords().is_some() {
+        let found = collection.search("texts").words_only().k(100).run()?;
+        words.extend(found.into_iter().map(|hit| hit.id));
+        words.sort();
+    }
+    Ok(format!(
+        "{stated:?}\n{items:?}\n{history:?}\n{hits:?}\n{words:?}"
+    ))
 }
 
 /// Everything that a caller can read of a store, as text.

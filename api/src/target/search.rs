@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "postgres")]
 use affinis::limits::MAX_K;
-use affinis::{Filter, Hits, MetricChoice, Search, SearchQuery};
+use affinis::{Filter, Hits, MetricChoice, RankBy, Search, SearchQuery};
 
 use super::{Target, TargetError};
 use crate::Facets;
@@ -53,6 +53,8 @@ pub struct SearchSettings {
     pub user: Option<String>,
     /// Whether judgements of the question, and of questions like it, show.
     pub memory: bool,
+    /// What items are ranked by.
+    pub ranking: RankBy,
     /// Whether items are left out that the user called irrelevant for the question.
     pub hide_rejected: bool,
     /// Whether hits have the texts of their items.
@@ -91,6 +93,7 @@ impl Default for SearchSettings {
             recall: None,
             user: None,
             memory: true,
+            ranking: RankBy::Meaning,
             hide_rejected: false,
             text: true,
             meta: true,
@@ -115,6 +118,7 @@ impl SearchSettings {
         if let Some(diversity) = self.diversity {
             search = search.diversity(diversity);
         }
+        search = search.ranking(self.ranking);
         if self.hide_rejected {
             search = search.hide_rejected();
         }
@@ -228,6 +232,11 @@ fn search_table(
         ("`cursor` (`--cursor`)", settings.cursor.is_some()),
         ("`group_by` (`--group-by`)", settings.group_by.is_some()),
         ("`diversity` (`--diversity`)", settings.diversity.is_some()),
+        ("`hybrid` (`--hybrid`)", settings.ranking == RankBy::Hybrid),
+        (
+            "`words_only` (`--words-only`)",
+            settings.ranking == RankBy::Words,
+        ),
     ];
     if let Some((name, _)) = only_in_a_store.iter().find(|(_, is_set)| *is_set) {
         return Err(TargetError::Setting(not_on_a_table(name)));

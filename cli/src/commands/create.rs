@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use affinis::{CollectionInfo, Distance, Precision, encode::EMBEDDED, limits::MAX_DIM};
+use affinis::{CollectionInfo, Distance, Language, Precision, encode::EMBEDDED, limits::MAX_DIM};
 use clap::ValueEnum;
 
 use super::At;
@@ -15,6 +15,7 @@ Examples:
   affinis create notes                              texts, with the built-in encoder
   affinis create papers --encoder models/minilm     texts, with an ONNX model in a directory
   affinis create images --dim 512 --distance cosine your own vectors
+  affinis create packages --keywords en             texts that are found by their words too
 
 A model whose outputs are called otherwise than sentence_embedding, text_embeds, dense_vecs,
 last_hidden_state or token_embeddings needs --output: the error lists what it has.
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     /// Number format in which vectors are stored
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     precision: PrecisionName,
+    /// Turn on keyword search over the texts: `simple`, or the two letters of a language, such as en
+    #[arg(long, value_name = "LANGUAGE")]
+    keywords: Option<Language>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -111,6 +115,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     if let Some(encoder) = encoder {
         builder = builder.encoder_arc(encoder);
     }
+    if let Some(language) = args.keywords {
+        builder = builder.keywords(language);
+    }
     print(builder.create()?.info(), out)
 }
 
@@ -134,6 +141,9 @@ fn create_there(
     if let Some(distance) = args.distance {
         create = create.distance(distance.into());
     }
+    if let Some(language) = args.keywords {
+        create = create.keywords(language);
+    }
     Ok(create.create()?)
 }
 
@@ -150,8 +160,11 @@ fn print(info: CollectionInfo, out: &mut Out) -> Result<(), Failure> {
             format!("encoder {}", plain(&(e.name + &output)))
         },
     );
+    let keywords = info
+        .keywords
+        .map_or_else(String::new, |l| format!(", keywords {l}"));
     out.line(format_args!(
-        "created {}: dimension {}, {} distance, {encoder}",
+        "created {}: dimension {}, {} distance, {encoder}{keywords}",
         plain(&info.name),
         info.dim,
         info.distance

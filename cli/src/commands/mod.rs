@@ -11,6 +11,7 @@ pub(crate) mod forget;
 pub(crate) mod items;
 pub(crate) mod judge;
 pub(crate) mod judgements;
+pub(crate) mod keywords;
 pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod optimize;
@@ -70,6 +71,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         Command::Metrics(args) => metrics::run(&args, &at, out),
         Command::Explain(args) => explain::run(&args, &at, out),
         Command::Evaluate(args) => evaluate::run(&args, &at, out),
+        Command::Keywords(args) => keywords::run(&args, &at, out),
         Command::Optimize(args) => optimize::run(&args, &at, out),
         Command::Stats(args) => overview::stats(&args, &at, out),
         Command::Collections(args) => overview::collections(&args, &at, out),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use affinis::limits::MAX_K;
-use affinis::{CombinedQuery, Filter, MetricChoice, Query, SearchQuery};
+use affinis::{CombinedQuery, Filter, MetricChoice, Query, RankBy, SearchQuery};
 use affinis_api::{AnswerDocument, ExecutionDocument, FacetDocument, HitDocument};
 use anstyle::Style;
 use clap::ArgGroup;
@@ -41,6 +41,7 @@ Examples:
   affinis search notes \"fruit tree care\" --diversity 0.3 --facet lang
   affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": \"en\"}'
   affinis search notes \"fruit tree care\" --metric euclidean
+  affinis search packages \"secure sockets +libssl\" --hybrid
   affinis search photos --image cat.jpg
   affinis search images --vectors queries.npy --json > answers.jsonl
   affinis search notes --queries topics.tsv -k 1000 --run run.txt    for trec_eval and ir_measures")]
@@ -117,6 +118,13 @@ pub(crate) struct Args {
     /// Answer without what was judged of this question and of questions like it
     #[arg(long)]
     no_memory: bool,
+    /// Rank by the words of the query and by its meaning together. Quotes make a phrase, + and -
+    /// before a word or phrase require or exclude it
+    #[arg(long, conflicts_with_all = ["words_only", "vectors", "like", "image"])]
+    hybrid: bool,
+    /// Rank by the words of the query only
+    #[arg(long, conflicts_with_all = ["vectors", "like", "image"])]
+    words_only: bool,
     /// Leave out items that the user called irrelevant for this very query; without --user, those
     /// that were judged without a user
     #[arg(long)]
@@ -312,6 +320,11 @@ fn found(
         recall: args.recall,
         user: args.user.clone(),
         memory: !args.no_memory,
+        ranking: match (args.hybrid, args.words_only) {
+            (true, _) => RankBy::Hybrid,
+            (_, true) => RankBy::Words,
+            _ => RankBy::Meaning,
+        },
         hide_rejected: args.hide_rejected,
         ..SearchSettings::default()
     };
@@ -446,20 +459,29 @@ fn explain(execution: &ExecutionDocument, items: u64, out: &mut Out) -> Result<(
     Ok(())
 }
 
-/// Table of hits: rank, distance, what memory adds to it where it takes part, the group where hits
-/// are grouped, id, and text with metadata.
+/// Table of hits: rank, score of words where they take part, distance, what memory adds to it where
+/// it takes part, the group where hits are grouped, id, and text with metadata.
 fn table(hits: &[HitDocument]) -> Table {
     let is_remembered = hits.iter().any(|hit| hit.memory.is_some());
     let memory = is_remembered.then_some(("memory", Align::Right));
-    let columns = [("", Align::Right), ("distance", Align::Right)];
+    let is_worded = hits.iter().any(|hit| hit.keyword_score.is_some());
+    let words = is_worded.then_some(("words", Align::Right));
     let is_grouped = hits.iter().any(|hit| hit.group.is_some());
     let group = is_grouped.then_some(("group", Align::Left));
-    let columns = columns.into_iter().chain(memory).chain(group);
+    let columns = [("", Align::Right)].into_iter().chain(words);
+    let columns = columns.chain([("distance", Align::Right)]);
+    let columns = columns.chain(memory).chain(group);
     let columns = columns.chain([("id", Align::Left), ("", Align::Left)]);
     let mut table = Table::new(columns).indent(2);
     for hit in hits {
         let rank = (hit.rank.to_string(), DIM);
-        let distance = (digits(hit.distance), Style::new());
+        let words = hit.keyword_score.map_or_else(|| "-".to_owned(), digits);
+        let words = is_worded.then_some((words, DIM));
+        let distance = match hit.distance {
+            distance if distance.is_nan() => "-".to_owned(),
+            distance => digits(distance),
+        };
+        let distance = (distance, Style::new());
         let id = (hit.id.clone(), BOLD);
         let description = describe(hit.text.as_deref(), hit.meta.as_ref());
         let description = (description, Style::new());
@@ -468,7 +490,8 @@ fn table(hits: &[HitDocument]) -> Table {
         let memory = is_remembered.then(|| (format!("{:+.4}", -memory), DIM));
         let group = hit.group.as_ref().map(plain_value).unwrap_or_default();
         let group = is_grouped.then(|| (group, DIM));
-        let cells = [rank, distance].into_iter().chain(memory).chain(group);
+        let cells = [rank].into_iter().chain(words).chain([distance]);
+        let cells = cells.chain(memory).chain(group);
         table.styled(cells.chain([id, description]));
     }
     table

@@ -239,6 +239,9 @@ pub(crate) fn import(args: &ImportArgs, at: &At, out: &mut Out) -> Result<(), Fa
                 .dim(settings.dim)
                 .distance(settings.distance)
                 .precision(settings.precision);
+            if let Some(language) = settings.keywords {
+                builder = builder.keywords(language);
+            }
             if let Some(encoder) = encoder {
                 builder = builder.encoder_arc(encoder);
             }

@@ -42,9 +42,9 @@ mod remote;
 
 use std::sync::Arc;
 
-use affinis::SearchQuery;
 use affinis::engine::Learning;
 use affinis::learning::Weak;
+use affinis::{Language, SearchQuery};
 use affinis_api::{AnswerDocument, DescriptionDocument, JudgedDocument};
 use serde_json::Value;
 
@@ -164,6 +164,18 @@ impl Target {
             Self::Remote(remote) => Err(remote.refuse(
                 "it derives no judgements from items; judgements of a file are stored there",
             )),
+        }
+    }
+
+    /// Turns keyword search on, in a language, or off.
+    pub(crate) fn set_keywords(&self, language: Option<Language>) -> Result<(), Failure> {
+        match self {
+            Self::Local(local) => {
+                let instead = "the text search of PostgreSQL finds words there";
+                Ok(local.embedded(instead)?.set_keywords(language)?)
+            }
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => Ok(remote.set_keywords(language)?),
         }
     }
 

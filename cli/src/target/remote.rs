@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use affinis::{Item, SearchQuery};
+use affinis::{Item, Language, SearchQuery};
 use affinis_api::{AnswerDocument, DescriptionDocument};
 use affinis_client::{Client, Collection, Error, Job, ListItems, Result as Answered};
 use serde::de::DeserializeOwned;
@@ -133,6 +133,10 @@ impl Remote {
         Ok(described)
     }
 
+    pub(super) fn set_keywords(&self, language: Option<Language>) -> Answered<()> {
+        self.collection.set_keywords(language)
+    }
+
     pub(super) fn search(
         &self,
         query: SearchQuery,
@@ -157,7 +161,7 @@ impl Remote {
         if let Some(user) = &settings.user {
             search = search.user(user);
         }
-        search = search.memory(settings.memory);
+        search = search.memory(settings.memory).ranking(settings.ranking)?;
         if settings.offset > 0 {
             search = search.offset(settings.offset);
         }

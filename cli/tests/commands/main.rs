@@ -14,6 +14,7 @@ mod feedback;
 mod images;
 mod items;
 mod judgements;
+mod keywords;
 mod listing;
 mod memory;
 mod metrics;

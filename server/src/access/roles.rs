@@ -77,7 +77,7 @@ pub(crate) fn needed(method: &Method, route: &str) -> Option<Role> {
         | ("POST", "/search" | "/get" | "/count" | "/explain" | "/evaluate" | "/trial/search") => {
             Role::Search
         }
-        ("PUT", "" | "/guidelines")
+        ("PUT", "" | "/guidelines" | "/keywords")
         | (
             "POST",
             "/items"
@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(needed(Method::POST, &of("/items")), Some(Role::Write));
         assert_eq!(needed(Method::GET, &of("/guidelines")), Some(Role::Search));
         assert_eq!(needed(Method::PUT, &of("/guidelines")), Some(Role::Write));
+        assert_eq!(needed(Method::PUT, &of("/keywords")), Some(Role::Write));
         assert_eq!(needed(Method::DELETE, &of("")), Some(Role::Admin));
         assert_eq!(needed(Method::POST, &of("/forget")), Some(Role::Admin));
         assert_eq!(needed(Method::GET, &of("/export")), Some(Role::Judge));

@@ -1,7 +1,7 @@
 //! Collections: list, create, describe, drop.
 
 use affinis::encode::EMBEDDED;
-use affinis::{Distance, EncoderInfo, Precision};
+use affinis::{Distance, EncoderInfo, Language, Precision};
 use affinis_api::target::Target;
 use affinis_api::{DescriptionDocument, TableStatsDocument};
 use axum::Json;
@@ -41,6 +41,9 @@ pub(crate) struct NewCollection {
     /// `f32`, `f16` or `i8`; `f32` by default.
     #[schema(value_type = Option<String>, pattern = "^(f32|f16|i8)$")]
     precision: Option<Precision>,
+    /// Turns on keyword search over the texts: `simple`, or the two letters of a language.
+    #[schema(value_type = Option<String>)]
+    keywords: Option<Language>,
 }
 
 /// Figures of a collection, as `stats` prints them, and its settings.
@@ -149,6 +152,9 @@ pub(crate) async fn create(
         }
         if let Some(precision) = settings.precision {
             builder = builder.precision(precision);
+        }
+        if let Some(language) = settings.keywords {
+            builder = builder.keywords(language);
         }
         let collection = builder.create()?;
         let info = collection.info();

@@ -8,6 +8,7 @@ mod import;
 mod items;
 mod jobs;
 mod judgements;
+mod keywords;
 mod learning;
 mod loading;
 mod maintenance;
@@ -41,6 +42,7 @@ pub(crate) fn described() -> OpenApiRouter<App> {
             collections::show,
             collections::remove
         ))
+        .routes(routes!(keywords::show, keywords::set))
         .routes(routes!(encoders::list))
         .routes(routes!(encoders::reencode))
         .routes(routes!(encoders::commit))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinis::{Hits, MetricChoice, SearchQuery};
+use affinis::{Hits, MetricChoice, RankBy, SearchQuery};
 use affinis_api::AnswerDocument;
 use affinis_api::target::{DEFAULT_FACET_VALUES, SearchSettings, Target};
 use axum::Json;
@@ -83,6 +83,13 @@ pub(crate) struct SearchRequest {
     /// active metric; true by default.
     #[serde(default = "yes")]
     memory: bool,
+    /// Whether the words of the query rank too, with its meaning; the query is a text, and the
+    /// collection has keywords.
+    #[serde(default)]
+    hybrid: bool,
+    /// Whether only the words of the query rank.
+    #[serde(default)]
+    words_only: bool,
     /// Whether items are left out that the user called irrelevant for this very query.
     #[serde(default)]
     hide_rejected: bool,
@@ -185,6 +192,16 @@ impl Wanted {
         if request.ef.is_some() && request.recall.is_some() {
             return Err(Problem::invalid("a search has `ef` or `recall`, not both"));
         }
+        let ranking = match (request.hybrid, request.words_only) {
+            (false, false) => RankBy::Meaning,
+            (true, false) => RankBy::Hybrid,
+            (false, true) => RankBy::Words,
+            (true, true) => {
+                return Err(Problem::invalid(
+                    "a search is `hybrid` or `words_only`, not both",
+                ));
+            }
+        };
         let wants = |what| {
             let include = request.include.as_ref();
             include.is_none_or(|include| include.contains(&what))
@@ -207,6 +224,7 @@ impl Wanted {
             meta: wants(Include::Meta),
             user: request.user,
             memory: request.memory,
+            ranking,
             hide_rejected: request.hide_rejected,
             ..SearchSettings::default()
         };

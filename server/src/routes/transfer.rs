@@ -362,6 +362,9 @@ fn import_file(
         .dim(settings.dim)
         .distance(settings.distance)
         .precision(settings.precision);
+    if let Some(language) = settings.keywords {
+        builder = builder.keywords(language);
+    }
     if let Some(info) = &settings.encoder {
         builder = builder.encoder_arc(encoder(&app.engine, info)?);
     }

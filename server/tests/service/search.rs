@@ -242,3 +242,49 @@ fn answers_are_those_of_the_crate() {
         assert_eq!(hit["score"].as_f64().unwrap() as f32, expected.score);
     }
 }
+
+#[test]
+fn words_rank_where_they_are_asked_for() {
+    let served = Served::new();
+    let texts = json!({"encoder": "embedded", "keywords": "en"});
+    assert_eq!(served.put("/v1/collections/t", texts).status, 201);
+    let items = json!({"items": [{"id": "a", "text": "apple trees"}, {"id": "b", "text": "oil of a car, CWE-79"}]});
+    served.post("/v1/collections/t/items", items).ok();
+    let search = |more: Value| {
+        let mut body = json!({"query": "tree cwe"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        served.post("/v1/collections/t/search", body)
+    };
+    for more in [json!({"hybrid": true}), json!({"words_only": true})] {
+        let answer = search(more).ok();
+        let hits = answer["hits"].as_array().unwrap();
+        assert_eq!(hits.len(), 2);
+        assert!(
+            hits.iter()
+                .all(|hit| hit["keyword_score"].as_f64().unwrap() > 0.0)
+        );
+    }
+    assert!(
+        search(json!({})).ok()["hits"][0]
+            .get("keyword_score")
+            .is_none()
+    );
+    search(json!({"hybrid": true, "words_only": true})).problem(400, "invalid-input");
+    let like = json!({"like": "a", "hybrid": true});
+    served
+        .post("/v1/collections/t/search", like)
+        .problem(400, "invalid-input");
+    let setting = "/v1/collections/t/keywords";
+    assert_eq!(served.get(setting).ok(), json!({"language": "en"}));
+    served
+        .put(setting, json!({"language": "xx"}))
+        .problem(400, "invalid-input");
+    assert_eq!(
+        served.put(setting, json!({"language": null})).ok(),
+        json!({"language": null})
+    );
+    let detail = search(json!({"hybrid": true})).problem(400, "invalid-input");
+    assert!(detail.contains("keyword search is off"), "{detail}");
+}

@@ -1,6 +1,6 @@
 //! Diversity by maximal marginal relevance.
 
-use super::{Ranked, Search};
+use super::{Ranked, Search, Source};
 use crate::items::Candidate;
 use crate::model::Hits;
 use crate::model::error::{Error, Result};
@@ -54,16 +54,21 @@ pub(super) fn check(diversity: f64, k: usize) -> Result<()> {
 /// The most relevant and different hits.
 pub(super) fn answer(ranked: &mut Ranked<'_>, k: usize, diversity: f64) -> Result<Hits> {
     let listed = ranked.best((POOL * k).max(MIN_POOL), None)?;
+    let Source::Meaning(ranking) = &ranked.source else {
+        return Err(Error::InvalidQuery(
+            "a search by words has no diversity yet".to_owned(),
+        ));
+    };
     let mut pool = Vec::with_capacity(listed.candidates.len());
     for candidate in listed.candidates {
         // What was removed meanwhile is no hit.
-        if let Some(vector) = ranked.ranking.vector_of(&candidate)? {
+        if let Some(vector) = ranking.vector_of(&candidate)? {
             pool.push((candidate, vector));
         }
     }
-    let (metric, query) = ranked.ranking.keyed_by();
+    let (metric, query) = ranking.keyed_by();
     let selection = Selection::new(metric, query, &pool, diversity);
-    let (chosen, is_complete) = selection.choose(k, &|| ranked.ranking.is_cancelled());
+    let (chosen, is_complete) = selection.choose(k, &|| ranking.is_cancelled());
     let chosen: Vec<Candidate<'_>> = chosen.into_iter().map(|at| pool[at].0).collect();
     let mut hits = ranked.hits(&chosen, 1)?;
     hits.execution.complete &= is_complete;

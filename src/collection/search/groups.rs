@@ -88,7 +88,7 @@ struct Found<'a> {
 
 /// The best hits of the best groups.
 pub(super) fn answer(ranked: &mut Ranked<'_>, grouping: &Grouping, wanted: Wanted) -> Result<Hits> {
-    ranked.ranking.take_snapshot(&grouping.snapshot);
+    ranked.take_snapshot(&grouping.snapshot);
     let mut found = best_groups(ranked, grouping, wanted)?;
     fill(ranked, grouping, wanted, &mut found)?;
     let left_out = found.drain(..wanted.offset.min(found.len()));

@@ -1,6 +1,6 @@
 //! [`Search`], the builder of searches.
 //!
-//! A search is answered from a [`Ranking`], which gives lists of the best candidates of any length:
+//! A search is answered from a [`Ranking`] or a [`WordRanking`], which gives lists of the best candidates of any length:
 //! [`paging`] cuts a page out of one, [`groups`] and [`diversity`] choose from one. None of them knows
 //! how candidates are found.
 
@@ -8,6 +8,7 @@ mod diversity;
 mod groups;
 mod paging;
 mod range;
+mod ranked;
 
 use std::sync::Arc;
 
@@ -15,15 +16,19 @@ use rayon::prelude::*;
 
 use super::Collection;
 use crate::filter::Filter;
-use crate::items::{Candidate, Grouping, Listed, Matching, Ranking, SearchRequest};
+use crate::items::{Grouping, Matching, Ranking, SearchRequest, WordRanking};
+use crate::keywords::meaning;
 use crate::learning::Memory;
 use crate::model::error::{Error, Result};
-use crate::model::{Hits, MAX_K, MetricChoice, QueryForm, SearchQuery, VersionId, Versioned};
+use crate::model::{
+    Hits, MAX_K, MetricChoice, Query, QueryForm, RankBy, SearchQuery, VersionId, Versioned,
+};
 
 use groups::GroupBy;
 pub use paging::FIRST_PAGE;
 use paging::{Cursor, Digests};
 pub use range::{InRange, Within};
+use ranked::{Ranked, Source};
 
 /// The settings of a search; made by [`Collection::search`] for one query, or
 /// [`Collection::search_many`] for a list of them.
@@ -48,6 +53,7 @@ pub struct Search<Q = SearchQuery> {
     metric: MetricChoice,
     user: Option<String>,
     memory: bool,
+    ranking: RankBy,
     hide_rejected: bool,
     include_text: bool,
     include_meta: bool,
@@ -122,6 +128,7 @@ impl Collection {
             metric: MetricChoice::Active,
             user: None,
             memory: true,
+            ranking: RankBy::Meaning,
             hide_rejected: false,
             include_text: false,
             include_meta: false,
@@ -174,6 +181,24 @@ impl<Q> Search<Q> {
     pub fn memory(mut self, memory: bool) -> Self {
         self.memory = memory;
         self
+    }
+
+    /// Sets what items are ranked by; [`RankBy::Meaning`] by default.
+    pub fn ranking(mut self, ranking: RankBy) -> Self {
+        self.ranking = ranking;
+        self
+    }
+
+    /// Ranks by the words of the query and by its meaning together. The query is a text, and the
+    /// collection has [keywords](crate::CollectionBuilder::keywords). Quotes make a phrase of words,
+    /// `+` and `-` before a word or phrase require or exclude it.
+    pub fn hybrid(self) -> Self {
+        self.ranking(RankBy::Hybrid)
+    }
+
+    /// Ranks by the words of the query only; see [`Self::hybrid`].
+    pub fn words_only(self) -> Self {
+        self.ranking(RankBy::Words)
     }
 
     /// Leaves out items that the user called irrelevant for this very query, and that still hold
@@ -294,14 +319,50 @@ impl<Q> Search<Q> {
         {
             return wrong(format!("a search has {first} or {second}, not both"));
         }
+        if self.ranking != RankBy::Meaning {
+            let by_meaning = [
+                ("a cursor", self.cursor.is_some()),
+                ("diversity", self.diversity.is_some()),
+            ];
+            if let Some((what, _)) = by_meaning.iter().find(|(_, is_chosen)| *is_chosen) {
+                return wrong(format!(
+                    "a search by words has no {what} yet; an offset, groups and a largest distance it has",
+                    what = what.trim_start_matches("a ")
+                ));
+            }
+        }
         Ok(())
     }
 
-    /// The answer to one query, whose vector has the form that the index takes.
-    fn answer(&self, query: &SearchQuery, vector: &[f32], prepared: &Prepared) -> Result<Hits> {
+    /// The vector of a query in the form that the index takes. `None` where the encoder knows
+    /// nothing of a text and its words are searched for, and where only these are and there is no
+    /// encoder.
+    fn vector(&self, query: &SearchQuery) -> Result<Option<Vec<f32>>> {
+        let items = self.collection.items_handle();
+        let Some(text) = query.text().filter(|_| self.ranking != RankBy::Meaning) else {
+            return items.searched_vector(query).map(Some);
+        };
+        let meaning = meaning(text);
+        if meaning.trim().is_empty() {
+            return Ok(None);
+        }
+        match items.query_vector(&Query::Text(meaning.into_owned())) {
+            Err(Error::UnknownText { .. }) => Ok(None),
+            Err(Error::NoEncoder { .. }) if self.ranking == RankBy::Words => Ok(None),
+            vector => vector.map(Some),
+        }
+    }
+
+    /// The answer to one query with its vector.
+    fn answer(
+        &self,
+        query: &SearchQuery,
+        vector: Option<&[f32]>,
+        prepared: &Prepared,
+    ) -> Result<Hits> {
         let own = query.own();
         let memory = prepared.memory.as_ref();
-        let moved = memory.and_then(|memory| memory.moved(vector));
+        let moved = memory.and_then(|memory| memory.moved(vector?));
         let hidden = match query {
             _ if !self.hide_rejected => Vec::new(),
             SearchQuery::Single(query) => {
@@ -329,9 +390,25 @@ impl<Q> Search<Q> {
             cancel: cancel.map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync)),
         };
         let items = self.collection.items_handle();
-        let ranking = Ranking::new(items, &prepared.metric, vector, request);
+        let metric = &prepared.metric;
+        let source = match (self.ranking, query.text(), vector) {
+            (RankBy::Meaning, _, Some(vector)) => {
+                Source::Meaning(Ranking::new(items, metric, vector, request))
+            }
+            (ranking, Some(text), vector) => {
+                let is_hybrid = ranking == RankBy::Hybrid;
+                let query = (text, vector);
+                let ranking = WordRanking::new(items, metric, query, request, is_hybrid)?;
+                Source::Words(Box::new(ranking))
+            }
+            _ => {
+                return Err(Error::InvalidQuery(
+                    "words are searched for by one text, and the query is none".to_owned(),
+                ));
+            }
+        };
         let mut ranked = Ranked {
-            ranking,
+            source,
             max_distance: self.max_distance,
         };
         match (&self.group_by, &prepared.grouping, self.diversity) {
@@ -341,7 +418,7 @@ impl<Q> Search<Q> {
             }
             (_, _, Some(diversity)) => diversity::answer(&mut ranked, self.k, diversity),
             _ if self.cursor.is_some() => {
-                let digests = self.digests(query, vector, moved.as_deref());
+                let digests = self.digests(query, vector.unwrap_or_default(), moved.as_deref());
                 paging::next_page(&mut ranked, self.k, prepared.cursor.as_ref(), digests)
             }
             _ => paging::page(&mut ranked, self.k, self.offset),
@@ -388,44 +465,6 @@ struct Prepared {
     cursor: Option<Cursor>,
 }
 
-/// The items in the order of one query, up to a distance.
-struct Ranked<'a> {
-    ranking: Ranking<'a>,
-    max_distance: Option<f32>,
-}
-
-impl<'a> Ranked<'a> {
-    /// The best `n` candidates, see [`Ranking::best`], without those that are too far.
-    fn best(&mut self, n: usize, among: Option<&roaring::RoaringBitmap>) -> Result<Listed<'a>> {
-        let mut listed = self.ranking.best(n, among)?;
-        let Some(max_distance) = self.max_distance else {
-            return Ok(listed);
-        };
-        let distances = self.ranking.distances(&listed.candidates)?;
-        // Candidates that are not listed are farther than the last one.
-        let last = distances.last();
-        let is_cut = self.ranking.is_by_distance() && last.is_some_and(|last| *last > max_distance);
-        let mut distances = distances.into_iter();
-        listed.candidates.retain(|_| {
-            distances
-                .next()
-                .is_some_and(|distance| distance <= max_distance)
-        });
-        listed.is_whole |= is_cut;
-        Ok(listed)
-    }
-
-    /// Candidates as the hits of an answer, whose ranks begin with `first`.
-    fn hits(&self, candidates: &[Candidate<'_>], first: usize) -> Result<Hits> {
-        let hits = self.ranking.hits(candidates, first)?;
-        Ok(Hits::new(
-            hits,
-            self.ranking.version(),
-            self.ranking.execution(),
-        ))
-    }
-}
-
 impl Search {
     /// Runs the search. An empty collection has no hits.
     ///
@@ -439,11 +478,8 @@ impl Search {
     /// encoder and storage errors.
     pub fn run(self) -> Result<Hits> {
         let prepared = self.prepare()?;
-        let vector = self
-            .collection
-            .items_handle()
-            .searched_vector(&self.query)?;
-        self.answer(&self.query, &vector, &prepared)
+        let vector = self.vector(&self.query)?;
+        self.answer(&self.query, vector.as_deref(), &prepared)
     }
 }
 
@@ -462,7 +498,8 @@ impl Search<Vec<SearchQuery>> {
         let prepared = self.prepare()?;
         let items = self.collection.items_handle();
         let texts: Vec<&str> = self.query.iter().filter_map(SearchQuery::text).collect();
-        let encoded = if texts.is_empty() {
+        // Words are searched for also where the encoder does not know a text: one by one.
+        let encoded = if texts.is_empty() || self.ranking != RankBy::Meaning {
             Vec::new()
         } else {
             items.encode_queries(&texts)?
@@ -471,14 +508,14 @@ impl Search<Vec<SearchQuery>> {
         let mut vectors = Vec::with_capacity(self.query.len());
         for query in &self.query {
             vectors.push(match query.text().and_then(|_| encoded.next()) {
-                Some(vector) => vector,
-                None => items.searched_vector(query)?,
+                Some(vector) => Some(vector),
+                None => self.vector(query)?,
             });
         }
         self.query
             .par_iter()
             .zip(&vectors)
-            .map(|(query, vector)| self.answer(query, vector, &prepared))
+            .map(|(query, vector)| self.answer(query, vector.as_deref(), &prepared))
             .collect()
     }
 }

@@ -83,6 +83,7 @@ pub(crate) enum Place {
     SegmentFile(String),
     Guidelines,
     Activations,
+    Keywords,
 }
 
 /// What a repair does about a finding.
@@ -173,6 +174,7 @@ impl fmt::Display for Place {
             Self::SegmentFile(name) => f.write_str(name),
             Self::Guidelines => f.write_str("the guidelines"),
             Self::Activations => f.write_str("the activations"),
+            Self::Keywords => f.write_str("the language of keywords"),
         }
     }
 }

@@ -7,7 +7,7 @@ use sled::Batch;
 use super::super::catalog::put_digests;
 use super::super::digest::{DIGESTED, TableDigests};
 use super::super::tables::{GRAPH, IDS, ITEMS, META, NAMES, REMOVED, Tables, VECTORS, entry_hash};
-use super::super::{lock, manifest};
+use super::super::{keywords, lock, manifest};
 use super::{Edit, Finding, Integrity, Place, Remedy};
 use crate::model::error::Result;
 
@@ -146,6 +146,8 @@ impl Tables {
         if drop_files {
             batches[META].remove(manifest::KEY);
         }
+        // A slot that a repair takes back may be given out again, for another text.
+        batches[META].remove(keywords::FILES_KEY);
         let mut catalog = Batch::default();
         let mut stored = lock(&self.digests);
         if *stored != digests {

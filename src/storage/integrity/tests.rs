@@ -62,7 +62,7 @@ type Harm = fn(&Tables);
 fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
     // How a record is damaged, a word of what verify says, a word of what is lost (none where
     // all is rebuilt), items left.
-    let cases: [(Harm, &str, Option<&str>, usize); 16] = [
+    let cases: [(Harm, &str, Option<&str>, usize); 17] = [
         (|s| drop(s.trees[IDS].remove(b"i3")), "ids", None, 10),
         (|s| drop(s.trees[IDS].clear()), "ids", None, 10),
         (
@@ -143,6 +143,12 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
             |s| drop(s.trees[META].insert("activations", &[1, 2, 3])),
             "activations",
             Some("activations"),
+            10,
+        ),
+        (
+            |s| drop(s.trees[META].insert("keywords", &[1, 2, 3])),
+            "keywords",
+            Some("keywords"),
             10,
         ),
     ];

@@ -8,7 +8,7 @@ use sled::IVec;
 
 use super::super::digest::{DIGESTED, TableDigests};
 use super::super::tables::{CHUNK, GRAPH, META, REMOVED, Tables, entry_hash, segment_of};
-use super::super::{activations, guidelines, lock};
+use super::super::{activations, guidelines, keywords, lock};
 use super::{Checks, Edit, Finding, Integrity, Place, Remedy};
 use crate::model::error::{Error, Result};
 
@@ -29,6 +29,7 @@ impl Tables {
         walk.graph(next_slot);
         walk.segment_files(next_slot);
         walk.guidelines();
+        walk.keywords();
         walk.activations();
         Integrity {
             checked: walk.checked,
@@ -253,6 +254,20 @@ impl<'a> Walk<'a> {
             let edits = remove(META, activations::KEY.as_bytes());
             let default = "nobody knows when which version was promoted before";
             self.find(Place::Activations, damage, Remedy::Reset(edits, default));
+        }
+    }
+
+    /// Checks that the language of keywords can be read.
+    fn keywords(&mut self) {
+        let read = self.tables.keywords();
+        self.checked += u64::from(!matches!(read, Ok(None)));
+        if let (State::Damaged(damage), _) = self.state(|| Place::Keywords, read) {
+            let edits = [keywords::KEY, keywords::FILES_KEY]
+                .iter()
+                .flat_map(|key| remove(META, key.as_bytes()))
+                .collect();
+            let default = "keyword search is off now";
+            self.find(Place::Keywords, damage, Remedy::Reset(edits, default));
         }
     }
 

@@ -83,6 +83,33 @@ fn items_are_the_same() {
 }
 
 #[test]
+fn words_are_the_same() {
+    let both = Both::new();
+    both.home.write(
+        "notes.jsonl",
+        "{\"id\": \"a\", \"text\": \"apple trees\"}\n{\"id\": \"b\", \"text\": \"oil of a car, CWE-79\"}\n",
+    );
+    both.same(&["create", "notes", "--keywords", "simple"]);
+    both.same_text(&["create", "texts", "--keywords", "de"]);
+    both.same(&["add", "notes", "notes.jsonl"]);
+    both.same(&["collections"]);
+    let searches = ["--hybrid", "--words-only"];
+    for setting in searches {
+        for text in ["cwe-79 cars", "trees -oil", "สวัสดี"] {
+            both.same(&["search", "notes", text, setting]);
+            both.same_text(&["search", "notes", text, setting]);
+        }
+    }
+    both.same(&["keywords", "notes", "en"]);
+    both.same(&["search", "notes", "car tree", "--words-only"]);
+    both.same_text(&["keywords", "notes", "off"]);
+    both.fails(
+        &["search", "notes", "car", "--hybrid"],
+        &["keyword search is off"],
+    );
+}
+
+#[test]
 #[expect(
     clippy::too_many_lines,
     reason = "one store goes through all commands, in an order that matters"

@@ -1,0 +1,259 @@
+//! RankBy: the texts of all parts by BM25, as if they were one index.
+//!
+//! The score of a text for a term is that of Lucene, `idf * tf / (tf + k1 (1 - b + b l / avg))` with
+//! `idf = ln(1 + (N - n + .5) / (n + .5))`, `k1 = 1.2` and `b = .75`: Robertson and Zaragoza, "The
+//! Probabilistic Relevance Framework: BM25 and Beyond" (2009). `N`, `n` and `avg` are those of all
+//! parts together; the length `l` of a text is rounded to one byte, as Lucene's is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use tantivy::query::{
+    Bm25StatisticsProvider, BooleanQuery, BoostQuery, DisjunctionMaxQuery, EnableScoring,
+    FuzzyTermQuery, Occur as TantivyOccur, PhraseQuery, Query, TermQuery,
+};
+use tantivy::schema::{Field, IndexRecordOption};
+
+use super::analyze::{Kind, Term};
+use super::collect::Best;
+pub(crate) use super::collect::Scored;
+use super::part::{Part, PartError, Result, TEXT, guarded, slots};
+use super::query::{Clause, KeywordQuery, Occur};
+
+/// tantivy's scores are this many times those of Lucene: `k1 + 1`.
+const SCALE: f32 = 2.2;
+/// Unknown words shorter than this are not looked for with another spelling, in characters.
+const MIN_RESPELLED: usize = 3;
+/// The most known words that an unknown one stands for.
+const MAX_RESPELLED: usize = 32;
+/// The weight of a known word that an unknown one stands for.
+const RESPELLED: f32 = 0.5;
+
+/// The parts of an index as one collection of texts.
+struct Statistics<'a>(&'a [Arc<Part>]);
+
+impl Bm25StatisticsProvider for Statistics<'_> {
+    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        let parts = self.0.iter();
+        parts
+            .map(|part| part.searcher.total_num_tokens(field))
+            .sum()
+    }
+
+    fn total_num_docs(&self) -> tantivy::Result<u64> {
+        let parts = self.0.iter();
+        parts.map(|part| part.searcher.total_num_docs()).sum()
+    }
+
+    fn doc_freq(&self, term: &tantivy::Term) -> tantivy::Result<u64> {
+        let parts = self.0.iter();
+        parts.map(|part| part.searcher.doc_freq(term)).sum()
+    }
+}
+
+/// The `k` best texts for a query, of the slots that are `allowed`: the highest scores first, of
+/// equal ones the lowest slots.
+pub(crate) fn search(
+    parts: &[Arc<Part>],
+    query: &KeywordQuery,
+    k: usize,
+    allowed: &dyn Fn(u32) -> bool,
+) -> Result<Vec<Scored>> {
+    if query.is_empty() || k == 0 {
+        return Ok(Vec::new());
+    }
+    guarded(|| {
+        let statistics = Statistics(parts);
+        let query = compile(query, &statistics)?;
+        let mut best = Best::new(k);
+        for part in parts {
+            let scoring =
+                EnableScoring::enabled_from_statistics_provider(&statistics, &part.searcher);
+            let weight = query.weight(scoring)?;
+            for reader in part.searcher.segment_readers() {
+                let slots = slots(reader)?;
+                weight.for_each_pruning(best.threshold(), reader, &mut |doc, score| {
+                    if let Some(slot) = slots.first(doc).map(|slot| slot as u32)
+                        && allowed(slot)
+                    {
+                        best.offer(Scored { slot, score });
+                    }
+                    best.threshold()
+                })?;
+            }
+        }
+        let mut found = best.sorted();
+        for scored in &mut found {
+            scored.score /= SCALE;
+        }
+        Ok(found)
+    })
+}
+
+/// What the operators of a query say of the items that it may find.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Restriction {
+    /// The slots that hold all that is required; `None` where nothing is.
+    pub(crate) required: Option<RoaringBitmap>,
+    /// The slots that hold something that is excluded.
+    pub(crate) excluded: RoaringBitmap,
+}
+
+/// The slots to which the operators of a query restrict it.
+pub(crate) fn restriction(parts: &[Arc<Part>], query: &KeywordQuery) -> Result<Restriction> {
+    let with = |wanted| {
+        query
+            .clauses
+            .iter()
+            .filter(move |clause| clause.occur == wanted)
+    };
+    let mut restriction = Restriction::default();
+    guarded(|| {
+        let required: Vec<_> = with(Occur::Must).map(sequence).collect();
+        if !required.is_empty() {
+            restriction.required = Some(holding(parts, &BooleanQuery::intersection(required))?);
+        }
+        for excluded in with(Occur::MustNot) {
+            restriction.excluded |= holding(parts, &*sequence(excluded))?;
+        }
+        Ok(restriction)
+    })
+}
+
+/// The slots of the texts that a query finds.
+fn holding(parts: &[Arc<Part>], query: &dyn Query) -> Result<RoaringBitmap> {
+    let mut holding = RoaringBitmap::new();
+    for part in parts {
+        let weight = query.weight(EnableScoring::disabled_from_searcher(&part.searcher))?;
+        for reader in part.searcher.segment_readers() {
+            let slots = slots(reader)?;
+            weight.for_each_no_score(reader, &mut |documents| {
+                let found = documents.iter().filter_map(|doc| slots.first(*doc));
+                holding.extend(found.map(|slot| slot as u32));
+            })?;
+        }
+    }
+    Ok(holding)
+}
+
+fn term(text: &str) -> tantivy::Term {
+    tantivy::Term::from_field_text(TEXT, text)
+}
+
+fn term_query(text: &str) -> Box<dyn Query> {
+    Box::new(TermQuery::new(term(text), IndexRecordOption::WithFreqs))
+}
+
+/// The query as tantivy takes it. Words without operators are one flat union, which it prunes.
+fn compile(query: &KeywordQuery, statistics: &Statistics<'_>) -> Result<BooleanQuery> {
+    let mut clauses: Vec<(TantivyOccur, Box<dyn Query>)> = Vec::new();
+    // A term that is asked for again counts once more, as a factor.
+    let mut words: BTreeMap<&str, f32> = BTreeMap::new();
+    for clause in &query.clauses {
+        match (clause.occur, clause.is_phrase) {
+            (Occur::MustNot, _) => clauses.push((TantivyOccur::MustNot, sequence(clause))),
+            (Occur::Should, true) => clauses.push((TantivyOccur::Should, sequence(clause))),
+            (Occur::Must, true) => clauses.push((TantivyOccur::Must, sequence(clause))),
+            (Occur::Must, false) => {
+                clauses.push((TantivyOccur::Must, sequence(clause)));
+                // The longer terms of the word raise the score.
+                for term in longer(clause) {
+                    *words.entry(&term.text).or_default() += 1.0;
+                }
+            }
+            (Occur::Should, false) => {
+                for term in looked_up(clause) {
+                    *words.entry(&term.text).or_default() += 1.0;
+                }
+            }
+        }
+    }
+    for (text, factor) in words {
+        let known = statistics.doc_freq(&term(text))? > 0;
+        let found = if known {
+            Some(term_query(text))
+        } else {
+            respelled(text, statistics)?
+        };
+        if let Some(mut found) = found {
+            if factor != 1.0 {
+                found = Box::new(BoostQuery::new(found, factor));
+            }
+            clauses.push((TantivyOccur::Should, found));
+        }
+    }
+    Ok(BooleanQuery::new(clauses))
+}
+
+/// The terms of a word that are looked up: of a script without spaces, the pairs where there are
+/// any.
+fn looked_up(clause: &Clause) -> impl Iterator<Item = &Term> {
+    let has_pairs = clause.terms.iter().any(|term| term.kind == Kind::Pair);
+    let terms = clause.terms.iter();
+    terms.filter(move |term| !(has_pairs && term.kind == Kind::Atom && is_one(&term.text)))
+}
+
+fn is_one(text: &str) -> bool {
+    text.chars().nth(1).is_none()
+}
+
+/// The terms of a word that are longer than its atoms.
+fn longer(clause: &Clause) -> impl Iterator<Item = &Term> {
+    let sequence = clause.sequence();
+    let terms = clause.terms.iter();
+    terms.filter(move |term| !sequence.contains(term))
+}
+
+/// The texts that hold the terms of a clause one after the other.
+fn sequence(clause: &Clause) -> Box<dyn Query> {
+    let sequence = clause.sequence();
+    match sequence[..] {
+        [single] => term_query(&single.text),
+        _ => Box::new(PhraseQuery::new_with_offset(
+            sequence
+                .into_iter()
+                .map(|found| (found.position, term(&found.text)))
+                .collect(),
+        )),
+    }
+}
+
+/// The known words that differ from an unknown one in one letter: one more, one fewer, another, or
+/// two neighbours exchanged. `None` where there are none.
+fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<Box<dyn Query>>> {
+    if text.chars().count() < MIN_RESPELLED {
+        return Ok(None);
+    }
+    let automaton = FuzzyTermQuery::new(term(text), 1, true).automaton()?;
+    let mut known: BTreeMap<String, u64> = BTreeMap::new();
+    for part in statistics.0 {
+        for reader in part.searcher.segment_readers() {
+            let inverted = reader.inverted_index(TEXT)?;
+            let stream = inverted.terms().search(&automaton).into_stream();
+            let mut stream = stream.map_err(tantivy::TantivyError::from)?;
+            while stream.advance() {
+                if let Ok(text) = std::str::from_utf8(stream.key()) {
+                    *known.entry(text.to_owned()).or_default() +=
+                        u64::from(stream.value().doc_freq);
+                }
+            }
+        }
+    }
+    if known.is_empty() {
+        return Ok(None);
+    }
+    // The most frequent are the likeliest.
+    let mut known: Vec<(String, u64)> = known.into_iter().collect();
+    known.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    known.truncate(MAX_RESPELLED);
+    let words = known.iter().map(|(text, _)| term_query(text)).collect();
+    let any = Box::new(DisjunctionMaxQuery::new(words));
+    Ok(Some(Box::new(BoostQuery::new(any, RESPELLED))))
+}
+
+impl From<std::io::Error> for PartError {
+    fn from(error: std::io::Error) -> Self {
+        tantivy::TantivyError::from(error).into()
+    }
+}
