@@ -10,6 +10,9 @@ export const title = "Collection";
 const BATCH = 256;
 const BATCH_BYTES = 4_000_000;
 const PAGE = 20;
+/** The languages of keyword search. */
+const KEYWORDS = [["", "Off"], ["simple", "As written"], ["ar", "Arabic"], ["da", "Danish"], ["nl", "Dutch"], ["en", "English"], ["fi", "Finnish"], ["fr", "French"], ["de", "German"], ["el", "Greek"],
+  ["hu", "Hungarian"], ["it", "Italian"], ["no", "Norwegian"], ["pt", "Portuguese"], ["ro", "Romanian"], ["ru", "Russian"], ["es", "Spanish"], ["sv", "Swedish"], ["ta", "Tamil"], ["tr", "Turkish"]];
 
 export function show(root, context) {
   const { info, name, signal } = context;
@@ -41,6 +44,7 @@ function describe(stats) {
   return [
     facts([["Items", count(stats.items)], ["Dimension", count(stats.dim)], ["Distance", stats.distance], ["Precision", stats.precision],
       ["Encoder", stats.encoder?.name ?? "none: vectors are given"], ["Judgements", count(stats.judgements)],
+      ["Keywords", KEYWORDS.find(([language]) => language === (stats.keywords?.language ?? ""))?.[1]],
       ["Active metric", stats.active_metric === 0 ? "Euclidean" : `version ${stats.active_metric}`],
       ["Memory", bytes(stats.memory_bytes)], ["On disk", bytes(stats.disk_bytes)], ["Whole store", bytes(stats.store_bytes)],
       ["Without a graph yet", count(stats.growing)], ["Removed, still in graphs", count(stats.deleted)]]),
@@ -71,6 +75,7 @@ function creating(context) {
   const dimField = field("Dimension", dim);
   const distance = h("select", {}, options([["", "Default"], ["l2", "l2"], ["cosine", "cosine"], ["dot", "dot"]]));
   const precision = h("select", {}, options([["f32", "f32"], ["f16", "f16"], ["i8", "i8"]]));
+  const keywords = h("select", {}, options(KEYWORDS));
   const submit = h("button", { class: "primary" }, "Create collection");
   const problem = h("div");
   const shown = () => {
@@ -81,7 +86,7 @@ function creating(context) {
   const create = (event) => {
     event.preventDefault();
     return act(submit, async () => {
-      const settings = { ...(holds.value === "texts" ? { encoder: "embedded" } : { dim: Number(dim.value) }), ...(distance.value && { distance: distance.value }), precision: precision.value };
+      const settings = { ...(holds.value === "texts" ? { encoder: "embedded" } : { dim: Number(dim.value) }), ...(distance.value && { distance: distance.value }), precision: precision.value, ...(keywords.value && { keywords: keywords.value }) };
       try {
         await call("PUT", inside(name.value), settings);
       } catch (error) {
@@ -92,7 +97,7 @@ function creating(context) {
       await context.open("collection", name.value);
     });
   };
-  return h("form", { onsubmit: create }, h("div", { class: "fields" }, field("Name", name), field("It holds", holds), dimField, field("Distance", distance), field("Precision", precision)), problem, h("div", { class: "actions" }, submit));
+  return h("form", { onsubmit: create }, h("div", { class: "fields" }, field("Name", name), field("It holds", holds), dimField, field("Distance", distance), field("Precision", precision), field("Keywords", keywords)), problem, h("div", { class: "actions" }, submit));
 }
 
 /** How many of the items, from one on, go into a request. */
@@ -145,11 +150,17 @@ function upkeep(context, again) {
   const optimize = button("Optimize", () => begin(optimize, "optimize", inside(name, "/optimize"), "Building one graph of all items", ({ items, millis }) => h("p", {}, `${plural(items, "item")} in one graph, in ${count(Math.round(millis))} ms.`)), { disabled: !may("write") });
   const verify = button("Verify the store", () => begin(verify, "verify", "/v1/verify", "Checking everything that is stored", ({ checked, problems }) =>
     problems.length > 0 ? table("Problems", ["Part", "Problem"], problems.map(({ part, message }) => [part, message])) : h("p", {}, `${count(checked)} parts checked; all is well.`)), { disabled: !may("admin") });
+  const keywords = h("select", {}, options(KEYWORDS, context.info.keywords ?? ""));
+  const words = button("Set keywords", () => act(words, async () => {
+    await call("PUT", inside(name, "/keywords"), { language: keywords.value || null });
+    tell(keywords.value ? "The texts are searched by their words too." : "The texts are searched by meaning only.");
+    await context.open("collection", name);
+  }), { disabled: !may("write") });
   const drop = button("Drop the collection", () => act(drop, async () => {
     if (!(await confirmed("Drop the collection?", `Its items, judgements and metrics are removed: ${name}.`, "Drop", "danger"))) return;
     await remove(inside(name));
     tell(`Collection ${name} is dropped.`);
     await context.open("collection");
   }), { class: "danger", disabled: !may("admin") });
-  return section("Upkeep", h("div", { class: "actions" }, optimize, verify, drop), output);
+  return section("Upkeep", h("div", { class: "actions" }, optimize, verify, drop), h("div", { class: "actions" }, field("Keywords", keywords), words), output);
 }

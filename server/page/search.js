@@ -13,6 +13,8 @@ const DEBOUNCE = 30;
 const QUIET = 200;
 
 const KINDS = [["query", "Text"], ["like", "Like item"], ["vector", "Vector"]];
+/** What a text ranks by, in a collection with keywords. */
+const RANKINGS = [["", "Meaning"], ["hybrid", "Meaning and words"], ["words_only", "Words"]];
 
 export function show(root, context) {
   new SearchView(root, context).begin();
@@ -49,6 +51,7 @@ class SearchView {
     this.k = h("input", { type: "number", min: 1, max: 100, value: given.get("k") ?? 10, oninput: changed });
     this.metric = h("select", { onchange: changed }, options([["active", "Active"], ["euclidean", "Euclidean"]]));
     this.compare = h("select", { onchange: changed }, options([["", "Nothing"], ["euclidean", "Euclidean"], ["active", "Active"]]));
+    this.ranking = info.keywords && h("select", { onchange: changed }, options(RANKINGS, given.get("rank") ?? ""));
     this.state = h("p", { class: "muted state", role: "status" });
     this.results = h("div", { class: "results" });
     this.root.append(
@@ -58,7 +61,7 @@ class SearchView {
           h("label", { class: "query" }, spoken("Query"), icon("search"), this.box)),
         h("div", { class: "options" },
           h("div", { class: "filter" }, field("Filter (JSON)", this.filter), this.filterProblem),
-          field("Hits", this.k), field("Metric", this.metric), field("Beside", this.compare))),
+          field("Hits", this.k), field("Metric", this.metric), field("Beside", this.compare), this.ranking && field("Rank by", this.ranking))),
       ...(this.mayJudge ? [guidelinesOf(this.context.guidelines)] : []), this.state, this.results);
     if (this.mayJudge) this.context.onKeys("Hits", this.keys());
     else this.context.onKeys("Hits", { ...pick(this.keys(), ["j", "k", "e"]) });
@@ -135,12 +138,13 @@ class SearchView {
     }
     return {
       [this.kind.value]: query, k: Number(this.k.value), filter, explain_search: true,
+      ...(this.kind.value === "query" && this.ranking?.value && { [this.ranking.value]: true }),
       metric: metricOf(this.metric.value), compare: this.compare.value ? metricOf(this.compare.value) : undefined,
     };
   }
 
   remember() {
-    const fields = { q: this.box.value, kind: this.kind.value, filter: this.filter.value, k: this.k.value, metric: this.metric.value, beside: this.compare.value };
+    const fields = { q: this.box.value, kind: this.kind.value, filter: this.filter.value, k: this.k.value, metric: this.metric.value, beside: this.compare.value, rank: this.ranking?.value };
     const usual = { kind: "query", k: "10", metric: "active" };
     this.context.remember(Object.fromEntries(Object.entries(fields).filter(([key, value]) => value && value !== usual[key])));
   }
@@ -222,7 +226,7 @@ class SearchView {
       h("span", { class: "rank" }, spoken("Rank "), hit.rank, compared && move(hit.moved)),
       h("div", { class: "content" },
         hit.text === null ? h("p", { class: "text muted" }, "No text") : longText(hit.text),
-        h("p", { class: "muted details" }, h("code", {}, hit.id), h("span", {}, `distance ${decimal(hit.distance, 4)}`), h("span", {}, `score ${decimal(hit.score, 4)}`), hit.memory !== undefined && h("span", {}, `judged ${signed(-hit.memory, 4)}`), meta),
+        h("p", { class: "muted details" }, h("code", {}, hit.id), h("span", {}, `distance ${decimal(hit.distance, 4)}`), h("span", {}, `score ${decimal(hit.score, 4)}`), hit.keyword_score !== undefined && h("span", {}, `words ${decimal(hit.keyword_score, 2)}`), hit.memory !== undefined && h("span", {}, `judged ${signed(-hit.memory, 4)}`), meta),
         why),
       h("div", { class: "side" }, judging, explain));
   }

@@ -241,6 +241,32 @@ await check("a wrong filter is told, a right one is used", async () => {
   await filter.fill("");
 });
 
+await check("keywords are turned on, and words rank", async () => {
+  const upkeep = card("Upkeep");
+  const set = async (language, told) => {
+    await open("collection");
+    await upkeep.getByLabel("Keywords").selectOption(language);
+    await upkeep.getByRole("button", { name: "Set keywords" }).click();
+    await toast(told, 300_000);
+  };
+  await set("en", "searched by their words too");
+  await page.locator(".facts", { hasText: "KeywordsEnglish" }).waitFor();
+  const wanted = items[Math.floor(items.length / 3)];
+  await open("search");
+  await page.getByLabel("Rank by").selectOption("words_only");
+  await search(wanted.text.replaceAll(/[^\w ]/g, " "));
+  await page.locator(".hit .details", { hasText: "words " }).first().waitFor();
+  const found = await page.locator(".hit .details").allTextContents();
+  assert.ok(found.some((details) => details.includes(wanted.id)), found.join(" | "));
+  await page.getByLabel("Rank by").selectOption("hybrid");
+  await settled();
+  await page.locator(".hit .details", { hasText: "words " }).first().waitFor();
+  await audit("search by words");
+  await set("", "searched by meaning only");
+  await open("search");
+  assert.equal(await page.getByLabel("Rank by").count(), 0);
+});
+
 await check("thirty answers are judged by keyboard", async () => {
   let judged = 0;
   for (const asked of [1, 2, 3, 4, 5, 6].map((part) => items[Math.floor((part * items.length) / 7)])) {
