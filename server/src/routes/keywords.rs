@@ -25,7 +25,7 @@ pub(crate) struct KeywordSetting {
 #[utoipa::path(get, path = "/v1/collections/{c}/keywords", tag = "collections",
     params(("c" = String, Path, description = "Name of the collection")),
     responses((status = 200, description = "The language", body = KeywordSetting)))]
-pub(crate) async fn show(
+pub(crate) async fn language(
     State(app): State<App>,
     Segments(name): Segments<String>,
 ) -> Result<Json<KeywordSetting>, Problem> {
@@ -41,7 +41,7 @@ pub(crate) async fn show(
     params(("c" = String, Path, description = "Name of the collection")),
     request_body = KeywordSetting,
     responses((status = 200, description = "It is on disk", body = KeywordSetting)))]
-pub(crate) async fn set(
+pub(crate) async fn set_language(
     State(app): State<App>,
     Segments(name): Segments<String>,
     Given(setting): Given<KeywordSetting>,

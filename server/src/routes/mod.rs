@@ -42,7 +42,7 @@ pub(crate) fn described() -> OpenApiRouter<App> {
             collections::show,
             collections::remove
         ))
-        .routes(routes!(keywords::show, keywords::set))
+        .routes(routes!(keywords::language, keywords::set_language))
         .routes(routes!(encoders::list))
         .routes(routes!(encoders::reencode))
         .routes(routes!(encoders::commit))
