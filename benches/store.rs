@@ -1,5 +1,5 @@
-//! Benchmarks of searching, adding, refitting and encoding, to find regressions. `benches/run.sh`
-//! runs them and prints a table.
+//! Benchmarks of searching, of choosing among hits, adding, refitting and encoding, to find
+//! regressions. `benches/run.sh` runs them and prints a table.
 //!
 //! The data are 6,000 points of 384 dimensions: the `MiniLM` vectors of `wordnet-6000` if
 //! `../shared/data` exists, else synthetic clusters. The first line of the output says which.
@@ -117,6 +117,48 @@ fn search_euclidean(bencher: Bencher<'_, '_>) {
 #[divan::bench(min_time = 1)]
 fn search_learned(bencher: Bencher<'_, '_>) {
     search(bencher, MetricChoice::Version(VersionId(1)));
+}
+
+/// Searches under the learned metric with a setting that chooses among the hits.
+#[divan::bench(min_time = 1, args = ["offset", "cursor", "groups", "diversity"])]
+fn search_choosing(bencher: Bencher<'_, '_>, setting: &str) {
+    let points = &*LEARNED;
+    let (items, _) = &*POINTS;
+    let mut at = 0;
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        at = (at + 1) % items.len();
+        let query = items[at].vector.clone().expect("a vector");
+        let search = points
+            .search(query)
+            .metric(MetricChoice::Version(VersionId(1)));
+        let search = match setting {
+            "offset" => search.offset(20),
+            "cursor" => search.cursor(affinis::FIRST_PAGE),
+            "groups" => search.group_by("label", 1),
+            _ => search.diversity(0.3),
+        };
+        black_box(search.run().expect("hits"))
+    });
+}
+
+/// Counts of all labels.
+#[divan::bench(min_time = 1)]
+fn facet(bencher: Bencher<'_, '_>) {
+    let points = &*LEARNED;
+    bencher.bench_local(|| black_box(points.facet("label", None, 10).expect("counts")));
+}
+
+/// All items within a distance, which is a scan.
+#[divan::bench(min_time = 1)]
+fn within(bencher: Bencher<'_, '_>) {
+    let points = &*LEARNED;
+    let (items, _) = &*POINTS;
+    let mut at = 0;
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        at = (at + 1) % items.len();
+        let query = items[at].vector.clone().expect("a vector");
+        black_box(points.within(query, 0.5).run().expect("hits").count())
+    });
 }
 
 /// Durable batches; building graphs in the background is not included.

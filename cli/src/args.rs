@@ -87,7 +87,7 @@ pub(crate) enum Command {
     /// Delete items by their ids, or those that match a filter
     Delete(items::DeleteArgs),
     /// Find the items nearest to a text, a vector or a stored item
-    Search(search::Args),
+    Search(Box<search::Args>),
     /// Store judgements: which items are relevant to a query, or similar to each other
     Judge(judge::Args),
     /// List the judgements, with their numbers and whether they still teach

@@ -14,7 +14,7 @@ use super::postings::{Class, Key};
 pub(crate) struct Groups {
     of: HashMap<u32, u32>,
     numbers: BTreeMap<Key, u32>,
-    groups: HashMap<u32, Group>,
+    by_number: HashMap<u32, Group>,
     next: u32,
     ambiguous: RoaringBitmap,
 }
@@ -48,7 +48,7 @@ impl Groups {
             number
         });
         self.of.insert(slot, number);
-        let group = self.groups.entry(number).or_insert_with(|| Group {
+        let group = self.by_number.entry(number).or_insert_with(|| Group {
             value: value.clone(),
             members: RoaringBitmap::new(),
         });
@@ -61,10 +61,10 @@ impl Groups {
         let Some(number) = self.of.remove(&slot) else {
             return;
         };
-        if let Some(group) = self.groups.get_mut(&number) {
+        if let Some(group) = self.by_number.get_mut(&number) {
             group.members.remove(slot);
             if group.members.is_empty()
-                && let Some(group) = self.groups.remove(&number)
+                && let Some(group) = self.by_number.remove(&number)
                 && let Class::Key(key) = Class::of(&group.value)
             {
                 self.numbers.remove(&key);
@@ -79,12 +79,12 @@ impl Groups {
 
     /// The value that the members of a group have.
     pub(crate) fn value(&self, number: u32) -> Option<&Value> {
-        self.groups.get(&number).map(|group| &group.value)
+        self.by_number.get(&number).map(|group| &group.value)
     }
 
     /// The items of a group.
     pub(crate) fn members(&self, number: u32) -> Option<&RoaringBitmap> {
-        self.groups.get(&number).map(|group| &group.members)
+        self.by_number.get(&number).map(|group| &group.members)
     }
 
     /// One of some slots in which the field has two meanings.

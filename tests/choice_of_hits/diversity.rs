@@ -69,7 +69,7 @@ fn diversity_chooses_as_its_formula_says() {
         ] {
             let query = random.vector(DIM);
             let whole = all(&points, &query);
-            let pool: Vec<(String, Vec<f32>, f64)> = whole[..whole.len().min((5 * k).max(50))]
+            let pool: Vec<(String, Vec<f32>, f64)> = whole[..whole.len().min((3 * k).max(30))]
                 .iter()
                 .map(|hit| {
                     let item = data.iter().find(|item| item.id == hit.id).expect("an item");

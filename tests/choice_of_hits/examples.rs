@@ -17,7 +17,9 @@ fn several_queries_in_one_are_their_mean_and_its_difference() {
         let prepared = |mut vector: Vec<f32>| -> Vec<f64> {
             if distance == Distance::Cosine {
                 let norm = dot(&vector, &vector).sqrt() as f32;
-                vector.iter_mut().for_each(|x| *x /= norm);
+                for x in &mut vector {
+                    *x /= norm;
+                }
             }
             vector.into_iter().map(f64::from).collect()
         };

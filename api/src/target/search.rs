@@ -241,13 +241,10 @@ fn search_table(
     if let Some((name, _)) = only_in_a_store.iter().find(|(_, is_set)| *is_set) {
         return Err(TargetError::Setting(not_on_a_table(name)));
     }
-    let query = match query {
-        SearchQuery::Single(query) => query,
-        _ => {
-            return Err(TargetError::Setting(not_on_a_table(
-                "several queries in one (`unlike`, `--unlike`, more than one `--like`)",
-            )));
-        }
+    let SearchQuery::Single(query) = query else {
+        return Err(TargetError::Setting(not_on_a_table(
+            "several queries in one (`unlike`, `--unlike`, more than one `--like`)",
+        )));
     };
     let invalid = |reason| Err(affinis::Error::InvalidQuery(reason).into());
     let (k, offset) = (settings.k, settings.offset);

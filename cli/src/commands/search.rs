@@ -489,7 +489,7 @@ fn table(hits: &[HitDocument]) -> Table {
         let memory = hit.memory.unwrap_or_default();
         let memory = is_remembered.then(|| (format!("{:+.4}", -memory), DIM));
         let group = hit.group.as_ref().map(plain_value).unwrap_or_default();
-        let group = is_grouped.then(|| (group, DIM));
+        let group = is_grouped.then_some((group, DIM));
         let cells = [rank].into_iter().chain(words).chain([distance]);
         let cells = cells.chain(memory).chain(group);
         table.styled(cells.chain([id, description]));

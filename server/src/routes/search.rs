@@ -127,7 +127,7 @@ pub(crate) enum Include {
 #[serde(untagged)]
 pub(crate) enum SearchResponse {
     /// The answer to one query.
-    One(AnswerDocument),
+    One(Box<AnswerDocument>),
     /// The answers to many, in the order of the queries.
     Many(Answers),
 }
@@ -289,7 +289,7 @@ pub(crate) async fn search(
     });
     let mut answers = answers.await?;
     Ok(Json(match answers.pop() {
-        Some(one) if !many => SearchResponse::One(one),
+        Some(one) if !many => SearchResponse::One(Box::new(one)),
         last => {
             answers.extend(last);
             SearchResponse::Many(Answers { answers })

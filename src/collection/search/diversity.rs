@@ -10,9 +10,9 @@ use crate::sum::dot;
 /// The most hits of a search with diversity.
 const MAX_HITS: usize = 1_000;
 /// The hits are chosen from so many times as many candidates ...
-const POOL: usize = 5;
+const POOL: usize = 3;
 /// ... and at least from so many.
-const MIN_POOL: usize = 50;
+const MIN_POOL: usize = 30;
 
 impl<Q> Search<Q> {
     /// Chooses hits that differ from each other, by maximal marginal relevance (Carbonell &
@@ -22,8 +22,8 @@ impl<Q> Search<Q> {
     /// `(1 - diversity) relevance(i) - diversity max_j similarity(i, j)`
     ///
     /// over the hits `j` so far. At 0 the order is that of a search without it, at 1 only difference
-    /// counts; it is 1 less the `lambda` of the paper. Candidates are the nearest `5 k` items, at
-    /// least 50. Both terms are from 0 to 1, so that the unit of the metric does not matter:
+    /// counts; it is 1 less the `lambda` of the paper. Candidates are the nearest `3 k` items, at
+    /// least 30. Both terms are from 0 to 1, so that the unit of the metric does not matter:
     /// relevance falls in proportion to the distance, from 1 of the nearest candidate to 0 of the
     /// farthest, and similarity in the same way with the distance under the metric of the search,
     /// from 1 at the distance of the nearest candidate from itself to 0 at that from the candidate

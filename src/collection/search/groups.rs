@@ -128,13 +128,12 @@ fn best_groups<'a>(
     let groups = wanted.offset + wanted.groups;
     let mut found: Vec<Found<'a>> = Vec::with_capacity(groups);
     let mut at: HashMap<u32, usize> = HashMap::new();
+    // The items of no group found so far; all in the first round.
     let mut others: Option<RoaringBitmap> = None;
-    let mut n = groups
-        .saturating_mul(wanted.per_group)
-        .saturating_mul(GROWTH);
+    let mut n = groups.saturating_mul(GROWTH);
     loop {
         let listed = ranked.best(n, others.as_ref())?;
-        let others = others.get_or_insert_with(|| grouping.eligible.clone());
+        let before = found.len();
         for candidate in &listed.candidates {
             let number = grouping.groups.of(candidate.slot);
             let known = number.and_then(|number| at.get(&number).copied());
@@ -144,15 +143,8 @@ fn best_groups<'a>(
                     best.push(*candidate);
                 }
             } else if found.len() < groups {
-                // What is farther than this belongs to this group or to a later one.
-                match number {
-                    Some(number) => {
-                        at.insert(number, found.len());
-                        if let Some(members) = grouping.groups.members(number) {
-                            *others -= members;
-                        }
-                    }
-                    None => drop(others.remove(candidate.slot)),
+                if let Some(number) = number {
+                    at.insert(number, found.len());
                 }
                 found.push(Found {
                     number,
@@ -160,7 +152,24 @@ fn best_groups<'a>(
                 });
             }
         }
-        if found.len() >= groups || listed.is_whole || others.is_empty() {
+        if found.len() >= groups || listed.is_whole {
+            return Ok(found);
+        }
+        let others = others.get_or_insert_with(|| grouping.eligible.clone());
+        for found in &found[before..] {
+            match found
+                .number
+                .and_then(|number| grouping.groups.members(number))
+            {
+                Some(members) => *others -= members,
+                None => {
+                    for alone in &found.best {
+                        others.remove(alone.slot);
+                    }
+                }
+            }
+        }
+        if others.is_empty() {
             return Ok(found);
         }
         n = n.saturating_mul(GROWTH);
