@@ -155,7 +155,7 @@ fn every_word_finds_what_holds_it_after_any_writes() {
             }
             4 if round > 20 => points.optimize().expect("optimized"),
             _ => {
-                let fresh: BTreeSet<usize> = (0..1 + random.below(60))
+                let fresh: BTreeSet<usize> = (0..=random.below(60))
                     .map(|_| random.below(texts.len()))
                     .collect();
                 for i in &fresh {
@@ -394,7 +394,7 @@ mod hybrid {
     }
 
     #[test]
-    fn two_rankings_are_fused_by_their_ranks() {
+    fn a_hybrid_score_is_closeness_and_the_share_of_the_words() {
         let dir = tempfile::tempdir().expect("a directory");
         let (_store, packages) = packages(dir.path());
         for query in [
@@ -407,15 +407,20 @@ mod hybrid {
             let meaning = run(packages.search(query));
             let words = run(packages.search(query).words_only());
             let both = run(packages.search(query).hybrid());
-            let score = |hits: &Hits, id: &str| {
-                let hit = hits.iter().find(|hit| hit.id == id);
-                hit.map_or(0.0, |hit| 1.0 / (60.0 + hit.rank as f32))
-            };
+            let (first, last) = (meaning[0].distance, meaning[5].distance);
             assert_eq!(both.len(), 6);
             assert!(both.is_sorted_by(|a, b| a.score >= b.score));
+            let mut of_average = None;
             for hit in &both {
-                let expected = score(&words, &hit.id) + score(&meaning, &hit.id);
-                assert!((hit.score - expected).abs() < 1e-6, "{hit:?} {expected}");
+                let share = hit.score - (last - hit.distance) / (last - first);
+                match hit.keyword_score {
+                    None => assert!(share.abs() < 1e-4, "{hit:?}"),
+                    Some(score) => {
+                        let found = score / share;
+                        let expected = *of_average.get_or_insert(found);
+                        assert!((found - expected).abs() < 1e-2 * expected, "{hit:?}");
+                    }
+                }
                 let distance = meaning.iter().find(|m| m.id == hit.id).map(|m| m.distance);
                 assert_eq!(Some(hit.distance), distance);
                 let keyword = words

@@ -1,9 +1,15 @@
 //! Rankings by words, and by words and meaning together.
 //!
-//! Words and meaning each rank candidates of their own, and reciprocal rank fusion makes one ranking
-//! of the two: an item's score is the sum of `1 / (60 + rank)` over the rankings that it is in
-//! (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
-//! Learning Methods", SIGIR 2009).
+//! Words and meaning each rank candidates of their own, and the score of an item is the sum of two
+//! shares, neither of which depends on the unit of the metric or on the number of words:
+//!
+//! - *closeness* `(d_100 - d) / (d_100 - d_1)`, where `d` is its distance and `d_1` and `d_100` are
+//!   those of the first and the hundredth item by meaning, or the last of fewer: 1 for the nearest, 0
+//!   for the hundredth;
+//! - *words* `w / w_1`, where `w` is its score by BM25 and `w_1` that of a text of mean length that
+//!   holds every word of the query once: 1 for such a text, 0 for one that holds none.
+//!
+//! An item that only its words find has the closeness of the last candidate by meaning.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -20,8 +26,6 @@ use crate::model::{Execution, Hit, Plan, VersionId, Versioned};
 
 /// The fewest candidates of each ranking.
 const CANDIDATES: usize = 100;
-/// The constant of reciprocal rank fusion.
-const RANK_OFFSET: f32 = 60.0;
 
 /// All items that the words of a text find, and in a hybrid search those that its meaning finds, in
 /// the order of their scores. The key of a candidate is minus its score.
@@ -39,6 +43,8 @@ pub(crate) struct WordRanking<'a> {
     snapshot: Snapshot,
     /// The score of the words, and the distance, of what was listed so far.
     found: HashMap<u32, Found>,
+    /// The distances between which closeness falls from 1 to 0; those of the first list.
+    scale: Option<(f32, f32)>,
     micros: u64,
 }
 
@@ -48,7 +54,6 @@ struct Found {
     words: Option<f32>,
     /// Distance from the query that judgements moved.
     distance: Option<f32>,
-    fused: f32,
 }
 
 impl<'a> WordRanking<'a> {
@@ -86,6 +91,7 @@ impl<'a> WordRanking<'a> {
             is_hybrid,
             snapshot,
             found: HashMap::new(),
+            scale: None,
             micros: 0,
         })
     }
@@ -109,27 +115,38 @@ impl<'a> WordRanking<'a> {
         let words = self.words.find(listed, &|slot| {
             snapshot.is_live(slot.into()) && allowed.is_none_or(|allowed| allowed.contains(slot))
         })?;
-        let mut is_whole = words.len() < listed;
+        let mut is_whole = words.best.len() < listed;
         let mut found: HashMap<u32, Found> = HashMap::new();
-        for (rank, word) in (1..).zip(&words) {
-            let found = found.entry(word.slot).or_default();
-            found.words = Some(word.score);
-            found.fused += 1.0 / (RANK_OFFSET + rank as f32);
+        for word in &words.best {
+            found.entry(word.slot).or_default().words = Some(word.score);
         }
+        let mut farthest = 0.0;
         if let Some(meaning) = self.meaning.as_mut().filter(|_| self.is_hybrid) {
             let restricted = restricted(&self.restriction, allowed, snapshot);
             let near = meaning.best(count, restricted.as_ref().or(among))?;
-            for (rank, near) in (1..).zip(&near.candidates) {
-                let found = found.entry(near.slot).or_default();
-                found.distance = Some(near.key);
-                found.fused += 1.0 / (RANK_OFFSET + rank as f32);
+            let keys = near.candidates.iter().map(|near| near.key);
+            if let Some(first) = keys.clone().next() {
+                let last = keys.clone().take(CANDIDATES).next_back().unwrap_or(first);
+                self.scale.get_or_insert((first, last));
+                farthest = keys.clone().next_back().unwrap_or(last);
+            }
+            for near in &near.candidates {
+                found.entry(near.slot).or_default().distance = Some(near.key);
             }
             is_whole &= near.is_whole;
         }
+        let (scale, of_average) = (self.scale.unwrap_or_default(), words.of_average);
         let named = found.iter().filter_map(|(slot, found)| {
             let id = self.items.ids.get(*slot)?;
             let score = if self.is_hybrid {
-                found.fused
+                let close = closeness(found.distance.unwrap_or(farthest), scale);
+                let words = found.words.unwrap_or(0.0);
+                close
+                    + if of_average > 0.0 {
+                        words / of_average
+                    } else {
+                        0.0
+                    }
             } else {
                 found.words?
             };
@@ -213,18 +230,16 @@ impl<'a> WordRanking<'a> {
     /// # Errors
     /// When vectors, texts or metadata cannot be read.
     pub(crate) fn hits(&self, candidates: &[Candidate<'_>], first: usize) -> Result<Vec<Hit>> {
-        let mut hits = match &self.meaning {
-            Some(meaning) => meaning.hits(&self.by_meaning(meaning, candidates)?, first)?,
-            None => {
-                let named = candidates.iter().zip(first..);
-                let hits = named.map(|(candidate, rank)| {
-                    let mut hit = Hit::new(candidate.id, f32::NAN, 0.0, rank);
-                    let (text, meta) = (self.request.include_text, self.request.include_meta);
-                    self.items.fill_hit(&mut hit, candidate.slot, text, meta)?;
-                    Ok(hit)
-                });
-                hits.collect::<Result<_>>()?
-            }
+        let mut hits = if let Some(meaning) = &self.meaning {
+            meaning.hits(&self.by_meaning(meaning, candidates)?, first)?
+        } else {
+            let named = candidates.iter().zip(first..).map(|(candidate, rank)| {
+                let mut hit = Hit::new(candidate.id, f32::NAN, 0.0, rank);
+                let (text, meta) = (self.request.include_text, self.request.include_meta);
+                self.items.fill_hit(&mut hit, candidate.slot, text, meta)?;
+                Ok(hit)
+            });
+            named.collect::<Result<_>>()?
         };
         for (hit, candidate) in hits.iter_mut().zip(candidates) {
             hit.score = -candidate.key;
@@ -234,6 +249,16 @@ impl<'a> WordRanking<'a> {
                 .and_then(|found| found.words);
         }
         Ok(hits)
+    }
+}
+
+/// The closeness of an item at a distance, where that of the first candidate and the hundredth are
+/// given. Where these are equal, so are all candidates.
+fn closeness(distance: f32, (first, last): (f32, f32)) -> f32 {
+    if last > first {
+        (last - distance) / (last - first)
+    } else {
+        0.0
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Items;
 use super::stats::KeywordStats;
 use crate::keywords::{
-    ANALYSIS, KeywordQuery, Part, PartError, Restriction, Scored, Sections, restriction, search,
+    ANALYSIS, KeywordQuery, Part, PartError, Restriction, Sections, Texts, restriction, search,
 };
 use crate::model::Language;
 use crate::model::error::{Error, Result};
@@ -372,7 +372,7 @@ pub(super) struct Words {
 
 impl Words {
     /// The best `k` texts, of the slots that are `allowed`.
-    pub(super) fn find(&self, k: usize, allowed: &dyn Fn(u32) -> bool) -> Result<Vec<Scored>> {
+    pub(super) fn find(&self, k: usize, allowed: &dyn Fn(u32) -> bool) -> Result<Texts> {
         search(&self.parts, &self.query, k, allowed).map_err(internal)
     }
 

@@ -17,7 +17,9 @@ pub(crate) use analyze::ANALYSIS;
 pub(crate) use files::Sections;
 pub(crate) use part::{Part, PartError};
 pub(crate) use query::{KeywordQuery, meaning};
-pub(crate) use search::{Restriction, Scored, restriction, search};
+#[cfg(test)]
+use search::Scored;
+pub(crate) use search::{Restriction, Texts, restriction, search};
 
 #[cfg(test)]
 mod tests;

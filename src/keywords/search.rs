@@ -1,4 +1,4 @@
-//! RankBy: the texts of all parts by BM25, as if they were one index.
+//! Ranking: the texts of all parts by BM25, as if they were one index.
 //!
 //! The score of a text for a term is that of Lucene, `idf * tf / (tf + k1 (1 - b + b l / avg))` with
 //! `idf = ln(1 + (N - n + .5) / (n + .5))`, `k1 = 1.2` and `b = .75`: Robertson and Zaragoza, "The
@@ -52,20 +52,28 @@ impl Bm25StatisticsProvider for Statistics<'_> {
     }
 }
 
-/// The `k` best texts for a query, of the slots that are `allowed`: the highest scores first, of
-/// equal ones the lowest slots.
+/// The best texts for a query.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Texts {
+    /// The texts: the highest scores first, of equal ones the lowest slots.
+    pub(crate) best: Vec<Scored>,
+    /// The score of a text of mean length that holds every word of the query once.
+    pub(crate) of_average: f32,
+}
+
+/// The `k` best texts for a query, of the slots that are `allowed`.
 pub(crate) fn search(
     parts: &[Arc<Part>],
     query: &KeywordQuery,
     k: usize,
     allowed: &dyn Fn(u32) -> bool,
-) -> Result<Vec<Scored>> {
+) -> Result<Texts> {
     if query.is_empty() || k == 0 {
-        return Ok(Vec::new());
+        return Ok(Texts::default());
     }
     guarded(|| {
         let statistics = Statistics(parts);
-        let query = compile(query, &statistics)?;
+        let Compiled { query, idf } = compile(query, &statistics)?;
         let mut best = Best::new(k);
         for part in parts {
             let scoring =
@@ -87,7 +95,11 @@ pub(crate) fn search(
         for scored in &mut found {
             scored.score /= SCALE;
         }
-        Ok(found)
+        Ok(Texts {
+            best: found,
+            // Where a text is of mean length, a term that stands in it once counts 1 / (1 + k1).
+            of_average: (idf / f64::from(SCALE)) as f32,
+        })
     })
 }
 
@@ -145,12 +157,32 @@ fn term_query(text: &str) -> Box<dyn Query> {
     Box::new(TermQuery::new(term(text), IndexRecordOption::WithFreqs))
 }
 
+/// A query as tantivy takes it.
+struct Compiled {
+    query: BooleanQuery,
+    /// The sum of the weights of its terms.
+    idf: f64,
+}
+
+/// The weight of a term, see the formula of the module.
+fn idf(term: &tantivy::Term, statistics: &Statistics<'_>) -> Result<f64> {
+    let (all, with) = (statistics.total_num_docs()?, statistics.doc_freq(term)?);
+    let (all, with) = (all as f64, with as f64);
+    Ok((1.0 + (all - with + 0.5) / (with + 0.5)).ln())
+}
+
 /// The query as tantivy takes it. Words without operators are one flat union, which it prunes.
-fn compile(query: &KeywordQuery, statistics: &Statistics<'_>) -> Result<BooleanQuery> {
+fn compile(query: &KeywordQuery, statistics: &Statistics<'_>) -> Result<Compiled> {
+    let mut idf_sum = 0.0;
     let mut clauses: Vec<(TantivyOccur, Box<dyn Query>)> = Vec::new();
     // A term that is asked for again counts once more, as a factor.
     let mut words: BTreeMap<&str, f32> = BTreeMap::new();
     for clause in &query.clauses {
+        if clause.occur == Occur::Must || clause.occur == Occur::Should && clause.is_phrase {
+            for found in clause.sequence() {
+                idf_sum += idf(&term(&found.text), statistics)?;
+            }
+        }
         match (clause.occur, clause.is_phrase) {
             (Occur::MustNot, _) => clauses.push((TantivyOccur::MustNot, sequence(clause))),
             (Occur::Should, true) => clauses.push((TantivyOccur::Should, sequence(clause))),
@@ -172,18 +204,22 @@ fn compile(query: &KeywordQuery, statistics: &Statistics<'_>) -> Result<BooleanQ
     for (text, factor) in words {
         let known = statistics.doc_freq(&term(text))? > 0;
         let found = if known {
-            Some(term_query(text))
+            Some((term_query(text), idf(&term(text), statistics)?))
         } else {
             respelled(text, statistics)?
         };
-        if let Some(mut found) = found {
+        if let Some((mut found, weight)) = found {
+            idf_sum += weight * f64::from(factor);
             if factor != 1.0 {
                 found = Box::new(BoostQuery::new(found, factor));
             }
             clauses.push((TantivyOccur::Should, found));
         }
     }
-    Ok(BooleanQuery::new(clauses))
+    Ok(Compiled {
+        query: BooleanQuery::new(clauses),
+        idf: idf_sum,
+    })
 }
 
 /// The terms of a word that are looked up: of a script without spaces, the pairs where there are
@@ -220,8 +256,9 @@ fn sequence(clause: &Clause) -> Box<dyn Query> {
 }
 
 /// The known words that differ from an unknown one in one letter: one more, one fewer, another, or
-/// two neighbours exchanged. `None` where there are none.
-fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<Box<dyn Query>>> {
+/// two neighbours exchanged. Returns the query for them with their weight; `None` where there are
+/// none.
+fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<(Box<dyn Query>, f64)>> {
     if text.chars().count() < MIN_RESPELLED {
         return Ok(None);
     }
@@ -247,9 +284,14 @@ fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<Box<dyn Q
     let mut known: Vec<(String, u64)> = known.into_iter().collect();
     known.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     known.truncate(MAX_RESPELLED);
+    let mut weight = 0.0_f64;
+    for (text, _) in &known {
+        weight = weight.max(idf(&term(text), statistics)?);
+    }
     let words = known.iter().map(|(text, _)| term_query(text)).collect();
     let any = Box::new(DisjunctionMaxQuery::new(words));
-    Ok(Some(Box::new(BoostQuery::new(any, RESPELLED))))
+    let any = Box::new(BoostQuery::new(any, RESPELLED));
+    Ok(Some((any, weight * f64::from(RESPELLED))))
 }
 
 impl From<std::io::Error> for PartError {

@@ -16,7 +16,7 @@ fn texts(count: u32) -> Vec<(u32, String)> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut word = || format!("w{}x", (random.f64().powi(3) * 300.0) as u32);
     let mut next = |i: u32| {
-        let words: Vec<String> = (0..1 + i % 40).map(|_| word()).collect();
+        let words: Vec<String> = (0..=i % 40).map(|_| word()).collect();
         (3 * i + 1, words.join(" "))
     };
     (0..count).map(&mut next).collect()
@@ -34,7 +34,7 @@ fn parts(texts: &[(u32, String)], size: usize) -> Vec<Arc<Part>> {
 
 fn find(parts: &[Arc<Part>], query: &str, k: usize) -> Vec<Scored> {
     let query = KeywordQuery::parse(query, ENGLISH);
-    search(parts, &query, k, &|_| true).unwrap()
+    search(parts, &query, k, &|_| true).unwrap().best
 }
 
 fn slots(parts: &[Arc<Part>], query: &str) -> Vec<u32> {
@@ -115,8 +115,10 @@ fn only_what_is_allowed_is_found_and_as_many_as_there_are() {
     let texts = texts(300);
     let parts = parts(&texts, 100);
     let query = KeywordQuery::parse("w2x w5x", ENGLISH);
-    let all = search(&parts, &query, 1000, &|_| true).unwrap();
-    let even = search(&parts, &query, 7, &|slot| slot % 2 == 0).unwrap();
+    let all = search(&parts, &query, 1000, &|_| true).unwrap().best;
+    let even = search(&parts, &query, 7, &|slot| slot % 2 == 0)
+        .unwrap()
+        .best;
     let expected: Vec<Scored> = all
         .iter()
         .copied()
@@ -124,9 +126,19 @@ fn only_what_is_allowed_is_found_and_as_many_as_there_are() {
         .take(7)
         .collect();
     assert_eq!(even, expected);
-    assert_eq!(search(&parts, &query, 0, &|_| true).unwrap(), []);
-    assert_eq!(search(&[], &query, 9, &|_| true).unwrap(), []);
-    assert_eq!(search(&parts, &query, 9, &|_| false).unwrap(), []);
+    assert!(
+        search(&parts, &query, 0, &|_| true)
+            .unwrap()
+            .best
+            .is_empty()
+    );
+    assert!(search(&[], &query, 9, &|_| true).unwrap().best.is_empty());
+    assert!(
+        search(&parts, &query, 9, &|_| false)
+            .unwrap()
+            .best
+            .is_empty()
+    );
 }
 
 #[test]

@@ -45,6 +45,10 @@ Examples:
   affinis search photos --image cat.jpg
   affinis search images --vectors queries.npy --json > answers.jsonl
   affinis search notes --queries topics.tsv -k 1000 --run run.txt    for trec_eval and ir_measures")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub(crate) struct Args {
     /// The collection's name
     name: String,

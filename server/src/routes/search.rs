@@ -23,6 +23,10 @@ const MAX_HITS: usize = 100_000;
 /// A search.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub(crate) struct SearchRequest {
     /// A text, which the collection's encoder encodes.
     query: Option<String>,

@@ -393,7 +393,7 @@ impl<Q> Search<Q> {
         let metric = &prepared.metric;
         let source = match (self.ranking, query.text(), vector) {
             (RankBy::Meaning, _, Some(vector)) => {
-                Source::Meaning(Ranking::new(items, metric, vector, request))
+                Source::Meaning(Box::new(Ranking::new(items, metric, vector, request)))
             }
             (ranking, Some(text), vector) => {
                 let is_hybrid = ranking == RankBy::Hybrid;

@@ -10,7 +10,7 @@ use crate::model::error::Result;
 /// What puts the items in order.
 pub(super) enum Source<'a> {
     /// Their distances from the query.
-    Meaning(Ranking<'a>),
+    Meaning(Box<Ranking<'a>>),
     /// The words of the query, or these and its meaning.
     Words(Box<WordRanking<'a>>),
 }
