@@ -256,7 +256,9 @@ proptest! {
         let items = main.items().expect("listed").collect::<Result<Vec<_>, _>>().expect("read");
         let history = main.history().expect("read");
         let make = |store: &Store, name: &str, precision| {
-            store.collection(name).dim(main.dim()).precision(precision).create_with(items.clone(), &history)
+            let copy = store.collection(name).dim(main.dim()).precision(precision);
+            let copy = copy.keywords(main.keywords().expect("on"));
+            copy.create_with(items.clone(), &history)
         };
         let copy = make(&store, "copy", precision).expect("imported");
         prop_assert_eq!(copy.history().expect("read"), history.clone());

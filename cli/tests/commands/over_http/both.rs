@@ -137,6 +137,12 @@ pub(super) fn without_times(document: &mut Value) {
             ] {
                 fields.shift_remove(name);
             }
+            // A half-life weighs judgements by their age, which goes on from one run to the next.
+            if let Some(condition) = fields.get_mut("condition")
+                && let Some(number) = condition.as_f64()
+            {
+                *condition = json!((number * 1e4).round() / 1e4);
+            }
             fields.values_mut().for_each(without_times);
         }
         Value::Array(entries) => entries.iter_mut().for_each(without_times),
