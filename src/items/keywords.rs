@@ -37,6 +37,8 @@ struct Saved {
 #[derive(Default)]
 struct State {
     language: Option<Language>,
+    /// What is wrong with the stored language, where it cannot be read.
+    damage: Option<(String, String)>,
     /// Whether the list of files was read.
     opened: bool,
     saved: Vec<Saved>,
@@ -77,12 +79,18 @@ fn internal(error: PartError) -> Error {
 }
 
 impl Keywords {
-    /// Reads the language. The index is opened by the first search.
+    /// Reads the language; where it is damaged, only searches by words fail. The index is opened by
+    /// the first of them.
     pub(super) fn open(tables: &Arc<Tables>) -> Result<Self> {
-        let state = State {
-            language: tables.keywords()?,
-            ..State::default()
-        };
+        let mut state = State::default();
+        match tables.keywords() {
+            Ok(language) => state.language = language,
+            Err(Error::Damaged { part, reason }) => {
+                tracing::error!(part, reason, "searches by words will fail");
+                state.damage = Some((part, reason));
+            }
+            Err(error) => return Err(error),
+        }
         Ok(Self {
             tables: Arc::clone(tables),
             state: Mutex::new(state),
@@ -100,7 +108,7 @@ impl Keywords {
     /// Sets the language, or turns keyword search off. The index begins anew where that is a change.
     pub(super) fn set(&self, language: Option<Language>) -> Result<()> {
         let mut state = self.lock();
-        if state.language == language {
+        if state.language == language && state.damage.is_none() {
             return Ok(());
         }
         self.tables.set_keywords(language)?;
@@ -319,6 +327,9 @@ impl Keywords {
     /// is off.
     fn current(&self) -> Result<Option<(Vec<Arc<Part>>, Language)>> {
         let mut state = self.lock();
+        if let Some((part, reason)) = state.damage.clone() {
+            return Err(Error::Damaged { part, reason });
+        }
         let Some(language) = state.language else {
             return Ok(None);
         };

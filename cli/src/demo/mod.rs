@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use affinis::{
-    Collection, Hit, Hits, Item, Judgement, MetricChoice, Query, Source, Store, Subject,
+    Collection, Hit, Hits, Item, Judgement, Language, MetricChoice, Query, Source, Store, Subject,
     encode::Onnx,
     learning::{EvalQuery, RefitReport},
 };
@@ -30,7 +30,7 @@ use crate::output::{self, Out};
 pub(crate) use corpus::definitions;
 use corpus::{Corpus, QUESTIONS};
 use narrate::Narrator;
-use report::{Asked, Judged, Remembered, Report, Same, Sizes};
+use report::{Asked, Judged, Named, Remembered, Report, Same, Sizes};
 
 /// Number of hits that are judged and measured.
 const K: usize = 10;
@@ -41,6 +41,8 @@ const JUDGED: usize = 100;
 /// Number of queries without judgements, on which the metric is measured.
 const MEASURED: usize = 500;
 const NAME: &str = "wordnet";
+/// A name that the encoder makes little of.
+const RARE_NAME: &str = "Euclid";
 
 /// Help text after the options.
 const HELP: &str = "\
@@ -204,6 +206,11 @@ fn run_all(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> 
     let remember_millis = clock.lap();
     narrator.remembered(&remembered, remember_millis)?;
 
+    let _ = clock.lap();
+    let named = name(&collection)?;
+    let name_millis = clock.lap();
+    narrator.named(&named, name_millis)?;
+
     let known = answers(&collection, &corpus, learned)?;
     let _ = clock.lap();
     drop((collection, store));
@@ -237,10 +244,11 @@ fn run_all(path: &Path, narrator: &mut Narrator<'_>) -> Result<Report, Failure> 
         refit: RefitDocument::new(&refit, false),
         evaluation,
         remembered,
+        named,
         reopened: same,
         millis: json!({
             "encode_and_store": store_millis, "judge": judge_millis, "refit": refit_millis,
-            "measure": measure_millis, "remember": remember_millis, "reopen": reopen_millis, "total": total
+            "measure": measure_millis, "remember": remember_millis, "name": name_millis, "reopen": reopen_millis, "total": total
         }),
     })
 }
@@ -259,7 +267,8 @@ impl Clock {
 fn fill(store: &Store, corpus: &Corpus) -> Result<Collection, Failure> {
     const BATCH: usize = 250;
     let encoder = Onnx::embedded().map_err(affinis::Error::from)?;
-    let collection = store.collection(NAME).encoder(encoder).create()?;
+    let collection = store.collection(NAME).encoder(encoder);
+    let collection = collection.keywords(Language::English).create()?;
     let items: Vec<Item> = corpus
         .glosses
         .iter()
@@ -370,6 +379,26 @@ fn remember(collection: &Collection, corpus: &Corpus) -> Result<Remembered, Fail
         memory,
         metric_of_new,
         memory_of_new,
+    })
+}
+
+/// Asks for a name that stands in few texts: where the first of them is by meaning, and where by
+/// words and meaning.
+fn name(collection: &Collection) -> Result<Named, Failure> {
+    let search = || collection.search(RARE_NAME).k(DEPTH);
+    let words = search().words_only().include_text().run()?;
+    let wanted = words.first();
+    let rank_in = |hits: &Hits| {
+        let found = hits
+            .iter()
+            .find(|hit| Some(&hit.id) == wanted.map(|w| &w.id));
+        found.map(|hit| hit.rank)
+    };
+    Ok(Named {
+        query: RARE_NAME,
+        text: wanted.and_then(|hit| hit.text.clone()),
+        by_meaning: rank_in(&search().run()?),
+        hybrid: rank_in(&search().hybrid().run()?),
     })
 }
 

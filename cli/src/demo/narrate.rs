@@ -10,7 +10,7 @@ use anstyle::Style;
 
 use super::corpus::{Corpus, QUESTIONS, Question};
 use super::passed;
-use super::report::{Judged, Remembered, Same, Sizes, rank_of};
+use super::report::{Judged, Named, Remembered, Same, Sizes, rank_of};
 use crate::failure::Failure;
 use crate::output::{Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, millis, number, plain};
 
@@ -259,8 +259,26 @@ impl<'a> Narrator<'a> {
         ))
     }
 
+    pub(super) fn named(&mut self, named: &Named, spent: f64) -> Printed {
+        self.heading(8, "Ask for a name: words beside meaning")?;
+        let rank = |rank: Option<usize>| {
+            rank.map_or_else(|| "beyond 100".to_owned(), |rank| rank.to_string())
+        };
+        self.print(format_args!(
+            "   {BOLD}\"{}\"{BOLD:#}  {}",
+            named.query,
+            named.text.as_deref().unwrap_or_default()
+        ))?;
+        self.print(format_args!(
+            "   rank of that text by meaning: {}; by words and meaning: {GOOD}{}{GOOD:#}  {DIM}{}{DIM:#}",
+            rank(named.by_meaning),
+            rank(named.hybrid),
+            millis(spent)
+        ))
+    }
+
     pub(super) fn reopened(&mut self, same: &Same, spent: f64) -> Printed {
-        self.heading(8, "Close the store and open it again")?;
+        self.heading(9, "Close the store and open it again")?;
         let verdict = if same.all_equal {
             format!("{GOOD}all the same{GOOD:#}")
         } else {

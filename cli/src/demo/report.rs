@@ -22,6 +22,7 @@ pub(super) struct Report {
     pub(super) refit: RefitDocument,
     pub(super) evaluation: Evaluation,
     pub(super) remembered: Remembered,
+    pub(super) named: Named,
     pub(super) reopened: Same,
     pub(super) millis: Value,
 }
@@ -63,6 +64,15 @@ pub(super) struct Remembered {
     pub(super) metric_of_new: f64,
     /// Of the first ten answers by the metric and memory that were not judged.
     pub(super) memory_of_new: f64,
+}
+
+/// A name, and the ranks of the text that holds it; `None` beyond the hundredth.
+#[derive(Serialize)]
+pub(super) struct Named {
+    pub(super) query: &'static str,
+    pub(super) text: Option<String>,
+    pub(super) by_meaning: Option<usize>,
+    pub(super) hybrid: Option<usize>,
 }
 
 /// A question and its answers before and after the refit.

@@ -51,6 +51,9 @@ fn the_demo_learns_and_keeps_its_store_on_request() {
         "{report}"
     );
 
+    assert_eq!(report["named"]["hybrid"], 1, "{report}");
+    assert_ne!(report["named"]["by_meaning"], 1, "{report}");
+
     // The store answers as the demo did, down to the depth at which the demo compares ranks.
     let question = report["queries"][0]["query"].as_str().unwrap();
     let again = home.json([
