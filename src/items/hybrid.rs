@@ -6,9 +6,8 @@
 //! - *closeness* `(d_100 - d) / (d_100 - d_1)`, where `d` is its distance and `d_1` and `d_100` are
 //!   those of the first and the hundredth item by meaning, or the last of fewer: 1 for the nearest, 0
 //!   for the hundredth;
-//! - *words* `2 w / w_1`, where `w` is its score by BM25 and `w_1` that of a text of mean length that
-//!   holds every word of the query once: 2 for such a text, 0 for one that holds none. So half of the
-//!   words, by their weights, count as much as being the nearest item and not the hundredth.
+//! - *words* `w / w_1`, where `w` is its score by BM25 and `w_1` that of a text of mean length that
+//!   holds every word of the query once: 1 for such a text, 0 for one that holds none.
 //!
 //! An item that only its words find has the closeness of the last candidate by meaning.
 
@@ -25,8 +24,6 @@ use crate::keywords::Restriction;
 use crate::model::error::{Error, Result};
 use crate::model::{Execution, Hit, Plan, VersionId, Versioned};
 
-/// The weight of the words beside that of the closeness.
-const WORDS: f32 = 2.0;
 /// The fewest candidates of each ranking.
 const CANDIDATES: usize = 100;
 
@@ -144,12 +141,12 @@ impl<'a> WordRanking<'a> {
             let score = if self.is_hybrid {
                 let close = closeness(found.distance.unwrap_or(farthest), scale);
                 let words = found.words.unwrap_or(0.0);
-                let share = if of_average > 0.0 {
-                    words / of_average
-                } else {
-                    0.0
-                };
-                close + WORDS * share
+                close
+                    + if of_average > 0.0 {
+                        words / of_average
+                    } else {
+                        0.0
+                    }
             } else {
                 found.words?
             };

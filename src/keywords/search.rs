@@ -256,8 +256,8 @@ fn sequence(clause: &Clause) -> Box<dyn Query> {
 }
 
 /// The known words that differ from an unknown one in one letter: one more, one fewer, another, or
-/// two neighbours exchanged. Returns the query for them, which counts less, with the weight that they
-/// would have if they were what was written; `None` where there are none.
+/// two neighbours exchanged. Returns the query for them with their weight; `None` where there are
+/// none.
 fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<(Box<dyn Query>, f64)>> {
     if text.chars().count() < MIN_RESPELLED {
         return Ok(None);
@@ -291,7 +291,7 @@ fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<(Box<dyn 
     let words = known.iter().map(|(text, _)| term_query(text)).collect();
     let any = Box::new(DisjunctionMaxQuery::new(words));
     let any = Box::new(BoostQuery::new(any, RESPELLED));
-    Ok(Some((any, weight)))
+    Ok(Some((any, weight * f64::from(RESPELLED))))
 }
 
 impl From<std::io::Error> for PartError {
