@@ -51,8 +51,9 @@ fn the_demo_learns_and_keeps_its_store_on_request() {
         "{report}"
     );
 
-    assert_eq!(report["named"]["hybrid"], 1, "{report}");
-    assert_ne!(report["named"]["by_meaning"], 1, "{report}");
+    let rank = |ranking: &str| report["named"][ranking].as_u64();
+    assert!(rank("hybrid").is_some_and(|rank| rank <= 10), "{report}");
+    assert!(rank("by_meaning").is_none_or(|rank| rank > 10), "{report}");
 
     // The store answers as the demo did, down to the depth at which the demo compares ranks.
     let question = report["queries"][0]["query"].as_str().unwrap();
