@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use affinis::{
     AddMode, Collection, Error, Filter, Hits, Item, Language, MetricChoice, Plan, Query, Store,
@@ -179,6 +180,31 @@ fn every_word_finds_what_holds_it_after_any_writes() {
                 .collect();
             assert_eq!(found(&points, word), expected, "round {round}, {word}");
         }
+    }
+}
+
+/// A write that is being committed must not be passed over by a search beside it.
+#[test]
+fn what_is_added_beside_searches_is_found_for_good() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_store, points) = create(dir.path(), Language::Simple);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                found(&points, "amber");
+            }
+        });
+        for i in 0..400 {
+            let added = points.add([item(&i.to_string(), &format!("amber word{i}x"), i as f32)]);
+            added.expect("added");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(found(&points, "amber").len(), 400);
+    for i in 0..400 {
+        let word = format!("+word{i}x");
+        assert_eq!(found(&points, &word), BTreeSet::from([i.to_string()]));
     }
 }
 

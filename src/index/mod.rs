@@ -307,8 +307,7 @@ impl Index {
         self.shared.snapshot.load().live
     }
 
-    /// The lowest slot that may be assigned next.
-    #[cfg(test)]
+    /// The lowest slot that was never published: items in lower ones are committed.
     pub(crate) fn next_slot(&self) -> u32 {
         self.shared.snapshot.load().next_slot.0
     }

@@ -532,7 +532,7 @@ impl Drop for Items {
         if let Err(error) = saved {
             tracing::warn!(%error, "the graph could not be stored on closing");
         }
-        if let Err(error) = self.keywords.close() {
+        if let Err(error) = self.keywords.close(self.index.next_slot()) {
             tracing::warn!(%error, "the keyword index could not be stored on closing");
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! The index is derived from the items. Whatever it lacks is added before a search, so that an item
 //! is found as soon as it is added; an item that was removed or replaced is left out by its slot.
+//! It follows the index of vectors, never the counters of the database: a write that is being
+//! committed is in some tables before it is in others.
 //! Texts that were added lately are in parts in memory, the others in files that the database lists.
 //! What cannot be read from a file is built again.
 
@@ -151,19 +153,13 @@ impl Keywords {
         }
         let (mut saved, mut after): (Vec<Saved>, u32) = (Vec::new(), 0);
         for stamp in list.files {
-            let file = self.tables.keyword_file(stamp)?;
-            let name = file.name();
-            let file: Arc<dyn Sections> = Arc::new(Opened(file));
-            let damaged = |reason: String| Error::Damaged { part: name, reason };
-            let part = match Part::open(&file) {
-                Ok(part) => Arc::new(part),
-                Err(error) => return Err(damaged(error.to_string())),
-            };
+            let part = self.open_part(stamp)?;
             let (first, last) = part.range();
             if first < after || last >= list.end {
-                return Err(damaged(
-                    "it holds other slots than the list says".to_owned(),
-                ));
+                return Err(Error::Damaged {
+                    part: "the list of files of the keyword index".to_owned(),
+                    reason: "a file holds other slots than it says".to_owned(),
+                });
             }
             after = last + 1;
             saved.push(Saved { part, stamp });
@@ -171,10 +167,21 @@ impl Keywords {
         Ok(Some((saved, list.end)))
     }
 
-    /// Indexes the texts that are in no part yet.
-    fn catch_up(&self, state: &mut State, language: Language) -> Result<()> {
+    /// Opens the part in a file.
+    fn open_part(&self, stamp: Stamp) -> Result<Arc<Part>> {
+        let file = self.tables.keyword_file(stamp)?;
+        let part = file.name();
+        let file: Arc<dyn Sections> = Arc::new(Opened(file));
+        let opened = Part::open(&file).map_err(|error| Error::Damaged {
+            part,
+            reason: error.to_string(),
+        });
+        opened.map(Arc::new)
+    }
+
+    /// Indexes the texts in slots below `next` that are in no part yet.
+    fn catch_up(&self, state: &mut State, language: Language, next: u32) -> Result<()> {
         self.read_files(state)?;
-        let next = self.tables.next_slot()?;
         while state.end < next {
             let (mut texts, mut bytes, mut end) = (Vec::new(), 0, next);
             for item in self.tables.items_between(state.end, next) {
@@ -242,10 +249,11 @@ impl Keywords {
             let merged = Part::merge(&merging, |slot| live.contains(slot)).map_err(internal)?;
             let mut saved: Vec<Saved> = state.saved[..keep].to_vec();
             if let Some(part) = merged {
-                let stamp = self.tables.write_keyword_file(&part.sections())?;
+                let sections = part.sections();
+                let sections: Vec<&[u8]> = sections.iter().map(AsRef::as_ref).collect();
+                let stamp = self.tables.write_keyword_file(&sections)?;
                 // Read back from the file, it takes no memory of its own.
-                let file: Arc<dyn Sections> = Arc::new(Opened(self.tables.keyword_file(stamp)?));
-                let part = Arc::new(Part::open(&file).map_err(internal)?);
+                let part = self.open_part(stamp)?;
                 saved.push(Saved { part, stamp });
             }
             let list = KeywordFiles {
@@ -282,10 +290,16 @@ impl Keywords {
         Ok(live)
     }
 
-    /// Brings the index up to date, and writes it to files if `always` or if there is much to write.
-    /// That it could not be written is no error: it is built again where it is needed.
-    fn refresh(&self, state: &mut State, language: Language, always: bool) -> Result<()> {
-        self.catch_up(state, language)?;
+    /// Brings the index up to `next`, and writes it to files if `always` or if there is much to
+    /// write. That it could not be written is no error: it is built again where it is needed.
+    fn refresh(
+        &self,
+        state: &mut State,
+        language: Language,
+        next: u32,
+        always: bool,
+    ) -> Result<()> {
+        self.catch_up(state, language, next)?;
         let fresh: usize = state.fresh.iter().map(|part| part.len()).sum();
         if fresh < SAVE_FROM && !(always && state.saved_end < state.end) {
             return Ok(());
@@ -300,32 +314,33 @@ impl Keywords {
         }
     }
 
-    /// Brings the index up to date and writes it to files.
-    pub(super) fn settle(&self) -> Result<()> {
+    /// Brings the index up to `next`, the first slot that was never published, and writes it to
+    /// files.
+    pub(super) fn settle(&self, next: u32) -> Result<()> {
         let mut state = self.lock();
         match state.language {
-            Some(language) => self.refresh(&mut state, language, true),
+            Some(language) => self.refresh(&mut state, language, next, true),
             None => Ok(()),
         }
     }
 
-    /// Writes what is worth it before the collection is closed.
-    pub(super) fn close(&self) -> Result<()> {
+    /// Writes what is worth it, of the slots below `next`, before the collection is closed.
+    pub(super) fn close(&self, next: u32) -> Result<()> {
         let mut state = self.lock();
         let Some(language) = state.language else {
             return Ok(());
         };
         self.read_files(&mut state)?;
-        let behind = self.tables.next_slot()?.saturating_sub(state.saved_end);
+        let behind = next.saturating_sub(state.saved_end);
         if (behind as usize) < SAVE_FROM {
             return Ok(());
         }
-        self.refresh(&mut state, language, true)
+        self.refresh(&mut state, language, next, true)
     }
 
-    /// The parts that hold the texts of all items, and their language; `None` where keyword search
-    /// is off.
-    fn current(&self) -> Result<Option<(Vec<Arc<Part>>, Language)>> {
+    /// The parts that hold the texts of all items in slots below `next`, and their language; `None`
+    /// where keyword search is off.
+    fn current(&self, next: u32) -> Result<Option<(Vec<Arc<Part>>, Language)>> {
         let mut state = self.lock();
         if let Some((part, reason)) = state.damage.clone() {
             return Err(Error::Damaged { part, reason });
@@ -333,7 +348,7 @@ impl Keywords {
         let Some(language) = state.language else {
             return Ok(None);
         };
-        self.refresh(&mut state, language, false)?;
+        self.refresh(&mut state, language, next, false)?;
         Ok(Some((state.parts(), language)))
     }
 
@@ -358,12 +373,12 @@ impl Items {
     /// Sets the language of keyword search and builds its index, or turns it off.
     pub(crate) fn set_keywords(&self, language: Option<Language>) -> Result<()> {
         self.keywords.set(language)?;
-        self.keywords.settle()
+        self.keywords.settle(self.index.next_slot())
     }
 
     /// The index as it is now, and what a query asks of it.
     pub(super) fn words(&self, text: &str) -> Result<Words> {
-        let Some((parts, language)) = self.keywords.current()? else {
+        let Some((parts, language)) = self.keywords.current(self.index.next_slot())? else {
             let reason = format!(
                 "keyword search is off in collection {:?}; turn it on with a language",
                 self.name

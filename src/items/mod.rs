@@ -155,7 +155,7 @@ impl Items {
     pub(crate) fn settle(&self) -> Result<()> {
         self.index.settle();
         self.save_graph()?;
-        self.keywords.settle()
+        self.keywords.settle(self.index.next_slot())
     }
 
     /// Takes the lock that orders writes. A writer that panicked left nothing half-done, because

@@ -299,7 +299,10 @@ impl Items {
     /// The vector of a query in the form that the index takes.
     pub(crate) fn query_vector(&self, query: &Query) -> Result<Vec<f32>> {
         match query {
-            Query::Text(text) => Ok(self.encode_queries(&[text])?.pop().unwrap_or_default()),
+            Query::Text(text) => {
+                let vector = self.encode_queries(&[text])?.pop().flatten();
+                vector.ok_or_else(|| Error::unknown_text(text))
+            }
             Query::Vector(vector) => self.rules.prepare_query(vector.clone()),
             Query::Item(id) => {
                 let slot = self.slots_of(&[id])?;
@@ -316,18 +319,18 @@ impl Items {
         }
     }
 
-    /// The vectors of texts in the form that the index takes.
-    pub(crate) fn encode_queries(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+    /// The vectors of texts in the form that the index takes; `None` for those of which the encoder
+    /// knows nothing.
+    pub(crate) fn encode_queries(&self, texts: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
         for text in texts {
             check_text(text).map_err(|error| Error::InvalidQuery(error.to_string()))?;
         }
-        let encoded = self.encode(texts, Role::Query)?.into_iter().zip(texts);
-        encoded
-            .map(|(encoded, text)| {
-                let vector = encoded.vector.ok_or_else(|| Error::unknown_text(text))?;
-                self.rules.prepare_query(vector)
-            })
-            .collect()
+        let encoded = self.encode(texts, Role::Query)?.into_iter();
+        let prepared = encoded.map(|encoded| {
+            let vector = encoded.vector;
+            vector.map(|v| self.rules.prepare_query(v)).transpose()
+        });
+        prepared.collect()
     }
 }
 

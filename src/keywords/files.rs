@@ -62,15 +62,15 @@ impl Files {
     }
 
     /// The sections from which [`Self::open`] makes the same files.
-    pub(super) fn sections(&self) -> Vec<Vec<u8>> {
+    pub(super) fn sections(&self) -> Vec<impl AsRef<[u8]> + use<>> {
         let files = self.read();
         let names: Vec<String> = files
             .keys()
             .map(|name| name.to_string_lossy().into_owned())
             .collect();
-        let names = names.join("\n").into_bytes();
-        let files = files.values().map(|bytes| bytes.as_slice().to_vec());
-        std::iter::once(names).chain(files).collect()
+        let names = OwnedBytes::new(names.join("\n").into_bytes());
+        let sections = std::iter::once(names).chain(files.values().cloned());
+        sections.collect::<Vec<_>>()
     }
 
     /// Length of all files together, in bytes.

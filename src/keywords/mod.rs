@@ -17,8 +17,6 @@ pub(crate) use analyze::ANALYSIS;
 pub(crate) use files::Sections;
 pub(crate) use part::{Part, PartError};
 pub(crate) use query::{KeywordQuery, meaning};
-#[cfg(test)]
-use search::Scored;
 pub(crate) use search::{Restriction, Texts, restriction, search};
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use tantivy::schema::{
     FAST, Field, IndexRecordOption, Schema, TantivyDocument, TextFieldIndexing, TextOptions,
 };
 use tantivy::tokenizer::TokenizerManager;
-use tantivy::{BitSet, Index, IndexBuilder, ReloadPolicy, Searcher, SegmentReader, TantivyError};
+use tantivy::{
+    BitSet, DocId, Index, IndexBuilder, ReloadPolicy, Searcher, SegmentReader, TantivyError,
+};
 
 use super::analyze::Analyzer;
 use super::files::{Files, Sections};
@@ -47,7 +49,10 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// An immutable index of texts. Each has a slot; the slots of two parts do not overlap.
 pub(crate) struct Part {
     files: Files,
+    /// Its reader, of one segment.
     pub(super) searcher: Searcher,
+    /// The slots of its texts.
+    slots: Column<u64>,
     /// The first slot, and the last.
     range: (u32, u32),
 }
@@ -69,11 +74,6 @@ fn schema() -> Schema {
     debug_assert_eq!(text, TEXT, "the first field has the first number");
     schema.add_u64_field(SLOT, FAST);
     schema.build()
-}
-
-/// Reads the slots of the documents of a segment.
-pub(super) fn slots(reader: &SegmentReader) -> Result<Column<u64>> {
-    Ok(reader.fast_fields().u64(SLOT)?)
 }
 
 impl Part {
@@ -128,7 +128,7 @@ impl Part {
         let [segment] = searcher.segment_readers() else {
             return Err(PartError("it has not one segment".to_owned()));
         };
-        let slots = slots(segment)?;
+        let slots = segment.fast_fields().u64(SLOT)?;
         let (first, last) = (slots.min_value(), slots.max_value());
         let range = u32::try_from(first).ok().zip(u32::try_from(last).ok());
         let range = range.filter(|(first, last)| first <= last && segment.max_doc() > 0);
@@ -136,7 +136,18 @@ impl Part {
             range: range.ok_or_else(|| PartError("it has no slots".to_owned()))?,
             files,
             searcher,
+            slots,
         })
+    }
+
+    /// Its one segment.
+    pub(super) fn segment(&self) -> &SegmentReader {
+        self.searcher.segment_reader(0)
+    }
+
+    /// The slot of a text, by its number in the segment.
+    pub(super) fn slot(&self, document: DocId) -> Option<u32> {
+        self.slots.first(document).map(|slot| slot as u32)
     }
 
     /// One part of neighbouring ones, with only the texts of slots that are `live`; `None` where
@@ -145,20 +156,18 @@ impl Part {
         guarded(|| {
             let (mut segments, mut kept) = (Vec::new(), Vec::new());
             for part in parts {
-                for reader in part.searcher.segment_readers() {
-                    let slots = slots(reader)?;
-                    let mut alive = BitSet::with_max_value(reader.max_doc());
-                    for doc in 0..reader.max_doc() {
-                        if slots.first(doc).is_some_and(|slot| live(slot as u32)) {
-                            alive.insert(doc);
-                        }
+                let texts = part.segment().max_doc();
+                let mut alive = BitSet::with_max_value(texts);
+                for document in 0..texts {
+                    if part.slot(document).is_some_and(&live) {
+                        alive.insert(document);
                     }
-                    if alive.len() > 0 {
-                        let mut bytes = Vec::new();
-                        write_alive_bitset(&alive, &mut bytes).map_err(TantivyError::from)?;
-                        kept.push(Some(AliveBitSet::open(OwnedBytes::new(bytes))));
-                        segments.extend(part.searcher.index().searchable_segments()?);
-                    }
+                }
+                if alive.len() > 0 {
+                    let mut bytes = Vec::new();
+                    write_alive_bitset(&alive, &mut bytes).map_err(TantivyError::from)?;
+                    kept.push(Some(AliveBitSet::open(OwnedBytes::new(bytes))));
+                    segments.extend(part.searcher.index().searchable_segments()?);
                 }
             }
             let Some(first) = parts.first().filter(|_| !segments.is_empty()) else {
@@ -172,7 +181,7 @@ impl Part {
     }
 
     /// The sections of a file of it.
-    pub(crate) fn sections(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn sections(&self) -> Vec<impl AsRef<[u8]> + use<>> {
         self.files.sections()
     }
 
@@ -194,12 +203,8 @@ impl Part {
     /// The slots of all its texts, increasing.
     pub(crate) fn slots(&self) -> Result<Vec<u32>> {
         guarded(|| {
-            let mut all = Vec::with_capacity(self.len());
-            for reader in self.searcher.segment_readers() {
-                let slots = slots(reader)?;
-                all.extend((0..reader.max_doc()).filter_map(|doc| Some(slots.first(doc)? as u32)));
-            }
-            Ok(all)
+            let texts = 0..self.segment().max_doc();
+            Ok(texts.filter_map(|document| self.slot(document)).collect())
         })
     }
 }

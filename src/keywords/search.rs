@@ -16,9 +16,8 @@ use tantivy::query::{
 use tantivy::schema::{Field, IndexRecordOption};
 
 use super::analyze::{Kind, Term};
-use super::collect::Best;
-pub(crate) use super::collect::Scored;
-use super::part::{Part, PartError, Result, TEXT, guarded, slots};
+use super::collect::{Best, Scored};
+use super::part::{Part, PartError, Result, TEXT, guarded};
 use super::query::{Clause, KeywordQuery, Occur};
 
 /// tantivy's scores are this many times those of Lucene: `k1 + 1`.
@@ -79,17 +78,14 @@ pub(crate) fn search(
             let scoring =
                 EnableScoring::enabled_from_statistics_provider(&statistics, &part.searcher);
             let weight = query.weight(scoring)?;
-            for reader in part.searcher.segment_readers() {
-                let slots = slots(reader)?;
-                weight.for_each_pruning(best.threshold(), reader, &mut |doc, score| {
-                    if let Some(slot) = slots.first(doc).map(|slot| slot as u32)
-                        && allowed(slot)
-                    {
-                        best.offer(Scored { slot, score });
-                    }
-                    best.threshold()
-                })?;
-            }
+            weight.for_each_pruning(best.threshold(), part.segment(), &mut |document, score| {
+                if let Some(slot) = part.slot(document)
+                    && allowed(slot)
+                {
+                    best.offer(Scored { slot, score });
+                }
+                best.threshold()
+            })?;
         }
         let mut found = best.sorted();
         for scored in &mut found {
@@ -138,13 +134,9 @@ fn holding(parts: &[Arc<Part>], query: &dyn Query) -> Result<RoaringBitmap> {
     let mut holding = RoaringBitmap::new();
     for part in parts {
         let weight = query.weight(EnableScoring::disabled_from_searcher(&part.searcher))?;
-        for reader in part.searcher.segment_readers() {
-            let slots = slots(reader)?;
-            weight.for_each_no_score(reader, &mut |documents| {
-                let found = documents.iter().filter_map(|doc| slots.first(*doc));
-                holding.extend(found.map(|slot| slot as u32));
-            })?;
-        }
+        weight.for_each_no_score(part.segment(), &mut |documents| {
+            holding.extend(documents.iter().filter_map(|document| part.slot(*document)));
+        })?;
     }
     Ok(holding)
 }
@@ -164,49 +156,47 @@ struct Compiled {
     idf: f64,
 }
 
-/// The weight of a term, see the formula of the module.
-fn idf(term: &tantivy::Term, statistics: &Statistics<'_>) -> Result<f64> {
-    let (all, with) = (statistics.total_num_docs()?, statistics.doc_freq(term)?);
-    let (all, with) = (all as f64, with as f64);
-    Ok((1.0 + (all - with + 0.5) / (with + 0.5)).ln())
+/// The weight of a term that so many of all texts hold, see the formula of the module.
+fn idf(with: u64, all: u64) -> f64 {
+    let (with, all) = (with as f64, all as f64);
+    (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
 }
 
 /// The query as tantivy takes it. Words without operators are one flat union, which it prunes.
 fn compile(query: &KeywordQuery, statistics: &Statistics<'_>) -> Result<Compiled> {
+    let all = statistics.total_num_docs()?;
     let mut idf_sum = 0.0;
     let mut clauses: Vec<(TantivyOccur, Box<dyn Query>)> = Vec::new();
     // A term that is asked for again counts once more, as a factor.
     let mut words: BTreeMap<&str, f32> = BTreeMap::new();
     for clause in &query.clauses {
-        if clause.occur == Occur::Must || clause.occur == Occur::Should && clause.is_phrase {
+        let in_sequence = match clause.occur {
+            Occur::MustNot => Some(TantivyOccur::MustNot),
+            Occur::Must => Some(TantivyOccur::Must),
+            Occur::Should => clause.is_phrase.then_some(TantivyOccur::Should),
+        };
+        if let Some(occur) = in_sequence {
+            clauses.push((occur, sequence(clause)));
+        }
+        if in_sequence.is_some() && clause.occur != Occur::MustNot {
             for found in clause.sequence() {
-                idf_sum += idf(&term(&found.text), statistics)?;
+                idf_sum += idf(statistics.doc_freq(&term(&found.text))?, all);
             }
         }
-        match (clause.occur, clause.is_phrase) {
-            (Occur::MustNot, _) => clauses.push((TantivyOccur::MustNot, sequence(clause))),
-            (Occur::Should, true) => clauses.push((TantivyOccur::Should, sequence(clause))),
-            (Occur::Must, true) => clauses.push((TantivyOccur::Must, sequence(clause))),
-            (Occur::Must, false) => {
-                clauses.push((TantivyOccur::Must, sequence(clause)));
-                // The longer terms of the word raise the score.
-                for term in longer(clause) {
-                    *words.entry(&term.text).or_default() += 1.0;
-                }
-            }
-            (Occur::Should, false) => {
-                for term in looked_up(clause) {
-                    *words.entry(&term.text).or_default() += 1.0;
-                }
-            }
+        let terms: Vec<&Term> = match clause.occur {
+            Occur::Should if !clause.is_phrase => looked_up(clause).collect(),
+            // The longer terms of a required word raise the score.
+            Occur::Must if !clause.is_phrase => longer(clause).collect(),
+            _ => Vec::new(),
+        };
+        for term in terms {
+            *words.entry(&term.text).or_default() += 1.0;
         }
     }
     for (text, factor) in words {
-        let known = statistics.doc_freq(&term(text))? > 0;
-        let found = if known {
-            Some((term_query(text), idf(&term(text), statistics)?))
-        } else {
-            respelled(text, statistics)?
+        let found = match statistics.doc_freq(&term(text))? {
+            0 => respelled(text, statistics)?,
+            with => Some((term_query(text), idf(with, all))),
         };
         if let Some((mut found, weight)) = found {
             idf_sum += weight * f64::from(factor);
@@ -265,29 +255,23 @@ fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<(Box<dyn 
     let automaton = FuzzyTermQuery::new(term(text), 1, true).automaton()?;
     let mut known: BTreeMap<String, u64> = BTreeMap::new();
     for part in statistics.0 {
-        for reader in part.searcher.segment_readers() {
-            let inverted = reader.inverted_index(TEXT)?;
-            let stream = inverted.terms().search(&automaton).into_stream();
-            let mut stream = stream.map_err(tantivy::TantivyError::from)?;
-            while stream.advance() {
-                if let Ok(text) = std::str::from_utf8(stream.key()) {
-                    *known.entry(text.to_owned()).or_default() +=
-                        u64::from(stream.value().doc_freq);
-                }
+        let inverted = part.segment().inverted_index(TEXT)?;
+        let stream = inverted.terms().search(&automaton).into_stream();
+        let mut stream = stream.map_err(tantivy::TantivyError::from)?;
+        while stream.advance() {
+            if let Ok(text) = std::str::from_utf8(stream.key()) {
+                *known.entry(text.to_owned()).or_default() += u64::from(stream.value().doc_freq);
             }
         }
-    }
-    if known.is_empty() {
-        return Ok(None);
     }
     // The most frequent are the likeliest.
     let mut known: Vec<(String, u64)> = known.into_iter().collect();
     known.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     known.truncate(MAX_RESPELLED);
-    let mut weight = 0.0_f64;
-    for (text, _) in &known {
-        weight = weight.max(idf(&term(text), statistics)?);
-    }
+    let Some(rarest) = known.iter().map(|(_, with)| *with).min() else {
+        return Ok(None);
+    };
+    let weight = idf(rarest, statistics.total_num_docs()?);
     let words = known.iter().map(|(text, _)| term_query(text)).collect();
     let any = Box::new(DisjunctionMaxQuery::new(words));
     let any = Box::new(BoostQuery::new(any, RESPELLED));

@@ -7,9 +7,10 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sled::IVec;
 
 use super::segment_file::{self, SegmentFile, Stamp};
-use super::tables::{ITEMS, META, Tables, chunk_key, split_key};
+use super::tables::{CHUNK, ITEMS, META, Tables, chunk_key, split_key};
 use super::transaction::Transaction;
 use super::{ItemRecord, codec};
 use crate::model::Language;
@@ -85,9 +86,8 @@ impl Tables {
     }
 
     /// Writes a file of the keyword index, which is used once the list of files names it.
-    pub(crate) fn write_keyword_file(&self, sections: &[Vec<u8>]) -> Result<Stamp> {
-        let sections: Vec<&[u8]> = sections.iter().map(Vec::as_slice).collect();
-        self.write_file(|stamp| self.keyword_file_path(stamp), &sections)
+    pub(crate) fn write_keyword_file(&self, sections: &[&[u8]]) -> Result<Stamp> {
+        self.write_file(|stamp| self.keyword_file_path(stamp), sections)
     }
 
     /// Sets the list of files, and removes the files that it does not name.
@@ -127,15 +127,14 @@ impl Tables {
         to: u32,
     ) -> impl Iterator<Item = Result<(u32, ItemRecord)>> {
         let range = self.trees[ITEMS].range(chunk_key(from, 0)..chunk_key(to, 0));
-        let keys = self.database().disk.walk("read the items", range);
-        keys.filter_map(|entry| match entry.and_then(|(key, _)| split_key(&key)) {
-            Ok((slot, 0)) => match self.item(slot) {
-                Ok(record) => Some(Ok((slot, record?))),
-                Err(error) => Some(Err(error)),
-            },
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        })
+        let chunks = self.database().disk.walk("read the items", range);
+        let read = |(key, chunk): (IVec, IVec)| match split_key(&key)? {
+            // The first chunk is the record, unless it is full.
+            (slot, 0) if chunk.len() < CHUNK => Ok(Some((slot, ItemRecord::decode(&chunk, slot)?))),
+            (slot, 0) => Ok(self.item(slot)?.map(|record| (slot, record))),
+            _ => Ok(None),
+        };
+        chunks.filter_map(move |entry| entry.and_then(read).transpose())
     }
 }
 

@@ -1,8 +1,8 @@
 //! [`Search`], the builder of searches.
 //!
-//! A search is answered from a [`Ranking`] or a [`WordRanking`], which gives lists of the best candidates of any length:
-//! [`paging`] cuts a page out of one, [`groups`] and [`diversity`] choose from one. None of them knows
-//! how candidates are found.
+//! A search is answered from a [`Ranking`] or a [`WordRanking`], which gives lists of the best
+//! candidates of any length: [`paging`] cuts a page out of one, [`groups`] and [`diversity`] choose
+//! from one. None of them knows how candidates are found.
 
 mod diversity;
 mod groups;
@@ -10,6 +10,7 @@ mod paging;
 mod range;
 mod ranked;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -21,12 +22,12 @@ use crate::keywords::meaning;
 use crate::learning::Memory;
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Hits, MAX_K, MetricChoice, Query, QueryForm, RankBy, SearchQuery, VersionId, Versioned,
+    Hits, MAX_K, MetricChoice, QueryForm, RankBy, SearchQuery, VersionId, Versioned,
 };
 
 use groups::GroupBy;
+use paging::Cursor;
 pub use paging::FIRST_PAGE;
-use paging::{Cursor, Digests};
 pub use range::{InRange, Within};
 use ranked::{Ranked, Source};
 
@@ -321,36 +322,58 @@ impl<Q> Search<Q> {
         }
         if self.ranking != RankBy::Meaning {
             let by_meaning = [
-                ("a cursor", self.cursor.is_some()),
+                ("cursor", self.cursor.is_some()),
                 ("diversity", self.diversity.is_some()),
             ];
             if let Some((what, _)) = by_meaning.iter().find(|(_, is_chosen)| *is_chosen) {
                 return wrong(format!(
-                    "a search by words has no {what} yet; an offset, groups and a largest distance it has",
-                    what = what.trim_start_matches("a ")
+                    "a search by words has no {what} yet; an offset, groups and a largest distance it has"
                 ));
             }
         }
         Ok(())
     }
 
-    /// The vector of a query in the form that the index takes. `None` where the encoder knows
-    /// nothing of a text and its words are searched for, and where only these are and there is no
-    /// encoder.
-    fn vector(&self, query: &SearchQuery) -> Result<Option<Vec<f32>>> {
+    /// The vectors of queries in the form that the index takes; texts are encoded together. `None`
+    /// where the encoder knows nothing of a text and its words are searched for, and where only these
+    /// are and there is no encoder.
+    fn vectors(&self, queries: &[SearchQuery]) -> Result<Vec<Option<Vec<f32>>>> {
         let items = self.collection.items_handle();
-        let Some(text) = query.text().filter(|_| self.ranking != RankBy::Meaning) else {
-            return items.searched_vector(query).map(Some);
+        let by_words = self.ranking != RankBy::Meaning;
+        // What is left of a text of operators only is not encoded.
+        let meant = |text| {
+            if by_words {
+                Some(meaning(text)).filter(|text| !text.trim().is_empty())
+            } else {
+                Some(Cow::Borrowed(text))
+            }
         };
-        let meaning = meaning(text);
-        if meaning.trim().is_empty() {
-            return Ok(None);
-        }
-        match items.query_vector(&Query::Text(meaning.into_owned())) {
-            Err(Error::UnknownText { .. }) => Ok(None),
-            Err(Error::NoEncoder { .. }) if self.ranking == RankBy::Words => Ok(None),
-            vector => vector.map(Some),
-        }
+        let meant: Vec<Option<Cow<'_, str>>> = queries
+            .iter()
+            .filter_map(SearchQuery::text)
+            .map(meant)
+            .collect();
+        let texts: Vec<&str> = meant.iter().flatten().map(AsRef::as_ref).collect();
+        let encoded = if texts.is_empty() {
+            Vec::new()
+        } else {
+            match items.encode_queries(&texts) {
+                Err(Error::NoEncoder { .. }) if self.ranking == RankBy::Words => Vec::new(),
+                encoded => encoded?,
+            }
+        };
+        let (mut meant, mut encoded) = (meant.iter(), encoded.into_iter());
+        let vector = |query: &SearchQuery| {
+            let Some(text) = query.text() else {
+                return items.searched_vector(query).map(Some);
+            };
+            let is_encoded = meant.next().is_some_and(Option::is_some);
+            match is_encoded.then(|| encoded.next()).flatten().flatten() {
+                None if !by_words => Err(Error::unknown_text(text)),
+                vector => Ok(vector),
+            }
+        };
+        queries.iter().map(vector).collect()
     }
 
     /// The answer to one query with its vector.
@@ -424,36 +447,6 @@ impl<Q> Search<Q> {
             _ => paging::page(&mut ranked, self.k, self.offset),
         }
     }
-
-    /// What a cursor is bound to.
-    fn digests(&self, query: &SearchQuery, vector: &[f32], moved: Option<&[f32]>) -> Digests {
-        Digests {
-            collection: paging::digest_of_collection(self.collection.name()),
-            query: paging::digest(|add| {
-                add(bytemuck::cast_slice(vector));
-                query.own().into_iter().for_each(|id| add(id.as_bytes()));
-            }),
-            settings: paging::digest(|add| {
-                let metric = match self.metric {
-                    MetricChoice::Active => "active".to_owned(),
-                    MetricChoice::BuiltIn => "built-in".to_owned(),
-                    MetricChoice::Version(version) => version.to_string(),
-                };
-                let filter = self
-                    .filter
-                    .as_ref()
-                    .map(|filter| filter.as_json().to_string());
-                add(metric.as_bytes());
-                add(filter.unwrap_or_default().as_bytes());
-                let settings = (&self.user, self.memory, self.hide_rejected, self.ef);
-                add(format!("{settings:?}").as_bytes());
-                add(format!("{:?}", (self.recall, self.max_distance)).as_bytes());
-            }),
-            moved: moved.map_or(0, |moved| {
-                paging::digest(|add| add(bytemuck::cast_slice(moved)))
-            }),
-        }
-    }
 }
 
 /// What all queries of one search share.
@@ -478,7 +471,8 @@ impl Search {
     /// encoder and storage errors.
     pub fn run(self) -> Result<Hits> {
         let prepared = self.prepare()?;
-        let vector = self.vector(&self.query)?;
+        let mut vectors = self.vectors(std::slice::from_ref(&self.query))?;
+        let vector = vectors.pop().flatten();
         self.answer(&self.query, vector.as_deref(), &prepared)
     }
 }
@@ -496,22 +490,7 @@ impl Search<Vec<SearchQuery>> {
             ));
         }
         let prepared = self.prepare()?;
-        let items = self.collection.items_handle();
-        let texts: Vec<&str> = self.query.iter().filter_map(SearchQuery::text).collect();
-        // Words are searched for also where the encoder does not know a text: one by one.
-        let encoded = if texts.is_empty() || self.ranking != RankBy::Meaning {
-            Vec::new()
-        } else {
-            items.encode_queries(&texts)?
-        };
-        let mut encoded = encoded.into_iter();
-        let mut vectors = Vec::with_capacity(self.query.len());
-        for query in &self.query {
-            vectors.push(match query.text().and_then(|_| encoded.next()) {
-                Some(vector) => Some(vector),
-                None => self.vector(query)?,
-            });
-        }
+        let vectors = self.vectors(&self.query)?;
         self.query
             .par_iter()
             .zip(&vectors)

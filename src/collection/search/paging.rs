@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{Ranked, Search};
 use crate::items::Candidate;
 use crate::model::error::{Error, Result};
-use crate::model::{Hits, MAX_K};
+use crate::model::{Hits, MAX_K, MetricChoice, SearchQuery};
 
 /// The cursor of the first page, see [`Search::cursor`].
 pub const FIRST_PAGE: &str = "start";
@@ -50,6 +50,39 @@ impl<Q> Search<Q> {
     pub fn max_distance(mut self, distance: f32) -> Self {
         self.max_distance = Some(distance);
         self
+    }
+
+    /// What a cursor is bound to.
+    pub(super) fn digests(
+        &self,
+        query: &SearchQuery,
+        vector: &[f32],
+        moved: Option<&[f32]>,
+    ) -> Digests {
+        Digests {
+            collection: digest_of_collection(self.collection.name()),
+            query: digest(|add| {
+                add(bytemuck::cast_slice(vector));
+                query.own().into_iter().for_each(|id| add(id.as_bytes()));
+            }),
+            settings: digest(|add| {
+                let metric = match self.metric {
+                    MetricChoice::Active => "active".to_owned(),
+                    MetricChoice::BuiltIn => "built-in".to_owned(),
+                    MetricChoice::Version(version) => version.to_string(),
+                };
+                let filter = self
+                    .filter
+                    .as_ref()
+                    .map(|filter| filter.as_json().to_string());
+                add(metric.as_bytes());
+                add(filter.unwrap_or_default().as_bytes());
+                let settings = (&self.user, self.memory, self.hide_rejected, self.ef);
+                add(format!("{settings:?}").as_bytes());
+                add(format!("{:?}", (self.recall, self.max_distance)).as_bytes());
+            }),
+            moved: moved.map_or(0, |moved| digest(|add| add(bytemuck::cast_slice(moved)))),
+        }
     }
 }
 
