@@ -433,12 +433,12 @@ mod hybrid {
             let meaning = run(packages.search(query));
             let words = run(packages.search(query).words_only());
             let both = run(packages.search(query).hybrid());
-            let (first, last) = (meaning[0].distance, meaning[5].distance);
+            let (third, last) = (meaning[2].distance, meaning[5].distance);
             assert_eq!(both.len(), 6);
             assert!(both.is_sorted_by(|a, b| a.score >= b.score));
             let mut of_average = None;
             for hit in &both {
-                let share = hit.score - (last - hit.distance) / (last - first);
+                let share = hit.score - (last - hit.distance) / (last - third);
                 match hit.keyword_score {
                     None => assert!(share.abs() < 1e-4, "{hit:?}"),
                     Some(score) => {
@@ -569,10 +569,9 @@ mod hybrid {
     fn words_need_a_text() {
         let dir = tempfile::tempdir().expect("a directory");
         let (_store, packages) = packages(dir.path());
-        for query in [Query::like("ssl"), Query::Vector(vec![0.1; packages.dim()])] {
-            let error = packages.search(query).hybrid().run().expect_err("no text");
-            assert!(matches!(error, Error::InvalidQuery(_)), "{error}");
-        }
+        let query = Query::Vector(vec![0.1; packages.dim()]);
+        let error = packages.search(query).hybrid().run().expect_err("no text");
+        assert!(matches!(error, Error::InvalidQuery(_)), "{error}");
         let built_in = packages
             .search("photo")
             .hybrid()

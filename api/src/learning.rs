@@ -1,8 +1,8 @@
 //! Judgements, refits, versions of the metric, explanations, and what forgetting removed.
 
 use affinis::learning::{
-    Explanation, Forgotten, Influence, MemoryRecord, Question, RefitReport, Relearned,
-    StaleJudgement,
+    ByWords, Explanation, Forgotten, FusionRecord, Influence, MemoryRecord, Question, RefitReport,
+    Relearned, StaleJudgement,
 };
 use affinis::plugin::{Gate, PairCounts};
 use affinis::{Judgement, JudgementId, Query, StoredJudgement, Version, VersionId};
@@ -115,6 +115,29 @@ impl From<&MemoryRecord> for MemoryDocument {
     }
 }
 
+/// How much words count beside meaning in hybrid searches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FusionDocument {
+    /// Weight of the words' share beside closeness.
+    pub words: f64,
+    /// The version under which it was tested, and holds; null for the version itself.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
+    pub under: Option<VersionId>,
+    /// The held-out test of another weight than the one before.
+    pub gate: GateDocument,
+}
+
+impl From<&FusionRecord> for FusionDocument {
+    fn from(fusion: &FusionRecord) -> Self {
+        Self {
+            words: fusion.words,
+            under: fusion.under,
+            gate: (&fusion.gate).into(),
+        }
+    }
+}
+
 /// Milliseconds of the phases of a refit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -182,6 +205,8 @@ pub struct RefitDocument {
     pub gate: GateDocument,
     /// How judgements are remembered in answers; null for one user's refit.
     pub memory: Option<MemoryDocument>,
+    /// How much words count in hybrid searches; null where the collection has no keywords.
+    pub fusion: Option<FusionDocument>,
     /// Milliseconds of each phase.
     pub millis: MillisDocument,
     /// Share of the learned metric, where a shrunken one took its place.
@@ -216,6 +241,7 @@ impl RefitDocument {
             condition: report.condition,
             gate: (&report.gate).into(),
             memory: report.memory.as_ref().map(Into::into),
+            fusion: report.fusion.as_ref().map(Into::into),
             millis: MillisDocument {
                 collect: report.millis.collect,
                 fit: report.millis.fit,
@@ -264,6 +290,9 @@ pub struct VersionDocument {
     /// Share of the learned metric, where it is shrunken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shrinkage: Option<f64>,
+    /// How much words count in hybrid searches, where its refit tested that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<FusionDocument>,
 }
 
 impl From<&Version> for VersionDocument {
@@ -281,6 +310,7 @@ impl From<&Version> for VersionDocument {
             user: version.user.clone(),
             withdrawn: version.withdrawn.then_some(true),
             shrinkage: version.shrinkage,
+            fusion: version.fusion.as_ref().map(Into::into),
         }
     }
 }
@@ -308,6 +338,52 @@ pub struct InfluenceDocument {
     pub influence: f64,
 }
 
+/// A word or phrase of the query that the item's text holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FoundWordsDocument {
+    /// As the query says it, with its operator.
+    pub words: String,
+    /// What it adds to the keyword score.
+    pub score: f32,
+}
+
+/// An item's place by words, and by words and meaning together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ByWordsDocument {
+    /// Rank by words only, from 1; null beyond 1,000.
+    pub rank: Option<usize>,
+    /// Rank in a hybrid search, from 1; null beyond 1,000.
+    pub hybrid_rank: Option<usize>,
+    /// Its closeness in a hybrid search: 1 for the third item by meaning, 0 for the hundredth.
+    pub closeness: f32,
+    /// Its share of the words: the keyword score over that of a text of mean length with every word
+    /// once.
+    pub share: f32,
+    /// Weight of that share beside closeness.
+    pub weight: f64,
+    /// The words and phrases that its text holds, those that count most first.
+    pub found: Vec<FoundWordsDocument>,
+}
+
+impl From<&ByWords> for ByWordsDocument {
+    fn from(by_words: &ByWords) -> Self {
+        let found = by_words.found.iter().map(|found| FoundWordsDocument {
+            words: found.words.clone(),
+            score: found.score,
+        });
+        Self {
+            rank: by_words.rank,
+            hybrid_rank: by_words.hybrid_rank,
+            closeness: by_words.shares.closeness,
+            share: by_words.shares.words,
+            weight: by_words.weight,
+            found: found.collect(),
+        }
+    }
+}
+
 /// Why an item is at its rank for a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -330,6 +406,9 @@ pub struct ExplanationDocument {
     pub rank: Option<usize>,
     /// Rank under the built-in distance; null beyond 1,000.
     pub euclidean_rank: Option<usize>,
+    /// Its place by words, where the collection has keywords and the query words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<ByWordsDocument>,
     /// Number of judgements whose influence is not known, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<usize>,
@@ -358,6 +437,7 @@ impl From<&Explanation> for ExplanationDocument {
             metric: why.metric,
             rank: why.rank,
             euclidean_rank: why.euclidean_rank,
+            words: why.words.as_ref().map(Into::into),
             stale: (why.stale > 0).then_some(why.stale),
         }
     }

@@ -29,9 +29,10 @@ pub mod target;
 
 pub use items::{AddedAllDocument, AddedDocument, ItemDocument, ItemsDocument, SkippedDocument};
 pub use learning::{
-    DirectionDocument, ExplanationDocument, ForgottenDocument, GateDocument, InfluenceDocument,
-    JudgementDocument, MemoryDocument, MillisDocument, PairsDocument, QuestionDocument,
-    RefitDocument, RelearnedDocument, VersionDocument,
+    ByWordsDocument, DirectionDocument, ExplanationDocument, ForgottenDocument, FoundWordsDocument,
+    FusionDocument, GateDocument, InfluenceDocument, JudgementDocument, MemoryDocument,
+    MillisDocument, PairsDocument, QuestionDocument, RefitDocument, RelearnedDocument,
+    VersionDocument,
 };
 pub use search::{
     AnswerDocument, ComparedDocument, ExecutionDocument, FacetDocument, FacetValueDocument, Facets,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use affinis::learning::{EvalQuery, Evaluation, Forget};
-use affinis::{Judgement, JudgementId, MetricChoice, Query};
+use affinis::{Judgement, JudgementId, MetricChoice, Query, RankBy};
 use affinis_api::{
     ExplanationDocument, ForgottenDocument, JudgedDocument, JudgementDocument, JudgementsDocument,
     OpenQuestionDocument, RefitDocument,
@@ -389,6 +389,24 @@ impl Evaluate {
     pub fn metric(mut self, metric: MetricChoice) -> Result<Self> {
         self.settings
             .insert("metric".to_owned(), metric_name(metric)?);
+        Ok(self)
+    }
+
+    /// Ranks by this; [`RankBy::Meaning`] by default.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a ranking that this client does not know.
+    pub fn ranking(mut self, ranking: RankBy) -> Result<Self> {
+        match ranking {
+            RankBy::Meaning => {}
+            RankBy::Words => {
+                self.settings.insert("words_only".to_owned(), true.into());
+            }
+            RankBy::Hybrid => {
+                self.settings.insert("hybrid".to_owned(), true.into());
+            }
+            _ => return Err(Error::Unsupported("this ranking")),
+        }
         Ok(self)
     }
 

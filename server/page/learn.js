@@ -89,6 +89,7 @@ function verdict(result, { isDry, isForced }, context, again, compare) {
   return [
     h("p", { class: `verdict-line ${passed ? "good" : "bad"}`, role: "status" }, icon(passed ? "check" : "alert"), words),
     h("p", {}, gate.reason),
+    result.fusion && h("p", {}, `In searches by words and meaning, ${result.fusion.gate.reason}.`),
     facts([["Measure", gate.measure], ["Before", decimal(gate.before)], ["After", decimal(gate.after)], ["Gain at least", signed(gate.lower_bound)], ["Held out", count(gate.held_out)],
       ["Similar pairs", count(result.pairs.similar)], ["Dissimilar pairs", count(result.pairs.dissimilar)], ["Learner", result.learner], ["Condition", decimal(result.condition, 1)],
       ["Shrunken to", result.shrinkage === undefined ? null : percent(result.shrinkage)], ["Teach nothing", result.stale], ["Took", `${count(Math.round(Object.values(result.millis).reduce((sum, part) => sum + part, 0)))} ms`]]),

@@ -363,6 +363,8 @@ class SearchView {
       facts([["Distance", decimal(told.distance, 4)], ["Euclidean", decimal(told.euclidean, 4)], ["Rank", told.rank ?? "beyond 1,000"], ["Euclidean rank", told.euclidean_rank ?? "beyond 1,000"], ["Metric", told.metric === 0 ? "Euclidean" : `version ${told.metric}`]]),
       memory.length > 0 && h("h2", {}, "Judgements of questions like this one"),
       memory.length > 0 && table("Judgements of questions like this one", columns, memory),
+      told.words && h("h2", {}, "Words"),
+      told.words && facts([["Rank by words", told.words.rank ?? "beyond 1,000"], ["Rank by words and meaning", told.words.hybrid_rank ?? "beyond 1,000"], ["Score", `closeness ${decimal(told.words.closeness)} + ${decimal(told.words.weight)} × words ${decimal(told.words.share)}`], ["Found in the text", told.words.found.slice(0, 8).map((found) => `${found.words} ${decimal(found.score)}`).join(", ") || "none of them"]]),
       h("h2", {}, "Directions of the metric"), table("Directions of the metric", ["Direction", "Weight", "Contribution", "Share"], directions),
       h("h2", {}, "Judgements"),
       influences.length > 0 ? table("Influence of judgements", columns, influences)

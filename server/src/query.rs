@@ -1,6 +1,6 @@
 //! Queries, metrics and filters as requests name them.
 
-use affinis::{CombinedQuery, Filter, MetricChoice, Query, SearchQuery, VersionId};
+use affinis::{CombinedQuery, Filter, MetricChoice, Query, RankBy, SearchQuery, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -43,6 +43,18 @@ impl From<MetricName> for MetricChoice {
 /// The metric of a request; the active one where it names none.
 pub(crate) fn choice(name: Option<MetricName>) -> MetricChoice {
     name.map_or(MetricChoice::Active, Into::into)
+}
+
+/// What `hybrid` and `words_only` rank by.
+pub(crate) fn rank_by(hybrid: bool, words_only: bool) -> Result<RankBy, Problem> {
+    match (hybrid, words_only) {
+        (false, false) => Ok(RankBy::Meaning),
+        (true, false) => Ok(RankBy::Hybrid),
+        (false, true) => Ok(RankBy::Words),
+        (true, true) => Err(Problem::invalid(
+            "answers are ranked by `hybrid` or `words_only`, not both",
+        )),
+    }
 }
 
 /// One query of a search: one of `query`, `vector` and `like`; or several in one, which have a list

@@ -11,8 +11,8 @@ use crate::learning::{
 };
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Activation, Guidelines, Judgement, JudgementId, MetricChoice, Query, StoredJudgement, Version,
-    VersionId,
+    Activation, Guidelines, Judgement, JudgementId, MetricChoice, Query, RankBy, StoredJudgement,
+    Version, VersionId,
 };
 use crate::plugin::Comparison;
 
@@ -342,7 +342,23 @@ impl Collection {
         k: usize,
         metrics: &[MetricChoice],
     ) -> Result<Evaluation> {
-        self.inner.learning.evaluate(queries, k, metrics)
+        self.evaluate_by(RankBy::Meaning, queries, k, metrics)
+    }
+
+    /// Measures as [`Self::evaluate`] does the answers of searches by words, or by words and
+    /// meaning.
+    ///
+    /// # Errors
+    /// Those of [`Self::evaluate`]; [`Error::InvalidQuery`] by words where the collection has no
+    /// keywords, or a query is a vector or an item without a text.
+    pub fn evaluate_by(
+        &self,
+        ranking: RankBy,
+        queries: &[EvalQuery],
+        k: usize,
+        metrics: &[MetricChoice],
+    ) -> Result<Evaluation> {
+        self.inner.learning.evaluate(queries, k, metrics, ranking)
     }
 
     /// Removes judgements and withdraws every version that may have learned from them. Where an

@@ -1,13 +1,7 @@
 //! Rankings by words, and by words and meaning together.
 //!
-//! Words and meaning each rank candidates of their own, and the score of an item is the sum of two
-//! shares, neither of which depends on the unit of the metric or on the number of words:
-//!
-//! - *closeness* `(d_100 - d) / (d_100 - d_1)`, where `d` is its distance and `d_1` and `d_100` are
-//!   those of the first and the hundredth item by meaning, or the last of fewer: 1 for the nearest, 0
-//!   for the hundredth;
-//! - *words* `w / w_1`, where `w` is its score by BM25 and `w_1` that of a text of mean length that
-//!   holds every word of the query once: 1 for such a text, 0 for one that holds none.
+//! Words and meaning each rank candidates of their own. The score of an item is its closeness plus
+//! its share of the words times a weight, see [`fusion`](super::fusion).
 //!
 //! An item that only its words find has the closeness of the last candidate by meaning.
 
@@ -17,6 +11,7 @@ use std::time::Instant;
 use roaring::RoaringBitmap;
 
 use super::Items;
+use super::fusion::{CANDIDATES, Closeness, share_of_words};
 use super::keywords::Words;
 use super::search::{Candidate, Listed, Ranking, SearchRequest};
 use crate::index::Snapshot;
@@ -24,8 +19,14 @@ use crate::keywords::Restriction;
 use crate::model::error::{Error, Result};
 use crate::model::{Execution, Hit, Plan, VersionId, Versioned};
 
-/// The fewest candidates of each ranking.
-const CANDIDATES: usize = 100;
+/// What words are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WordsOf<'a> {
+    /// Those that a query says, with its operators.
+    Query(&'a str),
+    /// Those of the text of a stored item.
+    Item(&'a str),
+}
 
 /// All items that the words of a text find, and in a hybrid search those that its meaning finds, in
 /// the order of their scores. The key of a candidate is minus its score.
@@ -38,13 +39,13 @@ pub(crate) struct WordRanking<'a> {
     restriction: Restriction,
     /// The items in the order of the text's vector; `None` where it has none.
     meaning: Option<Ranking<'a>>,
-    /// Whether the meaning ranks too.
-    is_hybrid: bool,
+    /// The weight of the words beside closeness; `None` where only they rank.
+    weight: Option<f64>,
     snapshot: Snapshot,
     /// The score of the words, and the distance, of what was listed so far.
     found: HashMap<u32, Found>,
-    /// The distances between which closeness falls from 1 to 0; those of the first list.
-    scale: Option<(f32, f32)>,
+    /// That of the first list.
+    closeness: Option<Closeness>,
     micros: u64,
 }
 
@@ -57,18 +58,19 @@ struct Found {
 }
 
 impl<'a> WordRanking<'a> {
-    /// The items in the order of a text, with its vector, if it has one.
+    /// The items in the order of words, and of a vector where it has one and words have a weight
+    /// beside it.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`] where keyword search is off; storage errors.
+    /// [`Error::InvalidQuery`] where keyword search is off; [`Error::UnknownId`]; storage errors.
     pub(crate) fn new(
         items: &'a Items,
         metric: &'a Versioned,
-        (text, vector): (&str, Option<&'a [f32]>),
+        (words, vector): (WordsOf<'_>, Option<&'a [f32]>),
         request: SearchRequest<'a>,
-        is_hybrid: bool,
+        weight: Option<f64>,
     ) -> Result<Self> {
-        let words = items.words(text)?;
+        let words = items.words(words)?;
         let snapshot = request
             .matching
             .map_or_else(|| items.index.snapshot(), |m| m.snapshot.clone());
@@ -76,7 +78,7 @@ impl<'a> WordRanking<'a> {
         if let Some(meaning) = &mut meaning {
             meaning.take_snapshot(&snapshot);
         }
-        let restriction = if is_hybrid && meaning.is_some() {
+        let restriction = if weight.is_some() && meaning.is_some() {
             words.restriction()?
         } else {
             Restriction::default()
@@ -88,10 +90,10 @@ impl<'a> WordRanking<'a> {
             words,
             restriction,
             meaning,
-            is_hybrid,
+            weight,
             snapshot,
             found: HashMap::new(),
-            scale: None,
+            closeness: None,
             micros: 0,
         })
     }
@@ -110,7 +112,8 @@ impl<'a> WordRanking<'a> {
         let started = Instant::now();
         let allowed = among.or(self.request.matching.map(|m| &m.slots));
         let count = n.max(CANDIDATES);
-        let listed = count.saturating_add(self.request.hidden.len());
+        let left_out = self.request.hidden.len() + self.request.own.len();
+        let listed = count.saturating_add(left_out);
         let snapshot = &self.snapshot;
         let words = self.words.find(listed, &|slot| {
             snapshot.is_live(slot.into()) && allowed.is_none_or(|allowed| allowed.contains(slot))
@@ -121,37 +124,32 @@ impl<'a> WordRanking<'a> {
             found.entry(word.slot).or_default().words = Some(word.score);
         }
         let mut farthest = 0.0;
-        if let Some(meaning) = self.meaning.as_mut().filter(|_| self.is_hybrid) {
+        if let Some(meaning) = self.meaning.as_mut().filter(|_| self.weight.is_some()) {
             let restricted = restricted(&self.restriction, allowed, snapshot);
             let near = meaning.best(count, restricted.as_ref().or(among))?;
-            let keys = near.candidates.iter().map(|near| near.key);
-            if let Some(first) = keys.clone().next() {
-                let last = keys.clone().take(CANDIDATES).next_back().unwrap_or(first);
-                self.scale.get_or_insert((first, last));
-                farthest = keys.clone().next_back().unwrap_or(last);
-            }
+            let keys: Vec<f32> = near.candidates.iter().map(|near| near.key).collect();
+            farthest = keys.last().copied().unwrap_or_default();
+            self.closeness.get_or_insert_with(|| Closeness::of(&keys));
             for near in &near.candidates {
                 found.entry(near.slot).or_default().distance = Some(near.key);
             }
             is_whole &= near.is_whole;
         }
-        let (scale, of_average) = (self.scale.unwrap_or_default(), words.of_average);
+        let (closeness, of_average) = (self.closeness.unwrap_or_default(), words.of_average);
         let named = found.iter().filter_map(|(slot, found)| {
             let id = self.items.ids.get(*slot)?;
-            let score = if self.is_hybrid {
-                let close = closeness(found.distance.unwrap_or(farthest), scale);
-                let words = found.words.unwrap_or(0.0);
-                close
-                    + if of_average > 0.0 {
-                        words / of_average
-                    } else {
-                        0.0
-                    }
-            } else {
-                found.words?
+            let score = match self.weight {
+                Some(weight) => {
+                    let close = closeness.at(found.distance.unwrap_or(farthest));
+                    let words = share_of_words(found.words.unwrap_or(0.0), of_average);
+                    close + weight as f32 * words
+                }
+                None => found.words?,
             };
-            let is_hidden = self.request.hidden.iter().any(|hidden| hidden == id);
-            (!is_hidden).then_some(Candidate {
+            let request = &self.request;
+            let is_left_out =
+                request.own.contains(&id) || request.hidden.iter().any(|hidden| hidden == id);
+            (!is_left_out).then_some(Candidate {
                 key: -score,
                 id,
                 slot: *slot,
@@ -212,7 +210,7 @@ impl<'a> WordRanking<'a> {
 
     /// How the lists were searched for: as those for the meaning, if it ranks too.
     pub(crate) fn execution(&self) -> Execution {
-        let meaning = self.meaning.as_ref().filter(|_| self.is_hybrid);
+        let meaning = self.meaning.as_ref().filter(|_| self.weight.is_some());
         let mut execution = meaning.map_or_else(
             || Execution {
                 plan: Plan::Words,
@@ -249,16 +247,6 @@ impl<'a> WordRanking<'a> {
                 .and_then(|found| found.words);
         }
         Ok(hits)
-    }
-}
-
-/// The closeness of an item at a distance, where that of the first candidate and the hundredth are
-/// given. Where these are equal, so are all candidates.
-fn closeness(distance: f32, (first, last): (f32, f32)) -> f32 {
-    if last > first {
-        (last - distance) / (last - first)
-    } else {
-        0.0
     }
 }
 

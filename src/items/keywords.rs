@@ -10,12 +10,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Items;
+use super::hybrid::WordsOf;
 use super::stats::KeywordStats;
 use crate::keywords::{
     ANALYSIS, KeywordQuery, Part, PartError, Restriction, Sections, Texts, restriction, search,
 };
+use crate::learning::WordsFound;
 use crate::model::Language;
-use crate::model::error::{Error, Result};
+use crate::model::error::{Error, Result, cut};
 use crate::storage::{KeywordFiles, SegmentFile, Stamp, Tables};
 
 /// Parts in memory with this many texts together are written to a file.
@@ -376,8 +378,12 @@ impl Items {
         self.keywords.settle(self.index.next_slot())
     }
 
-    /// The index as it is now, and what a query asks of it.
-    pub(super) fn words(&self, text: &str) -> Result<Words> {
+    /// The index as it is now, and the words that are looked for in it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] where keyword search is off, or an item has no text;
+    /// [`Error::UnknownId`] for an item.
+    pub(super) fn words(&self, words: WordsOf<'_>) -> Result<Words> {
         let Some((parts, language)) = self.keywords.current(self.index.next_slot())? else {
             let reason = format!(
                 "keyword search is off in collection {:?}; turn it on with a language",
@@ -385,8 +391,28 @@ impl Items {
             );
             return Err(Error::InvalidQuery(reason));
         };
-        let query = KeywordQuery::parse(text, language);
+        let query = match words {
+            WordsOf::Query(text) => KeywordQuery::parse(text, language),
+            WordsOf::Item(id) => KeywordQuery::of_text(&self.text_of(id)?, language),
+        };
         Ok(Words { parts, query })
+    }
+
+    /// The text of a stored item, whose words are looked for.
+    fn text_of(&self, id: &str) -> Result<String> {
+        let Some(item) = self.read_weak(id)? else {
+            return Err(Error::UnknownId {
+                collection: self.name.clone(),
+                ids: vec![id.to_owned()],
+            });
+        };
+        item.text.ok_or_else(|| {
+            let reason = format!(
+                "item {:?} has no text whose words could be looked for",
+                cut(id)
+            );
+            Error::InvalidQuery(reason)
+        })
     }
 }
 
@@ -400,6 +426,19 @@ impl Words {
     /// The best `k` texts, of the slots that are `allowed`.
     pub(super) fn find(&self, k: usize, allowed: &dyn Fn(u32) -> bool) -> Result<Texts> {
         search(&self.parts, &self.query, k, allowed).map_err(internal)
+    }
+
+    /// What each word and phrase of the query adds to the score of a text, where that is something.
+    pub(super) fn scores_in(&self, slot: u32) -> Result<Vec<WordsFound>> {
+        let mut found = Vec::new();
+        for (words, query) in self.query.each() {
+            let scored = search(&self.parts, &query, 1, &|of| of == slot).map_err(internal)?;
+            found.extend(scored.best.first().map(|scored| WordsFound {
+                words,
+                score: scored.score,
+            }));
+        }
+        Ok(found)
     }
 
     /// What the operators of the query say of the items that may be found.

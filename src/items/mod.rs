@@ -5,6 +5,7 @@
 //! two traits that [learning](crate::learning) needs.
 
 mod encode;
+mod fusion;
 mod graph;
 mod hybrid;
 mod ids;
@@ -36,7 +37,7 @@ pub(crate) use encode::check_encoder;
 pub(crate) use graph::StillGuard;
 #[cfg(any(test, fuzzing))]
 pub(crate) use graph::for_index;
-pub(crate) use hybrid::WordRanking;
+pub(crate) use hybrid::{WordRanking, WordsOf};
 pub use info::{CollectionInfo, EncoderInfo};
 pub(crate) use ledger::SledLedger;
 pub(crate) use metadata::{Grouping, Matching};

@@ -8,7 +8,7 @@ use super::Items;
 use super::encode::{EncodedText, Role};
 use super::search::for_index;
 use crate::index::SearchParams;
-use crate::learning::{Effort, ItemContent, Revision, StoredItem, Vectors};
+use crate::learning::{Effort, HybridVectors, ItemContent, Revision, StoredItem, Vectors};
 use crate::model::error::Result;
 use crate::model::{ContentHash, Versioned};
 
@@ -161,5 +161,9 @@ impl Vectors for Items {
 
     fn serve(&self, metric: &Versioned) {
         self.index.activate(&for_index(metric));
+    }
+
+    fn hybrid(&self) -> Option<&dyn HybridVectors> {
+        self.keywords().map(|_| self as &dyn HybridVectors)
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Clause {
     pub(super) occur: Occur,
     pub(super) is_phrase: bool,
     pub(super) terms: Vec<Term>,
+    /// The clause as it is written.
+    written: String,
 }
 
 impl Clause {
@@ -74,6 +76,7 @@ impl KeywordQuery {
             }
             let (occur, operand) = operator(rest);
             let (is_phrase, operand, next) = operand_of(operand);
+            let written = rest[..rest.len() - next.len()].to_owned();
             rest = next;
             let terms = analyzer.terms(operand);
             if terms.is_empty() {
@@ -83,9 +86,38 @@ impl KeywordQuery {
                 occur,
                 is_phrase,
                 terms,
+                written,
             });
         }
         Self { clauses }
+    }
+
+    /// The words of a text that says no operators.
+    pub(crate) fn of_text(text: &str, language: Language) -> Self {
+        let analyzer = Analyzer::new(language);
+        let clauses = text.split_whitespace().map(|word| Clause {
+            occur: Occur::Should,
+            is_phrase: false,
+            terms: analyzer.terms(word),
+            written: word.to_owned(),
+        });
+        let clauses = clauses.filter(|clause| !clause.terms.is_empty());
+        Self {
+            clauses: clauses.take(MAX_CLAUSES).collect(),
+        }
+    }
+
+    /// Each word and phrase that a text may be found by, as it is written, with the query for it
+    /// alone.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (String, Self)> + '_ {
+        let clauses = self.clauses.iter();
+        let found = clauses.filter(|clause| clause.occur != Occur::MustNot);
+        found.map(|clause| {
+            let alone = Self {
+                clauses: vec![clause.clone()],
+            };
+            (clause.written.clone(), alone)
+        })
     }
 
     /// Whether there is nothing that a text could be found by.
@@ -202,6 +234,22 @@ mod tests {
                 (MustNot, false, &["o", "2"]),
             ],
         );
+    }
+
+    #[test]
+    fn a_text_has_words_and_no_operators() {
+        let query = KeywordQuery::of_text(r#"+use -O2 "in C""#, Language::Simple);
+        assert!(
+            query
+                .clauses
+                .iter()
+                .all(|clause| clause.occur == Should && !clause.is_phrase)
+        );
+        let written: Vec<String> = query.each().map(|(written, _)| written).collect();
+        assert_eq!(written, ["+use", "-O2", "\"in", "C\""]);
+        let query = KeywordQuery::parse(r#" +use -O2  "in C"x "#, Language::Simple);
+        let written: Vec<String> = query.each().map(|(written, _)| written).collect();
+        assert_eq!(written, ["+use", "\"in C\"", "x"]);
     }
 
     #[test]

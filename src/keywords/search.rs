@@ -72,6 +72,7 @@ pub(crate) fn search(
     }
     guarded(|| {
         let statistics = Statistics(parts);
+        let excluded = excluded(parts, query)?;
         let Compiled { query, idf } = compile(query, &statistics)?;
         let mut best = Best::new(k);
         for part in parts {
@@ -80,6 +81,7 @@ pub(crate) fn search(
             let weight = query.weight(scoring)?;
             weight.for_each_pruning(best.threshold(), part.segment(), &mut |document, score| {
                 if let Some(slot) = part.slot(document)
+                    && !excluded.contains(slot)
                     && allowed(slot)
                 {
                     best.offer(Scored { slot, score });
@@ -110,23 +112,33 @@ pub(crate) struct Restriction {
 
 /// The slots to which the operators of a query restrict it.
 pub(crate) fn restriction(parts: &[Arc<Part>], query: &KeywordQuery) -> Result<Restriction> {
-    let with = |wanted| {
-        query
-            .clauses
-            .iter()
-            .filter(move |clause| clause.occur == wanted)
-    };
-    let mut restriction = Restriction::default();
     guarded(|| {
-        let required: Vec<_> = with(Occur::Must).map(sequence).collect();
-        if !required.is_empty() {
-            restriction.required = Some(holding(parts, &BooleanQuery::intersection(required))?);
-        }
-        for excluded in with(Occur::MustNot) {
-            restriction.excluded |= holding(parts, &*sequence(excluded))?;
-        }
-        Ok(restriction)
+        let required: Vec<_> = clauses(query, Occur::Must).map(sequence).collect();
+        let required = match required.is_empty() {
+            true => None,
+            false => Some(holding(parts, &BooleanQuery::intersection(required))?),
+        };
+        Ok(Restriction {
+            required,
+            excluded: excluded(parts, query)?,
+        })
     })
+}
+
+/// The clauses of a query that ask for this.
+fn clauses(query: &KeywordQuery, occur: Occur) -> impl Iterator<Item = &Clause> {
+    let clauses = query.clauses.iter();
+    clauses.filter(move |clause| clause.occur == occur)
+}
+
+/// The slots that hold something that a query excludes. tantivy's own exclusion goes wrong where
+/// that is several terms in sequence: it looks for a text before the one that it stands at.
+fn excluded(parts: &[Arc<Part>], query: &KeywordQuery) -> Result<RoaringBitmap> {
+    let mut excluded = RoaringBitmap::new();
+    for clause in clauses(query, Occur::MustNot) {
+        excluded |= holding(parts, &*sequence(clause))?;
+    }
+    Ok(excluded)
 }
 
 /// The slots of the texts that a query finds.
@@ -162,7 +174,8 @@ fn idf(with: u64, all: u64) -> f64 {
     (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
 }
 
-/// The query as tantivy takes it. Words without operators are one flat union, which it prunes.
+/// The query as tantivy takes it, without what is excluded. Words without operators are one flat
+/// union, which it prunes.
 fn compile(query: &KeywordQuery, statistics: &Statistics<'_>) -> Result<Compiled> {
     let all = statistics.total_num_docs()?;
     let mut idf_sum = 0.0;
@@ -171,14 +184,12 @@ fn compile(query: &KeywordQuery, statistics: &Statistics<'_>) -> Result<Compiled
     let mut words: BTreeMap<&str, f32> = BTreeMap::new();
     for clause in &query.clauses {
         let in_sequence = match clause.occur {
-            Occur::MustNot => Some(TantivyOccur::MustNot),
+            Occur::MustNot => continue,
             Occur::Must => Some(TantivyOccur::Must),
             Occur::Should => clause.is_phrase.then_some(TantivyOccur::Should),
         };
         if let Some(occur) = in_sequence {
             clauses.push((occur, sequence(clause)));
-        }
-        if in_sequence.is_some() && clause.occur != Occur::MustNot {
             for found in clause.sequence() {
                 idf_sum += idf(statistics.doc_freq(&term(&found.text))?, all);
             }

@@ -211,6 +211,31 @@ fn phrases_and_operators_choose() {
 }
 
 #[test]
+fn what_is_excluded_is_never_found_wherever_it_stands() {
+    let texts = texts(400);
+    let parts = parts(&texts, 400);
+    for (wanted, excluded) in [(1, 40), (1, 4), (30, 2), (7, 0), (100, 3), (3, 290)] {
+        let holds = |text: &str, word: usize| {
+            let word = format!("w{word}x");
+            text.split(' ').any(|found| found == word)
+        };
+        let expected: BTreeSet<u32> = texts
+            .iter()
+            .filter(|(_, text)| holds(text, wanted) && !holds(text, excluded))
+            .map(|(slot, _)| *slot)
+            .collect();
+        for query in [
+            format!("w{wanted}x -w{excluded}x"),
+            format!("+w{wanted}x -w{excluded}x"),
+            format!("\"w{wanted}x\" -\"w{excluded}x\""),
+        ] {
+            let found: BTreeSet<u32> = slots(&parts, &query).into_iter().collect();
+            assert_eq!(found, expected, "{query}");
+        }
+    }
+}
+
+#[test]
 fn operators_restrict_what_may_be_found() {
     let parts = library();
     let restricted = |text: &str| {

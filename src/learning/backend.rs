@@ -8,11 +8,14 @@
 use std::any::Any;
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::model::error::Result;
 use crate::model::{
-    Activation, Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, QueryHash,
+    Activation, Active, ContentHash, Guidelines, JudgementId, LoggedJudgement, Query, QueryHash,
     VersionId, VersionRecord, Versioned,
 };
+use crate::plugin::Metric;
 
 /// An entry of the log: a judgement with its number.
 pub type Entry = (JudgementId, LoggedJudgement);
@@ -159,6 +162,74 @@ pub trait Vectors: Send + Sync {
 
     /// Announces the metric under which everybody is answered from now on.
     fn serve(&self, metric: &Versioned);
+
+    /// Searches by words beside meaning; `None` where there are none.
+    fn hybrid(&self) -> Option<&dyn HybridVectors> {
+        None
+    }
+}
+
+/// The items of a collection that is searched by words and meaning together. Its queries are texts
+/// and stored items, whose texts are searched for; a vector has no words and is an error.
+///
+/// Errors of every method are those of the engine, such as [`Error::Engine`](crate::Error::Engine).
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "the errors of all are named above"
+)]
+pub trait HybridVectors: Send + Sync {
+    /// The shares of items in the scores of queries, under a metric that need not be stored; its
+    /// scale is that of the candidates which are nearest under one that is. `None` for ids that are
+    /// not there.
+    fn shares(
+        &self,
+        stored: &Versioned,
+        metric: &dyn Metric,
+        queries: &[FusedQuery<'_>],
+    ) -> Result<Vec<Vec<Option<Shares>>>>;
+
+    /// The ids of the `k` best items of each query (with its vector, as it is searched, if it has
+    /// one), best first, without the query's own: by closeness and words of this weight, or by words
+    /// only.
+    fn ranked(
+        &self,
+        metric: &Versioned,
+        queries: &[(&Query, Option<&[f32]>)],
+        words: Option<f64>,
+        k: usize,
+    ) -> Result<Vec<Vec<String>>>;
+
+    /// The words of a query that an item's text holds; none for an item that is not there.
+    fn words_in(&self, query: &Query, item: &str) -> Result<Vec<WordsFound>>;
+}
+
+/// A query and items whose shares in its scores are asked for.
+#[derive(Debug, Clone)]
+pub struct FusedQuery<'a> {
+    /// The query.
+    pub query: &'a Query,
+    /// Its vector, as it is searched (`d` numbers).
+    pub vector: &'a [f32],
+    /// Ids of the items.
+    pub items: Vec<&'a str>,
+}
+
+/// The shares of an item in the score of a hybrid search: `closeness + weight * words`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Shares {
+    /// 1 for the third item by meaning, 0 for the hundredth, linear in the distance.
+    pub closeness: f32,
+    /// BM25 over that of a text of mean length that holds every word of the query once.
+    pub words: f32,
+}
+
+/// A word or phrase of a query that a text holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WordsFound {
+    /// As the query says it, with its operator.
+    pub words: String,
+    /// What it adds to the text's score by BM25.
+    pub score: f32,
 }
 
 /// An item's id with its vector as it is searched.

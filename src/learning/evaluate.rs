@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effort, Learning};
 use crate::model::error::{Error, Result, cut};
-use crate::model::{MAX_K, MetricChoice, Query, VersionId, Versioned};
+use crate::model::{MAX_K, MetricChoice, Query, RankBy, VersionId, Versioned};
 
 /// Number of answers that MRR and MAP look at, as in `trec_eval`.
 const DEPTH: usize = 1_000;
@@ -150,7 +150,8 @@ const BATCH: usize = 256;
 /// A query with its vector and what is known of its answers.
 struct Prepared<'a> {
     query: &'a Query,
-    vector: Vec<f32>,
+    /// `None` for a text of which the encoder knows nothing, where words rank too.
+    vector: Option<Vec<f32>>,
     known: Known<'a>,
 }
 
@@ -163,7 +164,7 @@ struct Known<'a> {
 }
 
 impl Learning {
-    /// Measures how well queries are answered under metrics.
+    /// Measures how well queries are answered under metrics, by meaning or by words too.
     ///
     /// # Errors
     /// Those of [`Collection::evaluate`](crate::Collection::evaluate).
@@ -172,6 +173,7 @@ impl Learning {
         queries: &[EvalQuery],
         k: usize,
         metrics: &[MetricChoice],
+        ranking: RankBy,
     ) -> Result<Evaluation> {
         if !(1..=MAX_K).contains(&k) {
             return Err(Error::InvalidQuery(format!(
@@ -183,11 +185,11 @@ impl Learning {
                 "there are no queries to evaluate".into(),
             ));
         }
-        let prepared = self.prepare_evaluation(queries)?;
+        let prepared = self.prepare_evaluation(queries, ranking)?;
         let mut rows = Vec::with_capacity(metrics.len());
         for choice in metrics {
             let metric = self.choose(*choice, None)?;
-            let scores = self.scores(&prepared, k, &metric)?;
+            let scores = self.scores(&prepared, k, &metric, ranking)?;
             let measure = |i: usize| bootstrap(&scores.iter().map(|s| s[i]).collect::<Vec<_>>());
             rows.push(EvaluationRow {
                 metric: metric.version,
@@ -206,8 +208,16 @@ impl Learning {
         })
     }
 
-    fn prepare_evaluation<'a>(&self, queries: &'a [EvalQuery]) -> Result<Vec<Prepared<'a>>> {
-        let vectors = self.query_vectors(queries.iter().map(|q| &q.query))?;
+    fn prepare_evaluation<'a>(
+        &self,
+        queries: &'a [EvalQuery],
+        ranking: RankBy,
+    ) -> Result<Vec<Prepared<'a>>> {
+        let asked = queries.iter().map(|q| &q.query);
+        let vectors = match ranking {
+            RankBy::Meaning => self.query_vectors(asked)?.into_iter().map(Some).collect(),
+            RankBy::Words | RankBy::Hybrid => self.known_query_vectors(asked)?,
+        };
         let mut prepared = Vec::with_capacity(queries.len());
         for (number, (query, vector)) in queries.iter().zip(vectors).enumerate() {
             let ids = query.relevant.iter().chain(query.gains.keys());
@@ -234,15 +244,29 @@ impl Learning {
         queries: &[Prepared<'_>],
         k: usize,
         metric: &Versioned,
+        ranking: RankBy,
     ) -> Result<Vec<Scores>> {
         // One more than is scored, because a query's own item is left out.
         let depth = k.max(DEPTH) + 1;
+        let weight = match ranking {
+            RankBy::Hybrid => Some(self.words_weight(metric.version)?),
+            RankBy::Meaning | RankBy::Words => None,
+        };
         let mut all = Vec::with_capacity(queries.len());
         for batch in queries.chunks(BATCH) {
-            let vectors: Vec<&[f32]> = batch.iter().map(|q| q.vector.as_slice()).collect();
-            let found = self
-                .vectors
-                .nearest(metric, &vectors, depth, Effort::Served)?;
+            let found = if ranking == RankBy::Meaning {
+                let vectors: Vec<&[f32]> =
+                    batch.iter().filter_map(|q| q.vector.as_deref()).collect();
+                self.vectors
+                    .nearest(metric, &vectors, depth, Effort::Served)?
+            } else {
+                let vectors = self.vectors.hybrid().ok_or_else(|| self.no_keywords())?;
+                let asked: Vec<_> = batch
+                    .iter()
+                    .map(|q| (q.query, q.vector.as_deref()))
+                    .collect();
+                vectors.ranked(metric, &asked, weight, depth)?
+            };
             for (query, ids) in batch.iter().zip(found) {
                 let own = match query.query {
                     Query::Item(id) => Some(id),
@@ -254,6 +278,15 @@ impl Learning {
             }
         }
         Ok(all)
+    }
+}
+
+impl Learning {
+    fn no_keywords(&self) -> Error {
+        Error::InvalidQuery(format!(
+            "keyword search is off in collection {:?}; turn it on with a language",
+            self.name
+        ))
     }
 }
 

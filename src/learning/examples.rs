@@ -87,6 +87,8 @@ pub(super) struct Collected {
     pub(super) graded: Vec<JudgementId>,
     /// Numbers of the judgements of the pairs.
     pub(super) pairs: Vec<JudgementId>,
+    /// What the vectors are of, row by row.
+    pub(super) subjects: Vec<Subject>,
     pub(super) weights: SourceWeights,
     /// First and last judgement that was selected and teaches, also where it only influenced the weights of
     /// others; `None` where none was selected.
@@ -144,6 +146,7 @@ impl Learning {
             examples: Examples::default(),
             graded: Vec::new(),
             pairs: Vec::new(),
+            subjects: Vec::new(),
             weights,
             range,
             stale,
@@ -181,6 +184,9 @@ impl Learning {
                 collected.graded.push(id);
             }
         }
+        let mut subjects: Vec<(Subject, usize)> = vectors.rows.into_iter().collect();
+        subjects.sort_unstable_by_key(|(_, row)| *row);
+        collected.subjects = subjects.into_iter().map(|(subject, _)| subject).collect();
         collected.examples.vectors = rows(vectors.numbers, self.rules.dim)?;
         Ok(collected)
     }
@@ -227,13 +233,16 @@ fn decayed(age: i64, half_life: Duration) -> f32 {
 /// The distinct vectors that judgements speak of, one row each, in the order of their first mention.
 #[derive(Default)]
 struct Resolved {
-    rows: HashMap<Key, usize>,
+    rows: HashMap<Subject, usize>,
     numbers: Vec<f32>,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-enum Key {
+/// What a vector is of.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    /// A judged text or vector.
     Query(QueryHash),
+    /// A stored item, by its id.
     Item(String),
 }
 
@@ -241,18 +250,18 @@ impl Resolved {
     /// The row of an item that holds what was judged.
     fn item(&mut self, item: &LoggedItem, contents: &Contents) -> Option<usize> {
         let vector = contents.vector(item)?;
-        Some(self.row(Key::Item(item.id.clone()), vector))
+        Some(self.row(Subject::Item(item.id.clone()), vector))
     }
 
     /// The row of a judged text or vector.
     fn query(&mut self, hash: QueryHash, read: impl FnOnce() -> Result<Vec<f32>>) -> Result<usize> {
-        match self.rows.get(&Key::Query(hash)) {
+        match self.rows.get(&Subject::Query(hash)) {
             Some(row) => Ok(*row),
-            None => Ok(self.row(Key::Query(hash), &read()?)),
+            None => Ok(self.row(Subject::Query(hash), &read()?)),
         }
     }
 
-    fn row(&mut self, key: Key, vector: &[f32]) -> usize {
+    fn row(&mut self, key: Subject, vector: &[f32]) -> usize {
         let next = self.rows.len();
         *self.rows.entry(key).or_insert_with(|| {
             self.numbers.extend_from_slice(vector);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Learning;
 use super::examples::{Selection, Whose};
-use crate::model::error::Result;
+use super::{FusedQuery, Learning, Shares, WordsFound};
+use crate::model::error::{Error, Result};
 use crate::model::{JudgementId, MetricChoice, Query, VersionId, Versioned};
 use crate::plugin::{Direction, Task, caught};
 use crate::sum::squared_distance;
@@ -51,9 +51,27 @@ pub struct Explanation {
     /// move the item most first. Their influences are changes of its distance beside that of an item
     /// equal to the query. Empty under a metric that is named.
     pub memory: Vec<Influence>,
+    /// Its place by words; `None` where the collection has no keywords or the query no words.
+    pub words: Option<ByWords>,
     /// Number of judgements in the range that the metric was learned from whose influence is not
     /// known, because their items hold other contents now than those that were judged, or are gone.
     pub stale: usize,
+}
+
+/// An item's place by words, and by words and meaning together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ByWords {
+    /// Rank by words only, from 1; `None` beyond 1,000.
+    pub rank: Option<usize>,
+    /// Rank in a hybrid search, from 1; `None` beyond 1,000.
+    pub hybrid_rank: Option<usize>,
+    /// Its shares in the score of that search.
+    pub shares: Shares,
+    /// The weight of the words' share.
+    pub weight: f64,
+    /// The words and phrases of the query that its text holds, those that count most first.
+    pub found: Vec<WordsFound>,
 }
 
 /// How a judgement changed a distance.
@@ -115,9 +133,11 @@ impl Explain {
             Ok(position.map(|position| position + 1))
         };
         let (judgements, stale) = learning.influences(&metric, &query, &item)?;
+        let asked = moved.as_deref().unwrap_or(&query);
+        let words = learning.by_words(&metric, (&self.query, asked), &self.item)?;
         Ok(Explanation {
             metric: metric.version,
-            rank: rank(&metric, moved.as_deref().unwrap_or(&query))?,
+            rank: rank(&metric, asked)?,
             euclidean_rank: rank(learning.registry.built_in(), &query)?,
             distance: metric.metric.distance(&query, &item),
             euclidean: squared_distance(&query, &item),
@@ -127,6 +147,7 @@ impl Explain {
                 Some(_) => learning.remembered(&metric, &query, &item, user)?,
                 None => Vec::new(),
             },
+            words,
             stale,
         })
     }
@@ -142,6 +163,50 @@ impl Learning {
             metric: MetricChoice::Active,
             user: None,
         }
+    }
+
+    /// The place of an item by words.
+    fn by_words(
+        &self,
+        metric: &Versioned,
+        (query, vector): (&Query, &[f32]),
+        item: &str,
+    ) -> Result<Option<ByWords>> {
+        let Some(vectors) = self.vectors.hybrid() else {
+            return Ok(None);
+        };
+        if matches!(query, Query::Vector(_)) {
+            return Ok(None);
+        }
+        let mut found = match vectors.words_in(query, item) {
+            // The stored item that is the query has no text.
+            Err(Error::InvalidQuery(_)) => return Ok(None),
+            found => found?,
+        };
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let weight = self.words_weight(metric.version)?;
+        let rank = |weight: Option<f64>| -> Result<Option<usize>> {
+            let ranked = vectors.ranked(metric, &[(query, Some(vector))], weight, DEPTH)?;
+            let ids = ranked.first().map(Vec::as_slice).unwrap_or_default();
+            Ok(ids.iter().position(|id| id == item).map(|at| at + 1))
+        };
+        let asked = FusedQuery {
+            query,
+            vector,
+            items: vec![item],
+        };
+        let shares = vectors.shares(metric, &*metric.metric, &[asked])?;
+        let shares = shares.first().and_then(|shares| *shares.first()?);
+        let Some(shares) = shares else {
+            return Ok(None);
+        };
+        Ok(Some(ByWords {
+            rank: rank(None)?,
+            hybrid_rank: rank(Some(weight))?,
+            shares,
+            weight,
+            found,
+        }))
     }
 
     /// The influences of the judgements that a version was learned from on the distance between a

@@ -11,11 +11,13 @@ mod backend;
 mod background;
 mod clicks;
 mod content;
+mod cross_fit;
 mod drift;
 mod evaluate;
 mod examples;
 mod explain;
 mod forget;
+mod fusion;
 mod guidelines;
 mod history;
 mod interleave;
@@ -39,19 +41,20 @@ use crate::model::{Query, VectorRules, Versioned};
 use crate::plugin::MetricLearner;
 
 pub use crate::model::{ActivatedBy, Activation, MAX_ACTIVATIONS};
-pub use crate::model::{Guidelines, ScaleGrade};
 pub use crate::model::{
-    JudgementRange, MemoryRecord, MemorySettings, RefitSettings, SourceWeights, TrialRecord,
-    Verdict,
+    FusionRecord, JudgementRange, MemoryRecord, MemorySettings, RefitSettings, SourceWeights,
+    TrialRecord, Verdict,
 };
+pub use crate::model::{Guidelines, ScaleGrade};
 pub use ask::Question;
 pub use backend::{
-    Changes, Effort, Entry, ItemContent, Ledger, LedgerLock, NextIds, Revision, StoredItem, Vectors,
+    Changes, Effort, Entry, FusedQuery, HybridVectors, ItemContent, Ledger, LedgerLock, NextIds,
+    Revision, Shares, StoredItem, Vectors, WordsFound,
 };
 pub use content::StaleJudgement;
 pub use drift::{Drift, DriftEntry};
 pub use evaluate::{EvalQuery, Evaluation, EvaluationRow, Measure, QueryMeasures};
-pub use explain::{Explain, Explanation, Influence};
+pub use explain::{ByWords, Explain, Explanation, Influence};
 pub use forget::{Forget, Forgotten, Relearned};
 pub use history::{History, StoredVersion};
 pub use interleave::Team;
@@ -83,6 +86,7 @@ pub struct Learning {
     sample: sample::SampleCache,
     stale: content::StaleCount,
     memories: memory::Memories,
+    fusion: fusion::Weights,
     /// The [generation](Ledger::generation) of the ledger that the versions in memory are of.
     generation: AtomicU64,
     /// Orders writes: held from reading a counter until the change is stored and seen.
@@ -138,6 +142,7 @@ impl Learning {
             sample: sample::SampleCache::default(),
             stale: content::StaleCount::default(),
             memories: memory::Memories::default(),
+            fusion: fusion::Weights::default(),
             generation,
             writer: Mutex::new(()),
             refitting: Mutex::new(()),
@@ -197,6 +202,7 @@ impl Learning {
         let before = self.active(None);
         self.registry.reload(&*self.ledger)?;
         self.trials.reload(&*self.ledger)?;
+        self.fusion.outdate();
         self.generation.store(generation, Ordering::Release);
         if self.active(None) != before {
             self.announce_active();
@@ -208,6 +214,7 @@ impl Learning {
     fn commit(&self, changes: Changes) -> Result<()> {
         self.ledger.commit(changes)?;
         self.memories.outdate();
+        self.fusion.outdate();
         Ok(())
     }
 
@@ -260,6 +267,21 @@ impl Learning {
         &self,
         queries: impl Iterator<Item = &'a Query> + Clone,
     ) -> Result<Vec<Vec<f32>>> {
+        let known = self.known_query_vectors(queries.clone())?;
+        let named = known.into_iter().zip(queries);
+        named
+            .map(|(vector, query)| {
+                vector.ok_or_else(|| Error::unknown_text(query.text().unwrap_or_default()))
+            })
+            .collect()
+    }
+
+    /// The vectors of queries, as they are searched; `None` for a text of which the encoder knows
+    /// nothing.
+    fn known_query_vectors<'a>(
+        &self,
+        queries: impl Iterator<Item = &'a Query> + Clone,
+    ) -> Result<Vec<Option<Vec<f32>>>> {
         for query in queries.clone() {
             query.check()?;
         }
@@ -272,13 +294,14 @@ impl Learning {
         let mut encoded = encoded.into_iter();
         queries
             .map(|query| match query {
-                Query::Text(text) => {
+                Query::Text(_) => {
                     let vector = encoded.next().flatten();
-                    let vector = vector.ok_or_else(|| Error::unknown_text(text))?;
-                    self.rules.prepare_query(vector)
+                    vector
+                        .map(|vector| self.rules.prepare_query(vector))
+                        .transpose()
                 }
-                Query::Vector(vector) => self.rules.prepare_query(vector.clone()),
-                Query::Item(id) => Ok(self.vectors_of(&[id])?.pop().unwrap_or_default()),
+                Query::Vector(vector) => self.rules.prepare_query(vector.clone()).map(Some),
+                Query::Item(id) => Ok(self.vectors_of(&[id])?.pop()),
             })
             .collect()
     }

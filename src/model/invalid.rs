@@ -139,4 +139,7 @@ pub(crate) enum VersionError {
     /// A version whose memory has a width or a strength out of range.
     #[error("its memory has a width or a strength that is not above 0 and at most 10")]
     Memory,
+    /// A version whose weight of words is out of range.
+    #[error("its weight of words in hybrid searches is not between 0 and 100")]
+    Fusion,
 }

@@ -15,6 +15,7 @@ mod judgement;
 mod judgement_format;
 mod language;
 mod logged;
+mod memory;
 mod names;
 mod query;
 mod question;
@@ -40,6 +41,7 @@ pub use judgement::{Judgement, Source, StoredJudgement, Subject};
 pub use language::Language;
 pub(crate) use logged::{LoggedItem, LoggedQuery, hash_text, hash_vector, item_key, query_key};
 pub use logged::{LoggedJudgement, QueryHash};
+pub use memory::{FusionRecord, MemoryRecord, MemorySettings};
 pub use names::UnknownName;
 pub(crate) use names::named;
 pub use query::{
@@ -50,7 +52,4 @@ pub(crate) use question::{QueryForm, Sampled};
 pub use vector::VectorRules;
 pub(crate) use vector::rows;
 pub use version::{Active, VersionRecord, Versioned};
-pub use version::{
-    JudgementRange, MemoryRecord, MemorySettings, RefitSettings, SourceWeights, TrialRecord,
-    Verdict, Version,
-};
+pub use version::{JudgementRange, RefitSettings, SourceWeights, TrialRecord, Verdict, Version};

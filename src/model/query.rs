@@ -146,8 +146,8 @@ pub struct Hit {
     /// Score for people; larger is better. It is the cosine or dot product in such collections
     /// without a learned metric, otherwise `1 / (1 + distance)`. Where judgements move the query it
     /// is that of the moved query. In a search by words it is the keyword score, and in a hybrid
-    /// search the sum of two shares: closeness, 1 for the nearest item and 0 for the hundredth, and
-    /// the keyword score over that of a text of mean length that holds every word once.
+    /// search a sum: closeness, 1 for the third item and 0 for the hundredth, and a weight times the
+    /// keyword score over that of a text of mean length that holds every word once.
     pub score: f32,
     /// By how much judgements of this question and of questions like it bring the item nearer,
     /// beside an item equal to the query: hits are in the order of `distance - memory`. `None` where

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::{FusionRecord, MemoryRecord};
 use super::time;
 use super::{Distance, JudgementId, VersionError, VersionId};
 use crate::plugin::{FitReport, Gate, HeldOut, Metric, PairCounts};
@@ -62,6 +63,10 @@ pub struct Version {
     /// single users and for imports.
     #[serde(default)]
     pub memory: Option<MemoryRecord>,
+    /// How much words count in hybrid searches, as its refit found it; `None` where the collection
+    /// had no keywords, and for imports.
+    #[serde(default)]
+    pub fusion: Option<FusionRecord>,
     /// Notes of its plugin.
     pub notes: BTreeMap<String, f64>,
     /// Name of the plugin that reads its matrix.
@@ -136,48 +141,6 @@ pub struct RefitSettings {
     pub user_share: Option<f64>,
     /// The seed of every random choice.
     pub seed: u64,
-}
-
-/// How the judgements of a question move it, and questions like it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct MemorySettings {
-    /// Width of the kernel of a judged question, as a share of the median squared distance from it
-    /// to its judged items; above 0 and at most 10.
-    pub width: f64,
-    /// Factor of the step from a judged question to its answers, above 0 and at most 10.
-    pub strength: f64,
-}
-
-impl MemorySettings {
-    /// A width within which the same question lies, and next to no other one.
-    pub(crate) const LEAST_WIDTH: f64 = 0.15;
-
-    /// Whether both are within their bounds.
-    pub(crate) fn is_valid(self) -> bool {
-        [self.width, self.strength]
-            .iter()
-            .all(|number| *number > 0.0 && *number <= 10.0)
-    }
-}
-
-impl Default for MemorySettings {
-    fn default() -> Self {
-        Self {
-            width: Self::LEAST_WIDTH,
-            strength: 2.0,
-        }
-    }
-}
-
-/// How judgements are remembered in answers since a refit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct MemoryRecord {
-    /// Width and strength; `None` where memory is off.
-    pub settings: Option<MemorySettings>,
-    /// The held-out test of questions like those judged. Accepted: their answers gain, too.
-    pub gate: Gate,
 }
 
 /// Weights of the sources of judgements beside [`Explicit`](crate::Source::Explicit), which weighs
@@ -267,6 +230,8 @@ pub struct VersionRecord {
     pub(crate) plugin_notes: BTreeMap<String, f64>,
     /// How judgements are remembered since its refit.
     pub(crate) memory: Option<MemoryRecord>,
+    /// How much words count in hybrid searches since its refit.
+    pub(crate) fusion: Option<FusionRecord>,
 }
 
 /// Origin of a version.
@@ -326,6 +291,7 @@ impl Version {
             trial: None,
             gate: None,
             memory: None,
+            fusion: None,
             notes: BTreeMap::new(),
             plugin: plugin.into(),
             withdrawn: false,
@@ -358,6 +324,7 @@ impl Version {
             withdrawn,
             plugin_notes,
             memory,
+            fusion,
         } = record;
         Self {
             version,
@@ -382,6 +349,7 @@ impl Version {
             trial,
             gate,
             memory,
+            fusion,
             notes: plugin_notes,
             plugin: lineage.plugin,
             withdrawn,
@@ -412,6 +380,13 @@ impl VersionRecord {
         if memory.is_some_and(|memory| !memory.is_valid()) {
             return Err(VersionError::Memory);
         }
+        if version
+            .fusion
+            .as_ref()
+            .is_some_and(|fusion| !fusion.is_valid())
+        {
+            return Err(VersionError::Fusion);
+        }
         Ok(Self {
             lineage: Lineage {
                 parent: version.parent.unwrap_or_default(),
@@ -440,6 +415,7 @@ impl VersionRecord {
             withdrawn: version.withdrawn,
             plugin_notes: version.notes.clone(),
             memory: version.memory.clone(),
+            fusion: version.fusion.clone(),
         })
     }
 
@@ -470,6 +446,7 @@ impl VersionRecord {
             withdrawn: false,
             plugin_notes: report.notes.clone(),
             memory: None,
+            fusion: None,
         }
     }
 
@@ -495,6 +472,7 @@ impl VersionRecord {
             withdrawn: false,
             plugin_notes: BTreeMap::new(),
             memory: None,
+            fusion: None,
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) const TREE: &str = "catalog";
 pub(super) const COMMITS: &[u8] = b"\0commits";
 /// The store's own format; raised when the layout of trees or files changes. Stores of any other
 /// format are refused. No number is used twice.
-const FORMAT: u32 = 7;
+const FORMAT: u32 = 8;
 const DIGESTS_FORMAT: u8 = 1;
 const FORMAT_KEY: &[u8] = b"\0format";
 const NEXT: &[u8] = b"\0next";

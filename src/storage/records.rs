@@ -64,7 +64,7 @@ sealed! {
     CollectionRecord, 2, "the catalogue's entry for collection";
     ItemRecord, 1, "the record of slot";
     JudgementRecord, 2, "judgement";
-    VersionRecord, 3, "metric version";
+    VersionRecord, 4, "metric version";
 }
 
 impl JudgementRecord {

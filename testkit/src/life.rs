@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use affinis::engine::Learning;
 use affinis::learning::{EvalQuery, Forget, Question, RefitReport};
-use affinis::{Item, Judgement, MetricChoice, Query, Result, Source, VersionId};
+use affinis::{Item, Judgement, MetricChoice, Query, RankBy, Result, Source, VersionId};
 use ndarray::Array2;
 
 use crate::interrupted::without_times;
@@ -238,7 +238,9 @@ fn look_back(learning: &Arc<Learning>, first: VersionId, imported: VersionId, ta
         MetricChoice::Version(first),
         MetricChoice::Active,
     ];
-    let measured = learning.evaluate(&queries, 10, &metrics).expect("measured");
+    let measured = learning
+        .evaluate(&queries, 10, &metrics, RankBy::Meaning)
+        .expect("measured");
     for row in &measured.rows {
         let firsts = (&row.precision, &row.recall, &row.ndcg, &row.mrr);
         // Of the whole ranking, in which items that are equally far but for rounding may change

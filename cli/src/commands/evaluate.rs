@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use affinis::{
-    MetricChoice, Query,
+    MetricChoice, Query, RankBy,
     learning::{EvaluationRow, Measure},
 };
 
 use serde_json::Value;
 
-use super::{At, hits, metric_choice, metric_name};
+use super::{At, hits, metric_choice, metric_name, rank_by};
 use crate::failure::Failure;
 use crate::input::{self, EvaluationInput, Input, InputError, Opened, Place};
 use crate::output::{self, Align, DIM, Out, Table, count, plain, plural};
@@ -28,7 +28,8 @@ Intervals are 95 % bootstrap intervals over the queries.
 Examples:
   affinis evaluate notes queries.jsonl
   affinis evaluate notes qrels.txt --queries topics.tsv -k 20
-  affinis evaluate notes queries.jsonl --metric 3 --json")]
+  affinis evaluate notes queries.jsonl --metric 3 --json
+  affinis evaluate notes queries.jsonl --hybrid")]
 pub(crate) struct Args {
     /// The collection's name
     name: String,
@@ -44,6 +45,12 @@ pub(crate) struct Args {
     /// Metric that is measured beside Euclidean: `active`, `euclidean`, or a version's number
     #[arg(long, value_name = "METRIC", default_value = "active", value_parser = metric_choice)]
     metric: MetricChoice,
+    /// Measure searches by words and meaning together, under both metrics
+    #[arg(long, conflicts_with = "words_only")]
+    hybrid: bool,
+    /// Measure searches by words only
+    #[arg(long)]
+    words_only: bool,
     /// Number of hits over which precision, recall and nDCG are computed, 1 to 10000
     #[arg(short, default_value = "10", value_parser = hits)]
     k: usize,
@@ -94,6 +101,7 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             }
         ));
     }
+    let ranking = rank_by(args.hybrid, args.words_only);
     let working = output::spinner(format!(
         "searching for {}",
         plural(input.queries.len() as u64, "query", "queries")
@@ -102,10 +110,10 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         .evaluate(
             &input.queries,
             args.k,
-            args.metric,
+            (args.metric, ranking),
             args.relevance_threshold,
         )
-        .map_err(|error| with_line(error, &input, &name, &collection))?;
+        .map_err(|error| with_line(error, &input, &name, (&collection, ranking)))?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&evaluation)?);
@@ -153,7 +161,12 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
 
 /// Adds to an error the line of the query that caused it: the first query whose search fails by
 /// itself, such as a text that the encoder knows nothing of.
-fn with_line(error: Failure, input: &EvaluationInput, file: &str, collection: &Target) -> Failure {
+fn with_line(
+    error: Failure,
+    input: &EvaluationInput,
+    file: &str,
+    (collection, ranking): (&Target, RankBy),
+) -> Failure {
     use affinis::Error::{Dimension, Encode, InvalidQuery, NotFinite, UnknownText, ZeroVector};
     let is_of_a_query = match &error {
         Failure::Store(error) => matches!(
@@ -177,6 +190,7 @@ fn with_line(error: Failure, input: &EvaluationInput, file: &str, collection: &T
             k: 1,
             metric: MetricChoice::BuiltIn,
             memory: false,
+            ranking,
             ..SearchSettings::default()
         };
         match collection.search(query.clone().into(), Value::Null, &settings, false) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use affinis::{Judgement, JudgementId, MetricChoice, Query, Subject, VersionId};
-use affinis_api::{DirectionDocument, ExplanationDocument, InfluenceDocument};
+use affinis_api::{ByWordsDocument, DirectionDocument, ExplanationDocument, InfluenceDocument};
 use clap::ArgGroup;
 
 use super::{At, metric_choice, metric_name, text, user};
@@ -76,6 +76,9 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         metric_name(VersionId::BUILT_IN),
     ))?;
     out.line(format_args!("  {}", comparison(&why)))?;
+    if let Some(words) = &why.words {
+        out.line(by_words(words))?;
+    }
     let stored: HashMap<JudgementId, Judgement> = collection
         .judgements()?
         .into_iter()
@@ -90,6 +93,36 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
         judgements(&stored, &why, out)?;
     }
     Ok(())
+}
+
+/// The item's place by words, and what its text holds of the query.
+fn by_words(by_words: &ByWordsDocument) -> String {
+    let rank = |rank: Option<usize>| {
+        rank.map_or_else(|| "beyond rank 1,000".to_owned(), |r| format!("rank {r}"))
+    };
+    let found = if by_words.found.is_empty() {
+        "none of them in its text".to_owned()
+    } else {
+        let shown = by_words
+            .found
+            .iter()
+            .take(MAX_ROWS)
+            .map(|found| format!("{} {}", plain(&found.words), number(f64::from(found.score))));
+        let mut shown: Vec<String> = shown.collect();
+        if by_words.found.len() > MAX_ROWS {
+            let more = by_words.found.len() - MAX_ROWS;
+            shown.push(format!("{} more", count(more as u64)));
+        }
+        shown.join(", ")
+    };
+    format!(
+        "  by words {} ({found}), hybrid {}: closeness {} + {} x words {}",
+        rank(by_words.rank),
+        rank(by_words.hybrid_rank),
+        number(f64::from(by_words.closeness)),
+        number(by_words.weight),
+        number(f64::from(by_words.share)),
+    )
 }
 
 /// The two distances and their relation, in words.

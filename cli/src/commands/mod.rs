@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use affinis::encode::{self, Encoder, Wanted};
 use affinis::{
-    Collection, MetricChoice, Query, Store, StoreBuilder, VersionId, plugin::MetricLearner,
+    Collection, MetricChoice, Query, RankBy, Store, StoreBuilder, VersionId, plugin::MetricLearner,
 };
 use affinis_mahalanobis::Mahalanobis;
 
@@ -269,6 +269,15 @@ pub(crate) fn metric_choice(text: &str) -> Result<MetricChoice, String> {
         number => number.parse().map(MetricChoice::Version).map_err(|_| {
             "a metric is `active`, `euclidean`, or a version's number as `affinis metrics` lists it".to_owned()
         }),
+    }
+}
+
+/// What `--hybrid` and `--words-only` rank by, of which one is given at most.
+pub(crate) fn rank_by(hybrid: bool, words_only: bool) -> RankBy {
+    match (hybrid, words_only) {
+        (true, _) => RankBy::Hybrid,
+        (_, true) => RankBy::Words,
+        _ => RankBy::Meaning,
     }
 }
 

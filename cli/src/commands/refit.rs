@@ -269,6 +269,8 @@ fn rows(report: &RefitDocument, forced: bool) -> Vec<(&'static str, String)> {
             .as_ref()
             .map(|memory| ("memory", plain(&memory.gate.reason))),
     );
+    let fusion = report.fusion.as_ref();
+    rows.extend(fusion.map(|fusion| ("words", plain(&fusion.gate.reason))));
     let spent = &report.millis;
     rows.push((
         "time",

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use affinis::limits::MAX_K;
-use affinis::{CombinedQuery, Filter, MetricChoice, Query, RankBy, SearchQuery};
+use affinis::{CombinedQuery, Filter, MetricChoice, Query, SearchQuery};
 use affinis_api::{AnswerDocument, ExecutionDocument, FacetDocument, HitDocument};
 use anstyle::Style;
 use clap::ArgGroup;
 use serde_json::{Value, json};
 
 use super::items::describe;
-use super::{At, hits, metric_choice, metric_name, text, user};
+use super::{At, hits, metric_choice, metric_name, rank_by, text, user};
 use crate::failure::Failure;
 use crate::input::{self, Input, Opened, Topics};
 use crate::output::{
@@ -124,10 +124,10 @@ pub(crate) struct Args {
     no_memory: bool,
     /// Rank by the words of the query and by its meaning together. Quotes make a phrase, + and -
     /// before a word or phrase require or exclude it
-    #[arg(long, conflicts_with_all = ["words_only", "vectors", "like", "image"])]
+    #[arg(long, conflicts_with_all = ["words_only", "vectors", "image"])]
     hybrid: bool,
     /// Rank by the words of the query only
-    #[arg(long, conflicts_with_all = ["vectors", "like", "image"])]
+    #[arg(long, conflicts_with_all = ["vectors", "image"])]
     words_only: bool,
     /// Leave out items that the user called irrelevant for this very query; without --user, those
     /// that were judged without a user
@@ -324,11 +324,7 @@ fn found(
         recall: args.recall,
         user: args.user.clone(),
         memory: !args.no_memory,
-        ranking: match (args.hybrid, args.words_only) {
-            (true, _) => RankBy::Hybrid,
-            (_, true) => RankBy::Words,
-            _ => RankBy::Meaning,
-        },
+        ranking: rank_by(args.hybrid, args.words_only),
         hide_rejected: args.hide_rejected,
         ..SearchSettings::default()
     };

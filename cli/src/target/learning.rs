@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use affinis::engine::Learning;
 use affinis::learning::{Drift, EvalQuery, Evaluation, Forget, StaleJudgement, Trial};
-use affinis::{Item, Judgement, JudgementId, MetricChoice, Query, Version, VersionId};
+use affinis::{Item, Judgement, JudgementId, MetricChoice, Query, RankBy, Version, VersionId};
 use affinis_api::{
     ActiveDocument, DifferenceDocument, ExplanationDocument, ForgottenDocument, JudgedDocument,
     JudgementDocument, MatrixDocument, RefitDocument, TrialAnswerDocument, TrialHitDocument,
@@ -92,17 +92,17 @@ impl Target {
         &self,
         queries: &[EvalQuery],
         k: usize,
-        metric: MetricChoice,
+        (metric, ranking): (MetricChoice, RankBy),
         threshold: Option<f64>,
     ) -> Result<Evaluation, Failure> {
         #[cfg(feature = "client")]
         if let Self::Remote(remote) = self {
             let evaluate = remote.collection().evaluate(queries.to_vec()).k(k);
-            let evaluate = evaluate.metric(metric)?.relevance_threshold(threshold);
-            return Ok(evaluate.run()?);
+            let evaluate = evaluate.metric(metric)?.ranking(ranking)?;
+            return Ok(evaluate.relevance_threshold(threshold).run()?);
         }
         let metrics = [MetricChoice::BuiltIn, metric];
-        Ok(self.learning()?.evaluate(queries, k, &metrics)?)
+        Ok(self.learning()?.evaluate(queries, k, &metrics, ranking)?)
     }
 
     /// The judgements, with whether they teach.

@@ -14,7 +14,7 @@ use super::to_value;
 use crate::app::App;
 use crate::extract::{Given, Segments};
 use crate::problem::Problem;
-use crate::query::{MetricName, choice, judged, single};
+use crate::query::{MetricName, choice, judged, rank_by, single};
 
 /// The largest number of queries of an evaluation.
 const MAX_QUERIES: usize = 10_000;
@@ -49,6 +49,12 @@ pub(crate) struct EvaluateRequest {
     k: usize,
     /// The metric that is measured beside Euclid; the active one by default.
     metric: Option<MetricName>,
+    /// Rank by words and meaning together.
+    #[serde(default)]
+    hybrid: bool,
+    /// Rank by words only.
+    #[serde(default)]
+    words_only: bool,
     /// Smallest grade that is relevant; any above 0 by default.
     relevance_threshold: Option<f64>,
     /// Give the measures of each query, too.
@@ -167,8 +173,10 @@ pub(crate) async fn evaluate(
     let queries = request.queries.into_iter().map(|q| q.read(threshold));
     let queries: Vec<EvalQuery> = queries.collect::<Result<_, _>>()?;
     let metrics = [MetricChoice::BuiltIn, choice(request.metric)];
+    let ranking = rank_by(request.hybrid, request.words_only)?;
     let evaluation = app.on(name, move |target| {
-        let evaluation = target.learning().evaluate(&queries, request.k, &metrics)?;
+        let learning = target.learning();
+        let evaluation = learning.evaluate(&queries, request.k, &metrics, ranking)?;
         let mut document = to_value(&evaluation)?;
         if request.per_query {
             for (row, measured) in evaluation.rows.iter().enumerate() {

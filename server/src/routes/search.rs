@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use affinis::{Hits, MetricChoice, RankBy, SearchQuery};
+use affinis::{Hits, MetricChoice, SearchQuery};
 use affinis_api::AnswerDocument;
 use affinis_api::target::{DEFAULT_FACET_VALUES, SearchSettings, Target};
 use axum::Json;
@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::blocking::GivenUp;
 use crate::extract::{Given, Segments};
 use crate::problem::Problem;
-use crate::query::{Asked, Ids, MetricName, Part, choice, filter};
+use crate::query::{Asked, Ids, MetricName, Part, choice, filter, rank_by};
 
 /// The largest number of hits of all queries of a request together.
 const MAX_HITS: usize = 100_000;
@@ -196,16 +196,7 @@ impl Wanted {
         if request.ef.is_some() && request.recall.is_some() {
             return Err(Problem::invalid("a search has `ef` or `recall`, not both"));
         }
-        let ranking = match (request.hybrid, request.words_only) {
-            (false, false) => RankBy::Meaning,
-            (true, false) => RankBy::Hybrid,
-            (false, true) => RankBy::Words,
-            (true, true) => {
-                return Err(Problem::invalid(
-                    "a search is `hybrid` or `words_only`, not both",
-                ));
-            }
-        };
+        let ranking = rank_by(request.hybrid, request.words_only)?;
         let wants = |what| {
             let include = request.include.as_ref();
             include.is_none_or(|include| include.contains(&what))

@@ -17,12 +17,12 @@ use rayon::prelude::*;
 
 use super::Collection;
 use crate::filter::Filter;
-use crate::items::{Grouping, Matching, Ranking, SearchRequest, WordRanking};
+use crate::items::{Grouping, Matching, Ranking, SearchRequest, WordRanking, WordsOf};
 use crate::keywords::meaning;
 use crate::learning::Memory;
 use crate::model::error::{Error, Result};
 use crate::model::{
-    Hits, MAX_K, MetricChoice, QueryForm, RankBy, SearchQuery, VersionId, Versioned,
+    Hits, MAX_K, MetricChoice, Query, QueryForm, RankBy, SearchQuery, VersionId, Versioned,
 };
 
 use groups::GroupBy;
@@ -190,9 +190,11 @@ impl<Q> Search<Q> {
         self
     }
 
-    /// Ranks by the words of the query and by its meaning together. The query is a text, and the
-    /// collection has [keywords](crate::CollectionBuilder::keywords). Quotes make a phrase of words,
-    /// `+` and `-` before a word or phrase require or exclude it.
+    /// Ranks by the words of the query and by its meaning together. The query is a text or a stored
+    /// item, whose text is taken, and the collection has
+    /// [keywords](crate::CollectionBuilder::keywords). In a text quotes make a phrase of words, `+`
+    /// and `-` before a word or phrase require or exclude it. How much words count is learned by
+    /// refits.
     pub fn hybrid(self) -> Self {
         self.ranking(RankBy::Hybrid)
     }
@@ -414,19 +416,30 @@ impl<Q> Search<Q> {
         };
         let items = self.collection.items_handle();
         let metric = &prepared.metric;
-        let source = match (self.ranking, query.text(), vector) {
+        let words = match query {
+            SearchQuery::Single(Query::Text(text)) => Some(WordsOf::Query(text)),
+            SearchQuery::Single(Query::Item(id)) => Some(WordsOf::Item(id)),
+            SearchQuery::Single(Query::Vector(_)) | SearchQuery::Combined(_) => None,
+        };
+        let source = match (self.ranking, words, vector) {
             (RankBy::Meaning, _, Some(vector)) => {
                 Source::Meaning(Box::new(Ranking::new(items, metric, vector, request)))
             }
-            (ranking, Some(text), vector) => {
-                let is_hybrid = ranking == RankBy::Hybrid;
-                let query = (text, vector);
-                let ranking = WordRanking::new(items, metric, query, request, is_hybrid)?;
+            (ranking, Some(words), vector) => {
+                let weight = match ranking {
+                    RankBy::Hybrid => {
+                        Some(self.collection.learning().words_weight(metric.version)?)
+                    }
+                    RankBy::Meaning | RankBy::Words => None,
+                };
+                let asked = (words, vector);
+                let ranking = WordRanking::new(items, metric, asked, request, weight)?;
                 Source::Words(Box::new(ranking))
             }
             _ => {
                 return Err(Error::InvalidQuery(
-                    "words are searched for by one text, and the query is none".to_owned(),
+                    "words are searched for by one text or one stored item, and the query is neither"
+                        .to_owned(),
                 ));
             }
         };

@@ -26,6 +26,7 @@ fn collected(vectors: Array2<f32>, judged: &[(usize, Vec<(usize, f32)>)]) -> Col
     Collected {
         graded: (0..graded.len() as u64).map(JudgementId).collect(),
         pairs: Vec::new(),
+        subjects: Vec::new(),
         weights: SourceWeights::new(1.0, 1.0),
         range: None,
         stale: 0,

@@ -1,11 +1,10 @@
 //! Whether memory helps, and how wide and strong it is, by cross-validation on the judgements.
 //!
-//! A score is the area under the ROC curve of a query's results: the share of pairs of a relevant
-//! and an irrelevant one that the distances order rightly, each weighing `sqrt(r i / (r + i))` by
-//! their numbers. Two things are tested.
+//! Queries are scored by the area under the ROC curve of their results, see
+//! [`cross_fit`](crate::learning::cross_fit). Two things are tested.
 //!
-//! **Questions like those judged.** Each query is moved by all others. Width and strength are chosen
-//! on one half of the queries and scored on the other, both ways. Where the mean gain less 1.64
+//! **Questions like those judged.** Each query is moved by all others. Width and strength are
+//! cross-fitted. Where the mean gain less 1.64
 //! standard errors is above 0, on at least 8 queries, the best of all queries are taken; otherwise
 //! the width is the least, which reaches the same question and next to no other one.
 //!
@@ -16,6 +15,7 @@
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::groups::{Judged, REST};
+use crate::learning::cross_fit::{self, CONFIDENCE_95, MIN_QUERIES, Mean, Slack, contrast_weight};
 use crate::learning::examples::Collected;
 use crate::model::{MemoryRecord, MemorySettings};
 use crate::plugin::{Gate, Metric};
@@ -24,10 +24,6 @@ use crate::sum::{dot, squared_distance};
 /// Widths and strengths that are tried.
 const WIDTHS: [f64; 4] = [MemorySettings::LEAST_WIDTH, 0.25, 0.4, 0.6];
 const STRENGTHS: [f64; 3] = [1.0, 2.0, 3.0];
-/// Least number of queries with both kinds of results.
-const MIN_QUERIES: usize = 8;
-/// Standard errors of a bound: 95 % confidence.
-const STANDARD_ERRORS: f64 = 1.64;
 /// Largest number of queries that are tested: those that were judged last.
 const MAX_QUERIES: usize = 1_000;
 /// What is measured.
@@ -41,48 +37,7 @@ struct Scored {
     weight: f64,
 }
 
-/// Gains of one choice of width and strength, one a scored query.
-struct Tried {
-    settings: MemorySettings,
-    gains: Vec<f64>,
-}
-
-/// A weighted mean with its standard error.
-#[derive(Debug, Clone, Copy)]
-struct Mean {
-    mean: f64,
-    error: f64,
-}
-
-impl Mean {
-    /// Of gains with their weights; an infinite error where there are fewer than two.
-    fn of(gains: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
-        let total: f64 = gains.clone().map(|(_, weight)| weight).sum();
-        let mean = gains
-            .clone()
-            .map(|(gain, weight)| gain * weight)
-            .sum::<f64>()
-            / total.max(f64::MIN_POSITIVE);
-        let squares = gains
-            .clone()
-            .map(|(gain, weight)| (weight * (gain - mean)).powi(2));
-        let n = gains.count() as f64;
-        let error = if n < 2.0 {
-            f64::INFINITY
-        } else {
-            (squares.sum::<f64>() * n / (n - 1.0)).sqrt() / total
-        };
-        Self { mean, error }
-    }
-
-    fn lower(self) -> f64 {
-        self.mean - STANDARD_ERRORS * self.error
-    }
-
-    fn upper(self) -> f64 {
-        self.mean + STANDARD_ERRORS * self.error
-    }
-}
+type Tried = cross_fit::Tried<MemorySettings>;
 
 /// Tests memory on judgements, under the metric that answers will be given under. `None` once
 /// `cancelled` returns true.
@@ -117,7 +72,7 @@ impl<'a> Test<'a> {
                 .graded(judged.examples(group))
                 .map(|graded| (graded.item, graded.grade > 0.0))
                 .collect();
-            let weight = contrast_weight(&results);
+            let weight = contrast_weight(results.iter().map(|(_, is)| *is));
             if weight > 0.0 {
                 scored.push(Scored {
                     group,
@@ -150,22 +105,7 @@ impl<'a> Test<'a> {
                 (distance, *is_relevant)
             })
             .collect();
-        let of_kind = |kind: bool| {
-            let of_kind = distances.iter().filter(move |(_, is)| *is == kind);
-            of_kind.map(|(distance, _)| *distance)
-        };
-        let (mut right, mut pairs) = (0.0, 0.0);
-        for relevant in of_kind(true) {
-            for irrelevant in of_kind(false) {
-                pairs += 1.0;
-                right += match relevant.partial_cmp(&irrelevant) {
-                    Some(std::cmp::Ordering::Less) => 1.0,
-                    Some(std::cmp::Ordering::Equal) => 0.5,
-                    _ => 0.0,
-                };
-            }
-        }
-        right / f64::max(pairs, 1.0)
+        cross_fit::area(&distances)
     }
 
     /// The gain on each half of a query's results from the other half, over all queries that have
@@ -188,7 +128,7 @@ impl<'a> Test<'a> {
                     .graded(&asked)
                     .map(|graded| (graded.item, graded.grade > 0.0))
                     .collect();
-                let of_half = contrast_weight(&asked);
+                let of_half = contrast_weight(asked.iter().map(|(_, is)| *is));
                 if of_half == 0.0 || taught.is_empty() {
                     continue;
                 }
@@ -273,7 +213,7 @@ impl<'a> Test<'a> {
                     self.area(&direction, &scored.results) - plain
                 });
                 tried.push(Tried {
-                    settings: MemorySettings { width, strength },
+                    choice: MemorySettings { width, strength },
                     gains: gains.collect(),
                 });
             }
@@ -281,39 +221,16 @@ impl<'a> Test<'a> {
         Some(tried)
     }
 
-    /// Weights and gains of the scored queries of one half, or of both.
-    fn weighed<'b>(
-        &'b self,
-        tried: &'b Tried,
-        half: Option<usize>,
-    ) -> impl Iterator<Item = (f64, f64)> + Clone + 'b {
-        let gains = self.scored.iter().zip(&tried.gains).enumerate();
-        gains
-            .filter(move |(at, _)| half.is_none_or(|half| at % 2 == half))
-            .map(|(_, (scored, gain))| (*gain, scored.weight))
-    }
-
-    /// The choice with the greatest mean gain on one half, or on both.
-    fn best<'b>(&self, tried: &'b [Tried], half: Option<usize>) -> Option<&'b Tried> {
-        let mean = |tried: &Tried| Mean::of(self.weighed(tried, half)).mean;
-        tried.iter().max_by(|a, b| mean(a).total_cmp(&mean(b)))
-    }
-
     fn verdict(&self, (same, same_count): (Mean, usize), tried: &[Tried]) -> MemoryRecord {
         let count = self.scored.len();
-        let mut cross_fitted: Vec<(f64, f64)> = Vec::with_capacity(count);
-        for half in [0, 1] {
-            if let Some(best) = self.best(tried, Some(1 - half)) {
-                cross_fitted.extend(self.weighed(best, Some(half)));
-            }
-        }
-        let gain = Mean::of(cross_fitted.iter().copied());
-        let lower = gain.lower();
-        let is_off = same_count >= MIN_QUERIES && same.upper() < 0.0;
+        let weights: Vec<f64> = self.scored.iter().map(|scored| scored.weight).collect();
+        let gain = cross_fit::gain(tried, &weights, Slack(0.0));
+        let lower = gain.lower(CONFIDENCE_95);
+        let is_off = same_count >= MIN_QUERIES && same.upper(CONFIDENCE_95) < 0.0;
         let accepted = !is_off && count >= MIN_QUERIES && lower > 0.0;
-        let settings = match self.best(tried, None) {
+        let settings = match cross_fit::best(tried, &weights, Slack(0.0)) {
             _ if is_off => None,
-            Some(best) if accepted => Some(best.settings),
+            Some(best) if accepted => Some(best.choice),
             _ => Some(MemorySettings::default()),
         };
         let reason = if is_off {
@@ -321,7 +238,7 @@ impl<'a> Test<'a> {
                 "off: half of what was judged of a query misleads about the other half: gain {:.3}, at most {:.3} \
                  with 95 % confidence, on {same_count} queries",
                 same.mean,
-                same.upper()
+                same.upper(CONFIDENCE_95)
             )
         } else if count < MIN_QUERIES {
             format!(
@@ -354,12 +271,4 @@ impl<'a> Test<'a> {
             },
         }
     }
-}
-
-/// `sqrt(r i / (r + i))` of the numbers of relevant and irrelevant results; 0 where either is
-/// missing.
-fn contrast_weight(results: &[(usize, bool)]) -> f64 {
-    let relevant = results.iter().filter(|(_, is)| *is).count() as f64;
-    let irrelevant = results.len() as f64 - relevant;
-    (relevant * irrelevant / (relevant + irrelevant).max(1.0)).sqrt()
 }

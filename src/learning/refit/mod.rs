@@ -11,7 +11,7 @@ use super::Learning;
 use super::ask::{self, Question};
 use super::weights::user_share;
 use crate::model::error::{Error, Result};
-use crate::model::{MemoryRecord, RefitSettings, VersionId};
+use crate::model::{FusionRecord, MemoryRecord, RefitSettings, VersionId};
 use crate::plugin::{Gate, PairCounts};
 
 /// A refit that is to be run; made by [`Collection::refit`](crate::Collection::refit).
@@ -76,6 +76,9 @@ pub struct RefitReport {
     /// How judgements are remembered from now on; `None` for one user's refit, which leaves that as
     /// it is. A dry run changes nothing.
     pub memory: Option<MemoryRecord>,
+    /// How much words count in hybrid searches from now on; `None` where the collection has no
+    /// keywords.
+    pub fusion: Option<FusionRecord>,
     /// Milliseconds of each phase.
     pub millis: RefitMillis,
     /// Judgements that may decide, where they were asked for and the candidate was not promoted.

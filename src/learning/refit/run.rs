@@ -10,11 +10,12 @@ use crate::learning::examples::{Collected, Selection, Whose};
 use crate::learning::{Changes, Learning, RefitGuard, memory};
 use crate::model::error::{Error, Result};
 use crate::model::{
-    ActivatedBy, JudgementRange, MemoryRecord, RefitSettings, VersionId, VersionRecord, Versioned,
+    ActivatedBy, FusionRecord, JudgementRange, MemoryRecord, RefitSettings, VersionId,
+    VersionRecord, Versioned,
 };
 use crate::plugin::{
-    FitReport, Fitted, Gate, Incumbent, LearnError, MetricLearner, Sample, ShrunkenMetric, Task,
-    UpdateOf, caught,
+    FitReport, Fitted, Gate, Incumbent, LearnError, Metric, MetricLearner, Sample, ShrunkenMetric,
+    Task, UpdateOf, caught,
 };
 
 /// Largest dimension at which a user's metric is kept whole where nothing is said of its rank.
@@ -90,13 +91,22 @@ impl Learning {
         self.check_conformance(&fitted.metric, inputs.plugin, base)?;
         let validating = Instant::now();
         let memory = validate_memory(request, &inputs, &fitted)?;
+        let fusion = self.fusion_of(request, &inputs, &fitted)?;
         let memory_millis = millis(validating);
         let swapping = Instant::now();
         let same = self.version_of(request, &inputs, &fitted)?;
         let stored = match same {
             _ if request.dry_run => None,
-            Some(version) => Some(self.take_version(request, &inputs, &mut fitted, version)?),
-            None => Some(self.store_candidate(request, &inputs, &mut fitted, memory.as_ref())?),
+            Some(version) => Some(self.take_version(
+                request,
+                &inputs,
+                &mut fitted,
+                (version, fusion.as_ref()),
+            )?),
+            None => {
+                let found = (memory.as_ref(), fusion.as_ref());
+                Some(self.store_candidate(request, &inputs, &mut fitted, found)?)
+            }
         };
         let swap = millis(swapping);
         let questions = match (request.ask, &stored) {
@@ -131,6 +141,7 @@ impl Learning {
             shrinkage,
             gate,
             memory,
+            fusion,
             millis: RefitMillis {
                 collect,
                 fit: fit_millis,
@@ -300,7 +311,7 @@ impl Learning {
         request: &Refit,
         inputs: &Inputs<'_>,
         fitted: &mut Fitted,
-        version: VersionId,
+        (version, fusion): (VersionId, Option<&FusionRecord>),
     ) -> Result<Stored> {
         let user = request.user.as_deref();
         let metric = self.load(version)?;
@@ -311,17 +322,36 @@ impl Learning {
         let active = self.active(user);
         refuse_if_overtaken(&mut fitted.report.gate, inputs.incumbent.version, active);
         let promoted = version != active && (request.force || fitted.report.gate.accepted);
+        let mut record = self.live_record(version)?;
+        let mut changes = Changes::default();
+        if fusion.is_some() && record.fusion.as_ref() != fusion {
+            record.fusion = fusion.cloned();
+            changes.put_version(version, record);
+        }
         if promoted {
-            self.live_record(version)?;
-            self.make_active(
-                &guard,
-                Changes::default(),
-                user,
-                &metric,
-                ActivatedBy::Refit,
-            )?;
+            self.make_active(&guard, changes, user, &metric, ActivatedBy::Refit)?;
+        } else if !changes.versions.is_empty() {
+            self.commit(changes)?;
         }
         Ok(Stored { metric, promoted })
+    }
+
+    /// How much words count in hybrid searches, under the metric that is to answer; `None` where the
+    /// collection has no keywords.
+    fn fusion_of(
+        &self,
+        request: &Refit,
+        inputs: &Inputs<'_>,
+        fitted: &Fitted,
+    ) -> Result<Option<FusionRecord>> {
+        let (metric, is_incumbent) = to_answer(request, inputs, fitted);
+        let cancelled = || request.is_cancelled();
+        let found = self.validate_fusion(&inputs.own, &inputs.incumbent, &**metric, &cancelled)?;
+        Ok(found.map(|(words, gate)| FusionRecord {
+            words,
+            under: is_incumbent.then_some(inputs.incumbent.version),
+            gate,
+        }))
     }
 
     /// Stores a candidate as a version, and promotes it where it passed.
@@ -330,7 +360,7 @@ impl Learning {
         request: &Refit,
         inputs: &Inputs<'_>,
         fitted: &mut Fitted,
-        memory: Option<&MemoryRecord>,
+        (memory, fusion): (Option<&MemoryRecord>, Option<&FusionRecord>),
     ) -> Result<Stored> {
         let user = request.user.as_deref();
         let mut guard = self.lock()?;
@@ -342,6 +372,7 @@ impl Learning {
         let mut promoted = is_promoted(fitted);
         let mut record = candidate_record(request, inputs, fitted);
         record.memory = memory.cloned();
+        record.fusion = fusion.cloned();
         let mut changes = Changes::default();
         let metric = Arc::clone(&fitted.metric);
         let metric = self.add_version(&guard, &mut changes, record, metric)?;
@@ -365,6 +396,19 @@ impl Learning {
     }
 }
 
+/// The metric that is to answer after a refit, and whether it is the incumbent.
+fn to_answer<'a>(
+    request: &Refit,
+    inputs: &'a Inputs<'_>,
+    fitted: &'a Fitted,
+) -> (&'a Arc<dyn Metric>, bool) {
+    if request.force || fitted.report.gate.accepted {
+        (&fitted.metric, false)
+    } else {
+        (&inputs.incumbent.metric, true)
+    }
+}
+
 /// Tests how everybody's judgements are remembered, under the metric that is to answer.
 fn validate_memory(
     request: &Refit,
@@ -374,11 +418,7 @@ fn validate_memory(
     if request.user.is_some() {
         return Ok(None);
     }
-    let metric = if request.force || fitted.report.gate.accepted {
-        &fitted.metric
-    } else {
-        &inputs.incumbent.metric
-    };
+    let (metric, _) = to_answer(request, inputs, fitted);
     let cancelled = || request.is_cancelled();
     let validate = || memory::validate(&inputs.own, &**metric, &cancelled);
     let record = caught("rewrite", || validate().ok_or(LearnError::Cancelled));

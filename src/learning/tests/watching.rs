@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::learning::{EvalQuery, Weak, WeakItem};
+use crate::model::RankBy;
 
 #[test]
 fn an_evaluation_measures_what_a_metric_gains() {
@@ -15,7 +16,10 @@ fn an_evaluation_measures_what_a_metric_gains() {
     };
     let queries: Vec<EvalQuery> = (50..80).map(query).collect();
     let metrics = [MetricChoice::BuiltIn, MetricChoice::Active];
-    let evaluation = lab.learning.evaluate(&queries, 20, &metrics).unwrap();
+    let evaluation = lab
+        .learning
+        .evaluate(&queries, 20, &metrics, RankBy::Meaning)
+        .unwrap();
     let [before, after] = &evaluation.rows[..] else {
         panic!("{evaluation:?}");
     };
@@ -28,12 +32,17 @@ fn an_evaluation_measures_what_a_metric_gains() {
     // 29 items are alike beside the query itself.
     assert!((after.recall.mean - 20.0 / 29.0).abs() < 0.01);
     let nothing = EvalQuery::new(Query::like("item-0"), vec!["item-0".to_owned()]);
-    let measured = lab.learning.evaluate(&[nothing], 20, &metrics).unwrap();
+    let measured = lab
+        .learning
+        .evaluate(&[nothing], 20, &metrics, RankBy::Meaning)
+        .unwrap();
     assert_eq!(measured.rows[0].recall.mean, 0.0, "as in trec_eval");
     let negative = [("item-1", 1.0)];
     let mut negative = EvalQuery::graded(Query::like("item-0"), negative, None);
     negative.gains.insert("item-2".to_owned(), -1.0);
-    let refused = lab.learning.evaluate(&[negative], 20, &metrics);
+    let refused = lab
+        .learning
+        .evaluate(&[negative], 20, &metrics, RankBy::Meaning);
     assert!(matches!(refused, Err(Error::InvalidQuery(_))));
 }
 

@@ -37,6 +37,16 @@ pub(super) fn show(version: &Version, out: &mut Out) -> Result<(), Failure> {
             ("", format!("width {width}, strength {strength}"))
         }));
     }
+    if let Some(fusion) = &version.fusion {
+        rows.push(("words", plain(&fusion.gate.reason)));
+        let under = fusion.under.map_or(String::new(), |under| {
+            format!(" under {}", metric_name(under))
+        });
+        rows.push((
+            "",
+            format!("weight {} in hybrid searches{under}", number(fusion.words)),
+        ));
+    }
     for (name, value) in rows {
         out.line(format_args!("  {DIM}{name:11}{DIM:#} {value}"))?;
     }

@@ -1,0 +1,296 @@
+//! How much words count beside meaning in hybrid searches.
+//!
+//! The score of an item is `closeness + weight * words`, of the two [`Shares`](super::Shares). A
+//! refit of a collection with keywords tries other weights on the judged queries, under the metric
+//! that is to answer, by [cross-fitting](super::cross_fit): of those that are about as good as the best,
+//! within a standard error, the one nearest to the weight before. It takes the place of that where
+//! its mean gain less 2.33 standard errors is above 0, on at least 8 queries that are texts, or items
+//! with texts. So a few judgements seldom move it far, and where it matters little it stays.
+//!
+//! The weight belongs to a version of the metric: going back to a version goes back to its weight. It
+//! is that of the last refit that tested it under the version, where there was none that of the
+//! version's parent, and [2](FusionRecord::DEFAULT_WORDS) at the root.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::backend::{FusedQuery, Shares};
+use super::cross_fit::{self, CONFIDENCE_99, MIN_QUERIES, Mean, Slack, Tried, contrast_weight};
+use super::examples::{Collected, Subject};
+use super::{HybridVectors, Learning};
+use crate::model::error::{Error, Result};
+use crate::model::{FusionRecord, LoggedQuery, Query, QueryHash, VersionId, Versioned};
+use crate::plugin::{Gate, Metric};
+
+/// Weights that are tried, beside the one before.
+const WEIGHTS: [f64; 7] = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
+/// How far below the best one a weight nearer to that before may be.
+const SLACK: Slack = Slack(1.0);
+/// Largest number of queries that are tested: those that were judged last.
+const MAX_QUERIES: usize = 300;
+/// What is measured.
+const MEASURE: &str =
+    "area under the ROC curve of the results of held-out queries in hybrid searches";
+
+/// The weights of words by version in this process, read when they are first asked for after a
+/// change.
+#[derive(Default)]
+pub(super) struct Weights {
+    /// Number of changes of the ledger.
+    changes: AtomicU64,
+    /// Weights, and the number of changes that they are of.
+    read: Mutex<Option<(u64, Arc<HashMap<VersionId, f64>>)>>,
+}
+
+impl Weights {
+    /// Says that versions may have changed.
+    pub(super) fn outdate(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A query whose results can be scored.
+struct Scored {
+    query: Query,
+    /// Row of its vector.
+    row: usize,
+    /// (row of the item, whether it is relevant) of each result.
+    results: Vec<(usize, bool)>,
+    weight: f64,
+}
+
+impl Learning {
+    /// The weight of words beside closeness in hybrid searches under a version.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(crate) fn words_weight(&self, version: VersionId) -> Result<f64> {
+        let mut read = self
+            .fusion
+            .read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Read before the versions: a change meanwhile makes them older than the next one.
+        let now = self.fusion.changes.load(Ordering::Acquire);
+        let weights = match read.take() {
+            Some((of, weights)) if of == now => weights,
+            _ => Arc::new(self.read_weights()?),
+        };
+        let (_, weights) = read.insert((now, weights));
+        let weight = weights.get(&version).copied();
+        Ok(weight.unwrap_or(FusionRecord::DEFAULT_WORDS))
+    }
+
+    fn read_weights(&self) -> Result<HashMap<VersionId, f64>> {
+        let versions = self.ledger.versions()?;
+        let mut own: HashMap<VersionId, f64> = HashMap::new();
+        for (version, record) in &versions {
+            if let Some(fusion) = record.fusion.as_ref().filter(|_| !record.withdrawn) {
+                own.insert(fusion.under.unwrap_or(*version), fusion.words);
+            }
+        }
+        let at_root = own.get(&VersionId::BUILT_IN).copied();
+        let at_root = at_root.unwrap_or(FusionRecord::DEFAULT_WORDS);
+        let mut weights = HashMap::from([(VersionId::BUILT_IN, at_root)]);
+        // Parents have lower numbers; one that was deleted is passed over.
+        for (version, record) in &versions {
+            let inherited = weights
+                .get(&record.lineage.parent)
+                .copied()
+                .unwrap_or(at_root);
+            weights.insert(*version, own.get(version).copied().unwrap_or(inherited));
+        }
+        Ok(weights)
+    }
+
+    /// Tests other weights of words on judgements, under a metric that is to answer. `stored` is the
+    /// version that answers now. `None` where the collection has no keywords.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] once `cancelled` returns true; those of the engine.
+    pub(super) fn validate_fusion(
+        &self,
+        collected: &Collected,
+        stored: &Versioned,
+        metric: &dyn Metric,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<(f64, Gate)>> {
+        let Some(vectors) = self.vectors.hybrid() else {
+            return Ok(None);
+        };
+        let before = self.words_weight(stored.version)?;
+        let scored = self.scored(collected)?;
+        let mut shares = Vec::with_capacity(scored.len());
+        for scored in &scored {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            shares.push(shares_of(vectors, collected, scored, (stored, metric))?);
+        }
+        Ok(Some(verdict(&scored, &shares, before)))
+    }
+
+    /// The queries that are texts, or items, and have relevant and irrelevant results.
+    fn scored(&self, collected: &Collected) -> Result<Vec<Scored>> {
+        let mut results: BTreeMap<usize, Vec<(usize, bool)>> = BTreeMap::new();
+        for graded in &collected.examples.graded {
+            let of_query = results.entry(graded.query).or_default();
+            // The last word counts.
+            of_query.retain(|(item, _)| *item != graded.item);
+            of_query.push((graded.item, graded.grade > 0.0));
+        }
+        results.retain(|_, results| weight_of(results) > 0.0);
+        let subjects = results.keys().map(|row| &collected.subjects[*row]);
+        let hashes = subjects.filter_map(|subject| match subject {
+            Subject::Query(hash) => Some(*hash),
+            Subject::Item(_) => None,
+        });
+        let mut texts = self.texts_of(hashes.collect())?;
+        let mut scored = Vec::new();
+        for (row, results) in results.into_iter().rev() {
+            let query = match &collected.subjects[row] {
+                Subject::Query(hash) => texts.remove(hash).map(Query::Text),
+                Subject::Item(id) => Some(Query::Item(id.clone())),
+            };
+            scored.extend(query.map(|query| Scored {
+                query,
+                row,
+                weight: weight_of(&results),
+                results,
+            }));
+            if scored.len() == MAX_QUERIES {
+                break;
+            }
+        }
+        Ok(scored)
+    }
+
+    /// The judged texts with these hashes.
+    fn texts_of(&self, hashes: HashSet<QueryHash>) -> Result<HashMap<QueryHash, String>> {
+        let mut texts = HashMap::new();
+        if hashes.is_empty() {
+            return Ok(texts);
+        }
+        for entry in self.ledger.judgements() {
+            let query = entry?.1.query;
+            if let Some(hash) = query.hash().filter(|hash| hashes.contains(hash))
+                && let LoggedQuery::Text(text) = query
+            {
+                texts.insert(hash, text);
+            }
+        }
+        Ok(texts)
+    }
+}
+
+fn weight_of(results: &[(usize, bool)]) -> f64 {
+    contrast_weight(results.iter().map(|(_, is_relevant)| *is_relevant))
+}
+
+/// The shares of a query's results that are known, with whether they are relevant.
+fn shares_of(
+    vectors: &dyn HybridVectors,
+    collected: &Collected,
+    scored: &Scored,
+    (stored, metric): (&Versioned, &dyn Metric),
+) -> Result<Vec<(Shares, bool)>> {
+    let row = collected.examples.vectors.row(scored.row);
+    let (mut items, mut relevant) = (Vec::new(), Vec::new());
+    for (item, is_relevant) in &scored.results {
+        if let Subject::Item(id) = &collected.subjects[*item] {
+            items.push(id.as_str());
+            relevant.push(*is_relevant);
+        }
+    }
+    let asked = FusedQuery {
+        query: &scored.query,
+        vector: row.as_slice().unwrap_or_default(),
+        items,
+    };
+    let shares = match vectors.shares(stored, metric, std::slice::from_ref(&asked)) {
+        // An item without a text, or one that was removed meanwhile: it has no words to test.
+        Err(Error::InvalidQuery(_) | Error::UnknownId { .. }) => return Ok(Vec::new()),
+        shares => shares?.pop().unwrap_or_default(),
+    };
+    let known = shares.into_iter().zip(relevant);
+    Ok(known
+        .filter_map(|(shares, is)| Some((shares?, is)))
+        .collect())
+}
+
+/// The weight from now on, and what the test of others says.
+fn verdict(scored: &[Scored], shares: &[Vec<(Shares, bool)>], before: f64) -> (f64, Gate) {
+    let known = scored
+        .iter()
+        .zip(shares)
+        .filter(|(_, shares)| !shares.is_empty());
+    let (weights, shares): (Vec<f64>, Vec<&Vec<(Shares, bool)>>) = known
+        .map(|(scored, shares)| (scored.weight, shares))
+        .unzip();
+    let areas = |weight: f64| -> Vec<f64> {
+        let area = |shares: &&Vec<(Shares, bool)>| {
+            let keys: Vec<(f64, bool)> = shares
+                .iter()
+                .map(|(shares, is)| {
+                    let score = f64::from(shares.closeness) + weight * f64::from(shares.words);
+                    (-score, *is)
+                })
+                .collect();
+            cross_fit::area(&keys)
+        };
+        shares.iter().map(area).collect()
+    };
+    let plain = areas(before);
+    let mut choices = WEIGHTS.to_vec();
+    choices.retain(|weight| *weight != before);
+    let far = |weight: &f64| ((weight + WEIGHTS[1]) / (before + WEIGHTS[1])).ln().abs();
+    choices.sort_by(|a, b| far(a).total_cmp(&far(b)));
+    choices.insert(0, before);
+    let tried: Vec<Tried<f64>> = choices
+        .into_iter()
+        .map(|choice| Tried {
+            choice,
+            gains: areas(choice)
+                .iter()
+                .zip(&plain)
+                .map(|(area, plain)| area - plain)
+                .collect(),
+        })
+        .collect();
+    let count = weights.len();
+    let gain = cross_fit::gain(&tried, &weights, SLACK);
+    let best = cross_fit::best(&tried, &weights, SLACK).map_or(before, |best| best.choice);
+    let accepted = count >= MIN_QUERIES && gain.lower(CONFIDENCE_99) > 0.0 && best != before;
+    let measure = |areas: &[f64]| Mean::of(areas.iter().copied().zip(weights.iter().copied())).mean;
+    let reason = if count < MIN_QUERIES {
+        format!(
+            "words keep the weight {before}: {count} queries with words and relevant and irrelevant results are too \
+             few to choose another (at least {MIN_QUERIES})"
+        )
+    } else if accepted {
+        format!(
+            "words get the weight {best} instead of {before}: hybrid searches gain {:.3}, at least {:.3} with 99 % \
+             confidence, on {count} held-out queries",
+            gain.mean,
+            gain.lower(CONFIDENCE_99)
+        )
+    } else {
+        format!(
+            "words keep the weight {before}: no other showed a gain on {count} held-out queries ({:.3}, at least \
+             {:.3} with 99 % confidence)",
+            gain.mean,
+            gain.lower(CONFIDENCE_99)
+        )
+    };
+    let gate = Gate {
+        accepted,
+        measure: MEASURE.to_owned(),
+        before: (count > 0).then(|| measure(&plain)),
+        after: (count > 0).then(|| measure(&areas(best))),
+        lower_bound: (count >= MIN_QUERIES).then(|| gain.lower(CONFIDENCE_99)),
+        held_out: count,
+        reason,
+    };
+    (if accepted { best } else { before }, gate)
+}
