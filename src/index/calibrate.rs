@@ -86,6 +86,7 @@ impl Calibration<'_> {
             query,
             biases: self.biases,
             k: K,
+            listed: K,
             ef: width_of(schedule.evaluations).max(K),
             schedule: Some(schedule),
             coded,

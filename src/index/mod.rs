@@ -384,6 +384,7 @@ impl Shared {
             query: &RewrittenQuery::new(metric, query),
             biases: &SnapshotBiases::of(&snapshot, &self.biases, metric.version),
             k: 1,
+            listed: 1,
             ef: 1,
             schedule: None,
             coded: false,
@@ -436,6 +437,7 @@ impl Shared {
             query: &RewrittenQuery::new(metric, query),
             biases: &SnapshotBiases::of(&snapshot, &self.biases, metric.version),
             k: params.k,
+            listed: params.k + params.further,
             // A beam wider than the number of items finds no more.
             ef: ef.max(params.k).min(snapshot.held()).max(1),
             schedule: schedule.as_ref(),

@@ -99,7 +99,7 @@ impl Items {
             .map_or(QueryForm::Any, QueryForm::of_text);
         let mut ranking = Ranking::new(self, stored, asked.vector, Self::asked(&own, form));
         // Half of them may be another metric's nearest.
-        let near = ranking.best(2 * CANDIDATES, None)?;
+        let near = ranking.best_and_further(NEAR, 2 * CANDIDATES - NEAR, None)?;
         let distance = |vector: &[f32]| metric.distance(asked.vector, vector) as f32;
         let mut distances = Vec::with_capacity(near.candidates.len());
         for candidate in &near.candidates {

@@ -126,7 +126,9 @@ impl<'a> WordRanking<'a> {
         let mut farthest = 0.0;
         if let Some(meaning) = self.meaning.as_mut().filter(|_| self.weight.is_some()) {
             let restricted = restricted(&self.restriction, allowed, snapshot);
-            let near = meaning.best(count, restricted.as_ref().or(among))?;
+            let among = restricted.as_ref().or(among);
+            // Those after the first few are for the scale, and for items that words bring up.
+            let near = meaning.best_and_further(n, count - n, among)?;
             let keys: Vec<f32> = near.candidates.iter().map(|near| near.key).collect();
             farthest = keys.last().copied().unwrap_or_default();
             self.closeness.get_or_insert_with(|| Closeness::of(&keys));

@@ -95,6 +95,17 @@ impl<'a> Ranking<'a> {
     /// The best `n` candidates; of the slots `among`, where those are given, in place of those that
     /// pass the filter.
     pub(crate) fn best(&mut self, n: usize, among: Option<&RoaringBitmap>) -> Result<Listed<'a>> {
+        self.best_and_further(n, 0, among)
+    }
+
+    /// The best `n` candidates as [`Self::best`] gives them, and up to `further` of those that the
+    /// search comes by beyond.
+    pub(crate) fn best_and_further(
+        &mut self,
+        n: usize,
+        further: usize,
+        among: Option<&RoaringBitmap>,
+    ) -> Result<Listed<'a>> {
         let started = Instant::now();
         let request = &self.request;
         let k = n
@@ -105,6 +116,7 @@ impl<'a> Ranking<'a> {
         let params = SearchParams {
             // A list that is longer than the collection would only take more memory.
             k: k.min(self.snapshot.held().max(1)),
+            further: further.min(self.snapshot.held()),
             form: request.form,
             ef: request.ef,
             recall: request.recall,
@@ -131,8 +143,8 @@ impl<'a> Ranking<'a> {
         }));
         candidates
             .sort_by(|a: &Candidate<'_>, b| a.key.total_cmp(&b.key).then_with(|| a.id.cmp(b.id)));
-        candidates.truncate(n);
-        let is_whole = k >= eligible || !found.complete;
+        candidates.truncate(n.saturating_add(further));
+        let is_whole = k.saturating_add(further) >= eligible || !found.complete;
         let execution = Execution {
             visited: found.evaluations,
             ef: found.ef,

@@ -21,6 +21,7 @@ pub(crate) fn nearest_exactly(
             query,
             biases,
             k,
+            listed: k,
             ef: k,
             schedule: None,
             coded: false,

@@ -24,8 +24,10 @@ pub(crate) use exact::nearest_exactly;
 /// Options of a search.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct SearchParams<'a> {
-    /// Number of hits.
+    /// Number of hits of which the recall is promised.
     pub(crate) k: usize,
+    /// Number of hits after these that are listed too, as far as the search came by them.
+    pub(crate) further: usize,
     /// What is known of the query.
     pub(crate) form: QueryForm,
     /// Width of the beam; `None` takes the one calibrated for `recall`.
@@ -52,7 +54,8 @@ pub(crate) struct Neighbour {
 /// The result of a search and how it was obtained.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Found {
-    /// Hits by distance, then by slot. There are more than `k` if further hits tie with the `k`-th.
+    /// Hits by distance, then by slot. There are more than asked for if further hits tie with the
+    /// last.
     pub(crate) hits: Vec<Neighbour>,
     /// Number of distances computed.
     pub(crate) evaluations: usize,
@@ -145,8 +148,10 @@ pub(crate) struct Searcher<'a> {
     pub(crate) query: &'a RewrittenQuery<'a>,
     /// The biases of the snapshot's segments.
     pub(crate) biases: &'a SnapshotBiases,
-    /// Number of hits.
+    /// Number of hits that the search goes far enough for.
     pub(crate) k: usize,
+    /// Number of hits that are reported: `k`, or more of those that it comes by.
+    pub(crate) listed: usize,
     /// Width of the beam, at least `k`. An adaptive search is expected to come to it in the mean.
     pub(crate) ef: usize,
     /// How far an adaptive search goes; `None` for one of fixed width.
@@ -264,7 +269,7 @@ impl Searcher<'_> {
     /// Number of candidates whose distances are computed exactly: the rounding of estimates and
     /// codes may exchange neighbours around the `k`-th.
     fn wanted(&self) -> usize {
-        (self.k + self.k / EXTRA_SHARE + EXTRA).max(self.ef / 2)
+        (self.listed + self.listed / EXTRA_SHARE + EXTRA).max(self.ef / 2)
     }
 
     fn is_cancelled(&self) -> bool {

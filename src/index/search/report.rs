@@ -19,7 +19,7 @@ fn kth_distance(hits: &mut [Neighbour], k: usize) -> f32 {
 impl Searcher<'_> {
     /// Computes the exact distances of the best candidates, at most `wanted` of them or
     /// [`Self::wanted`] if that is more, and sorts by them. It stops when the remaining estimates,
-    /// less [`ERROR_MARGIN`] times the largest error so far, are beyond the `k`-th distance.
+    /// less [`ERROR_MARGIN`] times the largest error so far, are beyond the distance of the last that is listed.
     pub(super) fn report(&self, mut candidates: Vec<Candidate>, wanted: usize) -> Vec<Neighbour> {
         candidates
             .sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.slot.cmp(&b.slot)));
@@ -29,13 +29,14 @@ impl Searcher<'_> {
         let mut largest_error = 0.0_f32;
         let mut rest = candidates.as_slice();
         while let Some(next) = rest.first() {
-            if hits.len() >= self.k
-                && next.estimate - ERROR_MARGIN * largest_error > kth_distance(&mut hits, self.k)
+            if hits.len() >= self.listed
+                && next.estimate - ERROR_MARGIN * largest_error
+                    > kth_distance(&mut hits, self.listed)
             {
                 break;
             }
             let count = if hits.is_empty() {
-                self.k + COMPUTED_AT_ONCE
+                self.listed + COMPUTED_AT_ONCE
             } else {
                 COMPUTED_AT_ONCE
             };
@@ -59,9 +60,9 @@ impl Searcher<'_> {
         hits
     }
 
-    /// Drops the hits that are farther than the `k`-th.
+    /// Drops the hits that are farther than the last that is listed.
     fn truncate_after_ties(&self, hits: &mut Vec<Neighbour>) {
-        let kth = self.k.checked_sub(1).and_then(|last| hits.get(last));
+        let kth = self.listed.checked_sub(1).and_then(|last| hits.get(last));
         if let Some(distance) = kth.map(|hit| hit.distance) {
             hits.truncate(hits.partition_point(|hit| hit.distance <= distance));
         }

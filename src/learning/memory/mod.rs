@@ -71,13 +71,8 @@ impl Memory {
 pub(super) struct Memories {
     /// Number of changes of judgements, of versions, and of items that are judged.
     changes: AtomicU64,
-    cache: Mutex<Cache>,
-}
-
-#[derive(Default)]
-struct Cache {
     /// Memories, and the number of changes that they are made of.
-    made: Option<(u64, Made)>,
+    made: Mutex<Option<(u64, Made)>>,
 }
 
 /// Memories of one state of the log.
@@ -101,8 +96,8 @@ struct Rejected {
 }
 
 impl Memories {
-    fn lock(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<(u64, Made)>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that what they are made of changed.
@@ -115,9 +110,8 @@ impl Learning {
     /// Says that items were written or removed, after that is stored.
     pub(crate) fn items_changed<'a>(&self, mut ids: impl Iterator<Item = &'a str>) {
         // While memories are made, nobody waits to know which items they are of.
-        let concerns = match self.memories.cache.try_lock() {
-            Ok(cache) => cache
-                .made
+        let concerns = match self.memories.made.try_lock() {
+            Ok(made) => made
                 .as_ref()
                 .is_some_and(|(_, made)| ids.any(|id| made.named.contains(id))),
             Err(_) => true,
@@ -233,14 +227,14 @@ impl Learning {
 
     /// Calls `read` with the memories of the log as it is, which are made where they are older.
     fn with_memories<T>(&self, read: impl FnOnce(&mut Made) -> Result<T>) -> Result<T> {
-        let mut cache = self.memories.lock();
+        let mut kept = self.memories.lock();
         // Read before what they are made of: a change meanwhile makes them older than the next one.
         let now = self.memories.changes.load(Ordering::Acquire);
-        let made = match cache.made.take() {
+        let made = match kept.take() {
             Some((of, made)) if of == now => made,
             _ => self.make_memories()?,
         };
-        let (_, made) = cache.made.insert((now, made));
+        let (_, made) = kept.insert((now, made));
         read(made)
     }
 
