@@ -4,6 +4,7 @@
 //! sees only durable writes, and never waits for one. [`SledLedger`] and [`Items`] implement the
 //! two traits that [learning](crate::learning) needs.
 
+mod documents;
 mod encode;
 mod graph;
 mod hybrid;

@@ -11,6 +11,7 @@ mod backend;
 mod background;
 mod clicks;
 mod content;
+mod documents;
 mod drift;
 mod evaluate;
 mod examples;
