@@ -84,9 +84,10 @@ pub use filter::{Facet, FacetValue, Filter};
 pub use items::{Added, CollectionInfo, EncoderInfo, KeywordStats, SegmentStats, Stats};
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::{
-    AddMode, Chunking, CombinedQuery, ContentHash, Distance, Document, Execution, GroupCount, Hit,
-    Hits, Item, JudgedContent, Judgement, JudgementId, KindRecall, Language, MetricChoice, Plan,
-    Query, QuestionKind, RankBy, SearchQuery, Source, StoredJudgement, Subject, Version, VersionId,
+    AddMode, Chunking, CombinedQuery, ContentHash, Distance, Document, Execution, GroupCount,
+    Highlight, HighlightBy, Hit, Hits, Item, JudgedContent, Judgement, JudgementId, KindRecall,
+    Language, MetricChoice, Plan, Query, QuestionKind, RankBy, SearchQuery, Source,
+    StoredJudgement, Subject, Version, VersionId,
 };
 pub use storage::{Durability, Precision};
 pub use store::{CollectionBuilder, Store, StoreBuilder};

@@ -6,7 +6,9 @@
 use affinis::encode::{EncodeError, Encoded, Encoder};
 use affinis::error::ItemError;
 use affinis::limits::{MAX_DOCUMENT_BYTES, MAX_ID_BYTES};
-use affinis::{AddMode, Chunking, Collection, Error, Filter, Item, Store};
+use affinis::{
+    AddMode, Chunking, Collection, Error, Filter, Item, Judgement, Query, Store, Subject,
+};
 use affinis_testkit::{Random, WordCounts};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -497,4 +499,82 @@ fn chunks_of_a_model_are_never_cut() {
     let whole = "word ".repeat(most);
     assert_eq!(onnx.token_count(&whole).expect("counted"), most);
     assert!(!onnx.encode(&[&whole]).expect("encoded").truncated[0]);
+}
+
+#[test]
+fn a_document_is_judged_as_a_whole_or_in_part() {
+    let (_dir, notes) = notes();
+    let text = "Bees collect nectar from many flowers. Ships cross the sea to trade. \
+                Rivers run down from high mountains.";
+    let chunking = Chunking::default().tokens(7).overlap(0);
+    notes
+        .add([Item::document("d", text).with_chunking(chunking)])
+        .expect("added");
+    notes.add([Item::text("i", "an item")]).expect("added");
+    assert_eq!(ids_of("d", 3), ids(&notes)[..3]);
+    let query = "Ships cross the sea";
+    let judged = |judgement: Judgement| -> Vec<(String, f32, f32)> {
+        let numbers = notes.judge_all([judgement]).expect("judged");
+        let stored = notes.judgements().expect("read").into_iter();
+        let stored = stored.filter(|stored| numbers.contains(&stored.id));
+        let of = |judgement: Judgement| match judgement.subject {
+            Subject::Graded { item, grade, .. } => (item, grade, judgement.weight),
+            other => panic!("another subject: {other:?}"),
+        };
+        stored.map(|stored| of(stored.judgement)).collect()
+    };
+    let nearest = "d#000002".to_owned();
+    assert_eq!(
+        judged(Judgement::relevant(query, "d")),
+        [(nearest.clone(), 1.0, 1.0)]
+    );
+    assert_eq!(
+        judged(Judgement::graded(query, "d", 0.25)),
+        [(nearest.clone(), 0.25, 1.0)]
+    );
+    let irrelevant = judged(Judgement::irrelevant(query, "d").weight(3.0));
+    let each = ids_of("d", 3).into_iter().map(|id| (id, -1.0, 1.0));
+    assert_eq!(
+        irrelevant,
+        each.collect::<Vec<_>>(),
+        "each has a share of the weight"
+    );
+    assert_eq!(
+        judged(Judgement::relevant(query, "d#000001")),
+        [("d#000001".into(), 1.0, 1.0)]
+    );
+    let like = Judgement::relevant(Query::like("i"), "d");
+    assert_eq!(judged(like).len(), 1);
+    let own = judged(Judgement::irrelevant(Query::like("d#000002"), "d"));
+    let others: Vec<&str> = own.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!(
+        others,
+        ["d#000001", "d#000003"],
+        "a chunk is no answer to itself"
+    );
+    // Clicks on what was shown beside a document.
+    notes
+        .judge(Judgement::relevant(query, "i").shown(["d", "i"]))
+        .expect("judged");
+    let last = notes
+        .judgements()
+        .expect("read")
+        .pop()
+        .expect("it is there");
+    assert_eq!(last.judgement.shown, [nearest, "i".into()]);
+    let count = notes.judgement_count();
+    for (judgement, message) in [
+        (Judgement::relevant(query, "no such"), "no such"),
+        (Judgement::similar("d", "i"), "\"d\""),
+        (Judgement::relevant(Query::like("d"), "i"), "\"d\""),
+    ] {
+        let known = Judgement::irrelevant(query, "d");
+        match notes.judge_all([known, judgement]) {
+            Err(Error::InvalidJudgement { index: 1, source }) => {
+                assert!(source.to_string().contains(message), "{source}");
+            }
+            other => panic!("no refusal of the second one: {other:?}"),
+        }
+    }
+    assert_eq!(notes.judgement_count(), count, "all or none");
 }

@@ -78,7 +78,7 @@ pub use images::ImageOnnx;
 pub use onnx::{Onnx, OnnxOptions};
 #[cfg(feature = "onnx")]
 pub use pool::Pooling;
-pub(crate) use split::{ChunkSize, split};
+pub(crate) use split::{ChunkSize, sentences, split};
 
 /// An encoder, which turns texts or images or both into vectors of one dimension.
 ///

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use unicode_segmentation::UnicodeSegmentation;
+
 use super::{EncodeError, Encoder};
 
 /// The largest size of a chunk.
@@ -19,6 +21,17 @@ pub(crate) struct ChunkSize {
     pub(crate) bytes_per_token: usize,
     /// Number of chunks after which splitting stops.
     pub(crate) chunks: usize,
+}
+
+/// The places of the sentences of a text, in bytes, without the white space around them: Unicode
+/// Standard Annex 29. A line ends a sentence.
+pub(crate) fn sentences(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let sentences = text.split_sentence_bound_indices();
+    sentences.filter_map(|(at, sentence)| {
+        let start = at + sentence.len() - sentence.trim_start().len();
+        let end = at + sentence.trim_end().len();
+        (start < end).then_some(start..end)
+    })
 }
 
 /// Splits a text into chunks, which end at the ends of paragraphs, lines, sentences or words, of the

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Items;
 use super::stats::KeywordStats;
 use crate::keywords::{
-    ANALYSIS, KeywordQuery, Part, PartError, Restriction, Sections, Texts, restriction, search,
+    ANALYSIS, Highlighter, KeywordQuery, Part, PartError, Restriction, Sections, Texts,
+    restriction, search,
 };
 use crate::model::Language;
 use crate::model::error::{Error, Result};
@@ -359,6 +360,16 @@ impl Items {
     pub(crate) fn set_keywords(&self, language: Option<Language>) -> Result<()> {
         self.keywords.set(language)?;
         self.keywords.settle()
+    }
+
+    /// What finds the words of a query in texts; `None` where keyword search is off.
+    pub(super) fn highlighter(&self, text: &str) -> Result<Option<Highlighter>> {
+        let Some((parts, language)) = self.keywords.current()? else {
+            return Ok(None);
+        };
+        let query = KeywordQuery::parse(text, language);
+        let highlighter = Highlighter::new(&parts, &query, language);
+        highlighter.map(Some).map_err(internal)
     }
 
     /// The index as it is now, and what a query asks of it.

@@ -7,6 +7,7 @@
 mod documents;
 mod encode;
 mod graph;
+mod highlights;
 mod hybrid;
 mod ids;
 mod info;

@@ -10,6 +10,7 @@ mod distance;
 mod document;
 pub(crate) mod error;
 mod guidelines;
+mod highlight;
 mod invalid;
 mod item;
 mod judgement;
@@ -37,6 +38,7 @@ pub use document::{
     Chunking, Document, MAX_CHUNK_TOKENS, MAX_CHUNKS, MAX_CHUNKS_BYTES, MAX_DOCUMENT_BYTES,
 };
 pub use guidelines::{Guidelines, MAX_GUIDELINES_BYTES, ScaleGrade};
+pub use highlight::{Highlight, HighlightBy};
 pub(crate) use invalid::VersionError;
 pub use invalid::{IdError, ItemError, JudgementError};
 pub use item::{

@@ -181,6 +181,9 @@ impl Remote {
         if settings.hide_rejected {
             search = search.hide_rejected();
         }
+        if settings.highlights {
+            search = search.highlights();
+        }
         if with_execution {
             search = search.explain_search();
         }
