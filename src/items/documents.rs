@@ -236,6 +236,15 @@ fn chunks_of(
     Ok(chunks.collect())
 }
 
+/// The ids of what is stored of a given item whose text was cut.
+pub(super) fn truncated(given: &Item) -> Vec<String> {
+    let own = given.truncated.then(|| given.id.clone());
+    let chunks = given.document.iter().flat_map(|document| &document.chunks);
+    let cut = chunks.zip(1..).filter(|(chunk, _)| chunk.truncated);
+    let cut = cut.map(|(_, number)| chunk_id(&given.id, number));
+    own.into_iter().chain(cut).collect()
+}
+
 /// The items that are stored of one that is given: its chunks, where it is a document, or itself.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::documents::stored_items;
+use super::documents::{stored_items, truncated};
 use super::encode::{EncodedText, Role};
 use super::graph::from_index;
 use super::{Items, WriteGuard};
@@ -221,7 +221,11 @@ impl Items {
             return Ok((Added::default(), Changed::new()));
         }
         let documents = items.iter().filter_map(|item| item.document.as_ref());
-        let chunks = documents.map(|document| document.chunks.len()).sum();
+        let mut added = Added {
+            chunks: documents.map(|document| document.chunks.len()).sum(),
+            truncated: items.iter().flat_map(truncated).collect(),
+            ..Added::default()
+        };
         let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
         let (guard, items) = if mode == AddMode::Update {
             let guard = self.lock();
@@ -230,15 +234,6 @@ impl Items {
         } else {
             let items = self.check_items(Self::given(items)?)?;
             (self.lock(), items)
-        };
-        let mut added = Added {
-            truncated: items
-                .iter()
-                .filter(|item| item.record.truncated)
-                .map(|item| item.record.id.clone())
-                .collect(),
-            chunks,
-            ..Added::default()
         };
         let first = self.tables.next_slot()?;
         let count = u32::try_from(items.len())

@@ -118,7 +118,10 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Document>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(
+        untagged,
+        expecting = "`chunk` is true, false, or an object with `tokens` or `overlap` or both"
+    )]
     enum Given {
         Whether(bool),
         How(Chunking),

@@ -55,7 +55,10 @@ pub(crate) struct GivenItem {
 
 /// Whether or how the text of a document is split.
 #[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`chunk` is true, false, or an object with `tokens` or `overlap` or both"
+)]
 enum GivenChunk {
     /// Whether it is split.
     Whether(bool),
