@@ -135,9 +135,10 @@ impl Learning {
         let invalid = |source| Error::InvalidJudgement { index, source };
         let vector = match query {
             Query::Vector(vector) => vector.clone(),
-            Query::Text(text) => match self.ledger.query_vector(hash_text(text))? {
-                Some(vector) => vector,
-                None => {
+            Query::Text(text) => {
+                if let Some(vector) = self.ledger.query_vector(hash_text(text))? {
+                    vector
+                } else {
                     let encoded = self.vectors.encode_each(&[text])?.pop();
                     let encoded = encoded
                         .transpose()
@@ -145,7 +146,7 @@ impl Learning {
                     let vector = encoded.flatten();
                     vector.ok_or_else(|| invalid(JudgementError::UnknownText))?
                 }
-            },
+            }
             Query::Item(id) => {
                 let found = self.vectors.vectors(&[id])?.pop().flatten();
                 return found.ok_or_else(|| invalid(JudgementError::UnknownId(id.clone())));

@@ -1,7 +1,7 @@
 //! Highlights, against places that are written by hand.
 
 use affinis::encode::{EncodeError, Encoded, Encoder};
-use affinis::{Collection, Highlight, HighlightBy, Hit, Item, Language, Query, Store};
+use affinis::{Collection, Distance, Highlight, HighlightBy, Hit, Item, Language, Query, Store};
 use affinis_testkit::WordCounts;
 use tempfile::TempDir;
 
@@ -37,9 +37,11 @@ impl Encoder for Plain {
 fn notes(language: Option<Language>) -> (TempDir, Collection) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path()).expect("opened");
+    // By the angle, so that a short text is not near to everything.
     let mut notes = store
         .collection("notes")
-        .encoder(Plain(WordCounts::new(64, "words")));
+        .encoder(Plain(WordCounts::new(64, "words")))
+        .distance(Distance::Cosine);
     if let Some(language) = language {
         notes = notes.keywords(language);
     }

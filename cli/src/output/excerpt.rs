@@ -35,7 +35,7 @@ pub(crate) fn excerpt(text: &str, highlights: &[HighlightDocument]) -> String {
         let end = text.floor_char_boundary(place.end).clamp(start, to);
         if end > start {
             let (before, found) = (plain(&text[at..start]), plain(&text[start..end]));
-            shown.push_str(&format!("{before}{BOLD}{found}{BOLD:#}"));
+            shown.extend([before, format!("{BOLD}{found}{BOLD:#}")]);
             at = end;
         }
     }
