@@ -84,9 +84,10 @@ pub use filter::{Facet, FacetValue, Filter};
 pub use items::{Added, CollectionInfo, EncoderInfo, KeywordStats, SegmentStats, Stats};
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::{
-    AddMode, CombinedQuery, ContentHash, Distance, Execution, GroupCount, Hit, Hits, Item,
-    JudgedContent, Judgement, JudgementId, KindRecall, Language, MetricChoice, Plan, Query,
-    QuestionKind, RankBy, SearchQuery, Source, StoredJudgement, Subject, Version, VersionId,
+    AddMode, Chunking, CombinedQuery, ContentHash, Distance, Document, Execution, GroupCount,
+    Highlight, HighlightBy, Hit, Hits, Item, JudgedContent, Judgement, JudgementId, KindRecall,
+    Language, MetricChoice, Plan, Query, QuestionKind, RankBy, SearchQuery, Source,
+    StoredJudgement, Subject, Version, VersionId,
 };
 pub use storage::{Durability, Precision};
 pub use store::{CollectionBuilder, Store, StoreBuilder};
@@ -123,7 +124,8 @@ pub mod error {
 /// Limits of what a store takes.
 pub mod limits {
     pub use crate::model::{
-        DEFAULT_RECALL, MAX_DIM, MAX_GUIDELINES_BYTES, MAX_ID_BYTES, MAX_K, MAX_META_BYTES,
+        DEFAULT_RECALL, MAX_CHUNK_TOKENS, MAX_CHUNKS, MAX_CHUNKS_BYTES, MAX_DIM,
+        MAX_DOCUMENT_BYTES, MAX_GUIDELINES_BYTES, MAX_ID_BYTES, MAX_K, MAX_META_BYTES,
         MAX_META_DEPTH, MAX_PARTS, MAX_TEXT_BYTES,
     };
 }

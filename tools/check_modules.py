@@ -28,6 +28,7 @@ OWNERS = {
     "prost": {"encode"},
     "rten_tensor": {"encode"},
     "ort": {"encode"},
+    "text_splitter": {"encode"},
     "tokenizers": {"encode"},
     "tantivy": {"keywords"},
     "frostem": {"keywords"},

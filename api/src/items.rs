@@ -42,6 +42,7 @@ impl From<ItemDocument> for Item {
             vector: document.vector,
             meta: document.meta,
             truncated: document.truncated,
+            document: None,
         }
     }
 }
@@ -50,14 +51,22 @@ impl From<ItemDocument> for Item {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AddedDocument {
-    /// Items with new ids.
+    /// Items and documents with new ids.
     pub added: usize,
-    /// Items whose ids existed.
+    /// Items and documents whose ids existed.
     pub replaced: usize,
-    /// Items of which a part was changed.
+    /// Items and documents of which a part was changed.
     pub updated: usize,
-    /// Ids of items whose text was longer than the encoder takes.
+    /// Chunks of documents that were stored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub chunks: usize,
+    /// Ids of items and chunks whose text was longer than the encoder takes.
     pub truncated: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl From<Added> for AddedDocument {
@@ -66,6 +75,7 @@ impl From<Added> for AddedDocument {
             added: added.added,
             replaced: added.replaced,
             updated: added.updated,
+            chunks: added.chunks,
             truncated: added.truncated,
         }
     }

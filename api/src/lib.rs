@@ -36,7 +36,7 @@ pub use learning::{
 };
 pub use search::{
     AnswerDocument, ComparedDocument, ExecutionDocument, FacetDocument, FacetValueDocument, Facets,
-    GroupDocument, HitDocument,
+    GroupDocument, HighlightDocument, HitDocument,
 };
 pub use service::{
     ActiveDocument, BackupDocument, BegunDocument, DamageDocument, DescriptionDocument,

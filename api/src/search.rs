@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use affinis::{Execution, Facet, GroupCount, Hit, Hits, VersionId};
+use affinis::{Execution, Facet, GroupCount, Highlight, Hit, Hits, VersionId};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -144,6 +144,9 @@ pub struct HitDocument {
     /// stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Value>,
+    /// The places in its text that say why it was found, in their order, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highlights: Option<Vec<HighlightDocument>>,
     /// By how many ranks it stands higher than under the metric that the answer is compared with;
     /// null where it is not among the hits there.
     #[serde(
@@ -153,6 +156,29 @@ pub struct HitDocument {
     )]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
     pub moved: Option<Option<i64>>,
+}
+
+/// A place in the text of a hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HighlightDocument {
+    /// Where it begins, in bytes of UTF-8 from the beginning of the text.
+    pub start: usize,
+    /// Where it ends, behind its last byte.
+    pub end: usize,
+    /// What it shares with the query: `words` for a word or a phrase of it, `meaning` for the
+    /// sentence of the text that is nearest to it.
+    pub by: String,
+}
+
+impl From<Highlight> for HighlightDocument {
+    fn from(highlight: Highlight) -> Self {
+        Self {
+            start: highlight.start,
+            end: highlight.end,
+            by: highlight.by.to_string(),
+        }
+    }
 }
 
 /// A number, or null for what is none.
@@ -260,6 +286,9 @@ impl From<Hit> for HitDocument {
             text: hit.text,
             meta: hit.meta,
             group: hit.group,
+            highlights: hit
+                .highlights
+                .map(|places| places.into_iter().map(HighlightDocument::from).collect()),
             moved: None,
         }
     }

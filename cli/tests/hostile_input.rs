@@ -214,7 +214,7 @@ proptest! {
             .into_iter()
             .enumerate()
             .map(|(at, (id, text, vector))| Item {
-                id: format!("{id}{at}"), text, vector: Some(vector.to_vec()), meta: json!({"at": at}), truncated: false
+                id: format!("{id}{at}"), text, vector: Some(vector.to_vec()), meta: json!({"at": at}), ..Item::default()
             })
             .collect();
         let text: String = items

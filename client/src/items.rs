@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use affinis::{AddMode, Filter, Item};
+use affinis::{AddMode, Document, Filter, Item};
 use affinis_api::{AddedAllDocument, AddedDocument, BegunDocument, ItemDocument, ItemsDocument};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,6 +33,8 @@ struct Sent<'a> {
     vector: Option<&'a [f32]>,
     #[serde(skip_serializing_if = "Value::is_null")]
     meta: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk: Option<&'a Document>,
 }
 
 impl<'a> From<&'a Item> for Sent<'a> {
@@ -42,6 +44,7 @@ impl<'a> From<&'a Item> for Sent<'a> {
             text: item.text.as_deref(),
             vector: item.vector.as_deref(),
             meta: &item.meta,
+            chunk: item.document.as_ref(),
         }
     }
 }
@@ -153,6 +156,7 @@ impl Collection {
                     all.added += added.added;
                     all.replaced += added.replaced;
                     all.updated += added.updated;
+                    all.chunks += added.chunks;
                     all.truncated.extend(added.truncated);
                 }
                 Err(source) if stored > 0 => {
@@ -190,6 +194,16 @@ impl Collection {
     pub fn get(&self, id: &str) -> Result<ItemDocument> {
         self.http()
             .get(&self.path(&format!("items/{}", encoded(id))))
+    }
+
+    /// The chunks of a document, in order.
+    ///
+    /// # Errors
+    /// A problem `not-found` where there is no document of this id.
+    pub fn document(&self, id: &str) -> Result<Vec<ItemDocument>> {
+        let path = self.path(&format!("documents/{}", encoded(id)));
+        let found: Found = self.http().get(&path)?;
+        Ok(found.items)
     }
 
     /// Items in the order of their ids here.
@@ -235,7 +249,7 @@ impl Collection {
         Ok(counted.count)
     }
 
-    /// Deletes items, all or none, and returns their number.
+    /// Deletes items and documents, all or none, and returns the number of the items that are gone.
     ///
     /// # Errors
     /// A problem `not-found` if one of the ids is unknown.

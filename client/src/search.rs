@@ -129,6 +129,11 @@ impl<Q> Search<Q> {
         self.set("filter", filter)
     }
 
+    /// Asks for the places in the texts of hits that say why they were found.
+    pub fn highlights(self) -> Self {
+        self.set("highlights", true)
+    }
+
     /// Sets the width of the beam, at least 1, in place of a target for the recall.
     pub fn ef(self, ef: usize) -> Self {
         self.set("ef", ef)

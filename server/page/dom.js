@@ -138,17 +138,42 @@ export async function confirmed(title, text, label, kind = "primary") {
   return (await dialog(title, h("p", {}, text), [["", "Cancel"], ["yes", label, kind]])) === "yes";
 }
 
-/** A text with a button for its end, where it is long. */
-export function longText(text, most = 420) {
-  if (text.length <= most) return h("p", { class: "text" }, text);
-  const shown = h("span", {}, `${text.slice(0, most)}…`);
+/** A text, its end hidden where it is long, with highlights where it has some. */
+export function longText(text, highlights = [], most = 420) {
+  const places = highlights.map((place) => ({ by: place.by, start: unitsOf(text, place.start), end: unitsOf(text, place.end) }));
+  if (text.length <= most) return h("p", { class: "text" }, highlighted(text, places, text.length));
+  const shown = h("span", {}, highlighted(text, places, most), "…");
   const more = button(`Show all ${count(text.length)} characters`, () => {
     const all = more.getAttribute("aria-expanded") !== "true";
-    shown.textContent = all ? text : `${text.slice(0, most)}…`;
+    shown.replaceChildren(...highlighted(text, places, all ? text.length : most), ...(all ? [] : ["…"]));
     more.setAttribute("aria-expanded", all);
     more.textContent = all ? "Show less" : `Show all ${count(text.length)} characters`;
   }, { class: "link", "aria-expanded": "false" });
   return h("p", { class: "text" }, shown, " ", more);
+}
+
+/** The number of UTF-16 units in so many bytes of UTF-8 at the beginning of a text. */
+function unitsOf(text, bytes) {
+  let [unit, byte] = [0, 0];
+  while (byte < bytes && unit < text.length) {
+    const code = text.codePointAt(unit);
+    byte += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    unit += code < 0x10000 ? 1 : 2;
+  }
+  return unit;
+}
+
+/** The beginning of a text, in pieces: words that were found are marked, and the nearest sentence. */
+function highlighted(text, places, end) {
+  const edges = places.flatMap(({ start, end: last }) => [start, last]).filter((edge) => edge < end);
+  const cuts = [...new Set([0, ...edges, end])].sort((a, b) => a - b);
+  return cuts.slice(1).map((cut, at) => {
+    const start = cuts[at];
+    const within = (by) => places.some((place) => place.by === by && place.start <= start && place.end >= cut);
+    const piece = text.slice(start, cut);
+    const word = within("words") ? h("mark", {}, piece) : piece;
+    return within("meaning") ? h("span", { class: "nearest", title: "The sentence nearest to the query" }, word) : word;
+  });
 }
 
 export function clipped(text, most = 160) {

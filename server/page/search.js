@@ -110,6 +110,7 @@ class SearchView {
     const wait = this.asking ? DEBOUNCE : 0;
     clearTimeout(this.timer);
     clearTimeout(this.marking);
+    clearTimeout(this.highlighting);
     this.asking?.abort();
     this.timer = setTimeout(() => this.run(), wait);
   }
@@ -162,6 +163,8 @@ class SearchView {
       const answer = await post(inside(this.name, "/search"), request, signal);
       if (signal.aborted || this.context.signal.aborted) return;
       this.draw(request, answer, performance.now() - begun);
+      // A table of PostgreSQL has no segments, and no highlights.
+      if (this.context.info.segments !== undefined) this.highlighting = setTimeout(() => this.highlight(request), QUIET);
       if (this.mayJudge) this.marking = setTimeout(() => this.write(() => this.readMarks()), QUIET);
     } catch (error) {
       if (error.name === "AbortError" || this.context.signal.aborted) return;
@@ -170,6 +173,22 @@ class SearchView {
       this.results.replaceChildren(failure(error, () => this.run()));
     } finally {
       if (this.asking === asking) this.asking = null;
+    }
+  }
+
+  /** Marks why the hits were found, once nobody types: it takes longer than finding them. */
+  async highlight(request) {
+    const { hits, rows } = this;
+    try {
+      const answer = await post(inside(this.name, "/search"), { ...request, compare: undefined, highlights: true }, this.context.signal);
+      if (this.hits !== hits) return;
+      const found = new Map(answer.hits.map((hit) => [hit.id, hit]));
+      hits.forEach((hit, at) => {
+        const { text, highlights } = found.get(hit.id) ?? {};
+        if (text && text === hit.text && highlights?.length > 0) rows[at].querySelector(".content > .text").replaceWith(longText(text, highlights));
+      });
+    } catch {
+      // The hits are shown, which is enough.
     }
   }
 
@@ -225,7 +244,7 @@ class SearchView {
     return h("li", { class: "hit", tabindex: "-1", onfocus: () => { this.current = at; }, onfocusin: () => { this.current = at; } },
       h("span", { class: "rank" }, spoken("Rank "), hit.rank, compared && move(hit.moved)),
       h("div", { class: "content" },
-        hit.text === null ? h("p", { class: "text muted" }, "No text") : longText(hit.text),
+        hit.text === null ? h("p", { class: "text muted" }, "No text") : longText(hit.text, hit.highlights),
         h("p", { class: "muted details" }, h("code", {}, hit.id), h("span", {}, `distance ${decimal(hit.distance, 4)}`), h("span", {}, `score ${decimal(hit.score, 4)}`), hit.keyword_score !== undefined && h("span", {}, `words ${decimal(hit.keyword_score, 2)}`), hit.memory !== undefined && h("span", {}, `judged ${signed(-hit.memory, 4)}`), meta),
         why),
       h("div", { class: "side" }, judging, explain));

@@ -46,10 +46,9 @@ impl Collection {
     /// ```
     pub fn add_as(&self, mode: AddMode, items: impl IntoIterator<Item = Item>) -> Result<Added> {
         let items = self.prepare_as(mode, items)?;
-        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
-        let added = self.inner.items.add(mode, items)?;
-        let ids = ids.iter().map(String::as_str);
-        self.inner.learning.items_changed(ids);
+        let (added, changed) = self.inner.items.add(mode, items)?;
+        let changed = changed.iter().map(String::as_str);
+        self.inner.learning.items_changed(changed);
         Ok(added)
     }
 
@@ -119,16 +118,17 @@ impl Collection {
         self.inner.items.check(mode, item)
     }
 
-    /// Removes items, all or none. Returns their number.
+    /// Removes items, all or none; the id of a document removes all its chunks. Returns the number
+    /// of the items that are gone.
     ///
     /// # Errors
-    /// [`Error::UnknownId`] when any id does not exist; nothing is removed
+    /// [`Error::UnknownId`] when any id is that of no item and no document; nothing is removed
     /// then.
     pub fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
         let deleted = self.inner.items.delete(ids)?;
-        let ids = ids.iter().map(AsRef::as_ref);
-        self.inner.learning.items_changed(ids);
-        Ok(deleted)
+        let changed = deleted.iter().map(String::as_str);
+        self.inner.learning.items_changed(changed);
+        Ok(deleted.len())
     }
 
     /// Removes the items whose metadata passes a filter, all or none. Returns their number.
@@ -175,6 +175,23 @@ impl Collection {
     /// When what is stored is damaged or cannot be read.
     pub fn get(&self, id: &str) -> Result<Option<Item>> {
         self.inner.items.get(id)
+    }
+
+    /// The chunks of a [document](Item::document), in order, with their vectors; none where there is
+    /// no document of this id.
+    ///
+    /// # Errors
+    /// When what is stored is damaged or cannot be read.
+    pub fn document(&self, id: &str) -> Result<Vec<Item>> {
+        self.inner.items.document(id)
+    }
+
+    /// Whether there is a [document](Item::document) of this id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn contains_document(&self, id: &str) -> Result<bool> {
+        self.inner.items.contains_document(id)
     }
 
     /// The items of ids, all of which must exist, in the order of `ids`.

@@ -28,6 +28,11 @@ impl Collection {
 
     /// Stores judgements, all or none, durably. Returns their numbers.
     ///
+    /// A judgement of a [document](crate::Item::document), by its id, is stored as one of its chunks:
+    /// if the grade is above 0, of the one that is nearest to the query under the active metric,
+    /// otherwise as one of each of them, with an equal share of the weight. So there may be more
+    /// numbers than judgements.
+    ///
     /// Clicks (judgements of [`Source::Click`](crate::Source::Click) with what was shown) on an
     /// answer of the running trial count for it, and may decide it: see [`Self::start_trial`].
     ///

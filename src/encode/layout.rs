@@ -156,6 +156,17 @@ pub(super) struct TextForm {
     pub(super) query_prompt: String,
 }
 
+impl TextForm {
+    /// A text as it is cut into tokens.
+    pub(super) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.lower_case {
+            Cow::Owned(text.to_lowercase())
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+}
+
 /// The absolute path of a directory that exists.
 pub(super) fn directory(dir: &Path) -> Result<PathBuf, EncodeError> {
     let io = |source| EncodeError::Io {

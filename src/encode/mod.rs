@@ -15,6 +15,7 @@
 //! | `onnx_file.rs`, `onnx_half.rs` | reading a graph's description from its file; half precision |
 //! | `signature.rs` | the inputs and outputs that a graph must have |
 //! | `onnx_rten.rs`, `onnx_runtime.rs` | running the graph |
+//! | `split.rs` | splitting documents into chunks, and texts into sentences |
 //! | `pool.rs` | pooling of token vectors to one vector |
 //! | `fingerprint.rs`, `find.rs` | a model's fingerprint; an encoder found again by its fingerprint |
 //! | `hub.rs` | download of a model directory |
@@ -52,6 +53,7 @@ mod onnx_runtime;
 mod pool;
 #[cfg(feature = "onnx")]
 mod signature;
+mod split;
 #[cfg(feature = "onnx")]
 mod tokens;
 #[cfg(feature = "onnx")]
@@ -76,6 +78,7 @@ pub use images::ImageOnnx;
 pub use onnx::{Onnx, OnnxOptions};
 #[cfg(feature = "onnx")]
 pub use pool::Pooling;
+pub(crate) use split::{ChunkSize, sentences, split};
 
 /// An encoder, which turns texts or images or both into vectors of one dimension.
 ///
@@ -165,6 +168,22 @@ pub trait Encoder: Send + Sync {
     /// Those of [`encode`](Self::encode).
     fn encode_queries(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
         self.encode(texts)
+    }
+
+    /// Number of tokens of a text, for splitting documents into chunks; of less than a text never
+    /// more, or hardly so. By default a quarter of the characters, rounded up: about what tokenizers
+    /// of languages with spaces make.
+    ///
+    /// # Errors
+    /// [`EncodeError`] for a text that cannot be cut into tokens.
+    fn token_count(&self, text: &str) -> Result<usize, EncodeError> {
+        Ok(text.chars().count().div_ceil(4))
+    }
+
+    /// The largest [number of tokens](Self::token_count) of a text that is not cut; `None`, which is
+    /// the default, where no text is.
+    fn max_tokens(&self) -> Option<usize> {
+        None
     }
 
     /// Encodes `n` images, each the bytes of a file, to `n` rows in their order. An encoder of texts

@@ -1,7 +1,6 @@
 //! [`Onnx`], the encoder of the crate: a model and a tokenizer from a directory or from the binary,
 //! run on batches by one of two backends.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -127,6 +126,8 @@ struct Model {
     rank: Option<usize>,
     chosen: bool,
     max_length: usize,
+    /// Number of tokens of an item without a text: special ones, and those of the prompt.
+    base: usize,
     pooling: Vec<Pooling>,
     normalise: bool,
     form: TextForm,
@@ -252,6 +253,7 @@ impl Onnx {
             rank: signature.rank,
             chosen: signature.chosen,
             max_length,
+            base: tokenizer.special(),
             pooling: layout.pooling,
             normalise: layout.normalise,
             form: layout.form,
@@ -269,6 +271,7 @@ impl Onnx {
             engine,
         };
         model.dim = model.probe(layout.truncate)?;
+        model.base = model.count("")?;
         Ok(Self(Arc::new(model)))
     }
 }
@@ -317,6 +320,22 @@ impl Model {
         Ok(self.dim)
     }
 
+    /// Number of tokens of an item with a text, also beyond the limit.
+    fn count(&self, text: &str) -> Result<usize, EncodeError> {
+        let text = self.form.text(text);
+        let prompt = &self.form.item_prompt;
+        let counted = if prompt.is_empty() {
+            self.tokenizer.count(&text)
+        } else {
+            self.tokenizer.count(&format!("{prompt}{text}"))
+        };
+        counted.map_err(|reason| EncodeError::Text {
+            model: self.name.clone(),
+            index: 0,
+            reason,
+        })
+    }
+
     /// The tokens of texts after a prompt, computed on all threads.
     fn split(&self, texts: &[&str], prompt: &str) -> Result<Vec<Tokens>, EncodeError> {
         let chunks: Vec<&[&str]> = texts.chunks(TOKENIZED_TEXTS).collect();
@@ -340,11 +359,7 @@ impl Model {
                 reason,
             })
         };
-        let text = if self.form.lower_case {
-            Cow::Owned(text.to_lowercase())
-        } else {
-            Cow::Borrowed(text)
-        };
+        let text = self.form.text(text);
         let mut found = split(&text)?;
         if !prompt.is_empty() {
             // A prompt makes no text known.
@@ -448,6 +463,16 @@ impl Encoder for Onnx {
 
     fn similarity(&self) -> Option<Similarity> {
         self.0.similarity
+    }
+
+    fn token_count(&self, text: &str) -> Result<usize, EncodeError> {
+        let model = &self.0;
+        let whole = model.count(text)?;
+        Ok(whole.saturating_sub(model.base))
+    }
+
+    fn max_tokens(&self) -> Option<usize> {
+        Some(self.0.max_length.saturating_sub(self.0.base).max(1))
     }
 
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {

@@ -27,6 +27,8 @@ pub(super) struct Tokens {
 pub(super) struct TextTokenizer {
     tokenizer: Tokenizer,
     pad: Option<u32>,
+    /// Number of special tokens that every text gets.
+    special: usize,
     /// Ids of tokens that say nothing: the one for what is unknown, and those of blanks only.
     empty: Vec<u32>,
 }
@@ -95,6 +97,7 @@ impl TextTokenizer {
         Ok(Self {
             tokenizer,
             pad,
+            special,
             empty,
         })
     }
@@ -102,6 +105,19 @@ impl TextTokenizer {
     /// Id of the padding token, where the file has it.
     pub(super) fn pad(&self) -> Option<u32> {
         self.pad
+    }
+
+    /// Number of special tokens that every text gets.
+    pub(super) fn special(&self) -> usize {
+        self.special
+    }
+
+    /// Number of tokens of one text, special tokens included, also beyond the limit: at least their
+    /// number where it is. The error is that of the tokenizer.
+    pub(super) fn count(&self, text: &str) -> Result<usize, String> {
+        let encoding = guard(|| self.tokenizer.encode_fast(text, true))?;
+        let beyond = encoding.get_overflowing().iter();
+        Ok(encoding.len() + beyond.map(tokenizers::Encoding::len).sum::<usize>())
     }
 
     /// The tokens of one text. The error is that of the tokenizer.

@@ -13,7 +13,8 @@ use super::Items;
 use super::hybrid::WordsOf;
 use super::stats::KeywordStats;
 use crate::keywords::{
-    ANALYSIS, KeywordQuery, Part, PartError, Restriction, Sections, Texts, restriction, search,
+    ANALYSIS, Highlighter, KeywordQuery, Part, PartError, Restriction, Sections, Texts,
+    restriction, search,
 };
 use crate::learning::WordsFound;
 use crate::model::Language;
@@ -376,6 +377,16 @@ impl Items {
     pub(crate) fn set_keywords(&self, language: Option<Language>) -> Result<()> {
         self.keywords.set(language)?;
         self.keywords.settle(self.index.next_slot())
+    }
+
+    /// What finds the words of a query in texts; `None` where keyword search is off.
+    pub(super) fn highlighter(&self, text: &str) -> Result<Option<Highlighter>> {
+        let Some((parts, language)) = self.keywords.current(self.index.next_slot())? else {
+            return Ok(None);
+        };
+        let query = KeywordQuery::parse(text, language);
+        let highlighter = Highlighter::new(&parts, &query, language);
+        highlighter.map(Some).map_err(internal)
     }
 
     /// The index as it is now, and the words that are looked for in it.

@@ -4,9 +4,11 @@
 //! sees only durable writes, and never waits for one. [`SledLedger`] and [`Items`] implement the
 //! two traits that [learning](crate::learning) needs.
 
+mod documents;
 mod encode;
 mod fusion;
 mod graph;
+mod highlights;
 mod hybrid;
 mod ids;
 mod info;

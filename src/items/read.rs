@@ -168,6 +168,7 @@ pub(super) fn read_item(tables: &Tables, slot: u32, id: &str) -> Result<Item> {
         vector: Some(vector),
         meta,
         truncated: record.truncated,
+        document: None,
     })
 }
 

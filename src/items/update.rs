@@ -2,21 +2,78 @@
 
 use serde_json::{Map, Value};
 
+use super::documents::stored_items;
+use super::write::{Given, invalid_item};
 use super::{Items, WriteGuard};
-use crate::model::Item;
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
+use crate::model::{Item, ItemError, check_document_meta, document_meta};
 
 impl Items {
-    /// Completes items by what the stored items of their ids have and they do not give.
-    pub(super) fn complete(&self, items: Vec<Item>, _guard: &WriteGuard<'_>) -> Result<Vec<Item>> {
-        let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
-        let slots = self.slots_of(&ids)?;
-        let completed = items.into_iter().zip(slots).map(|(given, slot)| {
-            let stored = self.read(slot, &given.id)?;
-            Ok(complete(given, stored))
-        });
-        completed.collect()
+    /// Completes items by what the stored items and documents of their ids have and they do not
+    /// give.
+    pub(super) fn complete(&self, items: Vec<Item>, _guard: &WriteGuard<'_>) -> Result<Vec<Given>> {
+        let mut completed = Vec::with_capacity(items.len());
+        let mut unknown = Vec::new();
+        for (index, given) in items.into_iter().enumerate() {
+            let id = given.id.clone();
+            let slot = self.tables.slot(&id)?;
+            let chunks = self.chunk_slots(&id)?;
+            let mut stored = Vec::with_capacity(chunks.len());
+            for (slot, id) in slot
+                .map(|slot| (slot, id.clone()))
+                .into_iter()
+                .chain(chunks)
+            {
+                stored.push(self.read(slot, &id)?);
+            }
+            if stored.is_empty() {
+                unknown.push(id);
+                continue;
+            }
+            let items = update(given, stored, slot.is_some());
+            let items = items.map_err(|source| invalid_item(index, &id, source))?;
+            completed.push(Given { id, items });
+        }
+        if unknown.is_empty() {
+            Ok(completed)
+        } else {
+            Err(Error::UnknownId {
+                collection: self.name.clone(),
+                ids: unknown,
+            })
+        }
     }
+}
+
+/// What is stored of an item or a document that is completed by the stored item or chunks of its id.
+fn update(given: Item, stored: Vec<Item>, is_item: bool) -> Result<Vec<Item>, ItemError> {
+    let gives_text = given.text.is_some();
+    if !is_item && given.document.is_none() && (gives_text || given.vector.is_some()) {
+        return Err(ItemError::IsDocument);
+    }
+    if !is_item {
+        check_document_meta(&given.meta)?;
+    }
+    if given.document.is_some() && gives_text {
+        let mut meta = stored
+            .into_iter()
+            .next()
+            .map_or(Value::Null, |first| first.meta);
+        if !is_item {
+            meta = document_meta(meta);
+        }
+        merge(&mut meta, given.meta.clone());
+        return stored_items(Item { meta, ..given });
+    }
+    let completed = stored.into_iter().map(|stored| {
+        let given = Item {
+            id: stored.id.clone(),
+            document: None,
+            ..given.clone()
+        };
+        complete(given, stored)
+    });
+    Ok(completed.collect())
 }
 
 fn complete(given: Item, mut stored: Item) -> Item {
@@ -30,6 +87,7 @@ fn complete(given: Item, mut stored: Item) -> Item {
         text: given.text.or(stored.text),
         vector: given.vector.or(stored.vector),
         meta: stored.meta,
+        document: None,
     }
 }
 

@@ -75,6 +75,32 @@ impl Vectors for Items {
         Ok(found)
     }
 
+    fn documents(&self, ids: &[&str]) -> Result<Vec<(String, Vec<StoredItem>)>> {
+        let mut documents = Vec::new();
+        let mut is_whole = true;
+        for id in ids {
+            if self.tables.slot(id)?.is_some() {
+                continue;
+            }
+            let slots = self.steady(|| self.chunk_slots(id))?;
+            let mut chunks = Vec::with_capacity(slots.len());
+            for (slot, id) in slots {
+                match self.index.vector(slot) {
+                    Some(vector) => chunks.push(StoredItem { id, vector }),
+                    None => is_whole = false,
+                }
+            }
+            if !chunks.is_empty() {
+                documents.push(((*id).to_owned(), chunks));
+            }
+        }
+        if !is_whole {
+            // A chunk whose vector cannot be read is not one that is gone.
+            self.index.check_files().map_err(|e| self.index_error(e))?;
+        }
+        Ok(documents)
+    }
+
     fn sample(&self, n: usize, seed: u64) -> Result<Vec<StoredItem>> {
         let mut slots = self.index.live_slots();
         let mut random = fastrand::Rng::with_seed(seed);

@@ -1,11 +1,12 @@
 //! Writing of items: checks, encoding, commit, publication.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::documents::{stored_items, truncated};
 use super::encode::{EncodedText, Role};
 use super::graph::from_index;
 use super::{Items, WriteGuard};
@@ -18,23 +19,36 @@ use crate::storage::ItemRecord;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Added {
-    /// Number of items whose id was new.
+    /// Number of items and documents whose id was new.
     pub added: usize,
-    /// Number of items that replaced one with the same id.
+    /// Number of items and documents that replaced one with the same id.
     pub replaced: usize,
-    /// Number of items of which a part was changed.
+    /// Number of items and documents of which a part was changed.
     pub updated: usize,
-    /// Ids of items whose text was longer than the encoder takes and was cut at its limit.
+    /// Number of chunks that were stored of documents.
+    pub chunks: usize,
+    /// Ids of items and chunks whose text was longer than the encoder takes and was cut at its limit.
     pub truncated: Vec<String>,
 }
 
+/// The ids of the items that a write stored or removed.
+pub(crate) type Changed = BTreeSet<String>;
+
 /// The refusal of an item at a position of the input, from 0.
-fn invalid_item(index: usize, id: &str, source: ItemError) -> Error {
+pub(super) fn invalid_item(index: usize, id: &str, source: ItemError) -> Error {
     Error::InvalidItem {
         index,
         id: cut(id),
         source,
     }
+}
+
+/// An item of the input, as the items that are stored of it.
+pub(super) struct Given {
+    /// The id that was given.
+    pub(super) id: String,
+    /// The item itself, or the chunks of a document.
+    pub(super) items: Vec<Item>,
 }
 
 /// An item that has passed every check.
@@ -59,7 +73,7 @@ impl Items {
         let mut items: Vec<Result<Item, ItemError>> = items.into_iter().map(checked).collect();
         // An update may give no text; and where there is no encoder, the stored vector stays.
         let is_encoded = |item: &Item| match mode {
-            _ if item.vector.is_some() => false,
+            _ if item.vector.is_some() || item.document.is_some() => false,
             AddMode::Update => item.text.is_some() && self.encoder.info.is_some(),
             AddMode::Insert | AddMode::Upsert => true,
         };
@@ -67,6 +81,7 @@ impl Items {
             .filter(|i| items[*i].as_ref().is_ok_and(is_encoded))
             .collect();
         if waiting.is_empty() {
+            self.prepare_documents(&mut items)?;
             return Ok(items);
         }
         let texts: Vec<&str> = waiting
@@ -90,6 +105,7 @@ impl Items {
                 (refused, _) => *refused = Err(ItemError::UnknownText),
             }
         }
+        self.prepare_documents(&mut items)?;
         Ok(items)
     }
 
@@ -147,60 +163,76 @@ impl Items {
         Ok(rounded)
     }
 
-    fn check_items(&self, items: Vec<Item>) -> Result<Vec<Checked>> {
-        let mut seen: HashMap<String, usize> = HashMap::with_capacity(items.len());
-        let mut checked = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let invalid = |source| invalid_item(index, &item.id, source);
-            if let Some(first) = seen.insert(item.id.clone(), index) {
-                return Err(Error::DuplicateId {
-                    id: item.id,
-                    first,
-                    second: index,
-                });
+    /// Checks what is stored of the items of an input, and that no id stands in it twice.
+    fn check_items(&self, given: Vec<Given>) -> Result<Vec<Checked>> {
+        let mut seen: HashMap<String, usize> = HashMap::with_capacity(given.len());
+        let mut see = |id: &str, second| match seen.insert(id.to_owned(), second) {
+            Some(first) if first != second => Err(Error::DuplicateId {
+                id: id.to_owned(),
+                first,
+                second,
+            }),
+            _ => Ok(()),
+        };
+        let mut checked = Vec::with_capacity(given.len());
+        for (index, Given { id, items }) in given.into_iter().enumerate() {
+            see(&id, index)?;
+            for item in items {
+                see(&item.id, index)?;
+                let item = self.check_item(item);
+                checked.push(item.map_err(|source| invalid_item(index, &id, source))?);
             }
-            let meta = item.compact_meta().map_err(invalid)?;
-            let vector = item
-                .vector
-                .as_deref()
-                .ok_or_else(|| invalid(ItemError::Empty))?;
-            let vector = self
-                .stored_form(vector, item.text.is_some())
-                .map_err(invalid)?;
-            checked.push(Checked {
-                prepared: self.rules.prepare(vector.clone()),
-                vector,
-                record: ItemRecord {
-                    id: item.id,
-                    text: item.text,
-                    meta,
-                    truncated: item.truncated,
-                },
-                meta: item.meta,
-            });
         }
         Ok(checked)
     }
 
-    /// Adds prepared items, all or none.
-    pub(crate) fn add(&self, mode: AddMode, items: Vec<Item>) -> Result<Added> {
+    fn check_item(&self, item: Item) -> Result<Checked, ItemError> {
+        let meta = item.compact_meta()?;
+        let vector = item.vector.as_deref().ok_or(ItemError::Empty)?;
+        let vector = self.stored_form(vector, item.text.is_some())?;
+        Ok(Checked {
+            prepared: self.rules.prepare(vector.clone()),
+            vector,
+            record: ItemRecord {
+                id: item.id,
+                text: item.text,
+                meta,
+                truncated: item.truncated,
+            },
+            meta: item.meta,
+        })
+    }
+
+    /// What is stored of items that are added whole.
+    fn given(items: Vec<Item>) -> Result<Vec<Given>> {
+        let given = items.into_iter().enumerate().map(|(index, item)| {
+            let id = item.id.clone();
+            match stored_items(item) {
+                Ok(items) => Ok(Given { id, items }),
+                Err(source) => Err(invalid_item(index, &id, source)),
+            }
+        });
+        given.collect()
+    }
+
+    /// Adds prepared items, all or none. Gives the ids of all that was stored and removed too.
+    pub(crate) fn add(&self, mode: AddMode, items: Vec<Item>) -> Result<(Added, Changed)> {
         if items.is_empty() {
-            return Ok(Added::default());
+            return Ok((Added::default(), Changed::new()));
         }
+        let documents = items.iter().filter_map(|item| item.document.as_ref());
         let mut added = Added {
-            truncated: items
-                .iter()
-                .filter(|i| i.truncated)
-                .map(|i| i.id.clone())
-                .collect(),
+            chunks: documents.map(|document| document.chunks.len()).sum(),
+            truncated: items.iter().flat_map(truncated).collect(),
             ..Added::default()
         };
+        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
         let (guard, items) = if mode == AddMode::Update {
             let guard = self.lock();
             let whole = self.complete(items, &guard)?;
             (guard, self.check_items(whole)?)
         } else {
-            let items = self.check_items(items)?;
+            let items = self.check_items(Self::given(items)?)?;
             (self.lock(), items)
         };
         let first = self.tables.next_slot()?;
@@ -213,30 +245,22 @@ impl Items {
                 what: "items",
             });
         };
-        let mut replaced = Vec::new();
-        let mut existing = Vec::new();
-        let mut transaction = self.tables.transaction();
-        for (slot, item) in (first..).zip(&items) {
-            let id = &item.record.id;
-            match self.tables.slot(id)? {
-                Some(_) if mode == AddMode::Insert => existing.push(id.clone()),
-                Some(old) => {
-                    transaction.remove_item(id, old)?;
-                    replaced.push(old);
-                }
-                None => added.added += 1,
-            }
-            transaction.put_item(slot, &item.record, &item.vector)?;
-        }
-        if !existing.is_empty() {
+        let replaced = self.replaced(&ids, &items, &mut added)?;
+        if mode == AddMode::Insert && !replaced.is_empty() {
             return Err(Error::IdExists {
                 collection: self.name.clone(),
-                ids: existing,
+                ids: replaced.into_values().collect(),
             });
         }
-        match mode {
-            AddMode::Update => added.updated = replaced.len(),
-            AddMode::Insert | AddMode::Upsert => added.replaced = replaced.len(),
+        if mode == AddMode::Update {
+            added.updated = std::mem::take(&mut added.replaced);
+        }
+        let mut transaction = self.tables.transaction();
+        for (slot, id) in &replaced {
+            transaction.remove_item(id, *slot)?;
+        }
+        for (slot, item) in (first..).zip(&items) {
+            transaction.put_item(slot, &item.record, &item.vector)?;
         }
         transaction.set_next_slot(first + count);
         let write = self.metadata.begin(&guard);
@@ -249,25 +273,49 @@ impl Items {
             .zip(items.iter().map(|i| i.prepared.as_slice()))
             .collect();
         let meta = (first..).zip(items.iter().map(|i| &i.meta));
+        let gone: Vec<u32> = replaced.keys().copied().collect();
         self.metadata
-            .update(&write, meta, &replaced, || {
-                self.index.apply(&fresh, &replaced)
-            })
+            .update(&write, meta, &gone, || self.index.apply(&fresh, &gone))
             .map_err(from_index)?;
         self.writes.fetch_add(1, Ordering::AcqRel);
-        Ok(added)
+        let stored = items.into_iter().map(|item| item.record.id);
+        Ok((added, stored.chain(replaced.into_values()).collect()))
     }
 
-    /// Removes items, all or none. Returns their number.
-    pub(crate) fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
+    /// The live items, by their slots, in whose place items are stored: those of the ids that are
+    /// given and of what is stored of them, and the chunks of documents of these ids. Counts the ids
+    /// that are new and those that are not.
+    fn replaced(
+        &self,
+        ids: &[String],
+        items: &[Checked],
+        added: &mut Added,
+    ) -> Result<BTreeMap<u32, String>> {
+        let mut replaced = BTreeMap::new();
+        for id in ids {
+            let slot = self.tables.slot(id)?.map(|slot| (slot, id.clone()));
+            let chunks = self.chunk_slots(id)?;
+            if slot.is_none() && chunks.is_empty() {
+                added.added += 1;
+            } else {
+                added.replaced += 1;
+            }
+            replaced.extend(slot.into_iter().chain(chunks));
+        }
+        for item in items {
+            let id = &item.record.id;
+            replaced.extend(self.tables.slot(id)?.map(|slot| (slot, id.clone())));
+        }
+        Ok(replaced)
+    }
+
+    /// Removes items and documents, all or none. Gives the ids of the items that were removed.
+    pub(crate) fn delete(&self, ids: &[impl AsRef<str>]) -> Result<Changed> {
         let guard = self.lock();
-        // An id that occurs twice is removed once.
-        let gone: BTreeMap<u32, &str> = self
-            .slots_of(ids)?
-            .into_iter()
-            .zip(ids.iter().map(AsRef::as_ref))
-            .collect();
-        self.remove(gone, &guard)
+        let gone = self.named(ids, &guard)?;
+        let named = gone.iter().map(|(slot, id)| (*slot, id.as_str()));
+        self.remove(named.collect(), &guard)?;
+        Ok(gone.into_values().collect())
     }
 
     /// Removes the items whose metadata passes a filter, all or none. Returns their number.

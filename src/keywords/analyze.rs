@@ -36,6 +36,8 @@ pub(super) struct Term {
     /// Position of its first atom in the text.
     pub(super) position: usize,
     pub(super) kind: Kind,
+    /// Its place in the text, in bytes.
+    pub(super) range: Range<usize>,
 }
 
 /// What a term is of its word.
@@ -180,19 +182,37 @@ impl Analyzer {
         let mut terms = Vec::new();
         let mut position = 0;
         for word in words(text) {
-            let all = &text[word.all.clone()];
             if word.unspaced {
-                pairs(all, &mut position, &mut terms);
+                pairs(text, &word.all, &mut position, &mut terms);
             } else {
-                word_terms(all, stemmer.as_ref(), &mut position, &mut terms);
+                word_terms(text, &word.all, stemmer.as_ref(), &mut position, &mut terms);
             }
         }
         terms
     }
 }
 
+/// The places of the letters of a word, in bytes, where folding makes as many letters of it;
+/// otherwise each has the place of the word.
+fn places(text: &str, word: &Range<usize>, letters: usize) -> Vec<Range<usize>> {
+    let mut places: Vec<Range<usize>> = Vec::with_capacity(letters);
+    for (at, c) in text[word.clone()].char_indices() {
+        let (start, end) = (word.start + at, word.start + at + c.len_utf8());
+        match places.last_mut() {
+            Some(letter) if is_mark(c) => letter.end = end,
+            _ => places.push(start..end),
+        }
+    }
+    if places.len() == letters {
+        places
+    } else {
+        vec![word.clone(); letters]
+    }
+}
+
 /// Appends the characters and pairs of a word of a script without spaces.
-fn pairs(word: &str, position: &mut usize, terms: &mut Vec<Term>) {
+fn pairs(text: &str, all: &Range<usize>, position: &mut usize, terms: &mut Vec<Term>) {
+    let word = &text[all.clone()];
     let folded: Vec<char> = fold(word).chars().collect();
     // A mark stays with its letter.
     let mut letters: Vec<String> = Vec::with_capacity(folded.len());
@@ -203,25 +223,40 @@ fn pairs(word: &str, position: &mut usize, terms: &mut Vec<Term>) {
         }
     }
     let single = letters.len() == 1;
+    let places = places(text, all, letters.len());
     for (i, letter) in letters.iter().enumerate() {
         if let Some(next) = letters.get(i + 1) {
             terms.push(Term {
                 text: format!("{letter}{next}"),
                 position: *position,
                 kind: Kind::Pair,
+                range: places[i].start..places[i + 1].end,
             });
         }
         terms.push(Term {
             text: letter.clone(),
             position: *position,
             kind: if single { Kind::Word } else { Kind::Atom },
+            range: places[i].clone(),
         });
         *position += 1;
     }
 }
 
 /// Appends a word whole, in parts and atom by atom.
-fn word_terms(word: &str, stemmer: Option<&Stem>, position: &mut usize, terms: &mut Vec<Term>) {
+fn word_terms(
+    text: &str,
+    all: &Range<usize>,
+    stemmer: Option<&Stem>,
+    position: &mut usize,
+    terms: &mut Vec<Term>,
+) {
+    let word = &text[all.clone()];
+    // Parts and atoms are slices of the text.
+    let place = |first: &str, last: &str| {
+        let at = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+        at(first)..at(last) + last.len()
+    };
     let stemmed = |text: &str| match stemmer {
         Some(stemmer) if !text.contains(char::is_numeric) => stemmer.stem(text),
         _ => fold(text),
@@ -235,16 +270,20 @@ fn word_terms(word: &str, stemmer: Option<&Stem>, position: &mut usize, terms: &
             text: fold(word),
             position: *position,
             kind: Kind::Whole,
+            range: all.clone(),
         });
     }
     for part in &parts {
-        if part.len() > 1 && fits {
+        if let [first, .., last] = part[..]
+            && fits
+        {
             let kind = if has_signs { Kind::Part } else { Kind::Whole };
             let text = stemmed(&part.concat());
             terms.push(Term {
                 text,
                 position: *position,
                 kind,
+                range: place(first, last),
             });
         }
         for atom in part {
@@ -253,6 +292,7 @@ fn word_terms(word: &str, stemmer: Option<&Stem>, position: &mut usize, terms: &
                 text: stemmed(atom),
                 position: *position,
                 kind: if alone { Kind::Word } else { Kind::Atom },
+                range: place(atom, atom),
             });
             *position += 1;
         }

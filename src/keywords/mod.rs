@@ -8,6 +8,7 @@
 mod analyze;
 mod collect;
 mod files;
+mod highlight;
 mod part;
 mod query;
 mod search;
@@ -15,6 +16,7 @@ mod stem;
 
 pub(crate) use analyze::ANALYSIS;
 pub(crate) use files::Sections;
+pub(crate) use highlight::Highlighter;
 pub(crate) use part::{Part, PartError};
 pub(crate) use query::{KeywordQuery, meaning};
 pub(crate) use search::{Restriction, Texts, restriction, search};

@@ -5,7 +5,7 @@
 //! Probabilistic Relevance Framework: BM25 and Beyond" (2009). `N`, `n` and `avg` are those of all
 //! parts together; the length `l` of a text is rounded to one byte, as Lucene's is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -225,7 +225,7 @@ fn compile(query: &KeywordQuery, statistics: &Statistics<'_>) -> Result<Compiled
 
 /// The terms of a word that are looked up: of a script without spaces, the pairs where there are
 /// any.
-fn looked_up(clause: &Clause) -> impl Iterator<Item = &Term> {
+pub(super) fn looked_up(clause: &Clause) -> impl Iterator<Item = &Term> {
     let has_pairs = clause.terms.iter().any(|term| term.kind == Kind::Pair);
     let terms = clause.terms.iter();
     terms.filter(move |term| !(has_pairs && term.kind == Kind::Atom && is_one(&term.text)))
@@ -236,7 +236,7 @@ fn is_one(text: &str) -> bool {
 }
 
 /// The terms of a word that are longer than its atoms.
-fn longer(clause: &Clause) -> impl Iterator<Item = &Term> {
+pub(super) fn longer(clause: &Clause) -> impl Iterator<Item = &Term> {
     let sequence = clause.sequence();
     let terms = clause.terms.iter();
     terms.filter(move |term| !sequence.contains(term))
@@ -260,8 +260,35 @@ fn sequence(clause: &Clause) -> Box<dyn Query> {
 /// two neighbours exchanged. Returns the query for them with their weight; `None` where there are
 /// none.
 fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<(Box<dyn Query>, f64)>> {
-    if text.chars().count() < MIN_RESPELLED {
+    let known = known_like(text, statistics)?;
+    let Some(rarest) = known.iter().map(|(_, with)| *with).min() else {
         return Ok(None);
+    };
+    let weight = idf(rarest, statistics.total_num_docs()?);
+    let words = known.iter().map(|(text, _)| term_query(text)).collect();
+    let any = Box::new(DisjunctionMaxQuery::new(words));
+    let any = Box::new(BoostQuery::new(any, RESPELLED));
+    Ok(Some((any, weight * f64::from(RESPELLED))))
+}
+
+/// The known words that those of some words stand for that are unknown.
+pub(super) fn spellings(parts: &[Arc<Part>], words: &HashSet<String>) -> Result<Vec<String>> {
+    let statistics = Statistics(parts);
+    let mut spellings = Vec::new();
+    for word in words {
+        if statistics.doc_freq(&term(word))? == 0 {
+            let known = known_like(word, &statistics)?;
+            spellings.extend(known.into_iter().map(|(text, _)| text));
+        }
+    }
+    Ok(spellings)
+}
+
+/// The known words that differ from an unknown one in one letter, with the number of texts that hold
+/// them, the most frequent first.
+fn known_like(text: &str, statistics: &Statistics<'_>) -> Result<Vec<(String, u64)>> {
+    if text.chars().count() < MIN_RESPELLED {
+        return Ok(Vec::new());
     }
     let automaton = FuzzyTermQuery::new(term(text), 1, true).automaton()?;
     let mut known: BTreeMap<String, u64> = BTreeMap::new();
@@ -279,14 +306,7 @@ fn respelled(text: &str, statistics: &Statistics<'_>) -> Result<Option<(Box<dyn 
     let mut known: Vec<(String, u64)> = known.into_iter().collect();
     known.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     known.truncate(MAX_RESPELLED);
-    let Some(rarest) = known.iter().map(|(_, with)| *with).min() else {
-        return Ok(None);
-    };
-    let weight = idf(rarest, statistics.total_num_docs()?);
-    let words = known.iter().map(|(text, _)| term_query(text)).collect();
-    let any = Box::new(DisjunctionMaxQuery::new(words));
-    let any = Box::new(BoostQuery::new(any, RESPELLED));
-    Ok(Some((any, weight * f64::from(RESPELLED))))
+    Ok(known)
 }
 
 impl From<std::io::Error> for PartError {

@@ -113,6 +113,13 @@ pub trait Vectors: Send + Sync {
     /// item belong together, also where it is replaced meanwhile.
     fn contents(&self, ids: &[&str]) -> Result<Vec<Option<ItemContent>>>;
 
+    /// Those of some ids that are of documents and not of items, each with the chunks in order. By
+    /// default there are no documents.
+    fn documents(&self, ids: &[&str]) -> Result<Vec<(String, Vec<StoredItem>)>> {
+        let _ = ids;
+        Ok(Vec::new())
+    }
+
     /// A uniform sample of at most `n` items without replacement, in random order. Equal
     /// collections give equal samples for equal seeds. Where there are at most `n` items, all of
     /// them; their order does not matter then.

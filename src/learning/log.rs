@@ -11,7 +11,8 @@ use crate::model::{
 };
 
 impl Learning {
-    /// Stores judgements, all or none, durably. Gives their numbers.
+    /// Stores judgements, all or none, durably. Gives their numbers; one of an irrelevant document
+    /// is stored as one of each of its chunks.
     ///
     /// # Errors
     /// Those of [`Collection::judge_all`](crate::Collection::judge_all).
@@ -23,8 +24,11 @@ impl Learning {
 
     /// Stores judgements, and counts those that are clicks in the running trial.
     fn store_judgements(&self, judgements: &[Judgement]) -> Result<Vec<JudgementId>> {
-        let contents = self.check(judgements)?;
-        let queries = self.judged_vectors(judgements)?;
+        let of_chunks = self.of_chunks(judgements)?;
+        let judgements = &*of_chunks.judgements;
+        let of_given = |error| of_chunks.error_of_given(error);
+        let contents = self.check(judgements).map_err(of_given)?;
+        let queries = self.judged_vectors(judgements).map_err(of_given)?;
         let guard = self.lock()?;
         let first = self.ledger.next_ids()?.judgement;
         let next = first

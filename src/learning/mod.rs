@@ -12,6 +12,7 @@ mod background;
 mod clicks;
 mod content;
 mod cross_fit;
+mod documents;
 mod drift;
 mod evaluate;
 mod examples;

@@ -1,6 +1,9 @@
 //! Errors of the model's types: the rule that an id, an item, a judgement or a version breaks.
 
-use super::{JudgementId, MAX_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_SHOWN, MAX_TEXT_BYTES};
+use super::{
+    JudgementId, MAX_CHUNKS, MAX_CHUNKS_BYTES, MAX_DOCUMENT_BYTES, MAX_ID_BYTES, MAX_META_BYTES,
+    MAX_META_DEPTH, MAX_SHOWN, MAX_TEXT_BYTES,
+};
 use crate::model::error::{Error, cut};
 
 /// The rule that an id breaks. Names of users follow the same rules.
@@ -37,6 +40,67 @@ pub enum ItemError {
         /// Length of the text, in bytes of UTF-8.
         bytes: usize,
     },
+    /// A document's text of more than [`MAX_DOCUMENT_BYTES`](crate::limits::MAX_DOCUMENT_BYTES).
+    #[error(
+        "its text has {bytes} bytes, more than the {MAX_DOCUMENT_BYTES} of a document; divide it"
+    )]
+    DocumentTooLong {
+        /// Length of the text, in bytes of UTF-8.
+        bytes: usize,
+    },
+    /// An id of a document so long that the ids of its chunks would be none.
+    #[error(
+        "the id has {bytes} bytes, more than the {most} of a document, whose chunks have longer ones"
+    )]
+    DocumentId {
+        /// Length of the id, in bytes of UTF-8.
+        bytes: usize,
+        /// The longest id of a document.
+        most: usize,
+    },
+    /// A document with a vector.
+    #[error(
+        "a document has no vector, because its chunks are encoded; leave out the vector, or add it unsplit"
+    )]
+    DocumentVector,
+    /// A document with metadata that its chunks have of their own.
+    #[error("its metadata has the key {key:?}, which its chunks have of their own; rename it")]
+    DocumentMeta {
+        /// The key.
+        key: &'static str,
+    },
+    /// A number of tokens of a chunk that is out of range.
+    #[error("chunks of {tokens} tokens cannot be made: the collection's encoder takes 1 to {most}")]
+    ChunkTokens {
+        /// The number of tokens.
+        tokens: usize,
+        /// The largest number.
+        most: usize,
+    },
+    /// An overlap that is no less than the chunks.
+    #[error("an overlap of {overlap} tokens is not less than the {tokens} tokens of a chunk")]
+    ChunkOverlap {
+        /// The number of tokens that chunks share.
+        overlap: usize,
+        /// The number of tokens of a chunk.
+        tokens: usize,
+    },
+    /// A document of more than [`MAX_CHUNKS`](crate::limits::MAX_CHUNKS).
+    #[error("it has more than {MAX_CHUNKS} chunks; make them of more tokens, or divide it")]
+    TooManyChunks,
+    /// A document whose chunks take more than
+    /// [`MAX_CHUNKS_BYTES`](crate::limits::MAX_CHUNKS_BYTES).
+    #[error(
+        "its chunks take {bytes} bytes with the metadata that each of them has, more than {MAX_CHUNKS_BYTES}; make them \
+         of more tokens, or shorten the metadata"
+    )]
+    DocumentTooLarge {
+        /// The bytes of all texts and metadata.
+        bytes: usize,
+    },
+    /// An update of a document that gives a text or a vector as those of an item.
+    #[error("it is a document; give its new text as one, so that it is split into chunks")]
+    IsDocument,
     /// A text of white space only, where it has to be encoded.
     #[error("the text is empty, so there is nothing to encode")]
     BlankText,

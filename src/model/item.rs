@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::document::{self, Chunking, Document};
 use super::{ContentHash, IdError, ItemError};
 
 /// The longest id, in bytes of UTF-8.
@@ -37,6 +38,15 @@ pub struct Item {
     /// beginning. Set on items that are read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+    /// Makes it a document: its text, of at most 64 MiB, is split into chunks, which are stored in
+    /// its place. JSON has it as `"chunk"`, `true` or a [`Chunking`].
+    #[serde(
+        default,
+        rename = "chunk",
+        deserialize_with = "document::deserialize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub document: Option<Document>,
 }
 
 /// What it means to add an item whose id exists, or one whose id does not.
@@ -73,6 +83,42 @@ impl Item {
             text: Some(text.into()),
             ..Self::default()
         }
+    }
+
+    /// A document: a text that may be long, which is split into chunks of whole sentences where
+    /// that is possible. Each chunk is an item with the id `{id}#{number}`, the number from 1 with
+    /// six digits, and with the metadata of the document, its id as `document` and the number as
+    /// `chunk`. A document is replaced and deleted as a whole, by its id.
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Chunking, Item, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let store = Store::open(dir.path())?;
+    /// # #[cfg(feature = "embedded-model")] {
+    /// let notes = store.collection("notes").encoder(affinis::encode::Onnx::embedded()?).create()?;
+    /// let text = "Bees collect nectar from flowers. A ship carries cargo over the ocean.";
+    /// notes.add([Item::document("a", text).with_chunking(Chunking::default().tokens(8))])?;
+    /// let chunks = notes.document("a")?;
+    /// assert_eq!(chunks[1].id, "a#000002");
+    /// assert_eq!(chunks[1].text.as_deref(), Some("A ship carries cargo over the ocean."));
+    /// assert_eq!(notes.search("honey").k(1).run()?[0].id, "a#000001");
+    /// notes.delete(&["a"])?;
+    /// assert!(notes.is_empty());
+    /// # }
+    /// # Ok::<(), affinis::Error>(())
+    /// ```
+    pub fn document(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            document: Some(Document::default()),
+            ..Self::text(id, text)
+        }
+    }
+
+    /// Makes it a document whose text is split in this way.
+    pub fn with_chunking(mut self, chunking: Chunking) -> Self {
+        self.document = Some(chunking.into());
+        self
     }
 
     /// An item with a vector of its own.
@@ -141,6 +187,7 @@ impl Item {
         match (&self.text, &self.vector) {
             (None, None) if mode != AddMode::Update => return Err(ItemError::Empty),
             (None, None) if self.meta.is_null() => return Err(ItemError::NoChange),
+            (Some(text), None) if self.document.is_some() => check_text(text)?,
             (Some(text), _) if text.len() > MAX_TEXT_BYTES => {
                 let bytes = text.len();
                 return Err(ItemError::TextTooLong { bytes });
@@ -154,7 +201,13 @@ impl Item {
         if depth(&self.meta, MAX_META_DEPTH + 1) > MAX_META_DEPTH {
             return Err(ItemError::MetaTooDeep);
         }
-        Ok(())
+        match &self.document {
+            Some(_) => {
+                let (text, has_vector) = (self.text.as_deref(), self.vector.is_some());
+                document::check(&self.id, text, has_vector, &self.meta)
+            }
+            None => Ok(()),
+        }
     }
 }
 

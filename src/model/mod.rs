@@ -7,8 +7,10 @@ mod activation;
 mod combined;
 mod content;
 mod distance;
+mod document;
 pub(crate) mod error;
 mod guidelines;
+mod highlight;
 mod invalid;
 mod item;
 mod judgement;
@@ -29,7 +31,15 @@ pub use activation::{ActivatedBy, Activation, MAX_ACTIVATIONS};
 pub use combined::{CombinedQuery, MAX_PARTS, SearchQuery};
 pub use content::{ContentHash, JudgedContent};
 pub use distance::Distance;
+pub(crate) use document::{
+    BYTES_PER_TOKEN, Chunk, check_document_meta, chunk_id, chunk_meta, chunk_prefix, document_meta,
+    is_chunk_id, is_chunk_of,
+};
+pub use document::{
+    Chunking, Document, MAX_CHUNK_TOKENS, MAX_CHUNKS, MAX_CHUNKS_BYTES, MAX_DOCUMENT_BYTES,
+};
 pub use guidelines::{Guidelines, MAX_GUIDELINES_BYTES, ScaleGrade};
+pub use highlight::{Highlight, HighlightBy};
 pub(crate) use invalid::VersionError;
 pub use invalid::{IdError, ItemError, JudgementError};
 pub use item::{

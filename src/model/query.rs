@@ -7,7 +7,7 @@ use ndarray::ArrayView1;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::VersionId;
+use super::{Highlight, VersionId};
 use crate::model::error::{Error, Result};
 
 /// The most hits one search may ask for.
@@ -162,6 +162,10 @@ pub struct Hit {
     /// and for an item that stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<Value>,
+    /// The places in its text that say why it was found, in their order; `None` unless
+    /// [`Search::highlights`](crate::Search::highlights) asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub highlights: Option<Vec<Highlight>>,
     /// Rank among the hits, from 1; the hits that an [offset](crate::Search::offset) or a
     /// [cursor](crate::Search::cursor) left behind are counted.
     pub rank: usize,
@@ -312,6 +316,7 @@ impl Hit {
             memory: None,
             keyword_score: None,
             group: None,
+            highlights: None,
             rank,
             text: None,
             meta: None,

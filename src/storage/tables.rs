@@ -228,10 +228,10 @@ impl Tables {
 
     /// The live ids after one that need not be there, or all, with their slots, ordered by id. They
     /// are not compared with the digest, because they need not be all.
-    pub(crate) fn ids_after(
-        &self,
+    pub(crate) fn ids_after<'a>(
+        &'a self,
         after: Option<&str>,
-    ) -> impl Iterator<Item = Result<(String, u32)>> {
+    ) -> impl Iterator<Item = Result<(String, u32)>> + use<'a> {
         let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
         let range = self.trees[IDS].range::<&[u8], _>((start, Bound::Unbounded));
         self.database

@@ -3,18 +3,23 @@
 use std::path::Path;
 use std::time::Duration;
 
-use affinis::{Collection, Result, Store, VersionId, learning::Forget};
+use affinis::{Collection, Item, Result, Store, VersionId, learning::Forget};
 
-use crate::stores::{builder, copy_dir, items, judgements, verified_contents};
+use crate::stores::{DIM, builder, copy_dir, items, judgements, verified_contents};
 
 /// Does one operation on a store that [`fill`](crate::stores::fill) made, whose collection `main`
 /// is given; a backup is written into the directory.
 pub type Operation = fn(&Store, &Collection, &Path) -> Result<()>;
 
 /// The operations that are interrupted, with their names.
-pub const OPERATIONS: [(&str, Operation); 10] = [
+pub const OPERATIONS: [(&str, Operation); 11] = [
     ("add", |_, main, _| main.add(items(55, 10)).map(drop)),
     ("delete", |_, main, _| main.delete(&["p1", "p7"]).map(drop)),
+    // In place of the chunks of `fill`.
+    ("replace a document", |_, main, _| {
+        main.add(vec![Item::vector("doc", vec![0.5; DIM])])
+            .map(drop)
+    }),
     ("judge", |_, main, _| {
         main.judge_all(judgements("cat", 2)).map(drop)
     }),

@@ -60,6 +60,12 @@ pub fn items(from: usize, count: usize) -> Vec<Item> {
         .collect()
 }
 
+/// A chunk of a document, as an item of its own.
+pub fn chunk(document: &str, number: usize, vector: Vec<f32>) -> Item {
+    Item::vector(format!("{document}#{number:06}"), vector)
+        .with_meta(json!({"document": document, "chunk": number}))
+}
+
 /// 48 judgements of a user, by class, on the queries `p{from}` to `p{from + 5}`.
 pub fn judgements(user: &str, from: usize) -> Vec<Judgement> {
     (from..from + 6)
@@ -77,13 +83,14 @@ pub fn judgements(user: &str, from: usize) -> Vec<Judgement> {
 }
 
 /// Fills a store: the collection `main`, which is returned, with a graph, keywords, judgements of two
-/// users and two versions; and a small one, `beside`.
+/// users and two versions, and the chunks of a document `doc`; and a small one, `beside`.
 pub fn fill(store: &Store) -> Result<Collection> {
     let main = store.collection("main").dim(DIM);
     let main = main.keywords(Language::English).create()?;
     main.add(items(0, 60))?;
     main.delete(&["p50", "p51"])?;
     main.add(items(30, 3))?;
+    main.add((1..4).map(|number| chunk("doc", number, vec![0.0; DIM])))?;
     main.judge_all(judgements("ann", 0))?;
     main.judge(Judgement::relevant(vec![0.5; DIM], "p9"))?;
     main.refit().force(true).run()?;

@@ -1,9 +1,10 @@
-//! Which of the ranked items an answer holds: pages, thresholds, ranges, groups, facets, diversity,
+//! Which of the ranked items an answer holds: pages, thresholds, ranges, groups, facets, diversity, highlights,
 //! and several queries in one. Each is compared with a choice from all items by hand.
 
 mod diversity;
 mod examples;
 mod groups;
+mod highlights;
 mod paging;
 
 use affinis::{Collection, Distance, Error, Hit, Hits, Item, Store};

@@ -248,6 +248,7 @@ fn item(value: Value) -> Result<Item, String> {
         vector,
         meta: line.meta,
         truncated: line.truncated,
+        document: None,
     })
 }
 

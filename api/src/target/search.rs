@@ -61,6 +61,8 @@ pub struct SearchSettings {
     pub text: bool,
     /// Whether hits have the metadata of their items.
     pub meta: bool,
+    /// Whether hits tell which places of their texts say why they were found.
+    pub highlights: bool,
     /// Stops a search of a store early once it gives true.
     pub cancel: Option<Cancel>,
 }
@@ -97,6 +99,7 @@ impl Default for SearchSettings {
             hide_rejected: false,
             text: true,
             meta: true,
+            highlights: false,
             cancel: None,
         }
     }
@@ -140,6 +143,7 @@ impl SearchSettings {
         if self.meta {
             search = search.include_meta();
         }
+        search = search.highlights(self.highlights);
         if let Some(cancel) = self.cancel.clone() {
             search = search.cancel(move || cancel());
         }
@@ -232,6 +236,7 @@ fn search_table(
         ("`cursor` (`--cursor`)", settings.cursor.is_some()),
         ("`group_by` (`--group-by`)", settings.group_by.is_some()),
         ("`diversity` (`--diversity`)", settings.diversity.is_some()),
+        ("`highlights` (`--highlights`)", settings.highlights),
         ("`hybrid` (`--hybrid`)", settings.ranking == RankBy::Hybrid),
         (
             "`words_only` (`--words-only`)",

@@ -18,11 +18,12 @@ use crate::output::{self, Align, BOLD, DIM, Out, Table, number, plain, plural};
 Examples:
   affinis get notes a1 a2
   affinis get notes a1 --json                       {\"id\", \"text\", \"vector\", \"meta\"}
+  affinis get books b1                              a document: its chunks, in order
   affinis get notes --filter '{\"lang\": \"en\"}'       in the order of ids")]
 pub(crate) struct GetArgs {
     /// The collection's name
     name: String,
-    /// Ids of the items, which are printed in this order
+    /// Ids of the items, which are printed in this order; that of a document prints its chunks
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// Print the items whose metadata match this filter
@@ -68,12 +69,13 @@ pub(crate) struct CountArgs {
 #[command(after_help = "\
 Examples:
   affinis delete notes a1 a2                        deletes neither if one of them is unknown
+  affinis delete books b1                           a document: all its chunks
   affinis delete notes --ids gone.txt
   affinis delete notes --filter '{\"lang\": \"de\"}'")]
 pub(crate) struct DeleteArgs {
     /// The collection's name
     name: String,
-    /// Ids of the items
+    /// Ids of the items and documents
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// Delete the items whose ids are the lines of this file, or of standard input (-)

@@ -14,7 +14,8 @@ use super::{At, hits, metric_choice, metric_name, rank_by, text, user};
 use crate::failure::Failure;
 use crate::input::{self, Input, Opened, Topics};
 use crate::output::{
-    self, Align, BOLD, DIM, Out, Run, Table, WholeFile, count, digits, millis, plain, plural,
+    self, Align, BOLD, DIM, Out, Run, Table, WholeFile, count, digits, excerpt, millis, plain,
+    plural,
 };
 use crate::target::{SearchSettings, Target};
 
@@ -42,6 +43,7 @@ Examples:
   affinis search notes \"fruit tree care\" --filter '{\"year\": {\"$gte\": 2020}, \"lang\": \"en\"}'
   affinis search notes \"fruit tree care\" --metric euclidean
   affinis search packages \"secure sockets +libssl\" --hybrid
+  affinis search books \"secure sockets\" --group-by document --highlights
   affinis search photos --image cat.jpg
   affinis search images --vectors queries.npy --json > answers.jsonl
   affinis search notes --queries topics.tsv -k 1000 --run run.txt    for trec_eval and ir_measures")]
@@ -133,6 +135,10 @@ pub(crate) struct Args {
     /// that were judged without a user
     #[arg(long)]
     hide_rejected: bool,
+    /// Mark the words of the query and the sentence nearest to it in the texts of the hits; with
+    /// --json, `highlights`: {"start", "end", "by"} of each hit, in bytes
+    #[arg(long, conflicts_with = "run")]
+    highlights: bool,
     /// Print how the search was executed: plan, beam width, distances computed, time
     #[arg(long)]
     explain_search: bool,
@@ -326,6 +332,7 @@ fn found(
         memory: !args.no_memory,
         ranking: rank_by(args.hybrid, args.words_only),
         hide_rejected: args.hide_rejected,
+        highlights: args.highlights,
         ..SearchSettings::default()
     };
     collection.search(query, name, &settings, args.explain_search)
@@ -357,6 +364,12 @@ fn answer(args: &Args, collection: &Target, asked: Asked, out: &mut Out) -> Resu
         out.line(format_args!("  {why}"))?;
     } else {
         out.line(table(&answer.hits))?;
+        for hit in &answer.hits {
+            if let (Some(text), Some(highlights)) = (&hit.text, &hit.highlights) {
+                let excerpt = excerpt(text, highlights);
+                out.line(format_args!("  {DIM}{}{DIM:#}  {excerpt}", hit.rank))?;
+            }
+        }
     }
     if let Some(groups) = &answer.groups {
         for group in groups.iter().filter(|group| group.count > 1) {
@@ -483,7 +496,9 @@ fn table(hits: &[HitDocument]) -> Table {
         };
         let distance = (distance, Style::new());
         let id = (hit.id.clone(), BOLD);
-        let description = describe(hit.text.as_deref(), hit.meta.as_ref());
+        // With highlights, the texts stand below the table.
+        let text = hit.text.as_deref().filter(|_| hit.highlights.is_none());
+        let description = describe(text, hit.meta.as_ref());
         let description = (description, Style::new());
         // Below 0 it is nearer, as the sum of the two columns says.
         let memory = hit.memory.unwrap_or_default();

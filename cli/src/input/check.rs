@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Display;
 
-use affinis::{AddMode, Item};
+use affinis::{AddMode, Chunking, Document, Item};
 pub use affinis_api::input::check::Expected;
 use affinis_api::input::check::id_twice;
 pub(crate) use affinis_api::input::check::{check_id, check_name, check_vector};
@@ -98,6 +98,7 @@ pub(crate) struct Collector<'a> {
     expected: Expected,
     mode: AddMode,
     columns: Option<&'a Columns>,
+    chunking: Option<Chunking>,
     id_prefix: &'a str,
     seen: HashMap<String, Place>,
     parsed: Parsed,
@@ -117,6 +118,7 @@ impl<'a> Collector<'a> {
             expected,
             mode: AddMode::Upsert,
             columns: None,
+            chunking: None,
             id_prefix: "",
             seen: HashMap::new(),
             parsed,
@@ -128,6 +130,7 @@ impl<'a> Collector<'a> {
         Self {
             mode: layout.mode,
             columns: Some(&layout.columns),
+            chunking: layout.chunking,
             id_prefix: &layout.id_prefix,
             ..Self::new(file, expected)
         }
@@ -156,6 +159,7 @@ impl<'a> Collector<'a> {
             text: read.text,
             vector: read.vector,
             meta: read.meta,
+            document: self.chunking.map(Document::from),
             ..Item::default()
         });
         let before = self.parsed.items.len();

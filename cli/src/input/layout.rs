@@ -1,6 +1,6 @@
 //! The options by which the fields of an input become items.
 
-use affinis::AddMode;
+use affinis::{AddMode, Chunking};
 use serde_json::Value;
 
 /// The options by which the fields of an input become items; by default as [`Columns`] says, and
@@ -15,6 +15,8 @@ pub struct Layout {
     pub id_prefix: String,
     /// Whether fields of JSON objects that have no meaning are refused, instead of being metadata.
     pub strict: bool,
+    /// How texts are split into chunks; `None` where items are stored whole.
+    pub chunking: Option<Chunking>,
     /// The byte between the fields of csv; a comma by default.
     pub delimiter: Option<u8>,
 }

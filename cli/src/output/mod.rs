@@ -1,5 +1,6 @@
 //! Printing: JSON documents for programs, aligned tables for people.
 
+mod excerpt;
 mod interrupt;
 mod progress;
 mod run;
@@ -7,6 +8,7 @@ mod style;
 mod table;
 mod whole;
 
+pub(crate) use excerpt::excerpt;
 pub(crate) use interrupt::{STATUS as INTERRUPT_STATUS, catch_interrupts, interrupted};
 #[cfg(feature = "hub")]
 pub(crate) use progress::download;

@@ -23,7 +23,7 @@ impl Target {
         }
     }
 
-    /// Those of some ids that exist.
+    /// Those of some ids that are of an item or a document.
     pub(crate) fn existing(&self, ids: &[String]) -> Result<HashSet<String>, Failure> {
         match self {
             Self::Local(local) => {
@@ -32,7 +32,7 @@ impl Target {
                 };
                 let mut found = HashSet::new();
                 for id in ids {
-                    if collection.contains(id)? {
+                    if collection.contains(id)? || collection.contains_document(id)? {
                         found.insert(id.clone());
                     }
                 }
@@ -43,15 +43,31 @@ impl Target {
         }
     }
 
-    /// The items of ids, in their order, all of which must exist.
+    /// The items of ids and the chunks of documents of ids, in their order, all of which must exist.
     pub(crate) fn get_many(&self, ids: &[String]) -> Result<Vec<Item>, Failure> {
         match self {
-            Self::Local(local) => Ok(local.embedded(WITH_SQL)?.get_many(ids)?),
-            #[cfg(feature = "client")]
-            Self::Remote(remote) => {
-                let found = remote.collection().get_many(ids)?;
-                Ok(found.into_iter().map(Item::from).collect())
+            Self::Local(local) => {
+                let collection = local.embedded(WITH_SQL)?;
+                let (mut found, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+                for id in ids {
+                    let items = match collection.get(id)? {
+                        Some(item) => vec![item],
+                        None => collection.document(id)?,
+                    };
+                    if items.is_empty() {
+                        unknown.push(id.clone());
+                    }
+                    found.extend(items);
+                }
+                if unknown.is_empty() {
+                    return Ok(found);
+                }
+                let collection = collection.name().to_owned();
+                let ids = unknown;
+                Err(affinis::Error::UnknownId { collection, ids }.into())
             }
+            #[cfg(feature = "client")]
+            Self::Remote(remote) => remote.get_many(ids),
         }
     }
 

@@ -181,6 +181,9 @@ impl Remote {
         if settings.hide_rejected {
             search = search.hide_rejected();
         }
+        if settings.highlights {
+            search = search.highlights();
+        }
         if with_execution {
             search = search.explain_search();
         }
@@ -231,7 +234,43 @@ impl Remote {
         Ok(items)
     }
 
-    /// Those of some ids that exist.
+    /// The items of ids and the chunks of documents of ids, in their order, all of which must exist.
+    pub(super) fn get_many(&self, ids: &[String]) -> Result<Vec<Item>, Failure> {
+        let unknown = match self.collection.get_many(ids) {
+            Ok(found) => return Ok(found.into_iter().map(Item::from).collect()),
+            Err(error) if error.is("not-found") => error,
+            Err(error) => return Err(error.into()),
+        };
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.collection.get(id) {
+                Ok(item) => found.push(item.into()),
+                Err(error) if error.is("not-found") => match self.collection.document(id) {
+                    Ok(chunks) => found.extend(chunks.into_iter().map(Item::from)),
+                    Err(error) if error.is("not-found") => return Err(unknown.into()),
+                    Err(error) => return Err(error.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether an id is that of an item or a document.
+    fn exists(&self, id: &str) -> Result<bool, Failure> {
+        let item = self.collection.get(id).map(drop);
+        let found = match item {
+            Err(error) if error.is("not-found") => self.collection.document(id).map(drop),
+            item => item,
+        };
+        match found {
+            Ok(()) => Ok(true),
+            Err(error) if error.is("not-found") => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Those of some ids that are of an item or a document.
     pub(super) fn existing(&self, ids: &[String]) -> Result<HashSet<String>, Failure> {
         let mut found = HashSet::new();
         let mut unsure: Vec<&String> = Vec::new();
@@ -249,12 +288,8 @@ impl Remote {
         let items = self.collection.count(None)? as usize;
         if unsure.len() <= PAGE_COST * items.div_ceil(PAGE) {
             for id in unsure {
-                match self.collection.get(id) {
-                    Ok(_) => {
-                        found.insert(id.clone());
-                    }
-                    Err(error) if error.is("not-found") => {}
-                    Err(error) => return Err(error.into()),
+                if self.exists(id)? {
+                    found.insert(id.clone());
                 }
             }
             return Ok(found);
@@ -264,17 +299,22 @@ impl Remote {
         let (Some(first), Some(last)) = (unsure.iter().min(), unsure.iter().max()) else {
             return Ok(found);
         };
-        if let Ok(item) = self.collection.get(first) {
-            found.insert(item.id);
+        if self.exists(first)? {
+            found.insert((**first).clone());
         }
+        // The ids of the chunks of a document follow its own.
+        let last = format!("{last}$");
         let list = self.collection.list().after(first.as_str());
         for item in list.page(PAGE).without_vectors().run() {
             let item = item?;
-            if item.id > **last {
+            if item.id > last {
                 break;
             }
-            if unsure.contains(&item.id) {
-                found.insert(item.id);
+            let document = item.meta["document"].as_str();
+            let document = document.filter(|document| item.id.starts_with(&format!("{document}#")));
+            let named = [Some(item.id.as_str()), document].into_iter().flatten();
+            for id in named.filter_map(|id| unsure.get(&id.to_owned())) {
+                found.insert((**id).clone());
             }
         }
         Ok(found)

@@ -8,6 +8,7 @@ mod bad_input;
 mod characters;
 mod choosing;
 mod demo;
+mod documents;
 mod evaluation;
 mod feedback;
 #[cfg(feature = "images")]

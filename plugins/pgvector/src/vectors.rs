@@ -169,6 +169,7 @@ impl Attached {
                     .and_then(|meta| serde_json::from_str(meta).ok())
                     .unwrap_or_default(),
                 truncated: false,
+                document: None,
             }
         };
         Ok(rows.iter().map(item).collect())

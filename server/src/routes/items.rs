@@ -1,6 +1,6 @@
 //! Items: add, read, list, count, delete.
 
-use affinis::{AddMode, Item};
+use affinis::{AddMode, Chunking, Document, Item};
 use affinis_api::target::Target;
 use affinis_api::{AddedDocument, ItemDocument, ItemsDocument};
 use axum::Json;
@@ -48,6 +48,46 @@ pub(crate) struct GivenItem {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     meta: Value,
+    /// Makes it a document, whose text, of at most 64 MiB, is split into chunks: `true`, or how.
+    #[schema(inline)]
+    chunk: Option<GivenChunk>,
+}
+
+/// Whether or how the text of a document is split.
+#[derive(Deserialize, ToSchema)]
+#[serde(
+    untagged,
+    expecting = "`chunk` is true, false, or an object with `tokens` or `overlap` or both"
+)]
+enum GivenChunk {
+    /// Whether it is split.
+    Whether(bool),
+    /// How it is split.
+    How(GivenChunking),
+}
+
+/// How the text of a document is split, in tokens of the collection's encoder.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct GivenChunking {
+    /// Largest number of tokens of a chunk; 256 by default, or what the encoder takes where that is
+    /// less.
+    tokens: Option<usize>,
+    /// Largest number of tokens that a chunk shares with the one before it, less than `tokens`; a
+    /// tenth of these by default.
+    overlap: Option<usize>,
+}
+
+impl From<GivenChunk> for Option<Document> {
+    fn from(given: GivenChunk) -> Self {
+        match given {
+            GivenChunk::Whether(false) => None,
+            GivenChunk::Whether(true) => Some(Document::default()),
+            GivenChunk::How(GivenChunking { tokens, overlap }) => {
+                Some(Chunking { tokens, overlap }.into())
+            }
+        }
+    }
 }
 
 /// What an id that exists means.
@@ -80,6 +120,7 @@ impl From<GivenItem> for Item {
             text: given.text,
             vector: given.vector,
             meta: given.meta,
+            document: given.chunk.and_then(GivenChunk::into),
             ..Self::default()
         }
     }
@@ -141,7 +182,7 @@ pub(crate) struct Matching {
     filter: Option<Value>,
 }
 
-/// The number of items deleted.
+/// The number of items that are gone, chunks of documents among them.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Deleted {
     /// The number.
@@ -230,10 +271,30 @@ pub(crate) async fn get(
     Ok(Json(item.into()))
 }
 
-/// Deletes an item.
+/// Gives the chunks of a document, in order.
+#[utoipa::path(get, path = "/v1/collections/{c}/documents/{id}", tag = "items", operation_id = "document",
+    params(("c" = String, Path, description = "Name of the collection"),
+        ("id" = String, Path, description = "Id of the document")),
+    responses((status = 200, description = "Its chunks", body = Found)))]
+pub(crate) async fn document(
+    State(app): State<App>,
+    Segments((name, id)): Segments<(String, String)>,
+) -> Result<Json<Found>, Problem> {
+    let found = app.on(name, move |target| {
+        let collection = target.embedded("a table has rows, and no documents")?;
+        Ok(collection.document(&id)?)
+    });
+    let items: Vec<ItemDocument> = found.await?.into_iter().map(ItemDocument::from).collect();
+    if items.is_empty() {
+        return Err(Problem::new(Kind::NotFound, "there is no such document"));
+    }
+    Ok(Json(Found { items }))
+}
+
+/// Deletes an item, or a document with all its chunks.
 #[utoipa::path(delete, path = "/v1/collections/{c}/items/{id}", tag = "items",
     params(("c" = String, Path, description = "Name of the collection"),
-        ("id" = String, Path, description = "Id of the item")),
+        ("id" = String, Path, description = "Id of the item or document")),
     responses((status = 200, description = "It is gone", body = Deleted)))]
 pub(crate) async fn delete(
     State(app): State<App>,

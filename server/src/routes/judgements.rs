@@ -178,7 +178,7 @@ pub(super) fn store(target: &Target, judgements: &[Judgement]) -> Result<JudgedD
     })
 }
 
-/// Those of some ids that no item has.
+/// Those of some ids that no item and no document has.
 fn unknown(target: &Target, ids: &BTreeSet<&str>) -> Result<Vec<String>, Problem> {
     let ids = ids.iter().map(|id| (*id).to_owned());
     let Ok(collection) = target.embedded("its rows are read below") else {
@@ -189,7 +189,7 @@ fn unknown(target: &Target, ids: &BTreeSet<&str>) -> Result<Vec<String>, Problem
     };
     let mut unknown = Vec::new();
     for id in ids {
-        if !collection.contains(&id)? {
+        if !collection.contains(&id)? && !collection.contains_document(&id)? {
             unknown.push(id);
         }
     }

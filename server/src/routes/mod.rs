@@ -51,6 +51,7 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(transfer::import))
         .routes(routes!(items::add, items::list))
         .routes(routes!(items::get, items::delete))
+        .routes(routes!(items::document))
         .routes(routes!(loading::import))
         .routes(routes!(items::get_many))
         .routes(routes!(items::delete_many))

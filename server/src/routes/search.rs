@@ -101,6 +101,11 @@ pub(crate) struct SearchRequest {
     user: Option<String>,
     /// What is given of each item; text and metadata by default.
     include: Option<Vec<Include>>,
+    /// Whether each hit has `highlights`, the places in its text that say why it was found: the words
+    /// of the query, where the collection has keywords, and the nearest of its sentences, where it has
+    /// an encoder. A search with them has at most 1,000 hits.
+    #[serde(default)]
+    highlights: bool,
     /// Whether it is told how the search was executed.
     #[serde(default)]
     explain_search: bool,
@@ -221,6 +226,7 @@ impl Wanted {
             memory: request.memory,
             ranking,
             hide_rejected: request.hide_rejected,
+            highlights: request.highlights,
             ..SearchSettings::default()
         };
         let read = asked.into_iter().map(Asked::read);

@@ -6,6 +6,7 @@ mod served;
 
 mod access;
 mod contract;
+mod documents;
 mod encoders;
 mod guidelines;
 mod hostile;

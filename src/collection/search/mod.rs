@@ -6,6 +6,7 @@
 
 mod diversity;
 mod groups;
+mod highlights;
 mod paging;
 mod range;
 mod ranked;
@@ -58,6 +59,7 @@ pub struct Search<Q = SearchQuery> {
     hide_rejected: bool,
     include_text: bool,
     include_meta: bool,
+    highlights: bool,
     cancel: Option<Cancel>,
 }
 
@@ -133,6 +135,7 @@ impl Collection {
             hide_rejected: false,
             include_text: false,
             include_meta: false,
+            highlights: false,
             cancel: None,
         }
     }
@@ -304,6 +307,7 @@ impl<Q> Search<Q> {
             ));
         }
         paging::check(self.k, self.offset)?;
+        self.check_highlights()?;
         if let Some(group_by) = &self.group_by {
             group_by.check(self.k, self.offset)?;
         }
@@ -410,7 +414,7 @@ impl<Q> Search<Q> {
             own: &own,
             moved: moved.as_deref(),
             hidden: &hidden,
-            include_text: self.include_text,
+            include_text: self.include_text || self.highlights,
             include_meta: self.include_meta,
             cancel: cancel.map(|cancel| &*cancel.0 as &(dyn Fn() -> bool + Sync)),
         };
@@ -447,7 +451,7 @@ impl<Q> Search<Q> {
             source,
             max_distance: self.max_distance,
         };
-        match (&self.group_by, &prepared.grouping, self.diversity) {
+        let mut hits = match (&self.group_by, &prepared.grouping, self.diversity) {
             (Some(group_by), Some(grouping), _) => {
                 let wanted = group_by.wanted(self.k, self.offset);
                 groups::answer(&mut ranked, grouping, wanted)
@@ -458,7 +462,11 @@ impl<Q> Search<Q> {
                 paging::next_page(&mut ranked, self.k, prepared.cursor.as_ref(), digests)
             }
             _ => paging::page(&mut ranked, self.k, self.offset),
+        }?;
+        if self.highlights {
+            self.highlight(query, vector, prepared, &mut hits)?;
         }
+        Ok(hits)
     }
 }
 

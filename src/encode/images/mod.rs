@@ -319,6 +319,14 @@ impl Encoder for ImageOnnx {
         self.0.texts.as_ref().and_then(Encoder::similarity)
     }
 
+    fn token_count(&self, text: &str) -> Result<usize, EncodeError> {
+        self.texts()?.token_count(text)
+    }
+
+    fn max_tokens(&self) -> Option<usize> {
+        self.0.texts.as_ref().and_then(Encoder::max_tokens)
+    }
+
     fn encode(&self, texts: &[&str]) -> Result<Encoded, EncodeError> {
         self.texts()?.encode(texts)
     }

@@ -7,6 +7,7 @@ use affinis::Item;
 use serde_json::json;
 
 use crate::Random;
+use crate::stores::chunk;
 
 pub(super) const DIM: usize = 6;
 pub(super) const IDS: usize = 60;
@@ -76,6 +77,15 @@ pub enum Op {
 }
 
 impl Content {
+    /// Removes the items of ids, and the chunks of documents of these ids.
+    fn remove(&mut self, ids: &[String]) {
+        let is_named = |id: &str| ids.iter().any(|other| other == id);
+        self.items.retain(|id, item| {
+            let document = item.meta["document"].as_str();
+            !(is_named(id) || document.is_some_and(is_named))
+        });
+    }
+
     fn live(&self, random: &mut Random) -> Option<String> {
         let skip = if self.items.is_empty() {
             return None;
@@ -113,6 +123,13 @@ impl Model {
                 let mut items: BTreeMap<String, Item> = BTreeMap::new();
                 for _ in 0..count {
                     let id = format!("i{}", random.below(IDS));
+                    if random.below(8) == 0 {
+                        for number in 1..=1 + random.below(3) {
+                            let chunk = chunk(&id, number, random.vector(DIM));
+                            items.insert(chunk.id.clone(), chunk);
+                        }
+                        continue;
+                    }
                     let mut item = Item::vector(id.clone(), random.vector(DIM));
                     if random.below(3) == 0 {
                         item = item.with_meta(json!({"n": number, "tags": [random.below(5)]}));
@@ -128,6 +145,8 @@ impl Model {
             35..45 => {
                 let mut ids: Vec<String> = (0..=random.below(3))
                     .filter_map(|_| main.live(&mut random))
+                    // Of a chunk all chunks of its document go.
+                    .map(|id| id.split('#').next().unwrap_or_default().to_owned())
                     .collect();
                 ids.sort_unstable();
                 ids.dedup();
@@ -182,10 +201,13 @@ impl Model {
         let mut model = self.clone();
         let main = &mut model.main;
         match op {
-            Op::Add(items) => main
-                .items
-                .extend(items.iter().map(|item| (item.id.clone(), item.clone()))),
-            Op::Delete(ids) => main.items.retain(|id, _| !ids.contains(id)),
+            Op::Add(items) => {
+                let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+                main.remove(&ids);
+                let added = items.iter().map(|item| (item.id.clone(), item.clone()));
+                main.items.extend(added);
+            }
+            Op::Delete(ids) => main.remove(ids),
             Op::Judge(judged) => {
                 for judged in judged {
                     main.judgements.insert(main.next_judgement, judged.clone());

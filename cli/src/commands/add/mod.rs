@@ -7,7 +7,7 @@ mod remote;
 
 use std::path::Path;
 
-use affinis::{AddMode, Collection, Item, error::ItemError};
+use affinis::{AddMode, Chunking, Collection, Item, error::ItemError};
 use affinis_api::AddedDocument;
 use clap::ValueEnum;
 use serde_json::json;
@@ -41,6 +41,12 @@ A line that cannot be used stops the command, and nothing of the file is stored.
 encoded must not be empty, and the encoder must know something of it: a text in a script that it
 never saw has no vector.
 
+With --chunk each text is a document: it is split at the ends of sentences into chunks that the encoder
+takes whole. A chunk is an item with the id DOCUMENT#000001, and so on, and with the document's
+metadata, its id as \"document\" and the chunk's number as \"chunk\". `search --group-by document`
+finds documents, `get` and `delete` take the id of a document, and adding it again replaces all its
+chunks.
+
 A service (--store http://..) stores all items of the file or none too. It is sent files up to its
 --import-limit, and one that is cut off from it does not know whether they are stored: giving the file
 again is safe with --mode upsert.
@@ -52,6 +58,7 @@ Examples:
   affinis add images vectors.npy --ids names.txt
   affinis add photos photos.csv --image-column file    with an encoder of images, such as CLIP
   affinis add docs docs.parquet --id-column doc_id --text-column title,abstract --vector-columns embedding
+  affinis add books books.jsonl --chunk             long texts, up to 16 MiB a line
   curl -s https://example.org/items | affinis add notes - --format json --skip-bad")]
 pub(crate) struct Args {
     /// The collection's name
@@ -96,6 +103,16 @@ pub(crate) struct Args {
     /// What stands between the fields of csv: one character, or `tab` [default: a comma]
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
+    /// Split texts into chunks that the encoder takes whole
+    #[arg(long)]
+    chunk: bool,
+    /// Largest number of tokens of a chunk [default: 256, or what the encoder takes if that is less]
+    #[arg(long, value_name = "N", requires = "chunk")]
+    chunk_tokens: Option<usize>,
+    /// Largest number of tokens that a chunk shares with the one before it [default: a tenth of those
+    /// of a chunk]
+    #[arg(long, value_name = "N", requires = "chunk")]
+    chunk_overlap: Option<usize>,
     /// Refuse JSON objects with fields other than id, text, vector and meta
     #[arg(long)]
     strict: bool,
@@ -211,6 +228,14 @@ impl Args {
                 "--delimiter is for csv only",
             ),
             (
+                self.chunk && format == Format::Npy,
+                "an npy file has no texts that --chunk could split",
+            ),
+            (
+                self.chunk && self.image_column.is_some(),
+                "--chunk splits texts, and --image-column names images; add them one after the other",
+            ),
+            (
                 self.strict && format != Format::Json,
                 "--strict is for JSON only",
             ),
@@ -227,6 +252,10 @@ impl Args {
             columns,
             id_prefix: self.id_prefix.clone(),
             strict: self.strict,
+            chunking: self.chunk.then_some(Chunking {
+                tokens: self.chunk_tokens,
+                overlap: self.chunk_overlap,
+            }),
             delimiter: self.delimiter,
         })
     }
@@ -279,22 +308,34 @@ pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
             .iter()
             .map(|e| json!({"place": e.place.to_string(), "reason": e.reason}))
             .collect();
-        let document = json!({
+        let mut document = json!({
             "added": added.added, "replaced": added.replaced, "updated": added.updated, "skipped": skipped,
             "truncated": added.truncated
         });
+        if args.chunk {
+            document["chunks"] = added.chunks.into();
+        }
         return Ok(out.json(&document)?);
     }
     let or_nothing = |verb: &str, n: usize| match n {
         0 => String::new(),
         n => format!(", {verb} {}", count(n as u64)),
     };
+    let (one, many) = if args.chunk {
+        ("document", "documents")
+    } else {
+        ("item", "items")
+    };
     let done = match mode {
-        AddMode::Update => format!("updated {}", plural(added.updated as u64, "item", "items")),
-        _ => format!("added {}", plural(added.added as u64, "item", "items")),
+        AddMode::Update => format!("updated {}", plural(added.updated as u64, one, many)),
+        _ => format!("added {}", plural(added.added as u64, one, many)),
+    };
+    let in_chunks = match added.chunks {
+        0 => String::new(),
+        chunks => format!(", in {}", plural(chunks as u64, "chunk", "chunks")),
     };
     out.line(format_args!(
-        "{}: {done}{}{}",
+        "{}: {done}{}{in_chunks}{}",
         plain(&args.name),
         or_nothing("replaced", added.replaced),
         or_nothing("left out", bad.len())
