@@ -20,11 +20,15 @@ pub struct ItemDocument {
     /// beginning.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+    /// When it ends, RFC 3339; not there where it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
 }
 
 impl From<Item> for ItemDocument {
     fn from(item: Item) -> Self {
         Self {
+            expires: item.expires_text(),
             id: item.id,
             text: item.text,
             vector: item.vector,
@@ -42,6 +46,8 @@ impl From<ItemDocument> for Item {
             vector: document.vector,
             meta: document.meta,
             truncated: document.truncated,
+            // What is no time was not written by this crate, and the item has no end that it means.
+            expires: document.expires.and_then(|end| Self::parse_end(&end).ok()),
             document: None,
         }
     }

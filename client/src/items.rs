@@ -34,6 +34,8 @@ struct Sent<'a> {
     #[serde(skip_serializing_if = "Value::is_null")]
     meta: &'a Value,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     chunk: Option<&'a Document>,
 }
 
@@ -44,6 +46,7 @@ impl<'a> From<&'a Item> for Sent<'a> {
             text: item.text.as_deref(),
             vector: item.vector.as_deref(),
             meta: &item.meta,
+            expires: item.expires_text(),
             chunk: item.document.as_ref(),
         }
     }

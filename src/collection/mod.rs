@@ -109,8 +109,30 @@ impl Collection {
         &self.inner.items
     }
 
+    /// The items, of which those whose end has come are removed before.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub(crate) fn current(&self) -> Result<&Items> {
+        let gone = self.inner.items.expire()?;
+        if !gone.is_empty() {
+            let gone = gone.iter().map(String::as_str);
+            self.inner.learning.items_changed(gone);
+        }
+        Ok(&self.inner.items)
+    }
+
+    /// The items as by [`Self::current`]; those that cannot be removed stay, and that is reported.
+    pub(crate) fn current_or_stale(&self) -> &Items {
+        self.current().unwrap_or_else(|error| {
+            tracing::error!(collection = self.name(), %error, "items whose end has come cannot be removed");
+            &self.inner.items
+        })
+    }
+
     /// Its learning: the methods of this type on judgements and versions, as every engine has them.
     pub fn learning(&self) -> &Arc<Learning> {
+        self.current_or_stale();
         &self.inner.learning
     }
 
@@ -126,7 +148,7 @@ impl Collection {
 
     /// Number of live items.
     pub fn len(&self) -> usize {
-        self.inner.items.len()
+        self.current_or_stale().len()
     }
 
     /// Whether it holds no items.
@@ -136,7 +158,7 @@ impl Collection {
 
     /// Settings and size of the collection.
     pub fn info(&self) -> CollectionInfo {
-        self.inner.items.info()
+        self.current_or_stale().info()
     }
 
     /// Waits until the current background work (refits, building of graphs, caches of biases) is
@@ -146,7 +168,7 @@ impl Collection {
     /// When the graph cannot be stored.
     pub fn settle(&self) -> Result<()> {
         self.inner.learning.settle();
-        self.inner.items.settle()
+        self.current()?.settle()
     }
 
     /// Sets the number of judgements after which a refit begins by itself, and the largest share of

@@ -46,7 +46,7 @@ impl Collection {
     /// ```
     pub fn add_as(&self, mode: AddMode, items: impl IntoIterator<Item = Item>) -> Result<Added> {
         let items = self.prepare_as(mode, items)?;
-        let (added, changed) = self.inner.items.add(mode, items)?;
+        let (added, changed) = self.current()?.add(mode, items)?;
         let changed = changed.iter().map(String::as_str);
         self.inner.learning.items_changed(changed);
         Ok(added)
@@ -125,7 +125,7 @@ impl Collection {
     /// [`Error::UnknownId`] when any id is that of no item and no document; nothing is removed
     /// then.
     pub fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
-        let deleted = self.inner.items.delete(ids)?;
+        let deleted = self.current()?.delete(ids)?;
         let changed = deleted.iter().map(String::as_str);
         self.inner.learning.items_changed(changed);
         Ok(deleted.len())
@@ -136,7 +136,7 @@ impl Collection {
     /// # Errors
     /// When the metadata cannot be read, or the items cannot be removed; none is removed then.
     pub fn delete_matching(&self, filter: &Filter) -> Result<usize> {
-        let deleted = self.inner.items.delete_matching(filter)?;
+        let deleted = self.current()?.delete_matching(filter)?;
         if deleted > 0 {
             self.inner.learning.some_items_changed();
         }
@@ -148,7 +148,7 @@ impl Collection {
     /// # Errors
     /// When the metadata cannot be read.
     pub fn count(&self, filter: &Filter) -> Result<usize> {
-        self.inner.items.count(filter)
+        self.current()?.count(filter)
     }
 
     /// Counts the values of a field of metadata over the items that pass a filter, or over all: the
@@ -166,7 +166,7 @@ impl Collection {
                 "the number of values of a facet is {limit}, not between 1 and {MAX_K}"
             )));
         }
-        self.inner.items.facet(&field, filter, limit)
+        self.current()?.facet(&field, filter, limit)
     }
 
     /// The item of an id, with its vector; `None` when there is none.
@@ -174,7 +174,7 @@ impl Collection {
     /// # Errors
     /// When what is stored is damaged or cannot be read.
     pub fn get(&self, id: &str) -> Result<Option<Item>> {
-        self.inner.items.get(id)
+        self.current()?.get(id)
     }
 
     /// The chunks of a [document](Item::document), in order, with their vectors; none where there is
@@ -183,7 +183,7 @@ impl Collection {
     /// # Errors
     /// When what is stored is damaged or cannot be read.
     pub fn document(&self, id: &str) -> Result<Vec<Item>> {
-        self.inner.items.document(id)
+        self.current()?.document(id)
     }
 
     /// Whether there is a [document](Item::document) of this id.
@@ -191,7 +191,7 @@ impl Collection {
     /// # Errors
     /// When the store cannot be read.
     pub fn contains_document(&self, id: &str) -> Result<bool> {
-        self.inner.items.contains_document(id)
+        self.current()?.contains_document(id)
     }
 
     /// The items of ids, all of which must exist, in the order of `ids`.
@@ -199,7 +199,7 @@ impl Collection {
     /// # Errors
     /// [`Error::UnknownId`] naming those that do not exist.
     pub fn get_many(&self, ids: &[impl AsRef<str>]) -> Result<Vec<Item>> {
-        self.inner.items.get_many(ids)
+        self.current()?.get_many(ids)
     }
 
     /// Whether there is an item of this id.
@@ -207,7 +207,7 @@ impl Collection {
     /// # Errors
     /// When the store cannot be read.
     pub fn contains(&self, id: &str) -> Result<bool> {
-        self.inner.items.contains(id)
+        self.current()?.contains(id)
     }
 
     /// Every item at the time of the call, oldest first, with its vector. Items that are removed
@@ -217,7 +217,7 @@ impl Collection {
     /// The call fails when the ids cannot be read. Each item can fail for itself when its records
     /// are damaged.
     pub fn items(&self) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
-        let live = self.inner.items.live_ids()?;
+        let live = self.current()?.live_ids()?;
         let collection = self.clone();
         Ok(live
             .into_iter()
@@ -265,7 +265,7 @@ impl Collection {
         filter: &Filter,
         after: Option<&str>,
     ) -> Result<impl Iterator<Item = Result<Item>> + use<>> {
-        let found = self.inner.items.ids_matching(filter, after)?;
+        let found = self.current()?.ids_matching(filter, after)?;
         let collection = self.clone();
         Ok(found
             .filter_map(move |(slot, id)| collection.inner.items.read_moved(slot, &id).transpose()))
@@ -302,7 +302,9 @@ impl Collection {
         let mut next = Some(after.map(str::to_owned));
         let page = move || {
             let after = next.take()?;
-            let page = pages.inner.items.ids_after(after.as_deref(), PAGE);
+            let page = pages
+                .current()
+                .and_then(|items| items.ids_after(after.as_deref(), PAGE));
             next = match page.as_deref() {
                 Ok([.., (_, last)]) => Some(Some(last.clone())),
                 Ok([]) | Err(_) => None,
@@ -341,7 +343,7 @@ impl Collection {
         progress: impl Fn(f32) + Sync,
         cancel: impl Fn() -> bool + Sync,
     ) -> Result<()> {
-        self.inner.items.optimize(&progress, &cancel)
+        self.current()?.optimize(&progress, &cancel)
     }
 
     /// The language of keyword search over its texts; `None` where it is off.
@@ -378,6 +380,6 @@ impl Collection {
     /// When the store cannot be measured.
     pub fn stats(&self) -> Result<Stats> {
         let stale = self.inner.learning.stale_count(self.judgement_count())?;
-        self.inner.items.stats(self.active_metric(None), stale)
+        self.current()?.stats(self.active_metric(None), stale)
     }
 }

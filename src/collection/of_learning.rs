@@ -47,7 +47,7 @@ impl Collection {
         judgements: impl IntoIterator<Item = Judgement>,
     ) -> Result<Vec<JudgementId>> {
         let judgements: Vec<Judgement> = judgements.into_iter().collect();
-        self.inner.learning.judge(&judgements)
+        self.learning().judge(&judgements)
     }
 
     /// Derives about `count` judgements from the items and stores them; half of them say that items
@@ -59,7 +59,7 @@ impl Collection {
     /// of two items; [`Error::TextsTooShort`] when no two texts have four words; storage and
     /// encoder errors.
     pub fn judge_weakly(&self, from: &Weak, count: usize, seed: u64) -> Result<Vec<JudgementId>> {
-        let items = &self.inner.items;
+        let items = self.current()?;
         let ids = items.live_ids()?.into_iter().map(|(_, id)| id).collect();
         let read = |id: &str| items.read_weak(id);
         let made = self
@@ -74,7 +74,7 @@ impl Collection {
     /// # Errors
     /// When what is stored is damaged or cannot be read.
     pub fn judgements(&self) -> Result<Vec<StoredJudgement>> {
-        self.inner.learning.judgements()
+        self.learning().judgements()
     }
 
     /// The judgements that teach nothing at present, in the order of their numbers.
@@ -87,7 +87,7 @@ impl Collection {
     /// # Errors
     /// When what is stored is damaged or cannot be read.
     pub fn stale_judgements(&self) -> Result<Vec<StaleJudgement>> {
-        self.inner.learning.stale_judgements()
+        self.learning().stale_judgements()
     }
 
     /// Number of judgements.
@@ -100,7 +100,7 @@ impl Collection {
     /// # Errors
     /// Storage errors.
     pub fn unlearned(&self) -> Result<usize> {
-        self.inner.learning.unlearned()
+        self.learning().unlearned()
     }
 
     /// Learns a metric from the judgements so far. The candidate becomes a version; it is promoted
@@ -109,7 +109,7 @@ impl Collection {
     /// promoted in its place. Searches go on meanwhile, and the next one after a promotion is
     /// answered under it: nothing is rebuilt.
     pub fn refit(&self) -> Refit {
-        self.inner.learning.refit()
+        self.learning().refit()
     }
 
     /// Those of some questions of a [refit](crate::learning::Refit::ask) that no explicit judgement
@@ -119,13 +119,13 @@ impl Collection {
     /// # Errors
     /// When what is stored is damaged or cannot be read.
     pub fn unanswered(&self, questions: &[Question]) -> Result<Vec<Question>> {
-        self.inner.learning.unanswered(questions)
+        self.learning().unanswered(questions)
     }
 
     /// The outcome of the last refit in the background; `None` where none has ended. See
     /// [`CollectionBuilder::refit_after`](crate::CollectionBuilder::refit_after).
     pub fn background_refit(&self) -> Option<Result<RefitReport, Arc<Error>>> {
-        self.inner.learning.background_refit()
+        self.learning().background_refit()
     }
 
     /// All versions, version 0 (the built-in distance) first.
@@ -133,7 +133,7 @@ impl Collection {
     /// # Errors
     /// When what is stored is damaged or cannot be read.
     pub fn metrics(&self) -> Result<Vec<Version>> {
-        self.inner.learning.metrics()
+        self.learning().metrics()
     }
 
     /// The version of a number.
@@ -141,12 +141,12 @@ impl Collection {
     /// # Errors
     /// [`Error::UnknownVersion`].
     pub fn metric(&self, version: VersionId) -> Result<Version> {
-        self.inner.learning.metric(version)
+        self.learning().metric(version)
     }
 
     /// The version that answers a user, or everybody.
     pub fn active_metric(&self, user: Option<&str>) -> VersionId {
-        self.inner.learning.active(user)
+        self.learning().active(user)
     }
 
     /// Makes a version active: for its user where it was learned for one, otherwise for everybody.
@@ -158,7 +158,7 @@ impl Collection {
     /// [`Error::WithdrawnVersion`], or
     /// [`Error::NoPlugin`] when nobody can read it.
     pub fn promote(&self, version: VersionId) -> Result<()> {
-        self.inner.learning.promote(version)
+        self.learning().promote(version)
     }
 
     /// Makes an earlier version of everybody active again, by default the parent of the active one.
@@ -168,7 +168,7 @@ impl Collection {
     /// [`Error::NothingToRollBack`] at version 0; [`Error::PersonalVersion`] for a user's own
     /// version; those of [`Self::promote`].
     pub fn rollback(&self, version: Option<VersionId>) -> Result<VersionId> {
-        self.inner.learning.rollback(version)
+        self.learning().rollback(version)
     }
 
     /// Ends a user's own metric: they are answered under the collection's again.
@@ -176,7 +176,7 @@ impl Collection {
     /// # Errors
     /// When it cannot be stored.
     pub fn clear_user_metric(&self, user: &str) -> Result<()> {
-        self.inner.learning.clear_user_metric(user)
+        self.learning().clear_user_metric(user)
     }
 
     /// How version `b` differs from version `a`.
@@ -185,13 +185,13 @@ impl Collection {
     /// [`Error::UnknownVersion`],
     /// [`Error::NoPlugin`], or when either has no matrix (the dot product).
     pub fn diff(&self, a: VersionId, b: VersionId) -> Result<Comparison> {
-        self.inner.learning.diff(a, b)
+        self.learning().diff(a, b)
     }
 
     /// A comparison of the nearest neighbours of sampled items under version `a` and under version
     /// `b`.
     pub fn diff_neighbours(&self, a: VersionId, b: VersionId) -> DiffNeighbours {
-        self.inner.learning.diff_neighbours(a, b)
+        self.learning().diff_neighbours(a, b)
     }
 
     /// The matrix `A` of a version, `d x d`, symmetric.
@@ -199,7 +199,7 @@ impl Collection {
     /// # Errors
     /// [`Error::UnknownVersion`]; [`Error::NoPlugin`]; [`Error::NoMatrix`] for the dot product.
     pub fn metric_matrix(&self, version: VersionId) -> Result<Array2<f64>> {
-        self.inner.learning.metric_matrix(version)
+        self.learning().metric_matrix(version)
     }
 
     /// Imports a matrix `A`, scaled to trace `d`, as a new version of the first plugin that takes
@@ -210,7 +210,7 @@ impl Collection {
     /// [`Error::Learn`] when it is not symmetric positive definite;
     /// [`Error::NoPlugin`] without a plugin to keep it.
     pub fn import_metric(&self, matrix: ArrayView2<'_, f64>) -> Result<VersionId> {
-        self.inner.learning.import_metric(matrix, None)
+        self.learning().import_metric(matrix, None)
     }
 
     /// Imports a matrix as a version of the plugin of this name.
@@ -223,7 +223,7 @@ impl Collection {
         plugin: &str,
         matrix: ArrayView2<'_, f64>,
     ) -> Result<VersionId> {
-        self.inner.learning.import_metric(matrix, Some(plugin))
+        self.learning().import_metric(matrix, Some(plugin))
     }
 
     /// Deletes a version with its matrix. Versions that were learned from it are children of its
@@ -234,12 +234,12 @@ impl Collection {
     /// somebody, one that another version is an update of, and one in the running trial; storage
     /// errors.
     pub fn delete_metric(&self, version: VersionId) -> Result<()> {
-        self.inner.learning.delete_metric(version)
+        self.learning().delete_metric(version)
     }
 
     /// Begins a trial of a version against the active one in live answers.
     pub fn start_trial(&self, challenger: VersionId) -> StartTrial {
-        self.inner.learning.start_trial(challenger)
+        self.learning().start_trial(challenger)
     }
 
     /// The running trial, otherwise the last one; `None` when there was none.
@@ -247,7 +247,7 @@ impl Collection {
     /// # Errors
     /// Storage errors.
     pub fn trial(&self) -> Result<Option<Trial>> {
-        self.inner.learning.trial()
+        self.learning().trial()
     }
 
     /// Ends the running trial without a decision. Returns its state; `None` when none is running.
@@ -255,7 +255,7 @@ impl Collection {
     /// # Errors
     /// Storage errors.
     pub fn end_trial(&self) -> Result<Option<Trial>> {
-        self.inner.learning.end_trial()
+        self.learning().end_trial()
     }
 
     /// Answers a query with hits of both metrics of the running trial. The same query of the same
@@ -270,7 +270,7 @@ impl Collection {
         k: usize,
         user: Option<&str>,
     ) -> Result<Interleaved> {
-        self.inner.learning.interleave(&query.into(), k, user)
+        self.learning().interleave(&query.into(), k, user)
     }
 
     /// When which version of the metric became everybody's and by what, the oldest first; the newest
@@ -279,7 +279,7 @@ impl Collection {
     /// # Errors
     /// Storage errors.
     pub fn activations(&self) -> Result<Vec<Activation>> {
-        self.inner.learning.activations()
+        self.learning().activations()
     }
 
     /// The guidelines for those who judge; the default where none were set.
@@ -287,7 +287,7 @@ impl Collection {
     /// # Errors
     /// Storage errors.
     pub fn guidelines(&self) -> Result<Guidelines> {
-        self.inner.learning.guidelines()
+        self.learning().guidelines()
     }
 
     /// Sets the guidelines for those who judge, durably. Judgements that were given before keep
@@ -296,7 +296,7 @@ impl Collection {
     /// # Errors
     /// [`Error::InvalidSetting`] for a text or a scale that breaks a rule; storage errors.
     pub fn set_guidelines(&self, guidelines: &Guidelines) -> Result<()> {
-        self.inner.learning.set_guidelines(guidelines)
+        self.learning().set_guidelines(guidelines)
     }
 
     /// The refits of everybody's metric, with alarms: a refit that moved it far more than those
@@ -306,7 +306,7 @@ impl Collection {
     /// # Errors
     /// Storage errors.
     pub fn drift(&self) -> Result<Drift> {
-        self.inner.learning.drift()
+        self.learning().drift()
     }
 
     /// Explains an item's distance from a query.
@@ -331,7 +331,7 @@ impl Collection {
     /// # Ok::<(), affinis::Error>(())
     /// ```
     pub fn explain(&self, query: impl Into<Query>, item: impl Into<String>) -> Explain {
-        self.inner.learning.explain(query.into(), item.into())
+        self.learning().explain(query.into(), item.into())
     }
 
     /// Measures the answers to queries under metrics. The item of a query by id is left out of its
@@ -363,7 +363,7 @@ impl Collection {
         k: usize,
         metrics: &[MetricChoice],
     ) -> Result<Evaluation> {
-        self.inner.learning.evaluate(queries, k, metrics, ranking)
+        self.learning().evaluate(queries, k, metrics, ranking)
     }
 
     /// Removes judgements and withdraws every version that may have learned from them. Where an
@@ -376,7 +376,7 @@ impl Collection {
     /// Storage errors. When the refit fails, the judgements are removed nevertheless, and the
     /// active metric is the built-in one.
     pub fn forget(&self, what: &Forget) -> Result<Forgotten> {
-        self.inner.learning.forget(what)
+        self.learning().forget(what)
     }
 
     /// The judgements and versions of the collection, for another collection.
@@ -384,7 +384,7 @@ impl Collection {
     /// # Errors
     /// When what is stored is damaged or cannot be read.
     pub fn history(&self) -> Result<History> {
-        self.inner.learning.history()
+        self.learning().history()
     }
 
     /// Imports the history of another collection: all of it, durably, or nothing. Judgements may
@@ -396,6 +396,6 @@ impl Collection {
     /// [`Error::InvalidVersion`] for an invalid version, or
     /// one that no registered plugin can read; [`Error::InvalidJudgement`].
     pub fn restore(&self, history: &History) -> Result<()> {
-        self.inner.learning.restore(history)
+        self.learning().restore(history)
     }
 }

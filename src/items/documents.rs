@@ -267,6 +267,7 @@ pub(super) fn stored_items(given: Item) -> std::result::Result<Vec<Item>, ItemEr
         vector: Some(chunk.vector),
         meta: chunk_meta(&given.meta, &given.id, number),
         truncated: chunk.truncated,
+        expires: given.expires,
         document: None,
     });
     Ok(items.collect())

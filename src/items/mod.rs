@@ -6,6 +6,7 @@
 
 mod documents;
 mod encode;
+mod expiry;
 mod fusion;
 mod graph;
 mod highlights;
@@ -63,6 +64,7 @@ pub(crate) struct Items {
     ids: Arc<ids::Ids>,
     metadata: metadata::Metadata,
     keywords: keywords::Keywords,
+    ends: expiry::Ends,
     /// Orders writes: held from reading a counter until the write is published, so that storage and
     /// index see writes in one order.
     writer: Mutex<()>,
@@ -105,6 +107,7 @@ impl Items {
         };
         let graph::Opened { ids, graph, index } = graph::open(parts)?;
         let keywords = keywords::Keywords::open(&tables)?;
+        let ends = expiry::Ends::open(&tables)?;
         Ok(Arc::new(Self {
             name: name.to_owned(),
             rules,
@@ -116,6 +119,7 @@ impl Items {
             ids,
             metadata: metadata::Metadata::default(),
             keywords,
+            ends,
             writer: Mutex::new(()),
             writes: AtomicU64::new(0),
         }))

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::Items;
 use crate::filter::Filter;
 use crate::learning::WeakItem;
-use crate::model::Item;
 use crate::model::error::{Error, Result};
+use crate::model::{Item, time};
 use crate::storage::{ItemRecord, Tables};
 
 impl Items {
@@ -168,6 +168,7 @@ pub(super) fn read_item(tables: &Tables, slot: u32, id: &str) -> Result<Item> {
         vector: Some(vector),
         meta,
         truncated: record.truncated,
+        expires: record.expires.and_then(time::from_millis),
         document: None,
     })
 }

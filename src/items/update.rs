@@ -87,6 +87,7 @@ fn complete(given: Item, mut stored: Item) -> Item {
         text: given.text.or(stored.text),
         vector: given.vector.or(stored.vector),
         meta: stored.meta,
+        expires: given.expires.or(stored.expires),
         document: None,
     }
 }

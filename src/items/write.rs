@@ -12,7 +12,7 @@ use super::graph::from_index;
 use super::{Items, WriteGuard};
 use crate::filter::Filter;
 use crate::model::error::{Error, Result, cut};
-use crate::model::{AddMode, Item, ItemError};
+use crate::model::{AddMode, Item, ItemError, time};
 use crate::storage::ItemRecord;
 
 /// Counts of added items.
@@ -198,6 +198,7 @@ impl Items {
                 text: item.text,
                 meta,
                 truncated: item.truncated,
+                expires: item.expires.map(time::millis),
             },
             meta: item.meta,
         })
@@ -262,6 +263,12 @@ impl Items {
         for (slot, item) in (first..).zip(&items) {
             transaction.put_item(slot, &item.record, &item.vector)?;
         }
+        let ends = (first..).zip(&items);
+        let ends = ends.filter_map(|(slot, item)| Some((item.record.expires?, slot)));
+        let ends: Vec<(i64, u32)> = ends.collect();
+        for (end, slot) in &ends {
+            transaction.put_end(*end, *slot);
+        }
         transaction.set_next_slot(first + count);
         let write = self.metadata.begin(&guard);
         transaction.commit()?;
@@ -278,6 +285,9 @@ impl Items {
             .update(&write, meta, &gone, || self.index.apply(&fresh, &gone))
             .map_err(from_index)?;
         self.writes.fetch_add(1, Ordering::AcqRel);
+        if !ends.is_empty() {
+            self.ends.add(ends.into_iter());
+        }
         let stored = items.into_iter().map(|item| item.record.id);
         Ok((added, stored.chain(replaced.into_values()).collect()))
     }
@@ -314,7 +324,7 @@ impl Items {
         let guard = self.lock();
         let gone = self.named(ids, &guard)?;
         let named = gone.iter().map(|(slot, id)| (*slot, id.as_str()));
-        self.remove(named.collect(), &guard)?;
+        self.remove(named.collect(), &[], &guard)?;
         Ok(gone.into_values().collect())
     }
 
@@ -323,15 +333,27 @@ impl Items {
         let guard = self.lock();
         let matching = self.matching_still(filter, &guard)?;
         let named = |slot| Some((slot, self.ids.get(slot)?));
-        self.remove(matching.slots.iter().filter_map(named).collect(), &guard)
+        self.remove(
+            matching.slots.iter().filter_map(named).collect(),
+            &[],
+            &guard,
+        )
     }
 
-    /// Removes live items, given as slots with their ids.
-    fn remove(&self, gone: BTreeMap<u32, &str>, guard: &WriteGuard<'_>) -> Result<usize> {
-        if gone.is_empty() {
+    /// Removes live items, given as slots with their ids, and ends that have come.
+    pub(super) fn remove(
+        &self,
+        gone: BTreeMap<u32, &str>,
+        ends: &[(i64, u32)],
+        guard: &WriteGuard<'_>,
+    ) -> Result<usize> {
+        if gone.is_empty() && ends.is_empty() {
             return Ok(0);
         }
         let mut transaction = self.tables.transaction();
+        for (end, slot) in ends {
+            transaction.remove_end(*end, *slot);
+        }
         for (slot, id) in &gone {
             transaction.remove_item(id, *slot)?;
         }

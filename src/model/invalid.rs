@@ -112,6 +112,9 @@ pub enum ItemError {
     /// A text that the collection's encoder fails on.
     #[error("{0}")]
     Unencodable(String),
+    /// An end that is no time.
+    #[error("its end {0:?} is not a time in RFC 3339, such as 2027-01-31T12:00:00Z")]
+    End(String),
     /// Metadata that is neither an object nor null.
     #[error("its metadata is not a JSON object")]
     MetaNotAnObject,

@@ -1,10 +1,12 @@
 //! Items, and the limits of their ids, texts, metadata and vectors.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::document::{self, Chunking, Document};
-use super::{ContentHash, IdError, ItemError};
+use super::{ContentHash, IdError, ItemError, time};
 
 /// The longest id, in bytes of UTF-8.
 pub const MAX_ID_BYTES: usize = 512;
@@ -38,6 +40,14 @@ pub struct Item {
     /// beginning. Set on items that are read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+    /// When it ends: it is not found after that time, and is removed. JSON has a time in RFC 3339;
+    /// items that stay have none. An [update](AddMode::Update) without one leaves it as it is.
+    #[serde(
+        default,
+        with = "time::rfc3339_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expires: Option<SystemTime>,
     /// Makes it a document: its text, of at most 64 MiB, is split into chunks, which are stored in
     /// its place. JSON has it as `"chunk"`, `true` or a [`Chunking`].
     #[serde(
@@ -136,6 +146,26 @@ impl Item {
         self
     }
 
+    /// When it ends, in RFC 3339; `None` where it stays.
+    pub fn expires_text(&self) -> Option<String> {
+        self.expires.map(|end| time::rfc3339(time::millis(end)))
+    }
+
+    /// The time of a text in RFC 3339, as JSON has the [ends](Self::expires) of items.
+    ///
+    /// # Errors
+    /// [`ItemError::End`] for any other text.
+    pub fn parse_end(text: &str) -> Result<SystemTime, ItemError> {
+        let end = time::parse_rfc3339(text).and_then(time::from_millis);
+        end.ok_or_else(|| ItemError::End(text.to_owned()))
+    }
+
+    /// Sets when it ends.
+    pub fn expiring_at(mut self, end: SystemTime) -> Self {
+        self.expires = Some(end);
+        self
+    }
+
     /// Adds a text to an item that has a vector.
     pub fn with_text(mut self, text: impl Into<String>) -> Self {
         self.text = Some(text.into());
@@ -186,7 +216,9 @@ impl Item {
         check_id(&self.id)?;
         match (&self.text, &self.vector) {
             (None, None) if mode != AddMode::Update => return Err(ItemError::Empty),
-            (None, None) if self.meta.is_null() => return Err(ItemError::NoChange),
+            (None, None) if self.meta.is_null() && self.expires.is_none() => {
+                return Err(ItemError::NoChange);
+            }
             (Some(text), None) if self.document.is_some() => check_text(text)?,
             (Some(text), _) if text.len() > MAX_TEXT_BYTES => {
                 let bytes = text.len();

@@ -80,6 +80,36 @@ pub(crate) mod rfc3339_or_empty {
     }
 }
 
+/// Serialises an optional time as RFC 3339 or null.
+pub(crate) mod rfc3339_or_none {
+    use std::time::SystemTime;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+    pub(crate) fn serialize<S: Serializer>(
+        at: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = at.map(|at| super::rfc3339(super::millis(at)));
+        text.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        let read = |text: String| {
+            let millis = super::parse_rfc3339(&text)
+                .ok_or_else(|| D::Error::custom(format!("{text:?} is not a time in RFC 3339")))?;
+            super::from_millis(millis)
+                .ok_or_else(|| D::Error::custom(format!("{text:?} is no time of this system")))
+        };
+        text.map(read).transpose()
+    }
+}
+
 /// A time as RFC 3339 in UTC. Times outside its range are clamped to it.
 pub(crate) fn rfc3339(millis: i64) -> String {
     let clamped = millis.clamp(

@@ -13,6 +13,7 @@ mod commit_counter;
 mod copy;
 mod digest;
 mod disk;
+mod ends;
 #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, unreachable_pub))]
 mod faults;
 mod guidelines;

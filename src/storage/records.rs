@@ -43,6 +43,8 @@ pub(crate) struct ItemRecord {
     /// Compact JSON; empty for null.
     pub(crate) meta: String,
     pub(crate) truncated: bool,
+    /// When it ends, in milliseconds since 1970; `None` where it stays.
+    pub(crate) expires: Option<i64>,
 }
 
 /// Gives each record `encode` and `decode` with its one format number and its name in messages.
@@ -62,7 +64,7 @@ macro_rules! sealed {
 
 sealed! {
     CollectionRecord, 2, "the catalogue's entry for collection";
-    ItemRecord, 1, "the record of slot";
+    ItemRecord, 2, "the record of slot";
     JudgementRecord, 2, "judgement";
     VersionRecord, 4, "metric version";
 }
@@ -159,6 +161,7 @@ pub(crate) fn some_records() -> Vec<Vec<u8>> {
         text: Some("t".into()),
         meta: "{}".into(),
         truncated: false,
+        expires: None,
     };
     let collection = CollectionRecord {
         number: 1,

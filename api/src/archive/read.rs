@@ -53,6 +53,7 @@ struct ItemLine {
     meta: Value,
     #[serde(default)]
     truncated: bool,
+    expires: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -248,6 +249,12 @@ fn item(value: Value) -> Result<Item, String> {
         vector,
         meta: line.meta,
         truncated: line.truncated,
+        expires: line
+            .expires
+            .as_deref()
+            .map(Item::parse_end)
+            .transpose()
+            .map_err(|e| e.to_string())?,
         document: None,
     })
 }

@@ -194,6 +194,9 @@ fn print(item: &Item, out: &mut Out) -> Result<(), Failure> {
             plain(text)
         ))?;
     }
+    if let Some(end) = item.expires_text() {
+        out.line(format_args!("  {DIM}ends{DIM:#}    {end}"))?;
+    }
     if !item.meta.is_null() {
         out.line(format_args!(
             "  {DIM}meta{DIM:#}    {}",

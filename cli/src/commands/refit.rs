@@ -107,12 +107,12 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn days(text: &str) -> Result<Duration, String> {
+pub(crate) fn days(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|days: f64| Duration::try_from_secs_f64(days * 86_400.0).ok())
         .filter(|time| !time.is_zero())
-        .ok_or_else(|| "a half-life is a number of days above 0".into())
+        .ok_or_else(|| "a time is a number of days above 0".into())
 }
 
 /// Prints the questions as lines that are completed and given to `judge`, and the texts of their

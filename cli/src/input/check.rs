@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Display;
+use std::time::{Duration, SystemTime};
 
 use affinis::{AddMode, Chunking, Document, Item};
 pub use affinis_api::input::check::Expected;
@@ -99,6 +100,7 @@ pub(crate) struct Collector<'a> {
     mode: AddMode,
     columns: Option<&'a Columns>,
     chunking: Option<Chunking>,
+    expires_in: Option<Duration>,
     id_prefix: &'a str,
     seen: HashMap<String, Place>,
     parsed: Parsed,
@@ -119,6 +121,7 @@ impl<'a> Collector<'a> {
             mode: AddMode::Upsert,
             columns: None,
             chunking: None,
+            expires_in: None,
             id_prefix: "",
             seen: HashMap::new(),
             parsed,
@@ -131,8 +134,28 @@ impl<'a> Collector<'a> {
             mode: layout.mode,
             columns: Some(&layout.columns),
             chunking: layout.chunking,
+            expires_in: layout.expires_in,
             id_prefix: &layout.id_prefix,
             ..Self::new(file, expected)
+        }
+    }
+
+    /// Takes the end of an item out of its metadata; where these have none, it is that of all items.
+    fn end_of(&self, meta: &mut Value) -> Result<Option<SystemTime>, String> {
+        let own = self.columns.and_then(|columns| columns.expires.as_ref());
+        let own = own.and_then(|name| meta.as_object_mut()?.shift_remove(name));
+        if own.is_some() && meta.as_object().is_some_and(serde_json::Map::is_empty) {
+            *meta = Value::Null;
+        }
+        match own {
+            // A time that the system's clock never comes to is no end.
+            None | Some(Value::Null) => Ok(self
+                .expires_in
+                .and_then(|time| SystemTime::now().checked_add(time))),
+            Some(Value::String(end)) => Item::parse_end(&end)
+                .map(Some)
+                .map_err(|error| error.to_string()),
+            Some(other) => Err(format!("its end is {other}, not a time in RFC 3339")),
         }
     }
 
@@ -144,14 +167,17 @@ impl<'a> Collector<'a> {
         number: u64,
         read: Result<Read, String>,
     ) -> Result<(), InputError> {
-        let named = read.and_then(|read| match (&read.id, self.mode) {
+        let named = read.and_then(|mut read| match (&read.id, self.mode) {
             (None, AddMode::Update) => {
                 Err("it gives no id, and an update changes the items that its ids name".to_owned())
             }
-            _ => Ok(read),
+            _ => {
+                let end = self.end_of(&mut read.meta)?;
+                Ok((read, end))
+            }
         });
         let mut numbered = None;
-        let item = named.map(|read| Item {
+        let item = named.map(|(read, expires)| Item {
             id: read.id.unwrap_or_else(|| {
                 let id = format!("{}{number}", self.id_prefix);
                 numbered.insert(id).clone()
@@ -159,6 +185,7 @@ impl<'a> Collector<'a> {
             text: read.text,
             vector: read.vector,
             meta: read.meta,
+            expires,
             document: self.chunking.map(Document::from),
             ..Item::default()
         });

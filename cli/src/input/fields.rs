@@ -45,7 +45,8 @@ pub(super) fn item_of(mut fields: Map<String, Value>, layout: &Layout) -> Result
     let vector = vector_of(&mut fields, &columns.vector)?;
     let mut meta = fields.shift_remove("meta").unwrap_or_default();
     let is_image = |name: &String| columns.image.as_ref() == Some(name);
-    if let (true, Some(name)) = (layout.strict, fields.keys().find(|name| !is_image(name))) {
+    let is_named = |name: &String| is_image(name) || columns.expires.as_ref() == Some(name);
+    if let (true, Some(name)) = (layout.strict, fields.keys().find(|name| !is_named(name))) {
         return Err(format!(
             "unknown field {name:?}; an item has the fields id, text, vector and meta, and without --strict others are metadata"
         ));

@@ -1,5 +1,7 @@
 //! The options by which the fields of an input become items.
 
+use std::time::Duration;
+
 use affinis::{AddMode, Chunking};
 use serde_json::Value;
 
@@ -17,6 +19,8 @@ pub struct Layout {
     pub strict: bool,
     /// How texts are split into chunks; `None` where items are stored whole.
     pub chunking: Option<Chunking>,
+    /// How long items stay that say no end of their own; `None` where they do for good.
+    pub expires_in: Option<Duration>,
     /// The byte between the fields of csv; a comma by default.
     pub delimiter: Option<u8>,
 }
@@ -35,6 +39,8 @@ pub struct Columns {
     pub meta: Option<Vec<String>>,
     /// The column of the names of image files, which is also part of the metadata.
     pub image: Option<String>,
+    /// The column of the times at which items end.
+    pub expires: Option<String>,
 }
 
 impl Columns {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::home::{Home, failed};
+use crate::home::{Home, failed, lines};
 
 const PACKAGES: &str = r#"{"id": "ssl", "text": "libssl3: cryptography for network connections", "meta": {"main": true}}
 {"id": "zip", "text": "zlib1g: compression of files", "meta": {"main": true}}
@@ -131,4 +131,76 @@ fn what_cannot_be_is_refused() {
         home.ok(["search", "packages", "--words-only", "--", text]);
         home.ok(["search", "packages", "--hybrid", "--", text]);
     }
+}
+
+#[test]
+fn refits_find_how_much_words_count_and_explanations_and_measures_tell() {
+    let home = Home::new();
+    home.ok(["create", "notes", "--keywords", "simple"]);
+    let items: Vec<Value> = (0..60)
+        .map(|at| json!({"id": format!("n{at}"), "text": format!("note number{at} group{}", at % 10)}))
+        .collect();
+    home.write("notes.jsonl", lines(&items));
+    home.ok(["add", "notes", "notes.jsonl"]);
+    let mut judgements = Vec::new();
+    for group in 0..10 {
+        for at in 0..12 {
+            let relevant = at % 10 == group;
+            if relevant || at < 4 {
+                let query = format!("group{group}");
+                judgements
+                    .push(json!({"query": query, "item": format!("n{at}"), "relevant": relevant}));
+            }
+        }
+    }
+    home.write("judgements.jsonl", lines(&judgements));
+    home.ok(["judge", "notes", "judgements.jsonl"]);
+    let report = home.json(["refit", "notes"]);
+    let fusion = &report["fusion"];
+    assert_eq!(fusion["gate"]["held_out"], 10, "{report}");
+    let said = fusion["gate"]["reason"].as_str().unwrap();
+    assert!(said.contains("weight"), "{said}");
+    let version = report["version"].to_string();
+    let shown = home.ok(["metrics", "notes", "show", &version]).stdout;
+    assert!(shown.contains(said), "{shown}");
+
+    let why = home.json(["explain", "notes", "+group3 other", "--item", "n3"]);
+    assert_eq!(why["words"]["found"][0]["words"], "+group3", "{why}");
+    assert_eq!(why["words"]["weight"], fusion["words"]);
+    let told = home
+        .ok(["explain", "notes", "+group3 other", "--item", "n3"])
+        .stdout;
+    assert!(
+        told.contains("by words rank") && told.contains("+group3"),
+        "{told}"
+    );
+
+    home.write(
+        "queries.jsonl",
+        lines(&[json!({"query": "group7", "relevant": ["n7", "n17", "n27", "n37", "n47", "n57"]})]),
+    );
+    let measured = |ranking: &[&str]| {
+        let command = ["evaluate", "notes", "queries.jsonl"];
+        let measured = home.json(command.iter().chain(ranking).copied());
+        measured["rows"][0]["ndcg"]["mean"].as_f64().unwrap()
+    };
+    assert_eq!(measured(&["--words-only"]), 1.0);
+    assert!(measured(&["--hybrid"]) >= measured(&[]));
+    home.fails(
+        [
+            "evaluate",
+            "notes",
+            "queries.jsonl",
+            "--hybrid",
+            "--words-only",
+        ],
+        2,
+        &["--words-only"],
+    );
+    home.ok(["keywords", "notes", "off"]);
+    home.fails(
+        ["evaluate", "notes", "queries.jsonl", "--hybrid"],
+        1,
+        &["keyword search is off"],
+    );
 }

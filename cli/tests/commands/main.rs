@@ -9,6 +9,7 @@ mod characters;
 mod choosing;
 mod demo;
 mod documents;
+mod ends;
 mod evaluation;
 mod feedback;
 #[cfg(feature = "images")]

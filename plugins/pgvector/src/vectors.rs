@@ -168,8 +168,7 @@ impl Attached {
                 meta: meta
                     .and_then(|meta| serde_json::from_str(meta).ok())
                     .unwrap_or_default(),
-                truncated: false,
-                document: None,
+                ..Item::default()
             }
         };
         Ok(rows.iter().map(item).collect())

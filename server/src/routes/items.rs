@@ -1,11 +1,13 @@
 //! Items: add, read, list, count, delete.
 
+use std::time::SystemTime;
+
 use affinis::{AddMode, Chunking, Document, Item};
 use affinis_api::target::Target;
 use affinis_api::{AddedDocument, ItemDocument, ItemsDocument};
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
@@ -34,6 +36,13 @@ pub(crate) struct ToAdd {
     mode: Mode,
 }
 
+/// Reads the end of an item.
+fn end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let read = |text: String| Item::parse_end(&text).map_err(serde::de::Error::custom);
+    text.map(read).transpose()
+}
+
 /// An item to add.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +57,10 @@ pub(crate) struct GivenItem {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     meta: Value,
+    /// When it ends, RFC 3339: it is not found after that, and is removed. It stays without one.
+    #[serde(default, deserialize_with = "end")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires: Option<SystemTime>,
     /// Makes it a document, whose text, of at most 64 MiB, is split into chunks: `true`, or how.
     #[schema(inline)]
     chunk: Option<GivenChunk>,
@@ -120,6 +133,7 @@ impl From<GivenItem> for Item {
             text: given.text,
             vector: given.vector,
             meta: given.meta,
+            expires: given.expires,
             document: given.chunk.and_then(GivenChunk::into),
             ..Self::default()
         }

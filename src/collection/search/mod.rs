@@ -243,6 +243,7 @@ impl<Q> Search<Q> {
         if let Some(cursor) = &cursor {
             cursor.check_collection(self.collection.name())?;
         }
+        let items = self.collection.current()?;
         let learning = self.collection.learning();
         let mut metric = learning.choose(self.metric, self.user.as_deref());
         let mut remembers = self.memory && self.metric == MetricChoice::Active;
@@ -263,7 +264,6 @@ impl<Q> Search<Q> {
         } else {
             None
         };
-        let items = self.collection.items_handle();
         let grouping = match &self.group_by {
             Some(group_by) => Some(items.grouping(&group_by.field, self.filter.as_ref())?),
             None => None,

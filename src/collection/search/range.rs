@@ -119,9 +119,9 @@ impl Within {
                 self.distance
             )));
         }
+        let items = self.collection.current()?;
         let learning = self.collection.learning();
         let metric = learning.choose(self.metric, self.user.as_deref())?;
-        let items = self.collection.items_handle();
         let matching = self.filter.as_ref().map(|filter| items.matching(filter));
         let matching = matching.transpose()?;
         let vector = items.searched_vector(&self.query)?;

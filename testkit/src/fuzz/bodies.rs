@@ -46,6 +46,7 @@ pub fn parsed(bytes: &[u8], skip_bad: bool) -> Vec<InputError> {
             vector: vec!["vector".to_owned()],
             meta: None,
             image: Some("image".to_owned()),
+            expires: None,
         },
         delimiter: Some(b';'),
         ..input::Layout::default()

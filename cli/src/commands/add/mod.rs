@@ -6,6 +6,7 @@ mod images;
 mod remote;
 
 use std::path::Path;
+use std::time::Duration;
 
 use affinis::{AddMode, Chunking, Collection, Item, error::ItemError};
 use affinis_api::AddedDocument;
@@ -13,6 +14,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::At;
+use super::refit::days;
 use crate::failure::Failure;
 use crate::input::{self, Columns, Input, InputError, Layout, Opened, Parsed, Place};
 use crate::output::{self, Out, count, plain, plural};
@@ -100,6 +102,13 @@ pub(crate) struct Args {
     /// encoder of images encodes; the names are metadata too
     #[arg(long, value_name = "COLUMN")]
     image_column: Option<String>,
+    /// Column of the times (RFC 3339) at which items end: they are not found after that, and are
+    /// removed
+    #[arg(long, value_name = "COLUMN", conflicts_with = "meta_column")]
+    expires_column: Option<String>,
+    /// Days after which items end that say no end of their own
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    expires_in: Option<Duration>,
     /// What stands between the fields of csv: one character, or `tab` [default: a comma]
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
@@ -213,6 +222,7 @@ impl Args {
             vector: self.vector_columns.clone(),
             meta: self.meta_column.clone(),
             image: self.image_column.clone(),
+            expires: self.expires_column.clone(),
         };
         let refused = [
             (
@@ -256,6 +266,7 @@ impl Args {
                 tokens: self.chunk_tokens,
                 overlap: self.chunk_overlap,
             }),
+            expires_in: self.expires_in,
             delimiter: self.delimiter,
         })
     }

@@ -89,6 +89,7 @@ impl Roles {
             vector,
             meta,
             image,
+            expires,
         } = &layout.columns;
         let find = |name: &String| position(header, name);
         let known = |name: &str| {
@@ -127,6 +128,9 @@ impl Roles {
                 .chain(image)
                 .map(keyed)
                 .collect::<Result<_, String>>()?;
+        }
+        if let Some(name) = expires {
+            find(name)?;
         }
         match image {
             Some(name) => drop(find(name)?),
