@@ -140,7 +140,7 @@ fn an_end_comes_while_the_store_is_open_and_while_it_is_closed() {
     drop(collection);
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    assert!(store.verify().unwrap().is_empty());
+    assert!(store.verify().unwrap().problems.is_empty());
     assert_eq!(ids(&open(&store)), ["stays"]);
 }
 
