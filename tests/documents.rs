@@ -106,7 +106,7 @@ fn a_document_is_stored_as_chunks_that_hold_its_text() {
     }
     let filter = Filter::parse(r#"{"document": "d", "chunk": {"$gt": 2}}"#).expect("a filter");
     assert_eq!(notes.count(&filter).expect("counted"), 2);
-    let hits = notes.search("Sentence 3 has exactly six words.");
+    let hits = notes.search("Sentence 3 has exactly six words. Sentence 4 has exactly six words.");
     let hits = hits.group_by("document", 1).run().expect("answers");
     assert_eq!(hits[0].id, "d#000002");
     assert_eq!(hits.len(), 1, "one document, one hit");

@@ -129,7 +129,7 @@ fn each_way_of_ranking_marks_the_same_places() {
         .expect("answers");
     assert_eq!(held(&many[0][0], TEXT), [BEES, word("apple")]);
     let nobody = ("Nobody came.", HighlightBy::Meaning);
-    assert_eq!(held(&many[1][0], TEXT), [nobody, word("Nobody")]);
+    assert_eq!(held(&many[1][0], TEXT), [word("Nobody"), nobody]);
 }
 
 #[test]

@@ -236,24 +236,29 @@ impl Remote {
 
     /// The items of ids and the chunks of documents of ids, in their order, all of which must exist.
     pub(super) fn get_many(&self, ids: &[String]) -> Result<Vec<Item>, Failure> {
-        let unknown = match self.collection.get_many(ids) {
+        match self.collection.get_many(ids) {
             Ok(found) => return Ok(found.into_iter().map(Item::from).collect()),
-            Err(error) if error.is("not-found") => error,
+            Err(error) if error.is("not-found") => {}
             Err(error) => return Err(error.into()),
-        };
-        let mut found = Vec::with_capacity(ids.len());
+        }
+        let (mut found, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
         for id in ids {
             match self.collection.get(id) {
                 Ok(item) => found.push(item.into()),
                 Err(error) if error.is("not-found") => match self.collection.document(id) {
                     Ok(chunks) => found.extend(chunks.into_iter().map(Item::from)),
-                    Err(error) if error.is("not-found") => return Err(unknown.into()),
+                    Err(error) if error.is("not-found") => unknown.push(id.clone()),
                     Err(error) => return Err(error.into()),
                 },
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(found)
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        let collection = self.name().to_owned();
+        let ids = unknown;
+        Err(affinis::Error::UnknownId { collection, ids }.into())
     }
 
     /// Whether an id is that of an item or a document.

@@ -83,6 +83,53 @@ fn items_are_the_same() {
 }
 
 #[test]
+fn documents_are_the_same() {
+    let both = Both::new();
+    let text = "Bees collect nectar from flowers.\n\nA cargo ship sails over the ocean.";
+    let books = [
+        json!({"id": "b1", "text": text, "lang": "en"}),
+        json!({"id": "b2", "text": "One short sentence about trees."}),
+    ];
+    both.home.write("books.jsonl", lines(&books));
+    both.same(&["create", "books", "--keywords", "en"]);
+    let size = ["--chunk-tokens", "12", "--chunk-overlap", "0"];
+    let add = [&["add", "books", "books.jsonl", "--chunk"][..], &size].concat();
+    both.same(&add);
+    both.same_text(&add);
+    let skip_bad = [&add[..], &["--skip-bad"]].concat();
+    assert_eq!(both.same(&skip_bad)[0]["chunks"], 3);
+    both.fails(&[&add[..], &["--mode", "insert"]].concat(), &["b1"]);
+    for command in [
+        &["get", "books", "b1"][..],
+        &["get", "books", "b2#000001", "b1"],
+    ] {
+        assert!(both.same(command).len() > 1);
+        both.same_text(command);
+    }
+    both.fails(&["get", "books", "b1", "none"], &["none"]);
+    both.home.write(
+        "meta.jsonl",
+        "{\"id\": \"b1\", \"meta\": {\"year\": 2020}}\n",
+    );
+    both.same(&["add", "books", "meta.jsonl", "--mode", "update"]);
+    let judged = "{\"query\": \"the ocean\", \"item\": \"b1\", \"relevant\": true}\n";
+    both.home.write("judged.jsonl", judged);
+    both.same(&["judge", "books", "judged.jsonl"]);
+    let search = [
+        "search",
+        "books",
+        "a ship at sea",
+        "--highlights",
+        "--hybrid",
+    ];
+    let found = both.same(&search);
+    assert!(found[0]["hits"][0]["highlights"].is_array());
+    both.same_text(&search);
+    both.same(&["delete", "books", "b1"]);
+    both.fails(&["delete", "books", "b1"], &["b1"]);
+}
+
+#[test]
 fn words_are_the_same() {
     let both = Both::new();
     both.home.write(
