@@ -25,11 +25,11 @@ fn ids(collection: &Collection) -> Vec<String> {
 }
 
 fn past() -> SystemTime {
-    SystemTime::now() - Duration::from_secs(60)
+    SystemTime::now() - Duration::from_mins(1)
 }
 
 fn future() -> SystemTime {
-    SystemTime::now() + Duration::from_secs(86_400)
+    SystemTime::now() + Duration::from_hours(24)
 }
 
 /// Waits until a time has come.

@@ -19,6 +19,7 @@
 //! ```
 
 pub mod archive;
+mod explanation;
 pub mod input;
 mod items;
 mod learning;
@@ -27,10 +28,12 @@ mod service;
 mod tables;
 pub mod target;
 
+pub use explanation::{
+    ByWordsDocument, DirectionDocument, ExplanationDocument, FoundWordsDocument, InfluenceDocument,
+};
 pub use items::{AddedAllDocument, AddedDocument, ItemDocument, ItemsDocument, SkippedDocument};
 pub use learning::{
-    ByWordsDocument, DirectionDocument, ExplanationDocument, ForgottenDocument, FoundWordsDocument,
-    FusionDocument, GateDocument, InfluenceDocument, JudgementDocument, MemoryDocument,
+    ForgottenDocument, FusionDocument, GateDocument, JudgementDocument, MemoryDocument,
     MillisDocument, PairsDocument, QuestionDocument, RefitDocument, RelearnedDocument,
     VersionDocument,
 };

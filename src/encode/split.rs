@@ -136,6 +136,9 @@ mod with_splitter {
                 Some(last) if !is_last => last.end,
                 _ => end,
             };
+            // At the beginning of a window the splitter does not know what the last chunk holds.
+            let covered = chunks.last().map_or(0, |chunk| chunk.end);
+            found.retain(|chunk| chunk.end > covered);
             chunks.append(&mut found);
         }
         Ok(chunks)

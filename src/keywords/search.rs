@@ -114,9 +114,10 @@ pub(crate) struct Restriction {
 pub(crate) fn restriction(parts: &[Arc<Part>], query: &KeywordQuery) -> Result<Restriction> {
     guarded(|| {
         let required: Vec<_> = clauses(query, Occur::Must).map(sequence).collect();
-        let required = match required.is_empty() {
-            true => None,
-            false => Some(holding(parts, &BooleanQuery::intersection(required))?),
+        let required = if required.is_empty() {
+            None
+        } else {
+            Some(holding(parts, &BooleanQuery::intersection(required))?)
         };
         Ok(Restriction {
             required,

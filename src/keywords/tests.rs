@@ -229,7 +229,8 @@ fn what_is_excluded_is_never_found_wherever_it_stands() {
             format!("+w{wanted}x -w{excluded}x"),
             format!("\"w{wanted}x\" -\"w{excluded}x\""),
         ] {
-            let found: BTreeSet<u32> = slots(&parts, &query).into_iter().collect();
+            let found = find(&parts, &query, 1000);
+            let found: BTreeSet<u32> = found.iter().map(|scored| scored.slot).collect();
             assert_eq!(found, expected, "{query}");
         }
     }

@@ -33,6 +33,8 @@ const MAX_QUERIES: usize = 300;
 const MEASURE: &str =
     "area under the ROC curve of the results of held-out queries in hybrid searches";
 
+type ByVersion = Arc<HashMap<VersionId, f64>>;
+
 /// The weights of words by version in this process, read when they are first asked for after a
 /// change.
 #[derive(Default)]
@@ -40,7 +42,7 @@ pub(super) struct Weights {
     /// Number of changes of the ledger.
     changes: AtomicU64,
     /// Weights, and the number of changes that they are of.
-    read: Mutex<Option<(u64, Arc<HashMap<VersionId, f64>>)>>,
+    read: Mutex<Option<(u64, ByVersion)>>,
 }
 
 impl Weights {
@@ -225,9 +227,8 @@ fn verdict(scored: &[Scored], shares: &[Vec<(Shares, bool)>], before: f64) -> (f
         .iter()
         .zip(shares)
         .filter(|(_, shares)| !shares.is_empty());
-    let (weights, shares): (Vec<f64>, Vec<&Vec<(Shares, bool)>>) = known
-        .map(|(scored, shares)| (scored.weight, shares))
-        .unzip();
+    let (scored, shares): (Vec<&Scored>, Vec<_>) = known.unzip();
+    let weights: Vec<f64> = scored.iter().map(|scored| scored.weight).collect();
     let areas = |weight: f64| -> Vec<f64> {
         let area = |shares: &&Vec<(Shares, bool)>| {
             let keys: Vec<(f64, bool)> = shares

@@ -167,14 +167,13 @@ impl<'a> Collector<'a> {
         number: u64,
         read: Result<Read, String>,
     ) -> Result<(), InputError> {
-        let named = read.and_then(|mut read| match (&read.id, self.mode) {
-            (None, AddMode::Update) => {
-                Err("it gives no id, and an update changes the items that its ids name".to_owned())
+        let named = read.and_then(|mut read| {
+            if read.id.is_none() && self.mode == AddMode::Update {
+                let reason = "it gives no id, and an update changes the items that its ids name";
+                return Err(reason.to_owned());
             }
-            _ => {
-                let end = self.end_of(&mut read.meta)?;
-                Ok((read, end))
-            }
+            let end = self.end_of(&mut read.meta)?;
+            Ok((read, end))
         });
         let mut numbered = None;
         let item = named.map(|(read, expires)| Item {

@@ -118,14 +118,20 @@ fn what_cannot_be_is_refused() {
         &["xx", "simple"],
     );
     home.fails(["keywords", "nothing", "en"], 1, &["nothing"]);
-    for both in [
-        ["--hybrid", "--words-only"],
-        ["--hybrid", "--like"],
-        ["--words-only", "--vectors"],
-    ] {
+    for both in [["--hybrid", "--words-only"], ["--words-only", "--vectors"]] {
         let ran = home.run(["search", "packages", both[0], both[1], "ssl"]);
         failed(&ran, 2, &[both[0]]);
     }
+    home.fails(
+        ["search", "packages", "--hybrid", "--like", "ssl", "zip"],
+        1,
+        &["words"],
+    );
+    let alike = home.json(["search", "packages", "--hybrid", "--like", "ssl"]);
+    assert!(
+        !ids(&alike).contains(&"ssl") && ids(&alike).len() == 3,
+        "{alike}"
+    );
     // Every text is a query.
     for text in ["\"unbalanced", "- + \"\"", "the of and", "...", "-only"] {
         home.ok(["search", "packages", "--words-only", "--", text]);
