@@ -174,9 +174,9 @@ def learned(stores, name, labels, texts):
     shutil.copytree(stores.home / name, stores.home / store)
     answers, _ = stores.search(store, asked, "-k", "11", "--hybrid")
     lines = []
-    for topic, _ in asked:
+    for topic, text in asked:
         for item in [item for item, _ in answers[topic] if item != topic][:10]:
-            lines.append({"query_id": topic, "item": item, "relevant": labels[int(item)] == labels[int(topic)]})
+            lines.append({"query": text, "item": item, "relevant": labels[int(item)] == labels[int(topic)]})
     path = stores.home / "judged.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     stores.run(store, "judge", "c", path)

@@ -4,8 +4,9 @@
 //! refit of a collection with keywords tries other weights on the judged queries, under the metric
 //! that is to answer, by [cross-fitting](super::cross_fit): of those that are about as good as the best,
 //! within a standard error, the one nearest to the weight before. It takes the place of that where
-//! its mean gain less 2.33 standard errors is above 0, on at least 8 queries that are texts, or items
-//! with texts. So a few judgements seldom move it far, and where it matters little it stays.
+//! its mean gain less 2.33 standard errors is above 0, on at least 8 queries. So a few judgements seldom
+//! move it far, and where it matters little it stays. Only judgements of texts teach it: a stored item
+//! as the query has the words of a whole text, of which most say nothing, and a person asks a few.
 //!
 //! The weight belongs to a version of the metric: going back to a version goes back to its weight. It
 //! is that of the last refit that tested it under the version, where there was none that of the
@@ -133,39 +134,32 @@ impl Learning {
         Ok(Some(verdict(&scored, &shares, before)))
     }
 
-    /// The queries that are texts, or items, and have relevant and irrelevant results.
+    /// The queries that are texts, and have relevant and irrelevant results: those judged last first.
     fn scored(&self, collected: &Collected) -> Result<Vec<Scored>> {
         let mut results: BTreeMap<usize, Vec<(usize, bool)>> = BTreeMap::new();
         for graded in &collected.examples.graded {
-            let of_query = results.entry(graded.query).or_default();
-            // The last word counts.
-            of_query.retain(|(item, _)| *item != graded.item);
-            of_query.push((graded.item, graded.grade > 0.0));
+            if let Subject::Query(_) = collected.subjects[graded.query] {
+                let of_query = results.entry(graded.query).or_default();
+                // The last word counts.
+                of_query.retain(|(item, _)| *item != graded.item);
+                of_query.push((graded.item, graded.grade > 0.0));
+            }
         }
         results.retain(|_, results| weight_of(results) > 0.0);
-        let subjects = results.keys().map(|row| &collected.subjects[*row]);
-        let hashes = subjects.filter_map(|subject| match subject {
+        let hash_of = |row: &usize| match &collected.subjects[*row] {
             Subject::Query(hash) => Some(*hash),
             Subject::Item(_) => None,
-        });
-        let mut texts = self.texts_of(hashes.collect())?;
-        let mut scored = Vec::new();
-        for (row, results) in results.into_iter().rev() {
-            let query = match &collected.subjects[row] {
-                Subject::Query(hash) => texts.remove(hash).map(Query::Text),
-                Subject::Item(id) => Some(Query::Item(id.clone())),
-            };
-            scored.extend(query.map(|query| Scored {
-                query,
+        };
+        let texts = self.texts_of(results.keys().filter_map(hash_of).collect())?;
+        let asked = results.into_iter().rev().filter_map(|(row, results)| {
+            Some(Scored {
+                query: Query::Text(texts.get(&hash_of(&row)?)?.clone()),
                 row,
                 weight: weight_of(&results),
                 results,
-            }));
-            if scored.len() == MAX_QUERIES {
-                break;
-            }
-        }
-        Ok(scored)
+            })
+        });
+        Ok(asked.take(MAX_QUERIES).collect())
     }
 
     /// The judged texts with these hashes.
@@ -211,8 +205,8 @@ fn shares_of(
         items,
     };
     let shares = match vectors.shares(stored, metric, std::slice::from_ref(&asked)) {
-        // An item without a text, or one that was removed meanwhile: it has no words to test.
-        Err(Error::InvalidQuery(_) | Error::UnknownId { .. }) => return Ok(Vec::new()),
+        // Keyword search was turned off meanwhile.
+        Err(Error::InvalidQuery(_)) => return Ok(Vec::new()),
         shares => shares?.pop().unwrap_or_default(),
     };
     let known = shares.into_iter().zip(relevant);
@@ -266,7 +260,7 @@ fn verdict(scored: &[Scored], shares: &[Vec<(Shares, bool)>], before: f64) -> (f
     let measure = |areas: &[f64]| Mean::of(areas.iter().copied().zip(weights.iter().copied())).mean;
     let reason = if count < MIN_QUERIES {
         format!(
-            "words keep the weight {before}: {count} queries with words and relevant and irrelevant results are too \
+            "words keep the weight {before}: {count} judged texts with relevant and irrelevant results are too \
              few to choose another (at least {MIN_QUERIES})"
         )
     } else if accepted {
