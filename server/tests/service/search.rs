@@ -272,7 +272,11 @@ fn words_rank_where_they_are_asked_for() {
             .is_none()
     );
     search(json!({"hybrid": true, "words_only": true})).problem(400, "invalid-input");
+    // A stored item is a query of its words; several in one are not.
     let like = json!({"like": "a", "hybrid": true});
+    let alike = served.post("/v1/collections/t/search", like).ok();
+    assert_eq!(alike["hits"][0]["id"], "b");
+    let like = json!({"like": ["a", "b"], "hybrid": true});
     served
         .post("/v1/collections/t/search", like)
         .problem(400, "invalid-input");
