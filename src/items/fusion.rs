@@ -69,9 +69,9 @@ pub(super) fn share_of_words(score: f32, of_average: f32) -> f32 {
 
 impl Items {
     /// A search of a query for learning: with no settings, and without the query's own item.
-    fn asked<'a>(own: &'a [&'a str], form: QueryForm) -> SearchRequest<'a> {
+    fn asked<'a>(query: &Query, own: &'a [&'a str]) -> SearchRequest<'a> {
         SearchRequest {
-            form,
+            form: query.text().map_or(QueryForm::Any, QueryForm::of_text),
             ef: None,
             recall: None,
             matching: None,
@@ -93,11 +93,8 @@ impl Items {
         asked: &FusedQuery<'_>,
     ) -> Result<Vec<Option<f32>>> {
         let own: Vec<&str> = asked.query.item().map(String::as_str).into_iter().collect();
-        let form = asked
-            .query
-            .text()
-            .map_or(QueryForm::Any, QueryForm::of_text);
-        let mut ranking = Ranking::new(self, stored, asked.vector, Self::asked(&own, form));
+        let request = Self::asked(asked.query, &own);
+        let mut ranking = Ranking::new(self, stored, asked.vector, request);
         // Half of them may be another metric's nearest.
         let near = ranking.best_and_further(NEAR, 2 * CANDIDATES - NEAR, None)?;
         let distance = |vector: &[f32]| metric.distance(asked.vector, vector) as f32;
@@ -175,9 +172,8 @@ impl HybridVectors for Items {
     ) -> Result<Vec<Vec<String>>> {
         let ranked = |(query, vector): &(&Query, Option<&[f32]>)| {
             let own: Vec<&str> = query.item().map(String::as_str).into_iter().collect();
-            let form = query.text().map_or(QueryForm::Any, QueryForm::of_text);
             let asked = (Self::words_asked(query)?, *vector);
-            let request = Self::asked(&own, form);
+            let request = Self::asked(query, &own);
             let mut ranking = WordRanking::new(self, metric, asked, request, words)?;
             let listed = ranking.best(k, None)?;
             let ids = listed.candidates.iter();

@@ -396,11 +396,7 @@ impl Items {
     /// [`Error::UnknownId`] for an item.
     pub(super) fn words(&self, words: WordsOf<'_>) -> Result<Words> {
         let Some((parts, language)) = self.keywords.current(self.index.next_slot())? else {
-            let reason = format!(
-                "keyword search is off in collection {:?}; turn it on with a language",
-                self.name
-            );
-            return Err(Error::InvalidQuery(reason));
+            return Err(Error::no_keywords(&self.name));
         };
         let query = match words {
             WordsOf::Query(text) => KeywordQuery::parse(text, language),

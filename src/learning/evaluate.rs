@@ -260,7 +260,8 @@ impl Learning {
                 self.vectors
                     .nearest(metric, &vectors, depth, Effort::Served)?
             } else {
-                let vectors = self.vectors.hybrid().ok_or_else(|| self.no_keywords())?;
+                let vectors = self.vectors.hybrid();
+                let vectors = vectors.ok_or_else(|| Error::no_keywords(&self.name))?;
                 let asked: Vec<_> = batch
                     .iter()
                     .map(|q| (q.query, q.vector.as_deref()))
@@ -278,15 +279,6 @@ impl Learning {
             }
         }
         Ok(all)
-    }
-}
-
-impl Learning {
-    fn no_keywords(&self) -> Error {
-        Error::InvalidQuery(format!(
-            "keyword search is off in collection {:?}; turn it on with a language",
-            self.name
-        ))
     }
 }
 

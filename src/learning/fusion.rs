@@ -14,12 +14,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
+use super::Learning;
 use super::backend::{FusedQuery, Shares};
 use super::cross_fit::{self, CONFIDENCE_99, MIN_QUERIES, Mean, Slack, Tried, contrast_weight};
 use super::examples::{Collected, Subject};
-use super::{HybridVectors, Learning};
 use crate::model::error::{Error, Result};
 use crate::model::{FusionRecord, LoggedQuery, Query, QueryHash, VersionId, Versioned};
 use crate::plugin::{Gate, Metric};
@@ -30,20 +30,20 @@ const WEIGHTS: [f64; 7] = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
 const SLACK: Slack = Slack(1.0);
 /// Largest number of queries that are tested: those that were judged last.
 const MAX_QUERIES: usize = 300;
+/// Queries whose shares are asked for together.
+const BATCH: usize = 32;
 /// What is measured.
 const MEASURE: &str =
     "area under the ROC curve of the results of held-out queries in hybrid searches";
-
-type ByVersion = Arc<HashMap<VersionId, f64>>;
 
 /// The weights of words by version in this process, read when they are first asked for after a
 /// change.
 #[derive(Default)]
 pub(super) struct Weights {
-    /// Number of changes of the ledger.
+    /// Number of changes of versions.
     changes: AtomicU64,
     /// Weights, and the number of changes that they are of.
-    read: Mutex<Option<(u64, ByVersion)>>,
+    read: Mutex<Option<(u64, HashMap<VersionId, f64>)>>,
 }
 
 impl Weights {
@@ -54,12 +54,12 @@ impl Weights {
 }
 
 /// A query whose results can be scored.
-struct Scored {
+struct Scored<'a> {
     query: Query,
     /// Row of its vector.
     row: usize,
-    /// (row of the item, whether it is relevant) of each result.
-    results: Vec<(usize, bool)>,
+    /// (id of the item, whether it is relevant) of each result.
+    results: Vec<(&'a str, bool)>,
     weight: f64,
 }
 
@@ -78,7 +78,7 @@ impl Learning {
         let now = self.fusion.changes.load(Ordering::Acquire);
         let weights = match read.take() {
             Some((of, weights)) if of == now => weights,
-            _ => Arc::new(self.read_weights()?),
+            _ => self.read_weights()?,
         };
         let (_, weights) = read.insert((now, weights));
         let weight = weights.get(&version).copied();
@@ -124,25 +124,32 @@ impl Learning {
         };
         let before = self.words_weight(stored.version)?;
         let scored = self.scored(collected)?;
-        let mut shares = Vec::with_capacity(scored.len());
-        for scored in &scored {
+        let asked: Vec<FusedQuery<'_>> = scored.iter().map(|s| s.asked(collected)).collect();
+        let mut shares = Vec::with_capacity(asked.len());
+        for batch in asked.chunks(BATCH) {
             if cancelled() {
                 return Err(Error::Cancelled);
             }
-            shares.push(shares_of(vectors, collected, scored, (stored, metric))?);
+            match vectors.shares(stored, metric, batch) {
+                // Keyword search was turned off meanwhile.
+                Err(Error::InvalidQuery(_)) => return Ok(None),
+                found => shares.extend(found?),
+            }
         }
-        Ok(Some(verdict(&scored, &shares, before)))
+        let known: Vec<Known> = scored.iter().zip(shares).map(Known::new).collect();
+        Ok(Some(verdict(&known, before)))
     }
 
     /// The queries that are texts, and have relevant and irrelevant results: those judged last first.
-    fn scored(&self, collected: &Collected) -> Result<Vec<Scored>> {
-        let mut results: BTreeMap<usize, Vec<(usize, bool)>> = BTreeMap::new();
+    fn scored<'a>(&self, collected: &'a Collected) -> Result<Vec<Scored<'a>>> {
+        let mut results: BTreeMap<usize, Vec<(&str, bool)>> = BTreeMap::new();
         for graded in &collected.examples.graded {
-            if let Subject::Query(_) = collected.subjects[graded.query] {
+            let subjects = [graded.query, graded.item].map(|row| &collected.subjects[row]);
+            if let [Subject::Query(_), Subject::Item(id)] = subjects {
                 let of_query = results.entry(graded.query).or_default();
                 // The last word counts.
-                of_query.retain(|(item, _)| *item != graded.item);
-                of_query.push((graded.item, graded.grade > 0.0));
+                of_query.retain(|(item, _)| item != id);
+                of_query.push((id, graded.grade > 0.0));
             }
         }
         results.retain(|_, results| weight_of(results) > 0.0);
@@ -180,53 +187,50 @@ impl Learning {
     }
 }
 
-fn weight_of(results: &[(usize, bool)]) -> f64 {
+fn weight_of(results: &[(&str, bool)]) -> f64 {
     contrast_weight(results.iter().map(|(_, is_relevant)| *is_relevant))
 }
 
-/// The shares of a query's results that are known, with whether they are relevant.
-fn shares_of(
-    vectors: &dyn HybridVectors,
-    collected: &Collected,
-    scored: &Scored,
-    (stored, metric): (&Versioned, &dyn Metric),
-) -> Result<Vec<(Shares, bool)>> {
-    let row = collected.examples.vectors.row(scored.row);
-    let (mut items, mut relevant) = (Vec::new(), Vec::new());
-    for (item, is_relevant) in &scored.results {
-        if let Subject::Item(id) = &collected.subjects[*item] {
-            items.push(id.as_str());
-            relevant.push(*is_relevant);
+impl Scored<'_> {
+    fn asked<'a>(&'a self, collected: &'a Collected) -> FusedQuery<'a> {
+        let row = collected.examples.vectors.row(self.row);
+        FusedQuery {
+            query: &self.query,
+            vector: row.to_slice().unwrap_or_default(),
+            items: self.results.iter().map(|(item, _)| *item).collect(),
         }
     }
-    let asked = FusedQuery {
-        query: &scored.query,
-        vector: row.as_slice().unwrap_or_default(),
-        items,
-    };
-    let shares = match vectors.shares(stored, metric, std::slice::from_ref(&asked)) {
-        // Keyword search was turned off meanwhile.
-        Err(Error::InvalidQuery(_)) => return Ok(Vec::new()),
-        shares => shares?.pop().unwrap_or_default(),
-    };
-    let known = shares.into_iter().zip(relevant);
-    Ok(known
-        .filter_map(|(shares, is)| Some((shares?, is)))
-        .collect())
+}
+
+/// A query with the shares of its results, as far as they are there, and whether they are relevant.
+struct Known {
+    weight: f64,
+    results: Vec<(Shares, bool)>,
+}
+
+impl Known {
+    fn new((scored, shares): (&Scored<'_>, Vec<Option<Shares>>)) -> Self {
+        let results = shares.into_iter().zip(&scored.results);
+        Self {
+            weight: scored.weight,
+            results: results
+                .filter_map(|(shares, (_, is))| Some((shares?, *is)))
+                .collect(),
+        }
+    }
 }
 
 /// The weight from now on, and what the test of others says.
-fn verdict(scored: &[Scored], shares: &[Vec<(Shares, bool)>], before: f64) -> (f64, Gate) {
-    let known = scored
+fn verdict(known: &[Known], before: f64) -> (f64, Gate) {
+    let known: Vec<&Known> = known
         .iter()
-        .zip(shares)
-        .filter(|(_, shares)| !shares.is_empty());
-    let (scored, shares): (Vec<&Scored>, Vec<_>) = known.unzip();
-    let weights: Vec<f64> = scored.iter().map(|scored| scored.weight).collect();
+        .filter(|known| !known.results.is_empty())
+        .collect();
+    let weights: Vec<f64> = known.iter().map(|known| known.weight).collect();
     let areas = |weight: f64| -> Vec<f64> {
-        let area = |shares: &&Vec<(Shares, bool)>| {
-            let keys: Vec<(f64, bool)> = shares
-                .iter()
+        let area = |known: &&Known| {
+            let results = known.results.iter();
+            let keys: Vec<(f64, bool)> = results
                 .map(|(shares, is)| {
                     let score = f64::from(shares.closeness) + weight * f64::from(shares.words);
                     (-score, *is)
@@ -234,7 +238,7 @@ fn verdict(scored: &[Scored], shares: &[Vec<(Shares, bool)>], before: f64) -> (f
                 .collect();
             cross_fit::area(&keys)
         };
-        shares.iter().map(area).collect()
+        known.iter().map(area).collect()
     };
     let plain = areas(before);
     let mut choices = WEIGHTS.to_vec();

@@ -213,9 +213,13 @@ impl Learning {
 
     /// Stores changes durably, all or none; what answers remember is made anew.
     fn commit(&self, changes: Changes) -> Result<()> {
+        let are_versions_changed =
+            !changes.versions.is_empty() || !changes.removed_versions.is_empty();
         self.ledger.commit(changes)?;
         self.memories.outdate();
-        self.fusion.outdate();
+        if are_versions_changed {
+            self.fusion.outdate();
+        }
         Ok(())
     }
 

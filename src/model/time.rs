@@ -101,10 +101,8 @@ pub(crate) mod rfc3339_or_none {
     ) -> Result<Option<SystemTime>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
         let read = |text: String| {
-            let millis = super::parse_rfc3339(&text)
-                .ok_or_else(|| D::Error::custom(format!("{text:?} is not a time in RFC 3339")))?;
-            super::from_millis(millis)
-                .ok_or_else(|| D::Error::custom(format!("{text:?} is no time of this system")))
+            let at = super::parse_rfc3339(&text).and_then(super::from_millis);
+            at.ok_or_else(|| D::Error::custom(format!("{text:?} is not a time in RFC 3339")))
         };
         text.map(read).transpose()
     }

@@ -541,6 +541,13 @@ impl Error {
         Self::UnknownText { text: cut(text) }
     }
 
+    /// The refusal of a search by words in a collection without keywords.
+    pub(crate) fn no_keywords(collection: &str) -> Self {
+        Self::InvalidQuery(format!(
+            "keyword search is off in collection {collection:?}; turn it on with a language"
+        ))
+    }
+
     /// The refusal of a dimension outside the limits.
     pub(crate) fn dimension_limit(dim: usize) -> Self {
         Self::InvalidSetting {
