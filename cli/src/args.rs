@@ -1,6 +1,7 @@
 //! The arguments of the program: the options of every command, and the list of commands.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anstyle::AnsiColor;
 use clap::builder::Styles;
@@ -13,6 +14,7 @@ use crate::commands::{
     metrics, model, optimize, overview, pg, reencode, refit, search, transfer,
 };
 use crate::demo;
+use crate::input::Input;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -52,6 +54,10 @@ pub struct Cli {
     /// Directory of the collection's encoder, or one that holds it, if not where it was
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub(crate) encoder: Option<PathBuf>,
+
+    /// Seconds to wait for another process that has the store open [default: fail at once]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) wait: Option<Duration>,
 
     /// File of the token that a service is shown [default: `AFFINIS_TOKEN` in the environment]
     #[cfg(feature = "client")]
@@ -135,4 +141,31 @@ pub(crate) enum Command {
     /// Make a token for somebody who may ask a service
     #[cfg(feature = "serve")]
     Token(serve::TokenArgs),
+}
+
+/// Longest time for which a command waits for a store, in seconds.
+const MAX_WAIT: f64 = 1e6;
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=MAX_WAIT).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("a number of seconds from 0 to {MAX_WAIT} is expected")),
+    }
+}
+
+impl Command {
+    /// Whether it reads standard input.
+    pub(crate) fn reads_standard_input(&self) -> bool {
+        let inputs: [Option<&Input>; 2] = match self {
+            Self::Add(args) => args.inputs(),
+            Self::Delete(args) => args.inputs(),
+            Self::Evaluate(args) => args.inputs(),
+            Self::Import(args) => args.inputs(),
+            Self::Judge(args) => args.inputs(),
+            Self::Metrics(args) => args.inputs(),
+            Self::Search(args) => args.inputs(),
+            _ => return false,
+        };
+        inputs.into_iter().flatten().any(|input| *input == Input::Stdin)
+    }
 }

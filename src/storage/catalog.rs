@@ -5,7 +5,7 @@
 //! | `\0format` | the store's format, u32 |
 //! | `\0next` | the number of the next collection, u32 |
 //! | `\0commits` | number of commits so far, u64 |
-//! | `\0gone/NUMBER` | nothing: the trees of that number are to be removed, because the collection was dropped or is not complete yet |
+//! | `\0gone/NUMBER` | nothing: the records of that number are to be removed, because the collection was dropped or is not complete yet |
 //! | `c/NAME` | the settings of a collection |
 //! | `t/NUMBER` | the digests of a collection's tables |
 
@@ -15,17 +15,19 @@ use sled::Batch;
 
 use super::digest::TableDigests;
 use super::disk::{Disk, DiskOp};
-use super::{CollectionRecord, Database, Tables, codec, damaged, keywords, lock, segment_file};
+use super::{CollectionRecord, Database, codec, damaged, keywords, lock, segment_file, table};
 use crate::model::error::{Error, Result};
 
 pub(super) const TREE: &str = "catalog";
 pub(super) const COMMITS: &[u8] = b"\0commits";
 /// The store's own format; raised when the layout of trees or files changes. Stores of any other
 /// format are refused. No number is used twice.
-const FORMAT: u32 = 8;
+const FORMAT: u32 = 9;
 const DIGESTS_FORMAT: u8 = 1;
 const FORMAT_KEY: &[u8] = b"\0format";
 const NEXT: &[u8] = b"\0next";
+/// Records of a collection that goes that are removed in one transaction.
+const REMOVED_AT_ONCE: usize = 8192;
 const GONE: &str = "\0gone/";
 const COLLECTION: &str = "c/";
 
@@ -103,13 +105,13 @@ impl Database {
     pub(super) fn prepare(&mut self, lenient: bool) -> Result<()> {
         let noted = lock(&self.log_sync).counter.count();
         if self.number(FORMAT_KEY)?.is_none() {
-            if noted.is_some() || !self.tree_numbers().is_empty() || !self.is_fresh()? {
+            if noted.is_some() || !self.is_fresh()? {
                 return Err(damaged("the store's format number", "it is missing"));
             }
             self.begin()?;
         }
         self.check_commits(noted, lenient)?;
-        self.check_trees(lenient)?;
+        self.check_numbers(lenient)?;
         for number in self.gone()? {
             self.sweep(number)?;
         }
@@ -118,7 +120,7 @@ impl Database {
 
     fn is_fresh(&self) -> Result<bool> {
         self.disk.run(DiskOp::Read, "read its catalogue", || {
-            Ok(self.catalog.is_empty())
+            Ok(self.catalog.is_empty() && self.records.is_empty())
         })
     }
 
@@ -126,7 +128,7 @@ impl Database {
     fn begin(&self) -> Result<()> {
         let mut batch = Batch::default();
         batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
-        self.commit(&[], batch)?;
+        self.commit(&Batch::default(), batch)?;
         self.flush()
     }
 
@@ -160,13 +162,13 @@ impl Database {
         }
     }
 
-    /// Refuses a database with trees of collections that are not in the catalogue. A lenient
-    /// opening removes such trees, because their settings are lost.
-    fn check_trees(&mut self, lenient: bool) -> Result<()> {
+    /// Refuses a database with records of collections that are not in the catalogue. A lenient
+    /// opening removes such records, because their settings are lost.
+    fn check_numbers(&mut self, lenient: bool) -> Result<()> {
         let mut batch = Batch::default();
         for number in self.orphans()? {
             let reason = format!(
-                "the entry of collection number {number} is missing, and its trees are there"
+                "the entry of collection number {number} is missing, and its records are there"
             );
             if !lenient {
                 return Err(damaged("the catalogue", reason));
@@ -177,11 +179,11 @@ impl Database {
         if self.repaired.lost.is_empty() {
             Ok(())
         } else {
-            self.commit(&[], batch)
+            self.commit(&Batch::default(), batch)
         }
     }
 
-    /// Numbers of collections that have trees, but neither an entry nor a mark for removal.
+    /// Numbers of collections that have records, but neither an entry nor a mark for removal.
     fn orphans(&self) -> Result<BTreeSet<u32>> {
         let mut known: BTreeSet<u32> = self
             .collections()?
@@ -189,24 +191,18 @@ impl Database {
             .map(|(_, record)| record.number)
             .collect();
         known.extend(self.gone()?);
-        Ok(self.tree_numbers().difference(&known).copied().collect())
-    }
-
-    /// The numbers of all collections that have trees.
-    fn tree_numbers(&self) -> BTreeSet<u32> {
-        let number = |name: &[u8]| {
-            std::str::from_utf8(name)
-                .ok()?
-                .split_once('/')?
-                .0
-                .parse()
-                .ok()
+        let mut orphans = BTreeSet::new();
+        let mut numbers = table::collections(&self.records);
+        let mut next = || {
+            let read = || numbers.next().transpose();
+            self.disk.run(DiskOp::Read, "list its records", read)
         };
-        self.sled
-            .tree_names()
-            .iter()
-            .filter_map(|name| number(name))
-            .collect()
+        while let Some(number) = next()? {
+            if !known.contains(&number) {
+                orphans.insert(number);
+            }
+        }
+        Ok(orphans)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>> {
@@ -271,7 +267,7 @@ impl Database {
         batch.insert(NEXT, &next.to_le_bytes());
         batch.insert(entry(GONE, &record.number.to_string()), &[]);
         put_digests(&mut batch, record.number, &TableDigests::default())?;
-        self.commit(&[], batch)?;
+        self.commit(&Batch::default(), batch)?;
         Ok(record)
     }
 
@@ -281,7 +277,7 @@ impl Database {
         let mut batch = Batch::default();
         batch.remove(entry(GONE, &record.number.to_string()));
         batch.insert(entry(COLLECTION, name), record.encode()?);
-        self.commit(&[], batch)
+        self.commit(&Batch::default(), batch)
     }
 
     /// Gives collections other names, all in one commit. A name may be one that another collection
@@ -300,16 +296,16 @@ impl Database {
         for (new, record) in records {
             batch.insert(entry(COLLECTION, new), record.encode()?);
         }
-        self.commit(&[], batch)
+        self.commit(&Batch::default(), batch)
     }
 
-    /// Removes a collection: first its entry, then its trees. After a crash between the two, the
-    /// next opening removes the trees.
+    /// Removes a collection: first its entry, then its records. After a crash between the two, the
+    /// next opening removes the records.
     pub(crate) fn drop_collection(&self, name: &str, number: u32) -> Result<()> {
         let mut batch = Batch::default();
         batch.remove(entry(COLLECTION, name));
         batch.insert(entry(GONE, &number.to_string()), &[]);
-        self.commit(&[], batch)?;
+        self.commit(&Batch::default(), batch)?;
         self.sweep(number)
     }
 
@@ -322,13 +318,23 @@ impl Database {
         self.entries(GONE).map(|entry| read(entry?.0)).collect()
     }
 
-    /// Removes the trees and segment files of a number that is marked for removal.
+    /// Removes the records and segment files of a number that is marked for removal.
     pub(crate) fn sweep(&self, number: u32) -> Result<()> {
-        for tree in Tables::tree_names(number) {
-            self.disk
-                .run(DiskOp::Commit, "remove a collection's trees", || {
-                    self.sled.drop_tree(&tree)
-                })?;
+        let mut keys = table::keys_of(&self.records, number);
+        loop {
+            let mut batch = Batch::default();
+            let mut removed = 0;
+            while removed < REMOVED_AT_ONCE {
+                let next = || keys.next().transpose();
+                let next = self.disk.run(DiskOp::Read, "list records", next)?;
+                let Some(key) = next else { break };
+                batch.remove(key);
+                removed += 1;
+            }
+            if removed == 0 {
+                break;
+            }
+            self.commit(&batch, Batch::default())?;
         }
         for prefix in [format!("{number}-"), keywords::prefix(number)] {
             segment_file::sweep(&self.segments_dir(), &prefix, &[], &self.disk)?;
@@ -336,7 +342,7 @@ impl Database {
         let mut batch = Batch::default();
         batch.remove(entry(GONE, &number.to_string()));
         batch.remove(digests_key(number).as_bytes());
-        self.commit(&[], batch)
+        self.commit(&Batch::default(), batch)
     }
 }
 

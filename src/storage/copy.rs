@@ -5,13 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use sled::Batch;
+use sled::{Batch, IVec};
 
 use super::commit_counter;
 use super::digest::{DIGESTED, TableDigest};
 use super::disk::{Disk, DiskOp, refuse_dangling};
 use super::sync::LogSync;
-use super::tables::{META, REMOVED, Tables, entry_hash};
+use super::table::{self, Table};
+use super::tables::{META, NAMES, REMOVED, entry_hash};
 use super::{
     CommitGuard, Database, Opening, catalog, claim, damaged, keywords, manifest, open_sled, swap,
 };
@@ -22,11 +23,52 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Page cache of a database that is only written, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
 
-/// A copy that is being written, and whether it is still wanted.
-struct Copying<'a> {
-    to: &'a sled::Db,
+/// A tree of a copy that is being written.
+struct Copy<'a> {
+    to: sled::Tree,
     disk: &'a Disk,
+    /// Whether the copy is not wanted any more.
     cancel: &'a dyn Fn() -> bool,
+    batch: Batch,
+    bytes: usize,
+}
+
+impl<'a> Copy<'a> {
+    fn begin(
+        sled: &sled::Db,
+        name: &str,
+        disk: &'a Disk,
+        cancel: &'a dyn Fn() -> bool,
+    ) -> Result<Self> {
+        let to = disk.run(DiskOp::Write, "make a copy's tree", || sled.open_tree(name))?;
+        Ok(Self {
+            to,
+            disk,
+            cancel,
+            batch: Batch::default(),
+            bytes: 0,
+        })
+    }
+
+    fn put(&mut self, key: impl Into<IVec>, value: IVec) -> Result<()> {
+        if (self.cancel)() {
+            return Err(Error::Cancelled);
+        }
+        let key = key.into();
+        self.bytes += key.len() + value.len();
+        self.batch.insert(key, value);
+        if self.bytes > BATCH_BYTES {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was put and is not written yet.
+    fn write(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        self.disk.run(DiskOp::Commit, "write a copy", || self.to.apply_batch(batch))
+    }
 }
 
 impl Database {
@@ -85,26 +127,19 @@ impl Database {
             .iter()
             .map(|(_, record)| record.number)
             .collect();
-        let copy = Copying {
-            to: &sled,
-            disk: &disk,
-            cancel,
-        };
-        let is_copied = |key: &[u8]| catalog::is_copied(key, &numbers);
-        self.copy_tree(catalog::TREE, &copy, is_copied, None)?;
-        for &number in &numbers {
-            let digests = self.digests(number)?;
-            for (tree, name) in Tables::tree_names(number).enumerate() {
-                let should = (tree < DIGESTED).then(|| (tree, digests[tree]));
-                // Segment files are not copied, nor is what only they need.
-                let lists = [manifest::KEY, keywords::FILES_KEY];
-                let of_segment_files = |key: &[u8]| {
-                    tree == REMOVED
-                        || tree == META && lists.iter().any(|list| key == list.as_bytes())
-                };
-                self.copy_tree(&name, &copy, |key| !of_segment_files(key), should)?;
+        let mut copy = Copy::begin(&sled, catalog::TREE, &disk, cancel)?;
+        for entry in self.disk.walk("read its catalogue", self.catalog.iter()) {
+            let (key, value) = entry?;
+            if catalog::is_copied(&key, &numbers) {
+                copy.put(key, value)?;
             }
         }
+        copy.write()?;
+        let mut copy = Copy::begin(&sled, table::TREE, &disk, cancel)?;
+        for &number in &numbers {
+            self.copy_tables(number, &mut copy)?;
+        }
+        copy.write()?;
         disk.run(DiskOp::Flush, "make a copy durable", || {
             sled.flush().map(|_| ())
         })?;
@@ -121,49 +156,40 @@ impl Database {
         swap::sync_dir(dir, &disk)
     }
 
-    /// Copies the entries of a tree that `is_copied` accepts, and compares all entries with the
-    /// digest.
-    fn copy_tree(
-        &self,
-        name: &str,
-        copy: &Copying<'_>,
-        is_copied: impl Fn(&[u8]) -> bool,
-        should: Option<(usize, TableDigest)>,
-    ) -> Result<()> {
-        let Copying { to, disk, cancel } = copy;
-        let from = self.tree(name)?;
-        let to = disk.run(DiskOp::Write, "make a copy's tree", || to.open_tree(name))?;
-        let apply = |batch| disk.run(DiskOp::Commit, "write a copy", || to.apply_batch(batch));
-        let (mut batch, mut bytes, mut found) = (Batch::default(), 0, TableDigest::default());
-        for entry in self.disk.walk("read what is to be copied", from.iter()) {
-            if cancel() {
-                return Err(Error::Cancelled);
+    /// Copies the tables of a collection, and compares all entries with the digests. Segment files
+    /// are not copied, nor is what only they need.
+    fn copy_tables(&self, number: u32, copy: &mut Copy<'_>) -> Result<()> {
+        let digests = self.digests(number)?;
+        let lists = [manifest::KEY, keywords::FILES_KEY];
+        let tables: [Table; NAMES.len()] = self.tables(number);
+        for (table, entries) in tables.iter().enumerate() {
+            let mut found = TableDigest::default();
+            for entry in self.disk.walk("read what is to be copied", entries.iter()) {
+                let (key, value) = entry?;
+                if table < DIGESTED {
+                    found.add(entry_hash(table, &key, &value));
+                }
+                let is_of_files = table == REMOVED
+                    || table == META && lists.iter().any(|list| key == list.as_bytes());
+                if !is_of_files {
+                    copy.put(entries.full(&key), value)?;
+                }
             }
-            let (key, value) = entry?;
-            if let Some((tree, _)) = should {
-                found.add(entry_hash(tree, &key, &value));
-            }
-            if is_copied(&key) {
-                bytes += key.len() + value.len();
-                batch.insert(key, value);
-            }
-            if bytes > BATCH_BYTES {
-                apply(std::mem::take(&mut batch))?;
-                bytes = 0;
+            if table < DIGESTED
+                && let Some(reason) = found.differs(digests[table])
+            {
+                let name = NAMES[table];
+                return Err(damaged(format!("the table {number}/{name}"), reason));
             }
         }
-        apply(batch)?;
-        match should.and_then(|(_, should)| found.differs(should)) {
-            Some(reason) => Err(damaged(format!("the table {name}"), reason)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Rewrites the database of a closed store without overwritten and removed entries. Returns its
     /// size before and after, in bytes.
     pub(crate) fn compact(root: &Path, opening: &Opening) -> Result<(u64, u64)> {
         swap::refuse_links(root)?;
-        let held = Arc::new(claim(root, false, opening.faults.clone())?);
+        let held = Arc::new(claim(root, false, opening)?);
         let disk = Disk::new(root, opening.faults.clone());
         let next = root.join(swap::NEXT);
         let done = (|| {
@@ -208,7 +234,7 @@ impl Database {
         }
         swap::refuse_links(root)?;
         let _shared = super::lock::StoreLock::share(backup)?;
-        let held = Arc::new(claim(root, true, opening.faults.clone())?);
+        let held = Arc::new(claim(root, true, opening)?);
         let disk = Disk::new(root, opening.faults.clone());
         let next = root.join(swap::NEXT);
         let done = copy_files(&from, &next, &disk).and_then(|()| {

@@ -81,12 +81,12 @@ impl Disk {
         }
     }
 
-    /// The entries of a tree. The iterator ends after an error of sled, which would be repeated for
+    /// Entries of a tree. The iterator ends after an error of sled, which would be repeated for
     /// ever.
     pub(super) fn walk(
         &self,
         action: &'static str,
-        mut entries: sled::Iter,
+        mut entries: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
     ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec)>> {
         let mut ended = false;
         std::iter::from_fn(move || {

@@ -126,7 +126,7 @@ impl Tables {
         from: u32,
         to: u32,
     ) -> impl Iterator<Item = Result<(u32, ItemRecord)>> {
-        let range = self.trees[ITEMS].range(chunk_key(from, 0)..chunk_key(to, 0));
+        let range = self.table[ITEMS].range(chunk_key(from, 0)..chunk_key(to, 0));
         let chunks = self.database().disk.walk("read the items", range);
         let read = |(key, chunk): (IVec, IVec)| match split_key(&key)? {
             // The first chunk is the record, unless it is full.

@@ -3,9 +3,12 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::error::{Error, Result};
+
+/// The pause between two tries to take a lock that another process holds.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The lock of a store, held as long as the store is open. The operating system releases it when
 /// the process ends, in whatever way.
@@ -31,8 +34,8 @@ fn holder(file: &mut File) -> Option<u32> {
 }
 
 impl StoreLock {
-    /// Takes the lock, or fails at once with its holder.
-    pub(super) fn take(store: &Path) -> Result<Self> {
+    /// Takes the lock, for which it waits so long, or fails with its holder.
+    pub(super) fn take(store: &Path, wait: Duration) -> Result<Self> {
         let path = store.join("lock");
         let io = |source| Error::Io {
             path: path.clone(),
@@ -45,15 +48,21 @@ impl StoreLock {
             .truncate(false)
             .open(&path)
             .map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Locked {
-                    path: store.to_owned(),
-                    pid: holder(&mut file),
-                });
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if begun.elapsed() < wait => {
+                    std::thread::sleep(RETRY_PAUSE.min(wait));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Locked {
+                        path: store.to_owned(),
+                        pid: holder(&mut file),
+                    });
+                }
+                Err(TryLockError::Error(source)) => return Err(io(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         // The process id only helps others to find the holder, so that it cannot be written, as on a
         // full disk, is no reason to refuse.

@@ -28,6 +28,7 @@ mod segment_file;
 mod size;
 mod swap;
 mod sync;
+mod table;
 mod tables;
 mod transaction;
 
@@ -42,6 +43,7 @@ use crate::panics::catch;
 use disk::Disk;
 use lock::StoreLock;
 use sync::LogSync;
+use table::Table;
 
 #[cfg(not(any(test, feature = "testing")))]
 use faults::DiskOp;
@@ -82,6 +84,8 @@ pub(crate) struct Opening {
     pub(crate) create: bool,
     pub(crate) durability: Durability,
     pub(crate) cache_bytes: u64,
+    /// How long another holder of the directory is waited for.
+    pub(crate) wait: Duration,
     pub(crate) faults: Option<Faults>,
     /// Whether damage of the database as a whole is repaired where that can be done.
     /// [`Database::repaired`] says what was.
@@ -93,6 +97,8 @@ pub(crate) struct Database {
     // Declared first: sled must be closed before the lock is released.
     sled: sled::Db,
     catalog: sled::Tree,
+    /// The records of all collections; see [`Table`].
+    records: sled::Tree,
     root: PathBuf,
     dir: PathBuf,
     durability: Durability,
@@ -216,7 +222,7 @@ fn salvage_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> 
 impl Database {
     /// Opens a store directory.
     pub(crate) fn open(root: &Path, opening: &Opening) -> Result<Arc<Self>> {
-        let lock = Arc::new(claim(root, opening.create, opening.faults.clone())?);
+        let lock = Arc::new(claim(root, opening.create, opening)?);
         Self::open_at(root, &root.join(swap::CURRENT), lock, opening)
     }
 
@@ -253,10 +259,14 @@ impl Database {
             sled.open_tree(catalog::TREE)
         })?;
         catalog::check_format(&catalog, &disk)?;
+        let records = disk.run(DiskOp::Read, "open its records", || {
+            sled.open_tree(table::TREE)
+        })?;
         let log_sync = Mutex::new(LogSync::open(root, dir, &disk)?);
         let mut database = Self {
             sled,
             catalog,
+            records,
             root: root.to_owned(),
             dir: dir.to_owned(),
             durability: opening.durability,
@@ -286,24 +296,18 @@ impl Database {
         &self.repaired
     }
 
-    fn tree(&self, name: &str) -> Result<sled::Tree> {
-        self.disk
-            .run(DiskOp::Read, "open a collection's trees", || {
-                self.sled.open_tree(name)
-            })
+    /// The tables of a collection.
+    fn tables<const N: usize>(&self, number: u32) -> [Table; N] {
+        std::array::from_fn(|table| Table::new(&self.records, number, table))
     }
 
-    /// Applies batches to several trees and the catalogue in one transaction and, when durability
-    /// is strict, waits until they are on disk.
-    fn commit(
-        &self,
-        batches: &[(&sled::Tree, sled::Batch)],
-        mut catalog: sled::Batch,
-    ) -> Result<()> {
+    /// Applies changes of the records and the catalogue in one transaction and, when durability is
+    /// strict, waits until they are on disk.
+    fn commit(&self, records: &sled::Batch, mut catalog: sled::Batch) -> Result<()> {
         let mut guard = self.hold_commits();
         let number = guard.count() + 1;
         catalog.insert(catalog::COMMITS, &number.to_le_bytes());
-        self.apply(batches, &catalog, &mut guard)?;
+        self.apply(records, &catalog, &mut guard)?;
         drop(guard);
         if self.durability == Durability::Strict {
             self.sync(number)
@@ -317,23 +321,17 @@ impl Database {
         CommitGuard(lock(&self.commits))
     }
 
-    /// Applies batches in one transaction of sled, and counts it.
+    /// Applies changes in one transaction of sled, and counts it.
     fn apply(
         &self,
-        batches: &[(&sled::Tree, sled::Batch)],
+        records: &sled::Batch,
         catalog: &sled::Batch,
         guard: &mut CommitGuard<'_>,
     ) -> Result<()> {
-        let (trees, batches): (Vec<&sled::Tree>, Vec<&sled::Batch>) = batches
-            .iter()
-            .map(|(tree, batch)| (*tree, batch))
-            .chain([(&self.catalog, catalog)])
-            .unzip();
         let apply = || {
-            trees.as_slice().transaction(|views| {
-                for (view, batch) in views.iter().zip(&batches) {
-                    view.apply_batch(batch)?;
-                }
+            (&self.records, &self.catalog).transaction(|(to_records, to_catalog)| {
+                to_records.apply_batch(records)?;
+                to_catalog.apply_batch(catalog)?;
                 Ok::<(), ConflictableTransactionError<()>>(())
             })
         };
@@ -393,7 +391,7 @@ impl Database {
 
 /// Takes the lock of a store's directory, which is created where `create` allows it, and finishes a
 /// swap of databases that a crash interrupted.
-fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock> {
+fn claim(root: &Path, create: bool, opening: &Opening) -> Result<StoreLock> {
     const OWN_NAMES: [&str; 5] = ["lock", reserve::NAME, swap::CURRENT, swap::NEXT, swap::LAST];
     let io = |source| Error::Io {
         path: root.to_owned(),
@@ -426,8 +424,8 @@ fn claim(root: &Path, create: bool, faults: Option<Faults>) -> Result<StoreLock>
         return Err(not("there is none yet; create a collection to make it"));
     }
     std::fs::create_dir_all(root).map_err(io)?;
-    let lock = StoreLock::take(root)?;
-    swap::finish(root, &Disk::new(root, faults))?;
+    let lock = StoreLock::take(root, opening.wait)?;
+    swap::finish(root, &Disk::new(root, opening.faults.clone()))?;
     let dir = root.join(swap::CURRENT);
     // A kill while the store was created can leave a directory without a database, which is then
     // created. A store that lost its database gets no new one, which would contradict the files

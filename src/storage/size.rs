@@ -60,7 +60,7 @@ impl Tables {
                 .database()
                 .disk
                 .run(DiskOp::Read, "measure records", || {
-                    self.trees[table]
+                    self.table[table]
                         .range(slot.to_be_bytes()..)
                         .next()
                         .transpose()
@@ -93,22 +93,21 @@ impl Tables {
 
     /// The size of the stored graphs, whose chunks, but for the last of a segment, are equally long.
     fn graph_bytes(&self) -> Result<u64> {
-        let tree = &self.trees[GRAPH];
+        let table = &self.table[GRAPH];
         let disk = &self.database().disk;
         let mut bytes = 0;
         let mut segment = None;
         loop {
-            let last = disk.run(DiskOp::Read, "measure the graph", || match segment {
-                None => tree.last(),
-                Some(segment) => tree.get_lt(u64::to_be_bytes(segment)),
+            let last = disk.run(DiskOp::Read, "measure the graph", || {
+                table.last(segment.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice))
             })?;
             let Some((key, _)) = last else {
                 return Ok(bytes);
             };
             let number = segment_of(&key)?;
-            let chunks = tree_position(&key);
+            let chunks = chunks_to(&key);
             let first = disk.run(DiskOp::Read, "measure the graph", || {
-                tree.get_gt(number.to_be_bytes())
+                table.range(number.to_be_bytes()..).next().transpose()
             })?;
             bytes += chunks * first.map_or(0, |(key, value)| key.len() + value.len()) as u64;
             segment = Some(number);
@@ -117,7 +116,7 @@ impl Tables {
 }
 
 /// Number of chunks up to the one of a key of the table of graphs: a segment's number and a chunk's.
-fn tree_position(key: &[u8]) -> u64 {
+fn chunks_to(key: &[u8]) -> u64 {
     let chunk = key.get(8..).and_then(|chunk| chunk.try_into().ok());
     chunk.map_or(1, |chunk| u64::from(u32::from_be_bytes(chunk)) + 1)
 }

@@ -1,4 +1,5 @@
-//! The typed tables of one collection. Each is a tree of sled.
+//! The typed tables of one collection. Each is a range of keys in sled's tree of records; see
+//! [`Table`].
 //!
 //! | table | key | record |
 //! |---|---|---|
@@ -21,12 +22,13 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use sled::{IVec, Tree};
+use sled::IVec;
 
 use super::digest::{DIGESTED, TableDigest, TableDigests, hash};
 use super::disk::DiskOp;
 use super::precision::Precision;
 use super::records::{CollectionRecord, ItemRecord, JudgementRecord, VersionRecord};
+use super::table::Table;
 use super::transaction::Transaction;
 use super::{Database, codec, damaged, lock};
 use crate::model::error::Result;
@@ -68,7 +70,7 @@ pub(super) const CALIBRATION_FORMAT: u8 = 4;
 /// The tables of one collection, which read its records and begin its transactions.
 pub(crate) struct Tables {
     // Declared first: sled must be closed before the database releases the lock.
-    pub(super) trees: [Tree; NAMES.len()],
+    pub(super) table: [Table; NAMES.len()],
     database: Arc<Database>,
     pub(super) number: u32,
     dim: usize,
@@ -81,23 +83,8 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// The names of the trees of a collection.
-    pub(super) fn tree_names(number: u32) -> impl Iterator<Item = String> {
-        NAMES.iter().map(move |name| format!("{number}/{name}"))
-    }
-
-    fn open_trees(database: &Database, number: u32) -> Result<[Tree; NAMES.len()]> {
-        let trees: Vec<Tree> = Self::tree_names(number)
-            .map(|name| database.tree(&name))
-            .collect::<Result<_>>()?;
-        trees
-            .try_into()
-            .map_err(|_| damaged("the list of trees", "its length"))
-    }
-
     /// Opens the tables of a collection.
     pub(crate) fn open(database: Arc<Database>, record: &CollectionRecord) -> Result<Self> {
-        let trees = Self::open_trees(&database, record.number)?;
         let precision = record.precision.parse::<Precision>().map_err(|_| {
             damaged(
                 "the collection's settings",
@@ -107,7 +94,7 @@ impl Tables {
         let digests = Mutex::new(database.digests(record.number)?);
         let (number, dim) = (record.number, record.dim as usize);
         Ok(Self {
-            trees,
+            table: database.tables(record.number),
             database,
             number,
             dim,
@@ -125,20 +112,20 @@ impl Tables {
     pub(super) fn get(&self, table: usize, key: &[u8]) -> Result<Option<IVec>> {
         self.database
             .disk
-            .run(DiskOp::Read, "read a record", || self.trees[table].get(key))
+            .run(DiskOp::Read, "read a record", || self.table[table].get(key))
     }
 
     /// All entries of a table, unchecked.
     pub(super) fn raw(&self, table: usize) -> impl Iterator<Item = Result<(IVec, IVec)>> {
         self.database
             .disk
-            .walk(ACTIONS[table], self.trees[table].iter())
+            .walk(ACTIONS[table], self.table[table].iter())
     }
 
     pub(super) fn prefixed(&self, prefix: &str) -> impl Iterator<Item = Result<(IVec, IVec)>> {
         self.database
             .disk
-            .walk(ACTIONS[META], self.trees[META].scan_prefix(prefix))
+            .walk(ACTIONS[META], self.table[META].scan_prefix(prefix.as_bytes()))
     }
 
     /// All entries of a table, and an error at the end when they do not agree with the digest.
@@ -233,7 +220,7 @@ impl Tables {
         after: Option<&str>,
     ) -> impl Iterator<Item = Result<(String, u32)>> + use<'a> {
         let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
-        let range = self.trees[IDS].range::<&[u8], _>((start, Bound::Unbounded));
+        let range = self.table[IDS].range::<&[u8]>((start, Bound::Unbounded));
         self.database
             .disk
             .walk(ACTIONS[IDS], range)
@@ -273,7 +260,7 @@ impl Tables {
 
     /// The vectors in slots from `first` on, in the order of slots.
     pub(crate) fn vectors_from(&self, first: u32) -> impl Iterator<Item = Result<(u32, Vec<f32>)>> {
-        let range = self.trees[VECTORS].range(first.to_be_bytes()..);
+        let range = self.table[VECTORS].range(first.to_be_bytes()..);
         self.database
             .disk
             .walk(ACTIONS[VECTORS], range)
@@ -412,7 +399,7 @@ impl Tables {
         number: u32,
         first: u16,
     ) -> impl Iterator<Item = Result<IVec>> {
-        let range = self.trees[table].range(chunk_key(number, first)..=chunk_key(number, u16::MAX));
+        let range = self.table[table].range(chunk_key(number, first)..=chunk_key(number, u16::MAX));
         self.database
             .disk
             .walk("read a record", range)

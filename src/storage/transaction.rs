@@ -9,6 +9,7 @@ use super::catalog::put_digests;
 use super::digest::Delta;
 use super::precision::Precision;
 use super::records::{ItemRecord, JudgementRecord, VersionRecord};
+use super::table::Changes;
 use super::tables::{
     ACTIVE, CALIBRATION, CALIBRATION_FORMAT, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META,
     METRICS, NAMES, NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, Tables, VECTORS,
@@ -20,8 +21,9 @@ use crate::model::error::Result;
 /// Changes of one collection that are committed together.
 pub(crate) struct Transaction<'a> {
     tables: &'a Tables,
-    /// The changes of each table; `None` for tables without any.
-    batches: [Option<Batch>; NAMES.len()],
+    batch: Batch,
+    /// Whether there is any change.
+    is_used: bool,
     delta: Delta,
     /// The keys that [`Self::put`] and [`Self::remove`] changed, each with whether it is there now.
     touched: HashMap<(usize, Vec<u8>), bool>,
@@ -31,14 +33,17 @@ impl<'a> Transaction<'a> {
     pub(super) fn new(tables: &'a Tables) -> Self {
         Self {
             tables,
-            batches: Default::default(),
+            batch: Batch::default(),
+            is_used: false,
             delta: Delta::default(),
             touched: HashMap::new(),
         }
     }
 
-    pub(super) fn batch(&mut self, table: usize) -> &mut Batch {
-        self.batches[table].get_or_insert_default()
+    /// The changes of a table.
+    pub(super) fn batch(&mut self, table: usize) -> Changes<'_> {
+        self.is_used = true;
+        self.tables.table[table].changes(&mut self.batch)
     }
 
     pub(super) fn tables(&self) -> &'a Tables {
@@ -262,21 +267,16 @@ impl<'a> Transaction<'a> {
     pub(crate) fn commit(self) -> Result<()> {
         let Self {
             tables,
-            batches,
+            batch,
+            is_used,
             delta,
             ..
         } = self;
-        let used: Vec<_> = tables
-            .trees
-            .iter()
-            .zip(batches)
-            .filter_map(|(table, batch)| Some((table, batch?)))
-            .collect();
-        if used.is_empty() {
+        if !is_used {
             return Ok(());
         }
         if delta == Delta::default() {
-            return tables.database().commit(&used, Batch::default());
+            return tables.database().commit(&batch, Batch::default());
         }
         let mut digests = lock(&tables.digests);
         let mut changed = *digests;
@@ -291,7 +291,7 @@ impl<'a> Transaction<'a> {
         let mut catalog = Batch::default();
         put_digests(&mut catalog, tables.number, &changed)?;
         tables.changes.fetch_add(1, Ordering::Relaxed);
-        tables.database().commit(&used, catalog)?;
+        tables.database().commit(&batch, catalog)?;
         *digests = changed;
         Ok(())
     }

@@ -7,6 +7,7 @@ mod reencode;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -60,6 +61,7 @@ pub struct StoreBuilder {
     models: Vec<PathBuf>,
     durability: Durability,
     cache_bytes: Option<u64>,
+    wait: Duration,
     faults: Option<Faults>,
     must_exist: bool,
 }
@@ -100,6 +102,13 @@ impl StoreBuilder {
         self
     }
 
+    /// Waits so long for another process, or another handle of this one, that has the store open,
+    /// and only then fails with [`Error::Locked`]; by default that is at once.
+    pub fn wait(mut self, time: Duration) -> Self {
+        self.wait = time;
+        self
+    }
+
     /// Sets whether a missing directory is created; it is by default.
     pub fn create(mut self, create: bool) -> Self {
         self.must_exist = !create;
@@ -119,6 +128,7 @@ impl StoreBuilder {
             create: !self.must_exist,
             durability: self.durability,
             cache_bytes: self.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES),
+            wait: self.wait,
             faults: self.faults.clone(),
             lenient: false,
         }

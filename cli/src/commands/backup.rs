@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use affinis_api::BackupDocument;
 use serde_json::json;
 
-use super::{At, builder};
+use super::At;
 use crate::failure::Failure;
 use crate::output::{self, GOOD, Out, bytes, plain, plural};
 
@@ -86,7 +86,7 @@ fn write(args: &BackupArgs, at: &At) -> Result<BackupDocument, Failure> {
 
 pub(crate) fn restore(args: &RestoreArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("copying and verifying the backup");
-    let report = builder().restore(&args.dir, at.path()?)?;
+    let report = at.builder().restore(&args.dir, at.path()?)?;
     drop(working);
     let (dir, store) = (
         args.dir.display().to_string(),
@@ -106,7 +106,7 @@ pub(crate) fn restore(args: &RestoreArgs, at: &At, out: &mut Out) -> Result<(), 
 
 pub(crate) fn compact(_: &CompactArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("rewriting the store");
-    let sizes = builder().compact(at.existing()?)?;
+    let sizes = at.builder().compact(at.existing()?)?;
     drop(working);
     if out.is_json() {
         return Ok(out.json(&sizes)?);

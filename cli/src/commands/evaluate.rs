@@ -56,6 +56,13 @@ pub(crate) struct Args {
     k: usize,
 }
 
+impl Args {
+    /// The inputs that it names.
+    pub(crate) fn inputs(&self) -> [Option<&Input>; 2] {
+        [Some(&self.file), self.queries.as_ref()]
+    }
+}
+
 fn threshold(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(threshold) if threshold.is_finite() => Ok(threshold),

@@ -86,6 +86,13 @@ pub(crate) struct DeleteArgs {
     filter: Option<Filter>,
 }
 
+impl DeleteArgs {
+    /// The inputs that it names.
+    pub(crate) fn inputs(&self) -> [Option<&Input>; 2] {
+        [self.file.as_ref(), None]
+    }
+}
+
 pub(crate) fn get(args: &GetArgs, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.items_of(&args.name)?;
     let items: Box<dyn Iterator<Item = Result<Item, Failure>>> = match &args.filter {

@@ -86,6 +86,13 @@ pub(crate) struct Args {
     refit_after: Option<u64>,
 }
 
+impl Args {
+    /// The inputs that it names.
+    pub(crate) fn inputs(&self) -> [Option<&Input>; 2] {
+        [self.file.as_ref(), self.queries.as_ref()]
+    }
+}
+
 pub(crate) fn run(args: &Args, at: &At, out: &mut Out) -> Result<(), Failure> {
     let collection = at.target(&args.name)?;
     if !args.withdraw.is_empty() {

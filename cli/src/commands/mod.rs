@@ -26,6 +26,7 @@ pub(crate) mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use affinis::encode::{self, Encoder, Wanted};
 use affinis::{
@@ -36,7 +37,7 @@ use affinis_mahalanobis::Mahalanobis;
 use crate::args::{Cli, Command};
 use crate::demo;
 use crate::failure::Failure;
-use crate::input::check_name;
+use crate::input::{self, check_name};
 use crate::output::Out;
 #[cfg(feature = "client")]
 use crate::target::Service;
@@ -54,7 +55,11 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         #[cfg(not(feature = "client"))]
         engine: Engine::of(cli.store)?,
         encoder: cli.encoder,
+        wait: cli.wait.unwrap_or_default(),
     };
+    if cli.command.reads_standard_input() {
+        input::read_ahead()?;
+    }
     match cli.command {
         Command::Demo(args) => demo::run(&args, out),
         Command::Create(args) => create::run(&args, &at, out),
@@ -92,12 +97,13 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
     }
 }
 
-/// Where the collections and their encoders are. A command opens the store, which locks it, before
-/// it reads its input.
+/// Where the collections and their encoders are.
 pub(crate) struct At {
     pub(crate) engine: Engine,
     /// Where the encoder of a collection lies, if not where it was.
     encoder: Option<PathBuf>,
+    /// How long another process that has the store open is waited for.
+    wait: Duration,
 }
 
 /// What holds the collections.
@@ -177,14 +183,19 @@ impl At {
         }
     }
 
+    /// The options for opening the store.
+    pub(crate) fn builder(&self) -> StoreBuilder {
+        builder().wait(self.wait)
+    }
+
     /// Opens an existing store.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
-        Ok(builder().create(false).open(self.existing()?)?)
+        Ok(self.builder().create(false).open(self.existing()?)?)
     }
 
     /// Opens the store, and creates it if there is none.
     pub(crate) fn open_or_create(&self) -> Result<Store, Failure> {
-        Ok(builder().create(true).open(self.path()?)?)
+        Ok(self.builder().create(true).open(self.path()?)?)
     }
 
     /// Opens a collection of an existing store, which stays open as long as the collection.

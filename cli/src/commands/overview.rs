@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[cfg(feature = "postgres")]
 use super::pg;
-use super::{At, builder, metric_name, metrics};
+use super::{At, metric_name, metrics};
 use crate::failure::Failure;
 use crate::output::{self, Align, BAD, BOLD, DIM, GOOD, Out, Table, bytes, count, plain, plural};
 
@@ -299,7 +299,7 @@ fn verified(at: &At) -> Result<(VerifiedDocument, bool), Failure> {
 
 fn repair(at: &At, out: &mut Out) -> Result<(), Failure> {
     let working = output::spinner("reading and repairing everything that is stored");
-    let report = builder().repair(at.existing()?).map_err(|error| {
+    let report = at.builder().repair(at.existing()?).map_err(|error| {
         of_verify(
             error.into(),
             "the repair cannot read it; `affinis restore` replaces the store by a backup",

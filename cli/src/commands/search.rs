@@ -144,6 +144,13 @@ pub(crate) struct Args {
     explain_search: bool,
 }
 
+impl Args {
+    /// The inputs that it names.
+    pub(crate) fn inputs(&self) -> [Option<&Input>; 2] {
+        [self.queries.as_ref(), self.vectors.as_ref()]
+    }
+}
+
 fn ef(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(ef) if ef >= 1 => Ok(ef),

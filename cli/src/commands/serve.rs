@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
-use super::{At, builder};
+use super::At;
 use crate::failure::Failure;
 use crate::output::{self, BOLD, DIM, Out, plain};
 
@@ -176,7 +176,7 @@ fn engine(at: &At) -> Result<Served, Failure> {
             models: at.encoder.iter().cloned().collect(),
         }));
     }
-    let mut builder = builder().create(true);
+    let mut builder = at.builder().create(true);
     if let Some(directory) = &at.encoder {
         builder = builder.models(directory);
     }

@@ -62,6 +62,13 @@ pub(crate) struct ImportArgs {
     encoder: Option<PathBuf>,
 }
 
+impl ImportArgs {
+    /// The inputs that it names.
+    pub(crate) fn inputs(&self) -> [Option<&Input>; 2] {
+        [Some(&self.file), None]
+    }
+}
+
 /// What a file of a collection holds.
 struct Held {
     items: u64,

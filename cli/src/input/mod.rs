@@ -34,7 +34,7 @@ pub use npy::{npy_f32, npy_f64, npy_items, npy_queries, read_ids, write_npy_f64}
 pub use parquet::parquet;
 pub use queries::{EvaluationInput, evaluation};
 pub use ratings::{Rated, RatingFormat, ratings};
-pub use source::{Input, Opened};
+pub use source::{Input, Opened, read_ahead};
 pub use table::{csv, tsv};
 pub use topics::{Topics, topics};
 pub use ubi::{CLICKS, UbiJudgements, ubi};

@@ -3,8 +3,9 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use affinis_api::input::{InputError, Place, unpacked};
 
@@ -47,23 +48,73 @@ impl Opened {
         if let Some(file) = self.file {
             return Ok(file);
         }
-        let unwritable = |e: io::Error| {
-            let reason =
-                format!("cannot be kept in a temporary file: {e}; TMPDIR names a directory for it");
-            InputError::new(&self.name, Place::File, reason)
-        };
-        let mut file = tempfile::tempfile().map_err(unwritable)?;
-        loop {
-            let bytes = match self.reader.fill_buf() {
-                Ok([]) => return Ok(file),
-                Ok(bytes) => bytes,
-                Err(e) => return Err(unreadable(&self.name, &e)),
-            };
-            file.write_all(bytes).map_err(unwritable)?;
-            let length = bytes.len();
-            self.reader.consume(length);
-        }
+        let mut file = temporary(&self.name)?;
+        keep(&mut self.reader, &mut file, &self.name)?;
+        Ok(file)
     }
+}
+
+fn unwritable(name: &str, error: &io::Error) -> InputError {
+    let reason =
+        format!("cannot be kept in a temporary file: {error}; TMPDIR names a directory for it");
+    InputError::new(name, Place::File, reason)
+}
+
+/// A temporary file for what is read of an input.
+fn temporary(name: &str) -> Result<File, InputError> {
+    tempfile::tempfile().map_err(|e| unwritable(name, &e))
+}
+
+/// Writes all that is left of an input to a file.
+fn keep(reader: &mut dyn BufRead, file: &mut File, name: &str) -> Result<(), InputError> {
+    loop {
+        let bytes = match reader.fill_buf() {
+            Ok([]) => return Ok(()),
+            Ok(bytes) => bytes,
+            Err(e) => return Err(unreadable(name, &e)),
+        };
+        file.write_all(bytes).map_err(|e| unwritable(name, &e))?;
+        let length = bytes.len();
+        reader.consume(length);
+    }
+}
+
+/// Standard input, once it was read to its end.
+enum ReadAhead {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+/// Bytes of standard input that are kept in memory; more go to a temporary file.
+const IN_MEMORY: u64 = 64 << 20;
+
+/// What was read of standard input and not opened yet.
+static READ_AHEAD: Mutex<Option<ReadAhead>> = Mutex::new(None);
+
+/// Reads standard input to its end, so that it is opened once more without waiting: the program that
+/// writes it may hold the store that the command is about to lock.
+///
+/// # Errors
+/// [`InputError`] when it cannot be read or kept.
+pub fn read_ahead() -> Result<(), InputError> {
+    let name = Input::Stdin.name();
+    let mut reader = io::stdin().lock();
+    let mut start = Vec::new();
+    io::Read::take(&mut reader, IN_MEMORY)
+        .read_to_end(&mut start)
+        .map_err(|e| unreadable(&name, &e))?;
+    let read = if (start.len() as u64) < IN_MEMORY {
+        ReadAhead::Memory(start)
+    } else {
+        let mut file = temporary(&name)?;
+        file.write_all(&start).map_err(|e| unwritable(&name, &e))?;
+        drop(start);
+        keep(&mut reader, &mut file, &name)?;
+        file.rewind().map_err(|e| unwritable(&name, &e))?;
+        ReadAhead::File(file)
+    };
+    *READ_AHEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+    Ok(())
 }
 
 /// Bytes to be read, and their number where it is known.
@@ -77,7 +128,6 @@ impl Opened {
     /// # Errors
     /// [`InputError`] when they cannot be read.
     pub(crate) fn into_bytes(self) -> Result<Bytes, InputError> {
-        use std::io::{Read as _, Seek as _};
         let Some(mut file) = self.file else {
             return Ok((Box::new(self.reader), None));
         };
@@ -133,7 +183,17 @@ impl Input {
         let wrong = |e: io::Error| unreadable(&name, &e);
         let mut seekable = None;
         let packed: Box<dyn BufRead> = match self {
-            Self::Stdin => Box::new(io::stdin().lock()),
+            Self::Stdin => {
+                let ahead = READ_AHEAD.lock().unwrap_or_else(PoisonError::into_inner).take();
+                match ahead {
+                    Some(ReadAhead::Memory(bytes)) => Box::new(Cursor::new(bytes)),
+                    Some(ReadAhead::File(file)) => {
+                        seekable = file.try_clone().ok();
+                        Box::new(BufReader::with_capacity(BUFFER_BYTES, file))
+                    }
+                    None => Box::new(io::stdin().lock()),
+                }
+            }
             Self::File(path) => {
                 let file = File::open(path).map_err(|e| match dangling(path, &e) {
                     Some(target) => unusable(format!(

@@ -6,7 +6,7 @@ use sled::Batch;
 
 use super::super::catalog::put_digests;
 use super::super::digest::{DIGESTED, TableDigests};
-use super::super::tables::{GRAPH, IDS, ITEMS, META, NAMES, REMOVED, Tables, VECTORS, entry_hash};
+use super::super::tables::{GRAPH, IDS, ITEMS, META, REMOVED, Tables, VECTORS, entry_hash};
 use super::super::{keywords, lock, manifest};
 use super::{Edit, Finding, Integrity, Place, Remedy};
 use crate::model::error::Result;
@@ -136,25 +136,26 @@ impl Tables {
         drop_files: bool,
         report: impl FnOnce(&TableDigests),
     ) -> Result<()> {
-        let mut batches: [Batch; NAMES.len()] = Default::default();
+        let mut batch = Batch::default();
         for ((table, key), value) in changes {
+            let mut changes = self.table[table].changes(&mut batch);
             match value {
-                Some(value) => batches[table].insert(key, value),
-                None => batches[table].remove(key),
+                Some(value) => changes.insert(key, value),
+                None => changes.remove(key),
             }
         }
+        let mut meta = self.table[META].changes(&mut batch);
         if drop_files {
-            batches[META].remove(manifest::KEY);
+            meta.remove(manifest::KEY);
         }
         // A slot that a repair takes back may be given out again, for another text.
-        batches[META].remove(keywords::FILES_KEY);
+        meta.remove(keywords::FILES_KEY);
         let mut catalog = Batch::default();
         let mut stored = lock(&self.digests);
         if *stored != digests {
             put_digests(&mut catalog, self.number, &digests)?;
         }
-        let all: Vec<_> = self.trees.iter().zip(batches).collect();
-        self.database().commit(&all, catalog)?;
+        self.database().commit(&batch, catalog)?;
         report(&stored);
         *stored = digests;
         drop(stored);

@@ -45,14 +45,14 @@ fn damage(path: &Path, harm: impl Fn(&Tables)) {
 }
 
 fn flip(tables: &Tables, tree: usize, key: &[u8]) {
-    let mut value = tables.trees[tree]
+    let mut value = tables.table[tree]
         .get(key)
         .expect("read")
         .expect("there")
         .to_vec();
     let last = value.len() - 1;
     value[last] ^= 1;
-    tables.trees[tree].insert(key, value).expect("written");
+    tables.table[tree].insert(key, value).expect("written");
 }
 
 type Harm = fn(&Tables);
@@ -63,23 +63,23 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
     // How a record is damaged, a word of what verify says, a word of what is lost (none where
     // all is rebuilt), items left.
     let cases: [(Harm, &str, Option<&str>, usize); 17] = [
-        (|s| drop(s.trees[IDS].remove(b"i3")), "ids", None, 10),
-        (|s| drop(s.trees[IDS].clear()), "ids", None, 10),
+        (|s| drop(s.table[IDS].remove(b"i3")), "ids", None, 10),
+        (|s| drop(s.table[IDS].clear()), "ids", None, 10),
         (
-            |s| drop(s.trees[IDS].insert(b"i3", &[0, 0, 0, 4])),
+            |s| drop(s.table[IDS].insert(b"i3", &[0, 0, 0, 4])),
             "i3",
             None,
             10,
         ),
-        (|s| drop(s.trees[IDS].insert(b"i3", &[0])), "i3", None, 10),
+        (|s| drop(s.table[IDS].insert(b"i3", &[0])), "i3", None, 10),
         (
-            |s| drop(s.trees[META].insert(NEXT_SLOT, &3_u64.to_le_bytes())),
+            |s| drop(s.table[META].insert(NEXT_SLOT, &3_u64.to_le_bytes())),
             "counter",
             None,
             10,
         ),
         (
-            |s| drop(s.trees[META].insert(NEXT_JUDGEMENT, &[1])),
+            |s| drop(s.table[META].insert(NEXT_JUDGEMENT, &[1])),
             "next_judgement",
             None,
             10,
@@ -89,7 +89,7 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
                 flip(
                     s,
                     GRAPH,
-                    &s.trees[GRAPH].first().expect("read").expect("there").0,
+                    &s.table[GRAPH].first().expect("read").expect("there").0,
                 );
             },
             "graph",
@@ -98,7 +98,7 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
         ),
         (|s| flip(s, VECTORS, &[0, 0, 0, 3]), "vector", Some("i3"), 9),
         (
-            |s| drop(s.trees[VECTORS].remove([0, 0, 0, 3])),
+            |s| drop(s.table[VECTORS].remove([0, 0, 0, 3])),
             "vector",
             Some("i3"),
             9,
@@ -110,13 +110,13 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
             9,
         ),
         (
-            |s| drop(s.trees[ITEMS].remove(chunk_key(5, 1))),
+            |s| drop(s.table[ITEMS].remove(chunk_key(5, 1))),
             "part",
             Some("i5"),
             9,
         ),
         (
-            |s| drop(s.trees[JUDGEMENTS].remove(1_u64.to_be_bytes())),
+            |s| drop(s.table[JUDGEMENTS].remove(1_u64.to_be_bytes())),
             "judgements",
             Some("judgements"),
             10,
@@ -128,25 +128,25 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
             10,
         ),
         (
-            |s| drop(s.trees[QUERIES].clear()),
+            |s| drop(s.table[QUERIES].clear()),
             "vector is missing",
             Some("judgement 0"),
             10,
         ),
         (
-            |s| drop(s.trees[META].insert("guidelines", &[1, 2, 3])),
+            |s| drop(s.table[META].insert("guidelines", &[1, 2, 3])),
             "guidelines",
             Some("guidelines"),
             10,
         ),
         (
-            |s| drop(s.trees[META].insert("activations", &[1, 2, 3])),
+            |s| drop(s.table[META].insert("activations", &[1, 2, 3])),
             "activations",
             Some("activations"),
             10,
         ),
         (
-            |s| drop(s.trees[META].insert("keywords", &[1, 2, 3])),
+            |s| drop(s.table[META].insert("keywords", &[1, 2, 3])),
             "keywords",
             Some("keywords"),
             10,
@@ -204,7 +204,7 @@ fn a_collection_with_fewer_records_than_were_stored_is_not_opened() {
         let home = tempfile::tempdir().expect("a directory");
         let path = home.path().join("s");
         store(&path);
-        damage(&path, |tables| drop(tables.trees[tree].remove(&key)));
+        damage(&path, |tables| drop(tables.table[tree].remove(&key)));
         {
             // The segment files still hold all of it.
             let store = Store::open(&path).expect("opened");
@@ -230,7 +230,7 @@ fn a_collection_with_fewer_records_than_were_stored_is_not_opened() {
     let path = home.path().join("s");
     store(&path);
     damage(&path, |tables| {
-        drop(tables.trees[ITEMS].remove(chunk_key(3, 0)));
+        drop(tables.table[ITEMS].remove(chunk_key(3, 0)));
     });
     let store = Store::open(&path).expect("opened");
     let points = store.collection("c").open().expect("opened");

@@ -130,6 +130,13 @@ pub(crate) struct Args {
     skip_bad: bool,
 }
 
+impl Args {
+    /// The inputs that it names.
+    pub(crate) fn inputs(&self) -> [Option<&Input>; 2] {
+        [Some(&self.file), self.ids.as_ref()]
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     #[value(alias = "jsonl")]

@@ -44,6 +44,16 @@ pub(crate) struct Args {
     action: Option<Action>,
 }
 
+impl Args {
+    /// The inputs that it names.
+    pub(crate) fn inputs(&self) -> [Option<&Input>; 2] {
+        match &self.action {
+            Some(Action::Import { file }) => [Some(file), None],
+            _ => [None, None],
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List the versions; this is the default action
