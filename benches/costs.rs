@@ -1,13 +1,14 @@
 //! Measures the time to open a store, and its memory when idle and after searches, by the number of
-//! items. Every opening is measured in a process of its own.
+//! items, and what a store of many small collections takes. Every opening is measured in a process
+//! of its own.
 //!
 //! `cargo bench --workspace --bench costs -- [ITEMSxDIM ...]` (1000x100, 10000x100, 100000x100 and
-//! 100000x384 by default), on Linux.
+//! 100000x384 by default), on Linux. `-- collections` measures the small collections only.
 
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use affinis::{Durability, Item, Store};
 use serde_json::json;
@@ -27,6 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         arg.split_once('x')
             .and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)))
     };
+    if std::env::args().any(|arg| arg == "collections") {
+        return small_collections();
+    }
     let given: Vec<(usize, usize)> = std::env::args().filter_map(size).collect();
     let sizes = if given.is_empty() {
         SIZES.into()
@@ -70,7 +74,67 @@ fn main() -> Result<(), Box<dyn Error>> {
             "| {items} x {dim} | {disk:.1} | {open:.0} | {first:.0} | {idle:.1} | {busy:.1} | {mapped:.1} |"
         );
     }
+    println!();
+    small_collections()
+}
+
+/// Number of small collections, and of the items of each.
+const COLLECTIONS: (usize, usize) = (1_000, 3);
+
+/// Measures a store of many small collections.
+fn small_collections() -> Result<(), Box<dyn Error>> {
+    let home = tempfile::tempdir()?;
+    let path = home.path().join("store");
+    let (collections, items) = COLLECTIONS;
+    let create = |store: &Store, number: usize| -> affinis::Result<()> {
+        let mut random = fastrand::Rng::with_seed(number as u64);
+        let points = store.collection(&format!("c{number}")).dim(100).create()?;
+        points.add((0..items).map(|i| Item::vector(i.to_string(), vector(&mut random, 100, i))))?;
+        Ok(())
+    };
+    let open = || Store::builder().durability(Durability::Relaxed).open(&path);
+    let store = open()?;
+    for number in 0..collections {
+        create(&store, number)?;
+    }
+    store.close()?;
+    let written = bytes_of(&path)?;
+    let start = Instant::now();
+    let store = open()?;
+    let opened = start.elapsed();
+    let listed = store.collections()?.len();
+    let listing = start.elapsed() - opened;
+    let start = Instant::now();
+    create(&store, collections)?;
+    let created = start.elapsed();
+    store.close()?;
+    Store::builder().compact(&path)?;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    println!(
+        "{listed} collections of {items} vectors of 100 numbers: {:.1} MB on disk, {:.1} MB after `compact`; opened in \
+         {:.1} ms, listed in {:.1} ms; one more made and filled in {:.1} ms without waiting for the disk",
+        written as f64 / 1e6,
+        bytes_of(&path)? as f64 / 1e6,
+        ms(opened),
+        ms(listing),
+        ms(created)
+    );
     Ok(())
+}
+
+/// Size of all files in a directory, in bytes.
+fn bytes_of(directory: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() {
+            bytes_of(&entry.path())?
+        } else {
+            metadata.len()
+        };
+    }
+    Ok(bytes)
 }
 
 fn vector(random: &mut fastrand::Rng, dim: usize, centre: usize) -> Vec<f32> {

@@ -1,6 +1,8 @@
 //! What a store keeps: items come back as they were added, collections keep their settings, and a
 //! refused or interrupted call stores nothing.
 
+use std::time::Duration;
+
 use affinis::{
     AddMode, Distance, Durability, Error, Filter, Item, Judgement, Query, Store,
     encode::{EncodeError, Encoded, Encoder},
@@ -207,6 +209,17 @@ fn a_store_is_opened_by_one_handle_at_a_time_and_only_in_a_directory_of_its_own(
         }
         other => panic!("a second handle got {other:?}"),
     }
+    // One who waits fails as late as it was asked to, and opens the store once it is released.
+    let waiting = Store::builder().wait(Duration::from_millis(50));
+    assert!(matches!(waiting.open(&path), Err(Error::Locked { .. })));
+    let waiting = std::thread::spawn({
+        let path = path.clone();
+        move || Store::builder().wait(Duration::from_secs(600)).open(path)
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!waiting.is_finished());
+    drop(store);
+    let store = waiting.join().expect("no panic").expect("opened");
     // The lock is released with the last handle, whether of the store or of a collection.
     let points = vectors(&store, 2);
     drop(store);

@@ -149,7 +149,9 @@ const MAX_WAIT: f64 = 1e6;
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=MAX_WAIT).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(format!("a number of seconds from 0 to {MAX_WAIT} is expected")),
+        _ => Err(format!(
+            "a number of seconds from 0 to {MAX_WAIT} is expected"
+        )),
     }
 }
 
@@ -166,6 +168,9 @@ impl Command {
             Self::Search(args) => args.inputs(),
             _ => return false,
         };
-        inputs.into_iter().flatten().any(|input| *input == Input::Stdin)
+        inputs
+            .into_iter()
+            .flatten()
+            .any(|input| *input == Input::Stdin)
     }
 }

@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::documents::{stored_items, truncated};
 use super::encode::{EncodedText, Role};
 use super::graph::from_index;
+use super::publish::{NewItem, Write};
 use super::{Items, WriteGuard};
 use crate::filter::Filter;
 use crate::model::error::{Error, Result, cut};
 use crate::model::{AddMode, Item, ItemError, time};
-use crate::storage::ItemRecord;
+use crate::storage::{ItemRecord, ItemWrite, Precision};
 
 /// Counts of added items.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -57,8 +58,6 @@ struct Checked {
     meta: Value,
     /// The vector in the form that is stored.
     vector: Vec<f32>,
-    /// The vector in the form that the index takes.
-    prepared: Vec<f32>,
 }
 
 impl Items {
@@ -132,14 +131,17 @@ impl Items {
     pub(crate) fn check(&self, mode: AddMode, item: &Item) -> Result<(), ItemError> {
         item.check_for(mode)?;
         match &item.vector {
-            Some(vector) => self.stored_form(vector, item.text.is_some()).map(drop),
+            Some(vector) => {
+                let stored = self.stored_form(vector.clone(), item.text.is_some());
+                stored.map(drop)
+            }
             None => Ok(()),
         }
     }
 
     /// An item's vector in the collection's precision. `of_text` says whether the item has a text,
     /// for the message of a refusal.
-    fn stored_form(&self, vector: &[f32], of_text: bool) -> Result<Vec<f32>, ItemError> {
+    fn stored_form(&self, vector: Vec<f32>, of_text: bool) -> Result<Vec<f32>, ItemError> {
         let what = if of_text {
             "its text's vector"
         } else {
@@ -150,9 +152,12 @@ impl Items {
             let checked = self.rules.check(vector, what);
             checked.map_err(|error| ItemError::Vector(Box::new(error)))
         };
-        check(vector, &|| what.to_owned())?;
+        check(&vector, &|| what.to_owned())?;
+        if precision == Precision::F32 {
+            return Ok(vector);
+        }
         let rounded = precision
-            .round(vector)
+            .round(&vector)
             .ok_or_else(|| ItemError::Precision {
                 what,
                 precision: precision.to_string(),
@@ -188,10 +193,9 @@ impl Items {
 
     fn check_item(&self, item: Item) -> Result<Checked, ItemError> {
         let meta = item.compact_meta()?;
-        let vector = item.vector.as_deref().ok_or(ItemError::Empty)?;
+        let vector = item.vector.ok_or(ItemError::Empty)?;
         let vector = self.stored_form(vector, item.text.is_some())?;
         Ok(Checked {
-            prepared: self.rules.prepare(vector.clone()),
             vector,
             record: ItemRecord {
                 id: item.id,
@@ -234,13 +238,15 @@ impl Items {
             (guard, self.check_items(whole)?)
         } else {
             let items = self.check_items(Self::given(items)?)?;
-            (self.lock(), items)
+            (self.lock_committed(), items)
         };
         let first = self.tables.next_slot()?;
-        let count = u32::try_from(items.len())
+        let count = u32::try_from(items.len());
+        if count
             .ok()
-            .filter(|n| first.checked_add(*n).is_some());
-        let Some(count) = count else {
+            .and_then(|count| first.checked_add(count))
+            .is_none()
+        {
             return Err(Error::OutOfNumbers {
                 part: format!("collection {:?}", self.name),
                 what: "items",
@@ -256,40 +262,33 @@ impl Items {
         if mode == AddMode::Update {
             added.updated = std::mem::take(&mut added.replaced);
         }
-        let mut transaction = self.tables.transaction();
-        for (slot, id) in &replaced {
-            transaction.remove_item(id, *slot)?;
-        }
-        for (slot, item) in (first..).zip(&items) {
-            transaction.put_item(slot, &item.record, &item.vector)?;
-        }
         let ends = (first..).zip(&items);
         let ends = ends.filter_map(|(slot, item)| Some((item.record.expires?, slot)));
         let ends: Vec<(i64, u32)> = ends.collect();
-        for (end, slot) in &ends {
-            transaction.put_end(*end, *slot);
-        }
-        transaction.set_next_slot(first + count);
-        let write = self.metadata.begin(&guard);
-        transaction.commit()?;
-        // Names first: a search that sees a slot must find its id.
-        for (slot, item) in (first..).zip(&items) {
-            self.ids.set(slot, &item.record.id);
-        }
-        let fresh: Vec<(u32, &[f32])> = (first..)
-            .zip(items.iter().map(|i| i.prepared.as_slice()))
-            .collect();
-        let meta = (first..).zip(items.iter().map(|i| &i.meta));
-        let gone: Vec<u32> = replaced.keys().copied().collect();
-        self.metadata
-            .update(&write, meta, &gone, || self.index.apply(&fresh, &gone))
-            .map_err(from_index)?;
-        self.writes.fetch_add(1, Ordering::AcqRel);
-        if !ends.is_empty() {
-            self.ends.add(ends.into_iter());
-        }
-        let stored = items.into_iter().map(|item| item.record.id);
-        Ok((added, stored.chain(replaced.into_values()).collect()))
+        let announced = self.metadata.begin(&guard);
+        let commit = self.tables.commit_items(&ItemWrite {
+            first,
+            items: items.iter().map(|item| (&item.record, &item.vector[..])),
+            removed: &replaced,
+        })?;
+        let stored = items.iter().map(|item| item.record.id.clone());
+        let gone = replaced.keys().copied().collect();
+        let changed = stored.chain(replaced.into_values()).collect();
+        let new = |item: Checked| NewItem {
+            id: item.record.id,
+            meta: item.meta,
+            vector: self.rules.prepare(item.vector),
+        };
+        let write = Write {
+            commit,
+            first,
+            items: items.into_iter().map(new).collect(),
+            gone,
+            ends,
+            announced,
+        };
+        self.publish(write, guard)?;
+        Ok((added, changed))
     }
 
     /// The live items, by their slots, in whose place items are stored: those of the ids that are

@@ -6,6 +6,7 @@
 //! | `\0next` | the number of the next collection, u32 |
 //! | `\0commits` | number of commits so far, u64 |
 //! | `\0gone/NUMBER` | nothing: the records of that number are to be removed, because the collection was dropped or is not complete yet |
+//! | `\0staged/NUMBER` | nothing: items of that collection are being written in parts |
 //! | `c/NAME` | the settings of a collection |
 //! | `t/NUMBER` | the digests of a collection's tables |
 
@@ -15,7 +16,9 @@ use sled::Batch;
 
 use super::digest::TableDigests;
 use super::disk::{Disk, DiskOp};
-use super::{CollectionRecord, Database, codec, damaged, keywords, lock, segment_file, table};
+use super::{
+    CollectionRecord, Database, codec, damaged, keywords, lock, segment_file, staging, table,
+};
 use crate::model::error::{Error, Result};
 
 pub(super) const TREE: &str = "catalog";
@@ -28,6 +31,7 @@ const FORMAT_KEY: &[u8] = b"\0format";
 const NEXT: &[u8] = b"\0next";
 /// Records of a collection that goes that are removed in one transaction.
 const REMOVED_AT_ONCE: usize = 8192;
+pub(super) const STAGED: &str = "\0staged/";
 const GONE: &str = "\0gone/";
 const COLLECTION: &str = "c/";
 
@@ -311,11 +315,21 @@ impl Database {
 
     /// The numbers that are marked for removal.
     fn gone(&self) -> Result<Vec<u32>> {
+        self.numbers_after(GONE)
+    }
+
+    /// The numbers of the collections into which items are being written in parts.
+    pub(super) fn staged(&self) -> Result<Vec<u32>> {
+        self.numbers_after(STAGED)
+    }
+
+    /// The numbers in keys after a prefix.
+    fn numbers_after(&self, prefix: &str) -> Result<Vec<u32>> {
         let read = |name: String| {
             name.parse()
                 .map_err(|_| damaged("the catalogue", format!("{name:?} is no number")))
         };
-        self.entries(GONE).map(|entry| read(entry?.0)).collect()
+        self.entries(prefix).map(|entry| read(entry?.0)).collect()
     }
 
     /// Removes the records and segment files of a number that is marked for removal.
@@ -342,6 +356,7 @@ impl Database {
         let mut batch = Batch::default();
         batch.remove(entry(GONE, &number.to_string()));
         batch.remove(digests_key(number).as_bytes());
+        batch.remove(staging::mark(number).as_bytes());
         self.commit(&Batch::default(), batch)
     }
 }

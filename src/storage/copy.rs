@@ -18,8 +18,10 @@ use super::{
 };
 use crate::model::error::{Error, Result};
 
-/// Size of a batch of copied entries, in bytes.
+/// Size of a batch of copied entries, in bytes, and their largest number: sled keeps every page that
+/// a batch replaces in memory until the batch is applied.
 const BATCH_BYTES: usize = 4 << 20;
+const BATCH_ENTRIES: usize = 512;
 /// Page cache of a database that is only written, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -31,6 +33,7 @@ struct Copy<'a> {
     cancel: &'a dyn Fn() -> bool,
     batch: Batch,
     bytes: usize,
+    entries: usize,
 }
 
 impl<'a> Copy<'a> {
@@ -47,6 +50,7 @@ impl<'a> Copy<'a> {
             cancel,
             batch: Batch::default(),
             bytes: 0,
+            entries: 0,
         })
     }
 
@@ -56,8 +60,9 @@ impl<'a> Copy<'a> {
         }
         let key = key.into();
         self.bytes += key.len() + value.len();
+        self.entries += 1;
         self.batch.insert(key, value);
-        if self.bytes > BATCH_BYTES {
+        if self.bytes > BATCH_BYTES || self.entries >= BATCH_ENTRIES {
             self.write()?;
         }
         Ok(())
@@ -66,8 +71,10 @@ impl<'a> Copy<'a> {
     /// Writes what was put and is not written yet.
     fn write(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
-        self.bytes = 0;
-        self.disk.run(DiskOp::Commit, "write a copy", || self.to.apply_batch(batch))
+        (self.bytes, self.entries) = (0, 0);
+        self.disk.run(DiskOp::Commit, "write a copy", || {
+            self.to.apply_batch(batch)
+        })
     }
 }
 

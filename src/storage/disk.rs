@@ -167,7 +167,8 @@ impl Disk {
         })
     }
 
-    fn poison(&self, reason: &str) {
+    /// Makes every later operation fail, because memory and disk may differ.
+    pub(super) fn poison(&self, reason: &str) {
         if self.poison.set(reason.to_owned()).is_ok() {
             tracing::error!(
                 reason,

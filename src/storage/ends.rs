@@ -41,7 +41,7 @@ impl Tables {
 
 impl Transaction<'_> {
     /// Stores that the item in a slot ends at a time, in milliseconds since 1970.
-    pub(crate) fn put_end(&mut self, end: i64, slot: u32) {
+    pub(super) fn put_end(&mut self, end: i64, slot: u32) {
         self.batch(META).insert(key(end, slot).as_bytes(), &[]);
     }
 

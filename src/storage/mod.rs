@@ -26,6 +26,7 @@ mod records;
 mod reserve;
 mod segment_file;
 mod size;
+mod staging;
 mod swap;
 mod sync;
 mod table;
@@ -63,6 +64,7 @@ pub(crate) use records::{CollectionRecord, EncoderRecord, ItemRecord};
 #[cfg(any(test, fuzzing))]
 pub(crate) use segment_file::segment_file_bytes;
 pub(crate) use segment_file::{SegmentFile, Stamp};
+pub(crate) use staging::ItemWrite;
 pub(crate) use tables::Tables;
 
 /// The moment at which a write counts as done.
@@ -278,7 +280,9 @@ impl Database {
         };
         database.prepare(opening.lenient)?;
         reserve::keep(root, dir);
-        Ok(Arc::new(database))
+        let database = Arc::new(database);
+        database.settle_staged()?;
+        Ok(database)
     }
 
     /// The store's directory.
@@ -303,35 +307,29 @@ impl Database {
 
     /// Applies changes of the records and the catalogue in one transaction and, when durability is
     /// strict, waits until they are on disk.
-    fn commit(&self, records: &sled::Batch, mut catalog: sled::Batch) -> Result<()> {
-        let mut guard = self.hold_commits();
-        let number = guard.count() + 1;
-        catalog.insert(catalog::COMMITS, &number.to_le_bytes());
-        self.apply(records, &catalog, &mut guard)?;
-        drop(guard);
-        if self.durability == Durability::Strict {
-            self.sync(number)
-        } else {
-            Ok(())
+    fn commit(&self, records: &sled::Batch, catalog: sled::Batch) -> Result<()> {
+        let number = self.apply(records, catalog)?;
+        self.make_durable(number)
+    }
+
+    /// Waits until a commit is on disk, when durability is strict.
+    fn make_durable(&self, number: u64) -> Result<()> {
+        match self.durability {
+            Durability::Strict => self.sync(number),
+            Durability::Relaxed => Ok(()),
         }
     }
 
-    /// Waits for the commit under way, and keeps the next ones waiting.
-    fn hold_commits(&self) -> CommitGuard<'_> {
-        CommitGuard(lock(&self.commits))
-    }
-
-    /// Applies changes in one transaction of sled, and counts it.
-    fn apply(
-        &self,
-        records: &sled::Batch,
-        catalog: &sled::Batch,
-        guard: &mut CommitGuard<'_>,
-    ) -> Result<()> {
+    /// Applies changes of the records and the catalogue in one transaction, which is on disk once a
+    /// later one is [made durable](Self::make_durable). Gives its number.
+    fn apply(&self, records: &sled::Batch, mut catalog: sled::Batch) -> Result<u64> {
+        let mut guard = self.hold_commits();
+        let number = guard.count() + 1;
+        catalog.insert(catalog::COMMITS, &number.to_le_bytes());
         let apply = || {
             (&self.records, &self.catalog).transaction(|(to_records, to_catalog)| {
                 to_records.apply_batch(records)?;
-                to_catalog.apply_batch(catalog)?;
+                to_catalog.apply_batch(&catalog)?;
                 Ok::<(), ConflictableTransactionError<()>>(())
             })
         };
@@ -343,8 +341,13 @@ impl Database {
                 }
             })
         })?;
-        *guard.0 += 1;
-        Ok(())
+        *guard.0 = number;
+        Ok(number)
+    }
+
+    /// Waits for the commit under way, and keeps the next ones waiting.
+    fn hold_commits(&self) -> CommitGuard<'_> {
+        CommitGuard(lock(&self.commits))
     }
 
     /// Waits until every write so far is on disk.

@@ -99,7 +99,12 @@ impl Tables {
         let mut segment = None;
         loop {
             let last = disk.run(DiskOp::Read, "measure the graph", || {
-                table.last(segment.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice))
+                table.last(
+                    segment
+                        .map(u64::to_be_bytes)
+                        .as_ref()
+                        .map(<[u8; 8]>::as_slice),
+                )
             })?;
             let Some((key, _)) = last else {
                 return Ok(bytes);

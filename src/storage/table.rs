@@ -174,9 +174,7 @@ mod tests {
             .into();
         for (number, table) in tables.iter().enumerate() {
             for key in ["", "a", "ab", "b"] {
-                table
-                    .insert(key, vec![number as u8])
-                    .expect("inserted");
+                table.insert(key, vec![number as u8]).expect("inserted");
             }
         }
         let keys = |entries: Entries| -> Vec<String> {

@@ -19,7 +19,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sled::IVec;
@@ -30,7 +30,7 @@ use super::precision::Precision;
 use super::records::{CollectionRecord, ItemRecord, JudgementRecord, VersionRecord};
 use super::table::Table;
 use super::transaction::Transaction;
-use super::{Database, codec, damaged, lock};
+use super::{Database, codec, damaged, lock, staging};
 use crate::model::error::Result;
 use crate::model::{Active, VersionId};
 
@@ -80,6 +80,8 @@ pub(crate) struct Tables {
     pub(super) digests: Mutex<TableDigests>,
     /// Number of changes of the digests.
     pub(super) changes: AtomicU64,
+    /// Items in slots below this one are visible; see [`staging`](super::staging).
+    pub(super) visible: AtomicU32,
 }
 
 impl Tables {
@@ -101,6 +103,7 @@ impl Tables {
             precision,
             digests,
             changes: AtomicU64::new(0),
+            visible: AtomicU32::new(staging::ALL),
         })
     }
 
@@ -123,9 +126,10 @@ impl Tables {
     }
 
     pub(super) fn prefixed(&self, prefix: &str) -> impl Iterator<Item = Result<(IVec, IVec)>> {
-        self.database
-            .disk
-            .walk(ACTIONS[META], self.table[META].scan_prefix(prefix.as_bytes()))
+        self.database.disk.walk(
+            ACTIONS[META],
+            self.table[META].scan_prefix(prefix.as_bytes()),
+        )
     }
 
     /// All entries of a table, and an error at the end when they do not agree with the digest.
@@ -203,14 +207,32 @@ impl Tables {
 
     /// The slot of an external id; `None` where no live item has it.
     pub(crate) fn slot(&self, id: &str) -> Result<Option<u32>> {
+        let stored = self.stored_slot(id)?;
+        Ok(stored.and_then(|stored| self.visible_of(stored)))
+    }
+
+    /// What is stored of an external id.
+    pub(super) fn stored_slot(&self, id: &str) -> Result<Option<StoredSlot>> {
         self.get(IDS, id.as_bytes())?
-            .map(|bytes| read_slot(&bytes, id))
+            .map(|bytes| StoredSlot::read(&bytes, id))
             .transpose()
+    }
+
+    fn visible_of(&self, stored: StoredSlot) -> Option<u32> {
+        stored.below(self.visible.load(Ordering::Acquire))
+    }
+
+    /// An entry of the table of ids, if it is visible.
+    fn visible(&self, entry: Result<(IVec, IVec)>) -> Option<Result<(String, u32)>> {
+        match entry.and_then(read_id) {
+            Ok((id, stored)) => Some(Ok((id, self.visible_of(stored)?))),
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// All live ids with their slots, ordered by id.
     pub(crate) fn ids(&self) -> impl Iterator<Item = Result<(String, u32)>> {
-        self.walk(IDS).map(|entry| read_id(entry?))
+        self.walk(IDS).filter_map(|entry| self.visible(entry))
     }
 
     /// The live ids after one that need not be there, or all, with their slots, ordered by id. They
@@ -224,7 +246,7 @@ impl Tables {
         self.database
             .disk
             .walk(ACTIONS[IDS], range)
-            .map(|entry| read_id(entry?))
+            .filter_map(|entry| self.visible(entry))
     }
 
     /// Number of live items.
@@ -406,6 +428,11 @@ impl Tables {
             .map(|entry| Ok(entry?.0))
     }
 
+    /// Waits until a commit is on disk, when durability is strict.
+    pub(crate) fn make_durable(&self, commit: u64) -> Result<()> {
+        self.database.make_durable(commit)
+    }
+
     /// Begins a transaction.
     pub(crate) fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self)
@@ -467,17 +494,57 @@ pub(super) fn read_be(bytes: &[u8], part: &str) -> Result<u32> {
     })?))
 }
 
+/// What is stored of an external id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StoredSlot {
+    /// The slot of its item.
+    One(u32),
+    /// The slots of its item and of one that is to replace it; see [`staging`](super::staging).
+    Both(u32, u32),
+}
+
+impl StoredSlot {
+    fn read(bytes: &[u8], id: &str) -> Result<Self> {
+        let part = || format!("the entry of id {id:?}");
+        match bytes.split_at_checked(size_of::<u32>()) {
+            Some((old, new)) if !new.is_empty() => {
+                Ok(Self::Both(read_be(old, &part())?, read_be(new, &part())?))
+            }
+            _ => read_be(bytes, &part()).map(Self::One),
+        }
+    }
+
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::One(slot) => slot.to_be_bytes().into(),
+            Self::Both(old, new) => [old.to_be_bytes(), new.to_be_bytes()].concat(),
+        }
+    }
+
+    /// The last of the slots.
+    pub(super) fn last(self) -> u32 {
+        match self {
+            Self::One(slot) | Self::Both(_, slot) => slot,
+        }
+    }
+
+    /// The last of the slots that is below a bound.
+    fn below(self, bound: u32) -> Option<u32> {
+        match self {
+            Self::One(slot) | Self::Both(_, slot) if slot < bound => Some(slot),
+            Self::Both(old, _) => Some(old),
+            Self::One(_) => None,
+        }
+    }
+}
+
 /// An entry of the table of ids.
-fn read_id((key, value): (IVec, IVec)) -> Result<(String, u32)> {
+pub(super) fn read_id((key, value): (IVec, IVec)) -> Result<(String, StoredSlot)> {
     let id = std::str::from_utf8(&key)
         .map_err(|_| damaged("the table of ids", "an id is not UTF-8"))?
         .to_owned();
-    let slot = read_slot(&value, &id)?;
-    Ok((id, slot))
-}
-
-fn read_slot(bytes: &[u8], id: &str) -> Result<u32> {
-    read_be(bytes, &format!("the entry of id {id:?}"))
+    let stored = StoredSlot::read(&value, &id)?;
+    Ok((id, stored))
 }
 
 fn read_sequence(key: &[u8]) -> Result<u64> {

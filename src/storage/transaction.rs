@@ -12,8 +12,8 @@ use super::records::{ItemRecord, JudgementRecord, VersionRecord};
 use super::table::Changes;
 use super::tables::{
     ACTIVE, CALIBRATION, CALIBRATION_FORMAT, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META,
-    METRICS, NAMES, NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, Tables, VECTORS,
-    chunk_key, entry_hash, segment_of,
+    METRICS, NAMES, NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, StoredSlot, Tables,
+    VECTORS, chunk_key, entry_hash, segment_of,
 };
 use super::{codec, damaged, lock};
 use crate::model::error::Result;
@@ -22,6 +22,8 @@ use crate::model::error::Result;
 pub(crate) struct Transaction<'a> {
     tables: &'a Tables,
     batch: Batch,
+    /// Changes of the catalogue that go with them.
+    pub(super) catalog: Batch,
     /// Whether there is any change.
     is_used: bool,
     delta: Delta,
@@ -34,6 +36,7 @@ impl<'a> Transaction<'a> {
         Self {
             tables,
             batch: Batch::default(),
+            catalog: Batch::default(),
             is_used: false,
             delta: Delta::default(),
             touched: HashMap::new(),
@@ -82,7 +85,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Removes an entry, if it is there.
-    fn remove(&mut self, table: usize, key: &[u8]) -> Result<()> {
+    pub(super) fn remove(&mut self, table: usize, key: &[u8]) -> Result<()> {
         if self.is_there(table, key)? {
             self.count(table, -1, key, &[]);
         }
@@ -91,28 +94,51 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Stores an item in a slot that was never used. Its id must not be in use.
-    pub(crate) fn put_item(&mut self, slot: u32, item: &ItemRecord, vector: &[f32]) -> Result<()> {
+    /// Stores the record, the vector and the end of an item in a slot that was never used.
+    pub(super) fn put_item(&mut self, slot: u32, item: &ItemRecord, vector: &[f32]) -> Result<()> {
         let bytes = item.encode()?;
         self.put_chunks(ITEMS, slot, 0, &bytes);
-        self.put_id(&item.id, slot);
+        if let Some(end) = item.expires {
+            self.put_end(end, slot);
+        }
         let payload = self.tables.precision.encode(vector);
         self.put_new(VECTORS, &slot.to_be_bytes(), codec::seal(FORMAT, &payload));
         Ok(())
     }
 
     /// Stores the slot of an id that is not in use.
-    pub(crate) fn put_id(&mut self, id: &str, slot: u32) {
-        self.count(IDS, 1, id.as_bytes(), &slot.to_be_bytes());
-        self.batch(IDS).insert(id.as_bytes(), &slot.to_be_bytes());
+    pub(super) fn put_id(&mut self, id: &str, slot: u32) {
+        self.count_id(1, id, StoredSlot::One(slot));
+        self.batch(IDS).insert(id, &slot.to_be_bytes());
+    }
+
+    /// Changes what is stored of an id.
+    pub(super) fn replace_id(&mut self, id: &str, before: StoredSlot, after: StoredSlot) {
+        self.count_id(-1, id, before);
+        self.count_id(1, id, after);
+        self.batch(IDS).insert(id, after.to_bytes());
+    }
+
+    /// Removes an id, of which this is stored.
+    pub(super) fn remove_id(&mut self, id: &str, stored: StoredSlot) {
+        self.count_id(-1, id, stored);
+        self.batch(IDS).remove(id);
+    }
+
+    fn count_id(&mut self, by: i64, id: &str, stored: StoredSlot) {
+        self.count(IDS, by, id.as_bytes(), &stored.to_bytes());
     }
 
     /// Removes the record, vector and id of an item.
     pub(crate) fn remove_item(&mut self, id: &str, slot: u32) -> Result<()> {
+        self.remove_id(id, StoredSlot::One(slot));
+        self.remove_record(slot)
+    }
+
+    /// Removes the record and vector of an item.
+    pub(super) fn remove_record(&mut self, slot: u32) -> Result<()> {
         self.remove(VECTORS, &slot.to_be_bytes())?;
-        self.count(IDS, -1, id.as_bytes(), &slot.to_be_bytes());
-        self.batch(IDS).remove(id.as_bytes());
-        self.batch(REMOVED).insert(&slot.to_be_bytes(), &[]);
+        self.batch(REMOVED).insert(slot.to_be_bytes(), &[]);
         self.remove_chunks(ITEMS, slot, 0)
     }
 
@@ -263,20 +289,31 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Commits the changes, all or none.
+    /// Commits the changes, all or none, and waits until they are on disk.
     pub(crate) fn commit(self) -> Result<()> {
+        let database = self.tables.database();
+        match self.apply()? {
+            Some(number) => database.make_durable(number),
+            None => Ok(()),
+        }
+    }
+
+    /// Commits the changes, all or none; they are on disk once a later commit is. Gives the number
+    /// of the commit, if there was anything to commit.
+    pub(super) fn apply(self) -> Result<Option<u64>> {
         let Self {
             tables,
             batch,
+            mut catalog,
             is_used,
             delta,
             ..
         } = self;
         if !is_used {
-            return Ok(());
+            return Ok(None);
         }
         if delta == Delta::default() {
-            return tables.database().commit(&batch, Batch::default());
+            return tables.database().apply(&batch, catalog).map(Some);
         }
         let mut digests = lock(&tables.digests);
         let mut changed = *digests;
@@ -288,11 +325,10 @@ impl<'a> Transaction<'a> {
                 )
             })?;
         }
-        let mut catalog = Batch::default();
         put_digests(&mut catalog, tables.number, &changed)?;
         tables.changes.fetch_add(1, Ordering::Relaxed);
-        tables.database().commit(&batch, catalog)?;
+        let number = tables.database().apply(&batch, catalog)?;
         *digests = changed;
-        Ok(())
+        Ok(Some(number))
     }
 }

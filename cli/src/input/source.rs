@@ -184,7 +184,10 @@ impl Input {
         let mut seekable = None;
         let packed: Box<dyn BufRead> = match self {
             Self::Stdin => {
-                let ahead = READ_AHEAD.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let ahead = READ_AHEAD
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
                 match ahead {
                     Some(ReadAhead::Memory(bytes)) => Box::new(Cursor::new(bytes)),
                     Some(ReadAhead::File(file)) => {

@@ -1,6 +1,6 @@
 //! The path of the store, its lock, exit statuses, and what every command has in common.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -155,35 +155,67 @@ fn the_help_lists_every_command() {
 }
 
 #[test]
-fn a_second_process_is_refused_at_once_with_the_holders_pid() {
+fn a_second_process_is_refused_at_once_with_the_holders_pid_or_waits() {
     let home = Home::with_points();
-    // A command locks the store before it reads its input; this one waits for input.
-    let mut holder = home
-        .command(["add", "c", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+    let holder = affinis::Store::open(home.path("affinis.store")).unwrap();
+    let pid = std::process::id().to_string();
+    for wait in [&["stats", "c"][..], &["stats", "c", "--wait", "0.05"]] {
+        failed(&home.run(wait.iter().copied()), 1, &[&pid, "affinis.store"]);
+    }
+    let mut waiting = home
+        .command(["stats", "c", "--wait", "600"])
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let pid = holder.id().to_string();
-    let lock = home.path("affinis.store/lock");
-    while !std::fs::read_to_string(&lock).is_ok_and(|held| held.trim() == pid) {
-        assert!(holder.try_wait().unwrap().is_none(), "the holder ended");
-        std::thread::sleep(Duration::from_millis(5));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(waiting.try_wait().unwrap().is_none(), "it did not wait");
+    drop(holder);
+    assert!(waiting.wait().unwrap().success());
+    for wrong in ["-1", "soon", "inf", "NaN"] {
+        home.fails(["stats", "c", "--wait", wrong], 2, &["--wait"]);
     }
-    failed(&home.run(["stats", "c"]), 1, &[&pid, "affinis.store"]);
-    holder
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"{\"id\": \"e\", \"vector\": [5, 5]}\n")
-        .unwrap();
-    let mut said = String::new();
-    BufReader::new(holder.stdout.take().unwrap())
-        .read_line(&mut said)
-        .unwrap();
-    assert!(holder.wait().unwrap().success());
-    assert!(said.contains("added 1 item"), "{said}");
-    assert_eq!(home.items(), 5);
+}
+
+#[test]
+fn a_command_reads_standard_input_before_it_locks_the_store() {
+    let home = Home::with_points();
+    home.write("metric.json", r#"{"matrix": [[2, 0], [0, 1]]}"#);
+    let export = home.ok(["export", "c", "-"]).stdout;
+    let commands: [(&[&str], &str); 6] = [
+        (&["add", "c", "-"], "{\"id\": \"e\", \"vector\": [5, 5]}\n"),
+        (
+            &["judge", "c", "-"],
+            "{\"query_id\": \"a\", \"item\": \"b\", \"relevant\": true}\n",
+        ),
+        (
+            &["evaluate", "c", "-"],
+            "{\"query_id\": \"a\", \"relevant\": [\"b\"]}\n",
+        ),
+        (
+            &["metrics", "c", "import", "-"],
+            r#"{"matrix": [[2, 0], [0, 1]]}"#,
+        ),
+        (&["delete", "c", "--ids", "-"], "a\n"),
+        (&["import", "other", "-"], &export),
+    ];
+    for (command, input) in commands {
+        let mut reading = home
+            .command(command.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Others have the store while it reads.
+        home.ok(["list", "c"]);
+        assert!(reading.try_wait().unwrap().is_none(), "{command:?} ended");
+        let mut stdin = reading.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        home.ok(["list", "c"]);
+        drop(stdin);
+        assert!(reading.wait().unwrap().success(), "{command:?}");
+    }
+    assert_eq!(home.items(), 4);
+    assert_eq!(home.json(["stats", "other"])["items"], 4);
 }
 
 #[test]
