@@ -1,11 +1,13 @@
-//! Measures the time to open a store, and its memory when idle and after searches, by the number of
-//! items, and what a store of many small collections takes. Every opening is measured in a process
-//! of its own.
+//! Measures what a store costs: the time to open it, and its memory when idle and after searches, by
+//! the number of items, every opening in a process of its own; what many small collections take; and
+//! durable writes by several threads.
 //!
 //! `cargo bench --workspace --bench costs -- [ITEMSxDIM ...]` (1000x100, 10000x100, 100000x100 and
-//! 100000x384 by default), on Linux. `-- collections` measures the small collections only.
+//! 100000x384 by default), on Linux. `-- collections` measures the small collections only, and
+//! `-- writes` the durable writes.
 
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -28,8 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         arg.split_once('x')
             .and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)))
     };
-    if std::env::args().any(|arg| arg == "collections") {
+    let is_asked = |part: &str| std::env::args().any(|arg| arg == part);
+    if is_asked("collections") {
         return small_collections();
+    }
+    if is_asked("writes") {
+        return durable_adds();
     }
     let given: Vec<(usize, usize)> = std::env::args().filter_map(size).collect();
     let sizes = if given.is_empty() {
@@ -75,7 +81,69 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     println!();
-    small_collections()
+    small_collections()?;
+    println!();
+    durable_adds()
+}
+
+/// Threads that add items one by one, and how many each adds.
+const WRITERS: (usize, usize) = (16, 250);
+
+/// Measures durable writes of single items by one thread and by several, beside syncs of a file.
+fn durable_adds() -> Result<(), Box<dyn Error>> {
+    let home = tempfile::tempdir()?;
+    let (threads, adds) = WRITERS;
+    let mut file = std::fs::File::create(home.path().join("file"))?;
+    let mut syncs = Vec::new();
+    for _ in 0..adds {
+        let start = Instant::now();
+        file.write_all(&[7; 4096])?;
+        file.sync_data()?;
+        syncs.push(start.elapsed());
+    }
+    let store = Store::open(home.path().join("store"))?;
+    let points = store.collection("points").dim(384).create()?;
+    let add = |thread: usize| -> affinis::Result<Vec<Duration>> {
+        let mut random = fastrand::Rng::with_seed(thread as u64);
+        let mut times = Vec::new();
+        for i in 0..adds {
+            let item = Item::vector(format!("{thread}-{i}"), vector(&mut random, 384, i));
+            let start = Instant::now();
+            points.add([item])?;
+            times.push(start.elapsed());
+        }
+        Ok(times)
+    };
+    let start = Instant::now();
+    let alone = add(threads)?;
+    let rate_alone = adds as f64 / start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let together: Vec<affinis::Result<Vec<Duration>>> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..threads).map(|t| scope.spawn(move || add(t))).collect();
+        let ended = writers.into_iter().map(|writer| writer.join());
+        ended.map(|times| times.expect("no panic")).collect()
+    });
+    let rate = (threads * adds) as f64 / start.elapsed().as_secs_f64();
+    let together = together.into_iter().collect::<affinis::Result<Vec<_>>>()?.concat();
+    println!(
+        "Durable adds of one item of 384 numbers. A sync of a file takes {}.\n\n\
+         | threads | items a second | time of one, ms: p50, p99 |\n|---|---|---|\n\
+         | 1 | {rate_alone:.0} | {} |\n| {threads} | {rate:.0} | {} |",
+        quantiles(syncs),
+        quantiles(alone),
+        quantiles(together)
+    );
+    Ok(())
+}
+
+/// The median and the 99th percentile of some times, in ms.
+fn quantiles(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |share: f64| {
+        let position = (times.len() as f64 * share) as usize;
+        times[position.min(times.len() - 1)].as_secs_f64() * 1e3
+    };
+    format!("{:.2}, {:.2}", at(0.5), at(0.99))
 }
 
 /// Number of small collections, and of the items of each.

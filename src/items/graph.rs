@@ -201,9 +201,8 @@ impl SavedGraph {
             segments: files,
             unsealed_from: segments.unsealed_from(),
         };
-        let mut transaction = self.tables.transaction();
-        transaction.put_manifest(&manifest, |slot| slots.binary_search(&slot).is_ok())?;
-        transaction.commit()?;
+        self.tables
+            .put_manifest(&manifest, |slot| slots.binary_search(&slot).is_ok())?;
         self.tables.sweep_segment_files(Some(&manifest))?;
         saved.files = manifest.segments;
         Ok(fresh)
@@ -524,7 +523,7 @@ impl Drop for Items {
             .with_segments(|segments| segments.ids().is_empty());
         let saved = self.save_graph().and_then(|()| {
             if has_no_segments {
-                self.tables.forget_removed()
+                self.tables.forget_removed(|_| true)
             } else {
                 Ok(())
             }

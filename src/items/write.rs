@@ -269,7 +269,8 @@ impl Items {
         let commit = self.tables.commit_items(&ItemWrite {
             first,
             items: items.iter().map(|item| (&item.record, &item.vector[..])),
-            removed: &replaced,
+            removed: replaced.iter().map(|(slot, id)| (*slot, &id[..])).collect(),
+            ended: &[],
         })?;
         let stored = items.iter().map(|item| item.record.id.clone());
         let gone = replaced.keys().copied().collect();
@@ -349,16 +350,15 @@ impl Items {
         if gone.is_empty() && ends.is_empty() {
             return Ok(0);
         }
-        let mut transaction = self.tables.transaction();
-        for (end, slot) in ends {
-            transaction.remove_end(*end, *slot);
-        }
-        for (slot, id) in &gone {
-            transaction.remove_item(id, *slot)?;
-        }
         let write = self.metadata.begin(guard);
-        transaction.commit()?;
-        let distinct: Vec<u32> = gone.into_keys().collect();
+        let distinct: Vec<u32> = gone.keys().copied().collect();
+        let commit = self.tables.commit_items(&ItemWrite {
+            first: self.tables.next_slot()?,
+            items: std::iter::empty(),
+            removed: gone,
+            ended: ends,
+        })?;
+        self.tables.make_durable(commit)?;
         let publish = || self.index.apply(&[], &distinct);
         self.metadata
             .update(&write, std::iter::empty(), &distinct, publish)

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::TableDigest;
 use super::disk::DiskOp;
 use super::segment_file::{self, SegmentFile, Stamp};
+use super::staging::Parts;
 use super::tables::{FORMAT, IDS, META, REMOVED, Tables, entry_hash, read_be};
 use super::transaction::Transaction;
 use super::{codec, lock};
@@ -143,14 +144,34 @@ impl Tables {
         self.sweep_segment_files(None)
     }
 
-    /// Empties the list of removed slots; for a collection without sealed segments.
-    pub(crate) fn forget_removed(&self) -> Result<()> {
-        if self.removed().next().is_none() {
-            return Ok(());
-        }
+    /// Puts the manifest of the stored graph. `holds` tells whether a sealed segment holds a slot:
+    /// of the removed slots, only those are kept, and those that may still get into a segment.
+    pub(crate) fn put_manifest(
+        &self,
+        manifest: &Manifest,
+        holds: impl Fn(u32) -> bool,
+    ) -> Result<()> {
         let mut transaction = self.transaction();
-        transaction.forget_removed()?;
-        transaction.commit()
+        transaction
+            .batch(META)
+            .insert(KEY, codec::encode(FORMAT, manifest)?);
+        transaction.commit()?;
+        self.forget_removed(|slot| slot < manifest.unsealed_from && !holds(slot))
+    }
+
+    /// Takes slots off the list of removed ones.
+    pub(crate) fn forget_removed(&self, is_forgotten: impl Fn(u32) -> bool) -> Result<()> {
+        let mut parts = Parts::of(self);
+        for slot in self.removed() {
+            let slot = slot?;
+            if is_forgotten(slot) {
+                parts.change(0, |part| {
+                    part.batch(REMOVED).remove(slot.to_be_bytes());
+                    Ok(())
+                })?;
+            }
+        }
+        parts.end()
     }
 
     /// Whether these are exactly the stored ids with their slots.
@@ -164,25 +185,6 @@ impl Tables {
 }
 
 impl Transaction<'_> {
-    /// Puts the manifest of the stored graph. `holds` tells whether a sealed segment holds a slot:
-    /// of the removed slots, only those are kept, and those that may still get into a segment.
-    pub(crate) fn put_manifest(
-        &mut self,
-        manifest: &Manifest,
-        holds: impl Fn(u32) -> bool,
-    ) -> Result<()> {
-        let tables = self.tables();
-        for slot in tables.removed() {
-            let slot = slot?;
-            if slot < manifest.unsealed_from && !holds(slot) {
-                self.batch(REMOVED).remove(&slot.to_be_bytes());
-            }
-        }
-        self.batch(META)
-            .insert(KEY, codec::encode(FORMAT, manifest)?);
-        Ok(())
-    }
-
     /// Removes the manifest, because the segments change in this transaction.
     pub(crate) fn remove_manifest(&mut self) {
         self.batch(META).remove(KEY);

@@ -6,7 +6,7 @@
 //!
 //! The slots of staged items are at and above the collection's next slot, and the commit that makes
 //! them visible sets that. Where a staged item replaces another, the entry of its id has both slots
-//! until then, and the replaced item is removed after it. While any of this is under way, a mark in
+//! until then, and the replaced item is removed after it; so is one that is only removed. While any of this is under way, a mark in
 //! the catalogue names the collection; where it is found on opening, the write is undone if it did
 //! not become visible, and finished if it did.
 
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sled::{Batch, IVec};
+use sled::Batch;
 
 use super::Database;
 use super::catalog::STAGED;
@@ -41,14 +41,16 @@ fn bytes_of(record: &ItemRecord, vector: &[f32]) -> usize {
     record.id.len() + text + record.meta.len() + size_of_val(vector)
 }
 
-/// Items that are written together, and what they replace.
+/// Items that are written together, and those that they replace or that are removed.
 pub(crate) struct ItemWrite<'a, I> {
     /// The slot of the first item: the next slot of the collection.
     pub(crate) first: u32,
     /// Records and vectors, in the order of their slots.
     pub(crate) items: I,
-    /// The items that are removed, by slot, with their ids.
-    pub(crate) removed: &'a BTreeMap<u32, String>,
+    /// The items that are replaced or removed, by slot, with their ids.
+    pub(crate) removed: BTreeMap<u32, &'a str>,
+    /// Ends that have come and are removed, in milliseconds since 1970, with their slots.
+    pub(crate) ended: &'a [(i64, u32)],
 }
 
 impl<'a, I> ItemWrite<'a, I>
@@ -66,7 +68,48 @@ where
             .items
             .clone()
             .map(|(record, vector)| bytes_of(record, vector));
-        self.items.len() + self.removed.len() <= WHOLE.0 && bytes.sum::<usize>() <= WHOLE.1
+        let entries = self.items.len() + self.removed.len() + self.ended.len();
+        entries <= WHOLE.0 && bytes.sum::<usize>() <= WHOLE.1
+    }
+}
+
+/// Changes that are committed part by part.
+pub(super) struct Parts<'a> {
+    tables: &'a Tables,
+    part: Transaction<'a>,
+    items: usize,
+    bytes: usize,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(tables: &'a Tables) -> Self {
+        Self {
+            tables,
+            part: tables.transaction(),
+            items: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Makes a change of about so many bytes.
+    pub(super) fn change(
+        &mut self,
+        bytes: usize,
+        change: impl FnOnce(&mut Transaction<'a>) -> Result<()>,
+    ) -> Result<()> {
+        change(&mut self.part)?;
+        self.items += 1;
+        self.bytes += bytes;
+        if self.items >= PART.0 || self.bytes > PART.1 {
+            std::mem::replace(&mut self.part, self.tables.transaction()).apply()?;
+            (self.items, self.bytes) = (0, 0);
+        }
+        Ok(())
+    }
+
+    /// Commits what is left.
+    pub(super) fn end(self) -> Result<()> {
+        self.part.apply().map(drop)
     }
 }
 
@@ -77,34 +120,33 @@ impl Tables {
     where
         I: ExactSizeIterator<Item = (&'a ItemRecord, &'a [f32])> + Clone,
     {
-        let next = write.first + write.items.len() as u32;
         if write.is_small() {
             let mut whole = self.transaction();
-            for (slot, id) in write.removed {
+            for (end, slot) in write.ended {
+                whole.remove_end(*end, *slot);
+            }
+            for (slot, id) in &write.removed {
                 whole.remove_item(id, *slot)?;
             }
             for (slot, record, vector) in write.numbered() {
                 whole.put_item(slot, record, vector)?;
                 whole.put_id(&record.id, slot);
             }
-            whole.set_next_slot(next);
+            if write.items.len() > 0 {
+                whole.set_next_slot(write.first + write.items.len() as u32);
+            }
             return applied(whole);
         }
         self.visible.store(write.first, Ordering::Release);
-        let staged = self.stage(write).and_then(|replaced| {
+        let staged = self.stage(write).and_then(|()| {
             let mut last = self.transaction();
-            for (slot, id) in write.removed {
-                if !replaced.contains_key(slot) {
-                    last.remove_item(id, *slot)?;
-                }
-            }
-            last.set_next_slot(next);
-            last.apply()?;
-            Ok(replaced)
+            // The slot from which on removed items are not visible is used up too.
+            last.set_next_slot(write.first + write.items.len().max(1) as u32);
+            last.apply()
         });
         self.visible.store(ALL, Ordering::Release);
         match staged {
-            Ok(replaced) => self.finish(&replaced),
+            Ok(_) => self.finish(&write.removed, write.ended),
             Err(error) => {
                 if self.settle_staged(write.first).is_err() {
                     let disk = &self.database().disk;
@@ -115,55 +157,60 @@ impl Tables {
         }
     }
 
-    /// Writes the items in parts. Gives those that they replace, by slot.
-    fn stage<'a, I>(&self, write: &ItemWrite<'a, I>) -> Result<BTreeMap<u32, &'a str>>
+    /// Writes the items in parts, none of which is visible.
+    fn stage<'a, I>(&self, write: &ItemWrite<'a, I>) -> Result<()>
     where
         I: ExactSizeIterator<Item = (&'a ItemRecord, &'a [f32])> + Clone,
     {
-        let removed: HashMap<&str, u32> = write
-            .removed
-            .iter()
-            .map(|(slot, id)| (id.as_str(), *slot))
-            .collect();
-        let mut replaced = BTreeMap::new();
-        let mut part = self.transaction();
-        part.catalog.insert(mark(self.number).as_bytes(), &[]);
-        let (mut items, mut bytes) = (0, 0);
+        let removed = write.removed.iter().map(|(slot, id)| (*id, *slot));
+        let mut removed: HashMap<&str, u32> = removed.collect();
+        let mut parts = Parts::of(self);
+        parts.part.catalog.insert(mark(self.number).as_bytes(), &[]);
         for (slot, record, vector) in write.numbered() {
-            part.put_item(slot, record, vector)?;
-            match removed.get(record.id.as_str()) {
-                None => part.put_id(&record.id, slot),
-                Some(&old) => {
-                    replaced.insert(old, record.id.as_str());
-                    let (before, after) = (StoredSlot::One(old), StoredSlot::Both(old, slot));
-                    part.replace_id(&record.id, before, after);
+            let replaced = removed.remove(record.id.as_str());
+            parts.change(bytes_of(record, vector), |part| {
+                part.put_item(slot, record, vector)?;
+                match replaced.map(|old| (StoredSlot::One(old), StoredSlot::Both(old, slot))) {
+                    None => part.put_id(&record.id, slot),
+                    Some((before, after)) => part.replace_id(&record.id, before, after),
                 }
-            }
-            items += 1;
-            bytes += bytes_of(record, vector);
-            if items >= PART.0 || bytes > PART.1 {
-                std::mem::replace(&mut part, self.transaction()).apply()?;
-                (items, bytes) = (0, 0);
-            }
+                Ok(())
+            })?;
         }
-        part.apply()?;
-        Ok(replaced)
+        for (id, old) in removed {
+            let (before, after) = (StoredSlot::One(old), StoredSlot::Leaving(old, write.first));
+            parts.change(id.len(), |part| {
+                part.replace_id(id, before, after);
+                Ok(())
+            })?;
+        }
+        parts.end()
     }
 
-    /// Removes the items that a visible write replaced, and then the mark. Gives the number of the
-    /// last commit.
-    fn finish(&self, replaced: &BTreeMap<u32, &str>) -> Result<u64> {
-        let mut replaced = replaced.iter();
-        while replaced.len() > 0 {
-            let mut part = self.transaction();
-            for (old, id) in replaced.by_ref().take(PART.0) {
-                if let Some(both @ StoredSlot::Both(_, new)) = self.stored_slot(id)? {
-                    part.replace_id(id, both, StoredSlot::One(new));
-                    part.remove_record(*old)?;
+    /// Removes the items that a visible write replaced or removed, and then the mark. Gives the
+    /// number of the last commit.
+    fn finish(&self, removed: &BTreeMap<u32, &str>, ended: &[(i64, u32)]) -> Result<u64> {
+        let mut parts = Parts::of(self);
+        for (old, id) in removed {
+            let Some(stored) = self.stored_slot(id)? else {
+                continue;
+            };
+            parts.change(id.len(), |part| {
+                match stored {
+                    StoredSlot::Both(_, new) => part.replace_id(id, stored, StoredSlot::One(new)),
+                    StoredSlot::Leaving(..) => part.remove_id(id, stored),
+                    StoredSlot::One(_) => return Ok(()),
                 }
-            }
-            part.apply()?;
+                part.remove_record(*old)
+            })?;
         }
+        for (end, slot) in ended {
+            parts.change(0, |part| {
+                part.remove_end(*end, *slot);
+                Ok(())
+            })?;
+        }
+        parts.end()?;
         let mut last = Batch::default();
         last.remove(mark(self.number).as_bytes());
         self.database().apply(&Batch::default(), last)
@@ -178,53 +225,46 @@ impl Tables {
         for entry in disk.walk("list the ids", self.table[IDS].iter()) {
             let (id, stored) = read_id(entry?)?;
             match stored {
-                StoredSlot::Both(old, new) if new < next => drop(finished.insert(old, id)),
                 stored if stored.last() >= next => undone.push((id, stored)),
-                _ => {}
-            }
-        }
-        for ids in undone.chunks(PART.0) {
-            let mut part = self.transaction();
-            for (id, stored) in ids {
-                match *stored {
-                    StoredSlot::One(_) => part.remove_id(id, *stored),
-                    StoredSlot::Both(old, _) => part.replace_id(id, *stored, StoredSlot::One(old)),
+                StoredSlot::Both(old, _) | StoredSlot::Leaving(old, _) => {
+                    finished.insert(old, id);
                 }
+                StoredSlot::One(_) => {}
             }
-            part.apply()?;
         }
-        self.remove_from(ITEMS, &chunk_key(next, 0))?;
-        self.remove_from(VECTORS, &next.to_be_bytes())?;
-        let mut part = self.transaction();
+        let mut parts = Parts::of(self);
+        for (id, stored) in undone {
+            parts.change(id.len(), |part| {
+                match stored {
+                    StoredSlot::One(_) => part.remove_id(&id, stored),
+                    StoredSlot::Both(old, _) | StoredSlot::Leaving(old, _) => {
+                        part.replace_id(&id, stored, StoredSlot::One(old));
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        for (table, first) in [
+            (ITEMS, &chunk_key(next, 0)[..]),
+            (VECTORS, &next.to_be_bytes()),
+        ] {
+            for entry in disk.walk("list staged items", self.table[table].range(first..)) {
+                let (key, value) = entry?;
+                parts.change(value.len(), |part| part.remove(table, &key))?;
+            }
+        }
         for (end, slot) in self.ends()? {
             if slot >= next {
-                part.remove_end(end, slot);
+                parts.change(0, |part| {
+                    part.remove_end(end, slot);
+                    Ok(())
+                })?;
             }
         }
-        part.apply()?;
+        parts.end()?;
         let finished = finished.iter().map(|(old, id)| (*old, id.as_str()));
-        self.finish(&finished.collect())?;
+        self.finish(&finished.collect(), &[])?;
         Ok(())
-    }
-
-    /// Removes the entries of a table from a key on.
-    fn remove_from(&self, table: usize, first: &[u8]) -> Result<()> {
-        let disk = &self.database().disk;
-        loop {
-            let entries = disk.walk("list staged items", self.table[table].range(first..));
-            let keys: Vec<IVec> = entries
-                .take(PART.0)
-                .map(|entry| entry.map(|(key, _)| key))
-                .collect::<Result<_>>()?;
-            if keys.is_empty() {
-                return Ok(());
-            }
-            let mut part = self.transaction();
-            for key in keys {
-                part.remove(table, &key)?;
-            }
-            part.apply()?;
-        }
     }
 }
 
@@ -347,6 +387,53 @@ mod tests {
             rounds_found.iter().all(|found| *found > 1),
             "{rounds_found:?}"
         );
+    }
+
+    #[test]
+    fn a_removal_in_parts_that_fails_at_any_commit_is_whole_or_not_there() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("s");
+        let mut found = [0, 0];
+        for commit in 0.. {
+            let _ = std::fs::remove_dir_all(&path);
+            filled(&path);
+            let faults = Faults::new();
+            let all: Vec<String> = items(0).into_iter().map(|item| item.id).collect();
+            let failed = {
+                let store = Store::builder()
+                    .faults(faults.clone())
+                    .open(&path)
+                    .expect("opened");
+                let points = store.collection("c").open().expect("opened");
+                faults.fail(commit, Fault::Unacknowledged, Some(DiskOp::Commit), false);
+                points.delete(&all[1..]).is_err()
+            };
+            let store = Store::open(&path).expect("opened again");
+            let points = store.collection("c").open().expect("opened again");
+            let left = points.len();
+            assert!(
+                left == 1 || (failed && left == ITEMS),
+                "{left} at commit {commit}"
+            );
+            assert_eq!(points.list(None).count(), left);
+            assert_eq!(points.contains(&all[1]).expect("read"), left > 1);
+            found[usize::from(left == 1)] += 1;
+            assert_eq!(
+                store.verify().expect("verified").problems,
+                [],
+                "commit {commit}"
+            );
+            points.add(items(1)).expect("written to");
+            assert_eq!(
+                store.verify().expect("verified").problems,
+                [],
+                "commit {commit}"
+            );
+            if !failed {
+                break;
+            }
+        }
+        assert!(found.iter().all(|found| *found > 1), "{found:?}");
     }
 
     #[test]

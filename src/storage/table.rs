@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(keys(table.range("aa"..)), ["ab", "b"]);
             assert_eq!(keys(table.range(..="ab")), ["", "a", "ab"]);
             assert_eq!(
-                keys(table.range((Bound::Excluded("a"), Bound::Unbounded))),
+                keys(table.range::<&str>((Bound::Excluded("a"), Bound::Unbounded))),
                 ["ab", "b"]
             );
             let last = |key: Option<&str>| {

@@ -501,15 +501,17 @@ pub(super) enum StoredSlot {
     One(u32),
     /// The slots of its item and of one that is to replace it; see [`staging`](super::staging).
     Both(u32, u32),
+    /// The slot of its item, which is not visible once this other slot is.
+    Leaving(u32, u32),
 }
 
 impl StoredSlot {
     fn read(bytes: &[u8], id: &str) -> Result<Self> {
         let part = || format!("the entry of id {id:?}");
-        match bytes.split_at_checked(size_of::<u32>()) {
-            Some((old, new)) if !new.is_empty() => {
-                Ok(Self::Both(read_be(old, &part())?, read_be(new, &part())?))
-            }
+        let two = |old, new| Ok((read_be(old, &part())?, read_be(new, &part())?));
+        match (bytes.len(), bytes.split_at_checked(size_of::<u32>())) {
+            (8, Some((old, new))) => two(old, new).map(|(old, new)| Self::Both(old, new)),
+            (9, Some((old, [at @ .., 0]))) => two(old, at).map(|(old, at)| Self::Leaving(old, at)),
             _ => read_be(bytes, &part()).map(Self::One),
         }
     }
@@ -518,21 +520,23 @@ impl StoredSlot {
         match self {
             Self::One(slot) => slot.to_be_bytes().into(),
             Self::Both(old, new) => [old.to_be_bytes(), new.to_be_bytes()].concat(),
+            Self::Leaving(old, at) => [&old.to_be_bytes()[..], &at.to_be_bytes(), &[0]].concat(),
         }
     }
 
     /// The last of the slots.
     pub(super) fn last(self) -> u32 {
         match self {
-            Self::One(slot) | Self::Both(_, slot) => slot,
+            Self::One(slot) | Self::Both(_, slot) | Self::Leaving(_, slot) => slot,
         }
     }
 
-    /// The last of the slots that is below a bound.
+    /// The slot of the item if slots below a bound are visible.
     fn below(self, bound: u32) -> Option<u32> {
         match self {
             Self::One(slot) | Self::Both(_, slot) if slot < bound => Some(slot),
-            Self::Both(old, _) => Some(old),
+            Self::Leaving(_, at) if at < bound => None,
+            Self::Both(old, _) | Self::Leaving(old, _) => Some(old),
             Self::One(_) => None,
         }
     }

@@ -49,10 +49,6 @@ impl<'a> Transaction<'a> {
         self.tables.table[table].changes(&mut self.batch)
     }
 
-    pub(super) fn tables(&self) -> &'a Tables {
-        self.tables
-    }
-
     /// Changes the digest of a table by an added entry (`by` is 1) or a removed one (-1).
     fn count(&mut self, table: usize, by: i64, key: &[u8], value: &[u8]) {
         let (entries, keys) = &mut self.delta[table];
@@ -254,15 +250,6 @@ impl<'a> Transaction<'a> {
             if !segment_of(&key).is_ok_and(|segment| keep.contains(&segment)) {
                 self.batch(GRAPH).remove(key);
             }
-        }
-        Ok(())
-    }
-
-    /// Empties the list of removed slots.
-    pub(crate) fn forget_removed(&mut self) -> Result<()> {
-        let tables = self.tables;
-        for entry in tables.raw(REMOVED) {
-            self.batch(REMOVED).remove(entry?.0);
         }
         Ok(())
     }

@@ -89,7 +89,12 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
                 flip(
                     s,
                     GRAPH,
-                    &s.table[GRAPH].first().expect("read").expect("there").0,
+                    &s.table[GRAPH]
+                        .iter()
+                        .next()
+                        .expect("there")
+                        .expect("read")
+                        .0,
                 );
             },
             "graph",
