@@ -124,7 +124,10 @@ fn durable_adds() -> Result<(), Box<dyn Error>> {
         ended.map(|times| times.expect("no panic")).collect()
     });
     let rate = (threads * adds) as f64 / start.elapsed().as_secs_f64();
-    let together = together.into_iter().collect::<affinis::Result<Vec<_>>>()?.concat();
+    let together = together
+        .into_iter()
+        .collect::<affinis::Result<Vec<_>>>()?
+        .concat();
     println!(
         "Durable adds of one item of 384 numbers. A sync of a file takes {}.\n\n\
          | threads | items a second | time of one, ms: p50, p99 |\n|---|---|---|\n\

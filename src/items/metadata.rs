@@ -40,36 +40,33 @@ type ReadMeta<'a> = &'a dyn Fn(u32) -> Result<Value>;
 pub(super) struct Metadata {
     /// `None` until the first filter.
     postings: RwLock<Option<Postings>>,
-    /// In the lower half the number of writes between the start of their commit and their
-    /// publication, while which records and index may differ; in the upper half that of all before.
-    writes: Arc<AtomicU64>,
+    /// Twice the number of writes so far, plus one from before the commit of a write until it is
+    /// published: records and index may differ while it is odd.
+    writes: AtomicU64,
 }
 
-/// One write more that is published or has failed.
-const PAST: u64 = 1 << 32;
-
 /// A write between the start of its commit and its publication in the index.
-pub(super) struct Unpublished(Arc<AtomicU64>);
+pub(super) struct Unpublished<'a>(&'a AtomicU64);
 
-impl Drop for Unpublished {
+impl Drop for Unpublished<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(PAST - 1, Ordering::AcqRel);
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
 }
 
 impl Metadata {
     /// Announces that a write is about to be committed. The result is dropped when the write is
     /// published or has failed.
-    pub(super) fn begin(&self, _guard: &WriteGuard<'_>) -> Unpublished {
+    pub(super) fn begin(&self, _guard: &WriteGuard<'_>) -> Unpublished<'_> {
         self.writes.fetch_add(1, Ordering::AcqRel);
-        Unpublished(Arc::clone(&self.writes))
+        Unpublished(&self.writes)
     }
 
     /// Enters a committed write into the postings, and publishes it in the index while no filter is
     /// evaluated.
     pub(super) fn update<'a, T>(
         &self,
-        _write: &Unpublished,
+        _write: &Unpublished<'_>,
         added: impl Iterator<Item = (u32, &'a Value)>,
         removed: &[u32],
         publish: impl FnOnce() -> T,
@@ -95,7 +92,7 @@ impl Metadata {
         let before = self.writes.load(Ordering::Acquire);
         let value = read();
         let after = self.writes.load(Ordering::Acquire);
-        (value, before == after && before % PAST == 0)
+        (value, before == after && before.is_multiple_of(2))
     }
 }
 

@@ -4,6 +4,7 @@
 //! sees only durable writes, and never waits for one. [`SledLedger`] and [`Items`] implement the
 //! two traits that [learning](crate::learning) needs.
 
+mod combine;
 mod documents;
 mod encode;
 mod expiry;
@@ -16,7 +17,6 @@ mod info;
 mod keywords;
 mod ledger;
 mod metadata;
-mod publish;
 mod questions;
 mod range;
 mod read;
@@ -66,10 +66,10 @@ pub(crate) struct Items {
     metadata: metadata::Metadata,
     keywords: keywords::Keywords,
     ends: expiry::Ends,
-    /// Orders writes: held from reading a counter until the write is committed, so that storage and
+    /// Orders writes: held from reading a counter until the write is published, so that storage and
     /// index see writes in one order.
     writer: Mutex<()>,
-    committed: publish::Committed,
+    combiner: combine::Combiner,
     /// Number of writes so far.
     writes: AtomicU64,
 }
@@ -123,7 +123,7 @@ impl Items {
             keywords,
             ends,
             writer: Mutex::new(()),
-            committed: publish::Committed::default(),
+            combiner: combine::Combiner::default(),
             writes: AtomicU64::new(0),
         }))
     }
@@ -168,16 +168,9 @@ impl Items {
         self.keywords.settle(self.index.next_slot())
     }
 
-    /// Takes the lock that orders writes. What was committed before is published.
+    /// Takes the lock that orders writes. A writer that panicked left nothing half-done, because
+    /// storage commits whole transactions.
     fn lock(&self) -> WriteGuard<'_> {
-        let guard = self.lock_committed();
-        self.publish_all(&guard);
-        guard
-    }
-
-    /// Takes the lock that orders writes; some that were committed may not be published yet. A writer
-    /// that panicked left nothing half-done, because storage commits whole transactions.
-    fn lock_committed(&self) -> WriteGuard<'_> {
         WriteGuard {
             _lock: self.writer.lock().unwrap_or_else(PoisonError::into_inner),
         }

@@ -1,6 +1,6 @@
 //! Writing of items: checks, encoding, commit, publication.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::documents::{stored_items, truncated};
 use super::encode::{EncodedText, Role};
 use super::graph::from_index;
-use super::publish::{NewItem, Write};
 use super::{Items, WriteGuard};
 use crate::filter::Filter;
 use crate::model::error::{Error, Result, cut};
@@ -59,6 +58,45 @@ struct Checked {
     /// The vector in the form that is stored.
     vector: Vec<f32>,
 }
+
+/// Items that a thread asks to add.
+pub(super) struct Request {
+    mode: AddMode,
+    /// The ids that were given.
+    ids: Vec<String>,
+    given: GivenItems,
+    added: Added,
+}
+
+/// The items of a request.
+enum GivenItems {
+    Whole(Vec<Checked>),
+    /// What an update changes; the rest of each item stays.
+    Parts(Vec<Item>),
+}
+
+impl Request {
+    /// The ids that were given, and those of what is stored.
+    fn all_ids(&self) -> Vec<String> {
+        let stored = match &self.given {
+            GivenItems::Whole(items) => items.as_slice(),
+            GivenItems::Parts(_) => &[],
+        };
+        let stored = stored.iter().map(|item| item.record.id.clone());
+        self.ids.iter().cloned().chain(stored).collect()
+    }
+}
+
+/// A request that can be stored.
+struct Accepted {
+    added: Added,
+    items: Vec<Checked>,
+    /// The live items in whose place they are stored, by slot.
+    replaced: BTreeMap<u32, String>,
+}
+
+/// Most ids of requests that are stored in one transaction, but for those of a single one.
+const COMBINED: usize = 1024;
 
 impl Items {
     /// Checks items, and encodes the texts of those without a vector. An item that cannot be stored
@@ -226,32 +264,97 @@ impl Items {
             return Ok((Added::default(), Changed::new()));
         }
         let documents = items.iter().filter_map(|item| item.document.as_ref());
-        let mut added = Added {
+        let added = Added {
             chunks: documents.map(|document| document.chunks.len()).sum(),
             truncated: items.iter().flat_map(truncated).collect(),
             ..Added::default()
         };
-        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
-        let (guard, items) = if mode == AddMode::Update {
-            let guard = self.lock();
-            let whole = self.complete(items, &guard)?;
-            (guard, self.check_items(whole)?)
-        } else {
-            let items = self.check_items(Self::given(items)?)?;
-            (self.lock_committed(), items)
+        let request = Request {
+            mode,
+            ids: items.iter().map(|item| item.id.clone()).collect(),
+            given: match mode {
+                AddMode::Update => GivenItems::Parts(items),
+                _ => GivenItems::Whole(self.check_items(Self::given(items)?)?),
+            },
+            added,
         };
-        let first = self.tables.next_slot()?;
-        let count = u32::try_from(items.len());
-        if count
-            .ok()
-            .and_then(|count| first.checked_add(count))
-            .is_none()
-        {
+        self.combiner
+            .add(request, |requests| self.add_all(requests))
+    }
+
+    /// Adds what several threads ask for, in transactions of what goes together. Gives the outcome
+    /// of each request.
+    fn add_all(&self, requests: Vec<Request>) -> Vec<Result<(Added, Changed)>> {
+        let guard = self.lock();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut group = Vec::new();
+        let (mut ids, mut items) = (HashSet::new(), 0);
+        for request in requests {
+            let more = request.all_ids();
+            let fits = items + more.len() <= COMBINED && more.iter().all(|id| !ids.contains(id));
+            if !fits && !group.is_empty() {
+                outcomes.extend(self.add_group(std::mem::take(&mut group), &guard));
+                (ids, items) = (HashSet::new(), 0);
+            }
+            items += more.len();
+            ids.extend(more);
+            group.push(request);
+        }
+        outcomes.extend(self.add_group(group, &guard));
+        outcomes
+    }
+
+    /// Adds what several threads ask for, which has no id in common, in one transaction.
+    fn add_group(
+        &self,
+        group: Vec<Request>,
+        guard: &WriteGuard<'_>,
+    ) -> Vec<Result<(Added, Changed)>> {
+        let mut items = Vec::new();
+        let mut replaced = BTreeMap::new();
+        let mut outcomes = Vec::with_capacity(group.len());
+        for request in group {
+            outcomes.push(self.accept(request, items.len(), guard).map(|accepted| {
+                let stored = accepted.items.iter().map(|item| item.record.id.clone());
+                let gone = accepted.replaced.values().cloned();
+                let changed: Changed = stored.chain(gone).collect();
+                items.extend(accepted.items);
+                replaced.extend(accepted.replaced);
+                (accepted.added, changed)
+            }));
+        }
+        if let Err(error) = self.store(items, &replaced, guard) {
+            let reason = error.to_string();
+            let mut error = Some(error);
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+                let first = error.take();
+                *outcome = Err(first.unwrap_or_else(|| Error::Poisoned(reason.clone())));
+            }
+        }
+        outcomes
+    }
+
+    /// Checks a request against what is stored. `before` is the number of items that are stored
+    /// together with it, before its own.
+    fn accept(&self, request: Request, before: usize, guard: &WriteGuard<'_>) -> Result<Accepted> {
+        let Request {
+            mode,
+            ids,
+            given,
+            mut added,
+        } = request;
+        let items = match given {
+            GivenItems::Whole(items) => items,
+            GivenItems::Parts(items) => self.check_items(self.complete(items, guard)?)?,
+        };
+        let count = u32::try_from(before + items.len()).ok();
+        let next = self.tables.next_slot()?;
+        if count.and_then(|count| next.checked_add(count)).is_none() {
             return Err(Error::OutOfNumbers {
                 part: format!("collection {:?}", self.name),
                 what: "items",
             });
-        };
+        }
         let replaced = self.replaced(&ids, &items, &mut added)?;
         if mode == AddMode::Insert && !replaced.is_empty() {
             return Err(Error::IdExists {
@@ -262,34 +365,55 @@ impl Items {
         if mode == AddMode::Update {
             added.updated = std::mem::take(&mut added.replaced);
         }
+        Ok(Accepted {
+            added,
+            items,
+            replaced,
+        })
+    }
+
+    /// Stores items in new slots, durably, and publishes them.
+    fn store(
+        &self,
+        items: Vec<Checked>,
+        replaced: &BTreeMap<u32, String>,
+        guard: &WriteGuard<'_>,
+    ) -> Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let first = self.tables.next_slot()?;
         let ends = (first..).zip(&items);
         let ends = ends.filter_map(|(slot, item)| Some((item.record.expires?, slot)));
         let ends: Vec<(i64, u32)> = ends.collect();
-        let announced = self.metadata.begin(&guard);
+        let write = self.metadata.begin(guard);
         let commit = self.tables.commit_items(&ItemWrite {
             first,
             items: items.iter().map(|item| (&item.record, &item.vector[..])),
             removed: replaced.iter().map(|(slot, id)| (*slot, &id[..])).collect(),
             ended: &[],
         })?;
-        let stored = items.iter().map(|item| item.record.id.clone());
-        let gone = replaced.keys().copied().collect();
-        let changed = stored.chain(replaced.into_values()).collect();
-        let new = |item: Checked| NewItem {
-            id: item.record.id,
-            meta: item.meta,
-            vector: self.rules.prepare(item.vector),
-        };
-        let write = Write {
-            commit,
-            first,
-            items: items.into_iter().map(new).collect(),
-            gone,
-            ends,
-            announced,
-        };
-        self.publish(write, guard)?;
-        Ok((added, changed))
+        self.tables.make_durable(commit)?;
+        // Names first: a search that sees a slot must find its id.
+        for (slot, item) in (first..).zip(&items) {
+            self.ids.set(slot, &item.record.id);
+        }
+        let (meta, vectors): (Vec<Value>, Vec<Vec<f32>>) = items
+            .into_iter()
+            .map(|item| (item.meta, self.rules.prepare(item.vector)))
+            .unzip();
+        let fresh: Vec<(u32, &[f32])> = (first..).zip(vectors.iter().map(Vec::as_slice)).collect();
+        let gone: Vec<u32> = replaced.keys().copied().collect();
+        self.metadata
+            .update(&write, (first..).zip(&meta), &gone, || {
+                self.index.apply(&fresh, &gone)
+            })
+            .map_err(from_index)?;
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        if !ends.is_empty() {
+            self.ends.add(ends.into_iter());
+        }
+        Ok(())
     }
 
     /// The live items, by their slots, in whose place items are stored: those of the ids that are

@@ -16,6 +16,7 @@ mod disk;
 mod ends;
 #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, unreachable_pub))]
 mod faults;
+mod group_sync;
 mod guidelines;
 mod integrity;
 mod keywords;
@@ -42,6 +43,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 use crate::model::error::{Error, Result};
 use crate::panics::catch;
 use disk::Disk;
+use group_sync::GroupSync;
 use lock::StoreLock;
 use sync::LogSync;
 use table::Table;
@@ -109,6 +111,7 @@ pub(crate) struct Database {
     commits: Mutex<u64>,
     /// Locked before `commits` where both are needed.
     log_sync: Mutex<LogSync>,
+    group_sync: GroupSync,
     repaired: Repairs,
     _lock: Arc<StoreLock>,
 }
@@ -275,6 +278,7 @@ impl Database {
             disk,
             commits: Mutex::new(0),
             log_sync,
+            group_sync: GroupSync::default(),
             repaired,
             _lock: lock,
         };
@@ -358,24 +362,22 @@ impl Database {
 
     /// Waits until so many commits are on disk.
     fn sync(&self, number: u64) -> Result<()> {
-        let mut log_sync = lock(&self.log_sync);
         self.disk.check_poison()?;
-        if log_sync.commits >= number {
-            return Ok(());
-        }
-        // One sync serves all transactions that were applied while this one waited for its turn.
-        let reached = self.hold_commits().count();
-        self.disk.run(DiskOp::Flush, "make a write durable", || {
-            self.sled.flush()?;
-            log_sync.sync().map_err(sled::Error::Io)
-        })?;
-        log_sync.commits = reached;
-        // The write is durable whether or not this succeeds: a counter that is too low notices
-        // less, and never refuses a sound database.
-        if let Err(error) = log_sync.counter.note(reached, &self.disk) {
-            tracing::warn!(%error, "the durable commit counter could not be written");
-        }
-        Ok(())
+        self.group_sync.wait(number, || {
+            let mut log_sync = lock(&self.log_sync);
+            // One sync serves all transactions that were applied while this one waited for its turn.
+            let reached = self.hold_commits().count();
+            self.disk.run(DiskOp::Flush, "make a write durable", || {
+                self.sled.flush()?;
+                log_sync.sync().map_err(sled::Error::Io)
+            })?;
+            // The write is durable whether or not this succeeds: a counter that is too low notices
+            // less, and never refuses a sound database.
+            if let Err(error) = log_sync.counter.note(reached, &self.disk) {
+                tracing::warn!(%error, "the durable commit counter could not be written");
+            }
+            Ok(reached)
+        })
     }
 
     /// The directory of the segment files.

@@ -28,8 +28,6 @@ pub(super) struct LogSync {
     /// Lengths of the files of large values when they were last synced, by name.
     synced: HashMap<OsString, u64>,
     pub(super) counter: CommitCounter,
-    /// Number of commits that are known to be durable.
-    pub(super) commits: u64,
 }
 
 impl LogSync {
@@ -55,7 +53,6 @@ impl LogSync {
             blobs: dir.join(BLOBS),
             synced: HashMap::new(),
             counter,
-            commits: 0,
         })
     }
 
