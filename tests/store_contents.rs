@@ -645,3 +645,58 @@ fn an_encoder_that_returns_too_few_rows_is_refused() {
     );
     assert_eq!((notes.len(), notes.judgement_count()), (1, 0));
 }
+
+#[test]
+fn threads_that_add_at_the_same_time_each_get_their_own_outcome() {
+    const THREADS: usize = 8;
+    const ROUNDS: usize = 50;
+    let (dir, store) = fresh();
+    let points = vectors(&store, 2);
+    let refused: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let points = points.clone();
+                scope.spawn(move || {
+                    let mut refused = 0;
+                    for round in 0..ROUNDS {
+                        let own = Item::vector(format!("{thread}-{round}"), [thread as f32, 1.0]);
+                        let added = points.add([own.clone()]).expect("added");
+                        assert_eq!((added.added, added.replaced), (1, 0));
+                        let again = own.with_text("again");
+                        let added = points.add([again]).expect("replaced");
+                        assert_eq!((added.added, added.replaced), (0, 1));
+                        // All threads want this one, and one gets it.
+                        let shared = Item::vector(format!("shared-{round}"), [0.0, thread as f32]);
+                        match points.add_as(AddMode::Insert, [shared]) {
+                            Ok(added) => assert_eq!(added.added, 1),
+                            Err(Error::IdExists { ids, .. }) => {
+                                assert_eq!(ids, [format!("shared-{round}")]);
+                                refused += 1;
+                            }
+                            Err(other) => panic!("{other}"),
+                        }
+                    }
+                    refused
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().expect("no panic"))
+            .sum()
+    });
+    assert_eq!(refused, (THREADS - 1) * ROUNDS);
+    drop((points, store));
+    let store = Store::open(dir.path().join("s")).expect("opened again");
+    assert_eq!(store.verify().expect("verified").problems, []);
+    let points = vectors(&store, 2);
+    assert_eq!(points.len(), (THREADS + 1) * ROUNDS);
+    for thread in 0..THREADS {
+        let item = points
+            .get(&format!("{thread}-7"))
+            .expect("read")
+            .expect("there");
+        assert_eq!(item.text.as_deref(), Some("again"));
+        assert_eq!(item.vector, Some(vec![thread as f32, 1.0]));
+    }
+}

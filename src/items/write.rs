@@ -1,11 +1,12 @@
 //! Writing of items: checks, encoding, commit, publication.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::combine::{Accepted, GivenItems, Request};
 use super::documents::{stored_items, truncated};
 use super::encode::{EncodedText, Role};
 use super::graph::from_index;
@@ -52,51 +53,12 @@ pub(super) struct Given {
 }
 
 /// An item that has passed every check.
-struct Checked {
-    record: ItemRecord,
+pub(super) struct Checked {
+    pub(super) record: ItemRecord,
     meta: Value,
     /// The vector in the form that is stored.
     vector: Vec<f32>,
 }
-
-/// Items that a thread asks to add.
-pub(super) struct Request {
-    mode: AddMode,
-    /// The ids that were given.
-    ids: Vec<String>,
-    given: GivenItems,
-    added: Added,
-}
-
-/// The items of a request.
-enum GivenItems {
-    Whole(Vec<Checked>),
-    /// What an update changes; the rest of each item stays.
-    Parts(Vec<Item>),
-}
-
-impl Request {
-    /// The ids that were given, and those of what is stored.
-    fn all_ids(&self) -> Vec<String> {
-        let stored = match &self.given {
-            GivenItems::Whole(items) => items.as_slice(),
-            GivenItems::Parts(_) => &[],
-        };
-        let stored = stored.iter().map(|item| item.record.id.clone());
-        self.ids.iter().cloned().chain(stored).collect()
-    }
-}
-
-/// A request that can be stored.
-struct Accepted {
-    added: Added,
-    items: Vec<Checked>,
-    /// The live items in whose place they are stored, by slot.
-    replaced: BTreeMap<u32, String>,
-}
-
-/// Most ids of requests that are stored in one transaction, but for those of a single one.
-const COMBINED: usize = 1024;
 
 impl Items {
     /// Checks items, and encodes the texts of those without a vector. An item that cannot be stored
@@ -282,61 +244,14 @@ impl Items {
             .add(request, |requests| self.add_all(requests))
     }
 
-    /// Adds what several threads ask for, in transactions of what goes together. Gives the outcome
-    /// of each request.
-    fn add_all(&self, requests: Vec<Request>) -> Vec<Result<(Added, Changed)>> {
-        let guard = self.lock();
-        let mut outcomes = Vec::with_capacity(requests.len());
-        let mut group = Vec::new();
-        let (mut ids, mut items) = (HashSet::new(), 0);
-        for request in requests {
-            let more = request.all_ids();
-            let fits = items + more.len() <= COMBINED && more.iter().all(|id| !ids.contains(id));
-            if !fits && !group.is_empty() {
-                outcomes.extend(self.add_group(std::mem::take(&mut group), &guard));
-                (ids, items) = (HashSet::new(), 0);
-            }
-            items += more.len();
-            ids.extend(more);
-            group.push(request);
-        }
-        outcomes.extend(self.add_group(group, &guard));
-        outcomes
-    }
-
-    /// Adds what several threads ask for, which has no id in common, in one transaction.
-    fn add_group(
-        &self,
-        group: Vec<Request>,
-        guard: &WriteGuard<'_>,
-    ) -> Vec<Result<(Added, Changed)>> {
-        let mut items = Vec::new();
-        let mut replaced = BTreeMap::new();
-        let mut outcomes = Vec::with_capacity(group.len());
-        for request in group {
-            outcomes.push(self.accept(request, items.len(), guard).map(|accepted| {
-                let stored = accepted.items.iter().map(|item| item.record.id.clone());
-                let gone = accepted.replaced.values().cloned();
-                let changed: Changed = stored.chain(gone).collect();
-                items.extend(accepted.items);
-                replaced.extend(accepted.replaced);
-                (accepted.added, changed)
-            }));
-        }
-        if let Err(error) = self.store(items, &replaced, guard) {
-            let reason = error.to_string();
-            let mut error = Some(error);
-            for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
-                let first = error.take();
-                *outcome = Err(first.unwrap_or_else(|| Error::Poisoned(reason.clone())));
-            }
-        }
-        outcomes
-    }
-
     /// Checks a request against what is stored. `before` is the number of items that are stored
     /// together with it, before its own.
-    fn accept(&self, request: Request, before: usize, guard: &WriteGuard<'_>) -> Result<Accepted> {
+    pub(super) fn accept(
+        &self,
+        request: Request,
+        before: usize,
+        guard: &WriteGuard<'_>,
+    ) -> Result<Accepted> {
         let Request {
             mode,
             ids,
@@ -373,7 +288,7 @@ impl Items {
     }
 
     /// Stores items in new slots, durably, and publishes them.
-    fn store(
+    pub(super) fn store(
         &self,
         items: Vec<Checked>,
         replaced: &BTreeMap<u32, String>,

@@ -15,7 +15,7 @@ pub(crate) use crate::model::{
 /// The settings of a collection, in the catalogue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CollectionRecord {
-    /// The number in the names of its trees, which is never reused.
+    /// The number in the keys of its records, which is never reused.
     pub(crate) number: u32,
     pub(crate) dim: u32,
     /// The name of its [`Distance`](crate::Distance).
