@@ -171,8 +171,8 @@ fn a_second_process_is_refused_at_once_with_the_holders_pid_or_waits() {
     assert!(waiting.try_wait().unwrap().is_none(), "it did not wait");
     drop(holder);
     assert!(waiting.wait().unwrap().success());
-    for wrong in ["-1", "soon", "inf", "NaN"] {
-        home.fails(["stats", "c", "--wait", wrong], 2, &["--wait"]);
+    for wrong in ["--wait=-1", "--wait=soon", "--wait=inf", "--wait=NaN"] {
+        home.fails(["stats", "c", wrong], 2, &["--wait", "seconds"]);
     }
 }
 
