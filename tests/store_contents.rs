@@ -214,7 +214,7 @@ fn a_store_is_opened_by_one_handle_at_a_time_and_only_in_a_directory_of_its_own(
     assert!(matches!(waiting.open(&path), Err(Error::Locked { .. })));
     let waiting = std::thread::spawn({
         let path = path.clone();
-        move || Store::builder().wait(Duration::from_secs(600)).open(path)
+        move || Store::builder().wait(Duration::from_mins(10)).open(path)
     });
     std::thread::sleep(Duration::from_millis(50));
     assert!(!waiting.is_finished());
