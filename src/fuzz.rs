@@ -1,5 +1,5 @@
-//! Entry points of the fuzz targets for bytes that no public function reads: records, stored graphs
-//! and segment files.
+//! Entry points of the fuzz targets for bytes that no public function reads: records and
+//! segment files.
 
 use std::sync::OnceLock;
 
@@ -11,39 +11,6 @@ use crate::storage::{SegmentFile, read_any_record, segment_file_bytes};
 /// Reads bytes as a record of each kind; they are refused or read.
 pub fn record(data: &[u8]) {
     read_any_record(data);
-}
-
-/// Reads bytes as a stored graph; they are refused, or give a graph whose edges lead to its own
-/// items.
-pub fn segment(data: &[u8]) {
-    use crate::index::SegmentRecord;
-    let Some((first, rest)) = data.split_first() else {
-        return;
-    };
-    let id = u64::from(*first % 4);
-    // The bytes as they are, and with the checksum and number without which a chunk is refused.
-    let mut chunk = vec![0; 8];
-    chunk.extend_from_slice(rest);
-    let sum = crc32fast::hash(&chunk[4..]);
-    chunk[..4].copy_from_slice(&sum.to_le_bytes());
-    for chunks in [
-        vec![rest.to_vec()],
-        vec![chunk.clone()],
-        vec![chunk, rest.to_vec()],
-    ] {
-        let next_slot = 1000;
-        if let Ok(graph) = (SegmentRecord { id, chunks }).read(next_slot) {
-            let items = graph.slots.len();
-            assert!(graph.slots.iter().all(|slot| slot.0 < next_slot));
-            assert!(
-                (graph.entry as usize) < items
-                    && graph.edges.len() == items
-                    && graph.unrefined <= items
-            );
-            let inside = |edge: &u32| *edge == u32::MAX || (*edge as usize) < items;
-            assert!(graph.edges.iter().all(|edges| edges.iter().all(inside)));
-        }
-    }
 }
 
 /// Opens bytes as a segment file; they are refused, or opened and searched without a read beyond
@@ -83,9 +50,7 @@ fn sound_sections() -> Vec<Vec<u8>> {
             background: false,
             ..Config::new(base)
         };
-        let index = Index::restore(3, config, &[], ITEMS, vectors)
-            .expect("sound items")
-            .index;
+        let index = Index::open(3, config, &[], ITEMS, &[], vectors).expect("sound items");
         index.optimize(&|_| (), &|| false).expect("built");
         index.with_segments(|segments| {
             let sections = segments
@@ -171,20 +136,5 @@ mod tests {
                 vec![251, 9, 0, 0, 252, 9, 0, 0],
             ],
         );
-    }
-
-    #[test]
-    fn hostile_graphs_are_refused_or_stay_within_themselves() {
-        // AFSG, format 1, segment 1, three items, entry 0, metric 0, unrefined 0, slots, then
-        // edges.
-        let mut body = vec![1];
-        body.extend(b"AFSG");
-        body.extend(1_u32.to_le_bytes());
-        body.extend(1_u64.to_le_bytes());
-        for word in [3_u32, 0, 0, 0, 5, 6, 9] {
-            body.extend(word.to_le_bytes());
-        }
-        body.extend([2, 2, 4, 2, 1, 2, 1, 3]);
-        drive("segment", segment, &[body, vec![2; 64]]);
     }
 }

@@ -243,31 +243,41 @@ fn an_unfinished_snapshot_of_sled_is_ignored() {
     }
 }
 
+/// The file of the only segment of the collection that was made first.
+fn segment_file(store: &Path) -> PathBuf {
+    let name = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("0-") && !name.contains("ids") && !name.contains("rows")
+    };
+    let mut found = files(store).into_iter().filter(name);
+    let file = found.next().expect("a segment file");
+    assert_eq!(found.next(), None);
+    file
+}
+
+/// Flips a bit of a file.
+fn flip(file: &Path, at: impl FnOnce(usize) -> usize) {
+    let mut bytes = std::fs::read(file).expect("read");
+    let at = at(bytes.len());
+    bytes[at] ^= 4;
+    std::fs::write(file, bytes).expect("written");
+}
+
 #[test]
-fn a_damaged_segment_file_fails_the_search_and_is_replaced_at_the_next_opening() {
+fn a_damaged_vector_fails_the_search_and_a_repair_keeps_all_others() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("s");
-    create_filled(&path);
-    let expected = verified_contents(&path).expect("whole");
-    let segments = || {
-        let of_main = |file: &PathBuf| file.parent().is_some_and(|dir| dir.ends_with("segments"));
-        let name = |file: &PathBuf| {
-            file.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("0-"))
-        };
-        let ids = |file: &PathBuf| file.to_string_lossy().contains("ids");
-        files(&path)
-            .into_iter()
-            .filter(|f| of_main(f) && name(f) && !ids(f))
-            .collect::<Vec<_>>()
-    };
-    let image = segments().pop().expect("an image");
-    let mut bytes = std::fs::read(&image).expect("read");
-    // The vectors are the last section, in blocks of 4 KiB.
-    let at = bytes.len() - 4096 + 10;
-    bytes[at] ^= 4;
-    std::fs::write(&image, bytes).expect("written");
     {
+        let store = builder().open(&path).expect("made");
+        let main = store.collection("main").dim(16).create().expect("made");
+        let mut random = Random(3);
+        let item = |i: usize| Item::vector(format!("i{i}"), random.vector(16));
+        main.add((0..300).map(item)).expect("added");
+        main.optimize().expect("built");
+    }
+    // The vectors are the last section, in blocks of 4 KiB; the second header follows them.
+    flip(&segment_file(&path), |length| length - 2 * 4096 + 10);
+    let before = {
         let store = builder().open(&path).expect("opened");
         let main = store
             .collection("main")
@@ -281,19 +291,73 @@ fn a_damaged_segment_file_fails_the_search_and_is_replaced_at_the_next_opening()
                 .recall(recall)
                 .run();
             assert!(
-                matches!(&refused, Err(Error::Damaged { part, .. }) if part.contains("file")),
+                matches!(&refused, Err(Error::Damaged { part, reason })
+                    if part.contains("file") && reason.contains("--repair")),
                 "{refused:?}"
             );
         }
-        assert_eq!(segments(), [] as [PathBuf; 0], "it is given up");
-        main.add([]).expect("the records are whole");
-    }
-    assert!(verified_contents(&path).expect("read from the records") == expected);
+        let problems = store.verify().expect("verified").problems;
+        assert!(
+            problems.iter().any(|problem| problem.part.contains("item")),
+            "{problems:?}"
+        );
+        main.len()
+    };
+    let report = builder().repair(&path).expect("repaired");
+    assert_eq!(report.verified.problems, []);
+    assert!(
+        report.lost.iter().all(|lost| lost.contains("item")),
+        "{report:?}"
+    );
     let store = builder().open(&path).expect("opened");
     let main = store.collection("main").open().expect("opened");
-    main.settle().expect("settled");
-    assert!(main.stats().expect("measured").mapped_bytes > 0 && segments().len() == 1);
+    assert!(!report.lost.is_empty() && report.lost.len() <= 64);
+    assert_eq!(main.len(), before - report.lost.len());
+    main.optimize().expect("built again");
+    assert!(main.stats().expect("measured").mapped_bytes > 0);
+    let found = main
+        .search(vec![1.0; main.dim()])
+        .k(10_000)
+        .recall(1.0)
+        .run();
+    assert_eq!(found.expect("answered").len(), main.len());
+    segment_file(&path);
     assert_eq!(store.verify().expect("verified").problems, []);
+}
+
+#[test]
+fn where_no_vector_is_damaged_a_collection_opens_and_is_built_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let whole = home.path().join("whole");
+    create_filled(&whole);
+    let expected = verified_contents(&whole).expect("whole");
+    // The first header; the edges, in the fourth block; the file of ids.
+    for at in [Some(1), Some(3 * 4096 + 1), None] {
+        let path = home.path().join("s");
+        let _ = std::fs::remove_dir_all(&path);
+        copy_dir(&whole, &path);
+        if let Some(at) = at {
+            flip(&segment_file(&path), |_| at);
+        } else {
+            let ids = |file: &PathBuf| file.to_string_lossy().contains("0-ids");
+            let ids = files(&path).into_iter().find(ids).expect("a file of ids");
+            std::fs::remove_file(ids).expect("removed");
+        }
+        let report = builder().repair(&path).expect("repaired");
+        assert!(
+            report.lost.is_empty() && !report.rebuilt.is_empty(),
+            "{report:?}"
+        );
+        assert!(verified_contents(&path).expect("whole") == expected);
+        let _ = std::fs::remove_dir_all(&path);
+        copy_dir(&whole, &path);
+        if let Some(at) = at {
+            flip(&segment_file(&path), |_| at);
+        }
+        let store = builder().open(&path).expect("opened");
+        store.collection("main").open().expect("opened");
+        assert!(store_contents(&store).expect("read") == expected);
+    }
 }
 
 #[test]

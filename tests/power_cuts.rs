@@ -99,13 +99,12 @@ impl Cut {
                 );
                 said.push(format!("log: {pages}"));
                 Some(bytes)
-            } else if self.acknowledged
-                && (file == "db"
-                    || ["sled/blobs", "sled/segments"]
-                        .iter()
-                        .any(|d| name.starts_with(d)))
-            {
-                // A segment file is synced before the record that names it is acknowledged.
+            } else if name.starts_with("sled/segments") {
+                // A file is synced before the log names it, and removed when the log that does not is
+                // synced; a removal may be undone.
+                let is_back = !self.acknowledged || random.below(2) == 0;
+                after.or(before.filter(|_| is_back))
+            } else if self.acknowledged && (file == "db" || name.starts_with("sled/blobs")) {
                 after
             } else if file == "commits" {
                 if self.acknowledged && random.below(2) == 0 {

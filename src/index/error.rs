@@ -48,7 +48,7 @@ pub(crate) enum IndexError {
         found: usize,
     },
     /// The stored graph of a segment cannot be used. No items are lost: the graph is built again.
-    #[error("the graph of segment {segment} is damaged: {reason}; it will be built again")]
+    #[error("the graph of segment {segment} is damaged: {reason}")]
     Graph {
         /// The segment.
         segment: u64,

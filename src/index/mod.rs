@@ -56,8 +56,7 @@ pub(crate) use error::IndexError;
 pub(crate) use layout::rows::RowFormat;
 pub(crate) use layout::section::{Section, SegmentFile};
 pub(crate) use search::{Found, Neighbour, SearchParams};
-pub(crate) use segment::file::{Expected, check as check_segment_file};
-pub(crate) use segment::record::SegmentRecord;
+pub(crate) use segment::file::{Expected, check as check_segment_file, stored_rows};
 pub(crate) use segments::Segments;
 pub(crate) use stats::IndexStats;
 pub(crate) use versioned::Versioned;
@@ -66,7 +65,6 @@ use crate::model::DEFAULT_RECALL;
 use crate::slot::Slot;
 use graph::build::Monitor;
 use maintenance::Maintenance;
-use open::Refused;
 use quantizer::are_codes_walked;
 use query::RewrittenQuery;
 use search::{Searcher, SnapshotBiases};
@@ -86,15 +84,6 @@ const QUERIES_AT_ONCE: usize = 32;
 pub(crate) struct Index {
     shared: Arc<Shared>,
     maintenance: Maintenance,
-}
-
-/// An index that was opened from stored graphs.
-#[derive(Debug)]
-pub(crate) struct Restored {
-    /// The index, which is complete whatever was refused.
-    pub(crate) index: Index,
-    /// Records that could not be used, by segment, and why.
-    pub(crate) refused: Refused,
 }
 
 impl Index {
@@ -127,23 +116,6 @@ impl Index {
     ) -> Result<Self, IndexError> {
         let shared = Shared::open(dim, config, files, next_slot, removed, items)?;
         Ok(Self::start(shared).woken())
-    }
-
-    /// Opens an index from stored graphs and exactly the live items, slots increasing and below
-    /// `next_slot`. A damaged graph is no error, but refused.
-    ///
-    /// # Errors
-    /// [`IndexError`] if [`Self::apply`] would refuse an item.
-    pub(crate) fn restore<V: AsRef<[f32]>>(
-        dim: usize,
-        config: Config,
-        records: &[SegmentRecord],
-        next_slot: u32,
-        items: impl IntoIterator<Item = (u32, V)>,
-    ) -> Result<Restored, IndexError> {
-        let (shared, refused) = Shared::restore(dim, config, records, next_slot, items)?;
-        let index = Self::start(shared).woken();
-        Ok(Restored { index, refused })
     }
 
     fn start(shared: Shared) -> Self {
@@ -273,6 +245,20 @@ impl Index {
         cancel: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), IndexError> {
         let done = self.shared.rebuild(Monitor { progress, cancel });
+        self.check_files()?;
+        Ok(done?)
+    }
+
+    /// Cuts the deleted items out of all segments, and seals the growing segments.
+    ///
+    /// # Errors
+    /// [`IndexError::DamagedFile`].
+    pub(crate) fn cut_deleted(&self) -> Result<(), IndexError> {
+        let monitor = Monitor {
+            progress: &|_| (),
+            cancel: &|| false,
+        };
+        let done = self.shared.cut_all(monitor);
         self.check_files()?;
         Ok(done?)
     }

@@ -8,7 +8,6 @@ use crate::index::calibrations::{Calibrations, Curve};
 use crate::index::layout::rows::RowFormat;
 use crate::index::segment::file;
 use crate::index::segment::growing::GrowingView;
-use crate::index::segment::record::SegmentRecord;
 use crate::index::segment::sealed::SealedSegment;
 use crate::index::snapshot::Snapshot;
 use crate::index::versioned::BASE_VERSION;
@@ -41,11 +40,6 @@ impl Segments<'_> {
     fn find(&self, id: u64) -> Option<&SealedSegment> {
         let mut segments = self.snapshot.sealed.iter().map(|view| &*view.segment);
         segments.find(|segment| segment.id == id)
-    }
-
-    /// The graph of a segment as a record.
-    pub(crate) fn record(&self, id: u64) -> Option<SegmentRecord> {
-        self.find(id).map(SegmentRecord::of)
     }
 
     /// The calibrations, by metric version.

@@ -242,7 +242,8 @@ impl Shared {
     pub(crate) fn needs_files(&self) -> bool {
         self.config.on_idle.is_some()
             && self.filed.load(Ordering::Acquire) != self.generation.load(Ordering::Acquire)
-            && !self.snapshot.load().sealed.is_empty()
+            && (self.generation.load(Ordering::Acquire) > 0
+                || !self.snapshot.load().sealed.is_empty())
     }
 
     /// Requests files of the segments and replaces the segments in memory by them. False if that

@@ -1,9 +1,9 @@
-//! The stored form of a collection's index: written when the index has built a segment, read when
-//! the collection is opened.
+//! The stored form of a collection's index: written when the index has built a segment and is idle,
+//! read when the collection is opened.
 //!
-//! The graph is stored twice: as records of the database and, once the index is idle, in segment
-//! files, with the vectors and ids. A collection is opened from its segment files if they are sound
-//! and hold exactly the ids that the database holds, and otherwise from its records.
+//! Sealed segments, with the vectors of their items, are stored in segment files and nowhere else; so
+//! are their ids, for a fast opening. What was calibrated is stored with the segments that it was
+//! measured on.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,18 +13,19 @@ use super::Items;
 use super::encode::CollectionEncoder;
 use super::ids::{Ids, StoredIds};
 use super::questions::Questions;
+use super::vector_files::rescue_all_vectors;
 use crate::index::{
-    self, Config, Curve, Expected, Index, IndexError, RowFormat, Section, SegmentRecord, Segments,
-    Versioned,
+    self, Config, Curve, Index, IndexError, RowFormat, Section, Segments, Versioned,
 };
 use crate::model::error::{Error, Result};
 use crate::model::{Distance, VectorRules};
-use crate::storage::{Manifest, Precision, SegmentFile, SegmentFiles, Stamp, Tables};
+use crate::storage::{
+    FileKind, Manifest, Precision, SegmentFile, SegmentFiles, Stamp, Tables, Transaction,
+};
 
-/// The segments, calibrations and segment files that are stored.
+/// The calibrations and segment files that are stored.
 #[derive(Default)]
 struct Saved {
-    segments: Vec<u64>,
     calibrations: BTreeMap<u32, Curve>,
     /// The stamps of the segment files, by segment.
     files: BTreeMap<u64, Stamp>,
@@ -88,8 +89,8 @@ impl RowFormat for AsStored {
 }
 
 /// The row format of a collection's segment files; `None` for `f32`. Files of cosine collections
-/// keep `f32`, because their vectors are normalised and differ from the stored ones.
-fn row_format(precision: Precision, distance: Distance) -> Option<Arc<dyn RowFormat>> {
+/// keep `f32`: the numbers of vectors of unit length are not those of the precision.
+pub(super) fn row_format(precision: Precision, distance: Distance) -> Option<Arc<dyn RowFormat>> {
     let as_stored = precision != Precision::F32 && distance != Distance::Cosine;
     as_stored.then(|| Arc::new(AsStored(precision)) as Arc<dyn RowFormat>)
 }
@@ -108,81 +109,31 @@ impl SavedGraph {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores the segments and calibrations of the index that are not stored yet, and removes those
-    /// that are gone, in one transaction.
+    /// Stores the calibrations of the index, if the segments that they were measured on are stored.
     pub(super) fn save(&self, segments: &Segments<'_>) -> Result<()> {
-        let (ids, curves) = (segments.ids(), segments.calibrations());
         let mut saved = self.lock();
-        if saved.segments == ids && saved.calibrations == curves {
+        let curves = segments.calibrations();
+        if saved.calibrations == curves || !saved.has(&segments.ids()) {
             return Ok(());
         }
         let mut transaction = self.tables.transaction();
-        if saved.segments != ids {
-            transaction.retain_segments(&ids)?;
-            transaction.remove_manifest();
-        }
-        for id in ids.iter().filter(|id| !saved.segments.contains(id)) {
-            if let Some(record) = segments.record(*id) {
-                transaction.put_segment(*id, &record.chunks);
-            }
-        }
-        for (version, curve) in curves
-            .iter()
-            .filter(|(version, curve)| saved.calibrations.get(version) != Some(curve))
-        {
-            transaction.put_calibration(*version, &curve.encode());
-        }
-        for version in saved
-            .calibrations
-            .keys()
-            .filter(|version| !curves.contains_key(version))
-        {
-            transaction.remove_calibration(*version);
-        }
+        saved.put_calibrations(&curves, &mut transaction);
         transaction.commit()?;
-        (saved.segments, saved.calibrations) = (ids, curves);
+        saved.calibrations = curves;
         Ok(())
-    }
-
-    /// Removes the segment files: the next opening reads the records.
-    fn drop_segment_files(&self) -> Result<()> {
-        let mut saved = self.lock();
-        if std::mem::take(&mut saved.files).is_empty() {
-            return Ok(());
-        }
-        self.tables.drop_segment_files()
     }
 
     /// Writes the files of all segments that have none, and the manifest. Returns the new files by
     /// segment.
-    fn save_segment_files(
+    pub(super) fn save_segments(
         &self,
         segments: &Segments<'_>,
     ) -> Result<Vec<(u64, Arc<dyn index::SegmentFile>)>> {
         let mut saved = self.lock();
-        if saved.segments != segments.ids() {
-            return Ok(Vec::new());
-        }
-        let mut slots: Vec<u32> = segments.slots().collect();
-        slots.sort_unstable();
-        let ids = slots
-            .iter()
-            .filter_map(|slot| Some((*slot, self.ids.get(*slot)?)));
-        let Some(sections) = StoredIds::sections(ids) else {
-            return Ok(Vec::new());
-        };
-        let ids = self
-            .tables
-            .write_ids_file(&sections.each_ref().map(Vec::as_slice))?;
-        let mut fresh = Vec::new();
-        let mut files = BTreeMap::new();
-        for id in saved.segments.clone() {
-            let known = saved
-                .files
-                .get(&id)
-                .copied()
-                .filter(|_| segments.is_in_file(id));
-            let stamp = if let Some(stamp) = known {
+        let (mut files, mut fresh) = (BTreeMap::new(), Vec::new());
+        for id in segments.ids() {
+            let known = saved.files.get(&id).copied();
+            let stamp = if let Some(stamp) = known.filter(|_| segments.is_in_file(id)) {
                 stamp
             } else {
                 // A damaged file must not be written again with checksums that fit its damage.
@@ -190,21 +141,43 @@ impl SavedGraph {
                     return Ok(Vec::new());
                 };
                 let sections: Vec<&[u8]> = sections.iter().map(AsRef::as_ref).collect();
-                let stamp = self.tables.write_segment_file(id, &sections)?;
-                fresh.push((id, for_index(self.tables.segment_file(id, stamp)?)));
+                let (stamp, file) = self.tables.write_segment_file(id, &sections)?;
+                fresh.push((id, for_index(file)));
                 stamp
             };
             files.insert(id, stamp);
         }
-        let manifest = Manifest {
-            ids,
-            segments: files,
-            unsealed_from: segments.unsealed_from(),
+        if files == saved.files {
+            return Ok(Vec::new());
+        }
+        let mut slots: Vec<u32> = segments.slots().collect();
+        slots.sort_unstable();
+        let unsealed_from = segments.unsealed_from();
+        let manifest = if files.is_empty() {
+            None
+        } else {
+            let ids = slots
+                .iter()
+                .filter_map(|slot| Some((*slot, self.ids.get(*slot)?)));
+            let Some(sections) = StoredIds::sections(ids) else {
+                return Ok(Vec::new());
+            };
+            let ids = self
+                .tables
+                .write_ids_file(&sections.each_ref().map(Vec::as_slice))?;
+            Some(Manifest {
+                ids,
+                segments: files.clone(),
+                unsealed_from,
+            })
         };
+        let curves = segments.calibrations();
+        let holds = |slot| slots.binary_search(&slot).is_ok();
         self.tables
-            .put_manifest(&manifest, |slot| slots.binary_search(&slot).is_ok())?;
-        self.tables.sweep_segment_files(Some(&manifest))?;
-        saved.files = manifest.segments;
+            .put_manifest(manifest.as_ref(), unsealed_from, holds, |transaction| {
+                saved.put_calibrations(&curves, transaction);
+            })?;
+        (saved.files, saved.calibrations) = (files, curves);
         Ok(fresh)
     }
 
@@ -217,17 +190,40 @@ impl SavedGraph {
         let saver = Arc::clone(self);
         config.on_change = Some(Arc::new(move |segments| {
             if let Err(error) = saver.save(segments) {
-                tracing::warn!(%error, "the graph could not be stored; it will be built again at the next opening");
+                tracing::warn!(%error, "the calibrations could not be stored; they will be measured again at the next opening");
             }
         }));
         let saver = Arc::clone(self);
         config.on_idle = Some(Arc::new(move |segments| {
-            saver.save_segment_files(segments).unwrap_or_else(|error| {
-                tracing::warn!(%error, "segment files could not be written; the next opening reads the records");
+            saver.save_segments(segments).unwrap_or_else(|error| {
+                tracing::warn!(%error, "segment files could not be written; what was stored before stays");
                 Vec::new()
             })
         }));
         config
+    }
+}
+
+impl Saved {
+    /// Whether just these segments have files.
+    fn has(&self, segments: &[u64]) -> bool {
+        let mut segments = segments.to_vec();
+        segments.sort_unstable();
+        self.files.keys().eq(&segments)
+    }
+
+    /// Puts the calibrations that are not stored yet, and removes those that are gone.
+    fn put_calibrations(&self, curves: &BTreeMap<u32, Curve>, transaction: &mut Transaction<'_>) {
+        for (version, curve) in curves {
+            if self.calibrations.get(version) != Some(curve) {
+                transaction.put_calibration(*version, &curve.encode());
+            }
+        }
+        for version in self.calibrations.keys() {
+            if !curves.contains_key(version) {
+                transaction.remove_calibration(*version);
+            }
+        }
     }
 }
 
@@ -248,27 +244,34 @@ pub(super) struct Parts<'a> {
     pub(super) base: &'a Versioned,
 }
 
-/// Opens the index: from segment files where they can be used, otherwise from the records.
+/// Opens the index. Where its files cannot be used, but all vectors can be read, they are taken out
+/// of the files, and the graph is built again.
+///
+/// # Errors
+/// [`Error::Damaged`] when a vector cannot be read.
 pub(super) fn open(parts: Parts<'_>) -> Result<Opened> {
     let tables = parts.tables;
-    match tables
-        .segment_files()
-        .and_then(|files| files.map(|files| open_files(parts, files)).transpose())
-    {
-        Ok(Some(opened)) => return Ok(opened),
-        Ok(None) => {}
-        Err(error @ Error::Poisoned(_)) => return Err(error),
-        Err(error) => {
-            tracing::warn!(%error, "segment files of the collection cannot be used; its records are read instead");
-            tables.drop_segment_files()?;
-        }
+    let opened = tables
+        .sweep_files()
+        .and_then(|()| tables.segment_files())
+        .and_then(|files| match files {
+            Some(files) => open_files(parts, files),
+            None => open_records(parts),
+        });
+    let error = match opened {
+        Err(error @ (Error::Damaged { .. } | Error::Io { .. })) => error,
+        opened => return opened,
+    };
+    if !rescue_all_vectors(tables, parts.rules)? {
+        return Err(error);
     }
+    tracing::warn!(%error, "files of the collection are damaged; its vectors were taken out of them, and its graph is built again");
     open_records(parts)
 }
 
-/// Opens the index from segment files.
+/// Opens the index from segment files and the vectors that are in none.
 fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
-    let Parts { tables, rules, .. } = parts;
+    let tables = parts.tables;
     let SegmentFiles {
         manifest,
         ids,
@@ -280,14 +283,8 @@ fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
         .into_iter()
         .map(|(id, file)| (id, for_index(file)))
         .collect();
-    let fresh: Vec<(u32, Vec<f32>)> = tables
-        .vectors_from(manifest.unsealed_from)
-        .filter(|entry| {
-            entry
-                .as_ref()
-                .map_or(true, |(slot, _)| !stored.holds(*slot))
-        })
-        .collect::<Result<_>>()?;
+    let mut fresh = tables.fresh_vectors(manifest.unsealed_from)?;
+    fresh.retain(|(slot, _)| !stored.holds(*slot));
     let names: Vec<(u32, String)> = fresh
         .iter()
         .map(|(slot, _)| match tables.item(*slot)? {
@@ -313,41 +310,40 @@ fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
     for (slot, id) in &names {
         ids.set(*slot, id);
     }
-    let ids = Arc::new(ids);
-    let calibrations = calibrations(tables)?;
-    let known = segments.iter().map(|(id, _)| *id).collect();
-    let graph = SavedGraph::new(
-        tables,
-        &ids,
-        Saved {
-            segments: known,
-            calibrations,
-            files: manifest.segments,
-        },
-    );
-    let items = fresh
-        .into_iter()
-        .map(|(slot, vector)| (slot, rules.prepare(vector)));
-    let index = Index::open(
-        rules.dim,
-        graph.config(parts),
-        &segments,
-        tables.next_slot()?,
-        &removed,
-        items,
-    )
-    .map_err(from_index)?;
-    if index.len() as u64 != tables.id_count() {
-        let reason = format!(
-            "they hold {} items, and the database {}",
-            index.len(),
-            tables.id_count()
-        );
+    let opened = open_index(parts, ids, manifest.segments, &segments, &removed, fresh)?;
+    let (held, stored) = (opened.index.len() as u64, tables.id_count());
+    if held != stored {
+        let reason = format!("they hold {held} items, and the database {stored}");
         return Err(Error::Damaged {
             part: "the segment files of the collection".to_owned(),
             reason,
         });
     }
+    Ok(opened)
+}
+
+/// Opens the index of segments, and of live items that are in none, in the order of their slots.
+fn open_index(
+    parts: Parts<'_>,
+    ids: Ids,
+    stamps: BTreeMap<u64, Stamp>,
+    segments: &[(u64, Arc<dyn index::SegmentFile>)],
+    removed: &[u32],
+    fresh: Vec<(u32, Vec<f32>)>,
+) -> Result<Opened> {
+    let Parts { tables, rules, .. } = parts;
+    let ids = Arc::new(ids);
+    let saved = Saved {
+        calibrations: calibrations(tables)?,
+        files: stamps,
+    };
+    let graph = SavedGraph::new(tables, &ids, saved);
+    let items = fresh
+        .into_iter()
+        .map(|(slot, vector)| (slot, rules.prepare(vector)));
+    let (config, next_slot) = (graph.config(parts), tables.next_slot()?);
+    let index = Index::open(rules.dim, config, segments, next_slot, removed, items);
+    let index = index.map_err(from_index)?;
     Ok(Opened { ids, graph, index })
 }
 
@@ -359,119 +355,27 @@ fn calibrations(tables: &Tables) -> Result<BTreeMap<u32, Curve>> {
         .collect())
 }
 
-/// The damaged segment files of a collection, each with the damage.
-pub(super) fn check_segment_files(
-    tables: &Tables,
-    rules: VectorRules,
-    next_slot: u32,
-) -> Vec<(String, String)> {
-    let files = match tables.segment_files() {
-        Ok(None) => return Vec::new(),
-        Ok(Some(files)) => files,
-        Err(error) => return vec![("the segment files".to_owned(), error.to_string())],
-    };
-    let format = row_format(tables.precision, rules.distance);
-    let expected = Expected {
-        dim: rules.dim,
-        next_slot,
-        format: format.as_ref(),
-    };
-    let mut damaged = Vec::new();
-    if let Err(error) = StoredIds::open(files.ids) {
-        damaged.push(("the segment file of ids".to_owned(), error.to_string()));
-    }
-    for (id, file) in files.segments {
-        let vector = |slot| {
-            tables
-                .vector(slot)
-                .ok()
-                .flatten()
-                .map(|vector| rules.prepare(vector))
-        };
-        if let Err(error) = index::check_segment_file(id, &for_index(file), expected, vector) {
-            damaged.push((format!("the file of segment {id}"), error.to_string()));
-        }
-    }
-    damaged
-}
-
-/// The live items, in the order of their slots.
-struct Live {
-    ids: Vec<(u32, String)>,
-    /// Their vectors, prepared for the index.
-    vectors: Vec<(u32, Vec<f32>)>,
-}
-
-/// The live items of the tables, each of which must have a vector.
-fn live(tables: &Tables, rules: VectorRules) -> Result<Live> {
-    let ids = || {
-        tables
-            .ids()
-            .map(|entry| entry.map(|(id, slot)| (slot, id)))
-            .collect::<Result<Vec<_>>>()
-    };
-    let prepared =
-        |entry: Result<(u32, Vec<f32>)>| entry.map(|(slot, vector)| (slot, rules.prepare(vector)));
-    let vectors = || tables.vectors().map(prepared).collect::<Result<Vec<_>>>();
-    let (ids, vectors) = rayon::join(ids, vectors);
-    let (mut ids, mut vectors) = (ids?, vectors?);
-    ids.sort_unstable();
-    let mut wanted = ids.iter().peekable();
-    vectors.retain(|(slot, _)| wanted.next_if(|(next, _)| next == slot).is_some());
-    match wanted.next() {
-        Some((slot, id)) => Err(no_vector(*slot, id)),
-        None => Ok(Live { ids, vectors }),
-    }
-}
-
-fn no_vector(slot: u32, id: &str) -> Error {
-    Error::Damaged {
-        part: format!("the vector of item {id:?} (slot {slot})"),
-        reason: "it is missing".into(),
-    }
-}
-
-/// Opens the index from the records. Items that no stored graph covers are built into a segment in
-/// the background.
+/// Opens the index of a collection without segment files. Its items are built into segments in the
+/// background.
 fn open_records(parts: Parts<'_>) -> Result<Opened> {
-    let Parts { tables, rules, .. } = parts;
-    let live = live(tables, rules)?;
+    let tables = parts.tables;
+    let stored = tables.ids().map(|entry| entry.map(|(id, slot)| (slot, id)));
+    let mut live = stored.collect::<Result<Vec<(u32, String)>>>()?;
+    live.sort_unstable();
+    let mut vectors = tables.fresh_vectors(0)?;
+    let mut wanted = live.iter().peekable();
+    vectors.retain(|(slot, _)| wanted.next_if(|(next, _)| next == slot).is_some());
+    if let Some((slot, id)) = wanted.next() {
+        return Err(Error::Damaged {
+            part: format!("the vector of item {id:?} (slot {slot})"),
+            reason: "it is missing".into(),
+        });
+    }
     let ids = Ids::default();
-    for (slot, id) in &live.ids {
+    for (slot, id) in &live {
         ids.set(*slot, id);
     }
-    let ids = Arc::new(ids);
-    let records: Vec<SegmentRecord> = tables
-        .graph()?
-        .into_iter()
-        .map(|(id, chunks)| SegmentRecord { id, chunks })
-        .collect();
-    let mut known: Vec<u64> = records.iter().map(|r| r.id).collect();
-    let calibrations = calibrations(tables)?;
-    let saved = Saved {
-        segments: known.clone(),
-        calibrations,
-        files: BTreeMap::new(),
-    };
-    let graph = SavedGraph::new(tables, &ids, saved);
-    let restored = Index::restore(
-        rules.dim,
-        graph.config(parts),
-        &records,
-        tables.next_slot()?,
-        live.vectors,
-    );
-    let restored = restored.map_err(from_index)?;
-    for (id, error) in &restored.refused {
-        tracing::warn!(segment = id, %error, "a stored graph is damaged; it is built again");
-        known.retain(|known| known != id);
-    }
-    graph.lock().segments = known;
-    Ok(Opened {
-        ids,
-        graph,
-        index: restored.index,
-    })
+    open_index(parts, ids, BTreeMap::new(), &[], &[], vectors)
 }
 
 impl Items {
@@ -482,20 +386,21 @@ impl Items {
         progress: &(dyn Fn(f32) + Sync),
         cancel: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
-        self.index
-            .optimize(progress, cancel)
-            .map_err(|e| self.index_error(e))?;
+        self.index.optimize(progress, cancel).map_err(from_index)?;
         self.settle()
     }
 
-    /// An error of the index as one of the crate. On a damaged segment file, all files are removed.
-    pub(super) fn index_error(&self, error: IndexError) -> Error {
-        if let IndexError::DamagedFile { segment } = error
-            && let Err(error) = self.graph.drop_segment_files()
-        {
-            tracing::warn!(segment, %error, "a damaged segment file could not be removed");
+    /// Cuts removed items out of all files.
+    pub(crate) fn cut_removed(&self) -> Result<()> {
+        if !self.tables.has_removed()? {
+            return Ok(());
         }
-        from_index(error)
+        self.index.cut_deleted().map_err(from_index)?;
+        self.settle()?;
+        // What could not be written in the background is written here, or says why not.
+        self.index
+            .with_segments(|segments| self.graph.save_segments(segments))
+            .map(drop)
     }
 
     /// Waits until the current write is done; the next ones wait while the guard lives.
@@ -506,7 +411,7 @@ impl Items {
         }
     }
 
-    /// Stores the graph as it is now.
+    /// Stores what was measured on the graph.
     pub(super) fn save_graph(&self) -> Result<()> {
         self.index
             .with_segments(|segments| self.graph.save(segments))
@@ -518,18 +423,11 @@ impl Drop for Items {
         // A large growing segment is sealed and stored for the next opening. If that fails, it is
         // sealed after the next opening.
         self.index.close();
-        let has_no_segments = self
-            .index
-            .with_segments(|segments| segments.ids().is_empty());
-        let saved = self.save_graph().and_then(|()| {
-            if has_no_segments {
-                self.tables.forget_removed(|_| true)
-            } else {
-                Ok(())
-            }
-        });
-        if let Err(error) = saved {
-            tracing::warn!(%error, "the graph could not be stored on closing");
+        if let Err(error) = self.save_graph() {
+            tracing::warn!(%error, "the calibrations could not be stored on closing");
+        }
+        if let Err(error) = self.tables.forget_removed_without_files() {
+            tracing::warn!(%error, "the list of removed items could not be cleared on closing");
         }
         if let Err(error) = self.keywords.close(self.index.next_slot()) {
             tracing::warn!(%error, "the keyword index could not be stored on closing");
@@ -541,9 +439,13 @@ impl Drop for Items {
 pub(super) fn from_index(error: IndexError) -> Error {
     match error {
         IndexError::Cancelled => Error::Cancelled,
+        IndexError::Graph { segment, reason } => Error::Damaged {
+            part: FileKind::Segment(segment).to_string(),
+            reason,
+        },
         IndexError::DamagedFile { segment } => Error::Damaged {
-            part: format!("the file of segment {segment}"),
-            reason: "a checksum does not fit; open the store again: the file is written again from the database"
+            part: FileKind::Segment(segment).to_string(),
+            reason: "a checksum does not fit; close the store and repair it (`affinis verify --repair`), which keeps what can be read"
                 .to_owned(),
         },
         error => Error::Internal {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::error::{Error, Result};
-use crate::model::{Distance, Language, MAX_DIM, UnknownName};
+use crate::model::{Distance, Language, MAX_DIM, UnknownName, VectorRules};
 use crate::storage::{CollectionRecord, Precision};
 
 /// A collection's settings and size.
@@ -71,5 +71,13 @@ impl CollectionInfo {
             keywords: None,
             items,
         })
+    }
+
+    /// The rules that its vectors follow.
+    pub(crate) fn rules(&self) -> VectorRules {
+        VectorRules {
+            dim: self.dim,
+            distance: self.distance,
+        }
     }
 }

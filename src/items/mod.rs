@@ -23,6 +23,7 @@ mod read;
 mod search;
 mod stats;
 mod update;
+mod vector_files;
 mod vectors;
 mod verify;
 mod write;
@@ -49,6 +50,7 @@ pub use questions::short_question;
 pub(crate) use range::InRange;
 pub(crate) use search::{Candidate, Listed, Ranking, SearchRequest};
 pub use stats::{KeywordStats, SegmentStats, Stats};
+pub(crate) use vector_files::rescue_vectors;
 pub use verify::Problem;
 pub(crate) use verify::{check, merged, problems};
 pub use write::Added;
@@ -89,10 +91,7 @@ impl Items {
         models: &[PathBuf],
     ) -> Result<Arc<Self>> {
         let info = CollectionInfo::read(name, record, 0)?;
-        let rules = VectorRules {
-            dim: info.dim,
-            distance: info.distance,
-        };
+        let rules = info.rules();
         let root = database.root();
         let encoder = encode::CollectionEncoder::new(name, info.encoder, encoder, root, models);
         let encoder = Arc::new(encoder);

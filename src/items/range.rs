@@ -5,6 +5,7 @@ use crate::index::SearchParams;
 use crate::model::error::Result;
 use crate::model::{Hit, Versioned};
 
+use super::graph::from_index;
 use super::search::for_index;
 
 /// An item within the distance, by its slot.
@@ -35,7 +36,7 @@ impl Items {
         let found = self
             .index
             .within(&for_index(metric), vector, distance, &params)
-            .map_err(|e| self.index_error(e))?;
+            .map_err(from_index)?;
         let Some(found) = found else {
             return Ok(None);
         };

@@ -6,11 +6,12 @@ use std::collections::BinaryHeap;
 use serde_json::Value;
 
 use super::Items;
+use super::graph::from_index;
 use crate::filter::Filter;
 use crate::learning::WeakItem;
 use crate::model::error::{Error, Result};
 use crate::model::{Item, time};
-use crate::storage::{ItemRecord, Tables};
+use crate::storage::ItemRecord;
 
 impl Items {
     /// The item of an id, with its vector; `None` when there is none.
@@ -139,38 +140,35 @@ impl Items {
 
     /// The item in the slot of an id.
     pub(super) fn read(&self, slot: u32, id: &str) -> Result<Item> {
-        read_item(&self.tables, slot, id)
+        let damaged = |reason: String| Error::Damaged {
+            part: format!("item {id:?} (slot {slot})"),
+            reason,
+        };
+        let record = self
+            .tables
+            .item(slot)?
+            .ok_or_else(|| damaged("its record is missing".into()))?;
+        if record.id != id {
+            return Err(damaged(format!(
+                "its record belongs to the id {:?}",
+                record.id
+            )));
+        }
+        let Some(vector) = self.index.vector(slot) else {
+            self.index.check_files().map_err(from_index)?;
+            return Err(damaged("its vector is missing".into()));
+        };
+        let meta = parse_meta(&record.meta, slot)?;
+        Ok(Item {
+            id: record.id,
+            text: record.text,
+            vector: Some(vector),
+            meta,
+            truncated: record.truncated,
+            expires: record.expires.and_then(time::from_millis),
+            document: None,
+        })
     }
-}
-
-/// The item in the slot of an id.
-pub(super) fn read_item(tables: &Tables, slot: u32, id: &str) -> Result<Item> {
-    let damaged = |reason: String| Error::Damaged {
-        part: format!("item {id:?} (slot {slot})"),
-        reason,
-    };
-    let record = tables
-        .item(slot)?
-        .ok_or_else(|| damaged("its record is missing".into()))?;
-    if record.id != id {
-        return Err(damaged(format!(
-            "its record belongs to the id {:?}",
-            record.id
-        )));
-    }
-    let vector = tables
-        .vector(slot)?
-        .ok_or_else(|| damaged("its vector is missing".into()))?;
-    let meta = parse_meta(&record.meta, slot)?;
-    Ok(Item {
-        id: record.id,
-        text: record.text,
-        vector: Some(vector),
-        meta,
-        truncated: record.truncated,
-        expires: record.expires.and_then(time::from_millis),
-        document: None,
-    })
 }
 
 /// The value of stored metadata: compact JSON, or an empty text for null.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use roaring::RoaringBitmap;
 
 use super::encode::Role;
+use super::graph::from_index;
 use super::read::parse_meta;
 use super::{Items, Matching};
 use crate::index::{self, SearchParams, Snapshot};
@@ -129,7 +130,7 @@ impl<'a> Ranking<'a> {
             .items
             .index
             .search(&for_index(self.metric), query, &params)
-            .map_err(|e| self.items.index_error(e))?;
+            .map_err(from_index)?;
         let mut candidates = Vec::with_capacity(found.hits.len());
         candidates.extend(found.hits.iter().filter_map(|found| {
             let id = self.items.ids.get(found.slot)?;
@@ -199,7 +200,7 @@ impl<'a> Ranking<'a> {
         let vector = self.items.index.vector(candidate.slot);
         if vector.is_none() {
             let checked = self.items.index.check_files();
-            checked.map_err(|e| self.items.index_error(e))?;
+            checked.map_err(from_index)?;
         }
         Ok(vector)
     }
@@ -321,7 +322,7 @@ impl Items {
                 if let Some(vector) = slot.first().and_then(|slot| self.index.vector(*slot)) {
                     return Ok(vector);
                 }
-                self.index.check_files().map_err(|e| self.index_error(e))?;
+                self.index.check_files().map_err(from_index)?;
                 // The item was replaced or removed after its slot was read.
                 Err(Error::UnknownId {
                     collection: self.name.clone(),

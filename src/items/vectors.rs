@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::Items;
 use super::encode::{EncodedText, Role};
+use super::graph::from_index;
 use super::search::for_index;
 use crate::index::SearchParams;
 use crate::learning::{Effort, HybridVectors, ItemContent, Revision, StoredItem, Vectors};
@@ -30,7 +31,7 @@ impl Items {
         if let Some(text) = &record.text {
             return Ok(Some(ContentHash::of(Some(text), &[])));
         }
-        let vector = self.tables.vector(slot)?;
+        let vector = self.index.vector(slot);
         Ok(vector.map(|vector| ContentHash::of(None, &vector)))
     }
 }
@@ -44,7 +45,7 @@ impl Vectors for Items {
         let found: Vec<Option<Vec<f32>>> = ids.iter().map(vector).collect::<Result<_>>()?;
         if found.iter().any(Option::is_none) {
             // An item whose vector cannot be read is not one that is gone.
-            self.index.check_files().map_err(|e| self.index_error(e))?;
+            self.index.check_files().map_err(from_index)?;
         }
         Ok(found)
     }
@@ -70,7 +71,7 @@ impl Vectors for Items {
             self.steady(|| ids.iter().map(content).collect::<Result<_>>())?;
         if found.iter().any(Option::is_none) {
             // An item whose vector cannot be read is not one that is gone.
-            self.index.check_files().map_err(|e| self.index_error(e))?;
+            self.index.check_files().map_err(from_index)?;
         }
         Ok(found)
     }
@@ -96,7 +97,7 @@ impl Vectors for Items {
         }
         if !is_whole {
             // A chunk whose vector cannot be read is not one that is gone.
-            self.index.check_files().map_err(|e| self.index_error(e))?;
+            self.index.check_files().map_err(from_index)?;
         }
         Ok(documents)
     }
@@ -138,7 +139,7 @@ impl Vectors for Items {
                         let found = self
                             .index
                             .search(&metric, query, &params)
-                            .map_err(|e| self.index_error(e))?;
+                            .map_err(from_index)?;
                         // As searches order them: ties by id.
                         let named = found.hits.iter();
                         let named =
@@ -153,7 +154,7 @@ impl Vectors for Items {
                 let found = self
                     .index
                     .nearest_exactly(&metric, queries, k)
-                    .map_err(|e| self.index_error(e))?;
+                    .map_err(from_index)?;
                 let named = found.into_iter().map(|slots| self.names(slots.into_iter()));
                 Ok(named.collect())
             }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use ndarray::Array2;
 use serde::Serialize;
 
-use super::graph::{StillGuard, check_segment_files};
+use super::graph::StillGuard;
 use super::read::parse_meta;
+use super::vector_files::check_files;
 use super::{CollectionInfo, Items};
-use crate::index::SegmentRecord;
 use crate::learning::{Plugins, base_of, damaged, decode_metric};
 use crate::model::error::{Error, Result};
-use crate::model::{LoggedQuery, VectorRules, VersionId, VersionRecord};
+use crate::model::{LoggedQuery, VersionId, VersionRecord};
 use crate::plugin::conformance::{self, NonConformance};
 use crate::plugin::{Metric, MetricLearner, caught};
 use crate::storage::{Checks, CollectionRecord, Finding, Integrity, Place, Remedy, Tables};
@@ -97,14 +97,13 @@ pub(crate) fn check(
                 .err()
                 .map(reason)
         },
-        segment: &check_segment,
         query_hash: &LoggedQuery::hash,
-        segment_files: &|next_slot| match &info {
-            Ok(info) => {
-                let distance = info.distance;
-                check_segment_files(tables, VectorRules { dim, distance }, next_slot)
-            }
-            Err(_) => Vec::new(),
+        files: &|stored| match &info {
+            Ok(info) => check_files(tables, info.rules(), stored),
+            Err(_) => Err(Error::Damaged {
+                part: "the files of vectors".to_owned(),
+                reason: "without the settings they cannot be read".to_owned(),
+            }),
         },
     });
     if let Err(error) = info {
@@ -136,14 +135,6 @@ pub(crate) fn problems(collection: &str, findings: &[Finding]) -> Vec<Problem> {
             of_database: finding.is_of_database(),
         })
         .collect()
-}
-
-/// The reason why a stored graph cannot be used, if it cannot.
-fn check_segment(id: u64, chunks: Vec<Vec<u8>>, next_slot: u32) -> Option<String> {
-    SegmentRecord { id, chunks }
-        .read(next_slot)
-        .err()
-        .map(|error| error.to_string())
 }
 
 /// Checks that a version's encoded metric is there, can be read, and is a metric. A version of a

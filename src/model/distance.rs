@@ -19,8 +19,8 @@ pub enum Distance {
     /// Squared Euclidean distance.
     #[default]
     L2,
-    /// Squared Euclidean distance between unit vectors, `2 - 2 cos`; vectors are normalised for
-    /// searching.
+    /// Squared Euclidean distance between unit vectors, `2 - 2 cos`; vectors are stored and read
+    /// with unit length.
     Cosine,
     /// Minus the dot product.
     Dot,

@@ -6,6 +6,9 @@ use crate::model::Distance;
 use crate::model::error::{Error, Result};
 use crate::sum::dot;
 
+/// The length of a vector of unit length, whose numbers are rounded to `f32`, is within this of 1.
+const UNIT_TOLERANCE: f64 = 2.5e-7;
+
 /// The rules that vectors of one collection follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VectorRules {
@@ -52,13 +55,14 @@ impl VectorRules {
         Ok(())
     }
 
-    /// A vector in the form that the index takes: of unit length in a cosine collection, unchanged
-    /// in others.
+    /// A vector in the form that the index takes and that is read back: of unit length in a cosine
+    /// collection, unchanged in others. One that is of unit length already stays as it is, so that
+    /// what was read is stored again to the bit.
     pub fn prepare(self, mut vector: Vec<f32>) -> Vec<f32> {
         if self.distance == Distance::Cosine {
             let squares = vector.iter().map(|x| f64::from(*x).powi(2));
             let norm = squares.sum::<f64>().sqrt();
-            if norm > 0.0 {
+            if norm > 0.0 && (norm - 1.0).abs() > UNIT_TOLERANCE {
                 for x in &mut vector {
                     *x = (f64::from(*x) / norm) as f32;
                 }

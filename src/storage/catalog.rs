@@ -17,7 +17,8 @@ use sled::Batch;
 use super::digest::TableDigests;
 use super::disk::{Disk, DiskOp};
 use super::{
-    CollectionRecord, Database, codec, damaged, keywords, lock, segment_file, staging, table,
+    CollectionRecord, Database, codec, damaged, keywords, lock, manifest, segment_file, staging,
+    table,
 };
 use crate::model::error::{Error, Result};
 
@@ -25,7 +26,7 @@ pub(super) const TREE: &str = "catalog";
 pub(super) const COMMITS: &[u8] = b"\0commits";
 /// The store's own format; raised when the layout of trees or files changes. Stores of any other
 /// format are refused. No number is used twice.
-const FORMAT: u32 = 9;
+const FORMAT: u32 = 10;
 const DIGESTS_FORMAT: u8 = 1;
 const FORMAT_KEY: &[u8] = b"\0format";
 const NEXT: &[u8] = b"\0next";
@@ -350,8 +351,8 @@ impl Database {
             }
             self.commit(&batch, Batch::default())?;
         }
-        for prefix in [format!("{number}-"), keywords::prefix(number)] {
-            segment_file::sweep(&self.segments_dir(), &prefix, &[], &self.disk)?;
+        for prefix in [manifest::prefix(number), keywords::prefix(number)] {
+            segment_file::sweep(&self.segments_dir(), &prefix, &|_| false, &self.disk)?;
         }
         let mut batch = Batch::default();
         batch.remove(entry(GONE, &number.to_string()));

@@ -10,9 +10,10 @@ use sled::{Batch, IVec};
 use super::commit_counter;
 use super::digest::{DIGESTED, TableDigest};
 use super::disk::{Disk, DiskOp, refuse_dangling};
+use super::segment_file::SegmentFile;
 use super::sync::LogSync;
 use super::table::{self, Table};
-use super::tables::{META, NAMES, REMOVED, entry_hash};
+use super::tables::{META, NAMES, entry_hash};
 use super::{
     CommitGuard, Database, Opening, catalog, claim, damaged, keywords, manifest, open_sled, swap,
 };
@@ -151,6 +152,12 @@ impl Database {
             sled.flush().map(|_| ())
         })?;
         drop(sled);
+        let files = dir.join(manifest::DIR);
+        disk.file(DiskOp::Write, &files, || fs::create_dir_all(&files))?;
+        for &number in &numbers {
+            self.copy_vector_files(number, &files, cancel)?;
+        }
+        swap::sync_dir(&files, &disk)?;
         let mut log_sync = LogSync::open(dir.parent().unwrap_or(dir), dir, &disk)?;
         disk.file(DiskOp::Sync, dir, || log_sync.sync())?;
         log_sync.counter.note(commits.count(), &disk)?;
@@ -163,11 +170,23 @@ impl Database {
         swap::sync_dir(dir, &disk)
     }
 
-    /// Copies the tables of a collection, and compares all entries with the digests. Segment files
-    /// are not copied, nor is what only they need.
+    /// Copies the files that hold vectors of a collection, each of which must be sound.
+    fn copy_vector_files(&self, number: u32, to: &Path, cancel: &dyn Fn() -> bool) -> Result<()> {
+        for name in self.file_names(number)? {
+            if cancel() {
+                return Err(Error::Cancelled);
+            }
+            let from = self.segments_dir().join(&name);
+            SegmentFile::open(&from, None, &self.disk)?.verify_all()?;
+            copy_file(&from, &to.join(&name), &self.disk)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the tables of a collection, and compares all entries with the digests. The list of
+    /// files of the keyword index is not copied, because they are not.
     fn copy_tables(&self, number: u32, copy: &mut Copy<'_>) -> Result<()> {
         let digests = self.digests(number)?;
-        let lists = [manifest::KEY, keywords::FILES_KEY];
         let tables: [Table; NAMES.len()] = self.tables(number);
         for (table, entries) in tables.iter().enumerate() {
             let mut found = TableDigest::default();
@@ -176,9 +195,8 @@ impl Database {
                 if table < DIGESTED {
                     found.add(entry_hash(table, &key, &value));
                 }
-                let is_of_files = table == REMOVED
-                    || table == META && lists.iter().any(|list| key == list.as_bytes());
-                if !is_of_files {
+                let is_of_keywords = table == META && key == keywords::FILES_KEY.as_bytes();
+                if !is_of_keywords {
                     copy.put(entries.full(&key), value)?;
                 }
             }
@@ -192,9 +210,14 @@ impl Database {
         Ok(())
     }
 
-    /// Rewrites the database of a closed store without overwritten and removed entries. Returns its
+    /// Rewrites the database of a closed store without overwritten and removed entries, once
+    /// `prepare`, which must not keep it open, has cut removed items out of its files. Returns its
     /// size before and after, in bytes.
-    pub(crate) fn compact(root: &Path, opening: &Opening) -> Result<(u64, u64)> {
+    pub(crate) fn compact(
+        root: &Path,
+        opening: &Opening,
+        prepare: impl FnOnce(Arc<Self>) -> Result<()>,
+    ) -> Result<(u64, u64)> {
         swap::refuse_links(root)?;
         let held = Arc::new(claim(root, false, opening)?);
         let disk = Disk::new(root, opening.faults.clone());
@@ -202,8 +225,9 @@ impl Database {
         let done = (|| {
             let database =
                 Self::open_at(root, &root.join(swap::CURRENT), Arc::clone(&held), opening)?;
-            database.copy_to(&next, &database.hold_commits(), &|| false)?;
             let before = directory_bytes(&database.dir);
+            prepare(Arc::clone(&database))?;
+            database.copy_to(&next, &database.hold_commits(), &|| false)?;
             drop(database);
             let after = directory_bytes(&next);
             swap::install(root, &disk)?;
@@ -280,9 +304,11 @@ fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
         let kind = fs::symlink_metadata(&path).map_err(io(&path))?.file_type();
         let target = to.join(name);
         match name {
-            "blobs" if kind.is_dir() => copy_blobs(&path, &target, disk)?,
-            // They are made anew from the database.
-            manifest::DIR if kind.is_dir() => {}
+            "blobs" if kind.is_dir() => copy_plain(&path, &target, disk, &|_| true)?,
+            manifest::DIR if kind.is_dir() => copy_plain(&path, &target, disk, &|name| {
+                // Those of keyword indexes are made anew.
+                name.starts_with(|first: char| first.is_ascii_digit())
+            })?,
             "db" | "conf" | commit_counter::NAME if kind.is_file() => {
                 copy_file(&path, &target, disk)?;
             }
@@ -298,7 +324,9 @@ fn copy_files(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
     swap::sync_dir(to, disk)
 }
 
-fn copy_blobs(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
+/// Copies those files of a directory that `takes` takes by their names. A directory with anything
+/// but files is refused.
+fn copy_plain(from: &Path, to: &Path, disk: &Disk, takes: &dyn Fn(&str) -> bool) -> Result<()> {
     disk.file(DiskOp::Write, to, || fs::create_dir(to))?;
     for entry in fs::read_dir(from).map_err(io(from))? {
         let entry = entry.map_err(io(from))?;
@@ -308,7 +336,9 @@ fn copy_blobs(from: &Path, to: &Path, disk: &Disk) -> Result<()> {
                 "it is no plain file",
             ));
         }
-        copy_file(&entry.path(), &to.join(entry.file_name()), disk)?;
+        if takes(&entry.file_name().to_string_lossy()) {
+            copy_file(&entry.path(), &to.join(entry.file_name()), disk)?;
+        }
     }
     swap::sync_dir(to, disk)
 }

@@ -4,8 +4,6 @@
 //! named by its stamp. The files are derived from the items: a copy of the database leaves them out,
 //! and where one is missing or damaged, the index is built again.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 use sled::IVec;
 
@@ -73,21 +71,21 @@ impl Tables {
         self.sweep_keyword_files(&KeywordFiles::default())
     }
 
-    fn keyword_file_path(&self, stamp: Stamp) -> PathBuf {
-        let name = format!("{}{:08x}", prefix(self.number), stamp.header());
-        self.database().segments_dir().join(name)
+    fn keyword_file_name(&self, stamp: Option<Stamp>) -> String {
+        let stamp = stamp.map(|stamp| format!("{:08x}", stamp.header()));
+        format!("{}{}", prefix(self.number), stamp.unwrap_or_default())
     }
 
     /// Opens a file of the keyword index, and verifies all of it.
     pub(crate) fn keyword_file(&self, stamp: Stamp) -> Result<SegmentFile> {
-        let file = SegmentFile::open(&self.keyword_file_path(stamp), stamp, &self.database().disk)?;
+        let file = self.open_file(&self.keyword_file_name(Some(stamp)), stamp)?;
         file.verify_all()?;
         Ok(file)
     }
 
     /// Writes a file of the keyword index, which is used once the list of files names it.
     pub(crate) fn write_keyword_file(&self, sections: &[&[u8]]) -> Result<Stamp> {
-        self.write_file(|stamp| self.keyword_file_path(stamp), sections)
+        self.write_file(|stamp| self.keyword_file_name(stamp), sections)
     }
 
     /// Sets the list of files, and removes the files that it does not name.
@@ -105,12 +103,13 @@ impl Tables {
         let keep = files
             .files
             .iter()
-            .map(|stamp| self.keyword_file_path(*stamp));
+            .map(|stamp| self.keyword_file_name(Some(*stamp)));
+        let keep: Vec<String> = keep.collect();
         let database = self.database();
         segment_file::sweep(
             &database.segments_dir(),
             &prefix(self.number),
-            &keep.collect::<Vec<_>>(),
+            &|name| keep.iter().any(|kept| kept == name),
             &database.disk,
         )
     }

@@ -25,6 +25,7 @@ mod manifest;
 mod precision;
 mod records;
 mod reserve;
+mod row_files;
 mod segment_file;
 mod size;
 mod staging;
@@ -54,9 +55,9 @@ use faults::DiskOp;
 pub(crate) use faults::Faults;
 #[cfg(any(test, feature = "testing"))]
 pub use faults::{DiskOp, Fault, Faults};
-pub(crate) use integrity::{Checks, Finding, Integrity, Place, Remedy, Repairs};
+pub(crate) use integrity::{Checks, FileVectors, Finding, Integrity, Place, Remedy, Repairs};
 pub(crate) use keywords::KeywordFiles;
-pub(crate) use manifest::{Manifest, SegmentFiles};
+pub(crate) use manifest::{FileKind, Manifest, SegmentFiles};
 pub use precision::Precision;
 #[cfg(any(test, fuzzing))]
 pub(crate) use records::read_any_record;
@@ -68,6 +69,7 @@ pub(crate) use segment_file::segment_file_bytes;
 pub(crate) use segment_file::{SegmentFile, Stamp};
 pub(crate) use staging::ItemWrite;
 pub(crate) use tables::Tables;
+pub(crate) use transaction::Transaction;
 
 /// The moment at which a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -268,6 +270,12 @@ impl Database {
             sled.open_tree(table::TREE)
         })?;
         let log_sync = Mutex::new(LogSync::open(root, dir, &disk)?);
+        let files = dir.join(manifest::DIR);
+        if !files.is_dir() {
+            disk.file(DiskOp::Write, &files, || std::fs::create_dir_all(&files))?;
+            // What is written there must not be lost with the directory.
+            swap::sync_dir(dir, &disk)?;
+        }
         let mut database = Self {
             sled,
             catalog,

@@ -5,31 +5,31 @@
 use std::fs;
 
 use super::disk::DiskOp;
-use super::tables::{GRAPH, ITEMS, META, NAMES, REMOVED, Tables, VECTORS, segment_of};
-use super::{digest::DIGESTED, keywords, lock};
+use super::tables::{ITEMS, META, NAMES, REMOVED, Tables, VECTORS};
+use super::{digest::DIGESTED, keywords, lock, manifest};
 use crate::model::error::Result;
 
 /// Number of records of a table that are measured.
 const SAMPLE: u64 = 256;
 
 impl Tables {
-    /// Size of the collection on disk in bytes: that of its segment files, and an estimate of that
+    /// Size of the collection on disk in bytes: that of its files, and an estimate of that
     /// of its live records.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
-        let mut bytes = self.segment_file_bytes() + self.graph_bytes()?;
+        let mut bytes = self.file_bytes();
         for table in 0..NAMES.len() {
             bytes += match table {
-                ITEMS | VECTORS => self.spread_bytes(table)?,
+                ITEMS => self.spread_bytes(table)?,
                 table if table < DIGESTED => self.first_bytes(table)?,
-                META | REMOVED => self.all_bytes(table)?,
+                VECTORS | META | REMOVED => self.all_bytes(table)?,
                 _ => 0,
             };
         }
         Ok(bytes)
     }
 
-    fn segment_file_bytes(&self) -> u64 {
-        let prefixes = [format!("{}-", self.number), keywords::prefix(self.number)];
+    fn file_bytes(&self) -> u64 {
+        let prefixes = [manifest::prefix(self.number), keywords::prefix(self.number)];
         let Ok(entries) = fs::read_dir(self.database().segments_dir()) else {
             return 0;
         };
@@ -90,40 +90,6 @@ impl Tables {
             .map(|entry| entry.map(|(key, value)| (key.len() + value.len()) as u64))
             .sum()
     }
-
-    /// The size of the stored graphs, whose chunks, but for the last of a segment, are equally long.
-    fn graph_bytes(&self) -> Result<u64> {
-        let table = &self.table[GRAPH];
-        let disk = &self.database().disk;
-        let mut bytes = 0;
-        let mut segment = None;
-        loop {
-            let last = disk.run(DiskOp::Read, "measure the graph", || {
-                table.last(
-                    segment
-                        .map(u64::to_be_bytes)
-                        .as_ref()
-                        .map(<[u8; 8]>::as_slice),
-                )
-            })?;
-            let Some((key, _)) = last else {
-                return Ok(bytes);
-            };
-            let number = segment_of(&key)?;
-            let chunks = chunks_to(&key);
-            let first = disk.run(DiskOp::Read, "measure the graph", || {
-                table.range(number.to_be_bytes()..).next().transpose()
-            })?;
-            bytes += chunks * first.map_or(0, |(key, value)| key.len() + value.len()) as u64;
-            segment = Some(number);
-        }
-    }
-}
-
-/// Number of chunks up to the one of a key of the table of graphs: a segment's number and a chunk's.
-fn chunks_to(key: &[u8]) -> u64 {
-    let chunk = key.get(8..).and_then(|chunk| chunk.try_into().ok());
-    chunk.map_or(1, |chunk| u64::from(u32::from_be_bytes(chunk)) + 1)
 }
 
 fn scaled(bytes: u64, measured: u64, entries: u64) -> u64 {

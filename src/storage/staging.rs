@@ -63,6 +63,10 @@ where
             .map(|(slot, (record, vector))| (slot, record, vector))
     }
 
+    fn vectors(&self) -> impl ExactSizeIterator<Item = &'a [f32]> + use<'a, I> {
+        self.items.clone().map(|(_, vector)| vector)
+    }
+
     fn is_small(&self) -> bool {
         let bytes = self
             .items
@@ -128,25 +132,42 @@ impl Tables {
             for (slot, id) in &write.removed {
                 whole.remove_item(id, *slot)?;
             }
+            let rows = self.write_row_file(write.first, write.vectors())?;
             for (slot, record, vector) in write.numbered() {
-                whole.put_item(slot, record, vector)?;
+                whole.put_item(slot, record)?;
+                if rows.is_none() {
+                    whole.put_vector(slot, vector);
+                }
                 whole.put_id(&record.id, slot);
+            }
+            if let Some(rows) = &rows {
+                rows.put(&mut whole)?;
             }
             if write.items.len() > 0 {
                 whole.set_next_slot(write.first + write.items.len() as u32);
             }
             return applied(whole);
         }
+        let rows = self.write_row_file(write.first, write.vectors())?;
         self.visible.store(write.first, Ordering::Release);
-        let staged = self.stage(write).and_then(|()| {
+        let staged = self.stage(write, rows.is_none()).and_then(|()| {
             let mut last = self.transaction();
+            if let Some(rows) = &rows {
+                rows.put(&mut last)?;
+            }
             // The slot from which on removed items are not visible is used up too.
             last.set_next_slot(write.first + write.items.len().max(1) as u32);
             last.apply()
         });
         self.visible.store(ALL, Ordering::Release);
         match staged {
-            Ok(_) => self.finish(&write.removed, write.ended),
+            // What is visible cannot be undone, and what is left of it must not be built upon.
+            Ok(_) => self
+                .finish(&write.removed, write.ended)
+                .inspect_err(|error| {
+                    let disk = &self.database().disk;
+                    disk.poison(&format!("a write could not be finished: {error}"));
+                }),
             Err(error) => {
                 if self.settle_staged(write.first).is_err() {
                     let disk = &self.database().disk;
@@ -157,8 +178,9 @@ impl Tables {
         }
     }
 
-    /// Writes the items in parts, none of which is visible.
-    fn stage<'a, I>(&self, write: &ItemWrite<'a, I>) -> Result<()>
+    /// Writes the items in parts, none of which is visible; their vectors too, unless they are in a
+    /// row file.
+    fn stage<'a, I>(&self, write: &ItemWrite<'a, I>, with_vectors: bool) -> Result<()>
     where
         I: ExactSizeIterator<Item = (&'a ItemRecord, &'a [f32])> + Clone,
     {
@@ -169,7 +191,10 @@ impl Tables {
         for (slot, record, vector) in write.numbered() {
             let replaced = removed.remove(record.id.as_str());
             parts.change(bytes_of(record, vector), |part| {
-                part.put_item(slot, record, vector)?;
+                part.put_item(slot, record)?;
+                if with_vectors {
+                    part.put_vector(slot, vector);
+                }
                 match replaced.map(|old| (StoredSlot::One(old), StoredSlot::Both(old, slot))) {
                     None => part.put_id(&record.id, slot),
                     Some((before, after)) => part.replace_id(&record.id, before, after),
@@ -244,14 +269,18 @@ impl Tables {
                 Ok(())
             })?;
         }
-        for (table, first) in [
-            (ITEMS, &chunk_key(next, 0)[..]),
-            (VECTORS, &next.to_be_bytes()),
-        ] {
-            for entry in disk.walk("list staged items", self.table[table].range(first..)) {
-                let (key, value) = entry?;
-                parts.change(value.len(), |part| part.remove(table, &key))?;
-            }
+        let records = self.table[ITEMS].range(chunk_key(next, 0)..);
+        for entry in disk.walk("list staged items", records) {
+            let (key, value) = entry?;
+            parts.change(value.len(), |part| part.remove(ITEMS, &key))?;
+        }
+        let vectors = self.table[VECTORS].range(next.to_be_bytes()..);
+        for entry in disk.walk("list staged vectors", vectors) {
+            let (key, value) = entry?;
+            parts.change(value.len(), |part| {
+                part.batch(VECTORS).remove(key);
+                Ok(())
+            })?;
         }
         for (end, slot) in self.ends()? {
             if slot >= next {

@@ -79,15 +79,6 @@ impl Table {
         Entries(self.tree.range::<Vec<u8>, _>((start, end)))
     }
 
-    /// The entry with the greatest key, or with the greatest one below `key`.
-    pub(super) fn last(&self, key: Option<&[u8]>) -> sled::Result<Option<Entry>> {
-        let end = key.map_or_else(|| self.end().to_vec(), |key| self.full(key));
-        let found = self.tree.get_lt(end)?;
-        Ok(found
-            .filter(|(key, _)| key.starts_with(&self.prefix))
-            .map(own_key))
-    }
-
     /// The changes of this table in a batch of the tree.
     pub(super) fn changes<'a>(&'a self, batch: &'a mut Batch) -> Changes<'a> {
         Changes { table: self, batch }
@@ -191,15 +182,6 @@ mod tests {
                 keys(table.range::<&str>((Bound::Excluded("a"), Bound::Unbounded))),
                 ["ab", "b"]
             );
-            let last = |key: Option<&str>| {
-                table
-                    .last(key.map(str::as_bytes))
-                    .expect("read")
-                    .map(|(key, _)| key.to_vec())
-            };
-            assert_eq!(last(None), Some(b"b".to_vec()));
-            assert_eq!(last(Some("ab")), Some(b"a".to_vec()));
-            assert_eq!(last(Some("")), None);
             let value = table.get(b"ab").expect("read").expect("there");
             assert_eq!(&*value, [number as u8]);
         }

@@ -5,19 +5,18 @@
 //! |---|---|---|
 //! | items | slot, chunk | id, text, metadata |
 //! | ids | external id | slot |
-//! | vectors | slot | numbers |
 //! | judgements | sequence number | judgement |
 //! | queries | hash of a text or vector | the query's numbers |
 //! | metrics | version, chunk | chunk 0: header; from 1: the encoded metric |
-//! | graph | segment, chunk | adjacency of a sealed segment |
-//! | meta | name | counters, active metrics, calibrations, the manifest of segment files |
-//! | removed | slot | nothing: the item was removed, and a segment file may still hold it |
+//! | vectors | slot | numbers of an item that is in no [file](super::manifest) |
+//! | meta | name | counters, active metrics, calibrations, the manifest of segment files, row files |
+//! | removed | slot | nothing: the item was removed, and a file may still hold its vector |
 //!
 //! Numbers in keys are big-endian, so that a table iterates in their order. The record of an item
 //! or metric is cut into chunks: all but the last are [`CHUNK`] bytes long, and the last is
 //! shorter, perhaps empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,26 +37,24 @@ use crate::model::{Active, VersionId};
 /// its log.
 pub(super) const CHUNK: usize = 32 << 10;
 pub(super) const FORMAT: u8 = 1;
-pub(super) const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 8] = [
     "items",
     "ids",
-    "vectors",
     "judgements",
     "queries",
     "metrics",
-    "graph",
+    "vectors",
     "meta",
     "removed",
 ];
 pub(super) const ITEMS: usize = 0;
 pub(super) const IDS: usize = 1;
-pub(super) const VECTORS: usize = 2;
-pub(super) const JUDGEMENTS: usize = 3;
-pub(super) const QUERIES: usize = 4;
-pub(super) const METRICS: usize = 5;
-pub(super) const GRAPH: usize = 6;
-pub(super) const META: usize = 7;
-pub(super) const REMOVED: usize = 8;
+pub(super) const JUDGEMENTS: usize = 2;
+pub(super) const QUERIES: usize = 3;
+pub(super) const METRICS: usize = 4;
+pub(super) const VECTORS: usize = 5;
+pub(super) const META: usize = 6;
+pub(super) const REMOVED: usize = 7;
 
 pub(super) const NEXT_SLOT: &str = "next_slot";
 pub(super) const NEXT_JUDGEMENT: &str = "next_judgement";
@@ -73,7 +70,7 @@ pub(crate) struct Tables {
     pub(super) table: [Table; NAMES.len()],
     database: Arc<Database>,
     pub(super) number: u32,
-    dim: usize,
+    pub(super) dim: usize,
     pub(crate) precision: Precision,
     /// The digests of the tables. Locked while a transaction is committed, so that nobody sees the
     /// tables change without them.
@@ -82,6 +79,8 @@ pub(crate) struct Tables {
     pub(super) changes: AtomicU64,
     /// Items in slots below this one are visible; see [`staging`](super::staging).
     pub(super) visible: AtomicU32,
+    /// The beginnings of the names of files that are being written and that no record names yet.
+    pub(super) pending: Mutex<BTreeSet<String>>,
 }
 
 impl Tables {
@@ -104,6 +103,7 @@ impl Tables {
             digests,
             changes: AtomicU64::new(0),
             visible: AtomicU32::new(staging::ALL),
+            pending: Mutex::default(),
         })
     }
 
@@ -262,26 +262,8 @@ impl Tables {
             .transpose()
     }
 
-    /// The vector in a slot.
-    pub(crate) fn vector(&self, slot: u32) -> Result<Option<Vec<f32>>> {
-        let bytes = self.get(VECTORS, &slot.to_be_bytes())?;
-        bytes
-            .map(|bytes| {
-                self.read_vector(&bytes, self.precision, &|| {
-                    format!("the vector of slot {slot}")
-                })
-            })
-            .transpose()
-    }
-
-    /// All vectors with their slots, in the order of slots.
-    pub(crate) fn vectors(&self) -> impl Iterator<Item = Result<(u32, Vec<f32>)>> {
-        self.walk(VECTORS)
-            .map(|entry| self.read_slot_vector(entry?))
-    }
-
-    /// The vectors in slots from `first` on, in the order of slots.
-    pub(crate) fn vectors_from(&self, first: u32) -> impl Iterator<Item = Result<(u32, Vec<f32>)>> {
+    /// The vectors of the table of vectors in slots from `first` on, in the order of slots.
+    pub(super) fn vectors_from(&self, first: u32) -> impl Iterator<Item = Result<(u32, Vec<f32>)>> {
         let range = self.table[VECTORS].range(first.to_be_bytes()..);
         self.database
             .disk
@@ -289,7 +271,7 @@ impl Tables {
             .map(|entry| self.read_slot_vector(entry?))
     }
 
-    fn read_slot_vector(&self, (key, value): (IVec, IVec)) -> Result<(u32, Vec<f32>)> {
+    pub(super) fn read_slot_vector(&self, (key, value): (IVec, IVec)) -> Result<(u32, Vec<f32>)> {
         let slot = read_be(&key, "the table of vectors")?;
         let vector = self.read_vector(&value, self.precision, &|| {
             format!("the vector of slot {slot}")
@@ -361,19 +343,6 @@ impl Tables {
         codec::unseal(FORMAT, &bytes, &part).map(|payload| Some(payload.to_vec()))
     }
 
-    /// The stored graphs: for each segment its chunks, in order, which have checksums of their own.
-    pub(crate) fn graph(&self) -> Result<BTreeMap<u64, Vec<Vec<u8>>>> {
-        let mut segments: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
-        for entry in self.raw(GRAPH) {
-            let (key, value) = entry?;
-            segments
-                .entry(segment_of(&key)?)
-                .or_default()
-                .push(value.to_vec());
-        }
-        Ok(segments)
-    }
-
     /// The calibrations by metric version, as the index encodes them. Damaged records are left out,
     /// because recall can be measured again.
     pub(crate) fn calibrations(&self) -> Result<BTreeMap<u32, Vec<u8>>> {
@@ -440,14 +409,13 @@ impl Tables {
 }
 
 /// The operation of reading each table, for messages.
-const ACTIONS: [&str; NAMES.len()] = [
+pub(super) const ACTIONS: [&str; NAMES.len()] = [
     "read the items",
     "read the ids",
-    "read the vectors",
     "read the judgements",
     "read the judged queries",
     "read the metric versions",
-    "read the graph",
+    "read the vectors",
     "read the counters",
     "read the removed slots",
 ];
@@ -470,14 +438,6 @@ pub(super) fn split_key(key: &[u8]) -> Result<(u32, u16)> {
     match key {
         &[a, b, c, d, e, f] => Ok((u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]))),
         _ => Err(damaged("a record's key", "it has a wrong length")),
-    }
-}
-
-/// The segment of a key in the table of graphs: a segment number and a chunk number.
-pub(super) fn segment_of(key: &[u8]) -> Result<u64> {
-    match key.split_first_chunk::<8>() {
-        Some((segment, chunk)) if chunk.len() == 4 => Ok(u64::from_be_bytes(*segment)),
-        _ => Err(damaged("the table graph", "a key has a wrong length")),
     }
 }
 

@@ -11,9 +11,9 @@ use super::precision::Precision;
 use super::records::{ItemRecord, JudgementRecord, VersionRecord};
 use super::table::Changes;
 use super::tables::{
-    ACTIVE, CALIBRATION, CALIBRATION_FORMAT, CHUNK, FORMAT, GRAPH, IDS, ITEMS, JUDGEMENTS, META,
-    METRICS, NAMES, NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, StoredSlot, Tables,
-    VECTORS, chunk_key, entry_hash, segment_of,
+    ACTIVE, CALIBRATION, CALIBRATION_FORMAT, CHUNK, FORMAT, IDS, ITEMS, JUDGEMENTS, META, METRICS,
+    NAMES, NEXT_JUDGEMENT, NEXT_SLOT, NEXT_VERSION, QUERIES, REMOVED, StoredSlot, Tables, VECTORS,
+    chunk_key, entry_hash,
 };
 use super::{codec, damaged, lock};
 use crate::model::error::Result;
@@ -90,16 +90,21 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Stores the record, the vector and the end of an item in a slot that was never used.
-    pub(super) fn put_item(&mut self, slot: u32, item: &ItemRecord, vector: &[f32]) -> Result<()> {
+    /// Stores the record and the end of an item in a slot that was never used.
+    pub(super) fn put_item(&mut self, slot: u32, item: &ItemRecord) -> Result<()> {
         let bytes = item.encode()?;
         self.put_chunks(ITEMS, slot, 0, &bytes);
         if let Some(end) = item.expires {
             self.put_end(end, slot);
         }
-        let payload = self.tables.precision.encode(vector);
-        self.put_new(VECTORS, &slot.to_be_bytes(), codec::seal(FORMAT, &payload));
         Ok(())
+    }
+
+    /// Stores the vector in a slot.
+    pub(super) fn put_vector(&mut self, slot: u32, vector: &[f32]) {
+        let payload = self.tables.precision.encode(vector);
+        self.batch(VECTORS)
+            .insert(slot.to_be_bytes(), codec::seal(FORMAT, &payload));
     }
 
     /// Stores the slot of an id that is not in use.
@@ -133,7 +138,7 @@ impl<'a> Transaction<'a> {
 
     /// Removes the record and vector of an item.
     pub(super) fn remove_record(&mut self, slot: u32) -> Result<()> {
-        self.remove(VECTORS, &slot.to_be_bytes())?;
+        self.batch(VECTORS).remove(slot.to_be_bytes());
         self.batch(REMOVED).insert(slot.to_be_bytes(), &[]);
         self.remove_chunks(ITEMS, slot, 0)
     }
@@ -217,18 +222,6 @@ impl<'a> Transaction<'a> {
             .insert(NEXT_VERSION, &u64::from(next).to_le_bytes());
     }
 
-    /// Stores the graph of a segment.
-    pub(crate) fn put_segment(&mut self, segment: u64, chunks: &[Vec<u8>]) {
-        for (number, chunk) in chunks.iter().enumerate() {
-            let key = [
-                segment.to_be_bytes().as_slice(),
-                &(number as u32).to_be_bytes(),
-            ]
-            .concat();
-            self.batch(GRAPH).insert(key, chunk.as_slice());
-        }
-    }
-
     /// Stores the calibration of a metric version, as the index encodes it.
     pub(crate) fn put_calibration(&mut self, version: u32, encoded: &[u8]) {
         let key = format!("{CALIBRATION}{version}");
@@ -240,18 +233,6 @@ impl<'a> Transaction<'a> {
     pub(crate) fn remove_calibration(&mut self, version: u32) {
         self.batch(META)
             .remove(format!("{CALIBRATION}{version}").as_bytes());
-    }
-
-    /// Removes the stored graphs of segments that are not in `keep`.
-    pub(crate) fn retain_segments(&mut self, keep: &[u64]) -> Result<()> {
-        let tables = self.tables;
-        for entry in tables.raw(GRAPH) {
-            let (key, _) = entry?;
-            if !segment_of(&key).is_ok_and(|segment| keep.contains(&segment)) {
-                self.batch(GRAPH).remove(key);
-            }
-        }
-        Ok(())
     }
 
     fn put_chunks(&mut self, table: usize, number: u32, first: u16, bytes: &[u8]) {

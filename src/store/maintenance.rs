@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::collection::StillGuard;
-use crate::items::check;
+use crate::items::{CollectionInfo, check, rescue_vectors};
 use crate::model::error::{Error, Result};
 use crate::storage::{Database, Opening, Repairs, Tables};
 use crate::store::{Store, StoreBuilder, VerifyReport};
@@ -39,7 +39,8 @@ pub struct RepairReport {
 impl Store {
     /// Writes a backup of the store, as it is at one moment, to a directory that is empty or does
     /// not exist. Writes wait until it is complete, searches go on. The backup is a store itself,
-    /// without overwritten and removed entries.
+    /// without overwritten and removed records; the vector of an item that was removed lately may
+    /// still be in it.
     ///
     /// # Errors
     /// [`Error::BackupExists`] when the directory is not empty; [`Error::NoDirectoryName`];
@@ -62,6 +63,19 @@ impl Store {
         let _still: Vec<StillGuard<'_>> = open.values().map(|inner| inner.hold_still()).collect();
         self.database().backup(directory.as_ref(), &cancel)
     }
+
+    /// Cuts removed items out of the files of all collections, and closes the store.
+    fn cut_removed(self) -> Result<()> {
+        for (name, record) in self.database().collections()? {
+            let tables = Tables::open(Arc::clone(self.database()), &record)?;
+            if tables.has_removed()? {
+                let mut open = self.lock_collections();
+                let collection = self.open_collection(&mut open, &name, &record, None)?;
+                collection.items_handle().cut_removed()?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl StoreBuilder {
@@ -80,10 +94,6 @@ impl StoreBuilder {
         };
         let mut report = None;
         Database::restore(backup.as_ref(), path.as_ref(), &opening, |database| {
-            // A backup that was opened as a store has segment files, which are not copied.
-            for (_, record) in database.collections()? {
-                Tables::open(Arc::clone(&database), &record)?.drop_segment_files()?;
-            }
             let found = self.over(database).verify()?;
             if let Some(problem) = found.problems.first() {
                 return Err(Error::Damaged {
@@ -105,14 +115,18 @@ impl StoreBuilder {
     }
 
     /// Rewrites the database of the store at `path`, which must be closed, without what was
-    /// overwritten, removed and forgotten. A crash leaves the old database or the new one.
+    /// overwritten, removed and forgotten: no file holds any of it then. Graphs from which items were
+    /// removed are mended first, which takes as long as optimizing them. A crash leaves the old database or the new one.
     ///
     /// # Errors
     /// [`Error::NotAStore`]; [`Error::Locked`]; [`Error::SymbolicLink`] for a database with links,
     /// whose targets would keep what was removed; [`Error::Damaged`] when records are missing;
     /// [`Error::Io`]. The store is then as it was.
     pub fn compact(self, path: impl AsRef<Path>) -> Result<Compacted> {
-        let (before, after) = Database::compact(path.as_ref(), &self.opening())?;
+        let opening = self.opening();
+        let (before, after) = Database::compact(path.as_ref(), &opening, |database| {
+            self.over(database).cut_removed()
+        })?;
         Ok(Compacted { before, after })
     }
 
@@ -138,7 +152,16 @@ impl StoreBuilder {
         let store = self.over(Arc::clone(&database));
         for (name, record) in database.collections()? {
             let mut tables = Tables::open(Arc::clone(&database), &record)?;
-            let found = check(&name, &record, &tables, store.registered());
+            let mut found = check(&name, &record, &tables, store.registered());
+            let of_files: Vec<String> = found
+                .files()
+                .map(|what| format!("{name}: {what}"))
+                .collect();
+            if !of_files.is_empty() {
+                rebuilt.extend(of_files);
+                rescue_vectors(&tables, CollectionInfo::read(&name, &record, 0)?.rules())?;
+                found = check(&name, &record, &tables, store.registered());
+            }
             let done = tables.repair(found)?;
             rebuilt.extend(
                 done.rebuilt

@@ -341,7 +341,7 @@ impl Store {
     }
 
     /// Reads and checks everything that is stored: checksums, references between records, numbers
-    /// of records, stored graphs, segment files, and that metrics are symmetric and positive
+    /// of records, files, and that metrics are symmetric and positive
     /// definite. Writes wait meanwhile, searches go on.
     ///
     /// # Errors

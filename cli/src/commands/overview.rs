@@ -30,14 +30,14 @@ pub(crate) struct CollectionsArgs {}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exits 1 if anything is damaged, and lists all damage. With --repair, ids, counters, counts and
-graphs are rebuilt from the records; records that cannot be read are removed and listed, so that the
-others can be used. Copy the directory first if you want to keep the damaged store.
+graphs are rebuilt from what is left; what cannot be read is removed and listed, so that the rest can
+be used. Copy the directory first if you want to keep the damaged store.
 
 Examples:
   affinis verify
   affinis verify --repair")]
 pub(crate) struct VerifyArgs {
-    /// Rebuild what can be rebuilt from the records, and list what is lost
+    /// Rebuild what can be rebuilt from the rest, and list what is lost
     #[arg(long)]
     repair: bool,
 }

@@ -83,6 +83,22 @@ impl Shared {
         }
     }
 
+    /// Cuts the deleted items out of all sealed segments, and seals the growing ones without theirs.
+    pub(crate) fn cut_all(&self, monitor: Monitor<'_>) -> Result<(), Cancelled> {
+        let building = lock(&self.building);
+        let snapshot = self.snapshot.load_full();
+        for view in snapshot.sealed.iter().filter(|view| view.dead > 0) {
+            let sources = Sources {
+                sealed: std::slice::from_ref(view),
+                growing: &[],
+                dead: &snapshot.dead,
+            };
+            self.merge(&building, sources, Refining::Always, monitor)?;
+        }
+        drop(building);
+        self.seal(true, monitor)
+    }
+
     /// Whether all sealed segments should be merged: the smaller ones are worth it, since each is
     /// searched on its own, or the graph of the largest should be refined.
     pub(super) fn should_merge_all(&self) -> bool {

@@ -26,7 +26,7 @@ use crate::index::error::IndexError;
 use crate::index::graph::beam::{Edges, NONE};
 use crate::index::layout::codes::{CodeBits, CodeBlock};
 use crate::index::layout::column::Column;
-use crate::index::layout::rows::{Block, RowBuffer, RowFormat, blocks_for, unpack_into};
+use crate::index::layout::rows::{Block, RowFormat, blocks_for};
 use crate::index::layout::section::{Section, SegmentFile};
 use crate::index::quantizer::{Codes, Outliers, Quantizer};
 use crate::index::segment::rows::SegmentRows;
@@ -276,8 +276,7 @@ fn are_edges_valid(edges: &Edges, items: u32) -> bool {
     edges[..used].iter().all(|id| *id < items) && edges[used..].iter().all(|id| *id == NONE)
 }
 
-/// Checks a whole segment file, and its rows against the vectors of the store; `vector` returns
-/// `None` for slots that the store does not hold.
+/// Checks a whole segment file.
 ///
 /// # Errors
 /// [`IndexError::Graph`] says what is wrong.
@@ -285,26 +284,40 @@ pub(crate) fn check(
     id: u64,
     file: &Arc<dyn SegmentFile>,
     expected: Expected<'_>,
-    mut vector: impl FnMut(u32) -> Option<Vec<f32>>,
 ) -> Result<(), IndexError> {
-    let (segment, _) = open(id, file, expected)?;
-    let wrong = |reason: String| {
-        Err(IndexError::Graph {
-            segment: id,
-            reason,
-        })
-    };
-    if !file.verify(Section::Rows, 0..file.section(Section::Rows).len()) {
-        return wrong("a checksum of its rows does not fit".to_owned());
+    open(id, file, expected)?;
+    if file.verify(Section::Rows, 0..file.section(Section::Rows).len()) {
+        return Ok(());
     }
-    let (mut row, mut buffer) = (vec![0.0; expected.dim], RowBuffer::new());
-    for (item, slot) in segment.slots.iter().enumerate() {
-        unpack_into(segment.rows.row(item as u32, &mut buffer), &mut row);
-        if vector(slot.0).is_some_and(|vector| vector != row) {
-            return wrong(format!(
-                "its vector in slot {slot} differs from that of the store"
-            ));
+    Err(IndexError::Graph {
+        segment: id,
+        reason: "a checksum of its rows does not fit".to_owned(),
+    })
+}
+
+/// The vectors of a segment file, each with its slot, or `None` for one that is damaged. Of its
+/// sections, only those of slots and rows are read; where the slot of a vector is damaged, the
+/// vector is left out.
+///
+/// # Errors
+/// The reason why there is no telling which vector is which.
+pub(crate) fn stored_rows<'a>(
+    file: &'a Arc<dyn SegmentFile>,
+    expected: Expected<'a>,
+) -> Result<impl Iterator<Item = (u32, Option<Vec<f32>>)> + use<'a>, String> {
+    let slots = file
+        .section(Section::Slots)
+        .as_chunks::<{ size_of::<Slot>() }>()
+        .0;
+    let rows = rows(file, slots.len(), expected)?;
+    let numbered = slots.iter().zip(0_u32..);
+    Ok(numbered.filter_map(move |(slot, item)| {
+        let at = item as usize * size_of::<Slot>();
+        let slot = u32::from_le_bytes(*slot);
+        if !file.verify(Section::Slots, at..at + size_of::<Slot>()) || slot >= expected.next_slot {
+            return None;
         }
-    }
-    Ok(())
+        let vector = rows.sound_row(item);
+        Some((slot, vector.filter(|row| row.iter().all(|x| x.is_finite()))))
+    }))
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::index::kernels::prefetch;
 use crate::index::layout::column::Column;
 use crate::index::layout::rows::{
-    Block, RowBuffer, RowFormat, RowSource, Rows, blocks_for, decode_into,
+    Block, RowBuffer, RowFormat, RowSource, Rows, blocks_for, decode_into, unpack_into,
 };
 use crate::index::layout::section::{Section, SegmentFile};
 
@@ -169,6 +169,19 @@ impl SegmentRows {
     #[inline]
     pub(crate) fn row<'a>(&'a self, item: u32, buffer: &'a mut RowBuffer) -> &'a [Block] {
         self.view().get(item, buffer)
+    }
+
+    /// Row `item` as numbers; `None` for a damaged one.
+    pub(crate) fn sound_row(&self, item: u32) -> Option<Vec<f32>> {
+        let view = self.view();
+        if let Some(file) = view.file
+            && !file.verify(Section::Rows, view.range(item))
+        {
+            return None;
+        }
+        let mut row = vec![0.0; self.dim()];
+        unpack_into(view.row(item, &mut RowBuffer::new()), &mut row);
+        Some(row)
     }
 
     /// Numbers in a row.

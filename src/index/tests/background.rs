@@ -1,10 +1,11 @@
 //! Maintenance beside searches and writes: sealing, merging, rebuilding and calibration.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::{Random, add, euclid, mahalanobis, params, small};
-use crate::index::{Config, Index, IndexError, SearchParams, Segments};
+use crate::index::{Config, Index, IndexError, SearchParams, Section, Segments};
 
 fn never() -> bool {
     false
@@ -148,7 +149,11 @@ fn the_graph_is_the_same_whatever_the_number_of_threads() {
         index.optimize(&|_| (), &never).unwrap();
         let ids = index.with_segments(|s| s.ids());
         assert_eq!(ids.len(), 1);
-        index.with_segments(|s| s.record(ids[0])).unwrap().chunks
+        let sections = index.with_segments(|s| {
+            let sections = s.file_sections(ids[0]).unwrap().into_iter();
+            sections.map(Cow::into_owned).collect::<Vec<_>>()
+        });
+        [Section::Slots, Section::Edges].map(|section| sections[section as usize].clone())
     });
     assert!(graphs[0] == graphs[1] && graphs[0] == graphs[2]);
 }

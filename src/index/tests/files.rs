@@ -2,13 +2,14 @@
 //! refused, never followed.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Random, add, euclid, params, small};
 use crate::index::layout::section::{Section, SegmentFile};
-use crate::index::{Config, Index, IndexError, SearchParams};
+use crate::index::{Config, Expected, Index, IndexError, SearchParams, stored_rows};
 
 /// A segment file in memory, whose sections begin at multiples of 64 bytes like those of a mapped
 /// file.
@@ -60,6 +61,20 @@ impl SegmentFile for InMemory {
     fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
     }
+}
+
+/// The files of the segments of an index.
+pub(super) fn files_of(index: &Index) -> Vec<(u64, Arc<dyn SegmentFile>)> {
+    index.with_segments(|segments| {
+        let file = |id| {
+            let sections = owned(segments.file_sections(id).unwrap());
+            (
+                id,
+                Arc::new(InMemory::new(&sections)) as Arc<dyn SegmentFile>,
+            )
+        };
+        segments.ids().into_iter().map(file).collect()
+    })
 }
 
 fn owned(sections: Vec<Cow<'_, [u8]>>) -> Vec<Vec<u8>> {
@@ -188,6 +203,74 @@ fn an_opened_index_answers_bit_for_bit_the_same_after_removals_and_fresh_items()
         ),
         (index.len(), 0, 0)
     );
+}
+
+#[test]
+fn deleted_items_are_cut_out_of_sealed_and_growing_segments() {
+    let (index, vectors, _) = filled(12, 3000);
+    let fresh: Vec<Vec<f32>> = vectors[..20]
+        .iter()
+        .map(|v| v.iter().map(|x| -x).collect())
+        .collect();
+    add(&index, 3000, &fresh);
+    let gone: Vec<u32> = (0..3020).filter(|slot| slot % 3 == 0).collect();
+    index.apply(&[], &gone).unwrap();
+    index.cut_deleted().unwrap();
+    let stats = index.stats();
+    assert_eq!((index.len(), stats.deleted, stats.growing), (2013, 0, 0));
+    index.with_segments(|segments| assert!(segments.slots().all(|slot| slot % 3 != 0)));
+    let mut found = 0;
+    for (slot, vector) in (0_u32..).zip(&vectors).filter(|(slot, _)| slot % 3 != 0) {
+        let how = SearchParams {
+            ef: Some(48),
+            ..params(1)
+        };
+        let hits = index.search(&euclid(12), vector, &how).unwrap().hits;
+        found += usize::from(hits.iter().any(|hit| hit.slot == slot));
+    }
+    assert!(found > 1980, "{found} of 2000 find themselves");
+    index.apply(&[], &(0..3020).collect::<Vec<u32>>()).unwrap();
+    index.cut_deleted().unwrap();
+    assert!(index.with_segments(|segments| segments.ids()).is_empty());
+}
+
+#[test]
+fn the_rows_of_a_file_are_read_one_by_one() {
+    let (_, vectors, made) = filled(12, 3000);
+    let expected = Expected {
+        dim: 12,
+        next_slot: 3000,
+        format: None,
+    };
+    let read = |bad| {
+        let mut rows = BTreeMap::new();
+        for (_, sections) in &made {
+            let mut file = InMemory::new(sections);
+            file.bad = bad;
+            let file: Arc<dyn SegmentFile> = Arc::new(file);
+            rows.extend(stored_rows(&file, expected).unwrap());
+        }
+        rows
+    };
+    let sound = read(None);
+    assert!(
+        (0..)
+            .zip(&vectors)
+            .all(|(slot, vector)| sound[&slot].as_ref() == Some(vector))
+    );
+    let one_bad = read(Some((Section::Rows as usize, 64 * 350)));
+    let bad: Vec<u32> = one_bad
+        .iter()
+        .filter(|(_, row)| row.is_none())
+        .map(|(slot, _)| *slot)
+        .collect();
+    assert_eq!((one_bad.len(), bad.len()), (3000, made.len()));
+    let no_slot = read(Some((Section::Slots as usize, 4 * 350)));
+    assert_eq!(no_slot.len(), 3000 - made.len());
+    let mut short = InMemory::new(&made[0].1);
+    short.sections[Section::Rows as usize].1 -= 1;
+    let short: Arc<dyn SegmentFile> = Arc::new(short);
+    assert!(stored_rows(&short, expected).is_err());
 }
 
 #[test]

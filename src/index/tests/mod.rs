@@ -12,7 +12,6 @@ mod background;
 mod figures;
 mod files;
 mod model;
-mod persistence;
 mod recall;
 
 use std::sync::Arc;

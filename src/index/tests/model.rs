@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::files::files_of;
 use super::{Dot, Random, add, euclid, exact, mahalanobis, params, small};
-use crate::index::{Index, IndexError, SearchParams, SegmentRecord, Versioned};
+use crate::index::{Index, IndexError, SearchParams, Versioned};
 use crate::model::Plan;
 use crate::slot::Slot;
 
@@ -142,17 +143,16 @@ fn any_sequence_of_operations_answers_like_a_map() {
                 7 if random.below(3) == 0 => index.optimize(&|_| (), &never).unwrap(),
                 7 => index.activate(&metrics[random.below(2)]),
                 8 => {
-                    let records: Vec<SegmentRecord> = index
-                        .with_segments(|s| s.ids())
-                        .into_iter()
-                        .filter_map(|id| index.with_segments(|s| s.record(id)))
+                    let files = files_of(&index);
+                    let held: Vec<u32> = index.with_segments(|s| s.slots().collect());
+                    let removed: Vec<u32> = (0..index.next_slot())
+                        .filter(|slot| !model.contains_key(slot))
                         .collect();
-                    let items = model.iter().map(|(slot, v)| (*slot, v.clone()));
-                    let opened =
-                        Index::restore(dim, config.clone(), &records, index.next_slot(), items)
-                            .unwrap();
-                    assert_eq!(opened.refused, []);
-                    index = opened.index;
+                    let items = model.iter().filter(|(slot, _)| !held.contains(slot));
+                    let items = items.map(|(slot, v)| (*slot, v.clone()));
+                    let next = index.next_slot();
+                    index =
+                        Index::open(dim, config.clone(), &files, next, &removed, items).unwrap();
                 }
                 _ => {}
             }

@@ -9,18 +9,17 @@ mod repair;
 mod tests;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use roaring::RoaringBitmap;
 
 use super::digest::TableDigests;
 use super::records::{ItemRecord, QueryRecord, VersionRecord};
 use super::tables::NAMES;
-use crate::model::error::Error;
+use crate::model::error::{Error, Result};
 
 pub(crate) use repair::Repairs;
-
-/// Why a stored graph cannot be used, given its segment's number, its chunks in order and the first
-/// slot that was never given out; `None` for a sound one.
-pub(crate) type SegmentCheck<'a> = &'a dyn Fn(u64, Vec<Vec<u8>>, u32) -> Option<String>;
 
 /// Why a metric version cannot be used, given its number, header and encoded metric; `None` for a
 /// sound one.
@@ -33,12 +32,23 @@ pub(crate) struct Checks<'a> {
     pub(crate) item: &'a dyn Fn(&ItemRecord, u32) -> Option<String>,
     /// Checks a metric version, given its number, header and encoded metric.
     pub(crate) version: VersionCheck<'a>,
-    pub(crate) segment: SegmentCheck<'a>,
     /// The key of a judged query's vector in the table of queries; `None` for a query without one.
     pub(crate) query_hash: &'a dyn Fn(&QueryRecord) -> Option<[u8; 16]>,
-    /// The damaged segment files, each with a reason, given the first slot that was never given
-    /// out.
-    pub(crate) segment_files: &'a dyn Fn(u32) -> Vec<(String, String)>,
+    /// What the files hold, given the slots in which something is stored.
+    pub(crate) files: &'a dyn Fn(&RoaringBitmap) -> Result<FileVectors>,
+}
+
+/// What the files of a collection hold of its vectors.
+#[derive(Debug, Default)]
+pub(crate) struct FileVectors {
+    /// Slots whose vectors are in a file and can be read.
+    pub(crate) sound: RoaringBitmap,
+    /// Slots whose vectors are in a file and cannot be read, each with the reason.
+    pub(crate) damaged: BTreeMap<u32, String>,
+    /// The slot after the last that a file holds.
+    pub(crate) end: u32,
+    /// The files, or the records that name them, that are damaged, each with the damage.
+    pub(crate) problems: Vec<(String, String)>,
 }
 
 /// The result of one walk through a collection's tables.
@@ -78,9 +88,8 @@ pub(crate) enum Place {
     Version(u32),
     /// The active metric of the collection or of a user, by its key.
     Active(String),
-    /// The stored graph of a segment.
-    Graph(u64),
-    SegmentFile(String),
+    /// A file, or the records that name the files.
+    File(String),
     Guidelines,
     Activations,
     Keywords,
@@ -100,8 +109,9 @@ pub(crate) enum Remedy {
     Reset(Vec<Edit>, &'static str),
     /// The digest of a table is set to what the table holds.
     Recount,
-    /// The segment files are removed; they are made anew from the records.
-    DropSegmentFiles,
+    /// What is sound in the files is taken out of them, and they are made anew: the work of
+    /// [`Tables::move_to_table`], which must have been done before a [repair](Tables::repair).
+    RescueVectors,
     /// There is none: a repair ends with this error. The disk fails, or another version of affinis
     /// wrote the record.
     None(Error),
@@ -126,6 +136,14 @@ pub(crate) enum Edit {
     },
 }
 
+impl Integrity {
+    /// The damages of files, in words.
+    pub(crate) fn files(&self) -> impl Iterator<Item = String> {
+        let of_files = self.findings.iter().filter(|finding| finding.is_of_files());
+        of_files.map(|finding| format!("{}: {}", finding.place, finding.damage))
+    }
+}
+
 impl Finding {
     /// Whether the database could not be read there, so that nothing is known of what it holds.
     pub(crate) fn is_of_database(&self) -> bool {
@@ -134,6 +152,11 @@ impl Finding {
             Remedy::None(Error::Damaged { .. } | Error::Storage { .. } | Error::Poisoned(_))
         );
         unread && self.place != Place::Settings
+    }
+
+    /// Whether the files must be made anew.
+    pub(crate) fn is_of_files(&self) -> bool {
+        matches!(self.remedy, Remedy::RescueVectors)
     }
 
     /// Whether a repair does something about it.
@@ -149,7 +172,7 @@ impl Finding {
             | Remedy::Reset(..)
             | Remedy::Discard(_)
             | Remedy::Recount => format!("damaged: {}", self.damage),
-            Remedy::Rebuild(_) | Remedy::DropSegmentFiles => {
+            Remedy::Rebuild(_) | Remedy::RescueVectors => {
                 format!("damaged: {}; it can be rebuilt", self.damage)
             }
             Remedy::None(_) => self.damage.clone(),
@@ -170,8 +193,7 @@ impl fmt::Display for Place {
             Self::Query => f.write_str("a judged query"),
             Self::Version(version) => write!(f, "metric version {version}"),
             Self::Active(key) => write!(f, "which metric is {key}"),
-            Self::Graph(segment) => write!(f, "the graph of segment {segment}"),
-            Self::SegmentFile(name) => f.write_str(name),
+            Self::File(name) => f.write_str(name),
             Self::Guidelines => f.write_str("the guidelines"),
             Self::Activations => f.write_str("the activations"),
             Self::Keywords => f.write_str("the language of keywords"),

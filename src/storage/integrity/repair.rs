@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use sled::Batch;
 
 use super::super::catalog::put_digests;
+use super::super::damaged;
 use super::super::digest::{DIGESTED, TableDigests};
-use super::super::tables::{GRAPH, IDS, ITEMS, META, REMOVED, Tables, VECTORS, entry_hash};
-use super::super::{keywords, lock, manifest};
+use super::super::tables::{META, Tables, entry_hash};
+use super::super::{keywords, lock};
 use super::{Edit, Finding, Integrity, Place, Remedy};
 use crate::model::error::Result;
 
@@ -38,7 +39,6 @@ impl Tables {
         }
         let mut done = Repairs::default();
         let mut changes = Changes::new();
-        let mut drop_files = false;
         let mut recounted = Vec::new();
         for Finding {
             place,
@@ -61,10 +61,8 @@ impl Tables {
                     self.collect(edits, &mut changes)?;
                     done.lost.push(format!("{description}; {default}"));
                 }
-                Remedy::DropSegmentFiles => {
-                    drop_files = true;
-                    done.rebuilt.push(description);
-                }
+                // What is still wrong with files after they were made anew.
+                Remedy::RescueVectors => return Err(damaged(place.to_string(), damage)),
                 Remedy::Recount => {
                     if let Place::Table(_, table) = place {
                         recounted.push((table, description));
@@ -72,12 +70,8 @@ impl Tables {
                 }
             }
         }
-        // Segment files repeat these tables.
-        drop_files |= changes
-            .keys()
-            .any(|(table, _)| [ITEMS, IDS, VECTORS, GRAPH, REMOVED].contains(table));
         let digests = self.digests_after(found, &changes)?;
-        self.apply(changes, digests, drop_files, |before| {
+        self.apply(changes, digests, |before| {
             for (table, description) in recounted {
                 // Where the edits brought all of a table back, they were named.
                 if digests[table] == before[table] {
@@ -133,7 +127,6 @@ impl Tables {
         &self,
         changes: Changes,
         digests: TableDigests,
-        drop_files: bool,
         report: impl FnOnce(&TableDigests),
     ) -> Result<()> {
         let mut batch = Batch::default();
@@ -144,11 +137,8 @@ impl Tables {
                 None => changes.remove(key),
             }
         }
-        let mut meta = self.table[META].changes(&mut batch);
-        if drop_files {
-            meta.remove(manifest::KEY);
-        }
         // A slot that a repair takes back may be given out again, for another text.
+        let mut meta = self.table[META].changes(&mut batch);
         meta.remove(keywords::FILES_KEY);
         let mut catalog = Batch::default();
         let mut stored = lock(&self.digests);
@@ -158,10 +148,6 @@ impl Tables {
         self.database().commit(&batch, catalog)?;
         report(&stored);
         *stored = digests;
-        drop(stored);
-        if drop_files {
-            self.sweep_segment_files(None)?;
-        }
         Ok(())
     }
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::super::tables::{
-    GRAPH, IDS, ITEMS, JUDGEMENTS, META, NEXT_JUDGEMENT, NEXT_SLOT, QUERIES, Tables, VECTORS,
-    chunk_key,
+    IDS, ITEMS, JUDGEMENTS, META, NEXT_JUDGEMENT, NEXT_SLOT, QUERIES, Tables, VECTORS, chunk_key,
 };
-use super::super::{Database, Opening};
+use super::super::{Database, Opening, segment_file};
+use crate::items::{CollectionInfo, rescue_vectors};
 use crate::{Error, Item, Judgement, Query, Store};
 
 /// A store with ten items, of which two have long texts, and judgements.
@@ -55,6 +55,33 @@ fn flip(tables: &Tables, tree: usize, key: &[u8]) {
     tables.table[tree].insert(key, value).expect("written");
 }
 
+/// Flips a byte of the file of the only segment.
+fn flip_in_file(tables: &Tables, at: usize) {
+    let dir = tables.database().segments_dir();
+    let names = segment_file::names(&dir, "0-").expect("listed");
+    let name = names.iter().find(|name| !name.contains("ids"));
+    let path = dir.join(name.expect("a file"));
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+}
+
+/// The section of edges of a small segment begins at the fourth block of its file, that of rows at
+/// the ninth.
+const EDGES_AT: usize = 3 * 4096;
+const ROWS_AT: usize = 8 * 4096;
+
+/// Takes all vectors out of files.
+fn to_table(tables: &Tables) {
+    let record = tables
+        .database()
+        .collection("c")
+        .expect("read")
+        .expect("there");
+    let info = CollectionInfo::read("c", &record, 0).expect("settings");
+    rescue_vectors(tables, info.rules()).expect("taken out");
+}
+
 type Harm = fn(&Tables);
 
 #[test]
@@ -62,7 +89,7 @@ type Harm = fn(&Tables);
 fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
     // How a record is damaged, a word of what verify says, a word of what is lost (none where
     // all is rebuilt), items left.
-    let cases: [(Harm, &str, Option<&str>, usize); 17] = [
+    let cases: [(Harm, &str, Option<&str>, usize); 21] = [
         (|s| drop(s.table[IDS].remove(b"i3")), "ids", None, 10),
         (|s| drop(s.table[IDS].clear()), "ids", None, 10),
         (
@@ -84,26 +111,38 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
             None,
             10,
         ),
+        (|s| flip_in_file(s, EDGES_AT), "checksum", None, 10),
+        (|s| flip_in_file(s, 0), "header", None, 10),
+        (|s| flip_in_file(s, ROWS_AT), "checksum", Some("i3"), 0),
         (
             |s| {
-                flip(
-                    s,
-                    GRAPH,
-                    &s.table[GRAPH]
-                        .iter()
-                        .next()
-                        .expect("there")
-                        .expect("read")
-                        .0,
-                );
+                flip_in_file(s, ROWS_AT);
+                drop(s.table[META].insert("manifest", &[1, 2, 3]));
             },
-            "graph",
+            "manifest",
+            Some("i3"),
+            0,
+        ),
+        (
+            |s| drop(s.table[META].insert("manifest", &[1, 2, 3])),
+            "manifest",
             None,
             10,
         ),
-        (|s| flip(s, VECTORS, &[0, 0, 0, 3]), "vector", Some("i3"), 9),
         (
-            |s| drop(s.table[VECTORS].remove([0, 0, 0, 3])),
+            |s| {
+                to_table(s);
+                flip(s, VECTORS, &[0, 0, 0, 3]);
+            },
+            "vector",
+            Some("i3"),
+            9,
+        ),
+        (
+            |s| {
+                to_table(s);
+                drop(s.table[VECTORS].remove([0, 0, 0, 3]));
+            },
             "vector",
             Some("i3"),
             9,
@@ -209,24 +248,9 @@ fn a_collection_with_fewer_records_than_were_stored_is_not_opened() {
         let home = tempfile::tempdir().expect("a directory");
         let path = home.path().join("s");
         store(&path);
-        damage(&path, |tables| drop(tables.table[tree].remove(&key)));
-        {
-            // The segment files still hold all of it.
-            let store = Store::open(&path).expect("opened");
-            let points = store.collection("c").open().expect("opened");
-            assert_eq!(
-                points
-                    .search(vec![0.0, 0.0])
-                    .k(100)
-                    .run()
-                    .expect("answered")
-                    .len(),
-                points.len()
-            );
-            assert_ne!(store.verify().expect("verified").problems, []);
-        }
         damage(&path, |tables| {
-            tables.drop_segment_files().expect("dropped");
+            to_table(tables);
+            drop(tables.table[tree].remove(&key));
         });
         let refused = Store::open(&path).expect("opened").collection("c").open();
         assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");

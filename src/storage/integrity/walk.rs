@@ -7,7 +7,7 @@ mod versions;
 use sled::IVec;
 
 use super::super::digest::{DIGESTED, TableDigests};
-use super::super::tables::{CHUNK, GRAPH, META, REMOVED, Tables, entry_hash, segment_of};
+use super::super::tables::{CHUNK, META, REMOVED, Tables, entry_hash};
 use super::super::{activations, guidelines, keywords, lock};
 use super::{Checks, Edit, Finding, Integrity, Place, Remedy};
 use crate::model::error::{Error, Result};
@@ -23,11 +23,10 @@ impl Tables {
             findings: Vec::new(),
             found: TableDigests::default(),
         };
-        let next_slot = walk.items();
+        walk.items();
         walk.judgements();
         walk.versions();
-        walk.graph(next_slot);
-        walk.segment_files(next_slot);
+        walk.removed();
         walk.guidelines();
         walk.keywords();
         walk.activations();
@@ -202,37 +201,13 @@ impl<'a> Walk<'a> {
         least
     }
 
-    /// Checks the stored graphs, and that the list of removed slots can be read.
-    fn graph(&mut self, next_slot: u32) {
-        let mut current: Option<(u64, Vec<IVec>, Vec<Vec<u8>>)> = None;
-        let is_read = self.table(GRAPH, |walk, key, value| {
-            let Ok(id) = segment_of(&key) else {
-                return walk.find_stray(GRAPH, &key);
-            };
-            if let Some((before, keys, chunks)) = current.take_if(|(before, ..)| *before != id) {
-                walk.segment(before, &keys, chunks, next_slot);
-            }
-            let (_, keys, chunks) = current.get_or_insert_with(|| (id, Vec::new(), Vec::new()));
-            keys.push(key);
-            chunks.push(value.to_vec());
-        });
-        if is_read && let Some((id, keys, chunks)) = current {
-            self.segment(id, &keys, chunks, next_slot);
-        }
+    /// Checks that the list of removed slots can be read.
+    fn removed(&mut self) {
         self.table(REMOVED, |walk, key, _| {
             if key.len() != size_of::<u32>() {
                 walk.find_stray(REMOVED, &key);
             }
         });
-    }
-
-    /// Checks the stored graph of a segment.
-    fn segment(&mut self, id: u64, keys: &[IVec], chunks: Vec<Vec<u8>>, next_slot: u32) {
-        self.checked += 1;
-        if let Some(damage) = (self.checks.segment)(id, chunks, next_slot) {
-            let edits = keys.iter().flat_map(|key| remove(GRAPH, key)).collect();
-            self.find(Place::Graph(id), damage, Remedy::Rebuild(edits));
-        }
     }
 
     /// Checks that the guidelines can be read.
@@ -268,12 +243,6 @@ impl<'a> Walk<'a> {
                 .collect();
             let default = "keyword search is off now";
             self.find(Place::Keywords, damage, Remedy::Reset(edits, default));
-        }
-    }
-
-    fn segment_files(&mut self, next_slot: u32) {
-        for (name, damage) in (self.checks.segment_files)(next_slot) {
-            self.find(Place::SegmentFile(name), damage, Remedy::DropSegmentFiles);
         }
     }
 }

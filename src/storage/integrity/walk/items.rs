@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
+
 use super::{Chunks, State, Walk, put, remove};
 use crate::storage::integrity::{Edit, Place, Remedy};
 use crate::storage::records::ItemRecord;
-use crate::storage::tables::{IDS, ITEMS, NEXT_SLOT, VECTORS, split_key};
+use crate::storage::tables::{IDS, ITEMS, NEXT_SLOT, REMOVED, VECTORS, split_key};
 
 /// A slot in which something is stored.
 #[derive(Default)]
@@ -37,14 +39,15 @@ struct Broken {
 
 impl Walk<'_> {
     /// Checks the items, their vectors and ids: an item that has a sound record and a sound vector
-    /// is sound, and its id must stand for its slot. Gives the next slot.
-    pub(super) fn items(&mut self) -> u32 {
+    /// is sound, and its id must stand for its slot.
+    pub(super) fn items(&mut self) {
         let mut slots = BTreeMap::new();
         let are_read = self.records(&mut slots) & self.vectors(&mut slots);
-        let least = slots
-            .keys()
-            .next_back()
-            .map_or(0, |slot| u64::from(*slot) + 1);
+        let end = self.file_vectors(&mut slots);
+        let are_read = are_read && end.is_some();
+        let last = slots.keys().next_back();
+        let least = last.map_or(0, |slot| u64::from(*slot) + 1);
+        let least = least.max(u64::from(end.unwrap_or_default()));
         if are_read {
             let mut items = Items::sort(slots);
             if let Some(named) = self.ids(&mut items) {
@@ -53,8 +56,7 @@ impl Walk<'_> {
             self.broken_items(items);
         }
         let read = self.tables.next_slot().map(u64::from);
-        let next = self.counter(NEXT_SLOT, read, least);
-        u32::try_from(next).unwrap_or(u32::MAX)
+        self.counter(NEXT_SLOT, read, least);
     }
 
     /// Reads the records of the items.
@@ -100,7 +102,37 @@ impl Walk<'_> {
         stored
     }
 
-    /// Reads the vectors of the items.
+    /// Reads the vectors of the items in files. Gives the slot after the last that is in one, if they
+    /// could be listed.
+    fn file_vectors(&mut self, slots: &mut BTreeMap<u32, StoredSlot>) -> Option<u32> {
+        let stored: RoaringBitmap = slots.keys().copied().collect();
+        let files = match (self.checks.files)(&stored) {
+            Ok(files) => files,
+            Err(error) => {
+                self.find_error(Place::File("the files of vectors".to_owned()), error);
+                return None;
+            }
+        };
+        for slot in &files.sound {
+            self.checked += 1;
+            if let Some(stored) = slots.get_mut(&slot) {
+                stored.vector = State::Sound;
+            }
+        }
+        for (slot, damage) in files.damaged {
+            if let Some(stored) = slots.get_mut(&slot)
+                && matches!(stored.vector, State::Missing)
+            {
+                stored.vector = State::Damaged(damage);
+            }
+        }
+        for (name, damage) in files.problems {
+            self.find(Place::File(name), damage, Remedy::RescueVectors);
+        }
+        Some(files.end)
+    }
+
+    /// Reads the vectors of the items in the table of vectors.
     fn vectors(&mut self, slots: &mut BTreeMap<u32, StoredSlot>) -> bool {
         let tables = self.tables;
         self.table(VECTORS, |walk, key, value| {
@@ -192,6 +224,12 @@ impl Walk<'_> {
                 Edit::Remove {
                     table: VECTORS,
                     key: slot.to_be_bytes().to_vec(),
+                },
+                // A file may hold its vector.
+                Edit::Put {
+                    table: REMOVED,
+                    key: slot.to_be_bytes().to_vec(),
+                    value: Vec::new(),
                 },
             ];
             let ids = broken.entries.into_iter();

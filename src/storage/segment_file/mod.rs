@@ -1,14 +1,15 @@
 //! Segment files: files that an open collection maps into memory and reads in place.
 //!
-//! A segment file repeats records of the database in a layout that needs no decoding. It is never
-//! trusted: a stamp in the database names its header, every block has a checksum, and each section
-//! is verified before it is used. Where a file is missing or damaged, the records are read instead.
+//! A segment file is written once, under another name until it is complete, and never changed. It
+//! is never trusted: a stamp in the database names its header, every block has a checksum, and each
+//! section is verified before it is used. The header is there twice, so that damage to a block of
+//! the file costs what lies in that block.
 //!
-//! A file is a header and sections, all little-endian:
+//! A file is a header, sections, and the header again, all little-endian:
 //!
 //! ```text
 //! bytes 0-7    the letters AFFSEGMT
-//! bytes 8-11   format (2), u32
+//! bytes 8-11   format (4), u32
 //! bytes 12-15  number of sections, u32
 //! bytes 16-23  length of the file, u64
 //! bytes 24-27  length of the header, u32
@@ -16,10 +17,13 @@
 //! then         for every section: offset and length, u64 each
 //! then         for every section, in order: the CRC-32 of each of its blocks of 4 KiB, u32 each
 //!              the sections, each at a multiple of 4 KiB, padded with zeros
+//!              the header again, at a multiple of 4 KiB, padded with zeros
+//! last 16      length of the header, u32; its CRC-32 as above, u32; the letters AFFSGEND
 //! ```
 
+mod write;
+
 use std::fs::{self, File};
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,11 +32,14 @@ use serde::{Deserialize, Serialize};
 
 use super::damaged;
 use super::disk::{Disk, DiskOp};
-use super::swap::{parent_of, sync_dir};
 use crate::model::error::{Error, Result};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use write::segment_file_bytes;
+pub(super) use write::{Writer, write};
+
 const MAGIC: [u8; 8] = *b"AFFSEGMT";
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const BLOCK: usize = 4096;
 
 // Offsets of the header's fields.
@@ -49,10 +56,11 @@ const ENTRY: usize = 16;
 const ENTRY_LENGTH_AT: usize = 8;
 /// Bytes of the checksum of a block.
 const BLOCK_SUM: usize = size_of::<u32>();
+/// The last bytes of a file, and the letters at their end.
+const TAIL: usize = 16;
+const TAIL_MAGIC: [u8; 8] = *b"AFFSGEND";
 /// Ranges longer than this are read ahead when they are verified, in bytes.
 const READ_AHEAD_FROM: usize = 4 << 20;
-/// The end of the name of a file that is being written.
-const PARTIAL: &str = ".partial";
 
 /// The identity of a segment file, as the database keeps it: a file with another length or header
 /// checksum is another file.
@@ -74,6 +82,8 @@ pub(crate) struct SegmentFile {
     path: PathBuf,
     bytes: Bytes,
     sections: Vec<Section>,
+    /// Whether the header is sound in both places.
+    has_both_headers: bool,
     damaged: AtomicBool,
 }
 
@@ -137,8 +147,8 @@ impl std::fmt::Debug for SegmentFile {
 }
 
 impl SegmentFile {
-    /// Maps a file and checks its header.
-    pub(super) fn open(path: &Path, stamp: Stamp, disk: &Disk) -> Result<Self> {
+    /// Maps a file and checks its header. Without a stamp, any segment file is taken.
+    pub(super) fn open(path: &Path, stamp: Option<Stamp>, disk: &Disk) -> Result<Self> {
         let map = disk.file(DiskOp::Read, path, || {
             let file = File::open(path)?;
             // SAFETY: the file is in the store's directory, whose lock this process holds, and it
@@ -151,17 +161,25 @@ impl SegmentFile {
                 memmap2::Mmap::map(&file)
             }
         })?;
-        Self::over(path, Bytes::Mapped(map), Some(stamp))
+        Self::over(path, Bytes::Mapped(map), stamp)
     }
 
     /// A segment file in these bytes, whose header is verified.
     fn over(path: &Path, bytes: Bytes, stamp: Option<Stamp>) -> Result<Self> {
-        let sections = read_header(bytes.get(), stamp)
-            .map_err(|reason| damaged(path.display().to_string(), reason))?;
+        let file = bytes.get();
+        let first = read_header(file, 0, stamp);
+        let last = last_header(file).map(|at| read_header(file, at, stamp));
+        let has_both_headers = first.is_ok() && matches!(last, Some(Ok(_)));
+        let sections = match (first, last) {
+            (Err(_), Some(Ok(sections))) => Ok(sections),
+            (first, _) => first,
+        };
+        let sections = sections.map_err(|reason| damaged(path.display().to_string(), reason))?;
         Ok(Self {
             path: path.to_owned(),
             bytes,
             sections,
+            has_both_headers,
             damaged: AtomicBool::new(false),
         })
     }
@@ -241,15 +259,40 @@ impl SegmentFile {
         }
     }
 
+    /// Whether the header is sound at both ends of the file.
+    pub(crate) fn has_both_headers(&self) -> bool {
+        self.has_both_headers
+    }
+
     /// Whether any checksum that was verified so far did not fit.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
     }
 }
 
-/// The sections that a header lists, once everything in the header is checked. Allocates no more
-/// than the size of the file.
-fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Section>, String> {
+/// Where the second copy of the header begins, as the end of the file says.
+fn last_header(file: &[u8]) -> Option<usize> {
+    let (_, tail) = file.split_last_chunk::<TAIL>()?;
+    let header = tail
+        .strip_suffix(&TAIL_MAGIC)
+        .and_then(|words| words.first_chunk::<4>())?;
+    let length = u32::from_le_bytes(*header) as usize;
+    file.len().checked_sub(copy_length(length))
+}
+
+/// Bytes of the second copy of a header of this length, with the end of the file.
+fn copy_length(header: usize) -> usize {
+    (header + TAIL).next_multiple_of(BLOCK)
+}
+
+/// The sections that the header at an offset lists, once everything in the header is checked.
+/// Allocates no more than the size of the file.
+fn read_header(
+    file: &[u8],
+    at: usize,
+    stamp: Option<Stamp>,
+) -> std::result::Result<Vec<Section>, String> {
+    let bytes = file.get(at..).unwrap_or_default();
     let word = |at: usize| {
         bytes
             .get(at..at + 4)
@@ -274,10 +317,10 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Se
         word(HEADER_LENGTH_AT).ok_or_else(short)? as usize,
         word(CHECKSUM_AT).ok_or_else(short)?,
     );
-    if length != bytes.len() as u64 {
+    if length != file.len() as u64 {
         return Err(format!(
             "it has {} bytes, and {length} were written",
-            bytes.len()
+            file.len()
         ));
     }
     let rest = bytes.get(TABLE_AT..header).ok_or_else(short)?;
@@ -299,10 +342,10 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Se
         .ok_or_else(short)?;
     let mut sections = Vec::new();
     for section in 0..count {
-        let at = TABLE_AT + section * ENTRY;
+        let entry = TABLE_AT + section * ENTRY;
         let (offset, len) = (
-            long(at).ok_or_else(short)?,
-            long(at + ENTRY_LENGTH_AT).ok_or_else(short)?,
+            long(entry).ok_or_else(short)?,
+            long(entry + ENTRY_LENGTH_AT).ok_or_else(short)?,
         );
         let end = offset
             .checked_add(len)
@@ -314,7 +357,7 @@ fn read_header(bytes: &[u8], stamp: Option<Stamp>) -> std::result::Result<Vec<Se
             .collect();
         sections.push(Section {
             range: offset as usize..end,
-            sums,
+            sums: at + sums,
             verified,
         });
         sums += blocks * BLOCK_SUM;
@@ -330,88 +373,6 @@ fn header_sum(fixed: &[u8], rest: &[u8]) -> u32 {
     sum.update(fixed);
     sum.update(rest);
     sum.finalize()
-}
-
-/// The header of a file of these sections, padded to where the first section begins, and the file's
-/// stamp.
-fn header_of(sections: &[&[u8]]) -> (Vec<u8>, Stamp) {
-    let blocks: usize = sections
-        .iter()
-        .map(|section| section.len().div_ceil(BLOCK))
-        .sum();
-    let header = TABLE_AT + sections.len() * ENTRY + blocks * BLOCK_SUM;
-    let mut end = header.next_multiple_of(BLOCK);
-    let mut table = Vec::with_capacity(header - TABLE_AT);
-    for section in sections {
-        table.extend((end as u64).to_le_bytes());
-        table.extend((section.len() as u64).to_le_bytes());
-        end += section.len().next_multiple_of(BLOCK);
-    }
-    for block in sections.iter().flat_map(|section| section.chunks(BLOCK)) {
-        table.extend(crc32fast::hash(block).to_le_bytes());
-    }
-    let mut bytes = Vec::with_capacity(header.next_multiple_of(BLOCK));
-    bytes.extend(MAGIC);
-    bytes.extend(FORMAT.to_le_bytes());
-    bytes.extend((sections.len() as u32).to_le_bytes());
-    bytes.extend((end as u64).to_le_bytes());
-    bytes.extend((header as u32).to_le_bytes());
-    let sum = header_sum(&bytes, &table);
-    bytes.extend(sum.to_le_bytes());
-    bytes.extend(table);
-    bytes.resize(header.next_multiple_of(BLOCK), 0);
-    (
-        bytes,
-        Stamp {
-            length: end as u64,
-            header: sum,
-        },
-    )
-}
-
-/// Writes sections to a file, durably. The file gets its final name, which may depend on its stamp,
-/// once it is complete.
-pub(super) fn write(
-    path: impl Fn(Stamp) -> PathBuf,
-    sections: &[&[u8]],
-    disk: &Disk,
-) -> Result<Stamp> {
-    let (header, stamp) = header_of(sections);
-    let path = &path(stamp);
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(PARTIAL);
-    let partial = PathBuf::from(partial);
-    let written = disk
-        .file(DiskOp::Write, &partial, || File::create(&partial))
-        .and_then(|mut file| {
-            disk.write(&partial, &header, |bytes| file.write_all(bytes))?;
-            for section in sections {
-                disk.write(&partial, section, |bytes| file.write_all(bytes))?;
-                let padding = section.len().next_multiple_of(BLOCK) - section.len();
-                disk.write(&partial, &[0; BLOCK][..padding], |bytes| {
-                    file.write_all(bytes)
-                })?;
-            }
-            disk.file(DiskOp::Sync, &partial, || file.sync_all())?;
-            drop(file);
-            disk.file(DiskOp::Rename, path, || fs::rename(&partial, path))?;
-            sync_dir(parent_of(path), disk)
-        });
-    if written.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    written.map(|()| stamp)
-}
-
-/// The bytes of a file of these sections.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn segment_file_bytes(sections: &[&[u8]]) -> Vec<u8> {
-    let (mut bytes, _) = header_of(sections);
-    for section in sections {
-        bytes.extend_from_slice(section);
-        bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
-    }
-    bytes
 }
 
 /// Bytes in memory, aligned as a mapped file is.
@@ -444,25 +405,45 @@ impl SegmentFile {
     }
 }
 
-/// Removes the files of a directory whose names begin with a prefix, except those in `keep`.
-pub(super) fn sweep(dir: &Path, prefix: &str, keep: &[PathBuf], disk: &Disk) -> Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => {
-            return Err(Error::Io {
-                path: dir.to_owned(),
-                source,
-            });
-        }
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with(prefix) && !keep.contains(&path) {
+/// Removes the files of a directory whose names begin with a prefix, except those that `keeps`
+/// keeps by their names.
+pub(super) fn sweep(
+    dir: &Path,
+    prefix: &str,
+    keeps: &dyn Fn(&str) -> bool,
+    disk: &Disk,
+) -> Result<()> {
+    for name in names(dir, prefix)? {
+        let path = dir.join(&name);
+        if !keeps(&name) {
             disk.file(DiskOp::Remove, &path, || fs::remove_file(&path))?;
         }
     }
     Ok(())
+}
+
+/// The names of the files of a directory that begin with a prefix; none where there is no such
+/// directory.
+pub(super) fn names(dir: &Path, prefix: &str) -> Result<Vec<String>> {
+    let io = |source| Error::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(io(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = entry.map_err(io)?.file_name().into_string()
+            && name.starts_with(prefix)
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -483,6 +464,7 @@ mod tests {
         let path = dir.join("3-1");
         let sections = sections();
         let stamp = write(
+            &path,
             |_| path.clone(),
             &sections.iter().map(Vec::as_slice).collect::<Vec<_>>(),
             &disk,
@@ -491,21 +473,28 @@ mod tests {
         (path, stamp, disk)
     }
 
+    fn is_sound(file: &SegmentFile) -> bool {
+        let sections = sections();
+        let mut sections = sections.iter().enumerate();
+        sections.all(|(i, section)| file.verify(i, 0..section.len()) && file.section(i) == section)
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, stamp, disk) = written(dir.path());
-        let file = SegmentFile::open(&path, stamp, &disk).expect("opens");
-        file.advise_scattered(1);
-        for (i, section) in sections().iter().enumerate() {
-            assert!(file.verify(i, 0..section.len()));
-            assert_eq!(file.section(i), section);
-            assert!(
-                !file.verify(i, 0..section.len() + 1),
-                "what is not there is not verified"
-            );
+        for stamp in [Some(stamp), None] {
+            let file = SegmentFile::open(&path, stamp, &disk).expect("opens");
+            file.advise_scattered(1);
+            assert!(is_sound(&file) && file.has_both_headers());
+            for (i, section) in sections().iter().enumerate() {
+                assert!(
+                    !file.verify(i, 0..section.len() + 1),
+                    "what is not there is not verified"
+                );
+            }
+            assert!(file.section(9).is_empty() && file.verify(9, 0..0) && !file.is_damaged());
         }
-        assert!(file.section(9).is_empty() && file.verify(9, 0..0) && !file.is_damaged());
         let bytes = sections();
         assert_eq!(
             segment_file_bytes(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>()),
@@ -514,32 +503,35 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_byte_and_every_length_is_noticed() {
+    fn every_flipped_byte_of_a_section_and_every_length_is_noticed() {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, stamp, disk) = written(dir.path());
         let whole = fs::read(&path).expect("read");
         let used: usize = sections().iter().map(Vec::len).sum();
-        let mut noticed = 0;
+        let header = TABLE_AT + 4 * ENTRY + 5 * BLOCK_SUM;
+        let (mut noticed, mut one_header) = (0, 0);
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
-            let sound = SegmentFile::over(&path, Bytes::Held(Box::new(bytes)), Some(stamp))
-                .is_ok_and(|file| {
-                    sections()
-                        .iter()
-                        .enumerate()
-                        .all(|(i, section)| file.verify(i, 0..section.len()))
-                });
-            noticed += usize::from(!sound);
+            let file = SegmentFile::over(&path, Bytes::Held(Box::new(bytes)), Some(stamp))
+                .expect("one header is sound");
+            noticed += usize::from(!is_sound(&file));
+            one_header += usize::from(!file.has_both_headers());
         }
-        // Padding has no meaning.
-        let header = TABLE_AT + 4 * ENTRY + 5 * BLOCK_SUM;
-        assert_eq!(noticed, used + header);
+        // Padding has no meaning, nor has the checksum at the end of the file.
+        assert_eq!(noticed, used);
+        // Some changes of the length at the end lead to the same place.
+        assert!((2 * header + TAIL_MAGIC.len()..=2 * header + TAIL).contains(&one_header));
+        let mut headless = whole.clone();
+        let last = last_header(&whole).expect("a second header");
+        headless[0] ^= 1;
+        headless[last + 40] ^= 1;
+        assert!(SegmentFile::over(&path, Bytes::Held(Box::new(headless)), None).is_err());
         for length in (0..whole.len()).step_by(37) {
             fs::write(&path, &whole[..length]).expect("written");
             assert!(
                 matches!(
-                    SegmentFile::open(&path, stamp, &disk),
+                    SegmentFile::open(&path, None, &disk),
                     Err(Error::Damaged { .. })
                 ),
                 "{length} bytes"
@@ -555,18 +547,13 @@ mod tests {
             header: stamp.header ^ 1,
             ..stamp
         };
-        assert!(SegmentFile::open(&path, other, &disk).is_err());
+        assert!(SegmentFile::open(&path, Some(other), &disk).is_err());
         for name in ["3-2", "3-2.partial", "30-1"] {
             fs::write(dir.path().join(name), "x").expect("written");
         }
-        sweep(dir.path(), "3-", std::slice::from_ref(&path), &disk).expect("swept");
-        let mut left: Vec<_> = fs::read_dir(dir.path())
-            .expect("read")
-            .flatten()
-            .map(|e| e.file_name())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["3-1", "30-1"]);
-        sweep(&dir.path().join("nowhere"), "3-", &[], &disk).expect("nothing to sweep");
+        sweep(dir.path(), "3-", &|name| name == "3-1", &disk).expect("swept");
+        assert_eq!(names(dir.path(), "").expect("listed"), ["3-1", "30-1"]);
+        let nowhere = dir.path().join("nowhere");
+        sweep(&nowhere, "3-", &|_| false, &disk).expect("nothing to sweep");
     }
 }

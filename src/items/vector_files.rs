@@ -1,0 +1,172 @@
+//! The vectors in the files of a collection, read one by one: to check them, and to take them out of
+//! files that are damaged.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::graph::{for_index, from_index, row_format};
+use super::ids::StoredIds;
+use crate::index::{self, Expected, RowFormat, check_segment_file};
+use crate::model::VectorRules;
+use crate::model::error::{Error, Result};
+use crate::storage::{FileKind, FileVectors, SegmentFile, Tables};
+
+/// The reader of the files of a collection.
+struct Reader<'a> {
+    tables: &'a Tables,
+    rules: VectorRules,
+    format: Option<Arc<dyn RowFormat>>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(tables: &'a Tables, rules: VectorRules) -> Self {
+        Self {
+            tables,
+            rules,
+            format: row_format(tables.precision, rules.distance),
+        }
+    }
+
+    fn expected(&self) -> Expected<'_> {
+        Expected {
+            dim: self.rules.dim,
+            // The counter of slots may be damaged itself.
+            next_slot: u32::MAX,
+            format: self.format.as_ref(),
+        }
+    }
+
+    /// Passes every vector of a file to `visit`, with its slot, or `None` for a damaged one. Gives
+    /// the damage of the file.
+    fn read(
+        &self,
+        kind: FileKind,
+        file: SegmentFile,
+        visit: &mut dyn FnMut(u32, Option<Vec<f32>>) -> Result<()>,
+    ) -> Result<Option<String>> {
+        let has_both_headers = file.has_both_headers();
+        let damage = match kind {
+            FileKind::Rows(first) => {
+                for (slot, vector) in self.tables.rows_of(first, &file) {
+                    visit(slot, vector)?;
+                }
+                file.is_damaged()
+                    .then(|| "a checksum does not fit".to_owned())
+            }
+            FileKind::Segment(id) => {
+                let file = for_index(file);
+                match index::stored_rows(&file, self.expected()) {
+                    Ok(rows) => {
+                        for (slot, vector) in rows {
+                            visit(slot, vector)?;
+                        }
+                        let checked = check_segment_file(id, &file, self.expected());
+                        checked.err().map(|error| reason(from_index(error)))
+                    }
+                    Err(damage) => Some(damage),
+                }
+            }
+        };
+        let headers = || "one of the two copies of its header is damaged".to_owned();
+        Ok(damage.or_else(|| (!has_both_headers).then(headers)))
+    }
+}
+
+fn reason(error: Error) -> String {
+    match error {
+        Error::Damaged { reason, .. } => reason,
+        error => error.to_string(),
+    }
+}
+
+/// Checks the files of a collection, of which `stored` are the slots in which something is stored.
+pub(super) fn check_files(
+    tables: &Tables,
+    rules: VectorRules,
+    stored: &RoaringBitmap,
+) -> Result<FileVectors> {
+    let reader = Reader::new(tables, rules);
+    let listed = tables.vector_files()?;
+    let mut found = FileVectors::default();
+    if let Some(damage) = listed.damage {
+        let name = "the records that name the files of vectors".to_owned();
+        found.problems.push((name, damage));
+    }
+    if let Some(Err(error)) = listed.ids.map(|file| file.and_then(StoredIds::open)) {
+        let name = "the file of ids".to_owned();
+        found.problems.push((name, reason(error)));
+    }
+    for (kind, file) in listed.files {
+        let file = match file {
+            Ok(file) => file,
+            Err(error) => {
+                found.problems.push((kind.to_string(), reason(error)));
+                continue;
+            }
+        };
+        let damage = reader.read(kind, file, &mut |slot, vector| {
+            found.end = found.end.max(slot.saturating_add(1));
+            if vector.is_some() {
+                found.sound.insert(slot);
+            } else if stored.contains(slot) {
+                let damage = format!("a checksum of {kind} does not fit");
+                found.damaged.insert(slot, damage);
+            }
+            Ok(())
+        })?;
+        if let Some(damage) = damage {
+            found.problems.push((kind.to_string(), damage));
+        }
+    }
+    Ok(found)
+}
+
+/// Takes the vectors of live items out of the files of a collection into its table of vectors, and
+/// removes the files. What cannot be read is lost.
+pub(crate) fn rescue_vectors(tables: &Tables, rules: VectorRules) -> Result<()> {
+    let live = live_slots(tables)?;
+    tables.move_to_table(|put| readable(tables, rules, &live, put))
+}
+
+/// Does the same if every vector of a live item can be read; otherwise changes nothing, and gives
+/// `false`.
+pub(super) fn rescue_all_vectors(tables: &Tables, rules: VectorRules) -> Result<bool> {
+    let live = live_slots(tables)?;
+    let mut missing = &live - &tables.table_slots()?;
+    readable(tables, rules, &live, &mut |slot, _| {
+        missing.remove(slot);
+        Ok(())
+    })?;
+    if !missing.is_empty() {
+        return Ok(false);
+    }
+    tables.move_to_table(|put| readable(tables, rules, &live, put))?;
+    Ok(true)
+}
+
+fn live_slots(tables: &Tables) -> Result<RoaringBitmap> {
+    tables.ids().map(|entry| Ok(entry?.1)).collect()
+}
+
+/// Passes the vectors of some slots that files hold and that can be read to `visit`.
+fn readable(
+    tables: &Tables,
+    rules: VectorRules,
+    slots: &RoaringBitmap,
+    visit: &mut dyn FnMut(u32, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let reader = Reader::new(tables, rules);
+    for (kind, file) in tables.vector_files()?.files {
+        let Ok(file) = file else { continue };
+        reader.read(
+            kind,
+            file,
+            &mut |slot, vector| match vector.filter(|_| slots.contains(slot)) {
+                Some(vector) => visit(slot, &vector),
+                None => Ok(()),
+            },
+        )?;
+    }
+    Ok(())
+}
