@@ -5,10 +5,12 @@
 //! `AFFINIS_REWRITES=10000 cargo test --workspace --test backup_and_compaction rewrites --
 //! --nocapture`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use affinis::learning::{Forget, Guidelines, ScaleGrade};
+use affinis::testing::{Fault, Faults};
 use affinis::{Error, Item, Judgement, Query, Result};
 use affinis_testkit::stores::{
     DIM, builder, copy_dir, create_filled, fill, judgements, store_contents, verified_contents,
@@ -97,6 +99,115 @@ fn a_cancelled_backup_leaves_nothing_and_a_store_is_no_backup_of_itself() {
     verified_contents(&path).expect("whole");
 }
 
+/// The files of vectors and graphs of a store, with what tells them from copies.
+#[cfg(unix)]
+fn vector_files(store: &Path) -> BTreeMap<String, u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let entries = std::fs::read_dir(store.join("sled/segments")).expect("a directory");
+    let file = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (name, entry.metadata().expect("its number").ino())
+    };
+    entries.map(file).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_backup_copies_only_new_files_of_vectors() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, backup) = (home.path().join("s"), home.path().join("b"));
+    let store = builder().open(&path).expect("opened");
+    let main = fill(&store).expect("filled");
+    let other = store.collection("other").dim(2).create().expect("made");
+    let item = |i: usize| Item::vector(format!("{i}"), [i as f32, 1.0]);
+    other.add((0..3_000).map(item)).expect("added");
+    other.optimize().expect("built");
+    main.settle().expect("settled");
+    store.backup(&backup).expect("backed up");
+    let first = vector_files(&backup);
+    main.delete(&["p1"]).expect("deleted");
+    main.optimize().expect("built");
+    store.backup(&backup).expect("backed up again");
+    let second = vector_files(&backup);
+    let of_other = |name: &str| name.starts_with("2-");
+    assert!(first.keys().any(|name| of_other(name)), "{first:?}");
+    for (name, number) in &first {
+        let kept = second.get(name);
+        assert_eq!(kept, of_other(name).then_some(number), "{name}");
+    }
+    let then = store_contents(&store).expect("seen");
+    drop((store, main, other));
+    // A damaged file of the earlier backup is not taken over.
+    let damaged = second.keys().find(|name| of_other(name)).expect("a file");
+    let damaged = backup.join("sled/segments").join(damaged);
+    let mut bytes = std::fs::read(&damaged).expect("read");
+    bytes[4 * 4096] ^= 1;
+    std::fs::write(&damaged, bytes).expect("written");
+    builder()
+        .open(&path)
+        .expect("opened")
+        .backup(&backup)
+        .expect("backed up");
+    assert!(verified_contents(&backup).expect("whole") == then);
+
+    let stranger = builder().open(home.path().join("t")).expect("opened");
+    assert!(
+        matches!(stranger.backup(&backup), Err(Error::BackupExists(_))),
+        "the backup of another store is not overwritten"
+    );
+    let opened = builder().open(&backup).expect("opened");
+    let store = builder().open(&path).expect("opened");
+    assert!(matches!(store.backup(&backup), Err(Error::Locked { .. })));
+    assert!(matches!(opened.backup(&backup), Err(Error::Locked { .. })));
+}
+
+#[test]
+fn a_backup_that_is_replaced_is_the_earlier_or_the_new_one_wherever_the_disk_fails() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, backup) = (home.path().join("s"), home.path().join("b"));
+    let faults = Faults::new();
+    let store = builder()
+        .faults(faults.clone())
+        .open(&path)
+        .expect("opened");
+    let points = store.collection("points").dim(2).create().expect("made");
+    let item = |i: usize| Item::vector(format!("{i}"), [i as f32, 1.0]);
+    points.add((0..500).map(item)).expect("added");
+    points.optimize().expect("built");
+    store.backup(&backup).expect("backed up");
+    points
+        .add([Item::vector("new", [0.5, 0.5])])
+        .expect("added");
+    let (earlier, kept) = (home.path().join("earlier"), home.path().join("kept"));
+    copy_dir(&backup, &kept);
+    let (mut old, mut new) = (0, 0);
+    for after in 0.. {
+        let _ = std::fs::remove_dir_all(&earlier);
+        copy_dir(&kept, &earlier);
+        faults.fail(after, Fault::Refused, None, true);
+        let written = store.backup(&earlier);
+        faults.clear();
+        let target = home.path().join(format!("restored {after}"));
+        builder().restore(&earlier, &target).expect("restored");
+        let restored = builder().open(&target).expect("opened");
+        let restored = restored.collection("points").open().expect("opened");
+        match restored.len() {
+            500 => old += 1,
+            501 => new += 1,
+            other => panic!("{other} items after a fault at operation {after}"),
+        }
+        if written.is_ok() {
+            assert_eq!(restored.len(), 501);
+            break;
+        }
+    }
+    assert!(
+        old > 10 && new > 1,
+        "{old} times the earlier, {new} times the new"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_backup_follows_a_link_to_an_empty_directory_and_refuses_one_to_nothing() {
@@ -122,10 +233,6 @@ fn a_restored_store_equals_the_one_backed_up_and_a_damaged_backup_replaces_nothi
     let store = builder().open(&path).expect("opened");
     let main = fill(&store).expect("filled");
     store.backup(&backup).expect("backed up");
-    assert!(
-        matches!(store.backup(&backup), Err(Error::BackupExists(_))),
-        "a backup is not overwritten"
-    );
     let then = store_contents(&store).expect("seen");
     main.delete(&["p1", "p2"]).expect("deleted");
     assert!(matches!(

@@ -7,6 +7,7 @@
 //! | `\0commits` | number of commits so far, u64 |
 //! | `\0gone/NUMBER` | nothing: the records of that number are to be removed, because the collection was dropped or is not complete yet |
 //! | `\0staged/NUMBER` | nothing: items of that collection are being written in parts |
+//! | `\0store` | a number that no other store has; its copies have it too |
 //! | `c/NAME` | the settings of a collection |
 //! | `t/NUMBER` | the digests of a collection's tables |
 
@@ -30,6 +31,7 @@ const FORMAT: u32 = 10;
 const DIGESTS_FORMAT: u8 = 1;
 const FORMAT_KEY: &[u8] = b"\0format";
 const NEXT: &[u8] = b"\0next";
+const STORE: &[u8] = b"\0store";
 /// Records of a collection that goes that are removed in one transaction.
 const REMOVED_AT_ONCE: usize = 8192;
 pub(super) const STAGED: &str = "\0staged/";
@@ -133,6 +135,7 @@ impl Database {
     fn begin(&self) -> Result<()> {
         let mut batch = Batch::default();
         batch.insert(FORMAT_KEY, &FORMAT.to_le_bytes());
+        batch.insert(STORE, &fastrand::u128(..).to_le_bytes());
         self.commit(&Batch::default(), batch)?;
         self.flush()
     }
@@ -213,6 +216,13 @@ impl Database {
     fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>> {
         self.disk
             .run(DiskOp::Read, "read its catalogue", || self.catalog.get(key))
+    }
+
+    /// The number of the store, which its copies have too, in hexadecimal; `None` where it is lost.
+    pub(super) fn store_number(&self) -> Result<Option<String>> {
+        let bytes = self.get(STORE)?;
+        let number = bytes.and_then(|bytes| (&*bytes).try_into().ok());
+        Ok(number.map(|bytes| format!("{:032x}", u128::from_le_bytes(bytes))))
     }
 
     fn number(&self, key: &[u8]) -> Result<Option<u32>> {

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sled::{Batch, IVec};
 
 use super::commit_counter;
 use super::digest::{DIGESTED, TableDigest};
 use super::disk::{Disk, DiskOp, refuse_dangling};
+use super::lock::StoreLock;
 use super::segment_file::SegmentFile;
 use super::sync::LogSync;
 use super::table::{self, Table};
@@ -25,6 +27,9 @@ const BATCH_BYTES: usize = 4 << 20;
 const BATCH_ENTRIES: usize = 512;
 /// Page cache of a database that is only written, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
+
+/// The file that marks a backup: the number of the store.
+pub(super) const MARK: &str = "backup";
 
 /// A tree of a copy that is being written.
 struct Copy<'a> {
@@ -80,15 +85,21 @@ impl<'a> Copy<'a> {
 }
 
 impl Database {
-    /// Writes all that is live to a new store in `target`, which must not be there yet, as it is
-    /// between two commits. Commits wait meanwhile. Nothing is left of it once `cancel` returns
-    /// true.
+    /// Writes all that is live to a new store in `target`, as it is between two commits. Commits
+    /// wait meanwhile. `target` must be empty or not there, or hold an earlier backup of this store,
+    /// which is replaced: of its files, those that are the same are not copied again. Once `cancel`
+    /// returns true, nothing is left of the new backup, and an earlier one stays.
     pub(crate) fn backup(&self, target: &Path, cancel: &dyn Fn() -> bool) -> Result<()> {
         refuse_dangling(target)?;
         // A link to an empty directory stays, and the backup is written where it leads.
         let followed = target.is_symlink().then(|| fs::canonicalize(target));
         let followed = followed.transpose().map_err(io(target))?;
         let target = followed.as_deref().unwrap_or(target);
+        let number = self.store_number()?;
+        let mark = fs::read_to_string(target.join(MARK)).ok();
+        if mark.is_some() && mark == number {
+            return self.replace_backup(target, cancel);
+        }
         if fs::read_dir(target).is_ok_and(|mut d| d.next().is_some()) || target.is_file() {
             return Err(Error::BackupExists(target.to_owned()));
         }
@@ -105,7 +116,15 @@ impl Database {
             .disk
             .file(DiskOp::Write, &partial, || fs::create_dir(&partial))
             .and_then(|()| {
-                self.copy_to(&partial.join(swap::CURRENT), &self.hold_commits(), cancel)?;
+                let to = partial.join(swap::CURRENT);
+                self.copy_to(&to, None, &self.hold_commits(), cancel)?;
+                if let Some(number) = &number {
+                    let mark = partial.join(MARK);
+                    self.disk
+                        .write(&mark, number.as_bytes(), |bytes| fs::write(&mark, bytes))?;
+                    self.disk
+                        .file(DiskOp::Sync, &mark, || fs::File::open(&mark)?.sync_all())?;
+                }
                 swap::sync_dir(&partial, &self.disk)?;
                 self.disk
                     .file(DiskOp::Rename, target, || fs::rename(&partial, target))?;
@@ -117,10 +136,29 @@ impl Database {
         written
     }
 
-    /// Writes all that is live to a new database, durably, while nothing is committed.
+    /// Replaces an earlier backup of this store.
+    fn replace_backup(&self, target: &Path, cancel: &dyn Fn() -> bool) -> Result<()> {
+        swap::refuse_links(target)?;
+        let _lock = StoreLock::take(target, Duration::ZERO)?;
+        let disk = Disk::new(target, self.disk.faults().cloned());
+        swap::finish(target, &disk)?;
+        let next = target.join(swap::NEXT);
+        let earlier = target.join(swap::CURRENT).join(manifest::DIR);
+        let written = self
+            .copy_to(&next, Some(&earlier), &self.hold_commits(), cancel)
+            .and_then(|()| swap::install(target, &disk));
+        if written.is_err() && target.join(swap::CURRENT).exists() {
+            let _ = fs::remove_dir_all(&next);
+        }
+        written
+    }
+
+    /// Writes all that is live to a new database, durably, while nothing is committed. Files that
+    /// are the same in the directory `earlier` become links to those.
     fn copy_to(
         &self,
         dir: &Path,
+        earlier: Option<&Path>,
         commits: &CommitGuard<'_>,
         cancel: &dyn Fn() -> bool,
     ) -> Result<()> {
@@ -155,7 +193,7 @@ impl Database {
         let files = dir.join(manifest::DIR);
         disk.file(DiskOp::Write, &files, || fs::create_dir_all(&files))?;
         for &number in &numbers {
-            self.copy_vector_files(number, &files, cancel)?;
+            self.copy_vector_files(number, &files, earlier, cancel)?;
         }
         swap::sync_dir(&files, &disk)?;
         let mut log_sync = LogSync::open(dir.parent().unwrap_or(dir), dir, &disk)?;
@@ -171,14 +209,29 @@ impl Database {
     }
 
     /// Copies the files that hold vectors of a collection, each of which must be sound.
-    fn copy_vector_files(&self, number: u32, to: &Path, cancel: &dyn Fn() -> bool) -> Result<()> {
+    fn copy_vector_files(
+        &self,
+        number: u32,
+        to: &Path,
+        earlier: Option<&Path>,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<()> {
         for name in self.file_names(number)? {
             if cancel() {
                 return Err(Error::Cancelled);
             }
-            let from = self.segments_dir().join(&name);
-            SegmentFile::open(&from, None, &self.disk)?.verify_all()?;
-            copy_file(&from, &to.join(&name), &self.disk)?;
+            let (from, to) = (self.segments_dir().join(&name), to.join(&name));
+            let file = SegmentFile::open(&from, None, &self.disk)?;
+            if let Some(earlier) = earlier.map(|earlier| earlier.join(&name))
+                && let Ok(known) = SegmentFile::open(&earlier, None, &self.disk)
+                && known.is_copy_of(&file)
+                && known.verify_all().is_ok()
+                && fs::hard_link(&earlier, &to).is_ok()
+            {
+                continue;
+            }
+            file.verify_all()?;
+            copy_file(&from, &to, &self.disk)?;
         }
         Ok(())
     }
@@ -227,7 +280,7 @@ impl Database {
                 Self::open_at(root, &root.join(swap::CURRENT), Arc::clone(&held), opening)?;
             let before = directory_bytes(&database.dir);
             prepare(Arc::clone(&database))?;
-            database.copy_to(&next, &database.hold_commits(), &|| false)?;
+            database.copy_to(&next, None, &database.hold_commits(), &|| false)?;
             drop(database);
             let after = directory_bytes(&next);
             swap::install(root, &disk)?;
@@ -257,14 +310,13 @@ impl Database {
                 "it is the store itself; name the directory of a backup",
             ));
         }
-        let from = backup.join(swap::CURRENT);
-        if !from.is_dir() {
+        let Some(from) = swap::current_of(backup) else {
             return Err(not(
                 "it holds no database; name a directory that `backup` made",
             ));
-        }
+        };
         swap::refuse_links(root)?;
-        let _shared = super::lock::StoreLock::share(backup)?;
+        let _shared = StoreLock::share(backup)?;
         let held = Arc::new(claim(root, true, opening)?);
         let disk = Disk::new(root, opening.faults.clone());
         let next = root.join(swap::NEXT);

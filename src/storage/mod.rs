@@ -405,7 +405,14 @@ impl Database {
 /// Takes the lock of a store's directory, which is created where `create` allows it, and finishes a
 /// swap of databases that a crash interrupted.
 fn claim(root: &Path, create: bool, opening: &Opening) -> Result<StoreLock> {
-    const OWN_NAMES: [&str; 5] = ["lock", reserve::NAME, swap::CURRENT, swap::NEXT, swap::LAST];
+    const OWN_NAMES: [&str; 6] = [
+        "lock",
+        reserve::NAME,
+        copy::MARK,
+        swap::CURRENT,
+        swap::NEXT,
+        swap::LAST,
+    ];
     let io = |source| Error::Io {
         path: root.to_owned(),
         source,

@@ -10,7 +10,7 @@
 //! where `sled` is missing and the two others are there, a swap was interrupted and `sled.next` is
 //! complete; a `sled.next` beside a `sled` may not be.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, DiskOp};
 use crate::model::error::{Error, Result};
@@ -22,6 +22,19 @@ pub(super) const LAST: &str = "sled.last";
 /// Whether a directory holds a store.
 pub(super) fn is_store(root: &Path) -> bool {
     root.join(CURRENT).exists() || root.join(NEXT).exists() && root.join(LAST).exists()
+}
+
+/// The database of a store that nobody has open, also where a swap was interrupted, which is not
+/// finished.
+pub(super) fn current_of(root: &Path) -> Option<PathBuf> {
+    let [current, next, last] = [CURRENT, NEXT, LAST].map(|name| root.join(name));
+    if current.is_dir() {
+        Some(current)
+    } else if next.is_dir() && last.is_dir() {
+        Some(next)
+    } else {
+        None
+    }
 }
 
 /// Refuses databases with a symbolic link in them, or that are one: a swap would replace the link,

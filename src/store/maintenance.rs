@@ -38,14 +38,15 @@ pub struct RepairReport {
 
 impl Store {
     /// Writes a backup of the store, as it is at one moment, to a directory that is empty or does
-    /// not exist. Writes wait until it is complete, searches go on. The backup is a store itself,
+    /// not exist, or that holds an earlier backup of this store. That is replaced, and of the files of
+    /// its vectors and graphs only those that are new are copied. Writes wait until it is complete, searches go on. The backup is a store itself,
     /// without overwritten and removed records; the vector of an item that was removed lately may
     /// still be in it.
     ///
     /// # Errors
-    /// [`Error::BackupExists`] when the directory is not empty; [`Error::NoDirectoryName`];
-    /// [`Error::Damaged`] when records of the store are missing; [`Error::Io`]. Then no backup is
-    /// written.
+    /// [`Error::BackupExists`] when the directory holds anything else; [`Error::NoDirectoryName`];
+    /// [`Error::Locked`] when the earlier backup is open as a store; [`Error::Damaged`] when records
+    /// of the store are missing; [`Error::Io`]. Then no backup is written, and an earlier one stays.
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<()> {
         self.backup_with(directory, || false)
     }
@@ -53,7 +54,7 @@ impl Store {
     /// Does the same as [`Self::backup`], and stops once `cancel` returns true.
     ///
     /// # Errors
-    /// [`Error::Cancelled`]; otherwise those of [`Self::backup`]. Then no backup is written.
+    /// [`Error::Cancelled`]; otherwise those of [`Self::backup`].
     pub fn backup_with(
         &self,
         directory: impl AsRef<Path>,
@@ -115,8 +116,8 @@ impl StoreBuilder {
     }
 
     /// Rewrites the database of the store at `path`, which must be closed, without what was
-    /// overwritten, removed and forgotten: no file holds any of it then. Graphs from which items were
-    /// removed are mended first, which takes as long as optimizing them. A crash leaves the old database or the new one.
+    /// overwritten, removed and forgotten: no file holds any of it then. Removed items are cut out of
+    /// graphs first, which takes as long as optimizing them where many were removed. A crash leaves the old database or the new one.
     ///
     /// # Errors
     /// [`Error::NotAStore`]; [`Error::Locked`]; [`Error::SymbolicLink`] for a database with links,

@@ -11,13 +11,14 @@ use crate::output::{self, GOOD, Out, bytes, plain, plural};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The directory must be empty or absent. A backup is itself a store: --store DIR opens it. In a service
+The directory must be empty or absent, or hold an earlier backup of this store, which is replaced: of
+its vectors and graphs only what is new is copied. A backup is itself a store: --store DIR opens it. In a service
 (--store http://..) DIR is a name below the directory that `serve --backups` was given.
 
 Examples:
   affinis backup backups/monday")]
 pub(crate) struct BackupArgs {
-    /// Directory of the new backup
+    /// Directory of the backup
     dir: PathBuf,
 }
 

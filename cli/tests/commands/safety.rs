@@ -27,8 +27,10 @@ fn a_backup_is_restored_and_a_damaged_one_changes_nothing() {
         (&made["collections"], &made["items"]),
         (&json!(1), &json!(4))
     );
+    home.ok(["backup", "b/monday"]);
     home.ok(["delete", "c", "a", "b"]);
-    home.fails(["backup", "b/monday"], 1, &["monday", "already"]);
+    home.write("mine", "a note");
+    home.fails(["backup", "."], 1, &["something else"]);
     assert_eq!(home.json(["stats", "c", "--store", "b/monday"])["items"], 4);
 
     let db = home.path("b/monday/sled/db");

@@ -93,7 +93,7 @@ impl Shared {
                 growing: &[],
                 dead: &snapshot.dead,
             };
-            self.merge(&building, sources, Refining::Always, monitor)?;
+            self.merge(&building, sources, Refining::AfterCut, monitor)?;
         }
         drop(building);
         self.seal(true, monitor)

@@ -41,13 +41,17 @@ pub(crate) fn is_refinement_due(unrefined: usize, len: usize) -> bool {
     unrefined * UNREFINED_SHARE > len
 }
 
-/// When a merge refines the whole graph. A graph from which items were cut is always refined.
+/// When a merge refines the whole graph, and when it cuts deleted items out of it: by default where
+/// they are many, and then the graph is always refined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refining {
     /// Not now: more items are expected.
     Never,
     /// If [`is_refinement_due`].
     WhereDue,
+    /// Deleted items are cut out however few they are, and the graph is refined if they, with the
+    /// appended ones, are so many that [`is_refinement_due`].
+    AfterCut,
     /// In any case, and deleted items are cut out however few they are.
     Always,
 }
@@ -77,8 +81,8 @@ struct ReusedGraph {
     entry: u32,
     built_under: u32,
     unrefined: usize,
-    /// Whether deleted items were cut out.
-    is_cut: bool,
+    /// Number of deleted items that were cut out.
+    cut: usize,
 }
 
 /// An item that is appended.
@@ -104,7 +108,8 @@ impl Gathered {
         let appended = appended(sources, base);
         let mut reused = Reused::default();
         if let Some(view) = largest {
-            let cuts = view.dead > 0 && (refining == Refining::Always || has_many_dead(view));
+            let cuts_all = matches!(refining, Refining::Always | Refining::AfterCut);
+            let cuts = view.dead > 0 && (cuts_all || has_many_dead(view));
             reused = Reused::of(&view.segment, |slot| cuts && sources.dead.contains(slot));
         }
         let mut slots = reused.slots;
@@ -160,12 +165,16 @@ impl Gathered {
             transformed = transformed.map(|rows| rows.permuted(&order));
         }
         let mut unrefined = reused.unrefined + slots.len() - reused.edges.len();
-        let refines = reused.is_cut
-            || match refining {
-                Refining::Never => false,
-                Refining::WhereDue => is_refinement_due(unrefined, slots.len()),
-                Refining::Always => true,
-            };
+        let refines = match refining {
+            Refining::AfterCut => {
+                unrefined = (unrefined + reused.cut).min(slots.len());
+                is_refinement_due(unrefined, slots.len())
+            }
+            _ if reused.cut > 0 => true,
+            Refining::Never => false,
+            Refining::WhereDue => is_refinement_due(unrefined, slots.len()),
+            Refining::Always => true,
+        };
         let build_share = if refines { BUILD_PROGRESS } else { 1.0 };
         let building = Monitor {
             progress: &|done| (monitor.progress)(done * build_share),
@@ -265,8 +274,8 @@ impl Reused {
                 slots.push(*slot);
             }
         }
-        let is_cut = locals.len() < base.len();
-        let (edges, entry) = if is_cut {
+        let cut = base.len() - locals.len();
+        let (edges, entry) = if cut > 0 {
             let entry = match renumbered[base.entry as usize] {
                 // Items are in breadth-first order, so the first that remains is nearest to the
                 // old entry.
@@ -282,7 +291,7 @@ impl Reused {
             entry,
             built_under: base.built_under,
             unrefined: base.unrefined,
-            is_cut,
+            cut,
         };
         Self {
             slots,

@@ -445,9 +445,9 @@ pub enum Error {
         /// The path that it names.
         target: PathBuf,
     },
-    /// The directory of a backup exists and is not empty.
+    /// The directory of a backup is not empty, and holds no earlier backup of the store.
     #[error(
-        "{} is there already; name a directory that is empty or not there, so that no backup is overwritten",
+        "{} holds something else than an earlier backup of this store; name a directory that is empty or not there",
         .0.display()
     )]
     BackupExists(PathBuf),
