@@ -452,6 +452,71 @@ fn found(dir: &Path, needle: &[u8]) -> usize {
     count
 }
 
+/// A vector that no other item has, and its bytes.
+fn secret(seed: u64) -> (Vec<f32>, Vec<u8>) {
+    let vector = Random(seed).vector(16);
+    let bytes = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+    (vector, bytes)
+}
+
+#[test]
+fn compaction_leaves_no_byte_of_a_removed_vector_wherever_it_was() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("s");
+    let store = builder().open(&path).expect("opened");
+    let points = store.collection("points").dim(16).create().expect("made");
+    let items = |from: usize, count: usize| {
+        let mut random = Random(from as u64 + 1);
+        let item = move |i: usize| Item::vector(format!("i{i}"), random.vector(16));
+        (from..from + count).map(item)
+    };
+    let [sealed, in_rows, in_table] = [1, 2, 3].map(|seed| secret(1_000_000 + seed));
+    points.add(items(0, 500)).expect("added");
+    points
+        .add([Item::vector("sealed", sealed.0.clone())])
+        .expect("added");
+    points.optimize().expect("built");
+    // So many at once are in a file of their own until they are sealed.
+    let large = items(1_000, 9_000).chain([Item::vector("in rows", in_rows.0.clone())]);
+    points.add(large).expect("added");
+    points
+        .add([Item::vector("in table", in_table.0.clone())])
+        .expect("added");
+    let needles = [&sealed.1, &in_rows.1, &in_table.1];
+    for (number, needle) in needles.into_iter().enumerate() {
+        assert!(found(&path, needle) > 0, "{number} is to be found before");
+    }
+    points
+        .delete(&["sealed", "in rows", "in table"])
+        .expect("removed");
+    drop((store, points));
+    builder().compact(&path).expect("compacted");
+    for (number, needle) in needles.into_iter().enumerate() {
+        assert_eq!(found(&path, needle), 0, "{number} is still there");
+    }
+    let store = builder().open(&path).expect("opened");
+    let points = store.collection("points").open().expect("opened");
+    assert_eq!(store.verify().expect("verified").problems, []);
+    assert_eq!(points.len(), 9_500);
+    let nearest = points.search(Query::like("i1234")).k(5).recall(1.0).run();
+    assert_eq!(nearest.expect("answered").len(), 5);
+    // Of a collection of which everything was removed, no file is left.
+    let all: Vec<String> = points
+        .list(None)
+        .map(|item| item.map(|item| item.id))
+        .collect::<Result<_>>()
+        .expect("read");
+    points.delete(&all).expect("removed");
+    drop((store, points));
+    builder().compact(&path).expect("compacted");
+    let left = std::fs::read_dir(path.join("sled/segments")).expect("a directory");
+    assert_eq!(left.count(), 0);
+    let store = builder().open(&path).expect("opened");
+    let points = store.collection("points").open().expect("opened");
+    points.add(items(0, 5)).expect("added");
+    assert_eq!(points.len(), 5);
+}
+
 #[test]
 fn compaction_leaves_no_byte_of_what_was_forgotten() {
     let home = tempfile::tempdir().expect("a directory");

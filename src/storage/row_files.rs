@@ -161,15 +161,14 @@ impl Tables {
     ) -> impl Iterator<Item = (u32, Option<Vec<f32>>)> + use<'a> {
         let stride = self.precision.bytes(self.dim);
         let rows = file.section(ROWS);
-        (first..)
-            .zip(0..rows.len() / stride.max(1))
-            .map(move |(slot, row)| {
-                let range = row * stride..(row + 1) * stride;
-                let vector = file
-                    .verify(ROWS, range.clone())
-                    .then(|| self.precision.decode(&rows[range], self.dim));
-                (slot, vector.flatten())
-            })
+        (0..rows.len() / stride.max(1)).filter_map(move |row| {
+            let slot = first.checked_add(u32::try_from(row).ok()?)?;
+            let range = row * stride..(row + 1) * stride;
+            let vector = file
+                .verify(ROWS, range.clone())
+                .then(|| self.precision.decode(&rows[range], self.dim));
+            Some((slot, vector.flatten()))
+        })
     }
 
     /// The vectors outside of segment files in slots from `first` on, in the order of slots. Some
