@@ -6,16 +6,17 @@
 //! --nocapture`
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use affinis::learning::{Forget, Guidelines, ScaleGrade};
 use affinis::testing::{Fault, Faults};
-use affinis::{Error, Item, Judgement, Query, Result};
+use affinis::{AddMode, Collection, Distance, Error, Item, Judgement, Precision, Query, Result};
 use affinis_testkit::stores::{
     DIM, builder, copy_dir, create_filled, fill, judgements, store_contents, verified_contents,
 };
 use affinis_testkit::{Random, setting};
+use serde_json::json;
 
 #[test]
 fn a_backup_taken_during_writes_is_consistent() {
@@ -500,6 +501,22 @@ fn compaction_leaves_no_byte_of_a_removed_vector_wherever_it_was() {
     assert_eq!(points.len(), 9_500);
     let nearest = points.search(Query::like("i1234")).k(5).recall(1.0).run();
     assert_eq!(nearest.expect("answered").len(), 5);
+    // Some of one large write are sealed, and some are not yet.
+    let large = secret(2_000_000);
+    let batch = [Item::vector("large", large.0.clone())];
+    points
+        .add(batch.into_iter().chain(items(20_000, 8_700)))
+        .expect("added");
+    let half: Vec<String> = (20_000..22_500).map(|i| format!("i{i}")).collect();
+    points.delete(&["large"]).expect("removed");
+    points.delete(&half).expect("removed");
+    points.settle().expect("settled");
+    drop((store, points));
+    builder().compact(&path).expect("compacted");
+    assert_eq!(found(&path, &large.1), 0);
+    let store = builder().open(&path).expect("opened");
+    let points = store.collection("points").open().expect("opened");
+    assert_eq!(points.len(), 9_500 + 8_700 - 2_500);
     // Of a collection of which everything was removed, no file is left.
     let all: Vec<String> = points
         .list(None)
@@ -515,6 +532,73 @@ fn compaction_leaves_no_byte_of_a_removed_vector_wherever_it_was() {
     let points = store.collection("points").open().expect("opened");
     points.add(items(0, 5)).expect("added");
     assert_eq!(points.len(), 5);
+    // Removed before anything of it was sealed.
+    let other = store.collection("other").dim(384).create().expect("made");
+    let mut random = Random(5);
+    let item = |i: usize| Item::vector(format!("{i}"), random.vector(384));
+    let all: Vec<Item> = (0..600).map(item).collect();
+    let first = all[0].vector.clone().expect("given");
+    let first: Vec<u8> = first.iter().flat_map(|x| x.to_le_bytes()).collect();
+    other.add(all.clone()).expect("added");
+    assert!(found(&path, &first) > 0);
+    let ids: Vec<&str> = all.iter().map(|item| &*item.id).collect();
+    other.delete(&ids).expect("removed");
+    drop((store, points, other));
+    builder().compact(&path).expect("compacted");
+    assert_eq!(found(&path, &first), 0);
+}
+
+#[test]
+fn vectors_of_cosine_collections_stay_the_same_to_the_bit() {
+    let home = tempfile::tempdir().expect("a directory");
+    for precision in [Precision::F32, Precision::F16, Precision::I8] {
+        let path = home.path().join(precision.to_string());
+        let store = builder().open(&path).expect("opened");
+        let points = store.collection("points").dim(100);
+        let points = points.distance(Distance::Cosine).precision(precision);
+        let points = points.create().expect("made");
+        let mut random = Random(11);
+        let item = |i: usize| Item::vector(format!("i{i}"), random.vector(100));
+        points.add((0..2_000).map(item)).expect("added");
+        let read = |points: &Collection| -> BTreeMap<String, Vec<f32>> {
+            let items = points.list(None).map(|item| item.expect("read"));
+            let vector = |item: Item| (item.id, item.vector.expect("stored"));
+            items.map(vector).collect()
+        };
+        let first = read(&points);
+        // Sealed, with other metadata, in another store, and taken out of a damaged file.
+        points.optimize().expect("built");
+        assert!(read(&points) == first, "{precision}: sealed");
+        for ids in [0..5, 0..1_500] {
+            let meta = |i: usize| Item {
+                id: format!("i{i}"),
+                meta: json!({"round": 2}),
+                ..Item::default()
+            };
+            points
+                .add_as(AddMode::Update, ids.map(meta))
+                .expect("updated");
+            assert!(read(&points) == first, "{precision}: updated");
+        }
+        points.optimize().expect("built");
+        assert!(read(&points) == first, "{precision}: sealed again");
+        drop((store, points));
+        let files = std::fs::read_dir(path.join("sled/segments")).expect("files");
+        let files = files.map(|file| file.expect("a file").path());
+        let is_segment = |file: &PathBuf| !file.to_string_lossy().contains("ids");
+        for file in files.filter(is_segment) {
+            let mut bytes = std::fs::read(&file).expect("read");
+            bytes[3 * 4096 + 1] ^= 1;
+            std::fs::write(&file, bytes).expect("written");
+        }
+        let store = builder().open(&path).expect("opened");
+        let points = store.collection("points").open().expect("built again");
+        assert!(
+            read(&points) == first,
+            "{precision}: taken out of a damaged file"
+        );
+        assert_eq!(store.verify().expect("verified").problems, []);
+    }
 }
 
 #[test]

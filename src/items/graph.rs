@@ -13,7 +13,7 @@ use super::Items;
 use super::encode::CollectionEncoder;
 use super::ids::{Ids, StoredIds};
 use super::questions::Questions;
-use super::vector_files::rescue_all_vectors;
+use super::vector_files::{are_files_damaged, rescue_all_vectors};
 use crate::index::{
     self, Config, Curve, Index, IndexError, RowFormat, Section, Segments, Versioned,
 };
@@ -147,12 +147,12 @@ impl SavedGraph {
             };
             files.insert(id, stamp);
         }
-        if files == saved.files {
+        let unsealed_from = segments.unsealed_from();
+        if files == saved.files && !self.tables.has_row_file_below(unsealed_from)? {
             return Ok(Vec::new());
         }
         let mut slots: Vec<u32> = segments.slots().collect();
         slots.sort_unstable();
-        let unsealed_from = segments.unsealed_from();
         let manifest = if files.is_empty() {
             None
         } else {
@@ -251,23 +251,25 @@ pub(super) struct Parts<'a> {
 /// [`Error::Damaged`] when a vector cannot be read.
 pub(super) fn open(parts: Parts<'_>) -> Result<Opened> {
     let tables = parts.tables;
-    let opened = tables
-        .sweep_files()
-        .and_then(|()| tables.segment_files())
-        .and_then(|files| match files {
-            Some(files) => open_files(parts, files),
-            None => open_records(parts),
-        });
+    let opened = tables.segment_files().and_then(|files| match files {
+        Some(files) => open_files(parts, files),
+        None => open_records(parts),
+    });
     let error = match opened {
         Err(error @ (Error::Damaged { .. } | Error::Io { .. })) => error,
         opened => return opened,
     };
-    if !rescue_all_vectors(tables, parts.rules)? {
+    let is_of_files = matches!(&error, Error::Damaged { part, .. } if part == FILES)
+        || are_files_damaged(tables, parts.rules)?;
+    if !is_of_files || !rescue_all_vectors(tables, parts.rules)? {
         return Err(error);
     }
     tracing::warn!(%error, "files of the collection are damaged; its vectors were taken out of them, and its graph is built again");
     open_records(parts)
 }
+
+/// The segment files in errors.
+const FILES: &str = "the segment files of the collection";
 
 /// Opens the index from segment files and the vectors that are in none.
 fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
@@ -302,7 +304,7 @@ fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
     if !tables.are_all_ids(sealed.chain(names.iter().map(|(slot, id)| (id.as_str(), *slot)))) {
         let reason = "they hold other items than the database".to_owned();
         return Err(Error::Damaged {
-            part: "the segment files of the collection".to_owned(),
+            part: FILES.to_owned(),
             reason,
         });
     }
@@ -315,7 +317,7 @@ fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
     if held != stored {
         let reason = format!("they hold {held} items, and the database {stored}");
         return Err(Error::Damaged {
-            part: "the segment files of the collection".to_owned(),
+            part: FILES.to_owned(),
             reason,
         });
     }
@@ -332,6 +334,8 @@ fn open_index(
     fresh: Vec<(u32, Vec<f32>)>,
 ) -> Result<Opened> {
     let Parts { tables, rules, .. } = parts;
+    // All files that are named were opened, and nobody writes one yet.
+    tables.sweep_files()?;
     let ids = Arc::new(ids);
     let saved = Saved {
         calibrations: calibrations(tables)?,
@@ -399,8 +403,15 @@ impl Items {
         self.settle()?;
         // What could not be written in the background is written here, or says why not.
         self.index
-            .with_segments(|segments| self.graph.save_segments(segments))
-            .map(drop)
+            .with_segments(|segments| self.graph.save_segments(segments))?;
+        self.tables.forget_removed_without_files()?;
+        if self.tables.has_removed()? {
+            return Err(Error::Damaged {
+                part: FILES.to_owned(),
+                reason: "removed items could not be cut out of them".to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Waits until the current write is done; the next ones wait while the guard lives.

@@ -6,7 +6,6 @@ use std::collections::BinaryHeap;
 use serde_json::Value;
 
 use super::Items;
-use super::graph::from_index;
 use crate::filter::Filter;
 use crate::learning::WeakItem;
 use crate::model::error::{Error, Result};
@@ -154,10 +153,9 @@ impl Items {
                 record.id
             )));
         }
-        let Some(vector) = self.index.vector(slot) else {
-            self.index.check_files().map_err(from_index)?;
-            return Err(damaged("its vector is missing".into()));
-        };
+        let vector = self
+            .live_vector(id, slot)?
+            .ok_or_else(|| damaged("it is gone".into()))?;
         let meta = parse_meta(&record.meta, slot)?;
         Ok(Item {
             id: record.id,

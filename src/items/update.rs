@@ -30,9 +30,15 @@ impl Items {
                 unknown.push(id);
                 continue;
             }
+            let is_split_again = given.document.is_some() && given.text.is_some();
+            let keeps_vectors = given.vector.is_none() && !is_split_again;
             let items = update(given, stored, slot.is_some());
             let items = items.map_err(|source| invalid_item(index, &id, source))?;
-            completed.push(Given { id, items });
+            completed.push(Given {
+                id,
+                items,
+                keeps_vectors,
+            });
         }
         if unknown.is_empty() {
             Ok(completed)

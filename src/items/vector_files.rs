@@ -80,6 +80,21 @@ fn reason(error: Error) -> String {
     }
 }
 
+/// The file, or its damage. That a file cannot be read for another reason says nothing of what is in
+/// it.
+fn or_damage(file: Result<SegmentFile>) -> Result<std::result::Result<SegmentFile, String>> {
+    use std::io::ErrorKind::{InvalidInput, NotFound};
+    match file {
+        Ok(file) => Ok(Ok(file)),
+        Err(error @ Error::Damaged { .. }) => Ok(Err(reason(error))),
+        // An empty file cannot be mapped.
+        Err(Error::Io { path, source }) if matches!(source.kind(), NotFound | InvalidInput) => {
+            Ok(Err(format!("{}: {source}", path.display())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Checks the files of a collection, of which `stored` are the slots in which something is stored.
 pub(super) fn check_files(
     tables: &Tables,
@@ -98,10 +113,10 @@ pub(super) fn check_files(
         found.problems.push((name, reason(error)));
     }
     for (kind, file) in listed.files {
-        let file = match file {
+        let file = match or_damage(file)? {
             Ok(file) => file,
-            Err(error) => {
-                found.problems.push((kind.to_string(), reason(error)));
+            Err(damage) => {
+                found.problems.push((kind.to_string(), damage));
                 continue;
             }
         };
@@ -125,15 +140,19 @@ pub(super) fn check_files(
 /// Takes the vectors of live items out of the files of a collection into its table of vectors, and
 /// removes the files. What cannot be read is lost.
 pub(crate) fn rescue_vectors(tables: &Tables, rules: VectorRules) -> Result<()> {
-    let live = live_slots(tables)?;
-    tables.move_to_table(|put| readable(tables, rules, &live, put))
+    // The ids may be damaged themselves.
+    let stored = tables.item_slots()?;
+    tables.move_to_table(|put| readable(tables, rules, &stored, put))
 }
 
 /// Does the same if every vector of a live item can be read; otherwise changes nothing, and gives
 /// `false`.
 pub(super) fn rescue_all_vectors(tables: &Tables, rules: VectorRules) -> Result<bool> {
-    let live = live_slots(tables)?;
-    let mut missing = &live - &tables.table_slots()?;
+    let live: RoaringBitmap = tables
+        .ids()
+        .map(|entry| Ok(entry?.1))
+        .collect::<Result<_>>()?;
+    let mut missing = &live - &tables.table_slots();
     readable(tables, rules, &live, &mut |slot, _| {
         missing.remove(slot);
         Ok(())
@@ -145,8 +164,10 @@ pub(super) fn rescue_all_vectors(tables: &Tables, rules: VectorRules) -> Result<
     Ok(true)
 }
 
-fn live_slots(tables: &Tables) -> Result<RoaringBitmap> {
-    tables.ids().map(|entry| Ok(entry?.1)).collect()
+/// Whether a file of a collection, or a record that names one, is damaged.
+pub(super) fn are_files_damaged(tables: &Tables, rules: VectorRules) -> Result<bool> {
+    let found = check_files(tables, rules, &RoaringBitmap::new())?;
+    Ok(!found.problems.is_empty())
 }
 
 /// Passes the vectors of some slots that files hold and that can be read to `visit`.
@@ -158,7 +179,9 @@ fn readable(
 ) -> Result<()> {
     let reader = Reader::new(tables, rules);
     for (kind, file) in tables.vector_files()?.files {
-        let Ok(file) = file else { continue };
+        let Ok(file) = or_damage(file)? else {
+            continue;
+        };
         reader.read(
             kind,
             file,

@@ -10,7 +10,7 @@ use super::graph::from_index;
 use super::search::for_index;
 use crate::index::SearchParams;
 use crate::learning::{Effort, HybridVectors, ItemContent, Revision, StoredItem, Vectors};
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use crate::model::{ContentHash, Versioned};
 
 impl Items {
@@ -31,8 +31,23 @@ impl Items {
         if let Some(text) = &record.text {
             return Ok(Some(ContentHash::of(Some(text), &[])));
         }
-        let vector = self.index.vector(slot);
+        let vector = self.live_vector(id, slot)?;
         Ok(vector.map(|vector| ContentHash::of(None, &vector)))
+    }
+
+    /// The vector of an item that was live before; `None` when it was removed or replaced meanwhile.
+    pub(super) fn live_vector(&self, id: &str, slot: u32) -> Result<Option<Vec<f32>>> {
+        match self.index.vector(slot) {
+            None if self.tables.slot(id)? == Some(slot) => {
+                // It is damaged, or it is not published yet, which a read beside no writer tells.
+                self.index.check_files().map_err(from_index)?;
+                Err(Error::Damaged {
+                    part: format!("item {id:?} (slot {slot})"),
+                    reason: "its vector is missing".into(),
+                })
+            }
+            vector => Ok(vector),
+        }
     }
 }
 
@@ -64,7 +79,7 @@ impl Vectors for Items {
                 return Ok(None);
             };
             // A slot is never given to another item, so what is read of it belongs together.
-            let read = self.index.vector(slot).zip(self.hash_of(id, slot)?);
+            let read = self.live_vector(id, slot)?.zip(self.hash_of(id, slot)?);
             Ok(read.map(|(vector, hash)| ItemContent { vector, hash }))
         };
         let found: Vec<Option<ItemContent>> =

@@ -50,6 +50,8 @@ pub(super) struct Given {
     pub(super) id: String,
     /// The item itself, or the chunks of a document.
     pub(super) items: Vec<Item>,
+    /// Whether their vectors are those that are stored, which must stay as they are to the bit.
+    pub(super) keeps_vectors: bool,
 }
 
 /// An item that has passed every check.
@@ -180,21 +182,30 @@ impl Items {
             _ => Ok(()),
         };
         let mut checked = Vec::with_capacity(given.len());
-        for (index, Given { id, items }) in given.into_iter().enumerate() {
+        for (index, given) in given.into_iter().enumerate() {
+            let Given {
+                id,
+                items,
+                keeps_vectors,
+            } = given;
             see(&id, index)?;
             for item in items {
                 see(&item.id, index)?;
-                let item = self.check_item(item);
+                let item = self.check_item(item, keeps_vectors);
                 checked.push(item.map_err(|source| invalid_item(index, &id, source))?);
             }
         }
         Ok(checked)
     }
 
-    fn check_item(&self, item: Item) -> Result<Checked, ItemError> {
+    fn check_item(&self, item: Item, keeps_vector: bool) -> Result<Checked, ItemError> {
         let meta = item.compact_meta()?;
         let vector = item.vector.ok_or(ItemError::Empty)?;
-        let vector = self.stored_form(vector, item.text.is_some())?;
+        let vector = if keeps_vector {
+            vector
+        } else {
+            self.stored_form(vector, item.text.is_some())?
+        };
         Ok(Checked {
             vector,
             record: ItemRecord {
@@ -213,7 +224,11 @@ impl Items {
         let given = items.into_iter().enumerate().map(|(index, item)| {
             let id = item.id.clone();
             match stored_items(item) {
-                Ok(items) => Ok(Given { id, items }),
+                Ok(items) => Ok(Given {
+                    id,
+                    items,
+                    keeps_vectors: false,
+                }),
                 Err(source) => Err(invalid_item(index, &id, source)),
             }
         });

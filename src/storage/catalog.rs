@@ -361,6 +361,9 @@ impl Database {
             }
             self.commit(&batch, Batch::default())?;
         }
+        // Files may go only once it is on disk that nothing names them, whatever is promised to
+        // those who write.
+        self.flush()?;
         for prefix in [manifest::prefix(number), keywords::prefix(number)] {
             segment_file::sweep(&self.segments_dir(), &prefix, &|_| false, &self.disk)?;
         }

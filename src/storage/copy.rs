@@ -224,6 +224,7 @@ impl Database {
             let file = SegmentFile::open(&from, None, &self.disk)?;
             if let Some(earlier) = earlier.map(|earlier| earlier.join(&name))
                 && let Ok(known) = SegmentFile::open(&earlier, None, &self.disk)
+                && known.has_both_headers()
                 && known.is_copy_of(&file)
                 && known.verify_all().is_ok()
                 && fs::hard_link(&earlier, &to).is_ok()
@@ -231,6 +232,11 @@ impl Database {
                 continue;
             }
             file.verify_all()?;
+            if !file.has_both_headers() {
+                let reason =
+                    "one of the two copies of its header is damaged; repair the store first";
+                return Err(damaged(file.name(), reason));
+            }
             copy_file(&from, &to, &self.disk)?;
         }
         Ok(())

@@ -21,7 +21,9 @@ use super::disk::DiskOp;
 use super::row_files::RowFile;
 use super::segment_file::{self, SegmentFile, Stamp};
 use super::staging::Parts;
-use super::tables::{ACTIONS, FORMAT, IDS, META, REMOVED, Tables, VECTORS, entry_hash, read_be};
+use super::tables::{
+    ACTIONS, FORMAT, IDS, ITEMS, META, REMOVED, Tables, VECTORS, entry_hash, read_be, split_key,
+};
 use super::transaction::Transaction;
 use super::{Database, codec, lock};
 use crate::model::error::Result;
@@ -178,7 +180,11 @@ impl Tables {
         let (manifest, rows) = match named {
             Ok(named) => named,
             Err(crate::Error::Damaged { part, reason }) => {
-                return self.vector_files_in_directory(format!("{part}: {reason}"));
+                return Ok(VectorFiles {
+                    files: self.files_in_directory(&[])?,
+                    ids: None,
+                    damage: Some(format!("{part}: {reason}")),
+                });
             }
             Err(error) => return Err(error),
         };
@@ -193,6 +199,11 @@ impl Tables {
         for file in rows {
             files.push((FileKind::Rows(file.first), self.row_file(&file)));
         }
+        if files.iter().any(|(_, file)| file.is_err()) {
+            // Where the log lost its end, files that it named may be there.
+            let named = self.database().file_names(self.number)?;
+            files.extend(self.files_in_directory(&named)?);
+        }
         Ok(VectorFiles {
             files,
             ids,
@@ -200,21 +211,23 @@ impl Tables {
         })
     }
 
-    /// Opens every file of the directory that holds vectors of the collection. A slot is never given
-    /// to another item, so that an older file holds nothing wrong.
-    fn vector_files_in_directory(&self, damage: String) -> Result<VectorFiles> {
+    /// Opens every file of the directory that holds vectors of the collection, without those of some
+    /// names. A slot is never given to another item, so that an older file holds nothing wrong.
+    fn files_in_directory(
+        &self,
+        without: &[String],
+    ) -> Result<Vec<(FileKind, Result<SegmentFile>)>> {
         let database = self.database();
         let names = segment_file::names(&database.segments_dir(), &prefix(self.number))?;
-        let files = names.iter().filter_map(|name| {
-            let kind = kind_of(name, self.number)?;
-            let file = SegmentFile::open(&self.file_path(name), None, &database.disk);
-            Some((kind, file))
-        });
-        Ok(VectorFiles {
-            files: files.collect(),
-            ids: None,
-            damage: Some(damage),
-        })
+        let files = names
+            .iter()
+            .filter(|name| !without.contains(name))
+            .filter_map(|name| {
+                let kind = kind_of(name, self.number)?;
+                let file = SegmentFile::open(&self.file_path(name), None, &database.disk);
+                Some((kind, file))
+            });
+        Ok(files.collect())
     }
 
     /// The slots of removed items that a file may hold, increasing.
@@ -285,8 +298,8 @@ impl Tables {
     /// Puts the manifest of the stored graph, or removes it where there is no sealed segment, with
     /// the changes that `change` makes; takes the vectors that the segment files hold out of all
     /// other places, and removes files that nothing names any more. `holds` tells whether a sealed
-    /// segment holds a slot: of the removed slots, only those are kept, and those that may still get
-    /// into a segment.
+    /// segment holds a slot: of the removed slots, only those are kept that a file holds, and those
+    /// that may still get into a segment.
     pub(crate) fn put_manifest(
         &self,
         manifest: Option<&Manifest>,
@@ -301,11 +314,14 @@ impl Tables {
                 .insert(KEY, codec::encode(FORMAT, manifest)?),
             None => transaction.batch(META).remove(KEY),
         }
-        for file in self.database().row_files(self.number)? {
-            if file.end() <= unsealed_from {
-                transaction.remove_row_file(&file);
-            }
+        let rows = self.database().row_files(self.number)?;
+        let (covered, rows): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|file| file.end() <= unsealed_from);
+        for file in covered {
+            transaction.remove_row_file(&file);
         }
+        let holds = |slot| holds(slot) || rows.iter().any(|file| file.holds(slot));
         change(&mut transaction);
         transaction.commit()?;
         // Files may go only once it is on disk that nothing names them, whatever is promised to
@@ -356,11 +372,27 @@ impl Tables {
         parts.end()
     }
 
-    /// The slots of the table of vectors.
-    pub(crate) fn table_slots(&self) -> Result<RoaringBitmap> {
-        self.raw(VECTORS)
-            .map(|entry| read_be(&entry?.0, "the table of vectors"))
+    /// The slots whose vectors are in the table of vectors and can be read.
+    pub(crate) fn table_slots(&self) -> RoaringBitmap {
+        let read = self.vectors_from(0).filter_map(Result::ok);
+        read.map(|(slot, _)| slot).collect()
+    }
+
+    /// The slots of the records of items, sound or not, whatever their ids say.
+    pub(crate) fn item_slots(&self) -> Result<RoaringBitmap> {
+        self.raw(ITEMS)
+            .filter_map(|entry| {
+                entry
+                    .map(|(key, _)| Some(split_key(&key).ok()?.0))
+                    .transpose()
+            })
             .collect()
+    }
+
+    /// Whether a row file holds only vectors in slots below `end`.
+    pub(crate) fn has_row_file_below(&self, end: u32) -> Result<bool> {
+        let rows = self.database().row_files(self.number)?;
+        Ok(rows.iter().any(|file| file.end() <= end))
     }
 
     /// Clears the list of removed slots if there is no file that could hold one.

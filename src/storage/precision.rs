@@ -110,6 +110,9 @@ impl Precision {
     /// The payload of a vector that was read from one, to the bit; `None` if it was not.
     pub(crate) fn encode_again(self, vector: &[f32]) -> Option<Vec<u8>> {
         let mut payload = self.encode(vector);
+        if self == Self::F32 {
+            return Some(payload);
+        }
         let mut again = vec![0.0; vector.len()];
         let mut fits = |payload: &[u8]| {
             self.decode_into(payload, &mut again);

@@ -1,8 +1,8 @@
 //! Row files: the vectors of one large write, in a file that is written once.
 //!
 //! The write's transaction names the file under a key of the table `meta`. It is a segment file with
-//! one section: the payloads of the vectors of consecutive slots in the collection's precision, one
-//! after another.
+//! two sections, one of which is empty: the payloads of the vectors of consecutive slots, one after
+//! another, in the collection's precision; or in f32, where not all are numbers of that precision.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sled::IVec;
 
 use super::manifest::{prefix, with_stamp};
+use super::precision::Precision;
 use super::segment_file::{SegmentFile, Stamp, Writer};
 use super::tables::{FORMAT, META, Tables};
 use super::transaction::Transaction;
@@ -19,8 +20,9 @@ use crate::model::error::Result;
 /// Writes of vectors that take at least so many bytes get a row file: sled would keep their place in
 /// its log when they have gone into a segment file.
 const FROM_BYTES: usize = 512 << 10;
-/// The section of the payloads.
+/// The section of payloads in the collection's precision, and that of payloads in f32.
 const ROWS: usize = 0;
+const F32_ROWS: usize = 1;
 
 /// The record that names a row file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,10 @@ impl RowFile {
     /// The slot after the last vector.
     pub(super) fn end(&self) -> u32 {
         self.first.saturating_add(self.count)
+    }
+
+    pub(super) fn holds(&self, slot: u32) -> bool {
+        (self.first..self.end()).contains(&slot)
     }
 
     pub(super) fn name(&self, number: u32) -> String {
@@ -125,18 +131,29 @@ impl Tables {
     pub(super) fn write_row_file<'a>(
         &self,
         first: u32,
-        vectors: impl ExactSizeIterator<Item = &'a [f32]>,
+        vectors: impl ExactSizeIterator<Item = &'a [f32]> + Clone,
     ) -> Result<Option<PendingRowFile<'_>>> {
         let count = vectors.len();
-        let bytes = count * self.precision.bytes(self.dim);
-        if bytes < FROM_BYTES {
+        if count * self.precision.bytes(self.dim) < FROM_BYTES {
             return Ok(None);
         }
+        let are_of_precision = self.precision == Precision::F32
+            || vectors
+                .clone()
+                .all(|vector| self.precision.encode_again(vector).is_some());
+        let (precision, section) = if are_of_precision {
+            (self.precision, ROWS)
+        } else {
+            (Precision::F32, F32_ROWS)
+        };
+        let mut lengths = vec![0; F32_ROWS + 1];
+        lengths[section] = count * precision.bytes(self.dim);
         let mut pending = PendingRowFile::begin(self, first);
         let path = |stamp| self.file_path(&name(self.number, first, stamp));
-        let mut writer = Writer::begin(&path(None), vec![bytes], &self.database().disk)?;
+        let mut writer = Writer::begin(&path(None), lengths, &self.database().disk)?;
         for vector in vectors {
-            writer.write(&self.precision.encode(vector))?;
+            let payload = precision.encode_again(vector);
+            writer.write(&payload.unwrap_or_else(|| precision.encode(vector)))?;
         }
         let stamp = writer.finish(|stamp| path(Some(stamp)))?;
         pending.file = Some(RowFile {
@@ -159,14 +176,18 @@ impl Tables {
         first: u32,
         file: &'a SegmentFile,
     ) -> impl Iterator<Item = (u32, Option<Vec<f32>>)> + use<'a> {
-        let stride = self.precision.bytes(self.dim);
-        let rows = file.section(ROWS);
+        let (precision, section) = match file.section(ROWS).len() {
+            0 => (Precision::F32, F32_ROWS),
+            _ => (self.precision, ROWS),
+        };
+        let stride = precision.bytes(self.dim);
+        let rows = file.section(section);
         (0..rows.len() / stride.max(1)).filter_map(move |row| {
             let slot = first.checked_add(u32::try_from(row).ok()?)?;
             let range = row * stride..(row + 1) * stride;
             let vector = file
-                .verify(ROWS, range.clone())
-                .then(|| self.precision.decode(&rows[range], self.dim));
+                .verify(section, range.clone())
+                .then(|| precision.decode(&rows[range], self.dim));
             Some((slot, vector.flatten()))
         })
     }

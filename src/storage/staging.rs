@@ -63,7 +63,7 @@ where
             .map(|(slot, (record, vector))| (slot, record, vector))
     }
 
-    fn vectors(&self) -> impl ExactSizeIterator<Item = &'a [f32]> + use<'a, I> {
+    fn vectors(&self) -> impl ExactSizeIterator<Item = &'a [f32]> + Clone + use<'a, I> {
         self.items.clone().map(|(_, vector)| vector)
     }
 

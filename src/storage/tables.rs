@@ -273,10 +273,19 @@ impl Tables {
 
     pub(super) fn read_slot_vector(&self, (key, value): (IVec, IVec)) -> Result<(u32, Vec<f32>)> {
         let slot = read_be(&key, "the table of vectors")?;
-        let vector = self.read_vector(&value, self.precision, &|| {
-            format!("the vector of slot {slot}")
-        })?;
-        Ok((slot, vector))
+        Ok((slot, self.read_item_vector(&value, slot)?))
+    }
+
+    /// The vector of an item, which is in the collection's precision or, as its length tells, in f32.
+    pub(super) fn read_item_vector(&self, bytes: &[u8], slot: u32) -> Result<Vec<f32>> {
+        let part = || format!("the vector of slot {slot}");
+        let is_f32 = codec::unseal(FORMAT, bytes, &part)?.len() == Precision::F32.bytes(self.dim);
+        let precision = if is_f32 {
+            Precision::F32
+        } else {
+            self.precision
+        };
+        self.read_vector(bytes, precision, &part)
     }
 
     pub(super) fn read_vector(

@@ -100,9 +100,10 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Stores the vector in a slot.
+    /// Stores the vector in a slot: in f32, where its numbers are not those of the precision.
     pub(super) fn put_vector(&mut self, slot: u32, vector: &[f32]) {
-        let payload = self.tables.precision.encode(vector);
+        let payload = self.tables.precision.encode_again(vector);
+        let payload = payload.unwrap_or_else(|| Precision::F32.encode(vector));
         self.batch(VECTORS)
             .insert(slot.to_be_bytes(), codec::seal(FORMAT, &payload));
     }

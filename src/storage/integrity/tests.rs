@@ -1,6 +1,6 @@
 //! Damage to single records, found by a check and remedied by a repair.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::tables::{
     IDS, ITEMS, JUDGEMENTS, META, NEXT_JUDGEMENT, NEXT_SLOT, QUERIES, Tables, VECTORS, chunk_key,
@@ -55,12 +55,17 @@ fn flip(tables: &Tables, tree: usize, key: &[u8]) {
     tables.table[tree].insert(key, value).expect("written");
 }
 
-/// Flips a byte of the file of the only segment.
-fn flip_in_file(tables: &Tables, at: usize) {
+/// The file of the only segment.
+fn only_file(tables: &Tables) -> PathBuf {
     let dir = tables.database().segments_dir();
     let names = segment_file::names(&dir, "0-").expect("listed");
     let name = names.iter().find(|name| !name.contains("ids"));
-    let path = dir.join(name.expect("a file"));
+    dir.join(name.expect("a file"))
+}
+
+/// Flips a byte of the file of the only segment.
+fn flip_in_file(tables: &Tables, at: usize) {
+    let path = only_file(tables);
     let mut bytes = std::fs::read(&path).expect("read");
     bytes[at] ^= 1;
     std::fs::write(&path, bytes).expect("written");
@@ -89,7 +94,7 @@ type Harm = fn(&Tables);
 fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
     // How a record is damaged, a word of what verify says, a word of what is lost (none where
     // all is rebuilt), items left.
-    let cases: [(Harm, &str, Option<&str>, usize); 21] = [
+    let cases: [(Harm, &str, Option<&str>, usize); 22] = [
         (|s| drop(s.table[IDS].remove(b"i3")), "ids", None, 10),
         (|s| drop(s.table[IDS].clear()), "ids", None, 10),
         (
@@ -113,6 +118,16 @@ fn what_follows_from_other_records_is_made_again_and_the_rest_is_named() {
         ),
         (|s| flip_in_file(s, EDGES_AT), "checksum", None, 10),
         (|s| flip_in_file(s, 0), "header", None, 10),
+        // As where the log lost the record that names the file.
+        (
+            |s| {
+                let file = only_file(s);
+                std::fs::rename(&file, file.with_file_name("0-9-00000000")).expect("renamed");
+            },
+            "No such file",
+            None,
+            10,
+        ),
         (|s| flip_in_file(s, ROWS_AT), "checksum", Some("i3"), 0),
         (
             |s| {

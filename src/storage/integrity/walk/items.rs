@@ -140,8 +140,7 @@ impl Walk<'_> {
                 return walk.find_stray(VECTORS, &key);
             };
             walk.checked += 1;
-            let name = || format!("the vector of slot {slot}");
-            let read = tables.read_vector(&value, tables.precision, &name);
+            let read = tables.read_item_vector(&value, slot);
             let (state, _) = walk.state(|| Place::Item { slot, id: None }, read);
             slots.entry(slot).or_default().vector = state;
         })
