@@ -5,7 +5,7 @@
 //! are their ids, for a fast opening. What was calibrated is stored with the segments that it was
 //! measured on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -287,16 +287,7 @@ fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
         .collect();
     let mut fresh = tables.fresh_vectors(manifest.unsealed_from)?;
     fresh.retain(|(slot, _)| !stored.holds(*slot));
-    let names: Vec<(u32, String)> = fresh
-        .iter()
-        .map(|(slot, _)| match tables.item(*slot)? {
-            Some(record) => Ok((*slot, record.id)),
-            None => Err(Error::Damaged {
-                part: format!("the record of slot {slot}"),
-                reason: "it is missing".into(),
-            }),
-        })
-        .collect::<Result<_>>()?;
+    let names = names_of(tables, fresh.iter().map(|(slot, _)| *slot))?;
     let sealed = stored
         .iter()
         .filter(|(slot, _)| removed.binary_search(slot).is_err())
@@ -322,6 +313,31 @@ fn open_files(parts: Parts<'_>, files: SegmentFiles) -> Result<Opened> {
         });
     }
     Ok(opened)
+}
+
+/// The ids of some slots, of their records; or, where one cannot be read, of the table of ids.
+fn names_of(tables: &Tables, slots: impl Iterator<Item = u32>) -> Result<Vec<(u32, String)>> {
+    let mut names = Vec::new();
+    let mut by_slot: Option<HashMap<u32, String>> = None;
+    for slot in slots {
+        let name = match tables.item(slot) {
+            Ok(Some(record)) => Some(record.id),
+            Ok(None) | Err(Error::Damaged { .. }) => {
+                if by_slot.is_none() {
+                    let ids = tables.ids().map(|entry| entry.map(|(id, slot)| (slot, id)));
+                    by_slot = Some(ids.collect::<Result<_>>()?);
+                }
+                by_slot.as_mut().and_then(|ids| ids.remove(&slot))
+            }
+            Err(error) => return Err(error),
+        };
+        let name = name.ok_or_else(|| Error::Damaged {
+            part: format!("the record of slot {slot}"),
+            reason: "it is missing".into(),
+        })?;
+        names.push((slot, name));
+    }
+    Ok(names)
 }
 
 /// Opens the index of segments, and of live items that are in none, in the order of their slots.
@@ -402,9 +418,13 @@ impl Items {
         self.index.cut_deleted().map_err(from_index)?;
         self.settle()?;
         // What could not be written in the background is written here, or says why not.
-        self.index
-            .with_segments(|segments| self.graph.save_segments(segments))?;
-        self.tables.forget_removed_without_files()?;
+        self.index.with_segments(|segments| {
+            self.graph.save_segments(segments)?;
+            let slots: BTreeSet<u32> = segments.slots().collect();
+            let end = segments.unsealed_from();
+            self.tables
+                .forget_removed_below(end, |slot| slots.contains(&slot))
+        })?;
         if self.tables.has_removed()? {
             return Err(Error::Damaged {
                 part: FILES.to_owned(),

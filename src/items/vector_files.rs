@@ -170,7 +170,8 @@ pub(super) fn are_files_damaged(tables: &Tables, rules: VectorRules) -> Result<b
     Ok(!found.problems.is_empty())
 }
 
-/// Passes the vectors of some slots that files hold and that can be read to `visit`.
+/// Passes the vectors of some slots that files hold and that can be read to `visit`, each once: those
+/// of files that a record names come first.
 fn readable(
     tables: &Tables,
     rules: VectorRules,
@@ -178,18 +179,17 @@ fn readable(
     visit: &mut dyn FnMut(u32, &[f32]) -> Result<()>,
 ) -> Result<()> {
     let reader = Reader::new(tables, rules);
+    let mut seen = RoaringBitmap::new();
     for (kind, file) in tables.vector_files()?.files {
         let Ok(file) = or_damage(file)? else {
             continue;
         };
-        reader.read(
-            kind,
-            file,
-            &mut |slot, vector| match vector.filter(|_| slots.contains(slot)) {
-                Some(vector) => visit(slot, &vector),
-                None => Ok(()),
-            },
-        )?;
+        reader.read(kind, file, &mut |slot, vector| match vector
+            .filter(|_| slots.contains(slot) && seen.insert(slot))
+        {
+            Some(vector) => visit(slot, &vector),
+            None => Ok(()),
+        })?;
     }
     Ok(())
 }

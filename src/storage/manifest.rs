@@ -314,22 +314,27 @@ impl Tables {
                 .insert(KEY, codec::encode(FORMAT, manifest)?),
             None => transaction.batch(META).remove(KEY),
         }
-        let rows = self.database().row_files(self.number)?;
-        let (covered, rows): (Vec<_>, Vec<_>) = rows
-            .into_iter()
-            .partition(|file| file.end() <= unsealed_from);
-        for file in covered {
-            transaction.remove_row_file(&file);
+        for file in self.database().row_files(self.number)? {
+            if file.end() <= unsealed_from {
+                transaction.remove_row_file(&file);
+            }
         }
-        let holds = |slot| holds(slot) || rows.iter().any(|file| file.holds(slot));
         change(&mut transaction);
         transaction.commit()?;
         // Files may go only once it is on disk that nothing names them, whatever is promised to
         // those who write.
         self.database().flush()?;
         self.forget_vectors(unsealed_from)?;
-        self.forget_removed(|slot| slot < unsealed_from && !holds(slot))?;
+        self.forget_removed_below(unsealed_from, holds)?;
         self.sweep_files()
+    }
+
+    /// Takes the removed slots below `end` that no file holds off the list; `holds` tells whether a
+    /// sealed segment holds one.
+    pub(crate) fn forget_removed_below(&self, end: u32, holds: impl Fn(u32) -> bool) -> Result<()> {
+        let rows = self.database().row_files(self.number)?;
+        let is_held = |slot| holds(slot) || rows.iter().any(|file| file.holds(slot));
+        self.forget_removed(|slot| slot < end && !is_held(slot))
     }
 
     /// Puts the vectors of live items that files hold, which `vectors` passes on, into the table of

@@ -19,6 +19,7 @@ const BUFFER: usize = 1 << 20;
 
 /// A segment file that is being written. It is removed unless it is [finished](Self::finish).
 pub(in crate::storage) struct Writer<'a> {
+    /// The name that it has now.
     partial: PathBuf,
     file: File,
     disk: &'a Disk,
@@ -201,6 +202,8 @@ impl<'a> Writer<'a> {
         disk.file(DiskOp::Sync, partial, || file.sync_all())?;
         let path = path(stamp);
         disk.file(DiskOp::Rename, &path, || fs::rename(&*partial, &path))?;
+        // A file whose name is not durable is removed too.
+        partial.clone_from(&path);
         sync_dir(parent_of(&path), disk)?;
         self.is_finished = true;
         Ok(stamp)
