@@ -127,7 +127,7 @@ fn same_contents(now: &Path, earlier: &Path) {
     earlier[0]["collection"]["format_version"] = json!(4);
     assert_eq!(now.len(), earlier.len());
     // Vectors of cosine collections were written as they were given.
-    if earlier[0]["collection"]["distance"] == "cosine" {
+    if earlier[0]["collection"]["settings"]["distance"] == "cosine" {
         for (now, earlier) in now.iter_mut().zip(&mut earlier) {
             let vector = |line: &mut Value| {
                 let item = line.get_mut("item")?;
