@@ -363,7 +363,7 @@ impl Tables {
     }
 
     /// Takes the vectors in slots below `end` out of the table of vectors.
-    pub(crate) fn forget_vectors(&self, end: u32) -> Result<()> {
+    fn forget_vectors(&self, end: u32) -> Result<()> {
         let mut parts = Parts::of(self);
         let range = self.table[VECTORS].range(..end.to_be_bytes());
         let entries = self.database().disk.walk(ACTIONS[VECTORS], range);
@@ -410,7 +410,7 @@ impl Tables {
     }
 
     /// Takes slots off the list of removed ones.
-    pub(crate) fn forget_removed(&self, is_forgotten: impl Fn(u32) -> bool) -> Result<()> {
+    fn forget_removed(&self, is_forgotten: impl Fn(u32) -> bool) -> Result<()> {
         let mut parts = Parts::of(self);
         for slot in self.removed() {
             let slot = slot?;

@@ -271,7 +271,7 @@ impl Tables {
             .map(|entry| self.read_slot_vector(entry?))
     }
 
-    pub(super) fn read_slot_vector(&self, (key, value): (IVec, IVec)) -> Result<(u32, Vec<f32>)> {
+    fn read_slot_vector(&self, (key, value): (IVec, IVec)) -> Result<(u32, Vec<f32>)> {
         let slot = read_be(&key, "the table of vectors")?;
         Ok((slot, self.read_item_vector(&value, slot)?))
     }

@@ -39,9 +39,9 @@ pub struct RepairReport {
 impl Store {
     /// Writes a backup of the store, as it is at one moment, to a directory that is empty or does
     /// not exist, or that holds an earlier backup of this store. That is replaced, and of the files of
-    /// its vectors and graphs only those that are new are copied. Writes wait until it is complete, searches go on. The backup is a store itself,
-    /// without overwritten and removed records; the vector of an item that was removed lately may
-    /// still be in it.
+    /// its vectors and graphs only those that are new are copied. Writes wait until it is complete,
+    /// searches go on. The backup is a store itself, without overwritten and removed records; the
+    /// vector of an item that was removed lately may still be in it.
     ///
     /// # Errors
     /// [`Error::BackupExists`] when the directory holds anything else; [`Error::NoDirectoryName`];
@@ -117,7 +117,8 @@ impl StoreBuilder {
 
     /// Rewrites the database of the store at `path`, which must be closed, without what was
     /// overwritten, removed and forgotten: no file holds any of it then. Removed items are cut out of
-    /// graphs first, which takes as long as optimizing them where many were removed. A crash leaves the old database or the new one.
+    /// graphs first, which takes as long as optimizing them where many were removed. A crash leaves the
+    /// old database or the new one.
     ///
     /// # Errors
     /// [`Error::NotAStore`]; [`Error::Locked`]; [`Error::SymbolicLink`] for a database with links,
