@@ -59,6 +59,10 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) wait: Option<Duration>,
 
+    /// Only read the store, beside the process that has it open; whatever writes is refused
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub(crate) read_only: bool,
+
     /// File of the token that a service is shown [default: `AFFINIS_TOKEN` in the environment]
     #[cfg(feature = "client")]
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
@@ -156,6 +160,24 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Command {
+    /// Whether the command does nothing but write to the store.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(
+            self,
+            Self::Create(_)
+                | Self::Drop(_)
+                | Self::Add(_)
+                | Self::Delete(_)
+                | Self::Judge(_)
+                | Self::Optimize(_)
+                | Self::Restore(_)
+                | Self::Compact(_)
+                | Self::Import(_)
+                | Self::Forget(_)
+                | Self::Reencode(_)
+        )
+    }
+
     /// Whether it reads standard input.
     pub(crate) fn reads_standard_input(&self) -> bool {
         let inputs: [Option<&Input>; 2] = match self {

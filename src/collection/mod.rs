@@ -122,6 +122,11 @@ impl Collection {
         Ok(&self.inner.items)
     }
 
+    /// Refuses what would write to a store that is only read, before work is done for it.
+    fn check_writable(&self) -> Result<()> {
+        self.inner.items.check_writable()
+    }
+
     /// The items as by [`Self::current`]; those that cannot be removed stay, and that is reported.
     pub(crate) fn current_or_stale(&self) -> &Items {
         self.current().unwrap_or_else(|error| {

@@ -45,6 +45,7 @@ impl Collection {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn add_as(&self, mode: AddMode, items: impl IntoIterator<Item = Item>) -> Result<Added> {
+        self.check_writable()?;
         let items = self.prepare_as(mode, items)?;
         let (added, changed) = self.current()?.add(mode, items)?;
         let changed = changed.iter().map(String::as_str);
@@ -125,6 +126,7 @@ impl Collection {
     /// [`Error::UnknownId`] when any id is that of no item and no document; nothing is removed
     /// then.
     pub fn delete(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
+        self.check_writable()?;
         let deleted = self.current()?.delete(ids)?;
         let changed = deleted.iter().map(String::as_str);
         self.inner.learning.items_changed(changed);
@@ -136,6 +138,7 @@ impl Collection {
     /// # Errors
     /// When the metadata cannot be read, or the items cannot be removed; none is removed then.
     pub fn delete_matching(&self, filter: &Filter) -> Result<usize> {
+        self.check_writable()?;
         let deleted = self.current()?.delete_matching(filter)?;
         if deleted > 0 {
             self.inner.learning.some_items_changed();
@@ -343,6 +346,7 @@ impl Collection {
         progress: impl Fn(f32) + Sync,
         cancel: impl Fn() -> bool + Sync,
     ) -> Result<()> {
+        self.check_writable()?;
         self.current()?.optimize(&progress, &cancel)
     }
 
@@ -371,6 +375,7 @@ impl Collection {
     /// # Ok::<(), affinis::Error>(())
     /// ```
     pub fn set_keywords(&self, language: Option<Language>) -> Result<()> {
+        self.check_writable()?;
         self.inner.items.set_keywords(language)
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::graph::from_index;
 use super::write::Changed;
 use super::{Items, WriteGuard};
 use crate::model::error::Result;
@@ -68,6 +69,18 @@ impl Items {
         self.expire_at(now_millis(), &guard)
     }
 
+    /// Takes live items, given as slots with their ids, out of what this handle shows.
+    fn hide(&self, gone: &BTreeMap<u32, &str>, guard: &WriteGuard<'_>) -> Result<()> {
+        let write = self.metadata.begin(guard);
+        self.tables.hide_items(gone)?;
+        let slots: Vec<u32> = gone.keys().copied().collect();
+        self.metadata
+            .update(&write, std::iter::empty(), &slots, || {
+                self.index.apply(&[], &slots)
+            })
+            .map_err(from_index)
+    }
+
     fn expire_at(&self, now: i64, guard: &WriteGuard<'_>) -> Result<Changed> {
         let due = self.ends.due(now);
         let mut gone = BTreeMap::new();
@@ -80,7 +93,11 @@ impl Items {
             }
         }
         let ids = gone.values().map(|id| (*id).to_owned()).collect();
-        self.remove(gone, &due, guard)?;
+        if self.tables.is_read_only() {
+            self.hide(&gone, guard)?;
+        } else {
+            self.remove(gone, &due, guard)?;
+        }
         self.ends.remove(&due);
         Ok(ids)
     }

@@ -187,6 +187,9 @@ impl SavedGraph {
         let questions = Questions::new(parts.tables, parts.encoder, parts.rules);
         config.questions = Some(Arc::new(move |slots| questions.of(slots)));
         config.calibrations.clone_from(&self.lock().calibrations);
+        if self.tables.is_read_only() {
+            return config;
+        }
         let saver = Arc::clone(self);
         config.on_change = Some(Arc::new(move |segments| {
             if let Err(error) = saver.save(segments) {
@@ -444,6 +447,9 @@ impl Items {
 
     /// Stores what was measured on the graph.
     pub(super) fn save_graph(&self) -> Result<()> {
+        if self.tables.is_read_only() {
+            return Ok(());
+        }
         self.index
             .with_segments(|segments| self.graph.save(segments))
     }
@@ -451,6 +457,9 @@ impl Items {
 
 impl Drop for Items {
     fn drop(&mut self) {
+        if self.tables.is_read_only() {
+            return;
+        }
         // A large growing segment is sealed and stored for the next opening. If that fails, it is
         // sealed after the next opening.
         self.index.close();

@@ -304,7 +304,9 @@ impl Keywords {
     ) -> Result<()> {
         self.catch_up(state, language, next)?;
         let fresh: usize = state.fresh.iter().map(|part| part.len()).sum();
-        if fresh < SAVE_FROM && !(always && state.saved_end < state.end) {
+        if self.tables.is_read_only()
+            || fresh < SAVE_FROM && !(always && state.saved_end < state.end)
+        {
             return Ok(());
         }
         match self.save(state, always) {

@@ -163,8 +163,16 @@ impl Items {
     /// Waits until background work of the index is done, and stores its graph.
     pub(crate) fn settle(&self) -> Result<()> {
         self.index.settle();
+        if self.tables.is_read_only() {
+            return Ok(());
+        }
         self.save_graph()?;
         self.keywords.settle(self.index.next_slot())
+    }
+
+    /// Refuses writes to a store that is only read.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.tables.database().check_writable()
     }
 
     /// Takes the lock that orders writes. A writer that panicked left nothing half-done, because

@@ -36,6 +36,11 @@ pub trait Ledger: Send + Sync {
         Ok(LedgerLock::none())
     }
 
+    /// Refuses what would change anything, before work is done for it.
+    fn check_writable(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// A number that is another one whenever a client, this one or another, has changed versions,
     /// their records, or which are active. Constant for an engine that one process has for itself.
     fn generation(&self) -> Result<u64> {

@@ -13,14 +13,11 @@
 
 use std::collections::BTreeSet;
 
-use sled::Batch;
-
+use super::batch::Batch;
 use super::digest::TableDigests;
 use super::disk::{Disk, DiskOp};
-use super::{
-    CollectionRecord, Database, codec, damaged, keywords, lock, manifest, segment_file, staging,
-    table,
-};
+use super::tree::Tree;
+use super::{CollectionRecord, Database, codec, damaged, keywords, lock, manifest, staging, table};
 use crate::model::error::{Error, Result};
 
 pub(super) const TREE: &str = "catalog";
@@ -37,6 +34,12 @@ const REMOVED_AT_ONCE: usize = 8192;
 pub(super) const STAGED: &str = "\0staged/";
 const GONE: &str = "\0gone/";
 const COLLECTION: &str = "c/";
+
+/// The number of the collection whose mark of a write in parts a key is.
+pub(super) fn staged_number(key: &[u8]) -> Option<u32> {
+    let number = key.strip_prefix(STAGED.as_bytes())?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
 
 /// The key of a collection's digests.
 fn digests_key(number: u32) -> String {
@@ -69,7 +72,7 @@ fn entry(prefix: &str, name: &str) -> Vec<u8> {
 }
 
 /// A number of the catalogue; `None` where there is no such entry.
-fn read_number(catalog: &sled::Tree, key: &[u8], disk: &Disk) -> Result<Option<u32>> {
+fn read_number(catalog: &Tree, key: &[u8], disk: &Disk) -> Result<Option<u32>> {
     let part = || {
         format!(
             "the catalogue's entry {:?}",
@@ -89,7 +92,7 @@ fn read_number(catalog: &sled::Tree, key: &[u8], disk: &Disk) -> Result<Option<u
 
 /// Refuses a store of another format than [`FORMAT`], before anything is written to it. A new store
 /// has no number yet.
-pub(super) fn check_format(catalog: &sled::Tree, disk: &Disk) -> Result<()> {
+pub(super) fn check_format(catalog: &Tree, disk: &Disk) -> Result<()> {
     let part = "the store".to_owned();
     match read_number(catalog, FORMAT_KEY, disk)? {
         None | Some(FORMAT) => Ok(()),
@@ -110,7 +113,7 @@ pub(super) fn check_format(catalog: &sled::Tree, disk: &Disk) -> Result<()> {
 impl Database {
     /// Checks and tidies a database of this format that was opened, or makes a new one.
     pub(super) fn prepare(&mut self, lenient: bool) -> Result<()> {
-        let noted = lock(&self.log_sync).counter.count();
+        let noted = lock(&self.sled()?.log_sync).counter.count();
         if self.number(FORMAT_KEY)?.is_none() {
             if noted.is_some() || !self.is_fresh()? {
                 return Err(damaged("the store's format number", "it is missing"));
@@ -126,8 +129,9 @@ impl Database {
     }
 
     fn is_fresh(&self) -> Result<bool> {
+        let sled = self.sled()?;
         self.disk.run(DiskOp::Read, "read its catalogue", || {
-            Ok(self.catalog.is_empty() && self.records.is_empty())
+            Ok(sled.catalog.is_empty() && sled.records.is_empty())
         })
     }
 
@@ -163,7 +167,7 @@ impl Database {
                     "{}: {missing}; they cannot be brought back",
                     self.disk.name()
                 ));
-                lock(&self.log_sync).counter.set(held, &self.disk)
+                lock(&self.sled()?.log_sync).counter.set(held, &self.disk)
             }
             noted if noted < held => self.sync(held),
             _ => Ok(()),
@@ -200,7 +204,7 @@ impl Database {
             .collect();
         known.extend(self.gone()?);
         let mut orphans = BTreeSet::new();
-        let mut numbers = table::collections(&self.records);
+        let mut numbers = table::collections(&self.sled()?.records);
         let mut next = || {
             let read = || numbers.next().transpose();
             self.disk.run(DiskOp::Read, "list its records", read)
@@ -233,7 +237,10 @@ impl Database {
     fn entries(&self, prefix: &str) -> impl Iterator<Item = Result<(String, sled::IVec)>> {
         let length = prefix.len();
         self.disk
-            .walk("read its catalogue", self.catalog.scan_prefix(prefix))
+            .walk(
+                "read its catalogue",
+                self.catalog.scan_prefix(prefix.as_bytes()),
+            )
             .map(move |entry| {
                 let (key, value) = entry?;
                 Ok((String::from_utf8_lossy(&key[length..]).into_owned(), value))
@@ -345,7 +352,7 @@ impl Database {
 
     /// Removes the records and segment files of a number that is marked for removal.
     pub(crate) fn sweep(&self, number: u32) -> Result<()> {
-        let mut keys = table::keys_of(&self.records, number);
+        let mut keys = table::keys_of(&self.sled()?.records, number);
         loop {
             let mut batch = Batch::default();
             let mut removed = 0;
@@ -365,7 +372,7 @@ impl Database {
         // those who write.
         self.flush()?;
         for prefix in [manifest::prefix(number), keywords::prefix(number)] {
-            segment_file::sweep(&self.segments_dir(), &prefix, &|_| false, &self.disk)?;
+            self.sweep_dir(&prefix, &|_| false)?;
         }
         let mut batch = Batch::default();
         batch.remove(entry(GONE, &number.to_string()));

@@ -54,6 +54,11 @@ fn read(bytes: &[u8]) -> Option<u64> {
     (bytes == slot(count)).then_some(count)
 }
 
+/// The count in the bytes of a counter's file; `None` where they have no valid slot.
+pub(super) fn count_in(bytes: &[u8]) -> Option<u64> {
+    bytes.chunks(SLOT).filter_map(read).max()
+}
+
 impl CommitCounter {
     /// Opens the counter of a database, or creates it.
     pub(super) fn open(dir: &Path, disk: &Disk) -> Result<Self> {
@@ -69,7 +74,7 @@ impl CommitCounter {
             (&mut file).take(2 * SLOT as u64).read_to_end(&mut bytes)?;
             Ok((file, bytes))
         })?;
-        let count = bytes.chunks(SLOT).filter_map(read).max();
+        let count = count_in(&bytes);
         Ok(Self { path, file, count })
     }
 

@@ -26,7 +26,7 @@ use crate::model::error::{Error, Result};
 const BATCH_BYTES: usize = 4 << 20;
 const BATCH_ENTRIES: usize = 512;
 /// Page cache of a database that is only written, in bytes.
-const CACHE_BYTES: u64 = 16 << 20;
+pub(super) const CACHE_BYTES: u64 = 16 << 20;
 
 /// The file that marks a backup: the number of the store.
 pub(super) const MARK: &str = "backup";

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use sled::IVec;
 
-use super::segment_file::{self, SegmentFile, Stamp};
+use super::segment_file::{SegmentFile, Stamp};
 use super::tables::{CHUNK, ITEMS, META, Tables, chunk_key, split_key};
 use super::transaction::Transaction;
 use super::{ItemRecord, codec};
@@ -106,12 +106,9 @@ impl Tables {
             .map(|stamp| self.keyword_file_name(Some(*stamp)));
         let keep: Vec<String> = keep.collect();
         let database = self.database();
-        segment_file::sweep(
-            &database.segments_dir(),
-            &prefix(self.number),
-            &|name| keep.iter().any(|kept| kept == name),
-            &database.disk,
-        )
+        database.sweep_dir(&prefix(self.number), &|name| {
+            keep.iter().any(|kept| kept == name)
+        })
     }
 
     /// Whether a slot holds an item.

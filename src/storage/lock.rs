@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::replica;
 use crate::model::error::{Error, Result};
 
 /// The pause between two tries to take a lock that another process holds.
@@ -14,7 +15,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// the process ends, in whatever way.
 #[derive(Debug)]
 pub(super) struct StoreLock(
-    #[expect(dead_code, reason = "keeps the file locked until it is dropped")] File,
+    #[expect(dead_code, reason = "keeps the files locked until it is dropped")] Vec<File>,
 );
 
 /// The process id in the lock file. The holder may have locked the file and not written to it yet,
@@ -73,7 +74,20 @@ impl StoreLock {
         if let Err(error) = noted {
             tracing::warn!(%error, "the process id could not be written to the lock file");
         }
-        Ok(Self(file))
+        // Readers look at this file and not at the first, so that they are in nobody's way.
+        let mut files = vec![file];
+        match replica::lock_writer(store) {
+            Ok(file) => files.push(file),
+            Err(error) => {
+                tracing::warn!(%error, "readers in other processes cannot see that the store is open");
+            }
+        }
+        Ok(Self(files))
+    }
+
+    /// The process that has a store open, where it is known.
+    pub(super) fn holder_of(store: &Path) -> Option<u32> {
+        holder(&mut File::open(store.join("lock")).ok()?)
     }
 
     /// Takes a shared lock of a backup, so that it cannot be opened as a store while it is read.
@@ -90,7 +104,7 @@ impl StoreLock {
             Err(e) => return Err(io(e)),
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(Some(Self(file))),
+            Ok(()) => Ok(Some(Self(vec![file]))),
             Err(TryLockError::WouldBlock) => Err(Error::Locked {
                 path: backup.to_owned(),
                 pid: holder(&mut file),

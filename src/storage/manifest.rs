@@ -284,15 +284,10 @@ impl Tables {
         let database = self.database();
         let pending = lock(&self.pending);
         let keep = database.file_names(self.number)?;
-        segment_file::sweep(
-            &database.segments_dir(),
-            &prefix(self.number),
-            &|name| {
-                keep.iter().any(|kept| kept == name)
-                    || pending.iter().any(|pending| name.starts_with(pending))
-            },
-            &database.disk,
-        )
+        database.sweep_dir(&prefix(self.number), &|name| {
+            keep.iter().any(|kept| kept == name)
+                || pending.iter().any(|pending| name.starts_with(pending))
+        })
     }
 
     /// Puts the manifest of the stored graph, or removes it where there is no sealed segment, with

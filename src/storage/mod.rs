@@ -1,12 +1,14 @@
 //! Storage of a store on disk. This is the only module that uses sled.
 //!
-//! A store is a directory: `lock` (the holder's pid), [`reserve`] (space for a full disk) and `sled/` (the database, with its
+//! A store is a directory: `lock` (the holder's pid), [`reserve`] (space for a full disk),
+//! `published/` (what [readers in other processes](replica) read) and `sled/` (the database, with its
 //! [commit counter](commit_counter) and the [segment files](manifest) of its collections).
 //! [`Database`] opens it, keeps the catalogue of collections and commits transactions; [`Tables`]
 //! reads and writes the records of one collection. Every operation on the disk passes through
 //! [`disk`].
 
 mod activations;
+mod batch;
 mod catalog;
 mod codec;
 mod commit_counter;
@@ -24,6 +26,7 @@ mod lock;
 mod manifest;
 mod precision;
 mod records;
+mod replica;
 mod reserve;
 mod row_files;
 mod segment_file;
@@ -34,6 +37,7 @@ mod sync;
 mod table;
 mod tables;
 mod transaction;
+mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,11 +47,15 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 
 use crate::model::error::{Error, Result};
 use crate::panics::catch;
+use batch::Batch;
 use disk::Disk;
 use group_sync::GroupSync;
 use lock::StoreLock;
+pub(crate) use replica::Follower;
+use replica::{Publisher, Replica};
 use sync::LogSync;
 use table::Table;
+use tree::Tree;
 
 #[cfg(not(any(test, feature = "testing")))]
 use faults::DiskOp;
@@ -100,22 +108,37 @@ pub(crate) struct Opening {
 
 /// An open store directory.
 pub(crate) struct Database {
-    // Declared first: sled must be closed before the lock is released.
-    sled: sled::Db,
-    catalog: sled::Tree,
-    /// The records of all collections; see [`Table`].
-    records: sled::Tree,
+    catalog: Tree,
+    source: Source,
     root: PathBuf,
     dir: PathBuf,
     durability: Durability,
     disk: Disk,
     /// Commits so far; see [`CommitGuard`].
-    commits: Mutex<u64>,
-    /// Locked before `commits` where both are needed.
+    commits: Arc<Mutex<u64>>,
+    repaired: Repairs,
+    // Declared last: sled must be closed before the lock is released.
+    _lock: Option<Arc<StoreLock>>,
+}
+
+/// Where the records of a database are.
+enum Source {
+    Sled(Box<Sled>),
+    /// A store that is only read, as it was at one time.
+    Replica(Replica),
+}
+
+/// A database of sled.
+struct Sled {
+    // Declared first: its thread reads the trees.
+    publisher: Option<Publisher>,
+    db: sled::Db,
+    catalog: sled::Tree,
+    /// The records of all collections; see [`Table`].
+    records: sled::Tree,
+    /// Locked before the count of commits where both are needed.
     log_sync: Mutex<LogSync>,
     group_sync: GroupSync,
-    repaired: Repairs,
-    _lock: Arc<StoreLock>,
 }
 
 /// How often opening sled is tried again after a transient failure, and the pause between two
@@ -230,7 +253,81 @@ impl Database {
     /// Opens a store directory.
     pub(crate) fn open(root: &Path, opening: &Opening) -> Result<Arc<Self>> {
         let lock = Arc::new(claim(root, opening.create, opening)?);
+        let mut database = Self::open_at(root, &root.join(swap::CURRENT), lock, opening)?;
+        // Nobody else has it yet.
+        if let Some(database) = Arc::get_mut(&mut database)
+            && let Source::Sled(sled) = &mut database.source
+        {
+            let commits = &database.commits;
+            sled.publisher = Some(Publisher::start(
+                root,
+                commits,
+                &sled.catalog,
+                &sled.records,
+            ));
+        }
+        Ok(database)
+    }
+
+    /// Opens a store directory of which no reader in another process knows.
+    fn open_alone(root: &Path, opening: &Opening) -> Result<Arc<Self>> {
+        let lock = Arc::new(claim(root, opening.create, opening)?);
         Self::open_at(root, &root.join(swap::CURRENT), lock, opening)
+    }
+
+    /// A store that is only read, as it was when `follower` last looked.
+    pub(crate) fn read_only(follower: &Follower, opening: &Opening) -> Arc<Self> {
+        let (root, dir) = (follower.root(), follower.database_dir());
+        let replica = follower.replica().clone();
+        Arc::new(Self {
+            catalog: replica.catalog(),
+            root: root.to_owned(),
+            durability: opening.durability,
+            disk: Disk::new(&dir, opening.faults.clone()),
+            dir,
+            commits: Arc::new(Mutex::new(replica.number())),
+            source: Source::Replica(replica),
+            repaired: Repairs::default(),
+            _lock: None,
+        })
+    }
+
+    /// Whether the store is only read.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self.source, Source::Replica(_))
+    }
+
+    /// Refuses what would write to a store that is only read.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`].
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.sled().map(drop)
+    }
+
+    /// Whether another database that is only read is as of the same time.
+    pub(crate) fn is_same_state_as(&self, other: &Self) -> bool {
+        match (&self.source, &other.source) {
+            (Source::Replica(this), Source::Replica(other)) => this.is_same_as(other),
+            _ => false,
+        }
+    }
+
+    /// Whether the records of a collection are the same in another database that is only read.
+    pub(crate) fn has_records_of(&self, other: &Self, collection: u32) -> bool {
+        match (&self.source, &other.source) {
+            (Source::Replica(this), Source::Replica(other)) => {
+                this.has_records_of(other, collection)
+            }
+            _ => false,
+        }
+    }
+
+    fn sled(&self) -> Result<&Sled> {
+        match &self.source {
+            Source::Sled(sled) => Ok(sled),
+            Source::Replica(_) => Err(Error::ReadOnly(self.root.clone())),
+        }
     }
 
     /// Opens a database in the directory of a store: the current one, or one that is to replace it.
@@ -265,7 +362,8 @@ impl Database {
         let catalog = disk.run(DiskOp::Read, "open its catalogue", || {
             sled.open_tree(catalog::TREE)
         })?;
-        catalog::check_format(&catalog, &disk)?;
+        let catalog_tree = Tree::Sled(catalog.clone());
+        catalog::check_format(&catalog_tree, &disk)?;
         let records = disk.run(DiskOp::Read, "open its records", || {
             sled.open_tree(table::TREE)
         })?;
@@ -276,19 +374,24 @@ impl Database {
             // What is written there must not be lost with the directory.
             swap::sync_dir(dir, &disk)?;
         }
-        let mut database = Self {
-            sled,
+        let source = Source::Sled(Box::new(Sled {
+            publisher: None,
+            db: sled,
             catalog,
             records,
+            log_sync,
+            group_sync: GroupSync::default(),
+        }));
+        let mut database = Self {
+            catalog: catalog_tree,
+            source,
             root: root.to_owned(),
             dir: dir.to_owned(),
             durability: opening.durability,
             disk,
-            commits: Mutex::new(0),
-            log_sync,
-            group_sync: GroupSync::default(),
+            commits: Arc::new(Mutex::new(0)),
             repaired,
-            _lock: lock,
+            _lock: Some(lock),
         };
         database.prepare(opening.lenient)?;
         reserve::keep(root, dir);
@@ -314,12 +417,16 @@ impl Database {
 
     /// The tables of a collection.
     fn tables<const N: usize>(&self, number: u32) -> [Table; N] {
-        std::array::from_fn(|table| Table::new(&self.records, number, table))
+        let records = match &self.source {
+            Source::Sled(sled) => Tree::Sled(sled.records.clone()),
+            Source::Replica(replica) => replica.records(number),
+        };
+        std::array::from_fn(|table| Table::new(records.clone(), number, table))
     }
 
     /// Applies changes of the records and the catalogue in one transaction and, when durability is
     /// strict, waits until they are on disk.
-    fn commit(&self, records: &sled::Batch, catalog: sled::Batch) -> Result<()> {
+    fn commit(&self, records: &Batch, catalog: Batch) -> Result<()> {
         let number = self.apply(records, catalog)?;
         self.make_durable(number)
     }
@@ -334,14 +441,21 @@ impl Database {
 
     /// Applies changes of the records and the catalogue in one transaction, which is on disk once a
     /// later one is [made durable](Self::make_durable). Gives its number.
-    fn apply(&self, records: &sled::Batch, mut catalog: sled::Batch) -> Result<u64> {
+    fn apply(&self, records: &Batch, mut catalog: Batch) -> Result<u64> {
+        let sled = self.sled()?;
         let mut guard = self.hold_commits();
         let number = guard.count() + 1;
         catalog.insert(catalog::COMMITS, &number.to_le_bytes());
         let apply = || {
-            (&self.records, &self.catalog).transaction(|(to_records, to_catalog)| {
-                to_records.apply_batch(records)?;
-                to_catalog.apply_batch(&catalog)?;
+            (&sled.records, &sled.catalog).transaction(|(to_records, to_catalog)| {
+                for (tree, batch) in [(to_records, records), (to_catalog, &catalog)] {
+                    for (key, value) in batch.changes() {
+                        match value {
+                            Some(value) => tree.insert(key.clone(), value.clone())?,
+                            None => tree.remove(key.clone())?,
+                        };
+                    }
+                }
                 Ok::<(), ConflictableTransactionError<()>>(())
             })
         };
@@ -354,6 +468,9 @@ impl Database {
             })
         })?;
         *guard.0 = number;
+        if let Some(publisher) = &sled.publisher {
+            publisher.note(number, records, &catalog, self.durability);
+        }
         Ok(number)
     }
 
@@ -364,6 +481,9 @@ impl Database {
 
     /// Waits until every write so far is on disk.
     pub(crate) fn flush(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
         let number = self.hold_commits().count();
         self.sync(number)
     }
@@ -371,18 +491,22 @@ impl Database {
     /// Waits until so many commits are on disk.
     fn sync(&self, number: u64) -> Result<()> {
         self.disk.check_poison()?;
-        self.group_sync.wait(number, || {
-            let mut log_sync = lock(&self.log_sync);
+        let sled = self.sled()?;
+        sled.group_sync.wait(number, || {
+            let mut log_sync = lock(&sled.log_sync);
             // One sync serves all transactions that were applied while this one waited for its turn.
             let reached = self.hold_commits().count();
             self.disk.run(DiskOp::Flush, "make a write durable", || {
-                self.sled.flush()?;
+                sled.db.flush()?;
                 log_sync.sync().map_err(sled::Error::Io)
             })?;
             // The write is durable whether or not this succeeds: a counter that is too low notices
             // less, and never refuses a sound database.
             if let Err(error) = log_sync.counter.note(reached, &self.disk) {
                 tracing::warn!(%error, "the durable commit counter could not be written");
+            }
+            if let Some(publisher) = &sled.publisher {
+                publisher.release(reached);
             }
             Ok(reached)
         })
@@ -393,11 +517,22 @@ impl Database {
         self.dir.join(manifest::DIR)
     }
 
+    /// Removes those of the vector or keyword files of a collection that are not kept.
+    fn sweep_dir(&self, prefix: &str, is_kept: &dyn Fn(&str) -> bool) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        segment_file::sweep(&self.segments_dir(), prefix, is_kept, &self.disk)
+    }
+
     /// Size of the database on disk, with its segment files, in bytes.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
-        let sled = self.disk.run(DiskOp::Read, "measure its files", || {
-            self.sled.size_on_disk()
-        })?;
+        let Source::Sled(sled) = &self.source else {
+            return Ok(copy::directory_bytes(&self.dir));
+        };
+        let sled = self
+            .disk
+            .run(DiskOp::Read, "measure its files", || sled.db.size_on_disk())?;
         Ok(sled + copy::directory_bytes(&self.segments_dir()))
     }
 }
@@ -405,8 +540,9 @@ impl Database {
 /// Takes the lock of a store's directory, which is created where `create` allows it, and finishes a
 /// swap of databases that a crash interrupted.
 fn claim(root: &Path, create: bool, opening: &Opening) -> Result<StoreLock> {
-    const OWN_NAMES: [&str; 6] = [
+    const OWN_NAMES: [&str; 7] = [
         "lock",
+        replica::DIR,
         reserve::NAME,
         copy::MARK,
         swap::CURRENT,

@@ -14,9 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sled::Batch;
-
 use super::Database;
+use super::batch::Batch;
 use super::catalog::STAGED;
 use super::records::ItemRecord;
 use super::tables::{IDS, ITEMS, StoredSlot, Tables, VECTORS, chunk_key, read_id};

@@ -12,14 +12,15 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use sled::{Batch, IVec, Tree};
+use sled::IVec;
+
+use super::batch::Batch;
+use super::tree::{self, Entry, Tree};
 
 /// The name of the tree of records.
 pub(super) const TREE: &str = "records";
 /// Length of what comes before a record's own key, in bytes.
 const PREFIX: usize = 5;
-
-type Entry = (IVec, IVec);
 
 /// A table: its entries under their own keys.
 #[derive(Debug, Clone)]
@@ -29,10 +30,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(tree: &Tree, collection: u32, table: usize) -> Self {
+    /// A table of the tree of records.
+    pub(super) fn new(tree: Tree, collection: u32, table: usize) -> Self {
         let [a, b, c, d] = collection.to_be_bytes();
         Self {
-            tree: tree.clone(),
+            tree,
             prefix: [a, b, c, d, table as u8],
         }
     }
@@ -56,12 +58,12 @@ impl Table {
 
     /// All entries, in the order of their keys.
     pub(super) fn iter(&self) -> Entries {
-        Entries(self.tree.scan_prefix(self.prefix))
+        Entries(self.tree.scan_prefix(&self.prefix))
     }
 
     /// The entries whose keys begin so.
     pub(super) fn scan_prefix(&self, prefix: &[u8]) -> Entries {
-        Entries(self.tree.scan_prefix(self.full(prefix)))
+        Entries(self.tree.scan_prefix(&self.full(prefix)))
     }
 
     /// The entries with keys in a range.
@@ -76,7 +78,7 @@ impl Table {
             Bound::Excluded(key) => Bound::Excluded(self.full(key.as_ref())),
             Bound::Unbounded => Bound::Excluded(self.end().to_vec()),
         };
-        Entries(self.tree.range::<Vec<u8>, _>((start, end)))
+        Entries(self.tree.range((start, end)))
     }
 
     /// The changes of this table in a batch of the tree.
@@ -84,14 +86,29 @@ impl Table {
         Changes { table: self, batch }
     }
 
+    /// Takes keys out of a table of a replica, for those only who hold the table.
+    pub(super) fn hide<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        if let Tree::Replica(tree) = &self.tree {
+            tree.hide(keys.map(|key| self.full(key)));
+        }
+    }
+
+    #[cfg(test)]
+    fn sled(&self) -> &sled::Tree {
+        match &self.tree {
+            Tree::Sled(tree) => tree,
+            Tree::Replica(_) => panic!("a replica is only read"),
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn insert(&self, key: impl AsRef<[u8]>, value: impl Into<IVec>) -> sled::Result<()> {
-        self.tree.insert(self.full(key.as_ref()), value).map(drop)
+        self.sled().insert(self.full(key.as_ref()), value).map(drop)
     }
 
     #[cfg(test)]
     pub(super) fn remove(&self, key: impl AsRef<[u8]>) -> sled::Result<()> {
-        self.tree.remove(self.full(key.as_ref())).map(drop)
+        self.sled().remove(self.full(key.as_ref())).map(drop)
     }
 
     #[cfg(test)]
@@ -107,7 +124,7 @@ fn own_key((key, value): Entry) -> Entry {
 }
 
 /// Entries of a table, in the order of their keys.
-pub(super) struct Entries(sled::Iter);
+pub(super) struct Entries(tree::Entries);
 
 impl Iterator for Entries {
     type Item = sled::Result<Entry>;
@@ -134,7 +151,7 @@ impl Changes<'_> {
 }
 
 /// The numbers of the collections that have records.
-pub(super) fn collections(tree: &Tree) -> impl Iterator<Item = sled::Result<u32>> {
+pub(super) fn collections(tree: &sled::Tree) -> impl Iterator<Item = sled::Result<u32>> {
     let mut next = Some(0_u32);
     std::iter::from_fn(move || {
         let from = next.take()?;
@@ -148,7 +165,10 @@ pub(super) fn collections(tree: &Tree) -> impl Iterator<Item = sled::Result<u32>
 }
 
 /// The keys in the tree of all records of a collection.
-pub(super) fn keys_of(tree: &Tree, collection: u32) -> impl Iterator<Item = sled::Result<IVec>> {
+pub(super) fn keys_of(
+    tree: &sled::Tree,
+    collection: u32,
+) -> impl Iterator<Item = sled::Result<IVec>> {
     tree.scan_prefix(collection.to_be_bytes()).keys()
 }
 
@@ -161,7 +181,7 @@ mod tests {
         let db = sled::Config::new().temporary(true).open().expect("opened");
         let tree = db.open_tree(TREE).expect("opened");
         let tables: Vec<Table> = [(0, 0), (0, 1), (1, 0), (u32::MAX, 8)]
-            .map(|(collection, table)| Table::new(&tree, collection, table))
+            .map(|(collection, table)| Table::new(Tree::Sled(tree.clone()), collection, table))
             .into();
         for (number, table) in tables.iter().enumerate() {
             for key in ["", "a", "ab", "b"] {
@@ -195,14 +215,21 @@ mod tests {
     #[test]
     fn of_changes_of_one_key_the_last_counts() {
         let db = sled::Config::new().temporary(true).open().expect("opened");
-        let table = Table::new(&db.open_tree(TREE).expect("opened"), 3, 2);
+        let tree = db.open_tree(TREE).expect("opened");
+        let table = Table::new(Tree::Sled(tree.clone()), 3, 2);
         let mut batch = Batch::default();
         let mut changes = table.changes(&mut batch);
         changes.insert("a", &[1]);
         changes.remove("a");
         changes.remove("b");
         changes.insert("b", &[2]);
-        table.tree.apply_batch(batch).expect("applied");
+        for (key, value) in batch.changes() {
+            match value {
+                Some(value) => tree.insert(key, value.clone()),
+                None => tree.remove(key),
+            }
+            .expect("applied");
+        }
         let found: Vec<Entry> = table.iter().map(|entry| entry.expect("read")).collect();
         assert_eq!(found, [(IVec::from(b"b"), IVec::from(&[2]))]);
     }

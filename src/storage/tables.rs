@@ -107,6 +107,11 @@ impl Tables {
         })
     }
 
+    /// Whether the store is only read.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.database.is_read_only()
+    }
+
     /// The database that the tables are in.
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.database
@@ -404,6 +409,27 @@ impl Tables {
             .disk
             .walk("read a record", range)
             .map(|entry| Ok(entry?.0))
+    }
+
+    /// Takes items, given as slots with their ids, out of the tables of a store that is only read,
+    /// for those only who hold these tables.
+    pub(crate) fn hide_items(&self, items: &BTreeMap<u32, &str>) -> Result<()> {
+        let mut chunks = Vec::new();
+        for slot in items.keys() {
+            chunks.extend(self.chunk_keys(ITEMS, *slot, 0));
+        }
+        let chunks = chunks.into_iter().collect::<Result<Vec<IVec>>>()?;
+        let mut digests = lock(&self.digests);
+        self.table[ITEMS].hide(chunks.iter().map(AsRef::as_ref));
+        self.table[IDS].hide(items.values().map(|id| id.as_bytes()));
+        for (slot, id) in items {
+            digests[IDS].remove(entry_hash(IDS, id.as_bytes(), &slot.to_be_bytes()));
+        }
+        for key in chunks {
+            digests[ITEMS].remove(entry_hash(ITEMS, &key, &[]));
+        }
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Waits until a commit is on disk, when durability is strict.

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use sled::Batch;
-
+use super::batch::Batch;
 use super::catalog::put_digests;
 use super::digest::Delta;
 use super::precision::Precision;

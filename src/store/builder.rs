@@ -141,6 +141,7 @@ impl CollectionBuilder {
     pub fn create(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
+        store.refresh_if_due(&mut open)?;
         if store.database().collection(&self.name)?.is_some() {
             return Err(Error::CollectionExists(self.name));
         }
@@ -160,6 +161,7 @@ impl CollectionBuilder {
     ) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
+        store.refresh_if_due(&mut open)?;
         if store.database().collection(&self.name)?.is_some() {
             return Err(Error::CollectionExists(self.name));
         }
@@ -177,6 +179,7 @@ impl CollectionBuilder {
     pub fn open(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
+        store.refresh_if_due(&mut open)?;
         if let Some(record) = store.database().collection(&self.name)? {
             return self.open_existing(&mut open, &record);
         }
@@ -190,6 +193,7 @@ impl CollectionBuilder {
     pub fn open_or_create(self) -> Result<Collection> {
         let store = self.store.clone();
         let mut open = store.lock_collections();
+        store.refresh_if_due(&mut open)?;
         match store.database().collection(&self.name)? {
             Some(record) => self.open_existing(&mut open, &record),
             None => self.create_filled(&mut open, |_| Ok(())),
@@ -204,6 +208,7 @@ impl CollectionBuilder {
         fill: impl FnOnce(&Collection) -> Result<()>,
     ) -> Result<Collection> {
         check_name(&self.name)?;
+        self.store.database().check_writable()?;
         let dim = match (&self.encoder, self.dim) {
             (Some(encoder), Some(dim)) if encoder.dim() != dim => {
                 return Err(Error::EncoderDimension {
@@ -239,7 +244,7 @@ impl CollectionBuilder {
         let record = database.reserve(record)?;
         let mut begun = Begun {
             open,
-            database,
+            database: &database,
             name: &self.name,
             number: record.number,
             entered: false,

@@ -68,7 +68,7 @@ impl Store {
     /// Cuts removed items out of the files of all collections, and closes the store.
     fn cut_removed(self) -> Result<()> {
         for (name, record) in self.database().collections()? {
-            let tables = Tables::open(Arc::clone(self.database()), &record)?;
+            let tables = Tables::open(self.database(), &record)?;
             if tables.has_removed()? {
                 let mut open = self.lock_collections();
                 let collection = self.open_collection(&mut open, &name, &record, None)?;
@@ -89,6 +89,7 @@ impl StoreBuilder {
     /// [`Error::Locked`]; [`Error::SymbolicLink`] for a store with links in its database;
     /// [`Error::Damaged`] with the first damage in the backup; [`Error::Io`].
     pub fn restore(self, backup: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<VerifyReport> {
+        self.check_writable(path.as_ref())?;
         let opening = Opening {
             create: true,
             ..self.opening()
@@ -125,6 +126,7 @@ impl StoreBuilder {
     /// whose targets would keep what was removed; [`Error::Damaged`] when records are missing;
     /// [`Error::Io`]. The store is then as it was.
     pub fn compact(self, path: impl AsRef<Path>) -> Result<Compacted> {
+        self.check_writable(path.as_ref())?;
         let opening = self.opening();
         let (before, after) = Database::compact(path.as_ref(), &opening, |database| {
             self.over(database).cut_removed()
@@ -141,6 +143,7 @@ impl StoreBuilder {
     /// [`Error::NotAStore`]; [`Error::OlderFormat`]; [`Error::Locked`]; [`Error::Damaged`] when a
     /// whole table or the database cannot be read; [`Error::Storage`]; [`Error::Io`].
     pub fn repair(self, path: impl AsRef<Path>) -> Result<RepairReport> {
+        self.check_writable(path.as_ref())?;
         let opening = Opening {
             create: false,
             lenient: true,

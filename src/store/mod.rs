@@ -1,7 +1,9 @@
-//! The store: a directory of collections, opened by one process at a time.
+//! The store: a directory of collections, opened by one process at a time, and [read](reading) by
+//! any number beside it.
 
 mod builder;
 mod maintenance;
+mod reading;
 mod reencode;
 
 use std::collections::HashMap;
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use crate::collection::{Collection, Inner};
@@ -17,7 +20,8 @@ use crate::items::{CollectionInfo, Problem, check, merged, problems};
 use crate::learning::Plugins;
 use crate::model::error::{Error, Result};
 use crate::plugin::MetricLearner;
-use crate::storage::{CollectionRecord, Database, Durability, Faults, Opening, Tables};
+use crate::storage::{CollectionRecord, Database, Durability, Faults, Follower, Opening, Tables};
+use reading::Reading;
 
 pub use builder::CollectionBuilder;
 pub use maintenance::{Compacted, RepairReport};
@@ -42,7 +46,11 @@ struct Shared {
     plugins: Plugins,
     /// Directories in which encoders are looked for.
     models: Vec<PathBuf>,
-    database: Arc<Database>,
+    root: PathBuf,
+    /// The database; of a store that is only read, as it was at the last look.
+    database: ArcSwap<Database>,
+    /// Where the store is only read.
+    reading: Option<Reading>,
 }
 
 impl std::fmt::Debug for Store {
@@ -64,6 +72,8 @@ pub struct StoreBuilder {
     wait: Duration,
     faults: Option<Faults>,
     must_exist: bool,
+    read_only: bool,
+    refresh_every: Option<Duration>,
 }
 
 /// The result of [`Store::verify`].
@@ -115,11 +125,33 @@ impl StoreBuilder {
         self
     }
 
+    /// Sets whether the store is only read, as [`Store::open_read_only`] opens it.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Sets how old, at most, what a store that is only read shows may be when a collection is
+    /// opened: after this time, opening one [refreshes](Store::refresh) the store. 100 ms by
+    /// default; [`Duration::MAX`] for never.
+    pub fn refresh_every(mut self, time: Duration) -> Self {
+        self.refresh_every = Some(time);
+        self
+    }
+
     /// Makes operations on the disk fail as planned, to test how a program copes.
     #[cfg(any(test, feature = "testing"))]
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = Some(faults);
         self
+    }
+
+    /// Refuses to change a store that is only to be read.
+    fn check_writable(&self, path: &Path) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly(path.to_owned()));
+        }
+        Ok(())
     }
 
     /// The options for opening the database.
@@ -136,11 +168,17 @@ impl StoreBuilder {
 
     /// The store over an open database.
     pub(crate) fn over(self, database: Arc<Database>) -> Store {
+        self.reading(database, None)
+    }
+
+    fn reading(self, database: Arc<Database>, reading: Option<Reading>) -> Store {
         let shared = Shared {
             collections: Mutex::default(),
             plugins: self.plugins.into(),
             models: self.models,
-            database,
+            root: database.root().to_owned(),
+            database: ArcSwap::new(database),
+            reading,
         };
         Store {
             shared: Arc::new(shared),
@@ -154,7 +192,14 @@ impl StoreBuilder {
     /// [`Error::NotAStore`] when the directory holds something else; [`Error::OlderFormat`];
     /// [`Error::NewerFormat`]; [`Error::Damaged`]; [`Error::Io`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        let database = Database::open(path.as_ref(), &self.opening())?;
+        let opening = self.opening();
+        if self.read_only {
+            let follower = Follower::open(path.as_ref(), &opening)?;
+            let database = Database::read_only(&follower, &opening);
+            let reading = Reading::new(follower, opening, self.refresh_every);
+            return Ok(self.reading(database, Some(reading)));
+        }
+        let database = Database::open(path.as_ref(), &opening)?;
         Ok(self.over(database))
     }
 }
@@ -210,6 +255,47 @@ impl Store {
         Self::builder().open(path)
     }
 
+    /// Opens a store that is only read, without plugins: beside the process that has it open, where
+    /// there is one, without its lock, and without writing to the directory.
+    ///
+    /// Any number of processes may read. What they see is between two commits, none of which is
+    /// half-done, and at most as old as [`StoreBuilder::refresh_every`] says when a collection is
+    /// opened. A handle to a collection goes on showing the state that it was opened in; open the
+    /// collection again for a newer one. Everything that would write is refused with
+    /// [`Error::ReadOnly`].
+    ///
+    /// Where no process has the store open, opening it copies sled's files to the directory for
+    /// temporary files, and takes longer.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`]; [`Error::Locked`] where the process that has the store open publishes
+    /// nothing, because it is being compacted or restored; otherwise those of
+    /// [`StoreBuilder::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use affinis::{Error, Item, Store};
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # let path = dir.path();
+    /// let store = Store::open(path)?;
+    /// let points = store.collection("points").dim(1).create()?;
+    /// points.add([Item::vector("a", [1.0])])?;
+    ///
+    /// // In another process:
+    /// let reader = Store::open_read_only(path)?;
+    /// assert_eq!(reader.collection("points").open()?.len(), 1);
+    ///
+    /// points.add([Item::vector("b", [2.0])])?;
+    /// assert!(reader.refresh()?);
+    /// let read = reader.collection("points").open()?;
+    /// assert_eq!(read.len(), 2);
+    /// assert!(matches!(read.delete(&["a"]), Err(Error::ReadOnly(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().read_only(true).open(path)
+    }
+
     /// The options for opening a store.
     pub fn builder() -> StoreBuilder {
         StoreBuilder::default()
@@ -225,14 +311,15 @@ impl Store {
     /// # Errors
     /// When the catalogue is damaged or cannot be read.
     pub fn collections(&self) -> Result<Vec<CollectionInfo>> {
-        let open = self.lock_collections();
+        let mut open = self.lock_collections();
+        self.refresh_if_due(&mut open)?;
         let mut all = Vec::new();
         for (name, record) in self.database().collections()? {
             if let Some(inner) = open.get(&name) {
                 all.push(Collection::new(Arc::clone(inner)).info());
                 continue;
             }
-            let tables = Tables::open(Arc::clone(self.database()), &record)?;
+            let tables = Tables::open(self.database(), &record)?;
             let mut info = CollectionInfo::read(&name, &record, tables.id_count())?;
             info.keywords = match tables.keywords() {
                 // Searches by words say what is wrong, and so does `verify`.
@@ -253,6 +340,7 @@ impl Store {
         let Some(record) = self.database().collection(name)? else {
             return Err(self.missing(name)?);
         };
+        self.database().check_writable()?;
         close_in(&mut open, &[name])?;
         self.database().drop_collection(name, record.number)
     }
@@ -318,7 +406,7 @@ impl Store {
 
     /// The directory of the store.
     pub fn path(&self) -> &Path {
-        self.database().root()
+        &self.shared.root
     }
 
     /// The directories in which encoders are looked for, as [`StoreBuilder::models`] named them.
@@ -392,7 +480,7 @@ impl Store {
         }
         // Its records first: a collection with a damaged one may not open.
         CollectionInfo::read(name, record, 0)?;
-        let tables = Tables::open(Arc::clone(self.database()), record)?;
+        let tables = Tables::open(self.database(), record)?;
         let integrity = check(name, record, &tables, &self.shared.plugins);
         if !integrity.findings.is_empty() {
             return Ok((integrity.checked, problems(name, &integrity.findings)));
@@ -403,8 +491,8 @@ impl Store {
         Ok((integrity.checked, problem.into_iter().collect()))
     }
 
-    pub(crate) fn database(&self) -> &Arc<Database> {
-        &self.shared.database
+    pub(crate) fn database(&self) -> Arc<Database> {
+        self.shared.database.load_full()
     }
 
     /// The error for a missing collection, which names those that exist.
@@ -446,10 +534,12 @@ impl Store {
             inner.offer_encoder(encoder);
             return Ok(Collection::new(Arc::clone(inner)));
         }
-        let plugins = Arc::clone(&self.shared.plugins);
-        let database = Arc::clone(self.database());
+        let plugins = &self.shared.plugins;
         let models = &self.shared.models;
-        let inner = Inner::open(database, plugins, name, record, encoder, models)?;
+        let inner = self.settled(open, name, record, |database, record| {
+            let (plugins, encoder) = (Arc::clone(plugins), encoder.clone());
+            Inner::open(database, plugins, name, record, encoder, models)
+        })?;
         open.insert(name.to_owned(), Arc::clone(&inner));
         Ok(Collection::new(inner))
     }

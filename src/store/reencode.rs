@@ -89,6 +89,7 @@ impl Store {
     /// [`Error::NotReencoded`] where there is nothing to go back to; [`Error::InUse`].
     pub fn reencode_back(&self, name: &str) -> Result<()> {
         let (old, new) = (before(name), working(name));
+        self.database().check_writable()?;
         let mut open = self.lock_collections();
         if self.database().collection(&old)?.is_none() {
             return Err(refused(
@@ -112,6 +113,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotReencoded`] where there is no such collection; [`Error::InUse`].
     pub fn reencode_commit(&self, name: &str) -> Result<()> {
+        self.database().check_writable()?;
         self.drop_collection(&before(name))
             .map_err(|error| match error {
                 Error::CollectionMissing { name: old, .. } => {
@@ -231,6 +233,7 @@ impl Reencode {
 
     /// Refuses what is not to be encoded again.
     fn check(&self) -> Result<()> {
+        self.store.database().check_writable()?;
         let old = before(&self.name);
         if self.store.database().collection(&old)?.is_some() {
             let reason = format!(

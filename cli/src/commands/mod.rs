@@ -56,7 +56,11 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<(), Failure> {
         engine: Engine::of(cli.store)?,
         encoder: cli.encoder,
         wait: cli.wait.unwrap_or_default(),
+        read_only: cli.read_only,
     };
+    if at.read_only {
+        at.check_read_only(&cli.command)?;
+    }
     if cli.command.reads_standard_input() {
         input::read_ahead()?;
     }
@@ -104,6 +108,8 @@ pub(crate) struct At {
     encoder: Option<PathBuf>,
     /// How long another process that has the store open is waited for.
     wait: Duration,
+    /// Whether the store is only read.
+    read_only: bool,
 }
 
 /// What holds the collections.
@@ -185,7 +191,21 @@ impl At {
 
     /// The options for opening the store.
     pub(crate) fn builder(&self) -> StoreBuilder {
-        builder().wait(self.wait)
+        builder().wait(self.wait).read_only(self.read_only)
+    }
+
+    /// Refuses `--read-only` where there is nothing that it could mean, and commands that write
+    /// before they read their input.
+    fn check_read_only(&self, command: &Command) -> Result<(), Failure> {
+        match &self.engine {
+            Engine::Directory(path) if command.writes() => {
+                Err(affinis::Error::ReadOnly(path.clone()).into())
+            }
+            Engine::Directory(_) => Ok(()),
+            _ => Err(Failure::Usage(
+                "--read-only is for a store in a directory".to_owned(),
+            )),
+        }
     }
 
     /// Opens an existing store.

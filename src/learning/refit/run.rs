@@ -82,6 +82,9 @@ impl Learning {
     ) -> Result<RefitReport> {
         let started = Instant::now();
         request.check()?;
+        if !request.dry_run {
+            self.ledger.check_writable()?;
+        }
         let user = request.user.as_deref();
         let inputs = self.inputs(request)?;
         let collect = millis(started);

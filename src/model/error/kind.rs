@@ -83,6 +83,7 @@ impl Error {
             | Self::NotReencoded { .. }
             | Self::StillOpen { .. }
             | Self::SymbolicLink(_)
+            | Self::ReadOnly(_)
             | Self::OutOfNumbers { .. } => ErrorKind::Conflict,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Io { .. } | Self::Storage { .. } | Self::Poisoned(_) => ErrorKind::Unavailable,

@@ -425,6 +425,12 @@ pub enum Error {
     Encode(#[from] EncodeError),
 
     // The environment.
+    /// A write to a store that is only read.
+    #[error(
+        "the store {} was opened to be read only, and nothing can be written to it; open it without `--read-only` (in Rust: without `read_only`)",
+        .0.display()
+    )]
+    ReadOnly(PathBuf),
     /// Another process, or another handle of this one, has the store open.
     #[error("the store {} is in use by {}", path.display(), holder(*pid))]
     Locked {

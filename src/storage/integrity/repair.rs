@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sled::Batch;
-
+use super::super::batch::Batch;
 use super::super::catalog::put_digests;
 use super::super::damaged;
 use super::super::digest::{DIGESTED, TableDigests};

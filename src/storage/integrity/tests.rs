@@ -296,7 +296,14 @@ fn a_lost_entry_of_the_catalogue_is_not_an_empty_store() {
     let path = home.path().join("s");
     store(&path);
     damage(&path, |tables| {
-        drop(tables.database().catalog.remove(b"c/c"));
+        drop(
+            tables
+                .database()
+                .sled()
+                .expect("opened")
+                .catalog
+                .remove(b"c/c"),
+        );
     });
     let refused = Store::open(&path).expect_err("refused");
     assert!(

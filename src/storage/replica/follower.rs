@@ -1,0 +1,438 @@
+//! The side of a process that only reads: it follows what the process that writes publishes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::checkpoint::{self, Checkpoint};
+use super::frame::{self, CATALOG, Found};
+use super::{CHECKPOINT, DIR, LOG, READERS, Replica, WRITER, collection_of};
+use crate::model::error::{Error, Result};
+use crate::storage::lock::StoreLock;
+use crate::storage::{
+    Database, Opening, catalog, commit_counter, copy, damaged, disk, manifest, swap,
+};
+
+/// The pause between two looks for a replica that is being written.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long a process that has the store open is given to publish its first replica.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a copy of sled's files is begun again because they changed.
+const TRIES: usize = 10;
+
+/// Reads a store that another process may have open.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    root: PathBuf,
+    opening: Opening,
+    /// Locked, so that the process that writes notices this one. `None` where nobody wrote yet.
+    readers: Option<File>,
+    current: Current,
+    /// A checkpoint that was taken while items were written in parts, until they are complete.
+    next: Option<Followed>,
+    /// The file of sled's log when `current` was begun.
+    log_file: Option<u64>,
+}
+
+/// What is read.
+#[derive(Debug)]
+enum Current {
+    Followed(Followed),
+    /// A copy of sled's files, after so many durable commits.
+    Copied(Replica, Option<u64>),
+}
+
+/// A published checkpoint whose log is followed.
+#[derive(Debug)]
+struct Followed {
+    name: String,
+    log: File,
+    /// Where the frames that were not read begin in the log.
+    at: u64,
+    /// Whether a checksum did not fit there at the last look.
+    is_doubtful: bool,
+    replica: Replica,
+    /// The collections that items are being written to in parts, and the frames of those parts:
+    /// they are applied together at the end.
+    staged: BTreeMap<u32, Vec<Vec<u8>>>,
+    /// Those of them that have parts in the checkpoint.
+    half_written: BTreeSet<u32>,
+}
+
+/// What tells whether sled's files have changed since: the number of durable commits, and which file
+/// the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LogId {
+    commits: Option<u64>,
+    file: Option<u64>,
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The refusal where another process has the store open and publishes nothing.
+fn locked(root: &Path) -> Error {
+    Error::Locked {
+        path: root.to_owned(),
+        pid: StoreLock::holder_of(root),
+    }
+}
+
+impl Follower {
+    /// Reads a store.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`]; [`Error::Locked`] where another process has it open and publishes
+    /// nothing; those of opening it.
+    pub(crate) fn open(root: &Path, opening: &Opening) -> Result<Self> {
+        disk::refuse_dangling(root)?;
+        if !swap::is_store(root) {
+            return Err(Error::NotAStore {
+                path: root.to_owned(),
+                reason: "there is no store to read".to_owned(),
+            });
+        }
+        let readers = announce(root);
+        let begun = Instant::now();
+        let mut found: Option<Followed> = None;
+        let (current, log_id) = loop {
+            if is_written(root) {
+                let is_known = |name: &str| found.as_ref().is_some_and(|it| it.name == name);
+                if let Some(newer) = published(root, &is_known)? {
+                    found = Some(newer);
+                } else if let Some(followed) = &mut found {
+                    followed.read(root)?;
+                }
+                if let Some(followed) = found.take_if(|followed| followed.is_whole()) {
+                    break (Current::Followed(followed), LogId::of(root));
+                }
+                if begun.elapsed() > PATIENCE.max(opening.wait) {
+                    return Err(locked(root));
+                }
+                std::thread::sleep(PAUSE);
+            } else if let Some((replica, log_id)) = copied(root, opening)? {
+                break (Current::Copied(replica, log_id.commits), log_id);
+            }
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            opening: opening.clone(),
+            readers,
+            current,
+            next: None,
+            log_file: log_id.file,
+        })
+    }
+
+    /// The store's directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of sled's files.
+    pub(crate) fn database_dir(&self) -> PathBuf {
+        swap::current_of(&self.root).unwrap_or_else(|| self.root.join(swap::CURRENT))
+    }
+
+    /// The database as it was at the last look.
+    pub(crate) fn replica(&self) -> &Replica {
+        match &self.current {
+            Current::Followed(followed) => &followed.replica,
+            Current::Copied(replica, _) => replica,
+        }
+    }
+
+    /// Reads what was published since.
+    ///
+    /// # Errors
+    /// When what is published is damaged or cannot be read. The replica has what could be read.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        if self.readers.is_none() {
+            self.readers = announce(&self.root);
+        }
+        // In this order: a process that is gone appends nothing more.
+        let is_written = is_written(&self.root);
+        if let Current::Followed(followed) = &mut self.current {
+            followed.read(&self.root)?;
+        }
+        if is_written {
+            self.look_for_checkpoint()
+        } else {
+            self.look_for_commits()
+        }
+    }
+
+    /// Goes on with a new checkpoint, if there is one.
+    fn look_for_checkpoint(&mut self) -> Result<()> {
+        let current = match &self.current {
+            Current::Followed(followed) => Some(&followed.name),
+            Current::Copied(..) => None,
+        };
+        let next = self.next.as_ref().map(|next| &next.name);
+        let is_known = |name: &str| [current, next].into_iter().flatten().any(|it| it == name);
+        if let Some(found) = published(&self.root, &is_known)? {
+            self.next = Some(found);
+        } else if let Some(next) = &mut self.next {
+            next.read(&self.root)?;
+        }
+        if let Some(next) = self.next.take_if(|next| next.is_whole()) {
+            self.current = Current::Followed(next);
+            self.log_file = LogId::of(&self.root).file;
+        }
+        Ok(())
+    }
+
+    /// Copies sled's files again, if a process that is gone wrote what it did not publish.
+    fn look_for_commits(&mut self) -> Result<()> {
+        self.next = None;
+        let known = LogId {
+            commits: match &self.current {
+                Current::Followed(followed) => Some(followed.replica.number()),
+                Current::Copied(_, commits) => *commits,
+            },
+            file: self.log_file,
+        };
+        if LogId::of(&self.root) != known
+            && let Some((replica, log_id)) = copied(&self.root, &self.opening)?
+        {
+            self.current = Current::Copied(replica, log_id.commits);
+            self.log_file = log_id.file;
+        }
+        Ok(())
+    }
+}
+
+impl Followed {
+    /// Whether no collection is half-written.
+    fn is_whole(&self) -> bool {
+        self.half_written.is_empty()
+    }
+
+    /// Applies the frames that were appended to the log.
+    fn read(&mut self, root: &Path) -> Result<()> {
+        let mut bytes = Vec::new();
+        self.log
+            .seek(SeekFrom::Start(self.at))
+            .and_then(|_| self.log.read_to_end(&mut bytes))
+            .map_err(io(&root.join(DIR).join(format!("{}.{LOG}", self.name))))?;
+        let mut at = 0;
+        loop {
+            match frame::read(&bytes, at) {
+                Found::Frame(found) => {
+                    at = found.changes.end;
+                    self.apply(found.number, &bytes[found.changes]);
+                    self.is_doubtful = false;
+                }
+                Found::Part => break,
+                Found::Damaged if self.is_doubtful => {
+                    let reason = "a checksum does not fit";
+                    return Err(damaged("the published log of changes", reason));
+                }
+                // It may have been read while it was written, but not twice.
+                Found::Damaged => {
+                    self.is_doubtful = true;
+                    break;
+                }
+            }
+        }
+        self.at += at as u64;
+        Ok(())
+    }
+
+    /// Applies a frame, or keeps it until the write that it is a part of is complete.
+    fn apply(&mut self, number: u64, changes: &[u8]) {
+        let (mut collection, mut is_end) = (None, false);
+        for change in frame::changes(changes) {
+            if let Some(marked) = staged_mark(change.tree, change.key) {
+                collection = Some(marked);
+                is_end = change.value.is_none();
+                if !is_end {
+                    self.staged.entry(marked).or_default();
+                }
+            }
+            collection = collection.or(collection_of(change));
+        }
+        if let Some(collection) = collection
+            && let Some(parts) = self.staged.get_mut(&collection)
+        {
+            if !is_end {
+                parts.push(changes.to_vec());
+                return;
+            }
+            for part in self.staged.remove(&collection).unwrap_or_default() {
+                frame::changes(&part).for_each(|change| self.replica.apply(change));
+            }
+            self.half_written.remove(&collection);
+        }
+        frame::changes(changes).for_each(|change| self.replica.apply(change));
+        self.replica.number = number;
+    }
+}
+
+/// The number of the collection whose mark of a write in parts this key is.
+fn staged_mark(tree: u8, key: &[u8]) -> Option<u32> {
+    (tree == CATALOG)
+        .then(|| catalog::staged_number(key))
+        .flatten()
+}
+
+/// Takes a shared lock of the file that tells the writer of readers. Where the file is missing or
+/// cannot be locked, the writer publishes nothing on this one's account.
+fn announce(root: &Path) -> Option<File> {
+    let file = File::open(root.join(DIR).join(READERS)).ok()?;
+    // The writer holds it only to look whether anybody else does.
+    file.lock_shared().ok()?;
+    Some(file)
+}
+
+/// Whether a process has the store open.
+fn is_written(root: &Path) -> bool {
+    let Ok(file) = File::open(root.join(DIR).join(WRITER)) else {
+        return false;
+    };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// Opens a published checkpoint that is not known, if there is one.
+fn published(root: &Path, is_known: &dyn Fn(&str) -> bool) -> Result<Option<Followed>> {
+    let dir = root.join(DIR);
+    for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((name, CHECKPOINT)) = name.split_once('.') else {
+            continue;
+        };
+        if is_known(name) {
+            continue;
+        }
+        let path = |kind: &str| dir.join(format!("{name}.{kind}"));
+        let opened = File::open(path(LOG)).and_then(|log| Ok((log, File::open(path(CHECKPOINT))?)));
+        let (log, file) = match opened {
+            Ok(opened) => opened,
+            // It was replaced meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io(&path(CHECKPOINT))(error)),
+        };
+        let replica = Replica::new(Checkpoint::open(&file)?);
+        catalog::check_format(&replica.catalog(), &disk::Disk::new(root, None))?;
+        let half_written: BTreeSet<u32> = replica
+            .catalog()
+            .scan_prefix(catalog::STAGED.as_bytes())
+            .flatten()
+            .filter_map(|(key, _)| catalog::staged_number(&key))
+            .collect();
+        let mut followed = Followed {
+            name: name.to_owned(),
+            log,
+            at: 0,
+            is_doubtful: false,
+            replica,
+            staged: half_written.iter().map(|n| (*n, Vec::new())).collect(),
+            half_written,
+        };
+        followed.read(root)?;
+        return Ok(Some(followed));
+    }
+    Ok(None)
+}
+
+impl LogId {
+    fn of(root: &Path) -> Self {
+        let dir = swap::current_of(root).unwrap_or_else(|| root.join(swap::CURRENT));
+        let bytes = fs::read(dir.join(commit_counter::NAME)).unwrap_or_default();
+        Self {
+            commits: commit_counter::count_in(&bytes),
+            file: fs::metadata(dir.join("db")).ok().and_then(file_id),
+        }
+    }
+}
+
+/// A number by which a file is known from one of the same name.
+fn file_id(metadata: fs::Metadata) -> Option<u64> {
+    #[cfg(unix)]
+    return Some(std::os::unix::fs::MetadataExt::ino(&metadata));
+    #[cfg(not(unix))]
+    {
+        let made = metadata.created().ok()?;
+        let since = made.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(since.as_nanos() as u64)
+    }
+}
+
+/// Makes a replica of a copy of sled's files, which nobody has open; `None` where somebody opened
+/// them meanwhile.
+fn copied(root: &Path, opening: &Opening) -> Result<Option<(Replica, LogId)>> {
+    for _ in 0..TRIES {
+        let before = LogId::of(root);
+        let copy = tempfile::Builder::new()
+            .prefix("affinis-reader-")
+            .tempdir()
+            .map_err(io(&std::env::temp_dir()))?;
+        let to = copy.path().join(swap::CURRENT);
+        let Some(from) = swap::current_of(root) else {
+            continue;
+        };
+        let done = copy_sled(&from, &to);
+        if is_written(root) {
+            return Ok(None);
+        }
+        if LogId::of(root) != before {
+            continue;
+        }
+        done?;
+        return replica_of(copy.path(), opening).map(|replica| Some((replica, before)));
+    }
+    Err(locked(root))
+}
+
+fn copy_sled(from: &Path, to: &Path) -> Result<()> {
+    let copy_all = |from: &Path, to: &Path| -> Result<()> {
+        fs::create_dir_all(to).map_err(io(to))?;
+        for entry in fs::read_dir(from).map_err(io(from))? {
+            let path = entry.map_err(io(from))?.path();
+            let name = path.file_name().unwrap_or_default();
+            if path.is_file() {
+                fs::copy(&path, to.join(name)).map_err(io(&path))?;
+            }
+        }
+        Ok(())
+    };
+    copy_all(from, to)?;
+    let blobs = from.join("blobs");
+    if blobs.is_dir() {
+        copy_all(&blobs, &to.join("blobs"))?;
+    }
+    let files = to.join(manifest::DIR);
+    fs::create_dir_all(&files).map_err(io(&files))
+}
+
+/// The replica of a copy, which is opened, tidied and left.
+fn replica_of(copy: &Path, opening: &Opening) -> Result<Replica> {
+    let opening = Opening {
+        create: false,
+        cache_bytes: copy::CACHE_BYTES,
+        ..opening.clone()
+    };
+    let database = Database::open_alone(copy, &opening)?;
+    let mut file = tempfile::tempfile().map_err(io(&std::env::temp_dir()))?;
+    database.write_checkpoint(&mut file)?;
+    Checkpoint::open(&file).map(Replica::new)
+}
+
+impl Database {
+    /// Writes the replica of a database that nobody else uses.
+    fn write_checkpoint(&self, file: &mut File) -> Result<()> {
+        let sled = self.sled()?;
+        let number = self.hold_commits().count();
+        self.disk
+            .run(disk::DiskOp::Read, "copy its entries", || {
+                checkpoint::write(&mut *file, &sled.catalog, &sled.records, number, &|| false)
+            })
+            .map(drop)
+    }
+}

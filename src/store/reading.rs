@@ -1,0 +1,124 @@
+//! A store that is only read, and follows what another process writes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Store;
+use crate::collection::Inner;
+use crate::model::error::{Error, Result};
+use crate::storage::{CollectionRecord, Database, Follower, Opening};
+
+/// How old what is read may be, by default, when a collection is opened.
+const REFRESH_EVERY: Duration = Duration::from_millis(100);
+/// How often a collection is opened again because its files were replaced meanwhile.
+const TRIES: usize = 20;
+
+/// What a store that is only read follows.
+pub(super) struct Reading {
+    /// Locked after the open collections.
+    follower: Mutex<Follower>,
+    refreshed: Mutex<Instant>,
+    refresh_every: Duration,
+    opening: Opening,
+}
+
+impl Reading {
+    /// Begins with what `follower` has just read.
+    pub(super) fn new(follower: Follower, opening: Opening, every: Option<Duration>) -> Self {
+        Self {
+            follower: Mutex::new(follower),
+            refreshed: Mutex::new(Instant::now()),
+            refresh_every: every.unwrap_or(REFRESH_EVERY),
+            opening,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let refreshed = self.refreshed.lock();
+        let refreshed = *refreshed.unwrap_or_else(PoisonError::into_inner);
+        refreshed.elapsed() >= self.refresh_every
+    }
+}
+
+impl Store {
+    /// Whether the store is only read.
+    pub fn is_read_only(&self) -> bool {
+        self.shared.reading.is_some()
+    }
+
+    /// Reads what another process has written to a store that is [only read](Store::open_read_only).
+    /// Collections that are opened from now on show it. Returns whether there was anything; `false`
+    /// for a store that is not only read, which shows every write at once.
+    ///
+    /// # Errors
+    /// When what the other process publishes is damaged or cannot be read.
+    pub fn refresh(&self) -> Result<bool> {
+        self.refresh_in(&mut self.lock_collections())
+    }
+
+    /// Refreshes a store that is only read, if that is due.
+    pub(super) fn refresh_if_due(&self, open: &mut HashMap<String, Arc<Inner>>) -> Result<()> {
+        match &self.shared.reading {
+            Some(reading) if reading.is_due() => self.refresh_in(open).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what [`Self::refresh`] does. Collections that have changed are opened anew when they are
+    /// next asked for.
+    fn refresh_in(&self, open: &mut HashMap<String, Arc<Inner>>) -> Result<bool> {
+        let Some(reading) = &self.shared.reading else {
+            return Ok(false);
+        };
+        let mut follower = reading
+            .follower
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let looked = Instant::now();
+        let refreshed = follower.refresh();
+        let before = self.database();
+        let now = Database::read_only(&follower, &reading.opening);
+        let is_changed = !now.is_same_state_as(&before);
+        if is_changed {
+            let is_same = |name: &str| -> Result<bool> {
+                let record = now.collection(name)?;
+                let number = record.as_ref().map(|record| record.number);
+                Ok(
+                    number.is_some_and(|number| now.has_records_of(&before, number))
+                        && record == before.collection(name)?,
+                )
+            };
+            open.retain(|name, _| is_same(name).unwrap_or(false));
+            self.shared.database.store(now);
+        }
+        refreshed?;
+        *reading
+            .refreshed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = looked;
+        Ok(is_changed)
+    }
+
+    /// Opens something of a collection in the catalogue. The files of one that is only read may be
+    /// replaced after the records that name them were read: then it is opened as it is now.
+    pub(super) fn settled<T>(
+        &self,
+        open: &mut HashMap<String, Arc<Inner>>,
+        name: &str,
+        record: &CollectionRecord,
+        mut opened: impl FnMut(Arc<Database>, &CollectionRecord) -> Result<T>,
+    ) -> Result<T> {
+        let mut record = record.clone();
+        for _ in 0..TRIES {
+            match opened(self.database(), &record) {
+                Err(Error::Io { .. } | Error::Damaged { .. }) if self.refresh_in(open)? => {
+                    let now = self.database().collection(name)?;
+                    record = now.ok_or(self.missing(name)?)?;
+                }
+                done => return done,
+            }
+        }
+        opened(self.database(), &record)
+    }
+}
