@@ -13,7 +13,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use affinis_testkit::crash::{Model, Op, after_a_kill, work};
+use affinis::Store;
+use affinis_testkit::crash::{Model, Op, after_a_kill, model_of, work};
+use affinis_testkit::stores::builder;
 use affinis_testkit::{Random, setting};
 
 /// A line that the child prints: an operation begins, or is acknowledged with these words.
@@ -76,6 +78,9 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_operation_half_done
     let dir = home.path();
     let mut random = Random(seed ^ 0xdead);
     let mut model = Model::default();
+    // A reader in this process, which lives through all kills, sees what is there after each, and
+    // something whole while the child writes.
+    let mut reader: Option<Store> = None;
     let (mut next, mut acknowledged, mut torn, started) = (0_u64, 0_u64, 0_u64, Instant::now());
     for kill in 0..kills {
         let mut worker = Worker::start(dir, seed, next);
@@ -110,6 +115,10 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_operation_half_done
                         .unwrap_or_else(|| panic!("{number} was done and never begun"));
                     model.done(&op, &words);
                     acknowledged += 1;
+                    if let Some(reader) = reader.as_ref().filter(|_| random.below(4) == 0) {
+                        reader.refresh().expect("refreshed");
+                        model_of(reader);
+                    }
                 }
             }
         }
@@ -123,7 +132,26 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_operation_half_done
             "seed {seed}, kill {kill}, operation {} {under_way:?}",
             next.saturating_sub(1)
         );
-        model = after_a_kill(dir, &model, under_way.as_ref(), &context);
+        let seen = reader.as_ref().map(|reader| {
+            let refreshed = reader.refresh();
+            refreshed.unwrap_or_else(|error| panic!("{context}: {error}"));
+            model_of(reader)
+        });
+        let before = model;
+        model = after_a_kill(dir, &before, under_way.as_ref(), &context);
+        if let Some(seen) = seen {
+            // The last commit may be whole in the database before it is seen.
+            assert!(
+                [&before, &model]
+                    .iter()
+                    .any(|model| model.has_contents_of(&seen)),
+                "{context}: the reader sees {seen:?}"
+            );
+        }
+        if reader.is_none() {
+            let opened = builder().read_only(true).open(dir.join("store"));
+            reader = Some(opened.unwrap_or_else(|error| panic!("{context}: {error}")));
+        }
     }
     let (items, judgements, versions) = model.counts();
     println!(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::learning::{Changes, Entry, Ledger, LedgerLock, NextIds};
+use crate::learning::{Changes, Entry, Ledger, NextIds};
 use crate::model::error::Result;
 use crate::model::{
     Activation, Active, Guidelines, JudgementId, QueryHash, VersionId, VersionRecord,
@@ -20,11 +20,6 @@ impl SledLedger {
 }
 
 impl Ledger for SledLedger {
-    fn lock(&self) -> Result<LedgerLock> {
-        self.check_writable()?;
-        Ok(LedgerLock::none())
-    }
-
     fn check_writable(&self) -> Result<()> {
         self.0.database().check_writable()
     }

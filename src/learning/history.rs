@@ -62,7 +62,7 @@ impl Learning {
     /// # Errors
     /// Those of [`Collection::history`](crate::Collection::history).
     pub fn history(&self) -> Result<History> {
-        let _guard = self.lock()?;
+        let _guard = self.hold()?;
         let next = self.ledger.next_ids()?;
         let mut history = History {
             active: self.active(None),

@@ -153,7 +153,16 @@ impl Learning {
     }
 
     /// Takes the lock that orders writes, of all clients of the ledger, and reads what others wrote.
+    ///
+    /// # Errors
+    /// Where nothing can be written.
     fn lock(&self) -> Result<WriteGuard<'_>> {
+        self.ledger.check_writable()?;
+        self.hold()
+    }
+
+    /// Does the same for what only reads and must see no write in between.
+    fn hold(&self) -> Result<WriteGuard<'_>> {
         let lock = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let guard = WriteGuard {
             _ledger: self.ledger.lock()?,

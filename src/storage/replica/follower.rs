@@ -19,6 +19,8 @@ use crate::storage::{
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long a process that has the store open is given to publish its first replica.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a look for news waits for a process that has just opened the store.
+const NEWS: Duration = Duration::from_secs(1);
 /// How often a copy of sled's files is begun again because they changed.
 const TRIES: usize = 10;
 
@@ -34,6 +36,8 @@ pub(crate) struct Follower {
     next: Option<Followed>,
     /// The file of sled's log when `current` was begun.
     log_file: Option<u64>,
+    /// Whether it was waited in vain for the process that has the store open.
+    is_given_up: bool,
 }
 
 /// What is read.
@@ -127,6 +131,7 @@ impl Follower {
             current,
             next: None,
             log_file: log_id.file,
+            is_given_up: false,
         })
     }
 
@@ -161,11 +166,33 @@ impl Follower {
         if let Current::Followed(followed) = &mut self.current {
             followed.read(&self.root)?;
         }
-        if is_written {
-            self.look_for_checkpoint()
-        } else {
-            self.look_for_commits()
+        if !is_written {
+            self.is_given_up = false;
+            return self.look_for_commits();
         }
+        let begun = Instant::now();
+        loop {
+            self.look_for_checkpoint()?;
+            if self.is_published() {
+                self.is_given_up = false;
+                return Ok(());
+            }
+            // One that compacts the store, or restores a backup, publishes nothing for long.
+            self.is_given_up |= begun.elapsed() > NEWS;
+            if self.is_given_up || !self::is_written(&self.root) {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether the process that has the store open publishes what is followed.
+    fn is_published(&self) -> bool {
+        let Current::Followed(followed) = &self.current else {
+            return false;
+        };
+        let dir = self.root.join(DIR);
+        dir.join(format!("{}.{CHECKPOINT}", followed.name)).exists() || self.next.is_some()
     }
 
     /// Goes on with a new checkpoint, if there is one.

@@ -199,11 +199,13 @@ impl Shared {
             }
         };
         let mut last_read = Instant::now();
+        let mut pause = Duration::ZERO;
         loop {
             let state = self.lock();
             let waited = self
                 .stopped
-                .wait_timeout_while(state, POLL, |state| !state.is_stopped);
+                .wait_timeout_while(state, pause, |state| !state.is_stopped);
+            pause = POLL;
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if state.is_stopped {
                 self.withdraw(&mut state);

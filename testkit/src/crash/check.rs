@@ -55,7 +55,7 @@ fn content(collection: &Collection) -> Content {
 }
 
 /// All that a store holds, without its backups. Checks the answers of `main` on the way.
-pub(super) fn model_of(store: &Store) -> Model {
+pub fn model_of(store: &Store) -> Model {
     let mut model = Model::default();
     for info in store.collections().expect("the collections are listed") {
         let collection = store

@@ -5,6 +5,6 @@ mod check;
 mod child;
 mod model;
 
-pub use check::after_a_kill;
+pub use check::{after_a_kill, model_of};
 pub use child::work;
 pub use model::{Model, Op};

@@ -106,6 +106,11 @@ impl Content {
 }
 
 impl Model {
+    /// Whether the store of another model holds the same, whatever backups there are.
+    pub fn has_contents_of(&self, other: &Self) -> bool {
+        self.main == other.main && self.copies == other.copies
+    }
+
     /// The numbers of items, judgements and versions of the collection that the operations change.
     pub fn counts(&self) -> (usize, usize, usize) {
         let main = &self.main;
