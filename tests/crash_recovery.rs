@@ -144,7 +144,7 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_operation_half_done
             assert!(
                 [&before, &model]
                     .iter()
-                    .any(|model| model.has_contents_of(&seen)),
+                    .any(|model| model.is_seen_as(&seen, under_way.as_ref())),
                 "{context}: the reader sees {seen:?}"
             );
         }

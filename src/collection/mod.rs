@@ -11,7 +11,7 @@ use crate::encode::Encoder;
 use crate::items::{self, CollectionInfo, Items, Problem};
 use crate::learning::{self, Learning, Plugins};
 use crate::model::error::Result;
-use crate::storage::{CollectionRecord, Database};
+use crate::storage::{CollectionRecord, Database, News};
 
 pub use search::{FIRST_PAGE, InRange, Search, Within};
 
@@ -61,6 +61,15 @@ impl Inner {
         let vectors = Arc::clone(&items);
         let learning = Learning::open(name, items.rules(), ledger, vectors, plugins)?;
         Ok(Arc::new(Self { items, learning }))
+    }
+
+    /// Shows what another process wrote to a store that is only read; see [`Items::follow`].
+    pub(crate) fn follow(&self, now: &Database, news: &News) -> Result<bool> {
+        let follows = self.items.follow(now, news)?;
+        if follows {
+            self.learning.follow(news.is_of_learning)?;
+        }
+        Ok(follows)
     }
 
     /// Sets the encoder, which was checked, if there is none yet.

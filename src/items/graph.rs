@@ -259,7 +259,7 @@ pub(super) fn open(parts: Parts<'_>) -> Result<Opened> {
         None => open_records(parts),
     });
     let error = match opened {
-        Err(error @ (Error::Damaged { .. } | Error::Io { .. })) => error,
+        Err(error @ (Error::Damaged { .. } | Error::Io { .. })) if !tables.is_read_only() => error,
         opened => return opened,
     };
     let is_of_files = matches!(&error, Error::Damaged { part, .. } if part == FILES)

@@ -24,6 +24,10 @@ impl Ledger for SledLedger {
         self.0.database().check_writable()
     }
 
+    fn generation(&self) -> Result<u64> {
+        Ok(self.0.generation())
+    }
+
     fn judgements(&self) -> Box<dyn Iterator<Item = Result<Entry>> + '_> {
         let entries = self.0.judgements();
         Box::new(entries.map(|entry| entry.map(|(number, record)| (JudgementId(number), record))))

@@ -8,6 +8,7 @@ mod combine;
 mod documents;
 mod encode;
 mod expiry;
+mod follow;
 mod fusion;
 mod graph;
 mod highlights;

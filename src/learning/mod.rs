@@ -152,6 +152,20 @@ impl Learning {
         Ok(learning)
     }
 
+    /// Reads what another process wrote to a store that is only read: judgements and versions, or
+    /// items only.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(crate) fn follow(&self, is_of_learning: bool) -> Result<()> {
+        if is_of_learning {
+            drop(self.hold()?);
+            self.memories.outdate();
+        }
+        self.some_items_changed();
+        Ok(())
+    }
+
     /// Takes the lock that orders writes, of all clients of the ledger, and reads what others wrote.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod integrity;
 mod keywords;
 mod lock;
 mod manifest;
+mod news;
 mod precision;
 mod records;
 mod replica;
@@ -66,6 +67,7 @@ pub use faults::{DiskOp, Fault, Faults};
 pub(crate) use integrity::{Checks, FileVectors, Finding, Integrity, Place, Remedy, Repairs};
 pub(crate) use keywords::KeywordFiles;
 pub(crate) use manifest::{FileKind, Manifest, SegmentFiles};
+pub(crate) use news::News;
 pub use precision::Precision;
 #[cfg(any(test, fuzzing))]
 pub(crate) use records::read_any_record;

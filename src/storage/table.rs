@@ -15,6 +15,7 @@ use std::ops::{Bound, RangeBounds};
 use sled::IVec;
 
 use super::batch::Batch;
+use super::replica::ReplicaTree;
 use super::tree::{self, Entry, Tree};
 
 /// The name of the tree of records.
@@ -84,6 +85,14 @@ impl Table {
     /// The changes of this table in a batch of the tree.
     pub(super) fn changes<'a>(&'a self, batch: &'a mut Batch) -> Changes<'a> {
         Changes { table: self, batch }
+    }
+
+    /// The tree, where it is one of a replica.
+    pub(super) fn replica(&self) -> Option<&ReplicaTree> {
+        match &self.tree {
+            Tree::Sled(_) => None,
+            Tree::Replica(tree) => Some(tree),
+        }
     }
 
     /// Takes keys out of a table of a replica, for those only who hold the table.

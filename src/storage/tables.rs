@@ -79,6 +79,8 @@ pub(crate) struct Tables {
     pub(super) changes: AtomicU64,
     /// Items in slots below this one are visible; see [`staging`](super::staging).
     pub(super) visible: AtomicU32,
+    /// Raised whenever judgements or versions changed under a store that is only read.
+    pub(super) generation: AtomicU64,
     /// The beginnings of the names of files that are being written and that no record names yet.
     pub(super) pending: Mutex<BTreeSet<String>>,
 }
@@ -103,6 +105,7 @@ impl Tables {
             digests,
             changes: AtomicU64::new(0),
             visible: AtomicU32::new(staging::ALL),
+            generation: AtomicU64::new(0),
             pending: Mutex::default(),
         })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Store;
 use crate::collection::Inner;
 use crate::model::error::{Error, Result};
-use crate::storage::{CollectionRecord, Database, Follower, Opening};
+use crate::storage::{CollectionRecord, Database, Follower, News, Opening};
 
 /// How old what is read may be, by default, when a collection is opened.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
@@ -81,15 +81,24 @@ impl Store {
         let now = Database::read_only(&follower, &reading.opening);
         let is_changed = !now.is_same_state_as(&before);
         if is_changed {
-            let is_same = |name: &str| -> Result<bool> {
+            let touched = follower.take_touched();
+            let stays = |name: &str, inner: &Inner| -> Result<bool> {
                 let record = now.collection(name)?;
-                let number = record.as_ref().map(|record| record.number);
-                Ok(
-                    number.is_some_and(|number| now.has_records_of(&before, number))
-                        && record == before.collection(name)?,
-                )
+                let Some(number) = record.as_ref().map(|record| record.number) else {
+                    return Ok(false);
+                };
+                if record != before.collection(name)? {
+                    return Ok(false);
+                }
+                if now.has_records_of(&before, number) {
+                    return Ok(true);
+                }
+                match touched.get(&number).and_then(News::of) {
+                    Some(news) => inner.follow(&now, &news),
+                    None => Ok(false),
+                }
             };
-            open.retain(|name, _| is_same(name).unwrap_or(false));
+            open.retain(|name, inner| stays(name, inner).unwrap_or(false));
             self.shared.database.store(now);
         }
         refreshed?;

@@ -6,6 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use sled::IVec;
+
 use super::checkpoint::{self, Checkpoint};
 use super::frame::{self, CATALOG, Found};
 use super::{CHECKPOINT, DIR, LOG, READERS, Replica, WRITER, collection_of};
@@ -63,7 +65,12 @@ struct Followed {
     staged: BTreeMap<u32, Vec<Vec<u8>>>,
     /// Those of them that have parts in the checkpoint.
     half_written: BTreeSet<u32>,
+    /// The keys of records that changed since they were last taken, by collection.
+    touched: Touched,
 }
+
+/// Keys of records in the tree of records, by collection.
+pub(crate) type Touched = BTreeMap<u32, BTreeSet<IVec>>;
 
 /// What tells whether sled's files have changed since: the number of durable commits, and which file
 /// the log is.
@@ -150,6 +157,14 @@ impl Follower {
         match &self.current {
             Current::Followed(followed) => &followed.replica,
             Current::Copied(replica, _) => replica,
+        }
+    }
+
+    /// The keys of records that changed since they were last taken, where the checkpoint is the same.
+    pub(crate) fn take_touched(&mut self) -> Touched {
+        match &mut self.current {
+            Current::Followed(followed) => std::mem::take(&mut followed.touched),
+            Current::Copied(..) => Touched::new(),
         }
     }
 
@@ -293,12 +308,22 @@ impl Followed {
                 return;
             }
             for part in self.staged.remove(&collection).unwrap_or_default() {
-                frame::changes(&part).for_each(|change| self.replica.apply(change));
+                self.apply_now(&part);
             }
             self.half_written.remove(&collection);
         }
-        frame::changes(changes).for_each(|change| self.replica.apply(change));
+        self.apply_now(changes);
         self.replica.number = number;
+    }
+
+    fn apply_now(&mut self, changes: &[u8]) {
+        for change in frame::changes(changes) {
+            self.replica.apply(change);
+            if let Some(collection) = collection_of(change) {
+                let touched = self.touched.entry(collection).or_default();
+                touched.insert(change.key.into());
+            }
+        }
     }
 }
 
@@ -361,6 +386,7 @@ fn published(root: &Path, is_known: &dyn Fn(&str) -> bool) -> Result<Option<Foll
             replica,
             staged: half_written.iter().map(|n| (*n, Vec::new())).collect(),
             half_written,
+            touched: Touched::new(),
         };
         followed.read(root)?;
         return Ok(Some(followed));

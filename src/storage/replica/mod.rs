@@ -7,7 +7,8 @@
 //! a replica of its own from a copy of sled's files.
 //!
 //! A [`Replica`] does not change: what was read of the log makes another one, which shares all that
-//! is the same. So whoever holds one sees the database between two commits, for as long as wanted.
+//! is the same. A [tree](ReplicaTree) of one is what a collection reads; it goes on showing the
+//! database between two commits, and may be [advanced](Replica::advance) to a later one.
 
 mod checkpoint;
 mod follower;
@@ -19,6 +20,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -137,7 +139,21 @@ impl Replica {
             checkpoint: Arc::clone(&self.checkpoint),
             number,
             changes: RwLock::new(Arc::clone(changes)),
+            is_hiding: AtomicBool::new(false),
         }))
+    }
+
+    /// Lets a tree of the records of a collection show them as they are here; not possible for one of
+    /// another checkpoint, or one that hides keys. Returns whether it does.
+    pub(super) fn advance(&self, tree: &ReplicaTree, collection: u32) -> bool {
+        if !Arc::ptr_eq(&self.checkpoint, &tree.checkpoint)
+            || tree.is_hiding.load(Ordering::Acquire)
+        {
+            return false;
+        }
+        let mut changes = tree.changes.write().unwrap_or_else(PoisonError::into_inner);
+        *changes = self.records.get(&collection).cloned().unwrap_or_default();
+        true
     }
 
     /// Whether another replica is as of the same time.
@@ -183,6 +199,7 @@ pub(super) struct ReplicaTree {
     checkpoint: Arc<Checkpoint>,
     number: u8,
     changes: RwLock<Arc<Changes>>,
+    is_hiding: AtomicBool,
 }
 
 impl ReplicaTree {
@@ -203,6 +220,7 @@ impl ReplicaTree {
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
         let changes = Arc::make_mut(&mut changes);
         changes.extend(keys.map(|key| (key.into(), None)));
+        self.is_hiding.store(true, Ordering::Release);
     }
 
     pub(super) fn range(

@@ -106,9 +106,18 @@ impl Content {
 }
 
 impl Model {
-    /// Whether the store of another model holds the same, whatever backups there are.
-    pub fn has_contents_of(&self, other: &Self) -> bool {
-        self.main == other.main && self.copies == other.copies
+    /// Whether what was seen while an operation was under way, or after it, is what this model holds,
+    /// whatever backups there are.
+    pub fn is_seen_as(&self, seen: &Self, under_way: Option<&Op>) -> bool {
+        let main = &self.main;
+        let same_main = match under_way {
+            // The judgements go in one commit, and what was learned from them in others.
+            Some(Op::Forget(_)) => {
+                (&main.items, &main.judgements) == (&seen.main.items, &seen.main.judgements)
+            }
+            _ => *main == seen.main,
+        };
+        same_main && self.copies == seen.copies
     }
 
     /// The numbers of items, judgements and versions of the collection that the operations change.
