@@ -371,3 +371,57 @@ fn a_search_is_answered_on_a_full_disk() {
         assert_eq!(on_disk(&["verify"]).status, Some(0));
     }
 }
+
+#[test]
+fn commands_that_only_read_run_beside_the_process_that_has_the_store_open() {
+    let home = Home::with_points();
+    let holder = affinis::Store::open(home.path("affinis.store")).unwrap();
+    home.fails(["stats", "c"], 1, &["in use"]);
+    let points = holder.collection("c").open().unwrap();
+    points
+        .add([affinis::Item::vector("e", [5.0, 5.0])])
+        .unwrap();
+    let commands: [&[&str]; 9] = [
+        &["stats", "c"],
+        &["collections"],
+        &["list", "c"],
+        &["get", "c", "a"],
+        &["search", "c", "--like", "a"],
+        &["metrics", "c"],
+        &["verify"],
+        &["export", "c", "c.affinis"],
+        &["backup", "copy"],
+    ];
+    for command in commands {
+        home.ok([command, &["--read-only"]].concat());
+    }
+    let counted = home.json(["count", "c", "--read-only"]);
+    assert_eq!(counted["count"], 5, "{counted}");
+    assert_eq!(home.json(["count", "c", "--store", "copy"])["count"], 5);
+    home.write("more.jsonl", r#"{"id": "f", "vector": [1, 1]}"#);
+    let writing: [&[&str]; 8] = [
+        &["create", "x", "--dim", "2"],
+        &["add", "c", "more.jsonl"],
+        &["delete", "c", "a"],
+        &["drop", "c", "--yes"],
+        &["optimize", "c"],
+        &["keywords", "c", "en"],
+        &["compact"],
+        &["verify", "--repair"],
+    ];
+    for command in writing {
+        let command = [command, &["--read-only"]].concat();
+        home.fails(command, 1, &["opened to be read only"]);
+    }
+    assert_eq!(points.len(), 5);
+    drop((points, holder));
+    // Nobody has it open any more.
+    assert_eq!(home.json(["count", "c", "--read-only"])["count"], 5);
+    let url = ["count", "c", "--read-only", "--store", "postgres://x/y"];
+    home.fails(url, if cfg!(feature = "postgres") { 2 } else { 1 }, &[]);
+    home.fails(
+        ["count", "c", "--read-only", "--store", "nowhere"],
+        1,
+        &["no store"],
+    );
+}
