@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use affinis::learning::{EvalQuery, Forget, Guidelines, Refit, ScaleGrade};
 use affinis::{
-    AddMode, Collection, Error, Filter, Item, Judgement, Language, MetricChoice, Query, Store,
-    VersionId,
+    AddMode, Collection, Durability, Error, Filter, Item, Judgement, Language, MetricChoice, Query,
+    Store, VersionId,
 };
+use affinis_testkit::Random;
 use affinis_testkit::stores::{
     DIM, builder, collection_contents, create_filled, files, fill, items, judgements,
     store_contents, verified_contents,
@@ -189,7 +190,9 @@ fn a_directory_that_cannot_be_written_to_is_read_and_not_changed() {
 #[test]
 fn a_write_in_parts_is_seen_whole_or_not_at_all() {
     let home = tempfile::tempdir().expect("a directory");
-    let writer = Store::open(home.path()).expect("opened");
+    // Relaxed, so that parts are published before the write is whole.
+    let writer = Store::builder().durability(Durability::Relaxed);
+    let writer = writer.open(home.path()).expect("opened");
     let points = writer.collection("points").dim(4).create().expect("made");
     let other = writer.collection("other").dim(1).create().expect("made");
     let round = |round: usize| {
@@ -388,4 +391,63 @@ fn a_collection_that_is_opened_is_no_older_than_is_promised() {
         let count = |store: &Store| store.collection("points").open().expect("opened").len();
         assert_eq!((count(&now), count(&never)), (number, 0));
     }
+}
+
+#[test]
+fn a_reader_that_comes_when_nothing_is_written_any_more_waits_for_nobody() {
+    let home = tempfile::tempdir().expect("a directory");
+    let writer = builder().open(home.path()).expect("opened");
+    let points = writer.collection("points").dim(DIM).create().expect("made");
+    let mut random = Random(5);
+    for from in 0..30 {
+        let some =
+            (0..100).map(|i| Item::vector(format!("p{}", from * 100 + i), random.vector(DIM)));
+        points.add(some).expect("added");
+    }
+    // What is written in the background last is in no hurry to become durable.
+    points.optimize().expect("optimized");
+    points.delete(&["p1"]).expect("deleted");
+    points.settle().expect("settled");
+    let store = reader(home.path());
+    let read = store.collection("points").open().expect("opened");
+    assert_eq!(read.len(), 2999);
+    assert_eq!(store.verify().expect("verified").problems, []);
+}
+
+#[test]
+fn damaged_and_foreign_files_among_the_published_ones_are_refused_or_ignored() {
+    let home = tempfile::tempdir().expect("a directory");
+    let writer = builder().open(home.path()).expect("opened");
+    fill(&writer).expect("filled");
+    let store = reader(home.path());
+    let published = home.path().join("published");
+    let all = files(&published).into_iter();
+    let mut checkpoints = all.filter(|file| file.extension().is_some_and(|of| of == "checkpoint"));
+    let checkpoint = checkpoints.next().expect("published");
+    for (foreign, bytes) in [("a.note", "x"), ("zz", ""), ("0.log", "half")] {
+        std::fs::write(published.join(foreign), bytes).expect("written");
+    }
+    assert!(shows(&store, &writer));
+    let bytes = std::fs::read(&checkpoint).expect("read");
+    let open = || Store::builder().read_only(true).open(home.path());
+    for (cut, flip) in [
+        (bytes.len() / 2, None),
+        (bytes.len(), Some(bytes.len() / 2)),
+    ] {
+        let mut damaged = bytes[..cut].to_vec();
+        if let Some(at) = flip {
+            damaged[at] ^= 1;
+        }
+        // A file of its own: the other reader has mapped the sound one.
+        std::fs::remove_file(&checkpoint).expect("removed");
+        std::fs::write(&checkpoint, damaged).expect("written");
+        let error = open().err();
+        assert!(matches!(error, Some(Error::Damaged { .. })), "{error:?}");
+    }
+    let main = writer.collection("main").open().expect("opened");
+    main.add(items(700, 1)).expect("added");
+    assert!(
+        shows(&store, &writer),
+        "one that follows reads the log only"
+    );
 }

@@ -64,8 +64,13 @@ impl Inner {
     }
 
     /// Shows what another process wrote to a store that is only read; see [`Items::follow`].
-    pub(crate) fn follow(&self, now: &Database, news: &News) -> Result<bool> {
-        let follows = self.items.follow(now, news)?;
+    pub(crate) fn follow(
+        &self,
+        now: &Arc<Database>,
+        record: &CollectionRecord,
+        news: &News,
+    ) -> Result<bool> {
+        let follows = self.items.follow(now, record, news)?;
         if follows {
             self.learning.follow(news.is_of_learning)?;
         }

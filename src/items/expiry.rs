@@ -78,7 +78,9 @@ impl Items {
             .update(&write, std::iter::empty(), &slots, || {
                 self.index.apply(&[], &slots)
             })
-            .map_err(from_index)
+            .map_err(from_index)?;
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     fn expire_at(&self, now: i64, guard: &WriteGuard<'_>) -> Result<Changed> {

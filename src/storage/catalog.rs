@@ -113,7 +113,7 @@ pub(super) fn check_format(catalog: &Tree, disk: &Disk) -> Result<()> {
 impl Database {
     /// Checks and tidies a database of this format that was opened, or makes a new one.
     pub(super) fn prepare(&mut self, lenient: bool) -> Result<()> {
-        let noted = lock(&self.sled()?.log_sync).counter.count();
+        let noted = lock(&self.sled()?.syncing.log_sync).counter.count();
         if self.number(FORMAT_KEY)?.is_none() {
             if noted.is_some() || !self.is_fresh()? {
                 return Err(damaged("the store's format number", "it is missing"));
@@ -167,7 +167,9 @@ impl Database {
                     "{}: {missing}; they cannot be brought back",
                     self.disk.name()
                 ));
-                lock(&self.sled()?.log_sync).counter.set(held, &self.disk)
+                lock(&self.sled()?.syncing.log_sync)
+                    .counter
+                    .set(held, &self.disk)
             }
             noted if noted < held => self.sync(held),
             _ => Ok(()),

@@ -337,7 +337,8 @@ impl Database {
     }
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
+/// The error of an operation on a file or directory.
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Io {
         path: path.to_owned(),
         source,

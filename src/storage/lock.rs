@@ -10,6 +10,8 @@ use crate::model::error::{Error, Result};
 
 /// The pause between two tries to take a lock that another process holds.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// How long a lock is waited for in any case: a process that only reads may look at it.
+const LOOK: Duration = Duration::from_millis(40);
 
 /// The lock of a store, held as long as the store is open. The operating system releases it when
 /// the process ends, in whatever way.
@@ -49,7 +51,7 @@ impl StoreLock {
             .truncate(false)
             .open(&path)
             .map_err(io)?;
-        let begun = Instant::now();
+        let (begun, wait) = (Instant::now(), wait.max(LOOK));
         loop {
             match file.try_lock() {
                 Ok(()) => break,

@@ -115,7 +115,7 @@ pub(crate) struct Database {
     root: PathBuf,
     dir: PathBuf,
     durability: Durability,
-    disk: Disk,
+    disk: Arc<Disk>,
     /// Commits so far; see [`CommitGuard`].
     commits: Arc<Mutex<u64>>,
     repaired: Repairs,
@@ -134,13 +134,44 @@ enum Source {
 struct Sled {
     // Declared first: its thread reads the trees.
     publisher: Option<Publisher>,
-    db: sled::Db,
     catalog: sled::Tree,
     /// The records of all collections; see [`Table`].
     records: sled::Tree,
+    syncing: Arc<Syncing>,
+}
+
+/// What makes commits durable.
+struct Syncing {
+    db: sled::Db,
+    disk: Arc<Disk>,
+    commits: Arc<Mutex<u64>>,
     /// Locked before the count of commits where both are needed.
     log_sync: Mutex<LogSync>,
     group_sync: GroupSync,
+}
+
+impl Syncing {
+    /// Waits until so many commits are on disk. `then` is told how many are, before anybody who waits
+    /// for them goes on.
+    fn sync(&self, number: u64, then: &dyn Fn(u64)) -> Result<()> {
+        self.disk.check_poison()?;
+        self.group_sync.wait(number, || {
+            let mut log_sync = lock(&self.log_sync);
+            // One sync serves all transactions that were applied while this one waited for its turn.
+            let reached = *lock(&self.commits);
+            self.disk.run(DiskOp::Flush, "make a write durable", || {
+                self.db.flush()?;
+                log_sync.sync().map_err(sled::Error::Io)
+            })?;
+            // The write is durable whether or not this succeeds: a counter that is too low notices
+            // less, and never refuses a sound database.
+            if let Err(error) = log_sync.counter.note(reached, &self.disk) {
+                tracing::warn!(%error, "the durable commit counter could not be written");
+            }
+            then(reached);
+            Ok(reached)
+        })
+    }
 }
 
 /// How often opening sled is tried again after a transient failure, and the pause between two
@@ -260,10 +291,9 @@ impl Database {
         if let Some(database) = Arc::get_mut(&mut database)
             && let Source::Sled(sled) = &mut database.source
         {
-            let commits = &database.commits;
             sled.publisher = Some(Publisher::start(
                 root,
-                commits,
+                &sled.syncing,
                 &sled.catalog,
                 &sled.records,
             ));
@@ -285,7 +315,7 @@ impl Database {
             catalog: replica.catalog(),
             root: root.to_owned(),
             durability: opening.durability,
-            disk: Disk::new(&dir, opening.faults.clone()),
+            disk: Arc::new(Disk::new(&dir, opening.faults.clone())),
             dir,
             commits: Arc::new(Mutex::new(replica.number())),
             source: Source::Replica(replica),
@@ -360,7 +390,7 @@ impl Database {
             }
             opened => opened?,
         };
-        let disk = Disk::new(dir, opening.faults.clone());
+        let disk = Arc::new(Disk::new(dir, opening.faults.clone()));
         let catalog = disk.run(DiskOp::Read, "open its catalogue", || {
             sled.open_tree(catalog::TREE)
         })?;
@@ -376,13 +406,18 @@ impl Database {
             // What is written there must not be lost with the directory.
             swap::sync_dir(dir, &disk)?;
         }
+        let commits = Arc::new(Mutex::new(0));
         let source = Source::Sled(Box::new(Sled {
             publisher: None,
-            db: sled,
             catalog,
             records,
-            log_sync,
-            group_sync: GroupSync::default(),
+            syncing: Arc::new(Syncing {
+                db: sled,
+                disk: Arc::clone(&disk),
+                commits: Arc::clone(&commits),
+                log_sync,
+                group_sync: GroupSync::default(),
+            }),
         }));
         let mut database = Self {
             catalog: catalog_tree,
@@ -391,7 +426,7 @@ impl Database {
             dir: dir.to_owned(),
             durability: opening.durability,
             disk,
-            commits: Arc::new(Mutex::new(0)),
+            commits,
             repaired,
             _lock: Some(lock),
         };
@@ -492,25 +527,11 @@ impl Database {
 
     /// Waits until so many commits are on disk.
     fn sync(&self, number: u64) -> Result<()> {
-        self.disk.check_poison()?;
         let sled = self.sled()?;
-        sled.group_sync.wait(number, || {
-            let mut log_sync = lock(&sled.log_sync);
-            // One sync serves all transactions that were applied while this one waited for its turn.
-            let reached = self.hold_commits().count();
-            self.disk.run(DiskOp::Flush, "make a write durable", || {
-                sled.db.flush()?;
-                log_sync.sync().map_err(sled::Error::Io)
-            })?;
-            // The write is durable whether or not this succeeds: a counter that is too low notices
-            // less, and never refuses a sound database.
-            if let Err(error) = log_sync.counter.note(reached, &self.disk) {
-                tracing::warn!(%error, "the durable commit counter could not be written");
-            }
+        sled.syncing.sync(number, &|reached| {
             if let Some(publisher) = &sled.publisher {
                 publisher.release(reached);
             }
-            Ok(reached)
         })
     }
 
@@ -532,9 +553,9 @@ impl Database {
         let Source::Sled(sled) = &self.source else {
             return Ok(copy::directory_bytes(&self.dir));
         };
-        let sled = self
-            .disk
-            .run(DiskOp::Read, "measure its files", || sled.db.size_on_disk())?;
+        let sled = self.disk.run(DiskOp::Read, "measure its files", || {
+            sled.syncing.db.size_on_disk()
+        })?;
         Ok(sled + copy::directory_bytes(&self.segments_dir()))
     }
 }

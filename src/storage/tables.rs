@@ -422,9 +422,11 @@ impl Tables {
             chunks.extend(self.chunk_keys(ITEMS, *slot, 0));
         }
         let chunks = chunks.into_iter().collect::<Result<Vec<IVec>>>()?;
+        let slots: Vec<[u8; 4]> = items.keys().map(|slot| slot.to_be_bytes()).collect();
         let mut digests = lock(&self.digests);
         self.table[ITEMS].hide(chunks.iter().map(AsRef::as_ref));
         self.table[IDS].hide(items.values().map(|id| id.as_bytes()));
+        self.table[VECTORS].hide(slots.iter().map(<[u8; 4]>::as_slice));
         for (slot, id) in items {
             digests[IDS].remove(entry_hash(IDS, id.as_bytes(), &slot.to_be_bytes()));
         }

@@ -1,4 +1,4 @@
-//! A tree of entries: one of sled, or one of an [replica](super::replica), which is only read.
+//! A tree of entries: one of sled, or one of a [replica](super::replica), which is only read.
 
 use std::ops::Bound;
 use std::sync::Arc;

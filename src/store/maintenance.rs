@@ -60,6 +60,7 @@ impl Store {
         directory: impl AsRef<Path>,
         cancel: impl Fn() -> bool,
     ) -> Result<()> {
+        self.refresh()?;
         let open = self.lock_collections();
         let _still: Vec<StillGuard<'_>> = open.values().map(|inner| inner.hold_still()).collect();
         self.database().backup(directory.as_ref(), &cancel)

@@ -260,8 +260,9 @@ impl Store {
     ///
     /// Any number of processes may read. What they see is between two commits, none of which is
     /// half-done, and at most as old as [`StoreBuilder::refresh_every`] says when a collection is
-    /// opened. A handle to a collection goes on showing the state that it was opened in; open the
-    /// collection again for a newer one. Everything that would write is refused with
+    /// opened. A handle to a collection goes on showing what was there when it was opened, or at a
+    /// later refresh; one that is opened anew shows the newest. Opening one that is open costs a
+    /// look at what was written since. Everything that would write is refused with
     /// [`Error::ReadOnly`].
     ///
     /// Where no process has the store open, opening it copies sled's files to the directory for
@@ -435,6 +436,17 @@ impl Store {
     /// # Errors
     /// When the catalogue cannot be read. All other damage is a problem in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
+        loop {
+            self.refresh()?;
+            let report = self.verify_once()?;
+            // The files of a store that is only read may be replaced meanwhile.
+            if report.problems.is_empty() || !self.refresh()? {
+                return Ok(report);
+            }
+        }
+    }
+
+    fn verify_once(&self) -> Result<VerifyReport> {
         let mut report = VerifyReport {
             checked: 0,
             problems: Vec::new(),

@@ -11,8 +11,10 @@ use crate::storage::{CollectionRecord, Database, Follower, News, Opening};
 
 /// How old what is read may be, by default, when a collection is opened.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
-/// How often a collection is opened again because its files were replaced meanwhile.
-const TRIES: usize = 20;
+/// How long a collection whose files were replaced is waited for while it is written to in parts,
+/// and the pause between two tries.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a store that is only read follows.
 pub(super) struct Reading {
@@ -49,7 +51,8 @@ impl Store {
 
     /// Reads what another process has written to a store that is [only read](Store::open_read_only).
     /// Collections that are opened from now on show it. Returns whether there was anything; `false`
-    /// for a store that is not only read, which shows every write at once.
+    /// for a store that is not only read, which shows every write at once. Where another process has
+    /// just opened the store, this waits up to a second for what it publishes.
     ///
     /// # Errors
     /// When what the other process publishes is damaged or cannot be read.
@@ -83,18 +86,17 @@ impl Store {
         if is_changed {
             let touched = follower.take_touched();
             let stays = |name: &str, inner: &Inner| -> Result<bool> {
-                let record = now.collection(name)?;
-                let Some(number) = record.as_ref().map(|record| record.number) else {
+                let Some(record) = now.collection(name)? else {
                     return Ok(false);
                 };
-                if record != before.collection(name)? {
+                if Some(&record) != before.collection(name)?.as_ref() {
                     return Ok(false);
                 }
-                if now.has_records_of(&before, number) {
+                if now.has_records_of(&before, record.number) {
                     return Ok(true);
                 }
-                match touched.get(&number).and_then(News::of) {
-                    Some(news) => inner.follow(&now, &news),
+                match touched.get(&record.number).and_then(News::of) {
+                    Some(news) => inner.follow(&now, &record, &news),
                     None => Ok(false),
                 }
             };
@@ -119,15 +121,31 @@ impl Store {
         mut opened: impl FnMut(Arc<Database>, &CollectionRecord) -> Result<T>,
     ) -> Result<T> {
         let mut record = record.clone();
-        for _ in 0..TRIES {
-            match opened(self.database(), &record) {
-                Err(Error::Io { .. } | Error::Damaged { .. }) if self.refresh_in(open)? => {
-                    let now = self.database().collection(name)?;
-                    record = now.ok_or(self.missing(name)?)?;
-                }
+        let begun = Instant::now();
+        loop {
+            let failed = match opened(self.database(), &record) {
+                Err(error @ (Error::Io { .. } | Error::Damaged { .. })) => error,
                 done => return done,
+            };
+            if self.refresh_in(open)? {
+                let now = self.database().collection(name)?;
+                record = now.ok_or(self.missing(name)?)?;
+            } else if !self.is_staged(record.number) || begun.elapsed() > PATIENCE {
+                return Err(failed);
+            } else {
+                // The list of files is among the changes that are held back.
+                std::thread::sleep(PAUSE);
             }
         }
-        opened(self.database(), &record)
+    }
+
+    /// Whether another process writes to a collection in parts, which are not shown yet.
+    fn is_staged(&self, number: u32) -> bool {
+        self.shared.reading.as_ref().is_some_and(|reading| {
+            let follower = reading.follower.lock();
+            follower
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_staged(number)
+        })
     }
 }

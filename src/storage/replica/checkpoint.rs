@@ -1,4 +1,4 @@
-//! The file of a replica: all entries of a database in the order of their keys, in frames.
+//! Checkpoints: files of all entries of a database in the order of their keys, in frames.
 //!
 //! ```text
 //! bytes 0-7   the letters AFCHECK1
@@ -20,7 +20,7 @@ const MAGIC: &[u8; 8] = b"AFCHECK1";
 /// Bytes of entries from which a frame ends. A frame is read from its beginning to find an entry.
 const FRAME: usize = 8 << 10;
 
-/// Where the entries of a replica lie.
+/// Where the bytes of a checkpoint lie.
 #[derive(Debug)]
 enum Bytes {
     Mapped(memmap2::Mmap),
@@ -115,7 +115,7 @@ impl Checkpoint {
         };
         let all = checkpoint.bytes();
         if all.first_chunk() != Some(MAGIC) {
-            return Err(broken("it is no replica, or one of another version"));
+            return Err(broken("it is no checkpoint, or one of another version"));
         }
         let (mut frames, mut at) = (Vec::new(), MAGIC.len());
         let number = loop {
@@ -205,14 +205,14 @@ impl Checkpoint {
 }
 
 fn broken(reason: &str) -> crate::Error {
-    damaged("a replica of the database", reason)
+    damaged("a checkpoint of the database", reason)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    /// The replica of some entries.
+    /// The checkpoint of some entries.
     pub(in crate::storage::replica) fn checkpoint_of(entries: &[(u8, &[u8], &[u8])]) -> Checkpoint {
         Checkpoint::read(Bytes::Owned(bytes_of(entries))).expect("read")
     }
@@ -258,7 +258,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_damaged_image_is_refused() {
+    fn a_damaged_checkpoint_is_refused() {
         let bytes = bytes_of(&[(CATALOG, b"a", b"1"), (RECORDS, b"b", b"2")]);
         for end in 0..bytes.len() {
             assert!(Checkpoint::read(Bytes::Owned(bytes[..end].to_vec())).is_err());

@@ -12,14 +12,15 @@ use super::checkpoint::{self, Checkpoint};
 use super::frame::{self, CATALOG, Found};
 use super::{CHECKPOINT, DIR, LOG, READERS, Replica, WRITER, collection_of};
 use crate::model::error::{Error, Result};
+use crate::storage::copy::io;
 use crate::storage::lock::StoreLock;
 use crate::storage::{
     Database, Opening, catalog, commit_counter, copy, damaged, disk, manifest, swap,
 };
 
-/// The pause between two looks for a replica that is being written.
+/// The pause between two looks for a checkpoint that is being written.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long a process that has the store open is given to publish its first replica.
+/// How long a process that has the store open is given to publish its first checkpoint.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a look for news waits for a process that has just opened the store.
 const NEWS: Duration = Duration::from_secs(1);
@@ -37,7 +38,7 @@ pub(crate) struct Follower {
     /// A checkpoint that was taken while items were written in parts, until they are complete.
     next: Option<Followed>,
     /// The file of sled's log when `current` was begun.
-    log_file: Option<u64>,
+    log_file: Option<(u64, u64)>,
     /// Whether it was waited in vain for the process that has the store open.
     is_given_up: bool,
 }
@@ -63,7 +64,7 @@ struct Followed {
     /// The collections that items are being written to in parts, and the frames of those parts:
     /// they are applied together at the end.
     staged: BTreeMap<u32, Vec<Vec<u8>>>,
-    /// Those of them that have parts in the checkpoint.
+    /// Those of them that may have parts in the checkpoint.
     half_written: BTreeSet<u32>,
     /// The keys of records that changed since they were last taken, by collection.
     touched: Touched,
@@ -73,18 +74,11 @@ struct Followed {
 pub(crate) type Touched = BTreeMap<u32, BTreeSet<IVec>>;
 
 /// What tells whether sled's files have changed since: the number of durable commits, and which file
-/// the log is.
+/// the log is, with its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LogId {
     commits: Option<u64>,
-    file: Option<u64>,
-}
-
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    }
+    file: Option<(u64, u64)>,
 }
 
 /// The refusal where another process has the store open and publishes nothing.
@@ -109,11 +103,11 @@ impl Follower {
                 reason: "there is no store to read".to_owned(),
             });
         }
-        let readers = announce(root);
+        let mut readers = announce(root);
         let begun = Instant::now();
         let mut found: Option<Followed> = None;
         let (current, log_id) = loop {
-            if is_written(root) {
+            if is_written(root)? {
                 let is_known = |name: &str| found.as_ref().is_some_and(|it| it.name == name);
                 if let Some(newer) = published(root, &is_known)? {
                     found = Some(newer);
@@ -121,12 +115,13 @@ impl Follower {
                     followed.read(root)?;
                 }
                 if let Some(followed) = found.take_if(|followed| followed.is_whole()) {
-                    break (Current::Followed(followed), LogId::of(root));
+                    break (Current::Followed(followed.begun()), LogId::of(root));
                 }
                 if begun.elapsed() > PATIENCE.max(opening.wait) {
                     return Err(locked(root));
                 }
                 std::thread::sleep(PAUSE);
+                readers = announce(root);
             } else if let Some((replica, log_id)) = copied(root, opening)? {
                 break (Current::Copied(replica, log_id.commits), log_id);
             }
@@ -149,7 +144,7 @@ impl Follower {
 
     /// The directory of sled's files.
     pub(crate) fn database_dir(&self) -> PathBuf {
-        swap::current_of(&self.root).unwrap_or_else(|| self.root.join(swap::CURRENT))
+        database_dir(&self.root)
     }
 
     /// The database as it was at the last look.
@@ -173,11 +168,8 @@ impl Follower {
     /// # Errors
     /// When what is published is damaged or cannot be read. The replica has what could be read.
     pub(crate) fn refresh(&mut self) -> Result<()> {
-        if self.readers.is_none() {
-            self.readers = announce(&self.root);
-        }
         // In this order: a process that is gone appends nothing more.
-        let is_written = is_written(&self.root);
+        let is_written = is_written(&self.root)?;
         if let Current::Followed(followed) = &mut self.current {
             followed.read(&self.root)?;
         }
@@ -194,10 +186,20 @@ impl Follower {
             }
             // One that compacts the store, or restores a backup, publishes nothing for long.
             self.is_given_up |= begun.elapsed() > NEWS;
-            if self.is_given_up || !self::is_written(&self.root) {
+            if self.is_given_up || !self::is_written(&self.root)? {
                 return Ok(());
             }
+            // The file may have been made, or made again, since.
+            self.readers = announce(&self.root);
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether a collection is being written to in parts, which are not shown yet.
+    pub(crate) fn is_staged(&self, collection: u32) -> bool {
+        match &self.current {
+            Current::Followed(followed) => followed.staged.contains_key(&collection),
+            Current::Copied(..) => false,
         }
     }
 
@@ -206,8 +208,7 @@ impl Follower {
         let Current::Followed(followed) = &self.current else {
             return false;
         };
-        let dir = self.root.join(DIR);
-        dir.join(format!("{}.{CHECKPOINT}", followed.name)).exists() || self.next.is_some()
+        published_name(&self.root.join(DIR)).as_ref() == Some(&followed.name) || self.next.is_some()
     }
 
     /// Goes on with a new checkpoint, if there is one.
@@ -224,7 +225,7 @@ impl Follower {
             next.read(&self.root)?;
         }
         if let Some(next) = self.next.take_if(|next| next.is_whole()) {
-            self.current = Current::Followed(next);
+            self.current = Current::Followed(next.begun());
             self.log_file = LogId::of(&self.root).file;
         }
         Ok(())
@@ -251,6 +252,12 @@ impl Follower {
 }
 
 impl Followed {
+    /// This one, as it is first shown.
+    fn begun(mut self) -> Self {
+        self.touched.clear();
+        self
+    }
+
     /// Whether no collection is half-written.
     fn is_whole(&self) -> bool {
         self.half_written.is_empty()
@@ -344,59 +351,79 @@ fn announce(root: &Path) -> Option<File> {
 }
 
 /// Whether a process has the store open.
-fn is_written(root: &Path) -> bool {
-    let Ok(file) = File::open(root.join(DIR).join(WRITER)) else {
-        return false;
-    };
-    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+fn is_written(root: &Path) -> Result<bool> {
+    is_locked(&root.join(DIR).join(WRITER))
 }
 
-/// Opens a published checkpoint that is not known, if there is one.
+/// Whether a process holds the exclusive lock of a file.
+fn is_locked(path: &Path) -> Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(io(path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(io(path)(error)),
+    }
+}
+
+/// The name of the published checkpoint: the last one, where the one before is still there.
+fn published_name(dir: &Path) -> Option<String> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        Some(name.strip_suffix(CHECKPOINT)?.strip_suffix('.')?.to_owned())
+    });
+    names.max()
+}
+
+/// Opens the published checkpoint, if there is one and it is not known.
 fn published(root: &Path, is_known: &dyn Fn(&str) -> bool) -> Result<Option<Followed>> {
     let dir = root.join(DIR);
-    for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some((name, CHECKPOINT)) = name.split_once('.') else {
-            continue;
-        };
-        if is_known(name) {
-            continue;
-        }
+    if let Some(name) = published_name(&dir).filter(|name| !is_known(name)) {
         let path = |kind: &str| dir.join(format!("{name}.{kind}"));
         let opened = File::open(path(LOG)).and_then(|log| Ok((log, File::open(path(CHECKPOINT))?)));
         let (log, file) = match opened {
             Ok(opened) => opened,
             // It was replaced meanwhile.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io(&path(CHECKPOINT))(error)),
         };
         let replica = Replica::new(Checkpoint::open(&file)?);
         catalog::check_format(&replica.catalog(), &disk::Disk::new(root, None))?;
-        let half_written: BTreeSet<u32> = replica
+        let staged = replica
             .catalog()
             .scan_prefix(catalog::STAGED.as_bytes())
             .flatten()
-            .filter_map(|(key, _)| catalog::staged_number(&key))
-            .collect();
+            .filter_map(|(key, _)| Some((catalog::staged_number(&key)?, Vec::new())));
         let mut followed = Followed {
-            name: name.to_owned(),
+            name: name.clone(),
             log,
             at: 0,
             is_doubtful: false,
+            staged: staged.collect(),
             replica,
-            staged: half_written.iter().map(|n| (*n, Vec::new())).collect(),
-            half_written,
+            half_written: BTreeSet::new(),
             touched: Touched::new(),
         };
         followed.read(root)?;
+        // Parts that were written while the checkpoint was may be in it too.
+        followed.half_written = followed.staged.keys().copied().collect();
         return Ok(Some(followed));
     }
     Ok(None)
 }
 
+/// The directory of a store's database.
+fn database_dir(root: &Path) -> PathBuf {
+    swap::current_of(root).unwrap_or_else(|| root.join(swap::CURRENT))
+}
+
 impl LogId {
     fn of(root: &Path) -> Self {
-        let dir = swap::current_of(root).unwrap_or_else(|| root.join(swap::CURRENT));
+        let dir = database_dir(root);
         let bytes = fs::read(dir.join(commit_counter::NAME)).unwrap_or_default();
         Self {
             commits: commit_counter::count_in(&bytes),
@@ -405,16 +432,17 @@ impl LogId {
     }
 }
 
-/// A number by which a file is known from one of the same name.
-fn file_id(metadata: fs::Metadata) -> Option<u64> {
+/// A number by which a file is known from one of the same name, and its length.
+fn file_id(metadata: fs::Metadata) -> Option<(u64, u64)> {
     #[cfg(unix)]
-    return Some(std::os::unix::fs::MetadataExt::ino(&metadata));
+    let number = std::os::unix::fs::MetadataExt::ino(&metadata);
     #[cfg(not(unix))]
-    {
+    let number = {
         let made = metadata.created().ok()?;
         let since = made.duration_since(std::time::UNIX_EPOCH).ok()?;
-        Some(since.as_nanos() as u64)
-    }
+        since.as_nanos() as u64
+    };
+    Some((number, metadata.len()))
 }
 
 /// Makes a replica of a copy of sled's files, which nobody has open; `None` where somebody opened
@@ -428,13 +456,19 @@ fn copied(root: &Path, opening: &Opening) -> Result<Option<(Replica, LogId)>> {
             .map_err(io(&std::env::temp_dir()))?;
         let to = copy.path().join(swap::CURRENT);
         let Some(from) = swap::current_of(root) else {
+            std::thread::sleep(PAUSE);
             continue;
         };
         let done = copy_sled(&from, &to);
-        if is_written(root) {
+        if is_written(root)? {
             return Ok(None);
         }
+        if is_locked(&root.join("lock"))? {
+            // By a process that readers cannot see.
+            return Err(locked(root));
+        }
         if LogId::of(root) != before {
+            std::thread::sleep(PAUSE);
             continue;
         }
         done?;
@@ -450,7 +484,12 @@ fn copy_sled(from: &Path, to: &Path) -> Result<()> {
             let path = entry.map_err(io(from))?.path();
             let name = path.file_name().unwrap_or_default();
             if path.is_file() {
-                fs::copy(&path, to.join(name)).map_err(io(&path))?;
+                // Without its mode: a copy of a file that is only read must be written to.
+                File::open(&path)
+                    .and_then(|mut from| {
+                        std::io::copy(&mut from, &mut File::create_new(to.join(name))?)
+                    })
+                    .map_err(io(&path))?;
             }
         }
         Ok(())
@@ -478,7 +517,7 @@ fn replica_of(copy: &Path, opening: &Opening) -> Result<Replica> {
 }
 
 impl Database {
-    /// Writes the replica of a database that nobody else uses.
+    /// Writes the checkpoint of a database that nobody else uses.
     fn write_checkpoint(&self, file: &mut File) -> Result<()> {
         let sled = self.sled()?;
         let number = self.hold_commits().count();

@@ -17,7 +17,7 @@ const HEADER: usize = 16;
 const CHANGE_HEADER: usize = 9;
 const REMOVED: u8 = 128;
 /// Most bytes of changes in a frame that is believed.
-const MOST: usize = 1 << 30;
+pub(super) const MOST: usize = 1 << 30;
 
 /// The trees of a database, by their numbers in frames.
 pub(super) const CATALOG: u8 = 0;

@@ -1,4 +1,4 @@
-//! Images: the database as processes see it that only read it, beside the one that has it open.
+//! Replicas: the database as processes see it that only read it, beside the one that has it open.
 //!
 //! sled lets nobody read its files while it has them open. So the process that writes publishes what
 //! they hold, as long as somebody reads ([`publisher`]): a file of all entries ([`checkpoint`]), and a log
@@ -38,7 +38,7 @@ use super::tree::{Entry, Tree};
 /// ```text
 /// writer           locked by the process that has the store open
 /// readers          locked, shared, by each process that reads it
-/// NAME.checkpoint  a replica; NAME is the number of commits before it, and a random number
+/// NAME.checkpoint  all entries; NAME is the number of commits before it, and a random number
 /// NAME.log         the changes since
 /// ```
 pub(super) const DIR: &str = "published";
@@ -51,22 +51,21 @@ const LOG: &str = "log";
 /// free.
 const READERS_LOOK: Duration = Duration::from_secs(1);
 
+/// Opens a file that is locked, and makes it where there is none.
+fn open_to_lock(dir: &Path, name: &str) -> io::Result<File> {
+    fs::create_dir_all(dir)?;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(dir.join(name))
+}
+
 /// Makes and locks the file by which readers see that the store is open.
 pub(super) fn lock_writer(root: &Path) -> io::Result<File> {
     let dir = root.join(DIR);
-    fs::create_dir_all(&dir)?;
-    let open = |name| {
-        let options = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .clone();
-        options.open(dir.join(name))
-    };
     remove_checkpoints(&dir, None);
     // So that readers find it also where no store is ever open while they are.
-    open(READERS)?;
-    let writer = open(WRITER)?;
+    open_to_lock(&dir, READERS)?;
+    let writer = open_to_lock(&dir, WRITER)?;
     let begun = Instant::now();
     loop {
         match writer.try_lock() {
@@ -94,7 +93,7 @@ fn remove_checkpoints(dir: &Path, kept: Option<&str>) {
     }
 }
 
-/// Changes since the base: the new value of each key, `None` for one that was removed.
+/// Changes since the checkpoint: the new value of each key, `None` for one that was removed.
 type Changes = BTreeMap<IVec, Option<IVec>>;
 
 /// A database at one time.
@@ -352,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_lie_over_the_base_and_earlier_images_stay() {
+    fn changes_lie_over_the_checkpoint_and_earlier_replicas_stay() {
         let mut rng = fastrand::Rng::with_seed(9);
         for _ in 0..30 {
             let key = |rng: &mut fastrand::Rng| -> Vec<u8> {

@@ -1,51 +1,55 @@
-//! The side of the process that has the store open: it publishes replicas while somebody reads.
+//! The side of the process that has the store open: it publishes a checkpoint and a log
+//! while somebody reads.
 //!
-//! What is published need not outlive the process, and is not synced. It holds nothing that is not
-//! durable in the database. A process that was killed leaves files behind, which nobody takes for
+//! What is published need not outlive the process, and is not synced. It holds nothing that was not
+//! acknowledged: with strict durability, nothing that is not durable in the database. A process that was killed leaves files behind, which nobody takes for
 //! current ones, because `writer` is not locked any more, and which the next process removes.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::frame::{CATALOG, Change, FrameWriter, RECORDS};
-use super::{CHECKPOINT, DIR, LOG, READERS, checkpoint, remove_checkpoints};
+use super::frame::{CATALOG, Change, FrameWriter, MOST, RECORDS};
+use super::{CHECKPOINT, DIR, LOG, READERS, checkpoint, open_to_lock, remove_checkpoints};
+use crate::model::error::{Error, Result};
 use crate::panics::catch;
 use crate::storage::batch::Batch;
-use crate::storage::{Durability, lock};
+use crate::storage::copy::io as io_error;
+use crate::storage::{Durability, Syncing, lock};
 
 /// How often it is looked whether anybody reads.
 const POLL: Duration = Duration::from_millis(100);
 /// How long publishing goes on after the last reader has gone.
 const LINGER: Duration = Duration::from_secs(30);
 /// The pause after a failure.
-const PAUSE: Duration = Duration::from_secs(10);
-/// A log that has grown to so many bytes, and to half of its replica, is replaced with a new replica.
+const PAUSE: Duration = Duration::from_secs(60);
+/// A log that has grown to so many bytes, and to half of its checkpoint, is replaced
+/// together with that.
 const LOG_BYTES: u64 = 4 << 20;
 
-/// The log of a replica.
+/// The log of a checkpoint.
 struct Log {
     name: String,
     file: File,
     bytes: u64,
-    /// Commits up to this one are in the replica.
+    /// Commits up to this one are in the checkpoint.
     from: u64,
 }
 
 #[derive(Default)]
 struct State {
-    /// The published log, and that of a replica that is being written.
+    /// The published log, and that of a checkpoint that is being written.
     logs: Vec<Log>,
     /// Frames of commits that are not durable yet.
     waiting: VecDeque<(u64, Vec<u8>)>,
     /// Commits that were applied, and those that are durable.
     applied: u64,
     durable: u64,
-    /// Bytes of the published replica.
+    /// Bytes of the published checkpoint.
     checkpoint_bytes: u64,
     failed: Option<Instant>,
     is_stopped: bool,
@@ -53,13 +57,10 @@ struct State {
 
 struct Shared {
     dir: PathBuf,
-    /// Commits so far: locked while one is applied.
-    commits: Arc<Mutex<u64>>,
+    syncing: Arc<Syncing>,
     catalog: sled::Tree,
     records: sled::Tree,
     state: Mutex<State>,
-    /// More commits are durable, or publishing ends.
-    progress: Condvar,
     /// The store is closed.
     stopped: Condvar,
 }
@@ -74,14 +75,14 @@ impl Publisher {
     /// Begins to look for readers of an open store, whose commits so far are durable.
     pub(in crate::storage) fn start(
         root: &Path,
-        commits: &Arc<Mutex<u64>>,
+        syncing: &Arc<Syncing>,
         catalog: &sled::Tree,
         records: &sled::Tree,
     ) -> Self {
-        let number = *lock(commits);
+        let number = *lock(&syncing.commits);
         let shared = Arc::new(Shared {
             dir: root.join(DIR),
-            commits: Arc::clone(commits),
+            syncing: Arc::clone(syncing),
             catalog: catalog.clone(),
             records: records.clone(),
             state: Mutex::new(State {
@@ -89,7 +90,6 @@ impl Publisher {
                 durable: number,
                 ..State::default()
             }),
-            progress: Condvar::new(),
             stopped: Condvar::new(),
         });
         let of_thread = Arc::clone(&shared);
@@ -123,7 +123,11 @@ impl Publisher {
                     frame.put(Change { tree, key, value });
                 }
             }
-            state.waiting.push_back((number, frame.finish(number)));
+            if frame.len() > MOST {
+                self.shared.give_up(&mut state, &"a commit is too large");
+            } else {
+                state.waiting.push_back((number, frame.finish(number)));
+            }
         }
         if durability == Durability::Relaxed {
             self.shared.release(state, number);
@@ -139,7 +143,6 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.shared.lock().is_stopped = true;
-        self.shared.progress.notify_all();
         self.shared.stopped.notify_all();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -150,10 +153,6 @@ impl Drop for Publisher {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.lock().is_stopped
     }
 
     fn release(&self, mut state: MutexGuard<'_, State>, number: u64) {
@@ -172,8 +171,6 @@ impl Shared {
         if let Err(error) = appended {
             self.give_up(&mut state, &error);
         }
-        drop(state);
-        self.progress.notify_all();
     }
 
     /// Stops publishing for a while.
@@ -191,7 +188,7 @@ impl Shared {
     }
 
     fn run(&self) {
-        let readers = match open_readers(&self.dir) {
+        let readers = match open_to_lock(&self.dir, READERS) {
             Ok(readers) => readers,
             Err(error) => {
                 tracing::warn!(%error, "readers in other processes cannot be noticed, and will not see this one's writes");
@@ -224,21 +221,25 @@ impl Shared {
             drop(state);
             if is_read && is_due {
                 // sled may panic on what it reads.
-                let published = catch(|| self.publish())
-                    .unwrap_or_else(|_| Err(sled::Error::ReportableBug("it panicked".to_owned())));
-                if let Err(error) = published {
+                let failure = match catch(|| self.publish()) {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(panic) => Some(panic),
+                };
+                if let Some(error) = failure {
                     self.give_up(&mut self.lock(), &error);
                 }
             }
         }
     }
 
-    /// Writes a replica, and removes the one before.
-    fn publish(&self) -> sled::Result<()> {
+    /// Writes a checkpoint, and removes the one before.
+    fn publish(&self) -> Result<()> {
         let from = self.lock().applied;
         let name = format!("{from:016x}-{:08x}", fastrand::u32(..));
         let path = |kind: &str| self.dir.join(format!("{name}.{kind}"));
-        let file = File::create_new(path(LOG))?;
+        let create = |path: &Path| File::create_new(path).map_err(io_error(path));
+        let file = create(&path(LOG))?;
         let from = {
             let mut state = self.lock();
             let from = state.applied;
@@ -251,42 +252,36 @@ impl Shared {
             from
         };
         // Entries are read while others write. Whatever was committed since stands in the log too,
-        // which is read after the replica, so that both together are what was committed.
+        // which is read after the checkpoint, so that both together are what was committed.
         let partial = path("partial");
-        let file = File::create_new(&partial)?;
-        let stop = || self.is_stopped();
-        let Some(bytes) = checkpoint::write(&file, &self.catalog, &self.records, from, &stop)?
-        else {
+        let file = create(&partial)?;
+        let stop = || self.lock().is_stopped;
+        let written = checkpoint::write(&file, &self.catalog, &self.records, from, &stop);
+        let written = written.map_err(|source| Error::Storage {
+            action: "publish its entries",
+            source: source.into(),
+        });
+        let Some(bytes) = written? else {
             return Ok(());
         };
-        // A commit that is being applied may be in the replica in part, and is not in the log yet.
-        let until = *lock(&self.commits);
-        let state = self.lock();
-        let waited = self.progress.wait_while(state, |state| {
-            state.durable < until && !state.is_stopped && !state.logs.is_empty()
-        });
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        // A commit that is being applied may be in the checkpoint in part, and is not in the log yet.
+        let until = *lock(&self.syncing.commits);
+        if self.lock().durable < until {
+            let release = |reached| self.release(self.lock(), reached);
+            self.syncing.sync(until, &release)?;
+        }
+        let mut state = self.lock();
         if state.is_stopped || !state.logs.iter().any(|log| log.name == name) {
+            let _ = fs::remove_file(&partial);
             return Ok(());
         }
-        fs::rename(&partial, path(CHECKPOINT))?;
+        fs::rename(&partial, path(CHECKPOINT)).map_err(io_error(&partial))?;
         state.logs.retain(|log| log.name == name);
         state.checkpoint_bytes = bytes;
         state.failed = None;
         remove_checkpoints(&self.dir, Some(&name));
         Ok(())
     }
-}
-
-/// Opens the file that readers lock.
-fn open_readers(dir: &Path) -> io::Result<File> {
-    fs::create_dir_all(dir)?;
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(dir.join(READERS))
 }
 
 /// Whether another process holds a lock.
