@@ -17,7 +17,7 @@ pub(super) enum Tree {
 
 /// Entries in the order of their keys.
 pub(super) enum Entries {
-    Sled(sled::Iter),
+    Sled(Box<sled::Iter>),
     Replica(Box<ReplicaEntries>),
 }
 
@@ -35,7 +35,7 @@ impl Tree {
 
     pub(super) fn range(&self, range: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Entries {
         match self {
-            Self::Sled(tree) => Entries::Sled(tree.range::<Vec<u8>, _>(range)),
+            Self::Sled(tree) => Entries::Sled(Box::new(tree.range::<Vec<u8>, _>(range))),
             Self::Replica(tree) => Entries::Replica(Box::new(ReplicaTree::range(tree, range))),
         }
     }

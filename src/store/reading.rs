@@ -13,7 +13,7 @@ use crate::storage::{CollectionRecord, Database, Follower, News, Opening};
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
 /// How long a collection whose files were replaced is waited for while it is written to in parts,
 /// and the pause between two tries.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a store that is only read follows.

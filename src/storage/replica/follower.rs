@@ -21,7 +21,7 @@ use crate::storage::{
 /// The pause between two looks for a checkpoint that is being written.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long a process that has the store open is given to publish its first checkpoint.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a look for news waits for a process that has just opened the store.
 const NEWS: Duration = Duration::from_secs(1);
 /// How often a copy of sled's files is begun again because they changed.
@@ -427,22 +427,22 @@ impl LogId {
         let bytes = fs::read(dir.join(commit_counter::NAME)).unwrap_or_default();
         Self {
             commits: commit_counter::count_in(&bytes),
-            file: fs::metadata(dir.join("db")).ok().and_then(file_id),
+            file: fs::metadata(dir.join("db")).ok().map(|log| file_id(&log)),
         }
     }
 }
 
 /// A number by which a file is known from one of the same name, and its length.
-fn file_id(metadata: fs::Metadata) -> Option<(u64, u64)> {
+fn file_id(metadata: &fs::Metadata) -> (u64, u64) {
     #[cfg(unix)]
-    let number = std::os::unix::fs::MetadataExt::ino(&metadata);
+    let number = std::os::unix::fs::MetadataExt::ino(metadata);
     #[cfg(not(unix))]
     let number = {
-        let made = metadata.created().ok()?;
-        let since = made.duration_since(std::time::UNIX_EPOCH).ok()?;
-        since.as_nanos() as u64
+        let made = metadata.created().ok();
+        let since = made.and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+        since.map_or(0, |since| since.as_nanos() as u64)
     };
-    Some((number, metadata.len()))
+    (number, metadata.len())
 }
 
 /// Makes a replica of a copy of sled's files, which nobody has open; `None` where somebody opened

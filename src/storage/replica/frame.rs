@@ -174,7 +174,9 @@ mod tests {
 
     fn some_frame() -> Vec<u8> {
         let mut writer = FrameWriter::new();
-        some_changes().into_iter().for_each(|c| writer.put(c));
+        for change in some_changes() {
+            writer.put(change);
+        }
         writer.finish(7)
     }
 

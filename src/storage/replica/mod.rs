@@ -280,7 +280,6 @@ impl Iterator for ReplicaEntries {
                 });
             let changed = self.next_change();
             let (key, value, cursor) = match (resting, changed) {
-                (None, None) => return None,
                 (Some((rests, next)), changed)
                     if changed.is_none_or(|(key, _)| rests.key < &key[..]) =>
                 {
@@ -291,7 +290,7 @@ impl Iterator for ReplicaEntries {
                     let same = rests.filter(|(rests, _)| rests.key == &key[..]);
                     (key.clone(), value.clone(), same.map(|(_, next)| next))
                 }
-                (Some(_), None) => return None,
+                (_, None) => return None,
             };
             self.after = Bound::Excluded(key.to_vec());
             self.cursor = cursor.unwrap_or(self.cursor);

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long publishing goes on after the last reader has gone.
 const LINGER: Duration = Duration::from_secs(30);
 /// The pause after a failure.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 /// A log that has grown to so many bytes, and to half of its checkpoint, is replaced
 /// together with that.
 const LOG_BYTES: u64 = 4 << 20;
