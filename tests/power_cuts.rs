@@ -82,7 +82,7 @@ impl Cut {
         // A file system journal keeps the order of names: the old snapshot is removed after the new
         // one is there.
         let snapshots = random.below(3);
-        for dir in ["", "sled", "sled/blobs", "sled/segments"] {
+        for dir in ["", "published", "sled", "sled/blobs", "sled/segments"] {
             fs::create_dir_all(to.join(dir)).expect("made");
         }
         for name in names(&self.before).union(&names(&self.after)) {

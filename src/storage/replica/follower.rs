@@ -234,16 +234,17 @@ impl Follower {
     /// Copies sled's files again, if a process that is gone wrote what it did not publish.
     fn look_for_commits(&mut self) -> Result<()> {
         self.next = None;
-        let known = LogId {
-            commits: match &self.current {
-                Current::Followed(followed) => Some(followed.replica.number()),
-                Current::Copied(_, commits) => *commits,
-            },
-            file: self.log_file,
+        let now = LogId::of(&self.root);
+        let is_known = match &self.current {
+            // What was published grew together with the file.
+            Current::Followed(followed) => {
+                let number = |file: Option<(u64, u64)>| file.map(|(number, _)| number);
+                now.commits == Some(followed.replica.number())
+                    && number(now.file) == number(self.log_file)
+            }
+            Current::Copied(_, commits) => (now.commits, now.file) == (*commits, self.log_file),
         };
-        if LogId::of(&self.root) != known
-            && let Some((replica, log_id)) = copied(&self.root, &self.opening)?
-        {
+        if !is_known && let Some((replica, log_id)) = copied(&self.root, &self.opening)? {
             self.current = Current::Copied(replica, log_id.commits);
             self.log_file = log_id.file;
         }

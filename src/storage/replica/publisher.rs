@@ -1,9 +1,10 @@
 //! The side of the process that has the store open: it publishes a checkpoint and a log
 //! while somebody reads.
 //!
-//! What is published need not outlive the process, and is not synced. It holds nothing that was not
-//! acknowledged: with strict durability, nothing that is not durable in the database. A process that was killed leaves files behind, which nobody takes for
-//! current ones, because `writer` is not locked any more, and which the next process removes.
+//! What is published need not outlive the process, and is not synced. It holds nothing that cannot be
+//! acknowledged: with strict durability, nothing that is not durable in the database. A process that
+//! was killed leaves files behind, which nobody takes for current ones, because `writer` is not
+//! locked any more, and which the next process removes.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
