@@ -197,14 +197,15 @@ impl At {
     /// Refuses `--read-only` where there is nothing that it could mean, and commands that write
     /// before they read their input.
     fn check_read_only(&self, command: &Command) -> Result<(), Failure> {
+        let elsewhere = Failure::Usage("--read-only is for a store in a directory".to_owned());
         match &self.engine {
             Engine::Directory(path) if command.writes() => {
                 Err(affinis::Error::ReadOnly(path.clone()).into())
             }
             Engine::Directory(_) => Ok(()),
-            _ => Err(Failure::Usage(
-                "--read-only is for a store in a directory".to_owned(),
-            )),
+            Engine::Postgres(_) => Err(elsewhere),
+            #[cfg(feature = "client")]
+            Engine::Service(_) => Err(elsewhere),
         }
     }
 
