@@ -349,7 +349,7 @@ fn items_whose_end_comes_are_gone_from_a_reader_too() {
     {
         let writer = Store::open(home.path()).expect("opened");
         let points = writer.collection("points").dim(1).create().expect("made");
-        let end = SystemTime::now() + Duration::from_millis(1500);
+        let end = SystemTime::now() + Duration::from_secs(6);
         let passing = Item {
             expires: Some(end),
             ..Item::vector("passing", [1.0])
