@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::graph::from_index;
 use super::write::Changed;
 use super::{Items, WriteGuard};
 use crate::model::error::Result;
@@ -74,13 +73,7 @@ impl Items {
         let write = self.metadata.begin(guard);
         self.tables.hide_items(gone)?;
         let slots: Vec<u32> = gone.keys().copied().collect();
-        self.metadata
-            .update(&write, std::iter::empty(), &slots, || {
-                self.index.apply(&[], &slots)
-            })
-            .map_err(from_index)?;
-        self.writes.fetch_add(1, Ordering::AcqRel);
-        Ok(())
+        self.publish(&write, &[], &slots)
     }
 
     fn expire_at(&self, now: i64, guard: &WriteGuard<'_>) -> Result<Changed> {

@@ -2,12 +2,9 @@
 //! open.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use serde_json::Value;
 
 use super::Items;
-use super::graph::from_index;
+use super::publish::Committed;
 use super::read::parse_meta;
 use crate::model::error::{Error, Result};
 use crate::storage::{CollectionRecord, Database, News, Tables};
@@ -28,8 +25,7 @@ impl Items {
         // All that may fail comes before anything is shown.
         let tables = Tables::open(Arc::clone(now), record)?;
         let known = self.index.next_slot();
-        let (mut slots, mut gone, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut meta, mut vectors): (Vec<Value>, Vec<Vec<f32>>) = Default::default();
+        let (mut items, mut gone) = (Vec::new(), Vec::new());
         for &slot in &news.slots {
             let Some(record) = tables.item(slot)? else {
                 gone.push(slot);
@@ -43,27 +39,19 @@ impl Items {
                 part: format!("the vector of item {:?} (slot {slot})", record.id),
                 reason: "it is missing".to_owned(),
             })?;
-            slots.push((slot, record.id));
-            meta.push(parse_meta(&record.meta, slot)?);
-            vectors.push(self.rules.prepare(vector));
-            ends.extend(record.expires.map(|end| (end, slot)));
+            items.push(Committed {
+                slot,
+                meta: parse_meta(&record.meta, slot)?,
+                id: record.id,
+                vector: self.rules.prepare(vector),
+                expires: record.expires,
+            });
         }
-        let added = || slots.iter().map(|(slot, _)| *slot);
-        let fresh: Vec<(u32, &[f32])> = added().zip(vectors.iter().map(Vec::as_slice)).collect();
         let write = self.metadata.begin(&guard);
-        if !self.tables.advance(now, news)? {
-            return Ok(false);
+        let advances = self.tables.advance(now, news)?;
+        if advances {
+            self.publish(&write, &items, &gone)?;
         }
-        for (slot, id) in &slots {
-            self.ids.set(*slot, id);
-        }
-        self.metadata
-            .update(&write, added().zip(&meta), &gone, || {
-                self.index.apply(&fresh, &gone)
-            })
-            .map_err(from_index)?;
-        self.writes.fetch_add(1, Ordering::AcqRel);
-        self.ends.add(ends.into_iter());
-        Ok(true)
+        Ok(advances)
     }
 }

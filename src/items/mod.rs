@@ -18,6 +18,7 @@ mod info;
 mod keywords;
 mod ledger;
 mod metadata;
+mod publish;
 mod questions;
 mod range;
 mod read;

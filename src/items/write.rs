@@ -1,7 +1,6 @@
 //! Writing of items: checks, encoding, commit, publication.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,7 +8,7 @@ use serde_json::Value;
 use super::combine::{Accepted, GivenItems, Request};
 use super::documents::{stored_items, truncated};
 use super::encode::{EncodedText, Role};
-use super::graph::from_index;
+use super::publish::Committed;
 use super::{Items, WriteGuard};
 use crate::filter::Filter;
 use crate::model::error::{Error, Result, cut};
@@ -313,9 +312,6 @@ impl Items {
             return Ok(());
         }
         let first = self.tables.next_slot()?;
-        let ends = (first..).zip(&items);
-        let ends = ends.filter_map(|(slot, item)| Some((item.record.expires?, slot)));
-        let ends: Vec<(i64, u32)> = ends.collect();
         let write = self.metadata.begin(guard);
         let commit = self.tables.commit_items(&ItemWrite {
             first,
@@ -324,26 +320,18 @@ impl Items {
             ended: &[],
         })?;
         self.tables.make_durable(commit)?;
-        // Names first: a search that sees a slot must find its id.
-        for (slot, item) in (first..).zip(&items) {
-            self.ids.set(slot, &item.record.id);
-        }
-        let (meta, vectors): (Vec<Value>, Vec<Vec<f32>>) = items
-            .into_iter()
-            .map(|item| (item.meta, self.rules.prepare(item.vector)))
-            .unzip();
-        let fresh: Vec<(u32, &[f32])> = (first..).zip(vectors.iter().map(Vec::as_slice)).collect();
-        let gone: Vec<u32> = replaced.keys().copied().collect();
-        self.metadata
-            .update(&write, (first..).zip(&meta), &gone, || {
-                self.index.apply(&fresh, &gone)
+        let items: Vec<Committed> = (first..)
+            .zip(items)
+            .map(|(slot, item)| Committed {
+                slot,
+                id: item.record.id,
+                meta: item.meta,
+                vector: self.rules.prepare(item.vector),
+                expires: item.record.expires,
             })
-            .map_err(from_index)?;
-        self.writes.fetch_add(1, Ordering::AcqRel);
-        if !ends.is_empty() {
-            self.ends.add(ends.into_iter());
-        }
-        Ok(())
+            .collect();
+        let gone: Vec<u32> = replaced.keys().copied().collect();
+        self.publish(&write, &items, &gone)
     }
 
     /// The live items, by their slots, in whose place items are stored: those of the ids that are
@@ -413,11 +401,7 @@ impl Items {
             ended: ends,
         })?;
         self.tables.make_durable(commit)?;
-        let publish = || self.index.apply(&[], &distinct);
-        self.metadata
-            .update(&write, std::iter::empty(), &distinct, publish)
-            .map_err(from_index)?;
-        self.writes.fetch_add(1, Ordering::AcqRel);
+        self.publish(&write, &[], &distinct)?;
         Ok(distinct.len())
     }
 

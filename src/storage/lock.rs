@@ -36,6 +36,23 @@ fn holder(file: &mut File) -> Option<u32> {
     None
 }
 
+/// Takes the exclusive lock of a file, which is tried again after a pause until a time has passed.
+pub(super) fn lock_within(
+    file: &File,
+    wait: Duration,
+    pause: Duration,
+) -> std::result::Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < wait => {
+                std::thread::sleep(pause.min(wait));
+            }
+            done => return done,
+        }
+    }
+}
+
 impl StoreLock {
     /// Takes the lock, for which it waits so long, or fails with its holder.
     pub(super) fn take(store: &Path, wait: Duration) -> Result<Self> {
@@ -51,21 +68,15 @@ impl StoreLock {
             .truncate(false)
             .open(&path)
             .map_err(io)?;
-        let (begun, wait) = (Instant::now(), wait.max(LOOK));
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if begun.elapsed() < wait => {
-                    std::thread::sleep(RETRY_PAUSE.min(wait));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(Error::Locked {
-                        path: store.to_owned(),
-                        pid: holder(&mut file),
-                    });
-                }
-                Err(TryLockError::Error(source)) => return Err(io(source)),
+        match lock_within(&file, wait.max(LOOK), RETRY_PAUSE) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Locked {
+                    path: store.to_owned(),
+                    pid: holder(&mut file),
+                });
             }
+            Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         // The process id only helps others to find the holder, so that it cannot be written, as on a
         // full disk, is no reason to refuse.

@@ -285,8 +285,7 @@ fn salvage_sled(dir: &Path, disk: &Disk, opening: &Opening) -> Result<sled::Db> 
 impl Database {
     /// Opens a store directory.
     pub(crate) fn open(root: &Path, opening: &Opening) -> Result<Arc<Self>> {
-        let lock = Arc::new(claim(root, opening.create, opening)?);
-        let mut database = Self::open_at(root, &root.join(swap::CURRENT), lock, opening)?;
+        let mut database = Self::open_alone(root, opening)?;
         // Nobody else has it yet.
         if let Some(database) = Arc::get_mut(&mut database)
             && let Source::Sled(sled) = &mut database.source
@@ -308,7 +307,8 @@ impl Database {
     }
 
     /// A store that is only read, as it was when `follower` last looked.
-    pub(crate) fn read_only(follower: &Follower, opening: &Opening) -> Arc<Self> {
+    pub(crate) fn read_only(follower: &Follower) -> Arc<Self> {
+        let opening = follower.opening();
         let (root, dir) = (follower.root(), follower.database_dir());
         let replica = follower.replica().clone();
         Arc::new(Self {
@@ -337,11 +337,11 @@ impl Database {
         self.sled().map(drop)
     }
 
-    /// Whether another database that is only read is as of the same time.
-    pub(crate) fn is_same_state_as(&self, other: &Self) -> bool {
-        match (&self.source, &other.source) {
-            (Source::Replica(this), Source::Replica(other)) => this.is_same_as(other),
-            _ => false,
+    /// Whether this database, which is only read, is as `follower` has last seen it.
+    pub(crate) fn is_seen_by(&self, follower: &Follower) -> bool {
+        match &self.source {
+            Source::Replica(replica) => replica.is_same_as(follower.replica()),
+            Source::Sled(_) => false,
         }
     }
 

@@ -97,7 +97,7 @@ impl Table {
 
     /// Takes keys out of a table of a replica, for those only who hold the table.
     pub(super) fn hide<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
-        if let Tree::Replica(tree) = &self.tree {
+        if let Some(tree) = self.replica() {
             tree.hide(keys.map(|key| self.full(key)));
         }
     }

@@ -195,8 +195,8 @@ impl StoreBuilder {
         let opening = self.opening();
         if self.read_only {
             let follower = Follower::open(path.as_ref(), &opening)?;
-            let database = Database::read_only(&follower, &opening);
-            let reading = Reading::new(follower, opening, self.refresh_every);
+            let database = Database::read_only(&follower);
+            let reading = Reading::new(follower, self.refresh_every);
             return Ok(self.reading(database, Some(reading)));
         }
         let database = Database::open(path.as_ref(), &opening)?;

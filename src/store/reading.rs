@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Store;
 use crate::collection::Inner;
 use crate::model::error::{Error, Result};
-use crate::storage::{CollectionRecord, Database, Follower, News, Opening};
+use crate::storage::{CollectionRecord, Database, Follower, News};
 
 /// How old what is read may be, by default, when a collection is opened.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
@@ -22,17 +22,15 @@ pub(super) struct Reading {
     follower: Mutex<Follower>,
     refreshed: Mutex<Instant>,
     refresh_every: Duration,
-    opening: Opening,
 }
 
 impl Reading {
     /// Begins with what `follower` has just read.
-    pub(super) fn new(follower: Follower, opening: Opening, every: Option<Duration>) -> Self {
+    pub(super) fn new(follower: Follower, every: Option<Duration>) -> Self {
         Self {
             follower: Mutex::new(follower),
             refreshed: Mutex::new(Instant::now()),
             refresh_every: every.unwrap_or(REFRESH_EVERY),
-            opening,
         }
     }
 
@@ -81,9 +79,9 @@ impl Store {
         let looked = Instant::now();
         let refreshed = follower.refresh();
         let before = self.database();
-        let now = Database::read_only(&follower, &reading.opening);
-        let is_changed = !now.is_same_state_as(&before);
+        let is_changed = !before.is_seen_by(&follower);
         if is_changed {
+            let now = Database::read_only(&follower);
             let touched = follower.take_touched();
             let stays = |name: &str, inner: &Inner| -> Result<bool> {
                 let Some(record) = now.collection(name)? else {

@@ -1,22 +1,20 @@
 //! The side of a process that only reads: it follows what the process that writes publishes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sled::IVec;
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::Checkpoint;
+use super::copied::{LogId, copied, database_dir};
 use super::frame::{self, CATALOG, Found};
-use super::{CHECKPOINT, DIR, LOG, READERS, Replica, WRITER, collection_of};
+use super::{CHECKPOINT, DIR, LOG, READERS, Replica, collection_of, is_written, locked};
 use crate::model::error::{Error, Result};
 use crate::storage::copy::io;
-use crate::storage::lock::StoreLock;
-use crate::storage::{
-    Database, Opening, catalog, commit_counter, copy, damaged, disk, manifest, swap,
-};
+use crate::storage::{Opening, catalog, damaged, disk, swap};
 
 /// The pause between two looks for a checkpoint that is being written.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -24,8 +22,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a look for news waits for a process that has just opened the store.
 const NEWS: Duration = Duration::from_secs(1);
-/// How often a copy of sled's files is begun again because they changed.
-const TRIES: usize = 10;
 
 /// Reads a store that another process may have open.
 #[derive(Debug)]
@@ -37,8 +33,8 @@ pub(crate) struct Follower {
     current: Current,
     /// A checkpoint that was taken while items were written in parts, until they are complete.
     next: Option<Followed>,
-    /// The file of sled's log when `current` was begun.
-    log_file: Option<(u64, u64)>,
+    /// Sled's log when `current` was begun.
+    log_id: LogId,
     /// Whether it was waited in vain for the process that has the store open.
     is_given_up: bool,
 }
@@ -47,8 +43,8 @@ pub(crate) struct Follower {
 #[derive(Debug)]
 enum Current {
     Followed(Followed),
-    /// A copy of sled's files, after so many durable commits.
-    Copied(Replica, Option<u64>),
+    /// A copy of sled's files.
+    Copied(Replica),
 }
 
 /// A published checkpoint whose log is followed.
@@ -72,22 +68,6 @@ struct Followed {
 
 /// Keys of records in the tree of records, by collection.
 pub(crate) type Touched = BTreeMap<u32, BTreeSet<IVec>>;
-
-/// What tells whether sled's files have changed since: the number of durable commits, and which file
-/// the log is, with its length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct LogId {
-    commits: Option<u64>,
-    file: Option<(u64, u64)>,
-}
-
-/// The refusal where another process has the store open and publishes nothing.
-fn locked(root: &Path) -> Error {
-    Error::Locked {
-        path: root.to_owned(),
-        pid: StoreLock::holder_of(root),
-    }
-}
 
 impl Follower {
     /// Reads a store.
@@ -123,7 +103,7 @@ impl Follower {
                 std::thread::sleep(PAUSE);
                 readers = announce(root);
             } else if let Some((replica, log_id)) = copied(root, opening)? {
-                break (Current::Copied(replica, log_id.commits), log_id);
+                break (Current::Copied(replica), log_id);
             }
         };
         Ok(Self {
@@ -132,7 +112,7 @@ impl Follower {
             readers,
             current,
             next: None,
-            log_file: log_id.file,
+            log_id,
             is_given_up: false,
         })
     }
@@ -140,6 +120,11 @@ impl Follower {
     /// The store's directory.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The options that it was opened with.
+    pub(in crate::storage) fn opening(&self) -> &Opening {
+        &self.opening
     }
 
     /// The directory of sled's files.
@@ -151,7 +136,7 @@ impl Follower {
     pub(crate) fn replica(&self) -> &Replica {
         match &self.current {
             Current::Followed(followed) => &followed.replica,
-            Current::Copied(replica, _) => replica,
+            Current::Copied(replica) => replica,
         }
     }
 
@@ -159,7 +144,7 @@ impl Follower {
     pub(crate) fn take_touched(&mut self) -> Touched {
         match &mut self.current {
             Current::Followed(followed) => std::mem::take(&mut followed.touched),
-            Current::Copied(..) => Touched::new(),
+            Current::Copied(_) => Touched::new(),
         }
     }
 
@@ -186,7 +171,7 @@ impl Follower {
             }
             // One that compacts the store, or restores a backup, publishes nothing for long.
             self.is_given_up |= begun.elapsed() > NEWS;
-            if self.is_given_up || !self::is_written(&self.root)? {
+            if self.is_given_up || !super::is_written(&self.root)? {
                 return Ok(());
             }
             // The file may have been made, or made again, since.
@@ -199,7 +184,7 @@ impl Follower {
     pub(crate) fn is_staged(&self, collection: u32) -> bool {
         match &self.current {
             Current::Followed(followed) => followed.staged.contains_key(&collection),
-            Current::Copied(..) => false,
+            Current::Copied(_) => false,
         }
     }
 
@@ -215,7 +200,7 @@ impl Follower {
     fn look_for_checkpoint(&mut self) -> Result<()> {
         let current = match &self.current {
             Current::Followed(followed) => Some(&followed.name),
-            Current::Copied(..) => None,
+            Current::Copied(_) => None,
         };
         let next = self.next.as_ref().map(|next| &next.name);
         let is_known = |name: &str| [current, next].into_iter().flatten().any(|it| it == name);
@@ -226,7 +211,7 @@ impl Follower {
         }
         if let Some(next) = self.next.take_if(|next| next.is_whole()) {
             self.current = Current::Followed(next.begun());
-            self.log_file = LogId::of(&self.root).file;
+            self.log_id = LogId::of(&self.root);
         }
         Ok(())
     }
@@ -238,15 +223,12 @@ impl Follower {
         let is_known = match &self.current {
             // What was published grew together with the file.
             Current::Followed(followed) => {
-                let number = |file: Option<(u64, u64)>| file.map(|(number, _)| number);
-                now.commits == Some(followed.replica.number())
-                    && number(now.file) == number(self.log_file)
+                now.commits == Some(followed.replica.number()) && now.file == self.log_id.file
             }
-            Current::Copied(_, commits) => (now.commits, now.file) == (*commits, self.log_file),
+            Current::Copied(_) => now == self.log_id,
         };
         if !is_known && let Some((replica, log_id)) = copied(&self.root, &self.opening)? {
-            self.current = Current::Copied(replica, log_id.commits);
-            self.log_file = log_id.file;
+            (self.current, self.log_id) = (Current::Copied(replica), log_id);
         }
         Ok(())
     }
@@ -351,25 +333,6 @@ fn announce(root: &Path) -> Option<File> {
     Some(file)
 }
 
-/// Whether a process has the store open.
-fn is_written(root: &Path) -> Result<bool> {
-    is_locked(&root.join(DIR).join(WRITER))
-}
-
-/// Whether a process holds the exclusive lock of a file.
-fn is_locked(path: &Path) -> Result<bool> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(io(path)(error)),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(io(path)(error)),
-    }
-}
-
 /// The name of the published checkpoint: the last one, where the one before is still there.
 fn published_name(dir: &Path) -> Option<String> {
     let names = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -415,117 +378,4 @@ fn published(root: &Path, is_known: &dyn Fn(&str) -> bool) -> Result<Option<Foll
         return Ok(Some(followed));
     }
     Ok(None)
-}
-
-/// The directory of a store's database.
-fn database_dir(root: &Path) -> PathBuf {
-    swap::current_of(root).unwrap_or_else(|| root.join(swap::CURRENT))
-}
-
-impl LogId {
-    fn of(root: &Path) -> Self {
-        let dir = database_dir(root);
-        let bytes = fs::read(dir.join(commit_counter::NAME)).unwrap_or_default();
-        Self {
-            commits: commit_counter::count_in(&bytes),
-            file: fs::metadata(dir.join("db")).ok().map(|log| file_id(&log)),
-        }
-    }
-}
-
-/// A number by which a file is known from one of the same name, and its length.
-fn file_id(metadata: &fs::Metadata) -> (u64, u64) {
-    #[cfg(unix)]
-    let number = std::os::unix::fs::MetadataExt::ino(metadata);
-    #[cfg(not(unix))]
-    let number = {
-        let made = metadata.created().ok();
-        let since = made.and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
-        since.map_or(0, |since| since.as_nanos() as u64)
-    };
-    (number, metadata.len())
-}
-
-/// Makes a replica of a copy of sled's files, which nobody has open; `None` where somebody opened
-/// them meanwhile.
-fn copied(root: &Path, opening: &Opening) -> Result<Option<(Replica, LogId)>> {
-    for _ in 0..TRIES {
-        let before = LogId::of(root);
-        let copy = tempfile::Builder::new()
-            .prefix("affinis-reader-")
-            .tempdir()
-            .map_err(io(&std::env::temp_dir()))?;
-        let to = copy.path().join(swap::CURRENT);
-        let Some(from) = swap::current_of(root) else {
-            std::thread::sleep(PAUSE);
-            continue;
-        };
-        let done = copy_sled(&from, &to);
-        if is_written(root)? {
-            return Ok(None);
-        }
-        if is_locked(&root.join("lock"))? {
-            // By a process that readers cannot see.
-            return Err(locked(root));
-        }
-        if LogId::of(root) != before {
-            std::thread::sleep(PAUSE);
-            continue;
-        }
-        done?;
-        return replica_of(copy.path(), opening).map(|replica| Some((replica, before)));
-    }
-    Err(locked(root))
-}
-
-fn copy_sled(from: &Path, to: &Path) -> Result<()> {
-    let copy_all = |from: &Path, to: &Path| -> Result<()> {
-        fs::create_dir_all(to).map_err(io(to))?;
-        for entry in fs::read_dir(from).map_err(io(from))? {
-            let path = entry.map_err(io(from))?.path();
-            let name = path.file_name().unwrap_or_default();
-            if path.is_file() {
-                // Without its mode: a copy of a file that is only read must be written to.
-                File::open(&path)
-                    .and_then(|mut from| {
-                        std::io::copy(&mut from, &mut File::create_new(to.join(name))?)
-                    })
-                    .map_err(io(&path))?;
-            }
-        }
-        Ok(())
-    };
-    copy_all(from, to)?;
-    let blobs = from.join("blobs");
-    if blobs.is_dir() {
-        copy_all(&blobs, &to.join("blobs"))?;
-    }
-    let files = to.join(manifest::DIR);
-    fs::create_dir_all(&files).map_err(io(&files))
-}
-
-/// The replica of a copy, which is opened, tidied and left.
-fn replica_of(copy: &Path, opening: &Opening) -> Result<Replica> {
-    let opening = Opening {
-        create: false,
-        cache_bytes: copy::CACHE_BYTES,
-        ..opening.clone()
-    };
-    let database = Database::open_alone(copy, &opening)?;
-    let mut file = tempfile::tempfile().map_err(io(&std::env::temp_dir()))?;
-    database.write_checkpoint(&mut file)?;
-    Checkpoint::open(&file).map(Replica::new)
-}
-
-impl Database {
-    /// Writes the checkpoint of a database that nobody else uses.
-    fn write_checkpoint(&self, file: &mut File) -> Result<()> {
-        let sled = self.sled()?;
-        let number = self.hold_commits().count();
-        self.disk
-            .run(disk::DiskOp::Read, "copy its entries", || {
-                checkpoint::write(&mut *file, &sled.catalog, &sled.records, number, &|| false)
-            })
-            .map(drop)
-    }
 }

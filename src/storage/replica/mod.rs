@@ -11,6 +11,7 @@
 //! database between two commits, and may be [advanced](Replica::advance) to a later one.
 
 mod checkpoint;
+mod copied;
 mod follower;
 mod frame;
 mod publisher;
@@ -22,7 +23,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sled::IVec;
 
@@ -31,7 +32,10 @@ pub(crate) use follower::Follower;
 use frame::{CATALOG, Change, RECORDS};
 pub(super) use publisher::Publisher;
 
+use super::copy;
+use super::lock::{StoreLock, lock_within};
 use super::tree::{Entry, Tree};
+use crate::model::error::{Error, Result};
 
 /// The directory in a store's directory that readers and the writer meet in.
 ///
@@ -48,8 +52,9 @@ const CHECKPOINT: &str = "checkpoint";
 const LOG: &str = "log";
 
 /// How long a reader may hold the lock of the writer's file, which it takes to look whether it is
-/// free.
+/// free, and the pause between two tries to take it.
 const READERS_LOOK: Duration = Duration::from_secs(1);
+const LOOK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Opens a file that is locked, and makes it where there is none.
 fn open_to_lock(dir: &Path, name: &str) -> io::Result<File> {
@@ -66,16 +71,34 @@ pub(super) fn lock_writer(root: &Path) -> io::Result<File> {
     // So that readers find it also where no store is ever open while they are.
     open_to_lock(&dir, READERS)?;
     let writer = open_to_lock(&dir, WRITER)?;
-    let begun = Instant::now();
-    loop {
-        match writer.try_lock() {
-            Ok(()) => return Ok(writer),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < READERS_LOOK => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+    lock_within(&writer, READERS_LOOK, LOOK_PAUSE)?;
+    Ok(writer)
+}
+
+/// Whether a process has the store open.
+fn is_written(root: &Path) -> Result<bool> {
+    is_locked(&root.join(DIR).join(WRITER))
+}
+
+/// Whether a process holds the exclusive lock of a file.
+fn is_locked(path: &Path) -> Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(copy::io(path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(copy::io(path)(error)),
+    }
+}
+
+/// The refusal where another process has the store open and publishes nothing.
+fn locked(root: &Path) -> Error {
+    Error::Locked {
+        path: root.to_owned(),
+        pid: StoreLock::holder_of(root),
     }
 }
 
