@@ -231,7 +231,8 @@ impl Client {
         let mut status = String::new();
         loop {
             line.clear();
-            self.0.read_line(&mut line).expect("a line");
+            let read = self.0.read_line(&mut line).expect("a line");
+            assert_ne!(read, 0, "{call}: the connection was closed");
             if status.is_empty() {
                 status.clone_from(&line);
             }
@@ -317,7 +318,9 @@ fn paced(serving: &Serving, is_over: &AtomicBool) -> Vec<f64> {
     times
 }
 
-fn wait(client: &mut Client, begun: &Value) -> Value {
+/// Waits for a job, by a connection of its own: one that stood still meanwhile is closed.
+fn wait(serving: &Serving, begun: &Value) -> Value {
+    let mut client = serving.client();
     let call = format!("GET /v1/jobs/{}", begun["job"].as_str().expect("a job"));
     loop {
         let job = client.json(&call, &Value::Null);
@@ -401,8 +404,8 @@ fn measure(sizes: &Sizes) {
                 &json!({"items": items}),
             );
         }
-        wait(&mut client, &begun);
-        wait(&mut client, &optimized);
+        wait(&serving, &begun);
+        wait(&serving, &optimized);
         is_over.store(true, Ordering::Relaxed);
         times.join().expect("no panic")
     });

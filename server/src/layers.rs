@@ -48,7 +48,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let id = format!("{:x}-{number:x}", std::process::id());
+    let id = format!("{:x}-{number:x}", *PROCESS);
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or(UNKNOWN, MatchedPath::as_str).to_owned();
