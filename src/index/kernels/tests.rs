@@ -134,7 +134,8 @@ fn code_kernels_sum(bits: CodeBits, weights: &[i16], rows: &[Vec<u8>]) {
         .copied()
         .map(WeightBlock)
         .collect();
-    let packed = NibbleWeights::pack(weights.iter().map(|w| *w as i8), stride);
+    let eights: Vec<i8> = weights.iter().map(|w| *w as i8).collect();
+    let packed = NibbleWeights::pack(&eights, stride);
     let mut blocks = vec![CodeBlock([0; CODE_BYTES]); stride * rows.len()];
     for (row, blocks) in rows.iter().zip(blocks.chunks_mut(stride)) {
         bits.pack(row, blocks);
@@ -172,7 +173,7 @@ fn loops() {
     let (a, b) = (pack(&random.vector(384)), pack(&random.vector(384)));
     let codes = |bits: CodeBits| vec![CodeBlock([200; CODE_BYTES]); 4 * bits.blocks(384)];
     let (few, many) = (CodeBits::Four, CodeBits::Eight);
-    let few_weights = NibbleWeights::pack([3; 384], few.blocks(384));
+    let few_weights = NibbleWeights::pack(&[3; 384], few.blocks(384));
     let many_weights =
         vec![WeightBlock([3; WEIGHT_LANES]); many.blocks(384) * many.lanes() / WEIGHT_LANES];
     let (few_codes, many_codes) = (codes(few), codes(many));

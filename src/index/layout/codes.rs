@@ -40,23 +40,31 @@ pub(crate) struct NibbleWeights {
 }
 
 impl NibbleWeights {
+    /// Zero weights.
+    const ZERO: Self = Self {
+        lower: [0; CODE_BYTES],
+        upper: [0; CODE_BYTES],
+    };
+
     /// The weights of all codes of a row, in their order, in as many blocks as the row has.
-    pub(crate) fn pack(weights: impl IntoIterator<Item = i8>, blocks: usize) -> Vec<Self> {
-        let zero = Self {
-            lower: [0; CODE_BYTES],
-            upper: [0; CODE_BYTES],
-        };
-        let mut packed = vec![zero; blocks];
-        let lanes = CodeBits::Four.lanes();
-        for (i, weight) in weights.into_iter().take(blocks * lanes).enumerate() {
-            let (byte, is_upper) = nibble(i % lanes);
-            let block = &mut packed[i / lanes];
-            let half = if is_upper {
-                &mut block.upper
-            } else {
-                &mut block.lower
-            };
-            half[byte] = weight;
+    pub(crate) fn pack(weights: &[i8], blocks: usize) -> Vec<Self> {
+        let mut packed = vec![Self::ZERO; blocks];
+        for (block, weights) in packed
+            .iter_mut()
+            .zip(weights.chunks(CodeBits::Four.lanes()))
+        {
+            let mut padded = [0; CodeBits::Four.lanes()];
+            padded[..weights.len()].copy_from_slice(weights);
+            // As `nibble` says, but in loops of known bounds.
+            let [first, second, third, fourth]: &[[i8; QUARTER]; 4] = bytemuck::cast_ref(&padded);
+            let pairs = first.iter().zip(third);
+            for ((first, third), to) in pairs.zip(block.lower.as_chunks_mut::<2>().0) {
+                *to = [*first, *third];
+            }
+            let pairs = second.iter().zip(fourth);
+            for ((second, fourth), to) in pairs.zip(block.upper.as_chunks_mut::<2>().0) {
+                *to = [*second, *fourth];
+            }
         }
         packed
     }

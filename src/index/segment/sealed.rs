@@ -246,6 +246,19 @@ impl<'a> CodedScore<'a> {
             biases,
         }
     }
+
+    /// Makes estimated distances of dot products with items. False if biases are not known, for
+    /// which the estimates are no numbers.
+    #[inline]
+    fn add_biases(&self, ids: &[u32], dots: &mut [f32]) -> bool {
+        let mut are_known = true;
+        for (&id, dot) in ids.iter().zip(dots) {
+            let bias = self.biases.get(id);
+            are_known &= !bias.is_nan();
+            *dot = order_safe(self.query.offset - 2.0 * *dot + bias);
+        }
+        are_known
+    }
 }
 
 impl Score for CodedScore<'_> {
@@ -259,10 +272,12 @@ impl Score for CodedScore<'_> {
         let first = out.len();
         self.coded.dots(codes, ids, out);
         // Biases are read last, when their prefetches have completed.
-        self.biases
-            .ensure(ids, self.segment, &*self.query.metric.metric);
-        for (&id, dot) in ids.iter().zip(&mut out[first..]) {
-            *dot = order_safe(self.query.offset - 2.0 * *dot + self.biases.get(id));
+        if !self.add_biases(ids, &mut out[first..]) {
+            self.biases
+                .ensure(ids, self.segment, &*self.query.metric.metric);
+            out.truncate(first);
+            self.coded.dots(codes, ids, out);
+            self.add_biases(ids, &mut out[first..]);
         }
         if let Some(outliers) = self.outliers {
             for (&id, estimate) in ids.iter().zip(&mut out[first..]) {
