@@ -74,6 +74,7 @@ pub mod learning;
 mod model;
 pub mod panics;
 pub mod plugin;
+pub mod priority;
 mod slot;
 mod storage;
 mod store;

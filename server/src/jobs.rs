@@ -181,6 +181,27 @@ impl Jobs {
     }
 }
 
+/// Does the work of a job on a thread of low priority, so that searches come first, and waits for it.
+/// (The threads of the runtime are used again, and no thread can raise its own priority.) A panic in
+/// it is an error of the job.
+fn beneath_searches(
+    work: impl FnOnce() -> Result<Value, Problem> + Send,
+) -> Result<Value, Problem> {
+    let failed = |message: String| Problem::new(Kind::Internal, message);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("affinis-job".to_owned());
+        let thread = thread.spawn_scoped(scope, || {
+            affinis::priority::lower();
+            affinis::panics::catch(work)
+        });
+        let thread = thread.map_err(|error| failed(format!("no thread for the job: {error}")))?;
+        match thread.join() {
+            Ok(done) => done.unwrap_or_else(|message| Err(failed(message))),
+            Err(_) => Err(failed("the job's thread ended".to_owned())),
+        }
+    })
+}
+
 impl App {
     /// Begins a job on a thread of its own. Its result is what `work` gives.
     pub(crate) fn begin(
@@ -198,8 +219,7 @@ impl App {
         };
         let app = self.clone();
         tokio::task::spawn_blocking(move || {
-            let outcome = affinis::panics::catch(|| work(&app, &job))
-                .unwrap_or_else(|message| Err(Problem::new(Kind::Internal, message)));
+            let outcome = beneath_searches(|| work(&app, &job));
             app.figures.job_ended(kind, outcome.is_ok());
             tracing::info!(
                 job = job.id,

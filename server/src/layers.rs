@@ -1,5 +1,6 @@
 //! What happens to every request: an id and a line of the log, headers of security, limits.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -42,6 +43,9 @@ const UNKNOWN: &str = "unknown";
 
 /// Numbers requests; with the number of the process they are told apart in one log.
 static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// The number of the process, which takes a call of the system.
+static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
 
 /// Gives a request its id, and tells the log and the figures what became of it. Queries are not
 /// told, since they may hold what people search for, and headers are not, since they hold tokens.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Learning, RefitReport};
 use crate::model::error::{Error, Result};
+use crate::priority;
 
 /// Settings and state of the background refits of a collection.
 #[derive(Debug, Default)]
@@ -120,7 +121,10 @@ impl Learning {
         let learning = Arc::clone(self);
         let spawned = std::thread::Builder::new()
             .name("affinis-refit".to_owned())
-            .spawn(move || learning.refit_while_due());
+            .spawn(move || {
+                priority::lower();
+                learning.refit_while_due();
+            });
         if let Err(error) = spawned {
             drop(Running(&self.background));
             tracing::warn!(collection = self.name, %error, "no thread for a refit");

@@ -14,6 +14,7 @@ use crate::index::segment::merge::{Gathered, Refining, Sources, has_many_dead, i
 use crate::index::segment::sealed::{SealedSegment, SealedView};
 use crate::index::shared::{Shared, lock, request};
 use crate::index::snapshot::Snapshot;
+use crate::priority;
 use crate::slot::Slot;
 
 /// A sealed segment is merged with new items if it is at most this many times as large.
@@ -177,6 +178,7 @@ impl Shared {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.config.threads.max(1))
             .thread_name(|i| format!("affinis-build-{i}"))
+            .start_handler(|_| priority::lower())
             .build();
         match pool {
             Ok(pool) => pool.install(build),

@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::index::shared::{Shared, lock};
+use crate::priority;
 
 /// Time without writes after which the index is idle.
 const IDLE_AFTER: Duration = Duration::from_millis(200);
@@ -132,8 +133,13 @@ impl Signal {
         let stopped = || self.stop.load(Ordering::Acquire);
         // Since when there is deferred work.
         let mut deferred_since: Option<Instant> = None;
+        let mut is_lowered = false;
         loop {
             let includes_deferred = self.wait(shared, &mut deferred_since);
+            // Not before there is work: most indexes that are opened have none.
+            if !std::mem::replace(&mut is_lowered, true) {
+                priority::lower();
+            }
             while !stopped() && self.do_next(shared, includes_deferred, &stopped) {}
             if stopped() {
                 return;
