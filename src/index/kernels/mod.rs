@@ -13,7 +13,7 @@ mod x86;
 
 use std::sync::OnceLock;
 
-use crate::index::layout::codes::{CODE_BYTES, CodeRows, NibbleWeights, WEIGHT_LANES, WeightBlock};
+use crate::index::layout::codes::{CodeBits, CodeRows, WEIGHT_LANES, WeightBlock};
 use crate::index::layout::rows::{Block, LANES};
 
 /// The kernels of one instruction set.
@@ -35,19 +35,31 @@ pub(crate) struct Kernels {
     /// Sums of products in `f64`, one a lane. Every kernel gives the same bits, because the product
     /// of two `f32` is exact in `f64` whether or not it is fused with the addition.
     pub(crate) dot64: fn(&[Block], &[Block]) -> [f64; LANES],
-    /// Sums of products of codes of four bits; no weight is -128.
-    pub(crate) nibbles: CodeKernel<NibbleWeights>,
-    /// Sums of products of codes of eight bits; the absolute weights sum to less than
-    /// `i32::MAX / 255`.
-    pub(crate) bytes: CodeKernel<WeightBlock>,
+    /// The kernel for codes of four bits.
+    nibbles: CodeKernel,
+    /// The kernel for codes of eight bits.
+    bytes: CodeKernel,
+}
+
+impl Kernels {
+    /// The kernel for codes of so many bits.
+    pub(crate) fn codes(&self, bits: CodeBits) -> CodeKernel {
+        match bits {
+            CodeBits::Four => self.nibbles,
+            CodeBits::Eight => self.bytes,
+        }
+    }
 }
 
 /// Writes to `out[i]` the sum of products of the weights and the codes of row `ids[i]`; the
-/// arguments are weights, rows, `ids` and `out`. Every code of a padded row has a weight.
-pub(crate) type CodeKernel<W> = fn(&[W], CodeRows<'_>, &[u32], &mut [i32]);
+/// arguments are weights, rows, `ids` and `out`. Every code of a padded row has a weight, and the
+/// absolute weights sum to less than `i32::MAX / 255`.
+pub(crate) type CodeKernel = fn(&[WeightBlock], CodeRows<'_>, &[u32], &mut [i32]);
 
+/// Weight blocks that meet a block of codes of four bits.
+const TO_NIBBLES: usize = CodeBits::Four.lanes() / WEIGHT_LANES;
 /// Weight blocks that meet a block of codes of eight bits.
-const TO_BYTES: usize = CODE_BYTES / WEIGHT_LANES;
+const TO_BYTES: usize = CodeBits::Eight.lanes() / WEIGHT_LANES;
 
 /// Calls `sums` with four rows at a time. The last row fills up an incomplete four.
 #[cfg(target_arch = "x86_64")]

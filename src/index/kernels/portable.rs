@@ -1,8 +1,8 @@
 //! Kernels in plain Rust: sixteen running sums, which compilers turn into the target's vector
 //! instructions.
 
-use super::{Kernels, TO_BYTES};
-use crate::index::layout::codes::{CODE_BYTES, CodeRows, NibbleWeights, WEIGHT_LANES, WeightBlock};
+use super::{Kernels, TO_BYTES, TO_NIBBLES};
+use crate::index::layout::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
 use crate::index::layout::rows::{Block, LANES};
 
 pub(super) const KERNELS: Kernels = Kernels {
@@ -38,14 +38,24 @@ pub(super) fn dot64(a: &[Block], b: &[Block]) -> [f64; LANES] {
     sums
 }
 
-fn nibbles(weights: &[NibbleWeights], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+fn nibbles(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
     for (&id, out) in ids.iter().zip(out) {
-        let mut sums = [0i32; CODE_BYTES];
-        for (weights, codes) in weights.iter().zip(rows.row(id)) {
-            let weights = weights.lower.iter().zip(&weights.upper);
-            for ((sum, code), (lower, upper)) in sums.iter_mut().zip(&codes.0).zip(weights) {
-                let (low, high) = (i16::from(code & 15), i16::from(code >> 4));
-                *sum += i32::from(i16::from(*lower) * low + i16::from(*upper) * high);
+        let mut sums = [0i32; WEIGHT_LANES];
+        for (weights, codes) in weights.chunks_exact(TO_NIBBLES).zip(rows.row(id)) {
+            for (half, words) in codes
+                .0
+                .as_chunks::<{ 2 * WEIGHT_LANES }>()
+                .0
+                .iter()
+                .enumerate()
+            {
+                for ((t, sum), word) in sums.iter_mut().enumerate().zip(words.as_chunks::<2>().0) {
+                    let word = i32::from(u16::from_le_bytes(*word));
+                    for quarter in 0..4 {
+                        *sum += i32::from(weights[2 * quarter + half].0[t])
+                            * (word >> (4 * quarter) & 15);
+                    }
+                }
             }
         }
         *out = sums.iter().sum();

@@ -1,6 +1,6 @@
 use super::available;
 use crate::index::layout::codes::{
-    CODE_BYTES, CodeBits, CodeBlock, CodeRows, NibbleWeights, WEIGHT_LANES, WeightBlock,
+    CODE_BYTES, CodeBits, CodeBlock, CodeRows, WEIGHT_LANES, WeightBlock,
 };
 use crate::index::layout::rows::pack;
 use crate::index::tests::Random;
@@ -83,12 +83,8 @@ fn code_kernels_agree_to_the_bit() {
     for n in (1..=200).chain([255, 256, 257, 384, 1000, 1024, 4096]) {
         // The largest weights whose products fit: all of one sign, all codes as large as can be,
         // and random ones.
-        let for_bytes = (i32::MAX / 256 / n).min(i32::from(i16::MAX)) as i16;
-        let for_nibbles = i16::from(i8::MAX);
-        for (bits, largest, most) in [
-            (CodeBits::Four, 15, for_nibbles),
-            (CodeBits::Eight, 255, for_bytes),
-        ] {
+        let most = (i32::MAX / 256 / n).min(i32::from(i16::MAX)) as i16;
+        for (bits, largest) in [(CodeBits::Four, 15), (CodeBits::Eight, 255)] {
             for kind in 0..4 {
                 let weight = |random: &mut Random| match kind {
                     0 => most,
@@ -134,21 +130,21 @@ fn code_kernels_sum(bits: CodeBits, weights: &[i16], rows: &[Vec<u8>]) {
         .copied()
         .map(WeightBlock)
         .collect();
-    let eights: Vec<i8> = weights.iter().map(|w| *w as i8).collect();
-    let packed = NibbleWeights::pack(&eights, stride);
     let mut blocks = vec![CodeBlock([0; CODE_BYTES]); stride * rows.len()];
     for (row, blocks) in rows.iter().zip(blocks.chunks_mut(stride)) {
         bits.pack(row, blocks);
     }
     let ids = [6, 0, 3, 1, 2, 2, 5, 4];
     for kernels in available() {
+        let kernel = kernels.codes(bits);
         for count in 0..=ids.len() {
             let mut sums = vec![0; count];
-            let (rows, ids) = (CodeRows::new(stride, &blocks), &ids[..count]);
-            match bits {
-                CodeBits::Four => (kernels.nibbles)(&packed, rows, ids, &mut sums),
-                CodeBits::Eight => (kernels.bytes)(&padded, rows, ids, &mut sums),
-            }
+            kernel(
+                &padded,
+                CodeRows::new(stride, &blocks),
+                &ids[..count],
+                &mut sums,
+            );
             let exact: Vec<i32> = ids[..count].iter().map(|id| exact[*id as usize]).collect();
             assert_eq!(
                 sums,
@@ -171,12 +167,13 @@ fn loops() {
         .unwrap_or(1);
     let mut random = Random::new(1);
     let (a, b) = (pack(&random.vector(384)), pack(&random.vector(384)));
+    let weights = |bits: CodeBits| {
+        vec![WeightBlock([3; WEIGHT_LANES]); bits.blocks(384) * bits.lanes() / WEIGHT_LANES]
+    };
     let codes = |bits: CodeBits| vec![CodeBlock([200; CODE_BYTES]); 4 * bits.blocks(384)];
     let (few, many) = (CodeBits::Four, CodeBits::Eight);
-    let few_weights = NibbleWeights::pack(&[3; 384], few.blocks(384));
-    let many_weights =
-        vec![WeightBlock([3; WEIGHT_LANES]); many.blocks(384) * many.lanes() / WEIGHT_LANES];
-    let (few_codes, many_codes) = (codes(few), codes(many));
+    let (few_weights, many_weights, few_codes, many_codes) =
+        (weights(few), weights(many), codes(few), codes(many));
     let kernels = available()[0];
     let mut sums = [0; 4];
     for _ in 0..calls {

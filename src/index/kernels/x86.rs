@@ -7,21 +7,20 @@
 use std::arch::x86_64::{
     __m256, __m256i, __m512i, _MM_HINT_T0, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32,
     _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps, _mm_storeu_si128,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128,
     _mm256_castsi256_si128, _mm256_cvtepu8_epi16, _mm256_cvtps_pd, _mm256_extractf128_ps,
     _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_load_ps,
-    _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_setzero_pd,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_pd, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castsi512_si256, _mm512_cvtepu8_epi16, _mm512_cvtps_pd,
-    _mm512_dpbusd_epi32, _mm512_dpwssd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_pd,
-    _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_loadu_si512, _mm512_reduce_add_ps,
-    _mm512_set1_epi8, _mm512_setzero_pd, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_srli_epi16, _mm512_storeu_pd,
+    _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_epi16,
+    _mm256_setzero_pd, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
+    _mm256_storeu_pd, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_si256,
+    _mm512_cvtepu8_epi16, _mm512_cvtps_pd, _mm512_dpwssd_epi32, _mm512_extracti64x4_epi64,
+    _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_loadu_si512,
+    _mm512_reduce_add_ps, _mm512_set1_epi16, _mm512_setzero_pd, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_srli_epi16, _mm512_storeu_pd,
 };
 
-use super::{Kernels, TO_BYTES, by_fours};
-use crate::index::layout::codes::{CodeRows, NibbleWeights, WEIGHT_LANES, WeightBlock};
+use super::{Kernels, TO_BYTES, TO_NIBBLES, by_fours};
+use crate::index::layout::codes::{CodeRows, WEIGHT_LANES, WeightBlock};
 use crate::index::layout::rows::{Block, LANES};
 
 /// The AVX2 kernels, where the machine has them.
@@ -227,38 +226,33 @@ fn weights_avx2(weights: &WeightBlock) -> __m256i {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn nibbles_avx2(weights: &[NibbleWeights], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
-    let (mask, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+fn nibbles_avx2(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+    let (weights, mask) = (weights.as_chunks::<TO_NIBBLES>().0, _mm256_set1_epi16(15));
     by_fours(rows, ids, out, |[r0, r1, r2, r3]| {
         let mut sums = [_mm256_setzero_si256(); 4];
         for ((((w, r0), r1), r2), r3) in weights.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
-            // Eight products of at most 15 times 127 each are added before they are widened.
-            let mut products = [_mm256_setzero_si256(); 4];
             for half in 0..2 {
-                // SAFETY: the weights are twice 64 bytes aligned to 64; these are halves of them.
-                let (lower, upper) = unsafe {
-                    (
-                        _mm256_load_si256(w.lower.as_ptr().add(32 * half).cast()),
-                        _mm256_load_si256(w.upper.as_ptr().add(32 * half).cast()),
-                    )
-                };
-                for (products, codes) in products.iter_mut().zip([r0, r1, r2, r3]) {
+                let w = [0, 2, 4, 6].map(|quarter: usize| weights_avx2(&w[quarter + half]));
+                for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
                     // SAFETY: a `CodeBlock` is 64 bytes aligned to 64; this is one half of it.
-                    let bytes =
+                    let words =
                         unsafe { _mm256_load_si256(codes.0.as_ptr().add(32 * half).cast()) };
-                    let low = _mm256_and_si256(bytes, mask);
-                    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
-                    *products = _mm256_add_epi16(
-                        *products,
-                        _mm256_add_epi16(
-                            _mm256_maddubs_epi16(low, lower),
-                            _mm256_maddubs_epi16(high, upper),
-                        ),
+                    let first = _mm256_madd_epi16(_mm256_and_si256(words, mask), w[0]);
+                    let second = _mm256_madd_epi16(
+                        _mm256_and_si256(_mm256_srli_epi16::<4>(words), mask),
+                        w[1],
                     );
+                    let third = _mm256_madd_epi16(
+                        _mm256_and_si256(_mm256_srli_epi16::<8>(words), mask),
+                        w[2],
+                    );
+                    let fourth = _mm256_madd_epi16(_mm256_srli_epi16::<12>(words), w[3]);
+                    let products = _mm256_add_epi32(
+                        _mm256_add_epi32(first, second),
+                        _mm256_add_epi32(third, fourth),
+                    );
+                    *sum = _mm256_add_epi32(*sum, products);
                 }
-            }
-            for (sum, products) in sums.iter_mut().zip(products) {
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
             }
         }
         totals(sums)
@@ -307,25 +301,39 @@ fn weights_512(pair: &[WeightBlock; 2]) -> __m512i {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
-fn nibbles_avx512(weights: &[NibbleWeights], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
-    let mask = _mm512_set1_epi8(15);
+fn nibbles_avx512(weights: &[WeightBlock], rows: CodeRows<'_>, ids: &[u32], out: &mut [i32]) {
+    let (weights, mask) = (
+        weights
+            .as_chunks::<2>()
+            .0
+            .as_chunks::<{ TO_NIBBLES / 2 }>()
+            .0,
+        _mm512_set1_epi16(15),
+    );
     by_fours(rows, ids, out, |[r0, r1, r2, r3]| {
         let mut sums = [_mm512_setzero_si512(); 4];
         for ((((w, r0), r1), r2), r3) in weights.iter().zip(r0).zip(r1).zip(r2).zip(r3) {
-            // SAFETY: the weights are twice 64 bytes aligned to 64.
-            let (lower, upper) = unsafe {
-                (
-                    _mm512_load_si512(w.lower.as_ptr().cast()),
-                    _mm512_load_si512(w.upper.as_ptr().cast()),
-                )
-            };
+            let w = [
+                weights_512(&w[0]),
+                weights_512(&w[1]),
+                weights_512(&w[2]),
+                weights_512(&w[3]),
+            ];
             for (sum, codes) in sums.iter_mut().zip([r0, r1, r2, r3]) {
                 // SAFETY: a `CodeBlock` is 64 bytes aligned to 64.
-                let bytes = unsafe { _mm512_load_si512(codes.0.as_ptr().cast()) };
-                let low = _mm512_and_si512(bytes, mask);
-                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
-                *sum = _mm512_dpbusd_epi32(*sum, low, lower);
-                *sum = _mm512_dpbusd_epi32(*sum, high, upper);
+                let words = unsafe { _mm512_load_si512(codes.0.as_ptr().cast()) };
+                *sum = _mm512_dpwssd_epi32(*sum, _mm512_and_si512(words, mask), w[0]);
+                *sum = _mm512_dpwssd_epi32(
+                    *sum,
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask),
+                    w[1],
+                );
+                *sum = _mm512_dpwssd_epi32(
+                    *sum,
+                    _mm512_and_si512(_mm512_srli_epi16::<8>(words), mask),
+                    w[2],
+                );
+                *sum = _mm512_dpwssd_epi32(*sum, _mm512_srli_epi16::<12>(words), w[3]);
             }
         }
         totals_512(sums)

@@ -4,8 +4,6 @@
 pub(crate) const CODE_BYTES: usize = 64;
 /// Weights in a [`WeightBlock`].
 pub(crate) const WEIGHT_LANES: usize = 16;
-/// Codes of four bits between two that share a byte or a 16-bit word.
-const QUARTER: usize = CODE_BYTES / 2;
 
 /// One cache line of codes: 64 of eight bits, or 128 of four.
 ///
@@ -21,56 +19,7 @@ impl CodeBlock {
     pub(crate) const ZERO: Self = Self([0; CODE_BYTES]);
 }
 
-/// The place of code `i` in a block of codes of four bits: its byte, and whether it is in the upper
-/// half of that.
-const fn nibble(i: usize) -> (usize, bool) {
-    let (quarter, t) = (i / QUARTER, i % QUARTER);
-    (2 * t + quarter / 2, quarter % 2 == 1)
-}
-
-/// 128 weights of a query, for a block of codes of four bits: each stands where the code stands that
-/// it meets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(64))]
-pub(crate) struct NibbleWeights {
-    /// Those of the codes in the lower halves of bytes.
-    pub(crate) lower: [i8; CODE_BYTES],
-    /// Those of the codes in the upper halves.
-    pub(crate) upper: [i8; CODE_BYTES],
-}
-
-impl NibbleWeights {
-    /// Zero weights.
-    const ZERO: Self = Self {
-        lower: [0; CODE_BYTES],
-        upper: [0; CODE_BYTES],
-    };
-
-    /// The weights of all codes of a row, in their order, in as many blocks as the row has.
-    pub(crate) fn pack(weights: &[i8], blocks: usize) -> Vec<Self> {
-        let mut packed = vec![Self::ZERO; blocks];
-        for (block, weights) in packed
-            .iter_mut()
-            .zip(weights.chunks(CodeBits::Four.lanes()))
-        {
-            let mut padded = [0; CodeBits::Four.lanes()];
-            padded[..weights.len()].copy_from_slice(weights);
-            // As `nibble` says, but in loops of known bounds.
-            let [first, second, third, fourth]: &[[i8; QUARTER]; 4] = bytemuck::cast_ref(&padded);
-            let pairs = first.iter().zip(third);
-            for ((first, third), to) in pairs.zip(block.lower.as_chunks_mut::<2>().0) {
-                *to = [*first, *third];
-            }
-            let pairs = second.iter().zip(fourth);
-            for ((second, fourth), to) in pairs.zip(block.upper.as_chunks_mut::<2>().0) {
-                *to = [*second, *fourth];
-            }
-        }
-        packed
-    }
-}
-
-/// 16 weights of a query, for 16 codes of eight bits.
+/// 16 weights of a query, for 16 codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(32))]
 pub(crate) struct WeightBlock(pub(crate) [i16; WEIGHT_LANES]);
@@ -132,9 +81,11 @@ impl CodeBits {
             match self {
                 Self::Eight => block.0[..codes.len()].copy_from_slice(codes),
                 Self::Four => {
-                    for (i, code) in codes.iter().enumerate() {
-                        let (byte, is_upper) = nibble(i);
-                        block.0[byte] |= code << (4 * u32::from(is_upper));
+                    for (quarter, codes) in codes.chunks(CODE_BYTES / 2).enumerate() {
+                        let (byte, shift) = (quarter / 2, quarter % 2 * 4);
+                        for (pair, code) in block.0.chunks_exact_mut(2).zip(codes) {
+                            pair[byte] |= code << shift;
+                        }
                     }
                 }
             }

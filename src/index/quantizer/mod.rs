@@ -3,8 +3,8 @@
 //!
 //! A code `c[j]` from 0 to 15, or to 255, stands for the number `low[j] + step[j] c[j]`. A query
 //! direction `w` meets codes as `w'x = w'low + sum_j (w[j] step[j]) c[j]`: the steps are multiplied
-//! into the query, whose weights are then rounded to eight or 16 bits. So one set of codes serves
-//! every direction under every metric, and the codes' own rounding is the only one that matters.
+//! into the query, whose weights are then rounded to 16 bits. So one set of codes serves every
+//! direction under every metric, and the codes' own rounding is the only one that matters.
 //! Distances of what a walk finds are computed again from the vectors; those of
 //! [outliers](Outliers), which codes cut off, are never computed from codes.
 
