@@ -3,7 +3,8 @@
 //! Where processors are fewer than threads, the system then runs those first that answer.
 
 /// Lowers the priority of the calling thread, and of threads that it starts, for good. Does nothing
-/// where a thread has none of its own (elsewhere than on Linux), or where the system refuses.
+/// where a thread has none of its own (elsewhere than on Linux), where it is as low already, or where
+/// the system refuses.
 pub fn lower() {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -12,7 +13,14 @@ pub fn lower() {
         // Threads inherit their priority: the pool that searches share must not be started by a
         // thread of a low one, which asking for its size does.
         rayon::current_num_threads();
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        let lowered = rustix::process::getpriority_process(None).and_then(|nice| {
+            if nice < NICE {
+                rustix::process::setpriority_process(None, NICE)
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = lowered {
             tracing::debug!(%error, "the priority of a thread stays as it is");
         }
     }
@@ -35,7 +43,7 @@ mod tests {
             (nice(), pooled)
         });
         let (lowered, pooled) = lowered.join().expect("no panic");
-        assert!(lowered > before, "{lowered}");
+        assert_eq!(lowered, before.max(10));
         assert_eq!(nice(), before);
         assert!(pooled.iter().all(|nice| *nice == before), "{pooled:?}");
     }

@@ -44,7 +44,7 @@ const UNKNOWN: &str = "unknown";
 /// Numbers requests; with the number of the process they are told apart in one log.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// The number of the process, which takes a call of the system.
+/// The number of the process, read once.
 static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
 
 /// Gives a request its id, and tells the log and the figures what became of it. Queries are not

@@ -133,13 +133,10 @@ impl Signal {
         let stopped = || self.stop.load(Ordering::Acquire);
         // Since when there is deferred work.
         let mut deferred_since: Option<Instant> = None;
-        let mut is_lowered = false;
         loop {
             let includes_deferred = self.wait(shared, &mut deferred_since);
             // Not before there is work: most indexes that are opened have none.
-            if !std::mem::replace(&mut is_lowered, true) {
-                priority::lower();
-            }
+            priority::lower();
             while !stopped() && self.do_next(shared, includes_deferred, &stopped) {}
             if stopped() {
                 return;
